@@ -1,0 +1,36 @@
+"""Run functions at the same moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
+
+from django.db import connections
+
+
+def run_concurrently(
+    functions: Callable[[], Any] | Iterable[Callable[[], Any]], times: int = 1
+) -> list[Any]:
+    """Call each function in a thread of its own, all released by one barrier.
+
+    ``functions``: one function without arguments, or several; ``times``: how often each is called.
+    Returns, in order, what each call returned or the exception it raised. Database connections of
+    the threads are closed. The test needs committed data: ``@pytest.mark.django_db(transaction=True)``.
+    """
+    calls = [functions] if callable(functions) else list(functions)
+    calls = calls * times
+    barrier = Barrier(len(calls))
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(lambda call: _outcome(call, barrier), calls))
+
+
+def _outcome(call: Callable[[], Any], barrier: Barrier) -> Any:
+    try:
+        barrier.wait(timeout=60)
+        return call()
+    except Exception as error:
+        return error
+    finally:
+        connections.close_all()

@@ -1,0 +1,127 @@
+"""The pytest plugin: which database the tests run on, and real servers as fixtures."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from myometrics_testing.concurrency import run_concurrently as _run_concurrently
+from myometrics_testing.services import OwnedServer
+
+DATABASES = ("sqlite", "postgresql")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.getgroup("myometrics").addoption(
+        "--database",
+        choices=DATABASES,
+        help="Database to test on, unless DATABASE_URL names one "
+        "(default: the environment's TEST_DATABASE, else sqlite)",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Set DATABASE_URL before pytest-django reads the settings. Workers of xdist inherit it."""
+    wanted = early_config.known_args_namespace.database
+    given = os.environ.get("DATABASE_URL")
+    if given is None:
+        _provide_database(wanted or os.environ.get("TEST_DATABASE", "sqlite"), early_config)
+    elif wanted not in (None, _vendor(given)):
+        raise pytest.UsageError(f"--database={wanted}, but DATABASE_URL is {_vendor(given)}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure() -> None:
+    """Keep a SQLite test database in a file, whoever wrote the settings: threads share files."""
+    from django.conf import settings
+
+    if settings.configured:
+        for database in settings.DATABASES.values():
+            if database["ENGINE"].endswith("sqlite3") and database["NAME"] != ":memory:":
+                database.setdefault("TEST", {})
+                database["TEST"]["NAME"] = (
+                    database["TEST"].get("NAME") or f"{database['NAME']}.test"
+                )
+
+
+def pytest_report_header() -> str:
+    return f"database: {_vendor(os.environ['DATABASE_URL'])}"
+
+
+def _provide_database(kind: str, config: pytest.Config) -> None:
+    if kind not in DATABASES:
+        raise pytest.UsageError(f"TEST_DATABASE is {kind!r}; it can be {' or '.join(DATABASES)}")
+    start = _start_postgresql if kind == "postgresql" else _make_sqlite_folder
+    os.environ["DATABASE_URL"] = start(config)
+    config.add_cleanup(lambda: os.environ.pop("DATABASE_URL", None))
+
+
+def _start_postgresql(config: pytest.Config) -> str:
+    server = OwnedServer("postgresql")
+    config.add_cleanup(server.close)
+    return server.url
+
+
+def _make_sqlite_folder(config: pytest.Config) -> str:
+    folder = tempfile.TemporaryDirectory(prefix="mm-", ignore_cleanup_errors=True)
+    config.add_cleanup(folder.cleanup)
+    return f"sqlite:///{Path(folder.name) / 'db.sqlite3'}"
+
+
+def _vendor(url: str) -> str:
+    return "sqlite" if url.startswith("sqlite") else "postgresql"
+
+
+@pytest.fixture(scope="session")
+def database_vendor() -> str:
+    """``"sqlite"`` or ``"postgresql"``: what the tests run on."""
+    from django.db import connection
+
+    return str(connection.vendor)
+
+
+@pytest.fixture(scope="session")
+def _session_redis_url() -> Iterator[str]:
+    if given := os.environ.get("REDIS_URL"):
+        yield given
+        return
+    server = OwnedServer("redis")
+    yield server.url
+    server.close()
+
+
+@pytest.fixture
+def redis_url(_session_redis_url: str) -> str:
+    """The URL of a real, empty Redis database: REDIS_URL's, else that of a server of our own."""
+    with redis.Redis.from_url(_session_redis_url) as client:
+        client.flushdb()
+    return _session_redis_url
+
+
+@pytest.fixture
+def redis_server() -> Iterator[OwnedServer]:
+    """A Redis server for this test alone, to stop, start, freeze and thaw."""
+    server = OwnedServer("redis")
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def postgresql_server() -> Iterator[OwnedServer]:
+    """A PostgreSQL server for this test alone, to stop, start, freeze and thaw."""
+    server = OwnedServer("postgresql")
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def run_concurrently() -> Callable[..., list[Any]]:
+    """:func:`myometrics_testing.concurrency.run_concurrently`."""
+    return _run_concurrently

@@ -1,0 +1,68 @@
+"""The test process's side of a server: start it in an owner process, talk to the owner."""
+
+from __future__ import annotations
+
+import atexit
+import subprocess
+import sys
+
+
+class ServerError(RuntimeError):
+    """A server could not be started, stopped or frozen; the owner's reason is the message."""
+
+
+class OwnedServer:
+    """A server run by a child process that outlives nothing.
+
+    The owner stops the server and removes its folder as soon as its standard input closes,
+    which happens however this process ends: return, exception, SIGTERM or SIGKILL.
+
+    ``kind`` is ``"postgresql"`` or ``"redis"``. The server runs when the constructor returns.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._owner = subprocess.Popen(
+            [sys.executable, "-m", "myometrics_testing.services.owner", kind],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # Ctrl-C reaches us, and the owner through its stdin
+        )
+        self.url = self._answer()
+        atexit.register(self.close)
+
+    def stop(self) -> None:
+        """Shut the server down: connections are refused until :meth:`start`."""
+        self._ask("stop")
+
+    def start(self) -> None:
+        """Start a stopped server again under the same :attr:`url`; Redis data is gone."""
+        self._ask("start")
+
+    def freeze(self) -> None:
+        """Let the server hang: it accepts connections and never answers, until :meth:`thaw`."""
+        self._ask("freeze")
+
+    def thaw(self) -> None:
+        """Let a frozen server go on."""
+        self._ask("thaw")
+
+    def close(self) -> None:
+        """Stop the server for good and remove its folder. Twice does no harm."""
+        atexit.unregister(self.close)
+        if self._owner.poll() is None:
+            self._owner.communicate()
+
+    def _ask(self, command: str) -> None:
+        assert self._owner.stdin is not None
+        self._owner.stdin.write(f"{command}\n")
+        self._owner.stdin.flush()
+        self._answer()
+
+    def _answer(self) -> str:
+        assert self._owner.stdout is not None
+        word, _, rest = self._owner.stdout.readline().strip().partition(" ")
+        if word != "ok":
+            raise ServerError(f"{self.kind}: {rest or 'its owner process ended; see above'}")
+        return rest

@@ -1,0 +1,93 @@
+"""Django settings for testing one package in a site that is not ours."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import dj_database_url
+
+STRANGERS_USER = "clinic_site.Person"
+
+DJANGO_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+
+def package_settings(apps: Sequence[str], urls: str, **overrides: Any) -> dict[str, Any]:
+    """All settings of a stock Django site that embeds ``apps`` beside core, and nothing more.
+
+    ``apps``: entries for INSTALLED_APPS; core is there already. ``urls``: the root urlconf.
+    ``overrides``: settings that replace those made here, ``AUTH_USER_MODEL`` among them: unless it
+    is given, people are :class:`myometrics_testing.clinic_site.models.Person`.
+    """
+    settings = {
+        "SECRET_KEY": "only-for-tests-" + "x" * 50,
+        "ALLOWED_HOSTS": ["*"],
+        "ROOT_URLCONF": urls,
+        "MIDDLEWARE": list(MIDDLEWARE),
+        "TEMPLATES": TEMPLATES,
+        "DATABASES": {"default": database_from_environment()},
+        "AUTH_USER_MODEL": STRANGERS_USER,
+        "PASSWORD_HASHERS": ["django.contrib.auth.hashers.MD5PasswordHasher"],
+        "USE_TZ": True,
+        "TIME_ZONE": "Europe/Berlin",
+        "STATIC_URL": "/static/",
+        "CELERY_BROKER_URL": "memory://",
+        "CELERY_RESULT_BACKEND": "cache+memory://",
+        **overrides,
+    }
+    settings.setdefault("INSTALLED_APPS", _installed_apps(apps, settings["AUTH_USER_MODEL"]))
+    import_module("myometrics_testing.celery")
+    return settings
+
+
+def _installed_apps(apps: Sequence[str], user_model: str) -> list[str]:
+    site = ["myometrics_testing.clinic_site"] if user_model == STRANGERS_USER else []
+    ours = dict.fromkeys(["myometrics_core", *apps])
+    return [*DJANGO_APPS, "rest_framework", *site, *ours]
+
+
+def database_from_environment() -> dict[str, Any]:
+    """The entry of DATABASES that ``DATABASE_URL`` names; the pytest plugin sets the variable.
+
+    On SQLite the test database is a file, so that threads and processes share it.
+    """
+    database: dict[str, Any] = dict(
+        dj_database_url.parse(os.environ.get("DATABASE_URL", "sqlite://:memory:"))
+    )
+    if database["ENGINE"].endswith("sqlite3") and database["NAME"] != ":memory:":
+        database["OPTIONS"] = {"timeout": 20, **database.get("OPTIONS", {})}
+        database["TEST"] = {"NAME": f"{database['NAME']}.test"}
+    return database

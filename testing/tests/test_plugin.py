@@ -1,0 +1,93 @@
+"""The plugin's choices, seen from test runs of their own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+VENDOR_TEST = """
+import os, pytest
+
+@pytest.mark.django_db
+def test_vendor(database_vendor, request):
+    from django.db import connection
+    assert database_vendor == connection.vendor == os.environ["EXPECTED"]
+    assert request.config.getoption("database") in (None, database_vendor)
+"""
+SHARED_FILE_TEST = """
+import pytest
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("number", range(4))
+def test_threads_see_one_database(number, run_concurrently):
+    from django.contrib.auth import get_user_model
+    people = get_user_model().objects
+    made = run_concurrently(
+        [lambda name=name: people.create_user(f"{name}@clinic.test").pk for name in "abcd"]
+    )
+    assert {person.pk for person in people.all()} == set(made)
+"""
+
+
+@pytest.fixture
+def run(pytester, monkeypatch):
+    """Run pytest in a process of its own on the given test source."""
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    monkeypatch.delenv("TEST_DATABASE", raising=False)
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "testing_test_settings")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+
+    def _run(source: str, *options: str, expected: str = "sqlite"):
+        monkeypatch.setenv("EXPECTED", expected)
+        pytester.makepyfile(source)
+        return pytester.runpytest_subprocess(*options)
+
+    return _run
+
+
+def test_sqlite_is_the_default(run):
+    run(VENDOR_TEST).assert_outcomes(passed=1)
+
+
+def test_the_option_picks_the_database(run):
+    result = run(VENDOR_TEST, "--database=postgresql", expected="postgresql")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["database: postgresql"])
+
+
+def test_the_environment_picks_the_database(run, monkeypatch):
+    monkeypatch.setenv("TEST_DATABASE", "postgresql")
+    run(VENDOR_TEST, expected="postgresql").assert_outcomes(passed=1)
+
+
+def test_a_given_database_url_is_used(run, monkeypatch, postgresql_server):
+    monkeypatch.setenv("DATABASE_URL", postgresql_server.url)
+    run(VENDOR_TEST, expected="postgresql").assert_outcomes(passed=1)
+
+
+def test_an_option_against_the_given_database_url_is_an_error(run, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "sqlite:////tmp/never-made.sqlite3")
+    result = run(VENDOR_TEST, "--database=postgresql")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--database=postgresql, but DATABASE_URL is sqlite*"])
+
+
+@pytest.mark.parametrize("options", [(), ("-n2",)], ids=["one process", "two workers"])
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_threads_share_the_test_database(run, database, options):
+    result = run(SHARED_FILE_TEST, f"--database={database}", *options)
+    result.assert_outcomes(passed=4)
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_nothing_is_left_in_the_temporary_folder(run, database, tmp_path, monkeypatch):
+    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(0o755)
+    folder = tmp_path / "t"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    run(VENDOR_TEST, f"--database={database}", expected=database).assert_outcomes(passed=1)
+    assert [name for name in os.listdir(folder) if name.startswith("mm-")] == []

@@ -1,0 +1,124 @@
+"""The servers that tests run against leave nothing behind, however the tests end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+from myometrics_testing.services import OwnedServer, ServerError
+
+KINDS = ["postgresql", "redis"]
+START_AND_WAIT = """
+import sys
+from myometrics_testing.services import OwnedServer
+server = OwnedServer(sys.argv[1])
+print(server.url, flush=True)
+sys.stdin.read()
+"""
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 20) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def processes_in(folder: Path) -> list[str]:
+    """Command lines of the processes that mention ``folder`` or work in it."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            working_in = os.readlink(process / "cwd")
+        except OSError:
+            continue
+        if str(folder) in words or working_in.startswith(str(folder)):
+            found.append(words)
+    return found
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_killed_test_run_leaves_no_server_and_no_folder(kind, ending, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("t")
+    folder.chmod(0o755)
+    for parent in (folder.parent, folder.parent.parent):
+        parent.chmod(0o755)
+    runner = subprocess.Popen(
+        [sys.executable, "-c", START_AND_WAIT, kind],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "TMPDIR": str(folder)},
+    )
+    assert runner.stdout.readline()
+    assert processes_in(folder)
+
+    runner.send_signal(ending)
+    runner.wait()
+
+    assert eventually(lambda: not processes_in(folder))
+    assert eventually(lambda: not list(folder.iterdir()))
+
+
+def test_postgresql_answers_and_does_not_wait_for_the_disk(postgresql_server):
+    with psycopg.connect(postgresql_server.url) as connection:
+        assert connection.execute("SHOW fsync").fetchone() == ("off",)
+        assert connection.execute("SELECT upper('ä')").fetchone() == ("Ä",)
+
+
+def test_redis_can_be_stopped_and_comes_back_under_the_same_url(redis_server):
+    client = redis.Redis.from_url(redis_server.url)
+    assert client.ping()
+
+    redis_server.stop()
+    with pytest.raises(redis.ConnectionError):
+        client.ping()
+
+    redis_server.start()
+    assert client.ping()
+
+
+def test_a_frozen_redis_hangs_until_it_is_thawed(redis_server):
+    client = redis.Redis.from_url(redis_server.url, socket_timeout=0.3)
+    assert client.ping()
+
+    redis_server.freeze()
+    with pytest.raises(redis.TimeoutError):
+        client.ping()
+
+    redis_server.thaw()
+    assert client.ping()
+
+
+def test_postgresql_keeps_its_data_when_stopped_and_started(postgresql_server):
+    with psycopg.connect(postgresql_server.url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 1 AS one")
+
+    postgresql_server.stop()
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(postgresql_server.url)
+    postgresql_server.start()
+
+    with psycopg.connect(postgresql_server.url) as connection:
+        assert connection.execute("SELECT one FROM kept").fetchone() == (1,)
+
+
+def test_each_redis_fixture_starts_empty(redis_url):
+    assert redis.Redis.from_url(redis_url).dbsize() == 0
+
+
+def test_a_server_that_cannot_start_is_an_error():
+    with pytest.raises(ServerError, match="no-such-server"):
+        OwnedServer("no-such-server")
