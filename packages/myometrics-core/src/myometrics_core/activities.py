@@ -1,0 +1,115 @@
+"""The event seam: what happened in one package, told to the others.
+
+A writer calls :func:`publish` inside its own transaction. Each interested receiver runs in a
+savepoint of that transaction; what it owes because of the activity it writes as a row there.
+Packages that keep history register a source, so that a receiver added later can catch up.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+
+__all__ = [
+    "Activity",
+    "publish",
+    "register_receiver",
+    "register_source",
+    "replay_activities",
+]
+
+logger = logging.getLogger("myometrics.core.activities")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activity:
+    """Something that a person or the system did.
+
+    ``id`` is unique over all sources and stable over replays (``"audit:123"``): receivers are
+    idempotent on it. ``actor_id`` is the acting user's primary key in its native type, ``None``
+    where nobody was signed in. ``occurred_at`` is aware. ``details`` is JSON-like.
+    """
+
+    id: str
+    actor_id: Any | None
+    action: str
+    resource_type: str
+    resource_id: str
+    occurred_at: datetime
+    details: Mapping[str, Any] = field(default_factory=dict)
+    client_address: str | None = None
+    user_agent: str = ""
+
+    @property
+    def source(self) -> str:
+        """The publishing package: the part of the id before the colon."""
+        return self.id.partition(":")[0]
+
+
+Receiver = Callable[[Activity], None]
+Replay = Callable[[], Iterator[Activity]]
+
+
+@dataclass(frozen=True)
+class _Subscription:
+    receiver: Receiver
+    resource_types: Container[str] | None
+
+    def wants(self, activity: Activity) -> bool:
+        return (
+            self.resource_types is None or activity.resource_type in self.resource_types
+        )
+
+
+_receivers: dict[str, _Subscription] = {}
+_sources: dict[str, Replay] = {}
+
+
+def register_receiver(
+    name: str, receiver: Receiver, *, resource_types: Container[str] | None = None
+) -> None:
+    """Have ``receiver`` called with every activity, or those of ``resource_types`` only.
+
+    Call it from ``AppConfig.ready``. Registering a name again replaces it.
+    """
+    _receivers[name] = _Subscription(receiver, resource_types)
+
+
+def register_source(name: str, replay: Replay) -> None:
+    """Register a source whose ``replay()`` yields all its activities, oldest first."""
+    _sources[name] = replay
+
+
+def publish(activity: Activity) -> None:
+    """Tell every interested receiver, inside the caller's transaction.
+
+    A receiver that raises is rolled back to its savepoint and logged; neither the writer nor
+    the other receivers are disturbed, and a replay makes good what it missed.
+    """
+    for name, subscription in list(_receivers.items()):
+        if subscription.wants(activity):
+            _deliver(name, subscription.receiver, activity)
+
+
+def replay_activities(names: Iterable[str] | None = None) -> Iterator[Activity]:
+    """Every past activity of the named sources (default: all), source by source."""
+    for name in list(_sources) if names is None else names:
+        yield from _sources[name]()
+
+
+def _deliver(name: str, receiver: Receiver, activity: Activity) -> None:
+    try:
+        with transaction.atomic():
+            receiver(activity)
+    except Exception:
+        logger.exception(
+            "Receiver %s failed on activity %s (%s); replay makes it good",
+            name,
+            activity.id,
+            activity.action,
+        )

@@ -1,0 +1,85 @@
+"""Who is calling: one rule for throttles, audit and access log alike.
+
+The peer's address counts, unless the peer is a trusted proxy; then the chain in exactly one
+header is walked from right to left, past trusted hops, to the first hop that isn't one.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+from .settings import core_settings
+
+__all__ = ["client_address", "user_agent"]
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Networks = tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
+
+
+def client_address(request: Any) -> str | None:
+    """The client's address, which no client can choose by sending a header.
+
+    Takes a Django or DRF request. ``None`` where the server tells of no peer (a Unix socket)
+    and none is trusted.
+    """
+    peer = _parse(request.META.get("REMOTE_ADDR", ""))
+    if peer is None:
+        return None
+    trusted = _trusted_networks(tuple(core_settings.TRUSTED_PROXIES))
+    verified = peer
+    if trusted and _is_trusted(peer, trusted):
+        verified = _last_verified(peer, _forwarded(request), trusted)
+    return str(verified)
+
+
+def user_agent(request: Any, max_length: int = 1024) -> str:
+    """The client's user agent, ``""`` when it sent none, cut to ``max_length`` characters."""
+    text = str(request.META.get("HTTP_USER_AGENT", ""))
+    clean = text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
+    return clean[:max_length]
+
+
+def _last_verified(
+    peer: Address, hops: Iterator[Address | None], trusted: Networks
+) -> Address:
+    verified = peer
+    for hop in hops:
+        if hop is None:
+            break
+        verified = hop
+        if not _is_trusted(hop, trusted):
+            break
+    return verified
+
+
+def _forwarded(request: Any) -> Iterator[Address | None]:
+    header = str(core_settings.CLIENT_ADDRESS_HEADER).upper().replace("-", "_")
+    hops = str(request.META.get(f"HTTP_{header}", "")).split(",")
+    return (_parse(hop) for hop in reversed(hops))
+
+
+def _parse(text: str) -> Address | None:
+    text = text.strip().strip('"')
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _is_trusted(address: Address, trusted: Networks) -> bool:
+    return any(
+        address.version == network.version and address in network for network in trusted
+    )
+
+
+@lru_cache(maxsize=16)
+def _trusted_networks(networks: tuple[str, ...]) -> Networks:
+    return tuple(ipaddress.ip_network(network, strict=False) for network in networks)

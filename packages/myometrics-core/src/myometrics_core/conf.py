@@ -1,0 +1,173 @@
+"""Package settings: declared once, read at each use, checked by Django's system checks.
+
+A package declares its settings as attributes of a :class:`SettingsGroup`; a host sets them in
+one dictionary. Nothing is copied at import, so ``override_settings`` works everywhere.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, Final
+
+from django.conf import settings as django_settings
+from django.core import checks
+from django.utils.module_loading import import_string
+
+__all__ = [
+    "DOTTED_PATH",
+    "Setting",
+    "SettingsGroup",
+    "register_settings",
+    "registered_settings",
+]
+
+DOTTED_PATH: Final = "dotted path"
+"""Kind of a setting whose value is a dotted path (or the object itself)."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One key of a package's settings dictionary.
+
+    ``kind`` is a type, a tuple of types or :data:`DOTTED_PATH`; ``None`` is accepted where the
+    default is ``None``. ``validate`` takes the value and raises ``ValueError`` with a sentence
+    for people when it can't be used. Reading the attribute gives the host's value or the
+    default; a dotted path is imported.
+    """
+
+    kind: Any
+    default: Any = None
+    description: str = ""
+    choices: tuple[Any, ...] | None = None
+    validate: Callable[[Any], object] | None = None
+    name: str = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        object.__setattr__(self, "name", name)
+
+    def __get__(self, group: SettingsGroup | None, owner: type) -> Any:
+        if group is None:
+            return self
+        value = group.values().get(self.name, self.default)
+        if self.kind == DOTTED_PATH and isinstance(value, str):
+            return import_string(value)
+        return value
+
+    def problem(self, value: Any) -> str | None:
+        """What is wrong with ``value``, as the end of a sentence; ``None`` when it will do."""
+        if value is None and self.default is None:
+            return None
+        if self.kind == DOTTED_PATH:
+            return _import_problem(value)
+        if not _is_kind(value, self.kind):
+            return f"must be {self.kind_name}, not {type(value).__name__}"
+        if self.choices is not None and value not in self.choices:
+            return "must be one of " + ", ".join(
+                repr(choice) for choice in self.choices
+            )
+        return _validation_problem(self.validate, value)
+
+    @property
+    def kind_name(self) -> str:
+        """The kind in words, as the settings tables of the documentation show it."""
+        kinds = self.kind if isinstance(self.kind, tuple) else (self.kind,)
+        return " or ".join(
+            kind if isinstance(kind, str) else kind.__name__ for kind in kinds
+        )
+
+
+class SettingsGroup:
+    """The settings of one package: subclass, set ``name`` and ``app``, declare settings."""
+
+    name: ClassVar[str]
+    app: ClassVar[str]
+
+    def values(self) -> Mapping[str, Any]:
+        """The host's dictionary as it is now; empty when absent or not a dictionary."""
+        values = getattr(django_settings, self.name, None)
+        return values if isinstance(values, Mapping) else {}
+
+    def declared(self) -> Iterator[Setting]:
+        """Every declared setting, in the order of declaration, base classes first."""
+        for owner in reversed(type(self).__mro__):
+            for attribute in vars(owner).values():
+                if isinstance(attribute, Setting):
+                    yield attribute
+
+    def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
+        """System check: the dictionary is one, its keys are known, its values fit."""
+        raw = getattr(django_settings, self.name, {})
+        if not isinstance(raw, Mapping):
+            return [self._error("E001", f"{self.name} must be a dictionary.", None)]
+        return [*self._unknown_keys(raw), *self._unfit_values(raw)]
+
+    def _unknown_keys(self, raw: Mapping[str, Any]) -> Iterator[checks.CheckMessage]:
+        known = [setting.name for setting in self.declared()]
+        for key in raw:
+            if key not in known:
+                near = difflib.get_close_matches(str(key), known, n=1)
+                hint = (
+                    f"Did you mean {near[0]!r}?"
+                    if near
+                    else f"Known keys: {', '.join(known)}."
+                )
+                yield self._error(
+                    "E002", f"{self.name} has an unknown key {key!r}.", hint
+                )
+
+    def _unfit_values(self, raw: Mapping[str, Any]) -> Iterator[checks.CheckMessage]:
+        for setting in self.declared():
+            if setting.name in raw:
+                problem = setting.problem(raw[setting.name])
+                if problem:
+                    message = f"{self.name}[{setting.name!r}] {problem}."
+                    yield self._error("E003", message, setting.description)
+
+    def _error(self, number: str, message: str, hint: str | None) -> checks.Error:
+        return checks.Error(message, hint=hint, id=f"{self.app}.{number}")
+
+
+_groups: dict[str, SettingsGroup] = {}
+
+
+def register_settings(group: SettingsGroup) -> None:
+    """Have ``group`` checked by ``manage.py check`` and listed by the settings tables."""
+    if group.name not in _groups:
+        checks.register(partial(group.check))
+    _groups[group.name] = group
+
+
+def registered_settings() -> list[SettingsGroup]:
+    """Every registered group, in order of registration."""
+    return list(_groups.values())
+
+
+def _is_kind(value: Any, kind: Any) -> bool:
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    if isinstance(value, bool) and bool not in kinds:
+        return False
+    return isinstance(value, kinds)
+
+
+def _import_problem(value: Any) -> str | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        import_string(value)
+    except (ImportError, ValueError) as error:
+        return f"can't be imported ({error})"
+    return None
+
+
+def _validation_problem(
+    validate: Callable[[Any], object] | None, value: Any
+) -> str | None:
+    try:
+        if validate is not None:
+            validate(value)
+    except ValueError as error:
+        return str(error)
+    return None

@@ -1,0 +1,167 @@
+"""The one error shape: ``{"detail", "code", "field_errors"}``.
+
+Specification: "Error Handling".
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from django.core.exceptions import (
+    PermissionDenied,
+    RequestDataTooBig,
+    SuspiciousOperation,
+)
+from django.core.exceptions import ValidationError as DjangoValidationError
+from django.core.signals import got_request_exception
+from django.http import Http404, HttpRequest, JsonResponse
+from rest_framework import exceptions, status
+from rest_framework.response import Response
+from rest_framework.serializers import as_serializer_error
+from rest_framework.views import set_rollback
+
+__all__ = [
+    "BodyTooLarge",
+    "Conflict",
+    "error_body",
+    "exception_handler",
+    "json_error",
+]
+
+logger = logging.getLogger("myometrics.core.errors")
+
+NON_FIELD = "non_field_errors"
+
+
+class Conflict(exceptions.APIException):
+    """409: the request is right, but the state of things forbids it."""
+
+    status_code = status.HTTP_409_CONFLICT
+    default_detail = "The request conflicts with the present state."
+    default_code = "conflict"
+
+
+class BodyTooLarge(exceptions.APIException):
+    """413: the body is longer than ``MYOMETRICS["MAX_BODY_BYTES"]``."""
+
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_detail = "The request body is too large."
+    default_code = "body_too_large"
+
+
+def error_body(
+    detail: str, code: str, field_errors: Mapping[str, list[str]] | None = None
+) -> dict[str, Any]:
+    """The body of every error answer."""
+    return {"detail": detail, "code": code, "field_errors": dict(field_errors or {})}
+
+
+def json_error(status_code: int, detail: str, code: str) -> JsonResponse:
+    """An error answer for code outside DRF: middleware, ``handler404`` and their like."""
+    return JsonResponse(error_body(detail, code), status=status_code)
+
+
+def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response:
+    """Turn any exception of a view into an answer in the error shape.
+
+    What is not meant for clients becomes a bare 500; it is logged with its traceback and sent
+    as ``got_request_exception``, so error trackers and the test client see it.
+    """
+    set_rollback()
+    known = _as_api_exception(exc)
+    if known is None:
+        return _server_error(exc, context)
+    return Response(_body(known), status=known.status_code, headers=_headers(known))
+
+
+def _as_api_exception(exc: Exception) -> exceptions.APIException | None:
+    if isinstance(exc, exceptions.APIException):
+        return exc
+    if isinstance(exc, Http404):
+        return exceptions.NotFound()
+    if isinstance(exc, PermissionDenied):
+        return exceptions.PermissionDenied()
+    if isinstance(exc, DjangoValidationError):
+        return exceptions.ValidationError(as_serializer_error(exc))
+    if isinstance(exc, RequestDataTooBig):
+        return BodyTooLarge()
+    if isinstance(exc, SuspiciousOperation):
+        return exceptions.ParseError("The request can't be read.")
+    return None
+
+
+def _server_error(exc: Exception, context: Mapping[str, Any]) -> Response:
+    request = getattr(context.get("request"), "_request", context.get("request"))
+    path = getattr(request, "path", "?")
+    logger.error(
+        "Unhandled error at %s", path, exc_info=exc, extra={"status_code": 500}
+    )
+    got_request_exception.send(sender=type(context.get("view")), request=request)
+    return Response(error_body("A server error occurred.", "error"), status=500)
+
+
+def _body(exc: exceptions.APIException) -> dict[str, Any]:
+    if isinstance(exc, exceptions.ValidationError):
+        field_errors = _flatten(exc.detail)
+        return error_body(
+            _first_problem(field_errors), "validation_error", field_errors
+        )
+    detail, code = exc.detail, getattr(exc.detail, "code", exc.default_code)
+    if isinstance(detail, Mapping):
+        code = str(detail.get("code", code))
+        detail = detail.get("detail", exc.default_detail)
+    return error_body(_sentence(detail), code)
+
+
+def _sentence(detail: Any) -> str:
+    while isinstance(detail, (list, tuple)):
+        detail = detail[0] if detail else ""
+    return str(detail)
+
+
+def _headers(exc: exceptions.APIException) -> dict[str, str]:
+    headers = {}
+    if getattr(exc, "auth_header", None):
+        headers["WWW-Authenticate"] = str(exc.auth_header)  # type: ignore[attr-defined]
+    if getattr(exc, "wait", None) is not None:
+        headers["Retry-After"] = str(max(1, int(exc.wait)))  # type: ignore[attr-defined]
+    return headers
+
+
+def _first_problem(field_errors: Mapping[str, list[str]]) -> str:
+    for name, problems in field_errors.items():
+        if problems:
+            return problems[0] if name == NON_FIELD else f"{name}: {problems[0]}"
+    return "Invalid input."
+
+
+def _flatten(detail: Any) -> dict[str, list[str]]:
+    flat: dict[str, list[str]] = {}
+    for name, problem in _walk(detail, ""):
+        flat.setdefault(name, []).append(problem)
+    return flat
+
+
+def _walk(detail: Any, name: str) -> Iterator[tuple[str, str]]:
+    if isinstance(detail, Mapping):
+        for key, value in detail.items():
+            yield from _walk(value, _join(name, str(key)))
+    elif isinstance(detail, Sequence) and not isinstance(detail, str):
+        for position, item in enumerate(detail):
+            nested = isinstance(item, (Mapping, list))
+            yield from _walk(item, _join(name, str(position)) if nested else name)
+    else:
+        yield name or NON_FIELD, str(detail)
+
+
+def _join(name: str, key: str) -> str:
+    if key == NON_FIELD and name:
+        return name
+    return f"{name}.{key}" if name else key
+
+
+def request_wants_api_error(request: HttpRequest, prefix: str) -> bool:
+    """Whether an error outside any view belongs to the API under ``prefix``."""
+    return request.path_info.startswith(prefix)

@@ -1,0 +1,129 @@
+"""Serializer fields that take JSON at its word: text is text, a switch is ``true`` or ``false``.
+
+Serves the specification's demand that wrong types, NUL, lone surrogates and over-long input are
+a 400 that names the field.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from datetime import timezone
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.fields import empty
+
+__all__ = [
+    "JSONObjectField",
+    "StrictBooleanField",
+    "StrictCharField",
+    "UtcDateTimeField",
+]
+
+
+class UtcDateTimeField(serializers.DateTimeField):
+    """A moment as ``2025-08-19T15:45:00Z``, whatever the site's time zone."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("default_timezone", timezone.utc)
+        super().__init__(**kwargs)
+
+
+class StrictBooleanField(serializers.BooleanField):
+    """``true`` or ``false``; neither ``1`` nor ``"true"`` nor ``null``."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        """The boolean; raises ``ValidationError`` for anything else."""
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+    def run_validation(self, data: Any = empty) -> Any:
+        """As the base class, but a boolean field of HTML forms has no meaning here."""
+        if data is not empty and not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return super().run_validation(data)
+
+
+class StrictCharField(serializers.CharField):
+    """JSON text; numbers and booleans are not text. NUL and lone surrogates are refused."""
+
+    def to_internal_value(self, data: Any) -> str:
+        """The text, trimmed unless ``trim_whitespace=False``."""
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class JSONObjectField(serializers.Field):  # type: ignore[type-arg]
+    """A JSON object that every database can keep as it is.
+
+    At most ``max_bytes`` of compact JSON and ``max_depth`` levels; no NUL and no lone surrogate
+    in any key or text; finite numbers within the range of a double.
+    """
+
+    default_error_messages = {
+        "not_an_object": "Expected a JSON object.",
+        "too_large": "Must be at most {max_bytes} bytes of JSON.",
+        "too_deep": "Must be nested at most {max_depth} levels deep.",
+        "text": "Must not contain NUL or lone surrogate characters.",
+        "number": "Numbers must be finite and at most 1e308 in magnitude.",
+    }
+
+    def __init__(
+        self, *, max_bytes: int = 65536, max_depth: int = 32, **kwargs: Any
+    ) -> None:
+        self.max_bytes = max_bytes
+        self.max_depth = max_depth
+        super().__init__(**kwargs)
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        """``data`` itself once checked; raises ``ValidationError``."""
+        if not isinstance(data, dict):
+            self.fail("not_an_object")
+        for value, depth in _walk(data):
+            self._check(value, depth)
+        size = len(json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode())
+        if size > self.max_bytes:
+            self.fail("too_large", max_bytes=self.max_bytes)
+        return data
+
+    def to_representation(self, value: dict[str, Any]) -> dict[str, Any]:
+        """The object as it is."""
+        return value
+
+    def _check(self, value: Any, depth: int) -> None:
+        if depth > self.max_depth:
+            self.fail("too_deep", max_depth=self.max_depth)
+        if isinstance(value, str) and not _is_storable(value):
+            self.fail("text")
+        if isinstance(value, (int, float)) and not _is_finite(value):
+            self.fail("number")
+
+
+def _walk(root: Any) -> Iterator[tuple[Any, int]]:
+    waiting = [(root, 1)]
+    while waiting:
+        value, depth = waiting.pop()
+        yield value, depth
+        if isinstance(value, dict):
+            waiting.extend((key, depth) for key in value)
+            waiting.extend((item, depth + 1) for item in value.values())
+        elif isinstance(value, list):
+            waiting.extend((item, depth + 1) for item in value)
+
+
+def _is_storable(text: str) -> bool:
+    try:
+        return b"\x00" not in text.encode()
+    except UnicodeEncodeError:
+        return False
+
+
+def _is_finite(number: float) -> bool:
+    try:
+        return math.isfinite(float(number))
+    except OverflowError:
+        return False

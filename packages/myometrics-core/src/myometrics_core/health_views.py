@@ -1,0 +1,121 @@
+"""``/api/health/`` for people and monitors, ``/livez`` and ``/readyz`` for load balancers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import DatabaseError
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers, status
+from rest_framework.exceptions import APIException
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from .fields import UtcDateTimeField
+from .health import HealthReport, check_health
+from .views import ApiView
+
+__all__ = ["HealthView", "livez", "readyz"]
+
+STATES = ["up", "down", "not_configured"]
+
+
+class HealthSerializer(serializers.Serializer[Any]):
+    """Specification: "GET /health/", response."""
+
+    status = serializers.ChoiceField(choices=["healthy", "degraded", "down"])
+    services = serializers.DictField(child=serializers.ChoiceField(choices=STATES))
+    last_check = UtcDateTimeField()
+
+
+class ServiceUnavailable(APIException):
+    """503: the database can't be reached, and who asks can't be told without it."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = "The database can't be reached."
+    default_code = "database_unavailable"
+
+
+class HealthView(ApiView):
+    """How the system and each of its services do. Specification: "GET /health/"."""
+
+    report: HealthReport | None = None
+
+    def perform_authentication(self, request: Request) -> None:
+        """As everywhere; without a database, a validly signed unexpired token is enough.
+
+        The database is asked first, in a probe's thread: a connection that hangs must not hold
+        this request.
+        """
+        offline = _authenticate_without_database(request)
+        if offline is not None:
+            self.report = check_health()
+            if self.report.status == "down":
+                request.user, request.auth = offline
+                return
+        try:
+            super().perform_authentication(request)
+        except DatabaseError as error:
+            raise ServiceUnavailable() from error
+
+    @property
+    def is_down(self) -> bool:
+        """Whether the database was found down before anybody was authenticated."""
+        return self.report is not None and self.report.status == "down"
+
+    def check_throttles(self, request: Request) -> None:
+        """As everywhere, but nothing is counted in a database that is down."""
+        if not self.is_down:
+            super().check_throttles(request)
+
+    @extend_schema(
+        operation_id="health",
+        tags=["health"],
+        responses={200: HealthSerializer, 503: HealthSerializer},
+    )
+    def get(self, request: Request) -> Response:
+        """200 when healthy or degraded, 503 when the database is down."""
+        report = self.report or check_health()
+        return Response(_body(report), status=503 if report.status == "down" else 200)
+
+
+def _authenticate_without_database(request: Request) -> tuple[Any, Any] | None:
+    for authenticator in request.authenticators or ():
+        offline = getattr(authenticator, "authenticate_without_database", None)
+        if offline is not None:
+            found = offline(request)
+            if found is not None:
+                return found  # type: ignore[no-any-return]
+    return None
+
+
+def _body(report: HealthReport) -> dict[str, Any]:
+    return dict(
+        HealthSerializer(
+            {
+                "status": report.status,
+                "services": report.services,
+                "last_check": report.checked_at,
+            }
+        ).data
+    )
+
+
+@never_cache
+@require_safe
+def livez(request: HttpRequest) -> JsonResponse:
+    """The process serves requests. Open, asks nothing of anyone."""
+    return JsonResponse({"status": "alive"})
+
+
+@never_cache
+@require_safe
+def readyz(request: HttpRequest) -> JsonResponse:
+    """Requests can be sent here: the database answers. Open; 200 or 503."""
+    ready = check_health(max_age=1.0).status != "down"
+    return JsonResponse(
+        {"status": "ready" if ready else "not_ready"}, status=200 if ready else 503
+    )

@@ -1,0 +1,25 @@
+"""Content negotiation that never answers 406."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+
+__all__ = ["FirstRendererNegotiation"]
+
+
+class FirstRendererNegotiation(DefaultContentNegotiation):
+    """Answers in the first renderer's type, whatever ``Accept`` or ``?format=`` ask for."""
+
+    def select_renderer(
+        self,
+        request: Request,
+        renderers: Sequence[BaseRenderer],  # type: ignore[override]
+        format_suffix: str | None = None,
+    ) -> tuple[Any, str]:
+        """The first renderer and its media type."""
+        return renderers[0], str(renderers[0].media_type)

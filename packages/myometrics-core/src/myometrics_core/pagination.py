@@ -1,0 +1,88 @@
+"""Numbered pages with an exact count.
+
+Specification: the list answers of "User Management" and "Audit Log".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db.models import QuerySet
+from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.utils.urls import remove_query_param, replace_query_param
+from rest_framework.views import APIView
+
+__all__ = ["PagePagination"]
+
+LONGEST_NUMBER = 18
+"""Digits of a page number that are read: more pages than any database holds."""
+
+
+class PagePagination:
+    """Cuts a queryset into pages of ``page_size`` rows, at most ``max_page_size``.
+
+    A ``page`` or ``page_size`` that isn't a whole number from 1 raises ``ValidationError``;
+    a page past the end raises ``NotFound``; the first page of nothing is empty. Override
+    :meth:`count` and :meth:`rows` where a model knows a quicker way to either.
+    """
+
+    page_size = 20
+    max_page_size = 100
+
+    def paginate(
+        self, queryset: QuerySet[Any], request: Request, view: APIView | None = None
+    ) -> Sequence[Any]:
+        """The rows of the page that the request asks for."""
+        self.url = request.build_absolute_uri()
+        self.size = min(
+            _whole_number(request, "page_size", self.page_size), self.max_page_size
+        )
+        self.number = _whole_number(request, "page", 1)
+        self.total = self.count(queryset)
+        if self.number > self.last_page:
+            raise NotFound("This page is past the end.")
+        return self.rows(queryset, (self.number - 1) * self.size, self.size)
+
+    @property
+    def last_page(self) -> int:
+        """Number of the last page; 1 when there are no rows."""
+        return max(1, -(-self.total // self.size))
+
+    def count(self, queryset: QuerySet[Any]) -> int:
+        """How many rows there are on all pages together."""
+        return queryset.count()
+
+    def rows(self, queryset: QuerySet[Any], offset: int, limit: int) -> Sequence[Any]:
+        """At most ``limit`` rows after the first ``offset``."""
+        return list(queryset[offset : offset + limit])
+
+    def response(self, results: Sequence[Any]) -> Response:
+        """``{"count", "next", "previous", "results"}`` for the page last cut."""
+        return Response(
+            {
+                "count": self.total,
+                "next": self._link(self.number + 1)
+                if self.number < self.last_page
+                else None,
+                "previous": self._link(self.number - 1) if self.number > 1 else None,
+                "results": results,
+            }
+        )
+
+    def _link(self, number: int) -> str:
+        if number == 1:
+            return str(remove_query_param(self.url, "page"))
+        return str(replace_query_param(self.url, "page", number))
+
+
+def _whole_number(request: Request, name: str, default: int) -> int:
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    digits = text.lstrip("0") if text.isascii() and text.isdigit() else ""
+    if not digits:
+        raise ValidationError({name: ["Must be a whole number from 1."]})
+    return min(int(digits[:LONGEST_NUMBER]), 10 ** (LONGEST_NUMBER - 1))

@@ -1,0 +1,54 @@
+"""JSON as the contract has it: no ``NaN``, no infinity, no bottomless nesting, bounded size."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import IO, Any, NoReturn
+
+from rest_framework.exceptions import ParseError
+from rest_framework.parsers import JSONParser
+
+from .errors import BodyTooLarge
+from .settings import core_settings
+
+__all__ = ["StrictJSONParser"]
+
+
+class StrictJSONParser(JSONParser):
+    """Parses a request body or raises ``ParseError`` (400) or ``BodyTooLarge`` (413)."""
+
+    def parse(
+        self,
+        stream: IO[bytes],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """The decoded body."""
+        encoding = (parser_context or {}).get("encoding") or "utf-8"
+        try:
+            text = self._read(stream).decode(encoding)
+            return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        except RecursionError:
+            raise ParseError("JSON parse error - nested too deeply") from None
+        except ValueError as error:
+            raise ParseError(f"JSON parse error - {error}") from error
+
+    def _read(self, stream: IO[bytes]) -> bytes:
+        limit = core_settings.MAX_BODY_BYTES
+        body = stream.read(limit + 1)
+        if len(body) > limit:
+            raise BodyTooLarge()
+        return body
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not a JSON number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is out of range")
+    return number

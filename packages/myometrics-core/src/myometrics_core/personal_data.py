@@ -1,0 +1,67 @@
+"""What the installed packages hold about a person, and how they let go of it.
+
+Specification: "Data Export Endpoints" and "DELETE /users/me/".
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .transactions import atomic_write
+
+__all__ = [
+    "PersonalDataSection",
+    "erase_person",
+    "personal_data_sections",
+    "register_personal_data",
+]
+
+
+class PersonalDataSection(ABC):
+    """One kind of record about people that a package or a host keeps.
+
+    ``name`` is the section's key in the export, ``order`` its place there. ``many`` says whether
+    the section is a list of records or exactly one.
+    """
+
+    name: str
+    order: int = 100
+    many: bool = True
+
+    @abstractmethod
+    def export(self, user: Any) -> Iterator[Mapping[str, Any]]:
+        """The records about ``user`` and nobody else, in the API's field names.
+
+        Values are JSON-ready, datetimes aware. Must not hold all records in memory.
+        """
+
+    @abstractmethod
+    def erase(self, user: Any) -> None:
+        """Remove or make anonymous what is kept about ``user``.
+
+        Called inside the erasure's transaction, before the user's own row goes; what a cascade
+        from that row removes may be left to it. An exception undoes the whole erasure.
+        """
+
+
+_sections: dict[str, PersonalDataSection] = {}
+
+
+def register_personal_data(section: PersonalDataSection) -> None:
+    """Add ``section`` to the export and to erasure. Call it from ``AppConfig.ready``."""
+    _sections[section.name] = section
+
+
+def personal_data_sections() -> list[PersonalDataSection]:
+    """Every registered section in the order of the export."""
+    return sorted(_sections.values(), key=lambda section: (section.order, section.name))
+
+
+def erase_person(user: Any) -> None:
+    """Erase all that is kept about ``user``, and the user: all of it or, on any error, nothing."""
+    with atomic_write():
+        for section in reversed(personal_data_sections()):
+            section.erase(user)
+        user.delete()

@@ -1,0 +1,10 @@
+"""``livez`` and ``readyz``, to be included at the site's root."""
+
+from django.urls import path
+
+from .health_views import livez, readyz
+
+urlpatterns = [
+    path("livez", livez, name="livez"),
+    path("readyz", readyz, name="readyz"),
+]

@@ -1,0 +1,95 @@
+"""The four dependencies that the specification names: database, Redis, e-mail, image service."""
+
+from __future__ import annotations
+
+import json
+from urllib.request import ProxyHandler, Request, build_opener
+
+from django.conf import settings as django_settings
+from django.core.mail import get_connection
+from django.db import connection
+
+from .health import HealthProbe
+from .settings import core_settings
+
+__all__ = ["DatabaseProbe", "EmailProbe", "MicroserviceProbe", "RedisProbe"]
+
+SECONDS = 1.4
+"""Network time-out of a probe: a little under its deadline, so that its thread ends by itself."""
+UNDELIVERING = {"console", "dummy", "filebased", "locmem"}
+
+
+class DatabaseProbe(HealthProbe):
+    """One statement on a connection of its own; never answered from memory."""
+
+    name = "database"
+    max_age = 0.0
+
+    def run(self) -> None:
+        """Connect and ask for one."""
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+                cursor.fetchone()
+        finally:
+            connection.close()
+
+
+class RedisProbe(HealthProbe):
+    """PING to ``MYOMETRICS["REDIS_URL"]``."""
+
+    name = "redis"
+
+    def is_configured(self) -> bool:
+        """Whether a URL is set."""
+        return bool(core_settings.REDIS_URL)
+
+    def run(self) -> None:
+        """Connect and ping."""
+        from redis import Redis  # an extra: sites without Redis need not have it
+
+        with Redis.from_url(
+            core_settings.REDIS_URL,
+            socket_timeout=SECONDS,
+            socket_connect_timeout=SECONDS,
+        ) as client:
+            client.ping()
+
+
+class EmailProbe(HealthProbe):
+    """Greets the mail server through the site's own e-mail back end."""
+
+    name = "email"
+
+    def is_configured(self) -> bool:
+        """Whether mail leaves the machine at all."""
+        return UNDELIVERING.isdisjoint(str(django_settings.EMAIL_BACKEND).split("."))
+
+    def run(self) -> None:
+        """Open and close a connection."""
+        mailer = get_connection(fail_silently=False)
+        if hasattr(mailer, "timeout"):
+            mailer.timeout = SECONDS
+        try:
+            mailer.open()
+        finally:
+            mailer.close()
+
+
+class MicroserviceProbe(HealthProbe):
+    """``GET {MICROSERVICE_URL}/health`` must say ``{"status": "healthy"}``."""
+
+    name = "microservice"
+
+    def is_configured(self) -> bool:
+        """Whether a URL is set."""
+        return bool(core_settings.MICROSERVICE_URL)
+
+    def run(self) -> None:
+        """Ask, and believe the body rather than the status code."""
+        url = f"{core_settings.MICROSERVICE_URL.rstrip('/')}/health"
+        request = Request(url, headers={"Accept": "application/json"})
+        with build_opener(ProxyHandler({})).open(request, timeout=SECONDS) as response:
+            answer = json.loads(response.read(65536))
+        if not isinstance(answer, dict) or answer.get("status") != "healthy":
+            raise RuntimeError("the image service says it is not healthy")

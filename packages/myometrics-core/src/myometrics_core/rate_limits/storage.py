@@ -1,0 +1,100 @@
+"""A moving window of the ``limits`` library, kept in the database and exact across processes."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import Any
+
+from django.db import DatabaseError, connection, transaction
+from limits.storage import MovingWindowSupport, Storage
+
+from .models import CountedRequest
+
+__all__ = ["DatabaseStorage"]
+
+SWEEP_EVERY = 50
+"""One request in so many removes what has expired."""
+
+INSERT = """
+INSERT INTO {table} (key, counted_at, expires_at)
+SELECT %s, %s, %s
+WHERE (SELECT COUNT(*) FROM {table} WHERE key = %s AND counted_at > %s) <= %s
+"""
+
+
+class DatabaseStorage(Storage, MovingWindowSupport):
+    """Counts requests with one conditional INSERT each.
+
+    SQLite runs writers one by one; on PostgreSQL an advisory lock on the key does the same for
+    requests that count against the same one, and for no others.
+    """
+
+    STORAGE_SCHEME = ["database"]
+
+    @property
+    def base_exceptions(self) -> type[Exception]:
+        """What the ``limits`` library takes for "can't be reached"."""
+        return DatabaseError
+
+    def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
+        """Count ``amount`` requests if at most ``limit`` then stand in the last ``expiry`` s."""
+        now = time.time()
+        with transaction.atomic(), connection.cursor() as cursor:
+            if connection.vendor == "postgresql":
+                cursor.execute(
+                    "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [key]
+                )
+                now = time.time()
+            table = connection.ops.quote_name(CountedRequest._meta.db_table)
+            row = [key, now, now + expiry, key, now - expiry, limit - amount]
+            for _ in range(amount):
+                cursor.execute(INSERT.format(table=table), row)
+            counted = cursor.rowcount == 1
+        if random.randrange(SWEEP_EVERY) == 0:
+            CountedRequest.objects.filter(expires_at__lt=now).delete()
+        return counted
+
+    def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
+        """When the oldest counted request of the window came (epoch), and how many there are."""
+        now = time.time()
+        window = CountedRequest.objects.filter(key=key, counted_at__gt=now - expiry)
+        times = list(
+            window.order_by("-counted_at").values_list("counted_at", flat=True)[:limit]
+        )
+        return (times[-1] if times else now), len(times)
+
+    def reset(self) -> int:
+        """Forget all counts; the number of requests forgotten."""
+        return CountedRequest.objects.all().delete()[0]
+
+    def clear(self, key: str) -> None:
+        """Forget the counts of one key."""
+        CountedRequest.objects.filter(key=key).delete()
+
+    def check(self) -> bool:
+        """Whether the table can be read."""
+        try:
+            return CountedRequest.objects.exists() or True
+        except DatabaseError:
+            return False
+
+    def get(self, key: str) -> int:
+        """How many unexpired requests are counted under ``key``."""
+        return CountedRequest.objects.filter(
+            key=key, expires_at__gt=time.time()
+        ).count()
+
+    def get_expiry(self, key: str) -> float:
+        """When the newest count of ``key`` expires (epoch)."""
+        newest = CountedRequest.objects.filter(key=key).order_by("-expires_at").first()
+        return newest.expires_at if newest else time.time()
+
+    def incr(self, key: str, expiry: int, amount: int = 1, **kwargs: Any) -> int:
+        """Count without a limit; the number counted since."""
+        now = time.time()
+        for _ in range(amount):
+            CountedRequest.objects.create(
+                key=key, counted_at=now, expires_at=now + expiry
+            )
+        return self.get(key)

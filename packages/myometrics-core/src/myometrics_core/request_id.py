@@ -1,0 +1,67 @@
+"""One id for all that a request sets off: its log lines, its tasks, its answer's header."""
+
+from __future__ import annotations
+
+import logging
+import re
+import uuid
+from contextvars import ContextVar
+from typing import Any
+
+from celery import signals
+from django.http import HttpRequest
+
+__all__ = ["RequestIdFilter", "connect_celery", "current_request_id", "request_id_of"]
+
+HEADER = "X-Request-ID"
+ACCEPTABLE = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
+
+_request_id: ContextVar[str | None] = ContextVar("myometrics_request_id", default=None)
+
+
+def current_request_id() -> str | None:
+    """The id of the request, or of the request whose task this is, that runs here."""
+    return _request_id.get()
+
+
+def set_request_id(request_id: str | None) -> None:
+    """Make ``request_id`` the current one in this thread or task."""
+    _request_id.set(request_id)
+
+
+def request_id_of(request: HttpRequest) -> str:
+    """The id that the request brings if it is a decent one, else a new one."""
+    brought = request.headers.get(HEADER, "")
+    return brought if ACCEPTABLE.fullmatch(brought) else uuid.uuid4().hex
+
+
+class RequestIdFilter(logging.Filter):
+    """Gives every log record its ``request_id``."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Always true; adds the attribute."""
+        if not hasattr(record, "request_id"):
+            record.request_id = current_request_id()
+        return True
+
+
+def connect_celery() -> None:
+    """Have tasks carry the id of the request that sent them."""
+    signals.before_task_publish.connect(_attach, dispatch_uid="myometrics_request_id")
+    signals.task_prerun.connect(_adopt, dispatch_uid="myometrics_request_id")
+    signals.task_postrun.connect(_drop, dispatch_uid="myometrics_request_id")
+
+
+def _attach(headers: dict[str, Any] | None = None, **kwargs: Any) -> None:
+    if headers is not None and current_request_id():
+        headers.setdefault("myometrics_request_id", current_request_id())
+
+
+def _adopt(task: Any = None, **kwargs: Any) -> None:
+    headers = getattr(task.request, "headers", None) or {}
+    brought = getattr(task.request, "myometrics_request_id", None)
+    set_request_id(brought or headers.get("myometrics_request_id"))
+
+
+def _drop(**kwargs: Any) -> None:
+    set_request_id(None)

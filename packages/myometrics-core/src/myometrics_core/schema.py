@@ -1,0 +1,79 @@
+"""OpenAPI for every endpoint, error answers included."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.openapi import AutoSchema as SpectacularAutoSchema
+from rest_framework import serializers
+
+__all__ = ["AutoSchema", "ErrorSerializer"]
+
+
+class ErrorSerializer(serializers.Serializer[Any]):
+    """The body of every error answer."""
+
+    detail = serializers.CharField(help_text="One sentence for people.")
+    code = serializers.CharField(help_text="Machine-readable, snake_case.")
+    field_errors = serializers.DictField(
+        child=serializers.ListField(child=serializers.CharField()),
+        help_text="Problems by field; empty when none.",
+    )
+
+
+DESCRIPTIONS = {
+    "400": "The input is wrong; `field_errors` names the fields.",
+    "401": "Not signed in, or the token is not valid (any more).",
+    "403": "Signed in, but not allowed to.",
+    "404": "There is no such thing.",
+    "413": "The body is too large.",
+    "415": "The body is not JSON.",
+    "429": "Too many requests; try again after `Retry-After` seconds.",
+    "500": "A fault of the server.",
+}
+
+
+class AutoSchema(SpectacularAutoSchema):
+    """drf-spectacular's schema with the error answers that each view can give."""
+
+    def get_operation(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
+        """The operation of one method, completed with error responses."""
+        operation = super().get_operation(*args, **kwargs)
+        if operation is not None:
+            responses = operation["responses"]
+            for status in self._error_statuses(operation):
+                responses.setdefault(status, self._error_response(status))
+            operation["responses"] = dict(sorted(responses.items()))
+        return operation
+
+    def _error_statuses(self, operation: dict[str, Any]) -> list[str]:
+        parameters = {parameter["in"] for parameter in operation.get("parameters", [])}
+        names = {parameter["name"] for parameter in operation.get("parameters", [])}
+        has_body = "requestBody" in operation
+        is_public = not self.view.get_authenticators()
+        possible = {
+            "400": has_body or "query" in parameters,
+            "401": not is_public,
+            "403": not is_public,
+            "404": "path" in parameters or "page" in names,
+            "413": has_body,
+            "415": has_body,
+            "429": getattr(self.view, "throttle_bucket", None) is not None,
+            "500": True,
+        }
+        return [status for status, can_be in possible.items() if can_be]
+
+    def _error_response(self, status: str) -> dict[str, Any]:
+        component = self.resolve_serializer(ErrorSerializer, "response")
+        response = {
+            "description": DESCRIPTIONS[status],
+            "content": {"application/json": {"schema": component.ref}},
+        }
+        if status == "429":
+            response["headers"] = {
+                "Retry-After": {
+                    "schema": {"type": "integer", "minimum": 1},
+                    "required": True,
+                }
+            }
+        return response

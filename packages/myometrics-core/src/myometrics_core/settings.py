@@ -1,0 +1,168 @@
+"""The settings of core: the dictionary ``MYOMETRICS``."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from limits import parse as parse_rate
+
+from .conf import DOTTED_PATH, Setting, SettingsGroup
+
+__all__ = ["RATE_LIMIT_BUCKETS", "CoreSettings", "core_settings"]
+
+RATE_LIMIT_BUCKETS = {"auth": "5/minute", "api": "100/minute", "export": "2/hour"}
+"""Bucket → rate, as the specification sets them ("Rate Limiting")."""
+
+
+def _networks(value: Iterable[Any]) -> None:
+    for network in value:
+        try:
+            ipaddress.ip_network(network, strict=False)
+        except ValueError:
+            raise ValueError(
+                f"holds {network!r}, which is no network such as '10.0.0.0/8' or '::1'"
+            ) from None
+
+
+def _rates(value: Mapping[str, Any]) -> None:
+    for bucket, rate in value.items():
+        if bucket not in RATE_LIMIT_BUCKETS:
+            raise ValueError(
+                f"has an unknown bucket {bucket!r} (known: auth, api, export)"
+            )
+        if rate is not None:
+            _rate(bucket, rate)
+
+
+def _rate(bucket: str, rate: Any) -> None:
+    try:
+        parse_rate(rate)
+    except (ValueError, TypeError, AttributeError):
+        raise ValueError(
+            f"has {rate!r} for {bucket!r}; expected such as '5/minute'"
+        ) from None
+
+
+def _positive(value: float) -> None:
+    if value <= 0:
+        raise ValueError("must be greater than 0")
+
+
+def _http_url(value: str) -> None:
+    if value and (
+        urlsplit(value).scheme not in {"http", "https"} or not urlsplit(value).netloc
+    ):
+        raise ValueError("must be a URL such as 'http://localhost:8000'")
+
+
+class CoreSettings(SettingsGroup):
+    """What a host can choose for every MyoMetrics package at once."""
+
+    name = "MYOMETRICS"
+    app = "myometrics_core"
+
+    TRUSTED_PROXIES = Setting(
+        (list, tuple),
+        (),
+        "Networks (CIDR) of the proxies whose word on the client's address counts. "
+        "With none, the peer is the client.",
+        validate=_networks,
+    )
+    CLIENT_ADDRESS_HEADER = Setting(
+        str,
+        "X-Forwarded-For",
+        "The one header in which trusted proxies name the client.",
+    )
+    RATE_LIMITS = Setting(
+        dict,
+        {},
+        "Rate of each bucket (`auth`, `api`, `export`); a bucket left out keeps its default "
+        "(5/minute, 100/minute, 2/hour), `None` switches it off.",
+        validate=_rates,
+    )
+    RATE_LIMIT_STORAGE = Setting(
+        str,
+        None,
+        "Where requests are counted: a storage URI of the `limits` library "
+        "(`redis://…`, `memory://`) or `database://`. By default the database where "
+        "`myometrics_core.rate_limits` is installed, else the memory of each process.",
+    )
+    RATE_LIMIT_KEY = Setting(
+        DOTTED_PATH,
+        "myometrics_core.throttling.rate_limit_key",
+        "Function of request, view and bucket that names whom a request counts against.",
+    )
+    RATE_LIMIT_WHEN_UNAVAILABLE = Setting(
+        str,
+        "local",
+        "What happens while the storage can't be reached: `local` counts in each process, "
+        "`allow` lets all pass, `refuse` answers 429.",
+        choices=("local", "allow", "refuse"),
+    )
+    IS_ADMINISTRATOR = Setting(
+        DOTTED_PATH,
+        "myometrics_core.users.administrator_by_role_or_staff",
+        "Function of a user: is this an administrator?",
+    )
+    MAX_BODY_BYTES = Setting(
+        int,
+        16 * 1024 * 1024,
+        "Largest request body that is read; a longer one is answered 413.",
+        validate=_positive,
+    )
+    MICROSERVICE_URL = Setting(
+        str,
+        None,
+        "Base URL of the image service; without it, it is `not_configured`.",
+        validate=_http_url,
+    )
+    REDIS_URL = Setting(
+        str, None, "Redis that health asks; without it, `not_configured`."
+    )
+    FRONTEND_URL = Setting(
+        str,
+        "http://localhost:3000",
+        "Base URL that links in mails lead to.",
+        validate=_http_url,
+    )
+    HEALTH_MAX_AGE = Setting(
+        (int, float),
+        5.0,
+        "Seconds for which a health result is given again.",
+        validate=_positive,
+    )
+    HEALTH_PROBE_TIMEOUT = Setting(
+        (int, float),
+        1.5,
+        "Seconds after which a probe that has not answered counts as down (at most 2).",
+        validate=_positive,
+    )
+    ACCESS_LOG_EXCLUDE = Setting(
+        (list, tuple), ("/livez", "/readyz"), "Paths that the access log leaves out."
+    )
+    EXCEPTION_HANDLER = Setting(
+        DOTTED_PATH,
+        "myometrics_core.errors.exception_handler",
+        "Function of exception and context that turns an error into an answer.",
+    )
+    RENDERER_CLASSES = Setting(
+        (list, tuple),
+        ("rest_framework.renderers.JSONRenderer",),
+        "Renderers of every endpoint.",
+    )
+    PARSER_CLASSES = Setting(
+        (list, tuple),
+        ("myometrics_core.parsers.StrictJSONParser",),
+        "Parsers of every endpoint.",
+    )
+    THROTTLE_CLASSES = Setting(
+        (list, tuple),
+        ("myometrics_core.throttling.BucketThrottle",),
+        "Throttles of every endpoint.",
+    )
+
+
+core_settings = CoreSettings()

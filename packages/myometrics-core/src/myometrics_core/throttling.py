@@ -1,0 +1,182 @@
+"""Rate limits in three buckets, exact under concurrency.
+
+Specification: "Rate Limiting". Counting is a moving window of the ``limits`` library, on Redis,
+in the database or in the process; see ``MYOMETRICS["RATE_LIMIT_STORAGE"]``.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import math
+import threading
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings as django_settings
+from limits import RateLimitItem
+from limits import parse as parse_rate
+from limits.errors import StorageError
+from limits.storage import MemoryStorage, Storage, storage_from_string
+from limits.strategies import MovingWindowRateLimiter
+from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
+
+from .client_address import client_address
+from .settings import RATE_LIMIT_BUCKETS, core_settings
+
+__all__ = ["BucketThrottle", "RateLimiter", "Verdict", "rate_limit_key", "rate_limiter"]
+
+logger = logging.getLogger("myometrics.core.throttling")
+
+LOCAL_SECONDS = 5.0
+"""How long the storage is left alone after it could not be reached."""
+REDIS_OPTIONS = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a request may pass, and if not, in how many whole seconds to try again."""
+
+    allowed: bool
+    retry_after: int = 0
+
+
+def rate_limit_key(request: Request, view: Any, bucket: str) -> str:
+    """Whom a request counts against: what the view says, else the user, else the address."""
+    identity = view.rate_limit_identity(request)
+    if identity:
+        return str(identity)
+    if request.user and request.user.is_authenticated:
+        return f"user:{request.user.pk}"
+    return f"address:{client_address(request)}"
+
+
+class BucketThrottle(BaseThrottle):
+    """Counts a request in its view's ``throttle_bucket``.
+
+    Buckets ``api`` and ``export`` span all endpoints; in ``auth`` each endpoint counts alone.
+    """
+
+    verdict = Verdict(allowed=True)
+
+    def allow_request(self, request: Request, view: Any) -> bool:
+        """Whether the request is within its bucket's rate; counts it if so."""
+        bucket = view.throttle_bucket
+        rate = _rate(bucket) if bucket else None
+        if rate is None:
+            return True
+        scope = f"{bucket}:{type(view).__name__}" if bucket == "auth" else bucket
+        key = core_settings.RATE_LIMIT_KEY(request, view, bucket)
+        self.verdict = rate_limiter.hit(rate, scope, key)
+        return self.verdict.allowed
+
+    def wait(self) -> float:
+        """Seconds until the next request can pass."""
+        return float(self.verdict.retry_after)
+
+
+class RateLimiter:
+    """Counts hits in the configured storage, and copes while that can't be reached."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._limiters: dict[str, MovingWindowRateLimiter] = {}
+        self._local = MovingWindowRateLimiter(MemoryStorage())
+        self._local_until = 0.0
+
+    def hit(self, rate: RateLimitItem, scope: str, key: str) -> Verdict:
+        """Count one request of ``key`` in ``scope`` against ``rate``; never raises.
+
+        The key is hashed before it is stored: the storage holds no address.
+        """
+        identifiers = (scope, _keyed_hash(key))
+        if time.monotonic() >= self._local_until:
+            try:
+                return _hit(self._limiter(), rate, identifiers)
+            except StorageError as error:
+                self._note_unavailable(error)
+        return self._hit_without_storage(rate, identifiers)
+
+    def reset(self) -> None:
+        """Forget every count that this process can reach. For tests and operators."""
+        for limiter in [self._local, self._limiter()]:
+            limiter.storage.reset()
+        self._local_until = 0.0
+
+    def _limiter(self) -> MovingWindowRateLimiter:
+        uri = storage_uri()
+        if uri not in self._limiters:
+            with self._lock:
+                if uri not in self._limiters:
+                    self._limiters[uri] = MovingWindowRateLimiter(_storage(uri))
+        return self._limiters[uri]
+
+    def _note_unavailable(self, error: StorageError) -> None:
+        self._local_until = time.monotonic() + LOCAL_SECONDS
+        logger.warning(
+            "Rate-limit storage can't be reached (%s); for %.0f s the policy is %r",
+            type(error.__cause__ or error).__name__,
+            LOCAL_SECONDS,
+            core_settings.RATE_LIMIT_WHEN_UNAVAILABLE,
+        )
+
+    def _hit_without_storage(
+        self, rate: RateLimitItem, identifiers: tuple[str, str]
+    ) -> Verdict:
+        policy = core_settings.RATE_LIMIT_WHEN_UNAVAILABLE
+        if policy == "local":
+            return _hit(self._local, rate, identifiers)
+        return Verdict(allowed=policy == "allow", retry_after=math.ceil(LOCAL_SECONDS))
+
+
+rate_limiter = RateLimiter()
+
+
+def storage_uri() -> str:
+    """The URI of the storage that counts now; see ``MYOMETRICS["RATE_LIMIT_STORAGE"]``."""
+    uri = core_settings.RATE_LIMIT_STORAGE
+    if uri:
+        return str(uri)
+    return (
+        "database://"
+        if apps.is_installed("myometrics_core.rate_limits")
+        else "memory://"
+    )
+
+
+def _storage(uri: str) -> Storage:
+    if uri.startswith("database:"):
+        # Importing registers the scheme; the app holds a model, so not before it is installed.
+        from .rate_limits.storage import DatabaseStorage
+
+        return DatabaseStorage(uri, wrap_exceptions=True)
+    options = REDIS_OPTIONS if uri.startswith("redis") else {}
+    return storage_from_string(uri, wrap_exceptions=True, **options)  # type: ignore[return-value,arg-type]
+
+
+def _hit(
+    limiter: MovingWindowRateLimiter, rate: RateLimitItem, identifiers: tuple[str, str]
+) -> Verdict:
+    if limiter.hit(rate, *identifiers):
+        return Verdict(allowed=True)
+    reset_at = limiter.get_window_stats(rate, *identifiers).reset_time
+    return Verdict(allowed=False, retry_after=max(1, math.ceil(reset_at - time.time())))
+
+
+def _rate(bucket: str) -> RateLimitItem | None:
+    text = core_settings.RATE_LIMITS.get(bucket, RATE_LIMIT_BUCKETS[bucket])
+    return _parsed_rate(text) if text else None
+
+
+@lru_cache(maxsize=32)
+def _parsed_rate(text: str) -> RateLimitItem:
+    return parse_rate(text)
+
+
+def _keyed_hash(key: str) -> str:
+    secret = str(django_settings.SECRET_KEY).encode()
+    return hmac.digest(secret, key.encode("utf-8", "replace"), "sha256").hex()

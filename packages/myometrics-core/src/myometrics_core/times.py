@@ -1,0 +1,25 @@
+"""Times as the API shows them: UTC, ISO 8601, ending in ``Z``.
+
+Serves the times of every answer and the UTC days of analytics.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime, time, timezone
+
+__all__ = ["utc_day_start", "utc_now", "utc_text"]
+
+
+def utc_now() -> datetime:
+    """The present moment, aware, in UTC."""
+    return datetime.now(timezone.utc)
+
+
+def utc_text(moment: datetime) -> str:
+    """``moment`` (aware) as ISO 8601 text in UTC with a ``Z``."""
+    return moment.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
+
+
+def utc_day_start(day: date) -> datetime:
+    """Midnight at the start of ``day`` in UTC, aware."""
+    return datetime.combine(day, time.min, tzinfo=timezone.utc)

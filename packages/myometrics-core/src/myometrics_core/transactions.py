@@ -1,0 +1,36 @@
+"""Transactions that read before they write, safely on SQLite too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from django.db.migrations.recorder import MigrationRecorder
+
+__all__ = ["atomic_write"]
+
+
+@contextmanager
+def atomic_write(using: str = DEFAULT_DB_ALIAS) -> Iterator[None]:
+    """``transaction.atomic()`` that on SQLite owns the write lock from its first statement.
+
+    SQLite refuses at once, without waiting, to turn a transaction that has read into one that
+    writes when another has written meanwhile. Taking the lock first makes writers queue for the
+    connection's ``timeout`` instead. Elsewhere it is plain ``atomic``: lock rows as needed.
+    """
+    connection = connections[using]
+    outermost = not connection.in_atomic_block
+    with transaction.atomic(using=using):
+        if outermost and connection.vendor == "sqlite":
+            _take_sqlite_write_lock(using)
+        yield
+
+
+def _take_sqlite_write_lock(using: str) -> None:
+    # A write that matches no row still takes the lock.
+    table = connections[using].ops.quote_name(
+        MigrationRecorder.Migration._meta.db_table
+    )
+    with connections[using].cursor() as cursor:
+        cursor.execute(f"DELETE FROM {table} WHERE id IS NULL")

@@ -1,0 +1,62 @@
+"""What the suite needs to know of people, whatever the host's user model is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
+from django.db import connection
+
+from .settings import core_settings
+
+__all__ = ["is_administrator", "parse_user_id", "user_id_json"]
+
+
+def parse_user_id(text: str) -> Any:
+    """A user id from a path or a query as the primary key's native value.
+
+    Raises ``ValueError`` for text that can't be the key of any user: not a number for numeric
+    keys, out of the column's range, not a UUID, NUL.
+    """
+    key = get_user_model()._meta.pk
+    while getattr(key, "target_field", None) is not None:
+        key = key.target_field  # type: ignore[union-attr]
+    text = str(text)
+    if "\x00" in text or len(text) > 255 or not text.isascii():
+        raise ValueError("not a user id")
+    try:
+        value = key.to_python(text)  # type: ignore[union-attr]
+        key.run_validators(value)  # type: ignore[union-attr]
+    except ValidationError as error:
+        raise ValueError("not a user id") from error
+    if value is None or (isinstance(value, int) and not _fits(key, value)):
+        raise ValueError("not a user id")
+    return value
+
+
+def user_id_json(key: Any) -> int | str | None:
+    """A user's primary key as JSON shows it: numbers stay numbers, all else is text."""
+    return key if key is None or isinstance(key, int) else str(key)
+
+
+def is_administrator(user: Any) -> bool:
+    """Whether ``user`` administers, by the host's rule ``MYOMETRICS["IS_ADMINISTRATOR"]``.
+
+    Nobody who is inactive or not signed in ever is.
+    """
+    if not (user and user.is_authenticated and user.is_active):
+        return False
+    return bool(core_settings.IS_ADMINISTRATOR(user))
+
+
+def administrator_by_role_or_staff(user: Any) -> bool:
+    """The default rule: the role ``admin`` where users have roles, else Django's staff flag."""
+    if hasattr(user, "role"):
+        return bool(user.role == "admin")
+    return bool(getattr(user, "is_staff", False))
+
+
+def _fits(key: Any, value: int) -> bool:
+    low, high = connection.ops.integer_field_range(key.get_internal_type())
+    return (low is None or value >= low) and (high is None or value <= high)

@@ -1,0 +1,172 @@
+"""The base of every endpoint of the suite.
+
+A view needs nothing of the host's ``REST_FRAMEWORK`` but the authentication classes, and changes
+nothing there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, ClassVar
+
+from django.db import transaction
+from django.http import HttpResponseBase
+from django.utils.module_loading import import_string
+from rest_framework import exceptions
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import BaseSerializer
+from rest_framework.settings import api_settings
+from rest_framework.views import APIView
+
+from .negotiation import FirstRendererNegotiation
+from .schema import AutoSchema
+from .settings import core_settings
+
+__all__ = ["ApiView", "UnknownPathView"]
+
+
+class ApiView(APIView):
+    """Parse, call a service or selector, respond; the contract's manners come from here.
+
+    A request is authenticated, refused (405) if the method isn't offered, counted in
+    ``throttle_bucket`` and then checked for permission. Nobody signed in: permission is checked
+    before counting, so that strangers can't spend the bucket of an address.
+
+    Errors take the one error shape; transactions are the services' affair, so
+    ``ATOMIC_REQUESTS`` of the host does not apply (a refused sign-in must stay counted).
+    """
+
+    throttle_bucket: ClassVar[str | None] = "api"
+    permission_classes = (IsAuthenticated,)
+    authentication_classes = None  # type: ignore[assignment]  # the host's default classes
+    http_method_names = ["get", "post", "put", "patch", "delete", "head"]
+    content_negotiation_class = FirstRendererNegotiation
+    metadata_class = None
+    schema = AutoSchema()  # type: ignore[assignment]
+
+    @classmethod
+    def as_view(cls, **initkwargs: Any) -> Callable[..., HttpResponseBase]:
+        """The view function, exempt from ``ATOMIC_REQUESTS``."""
+        return transaction.non_atomic_requests(super().as_view(**initkwargs))
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Authenticate, check the method, count, check permission, in this order."""
+        self.format_kwarg = self.get_format_suffix(**kwargs)
+        request.accepted_renderer, request.accepted_media_type = (
+            self.perform_content_negotiation(request)
+        )
+        request.version, request.versioning_scheme = None, None
+        self.perform_authentication(request)
+        is_known = bool(request.user and request.user.is_authenticated)
+        if not is_known:
+            self.check_permissions(request)
+        self._check_method(request)
+        self.check_throttles(request)
+        if is_known:
+            self.check_permissions(request)
+
+    def finalize_response(
+        self, request: Request, response: Any, *args: Any, **kwargs: Any
+    ) -> Response:
+        """Answers hold people's data: no cache may keep them."""
+        response = super().finalize_response(request, response, *args, **kwargs)
+        response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+    def validated(
+        self, serializer_class: type[BaseSerializer[Any]], *, partial: bool = False
+    ) -> dict[str, Any]:
+        """The request's body as ``serializer_class`` has checked it; raises ``ValidationError``."""
+        serializer = serializer_class(
+            data=self.request.data,
+            partial=partial,
+            context=self.get_serializer_context(),
+        )
+        serializer.is_valid(raise_exception=True)
+        return dict(serializer.validated_data)
+
+    def validated_query(
+        self, serializer_class: type[BaseSerializer[Any]]
+    ) -> dict[str, Any]:
+        """The query string's known parameters, checked; raises ``ValidationError``."""
+        serializer = serializer_class(
+            data=self.request.query_params.dict(), context=self.get_serializer_context()
+        )
+        serializer.is_valid(raise_exception=True)
+        return dict(serializer.validated_data)
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        """What serializers may want to know: the request and the view."""
+        return {"request": self.request, "view": self}
+
+    def rate_limit_identity(self, request: Request) -> str | None:
+        """Whom the request counts against, where that is neither the user nor the address."""
+        return None
+
+    def get_authenticators(self) -> list[Any]:
+        """The view's own authentication classes, else the host's default ones."""
+        classes = self.authentication_classes
+        if classes is None:
+            classes = api_settings.DEFAULT_AUTHENTICATION_CLASSES
+        return [authenticator() for authenticator in classes]
+
+    def get_authenticate_header(self, request: Request) -> str | None:
+        """``WWW-Authenticate`` of a 401: the host's scheme, ``Bearer`` on public endpoints."""
+        if not request.authenticators:
+            return "Bearer"
+        return super().get_authenticate_header(request)  # type: ignore[return-value]
+
+    def get_renderers(self) -> list[Any]:
+        """As ``MYOMETRICS["RENDERER_CLASSES"]`` says."""
+        return [
+            renderer() for renderer in _classes(tuple(core_settings.RENDERER_CLASSES))
+        ]
+
+    def get_parsers(self) -> list[Any]:
+        """As ``MYOMETRICS["PARSER_CLASSES"]`` says."""
+        return [parser() for parser in _classes(tuple(core_settings.PARSER_CLASSES))]
+
+    def get_throttles(self) -> list[Any]:
+        """As ``MYOMETRICS["THROTTLE_CLASSES"]`` says."""
+        return [
+            throttle() for throttle in _classes(tuple(core_settings.THROTTLE_CLASSES))
+        ]
+
+    def get_exception_handler(self) -> Callable[..., Response | None]:
+        """As ``MYOMETRICS["EXCEPTION_HANDLER"]`` says."""
+        return core_settings.EXCEPTION_HANDLER  # type: ignore[no-any-return]
+
+    def permission_denied(
+        self, request: Request, message: str | None = None, code: str | None = None
+    ) -> None:
+        """Raise 401 for nobody, 403 for somebody."""
+        if not (request.user and request.user.is_authenticated):
+            raise exceptions.NotAuthenticated()
+        raise exceptions.PermissionDenied(detail=message, code=code)
+
+    def _check_method(self, request: Request) -> None:
+        method = str(request.method).lower()
+        if method not in self.http_method_names or not hasattr(self, method):
+            raise exceptions.MethodNotAllowed(str(request.method))
+
+
+class UnknownPathView(ApiView):
+    """A JSON 404 for every path under the API's prefix that no package serves."""
+
+    throttle_bucket = None
+    permission_classes = ()
+    authentication_classes = ()
+    schema = None
+
+    def _check_method(self, request: Request) -> None:
+        raise exceptions.NotFound("There is nothing at this address.")
+
+
+@lru_cache(maxsize=64)
+def _classes(paths: Sequence[Any]) -> tuple[type, ...]:
+    return tuple(
+        import_string(path) if isinstance(path, str) else path for path in paths
+    )
