@@ -128,6 +128,12 @@ class CoreSettings(SettingsGroup):
         "Base URL that links in mails lead to.",
         validate=_http_url,
     )
+    API_URL = Setting(
+        str,
+        "http://localhost:8001/api",
+        "Public URL of the API; links in mails that lead here begin with its scheme and host.",
+        validate=_http_url,
+    )
     HEALTH_MAX_AGE = Setting(
         (int, float),
         5.0,
