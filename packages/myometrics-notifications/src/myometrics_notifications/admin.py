@@ -1,0 +1,84 @@
+"""Django admin: people's switches, and the outbox with its dead letters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.auth import get_user_model
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from .models import Message, NotificationSettings
+from .services import message_retry
+
+__all__ = ["MessageAdmin", "NotificationSettingsAdmin"]
+
+
+def _user_search(prefix: str) -> list[str]:
+    user_model = get_user_model()
+    names = {user_model.USERNAME_FIELD, user_model.get_email_field_name()}
+    columns = {field.name for field in user_model._meta.get_fields()}
+    return [f"{prefix}__{name}" for name in sorted(names & columns)]
+
+
+@admin.register(NotificationSettings)
+class NotificationSettingsAdmin(admin.ModelAdmin):
+    """Switches by person."""
+
+    list_display = (
+        "user",
+        "email_notifications",
+        "upload_completed",
+        "analysis_ready",
+        "system_alerts",
+    )
+    list_filter = ("email_notifications", "upload_completed", "analysis_ready", "system_alerts")
+    list_select_related = ("user",)
+    raw_id_fields = ("user",)
+    show_full_result_count = False
+
+    def get_search_fields(self, request: HttpRequest) -> list[str]:
+        """The user model's own login name and address."""
+        return _user_search("user")
+
+
+@admin.register(Message)
+class MessageAdmin(admin.ModelAdmin):
+    """What is owed, sent, dropped or dead; nothing here can be written, dead letters retried."""
+
+    list_display = ("id", "kind", "recipient", "state", "attempts", "next_attempt_at", "last_error")
+    list_filter = ("state", "kind")
+    list_select_related = ("recipient",)
+    ordering = ("-id",)
+    show_full_result_count = False
+    actions = ("retry",)
+
+    def get_search_fields(self, request: HttpRequest) -> list[str]:
+        """The recipient's login name and address."""
+        return _user_search("recipient")
+
+    @admin.action(description=_("Retry dead letters and dropped messages"), permissions=["retry"])
+    def retry(self, request: HttpRequest, queryset: QuerySet[Message]) -> None:
+        """Give the chosen dead or dropped messages all their attempts again."""
+        ended = queryset.filter(state__in=(Message.State.DEAD, Message.State.DROPPED))
+        count = 0
+        for message in ended.iterator():
+            message_retry(message=message)
+            count += 1
+        text = ngettext("%d message is tried again.", "%d messages are tried again.", count)
+        self.message_user(request, text % count, messages.SUCCESS)
+
+    def has_retry_permission(self, request: HttpRequest) -> bool:
+        """Whoever may change messages."""
+        return request.user.has_perm("myometrics_notifications.change_message")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Messages come from activities alone."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """They can be looked at."""
+        return False

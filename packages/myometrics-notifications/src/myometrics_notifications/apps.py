@@ -1,0 +1,32 @@
+"""App configuration of the notifications package."""
+
+from django.apps import AppConfig
+
+
+class NotificationsConfig(AppConfig):
+    """Registers settings, checks, kinds, the activity receiver and the personal-data section."""
+
+    name = "myometrics_notifications"
+    label = "myometrics_notifications"
+    verbose_name = "MyoMetrics notifications"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Register what this package offers and listens to."""
+        from myometrics_core.activities import register_receiver
+        from myometrics_core.conf import register_settings
+        from myometrics_core.personal_data import register_personal_data
+
+        from . import checks, tasks  # noqa: F401  (tasks: Celery knows them once imported)
+        from .built_in_kinds import BUILT_IN_KINDS
+        from .conf import notifications_settings
+        from .kinds import register_kind
+        from .personal_data import NotificationSettingsSection
+        from .services import activity_notify
+
+        register_settings(notifications_settings)
+        checks.register_checks()
+        for kind in BUILT_IN_KINDS:
+            register_kind(kind)
+        register_receiver("myometrics_notifications", activity_notify)
+        register_personal_data(NotificationSettingsSection())

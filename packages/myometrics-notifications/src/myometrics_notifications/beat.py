@@ -1,0 +1,20 @@
+"""What beat runs for this package; a site merges it into its own schedule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["beat_schedule"]
+
+beat_schedule: dict[str, dict[str, Any]] = {
+    "myometrics_notifications.sweep": {
+        "task": "myometrics_notifications.sweep",
+        "schedule": 30.0,
+        "options": {"expires": 30},
+    },
+    "myometrics_notifications.purge": {
+        "task": "myometrics_notifications.purge",
+        "schedule": 3600.0,
+        "options": {"expires": 3600},
+    },
+}

@@ -1,0 +1,93 @@
+"""The kinds that the specification names, and the link to an export.
+
+Specification: "NotificationSettings Model".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from django.utils.translation import gettext_lazy as _
+
+from myometrics_core.activities import Activity
+
+from .kinds import NotificationKind
+
+__all__ = ["BUILT_IN_KINDS", "AnalysisReady", "ExportReady", "SystemAlerts", "UploadCompleted"]
+
+
+class _UploadKind(NotificationKind):
+    """Written to the uploader, once for each of their uploads.
+
+    A mail names the upload by its id alone: file names and findings can tell of a patient.
+    """
+
+    default_on = True
+    resource_type = "upload"
+
+    def context(self, activity: Activity) -> Mapping[str, Any]:
+        """``upload_id`` and ``at``."""
+        return {"upload_id": activity.resource_id, "at": activity.occurred_at.isoformat()}
+
+    def once_per(self, activity: Activity) -> str:
+        """The upload: its events can come twice."""
+        return f"upload:{activity.resource_id}"
+
+
+class UploadCompleted(_UploadKind):
+    """An upload of the recipient has been processed."""
+
+    name = "upload_completed"
+    title = _("Completed uploads")
+    actions = frozenset({"upload_completed"})
+
+
+class AnalysisReady(_UploadKind):
+    """The analysis of an upload of the recipient can be read."""
+
+    name = "analysis_ready"
+    title = _("Finished analyses")
+    actions = frozenset({"analysis_ready"})
+
+
+class SystemAlerts(NotificationKind):
+    """The system's health became worse, or better again.
+
+    Only the health task itself is believed: anyone signed in can write an audit entry that
+    says the same.
+    """
+
+    name = "system_alerts"
+    title = _("System alerts")
+    resource_type = "system"
+    actions = frozenset({"system_degraded", "system_down", "system_recovered"})
+
+    def wants(self, activity: Activity) -> bool:
+        """As the base class, of activities whose source is ``health``."""
+        return activity.source == "health" and super().wants(activity)
+
+    def concerns(self, activity: Activity) -> Iterable[Any] | None:
+        """Everyone who asked for it."""
+        return None
+
+    def context(self, activity: Activity) -> Mapping[str, Any]:
+        """``change`` (the action), ``status``, ``down`` (names of services), ``at`` (ISO)."""
+        services = activity.details.get("services") or {}
+        return {
+            "change": activity.action,
+            "status": str(activity.details.get("status", "")),
+            "down": sorted(name for name, state in services.items() if state == "down"),
+            "at": activity.occurred_at.isoformat(),
+        }
+
+
+class ExportReady(NotificationKind):
+    """The export that the recipient asked for can be fetched."""
+
+    name = "export_ready"
+    title = _("Data exports")
+    optional = False
+
+
+BUILT_IN_KINDS: Final = (UploadCompleted(), AnalysisReady(), SystemAlerts(), ExportReady())

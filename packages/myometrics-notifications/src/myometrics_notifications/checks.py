@@ -1,0 +1,87 @@
+"""System checks. ``E001``–``E003`` come from core, for the settings dictionary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core import checks
+from django.core.exceptions import FieldDoesNotExist
+from django.template import TemplateDoesNotExist, TemplateSyntaxError
+from django.template.loader import get_template
+
+from myometrics_core.settings import core_settings
+
+from .conf import notifications_settings
+from .kinds import NotificationKind, registered_kinds
+from .rendering import TEMPLATES, template_name
+
+__all__ = [
+    "check_api_url",
+    "check_kind_templates",
+    "check_lease",
+    "check_mail_address",
+    "register_checks",
+]
+
+_STEPS_OF_SMTP = 8
+
+
+def register_checks() -> None:
+    """Have Django run them all."""
+    for check in (check_kind_templates, check_lease, check_mail_address, check_api_url):
+        checks.register(check)
+
+
+def check_kind_templates(**kwargs: Any) -> list[checks.CheckMessage]:
+    """E010: each kind needs its three templates, and each must compile."""
+    return [problem for kind in registered_kinds() for problem in _template_problems(kind)]
+
+
+def check_lease(**kwargs: Any) -> list[checks.CheckMessage]:
+    """E011: a lease must outlive a conversation with a slow mail server, or mails go out twice."""
+    timeout = settings.EMAIL_TIMEOUT or notifications_settings.SMTP_TIMEOUT
+    longest = timeout * _STEPS_OF_SMTP
+    if notifications_settings.LEASE.total_seconds() > longest:
+        return []
+    message = f"MYOMETRICS_NOTIFICATIONS['LEASE'] must be longer than {longest:g} seconds."
+    hint = f"A mail can take {_STEPS_OF_SMTP} steps of {timeout:g} seconds each."
+    return [checks.Error(message, hint=hint, id="myometrics_notifications.E011")]
+
+
+def check_mail_address(**kwargs: Any) -> list[checks.CheckMessage]:
+    """W010: without a mail address on the user model, nothing is ever sent."""
+    user_model = get_user_model()
+    name = user_model.get_email_field_name()
+    try:
+        user_model._meta.get_field(name)
+    except FieldDoesNotExist:
+        if not hasattr(user_model, name):
+            message = f"{user_model.__name__} has no {name!r}: no notification is ever mailed."
+            hint = "Name the field that holds the address in EMAIL_FIELD of the user model."
+            return [checks.Warning(message, hint=hint, id="myometrics_notifications.W010")]
+    return []
+
+
+def check_api_url(**kwargs: Any) -> list[checks.CheckMessage]:
+    """W011: links in mails must lead people to this site, not to their own machine."""
+    host = urlsplit(core_settings.API_URL).hostname
+    if settings.DEBUG or host not in {"localhost", "127.0.0.1", "::1"}:
+        return []
+    message = f"Links in mails lead to {host}."
+    hint = "Set MYOMETRICS['API_URL'] to the public address of the API."
+    return [checks.Warning(message, hint=hint, id="myometrics_notifications.W011")]
+
+
+def _template_problems(kind: NotificationKind) -> Iterator[checks.CheckMessage]:
+    for part in TEMPLATES:
+        name = template_name(kind, part)
+        try:
+            get_template(name)
+        except (TemplateDoesNotExist, TemplateSyntaxError) as error:
+            message = f"The template {name} can't be used: {type(error).__name__}: {error}."
+            hint = f"Every notification kind needs {', '.join(TEMPLATES)}."
+            yield checks.Error(message, hint=hint, id="myometrics_notifications.E010")

@@ -1,0 +1,100 @@
+"""The settings of this package: the dictionary ``MYOMETRICS_NOTIFICATIONS``."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from myometrics_core.conf import DOTTED_PATH, Setting, SettingsGroup
+
+__all__ = ["NotificationsSettings", "notifications_settings"]
+
+
+def _positive(value: float | timedelta) -> None:
+    zero = timedelta() if isinstance(value, timedelta) else 0
+    if value <= zero:  # type: ignore[operator]
+        raise ValueError("must be greater than 0")
+
+
+class NotificationsSettings(SettingsGroup):
+    """What a host can choose about its mails."""
+
+    name = "MYOMETRICS_NOTIFICATIONS"
+    app = "myometrics_notifications"
+
+    FROM_EMAIL = Setting(
+        str, None, "Sender of the mails; without it Django's `DEFAULT_FROM_EMAIL`."
+    )
+    SITE_NAME = Setting(str, "MyoMetrics", "What the mails call the site.")
+    RECIPIENT_LANGUAGE = Setting(
+        DOTTED_PATH,
+        "myometrics_notifications.locales.site_language",
+        "Function of a user: the language code of the mails to them.",
+    )
+    RECIPIENT_TIME_ZONE = Setting(
+        DOTTED_PATH,
+        "myometrics_notifications.locales.site_time_zone",
+        "Function of a user: the name of the time zone of the times in the mails to them.",
+    )
+    IGNORE_OLDER_THAN = Setting(
+        timedelta,
+        timedelta(days=1),
+        "Activities older than this are not written about, so that a replay of history "
+        "mails nobody.",
+        validate=_positive,
+    )
+    SMTP_TIMEOUT = Setting(
+        (int, float),
+        10,
+        "Seconds that the mail server has for each step, where Django's `EMAIL_TIMEOUT` is unset.",
+        validate=_positive,
+    )
+    LEASE = Setting(
+        timedelta,
+        timedelta(minutes=5),
+        "How long a message belongs to the worker that took it; after that, it counts as killed.",
+        validate=_positive,
+    )
+    MAX_ATTEMPTS = Setting(
+        int,
+        20,
+        "Attempts after which a message is a dead letter (20: after some three days).",
+        validate=_positive,
+    )
+    RETRY_BASE = Setting(
+        timedelta,
+        timedelta(seconds=30),
+        "Longest pause after the first failure; it doubles with each further one.",
+        validate=_positive,
+    )
+    RETRY_CAP = Setting(
+        timedelta, timedelta(hours=6), "Longest pause between two attempts.", validate=_positive
+    )
+    SERVER_PAUSE = Setting(
+        timedelta,
+        timedelta(seconds=30),
+        "How long a worker process leaves a mail server alone that failed as a whole; the sweep "
+        "still tries it.",
+        validate=_positive,
+    )
+    SWEEP_SECONDS = Setting(
+        (int, float), 45, "Seconds after which one sweep stops taking messages.", validate=_positive
+    )
+    KEEP_SENT = Setting(
+        timedelta,
+        timedelta(days=30),
+        "How long a sent or dropped message stays in the outbox; as long, its cause can't send "
+        "a second one.",
+        validate=_positive,
+    )
+    KEEP_DEAD = Setting(
+        timedelta, timedelta(days=90), "How long a dead letter stays.", validate=_positive
+    )
+    EXPORT_LIFETIME = Setting(
+        timedelta,
+        timedelta(days=2),
+        "How long an export file, and the link to it, lasts.",
+        validate=_positive,
+    )
+
+
+notifications_settings = NotificationsSettings()

@@ -1,0 +1,89 @@
+"""Delivering what the outbox owes: lease, send, settle.
+
+At least once: only a worker that dies between the server's "OK" and the settling UPDATE sends a
+message twice, with the same Message-ID.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from .conf import notifications_settings
+from .failures import SendFailure, failure_of
+from .kinds import kind_named
+from .leases import message_drop, message_fail, message_lease, message_sent
+from .mail_server import MailConnection, server_pause
+from .models import Message
+from .rendering import mail_address, message_email
+from .selectors import message_is_wanted, messages_due
+
+__all__ = ["message_deliver", "messages_sweep"]
+
+logger = logging.getLogger("myometrics.notifications")
+
+_SWEEP_LIMIT = 500
+_SERVER_FAILURES_IN_A_ROW = 3
+
+
+def message_deliver(*, message_id: int) -> None:
+    """Try to deliver one message now; what fails is left to a later sweep."""
+    if server_pause.is_on():
+        return
+    with MailConnection() as connection:
+        _attempt(message_id, connection)
+
+
+def messages_sweep() -> int:
+    """Deliver what is due over one connection; returns how many attempts were made.
+
+    Ends early after some seconds, or when the mail server fails several times in a row. Any
+    number of sweeps can run at once.
+    """
+    ends = time.monotonic() + notifications_settings.SWEEP_SECONDS
+    attempts = failures = 0
+    with MailConnection() as connection:
+        for message_id in messages_due(_SWEEP_LIMIT):
+            if time.monotonic() >= ends or failures >= _SERVER_FAILURES_IN_A_ROW:
+                break
+            taken, failure = _attempt(message_id, connection)
+            attempts += taken
+            failures = failures + 1 if failure and failure.server else 0
+    return attempts
+
+
+def _attempt(message_id: int, connection: MailConnection) -> tuple[bool, SendFailure | None]:
+    message = message_lease(message_id=message_id)
+    if message is None:
+        return False, None
+    reason = _reason_to_drop(message)
+    if reason:
+        message_drop(message, reason=reason)
+        return True, None
+    return True, _send(message, connection)
+
+
+def _send(message: Message, connection: MailConnection) -> SendFailure | None:
+    try:
+        connection.send(message_email(message))
+    except Exception as error:
+        failure = failure_of(error)
+        if failure.server:
+            server_pause.start()
+        logger.info("Message %s was not sent: %s", message.pk, failure.summary)
+        message_fail(message, failure)
+        return failure
+    message_sent(message)
+    server_pause.end()
+    return None
+
+
+def _reason_to_drop(message: Message) -> str:
+    kind, user = kind_named(message.kind), message.recipient
+    if kind is None:
+        return "unknown kind"
+    if not user.is_active or not mail_address(user):
+        return "recipient inactive or without address"
+    if not message_is_wanted(kind=kind, user=user):
+        return "switched off"
+    return ""

@@ -1,0 +1,103 @@
+"""Kinds of notification: what is written about, to whom, and how often.
+
+A host adds one by a subclass of :class:`NotificationKind`, three templates and a call of
+:func:`register_kind` in ``AppConfig.ready``.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, ClassVar
+
+from django.utils.functional import Promise
+
+from myometrics_core.activities import Activity
+
+__all__ = ["NotificationKind", "kind_named", "kinds_for", "register_kind", "registered_kinds"]
+
+_NAME = re.compile(r"[a-z]+(_[a-z0-9]+)*")
+_RESERVED = {"email_notifications"}
+
+
+class NotificationKind(ABC):
+    """A reason to write to people, with a switch of its own.
+
+    Class attributes:
+
+    - ``name``: snake_case, at most 50 characters; the key of the switch in the API, and the
+      folder of the templates ``myometrics_notifications/<name>/{subject.txt,body.txt,body.html}``.
+    - ``title``: what people see it called (translatable).
+    - ``default_on``: whether people get it who never touched the switch.
+    - ``optional``: ``False`` for an answer to a person's own request: it has no switch, heeds
+      none and offers no unsubscribing.
+    - ``resource_type``, ``actions``: the activities that it is about.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str | Promise]
+    default_on: ClassVar[bool] = False
+    optional: ClassVar[bool] = True
+    resource_type: ClassVar[str] = ""
+    actions: ClassVar[Collection[str]] = ()
+
+    def wants(self, activity: Activity) -> bool:
+        """Whether this activity is written about at all."""
+        return activity.resource_type == self.resource_type and activity.action in self.actions
+
+    def concerns(self, activity: Activity) -> Iterable[Any] | None:
+        """Primary keys of the people to write to; ``None``: everyone whose switch is on.
+
+        Switches are heeded afterwards, by the outbox. By default the person who acted.
+        """
+        return () if activity.actor_id is None else (activity.actor_id,)
+
+    def context(self, activity: Activity) -> Mapping[str, Any]:
+        """JSON-ready values for the templates; stored until the message is purged.
+
+        ``at`` (ISO 8601) is when it happened. Leave out what must not stand in a mail (names of patients, findings).
+        """
+        return {"resource_id": activity.resource_id, "at": activity.occurred_at.isoformat()}
+
+    def template_context(self, stored: Mapping[str, Any], user: Any) -> Mapping[str, Any]:
+        """What the templates get, made from :meth:`context`'s values at each attempt to send.
+
+        The place for what must not be stored: links with tokens, names.
+        """
+        return stored
+
+    def once_per(self, activity: Activity) -> str:
+        """Text that two causes share when a person is to hear of them only once.
+
+        By default the activity's id: the very same activity never sends twice.
+        """
+        return activity.id
+
+
+_kinds: dict[str, NotificationKind] = {}
+
+
+def register_kind(kind: NotificationKind) -> None:
+    """Add ``kind``; registering a name again replaces it (that is how to change a built-in one).
+
+    Raises ``ValueError`` for a name that can't be a switch.
+    """
+    if not _NAME.fullmatch(kind.name) or len(kind.name) > 50 or kind.name in _RESERVED:
+        raise ValueError(f"{kind.name!r} can't be the name of a notification kind")
+    _kinds[kind.name] = kind
+
+
+def registered_kinds() -> list[NotificationKind]:
+    """Every kind, in order of registration: first the specification's three."""
+    return list(_kinds.values())
+
+
+def kind_named(name: str) -> NotificationKind | None:
+    """The kind of that name, or ``None``."""
+    return _kinds.get(name)
+
+
+def kinds_for(activity: Activity) -> list[NotificationKind]:
+    """The kinds that write about ``activity``."""
+    return [kind for kind in _kinds.values() if kind.wants(activity)]

@@ -1,0 +1,116 @@
+"""Notification settings and the outbox.
+
+Specification: "NotificationSettings Model".
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from .kinds import NotificationKind
+
+__all__ = ["Message", "NotificationSettings"]
+
+
+class NotificationSettings(models.Model):
+    """One person's switches. Made at the first use; until then the defaults hold."""
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        related_name="myometrics_notification_settings",
+        verbose_name=_("user"),
+    )
+    email_notifications = models.BooleanField(_("e-mail notifications"), default=True)
+    upload_completed = models.BooleanField(_("completed uploads"), default=True)
+    analysis_ready = models.BooleanField(_("finished analyses"), default=True)
+    system_alerts = models.BooleanField(_("system alerts"), default=False)
+    host_switches = models.JSONField(
+        _("further switches"),
+        default=dict,
+        blank=True,
+        help_text=_("Switches of the site's own kinds: name → true or false."),
+    )
+
+    class Meta:
+        verbose_name = _("notification settings")
+        verbose_name_plural = _("notification settings")
+
+    def __str__(self) -> str:
+        return f"notification settings of user {self.user_id}"
+
+    def switch(self, kind: NotificationKind) -> bool:
+        """Whether ``kind``'s own switch is on."""
+        if has_column(kind):
+            return bool(getattr(self, kind.name))
+        return bool(self.host_switches.get(kind.name, kind.default_on))
+
+    def set_switch(self, kind: NotificationKind, on: bool) -> None:
+        """Turn ``kind``'s own switch; the caller saves."""
+        if has_column(kind):
+            setattr(self, kind.name, on)
+        else:
+            self.host_switches = {**self.host_switches, kind.name: on}
+
+
+_COLUMNS = frozenset({"upload_completed", "analysis_ready", "system_alerts"})
+
+
+def has_column(kind: NotificationKind) -> bool:
+    """Whether the switch is one of the specification's, with a column of its own."""
+    return kind.name in _COLUMNS
+
+
+class Message(models.Model):
+    """A mail that is owed, or was sent. It holds neither an address nor a name.
+
+    A worker owns the row while ``lease_token`` is its own and ``leased_until`` lies ahead.
+    """
+
+    class State(models.TextChoices):
+        """``queued`` until it ends as one of the others."""
+
+        QUEUED = "queued", _("queued")
+        SENT = "sent", _("sent")
+        DROPPED = "dropped", _("dropped")
+        DEAD = "dead", _("dead letter")
+
+    kind = models.CharField(_("kind"), max_length=50)
+    recipient = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        related_name="+",
+        verbose_name=_("recipient"),
+    )
+    context = models.JSONField(_("context"), default=dict)
+    dedupe_key = models.CharField(_("dedupe key"), max_length=64, unique=True, editable=False)
+    mail_uuid = models.UUIDField(_("mail id"), default=uuid.uuid4, unique=True, editable=False)
+    state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.QUEUED)
+    attempts = models.PositiveIntegerField(_("attempts"), default=0)
+    next_attempt_at = models.DateTimeField(_("next attempt"))
+    leased_until = models.DateTimeField(_("leased until"), null=True, editable=False)
+    lease_token = models.UUIDField(null=True, editable=False)
+    last_error = models.CharField(_("last error"), max_length=200, blank=True)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+    settled_at = models.DateTimeField(_("settled"), null=True)
+
+    class Meta:
+        verbose_name = _("message")
+        verbose_name_plural = _("messages")
+        indexes = [
+            models.Index(fields=["state", "next_attempt_at"], name="myo_notif_message_due"),
+            models.Index(fields=["state", "settled_at"], name="myo_notif_message_settled"),
+        ]
+
+    def __str__(self) -> str:
+        return f"message {self.pk} ({self.kind})"
+
+    @property
+    def lease(self) -> dict[str, Any]:
+        """The look-up that finds this row only as long as this worker owns it."""
+        return {"pk": self.pk, "lease_token": self.lease_token, "state": self.State.QUEUED}

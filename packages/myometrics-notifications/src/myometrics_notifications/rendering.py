@@ -1,0 +1,103 @@
+"""A message as a mail: templates, language, time zone, headers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from email.utils import parseaddr
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+from django.core.mail import EmailMultiAlternatives
+from django.template.loader import render_to_string
+from django.utils import timezone, translation
+
+from myometrics_core.settings import core_settings
+
+from .conf import notifications_settings
+from .kinds import NotificationKind, kind_named
+from .models import Message
+from .unsubscribing import unsubscribe_url
+
+__all__ = ["TEMPLATES", "mail_address", "message_email", "template_name"]
+
+TEMPLATES = ("subject.txt", "body.txt", "body.html")
+
+_SUBJECT_LENGTH = 200
+
+
+def mail_address(user: Any) -> str:
+    """The person's e-mail address as their user model keeps it; ``""`` where there is none."""
+    return str(getattr(user, type(user).get_email_field_name(), "") or "")
+
+
+def template_name(kind: NotificationKind, part: str) -> str:
+    """Name of a kind's template; ``part`` is one of :data:`TEMPLATES`."""
+    return f"myometrics_notifications/{kind.name}/{part}"
+
+
+def message_email(message: Message) -> EmailMultiAlternatives:
+    """The mail for ``message`` in the recipient's language and time zone.
+
+    The same message always bears the same Message-ID.
+    """
+    kind, user = kind_named(message.kind), message.recipient
+    if kind is None:
+        raise LookupError(f"no notification kind {message.kind!r} is registered")
+    language = notifications_settings.RECIPIENT_LANGUAGE(user)
+    zone = ZoneInfo(notifications_settings.RECIPIENT_TIME_ZONE(user))
+    with translation.override(language), timezone.override(zone):
+        return _compose(message, kind, user)
+
+
+def _compose(message: Message, kind: NotificationKind, user: Any) -> EmailMultiAlternatives:
+    unsubscribe = unsubscribe_url(kind=kind, user=user) if kind.optional else ""
+    context = _template_context(message, kind, unsubscribe)
+    parts = {part: render_to_string(template_name(kind, part), context) for part in TEMPLATES}
+    email = EmailMultiAlternatives(
+        subject=" ".join(parts["subject.txt"].split())[:_SUBJECT_LENGTH],
+        body=parts["body.txt"].strip() + "\n",
+        from_email=_sender(),
+        to=[mail_address(user)],
+        headers=_headers(message, unsubscribe),
+    )
+    email.attach_alternative(parts["body.html"], "text/html")
+    return email
+
+
+def _template_context(
+    message: Message, kind: NotificationKind, unsubscribe: str
+) -> dict[str, Any]:
+    return {
+        **kind.template_context(message.context, message.recipient),
+        "happened_at": _moment(message),
+        "kind_title": str(kind.title),
+        "site_name": notifications_settings.SITE_NAME,
+        "frontend_url": core_settings.FRONTEND_URL,
+        "unsubscribe_url": unsubscribe,
+        "language": translation.get_language(),
+    }
+
+
+def _moment(message: Message) -> datetime:
+    at = message.context.get("at")
+    return datetime.fromisoformat(at) if isinstance(at, str) else message.created_at
+
+
+def _headers(message: Message, unsubscribe: str) -> dict[str, str]:
+    headers = {
+        "Message-ID": f"<{message.mail_uuid}@{_sender_domain()}>",
+        "Auto-Submitted": "auto-generated",
+    }
+    if unsubscribe:
+        headers["List-Unsubscribe"] = f"<{unsubscribe}>"
+        headers["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+    return headers
+
+
+def _sender() -> str:
+    return notifications_settings.FROM_EMAIL or settings.DEFAULT_FROM_EMAIL
+
+
+def _sender_domain() -> str:
+    return parseaddr(_sender())[1].rpartition("@")[2] or "localhost"

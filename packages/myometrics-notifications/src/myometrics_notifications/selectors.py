@@ -1,0 +1,78 @@
+"""Reads: switches of a person, people who want a kind, messages that are due."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from myometrics_core.times import utc_now
+
+from .kinds import NotificationKind, registered_kinds
+from .models import Message, NotificationSettings, has_column
+
+__all__ = ["message_is_wanted", "messages_due", "people_wanting", "settings_of", "switches"]
+
+
+def settings_of(user: Any) -> NotificationSettings:
+    """The person's settings; before their first use an unsaved row with the defaults."""
+    stored = NotificationSettings.objects.filter(user_id=user.pk).first()
+    return stored or NotificationSettings(user=user)
+
+
+def switches(settings: NotificationSettings) -> dict[str, bool]:
+    """Name → on, as the API shows it: the main switch, then each optional kind's own.
+
+    Specification: "GET /users/me/notifications/".
+    """
+    shown = {"email_notifications": settings.email_notifications}
+    for kind in registered_kinds():
+        if kind.optional:
+            shown[kind.name] = settings.switch(kind)
+    return shown
+
+
+def message_is_wanted(*, kind: NotificationKind, user: Any) -> bool:
+    """Whether ``user`` wants mails of ``kind`` just now."""
+    if not kind.optional:
+        return True
+    settings = settings_of(user)
+    return settings.email_notifications and settings.switch(kind)
+
+
+def people_wanting(kind: NotificationKind, user_ids: Iterable[Any] | None) -> Iterator[Any]:
+    """Primary keys of the people who want ``kind``, of ``user_ids`` or (``None``) of all.
+
+    Constant memory; ids of nobody are left out.
+    """
+    people = get_user_model()._base_manager.all()
+    if user_ids is not None:
+        people = people.filter(pk__in=list(user_ids))
+    if kind.optional:
+        people = people.filter(_wants(kind))
+    return people.order_by("pk").values_list("pk", flat=True).iterator()
+
+
+def messages_due(limit: int) -> list[int]:
+    """Primary keys of queued messages whose time has come and that nobody owns, oldest first."""
+    due = Message.objects.filter(free_to_take())
+    return list(due.order_by("next_attempt_at").values_list("pk", flat=True)[:limit])
+
+
+def free_to_take() -> Q:
+    """Condition on messages that a worker may take now."""
+    now = utc_now()
+    unowned = Q(leased_until=None) | Q(leased_until__lte=now)
+    return Q(state=Message.State.QUEUED, next_attempt_at__lte=now) & unowned
+
+
+def _wants(kind: NotificationKind) -> Exists | Any:
+    own: QuerySet[NotificationSettings] = NotificationSettings.objects.filter(
+        user_id=OuterRef("pk")
+    )
+    switch = kind.name if has_column(kind) else f"host_switches__{kind.name}"
+    if kind.default_on:
+        return ~Exists(own.filter(Q(email_notifications=False) | Q(**{switch: False})))
+    return Exists(own.filter(**{"email_notifications": True, switch: True}))

@@ -1,0 +1,44 @@
+"""Shapes of the endpoints; they validate, and never act."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from myometrics_core.fields import StrictBooleanField, StrictCharField
+
+from .kinds import registered_kinds
+
+__all__ = ["NotificationSwitchesSerializer", "UnsubscribeQuerySerializer", "UnsubscribeSerializer"]
+
+
+class NotificationSwitchesSerializer(serializers.Serializer[Any]):
+    """Every switch, JSON booleans only: the specification's four, then the site's own kinds'.
+
+    Specification: "GET /users/me/notifications/" and "PATCH /users/me/notifications/".
+    """
+
+    email_notifications = StrictBooleanField()
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        """The main switch and one for each optional kind that is registered now."""
+        fields = super().get_fields()
+        for kind in registered_kinds():
+            if kind.optional:
+                fields[kind.name] = StrictBooleanField(help_text=str(kind.title))
+        return fields
+
+
+class UnsubscribeQuerySerializer(serializers.Serializer[Any]):
+    """The signed token that the mail's link bears."""
+
+    token = StrictCharField(max_length=1000)
+
+
+class UnsubscribeSerializer(serializers.Serializer[Any]):
+    """What a link is about, and whether those mails are on."""
+
+    detail = serializers.CharField()
+    kind = serializers.CharField()
+    subscribed = serializers.BooleanField()

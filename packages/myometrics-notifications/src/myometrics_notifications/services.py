@@ -1,0 +1,180 @@
+"""Writes: switches, and what the outbox owes to whom."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from rest_framework.exceptions import NotAuthenticated
+
+from myometrics_core.activities import Activity
+from myometrics_core.background import enqueue
+from myometrics_core.times import utc_now
+from myometrics_core.transactions import atomic_write
+
+from .conf import notifications_settings
+from .kinds import NotificationKind, kinds_for, registered_kinds
+from .models import Message, NotificationSettings
+from .selectors import people_wanting
+
+__all__ = [
+    "activity_notify",
+    "message_retry",
+    "messages_erase",
+    "messages_purge",
+    "messages_queue",
+    "notification_settings_ensure",
+    "notification_settings_update",
+]
+
+DELIVER = "myometrics_notifications.deliver"
+SWEEP = "myometrics_notifications.sweep"
+
+_CHUNK = 500
+_DELIVERED_ONE_BY_ONE = 20
+
+
+def notification_settings_ensure(*, user: Any) -> NotificationSettings:
+    """The person's settings, made with the defaults if this is their first use.
+
+    Any number of simultaneous first uses make one row. Raises ``NotAuthenticated`` when the
+    person has been deleted meanwhile.
+    """
+    try:
+        return NotificationSettings.objects.get_or_create(user=user)[0]
+    except IntegrityError:
+        raise NotAuthenticated() from None
+
+
+def notification_settings_update(*, user: Any, switches: Mapping[str, bool]) -> NotificationSettings:
+    """Turn the given switches (name → on) and leave the others as they are."""
+    notification_settings_ensure(user=user)
+    with atomic_write():
+        settings = NotificationSettings.objects.select_for_update().get(user_id=user.pk)
+        _turn(settings, switches)
+        settings.save()
+    return settings
+
+
+def activity_notify(activity: Activity) -> None:
+    """Queue what ``activity`` gives reason to write, inside the caller's transaction.
+
+    Old activities (a replay) are passed over: nobody wants mails about last year.
+    """
+    kinds = kinds_for(activity)
+    if not kinds or utc_now() - activity.occurred_at > notifications_settings.IGNORE_OLDER_THAN:
+        return
+    for kind in kinds:
+        messages_queue(
+            kind=kind,
+            user_ids=kind.concerns(activity),
+            context=kind.context(activity),
+            once_per=kind.once_per(activity),
+        )
+
+
+def messages_queue(
+    *,
+    kind: NotificationKind,
+    user_ids: Iterable[Any] | None,
+    context: Mapping[str, Any],
+    once_per: str,
+) -> int:
+    """Owe a mail of ``kind`` to each of ``user_ids`` (``None``: to all) who wants it.
+
+    Belongs in the transaction of its cause; delivery starts after its commit. The same
+    ``once_per`` never owes a person a second mail. Returns how many people were found to want
+    it.
+    """
+    wanting = people_wanting(kind, user_ids)
+    count = 0
+    while chunk := list(islice(wanting, _CHUNK)):
+        _queue_chunk(kind, chunk, context, once_per)
+        count += len(chunk)
+    return count
+
+
+def message_retry(*, message: Message) -> None:
+    """Give a dead or dropped message all its attempts again, starting now."""
+    retried = Message.objects.filter(
+        pk=message.pk, state__in=(Message.State.DEAD, Message.State.DROPPED)
+    ).update(
+        state=Message.State.QUEUED,
+        attempts=0,
+        next_attempt_at=utc_now(),
+        settled_at=None,
+        lease_token=None,
+        leased_until=None,
+    )
+    if retried:
+        enqueue(DELIVER, message.pk)
+
+
+def messages_erase(*, user: Any) -> None:
+    """Forget every message to ``user`` and their switches."""
+    Message.objects.filter(recipient_id=user.pk).delete()
+    NotificationSettings.objects.filter(user_id=user.pk).delete()
+
+
+def messages_purge() -> int:
+    """Delete settled messages that have been kept long enough; returns how many."""
+    now = utc_now()
+    ended = Message.objects.filter(
+        state__in=(Message.State.SENT, Message.State.DROPPED),
+        settled_at__lt=now - notifications_settings.KEEP_SENT,
+    )
+    dead = Message.objects.filter(
+        state=Message.State.DEAD, settled_at__lt=now - notifications_settings.KEEP_DEAD
+    )
+    return sum(_delete_in_batches(old) for old in (ended, dead))
+
+
+def _turn(settings: NotificationSettings, switches: Mapping[str, bool]) -> None:
+    if "email_notifications" in switches:
+        settings.email_notifications = switches["email_notifications"]
+    for kind in registered_kinds():
+        if kind.optional and kind.name in switches:
+            settings.set_switch(kind, switches[kind.name])
+
+
+def _queue_chunk(
+    kind: NotificationKind, user_ids: list[Any], context: Mapping[str, Any], once_per: str
+) -> None:
+    now = utc_now()
+    rows = [
+        Message(
+            kind=kind.name,
+            recipient_id=user_id,
+            context=dict(context),
+            dedupe_key=_dedupe_key(kind, user_id, once_per),
+            next_attempt_at=now,
+        )
+        for user_id in user_ids
+    ]
+    with transaction.atomic():
+        Message.objects.bulk_create(rows, ignore_conflicts=True)
+        _start_delivery([row.mail_uuid for row in rows])
+
+
+def _start_delivery(mail_uuids: list[Any]) -> None:
+    if len(mail_uuids) > _DELIVERED_ONE_BY_ONE:
+        enqueue(SWEEP)
+        return
+    for pk in Message.objects.filter(mail_uuid__in=mail_uuids).values_list("pk", flat=True):
+        enqueue(DELIVER, pk)
+
+
+def _dedupe_key(kind: NotificationKind, user_id: Any, once_per: str) -> str:
+    return hashlib.sha256("\0".join((kind.name, str(user_id), once_per)).encode()).hexdigest()
+
+
+def _delete_in_batches(messages: Any) -> int:
+    return sum(iter(lambda: _delete_batch(messages), 0))
+
+
+def _delete_batch(messages: Any) -> int:
+    batch: Iterator[int] = messages.values_list("pk", flat=True)[:_CHUNK]
+    return Message.objects.filter(pk__in=list(batch)).delete()[0]

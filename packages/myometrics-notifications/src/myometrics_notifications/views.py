@@ -1,0 +1,111 @@
+"""Endpoints: one's own switches, and the link that turns one of them off."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpResponseBase
+from django.shortcuts import render
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from myometrics_core.permissions import AllowAny
+from myometrics_core.views import ApiView
+
+from .kinds import NotificationKind
+from .selectors import message_is_wanted, switches
+from .serializers import (
+    NotificationSwitchesSerializer,
+    UnsubscribeQuerySerializer,
+    UnsubscribeSerializer,
+)
+from .services import notification_settings_ensure, notification_settings_update
+from .unsubscribing import read_unsubscribe_token
+
+__all__ = ["MyNotificationSettingsView", "UnsubscribeView"]
+
+
+class MyNotificationSettingsView(ApiView):
+    """The switches of whoever is signed in. Specification: "Notification Settings Endpoints"."""
+
+    @extend_schema(
+        operation_id="my_notification_settings",
+        tags=["notifications"],
+        responses={200: NotificationSwitchesSerializer},
+    )
+    def get(self, request: Request) -> Response:
+        """All switches; the row behind them is made at the first use."""
+        return Response(switches(notification_settings_ensure(user=request.user)))
+
+    @extend_schema(
+        operation_id="update_my_notification_settings",
+        tags=["notifications"],
+        request=NotificationSwitchesSerializer(partial=True),
+        responses={200: NotificationSwitchesSerializer},
+    )
+    def patch(self, request: Request) -> Response:
+        """Turn any subset of the switches; unknown keys are ignored."""
+        changes = self.validated(NotificationSwitchesSerializer, partial=True)
+        settings = notification_settings_update(user=request.user, switches=changes)
+        return Response(switches(settings))
+
+
+class UnsubscribeView(ApiView):
+    """Where a mail's unsubscribe link leads. Public: the signed token says who and what.
+
+    A browser gets a page, a program gets JSON. Only POST turns anything off: mail scanners
+    follow links (RFC 8058).
+    """
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+
+    @extend_schema(
+        operation_id="unsubscribe_preview",
+        tags=["notifications"],
+        parameters=[UnsubscribeQuerySerializer],
+        responses={
+            200: UnsubscribeSerializer,
+            404: OpenApiResponse(description="The link is not valid."),
+        },
+    )
+    def get(self, request: Request) -> HttpResponseBase:
+        """What the link would turn off."""
+        kind, user = self._named()
+        return self._answer(kind, subscribed=message_is_wanted(kind=kind, user=user))
+
+    @extend_schema(
+        operation_id="unsubscribe",
+        tags=["notifications"],
+        parameters=[UnsubscribeQuerySerializer],
+        request=None,
+        responses={
+            200: UnsubscribeSerializer,
+            404: OpenApiResponse(description="The link is not valid."),
+        },
+    )
+    def post(self, request: Request) -> HttpResponseBase:
+        """Turn it off; the body (``List-Unsubscribe=One-Click``) is not read. Twice is fine."""
+        kind, user = self._named()
+        notification_settings_update(user=user, switches={kind.name: False})
+        return self._answer(kind, subscribed=False)
+
+    def _named(self) -> tuple[NotificationKind, Any]:
+        token = self.validated_query(UnsubscribeQuerySerializer)["token"]
+        return read_unsubscribe_token(token)
+
+    def _answer(self, kind: NotificationKind, *, subscribed: bool) -> HttpResponseBase:
+        body = UnsubscribeSerializer(
+            {"detail": _sentence(kind, subscribed), "kind": kind.name, "subscribed": subscribed}
+        ).data
+        if "text/html" in self.request.headers.get("Accept", ""):
+            page = "myometrics_notifications/unsubscribe.html"
+            return render(self.request, page, {**body, "kind_title": kind.title})
+        return Response(body)
+
+
+def _sentence(kind: NotificationKind, subscribed: bool) -> str:
+    if subscribed:
+        return f"POST to this address to get no more mails about: {kind.title}."
+    return f"No mails are sent about: {kind.title}."

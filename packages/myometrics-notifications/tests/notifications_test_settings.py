@@ -1,0 +1,9 @@
+from myometrics_testing.settings import package_settings
+
+globals().update(
+    package_settings(
+        apps=["myometrics_notifications"],
+        urls="notifications_test_urls",
+        MYOMETRICS={"FRONTEND_URL": "https://clinic.example", "API_URL": "https://clinic.example/api"},
+    )
+)
