@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis
+
 from myometrics_testing.services import OwnedServer, ServerError
 
 KINDS = ["postgresql", "redis"]

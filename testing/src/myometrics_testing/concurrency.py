@@ -17,7 +17,8 @@ def run_concurrently(
 
     ``functions``: one function without arguments, or several; ``times``: how often each is called.
     Returns, in order, what each call returned or the exception it raised. Database connections of
-    the threads are closed. The test needs committed data: ``@pytest.mark.django_db(transaction=True)``.
+    the threads are closed. The test needs ``@pytest.mark.django_db(transaction=True)``: threads see
+    committed rows only.
     """
     calls = [functions] if callable(functions) else list(functions)
     calls = calls * times

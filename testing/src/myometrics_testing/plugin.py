@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import redis
+from django.conf import settings
+from django.db import connection
 
 from myometrics_testing.concurrency import run_concurrently as _run_concurrently
 from myometrics_testing.services import OwnedServer
@@ -40,8 +42,6 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_configure() -> None:
     """Keep a SQLite test database in a file, whoever wrote the settings: threads share files."""
-    from django.conf import settings
-
     if settings.configured:
         for database in settings.DATABASES.values():
             if database["ENGINE"].endswith("sqlite3") and database["NAME"] != ":memory:":
@@ -82,8 +82,6 @@ def _vendor(url: str) -> str:
 @pytest.fixture(scope="session")
 def database_vendor() -> str:
     """``"sqlite"`` or ``"postgresql"``: what the tests run on."""
-    from django.db import connection
-
     return str(connection.vendor)
 
 

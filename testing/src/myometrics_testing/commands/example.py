@@ -1,0 +1,22 @@
+"""``dev serve`` and ``dev manage``: the example project."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from myometrics_testing.commands.repository import EXAMPLE
+
+
+def serve(arguments: Sequence[str]) -> int:
+    """Serve the example with demo data at http://localhost:8001 (options: manage.py demo's)."""
+    os.environ.setdefault("DEBUG", "true")
+    return manage(["demo", *arguments])
+
+
+def manage(arguments: Sequence[str]) -> int:
+    """Run the example's manage.py."""
+    sys.stdout.flush()
+    script = str(EXAMPLE / "manage.py")
+    os.execv(sys.executable, [sys.executable, script, *arguments])

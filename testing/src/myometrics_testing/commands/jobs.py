@@ -1,0 +1,76 @@
+"""Run commands, some at a time: a line for each, and the whole output of those that fail."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+
+from myometrics_testing.commands.repository import ROOT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A command to run at the repository's root, or in ``folder``."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    folder: str = str(ROOT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a job ended: its exit code, what it printed, and how many seconds it took."""
+
+    job: Job
+    code: int
+    output: str
+    seconds: float
+
+
+def run_jobs(jobs: Sequence[Job], at_once: int) -> Iterator[Outcome]:
+    """Outcomes in the order in which the jobs end. A job alone prints straight to the terminal."""
+    if len(jobs) == 1:
+        yield run_job(jobs[0], captured=False)
+        return
+    with ThreadPoolExecutor(at_once) as pool:
+        for future in as_completed([pool.submit(run_job, job) for job in jobs]):
+            yield future.result()
+
+
+def run_job(job: Job, *, captured: bool = True) -> Outcome:
+    """Run one job to its end."""
+    start = time.monotonic()
+    done = subprocess.run(
+        job.command,
+        cwd=job.folder,
+        env=job.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE if captured else None,
+        stderr=subprocess.STDOUT if captured else None,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    seconds = time.monotonic() - start
+    return Outcome(job=job, code=done.returncode, output=done.stdout or "", seconds=seconds)
+
+
+def print_outcome(outcome: Outcome, remark: str = "") -> None:
+    """One line, preceded by everything a failed job printed."""
+    if outcome.code and outcome.output:
+        print(f"\n===== {outcome.job.name} =====\n{outcome.output.rstrip()}\n")
+    mark = "FAILED" if outcome.code else "ok"
+    name = outcome.job.name
+    print(f"{mark:7}{name:32}{outcome.seconds:7.1f} s  {remark}".rstrip(), flush=True)
+
+
+def print_failures(outcomes: Iterable[Outcome]) -> None:
+    """The names of the jobs that failed, where they can't be missed."""
+    failed = [outcome.job.name for outcome in outcomes if outcome.code]
+    if failed:
+        print("\nFailed: " + ", ".join(sorted(failed)))

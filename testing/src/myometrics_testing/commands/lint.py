@@ -1,0 +1,81 @@
+"""``dev lint`` and ``dev format``: all that can be said about the code without running it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from myometrics_testing.commands.docs import docs_job
+from myometrics_testing.commands.jobs import Job, print_failures, print_outcome, run_job, run_jobs
+from myometrics_testing.commands.repository import EXAMPLE, clean_environment, package_folders
+
+MODULE = (sys.executable, "-m")
+MANAGE = (sys.executable, str(EXAMPLE / "manage.py"))
+DRY_MIGRATIONS = ("makemigrations", "--check", "--dry-run")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Check format, lint, import contracts, types, migrations, API schema and documentation."""
+    parser = argparse.ArgumentParser(prog="dev lint", description=main.__doc__)
+    parser.add_argument("checks", nargs="*", metavar="CHECK", help="those whose name starts so")
+    wanted = tuple(parser.parse_args(arguments).checks)
+    with tempfile.TemporaryDirectory(prefix="mm-site-") as site:
+        jobs = [job for job in all_checks(site) if not wanted or job.name.startswith(wanted)]
+        outcomes = []
+        for outcome in run_jobs(jobs, at_once=os.cpu_count() or 1):
+            print_outcome(outcome)
+            outcomes.append(outcome)
+    print_failures(outcomes)
+    return int(any(outcome.code for outcome in outcomes))
+
+
+def format_code(arguments: Sequence[str]) -> int:
+    """Format the code, and mend what ruff can mend."""
+    fixed = run_job(_tool("fix", "ruff", "check", "--fix-only", *arguments), captured=False)
+    formatted = run_job(_tool("format", "ruff", "format", *arguments), captured=False)
+    return fixed.code or formatted.code
+
+
+def all_checks(site: str) -> list[Job]:
+    """The slowest first; the documentation is built into the folder ``site``."""
+    schema = ("spectacular", "--validate", "--fail-on-warn", "--file", os.devnull)
+    return [
+        _example("types", *MODULE, "mypy"),
+        docs_job("build", "--strict", "--quiet", "--site-dir", site),
+        _example("schema", *MANAGE, *schema),
+        _example("system checks", *MANAGE, "check"),
+        _example("migrations", *MANAGE, *DRY_MIGRATIONS),
+        *(_migrations_alone(name, str(folder)) for name, folder in package_folders().items()),
+        Job(name="imports", command=[str(Path(sys.executable).with_name("lint-imports"))]),
+        _tool("lint", "ruff", "check"),
+        _tool("format", "ruff", "format", "--check"),
+    ]
+
+
+def _tool(name: str, *words: str) -> Job:
+    return Job(name=name, command=[*MODULE, *words])
+
+
+def _example(name: str, *command: str) -> Job:
+    """A command with the example's settings, far from its database."""
+    environment = clean_environment(
+        DEBUG="true",
+        DATABASE_URL="sqlite://:memory:",
+        DJANGO_SETTINGS_MODULE="config.settings",
+        PYTHONPATH=str(EXAMPLE),
+    )
+    return Job(name=name, command=command, environment=environment)
+
+
+def _migrations_alone(name: str, folder: str) -> Job:
+    environment = clean_environment(
+        DATABASE_URL="sqlite://:memory:",
+        DJANGO_SETTINGS_MODULE=f"{name}_test_settings",
+        PYTHONPATH=f"{folder}/tests",
+    )
+    command = [*MODULE, "django", *DRY_MIGRATIONS]
+    return Job(name=f"migrations of {name}", command=command, environment=environment)

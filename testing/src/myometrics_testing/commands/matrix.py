@@ -1,0 +1,49 @@
+"""``dev tox``: other Pythons, Djangos and versions of what we depend on."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from myometrics_testing.commands.jobs import Job, run_job
+from myometrics_testing.commands.tally import Tally, read_tally
+
+RUNNING = ("p", "run-parallel", "r", "run")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run tox: other Pythons and Djangos (options: tox's own; -m all for every environment)."""
+    words = list(arguments) or ["run-parallel"]
+    if words[0].startswith("-") and not {"-h", "--help", "--version"} & set(words):
+        words.insert(0, "run-parallel")
+    with tempfile.TemporaryDirectory(prefix="mm-reports-") as folder:
+        code = _run_tox(words, folder)
+        if words[0] in RUNNING:
+            print(_sum(Path(folder), code))
+    return code
+
+
+def _run_tox(words: Sequence[str], reports: str) -> int:
+    """With every Python that pyenv installed on the PATH: tox finds only what is there."""
+    environment = {
+        **os.environ,
+        "PATH": os.pathsep.join([*map(str, pyenv_folders()), os.environ.get("PATH", os.defpath)]),
+        "UV_PYTHON_DOWNLOADS": "never",
+        "JUNIT_FOLDER": reports,
+    }
+    command = [sys.executable, "-m", "tox", *words]
+    return run_job(Job(name="tox", command=command, environment=environment), captured=False).code
+
+
+def pyenv_folders() -> list[Path]:
+    """The ``bin`` folders of the Pythons that pyenv has installed."""
+    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    return sorted(root.glob("versions/*/bin"))
+
+
+def _sum(reports: Path, code: int) -> Tally:
+    total = sum((read_tally(report, 0) for report in reports.glob("*.xml")), Tally())
+    return total if total.failed or not code else total + Tally(failed=1)

@@ -1,0 +1,106 @@
+"""``dev test``: every suite on every database it is for."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from myometrics_testing.commands.jobs import Outcome, print_failures, print_outcome, run_jobs
+from myometrics_testing.commands.suites import DATABASES, Suite, all_suites, pytest_job, servers
+from myometrics_testing.commands.tally import Tally, read_tally
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run all tests: each package alone and the example, on SQLite and on PostgreSQL."""
+    own, for_pytest = split_at_dashes(arguments)
+    options = _parse(own)
+    suites = [
+        suite
+        for suite in all_suites()
+        if (not options.suites or suite.name in options.suites)
+        and (not options.database or suite.database == options.database)
+    ]
+    return run_suites(suites, for_pytest, options.jobs)
+
+
+def split_at_dashes(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What stands before and behind the first ``--``."""
+    words = list(arguments)
+    at = words.index("--") if "--" in words else len(words)
+    return words[:at], words[at + 1 :]
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="dev test",
+        usage="dev test [SUITE ...] [--database DATABASE] [--jobs N] [-- PYTEST OPTIONS]",
+        description=main.__doc__,
+        epilog="PostgreSQL and Redis are those of DATABASE_URL and REDIS_URL where these are set "
+        "(test databases are made and dropped; that Redis database is emptied), else servers "
+        "of our own for the time of the run. Example: dev test audit -- -x -k page",
+    )
+    names = sorted({suite.name for suite in all_suites()})
+    parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"of {', '.join(names)}")
+    parser.add_argument("--database", choices=DATABASES, help="this one only")
+    parser.add_argument(
+        "--jobs", type=int, default=_jobs(), help="at a time (default: %(default)s)"
+    )
+    options = parser.parse_args(arguments)
+    if unknown := set(options.suites) - set(names):
+        parser.error(f"no suite {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    return options
+
+
+def _jobs() -> int:
+    """One suite at a time on somebody's Redis: each empties its database."""
+    return 1 if "REDIS_URL" in os.environ else min(os.cpu_count() or 1, 4)
+
+
+def run_suites(suites: Sequence[Suite], options: Sequence[str], at_once: int) -> int:
+    """Run pytest for each suite, print how it went and the sum last; 0 if nothing failed."""
+    with ExitStack() as stack:
+        reports = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mm-reports-")))
+        urls = stack.enter_context(servers(os.environ, suites))
+        jobs = [
+            pytest_job(suite, urls, _redis_database(number), _report(reports, str(suite)), options)
+            for number, suite in enumerate(suites)
+        ]
+        outcomes = (_lenient(outcome, options) for outcome in run_jobs(jobs, at_once))
+        return _print_all(outcomes, reports)
+
+
+def _redis_database(number: int) -> str:
+    """The path of the Redis URL: a database for each suite, unless the server isn't ours."""
+    given = os.environ.get("REDIS_URL")
+    return urlsplit(given).path if given else f"/{number}"
+
+
+def _report(folder: Path, name: str) -> Path:
+    return folder / f"{name}.xml"
+
+
+def _lenient(outcome: Outcome, options: Sequence[str]) -> Outcome:
+    """With options like ``-k``, a suite without a matching test is no failure."""
+    if options and outcome.code == pytest.ExitCode.NO_TESTS_COLLECTED:
+        return replace(outcome, code=0)
+    return outcome
+
+
+def _print_all(outcomes: Iterable[Outcome], reports: Path) -> int:
+    ended, total = [], Tally()
+    for outcome in outcomes:
+        tally = read_tally(_report(reports, outcome.job.name), outcome.code)
+        print_outcome(outcome, str(tally))
+        ended.append(outcome)
+        total += tally
+    print_failures(ended)
+    print(total)
+    return int(total.failed > 0)
