@@ -1,0 +1,30 @@
+"""Django's way in."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+from myometrics_core.conf import register_settings
+
+__all__ = ["AnalyticsConfig"]
+
+
+class AnalyticsConfig(AppConfig):
+    """Upload facts, their rollups and the endpoints that answer from them."""
+
+    name = "myometrics_analytics"
+    verbose_name = "Analytics"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Declare settings, listen to the other packages, take on personal data."""
+        from myometrics_core.personal_data import register_personal_data
+
+        from . import checks  # noqa: F401
+        from .conf import analytics_settings
+        from .personal_data import UploadsSection
+        from .receivers import connect_receivers
+
+        register_settings(analytics_settings)
+        register_personal_data(UploadsSection())
+        connect_receivers()

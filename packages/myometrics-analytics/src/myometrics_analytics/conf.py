@@ -1,0 +1,89 @@
+"""The settings of this package: the dictionary ``MYOMETRICS_ANALYTICS``."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from myometrics_core.conf import DOTTED_PATH, Setting, SettingsGroup
+from myometrics_core.settings import core_settings
+
+__all__ = ["AnalyticsSettings", "analytics_settings", "image_service_url"]
+
+
+def _positive(value: float) -> None:
+    if value <= 0:
+        raise ValueError("must be greater than 0")
+
+
+def _http_url(value: str) -> None:
+    if value and (urlsplit(value).scheme not in {"http", "https"} or not urlsplit(value).netloc):
+        raise ValueError("must be a URL such as 'http://localhost:8000'")
+
+
+class AnalyticsSettings(SettingsGroup):
+    """What a host can choose about analytics."""
+
+    name = "MYOMETRICS_ANALYTICS"
+    app = "myometrics_analytics"
+
+    CLINIC_FIELD = Setting(
+        str,
+        "clinic_name",
+        "Field of the user model that names a person's clinic, for the filter `clinic`. "
+        "The filter is refused where the user model has no such field.",
+    )
+    ROLE_FIELD = Setting(
+        str, "role", "Field of the user model that holds a person's role, for the filter `role`."
+    )
+    UPLOAD_SOURCE = Setting(
+        DOTTED_PATH,
+        "myometrics_analytics.image_service.ImageService",
+        "Class of the service that uploads are pulled from; see `UploadSource`.",
+    )
+    IMAGE_SERVICE_URL = Setting(
+        str,
+        None,
+        "Base URL of the image service; by default `MYOMETRICS['MICROSERVICE_URL']`. "
+        "Without either nothing is pulled.",
+        validate=_http_url,
+    )
+    PULL_INTERVAL = Setting(
+        (int, float), 60, "Seconds from one successful pull to the next.", validate=_positive
+    )
+    PULL_TIMEOUT = Setting(
+        (int, float),
+        10,
+        "Seconds to wait for the image service to connect, and for each piece of its answer.",
+        validate=_positive,
+    )
+    PULL_DEADLINE = Setting(
+        (int, float), 300, "Seconds that a whole pull may take.", validate=_positive
+    )
+    PULL_RETRY_DELAY = Setting(
+        (int, float),
+        15,
+        "Seconds after a failed pull; doubled with each further failure.",
+        validate=_positive,
+    )
+    PULL_RETRY_DELAY_MAX = Setting(
+        (int, float), 900, "Longest delay after failed pulls, in seconds.", validate=_positive
+    )
+    PULL_COMPLETE_EVERY = Setting(
+        (int, float),
+        86400,
+        "Seconds after which a pull asks unconditionally again, "
+        "so that people who joined since are matched with their uploads.",
+        validate=_positive,
+    )
+    FOLD_BATCH = Setting(
+        int, 5000, "Changes that one transaction folds into the rollups.", validate=_positive
+    )
+
+
+analytics_settings = AnalyticsSettings()
+
+
+def image_service_url() -> str | None:
+    """Base URL of the image service without a trailing slash; ``None``: there is none."""
+    url = analytics_settings.IMAGE_SERVICE_URL or core_settings.MICROSERVICE_URL
+    return url.rstrip("/") if url else None

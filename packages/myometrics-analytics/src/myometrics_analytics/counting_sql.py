@@ -1,0 +1,174 @@
+"""The SQL of the counts: one statement of four parts, each with interchangeable sources."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Final
+
+from django.db import connection
+from django.db.models import F, Model
+
+from .filters import Filters, person_field
+from .models import DailyRollup, DayRollup, PendingChange, RollupState, Upload, UserRollup
+
+__all__ = ["report_sql"]
+
+REPORT: Final = """
+SELECT 'day' AS kind, day, '' AS diagnosis,
+       CAST(SUM(uploads) AS BIGINT) AS uploads, CAST(SUM(completed) AS BIGINT) AS completed,
+       CAST(SUM(failed) AS BIGINT) AS failed, CAST(SUM(processing_us) AS BIGINT) AS processing_us,
+       CAST(SUM(processed) AS BIGINT) AS processed
+FROM ({days}) AS days GROUP BY day
+UNION ALL
+SELECT 'diagnosis', NULL, diagnosis,
+       CAST(SUM(CASE WHEN day >= %(start)s THEN uploads ELSE 0 END) AS BIGINT),
+       CAST(SUM(CASE WHEN day < %(start)s THEN uploads ELSE 0 END) AS BIGINT), 0, 0, 0
+FROM ({diagnoses}) AS diagnoses GROUP BY diagnosis
+UNION ALL
+SELECT 'active', NULL, '', ({active}), 0, 0, 0, 0
+UNION ALL
+SELECT 'total', NULL, '', CAST(({total}) AS BIGINT), 0, 0, 0, 0
+"""
+
+BY_STATUS: Final = """
+SELECT day, uploads, CASE WHEN status = 'completed' THEN uploads ELSE 0 END AS completed,
+       CASE WHEN status = 'failed' THEN uploads ELSE 0 END AS failed, processing_us, processed
+FROM ({source}) AS counted WHERE day BETWEEN %(first_of_months)s AND %(last_of_months)s
+"""
+
+DIAGNOSES: Final = """
+SELECT day, diagnosis, uploads FROM ({source}) AS counted
+WHERE diagnosis <> '' AND day BETWEEN %(previous_start)s AND %(today)s
+"""
+
+DAYS_FROM_ROLLUP: Final = """
+SELECT day, uploads, completed, failed, processing_us, processed FROM {day_rollup}
+WHERE day BETWEEN %(first_of_months)s AND %(last_of_months)s
+UNION ALL
+"""
+
+FACTS: Final = """
+SELECT fact.day, fact.diagnosis, fact.status, 1 AS uploads,
+       COALESCE(fact.processing_us, 0) AS processing_us,
+       CASE WHEN fact.processing_us IS NULL THEN 0 ELSE 1 END AS processed
+FROM {upload} AS fact JOIN ({people}) AS person ON person.person_key = fact.user_id
+"""
+
+UPLOADED: Final = """
+EXISTS (SELECT 1 FROM {upload} AS fact WHERE fact.user_id = person.person_key
+        AND fact.uploaded_at >= %(start_moment)s AND fact.uploaded_at < %(end_moment)s{which})
+"""
+
+# A person's last day answers alone, unless it lies in the future or is about to change.
+UPLOADED_BY_ROLLUP: Final = """
+CASE WHEN rollup.last_day > %(today)s
+       OR person.person_key IN (SELECT user_id FROM {pending} WHERE user_id IS NOT NULL)
+     THEN {uploaded} ELSE rollup.last_day >= %(start)s END
+"""
+
+ACTIVE: Final = """
+SELECT COUNT(*) FROM ({people}) AS person
+LEFT JOIN {user_rollup} AS rollup ON rollup.user_id = person.person_key
+WHERE {signed_in} OR {uploaded}
+"""
+
+SIGNED_IN: Final = "(person.signed_in >= %(start_moment)s AND person.signed_in < %(end_moment)s)"
+
+TOTAL: Final = """
+COALESCE((SELECT SUM(uploads) FROM {totals}), 0) + COALESCE((SELECT SUM(uploads) FROM {pending}), 0)
+"""
+
+TOTAL_OF_PEOPLE: Final = """
+COALESCE((SELECT SUM(rollup.uploads) FROM {user_rollup} AS rollup
+          JOIN ({people}) AS person ON person.person_key = rollup.user_id), 0)
++ COALESCE((SELECT SUM(change.uploads) FROM {pending} AS change
+            JOIN ({people}) AS person ON person.person_key = change.user_id), 0)
+"""
+
+
+def report_sql(filters: Filters) -> tuple[str, dict[str, Any]]:
+    """The statement that counts what ``filters`` let through, and the parameters it adds.
+
+    It also needs those of the span: ``start``, ``today``, ``previous_start``, ``first_of_months``,
+    ``last_of_months`` (dates), ``start_moment`` and ``end_moment``.
+    """
+    if not filters:
+        return _unfiltered(connection.vendor), {}
+    people, parameters = _people(filters)
+    if filters.diagnosis is not None:
+        parameters["diagnosis"] = filters.diagnosis
+    return REPORT.format(**_filtered(filters, people)), parameters
+
+
+@lru_cache(maxsize=8)
+def _unfiltered(vendor: str) -> str:
+    people, _ = _people(Filters())
+    pending = BY_STATUS.format(source=_table(PendingChange))
+    return REPORT.format(
+        days=DAYS_FROM_ROLLUP.format(**_tables()) + pending,
+        diagnoses=DIAGNOSES.format(source=_rolled_and_pending()),
+        active=_active(people, _uploaded_by_rollup()),
+        total=TOTAL.format(totals=_table(RollupState), **_tables()),
+    )
+
+
+def _filtered(filters: Filters, people: str) -> dict[str, str]:
+    which = " AND fact.diagnosis = %(diagnosis)s" if filters.diagnosis is not None else ""
+    if filters.names_people:
+        source = FACTS.format(people=people, **_tables()) + which.replace("AND", "WHERE", 1)
+    else:
+        source = f"SELECT * FROM ({_rolled_and_pending()}) AS r WHERE diagnosis = %(diagnosis)s"
+    if which:
+        total = f"COALESCE((SELECT SUM(uploads) FROM ({source}) AS counted), 0)"
+    else:
+        total = TOTAL_OF_PEOPLE.format(people=people, **_tables())
+    return {
+        "days": BY_STATUS.format(source=source),
+        "diagnoses": DIAGNOSES.format(source=source),
+        "active": _active(people, UPLOADED.format(which=which, **_tables())),
+        "total": total,
+    }
+
+
+def _rolled_and_pending() -> str:
+    columns = "day, diagnosis, status, uploads, processing_us, processed"
+    tables = _tables()
+    return (
+        f"SELECT {columns} FROM {tables['daily_rollup']} "
+        f"UNION ALL SELECT {columns} FROM {tables['pending']}"
+    )
+
+
+def _uploaded_by_rollup() -> str:
+    uploaded = UPLOADED.format(which="", **_tables())
+    return UPLOADED_BY_ROLLUP.format(uploaded=uploaded, **_tables())
+
+
+def _active(people: str, uploaded: str) -> str:
+    signed_in = SIGNED_IN if person_field("last_login") else "1 = 0"
+    return ACTIVE.format(people=people, signed_in=signed_in, uploaded=uploaded, **_tables())
+
+
+def _people(filters: Filters) -> tuple[str, dict[str, Any]]:
+    """Subselect of ``person_key`` and ``signed_in``; Django knows where the host keeps them."""
+    columns = {"person_key": F("pk")}
+    if person_field("last_login"):
+        columns["signed_in"] = F("last_login")
+    sql, values = filters.people().values(**columns).query.sql_with_params()
+    names = [f"person_{position}" for position in range(len(values))]
+    return sql % tuple(f"%({name})s" for name in names), dict(zip(names, values, strict=True))
+
+
+def _tables() -> dict[str, str]:
+    models = {
+        "upload": Upload,
+        "pending": PendingChange,
+        "daily_rollup": DailyRollup,
+        "day_rollup": DayRollup,
+        "user_rollup": UserRollup,
+    }
+    return {name: _table(model) for name, model in models.items()}
+
+
+def _table(model: type[Model]) -> str:
+    return connection.ops.quote_name(model._meta.db_table)

@@ -1,0 +1,54 @@
+"""The optional filters of analytics: beside the specification, which they leave unchanged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.exceptions import FieldDoesNotExist
+from django.db.models import Field, QuerySet
+
+from .conf import analytics_settings
+
+__all__ = ["Filters", "person_field"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filters:
+    """Whose uploads, and which: ``None`` means all.
+
+    ``clinic`` and ``role`` are values of the host's fields, see ``CLINIC_FIELD``, ``ROLE_FIELD``.
+    """
+
+    clinic: str | None = None
+    role: str | None = None
+    diagnosis: str | None = None
+
+    def __bool__(self) -> bool:
+        """Whether anything is left out at all."""
+        return any(value is not None for value in (self.clinic, self.role, self.diagnosis))
+
+
+    @property
+    def names_people(self) -> bool:
+        """Whether some people are left out."""
+        return self.clinic is not None or self.role is not None
+
+    def people(self) -> QuerySet[Any]:
+        """The people whose uploads are counted."""
+        people = get_user_model()._base_manager.order_by()
+        if self.clinic is not None:
+            people = people.filter(**{analytics_settings.CLINIC_FIELD: self.clinic})
+        if self.role is not None:
+            people = people.filter(**{analytics_settings.ROLE_FIELD: self.role})
+        return people
+
+
+def person_field(name: str) -> Field[Any, Any] | None:
+    """The user model's own field of that name; ``None``: it has none."""
+    try:
+        field = get_user_model()._meta.get_field(name)
+    except FieldDoesNotExist:
+        return None
+    return field if isinstance(field, Field) else None

@@ -1,0 +1,225 @@
+"""Upload facts, and the rollups that answer for them.
+
+``Upload`` holds the facts. Whoever changes one appends the difference as a ``PendingChange`` in
+the same transaction; one worker at a time folds pending changes into the rollups. At any moment
+and for every number: facts = rollup + pending changes. Writers only ever insert, so they never
+queue on a shared row. See ``docs/adr/0030``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+
+__all__ = [
+    "DailyRollup",
+    "DayRollup",
+    "PendingChange",
+    "PullState",
+    "RebuildCheckpoint",
+    "RollupState",
+    "Status",
+    "Upload",
+    "UserRollup",
+]
+
+MICROSECONDS = 1_000_000
+
+
+class Status(models.TextChoices):
+    """How far an upload has come."""
+
+    PROCESSING = "processing", "processing"
+    COMPLETED = "completed", "completed"
+    FAILED = "failed", "failed"
+
+
+class Upload(models.Model):
+    """What is known of one upload; unique per person and upload id.
+
+    Every detail carries the rank of the evidence it comes from (``evidence.Origin``; 0: not
+    known), so that evidence can arrive in any order. Processing time is kept in whole
+    microseconds: sums of it are exact.
+    """
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", db_index=False
+    )
+    upload_id = models.CharField("upload id", max_length=100)
+    uploaded_at = models.DateTimeField("uploaded at")
+    day = models.DateField("UTC day", editable=False)
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.PROCESSING)
+    diagnosis = models.CharField(max_length=200, blank=True)
+    diagnosis_rank = models.PositiveSmallIntegerField(default=0, editable=False)
+    filename = models.CharField(max_length=255, blank=True)
+    filename_rank = models.PositiveSmallIntegerField(default=0, editable=False)
+    file_size = models.PositiveBigIntegerField("file size (bytes)", null=True, blank=True)
+    file_size_rank = models.PositiveSmallIntegerField(default=0, editable=False)
+    confidence = models.FloatField(null=True, blank=True)
+    confidence_rank = models.PositiveSmallIntegerField(default=0, editable=False)
+    processing_us = models.PositiveBigIntegerField(
+        "processing time (µs)",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0), MaxValueValidator(86_400 * MICROSECONDS)],
+    )
+    processing_us_rank = models.PositiveSmallIntegerField(default=0, editable=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["user", "upload_id"], name="analytics_upload_unique")
+        ]
+        indexes = [
+            models.Index(fields=["user", "uploaded_at"], name="analytics_upload_user"),
+            models.Index(fields=["day", "user"], name="analytics_upload_day"),
+        ]
+
+    def __str__(self) -> str:
+        return self.filename or self.upload_id
+
+    @property
+    def processing_time(self) -> float | None:
+        """Processing time in seconds; ``None``: not known."""
+        return None if self.processing_us is None else self.processing_us / MICROSECONDS
+
+
+class PendingChange(models.Model):
+    """A change of the facts that the rollups don't hold yet: appended, folded, deleted.
+
+    ``user`` has no constraint on purpose: the change outlives the person.
+    """
+
+    day = models.DateField()
+    diagnosis = models.CharField(max_length=200, blank=True)
+    status = models.CharField(max_length=10)
+    user: models.ForeignKey[Any, Any] = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+    )
+    uploads = models.BigIntegerField(default=0)
+    processing_us = models.BigIntegerField(default=0)
+    processed = models.BigIntegerField(default=0)
+
+    class Meta:
+        verbose_name = "pending change"
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.status} {self.uploads:+d}"
+
+
+class DailyRollup(models.Model):
+    """Uploads of one UTC day with one diagnosis and status, as far as folded.
+
+    ``processed`` counts those whose processing time is known, ``processing_us`` is its sum.
+    """
+
+    day = models.DateField()
+    diagnosis = models.CharField(max_length=200, blank=True)
+    status = models.CharField(max_length=10, choices=Status.choices)
+    uploads = models.BigIntegerField(default=0)
+    processing_us = models.BigIntegerField("processing time (µs)", default=0)
+    processed = models.BigIntegerField(default=0)
+
+    class Meta:
+        verbose_name = "daily rollup"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["day", "diagnosis", "status"], name="analytics_daily_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.diagnosis or '–'} {self.status}: {self.uploads}"
+
+
+class DayRollup(models.Model):
+    """One UTC day over all diagnoses and statuses, as far as folded."""
+
+    day = models.DateField(primary_key=True)
+    uploads = models.BigIntegerField(default=0)
+    completed = models.BigIntegerField(default=0)
+    failed = models.BigIntegerField(default=0)
+    processing_us = models.BigIntegerField("processing time (µs)", default=0)
+    processed = models.BigIntegerField(default=0)
+    uploaders = models.BigIntegerField("people uploading", default=0)
+
+    class Meta:
+        verbose_name = "day"
+
+    def __str__(self) -> str:
+        return f"{self.day}: {self.uploads}"
+
+
+class UserRollup(models.Model):
+    """One person's uploads over all time, and the last UTC day with one, as far as folded."""
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, primary_key=True, related_name="+"
+    )
+    uploads = models.BigIntegerField(default=0)
+    last_day = models.DateField("last upload on", null=True)
+
+    class Meta:
+        verbose_name = "person's rollup"
+
+    def __str__(self) -> str:
+        return f"{self.user_id}: {self.uploads}"
+
+
+class RollupState(models.Model):
+    """The one row that folding locks; writers of facts never touch it."""
+
+    uploads = models.BigIntegerField("uploads over all time", default=0)
+    folded_at = models.DateTimeField(null=True)
+    checked_at = models.DateTimeField("last self-check", null=True)
+    repairs = models.BigIntegerField("numbers repaired by the last self-check", default=0)
+
+    class Meta:
+        verbose_name = "rollup state"
+        verbose_name_plural = "rollup state"
+
+    def __str__(self) -> str:
+        return f"{self.uploads} uploads"
+
+
+class PullState(models.Model):
+    """The one row about pulling from the image service: validators, lease, back-off."""
+
+    due_at = models.DateTimeField(null=True)
+    leased_until = models.DateTimeField(null=True)
+    etag = models.CharField(max_length=500, blank=True)
+    last_modified = models.CharField(max_length=100, blank=True)
+    succeeded_at = models.DateTimeField(null=True)
+    completed_at = models.DateTimeField("last unconditional pull", null=True)
+    failures = models.PositiveIntegerField("failures in a row", default=0)
+    last_error = models.CharField(max_length=500, blank=True)
+    rows = models.BigIntegerField("rows of the last pull", default=0)
+    bad_rows = models.BigIntegerField(default=0)
+    unknown_users = models.BigIntegerField(default=0)
+
+    class Meta:
+        verbose_name = "image service pull"
+
+    def __str__(self) -> str:
+        return self.last_error or f"{self.rows} rows"
+
+
+class RebuildCheckpoint(models.Model):
+    """How far an unfinished rebuild has come in one source of activities."""
+
+    source = models.CharField(max_length=100, primary_key=True)
+    reached_at = models.DateTimeField("activities replayed up to")
+    activities = models.BigIntegerField(default=0)
+
+    class Meta:
+        verbose_name = "rebuild checkpoint"
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.activities}"

@@ -1,0 +1,72 @@
+"""Spans of UTC days, as every number of analytics is counted over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from myometrics_core.times import utc_now
+
+__all__ = ["LONGEST", "Span", "month_end", "month_text", "utc_today"]
+
+LONGEST = 3650
+
+
+def utc_today() -> date:
+    """Today's date in UTC."""
+    return utc_now().date()
+
+
+def month_end(day: date) -> date:
+    """The last day of the month of ``day``."""
+    return (day.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1)
+
+
+def month_text(day: date) -> str:
+    """The month of ``day`` as ``2025-08``."""
+    return f"{day.year:04}-{day.month:02}"
+
+
+@dataclass(frozen=True)
+class Span:
+    """``days`` whole UTC days, the last of which is ``today``."""
+
+    today: date
+    days: int
+
+    @property
+    def start(self) -> date:
+        """The first day."""
+        return self.today - timedelta(days=self.days - 1)
+
+    @property
+    def previous_start(self) -> date:
+        """The first day of the equally long span before this one."""
+        return self.start - timedelta(days=self.days)
+
+    @property
+    def first_of_months(self) -> date:
+        """The first day of the first calendar month that the span touches."""
+        return self.start.replace(day=1)
+
+    @property
+    def last_of_months(self) -> date:
+        """The last day of the last calendar month that the span touches."""
+        return month_end(self.today)
+
+    def __iter__(self) -> Iterator[date]:
+        """Each day, oldest first."""
+        start = self.start
+        return (start + timedelta(days=offset) for offset in range(self.days))
+
+    def weeks(self) -> list[list[date]]:
+        """The days in spans of seven counted back from today, oldest first; it may be short."""
+        days = list(self)
+        short = len(days) % 7
+        weeks = [days[:short]] if short else []
+        return weeks + [days[at : at + 7] for at in range(short, len(days), 7)]
+
+    def months(self) -> list[str]:
+        """Every calendar month that the span touches, oldest first."""
+        return list(dict.fromkeys(month_text(day) for day in self))

@@ -1,0 +1,42 @@
+"""A person's uploads in the export of personal data, and their erasure.
+
+Specification: "Data Export Endpoints".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from myometrics_core.personal_data import PersonalDataSection
+
+from .models import Upload
+from .services import uploads_forget
+
+__all__ = ["UploadsSection"]
+
+
+class UploadsSection(PersonalDataSection):
+    """Section ``uploads``: one record for each upload, oldest first; times in seconds."""
+
+    name = "uploads"
+    order = 30
+
+    def export(self, user: Any) -> Iterator[Mapping[str, Any]]:
+        """The person's uploads, read in batches."""
+        mine = Upload.objects.filter(user_id=user.pk).order_by("uploaded_at", "pk")
+        for upload in mine.iterator(chunk_size=2000):
+            yield {
+                "id": upload.upload_id,
+                "filename": upload.filename,
+                "timestamp": upload.uploaded_at,
+                "status": upload.status,
+                "diagnosis": upload.diagnosis or None,
+                "confidence": upload.confidence,
+                "file_size": upload.file_size,
+                "processing_time": upload.processing_time,
+            }
+
+    def erase(self, user: Any) -> None:
+        """Delete the person's uploads and take them out of every count."""
+        uploads_forget(user=user)

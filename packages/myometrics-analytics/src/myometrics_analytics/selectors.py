@@ -1,0 +1,131 @@
+"""What the endpoints and the dashboard show, read from counts and facts.
+
+Specification: "GET /analytics/" and "GET /users/me/activity/".
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+from typing import Any, Final
+
+from django.db.models import Count, Q
+
+from myometrics_core.times import utc_day_start, utc_text
+
+from .counting import NO_UPLOADS, Counts, DiagnosisCounts, counts_get
+from .filters import Filters
+from .models import MICROSECONDS, Upload
+from .periods import Span, month_end, month_text, utc_today
+
+__all__ = ["activity_get", "report_get"]
+
+RECENT: Final = 10
+STABLE_WITHIN: Final = 5.0
+
+
+def report_get(*, days: int, filters: Filters | None = None) -> dict[str, Any]:
+    """The body of ``GET /analytics/``: the last ``days`` UTC days, of which today is the last."""
+    span = Span(utc_today(), days)
+    counts = counts_get(span, filters)
+    return {
+        "user_activity": {
+            "daily_uploads": _daily(span, counts),
+            "weekly_uploads": _weekly(span, counts),
+            "monthly_uploads": _monthly(span, counts),
+        },
+        "diagnosis_trends": _trends(counts),
+        "system_health": _system_health(span, counts),
+    }
+
+
+def activity_get(*, user: Any) -> dict[str, Any]:
+    """The body of ``GET /users/me/activity/`` for ``user``; times are texts in UTC."""
+    mine = Upload.objects.filter(user_id=user.pk)
+    last_login = getattr(user, "last_login", None)
+    recent = mine.order_by("-uploaded_at", "-pk")[:RECENT]
+    return {
+        **_uploads_lately(mine),
+        "last_login": utc_text(last_login) if last_login else None,
+        "recent_uploads": [
+            {"id": name, "filename": filename, "timestamp": utc_text(moment), "status": status}
+            for name, filename, moment, status in recent.values_list(
+                "upload_id", "filename", "uploaded_at", "status"
+            )
+        ],
+    }
+
+
+def _uploads_lately(uploads: Any) -> dict[str, int]:
+    today = utc_today()
+    monday = today - timedelta(days=today.weekday())
+    periods = {
+        "uploads_today": (today, today),
+        "uploads_this_week": (monday, monday + timedelta(days=6)),
+        "uploads_this_month": (today.replace(day=1), month_end(today)),
+    }
+    first = min(start for start, _ in periods.values())
+    counts: dict[str, int] = uploads.filter(uploaded_at__gte=utc_day_start(first)).aggregate(
+        **{name: Count("pk", filter=Q(day__range=period)) for name, period in periods.items()}
+    )
+    return counts
+
+
+def _daily(span: Span, counts: Counts) -> list[dict[str, Any]]:
+    days = counts.days
+    return [
+        {"date": day.isoformat(), "count": days.get(day, NO_UPLOADS).uploads} for day in span
+    ]
+
+
+def _weekly(span: Span, counts: Counts) -> list[dict[str, Any]]:
+    days = counts.days
+    return [
+        {
+            "week": f"Week {number}",
+            "count": sum(days.get(day, NO_UPLOADS).uploads for day in week),
+        }
+        for number, week in enumerate(span.weeks(), start=1)
+    ]
+
+
+def _monthly(span: Span, counts: Counts) -> list[dict[str, Any]]:
+    by_month: Counter[str] = Counter()
+    for day, of_day in counts.days.items():
+        by_month[month_text(day)] += of_day.uploads
+    return [{"month": month, "count": by_month[month]} for month in span.months()]
+
+
+def _trends(counts: Counts) -> list[dict[str, Any]]:
+    present = [item for item in counts.diagnoses if item.uploads]
+    present.sort(key=lambda item: (-item.uploads, item.diagnosis))
+    return [_trend(item) for item in present]
+
+
+def _trend(item: DiagnosisCounts) -> dict[str, Any]:
+    change = 100.0
+    if item.uploads_before:
+        change = round((item.uploads - item.uploads_before) / item.uploads_before * 100, 1)
+    trend = "stable"
+    if abs(change) > STABLE_WITHIN:
+        trend = "up" if change > 0 else "down"
+    return {
+        "diagnosis": item.diagnosis,
+        "count": item.uploads,
+        "trend": trend,
+        "percentage_change": change,
+    }
+
+
+def _system_health(span: Span, counts: Counts) -> dict[str, Any]:
+    days = [of_day for day, of_day in counts.days.items() if span.start <= day <= span.today]
+    completed = sum(day.completed for day in days)
+    judged = completed + sum(day.failed for day in days)
+    processed = sum(day.processed for day in days)
+    seconds = sum(day.processing_us for day in days) / MICROSECONDS
+    return {
+        "active_users": counts.active_users,
+        "total_uploads": counts.total_uploads,
+        "success_rate": round(completed / judged * 100, 1) if judged else 0.0,
+        "average_processing_time": round(seconds / processed, 1) if processed else 0.0,
+    }

@@ -1,0 +1,131 @@
+"""Shapes of queries and answers. Answers are built by selectors; theirs serve the schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from .conf import analytics_settings
+from .filters import Filters, person_field
+from .models import Status
+from .periods import LONGEST
+
+__all__ = ["ActivitySerializer", "ReportQuerySerializer", "ReportSerializer"]
+
+
+class ReportQuerySerializer(serializers.Serializer[Any]):
+    """The query of ``GET /analytics/``; an empty filter is none."""
+
+    days = serializers.IntegerField(
+        min_value=1, max_value=LONGEST, default=30, help_text="UTC days, of which today is the last."
+    )
+    clinic = serializers.CharField(
+        required=False, allow_blank=True, max_length=200, help_text="People of this clinic only."
+    )
+    role = serializers.CharField(
+        required=False, allow_blank=True, max_length=200, help_text="People of this role only."
+    )
+    diagnosis = serializers.CharField(
+        required=False, allow_blank=True, max_length=200, help_text="This diagnosis only."
+    )
+
+    def validate_clinic(self, clinic: str) -> str:
+        """The clinic; an error where the site's people have none."""
+        return _filter_value(clinic, analytics_settings.CLINIC_FIELD)
+
+    def validate_role(self, role: str) -> str:
+        """The role; an error where the site's people have none, or none of that name."""
+        return _filter_value(role, analytics_settings.ROLE_FIELD)
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        """``days`` and ``filters``."""
+        values = super().to_internal_value(data)
+        names = ("clinic", "role", "diagnosis")
+        filters = Filters(**{name: values.get(name) or None for name in names})
+        return {"days": values["days"], "filters": filters}
+
+
+class DailyUploadsSerializer(serializers.Serializer[Any]):
+    """Uploads of one UTC day."""
+
+    date = serializers.DateField()
+    count = serializers.IntegerField(min_value=0)
+
+
+class WeeklyUploadsSerializer(serializers.Serializer[Any]):
+    """Uploads of seven days counted back from today; ``Week 1`` is the oldest, and may be short."""
+
+    week = serializers.CharField()
+    count = serializers.IntegerField(min_value=0)
+
+
+class MonthlyUploadsSerializer(serializers.Serializer[Any]):
+    """Uploads of one whole calendar month."""
+
+    month = serializers.RegexField(r"^\d{4}-\d{2}$")
+    count = serializers.IntegerField(min_value=0)
+
+
+class UserActivitySerializer(serializers.Serializer[Any]):
+    """Uploads by day, by week and by month, oldest first."""
+
+    daily_uploads = DailyUploadsSerializer(many=True)
+    weekly_uploads = WeeklyUploadsSerializer(many=True)
+    monthly_uploads = MonthlyUploadsSerializer(many=True)
+
+
+class DiagnosisTrendSerializer(serializers.Serializer[Any]):
+    """One diagnosis in the span against the equally long span before it."""
+
+    diagnosis = serializers.CharField()
+    count = serializers.IntegerField(min_value=1)
+    trend = serializers.ChoiceField(choices=["up", "down", "stable"])
+    percentage_change = serializers.FloatField()
+
+
+class UploadHealthSerializer(serializers.Serializer[Any]):
+    """Rates in per cent, times in seconds."""
+
+    active_users = serializers.IntegerField(min_value=0)
+    total_uploads = serializers.IntegerField(min_value=0)
+    success_rate = serializers.FloatField(min_value=0, max_value=100)
+    average_processing_time = serializers.FloatField(min_value=0)
+
+
+class ReportSerializer(serializers.Serializer[Any]):
+    """The answer of ``GET /analytics/``."""
+
+    user_activity = UserActivitySerializer()
+    diagnosis_trends = DiagnosisTrendSerializer(many=True)
+    system_health = UploadHealthSerializer()
+
+
+class RecentUploadSerializer(serializers.Serializer[Any]):
+    """One of a person's latest uploads."""
+
+    id = serializers.CharField()
+    filename = serializers.CharField(allow_blank=True)
+    timestamp = serializers.DateTimeField()
+    status = serializers.ChoiceField(choices=Status.choices)
+
+
+class ActivitySerializer(serializers.Serializer[Any]):
+    """The answer of ``GET /users/me/activity/``."""
+
+    uploads_today = serializers.IntegerField(min_value=0)
+    uploads_this_week = serializers.IntegerField(min_value=0)
+    uploads_this_month = serializers.IntegerField(min_value=0)
+    last_login = serializers.DateTimeField(allow_null=True)
+    recent_uploads = RecentUploadSerializer(many=True)
+
+
+def _filter_value(value: str, field_name: str) -> str:
+    field = person_field(field_name)
+    if value and field is None:
+        raise serializers.ValidationError("The people of this site have no such attribute.")
+    if value and field is not None and field.choices:
+        known = [str(choice) for choice, _ in field.flatchoices]
+        if value not in known:
+            raise serializers.ValidationError(f"Must be one of: {', '.join(known)}.")
+    return value

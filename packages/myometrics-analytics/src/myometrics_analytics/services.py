@@ -1,0 +1,145 @@
+"""Writing upload facts: every change of a fact goes through here, with its pending change."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.contrib.auth import get_user_model
+from django.db import IntegrityError
+from django.db.models import Count, Sum
+
+from myometrics_core.transactions import atomic_write
+
+from .changes import ChangeSheet
+from .evidence import Evidence, absorb, is_news
+from .models import PendingChange, Upload
+from .people import people_hold
+
+__all__ = ["MergeReport", "uploads_forget", "uploads_merge"]
+
+ATTEMPTS: Final = 5
+Key = tuple[Any, str]
+
+
+@dataclass(frozen=True)
+class MergeReport:
+    """What a batch of evidence came to, in pieces of evidence and in uploads."""
+
+    created: int = 0
+    updated: int = 0
+    unknown_users: int = 0
+
+
+def uploads_merge(*, evidence: Sequence[Evidence]) -> MergeReport:
+    """Merge ``evidence`` into the facts, in one transaction.
+
+    Idempotent, whatever the order. Evidence on people who don't exist (any more) is left out and
+    counted. Two writers may bring the same new upload at once: the later merges into the row of
+    the earlier.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            with atomic_write():
+                return _merge(evidence)
+        except IntegrityError:
+            if attempt == ATTEMPTS:
+                raise
+    raise AssertionError("unreachable")
+
+
+def uploads_forget(*, user: Any) -> None:
+    """Delete all facts on ``user``, who is about to be deleted, and take them out of the counts.
+
+    Call it in the transaction of the deletion. The person's row is locked first, so that no
+    writer can add a fact between counting and deleting.
+    """
+    people = get_user_model()._base_manager.filter(pk=user.pk)
+    with atomic_write():
+        list(people.select_for_update().values_list("pk"))
+        mine = Upload.objects.filter(user_id=user.pk)
+        places = mine.values("day", "diagnosis", "status").order_by()
+        PendingChange.objects.bulk_create(
+            PendingChange(
+                day=place["day"],
+                diagnosis=place["diagnosis"],
+                status=place["status"],
+                uploads=-place["uploads"],
+                processing_us=-(place["microseconds"] or 0),
+                processed=-place["processed"],
+            )
+            for place in places.annotate(
+                uploads=Count("pk"),
+                microseconds=Sum("processing_us"),
+                processed=Count("processing_us"),
+            )
+        )
+        mine.delete()
+
+
+def _merge(evidence: Sequence[Evidence]) -> MergeReport:
+    people = people_hold(item.user_id for item in evidence)
+    known = [item for item in evidence if item.user_id in people]
+    news = _news(known)
+    locked = _uploads(news, lock=True)
+    sheet = ChangeSheet()
+    created = []
+    for key in sorted(news, key=_lock_order):
+        upload = locked.get(key)
+        if upload is None:
+            created.append(_created(news[key]))
+        else:
+            _update(upload, news[key], sheet)
+    Upload.objects.bulk_create(created, batch_size=1000)
+    for upload in created:
+        sheet.add(upload)
+    sheet.write()
+    return MergeReport(len(created), len(news) - len(created), len(evidence) - len(known))
+
+
+def _news(evidence: Iterable[Evidence]) -> dict[Key, list[Evidence]]:
+    # Read without locks first: a pull brings thousands of rows of which few are new.
+    by_key: dict[Key, list[Evidence]] = defaultdict(list)
+    for item in evidence:
+        by_key[item.key].append(item)
+    present = _uploads(by_key, lock=False)
+    return {
+        key: items
+        for key, items in by_key.items()
+        if key not in present or any(is_news(present[key], item) for item in items)
+    }
+
+
+def _uploads(keys: Iterable[Key], *, lock: bool) -> dict[Key, Upload]:
+    wanted = set(keys)
+    if not wanted:
+        return {}
+    uploads = Upload.objects.filter(
+        user_id__in={user_id for user_id, _ in wanted},
+        upload_id__in={upload_id for _, upload_id in wanted},
+    )
+    if lock:
+        uploads = uploads.select_for_update().order_by("pk")
+    found = {(upload.user_id, upload.upload_id): upload for upload in uploads}
+    return {key: upload for key, upload in found.items() if key in wanted}
+
+
+def _created(evidence: Sequence[Evidence]) -> Upload:
+    upload = Upload(user_id=evidence[0].user_id, upload_id=evidence[0].upload_id)
+    for item in evidence:
+        absorb(upload, item)
+    return upload
+
+
+def _update(upload: Upload, evidence: Iterable[Evidence], sheet: ChangeSheet) -> None:
+    sheet.add(upload, -1)
+    for item in evidence:
+        absorb(upload, item)
+    upload.save()
+    sheet.add(upload)
+
+
+def _lock_order(key: Key) -> tuple[str, str]:
+    return str(key[0]), key[1]

@@ -1,0 +1,70 @@
+"""The endpoints of analytics: parse, ask a selector, respond."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from myometrics_core.permissions import IsAdministrator
+from myometrics_core.users import parse_user_id
+from myometrics_core.views import ApiView
+
+from .selectors import activity_get, report_get
+from .serializers import ActivitySerializer, ReportQuerySerializer, ReportSerializer
+
+__all__ = ["AnalyticsView", "MyActivityView", "UserActivityView"]
+
+
+class AnalyticsView(ApiView):
+    """Uploads, diagnoses and their trends for administrators."""
+
+    permission_classes = (IsAdministrator,)
+
+    @extend_schema(
+        operation_id="analytics_retrieve",
+        parameters=[ReportQuerySerializer],
+        responses={200: ReportSerializer},
+        tags=["analytics"],
+    )
+    def get(self, request: Request) -> Response:
+        """Specification: "GET /analytics/". Filters combine."""
+        return Response(report_get(**self.validated_query(ReportQuerySerializer)))
+
+
+class MyActivityView(ApiView):
+    """The signed-in person's own uploads."""
+
+    @extend_schema(
+        operation_id="my_activity_retrieve", responses={200: ActivitySerializer}, tags=["analytics"]
+    )
+    def get(self, request: Request) -> Response:
+        """Specification: "GET /users/me/activity/"."""
+        return Response(activity_get(user=request.user))
+
+
+class UserActivityView(ApiView):
+    """Anybody's uploads, for administrators."""
+
+    permission_classes = (IsAdministrator,)
+
+    @extend_schema(
+        operation_id="user_activity_retrieve",
+        responses={200: ActivitySerializer},
+        tags=["analytics"],
+    )
+    def get(self, request: Request, user_id: str) -> Response:
+        """One person's activity, in the shape of ``users/me/activity/``."""
+        return Response(activity_get(user=_person(user_id)))
+
+
+def _person(user_id: str) -> Any:
+    people = get_user_model()._base_manager
+    try:
+        return people.get(pk=parse_user_id(user_id))
+    except (ValueError, get_user_model().DoesNotExist):
+        raise NotFound("There is no such user.") from None

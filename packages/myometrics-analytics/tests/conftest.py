@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timezone
+from itertools import count
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from rest_framework.test import APIClient
+
+from myometrics_core.activities import Activity, publish
+
+NUMBERS = count(1)
+
+
+@pytest.fixture
+def make_person(db: Any) -> Callable[..., Any]:
+    """Makes people of the stranger's site."""
+
+    def make(**fields: Any) -> Any:
+        return get_user_model().objects.create_user(email=f"p{next(NUMBERS)}@site.test", **fields)
+
+    return make
+
+
+@pytest.fixture
+def person(make_person: Callable[..., Any]) -> Any:
+    return make_person()
+
+
+@pytest.fixture
+def administrator(make_person: Callable[..., Any]) -> Any:
+    return make_person(is_staff=True)
+
+
+@pytest.fixture
+def as_person() -> Callable[[Any], APIClient]:
+    """A client signed in as the given person."""
+
+    def signed_in(person: Any) -> APIClient:
+        client = APIClient(raise_request_exception=False)
+        client.force_authenticate(person)
+        return client
+
+    return signed_in
+
+
+@pytest.fixture
+def tell() -> Callable[..., None]:
+    """Publishes an activity about an upload, as the audit log does."""
+
+    def publish_event(
+        person: Any,
+        action: str = "upload_created",
+        upload_id: str | None = None,
+        at: datetime | None = None,
+        **details: Any,
+    ) -> None:
+        publish(
+            Activity(
+                id=f"test:{next(NUMBERS)}",
+                actor_id=getattr(person, "pk", person),
+                action=action,
+                resource_type="upload",
+                resource_id=upload_id or f"upload-{next(NUMBERS)}",
+                occurred_at=at or datetime.now(timezone.utc),
+                details=details,
+            )
+        )
+
+    return publish_event
+
+
+@pytest.fixture
+def report(administrator: Any, as_person: Callable[[Any], APIClient]) -> Callable[..., Any]:
+    """The answer of ``GET /api/analytics/`` to an administrator."""
+
+    def get(**query: Any) -> Any:
+        response = as_person(administrator).get("/api/analytics/", query)
+        assert response.status_code == 200, response.content
+        return response.json()
+
+    return get
