@@ -4,6 +4,11 @@ globals().update(
     package_settings(
         apps=["myometrics_notifications"],
         urls="notifications_test_urls",
-        MYOMETRICS={"FRONTEND_URL": "https://clinic.example", "API_URL": "https://clinic.example/api"},
+        MYOMETRICS={
+            "FRONTEND_URL": "https://clinic.example",
+            "API_URL": "https://clinic.example/api",
+            "RATE_LIMITS": {"api": None},
+        },
+        DEFAULT_FROM_EMAIL="Clinic <noreply@clinic.example>",
     )
 )

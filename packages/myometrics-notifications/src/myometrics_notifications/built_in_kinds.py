@@ -73,11 +73,12 @@ class SystemAlerts(NotificationKind):
 
     def context(self, activity: Activity) -> Mapping[str, Any]:
         """``change`` (the action), ``status``, ``down`` (names of services), ``at`` (ISO)."""
-        services = activity.details.get("services") or {}
+        services = activity.details.get("services")
+        states = services if isinstance(services, Mapping) else {}
         return {
             "change": activity.action,
             "status": str(activity.details.get("status", "")),
-            "down": sorted(name for name, state in services.items() if state == "down"),
+            "down": sorted(str(name) for name, state in states.items() if state == "down"),
             "at": activity.occurred_at.isoformat(),
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
@@ -30,6 +31,8 @@ __all__ = [
     "notification_settings_update",
 ]
 
+logger = logging.getLogger("myometrics.notifications")
+
 DELIVER = "myometrics_notifications.deliver"
 SWEEP = "myometrics_notifications.sweep"
 
@@ -50,10 +53,15 @@ def notification_settings_ensure(*, user: Any) -> NotificationSettings:
 
 
 def notification_settings_update(*, user: Any, switches: Mapping[str, bool]) -> NotificationSettings:
-    """Turn the given switches (name → on) and leave the others as they are."""
+    """Turn the given switches (name → on) and leave the others as they are.
+
+    Raises ``NotAuthenticated`` when the person has been deleted meanwhile.
+    """
     notification_settings_ensure(user=user)
     with atomic_write():
-        settings = NotificationSettings.objects.select_for_update().get(user_id=user.pk)
+        settings = NotificationSettings.objects.select_for_update().filter(user_id=user.pk).first()
+        if settings is None:
+            raise NotAuthenticated()
         _turn(settings, switches)
         settings.save()
     return settings
@@ -68,12 +76,7 @@ def activity_notify(activity: Activity) -> None:
     if not kinds or utc_now() - activity.occurred_at > notifications_settings.IGNORE_OLDER_THAN:
         return
     for kind in kinds:
-        messages_queue(
-            kind=kind,
-            user_ids=kind.concerns(activity),
-            context=kind.context(activity),
-            once_per=kind.once_per(activity),
-        )
+        _notify_of_kind(kind, activity)
 
 
 def messages_queue(
@@ -130,6 +133,20 @@ def messages_purge() -> int:
         state=Message.State.DEAD, settled_at__lt=now - notifications_settings.KEEP_DEAD
     )
     return sum(_delete_in_batches(old) for old in (ended, dead))
+
+
+def _notify_of_kind(kind: NotificationKind, activity: Activity) -> None:
+    # A fault in one kind, perhaps the host's, must not silence the others.
+    try:
+        with transaction.atomic():
+            messages_queue(
+                kind=kind,
+                user_ids=kind.concerns(activity),
+                context=kind.context(activity),
+                once_per=kind.once_per(activity),
+            )
+    except Exception:
+        logger.exception("Kind %s failed on activity %s", kind.name, activity.id)
 
 
 def _turn(settings: NotificationSettings, switches: Mapping[str, bool]) -> None:

@@ -1,0 +1,79 @@
+"""A real SMTP server whose manners a test can change while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from typing import Any
+
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+OK = "250 OK"
+
+
+class SmtpServer:
+    """Listens on a port of 127.0.0.1 from ``start`` to ``stop``; keeps what it accepts.
+
+    ``at_recipient`` and ``at_data`` are its answers to RCPT and DATA: a line of text,
+    ``"hang"`` (never answers) or ``"drop"`` (closes the connection without a word). Set them at
+    any moment; ``at_data`` may be a function of the envelope.
+    """
+
+    def __init__(self) -> None:
+        self.accepted: list[EmailMessage] = []
+        self.at_recipient: Any = OK
+        self.at_data: Any = OK
+        self.connections = 0
+        self.port = 0
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._server: asyncio.Server | None = None
+
+    def start(self) -> SmtpServer:
+        """Listen: at first on any free port, later on the same again."""
+        if not self._thread.is_alive():
+            self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
+        return self
+
+    def stop(self) -> None:
+        """Listen no more; connections that are open stay so."""
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
+
+    async def _listen(self) -> None:
+        self._server = await self._loop.create_server(self._protocol, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        self._server = None
+
+    def _protocol(self) -> SMTP:
+        self.connections += 1
+        return SMTP(self, hostname="test", loop=self._loop)
+
+    async def handle_RCPT(
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        answer = await self._behave(server, self.at_recipient)
+        if answer.startswith("250"):
+            envelope.rcpt_tos.append(address)
+        return answer
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        wanted = self.at_data(envelope) if callable(self.at_data) else self.at_data
+        answer = await self._behave(server, wanted)
+        if answer.startswith("250"):
+            self.accepted.append(message_from_bytes(envelope.content, policy=policy.default))
+        return answer
+
+    async def _behave(self, server: SMTP, answer: str) -> str:
+        if answer == "hang":
+            await asyncio.sleep(600)
+        if answer == "drop":
+            server.transport.abort()
+            await asyncio.sleep(600)
+        return answer

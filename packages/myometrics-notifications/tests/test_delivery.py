@@ -1,0 +1,366 @@
+"""Delivery: lease, send, settle; what a mail server's faults make of a message."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from datetime import timedelta
+
+import pytest
+from django.core import mail
+from smtp_server import SmtpServer
+
+from myometrics_core.activities import publish
+from myometrics_core.times import utc_now
+from myometrics_notifications.delivery import message_deliver, messages_sweep
+from myometrics_notifications.leases import back_off, message_lease, message_sent
+from myometrics_notifications.mail_server import server_pause
+from myometrics_notifications.models import Message
+from myometrics_notifications.services import (
+    message_retry,
+    messages_purge,
+    notification_settings_update,
+)
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def queued(person, make_activity):
+    """A message to ``person`` that is due."""
+    publish(make_activity(actor_id=person.pk, resource_id="upload_001"))
+    return Message.objects.get()
+
+
+@pytest.fixture
+def smtp(settings):
+    """A mail server, and Django set to use it by way of SMTP."""
+    server = SmtpServer().start()
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", server.port
+    settings.MYOMETRICS_NOTIFICATIONS = {"SMTP_TIMEOUT": 0.5}
+    yield server
+    server.stop()
+
+
+def make_due(message):
+    Message.objects.filter(pk=message.pk).update(next_attempt_at=utc_now())
+
+
+def test_a_due_message_is_sent_once_and_then_settled(queued, person):
+    message_deliver(message_id=queued.pk)
+    message_deliver(message_id=queued.pk)
+    messages_sweep()
+
+    assert [sent.to for sent in mail.outbox] == [[person.email]]
+    queued.refresh_from_db()
+    assert (queued.state, queued.attempts, queued.last_error) == ("sent", 1, "")
+    assert queued.settled_at is not None
+    assert queued.lease_token is queued.leased_until is None
+
+
+def test_a_message_whose_time_has_not_come_waits(queued):
+    Message.objects.update(next_attempt_at=utc_now() + timedelta(hours=1))
+
+    message_deliver(message_id=queued.pk)
+
+    assert messages_sweep() == 0
+    assert mail.outbox == []
+
+
+def test_a_message_that_is_gone_is_nobodys_trouble(queued):
+    queued.delete()
+
+    message_deliver(message_id=queued.pk or 1)
+
+    assert mail.outbox == []
+
+
+def test_a_leased_message_is_nobody_elses_until_the_lease_ends(queued):
+    assert message_lease(message_id=queued.pk) is not None
+    assert message_lease(message_id=queued.pk) is None
+    assert messages_sweep() == 0
+
+    Message.objects.update(leased_until=utc_now() - timedelta(seconds=1))
+
+    assert messages_sweep() == 1
+    queued.refresh_from_db()
+    assert (queued.state, queued.attempts) == ("sent", 2)
+
+
+def test_a_worker_that_lost_its_lease_can_not_settle_the_message(queued):
+    slow = message_lease(message_id=queued.pk)
+    Message.objects.update(leased_until=utc_now() - timedelta(seconds=1))
+    quick = message_lease(message_id=queued.pk)
+
+    message_sent(slow)
+
+    queued.refresh_from_db()
+    assert queued.state == "queued"
+    assert queued.lease_token == quick.lease_token
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"is_active": False},
+        {"email": ""},
+    ],
+)
+def test_a_recipient_who_can_not_be_written_to_is_dropped(queued, person, change):
+    type(person).objects.filter(pk=person.pk).update(**change)
+
+    message_deliver(message_id=queued.pk)
+
+    queued.refresh_from_db()
+    assert queued.state == "dropped"
+    assert mail.outbox == []
+
+
+def test_a_switch_turned_off_meanwhile_is_heeded(queued, person):
+    notification_settings_update(user=person, switches={"upload_completed": False})
+
+    message_deliver(message_id=queued.pk)
+
+    queued.refresh_from_db()
+    assert (queued.state, queued.last_error) == ("dropped", "switched off")
+    assert mail.outbox == []
+
+
+def test_a_message_goes_out_by_smtp(queued, smtp, person):
+    message_deliver(message_id=queued.pk)
+
+    assert [sent["To"] for sent in smtp.accepted] == [person.email]
+    queued.refresh_from_db()
+    assert queued.state == "sent"
+
+
+@pytest.mark.parametrize("answer", ["451 Later", "hang", "drop"])
+@pytest.mark.parametrize("step", ["at_recipient", "at_data"])
+def test_a_temporary_fault_is_tried_again_later_and_then_sent(queued, smtp, step, answer):
+    setattr(smtp, step, answer)
+    message_deliver(message_id=queued.pk)
+
+    queued.refresh_from_db()
+    assert (queued.state, queued.attempts) == ("queued", 1)
+    assert queued.last_error
+    assert timedelta(seconds=5) < queued.next_attempt_at - utc_now() <= timedelta(seconds=30)
+    assert queued.lease_token is None
+
+    setattr(smtp, step, "250 OK")
+    make_due(queued)
+    messages_sweep()
+
+    queued.refresh_from_db()
+    assert (queued.state, queued.attempts) == ("sent", 2)
+    assert len(smtp.accepted) == 1
+
+
+@pytest.mark.parametrize("step", ["at_recipient", "at_data"])
+def test_a_permanent_refusal_is_a_dead_letter_at_once_and_keeps_no_address(
+    queued, smtp, step, person
+):
+    setattr(smtp, step, f"550 no such user {person.email}")
+
+    message_deliver(message_id=queued.pk)
+
+    queued.refresh_from_db()
+    assert (queued.state, queued.attempts) == ("dead", 1)
+    assert queued.last_error.endswith(" 550")
+    assert person.email not in str(Message.objects.values().get())
+
+
+def test_a_mail_server_that_is_away_is_a_temporary_fault(queued, smtp):
+    smtp.stop()
+
+    message_deliver(message_id=queued.pk)
+
+    queued.refresh_from_db()
+    assert queued.state == "queued"
+    assert queued.last_error in ("ConnectionRefusedError", "TimeoutError")
+
+
+def test_a_server_that_accepts_and_never_answers_costs_one_timeout(queued, settings):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+        settings.EMAIL_HOST, settings.EMAIL_PORT = silent.getsockname()
+        settings.MYOMETRICS_NOTIFICATIONS = {"SMTP_TIMEOUT": 0.5}
+        began = time.monotonic()
+
+        message_deliver(message_id=queued.pk)
+
+    assert time.monotonic() - began < 2
+    queued.refresh_from_db()
+    assert (queued.state, queued.last_error) == ("queued", "SMTPServerDisconnected")
+
+
+def test_single_deliveries_leave_a_broken_server_alone_until_a_sweep_succeeds(
+    queued, smtp, person, make_activity
+):
+    smtp.at_recipient = "drop"
+    message_deliver(message_id=queued.pk)
+    assert server_pause.is_on()
+    publish(make_activity(actor_id=person.pk))
+    other = Message.objects.exclude(pk=queued.pk).get()
+    smtp.at_recipient = "250 OK"
+
+    message_deliver(message_id=other.pk)
+    other.refresh_from_db()
+    assert (other.state, other.attempts) == ("queued", 0)
+
+    messages_sweep()
+    other.refresh_from_db()
+    assert other.state == "sent"
+    assert not server_pause.is_on()
+
+
+def test_a_sweep_gives_up_on_a_broken_server_before_it_has_spent_everyones_attempts(
+    smtp, person, make_activity
+):
+    for _ in range(10):
+        publish(make_activity(actor_id=person.pk))
+    smtp.at_recipient = "drop"
+
+    assert messages_sweep() == 3
+    assert Message.objects.filter(attempts=0).count() == 7
+
+
+def test_a_sweep_uses_one_connection_for_all(smtp, person, make_activity):
+    for _ in range(10):
+        publish(make_activity(actor_id=person.pk))
+
+    assert messages_sweep() == 10
+    assert len(smtp.accepted) == 10
+    assert smtp.connections == 1
+
+
+def test_a_sweep_ends_in_time(smtp, person, make_activity, settings):
+    for _ in range(5):
+        publish(make_activity(actor_id=person.pk))
+    settings.MYOMETRICS_NOTIFICATIONS = {"SMTP_TIMEOUT": 0.5, "SWEEP_SECONDS": 0.000001}
+
+    assert messages_sweep() == 0
+
+
+def test_after_the_last_attempt_it_is_a_dead_letter(queued, smtp, settings):
+    settings.MYOMETRICS_NOTIFICATIONS = {"SMTP_TIMEOUT": 0.5, "MAX_ATTEMPTS": 3}
+    smtp.at_data = "451 Later"
+    for _ in range(4):
+        make_due(queued)
+        server_pause.end()
+        message_deliver(message_id=queued.pk)
+
+    queued.refresh_from_db()
+    assert (queued.state, queued.attempts) == ("dead", 3)
+
+
+def test_a_retried_dead_letter_has_all_its_attempts_again(queued, smtp):
+    smtp.at_recipient = "550 no"
+    message_deliver(message_id=queued.pk)
+    queued.refresh_from_db()
+    smtp.at_recipient = "250 OK"
+
+    message_retry(message=queued)
+
+    queued.refresh_from_db()
+    assert (queued.state, queued.attempts, queued.settled_at) == ("queued", 0, None)
+    message_deliver(message_id=queued.pk)
+    assert len(smtp.accepted) == 1
+
+
+def test_what_has_been_sent_is_not_retried(queued):
+    message_deliver(message_id=queued.pk)
+    queued.refresh_from_db()
+
+    message_retry(message=queued)
+
+    queued.refresh_from_db()
+    assert queued.state == "sent"
+
+
+def test_a_template_that_fails_keeps_the_message(queued, settings, tmp_path):
+    folder = tmp_path / "myometrics_notifications" / "upload_completed"
+    folder.mkdir(parents=True)
+    (folder / "subject.txt").write_text("{% include 'missing.txt' %}")
+    settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [str(tmp_path)]}]
+
+    message_deliver(message_id=queued.pk)
+
+    queued.refresh_from_db()
+    assert (queued.state, queued.last_error) == ("queued", "TemplateDoesNotExist")
+
+
+def test_pauses_double_up_to_the_cap_and_are_drawn_at_random():
+    for attempts in range(1, 200):
+        longest = min(30 * 2 ** (attempts - 1), 6 * 3600)
+        pauses = {back_off(attempts).total_seconds() for _ in range(20)}
+        assert len(pauses) > 1
+        assert all(longest / 2 <= pause <= longest for pause in pauses)
+
+
+def test_old_settled_messages_are_purged_and_owed_ones_never(person, make_activity):
+    ages = {"sent": 31, "dropped": 31, "dead": 91, "queued": 400}
+    kept = {"sent": 29, "dropped": 29, "dead": 89}
+    for state, days in [*ages.items(), *kept.items()]:
+        publish(make_activity(actor_id=person.pk))
+        Message.objects.filter(pk=Message.objects.latest("pk").pk).update(
+            state=state, settled_at=utc_now() - timedelta(days=days)
+        )
+
+    assert messages_purge() == 3
+
+    left = sorted(Message.objects.values_list("state", flat=True))
+    assert left == ["dead", "dropped", "queued", "sent"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_sweepers_at_once_send_nothing_twice(
+    make_person, make_activity, run_concurrently, smtp
+):
+    person = make_person()
+    for _ in range(40):
+        publish(make_activity(actor_id=person.pk))
+
+    attempts = run_concurrently(messages_sweep, times=2)
+
+    ids = [sent["Message-ID"] for sent in smtp.accepted]
+    assert len(ids) == len(set(ids)) == 40
+    assert sum(attempts) == 40
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_lock_is_held_while_the_mail_server_takes_its_time(make_person, make_activity, smtp):
+    person = make_person()
+    publish(make_activity(actor_id=person.pk))
+    message = Message.objects.get()
+    talking, finish = threading.Event(), threading.Event()
+
+    def slow(envelope):
+        talking.set()
+        finish.wait(5)
+        return "250 OK"
+
+    smtp.at_data = slow
+    sender = threading.Thread(target=_deliver_in_thread, args=(message.pk,))
+    sender.start()
+    assert talking.wait(5)
+
+    began = time.monotonic()
+    Message.objects.filter(pk=message.pk).update(last_error="written meanwhile")
+    waited = time.monotonic() - began
+    finish.set()
+    sender.join()
+
+    assert waited < 0.4
+    message.refresh_from_db()
+    assert message.state == "sent"
+
+
+def _deliver_in_thread(message_id):
+    from django.db import connection
+
+    try:
+        message_deliver(message_id=message_id)
+    finally:
+        connection.close()

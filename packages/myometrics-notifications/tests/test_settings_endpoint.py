@@ -1,0 +1,160 @@
+"""Specification: "Notification Settings Endpoints"."""
+
+from __future__ import annotations
+
+import pytest
+
+from myometrics_notifications.models import NotificationSettings
+from myometrics_notifications.views import MyNotificationSettingsView
+
+URL = "/api/users/me/notifications/"
+DEFAULTS = {
+    "email_notifications": True,
+    "upload_completed": True,
+    "analysis_ready": True,
+    "system_alerts": False,
+}
+
+
+def stored(person):
+    return NotificationSettings.objects.filter(user=person).values(*DEFAULTS).first()
+
+
+def test_first_look_shows_the_specified_defaults_and_makes_the_row(person, client_of):
+    response = client_of(person).get(URL)
+
+    assert response.status_code == 200
+    assert response.json() == DEFAULTS
+    assert stored(person) == DEFAULTS
+
+
+def test_any_subset_of_switches_can_be_turned(person, client_of):
+    response = client_of(person).patch(
+        URL, {"email_notifications": False, "system_alerts": True}, format="json"
+    )
+
+    assert response.status_code == 200
+    assert response.json() == {
+        "email_notifications": False,
+        "upload_completed": True,
+        "analysis_ready": True,
+        "system_alerts": True,
+    }
+    assert stored(person) == response.json()
+    assert client_of(person).get(URL).json() == response.json()
+
+
+def test_an_empty_patch_changes_nothing(person, client_of):
+    assert client_of(person).patch(URL, {}, format="json").json() == DEFAULTS
+
+
+def test_unknown_keys_are_ignored(person, client_of):
+    body = {"analysis_ready": False, "sms": True, "id": 7, "user": 1, "host_switches": {"x": True}}
+
+    response = client_of(person).patch(URL, body, format="json")
+
+    assert response.json() == {**DEFAULTS, "analysis_ready": False}
+    assert NotificationSettings.objects.get(user=person).host_switches == {}
+
+
+@pytest.mark.parametrize("value", [1, 0, "true", "false", "", None, [], {}, [True], 1.0, "\x00"])
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_only_json_booleans_turn_a_switch_and_nothing_is_half_written(
+    person, client_of, name, value
+):
+    other = "analysis_ready" if name != "analysis_ready" else "upload_completed"
+
+    response = client_of(person).patch(URL, {other: False, name: value}, format="json")
+
+    assert response.status_code == 400
+    body = response.json()
+    assert set(body) == {"detail", "code", "field_errors"}
+    assert list(body["field_errors"]) == [name]
+    assert body["detail"].startswith(f"{name}: ")
+    assert stored(person) in (None, DEFAULTS)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b'"text"', b"{", b'{"system_alerts": NaN}', b"null", b"1", b"\xff"]
+)
+def test_a_body_that_is_no_object_is_a_400_or_changes_nothing(person, client_of, body):
+    response = client_of(person).patch(URL, body, content_type="application/json")
+
+    assert response.status_code == (200 if body == b"" else 400)
+    assert stored(person) in (None, DEFAULTS)
+    if response.status_code == 400:
+        assert set(response.json()) == {"detail", "code", "field_errors"}
+
+
+def test_deep_nesting_and_ten_megabytes_are_refused(person, client_of):
+    deep = b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    long = b'{"x": "' + b"a" * 10_000_000 + b'"}'
+
+    assert client_of(person).patch(URL, deep, content_type="application/json").status_code == 400
+    assert client_of(person).patch(URL, long, content_type="application/json").status_code == 413
+    assert stored(person) in (None, DEFAULTS)
+
+
+@pytest.mark.parametrize("method", ["put", "post", "delete", "options"])
+def test_only_get_and_patch_are_offered(person, client_of, method):
+    response = getattr(client_of(person), method)(URL, {"system_alerts": True}, format="json")
+
+    assert response.status_code == 405
+    assert response.json()["code"] == "method_not_allowed"
+    assert stored(person) is None
+
+
+def test_nobody_signed_in_is_a_401(db, client):
+    assert client.get(URL).status_code in (401, 403)
+    assert client.patch(URL, "{}", content_type="application/json").status_code in (401, 403)
+    assert NotificationSettings.objects.count() == 0
+
+
+def test_each_person_has_switches_of_their_own(make_person, client_of):
+    one, other = make_person(), make_person()
+
+    client_of(one).patch(URL, {"system_alerts": True}, format="json")
+
+    assert client_of(other).get(URL).json() == DEFAULTS
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("used_before", [True, False])
+def test_a_person_deleted_meanwhile_is_a_401(make_person, client_of, used_before):
+    person = make_person()
+    client = client_of(person)
+    if used_before:
+        client.get(URL)
+    type(person).objects.filter(pk=person.pk).delete()
+
+    assert client.patch(URL, {"system_alerts": True}, format="json").status_code in (401, 403)
+    assert client.get(URL).status_code in (401, 403)
+    assert NotificationSettings.objects.count() == 0
+
+
+def test_requests_count_in_the_api_bucket():
+    assert MyNotificationSettingsView.throttle_bucket == "api"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_twenty_first_uses_at_once_make_one_row(make_person, client_of, run_concurrently):
+    person = make_person()
+
+    responses = run_concurrently(lambda: client_of(person).get(URL), times=20)
+
+    assert [response.status_code for response in responses] == [200] * 20
+    assert NotificationSettings.objects.filter(user=person).count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_switches_turned_at_the_same_time_are_all_turned(make_person, client_of, run_concurrently):
+    person = make_person()
+    turns = [{name: not DEFAULTS[name]} for name in DEFAULTS]
+
+    responses = run_concurrently(
+        [lambda turn=turn: client_of(person).patch(URL, turn, format="json") for turn in turns],
+        times=3,
+    )
+
+    assert [response.status_code for response in responses] == [200] * 12
+    assert stored(person) == {name: not on for name, on in DEFAULTS.items()}
