@@ -1,0 +1,29 @@
+"""The app ``myometrics_audit``."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class AuditConfig(AppConfig):
+    """Connects the audit log to core's seams and guards its tables."""
+
+    name = "myometrics_audit"
+    verbose_name = "Audit log"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Register settings, checks, the receiver, the replay source and personal data."""
+        from myometrics_core.activities import register_receiver, register_source
+        from myometrics_core.conf import register_settings
+        from myometrics_core.personal_data import register_personal_data
+
+        from . import checks, personal_data, receivers, selectors
+        from .conf import audit_settings
+
+        register_settings(audit_settings)
+        checks.register_checks()
+        register_receiver("audit", receivers.receive_activity)
+        register_source("audit", selectors.activities_replay)
+        register_personal_data(personal_data.AuditLogsSection())
+        receivers.connect(self)

@@ -1,0 +1,79 @@
+"""One sequence of bytes for one set of facts, on every database and every Python.
+
+PostgreSQL's ``jsonb`` gives ``1e+22`` back as an integer and ``-0.0`` as ``0.0``; SQLite gives
+both back as they were. Canonical JSON writes either way round as the same bytes.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import math
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from decimal import Decimal
+from typing import Any
+
+__all__ = ["canonical_address", "canonical_json", "canonical_moment"]
+
+
+def canonical_json(value: Any) -> bytes:
+    """``value`` as UTF-8 JSON: keys sorted, no spaces, whole numbers without point or exponent.
+
+    Raises ``ValueError`` for what can't be kept: NaN, infinity, NUL, lone surrogates, and
+    ``TypeError`` for what isn't JSON.
+    """
+    text = json.dumps(
+        _canonical(value),
+        allow_nan=False,
+        ensure_ascii=False,
+        separators=(",", ":"),
+        sort_keys=True,
+    )
+    return text.encode()
+
+
+def canonical_moment(moment: datetime) -> str:
+    """An aware time in UTC with exactly six digits of a second: ``2025-08-19T15:45:00.000000Z``."""
+    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def canonical_address(address: str | None) -> str | None:
+    """An IP address in the one spelling that no database or Python alters; ``None`` for none."""
+    if not address:
+        return None
+    parsed = ipaddress.ip_address(address)
+    return str(getattr(parsed, "ipv4_mapped", None) or parsed)
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, str):
+        return _canonical_text(value)
+    if isinstance(value, float):
+        return _canonical_number(value)
+    if isinstance(value, Mapping):
+        return {_canonical_key(key): _canonical(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_canonical(item) for item in value]
+    return value
+
+
+def _canonical_key(key: Any) -> str:
+    if not isinstance(key, str):
+        raise TypeError(f"keys of a JSON object are text, not {type(key).__name__}")
+    return _canonical_text(key)
+
+
+def _canonical_text(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("NUL characters can't be kept")
+    return text
+
+
+def _canonical_number(number: float) -> float | int:
+    if not math.isfinite(number):
+        raise ValueError("NaN and infinity can't be kept")
+    if number.is_integer():
+        # By way of the decimal text, as the databases do: int(1e23) is 99999999999999991611392.
+        return int(Decimal(repr(number)))
+    return number

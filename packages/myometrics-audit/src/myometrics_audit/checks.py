@@ -1,0 +1,96 @@
+"""System checks of audit, beside those of its settings (E001 to E003)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from django.core import checks
+from django.db import connections, router
+from django.db.models.signals import post_delete, pre_delete
+
+from .conf import audit_settings
+from .guards import missing_guards
+from .models import AuditLog
+
+__all__ = ["register_checks"]
+
+
+def register_checks() -> None:
+    """Have ``manage.py check`` run them."""
+    checks.register(check_active_key)
+    checks.register(check_delete_listeners)
+    checks.register(check_guards, checks.Tags.database)
+    checks.register(check_production, checks.Tags.security, deploy=True)
+
+
+def check_active_key(**kwargs: Any) -> list[checks.CheckMessage]:
+    """E010: ``ACTIVE_KEY`` is one of ``KEYS``."""
+    active, keys = audit_settings.ACTIVE_KEY, audit_settings.KEYS
+    if active is None or not isinstance(keys, dict) or active in keys:
+        return []
+    return [
+        checks.Error(
+            f"MYOMETRICS_AUDIT['ACTIVE_KEY'] is {active!r}, which KEYS doesn't hold.",
+            hint="Add the key to KEYS, or leave ACTIVE_KEY out to use the last one.",
+            id="myometrics_audit.E010",
+        )
+    ]
+
+
+def check_delete_listeners(**kwargs: Any) -> list[checks.CheckMessage]:
+    """W010: nobody listens to the deletion of entries."""
+    if not any(signal.has_listeners(AuditLog) for signal in (pre_delete, post_delete)):
+        return []
+    return [
+        checks.Warning(
+            "A listener to pre_delete or post_delete hears of audit entries.",
+            hint="Connect it with a sender: as it is, deleting a person loads all their entries "
+            "into memory, and fails where ON_USER_DELETE is 'retain'.",
+            id="myometrics_audit.W010",
+        )
+    ]
+
+
+def check_guards(
+    databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[checks.CheckMessage]:
+    """W011, W012: the triggers that guard the log are there."""
+    return [message for alias in databases or () for message in _guard_messages(alias)]
+
+
+def check_production(**kwargs: Any) -> list[checks.CheckMessage]:
+    """W013, W014: keys of their own, and no test settings, in production."""
+    return list(_production_messages())
+
+
+def _guard_messages(alias: str) -> Iterator[checks.CheckMessage]:
+    if not router.allow_migrate_model(alias, AuditLog):
+        return
+    if connections[alias].vendor not in {"postgresql", "sqlite"}:
+        yield checks.Warning(
+            f"The database {alias!r} has no guards on the audit tables.",
+            hint="Only PostgreSQL and SQLite are supported.",
+            id="myometrics_audit.W012",
+        )
+    elif missing := missing_guards(alias):
+        yield checks.Warning(
+            f"Triggers that guard the audit tables are missing: {', '.join(missing)}.",
+            hint="Run 'manage.py migrate', which creates them again.",
+            id="myometrics_audit.W011",
+        )
+
+
+def _production_messages() -> Iterator[checks.CheckMessage]:
+    if not audit_settings.KEYS:
+        yield checks.Warning(
+            "Audit evidence is signed with a key derived from SECRET_KEY.",
+            hint="Set MYOMETRICS_AUDIT['KEYS'], so that SECRET_KEY can change freely.",
+            id="myometrics_audit.W013",
+        )
+    if audit_settings.ALLOW_FLUSH:
+        yield checks.Warning(
+            "MYOMETRICS_AUDIT['ALLOW_FLUSH'] is on: 'manage.py flush' empties the audit log.",
+            hint="It is meant for test settings alone.",
+            id="myometrics_audit.W014",
+        )

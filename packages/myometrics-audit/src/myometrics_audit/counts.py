@@ -1,0 +1,112 @@
+"""Rolled-up counts of sealed entries: kept by the sealer, read by counting and paging.
+
+A scope is what a count is of: all entries, those of a user, an action, a resource type, or an
+action on a resource type. Each scope is counted for all time, by UTC month and by UTC day.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date, datetime, timezone
+from typing import Any
+
+from django.db import connections, models
+
+from .models import EntryCount
+
+__all__ = [
+    "ALL_TIME",
+    "CountKey",
+    "count_changes",
+    "counts_add",
+    "counts_drop_user",
+    "entry_scope",
+]
+
+ALL_TIME = date(1, 1, 1)
+CountKey = tuple[str, str, date]
+SEPARATOR = "\x1f"
+UPSERT_ROWS = 200
+
+
+def entry_scope(
+    *, user_id: Any = None, action: str | None = None, resource_type: str | None = None
+) -> str | None:
+    """The scope that counts exactly these conditions; ``None`` where there is no such scope."""
+    if user_id is not None:
+        return None if action is not None or resource_type is not None else _user_scope(user_id)
+    parts = [f"a:{action}"] if action is not None else []
+    parts += [f"t:{resource_type}"] if resource_type is not None else []
+    return SEPARATOR.join(parts)
+
+
+def count_changes(entries: Iterable[Mapping[str, Any]], sign: int = 1) -> Counter[CountKey]:
+    """What these entries (``user_id``, ``action``, ``resource_type``, ``timestamp``) add."""
+    cells: Counter[tuple[Any, str, str, date]] = Counter()
+    for entry in entries:
+        day = utc_day(entry["timestamp"])
+        cells[entry["user_id"], entry["action"], entry["resource_type"], day] += sign
+    changes: Counter[CountKey] = Counter()
+    for (user_id, action, resource_type, day), count in cells.items():
+        for scope in _scopes(user_id, action, resource_type):
+            for period, start in _periods(day):
+                changes[scope, period, start] += count
+    return changes
+
+
+def counts_add(changes: Mapping[CountKey, int], *, using: str) -> None:
+    """Add ``changes`` to the stored counts. The caller holds the evidence lock."""
+    rows = sorted((*key, count) for key, count in changes.items() if count)
+    with connections[using].cursor() as cursor:
+        for first in range(0, len(rows), UPSERT_ROWS):
+            batch = rows[first : first + UPSERT_ROWS]
+            cursor.execute(_upsert(len(batch)), [value for row in batch for value in row])
+
+
+def counts_drop_user(user_id: Any, *, using: str) -> None:
+    """Forget the counts of a user who is gone."""
+    EntryCount.objects.using(using).filter(scope=_user_scope(user_id)).delete()
+
+
+def utc_day(moment: datetime) -> date:
+    """The UTC day that an aware time falls into."""
+    return moment.astimezone(timezone.utc).date()
+
+
+def _upsert(rows: int) -> str:
+    table = EntryCount._meta.db_table
+    values = ", ".join(["(%s, %s, %s, %s)"] * rows)
+    return (
+        f'INSERT INTO "{table}" (scope, period, start, count) VALUES {values} '
+        f"ON CONFLICT (scope, period, start) "
+        f'DO UPDATE SET count = "{table}".count + excluded.count'
+    )
+
+
+def _user_scope(user_id: Any) -> str:
+    text = str(user_id)
+    if len(text) > 200:
+        text = hashlib.sha256(text.encode()).hexdigest()
+    return f"u:{text}"
+
+
+def _scopes(user_id: Any, action: str, resource_type: str) -> Iterator[str]:
+    yield ""
+    yield f"a:{action}"
+    yield f"t:{resource_type}"
+    yield f"a:{action}{SEPARATOR}t:{resource_type}"
+    if user_id is not None:
+        yield _user_scope(user_id)
+
+
+def _periods(day: date) -> Iterator[tuple[str, date]]:
+    yield EntryCount.Period.ALL, ALL_TIME
+    yield EntryCount.Period.MONTH, day.replace(day=1)
+    yield EntryCount.Period.DAY, day
+
+
+def stored_counts(scope: str, *, using: str) -> models.QuerySet[EntryCount]:
+    """The stored counts of a scope."""
+    return EntryCount.objects.using(using).filter(scope=scope)

@@ -1,0 +1,20 @@
+"""An entry as the API shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from myometrics_core.times import utc_text
+from myometrics_core.users import user_id_json
+
+__all__ = ["entry_json"]
+
+
+def entry_json(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the log (columns by name) in the specification's shape."""
+    return {
+        **row,
+        "user_id": user_id_json(row["user_id"]),
+        "timestamp": utc_text(row["timestamp"]),
+    }

@@ -1,0 +1,131 @@
+"""Lawful removal: what goes is written down and signed before it goes."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from django.db import connections, models, transaction
+from django.utils import timezone
+
+from .conf import audit_settings
+from .counts import count_changes, counts_add, counts_drop_user
+from .evidence import erasure_digest, erasure_leaf, new_nonce, subject_of
+from .keys import active_key, known_keys
+from .locks import evidence_lock
+from .models import AuditLog, Erasure, Leaf
+
+__all__ = ["entries_erase", "entries_purge_chunk", "entries_release_user"]
+
+Reason = Erasure.Reason
+
+
+def entries_release_user(*, user: Any, using: str) -> Erasure | None:
+    """Prepare for the deletion of ``user``, inside the transaction that deletes.
+
+    With ``ON_USER_DELETE`` ``"cascade"`` the person's entries are marked as erased and removed;
+    with ``"retain"`` they lose their user and gain a pseudonym. Returns the signed erasure,
+    ``None`` when there were no entries.
+    """
+    with evidence_lock(using):
+        _lock_user(user, using)
+        entries = AuditLog._base_manager.using(using).filter(user_id=user.pk)
+        if audit_settings.ON_USER_DELETE == "retain":
+            erasure = _entries_retain(entries, user_id=user.pk, using=using)
+        else:
+            erasure = entries_erase(entries, reason=Reason.USER, details={}, using=using)
+        counts_drop_user(user.pk, using=using)
+    return erasure
+
+
+def entries_erase(
+    entries: models.QuerySet[AuditLog], *, reason: str, details: dict[str, Any], using: str
+) -> Erasure | None:
+    """Sign the erasure of ``entries``, then remove them. The caller holds the evidence lock."""
+    erasure_id = uuid.uuid4()
+    leaves = Leaf.objects.using(using)
+    chosen = entries.order_by().values("pk")
+    leaves.filter(entry_id__in=chosen, erasure_id=None).update(erasure_id=erasure_id)
+    erased = leaves.filter(erasure_id=erasure_id)
+    count, digest = erasure_digest(_leaf_pairs(erased))
+    if count == 0:
+        _raw_delete(entries, using)
+        return None
+    _take_from_counts(erased, using)
+    erasure = _erasure_sign(
+        Erasure(id=erasure_id, reason=reason, entries=count, digest=digest, details=details), using
+    )
+    _raw_delete(entries, using)
+    return erasure
+
+
+def entries_purge_chunk(*, before: datetime, limit: int, using: str) -> int:
+    """Erase at most ``limit`` of the oldest entries from before a time; returns how many."""
+    with evidence_lock(using):
+        objects = AuditLog._base_manager.using(using)
+        oldest = objects.filter(timestamp__lt=before).order_by("timestamp", "id")
+        ids = list(oldest.values_list("pk", flat=True)[:limit])
+        if ids:
+            details = {"older_than": before.isoformat()}
+            chunk = objects.filter(pk__in=ids)
+            entries_erase(chunk, reason=Reason.PURGE, details=details, using=using)
+    return len(ids)
+
+
+def _entries_retain(
+    entries: models.QuerySet[AuditLog], *, user_id: Any, using: str
+) -> Erasure | None:
+    ids = Leaf.objects.using(using).filter(entry_id__in=entries.order_by().values("pk"))
+    count, digest = erasure_digest(_leaf_pairs(ids))
+    if count == 0 and not entries.exists():
+        return None
+    pseudonym = secrets.token_hex(16)
+    subjects = {key.id: subject_of(user_id, key) for key in known_keys()}
+    erasure = _erasure_sign(
+        Erasure(
+            reason=Reason.RETAIN,
+            entries=count,
+            digest=digest,
+            pseudonym=pseudonym,
+            details={"subjects": subjects},
+        ),
+        using,
+    )
+    entries.update(user_id=None, pseudonym=pseudonym)
+    return erasure
+
+
+def _erasure_sign(erasure: Erasure, using: str) -> Erasure:
+    key = active_key()
+    erasure.nonce = new_nonce()
+    erasure.key_id = key.id
+    erasure.erased_at = timezone.now()
+    erasure.hash = erasure_leaf(erasure, key)
+    erasure.save(force_insert=True, using=using)
+    return erasure
+
+
+def _leaf_pairs(leaves: models.QuerySet[Leaf]) -> Iterator[tuple[int, bytes]]:
+    return leaves.order_by("entry_id").values_list("entry_id", "hash").iterator(chunk_size=10_000)
+
+
+def _take_from_counts(erased: models.QuerySet[Leaf], using: str) -> None:
+    counted = erased.filter(seal_number__isnull=False).values("entry_id")
+    entries = AuditLog._base_manager.using(using).filter(pk__in=counted).order_by()
+    facts = entries.values("user_id", "action", "resource_type", "timestamp")
+    counts_add(count_changes(facts.iterator(chunk_size=10_000), sign=-1), using=using)
+
+
+def _lock_user(user: Any, using: str) -> None:
+    # Entries that others are writing for this person end before us, or fail after us.
+    if connections[using].features.has_select_for_update:
+        people = type(user)._base_manager.using(using).filter(pk=user.pk)
+        people.select_for_update().values("pk").order_by().first()
+
+
+def _raw_delete(entries: models.QuerySet[AuditLog], using: str) -> None:
+    with transaction.atomic(using=using, savepoint=False):
+        entries._raw_delete(using)  # type: ignore[attr-defined]

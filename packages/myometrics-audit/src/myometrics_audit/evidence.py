@@ -1,0 +1,146 @@
+"""What is signed, and how: pure functions from facts to bytes.
+
+An entry's leaf is an HMAC over a random nonce and the canonical row. The nonce is kept in the
+row alone and dies with it, so a leaf whose row was erased tells nothing about the row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Protocol
+
+from .canonical import canonical_address, canonical_json, canonical_moment
+from .keys import Key
+
+__all__ = [
+    "GENESIS",
+    "EntryFacts",
+    "ErasureFacts",
+    "SealFacts",
+    "canonical_entry",
+    "entry_leaf",
+    "erasure_digest",
+    "erasure_leaf",
+    "new_nonce",
+    "seal_signature",
+    "subject_of",
+]
+
+GENESIS = bytes(32)
+"""What the first seal names as its predecessor's signature."""
+
+
+class EntryFacts(Protocol):
+    """The columns of an entry that its leaf covers; the user goes in as a subject."""
+
+    id: int
+    nonce: bytes
+    action: str
+    resource_type: str
+    resource_id: str
+    timestamp: datetime
+    ip_address: str | None
+    user_agent: str
+    details: Mapping[str, Any]
+    activity_id: str | None
+
+
+class ErasureFacts(Protocol):
+    """The columns of an erasure that its leaf covers."""
+
+    id: Any
+    nonce: bytes
+    reason: str
+    erased_at: datetime
+    entries: int
+    digest: bytes
+    pseudonym: str | None
+    details: Mapping[str, Any]
+
+
+class SealFacts(Protocol):
+    """The columns of a seal that its signature covers."""
+
+    number: int
+    root: bytes
+    entries: int
+    erasures: int
+    sealed_at: datetime
+    previous: bytes
+
+
+def new_nonce() -> bytes:
+    """16 random bytes."""
+    return secrets.token_bytes(16)
+
+
+def subject_of(user_id: Any, key: Key) -> str | None:
+    """Who acted, as 32 hex digits that only the key's holder can link to a user id."""
+    if user_id is None:
+        return None
+    return hmac.digest(key.subject, str(user_id).encode(), hashlib.sha256)[:16].hex()
+
+
+def canonical_entry(entry: EntryFacts, subject: str | None) -> bytes:
+    """The bytes of an entry that its leaf covers."""
+    return canonical_json(
+        {
+            "id": entry.id,
+            "subject": subject,
+            "action": entry.action,
+            "resource_type": entry.resource_type,
+            "resource_id": entry.resource_id,
+            "timestamp": canonical_moment(entry.timestamp),
+            "ip_address": canonical_address(entry.ip_address),
+            "user_agent": entry.user_agent,
+            "details": entry.details,
+            "activity_id": entry.activity_id,
+        }
+    )
+
+
+def entry_leaf(entry: EntryFacts, subject: str | None, key: Key) -> bytes:
+    """The leaf of an entry (32 bytes)."""
+    message = bytes(entry.nonce) + canonical_entry(entry, subject)
+    return hmac.digest(key.entry, message, hashlib.sha256)
+
+
+def erasure_digest(leaves: Iterable[tuple[int, bytes]]) -> tuple[int, bytes]:
+    """How many leaves (entry id, leaf; by id) an erasure covers, and the digest over them."""
+    count, digest = 0, hashlib.sha256()
+    for entry_id, leaf in leaves:
+        digest.update(entry_id.to_bytes(8, "big") + bytes(leaf))
+        count += 1
+    return count, digest.digest()
+
+
+def erasure_leaf(erasure: ErasureFacts, key: Key) -> bytes:
+    """The leaf of an erasure, which is its signature too (32 bytes)."""
+    facts = {
+        "id": str(erasure.id),
+        "reason": erasure.reason,
+        "erased_at": canonical_moment(erasure.erased_at),
+        "entries": erasure.entries,
+        "digest": bytes(erasure.digest).hex(),
+        "pseudonym": erasure.pseudonym,
+        "details": erasure.details,
+    }
+    message = bytes(erasure.nonce) + canonical_json(facts)
+    return hmac.digest(key.erasure, message, hashlib.sha256)
+
+
+def seal_signature(seal: SealFacts, key: Key) -> bytes:
+    """The signature of a seal, over the signature of the seal before it (32 bytes)."""
+    facts = {
+        "number": seal.number,
+        "root": bytes(seal.root).hex(),
+        "entries": seal.entries,
+        "erasures": seal.erasures,
+        "sealed_at": canonical_moment(seal.sealed_at),
+        "previous": bytes(seal.previous).hex(),
+    }
+    return hmac.digest(key.seal, canonical_json(facts), hashlib.sha256)

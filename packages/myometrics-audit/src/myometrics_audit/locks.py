@@ -1,0 +1,39 @@
+"""One lock for whoever rearranges evidence: the sealer, erasures, purges. Writers never take it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import connections
+
+from myometrics_core.transactions import atomic_write
+
+__all__ = ["evidence_lock", "try_evidence_lock"]
+
+LOCK_NUMBER = 0x6D796F_61756469  # "myo audi"
+
+
+@contextmanager
+def evidence_lock(using: str) -> Iterator[None]:
+    """A transaction that waits until it alone may rearrange evidence, until it ends."""
+    with atomic_write(using):
+        if connections[using].vendor == "postgresql":
+            _execute(using, "SELECT pg_advisory_xact_lock(%s)")
+        yield
+
+
+@contextmanager
+def try_evidence_lock(using: str) -> Iterator[bool]:
+    """As :func:`evidence_lock`, but yields ``False`` at once where another holds it."""
+    with atomic_write(using):
+        if connections[using].vendor == "postgresql":
+            yield bool(_execute(using, "SELECT pg_try_advisory_xact_lock(%s)"))
+        else:
+            yield True
+
+
+def _execute(using: str, sql: str) -> object:
+    with connections[using].cursor() as cursor:
+        cursor.execute(sql, [LOCK_NUMBER])
+        return cursor.fetchone()[0]

@@ -1,0 +1,86 @@
+"""Merkle trees as in RFC 6962, section 2.1, over SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+__all__ = [
+    "EMPTY_ROOT",
+    "MerkleTree",
+    "inclusion_path",
+    "leaf_node",
+    "root_from_path",
+    "tree_levels",
+]
+
+EMPTY_ROOT = hashlib.sha256(b"").digest()
+
+
+class MerkleTree:
+    """A root computed from leaves in order, keeping one node per level at most."""
+
+    def __init__(self, leaves: Iterable[bytes] = ()) -> None:
+        self.size = 0
+        self._peaks: list[tuple[int, bytes]] = []
+        for leaf in leaves:
+            self.append(leaf)
+
+    def append(self, leaf: bytes) -> None:
+        """Add one leaf (its data, not its hash) at the end."""
+        height, node = 0, leaf_node(leaf)
+        while self._peaks and self._peaks[-1][0] == height:
+            node = _inner_node(self._peaks.pop()[1], node)
+            height += 1
+        self._peaks.append((height, node))
+        self.size += 1
+
+    def root(self) -> bytes:
+        """The root over all leaves so far (32 bytes)."""
+        if not self._peaks:
+            return EMPTY_ROOT
+        node = self._peaks[-1][1]
+        for _, peak in reversed(self._peaks[:-1]):
+            node = _inner_node(peak, node)
+        return node
+
+
+def inclusion_path(levels: Sequence[Sequence[bytes]], position: int) -> list[tuple[str, bytes]]:
+    """The siblings from leaf ``position`` to the root: (``"left"`` or ``"right"``, node).
+
+    ``levels`` is what :func:`tree_levels` returns.
+    """
+    path = []
+    for level in levels[:-1]:
+        sibling = position ^ 1
+        if sibling < len(level):
+            path.append(("left" if sibling < position else "right", level[sibling]))
+        position //= 2
+    return path
+
+
+def tree_levels(leaves: Iterable[bytes]) -> list[list[bytes]]:
+    """All nodes of the tree, level by level: first the leaf nodes, last the root alone."""
+    levels = [[leaf_node(leaf) for leaf in leaves]]
+    while len(levels[-1]) > 1:
+        below = levels[-1]
+        above = [_inner_node(a, b) for a, b in zip(below[::2], below[1::2], strict=False)]
+        levels.append(above + below[len(below) & ~1 :])
+    return levels
+
+
+def root_from_path(leaf: bytes, path: Iterable[tuple[str, bytes]]) -> bytes:
+    """The root that a leaf and its inclusion path lead to."""
+    node = leaf_node(leaf)
+    for side, sibling in path:
+        node = _inner_node(sibling, node) if side == "left" else _inner_node(node, sibling)
+    return node
+
+
+def leaf_node(leaf: bytes) -> bytes:
+    """The hash of a leaf, set apart from inner nodes by its prefix."""
+    return hashlib.sha256(b"\x00" + leaf).digest()
+
+
+def _inner_node(left: bytes, right: bytes) -> bytes:
+    return hashlib.sha256(b"\x01" + left + right).digest()

@@ -1,0 +1,224 @@
+"""The audit log and its evidence. Specification: "AuditLog Model"."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.db import models, router, transaction
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from .evidence import entry_leaf, new_nonce, subject_of
+from .keys import Key, active_key
+from .querysets import AuditLogQuerySet, refuse
+
+__all__ = ["AuditLog", "EntryCount", "Erasure", "Leaf", "Seal", "Verification"]
+
+
+class AuditLog(models.Model):
+    """An entry: who did what to which resource, when, and from where. It never changes."""
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("user"),
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="+",
+        db_index=False,
+    )
+    action = models.CharField(_("action"), max_length=50)
+    resource_type = models.CharField(_("resource type"), max_length=50)
+    resource_id = models.CharField(_("resource id"), max_length=100)
+    timestamp = models.DateTimeField(_("time"), default=timezone.now, editable=False)
+    ip_address = models.GenericIPAddressField(_("IP address"), null=True, blank=True)
+    user_agent = models.TextField(_("user agent"), blank=True, default="")
+    details = models.JSONField(_("details"), default=dict, blank=True)
+    pseudonym = models.CharField(max_length=32, blank=True, default="", editable=False)
+    activity_id = models.CharField(max_length=150, null=True, blank=True, editable=False)
+    nonce = models.BinaryField(max_length=16, editable=False)
+
+    objects: ClassVar[AuditLogQuerySet] = AuditLogQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        verbose_name = _("audit entry")
+        verbose_name_plural = _("audit entries")
+        ordering = ["-timestamp", "-id"]
+        indexes = [
+            models.Index(fields=["timestamp", "id"], name="myo_audit_time"),
+            models.Index(fields=["action", "timestamp", "id"], name="myo_audit_action"),
+            models.Index(fields=["resource_type", "timestamp", "id"], name="myo_audit_type"),
+            models.Index(
+                fields=["user", "timestamp", "id", "action", "resource_type"],
+                name="myo_audit_user",
+            ),
+            models.Index(fields=["resource_id"], name="myo_audit_resource"),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["activity_id"],
+                condition=models.Q(activity_id__isnull=False),
+                name="myo_audit_activity",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.resource_type} {self.resource_id}"
+
+    def prepare(self) -> None:
+        """Fill in what a new entry needs before it is inserted."""
+        self.nonce = new_nonce()
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Insert a new entry and its leaf in one transaction.
+
+        Raises ``ImmutableEntry`` for an entry that is in the database already.
+        """
+        if not self._state.adding:
+            refuse("save() of an existing entry", "record a new entry that corrects the old one")
+        using = kwargs.get("using") or router.db_for_write(AuditLog, instance=self)
+        self.prepare()
+        with transaction.atomic(using=using, savepoint=False):
+            super().save(force_insert=True, using=using)
+            self.write_leaves([self], using=using)
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        """Refused: raises ``ImmutableEntry``."""
+        refuse("delete()", "delete the person, or run 'manage.py audit_purge'")
+
+    @classmethod
+    def write_leaves(cls, entries: Iterable[AuditLog], using: str) -> None:
+        """Sign new entries: one leaf each, in the transaction that inserted them."""
+        key = active_key()
+        leaves = [Leaf.of(entry, key) for entry in entries]
+        Leaf.objects.using(using).bulk_create(leaves)
+
+
+class Leaf(models.Model):
+    """The signed hash of one entry. It outlives the entry, so it has no foreign key to it."""
+
+    entry_id = models.BigIntegerField(primary_key=True)
+    hash = models.BinaryField(max_length=32)
+    key_id = models.CharField(max_length=32)
+    seal_number = models.BigIntegerField(null=True)
+    erasure_id = models.UUIDField(null=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["seal_number", "entry_id"], name="myo_audit_leaf_seal"),
+            models.Index(
+                fields=["erasure_id", "entry_id"],
+                condition=models.Q(erasure_id__isnull=False),
+                name="myo_audit_leaf_erasure",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"leaf of entry {self.entry_id}"
+
+    @classmethod
+    def of(cls, entry: AuditLog, key: Key) -> Leaf:
+        """The leaf of an entry that has its id."""
+        leaf = entry_leaf(entry, subject_of(entry.user_id, key), key)
+        return cls(entry_id=entry.pk, hash=leaf, key_id=key.id)
+
+
+class Seal(models.Model):
+    """A signed Merkle root over a batch of leaves, chained to the seal before it."""
+
+    number = models.BigIntegerField(primary_key=True)
+    root = models.BinaryField(max_length=32)
+    entries = models.IntegerField()
+    erasures = models.IntegerField()
+    sealed_at = models.DateTimeField()
+    previous = models.BinaryField(max_length=32)
+    key_id = models.CharField(max_length=32)
+    signature = models.BinaryField(max_length=32)
+    anchored_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["number"]
+        indexes = [
+            models.Index(
+                fields=["number"],
+                condition=models.Q(anchored_at__isnull=True),
+                name="myo_audit_seal_anchor",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"seal {self.number}"
+
+
+class Erasure(models.Model):
+    """A signed record that entries were lawfully removed, or kept without their person."""
+
+    class Reason(models.TextChoices):
+        """Why entries were erased."""
+
+        USER = "user", _("user deleted")
+        PURGE = "purge", _("retention period over")
+        RETAIN = "retain", _("user deleted, entries kept")
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    reason = models.CharField(max_length=10, choices=Reason.choices)
+    erased_at = models.DateTimeField(default=timezone.now)
+    entries = models.BigIntegerField()
+    digest = models.BinaryField(max_length=32)
+    pseudonym = models.CharField(max_length=32, null=True, unique=True)
+    details = models.JSONField(default=dict)
+    nonce = models.BinaryField(max_length=16)
+    key_id = models.CharField(max_length=32)
+    hash = models.BinaryField(max_length=32)
+    seal_number = models.BigIntegerField(null=True)
+
+    class Meta:
+        ordering = ["erased_at", "id"]
+        indexes = [models.Index(fields=["seal_number", "id"], name="myo_audit_erasure_seal")]
+
+    def __str__(self) -> str:
+        return f"erasure of {self.entries} entries ({self.reason})"
+
+
+class EntryCount(models.Model):
+    """How many sealed entries of a scope fell into a period; counting and paging read it."""
+
+    class Period(models.TextChoices):
+        """Length of a counted period."""
+
+        ALL = "A", _("all time")
+        MONTH = "M", _("month")
+        DAY = "D", _("day")
+
+    scope = models.CharField(max_length=255)
+    period = models.CharField(max_length=1, choices=Period.choices)
+    start = models.DateField()
+    count = models.BigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["scope", "period", "start"], name="myo_audit_count")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.count} in {self.scope or 'all'} from {self.start} ({self.period})"
+
+
+class Verification(models.Model):
+    """The outcome of one ``audit_verify`` run, shown in the admin as "verified up to"."""
+
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField()
+    seal_number = models.BigIntegerField(null=True)
+    sealed_at = models.DateTimeField(null=True)
+    entries = models.BigIntegerField()
+    problems = models.BigIntegerField()
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.entries} entries, {self.problems} problems ({self.finished_at:%Y-%m-%d})"

@@ -1,0 +1,43 @@
+"""Pages of the audit log, for the API and the admin site alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.core.paginator import Page, Paginator
+from django.utils.functional import cached_property
+
+from myometrics_core.pagination import PagePagination
+
+from .selectors import entries_count, entries_page
+
+__all__ = ["EntryPagination", "EntryPaginator"]
+
+
+class EntryPagination(PagePagination):
+    """Core's numbered pages with the log's own counts and quick deep pages."""
+
+    def count(self, queryset: Any) -> int:
+        """Exactly how many entries there are on all pages."""
+        return entries_count(queryset)
+
+    def rows(self, queryset: Any, offset: int, limit: int) -> Sequence[Any]:
+        """At most ``limit`` entries after the newest ``offset``."""
+        return entries_page(queryset, offset, limit)
+
+
+class EntryPaginator(Paginator):  # type: ignore[type-arg]
+    """The same for Django's admin site."""
+
+    @cached_property
+    def count(self) -> int:  # type: ignore[override]
+        """Exactly how many entries there are on all pages."""
+        return entries_count(self.object_list)  # type: ignore[arg-type]
+
+    def page(self, number: Any) -> Page[Any]:
+        """The page of that number; raises ``InvalidPage`` past the end."""
+        number = self.validate_number(number)
+        offset = (number - 1) * self.per_page
+        rows = entries_page(self.object_list, offset, self.per_page)  # type: ignore[arg-type]
+        return self._get_page(rows, number, self)

@@ -1,0 +1,98 @@
+"""Shapes of ``/audit-logs/``. Specification: "Audit Log Endpoints"."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from typing import Any
+
+from rest_framework import serializers
+
+from myometrics_core.fields import JSONObjectField, StrictCharField, UtcDateTimeField
+from myometrics_core.users import parse_user_id
+
+from .services import DETAILS_MAX_BYTES
+
+__all__ = [
+    "EntryCreateSerializer",
+    "EntryPageSerializer",
+    "EntryQuerySerializer",
+    "EntrySerializer",
+]
+
+DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+class EntryCreateSerializer(serializers.Serializer[Any]):
+    """The body of ``POST /audit-logs/``; what the server sets is ignored."""
+
+    action = StrictCharField(max_length=50)
+    resource_type = StrictCharField(max_length=50)
+    resource_id = StrictCharField(max_length=100)
+    details = JSONObjectField(max_bytes=DETAILS_MAX_BYTES, required=False, default=dict)
+
+
+class EntrySerializer(serializers.Serializer[Any]):
+    """An entry as the API shows it (for the schema: answers are built without it)."""
+
+    id = serializers.IntegerField()
+    user_id = serializers.IntegerField(allow_null=True)
+    action = serializers.CharField()
+    resource_type = serializers.CharField()
+    resource_id = serializers.CharField()
+    timestamp = UtcDateTimeField()
+    ip_address = serializers.IPAddressField(allow_null=True)
+    user_agent = serializers.CharField(allow_blank=True)
+    details = serializers.DictField()
+
+
+class EntryPageSerializer(serializers.Serializer[Any]):
+    """A page of entries, newest first."""
+
+    count = serializers.IntegerField()
+    next = serializers.URLField(allow_null=True)
+    previous = serializers.URLField(allow_null=True)
+    results = EntrySerializer(many=True)
+
+
+class _UserIdField(serializers.CharField):
+    """The id of a user, there or not."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        text = super().to_internal_value(data)
+        try:
+            return parse_user_id(text)
+        except ValueError:
+            raise serializers.ValidationError("Not the id of any user.") from None
+
+
+class _DayField(serializers.DateField):
+    """A day as ``YYYY-MM-DD`` and in no other way."""
+
+    def to_internal_value(self, value: Any) -> date:
+        if not DAY.fullmatch(str(value)):
+            self.fail("invalid", format="YYYY-MM-DD")
+        return super().to_internal_value(value)
+
+
+class EntryQuerySerializer(serializers.Serializer[Any]):
+    """The filters of ``GET /audit-logs/``; an empty one filters nothing."""
+
+    user_id = _UserIdField(required=False, help_text="Filter by user ID")
+    action = StrictCharField(required=False, max_length=50, help_text="Filter by action type")
+    resource_type = StrictCharField(
+        required=False, max_length=50, help_text="Filter by resource type"
+    )
+    start_date = _DayField(required=False, help_text="First UTC day (YYYY-MM-DD)")
+    end_date = _DayField(required=False, help_text="Last UTC day, included (YYYY-MM-DD)")
+
+    def to_internal_value(self, data: Any) -> Any:
+        """As the base class, without the parameters that are empty."""
+        return super().to_internal_value({name: text for name, text in data.items() if text})
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Refuse a span that ends before it starts."""
+        start, end = attrs.get("start_date"), attrs.get("end_date")
+        if start and end and start > end:
+            raise serializers.ValidationError({"start_date": ["Must not be after end_date."]})
+        return attrs

@@ -1,0 +1,166 @@
+"""What writes to the audit log. Specification: "POST /audit-logs/"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.db import IntegrityError, router, transaction
+
+from myometrics_core.activities import Activity, publish
+from myometrics_core.times import utc_now
+
+from .canonical import canonical_address, canonical_json
+from .conf import audit_settings
+from .models import AuditLog
+
+__all__ = [
+    "ActorGone",
+    "NewEntry",
+    "activity_of",
+    "activity_record",
+    "entries_record",
+    "entry_record",
+]
+
+DETAILS_MAX_BYTES = 64 * 1024
+
+
+class ActorGone(Exception):
+    """The acting user was deleted before the entry could be written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewEntry:
+    """An entry to be written. ``actor_id`` is the user's primary key, ``None`` for nobody."""
+
+    actor_id: Any | None
+    action: str
+    resource_type: str
+    resource_id: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+    client_address: str | None = None
+    user_agent: str = ""
+    occurred_at: datetime | None = None
+    activity_id: str | None = None
+
+
+def entry_record(entry: NewEntry) -> AuditLog:
+    """Write one entry with its leaf and publish it, in one transaction.
+
+    Raises ``ValueError`` or ``TypeError`` for what can't be kept, ``ActorGone`` when the actor
+    is no longer there.
+    """
+    row = _row(entry)
+    _insert([row])
+    return row
+
+
+def entries_record(entries: Iterable[NewEntry]) -> list[AuditLog]:
+    """Write and publish many entries in one transaction: all of them or none. As for one."""
+    rows = [_row(entry) for entry in entries]
+    if rows:
+        _insert(rows)
+    return rows
+
+
+def activity_record(activity: Activity) -> AuditLog | None:
+    """Keep an activity that another package published; ``None`` when it is kept already.
+
+    Doesn't publish again. An actor who is gone is left out.
+    """
+    known = AuditLog.objects.filter(activity_id=activity.id)
+    if known.exists():
+        return None
+    row = _row(
+        NewEntry(
+            actor_id=_present(activity.actor_id),
+            action=activity.action,
+            resource_type=activity.resource_type,
+            resource_id=activity.resource_id,
+            details=activity.details,
+            client_address=activity.client_address,
+            user_agent=activity.user_agent,
+            occurred_at=activity.occurred_at,
+            activity_id=activity.id,
+        )
+    )
+    row.save()
+    return row
+
+
+def activity_of(entry: AuditLog) -> Activity:
+    """An entry as the activity it was, or as that which it publishes."""
+    return Activity(
+        id=entry.activity_id or f"audit:{entry.pk}",
+        actor_id=entry.user_id,
+        action=entry.action,
+        resource_type=entry.resource_type,
+        resource_id=entry.resource_id,
+        occurred_at=entry.timestamp,
+        details=entry.details,
+        client_address=entry.ip_address,
+        user_agent=entry.user_agent,
+    )
+
+
+def _insert(rows: Sequence[AuditLog]) -> None:
+    using = router.db_for_write(AuditLog)
+    try:
+        with transaction.atomic(using=using):
+            if len(rows) == 1:
+                rows[0].save(using=using)
+            else:
+                AuditLog.objects.using(using).bulk_create(rows)
+            for row in rows:
+                publish(activity_of(row))
+    except IntegrityError as error:
+        _raise_if_gone(rows, error)
+        raise
+
+
+def _raise_if_gone(rows: Sequence[AuditLog], error: IntegrityError) -> None:
+    wanted = {row.user_id for row in rows if row.user_id is not None}
+    if any(_present(user_id) is None for user_id in wanted):
+        raise ActorGone("The acting user is gone.") from error
+
+
+def _present(user_id: Any | None) -> Any | None:
+    if user_id is None:
+        return None
+    people = get_user_model()._base_manager.filter(pk=user_id)
+    return user_id if people.exists() else None
+
+
+def _row(entry: NewEntry) -> AuditLog:
+    _check_texts(entry)
+    details = dict(entry.details)
+    if len(canonical_json(details)) > DETAILS_MAX_BYTES:
+        raise ValueError(f"details must be at most {DETAILS_MAX_BYTES} bytes of JSON")
+    return AuditLog(
+        user_id=entry.actor_id,
+        action=entry.action,
+        resource_type=entry.resource_type,
+        resource_id=entry.resource_id,
+        timestamp=entry.occurred_at or utc_now(),
+        ip_address=canonical_address(entry.client_address),
+        user_agent=_clean_agent(entry.user_agent),
+        details=details,
+        activity_id=entry.activity_id,
+    )
+
+
+def _check_texts(entry: NewEntry) -> None:
+    for name in ("action", "resource_type", "resource_id"):
+        text, longest = getattr(entry, name), AuditLog._meta.get_field(name).max_length
+        if not isinstance(text, str) or not 1 <= len(text) <= longest or "\x00" in text:
+            raise ValueError(f"{name} must be text of 1 to {longest} characters without NUL")
+        text.encode()
+
+
+def _clean_agent(text: str) -> str:
+    clean = text.replace("\x00", "").encode("utf-8", "replace").decode()
+    return clean[: audit_settings.USER_AGENT_MAX_LENGTH]

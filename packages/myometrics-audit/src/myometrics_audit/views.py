@@ -1,0 +1,88 @@
+"""``/audit-logs/``. Specification: "Audit Log Endpoints"."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import exceptions, serializers, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from myometrics_core.client_address import client_address, user_agent
+from myometrics_core.permissions import IsAdministrator, IsAuthenticated
+from myometrics_core.views import ApiView
+
+from .conf import audit_settings
+from .entries import entry_json
+from .pagination import EntryPagination
+from .selections import Selection
+from .selectors import API_COLUMNS, entries_select
+from .serializers import (
+    EntryCreateSerializer,
+    EntryPageSerializer,
+    EntryQuerySerializer,
+    EntrySerializer,
+)
+from .services import ActorGone, NewEntry, entry_record
+
+__all__ = ["AuditLogsView"]
+
+
+class AuthorGone(exceptions.APIException):
+    """401: the signed-in person was deleted while the request was under way."""
+
+    status_code = status.HTTP_401_UNAUTHORIZED
+    default_detail = "The signed-in user no longer exists."
+    default_code = "user_not_found"
+    auth_header = "Bearer"
+
+
+class AuditLogsView(ApiView):
+    """Anyone signed in writes entries; administrators read them. Nobody changes one."""
+
+    http_method_names = ["get", "post", "head"]
+
+    def get_permissions(self) -> list[Any]:
+        """Reading is for administrators."""
+        return [IsAuthenticated() if self.request.method == "POST" else IsAdministrator()]
+
+    @extend_schema(
+        operation_id="audit_logs_list",
+        tags=["audit"],
+        parameters=[EntryQuerySerializer],
+        responses={200: EntryPageSerializer},
+    )
+    def get(self, request: Request) -> Response:
+        """A page of the log, newest first."""
+        selection = Selection(**self.validated_query(EntryQuerySerializer))
+        pages = EntryPagination()
+        rows = pages.paginate(entries_select(selection).values(*API_COLUMNS), request, self)
+        return pages.response([entry_json(row) for row in rows])
+
+    @extend_schema(
+        operation_id="audit_logs_create",
+        tags=["audit"],
+        request=EntryCreateSerializer,
+        responses={201: EntrySerializer},
+    )
+    def post(self, request: Request) -> Response:
+        """Write an entry about what the signed-in person did."""
+        body = self.validated(EntryCreateSerializer)
+        entry = NewEntry(
+            actor_id=request.user.pk,
+            client_address=client_address(request),
+            user_agent=user_agent(request, audit_settings.USER_AGENT_MAX_LENGTH),
+            **body,
+        )
+        return Response(entry_json(_record(entry)), status=status.HTTP_201_CREATED)
+
+
+def _record(entry: NewEntry) -> dict[str, Any]:
+    try:
+        row = entry_record(entry)
+    except ActorGone:
+        raise AuthorGone() from None
+    except ValueError as error:
+        raise serializers.ValidationError({"details": [str(error)]}) from None
+    return {name: getattr(row, name) for name in API_COLUMNS}

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rest_framework.test import APIClient
+
+from myometrics_audit.models import AuditLog
+
+
+@pytest.fixture
+def person(django_user_model: Any) -> Any:
+    """A signed-in technician."""
+    return django_user_model.objects.create_user(email="tina@clinic.example", password="pw")
+
+
+@pytest.fixture
+def administrator(django_user_model: Any) -> Any:
+    """Somebody who may read the log."""
+    return django_user_model.objects.create_user(
+        email="anna@clinic.example", password="pw", is_staff=True
+    )
+
+
+@pytest.fixture
+def client_of() -> Any:
+    """A function from a person to an API client that is signed in as that person."""
+
+    def make(user: Any) -> APIClient:
+        client = APIClient()
+        client.force_authenticate(user)
+        return client
+
+    return make
+
+
+@pytest.fixture
+def write(person: Any) -> Any:
+    """A function that writes an entry by ORM, with evidence but without publishing."""
+
+    def make(**fields: Any) -> AuditLog:
+        values = {
+            "user": person,
+            "action": "upload_created",
+            "resource_type": "upload",
+            "resource_id": "upload_001",
+            **fields,
+        }
+        return AuditLog.objects.create(**values)
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def _no_rate_limit(settings: Any) -> None:
+    settings.MYOMETRICS = {"RATE_LIMITS": {"auth": None, "api": None, "export": None}}

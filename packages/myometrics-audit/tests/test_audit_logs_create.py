@@ -1,0 +1,240 @@
+"""Specification: "POST /audit-logs/"."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from rest_framework.test import APIClient
+
+from myometrics_audit.models import AuditLog, Leaf
+from myometrics_core import activities
+
+pytestmark = pytest.mark.django_db
+
+URL = "/api/audit-logs/"
+BODY = {
+    "action": "upload_created",
+    "resource_type": "upload",
+    "resource_id": "upload_001",
+    "details": {"filename": "cardiac_scan.jpg", "file_size": 2048576, "diagnosis": "Normal"},
+}
+
+
+def test_an_entry_comes_back_in_the_specified_shape(person: Any, client_of: Any) -> None:
+    answer = client_of(person).post(
+        URL, BODY, format="json", HTTP_USER_AGENT="Mozilla/5.0", REMOTE_ADDR="192.168.1.100"
+    )
+    assert answer.status_code == 201
+    body = answer.json()
+    entry = AuditLog.objects.get()
+    assert list(body) == [
+        "id",
+        "user_id",
+        "action",
+        "resource_type",
+        "resource_id",
+        "timestamp",
+        "ip_address",
+        "user_agent",
+        "details",
+    ]
+    assert body["timestamp"].endswith("Z")
+    assert body | {"timestamp": ""} == {
+        **BODY,
+        "id": entry.pk,
+        "user_id": str(person.pk),
+        "timestamp": "",
+        "ip_address": "192.168.1.100",
+        "user_agent": "Mozilla/5.0",
+    }
+
+
+def test_what_the_server_sets_can_not_be_chosen(
+    person: Any, administrator: Any, client_of: Any
+) -> None:
+    chosen = {
+        "id": 77,
+        "user_id": str(administrator.pk),
+        "user": str(administrator.pk),
+        "ip_address": "1.2.3.4",
+        "user_agent": "chosen",
+        "timestamp": "2001-01-01T00:00:00Z",
+        "nonce": "00",
+    }
+    body = client_of(person).post(URL, BODY | chosen, format="json").json()
+    assert body["user_id"] == str(person.pk)
+    assert body["ip_address"] == "127.0.0.1"
+    assert body["user_agent"] == ""
+    assert not body["timestamp"].startswith("2001")
+
+
+def test_a_forged_forwarding_header_does_not_count(person: Any, client_of: Any) -> None:
+    answer = client_of(person).post(URL, BODY, format="json", HTTP_X_FORWARDED_FOR="1.2.3.4")
+    assert answer.json()["ip_address"] == "127.0.0.1"
+
+
+def test_details_default_to_an_empty_object(person: Any, client_of: Any) -> None:
+    body = {name: BODY[name] for name in ("action", "resource_type", "resource_id")}
+    assert client_of(person).post(URL, body, format="json").json()["details"] == {}
+
+
+def test_a_long_user_agent_is_cut(person: Any, client_of: Any) -> None:
+    answer = client_of(person).post(URL, BODY, format="json", HTTP_USER_AGENT="x" * 5000)
+    assert len(answer.json()["user_agent"]) == 1024
+
+
+def test_details_of_exactly_64_kib_are_kept_and_one_byte_more_is_refused(
+    person: Any, client_of: Any
+) -> None:
+    text = "x" * (64 * 1024 - len('{"text":""}'))
+    client = client_of(person)
+    assert client.post(URL, BODY | {"details": {"text": text}}, format="json").status_code == 201
+    answer = client.post(URL, BODY | {"details": {"text": text + "x"}}, format="json")
+    assert answer.status_code == 400
+    assert list(answer.json()["field_errors"]) == ["details"]
+
+
+def _deep(levels: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(levels):
+        value = {"deeper": value}
+    return value
+
+
+BAD_FIELDS = [
+    ("action", None),
+    ("action", ""),
+    ("action", "   "),
+    ("action", 5),
+    ("action", True),
+    ("action", ["upload"]),
+    ("action", {"a": 1}),
+    ("action", "x" * 51),
+    ("action", "nul\x00"),
+    ("action", "\ud800"),
+    ("resource_type", None),
+    ("resource_type", "x" * 51),
+    ("resource_type", 10**400),
+    ("resource_id", 7),
+    ("resource_id", "x" * 101),
+    ("resource_id", "\udfff"),
+    ("details", None),
+    ("details", []),
+    ("details", "text"),
+    ("details", 1),
+    ("details", {"a": "nul\x00"}),
+    ("details", {"nul\x00": 1}),
+    ("details", {"a": "\ud800"}),
+    ("details", {"\ud800": 1}),
+    ("details", {"a": 10**400}),
+    ("details", {"a": [1e308] * 250}),
+    ("details", _deep(40)),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), BAD_FIELDS, ids=lambda value: str(value)[:20])
+def test_bad_input_is_a_400_that_names_the_field_and_writes_nothing(
+    person: Any, client_of: Any, field: str, value: Any
+) -> None:
+    answer = client_of(person).post(
+        URL, json.dumps(BODY | {field: value}), content_type="application/json"
+    )
+    assert answer.status_code == 400
+    assert list(answer.json()) == ["detail", "code", "field_errors"]
+    assert list(answer.json()["field_errors"])[0].startswith(field)
+    assert not AuditLog.objects.exists()
+    assert not Leaf.objects.exists()
+
+
+@pytest.mark.parametrize("field", ["action", "resource_type", "resource_id"])
+def test_required_fields_are_required(person: Any, client_of: Any, field: str) -> None:
+    body = {name: value for name, value in BODY.items() if name != field}
+    answer = client_of(person).post(URL, body, format="json")
+    assert answer.status_code == 400
+    assert list(answer.json()["field_errors"]) == [field]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '"text"',
+        "null",
+        '{"details": {"a": NaN}}',
+        '{"details": {"a": 1e999}}',
+        '{"a":' * 100_000,
+        '{"details": {"a": ' + "9" * 10_000 + "}}",
+        "\xff",
+    ],
+    ids=lambda text: text[:20] or "empty",
+)
+def test_a_body_that_is_no_json_object_is_a_400(person: Any, client_of: Any, text: str) -> None:
+    answer = client_of(person).generic("POST", URL, text.encode("latin-1"), "application/json")
+    assert answer.status_code == 400
+    assert list(answer.json()) == ["detail", "code", "field_errors"]
+    assert not AuditLog.objects.exists()
+
+
+def test_a_form_is_a_415(person: Any, client_of: Any) -> None:
+    answer = client_of(person).post(URL, {"action": "x"}, format="multipart")
+    assert answer.status_code == 415
+    assert answer.json()["code"] == "unsupported_media_type"
+
+
+def test_nobody_signed_in_is_a_401() -> None:
+    answer = APIClient().post(URL, BODY, format="json")
+    assert answer.status_code in {401, 403}
+    assert list(answer.json()) == ["detail", "code", "field_errors"]
+
+
+@pytest.mark.parametrize("method", ["put", "patch", "delete", "options"])
+def test_entries_can_not_be_changed_whatever_the_role(
+    person: Any, administrator: Any, client_of: Any, method: str
+) -> None:
+    for user in (person, administrator):
+        answer = getattr(client_of(user), method)(URL, BODY, format="json")
+        assert answer.status_code == 405
+        assert answer.json()["code"] == "method_not_allowed"
+
+
+def test_an_entry_is_published_with_what_was_kept(person: Any, client_of: Any) -> None:
+    heard: list[activities.Activity] = []
+    activities.register_receiver("test", heard.append)
+    try:
+        body = client_of(person).post(URL, BODY, format="json").json()
+    finally:
+        activities._receivers.pop("test")
+    (activity,) = heard
+    assert activity.id == f"audit:{body['id']}"
+    assert activity.actor_id == person.pk
+    assert activity.details == BODY["details"]
+    assert activity.client_address == "127.0.0.1"
+
+
+def test_a_receiver_that_fails_does_not_lose_the_entry(person: Any, client_of: Any) -> None:
+    def fail(activity: activities.Activity) -> None:
+        AuditLog.objects.create(action="half", resource_type="done", resource_id="1")
+        raise RuntimeError("on purpose")
+
+    activities.register_receiver("test", fail)
+    try:
+        answer = client_of(person).post(URL, BODY, format="json")
+    finally:
+        activities._receivers.pop("test")
+    assert answer.status_code == 201
+    assert AuditLog.objects.get().action == "upload_created"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_write_whose_author_is_deleted_meanwhile_is_a_401(person: Any, client_of: Any) -> None:
+    client = client_of(person)
+    type(person).objects.filter(pk=person.pk).delete()
+    answer = client.post(URL, BODY, format="json")
+    assert answer.status_code == 401
+    assert list(answer.json()) == ["detail", "code", "field_errors"]
+    assert not AuditLog.objects.exists()
+    assert not Leaf.objects.exists()

@@ -1,0 +1,200 @@
+"""Specification: "GET /audit-logs/"."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+
+from myometrics_audit.models import AuditLog
+from myometrics_audit.seals import seal_pending
+
+pytestmark = pytest.mark.django_db
+
+URL = "/api/audit-logs/"
+
+
+def at(day: int, hour: int = 12, minute: int = 0) -> datetime:
+    return datetime(2025, 8, day, hour, minute, tzinfo=timezone.utc)
+
+
+@pytest.fixture(params=["unsealed", "sealed", "half sealed"])
+def log(request: Any, write: Any, person: Any, administrator: Any) -> list[AuditLog]:
+    """60 entries over ten days of August 2025, oldest first."""
+    entries = []
+    for number in range(60):
+        entries.append(
+            write(
+                user=person if number % 3 else administrator,
+                action="upload_created" if number % 2 else "viewed",
+                resource_type="upload" if number % 5 else "report",
+                resource_id=f"r{number}",
+                timestamp=at(1 + number // 6, number % 6 * 4),
+            )
+        )
+        if request.param == "half sealed" and number == 40:
+            list(seal_pending())
+    if request.param == "sealed":
+        list(seal_pending())
+    return entries
+
+
+def test_a_page_has_the_specified_shape(log: Any, administrator: Any, client_of: Any) -> None:
+    answer = client_of(administrator).get(URL)
+    assert answer.status_code == 200
+    body = answer.json()
+    assert list(body) == ["count", "next", "previous", "results"]
+    assert body["count"] == 60
+    assert body["next"] == "http://testserver/api/audit-logs/?page=2"
+    assert body["previous"] is None
+    newest = log[-1]
+    assert body["results"][0] == {
+        "id": newest.pk,
+        "user_id": str(newest.user_id),
+        "action": "upload_created",
+        "resource_type": "upload",
+        "resource_id": "r59",
+        "timestamp": "2025-08-10T20:00:00Z",
+        "ip_address": None,
+        "user_agent": "",
+        "details": {},
+    }
+
+
+def test_all_pages_together_are_the_log_newest_first(
+    log: list[AuditLog], administrator: Any, client_of: Any
+) -> None:
+    ids: list[int] = []
+    url: str | None = URL + "?page_size=7"
+    while url:
+        body = client_of(administrator).get(url).json()
+        ids += [row["id"] for row in body["results"]]
+        url = body["next"]
+    assert ids == [entry.pk for entry in reversed(log)]
+
+
+FILTERS: list[tuple[dict[str, str], Any]] = [
+    ({"action": "viewed"}, lambda e: e.action == "viewed"),
+    ({"resource_type": "report"}, lambda e: e.resource_type == "report"),
+    ({"action": "nothing"}, lambda e: False),
+    (
+        {"action": "viewed", "resource_type": "upload"},
+        lambda e: e.action == "viewed" and e.resource_type == "upload",
+    ),
+    ({"start_date": "2025-08-04"}, lambda e: e.timestamp >= at(4, 0)),
+    ({"end_date": "2025-08-04"}, lambda e: e.timestamp < at(5, 0)),
+    (
+        {"start_date": "2025-08-03", "end_date": "2025-08-03"},
+        lambda e: at(3, 0) <= e.timestamp < at(4, 0),
+    ),
+    (
+        {"start_date": "2025-08-03", "end_date": "2025-08-09", "action": "viewed"},
+        lambda e: at(3, 0) <= e.timestamp < at(10, 0) and e.action == "viewed",
+    ),
+    ({"start_date": "0001-01-01", "end_date": "9999-12-31"}, lambda e: True),
+    ({"action": "", "user_id": "", "start_date": ""}, lambda e: True),
+    ({"unknown": "x"}, lambda e: True),
+]
+
+
+@pytest.mark.parametrize(("query", "keep"), FILTERS, ids=str)
+@pytest.mark.parametrize("by_user", [False, True])
+def test_filters_combine_and_count_exactly(
+    log: list[AuditLog],
+    person: Any,
+    administrator: Any,
+    client_of: Any,
+    query: dict[str, str],
+    keep: Any,
+    by_user: bool,
+) -> None:
+    expected = [entry.pk for entry in reversed(log) if keep(entry)]
+    if by_user:
+        query = {**query, "user_id": str(person.pk)}
+        expected = [
+            entry.pk for entry in reversed(log) if keep(entry) and entry.user_id == person.pk
+        ]
+    body = client_of(administrator).get(URL, {**query, "page_size": "100"}).json()
+    assert body["count"] == len(expected)
+    assert [row["id"] for row in body["results"]] == expected
+
+
+def test_an_unknown_but_possible_user_has_no_entries(
+    log: Any, administrator: Any, client_of: Any
+) -> None:
+    query = {"user_id": "00000000-0000-4000-8000-000000000000"}
+    body = client_of(administrator).get(URL, query).json()
+    assert body == {"count": 0, "next": None, "previous": None, "results": []}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("user_id", "abc"),
+        ("user_id", "9" * 400),
+        ("user_id", "\x00"),
+        ("action", "x" * 51),
+        ("action", "a\x00"),
+        ("resource_type", "x" * 51),
+        ("start_date", "yesterday"),
+        ("start_date", "2025-02-30"),
+        ("start_date", "20250819"),
+        ("start_date", "2025-W34-2"),
+        ("start_date", "2025-08-19T00:00:00Z"),
+        ("start_date", "٢٠٢٥-٠٨-١٩"),
+        ("end_date", "0000-01-01"),
+        ("page", "0"),
+        ("page", "-1"),
+        ("page", "x"),
+        ("page", "1.5"),
+        ("page_size", "0"),
+        ("page_size", "many"),
+    ],
+)
+def test_a_bad_query_parameter_is_a_400_that_names_it(
+    administrator: Any, client_of: Any, name: str, value: str
+) -> None:
+    answer = client_of(administrator).get(URL, {name: value})
+    assert answer.status_code == 400
+    assert list(answer.json()["field_errors"]) == [name]
+
+
+def test_a_span_that_ends_before_it_starts_is_a_400(administrator: Any, client_of: Any) -> None:
+    query = {"start_date": "2025-08-02", "end_date": "2025-08-01"}
+    answer = client_of(administrator).get(URL, query)
+    assert answer.status_code == 400
+    assert list(answer.json()["field_errors"]) == ["start_date"]
+
+
+@pytest.mark.parametrize("page", ["4", "99999999999999999999999999"])
+def test_a_page_past_the_end_is_a_404(
+    log: Any, administrator: Any, client_of: Any, page: str
+) -> None:
+    answer = client_of(administrator).get(URL, {"page": page})
+    assert answer.status_code == 404
+    assert answer.json()["code"] == "not_found"
+
+
+def test_links_keep_the_other_parameters(log: Any, administrator: Any, client_of: Any) -> None:
+    query = {"action": "viewed", "page_size": "10", "page": "2"}
+    body = client_of(administrator).get(URL, query).json()
+    for link, page in ((body["next"], "page=3"), (body["previous"], None)):
+        assert "action=viewed" in link
+        assert "page_size=10" in link
+        assert page is None or page in link
+
+
+def test_a_page_holds_at_most_100_rows(
+    log: Any, write: Any, administrator: Any, client_of: Any
+) -> None:
+    for _ in range(50):
+        write()
+    body = client_of(administrator).get(URL, {"page_size": "5000"}).json()
+    assert len(body["results"]) == 100
+
+
+def test_only_administrators_read(person: Any, client_of: Any) -> None:
+    answer = client_of(person).get(URL)
+    assert answer.status_code == 403
+    assert answer.json()["code"] == "permission_denied"
