@@ -83,11 +83,7 @@ def test_threads_share_the_test_database(run, database, options):
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_nothing_is_left_in_the_temporary_folder(run, database, tmp_path, monkeypatch):
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o755)
-    folder = tmp_path / "t"
-    folder.mkdir()
-    monkeypatch.setenv("TMPDIR", str(folder))
+def test_nothing_is_left_in_the_temporary_folder(run, database, temporary_folder, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(temporary_folder))
     run(VENDOR_TEST, f"--database={database}", expected=database).assert_outcomes(passed=1)
-    assert [name for name in os.listdir(folder) if name.startswith("mm-")] == []
+    assert [name for name in os.listdir(temporary_folder) if name.startswith("mm-")] == []

@@ -51,26 +51,22 @@ def processes_in(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_killed_test_run_leaves_no_server_and_no_folder(kind, ending, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("t")
-    folder.chmod(0o755)
-    for parent in (folder.parent, folder.parent.parent):
-        parent.chmod(0o755)
+def test_a_killed_test_run_leaves_no_server_and_no_folder(kind, ending, temporary_folder):
     runner = subprocess.Popen(
         [sys.executable, "-c", START_AND_WAIT, kind],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "TMPDIR": str(folder)},
+        env={**os.environ, "TMPDIR": str(temporary_folder)},
     )
     assert runner.stdout.readline()
-    assert processes_in(folder)
+    assert processes_in(temporary_folder)
 
     runner.send_signal(ending)
     runner.wait()
 
-    assert eventually(lambda: not processes_in(folder))
-    assert eventually(lambda: not list(folder.iterdir()))
+    assert eventually(lambda: not processes_in(temporary_folder))
+    assert eventually(lambda: not list(temporary_folder.iterdir()))
 
 
 def test_postgresql_answers_and_does_not_wait_for_the_disk(postgresql_server):

@@ -118,15 +118,17 @@ class PostgresServer(Server):
         locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
         options = ["--auth=trust", "--encoding=UTF8", "--no-sync", "--no-instructions", *locale]
         program = str(self._programs / "initdb")
-        with self.log.open("ab") as log:
-            subprocess.run(
-                [program, "-D", str(self._data), "-U", "postgres", *options],
-                check=True,
-                cwd=self.folder,
-                stdout=log,
-                stderr=log,
-                **run_as(),
-            )
+        done = subprocess.run(
+            [program, "-D", str(self._data), "-U", "postgres", *options],
+            check=False,
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            **run_as(),
+        )
+        if done.returncode:
+            raise RuntimeError(f"initdb failed in {self.folder}: {done.stdout}")
 
 
 class RedisServer(Server):
