@@ -103,7 +103,7 @@ def report_sql(filters: Filters) -> tuple[str, dict[str, Any]]:
 @lru_cache(maxsize=8)
 def _unfiltered(vendor: str) -> str:
     people, _ = _people(Filters())
-    pending = BY_STATUS.format(source=_table(PendingChange))
+    pending = BY_STATUS.format(source=f"SELECT * FROM {_table(PendingChange)}")
     return REPORT.format(
         days=DAYS_FROM_ROLLUP.format(**_tables()) + pending,
         diagnoses=DIAGNOSES.format(source=_rolled_and_pending()),

@@ -1,0 +1,166 @@
+"""Upload facts from events: merged by the rule, whatever the order, the number and the nonsense."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from myometrics_core.activities import Activity, publish
+
+from myometrics_analytics.models import PendingChange, Upload
+
+pytestmark = pytest.mark.django_db
+
+EARLY = datetime(2026, 1, 1, 10, tzinfo=timezone.utc)
+LATE = EARLY + timedelta(days=2)
+
+
+def the_fact() -> dict[str, Any]:
+    upload = Upload.objects.get()
+    return {
+        "status": upload.status,
+        "diagnosis": upload.diagnosis,
+        "filename": upload.filename,
+        "at": upload.uploaded_at,
+        "day": upload.day.isoformat(),
+    }
+
+
+def test_an_upload_created_is_processing(person, tell):
+    tell(person, filename="a.jpg", file_size=2048576, at=EARLY)
+    assert the_fact() == {
+        "status": "processing",
+        "diagnosis": "",
+        "filename": "a.jpg",
+        "at": EARLY,
+        "day": "2026-01-01",
+    }
+
+
+def test_an_upload_created_with_a_diagnosis_is_complete(person, tell):
+    tell(person, diagnosis="Normal", confidence=0.93, processing_time=45.6)
+    upload = Upload.objects.get()
+    assert (upload.status, upload.diagnosis) == ("completed", "Normal")
+    assert (upload.confidence, upload.processing_time) == (0.93, 45.6)
+
+
+@pytest.mark.parametrize("diagnosis", [None, "", "  ", 7, ["Normal"], {}, True, "x\x00", "\ud800"])
+def test_an_upload_created_without_a_real_diagnosis_is_not_complete(person, tell, diagnosis):
+    tell(person, diagnosis=diagnosis)
+    assert the_fact()["status"] == "processing"
+    assert the_fact()["diagnosis"] == ""
+
+
+EVENTS = [
+    ("upload_created", EARLY + timedelta(hours=3), {"filename": "b.jpg", "diagnosis": "A created"}),
+    ("upload_processing", EARLY, {"diagnosis": "0 not heard", "filename": "z.jpg"}),
+    ("upload_failed", EARLY + timedelta(hours=1), {"diagnosis": "0 not heard"}),
+    ("upload_completed", LATE, {"diagnosis": "B completed", "processing_time": 3}),
+    ("analysis_ready", LATE, {"diagnosis": "D ready"}),
+    ("analysis_ready", LATE, {"diagnosis": "C ready", "processing_time": 5}),
+]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(6)))[::7])
+def test_any_order_and_repetition_of_events_gives_the_same_fact(person, tell, order):
+    for position in (*order, *order[::2]):
+        action, at, details = EVENTS[position]
+        tell(person, action, "u1", at, **details)
+    assert the_fact() == {
+        "status": "completed",
+        "diagnosis": "C ready",
+        "filename": "b.jpg",
+        "at": EARLY,
+        "day": "2026-01-01",
+    }
+    assert Upload.objects.get().processing_time == 5
+
+
+@pytest.mark.parametrize(
+    ("actions", "status"),
+    [
+        (["upload_created"], "processing"),
+        (["upload_failed", "upload_processing"], "failed"),
+        (["upload_completed", "upload_failed"], "completed"),
+        (["analysis_ready", "upload_created"], "completed"),
+    ],
+)
+def test_completed_beats_failed_beats_processing(person, tell, actions, status):
+    for action in actions:
+        tell(person, action, "u1")
+    assert the_fact()["status"] == status
+
+
+@pytest.mark.parametrize(
+    "time", [-1, -0.001, 86400.001, 10**400, float("inf"), float("nan"), "45", True, None, [], {}]
+)
+def test_a_nonsensical_processing_time_is_left_out(person, tell, time):
+    tell(person, "upload_completed", processing_time=time, filename="kept.jpg")
+    upload = Upload.objects.get()
+    assert (upload.processing_time, upload.filename) == (None, "kept.jpg")
+
+
+@pytest.mark.parametrize("time", [0, 86400, 0.1, 45.6])
+def test_a_sensible_processing_time_is_kept(person, tell, time):
+    tell(person, "upload_completed", processing_time=time)
+    assert Upload.objects.get().processing_time == time
+
+
+@pytest.mark.parametrize("name", [5, None, ["a"], {"a": 1}, "\x00", "\udfff", "x" * 60000])
+def test_a_filename_that_is_no_text_is_left_out(person, tell, name):
+    tell(person, filename=name, file_size="big", confidence="high")
+    upload = Upload.objects.get()
+    assert (upload.filename, upload.file_size, upload.confidence) == ("", None, None)
+
+
+@pytest.mark.parametrize("size", [-1, 2**63, 1.5, True, float("nan")])
+def test_a_nonsensical_file_size_is_left_out(person, tell, size):
+    tell(person, file_size=size)
+    assert Upload.objects.get().file_size is None
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\x00b", "\ud800", "x" * 101])
+def test_an_upload_id_that_cannot_be_one_is_no_upload(person, name):
+    publish(
+        Activity(
+            id="test:1",
+            actor_id=person.pk,
+            action="upload_created",
+            resource_type="upload",
+            resource_id=name,
+            occurred_at=EARLY,
+        )
+    )
+    assert not Upload.objects.exists()
+
+
+@pytest.mark.parametrize("action", ["upload_viewed", "", "UPLOAD_CREATED"])
+def test_other_actions_tell_nothing(person, tell, action):
+    tell(person, action)
+    assert not Upload.objects.exists()
+
+
+@pytest.mark.parametrize("nobody", [None, "not a key", 7])
+def test_events_of_nobody_are_no_uploads(db, tell, nobody):
+    tell(nobody)
+    assert not Upload.objects.exists()
+    assert not PendingChange.objects.exists()
+
+
+def test_nobody_can_take_an_upload_id_from_someone_else(make_person, tell):
+    first, second = make_person(), make_person()
+    tell(first, "upload_created", "u1", filename="first.jpg")
+    tell(second, "upload_completed", "u1", diagnosis="Normal")
+    facts = {upload.user_id: upload for upload in Upload.objects.all()}
+    assert (facts[first.pk].status, facts[first.pk].filename) == ("processing", "first.jpg")
+    assert (facts[second.pk].status, facts[second.pk].filename) == ("completed", "")
+
+
+def test_telling_twice_leaves_nothing_more_to_fold(person, tell):
+    tell(person, "upload_completed", "u1", EARLY, diagnosis="Normal")
+    pending = PendingChange.objects.count()
+    tell(person, "upload_completed", "u1", EARLY, diagnosis="Normal")
+    assert PendingChange.objects.count() == pending == 1
