@@ -59,11 +59,12 @@ Replay = Callable[[], Iterator[Activity]]
 class _Subscription:
     receiver: Receiver
     resource_types: Container[str] | None
+    except_sources: Container[str]
 
     def wants(self, activity: Activity) -> bool:
-        return (
-            self.resource_types is None or activity.resource_type in self.resource_types
-        )
+        if activity.source in self.except_sources:
+            return False
+        return self.resource_types is None or activity.resource_type in self.resource_types
 
 
 _receivers: dict[str, _Subscription] = {}
@@ -71,13 +72,18 @@ _sources: dict[str, Replay] = {}
 
 
 def register_receiver(
-    name: str, receiver: Receiver, *, resource_types: Container[str] | None = None
+    name: str,
+    receiver: Receiver,
+    *,
+    resource_types: Container[str] | None = None,
+    except_sources: Container[str] = (),
 ) -> None:
     """Have ``receiver`` called with every activity, or those of ``resource_types`` only.
 
+    Activities of ``except_sources`` (a package's own, say) don't reach it.
     Call it from ``AppConfig.ready``. Registering a name again replaces it.
     """
-    _receivers[name] = _Subscription(receiver, resource_types)
+    _receivers[name] = _Subscription(receiver, resource_types, except_sources)
 
 
 def register_source(name: str, replay: Replay) -> None:
