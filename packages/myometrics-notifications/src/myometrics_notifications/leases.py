@@ -42,9 +42,9 @@ def message_lease(*, message_id: int) -> Message | None:
     )
     if not taken:
         return None
-    return Message.objects.select_related("recipient").filter(
-        pk=message_id, lease_token=token
-    ).first()
+    return (
+        Message.objects.select_related("recipient").filter(pk=message_id, lease_token=token).first()
+    )
 
 
 def message_sent(message: Message) -> None:

@@ -65,9 +65,7 @@ def _compose(message: Message, kind: NotificationKind, user: Any) -> EmailMultiA
     return email
 
 
-def _template_context(
-    message: Message, kind: NotificationKind, unsubscribe: str
-) -> dict[str, Any]:
+def _template_context(message: Message, kind: NotificationKind, unsubscribe: str) -> dict[str, Any]:
     return {
         **kind.template_context(message.context, message.recipient),
         "happened_at": _moment(message),

@@ -52,7 +52,9 @@ def notification_settings_ensure(*, user: Any) -> NotificationSettings:
         raise NotAuthenticated() from None
 
 
-def notification_settings_update(*, user: Any, switches: Mapping[str, bool]) -> NotificationSettings:
+def notification_settings_update(
+    *, user: Any, switches: Mapping[str, bool]
+) -> NotificationSettings:
     """Turn the given switches (name → on) and leave the others as they are.
 
     Raises ``NotAuthenticated`` when the person has been deleted meanwhile.

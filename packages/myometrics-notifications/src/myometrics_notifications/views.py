@@ -6,6 +6,7 @@ from typing import Any
 
 from django.http import HttpResponseBase
 from django.shortcuts import render
+from django.utils import translation
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -13,6 +14,7 @@ from rest_framework.response import Response
 from myometrics_core.permissions import AllowAny
 from myometrics_core.views import ApiView
 
+from .conf import notifications_settings
 from .kinds import NotificationKind
 from .selectors import message_is_wanted, switches
 from .serializers import (
@@ -73,7 +75,7 @@ class UnsubscribeView(ApiView):
     def get(self, request: Request) -> HttpResponseBase:
         """What the link would turn off."""
         kind, user = self._named()
-        return self._answer(kind, subscribed=message_is_wanted(kind=kind, user=user))
+        return self._answer(kind, user, subscribed=message_is_wanted(kind=kind, user=user))
 
     @extend_schema(
         operation_id="unsubscribe",
@@ -89,20 +91,19 @@ class UnsubscribeView(ApiView):
         """Turn it off; the body (``List-Unsubscribe=One-Click``) is not read. Twice is fine."""
         kind, user = self._named()
         notification_settings_update(user=user, switches={kind.name: False})
-        return self._answer(kind, subscribed=False)
+        return self._answer(kind, user, subscribed=False)
 
     def _named(self) -> tuple[NotificationKind, Any]:
         token = self.validated_query(UnsubscribeQuerySerializer)["token"]
         return read_unsubscribe_token(token)
 
-    def _answer(self, kind: NotificationKind, *, subscribed: bool) -> HttpResponseBase:
-        body = UnsubscribeSerializer(
-            {"detail": _sentence(kind, subscribed), "kind": kind.name, "subscribed": subscribed}
-        ).data
-        if "text/html" in self.request.headers.get("Accept", ""):
-            page = "myometrics_notifications/unsubscribe.html"
-            return render(self.request, page, {**body, "kind_title": kind.title})
-        return Response(body)
+    def _answer(self, kind: NotificationKind, user: Any, *, subscribed: bool) -> HttpResponseBase:
+        body = {"detail": _sentence(kind, subscribed), "kind": kind.name, "subscribed": subscribed}
+        if "text/html" not in self.request.headers.get("Accept", ""):
+            return Response(UnsubscribeSerializer(body).data)
+        with translation.override(notifications_settings.RECIPIENT_LANGUAGE(user)):
+            context = {"kind_title": str(kind.title), "subscribed": subscribed}
+            return render(self.request, "myometrics_notifications/unsubscribe.html", context)
 
 
 def _sentence(kind: NotificationKind, subscribed: bool) -> str:

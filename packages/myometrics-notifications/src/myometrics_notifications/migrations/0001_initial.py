@@ -7,7 +7,6 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
@@ -16,43 +15,118 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='NotificationSettings',
+            name="NotificationSettings",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('email_notifications', models.BooleanField(default=True, verbose_name='e-mail notifications')),
-                ('upload_completed', models.BooleanField(default=True, verbose_name='completed uploads')),
-                ('analysis_ready', models.BooleanField(default=True, verbose_name='finished analyses')),
-                ('system_alerts', models.BooleanField(default=False, verbose_name='system alerts')),
-                ('host_switches', models.JSONField(blank=True, default=dict, help_text="Switches of the site's own kinds: name → true or false.", verbose_name='further switches')),
-                ('user', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='myometrics_notification_settings', to=settings.AUTH_USER_MODEL, verbose_name='user')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "email_notifications",
+                    models.BooleanField(default=True, verbose_name="e-mail notifications"),
+                ),
+                (
+                    "upload_completed",
+                    models.BooleanField(default=True, verbose_name="completed uploads"),
+                ),
+                (
+                    "analysis_ready",
+                    models.BooleanField(default=True, verbose_name="finished analyses"),
+                ),
+                ("system_alerts", models.BooleanField(default=False, verbose_name="system alerts")),
+                (
+                    "host_switches",
+                    models.JSONField(
+                        blank=True,
+                        default=dict,
+                        help_text="Switches of the site's own kinds: name → true or false.",
+                        verbose_name="further switches",
+                    ),
+                ),
+                (
+                    "user",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="myometrics_notification_settings",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="user",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'notification settings',
-                'verbose_name_plural': 'notification settings',
+                "verbose_name": "notification settings",
+                "verbose_name_plural": "notification settings",
             },
         ),
         migrations.CreateModel(
-            name='Message',
+            name="Message",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(max_length=50, verbose_name='kind')),
-                ('context', models.JSONField(default=dict, verbose_name='context')),
-                ('dedupe_key', models.CharField(editable=False, max_length=64, unique=True, verbose_name='dedupe key')),
-                ('mail_uuid', models.UUIDField(default=uuid.uuid4, editable=False, unique=True, verbose_name='mail id')),
-                ('state', models.CharField(choices=[('queued', 'queued'), ('sent', 'sent'), ('dropped', 'dropped'), ('dead', 'dead letter')], default='queued', max_length=10, verbose_name='state')),
-                ('attempts', models.PositiveIntegerField(default=0, verbose_name='attempts')),
-                ('next_attempt_at', models.DateTimeField(verbose_name='next attempt')),
-                ('leased_until', models.DateTimeField(editable=False, null=True, verbose_name='leased until')),
-                ('lease_token', models.UUIDField(editable=False, null=True)),
-                ('last_error', models.CharField(blank=True, max_length=200, verbose_name='last error')),
-                ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='created')),
-                ('settled_at', models.DateTimeField(null=True, verbose_name='settled')),
-                ('recipient', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='recipient')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("kind", models.CharField(max_length=50, verbose_name="kind")),
+                ("context", models.JSONField(default=dict, verbose_name="context")),
+                (
+                    "dedupe_key",
+                    models.CharField(
+                        editable=False, max_length=64, unique=True, verbose_name="dedupe key"
+                    ),
+                ),
+                (
+                    "mail_uuid",
+                    models.UUIDField(
+                        default=uuid.uuid4, editable=False, unique=True, verbose_name="mail id"
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("queued", "queued"),
+                            ("sent", "sent"),
+                            ("dropped", "dropped"),
+                            ("dead", "dead letter"),
+                        ],
+                        default="queued",
+                        max_length=10,
+                        verbose_name="state",
+                    ),
+                ),
+                ("attempts", models.PositiveIntegerField(default=0, verbose_name="attempts")),
+                ("next_attempt_at", models.DateTimeField(verbose_name="next attempt")),
+                (
+                    "leased_until",
+                    models.DateTimeField(editable=False, null=True, verbose_name="leased until"),
+                ),
+                ("lease_token", models.UUIDField(editable=False, null=True)),
+                (
+                    "last_error",
+                    models.CharField(blank=True, max_length=200, verbose_name="last error"),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True, verbose_name="created")),
+                ("settled_at", models.DateTimeField(null=True, verbose_name="settled")),
+                (
+                    "recipient",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="recipient",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'message',
-                'verbose_name_plural': 'messages',
-                'indexes': [models.Index(fields=['state', 'next_attempt_at'], name='myo_notif_message_due'), models.Index(fields=['state', 'settled_at'], name='myo_notif_message_settled')],
+                "verbose_name": "message",
+                "verbose_name_plural": "messages",
+                "indexes": [
+                    models.Index(fields=["state", "next_attempt_at"], name="myo_notif_message_due"),
+                    models.Index(fields=["state", "settled_at"], name="myo_notif_message_settled"),
+                ],
             },
         ),
     ]

@@ -1,0 +1,118 @@
+"""The admin site: switches, the outbox, and dead letters tried again."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.urls import reverse
+
+from myometrics_core.activities import publish
+from myometrics_notifications.models import Message, NotificationSettings
+from myometrics_notifications.services import notification_settings_ensure
+
+pytestmark = pytest.mark.django_db
+
+MESSAGES = reverse("admin:myometrics_notifications_message_changelist")
+SETTINGS = reverse("admin:myometrics_notifications_notificationsettings_changelist")
+
+
+@pytest.fixture
+def admin(client, make_person):
+    client.force_login(make_person(is_staff=True, is_superuser=True))
+    return client
+
+
+@pytest.fixture
+def dead(person, make_activity):
+    publish(make_activity(actor_id=person.pk))
+    Message.objects.update(state="dead", attempts=20, last_error="SMTPDataError 451")
+    return Message.objects.get()
+
+
+def retry(client, message):
+    return client.post(MESSAGES, {"action": "retry", "_selected_action": [message.pk]})
+
+
+@pytest.mark.parametrize("query", ["", "?q=ada", "?q=%00", "?state__exact=dead", "?q=" + "9" * 40])
+def test_lists_open_search_and_filter(admin, dead, person, query):
+    notification_settings_ensure(user=person)
+
+    assert admin.get(f"{MESSAGES}{query}").status_code == 200
+    assert (
+        admin.get(f"{SETTINGS}{query.replace('state__exact=dead', 'system_alerts=1')}").status_code
+        == 200
+    )
+
+
+def test_a_dead_letter_is_seen_and_tried_again(admin, dead):
+    assert "SMTPDataError 451" in admin.get(MESSAGES).content.decode()
+
+    retry(admin, dead)
+
+    dead.refresh_from_db()
+    assert (dead.state, dead.attempts) == ("queued", 0)
+
+
+def test_sent_messages_are_not_tried_again(admin, dead):
+    Message.objects.update(state="sent")
+
+    retry(admin, dead)
+
+    dead.refresh_from_db()
+    assert dead.state == "sent"
+
+
+def test_retrying_needs_the_permission_to_change_messages(client, make_person, dead):
+    viewer = make_person(is_staff=True)
+    viewer.user_permissions.add(Permission.objects.get(codename="view_message"))
+    client.force_login(viewer)
+    assert client.get(MESSAGES).status_code == 200
+
+    retry(client, dead)
+    dead.refresh_from_db()
+    assert dead.state == "dead"
+
+    viewer.user_permissions.add(Permission.objects.get(codename="change_message"))
+    retry(client, dead)
+    dead.refresh_from_db()
+    assert dead.state == "queued"
+
+
+def test_messages_can_be_read_but_not_written(admin, dead):
+    change = reverse("admin:myometrics_notifications_message_change", args=[dead.pk])
+
+    assert admin.get(change).status_code == 200
+    assert admin.post(change, {"state": "sent"}).status_code == 403
+    assert admin.get(reverse("admin:myometrics_notifications_message_add")).status_code == 403
+
+
+def test_switches_can_be_turned_for_a_person(admin, person):
+    settings = notification_settings_ensure(user=person)
+    change = reverse(
+        "admin:myometrics_notifications_notificationsettings_change", args=[settings.pk]
+    )
+
+    admin.post(change, {"user": person.pk, "system_alerts": "on", "host_switches": "{}"})
+
+    settings.refresh_from_db()
+    assert (settings.system_alerts, settings.email_notifications) == (True, False)
+
+
+def test_lists_take_a_fixed_number_of_queries(
+    admin, make_person, make_activity, django_assert_max_num_queries
+):
+    for _ in range(30):
+        person = make_person()
+        notification_settings_ensure(user=person)
+        publish(make_activity(actor_id=person.pk))
+
+    assert NotificationSettings.objects.count() == 30
+    for url in (MESSAGES, SETTINGS):
+        with django_assert_max_num_queries(8):
+            admin.get(url)
+
+
+def test_a_person_with_messages_can_be_deleted_in_the_admin_by_who_may(admin, dead, person):
+    person.delete()
+
+    assert Message.objects.count() == 0

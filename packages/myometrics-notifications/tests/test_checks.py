@@ -1,0 +1,66 @@
+"""Every system check, by its id."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.checks import run_checks
+from myometrics_testing.clinic_site.models import Person
+
+from myometrics_notifications import kinds
+from myometrics_notifications.kinds import NotificationKind, register_kind
+
+
+def ids():
+    return {problem.id for problem in run_checks() if "notifications" in problem.id}
+
+
+def test_a_stock_site_checks_clean():
+    assert ids() == set()
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (["not a dictionary"], "myometrics_notifications.E001"),
+        ({"RETRY_BASIS": 1}, "myometrics_notifications.E002"),
+        ({"MAX_ATTEMPTS": "many"}, "myometrics_notifications.E003"),
+        ({"MAX_ATTEMPTS": 0}, "myometrics_notifications.E003"),
+        ({"RECIPIENT_LANGUAGE": "no.such.function"}, "myometrics_notifications.E003"),
+    ],
+)
+def test_a_settings_dictionary_that_can_not_work_is_an_error(settings, value, expected):
+    settings.MYOMETRICS_NOTIFICATIONS = value
+
+    assert expected in ids()
+
+
+def test_a_kind_without_templates_is_an_error(monkeypatch):
+    class Bare(NotificationKind):
+        name = "bare"
+        title = "Bare"
+
+    monkeypatch.setattr(kinds, "_kinds", dict(kinds._kinds))
+    register_kind(Bare())
+
+    assert ids() == {"myometrics_notifications.E010"}
+
+
+@pytest.mark.parametrize("timeout", [60, 3600])
+def test_a_lease_shorter_than_a_slow_conversation_is_an_error(settings, timeout):
+    settings.EMAIL_TIMEOUT = timeout
+
+    assert ids() == {"myometrics_notifications.E011"}
+
+
+def test_a_user_model_without_an_address_is_a_warning(monkeypatch):
+    monkeypatch.setattr(Person, "EMAIL_FIELD", "mail_address", raising=False)
+
+    assert ids() == {"myometrics_notifications.W010"}
+
+
+def test_links_to_this_very_machine_are_a_warning(settings):
+    settings.MYOMETRICS = {"API_URL": "http://localhost:8001/api"}
+
+    assert ids() == {"myometrics_notifications.W011"}
+    settings.DEBUG = True
+    assert ids() == set()

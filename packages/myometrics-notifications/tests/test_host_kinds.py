@@ -1,0 +1,163 @@
+"""A host's own kind of notification, by a small class."""
+
+from __future__ import annotations
+
+import pytest
+from django.core import mail
+
+from myometrics_core.activities import publish
+from myometrics_core.personal_data import personal_data_sections
+from myometrics_notifications import kinds
+from myometrics_notifications.delivery import message_deliver
+from myometrics_notifications.kinds import NotificationKind, register_kind
+from myometrics_notifications.models import Message
+from myometrics_notifications.services import messages_queue, notification_settings_update
+
+pytestmark = pytest.mark.django_db
+
+URL = "/api/users/me/notifications/"
+TEMPLATES = {
+    "subject.txt": "Report {{ resource_id }}",
+    "body.txt": "Report {{ resource_id }} was signed.",
+    "body.html": "<p>Report {{ resource_id }} was signed.</p>",
+}
+
+
+class ReportSigned(NotificationKind):
+    name = "report_signed"
+    title = "Signed reports"
+    resource_type = "report"
+    actions = frozenset({"report_signed"})
+
+
+class ReportSignedByDefault(ReportSigned):
+    default_on = True
+
+
+class ReportSignedToAll(ReportSigned):
+    def concerns(self, activity):
+        return None
+
+
+class ReportSignedToAllByDefault(ReportSignedToAll):
+    default_on = True
+
+
+@pytest.fixture
+def use_kind(monkeypatch, settings, tmp_path):
+    """Register a kind for one test, with its templates."""
+    monkeypatch.setattr(kinds, "_kinds", dict(kinds._kinds))
+    folder = tmp_path / "myometrics_notifications" / "report_signed"
+    folder.mkdir(parents=True)
+    for name, text in TEMPLATES.items():
+        (folder / name).write_text(text)
+    settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [str(tmp_path)]}]
+    return register_kind
+
+
+@pytest.fixture
+def signed(person, make_activity):
+    return make_activity(
+        actor_id=person.pk, resource_type="report", action="report_signed", resource_id="r1"
+    )
+
+
+@pytest.mark.parametrize("kind", [ReportSigned(), ReportSignedByDefault()])
+def test_its_switch_joins_the_endpoint_and_the_export(use_kind, person, client_of, kind):
+    use_kind(kind)
+    client = client_of(person)
+
+    assert client.get(URL).json()["report_signed"] is kind.default_on
+    turned = client.patch(URL, {"report_signed": not kind.default_on}, format="json").json()
+    assert turned["report_signed"] is not kind.default_on
+    assert client.get(URL).json() == turned
+    section = next(s for s in personal_data_sections() if s.name == "notification_settings")
+    assert next(section.export(person)) == turned
+    refused = client.patch(URL, {"report_signed": "yes"}, format="json")
+    assert list(refused.json()["field_errors"]) == ["report_signed"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "switches", "expected"),
+    [
+        (ReportSigned(), {}, 0),
+        (ReportSigned(), {"report_signed": True}, 1),
+        (ReportSigned(), {"report_signed": True, "email_notifications": False}, 0),
+        (ReportSignedByDefault(), {}, 1),
+        (ReportSignedByDefault(), {"upload_completed": False}, 1),
+        (ReportSignedByDefault(), {"report_signed": False}, 0),
+        (ReportSignedByDefault(), {"email_notifications": False}, 0),
+        (ReportSignedToAll(), {}, 0),
+        (ReportSignedToAll(), {"report_signed": True}, 1),
+        (ReportSignedToAllByDefault(), {}, 2),
+        (ReportSignedToAllByDefault(), {"report_signed": False}, 1),
+    ],
+)
+def test_its_switch_is_heeded(use_kind, person, make_person, signed, kind, switches, expected):
+    use_kind(kind)
+    make_person()
+    if switches:
+        notification_settings_update(user=person, switches=switches)
+
+    publish(signed)
+
+    assert Message.objects.count() == expected
+
+
+def test_its_mail_is_sent_by_its_templates(use_kind, person, signed):
+    use_kind(ReportSignedByDefault())
+
+    publish(signed)
+    message_deliver(message_id=Message.objects.get().pk)
+
+    assert mail.outbox[0].subject == "Report r1"
+    assert mail.outbox[0].body == "Report r1 was signed.\n"
+
+
+def test_a_kind_that_fails_does_not_silence_the_others(use_kind, person, make_activity):
+    class Broken(ReportSigned):
+        resource_type = "upload"
+        actions = frozenset({"upload_completed"})
+
+        def concerns(self, activity):
+            raise RuntimeError("the host's fault")
+
+    use_kind(Broken())
+
+    publish(make_activity(actor_id=person.pk))
+
+    assert [message.kind for message in Message.objects.all()] == ["upload_completed"]
+
+
+def test_messages_of_a_kind_that_is_gone_are_dropped(use_kind, person, signed):
+    use_kind(ReportSignedByDefault())
+    publish(signed)
+    kinds._kinds.pop("report_signed")
+
+    message_deliver(message_id=Message.objects.get().pk)
+
+    assert Message.objects.get().state == "dropped"
+    assert mail.outbox == []
+
+
+def test_a_host_can_queue_a_mail_without_any_activity(use_kind, person):
+    kind = ReportSignedByDefault()
+    use_kind(kind)
+
+    for _ in range(2):
+        messages_queue(
+            kind=kind, user_ids=[person.pk], context={"resource_id": "r9"}, once_per="r9"
+        )
+
+    assert Message.objects.get().context == {"resource_id": "r9"}
+
+
+@pytest.mark.parametrize(
+    "bad", ["", "Upper", "two words", "a__b", "a_", "1a", "email_notifications", "a" * 51, "ä"]
+)
+def test_a_name_that_can_not_be_a_switch_is_refused(use_kind, bad):
+    kind = ReportSigned()
+    kind.name = bad
+
+    with pytest.raises(ValueError, match="can't be the name"):
+        use_kind(kind)

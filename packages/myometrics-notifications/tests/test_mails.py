@@ -1,0 +1,182 @@
+"""What stands in a mail: text, HTML, language, time zone, headers."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+import pytest
+from django.core import mail
+
+from myometrics_core.activities import publish
+from myometrics_core.times import utc_now
+from myometrics_notifications.delivery import message_deliver
+from myometrics_notifications.models import Message
+from myometrics_notifications.rendering import message_email
+from myometrics_notifications.services import notification_settings_update
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def mail_about(person, make_activity):
+    """Have ``person`` mailed about an activity; the mail as sent."""
+
+    def send(activity=None, **fields):
+        publish(activity or make_activity(actor_id=person.pk, resource_id="upload_001", **fields))
+        message_deliver(message_id=Message.objects.latest("pk").pk)
+        return mail.outbox[-1]
+
+    return send
+
+
+@pytest.mark.parametrize(
+    ("action", "subject", "sentence"),
+    [
+        ("upload_completed", "MyoMetrics: an upload is complete", "Your upload upload_001 has"),
+        (
+            "analysis_ready",
+            "MyoMetrics: an analysis is ready",
+            "analysis of your upload upload_001",
+        ),
+    ],
+)
+def test_a_mail_has_subject_text_html_and_a_way_back_to_the_site(
+    mail_about, person, action, subject, sentence
+):
+    sent = mail_about(action=action)
+
+    html, html_type = sent.alternatives[0]
+    assert sent.subject == subject
+    assert (sent.to, sent.from_email) == ([person.email], "Clinic <noreply@clinic.example>")
+    assert html_type == "text/html"
+    for text in (sent.body, html):
+        assert sentence in text
+        assert "https://clinic.example" in text
+
+
+@pytest.mark.parametrize(
+    ("action", "subject"),
+    [
+        ("system_degraded", "MyoMetrics: the system is degraded"),
+        ("system_down", "MyoMetrics: the system is down"),
+        ("system_recovered", "MyoMetrics: the system has recovered"),
+    ],
+)
+def test_an_alert_says_what_changed_and_which_services_do_not_work(
+    mail_about, person, health_change, action, subject
+):
+    notification_settings_update(user=person, switches={"system_alerts": True})
+
+    sent = mail_about(health_change(action))
+
+    assert sent.subject == subject
+    assert "redis" in sent.body
+    assert "redis" in sent.alternatives[0][0]
+
+
+def test_a_mail_never_tells_file_name_finding_or_recipients_name(mail_about):
+    sent = mail_about(details={"filename": "byron_ada.dcm", "diagnosis": "Myocardial Infarction"})
+
+    whole = sent.message().as_string() + sent.body + sent.alternatives[0][0]
+    for secret in ("byron", "Byron", "Myocardial"):
+        assert secret not in whole
+
+
+def test_hostile_text_in_an_id_is_text_in_the_mail(mail_about, person, make_activity):
+    hostile = "<script>x</script>\r\nBcc: all@clinic.example & 'more'"
+
+    sent = mail_about(make_activity(actor_id=person.pk, resource_id=hostile))
+
+    assert "<script>" not in sent.alternatives[0][0]
+    assert "<script>x</script>" in sent.body
+    assert "& 'more'" in sent.body
+    assert sent.message()["Bcc"] is None
+    assert sent.recipients() == [person.email]
+
+
+def test_every_attempt_of_a_message_bears_the_same_message_id(person, make_activity):
+    publish(make_activity(actor_id=person.pk))
+    message = Message.objects.get()
+
+    ids = {message_email(message).message()["Message-ID"] for _ in range(3)}
+
+    assert ids == {f"<{message.mail_uuid}@clinic.example>"}
+
+
+def test_a_mail_offers_to_unsubscribe_with_one_click(mail_about):
+    sent = mail_about()
+
+    link = sent.extra_headers["List-Unsubscribe"].strip("<>")
+    assert link.startswith("https://clinic.example/api/notifications/unsubscribe/?token=")
+    assert sent.extra_headers["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    assert sent.extra_headers["Auto-Submitted"] == "auto-generated"
+    assert link in sent.body
+
+
+def test_times_are_those_of_the_recipients_time_zone(mail_about, settings):
+    now = utc_now()
+    settings.MYOMETRICS_NOTIFICATIONS = {"RECIPIENT_TIME_ZONE": lambda user: "Pacific/Auckland"}
+
+    sent = mail_about(occurred_at=now)
+
+    assert "NZ" in sent.body
+    assert "NZ" in sent.alternatives[0][0]
+
+
+def test_the_sites_time_zone_is_the_default(mail_about):
+    winter = datetime.now(timezone.utc)
+
+    assert "CE" in mail_about(occurred_at=winter).body
+
+
+@pytest.mark.parametrize(
+    ("action", "subject", "sentence"),
+    [
+        ("upload_completed", "MyoMetrics: Ein Upload ist fertig", "wurde verarbeitet"),
+        ("analysis_ready", "MyoMetrics: Eine Auswertung liegt vor", "Auswertung Ihres Uploads"),
+    ],
+)
+def test_mails_are_written_in_the_recipients_language(
+    mail_about, settings, action, subject, sentence
+):
+    settings.MYOMETRICS_NOTIFICATIONS = {"RECIPIENT_LANGUAGE": lambda user: "de"}
+
+    sent = mail_about(action=action)
+
+    assert sent.subject == subject
+    assert sentence in sent.body
+    assert sentence in sent.alternatives[0][0]
+    assert '<html lang="de">' in sent.alternatives[0][0]
+    assert "Keine weiteren E-Mails" in sent.body
+
+
+def test_a_site_in_german_writes_german(mail_about, person, settings, health_change):
+    settings.LANGUAGE_CODE = "de"
+    notification_settings_update(user=person, switches={"system_alerts": True})
+
+    sent = mail_about(health_change("system_recovered"))
+
+    assert sent.subject == "MyoMetrics: Das System hat sich erholt"
+    assert "wieder besser" in sent.body
+
+
+def test_a_host_overrides_a_template_by_a_file_of_the_same_name(mail_about, settings, tmp_path):
+    folder = tmp_path / "myometrics_notifications" / "upload_completed"
+    folder.mkdir(parents=True)
+    (folder / "subject.txt").write_text("Fertig:\n {{ upload_id }} — {{ site_name }}")
+    settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [str(tmp_path)]}]
+
+    assert mail_about().subject == "Fertig: upload_001 — MyoMetrics"
+
+
+def test_names_of_site_and_sender_are_settings(mail_about, settings):
+    settings.MYOMETRICS_NOTIFICATIONS = {
+        "SITE_NAME": "Heart Clinic",
+        "FROM_EMAIL": "heart@clinic.test",
+    }
+
+    sent = mail_about()
+
+    assert sent.subject == "Heart Clinic: an upload is complete"
+    assert sent.from_email == "heart@clinic.test"
+    assert sent.extra_headers["Message-ID"].endswith("@clinic.test>")

@@ -1,0 +1,68 @@
+"""Export and erasure of what this package holds."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth import get_user_model
+
+from myometrics_core.activities import publish
+from myometrics_core.personal_data import erase_person, personal_data_sections
+from myometrics_notifications.models import Message, NotificationSettings
+from myometrics_notifications.services import notification_settings_update
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def section():
+    return next(s for s in personal_data_sections() if s.name == "notification_settings")
+
+
+def test_settings_are_exported_before_their_first_use_without_a_row(section, person):
+    assert list(section.export(person)) == [
+        {
+            "email_notifications": True,
+            "upload_completed": True,
+            "analysis_ready": True,
+            "system_alerts": False,
+        }
+    ]
+    assert NotificationSettings.objects.count() == 0
+
+
+def test_settings_are_exported_as_they_were_set(section, person, make_person):
+    notification_settings_update(user=make_person(), switches={"analysis_ready": False})
+    notification_settings_update(user=person, switches={"system_alerts": True})
+
+    exported = next(section.export(person))
+
+    assert exported["system_alerts"] is True
+    assert exported["analysis_ready"] is True
+
+
+def test_the_section_is_one_object_in_second_place(section):
+    assert (section.many, section.order) == (False, 20)
+
+
+def test_erasure_takes_settings_and_messages_of_that_person_alone(
+    person, make_person, make_activity
+):
+    neighbour = make_person()
+    for user in (person, neighbour):
+        notification_settings_update(user=user, switches={"system_alerts": True})
+        publish(make_activity(actor_id=user.pk))
+
+    erase_person(person)
+
+    assert list(get_user_model().objects.all()) == [neighbour]
+    assert [message.recipient_id for message in Message.objects.all()] == [neighbour.pk]
+    assert [settings.user_id for settings in NotificationSettings.objects.all()] == [neighbour.pk]
+
+
+def test_deleting_a_user_otherwise_takes_them_along_too(person, make_activity):
+    notification_settings_update(user=person, switches={"system_alerts": True})
+    publish(make_activity(actor_id=person.pk))
+
+    person.delete()
+
+    assert Message.objects.count() == NotificationSettings.objects.count() == 0
