@@ -30,7 +30,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    """Set DATABASE_URL before pytest-django reads the settings. Workers of xdist inherit it."""
+    """Set what settings read, before pytest-django reads them. Workers of xdist inherit it."""
+    os.environ.setdefault("SECRET_KEY", "only-for-tests-" + "x" * 50)
     wanted = early_config.known_args_namespace.database
     given = os.environ.get("DATABASE_URL")
     if given is None:
