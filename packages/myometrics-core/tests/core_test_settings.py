@@ -1,5 +1,14 @@
-from myometrics_testing.settings import package_settings
+import os
+
+from myometrics_testing.settings import MIDDLEWARE, package_settings
 
 globals().update(
-    package_settings(apps=["myometrics_core.rate_limits"], urls="core_test_urls")
+    package_settings(
+        apps=["myometrics_core.rate_limits"],
+        urls="core_test_urls",
+        MIDDLEWARE=["myometrics_core.middleware.AccessLogMiddleware", *MIDDLEWARE],
+    )
 )
+
+if "RATE_LIMIT_STORAGE" in os.environ:
+    MYOMETRICS = {"RATE_LIMIT_STORAGE": os.environ["RATE_LIMIT_STORAGE"]}

@@ -1,7 +1,95 @@
+"""Routes and views that use core as another package would."""
+
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.http import Http404
 from django.urls import include, path, re_path
-from myometrics_core.views import UnknownPathView
+from myometrics_core.errors import Conflict
+from myometrics_core.fields import JSONObjectField, StrictBooleanField, StrictCharField
+from myometrics_core.pagination import PagePagination
+from myometrics_core.permissions import AllowAny, IsAdministrator, IsAuthenticated
+from myometrics_core.views import ApiView, UnknownPathView
+from rest_framework import serializers
+from rest_framework.response import Response
+
+
+class EchoSerializer(serializers.Serializer[Any]):
+    name = StrictCharField(max_length=30)
+    wanted = StrictBooleanField(required=False)
+    details = JSONObjectField(required=False)
+    tags = serializers.ListField(child=serializers.CharField(max_length=3), required=False)
+
+
+class EchoView(ApiView):
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+    throttle_bucket = None
+
+    def post(self, request):
+        return Response(self.validated(EchoSerializer))
+
+
+class FaultyView(ApiView):
+    permission_classes = (AllowAny,)
+    throttle_bucket = None
+
+    def get(self, request, what):
+        if what == "conflict":
+            raise Conflict("Not now.")
+        if what == "missing":
+            raise Http404
+        raise RuntimeError("secret innards")
+
+
+class SignInView(ApiView):
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+    throttle_bucket = "auth"
+
+    def post(self, request):
+        if request.data.get("wrong"):
+            raise serializers.ValidationError("Wrong.")
+        return Response({})
+
+
+class OtherSignInView(SignInView):
+    pass
+
+
+class ExportView(ApiView):
+    permission_classes = (IsAuthenticated,)
+    throttle_bucket = "export"
+
+    def get(self, request):
+        return Response({})
+
+
+class AdministratorView(ApiView):
+    permission_classes = (IsAdministrator,)
+
+    def get(self, request):
+        return Response({})
+
+
+class PeopleView(ApiView):
+    permission_classes = (AllowAny,)
+    throttle_bucket = None
+
+    def get(self, request):
+        pages = PagePagination()
+        people = pages.paginate(get_user_model().objects.order_by("email"), request)
+        return pages.response([person.email for person in people])
+
 
 urlpatterns = [
+    path("api/echo/", EchoView.as_view()),
+    path("api/faulty/<str:what>/", FaultyView.as_view()),
+    path("api/sign-in/", SignInView.as_view()),
+    path("api/sign-in/other/", OtherSignInView.as_view()),
+    path("api/export/", ExportView.as_view()),
+    path("api/administrators/", AdministratorView.as_view()),
+    path("api/people/", PeopleView.as_view()),
     path("api/", include("myometrics_core.urls")),
     path("", include("myometrics_core.probe_urls")),
     re_path(r"^api/", UnknownPathView.as_view()),

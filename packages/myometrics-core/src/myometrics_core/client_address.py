@@ -42,9 +42,7 @@ def user_agent(request: Any, max_length: int = 1024) -> str:
     return clean[:max_length]
 
 
-def _last_verified(
-    peer: Address, hops: Iterator[Address | None], trusted: Networks
-) -> Address:
+def _last_verified(peer: Address, hops: Iterator[Address | None], trusted: Networks) -> Address:
     verified = peer
     for hop in hops:
         if hop is None:
@@ -75,9 +73,7 @@ def _parse(text: str) -> Address | None:
 
 
 def _is_trusted(address: Address, trusted: Networks) -> bool:
-    return any(
-        address.version == network.version and address in network for network in trusted
-    )
+    return any(address.version == network.version and address in network for network in trusted)
 
 
 @lru_cache(maxsize=16)

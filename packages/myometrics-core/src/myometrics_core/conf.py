@@ -65,18 +65,14 @@ class Setting:
         if not _is_kind(value, self.kind):
             return f"must be {self.kind_name}, not {type(value).__name__}"
         if self.choices is not None and value not in self.choices:
-            return "must be one of " + ", ".join(
-                repr(choice) for choice in self.choices
-            )
+            return "must be one of " + ", ".join(repr(choice) for choice in self.choices)
         return _validation_problem(self.validate, value)
 
     @property
     def kind_name(self) -> str:
         """The kind in words, as the settings tables of the documentation show it."""
         kinds = self.kind if isinstance(self.kind, tuple) else (self.kind,)
-        return " or ".join(
-            kind if isinstance(kind, str) else kind.__name__ for kind in kinds
-        )
+        return " or ".join(kind if isinstance(kind, str) else kind.__name__ for kind in kinds)
 
 
 class SettingsGroup:
@@ -109,14 +105,8 @@ class SettingsGroup:
         for key in raw:
             if key not in known:
                 near = difflib.get_close_matches(str(key), known, n=1)
-                hint = (
-                    f"Did you mean {near[0]!r}?"
-                    if near
-                    else f"Known keys: {', '.join(known)}."
-                )
-                yield self._error(
-                    "E002", f"{self.name} has an unknown key {key!r}.", hint
-                )
+                hint = f"Did you mean {near[0]!r}?" if near else f"Known keys: {', '.join(known)}."
+                yield self._error("E002", f"{self.name} has an unknown key {key!r}.", hint)
 
     def _unfit_values(self, raw: Mapping[str, Any]) -> Iterator[checks.CheckMessage]:
         for setting in self.declared():
@@ -162,9 +152,7 @@ def _import_problem(value: Any) -> str | None:
     return None
 
 
-def _validation_problem(
-    validate: Callable[[Any], object] | None, value: Any
-) -> str | None:
+def _validation_problem(validate: Callable[[Any], object] | None, value: Any) -> str | None:
     try:
         if validate is not None:
             validate(value)

@@ -95,9 +95,7 @@ def _as_api_exception(exc: Exception) -> exceptions.APIException | None:
 def _server_error(exc: Exception, context: Mapping[str, Any]) -> Response:
     request = getattr(context.get("request"), "_request", context.get("request"))
     path = getattr(request, "path", "?")
-    logger.error(
-        "Unhandled error at %s", path, exc_info=exc, extra={"status_code": 500}
-    )
+    logger.error("Unhandled error at %s", path, exc_info=exc, extra={"status_code": 500})
     got_request_exception.send(sender=type(context.get("view")), request=request)
     return Response(error_body("A server error occurred.", "error"), status=500)
 
@@ -105,9 +103,7 @@ def _server_error(exc: Exception, context: Mapping[str, Any]) -> Response:
 def _body(exc: exceptions.APIException) -> dict[str, Any]:
     if isinstance(exc, exceptions.ValidationError):
         field_errors = _flatten(exc.detail)
-        return error_body(
-            _first_problem(field_errors), "validation_error", field_errors
-        )
+        return error_body(_first_problem(field_errors), "validation_error", field_errors)
     detail, code = exc.detail, getattr(exc.detail, "code", exc.default_code)
     if isinstance(detail, Mapping):
         code = str(detail.get("code", code))

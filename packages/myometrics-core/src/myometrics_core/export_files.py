@@ -39,9 +39,7 @@ def _json_pieces(user: Any) -> Iterator[str]:
 
 
 def _json_section(section: PersonalDataSection, user: Any) -> Iterator[str]:
-    records = (
-        json.dumps(dict(record), default=_json_value) for record in section.export(user)
-    )
+    records = (json.dumps(dict(record), default=_json_value) for record in section.export(user))
     if not section.many:
         yield next(records, "{}")
         return

@@ -72,9 +72,7 @@ class JSONObjectField(serializers.Field):  # type: ignore[type-arg]
         "number": "Numbers must be finite and at most 1e308 in magnitude.",
     }
 
-    def __init__(
-        self, *, max_bytes: int = 65536, max_depth: int = 32, **kwargs: Any
-    ) -> None:
+    def __init__(self, *, max_bytes: int = 65536, max_depth: int = 32, **kwargs: Any) -> None:
         self.max_bytes = max_bytes
         self.max_depth = max_depth
         super().__init__(**kwargs)

@@ -85,9 +85,7 @@ class _Runner:
         if thread is not None:
             thread.join(max(0.0, deadline - time.monotonic()))
             if thread.is_alive():
-                logger.warning(
-                    "Health probe %s did not answer in time", self.probe.name
-                )
+                logger.warning("Health probe %s did not answer in time", self.probe.name)
                 return "down"
         return self._state
 
@@ -105,9 +103,7 @@ class _Runner:
                 self._state = "up"
         except Exception as error:
             self._state = "down"
-            logger.warning(
-                "Health probe %s failed: %s", self.probe.name, type(error).__name__
-            )
+            logger.warning("Health probe %s failed: %s", self.probe.name, type(error).__name__)
         finally:
             self._finished_at = time.monotonic()
 

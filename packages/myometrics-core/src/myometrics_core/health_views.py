@@ -116,6 +116,4 @@ def livez(request: HttpRequest) -> JsonResponse:
 def readyz(request: HttpRequest) -> JsonResponse:
     """Requests can be sent here: the database answers. Open; 200 or 503."""
     ready = check_health(max_age=1.0).status != "down"
-    return JsonResponse(
-        {"status": "ready" if ready else "not_ready"}, status=200 if ready else 503
-    )
+    return JsonResponse({"status": "ready" if ready else "not_ready"}, status=200 if ready else 503)

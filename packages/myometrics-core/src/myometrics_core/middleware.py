@@ -57,9 +57,7 @@ class AccessLogMiddleware:
         set_request_id(request.request_id)  # type: ignore[attr-defined]
         return time.perf_counter()
 
-    def _finish(
-        self, request: HttpRequest, response: HttpResponse, started: float
-    ) -> HttpResponse:
+    def _finish(self, request: HttpRequest, response: HttpResponse, started: float) -> HttpResponse:
         request_id: str = request.request_id  # type: ignore[attr-defined]
         response.headers[HEADER] = request_id
         if request.path not in core_settings.ACCESS_LOG_EXCLUDE:

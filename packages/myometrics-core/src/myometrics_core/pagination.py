@@ -37,9 +37,7 @@ class PagePagination:
     ) -> Sequence[Any]:
         """The rows of the page that the request asks for."""
         self.url = request.build_absolute_uri()
-        self.size = min(
-            _whole_number(request, "page_size", self.page_size), self.max_page_size
-        )
+        self.size = min(_whole_number(request, "page_size", self.page_size), self.max_page_size)
         self.number = _whole_number(request, "page", 1)
         self.total = self.count(queryset)
         if self.number > self.last_page:
@@ -64,9 +62,7 @@ class PagePagination:
         return Response(
             {
                 "count": self.total,
-                "next": self._link(self.number + 1)
-                if self.number < self.last_page
-                else None,
+                "next": self._link(self.number + 1) if self.number < self.last_page else None,
                 "previous": self._link(self.number - 1) if self.number > 1 else None,
                 "results": results,
             }

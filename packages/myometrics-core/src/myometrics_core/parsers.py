@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import IO, Any, NoReturn
 
 from rest_framework.exceptions import ParseError
-from rest_framework.parsers import JSONParser
+from rest_framework.parsers import BaseParser
 
 from .errors import BodyTooLarge
 from .settings import core_settings
@@ -16,8 +16,14 @@ from .settings import core_settings
 __all__ = ["StrictJSONParser"]
 
 
-class StrictJSONParser(JSONParser):
-    """Parses a request body or raises ``ParseError`` (400) or ``BodyTooLarge`` (413)."""
+class StrictJSONParser(BaseParser):
+    """Parses a request body or raises ``ParseError`` (400) or ``BodyTooLarge`` (413).
+
+    Not a ``JSONParser``: newer versions of DRF hand those a body that is already in memory, and
+    older ones a stream without any limit. Here ``MAX_BODY_BYTES`` is the limit on all of them.
+    """
+
+    media_type = "application/json"
 
     def parse(
         self,

@@ -30,9 +30,7 @@ def _networks(value: Iterable[Any]) -> None:
 def _rates(value: Mapping[str, Any]) -> None:
     for bucket, rate in value.items():
         if bucket not in RATE_LIMIT_BUCKETS:
-            raise ValueError(
-                f"has an unknown bucket {bucket!r} (known: auth, api, export)"
-            )
+            raise ValueError(f"has an unknown bucket {bucket!r} (known: auth, api, export)")
         if rate is not None:
             _rate(bucket, rate)
 
@@ -41,9 +39,7 @@ def _rate(bucket: str, rate: Any) -> None:
     try:
         parse_rate(rate)
     except (ValueError, TypeError, AttributeError):
-        raise ValueError(
-            f"has {rate!r} for {bucket!r}; expected such as '5/minute'"
-        ) from None
+        raise ValueError(f"has {rate!r} for {bucket!r}; expected such as '5/minute'") from None
 
 
 def _positive(value: float) -> None:
@@ -52,9 +48,7 @@ def _positive(value: float) -> None:
 
 
 def _http_url(value: str) -> None:
-    if value and (
-        urlsplit(value).scheme not in {"http", "https"} or not urlsplit(value).netloc
-    ):
+    if value and (urlsplit(value).scheme not in {"http", "https"} or not urlsplit(value).netloc):
         raise ValueError("must be a URL such as 'http://localhost:8000'")
 
 
@@ -119,9 +113,7 @@ class CoreSettings(SettingsGroup):
         "Base URL of the image service; without it, it is `not_configured`.",
         validate=_http_url,
     )
-    REDIS_URL = Setting(
-        str, None, "Redis that health asks; without it, `not_configured`."
-    )
+    REDIS_URL = Setting(str, None, "Redis that health asks; without it, `not_configured`.")
     FRONTEND_URL = Setting(
         str,
         "http://localhost:3000",

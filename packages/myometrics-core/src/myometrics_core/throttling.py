@@ -124,9 +124,7 @@ class RateLimiter:
             core_settings.RATE_LIMIT_WHEN_UNAVAILABLE,
         )
 
-    def _hit_without_storage(
-        self, rate: RateLimitItem, identifiers: tuple[str, str]
-    ) -> Verdict:
+    def _hit_without_storage(self, rate: RateLimitItem, identifiers: tuple[str, str]) -> Verdict:
         policy = core_settings.RATE_LIMIT_WHEN_UNAVAILABLE
         if policy == "local":
             return _hit(self._local, rate, identifiers)
@@ -141,11 +139,7 @@ def storage_uri() -> str:
     uri = core_settings.RATE_LIMIT_STORAGE
     if uri:
         return str(uri)
-    return (
-        "database://"
-        if apps.is_installed("myometrics_core.rate_limits")
-        else "memory://"
-    )
+    return "database://" if apps.is_installed("myometrics_core.rate_limits") else "memory://"
 
 
 def _storage(uri: str) -> Storage:

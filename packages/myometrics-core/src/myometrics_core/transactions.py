@@ -29,8 +29,6 @@ def atomic_write(using: str = DEFAULT_DB_ALIAS) -> Iterator[None]:
 
 def _take_sqlite_write_lock(using: str) -> None:
     # A write that matches no row still takes the lock.
-    table = connections[using].ops.quote_name(
-        MigrationRecorder.Migration._meta.db_table
-    )
+    table = connections[using].ops.quote_name(MigrationRecorder.Migration._meta.db_table)
     with connections[using].cursor() as cursor:
         cursor.execute(f"DELETE FROM {table} WHERE id IS NULL")

@@ -55,8 +55,8 @@ class ApiView(APIView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Authenticate, check the method, count, check permission, in this order."""
         self.format_kwarg = self.get_format_suffix(**kwargs)
-        request.accepted_renderer, request.accepted_media_type = (
-            self.perform_content_negotiation(request)
+        request.accepted_renderer, request.accepted_media_type = self.perform_content_negotiation(
+            request
         )
         request.version, request.versioning_scheme = None, None
         self.perform_authentication(request)
@@ -88,9 +88,7 @@ class ApiView(APIView):
         serializer.is_valid(raise_exception=True)
         return dict(serializer.validated_data)
 
-    def validated_query(
-        self, serializer_class: type[BaseSerializer[Any]]
-    ) -> dict[str, Any]:
+    def validated_query(self, serializer_class: type[BaseSerializer[Any]]) -> dict[str, Any]:
         """The query string's known parameters, checked; raises ``ValidationError``."""
         serializer = serializer_class(
             data=self.request.query_params.dict(), context=self.get_serializer_context()
@@ -121,9 +119,7 @@ class ApiView(APIView):
 
     def get_renderers(self) -> list[Any]:
         """As ``MYOMETRICS["RENDERER_CLASSES"]`` says."""
-        return [
-            renderer() for renderer in _classes(tuple(core_settings.RENDERER_CLASSES))
-        ]
+        return [renderer() for renderer in _classes(tuple(core_settings.RENDERER_CLASSES))]
 
     def get_parsers(self) -> list[Any]:
         """As ``MYOMETRICS["PARSER_CLASSES"]`` says."""
@@ -131,9 +127,7 @@ class ApiView(APIView):
 
     def get_throttles(self) -> list[Any]:
         """As ``MYOMETRICS["THROTTLE_CLASSES"]`` says."""
-        return [
-            throttle() for throttle in _classes(tuple(core_settings.THROTTLE_CLASSES))
-        ]
+        return [throttle() for throttle in _classes(tuple(core_settings.THROTTLE_CLASSES))]
 
     def get_exception_handler(self) -> Callable[..., Response | None]:
         """As ``MYOMETRICS["EXCEPTION_HANDLER"]`` says."""
@@ -167,6 +161,4 @@ class UnknownPathView(ApiView):
 
 @lru_cache(maxsize=64)
 def _classes(paths: Sequence[Any]) -> tuple[type, ...]:
-    return tuple(
-        import_string(path) if isinstance(path, str) else path for path in paths
-    )
+    return tuple(import_string(path) if isinstance(path, str) else path for path in paths)

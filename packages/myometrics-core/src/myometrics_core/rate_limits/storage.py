@@ -42,9 +42,7 @@ class DatabaseStorage(Storage, MovingWindowSupport):
         now = time.time()
         with transaction.atomic(), connection.cursor() as cursor:
             if connection.vendor == "postgresql":
-                cursor.execute(
-                    "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [key]
-                )
+                cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [key])
                 now = time.time()
             table = connection.ops.quote_name(CountedRequest._meta.db_table)
             row = [key, now, now + expiry, key, now - expiry, limit - amount]
@@ -59,9 +57,7 @@ class DatabaseStorage(Storage, MovingWindowSupport):
         """When the oldest counted request of the window came (epoch), and how many there are."""
         now = time.time()
         window = CountedRequest.objects.filter(key=key, counted_at__gt=now - expiry)
-        times = list(
-            window.order_by("-counted_at").values_list("counted_at", flat=True)[:limit]
-        )
+        times = list(window.order_by("-counted_at").values_list("counted_at", flat=True)[:limit])
         return (times[-1] if times else now), len(times)
 
     def reset(self) -> int:
@@ -81,9 +77,7 @@ class DatabaseStorage(Storage, MovingWindowSupport):
 
     def get(self, key: str) -> int:
         """How many unexpired requests are counted under ``key``."""
-        return CountedRequest.objects.filter(
-            key=key, expires_at__gt=time.time()
-        ).count()
+        return CountedRequest.objects.filter(key=key, expires_at__gt=time.time()).count()
 
     def get_expiry(self, key: str) -> float:
         """When the newest count of ``key`` expires (epoch)."""
@@ -94,7 +88,5 @@ class DatabaseStorage(Storage, MovingWindowSupport):
         """Count without a limit; the number counted since."""
         now = time.time()
         for _ in range(amount):
-            CountedRequest.objects.create(
-                key=key, counted_at=now, expires_at=now + expiry
-            )
+            CountedRequest.objects.create(key=key, counted_at=now, expires_at=now + expiry)
         return self.get(key)

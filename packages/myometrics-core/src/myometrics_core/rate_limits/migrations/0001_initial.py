@@ -31,16 +31,12 @@ class Migration(migrations.Migration):
                 ("counted_at", models.FloatField(help_text="Seconds since the epoch.")),
                 (
                     "expires_at",
-                    models.FloatField(
-                        db_index=True, help_text="Seconds since the epoch."
-                    ),
+                    models.FloatField(db_index=True, help_text="Seconds since the epoch."),
                 ),
             ],
             options={
                 "indexes": [
-                    models.Index(
-                        fields=["key", "counted_at"], name="myometrics_rate_key_at"
-                    )
+                    models.Index(fields=["key", "counted_at"], name="myometrics_rate_key_at")
                 ],
             },
         ),

@@ -1,0 +1,5 @@
+"""The composed site: settings, routes, Celery application."""
+
+from .celery import app as celery_app
+
+__all__ = ["celery_app"]

@@ -1,0 +1,155 @@
+"""The variables of the environment, parsed and checked.
+
+Each parser takes a variable's text and raises ``EnvError`` saying what was expected.
+:func:`check` names every variable that can't be used, all at once.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
+from environs import Env, EnvError, EnvValidationError
+from limits import parse as parse_rate
+
+PROJECT = Path(__file__).resolve().parent.parent
+DEVELOPMENT_SECRET_KEY = "development-only-" + "not-a-secret-" * 4
+EXAMPLE_SECRET_KEYS = {DEVELOPMENT_SECRET_KEY, "your-secret-key", "change-me"}
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+env = Env(eager=False)
+
+
+def check(reader: Env) -> None:
+    """Raise ``ImproperlyConfigured`` with every variable that can't be used, one a line."""
+    try:
+        reader.seal()
+    except EnvValidationError as error:
+        lines = [f"{name}: {' '.join(texts)}" for name, texts in error.error_messages.items()]
+        raise ImproperlyConfigured(
+            "The environment can't be used:\n  - " + "\n  - ".join(sorted(lines))
+        ) from None
+
+
+@env.parser_for("switch")
+def switch(text: Any) -> bool:
+    """``true``/``false``, ``on``/``off``, ``yes``/``no``, ``1``/``0``; empty is false."""
+    word = str(text).strip().lower()
+    if word in {"true", "on", "yes", "1"}:
+        return True
+    if word in {"false", "off", "no", "0", ""}:
+        return False
+    raise EnvError(f"expected true or false, got {_shown(word)}.")
+
+
+@env.parser_for("whole_number")
+def whole_number(text: Any) -> int:
+    """A number from 0."""
+    if not (str(text).isascii() and str(text).strip().isdigit()):
+        raise EnvError(f"expected a whole number from 0, got {_shown(text)}.")
+    return int(text)
+
+
+@env.parser_for("texts")
+def texts(text: str) -> list[str]:
+    """Items separated by commas."""
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
+@env.parser_for("log_level")
+def log_level(text: str) -> str:
+    """One of Python's log levels, in any case."""
+    if text.upper() not in LOG_LEVELS:
+        raise EnvError(f"expected one of {', '.join(LOG_LEVELS)}, got {_shown(text)}.")
+    return text.upper()
+
+
+@env.parser_for("http_url")
+def http_url(text: str) -> str:
+    """An http or https URL without a slash at its end; empty stays empty."""
+    return _url(text, "http", "https").rstrip("/")
+
+
+@env.parser_for("redis_url")
+def redis_url(text: str) -> str:
+    """A Redis URL; empty stays empty."""
+    return _url(text, "redis", "rediss", "unix")
+
+
+@env.parser_for("origins")
+def origins(text: str) -> list[str]:
+    """Origins separated by commas: scheme and host, no path."""
+    found = [http_url(item) for item in texts(text)]
+    if any(urlsplit(origin).path for origin in found):
+        raise EnvError(f"expected origins such as https://host without a path, got {_shown(text)}.")
+    return found
+
+
+@env.parser_for("rate")
+def rate(text: str) -> str:
+    """A rate such as ``5/minute``."""
+    try:
+        parse_rate(text)
+    except ValueError:
+        raise EnvError(f"expected a rate such as 5/minute, got {_shown(text)}.") from None
+    return text
+
+
+@env.parser_for("networks")
+def networks(text: str) -> list[str]:
+    """Networks (CIDR) or addresses separated by commas."""
+    for network in texts(text):
+        try:
+            ipaddress.ip_network(network, strict=False)
+        except ValueError:
+            raise EnvError(
+                f"expected networks such as 10.0.0.0/8,::1, got {_shown(network)}."
+            ) from None
+    return texts(text)
+
+
+@env.parser_for("database")
+def database(text: str) -> dict[str, Any]:
+    """A database URL as an entry of ``DATABASES``. Its password is never repeated."""
+    try:
+        parsed = dict(dj_database_url.parse(text))
+    except Exception:
+        parsed = {}
+    if not parsed.get("ENGINE") or not parsed.get("NAME"):
+        raise EnvError("expected a URL such as postgresql://user:password@host:5432/name.")
+    return parsed
+
+
+@env.parser_for("secret_key")
+def secret_key(text: str, *, debug: bool) -> str:
+    """The signing key: required when DEBUG is off, and then none from the examples."""
+    if debug:
+        return text or DEVELOPMENT_SECRET_KEY
+    if not text:
+        raise EnvError(
+            "must be set when DEBUG is off. Make one with: "
+            'python -c "import secrets; print(secrets.token_urlsafe(50))"'
+        )
+    if text in EXAMPLE_SECRET_KEYS:
+        raise EnvError("is the one from the examples; make one of your own.")
+    return text
+
+
+def _url(text: str, *schemes: str) -> str:
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in schemes and bool(parts.hostname or parts.scheme == "unix")
+        parts.port  # noqa: B018  (raises on a port that is no number)
+    except ValueError:
+        usable = False
+    if text and not usable:
+        raise EnvError(f"expected a URL such as {schemes[0]}://host:port, got {_shown(text)}.")
+    return text
+
+
+def _shown(text: Any) -> str:
+    return repr(str(text)[:60])

@@ -1,0 +1,53 @@
+"""The OpenAPI document and the page that shows it, from local assets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiYamlRenderer
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from myometrics_core.errors import exception_handler
+from rest_framework.exceptions import NotAcceptable
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.permissions import AllowAny
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+
+
+class LenientNegotiation(DefaultContentNegotiation):
+    """What the client asks for where it can be had, else the first: never 406."""
+
+    def select_renderer(
+        self,
+        request: Request,
+        renderers: Sequence[BaseRenderer],  # type: ignore[override]
+        format_suffix: str | None = None,
+    ) -> tuple[Any, str]:
+        """Renderer and media type."""
+        try:
+            return super().select_renderer(request, renderers, format_suffix)  # type: ignore[arg-type]
+        except NotAcceptable:
+            return renderers[0], str(renderers[0].media_type)
+
+
+class OpenView:
+    """Open to everybody, with the API's error answers."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+    content_negotiation_class = LenientNegotiation
+
+    def get_exception_handler(self) -> Any:
+        """The API's own."""
+        return exception_handler
+
+
+class SchemaView(OpenView, SpectacularAPIView):  # type: ignore[misc]
+    """OpenAPI 3, as JSON or YAML."""
+
+    renderer_classes = [OpenApiJsonRenderer, OpenApiYamlRenderer]
+
+
+class DocsView(OpenView, SpectacularSwaggerView):  # type: ignore[misc]
+    """Swagger UI."""

@@ -1,0 +1,263 @@
+"""Settings of the composed site. Every choice that differs between sites is a variable.
+
+The variables are those of the specification ("Environment Variables") and a few beside them;
+``.env.example`` lists them all.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import django
+from myometrics_analytics.beat import beat_schedule as analytics_schedule
+from myometrics_audit.beat import beat_schedule as audit_schedule
+from myometrics_auth.beat import beat_schedule as auth_schedule
+from myometrics_core.beat import beat_schedule as core_schedule
+from myometrics_notifications.beat import beat_schedule as notifications_schedule
+
+from .environment import check, env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+DATA_DIR = BASE_DIR / "var"
+DEVELOPMENT_HOSTS = "localhost,127.0.0.1,[::1]"
+
+# --- the environment -------------------------------------------------------------------------
+
+DEBUG = env.switch("DEBUG", "false")
+SECRET_KEY = env.secret_key("SECRET_KEY", "", debug=bool(DEBUG))
+DATABASE = env.database("DATABASE_URL", f"sqlite:///{DATA_DIR / 'db.sqlite3'}")
+REDIS_URL = env.redis_url("REDIS_URL", "") or None
+MICROSERVICE_URL = env.http_url("MICROSERVICE_URL", "") or None
+FRONTEND_URL = env.http_url("FRONTEND_URL", "http://localhost:3000")
+ALLOWED_HOSTS = env.texts("ALLOWED_HOSTS", DEVELOPMENT_HOSTS)
+CORS_ALLOWED_ORIGINS = env.origins(
+    "CORS_ALLOWED_ORIGINS", "http://localhost:3000,https://myometrics.com"
+)
+CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS", "")
+EMAIL_HOST = env.str("EMAIL_HOST", "")
+EMAIL_PORT = env.whole_number("EMAIL_PORT", "587")
+EMAIL_HOST_USER = env.str("EMAIL_HOST_USER", "")
+EMAIL_HOST_PASSWORD = env.str("EMAIL_HOST_PASSWORD", "")
+EMAIL_USE_TLS = env.switch("EMAIL_USE_TLS", "true" if EMAIL_PORT == 587 else "false")
+EMAIL_USE_SSL = env.switch("EMAIL_USE_SSL", "true" if EMAIL_PORT == 465 else "false")
+EMAIL_BACKEND = env.str("EMAIL_BACKEND", "") or "django.core.mail.backends.{}.EmailBackend".format(
+    "smtp" if EMAIL_HOST else "console"
+)
+EMAIL_FILE_PATH = env.str("EMAIL_FILE_PATH", "") or None
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "") or EMAIL_HOST_USER or "noreply@localhost"
+RATE_LIMITS = {
+    "auth": env.rate("RATE_LIMIT_AUTH", "5/minute"),
+    "api": env.rate("RATE_LIMIT_API", "100/minute"),
+    "export": env.rate("RATE_LIMIT_EXPORT", "2/hour"),
+}
+TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES", "")
+LOG_LEVEL = env.log_level("LOG_LEVEL", "INFO")
+EMBEDDED_WORKER = env.switch("EMBEDDED_WORKER", "false" if REDIS_URL else "true")
+SECURE_SSL_REDIRECT = env.switch("SECURE_SSL_REDIRECT", "false")
+SECURE_HSTS_SECONDS = env.whole_number("SECURE_HSTS_SECONDS", "0")
+SECURE_HSTS_INCLUDE_SUBDOMAINS = env.switch("SECURE_HSTS_INCLUDE_SUBDOMAINS", "false")
+SECURE_HSTS_PRELOAD = env.switch("SECURE_HSTS_PRELOAD", "false")
+SECURE_COOKIES = env.switch("SECURE_COOKIES", "false")
+BEHIND_TLS_PROXY = env.switch("BEHIND_TLS_PROXY", "false")
+check(env)
+
+# --- the site --------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "corsheaders",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "myometrics_core",
+    "myometrics_core.rate_limits",
+    "myometrics_auth",
+    "myometrics_audit",
+    "myometrics_analytics",
+    "myometrics_notifications",
+    "demo",
+]
+MIDDLEWARE = [
+    "myometrics_core.middleware.AccessLogMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+ASGI_APPLICATION = "config.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+STATIC_URL = "static/"
+STATIC_ROOT = DATA_DIR / "static"
+MEDIA_ROOT = DATA_DIR / "media"
+WHITENOISE_USE_FINDERS = True
+
+# --- data ------------------------------------------------------------------------------------
+
+
+def _database(parsed: dict[str, Any]) -> dict[str, Any]:
+    """``parsed`` with what each vendor needs to serve several threads and to fail in time."""
+    options = parsed.setdefault("OPTIONS", {})
+    if parsed["ENGINE"].endswith("sqlite3"):
+        Path(parsed["NAME"]).parent.mkdir(parents=True, exist_ok=True)
+        options.setdefault("timeout", 20)
+        if django.VERSION >= (5, 1):
+            options.setdefault("transaction_mode", "IMMEDIATE")
+            options.setdefault(
+                "init_command", "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
+            )
+        parsed["TEST"] = {"NAME": f"{parsed['NAME']}.test"}
+    elif parsed["ENGINE"].endswith("postgresql"):
+        options.setdefault("connect_timeout", 2)
+        parsed["CONN_MAX_AGE"] = 60
+        parsed["CONN_HEALTH_CHECKS"] = True
+    return parsed
+
+
+DATABASES = {"default": _database(DATABASE)}
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
+    if REDIS_URL
+    else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+}
+SESSION_ENGINE = f"django.contrib.sessions.backends.{'cache' if REDIS_URL else 'db'}"
+
+# --- people ----------------------------------------------------------------------------------
+
+AUTH_USER_MODEL = "myometrics_auth.User"
+PASSWORD_HASHERS = [
+    "config.hashers.TunedArgon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+EMAIL_TIMEOUT = 10
+
+# --- the API ---------------------------------------------------------------------------------
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["myometrics_auth.authentication.SessionTokenAuthentication"]
+}
+MYOMETRICS = {
+    "TRUSTED_PROXIES": TRUSTED_PROXIES,
+    "RATE_LIMITS": RATE_LIMITS,
+    "RATE_LIMIT_STORAGE": REDIS_URL,
+    "MICROSERVICE_URL": MICROSERVICE_URL,
+    "REDIS_URL": REDIS_URL,
+    "FRONTEND_URL": FRONTEND_URL,
+}
+CORS_ALLOW_CREDENTIALS = True
+CORS_EXPOSE_HEADERS = ["Content-Disposition", "Retry-After", "X-Request-ID"]
+SPECTACULAR_SETTINGS = {
+    "TITLE": "MyoMetrics API",
+    "DESCRIPTION": "Accounts, audit log, analytics and notifications of a medical-imaging platform.",
+    "VERSION": "1.0.0",
+    "SCHEMA_PATH_PREFIX": "/api/",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {},
+}
+
+# --- transport -------------------------------------------------------------------------------
+
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_COOKIES
+SECURE_REFERRER_POLICY = "same-origin"
+if BEHIND_TLS_PROXY:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+# --- background work -------------------------------------------------------------------------
+
+CELERY_BROKER_URL = REDIS_URL or "memory://"
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_TRANSPORT_OPTIONS = (
+    {
+        "visibility_timeout": int(timedelta(hours=1).total_seconds()),
+        "unacked_restore_limit": 100,
+        "socket_timeout": 5,
+        "socket_connect_timeout": 2,
+    }
+    if REDIS_URL
+    else {"polling_interval": 0.2}
+)
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULE = {
+    **core_schedule,
+    **auth_schedule,
+    **audit_schedule,
+    **analytics_schedule,
+    **notifications_schedule,
+}
+
+# --- logs ------------------------------------------------------------------------------------
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"request_id": {"()": "myometrics_core.request_id.RequestIdFilter"}},
+    "formatters": {
+        "json": {
+            "()": "pythonjsonlogger.json.JsonFormatter",
+            "format": "%(asctime)s %(levelname)s %(name)s %(message)s %(request_id)s",
+            "rename_fields": {"asctime": "logged_at", "levelname": "level", "name": "logger"},
+        },
+        "plain": {"format": "%(levelname)s %(name)s: %(message)s"},
+    },
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "filters": ["request_id"],
+            "formatter": "plain" if DEBUG else "json",
+        }
+    },
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
+    "loggers": {
+        "django": {"level": LOG_LEVEL},
+        # Our access log says it better.
+        "django.server": {"handlers": ["console"], "level": "WARNING", "propagate": False},
+        "django.request": {"level": "ERROR"},
+    },
+}

@@ -1,0 +1,31 @@
+"""Routes of the composed site: the packages under ``/api/``, probes and the admin beside it."""
+
+from django.contrib import admin
+from django.urls import include, path, re_path
+from django.views.generic import RedirectView
+from myometrics_core.views import UnknownPathView
+
+from .schema import DocsView, SchemaView
+
+api = [
+    path("schema/", SchemaView.as_view(), name="schema"),
+    path("docs/", DocsView.as_view(url_name="schema"), name="docs"),
+    path("", include("myometrics_core.urls")),
+    path("", include("myometrics_audit.urls")),
+    path("", include("myometrics_analytics.urls")),
+    path("", include("myometrics_notifications.urls")),
+    path("", include("myometrics_auth.urls")),
+    re_path(r"", UnknownPathView.as_view()),
+]
+
+urlpatterns = [
+    path("api/", include(api)),
+    path("", include("myometrics_core.probe_urls")),
+    path("admin/", admin.site.urls),
+    path("", RedirectView.as_view(pattern_name="docs")),
+]
+
+handler400 = "config.error_pages.bad_request"
+handler403 = "config.error_pages.forbidden"
+handler404 = "config.error_pages.not_found"
+handler500 = "config.error_pages.server_error"

@@ -1,0 +1,13 @@
+"""``gunicorn config.wsgi:application``."""
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+application = get_wsgi_application()
+
+from config.embedded_worker import start_if_embedded  # noqa: E402
+
+start_if_embedded()

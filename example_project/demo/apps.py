@@ -1,0 +1,10 @@
+"""App configuration of the demonstration."""
+
+from django.apps import AppConfig
+
+
+class DemoConfig(AppConfig):
+    """Commands that fill and run a site to look at. No models, no routes."""
+
+    name = "demo"
+    verbose_name = "Demonstration"

@@ -1,0 +1,26 @@
+"""The people of the demonstration and how they sign in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PASSWORD = "myometrics-demo"
+
+
+@dataclass(frozen=True)
+class DemoPerson:
+    """Somebody to sign in as."""
+
+    email: str
+    first_name: str
+    last_name: str
+    role: str
+    clinic_name: str
+
+
+PEOPLE = (
+    DemoPerson("admin@example.com", "Ada", "Berger", "admin", "Medical Center"),
+    DemoPerson("doctor@example.com", "John", "Doe", "doctor", "Heart Clinic"),
+    DemoPerson("technician@example.com", "Jane", "Smith", "technician", "Heart Clinic"),
+)
+UPLOADERS = ("doctor@example.com", "technician@example.com")

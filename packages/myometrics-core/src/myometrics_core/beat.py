@@ -1,0 +1,9 @@
+"""Core's periodic tasks, to be merged into the site's ``beat_schedule``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["beat_schedule"]
+
+beat_schedule: dict[str, dict[str, Any]] = {}

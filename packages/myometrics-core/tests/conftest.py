@@ -1,0 +1,53 @@
+import pytest
+from django.contrib.auth import get_user_model
+from myometrics_core.throttling import rate_limiter
+from rest_framework.test import APIClient
+
+
+@pytest.fixture
+def person(db):
+    return get_user_model().objects.create_user(email="ada@clinic.example", password="x")
+
+
+@pytest.fixture
+def administrator(db):
+    return get_user_model().objects.create_user(
+        email="admin@clinic.example", password="x", is_staff=True
+    )
+
+
+@pytest.fixture
+def client():
+    return APIClient()
+
+
+@pytest.fixture
+def signed_in(client, person):
+    client.force_authenticate(person)
+    return client
+
+
+@pytest.fixture(autouse=True)
+def _no_memory_of_other_tests():
+    yield
+    rate_limiter._limiters.clear()
+    rate_limiter._local_until = 0.0
+    rate_limiter._local.storage.reset()
+
+
+@pytest.fixture
+def celery_worker_here():
+    """A real worker in a thread; call it with a condition to wait until that is true."""
+    import time
+
+    from celery import current_app
+    from celery.contrib.testing.worker import start_worker
+
+    def wait_for(condition):
+        deadline = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < deadline, "the task has not run"
+            time.sleep(0.02)
+
+    with start_worker(current_app, pool="solo", perform_ping_check=False):
+        yield wait_for

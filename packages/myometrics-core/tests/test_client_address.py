@@ -1,0 +1,59 @@
+"""No client can choose its own address."""
+
+import pytest
+from myometrics_core.client_address import client_address, user_agent
+
+PROXIES = ["10.0.0.0/8", "fd00::/8"]
+
+
+def seen(rf, peer, forwarded=None, proxies=PROXIES, settings=None, header="X-Forwarded-For"):
+    settings.MYOMETRICS = {"TRUSTED_PROXIES": proxies, "CLIENT_ADDRESS_HEADER": header}
+    name = "HTTP_" + header.upper().replace("-", "_")
+    extra = {name: forwarded} if forwarded is not None else {}
+    return client_address(rf.get("/", REMOTE_ADDR=peer, **extra))
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "expected"),
+    [
+        ("203.0.113.9", None, "203.0.113.9"),
+        ("203.0.113.9", "198.51.100.1", "203.0.113.9"),
+        ("10.0.0.1", "198.51.100.1", "198.51.100.1"),
+        ("10.0.0.1", "1.2.3.4, 198.51.100.1", "198.51.100.1"),
+        ("10.0.0.1", "1.2.3.4, 198.51.100.1, 10.0.0.2", "198.51.100.1"),
+        ("10.0.0.1", "10.9.9.9, 10.0.0.2", "10.9.9.9"),
+        ("10.0.0.1", None, "10.0.0.1"),
+        ("10.0.0.1", "", "10.0.0.1"),
+        ("10.0.0.1", "garbage", "10.0.0.1"),
+        ("10.0.0.1", "198.51.100.1, garbage, 10.0.0.2", "10.0.0.2"),
+        ("10.0.0.1", "198.51.100.1:4711", "198.51.100.1"),
+        ("10.0.0.1", "[2001:db8::7]:4711", "2001:db8::7"),
+        ("10.0.0.1", "[2001:db8::7]", "2001:db8::7"),
+        ("10.0.0.1", "2001:db8::7", "2001:db8::7"),
+        ("10.0.0.1", "::ffff:198.51.100.1", "198.51.100.1"),
+        ("::ffff:10.0.0.1", "198.51.100.1", "198.51.100.1"),
+        ("fd00::1", "198.51.100.1", "198.51.100.1"),
+        ("fe80::1%eth0", "198.51.100.1", "fe80::1"),
+        ("10.0.0.1", "unknown, 198.51.100.1", "198.51.100.1"),
+        ("10.0.0.1", "198.51.100.1, ", "10.0.0.1"),
+        ("10.0.0.1", ", 198.51.100.1", "198.51.100.1"),
+        ("", "198.51.100.1", None),
+    ],
+)
+def test_the_address_is_what_a_trusted_hop_vouches_for(rf, settings, peer, forwarded, expected):
+    assert seen(rf, peer, forwarded, settings=settings) == expected
+
+
+def test_without_trusted_proxies_no_header_counts(rf, settings):
+    assert seen(rf, "10.0.0.1", "1.2.3.4", proxies=[], settings=settings) == "10.0.0.1"
+
+
+def test_only_the_configured_header_is_read(rf, settings):
+    assert seen(rf, "10.0.0.1", "1.2.3.4", settings=settings, header="X-Real-IP") == "1.2.3.4"
+    request = rf.get("/", REMOTE_ADDR="10.0.0.1", HTTP_X_FORWARDED_FOR="9.9.9.9")
+    assert client_address(request) == "10.0.0.1"
+
+
+def test_the_user_agent_is_cut_and_clean(rf):
+    assert user_agent(rf.get("/")) == ""
+    assert user_agent(rf.get("/", HTTP_USER_AGENT="a\x00b" + "c" * 2000), 10) == "abcccccccc"

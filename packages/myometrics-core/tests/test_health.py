@@ -1,0 +1,169 @@
+"""Health answers in time whatever hangs, and says which service is down."""
+
+import json
+import socket
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+from myometrics_core import health
+from myometrics_core.health import HealthProbe, check_health, register_probe
+from myometrics_core.probes import DatabaseProbe, EmailProbe, MicroserviceProbe, RedisProbe
+
+
+@pytest.fixture(autouse=True)
+def _fresh_probes(monkeypatch):
+    monkeypatch.setattr(health, "_runners", {})
+    for probe in (DatabaseProbe(), RedisProbe(), EmailProbe(), MicroserviceProbe()):
+        register_probe(probe)
+
+
+@pytest.fixture
+def hanging_port():
+    """A server that accepts and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.fixture
+def image_service():
+    """Serves whatever the test puts into ``answer``."""
+    answer = {"status": "healthy"}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(answer).encode())
+
+        def log_message(self, *args):
+            """Keep the test's output clean."""
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", answer
+    server.shutdown()
+    server.server_close()
+
+
+class Probe(HealthProbe):
+    def __init__(self, name, run):
+        self.name = name
+        self.ask = run
+
+    def run(self):
+        self.ask()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_four_services_are_always_told_of(signed_in):
+    response = signed_in.get("/api/health/")
+    assert response.status_code == 200
+    body = response.json()
+    assert body["status"] == "healthy"
+    assert body["services"] == {
+        "database": "up",
+        "redis": "not_configured",
+        "email": "not_configured",
+        "microservice": "not_configured",
+    }
+    assert body["last_check"].endswith("Z")
+
+
+@pytest.mark.django_db
+def test_strangers_are_told_nothing(client):
+    assert client.get("/api/health/").status_code in (401, 403)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_redis_that_stops_degrades_the_system(settings, redis_server):
+    settings.MYOMETRICS = {"REDIS_URL": redis_server.url, "HEALTH_MAX_AGE": 1e-9}
+    assert check_health().services["redis"] == "up"
+    redis_server.stop()
+    report = check_health()
+    assert report.services["redis"] == "down"
+    assert report.status == "degraded"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_image_services_own_word_counts(settings, image_service):
+    url, answer = image_service
+    settings.MYOMETRICS = {"MICROSERVICE_URL": url, "HEALTH_MAX_AGE": 1e-9}
+    assert check_health().services["microservice"] == "up"
+    answer["status"] = "error"
+    assert check_health().services["microservice"] == "down"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_answer_comes_within_three_seconds_whatever_hangs(settings, hanging_port):
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", hanging_port
+    settings.MYOMETRICS = {
+        "REDIS_URL": f"redis://127.0.0.1:{hanging_port}/0",
+        "MICROSERVICE_URL": f"http://127.0.0.1:{hanging_port}",
+    }
+    started = time.monotonic()
+    report = check_health()
+    assert time.monotonic() - started < 3
+    assert report.services == {
+        "database": "up",
+        "redis": "down",
+        "email": "down",
+        "microservice": "down",
+    }
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_fails_is_down_with_503():
+    def fail():
+        raise OSError
+
+    register_probe(Probe("database", fail))
+    assert check_health().status == "down"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_probe_that_hangs_is_not_started_twice(settings):
+    settings.MYOMETRICS = {"HEALTH_PROBE_TIMEOUT": 0.05}
+    release, runs = threading.Event(), []
+
+    def hang():
+        runs.append(1)
+        release.wait(20)
+
+    register_probe(Probe("slow", hang))
+    assert check_health().services["slow"] == "down"
+    assert check_health().services["slow"] == "down"
+    release.set()
+    assert runs == [1]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_result_is_given_again_for_a_while_but_not_the_databases(settings):
+    settings.MYOMETRICS = {"HEALTH_MAX_AGE": 60}
+    runs = []
+    register_probe(Probe("counted", lambda: runs.append(1)))
+    check_health()
+    check_health()
+    assert runs == [1]
+    check_health(max_age=0)
+    assert runs == [1, 1]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_load_balancers_get_an_open_and_dumb_answer(client):
+    assert client.get("/livez").json() == {"status": "alive"}
+    assert client.get("/readyz").json() == {"status": "ready"}
+    assert client.post("/livez").status_code == 405
+
+
+@pytest.mark.django_db(transaction=True)
+def test_not_ready_without_a_database(client):
+    def fail():
+        raise OSError
+
+    register_probe(Probe("database", fail))
+    response = client.get("/readyz")
+    assert response.status_code == 503
+    assert response.json() == {"status": "not_ready"}

@@ -1,0 +1,79 @@
+"""Ids of people, administrators, times, and transactions that read before they write."""
+
+import uuid
+from datetime import date, datetime, timedelta, timezone
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AnonymousUser
+from django.db import connection
+from myometrics_core.times import utc_day_start, utc_now, utc_text
+from myometrics_core.transactions import atomic_write
+from myometrics_core.users import is_administrator, parse_user_id, user_id_json
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1", "abc", "\x00", "9" * 400, "١", "ffffffff-ffff", "\ud800"]
+)
+def test_text_that_can_be_nobodys_id_is_refused(text):
+    with pytest.raises(ValueError, match="not a user id"):
+        parse_user_id(text)
+
+
+def test_a_uuid_is_an_id_here():
+    key = uuid.uuid4()
+    assert parse_user_id(str(key)) == key
+    assert user_id_json(key) == str(key)
+
+
+def test_numbers_stay_numbers_and_nobody_stays_null():
+    assert user_id_json(7) == 7
+    assert user_id_json(None) is None
+
+
+def test_who_administers_is_the_hosts_rule(settings, person, administrator):
+    assert is_administrator(administrator)
+    assert not is_administrator(person)
+    assert not is_administrator(AnonymousUser())
+    assert not is_administrator(None)
+    administrator.is_active = False
+    assert not is_administrator(administrator)
+
+
+def test_a_role_counts_before_the_staff_flag(administrator):
+    administrator.role = "doctor"
+    assert not is_administrator(administrator)
+    administrator.role = "admin"
+    assert is_administrator(administrator)
+
+
+def test_times_are_utc_and_end_in_z():
+    moment = datetime(2025, 8, 19, 17, 45, tzinfo=timezone(timedelta(hours=2)))
+    assert utc_text(moment) == "2025-08-19T15:45:00Z"
+    assert utc_day_start(date(2025, 8, 19)).isoformat() == "2025-08-19T00:00:00+00:00"
+    assert utc_now().utcoffset() == timedelta(0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_read_then_write_loses_no_update(run_concurrently):
+    people = get_user_model().objects
+    person = people.create_user(email="count@clinic.example", password="x", full_name="0")
+
+    def increment():
+        with atomic_write():
+            found = people.select_for_update().get(pk=person.pk)
+            found.full_name = str(int(found.full_name) + 1)
+            found.save()
+
+    outcomes = run_concurrently(increment, times=8)
+    person.refresh_from_db()
+    assert outcomes == [None] * 8
+    assert person.full_name == "8"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_nests_like_any_transaction():
+    with atomic_write(), atomic_write():
+        get_user_model().objects.create_user(email="n@clinic.example", password="x")
+    assert not connection.in_atomic_block
+    assert get_user_model().objects.count() == 1

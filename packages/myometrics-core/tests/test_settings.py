@@ -1,0 +1,78 @@
+"""Settings are read when they are used, and a wrong one is named by manage.py check."""
+
+import pytest
+from django.core import checks
+from myometrics_core.conf import DOTTED_PATH, Setting, SettingsGroup, registered_settings
+from myometrics_core.settings import core_settings
+
+
+def problems(settings, value):
+    settings.MYOMETRICS = value
+    return [(found.id, found.msg) for found in core_settings.check()]
+
+
+@pytest.mark.parametrize(
+    ("value", "number", "words"),
+    [
+        (["a"], "E001", "must be a dictionary"),
+        ({"TRUSTED_PROXY": []}, "E002", "unknown key 'TRUSTED_PROXY'"),
+        ({"TRUSTED_PROXIES": "10.0.0.0/8"}, "E003", "must be list or tuple, not str"),
+        ({"TRUSTED_PROXIES": ["10.0.0.0/99"]}, "E003", "'10.0.0.0/99', which is no network"),
+        ({"RATE_LIMITS": {"auth": "often"}}, "E003", "expected such as '5/minute'"),
+        ({"RATE_LIMITS": {"login": "5/minute"}}, "E003", "unknown bucket 'login'"),
+        ({"RATE_LIMIT_WHEN_UNAVAILABLE": "hope"}, "E003", "must be one of 'local'"),
+        ({"IS_ADMINISTRATOR": "no.such.thing"}, "E003", "can't be imported"),
+        ({"MAX_BODY_BYTES": True}, "E003", "must be int, not bool"),
+        ({"HEALTH_MAX_AGE": 0}, "E003", "must be greater than 0"),
+        ({"MICROSERVICE_URL": "localhost:8000"}, "E003", "must be a URL"),
+    ],
+)
+def test_a_wrong_value_is_an_error_with_an_id(settings, value, number, words):
+    ((found, message),) = problems(settings, value)
+    assert found == f"myometrics_core.{number}"
+    assert words in message
+
+
+def test_defaults_pass_and_the_nearest_key_is_suggested(settings):
+    assert problems(settings, {}) == []
+    settings.MYOMETRICS = {"TRUSTED_PROXY": []}
+    assert core_settings.check()[0].hint == "Did you mean 'TRUSTED_PROXIES'?"
+
+
+def test_a_setting_is_read_at_each_use(settings):
+    settings.MYOMETRICS = {"MAX_BODY_BYTES": 5}
+    assert core_settings.MAX_BODY_BYTES == 5
+    settings.MYOMETRICS = {}
+    assert core_settings.MAX_BODY_BYTES == 16 * 1024 * 1024
+
+
+def test_a_dotted_path_is_imported_at_each_use(settings):
+    settings.MYOMETRICS = {"IS_ADMINISTRATOR": "myometrics_core.times.utc_text"}
+    assert core_settings.IS_ADMINISTRATOR.__name__ == "utc_text"
+
+
+def test_every_setting_has_words_for_its_table():
+    assert core_settings in registered_settings()
+    for group in registered_settings():
+        for setting in group.declared():
+            assert setting.description, setting.name
+            assert setting.kind_name
+
+
+def test_a_group_of_another_package_works_alike(settings):
+    class OtherSettings(SettingsGroup):
+        name = "OTHER"
+        app = "other"
+        WHO = Setting(DOTTED_PATH, "myometrics_core.times.utc_now", "Who.")
+
+    settings.OTHER = {"WHO": "myometrics_core.times.utc_text"}
+    assert OtherSettings().WHO.__name__ == "utc_text"
+    assert OtherSettings().check() == []
+
+
+def test_counting_in_each_process_is_warned_of(settings):
+    settings.DEBUG = False
+    settings.MYOMETRICS = {"RATE_LIMIT_STORAGE": "memory://"}
+    assert "myometrics_core.W010" in [found.id for found in checks.run_checks()]
+    settings.MYOMETRICS = {}
+    assert "myometrics_core.W010" not in [found.id for found in checks.run_checks()]
