@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 from django.core.checks import run_checks
-from myometrics_testing.clinic_site.models import Person
 
 from myometrics_notifications import kinds
 from myometrics_notifications.kinds import NotificationKind, register_kind
+from myometrics_testing.clinic_site.models import Person
 
 
 def ids():

@@ -56,7 +56,8 @@ class NotificationKind(ABC):
     def context(self, activity: Activity) -> Mapping[str, Any]:
         """JSON-ready values for the templates; stored until the message is purged.
 
-        ``at`` (ISO 8601) is when it happened. Leave out what must not stand in a mail (names of patients, findings).
+        ``at`` (ISO 8601) is when it happened. Leave out what must not stand in a mail: names of
+        patients, findings.
         """
         return {"resource_id": activity.resource_id, "at": activity.occurred_at.isoformat()}
 

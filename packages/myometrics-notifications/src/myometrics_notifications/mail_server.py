@@ -93,7 +93,7 @@ server_pause = ServerPause()
 
 def _backend_with_timeout() -> Any:
     mailers = getattr(mail, "mailers", None)  # Django 6.1
-    backend = mail.get_connection() if mailers is None else mailers.default
+    backend: Any = mail.get_connection() if mailers is None else mailers.default
     if getattr(backend, "timeout", 0) is None:
         backend.timeout = notifications_settings.SMTP_TIMEOUT
     return backend
