@@ -32,8 +32,9 @@ def test_threads_see_one_database(number, run_concurrently):
 
 
 @pytest.fixture
-def run(pytester, monkeypatch):
-    """Run pytest in a process of its own on the given test source."""
+def run(pytester, monkeypatch, temporary_folder):
+    """Run pytest in a process of its own on the given test source; it must leave no files."""
+    monkeypatch.setenv("TMPDIR", str(temporary_folder))
     monkeypatch.delenv("DATABASE_URL", raising=False)
     monkeypatch.delenv("TEST_DATABASE", raising=False)
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
@@ -43,9 +44,10 @@ def run(pytester, monkeypatch):
     def _run(source: str, *options: str, expected: str = "sqlite"):
         monkeypatch.setenv("EXPECTED", expected)
         pytester.makepyfile(source)
-        return pytester.runpytest_subprocess(*options)
+        return pytester.runpytest_subprocess("-p", "no:hypothesispytest", *options)
 
-    return _run
+    yield _run
+    assert [name for name in os.listdir(temporary_folder) if name.startswith("mm-")] == []
 
 
 def test_sqlite_is_the_default(run):
@@ -80,10 +82,3 @@ def test_an_option_against_the_given_database_url_is_an_error(run, monkeypatch):
 def test_threads_share_the_test_database(run, database, options):
     result = run(SHARED_FILE_TEST, f"--database={database}", *options)
     result.assert_outcomes(passed=4)
-
-
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_nothing_is_left_in_the_temporary_folder(run, database, temporary_folder, monkeypatch):
-    monkeypatch.setenv("TMPDIR", str(temporary_folder))
-    run(VENDOR_TEST, f"--database={database}", expected=database).assert_outcomes(passed=1)
-    assert [name for name in os.listdir(temporary_folder) if name.startswith("mm-")] == []

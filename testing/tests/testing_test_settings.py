@@ -1,3 +1,5 @@
 from myometrics_testing.settings import package_settings
 
-globals().update(package_settings(apps=[], urls="testing_test_urls"))
+APPS = ["django.contrib.contenttypes", "django.contrib.auth", "myometrics_testing.clinic_site"]
+
+globals().update(package_settings(apps=[], urls="testing_test_urls", INSTALLED_APPS=APPS))

@@ -1,4 +1,1 @@
-from django.contrib import admin
-from django.urls import path
-
-urlpatterns = [path("admin/", admin.site.urls)]
+urlpatterns: list[object] = []

@@ -35,14 +35,15 @@ class Suite:
 
 
 def all_suites() -> list[Suite]:
-    """The example first, being the longest; its SQLite run has no Redis, as on a bare machine."""
+    """The longest first. The example's SQLite run has no Redis, as on a bare machine."""
     suites = [
+        Suite(name="testing", folder=ROOT / "testing", database="sqlite"),
         Suite(name="example", folder=EXAMPLE / "tests", database="postgresql"),
         Suite(name="example", folder=EXAMPLE / "tests", database="sqlite", redis=False),
     ]
     for name, folder in package_folders().items():
         suites += [Suite(name=name, folder=folder, database=kind) for kind in DATABASES]
-    return [*suites, Suite(name="testing", folder=ROOT / "testing", database="sqlite")]
+    return suites
 
 
 @contextmanager

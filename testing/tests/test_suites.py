@@ -1,0 +1,79 @@
+"""Which suites there are, and what servers each of them sees."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from myometrics_testing.commands import suites as suites_module
+from myometrics_testing.commands.suites import Suite, all_suites, pytest_job, servers
+from myometrics_testing.commands.test import split_at_dashes
+
+URLS = {"postgresql": "postgresql://postgres@%2Ftmp%2Fx/postgres", "redis": "redis://h:1/0"}
+
+
+def environment_of(suite: Suite) -> dict[str, str]:
+    return dict(pytest_job(suite, URLS, "/7", Path("report.xml"), []).environment)
+
+
+def suite(name: str, database: str, *, redis: bool = True) -> Suite:
+    return Suite(name=name, folder=Path(name), database=database, redis=redis)
+
+
+def test_every_package_and_the_example_run_on_both_databases():
+    names = {"core", "auth", "audit", "analytics", "notifications", "example"}
+    found = {(suite.name, suite.database) for suite in all_suites()}
+    assert found == {
+        (name, database) for name in names for database in ("sqlite", "postgresql")
+    } | {("testing", "sqlite")}
+
+
+def test_a_suite_on_sqlite_sees_no_database_url(monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgresql://somewhere/else")
+    assert "DATABASE_URL" not in environment_of(suite("audit", "sqlite"))
+
+
+def test_suites_that_run_at_once_share_neither_database_nor_redis_database():
+    environment = environment_of(suite("audit", "postgresql"))
+    assert environment["DATABASE_URL"] == "postgresql://postgres@%2Ftmp%2Fx/myometrics_audit"
+    assert environment["REDIS_URL"] == "redis://h:1/7"
+
+
+def test_the_example_on_sqlite_sees_no_redis(monkeypatch):
+    monkeypatch.setenv("REDIS_URL", "redis://somewhere/0")
+    assert "REDIS_URL" not in environment_of(suite("example", "sqlite", redis=False))
+
+
+def test_servers_that_are_given_are_used_and_none_is_started(monkeypatch):
+    monkeypatch.delattr(suites_module, "OwnedServer")
+    given = {"DATABASE_URL": "postgresql://h/db", "REDIS_URL": "redis://h/3"}
+    with servers(given, [suite("audit", "postgresql")]) as urls:
+        assert urls == {"postgresql": "postgresql://h/db", "redis": "redis://h/3"}
+
+
+def test_a_given_sqlite_url_is_no_postgresql():
+    given = {"DATABASE_URL": "sqlite:///db.sqlite3", "REDIS_URL": "redis://h/3"}
+    with servers(given, [suite("audit", "postgresql")]) as urls:
+        assert urls["postgresql"].startswith("postgresql://")
+
+
+@pytest.mark.parametrize(
+    ("words", "own", "for_pytest"),
+    [
+        ("core audit", "core audit", ""),
+        ("core -- -k page", "core", "-k page"),
+        ("-- -- x", "", "-- x"),
+        ("", "", ""),
+    ],
+)
+def test_what_stands_behind_two_dashes_is_for_pytest(words, own, for_pytest):
+    assert split_at_dashes(words.split()) == (own.split(), for_pytest.split())
+
+
+def test_settings_of_the_callers_shell_do_not_reach_a_suite(monkeypatch):
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "somebody.settings")
+    environment = environment_of(suite("audit", "sqlite"))
+    assert "DJANGO_SETTINGS_MODULE" not in environment
+    assert environment["PATH"] == os.environ["PATH"]
