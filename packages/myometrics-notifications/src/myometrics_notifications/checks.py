@@ -17,6 +17,7 @@ from myometrics_core.settings import core_settings
 
 from .conf import notifications_settings
 from .kinds import NotificationKind, registered_kinds
+from .mail_server import mail_timeout
 from .rendering import TEMPLATES, template_name
 
 __all__ = [
@@ -43,7 +44,7 @@ def check_kind_templates(**kwargs: Any) -> list[checks.CheckMessage]:
 
 def check_lease(**kwargs: Any) -> list[checks.CheckMessage]:
     """E011: a lease must outlive a conversation with a slow mail server, or mails go out twice."""
-    timeout = settings.EMAIL_TIMEOUT or notifications_settings.SMTP_TIMEOUT
+    timeout = mail_timeout()
     longest = timeout * _STEPS_OF_SMTP
     if notifications_settings.LEASE.total_seconds() > longest:
         return []

@@ -12,7 +12,7 @@ from django.core.mail import EmailMessage
 
 from .conf import notifications_settings
 
-__all__ = ["MailConnection", "ServerPause", "server_pause"]
+__all__ = ["MailConnection", "ServerPause", "mail_timeout", "server_pause"]
 
 logger = logging.getLogger("myometrics.notifications")
 
@@ -91,9 +91,19 @@ class ServerPause:
 server_pause = ServerPause()
 
 
+def mail_timeout() -> float:
+    """Seconds that the mail server has for each step: the site's own limit, else ours."""
+    own = getattr(_backend(), "timeout", None)
+    return float(notifications_settings.SMTP_TIMEOUT if own is None else own)
+
+
 def _backend_with_timeout() -> Any:
-    mailers = getattr(mail, "mailers", None)  # Django 6.1
-    backend: Any = mail.get_connection() if mailers is None else mailers.default
+    backend = _backend()
     if getattr(backend, "timeout", 0) is None:
         backend.timeout = notifications_settings.SMTP_TIMEOUT
     return backend
+
+
+def _backend() -> Any:
+    mailers = getattr(mail, "mailers", None)  # Django 6.1
+    return mail.get_connection() if mailers is None else mailers.default
