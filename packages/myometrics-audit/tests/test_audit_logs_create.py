@@ -143,7 +143,7 @@ def test_bad_input_is_a_400_that_names_the_field_and_writes_nothing(
     )
     assert answer.status_code == 400
     assert list(answer.json()) == ["detail", "code", "field_errors"]
-    assert list(answer.json()["field_errors"])[0].startswith(field)
+    assert next(iter(answer.json()["field_errors"])).startswith(field)
     assert not AuditLog.objects.exists()
     assert not Leaf.objects.exists()
 

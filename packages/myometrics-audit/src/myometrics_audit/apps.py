@@ -23,7 +23,9 @@ class AuditConfig(AppConfig):
 
         register_settings(audit_settings)
         checks.register_checks()
-        register_receiver("audit", receivers.receive_activity)
+        register_receiver(
+            "audit", receivers.receive_activity, except_sources=(receivers.OWN_SOURCE,)
+        )
         register_source("audit", selectors.activities_replay)
         register_personal_data(personal_data.AuditLogsSection())
         receivers.connect(self)

@@ -38,7 +38,10 @@ class AuditLog(models.Model):
     user_agent = models.TextField(_("user agent"), blank=True, default="")
     details = models.JSONField(_("details"), default=dict, blank=True)
     pseudonym = models.CharField(max_length=32, blank=True, default="", editable=False)
-    activity_id = models.CharField(max_length=150, null=True, blank=True, editable=False)
+    # NULL where there is none, so that those there are can be unique.
+    activity_id = models.CharField(  # noqa: DJ001
+        max_length=150, null=True, blank=True, editable=False
+    )
     nonce = models.BinaryField(max_length=16, editable=False)
 
     objects: ClassVar[AuditLogQuerySet] = AuditLogQuerySet.as_manager()  # type: ignore[assignment]
@@ -68,10 +71,6 @@ class AuditLog(models.Model):
     def __str__(self) -> str:
         return f"{self.action} {self.resource_type} {self.resource_id}"
 
-    def prepare(self) -> None:
-        """Fill in what a new entry needs before it is inserted."""
-        self.nonce = new_nonce()
-
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Insert a new entry and its leaf in one transaction.
 
@@ -88,6 +87,10 @@ class AuditLog(models.Model):
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
         """Refused: raises ``ImmutableEntry``."""
         refuse("delete()", "delete the person, or run 'manage.py audit_purge'")
+
+    def prepare(self) -> None:
+        """Fill in what a new entry needs before it is inserted."""
+        self.nonce = new_nonce()
 
     @classmethod
     def write_leaves(cls, entries: Iterable[AuditLog], using: str) -> None:
@@ -168,7 +171,7 @@ class Erasure(models.Model):
     erased_at = models.DateTimeField(default=timezone.now)
     entries = models.BigIntegerField()
     digest = models.BinaryField(max_length=32)
-    pseudonym = models.CharField(max_length=32, null=True, unique=True)
+    pseudonym = models.CharField(max_length=32, null=True, unique=True)  # noqa: DJ001
     details = models.JSONField(default=dict)
     nonce = models.BinaryField(max_length=16)
     key_id = models.CharField(max_length=32)

@@ -12,7 +12,7 @@ from myometrics_core.pagination import PagePagination
 
 from .selectors import entries_count, entries_page
 
-__all__ = ["EntryPagination", "EntryPaginator"]
+__all__ = ["EntryPagination", "EntryPaginator", "SealPaginator"]
 
 
 class EntryPagination(PagePagination):
@@ -41,3 +41,13 @@ class EntryPaginator(Paginator):  # type: ignore[type-arg]
         offset = (number - 1) * self.per_page
         rows = entries_page(self.object_list, offset, self.per_page)  # type: ignore[arg-type]
         return self._get_page(rows, number, self)
+
+
+class SealPaginator(Paginator):  # type: ignore[type-arg]
+    """Seals are numbered without gaps from 1, so the newest number is their count."""
+
+    @cached_property
+    def count(self) -> int:  # type: ignore[override]
+        """The number of the newest seal."""
+        newest = self.object_list.order_by("-number").first()  # type: ignore[union-attr]
+        return newest.number if newest else 0

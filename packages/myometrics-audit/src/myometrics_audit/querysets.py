@@ -34,6 +34,12 @@ class AuditLogQuerySet(models.QuerySet["AuditLog"]):
         entries.selection = selection
         return entries
 
+    def none(self) -> AuditLogQuerySet:
+        """No entries."""
+        entries = super().none()
+        entries.selection = None
+        return entries
+
     def _clone(self) -> AuditLogQuerySet:
         entries = super()._clone()  # type: ignore[misc]
         entries.selection = self.selection

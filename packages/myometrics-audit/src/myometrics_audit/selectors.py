@@ -13,19 +13,24 @@ from django.db import connections
 
 from myometrics_core.activities import Activity
 
-from .models import AuditLog, EntryCount, Leaf
+from .counts import SEPARATOR
+from .models import AuditLog, EntryCount, Leaf, Verification
 from .paging import page_of
 from .querysets import AuditLogQuerySet
+from .seals import unsealed_count
 from .selections import Selection
 from .services import activity_of
 
 __all__ = [
     "API_COLUMNS",
     "activities_replay",
+    "counted_actions",
+    "counted_resource_types",
     "entries_count",
     "entries_of_user",
     "entries_page",
     "entries_select",
+    "evidence_state",
 ]
 
 API_COLUMNS = (
@@ -54,12 +59,13 @@ def entries_count(entries: AuditLogQuerySet) -> int:
     using = entries.db
     where, values = selection.where(using)
     periods, days = _periods(selection)
-    sql = (
-        f'SELECT COALESCE((SELECT SUM("count") FROM "{EntryCount._meta.db_table}" '
-        f'WHERE "scope" = %s AND {periods}), 0) + (SELECT COUNT(*) '
-        f'FROM "{Leaf._meta.db_table}" l JOIN "{AuditLog._meta.db_table}" a ON a."id" = l."entry_id" '
-        f'WHERE l."seal_number" IS NULL{where})'
+    stored = f'SELECT SUM("count") FROM "{EntryCount._meta.db_table}" WHERE "scope" = %s'
+    waiting = (
+        f'SELECT COUNT(*) FROM "{Leaf._meta.db_table}" l '
+        f'JOIN "{AuditLog._meta.db_table}" a ON a."id" = l."entry_id" '
+        f'WHERE l."seal_number" IS NULL{where}'
     )
+    sql = f"SELECT COALESCE(({stored} AND {periods}), 0) + ({waiting})"
     with connections[using].cursor() as cursor:
         cursor.execute(sql, [selection.scope, *days, *values])
         return int(cursor.fetchone()[0])
@@ -84,6 +90,42 @@ def activities_replay() -> Iterator[Activity]:
     """Every entry as the activity it recorded, oldest first, in constant memory."""
     for entry in AuditLog.objects.order_by("id").iterator(chunk_size=2000):
         yield activity_of(entry)
+
+
+def counted_actions() -> list[str]:
+    """The actions of sealed entries, by name, at most a hundred."""
+    return _counted("a:")
+
+
+def counted_resource_types() -> list[str]:
+    """The resource types of sealed entries, by name, at most a hundred."""
+    return _counted("t:")
+
+
+def evidence_state() -> str:
+    """One line for people: how far the log was verified, and what waits for a seal."""
+    waiting = unsealed_count()
+    last = Verification.objects.order_by("-id").first()
+    if last is None:
+        return f"Never verified: run manage.py audit_verify. {waiting} entries wait for a seal."
+    result = f"{last.problems} PROBLEMS" if last.problems else "no problems"
+    upto = (
+        f"seal {last.seal_number} of {last.sealed_at:%Y-%m-%d %H:%M} UTC"
+        if last.sealed_at
+        else "no seal"
+    )
+    return (
+        f"Verified up to {upto}: {last.entries} entries, {result} "
+        f"(run of {last.finished_at:%Y-%m-%d %H:%M} UTC). {waiting} entries wait for a seal."
+    )
+
+
+def _counted(prefix: str) -> list[str]:
+    scopes = EntryCount.objects.filter(
+        scope__startswith=prefix, period=EntryCount.Period.ALL, count__gt=0
+    ).exclude(scope__contains=SEPARATOR)
+    names = scopes.order_by("scope").values_list("scope", flat=True)[:100]
+    return [scope.removeprefix(prefix) for scope in names]
 
 
 def _periods(selection: Selection) -> tuple[str, list[Any]]:

@@ -1,0 +1,162 @@
+"""The audit log in Django's admin site: to read, never to change, and quick at any size."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
+
+from .admin_filters import ActionFilter, PeriodFilter, ResourceTypeFilter, UserFilter
+from .models import AuditLog, Erasure, Leaf, Seal, Verification
+from .pagination import EntryPaginator, SealPaginator
+from .selections import Selection
+from .selectors import evidence_state
+
+__all__ = ["AuditLogAdmin", "ErasureAdmin", "SealAdmin", "VerificationAdmin"]
+
+
+class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Shows rows to those who may view them; offers no way to add, change or remove one."""
+
+    actions = None
+    show_full_result_count = False
+    list_per_page = 50
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Never."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Never."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Never."""
+        return False
+
+
+class NewestFirst(ChangeList):
+    """A list whose order is fixed: any other would sort the whole log."""
+
+    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[str]:
+        """By time, newest first, whatever the query string says."""
+        return ["-timestamp", "-id"]
+
+
+@admin.register(AuditLog)
+class AuditLogAdmin(ReadOnlyAdmin):
+    """Entries, newest first, with filters that the log's indexes serve."""
+
+    list_display = ("timestamp", "who", "action", "resource_type", "resource_id", "ip_address")
+    list_display_links = ("timestamp",)
+    list_filter = (PeriodFilter, ActionFilter, ResourceTypeFilter, UserFilter)
+    list_select_related = ("user",)
+    search_fields = ("resource_id__exact",)
+    search_help_text = _("Finds entries about a resource by its exact id.")
+    sortable_by = ()
+    paginator = EntryPaginator
+    fields = (
+        "timestamp",
+        "user",
+        "pseudonym",
+        "action",
+        "resource_type",
+        "resource_id",
+        "ip_address",
+        "user_agent",
+        "readable_details",
+        "activity_id",
+        "evidence",
+    )
+    readonly_fields = fields
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[AuditLog]:
+        """All entries, as a selection that filters narrow."""
+        return AuditLog.objects.matching(Selection())
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """A list in one order."""
+        return NewestFirst
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The list, under a line that says how far the evidence is verified."""
+        context = {"evidence_state": evidence_state(), **(extra_context or {})}
+        return super().changelist_view(request, context)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Not here; but whoever may delete a person may, with the person, delete the entries."""
+        page = getattr(request.resolver_match, "url_name", None) or ""
+        return page.endswith(("_delete", "_changelist")) and not page.startswith(self._own_pages)
+
+    @property
+    def _own_pages(self) -> str:
+        return f"{self.opts.app_label}_{self.opts.model_name}_"
+
+    @admin.display(description=_("user"))
+    def who(self, entry: AuditLog) -> str:
+        """The person, as a link to all of that person's entries."""
+        if entry.user_id is None:
+            return entry.pseudonym or "–"
+        return format_html('<a href="?user_id={}">{}</a>', entry.user_id, entry.user)
+
+    @admin.display(description=_("details"))
+    def readable_details(self, entry: AuditLog) -> str:
+        """The details, one key a line."""
+        text = json.dumps(entry.details, indent=2, ensure_ascii=False, sort_keys=True)
+        return format_html("<pre>{}</pre>", text)
+
+    @admin.display(description=_("evidence"))
+    def evidence(self, entry: AuditLog) -> str:
+        """The entry's leaf and the seal that covers it."""
+        leaf = Leaf.objects.filter(entry_id=entry.pk).first()
+        if leaf is None:
+            return str(_("No leaf: this entry was not written by the audit log."))
+        seal = leaf.seal_number or _("not sealed yet")
+        return f"leaf {bytes(leaf.hash).hex()}, key {leaf.key_id}, seal {seal}"
+
+
+@admin.register(Seal)
+class SealAdmin(ReadOnlyAdmin):
+    """Seals, newest first."""
+
+    list_display = ("number", "sealed_at", "entries", "erasures", "key_id", "anchored_at")
+    fields = ("number", "sealed_at", "entries", "erasures", "key_id", "anchored_at", "hex_root")
+    readonly_fields = fields
+    ordering = ("-number",)
+    sortable_by = ()
+    paginator = SealPaginator
+
+    @admin.display(description=_("Merkle root"))
+    def hex_root(self, seal: Seal) -> str:
+        """The root in hexadecimal."""
+        return bytes(seal.root).hex()
+
+
+@admin.register(Erasure)
+class ErasureAdmin(ReadOnlyAdmin):
+    """What was lawfully removed, newest first."""
+
+    list_display = ("erased_at", "reason", "entries", "pseudonym", "seal_number")
+    fields = ("erased_at", "reason", "entries", "pseudonym", "details", "key_id", "seal_number")
+    readonly_fields = fields
+    ordering = ("-erased_at",)
+    sortable_by = ()
+
+
+@admin.register(Verification)
+class VerificationAdmin(ReadOnlyAdmin):
+    """Past runs of ``audit_verify``."""
+
+    list_display = ("finished_at", "entries", "problems", "seal_number", "sealed_at")
+    fields = ("started_at", *list_display)
+    readonly_fields = fields
+    ordering = ("-id",)
+    sortable_by = ()

@@ -1,0 +1,95 @@
+"""The API for hosts: ``from myometrics_audit import audit``, then ``audit.record(…)``.
+
+The actor is always passed, never guessed, so it works the same in views, Celery tasks and
+commands; ``arecord`` is for async code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.db.models import Model
+
+from myometrics_core.client_address import client_address, user_agent
+
+from .conf import audit_settings
+from .models import AuditLog
+from .services import ActorGone, NewEntry, entries_record, entry_record
+
+__all__ = ["ActorGone", "NewEntry", "Resource", "arecord", "entry", "record", "record_many"]
+
+Resource = Model | tuple[str, Any]
+"""What an entry is about: a model instance, or a type and an id."""
+
+
+def record(
+    *,
+    actor: Any,
+    action: str,
+    resource: Resource,
+    details: Mapping[str, Any] | None = None,
+    request: Any = None,
+) -> AuditLog:
+    """Record that ``actor`` did ``action`` to ``resource``, and publish it.
+
+    ``actor`` is a user, a user's primary key, or ``None`` where nobody was signed in.
+    ``resource`` is a model instance (``"clinic.patient"`` and its primary key are kept) or a
+    tuple of type and id. ``details`` is a JSON object of at most 64 KiB. ``request`` (Django or
+    DRF) gives the client's address and user agent. Entry, evidence and what receivers make of
+    it are one transaction; inside a transaction of the caller they are part of that.
+
+    Raises ``ValueError`` or ``TypeError`` for what can't be kept, :class:`ActorGone` when the
+    actor doesn't exist (any more).
+    """
+    return entry_record(
+        entry(actor=actor, action=action, resource=resource, details=details, request=request)
+    )
+
+
+def record_many(entries: Iterable[NewEntry]) -> list[AuditLog]:
+    """Record many entries, made by :func:`entry`, in one transaction: all or none."""
+    return entries_record(entries)
+
+
+async def arecord(**kwargs: Any) -> AuditLog:
+    """:func:`record` for async code."""
+    return await sync_to_async(record)(**kwargs)
+
+
+def entry(
+    *,
+    actor: Any,
+    action: str,
+    resource: Resource,
+    details: Mapping[str, Any] | None = None,
+    request: Any = None,
+) -> NewEntry:
+    """An entry for :func:`record_many`; takes what :func:`record` takes."""
+    resource_type, resource_id = _resource(resource)
+    return NewEntry(
+        actor_id=_actor_id(actor),
+        action=action,
+        resource_type=resource_type,
+        resource_id=resource_id,
+        details=details or {},
+        client_address=None if request is None else client_address(request),
+        user_agent="" if request is None else _agent(request),
+    )
+
+
+def _actor_id(actor: Any) -> Any:
+    # AnonymousUser has a primary key of None.
+    return actor.pk if hasattr(actor, "pk") else actor
+
+
+def _resource(resource: Resource) -> tuple[str, str]:
+    if isinstance(resource, Model):
+        return resource._meta.label_lower, str(resource.pk)
+    resource_type, resource_id = resource
+    return resource_type, str(resource_id)
+
+
+def _agent(request: Any) -> str:
+    return user_agent(request, audit_settings.USER_AGENT_MAX_LENGTH)

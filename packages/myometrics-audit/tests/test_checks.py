@@ -1,0 +1,72 @@
+"""Each unsafe or unknown setting is a system check with an id of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.core import checks
+from django.db import connection
+from django.db.models.signals import pre_delete
+
+from myometrics_audit.guards import install_guards, remove_guards
+
+
+def ids(**kwargs: Any) -> set[str]:
+    messages = checks.run_checks(**kwargs)
+    return {m.id for m in messages if (m.id or "").startswith("myometrics_audit.")}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({}, set()),
+        ({"ON_USER_DELETE": "retain"}, set()),
+        ({"KEYS": {"2026": "k" * 32}, "ACTIVE_KEY": "2026"}, set()),
+        ([], {"myometrics_audit.E001"}),
+        ({"ON_USER_DELET": "retain"}, {"myometrics_audit.E002"}),
+        ({"ON_USER_DELETE": "forget"}, {"myometrics_audit.E003"}),
+        ({"ON_USER_DELETE": 1}, {"myometrics_audit.E003"}),
+        ({"KEYS": {"a": "short"}}, {"myometrics_audit.E003"}),
+        ({"KEYS": {"a" * 33: "k" * 32}}, {"myometrics_audit.E003"}),
+        ({"KEYS": ["k" * 32]}, {"myometrics_audit.E003"}),
+        ({"SEAL_BATCH_SIZE": 0}, {"myometrics_audit.E003"}),
+        ({"ANCHOR_HOOK": "no.such.module"}, {"myometrics_audit.E003"}),
+        ({"USER_AGENT_MAX_LENGTH": -1}, {"myometrics_audit.E003"}),
+        ({"ALLOW_FLUSH": "yes"}, {"myometrics_audit.E003"}),
+        ({"KEYS": {"a": "k" * 32}, "ACTIVE_KEY": "b"}, {"myometrics_audit.E010"}),
+    ],
+    ids=str,
+)
+def test_settings_are_checked(settings: Any, value: Any, expected: set[str]) -> None:
+    settings.MYOMETRICS_AUDIT = value
+    assert ids() == expected
+
+
+def test_a_listener_to_every_deletion_is_reported() -> None:
+    def listener(**kwargs: Any) -> None: ...
+
+    pre_delete.connect(listener)
+    try:
+        assert ids() == {"myometrics_audit.W010"}
+    finally:
+        pre_delete.disconnect(listener)
+    assert ids() == set()
+
+
+@pytest.mark.django_db
+def test_missing_guards_are_reported_and_migrate_makes_them_again() -> None:
+    remove_guards(connection.alias)
+    assert ids(databases=["default"]) == {"myometrics_audit.W011"}
+    install_guards(connection.alias)
+    assert ids(databases=["default"]) == set()
+
+
+def test_deployment_wants_keys_and_no_test_settings(settings: Any) -> None:
+    settings.MYOMETRICS_AUDIT = {"ALLOW_FLUSH": True}
+    assert ids(include_deployment_checks=True) == {
+        "myometrics_audit.W013",
+        "myometrics_audit.W014",
+    }
+    settings.MYOMETRICS_AUDIT = {"KEYS": {"2026": "k" * 32}}
+    assert ids(include_deployment_checks=True) == set()

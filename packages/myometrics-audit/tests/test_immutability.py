@@ -1,0 +1,120 @@
+"""Entries can't be changed: not by the ORM, not by SQL, not in the admin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import DatabaseError, connection, transaction
+
+from myometrics_audit.guards import missing_guards
+from myometrics_audit.models import AuditLog, Erasure, Leaf, Seal
+from myometrics_audit.querysets import ImmutableEntry
+from myometrics_audit.seals import seal_pending
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        lambda e: e.save(),
+        lambda e: e.save(update_fields=["action"]),
+        lambda e: e.delete(),
+        lambda e: AuditLog.objects.update(action="x"),
+        lambda e: AuditLog.objects.filter(pk=e.pk).delete(),
+        lambda e: AuditLog.objects.bulk_update([e], ["action"]),
+        lambda e: AuditLog.objects.update_or_create(pk=e.pk, defaults={"action": "x"}),
+        lambda e: AuditLog.objects.bulk_create([e], ignore_conflicts=True),
+        lambda e: AuditLog.objects.bulk_create(
+            [e], update_conflicts=True, update_fields=["action"], unique_fields=["id"]
+        ),
+    ],
+)
+def test_the_orm_refuses_to_change_or_remove_an_entry_and_says_what_to_do(
+    write: Any, attempt: Any
+) -> None:
+    entry = write()
+    with pytest.raises(ImmutableEntry, match=r"can't be changed.*; (record|insert|delete|run)"):
+        attempt(entry)
+    assert AuditLog.objects.values_list("action", flat=True).get() == "upload_created"
+
+
+STATEMENTS = [
+    "UPDATE {log} SET action = 'x'",
+    "UPDATE {log} SET user_id = NULL",
+    "UPDATE {log} SET user_id = NULL, pseudonym = 'made up'",
+    "DELETE FROM {log}",
+    "UPDATE {leaf} SET hash = nonce FROM {log}",
+    "UPDATE {leaf} SET key_id = 'x'",
+    "UPDATE {leaf} SET seal_number = seal_number + 1",
+    "UPDATE {leaf} SET seal_number = NULL",
+    "DELETE FROM {leaf}",
+    "UPDATE {seal} SET entries = 7",
+    "UPDATE {seal} SET previous = root",
+    "DELETE FROM {seal}",
+    "UPDATE {erasure} SET entries = 7",
+    "UPDATE {erasure} SET seal_number = NULL",
+    "DELETE FROM {erasure}",
+]
+
+
+def tables() -> dict[str, str]:
+    models = {"log": AuditLog, "leaf": Leaf, "seal": Seal, "erasure": Erasure}
+    return {name: model._meta.db_table for name, model in models.items()}
+
+
+@pytest.fixture
+def evidence(write: Any, django_user_model: Any) -> None:
+    """An entry, an erasure and a seal over both."""
+    write()
+    other = django_user_model.objects.create_user(email="other@clinic.example")
+    write(user=other)
+    other.delete()
+    list(seal_pending())
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_the_database_refuses_to_change_or_remove_evidence(evidence: Any, statement: str) -> None:
+    with (
+        pytest.raises(DatabaseError, match="is refused"),
+        transaction.atomic(),
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(statement.format(**tables()))
+
+
+SHORT_CUTS = {"postgresql": "TRUNCATE {%s}", "sqlite": "REPLACE INTO {%s} SELECT * FROM {%s}"}
+
+
+@pytest.mark.parametrize("table", ["log", "leaf", "seal", "erasure"])
+def test_the_databases_short_cuts_do_not_slip_past_the_guards(evidence: Any, table: str) -> None:
+    connection.check_constraints()
+    statement = SHORT_CUTS[connection.vendor].replace("%s", table)
+    with (
+        pytest.raises(DatabaseError, match="is refused"),
+        transaction.atomic(),
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(statement.format(**tables()))
+
+
+def test_guards_are_there_after_migrate() -> None:
+    assert missing_guards("default") == []
+
+
+def test_an_entry_can_not_be_added_changed_or_removed_in_the_admin(
+    write: Any, client: Any, django_user_model: Any
+) -> None:
+    root = django_user_model.objects.create_superuser(email="root@clinic.example")
+    client.force_login(root)
+    entry = write()
+    base = "/admin/myometrics_audit/auditlog/"
+    assert client.get(base).status_code == 200
+    assert client.get(f"{base}{entry.pk}/change/").status_code == 200
+    assert client.get(f"{base}add/").status_code == 403
+    assert client.post(f"{base}add/", {"action": "x"}).status_code == 403
+    assert client.post(f"{base}{entry.pk}/change/", {"action": "x"}).status_code == 403
+    assert client.post(f"{base}{entry.pk}/delete/", {"post": "yes"}).status_code == 403
+    client.post(base, {"action": "delete_selected", "_selected_action": [entry.pk], "post": "yes"})
+    assert AuditLog.objects.values_list("action", flat=True).get() == "upload_created"

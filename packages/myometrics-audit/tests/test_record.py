@@ -1,0 +1,148 @@
+"""The Python API for hosts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from celery import shared_task
+from django.contrib.auth.models import AnonymousUser
+from django.db import connections, transaction
+from django.test import RequestFactory
+
+from myometrics_audit import audit
+from myometrics_audit.models import AuditLog, Leaf
+from myometrics_core import activities
+
+pytestmark = pytest.mark.django_db
+
+
+def test_record_keeps_who_did_what_to_which_resource_from_where(person: Any) -> None:
+    request = RequestFactory().get("/", HTTP_USER_AGENT="Firefox", REMOTE_ADDR="198.51.100.7")
+    entry = audit.record(
+        actor=person,
+        action="report_printed",
+        resource=("report", 17),
+        details={"pages": 3},
+        request=request,
+    )
+    kept = AuditLog.objects.get()
+    assert kept == entry
+    assert (kept.user_id, kept.action) == (person.pk, "report_printed")
+    assert (kept.resource_type, kept.resource_id) == ("report", "17")
+    assert (kept.ip_address, kept.user_agent) == ("198.51.100.7", "Firefox")
+    assert kept.details == {"pages": 3}
+
+
+def test_a_model_instance_is_a_resource_and_a_key_is_an_actor(person: Any) -> None:
+    entry = audit.record(actor=person.pk, action="seen", resource=person)
+    assert (entry.resource_type, entry.resource_id) == ("clinic_site.person", str(person.pk))
+    assert entry.user_id == person.pk
+
+
+@pytest.mark.parametrize("nobody", [None, AnonymousUser()])
+def test_nobody_can_be_the_actor(nobody: Any) -> None:
+    assert audit.record(actor=nobody, action="a", resource=("b", "c")).user_id is None
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"action": ""},
+        {"action": "x" * 51},
+        {"action": "a\x00"},
+        {"action": "\ud800"},
+        {"action": 5},
+        {"resource": ("x" * 51, "1")},
+        {"resource": ("upload", "")},
+        {"resource": ("upload", "x" * 101)},
+        {"details": {"a": float("nan")}},
+        {"details": {"a": "\x00"}},
+        {"details": {"a": "\ud800"}},
+        {"details": {1: "a"}},
+        {"details": {"a": object()}},
+        {"details": {"a": "x" * 65536}},
+    ],
+    ids=lambda bad: str(bad)[:30],
+)
+def test_what_can_not_be_kept_is_refused_and_nothing_is_written(bad: dict[str, Any]) -> None:
+    values = {"actor": None, "action": "a", "resource": ("b", "c"), **bad}
+    with pytest.raises((ValueError, TypeError)):
+        audit.record(**values)
+    assert not AuditLog.objects.exists()
+    assert not Leaf.objects.exists()
+
+
+def test_record_is_part_of_the_callers_transaction() -> None:
+    with transaction.atomic():
+        audit.record(actor=None, action="a", resource=("b", "c"))
+        transaction.set_rollback(True)
+    assert not AuditLog.objects.exists()
+
+
+def test_many_entries_are_recorded_and_published_together(person: Any) -> None:
+    heard: list[str] = []
+    activities.register_receiver("test", lambda activity: heard.append(activity.resource_id))
+    try:
+        rows = audit.record_many(
+            audit.entry(actor=person, action="archived", resource=("upload", number))
+            for number in range(50)
+        )
+    finally:
+        activities._receivers.pop("test")
+    assert heard == [str(number) for number in range(50)]
+    assert {row.pk for row in rows} == set(Leaf.objects.values_list("entry_id", flat=True))
+
+
+def test_of_many_entries_one_bad_one_stops_all() -> None:
+    good = audit.entry(actor=None, action="a", resource=("b", "c"))
+    bad = audit.entry(actor=None, action="", resource=("b", "c"))
+    with pytest.raises(ValueError, match="action"):
+        audit.record_many([good, bad])
+    assert not AuditLog.objects.exists()
+
+
+def test_recording_nothing_is_nothing() -> None:
+    assert audit.record_many([]) == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_actor_who_is_gone_is_told_apart(person: Any) -> None:
+    gone = person.pk
+    person.delete()
+    with pytest.raises(audit.ActorGone):
+        audit.record(actor=gone, action="a", resource=("b", "c"))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_works_in_async_code(person: Any) -> None:
+    async def view() -> AuditLog:
+        try:
+            return await audit.arecord(actor=person, action="a", resource=("b", "c"))
+        finally:
+            await sync_to_async(connections.close_all)()
+
+    assert asyncio.run(view()) == AuditLog.objects.get()
+
+
+def test_it_works_in_a_celery_task(person: Any) -> None:
+    @shared_task(name="audit_tests.record")
+    def task(actor_id: str) -> int:
+        return audit.record(actor=actor_id, action="a", resource=("b", "c")).pk
+
+    entry = AuditLog.objects.get(pk=task.apply(args=[str(person.pk)]).get())
+    assert entry.user_id == person.pk
+
+
+def test_orm_creation_leaves_evidence_too(person: Any) -> None:
+    AuditLog.objects.create(user=person, action="a", resource_type="b", resource_id="c")
+    AuditLog.objects.bulk_create(
+        [AuditLog(action="a", resource_type="b", resource_id=str(n)) for n in range(3)]
+    )
+    assert Leaf.objects.count() == 4
+    assert (
+        json.dumps(list(AuditLog.objects.values_list("details", flat=True))) == "[{}, {}, {}, {}]"
+    )

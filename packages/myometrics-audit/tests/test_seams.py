@@ -1,0 +1,105 @@
+"""What audit hears from other packages, tells them, and holds about people."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+
+from myometrics_audit.models import AuditLog, Leaf
+from myometrics_audit.receivers import receive_activity
+from myometrics_core import activities
+from myometrics_core.export_files import export_chunks
+
+pytestmark = pytest.mark.django_db
+
+MOMENT = datetime(2025, 8, 19, 15, 45, tzinfo=timezone.utc)
+
+
+def activity(**changes: Any) -> activities.Activity:
+    values: dict[str, Any] = {
+        "id": "auth:7",
+        "actor_id": None,
+        "action": "login_failed",
+        "resource_type": "session",
+        "resource_id": "ab12",
+        "occurred_at": MOMENT,
+        "details": {"reason": "password"},
+        "client_address": "203.0.113.9",
+        "user_agent": "curl",
+    }
+    return activities.Activity(**{**values, **changes})
+
+
+def test_what_another_package_publishes_becomes_an_entry_with_a_leaf(person: Any) -> None:
+    activities.publish(activity(actor_id=person.pk))
+    entry = AuditLog.objects.get()
+    assert entry.user_id == person.pk
+    assert entry.action == "login_failed"
+    assert entry.timestamp == MOMENT
+    assert entry.ip_address == "203.0.113.9"
+    assert Leaf.objects.get().entry_id == entry.pk
+
+
+def test_the_same_activity_twice_is_one_entry() -> None:
+    activities.publish(activity())
+    activities.publish(activity())
+    assert AuditLog.objects.count() == 1
+
+
+def test_what_audit_published_itself_is_not_recorded_again(write: Any) -> None:
+    write()
+    receive_activity(activity(id="audit:1"))
+    assert AuditLog.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_activity_of_somebody_who_is_gone_is_kept_without_them(person: Any) -> None:
+    gone = person.pk
+    person.delete()
+    activities.publish(activity(actor_id=gone))
+    assert AuditLog.objects.get().user_id is None
+
+
+def test_an_activity_is_not_published_a_second_time() -> None:
+    heard: list[str] = []
+    activities.register_receiver("test", lambda a: heard.append(a.id))
+    try:
+        activities.publish(activity())
+    finally:
+        activities._receivers.pop("test")
+    assert heard == ["auth:7"]
+
+
+def test_replay_gives_every_entry_as_it_was_published(write: Any, person: Any) -> None:
+    first = write(details={"file_size": 5})
+    activities.publish(activity())
+    replayed = list(activities.replay_activities(["audit"]))
+    assert [a.id for a in replayed] == [f"audit:{first.pk}", "auth:7"]
+    assert replayed[0].details == {"file_size": 5}
+    assert replayed[0].actor_id == person.pk
+    assert replayed[1] == activity()
+
+
+def test_the_export_holds_ones_own_entries_and_nobody_elses(
+    write: Any, person: Any, administrator: Any
+) -> None:
+    entry = write(details={"filename": "scan.jpg"}, timestamp=MOMENT)
+    write(user=administrator)
+    text = b"".join(export_chunks(person, "json")).decode()
+    assert json.loads(text)["audit_logs"] == [
+        {
+            "id": entry.pk,
+            "user_id": str(person.pk),
+            "action": "upload_created",
+            "resource_type": "upload",
+            "resource_id": "upload_001",
+            "timestamp": "2025-08-19T15:45:00Z",
+            "ip_address": None,
+            "user_agent": "",
+            "details": {"filename": "scan.jpg"},
+        }
+    ]
+    assert b"scan.jpg" in b"".join(export_chunks(person, "csv"))
