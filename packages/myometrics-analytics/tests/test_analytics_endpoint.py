@@ -66,7 +66,9 @@ def test_days_outside_1_to_3650_are_refused(administrator, as_person, days):
 
 
 @pytest.mark.parametrize("days", [1, 7, 30, 365, 3650])
-def test_daily_rows_are_as_many_as_days_and_weeks_add_up_to_them(report, person, tell, settle, days):
+def test_daily_rows_are_as_many_as_days_and_weeks_add_up_to_them(
+    report, person, tell, settle, days
+):
     for back in (0, 1, 6, 7, 29, 30, 364, 365, 3649, 3650):
         tell(person, at=days_ago(back))
     settle()

@@ -6,10 +6,9 @@ from datetime import datetime, timezone
 
 import pytest
 
-from myometrics_core.personal_data import erase_person, personal_data_sections
-
-from myometrics_analytics.models import PendingChange, Upload, UserRollup
 from myometrics_analytics.folding import changes_fold
+from myometrics_analytics.models import PendingChange, Upload, UserRollup
+from myometrics_core.personal_data import erase_person, personal_data_sections
 
 pytestmark = pytest.mark.django_db
 AT = datetime(2026, 1, 1, 10, tzinfo=timezone.utc)

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from myometrics_core.activities import Activity, publish
-
 from myometrics_analytics.models import PendingChange, Upload
+from myometrics_core.activities import Activity, publish
 
 pytestmark = pytest.mark.django_db
 

@@ -6,10 +6,10 @@ from functools import lru_cache
 from typing import Any, Final
 
 from django.db import connection
-from django.db.models import F, Model
+from django.db.models import F
 
 from .filters import Filters, person_field
-from .models import DailyRollup, DayRollup, PendingChange, RollupState, Upload, UserRollup
+from .tables import tables
 
 __all__ = ["report_sql"]
 
@@ -103,50 +103,50 @@ def report_sql(filters: Filters) -> tuple[str, dict[str, Any]]:
 @lru_cache(maxsize=8)
 def _unfiltered(vendor: str) -> str:
     people, _ = _people(Filters())
-    pending = BY_STATUS.format(source=f"SELECT * FROM {_table(PendingChange)}")
+    pending = BY_STATUS.format(source="SELECT * FROM " + tables()["pending"])
     return REPORT.format(
-        days=DAYS_FROM_ROLLUP.format(**_tables()) + pending,
+        days=DAYS_FROM_ROLLUP.format(**tables()) + pending,
         diagnoses=DIAGNOSES.format(source=_rolled_and_pending()),
         active=_active(people, _uploaded_by_rollup()),
-        total=TOTAL.format(totals=_table(RollupState), **_tables()),
+        total=TOTAL.format(totals=tables()["rollup_state"], **tables()),
     )
 
 
 def _filtered(filters: Filters, people: str) -> dict[str, str]:
     which = " AND fact.diagnosis = %(diagnosis)s" if filters.diagnosis is not None else ""
     if filters.names_people:
-        source = FACTS.format(people=people, **_tables()) + which.replace("AND", "WHERE", 1)
+        source = FACTS.format(people=people, **tables()) + which.replace("AND", "WHERE", 1)
     else:
         source = f"SELECT * FROM ({_rolled_and_pending()}) AS r WHERE diagnosis = %(diagnosis)s"
     if which:
         total = f"COALESCE((SELECT SUM(uploads) FROM ({source}) AS counted), 0)"
     else:
-        total = TOTAL_OF_PEOPLE.format(people=people, **_tables())
+        total = TOTAL_OF_PEOPLE.format(people=people, **tables())
     return {
         "days": BY_STATUS.format(source=source),
         "diagnoses": DIAGNOSES.format(source=source),
-        "active": _active(people, UPLOADED.format(which=which, **_tables())),
+        "active": _active(people, UPLOADED.format(which=which, **tables())),
         "total": total,
     }
 
 
 def _rolled_and_pending() -> str:
     columns = "day, diagnosis, status, uploads, processing_us, processed"
-    tables = _tables()
+    names = tables()
     return (
-        f"SELECT {columns} FROM {tables['daily_rollup']} "
-        f"UNION ALL SELECT {columns} FROM {tables['pending']}"
+        f"SELECT {columns} FROM {names['daily_rollup']} "
+        f"UNION ALL SELECT {columns} FROM {names['pending']}"
     )
 
 
 def _uploaded_by_rollup() -> str:
-    uploaded = UPLOADED.format(which="", **_tables())
-    return UPLOADED_BY_ROLLUP.format(uploaded=uploaded, **_tables())
+    uploaded = UPLOADED.format(which="", **tables())
+    return UPLOADED_BY_ROLLUP.format(uploaded=uploaded, **tables())
 
 
 def _active(people: str, uploaded: str) -> str:
     signed_in = SIGNED_IN if person_field("last_login") else "1 = 0"
-    return ACTIVE.format(people=people, signed_in=signed_in, uploaded=uploaded, **_tables())
+    return ACTIVE.format(people=people, signed_in=signed_in, uploaded=uploaded, **tables())
 
 
 def _people(filters: Filters) -> tuple[str, dict[str, Any]]:
@@ -157,18 +157,3 @@ def _people(filters: Filters) -> tuple[str, dict[str, Any]]:
     sql, values = filters.people().values(**columns).query.sql_with_params()
     names = [f"person_{position}" for position in range(len(values))]
     return sql % tuple(f"%({name})s" for name in names), dict(zip(names, values, strict=True))
-
-
-def _tables() -> dict[str, str]:
-    models = {
-        "upload": Upload,
-        "pending": PendingChange,
-        "daily_rollup": DailyRollup,
-        "day_rollup": DayRollup,
-        "user_rollup": UserRollup,
-    }
-    return {name: _table(model) for name, model in models.items()}
-
-
-def _table(model: type[Model]) -> str:
-    return connection.ops.quote_name(model._meta.db_table)

@@ -29,7 +29,6 @@ class Filters:
         """Whether anything is left out at all."""
         return any(value is not None for value in (self.clinic, self.role, self.diagnosis))
 
-
     @property
     def names_people(self) -> bool:
         """Whether some people are left out."""

@@ -17,7 +17,14 @@ from myometrics_core.transactions import atomic_write
 from .conf import analytics_settings
 from .models import DailyRollup, DayRollup, PendingChange, RollupState, Status, Upload, UserRollup
 
-__all__ = ["changes_fold", "last_upload_days", "rollup_lock", "rows_store", "uploaders_by_day"]
+__all__ = [
+    "changes_fold",
+    "counts_nothing",
+    "last_upload_days",
+    "rollup_lock",
+    "rows_store",
+    "uploaders_by_day",
+]
 
 ATTEMPTS: Final = 5
 SUMS: Final = ("uploads", "processing_us", "processed")
@@ -56,6 +63,11 @@ def last_upload_days(user_ids: Iterable[Any]) -> dict[Any, date | None]:
     latest = Upload.objects.filter(user_id=OuterRef("pk")).order_by("-uploaded_at")
     people = get_user_model()._base_manager.filter(pk__in=set(user_ids)).order_by()
     return dict(people.annotate(_day=Subquery(latest.values("day")[:1])).values_list("pk", "_day"))
+
+
+def counts_nothing(row: DailyRollup | DayRollup) -> bool:
+    """Whether a rollup's row may as well not be there."""
+    return not any(getattr(row, name, 0) for name in (*SUMS, "completed", "failed"))
 
 
 def rows_store(rows: Iterable[Any], fields: Sequence[str], empty: Callable[[Any], bool]) -> None:
@@ -108,7 +120,7 @@ def _fold_daily(changes: Sequence[PendingChange]) -> None:
         if key not in rows:
             rows[key] = DailyRollup(day=key[0], diagnosis=key[1], status=key[2])
         touched[key] = _add(rows[key], change, SUMS)
-    rows_store(touched.values(), SUMS, _counts_nothing)
+    rows_store(touched.values(), SUMS, counts_nothing)
 
 
 def _fold_days(changes: Sequence[PendingChange]) -> None:
@@ -121,7 +133,7 @@ def _fold_days(changes: Sequence[PendingChange]) -> None:
             setattr(row, change.status, getattr(row, change.status) + change.uploads)
     for row in rows.values():
         row.uploaders = uploaders.get(row.day, 0)
-    rows_store(rows.values(), DAY_COUNTS, _counts_nothing)
+    rows_store(rows.values(), DAY_COUNTS, counts_nothing)
 
 
 def _fold_people(changes: Sequence[PendingChange]) -> None:
@@ -139,10 +151,6 @@ def _add(row: Any, change: PendingChange, names: Iterable[str]) -> Any:
     for name in names:
         setattr(row, name, getattr(row, name) + getattr(change, name))
     return row
-
-
-def _counts_nothing(row: DailyRollup | DayRollup) -> bool:
-    return not any(getattr(row, name) for name in SUMS)
 
 
 def _counts_nobody(row: UserRollup) -> bool:

@@ -215,6 +215,7 @@ class RebuildCheckpoint(models.Model):
     """How far an unfinished rebuild has come in one source of activities."""
 
     source = models.CharField(max_length=100, primary_key=True)
+    began_at = models.DateTimeField("first activity")
     reached_at = models.DateTimeField("activities replayed up to")
     activities = models.BigIntegerField(default=0)
 

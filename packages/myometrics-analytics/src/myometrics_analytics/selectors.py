@@ -73,9 +73,7 @@ def _uploads_lately(uploads: Any) -> dict[str, int]:
 
 def _daily(span: Span, counts: Counts) -> list[dict[str, Any]]:
     days = counts.days
-    return [
-        {"date": day.isoformat(), "count": days.get(day, NO_UPLOADS).uploads} for day in span
-    ]
+    return [{"date": day.isoformat(), "count": days.get(day, NO_UPLOADS).uploads} for day in span]
 
 
 def _weekly(span: Span, counts: Counts) -> list[dict[str, Any]]:

@@ -18,7 +18,10 @@ class ReportQuerySerializer(serializers.Serializer[Any]):
     """The query of ``GET /analytics/``; an empty filter is none."""
 
     days = serializers.IntegerField(
-        min_value=1, max_value=LONGEST, default=30, help_text="UTC days, of which today is the last."
+        min_value=1,
+        max_value=LONGEST,
+        default=30,
+        help_text="UTC days, of which today is the last.",
     )
     clinic = serializers.CharField(
         required=False, allow_blank=True, max_length=200, help_text="People of this clinic only."

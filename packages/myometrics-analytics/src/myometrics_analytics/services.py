@@ -83,7 +83,9 @@ def uploads_forget(*, user: Any) -> None:
 def _forget_whose(user: Any) -> None:
     # Rows that a fold holds right now are gone in a moment: waiting for them could deadlock.
     pending = PendingChange.objects.filter(user_id=user.pk)
-    pending = pending.select_for_update(skip_locked=connection.features.has_select_for_update_skip_locked)
+    pending = pending.select_for_update(
+        skip_locked=connection.features.has_select_for_update_skip_locked
+    )
     PendingChange.objects.filter(pk__in=[change.pk for change in pending]).update(user=None)
 
 

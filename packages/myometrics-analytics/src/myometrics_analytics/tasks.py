@@ -5,11 +5,35 @@ from __future__ import annotations
 from celery import shared_task
 
 from .folding import changes_fold
+from .pulling import uploads_pull
+from .self_check import rollups_check
+from .upload_sources import SourceUnavailable
 
-__all__ = ["fold"]
+__all__ = ["check", "fold", "pull"]
 
 
 @shared_task(name="myometrics_analytics.fold", acks_late=True, soft_time_limit=240, time_limit=300)
 def fold() -> int:
     """Fold pending changes into the rollups; the number of changes folded."""
     return changes_fold()
+
+
+@shared_task(name="myometrics_analytics.pull", acks_late=True, soft_time_limit=840, time_limit=900)
+def pull() -> int | None:
+    """Pull from the image service if due; the number of rows, ``None`` where none was pulled.
+
+    A failure is logged and kept with its back-off: the next run of the schedule retries.
+    """
+    try:
+        report = uploads_pull()
+    except SourceUnavailable:
+        return None
+    return report.rows if report else None
+
+
+@shared_task(
+    name="myometrics_analytics.check", acks_late=True, soft_time_limit=3300, time_limit=3600
+)
+def check() -> int:
+    """Compare the rollups with the facts; the number of repairs."""
+    return rollups_check()

@@ -1,0 +1,189 @@
+"""The image service: ``GET {MICROSERVICE_URL}/uploads``, read as a stream."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from datetime import datetime, timezone
+from http.client import HTTPException, HTTPResponse
+from typing import Any, Final, TypeVar
+from urllib import error, request
+
+import ijson
+from django.utils.dateparse import parse_datetime
+
+from myometrics_core.users import parse_user_id
+
+from .conf import analytics_settings, image_service_url
+from .evidence import Evidence, Origin, as_confidence, as_text
+from .models import Status
+from .upload_sources import BadRow, Listing, SourceUnavailable, UploadSource, Validators
+
+__all__ = ["ImageService", "evidence_of_row"]
+
+STATUSES: Final = {
+    "created": Status.PROCESSING,
+    "uploaded": Status.PROCESSING,
+    "queued": Status.PROCESSING,
+    "processing": Status.PROCESSING,
+    "processed": Status.COMPLETED,
+    "completed": Status.COMPLETED,
+    "failed": Status.FAILED,
+}
+HEAD_BYTES: Final = 65536
+Value = TypeVar("Value")
+
+
+class ImageService(UploadSource):
+    """The neighbour that analyses images, and lists what it was given."""
+
+    def is_configured(self) -> bool:
+        """Whether ``IMAGE_SERVICE_URL`` or ``MICROSERVICE_URL`` is set."""
+        return image_service_url() is not None
+
+    def fetch(self, validators: Validators) -> Listing:
+        """Ask for the list; see :meth:`UploadSource.fetch`."""
+        deadline = time.monotonic() + analytics_settings.PULL_DEADLINE
+        try:
+            response = _open(_request(validators))
+        except error.HTTPError as answer:
+            answer.close()
+            if answer.code == 304:
+                return Listing(is_unchanged=True, validators=validators)
+            raise SourceUnavailable(f"it answered with status {answer.code}") from answer
+        except (OSError, HTTPException, ValueError) as problem:
+            raise SourceUnavailable(_said(problem)) from problem
+        found = Validators(
+            etag=(response.headers.get("ETag") or "")[:500],
+            last_modified=(response.headers.get("Last-Modified") or "")[:100],
+        )
+        return Listing(rows=_rows(response, deadline), validators=found)
+
+
+class _Reader:
+    """Reads what has arrived, until the deadline; remembers the first bytes."""
+
+    def __init__(self, response: HTTPResponse, deadline: float) -> None:
+        self.response = response
+        self.deadline = deadline
+        self.head = b""
+
+    def read(self, size: int = -1) -> bytes:
+        if time.monotonic() > self.deadline:
+            raise TimeoutError("the whole answer took too long")
+        piece = self.response.read1(size)
+        if len(self.head) < HEAD_BYTES:
+            self.head += piece
+        return piece
+
+
+def _request(validators: Validators) -> request.Request:
+    headers = {"Accept": "application/json", "User-Agent": "myometrics-analytics"}
+    if validators.etag:
+        headers["If-None-Match"] = validators.etag
+    if validators.last_modified:
+        headers["If-Modified-Since"] = validators.last_modified
+    url = f"{image_service_url()}/uploads"
+    return request.Request(url, headers=headers)  # noqa: S310 (the opener knows http alone)
+
+
+def _open(wanted: request.Request) -> HTTPResponse:
+    opener = request.OpenerDirector()  # the default one would also open files
+    for handler in (
+        request.ProxyHandler,
+        request.HTTPHandler,
+        request.HTTPSHandler,
+        request.HTTPRedirectHandler,
+        request.HTTPDefaultErrorHandler,
+        request.HTTPErrorProcessor,
+        request.UnknownHandler,
+    ):
+        opener.add_handler(handler())
+    response: HTTPResponse = opener.open(wanted, timeout=analytics_settings.PULL_TIMEOUT)
+    return response
+
+
+def _rows(response: HTTPResponse, deadline: float) -> Iterator[Evidence | BadRow]:
+    reader, number = _Reader(response, deadline), 0
+    with closing(response):
+        try:
+            for number, row in enumerate(
+                ijson.items(reader, "uploads.item", use_float=True), start=1
+            ):
+                yield evidence_of_row(row, number)
+        except (OSError, HTTPException) as problem:
+            raise SourceUnavailable(f"{_said(problem)} after {number} rows") from problem
+        except (ijson.JSONError, ValueError) as problem:
+            raise SourceUnavailable(
+                f"its answer is not whole JSON after {number} rows"
+            ) from problem
+    if number == 0 and not _is_empty_list(reader.head):
+        raise SourceUnavailable("its answer holds no list of uploads")
+
+
+def _is_empty_list(body: bytes) -> bool:
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(answer, dict) and answer.get("uploads") == []
+
+
+class _Unusable(Exception):
+    """A row lacks something that no upload can do without."""
+
+
+def evidence_of_row(row: Any, number: int) -> Evidence | BadRow:
+    """What row ``number`` of the answer says. Naive times are UTC."""
+    if not isinstance(row, Mapping):
+        return BadRow(number, "it is no object")
+    try:
+        return _evidence(row)
+    except _Unusable as problem:
+        return BadRow(number, f"its {problem} is missing or unusable")
+
+
+def _evidence(row: Mapping[str, Any]) -> Evidence:
+    user_id = row.get("user_id")
+    if not isinstance(user_id, (str, int)) or isinstance(user_id, bool):
+        raise _Unusable("user_id")
+    return Evidence(
+        user_id=_user_key(user_id),
+        upload_id=_needed("upload_id", as_text(row.get("upload_id"), longest=100, trim=False)),
+        uploaded_at=_needed("upload_time", _moment(row.get("upload_time"))),
+        status=_needed("status", STATUSES.get(str(row.get("status")).strip().lower())),
+        origin=Origin.IMAGE_SERVICE,
+        diagnosis=as_text(row.get("diagnosis"), longest=200),
+        filename=as_text(row.get("original_filename"), longest=255),
+        confidence=as_confidence(row.get("confidence_score")),
+    )
+
+
+def _needed(name: str, value: Value | None) -> Value:
+    if value is None:
+        raise _Unusable(name)
+    return value
+
+
+def _moment(value: Any) -> datetime | None:
+    try:
+        moment = parse_datetime(value)
+        if moment is not None and moment.tzinfo is None:
+            moment = moment.replace(tzinfo=timezone.utc)
+        return None if moment is None else moment.astimezone(timezone.utc)
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _user_key(user_id: Any) -> Any:
+    try:
+        return parse_user_id(str(user_id))
+    except ValueError:
+        return None
+
+
+def _said(problem: BaseException) -> str:
+    reason = getattr(problem, "reason", None) or problem
+    return f"{type(problem).__name__}: {reason}"[:300]

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from myometrics_analytics.pulling import uploads_pull
+from myometrics_analytics.upload_sources import SourceUnavailable
+
+
+class Command(BaseCommand):
+    help = "Pull all uploads from the image service now."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            report = uploads_pull(now=True)
+        except SourceUnavailable as problem:
+            raise CommandError(f"The image service gave no uploads: {problem}.") from problem
+        if report is None:
+            raise CommandError("No image service is configured, or another pull is under way.")
+        self.stdout.write(
+            f"{report.rows} rows: {report.created} new uploads, {report.updated} updated, "
+            f"{report.unknown_users} of unknown people, {report.bad_rows} unusable."
+        )

@@ -1,0 +1,106 @@
+"""Replaying all activities into the facts, in resumable steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from itertools import groupby, islice
+from typing import Final
+
+from myometrics_core.activities import Activity, replay_activities
+from myometrics_core.times import utc_now
+from myometrics_core.transactions import atomic_write
+
+from .folding import changes_fold, rollup_lock
+from .models import (
+    DailyRollup,
+    DayRollup,
+    PendingChange,
+    PullState,
+    RebuildCheckpoint,
+    Upload,
+    UserRollup,
+)
+from .self_check import rollups_check
+from .services import uploads_merge
+from .upload_events import evidence_of
+
+__all__ = ["facts_clear", "rebuild_is_unfinished", "rebuild_run"]
+
+BATCH: Final = 2000
+FOLD_EVERY: Final = 10
+Progress = Callable[[str, float, int], None]
+
+
+def rebuild_is_unfinished() -> bool:
+    """Whether an earlier rebuild was interrupted, and so would be resumed."""
+    return RebuildCheckpoint.objects.exists()
+
+
+def rebuild_run(*, restart: bool = False, progress: Progress | None = None) -> int:
+    """Replay every registered source into the facts; the number of activities replayed.
+
+    The facts come out the same however often and wherever this was interrupted: it goes on where
+    it stopped (``restart``: from the start). Ends by folding and by the self-check. ``progress``
+    is told the source, the share of its time that is replayed, and the number of activities.
+    """
+    if restart:
+        RebuildCheckpoint.objects.all().delete()
+    seen = dict(RebuildCheckpoint.objects.values_list("source", "reached_at"))
+    replayed = 0
+    for number, batch in enumerate(_batches(_unseen(replay_activities(), seen)), start=1):
+        checkpoint = _replay(batch)
+        replayed += len(batch)
+        if progress is not None:
+            progress(checkpoint.source, _share(checkpoint), replayed)
+        if number % FOLD_EVERY == 0:
+            changes_fold()
+    changes_fold()
+    rollups_check()
+    RebuildCheckpoint.objects.all().delete()
+    return replayed
+
+
+def facts_clear() -> None:
+    """Forget every fact and every rollup; the sources are then asked for everything again."""
+    with rollup_lock() as state:
+        for model in (Upload, PendingChange, DailyRollup, DayRollup, UserRollup):
+            model._base_manager.all().delete()
+        RebuildCheckpoint.objects.all().delete()
+        state.uploads = 0
+        state.save()
+    PullState.objects.update(due_at=None, etag="", last_modified="", completed_at=None)
+
+
+def _unseen(activities: Iterable[Activity], seen: Mapping[str, datetime]) -> Iterator[Activity]:
+    # Sources replay oldest first. The moment reached is replayed again: others may share it.
+    for activity in activities:
+        reached_at = seen.get(activity.source)
+        if reached_at is None or activity.occurred_at >= reached_at:
+            yield activity
+
+
+def _batches(activities: Iterator[Activity]) -> Iterator[list[Activity]]:
+    for _, of_source in groupby(activities, key=lambda activity: activity.source):
+        while batch := list(islice(of_source, BATCH)):
+            yield batch
+
+
+def _replay(batch: Sequence[Activity]) -> RebuildCheckpoint:
+    evidence = [item for item in map(evidence_of, batch) if item is not None]
+    with atomic_write():
+        uploads_merge(evidence=evidence)
+        checkpoint, _ = RebuildCheckpoint.objects.get_or_create(
+            source=batch[0].source,
+            defaults={"began_at": batch[0].occurred_at, "reached_at": batch[0].occurred_at},
+        )
+        checkpoint.reached_at = max(activity.occurred_at for activity in batch)
+        checkpoint.activities += len(batch)
+        checkpoint.save()
+    return checkpoint
+
+
+def _share(checkpoint: RebuildCheckpoint) -> float:
+    whole = (utc_now() - checkpoint.began_at).total_seconds()
+    done = (checkpoint.reached_at - checkpoint.began_at).total_seconds()
+    return min(1.0, done / whole) if whole > 0 else 1.0

@@ -1,0 +1,294 @@
+"""Pulling from the image service: what it says goes in, and its moods do no harm."""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+import time_machine
+from django.core.management import CommandError, call_command
+from fake_image_service import row, running_image_service
+
+from myometrics_analytics.models import PullState, Upload
+from myometrics_analytics.pulling import uploads_pull
+from myometrics_analytics.tasks import pull
+from myometrics_analytics.upload_sources import SourceUnavailable
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def service(settings: Any) -> Any:
+    with running_image_service() as server:
+        settings.MYOMETRICS = {**settings.MYOMETRICS, "MICROSERVICE_URL": server.url}
+        settings.MYOMETRICS_ANALYTICS = {"PULL_TIMEOUT": 0.3, "PULL_DEADLINE": 2}
+        yield server
+
+
+def test_a_row_becomes_an_upload(service, person):
+    service.lists(row(person.pk, "u1"))
+    report = uploads_pull()
+    assert (report.rows, report.created, report.bad_rows) == (1, 1, 0)
+    upload = Upload.objects.get()
+    assert (upload.user_id, upload.upload_id, upload.filename) == (person.pk, "u1", "scan.jpg")
+    assert (upload.status, upload.diagnosis, upload.confidence) == ("completed", "Normal", 0.97)
+    assert upload.uploaded_at == datetime(2026, 1, 5, 10, tzinfo=timezone.utc)
+    assert service.requests[0]["path"] == "/uploads"
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ("processed", "completed"),
+        ("completed", "completed"),
+        ("queued", "processing"),
+        ("processing", "processing"),
+        ("failed", "failed"),
+    ],
+)
+def test_each_status_of_the_service_has_its_meaning(service, person, said, status):
+    service.lists(row(person.pk, status=said, diagnosis=None, confidence_score=None))
+    uploads_pull()
+    assert Upload.objects.get().status == status
+
+
+@pytest.mark.parametrize(
+    ("text", "hour"),
+    [
+        ("2026-01-05T10:00:00", 10),
+        ("2026-01-05T10:00:00.123456", 10),
+        ("2026-01-05 10:00:00", 10),
+        ("2026-01-05T10:00:00Z", 10),
+        ("2026-01-05T12:00:00+02:00", 10),
+    ],
+)
+def test_naive_times_are_utc_and_aware_ones_are_heeded(service, person, text, hour):
+    service.lists(row(person.pk, upload_time=text))
+    uploads_pull()
+    assert Upload.objects.get().uploaded_at.astimezone(timezone.utc).hour == hour
+
+
+MODIFIED = "Mon, 05 Jan 2026 10:00:00 GMT"
+
+BAD_ROWS = [
+    None,
+    7,
+    "text",
+    [],
+    {},
+    {"upload_id": "u"},
+    row(1, upload_time=None),
+    row(1, upload_time="yesterday"),
+    row(1, upload_time=1700000000),
+    row(1, upload_time="0001-01-01T00:00:00+14:00"),
+    row(1, status="lost"),
+    row(1, status=None),
+    row(1, upload_id=""),
+    row(1, upload_id=5),
+    row(1, upload_id="x" * 101),
+    row(1, upload_id="nul\x00"),
+    {**row(1), "user_id": None},
+    {**row(1), "user_id": ["7"]},
+]
+
+
+@pytest.mark.parametrize("bad", BAD_ROWS)
+def test_a_bad_row_is_reported_and_the_rest_goes_in(service, person, caplog, bad):
+    if isinstance(bad, dict) and bad.get("user_id") == "1":
+        bad = {**bad, "user_id": str(person.pk)}
+    service.lists(row(person.pk, "u1"), bad, row(person.pk, "u2"))
+    with caplog.at_level(logging.WARNING, "myometrics.analytics.pull"):
+        report = uploads_pull()
+    assert (report.rows, report.created, report.bad_rows) == (3, 2, 1)
+    assert "row 2" in caplog.text
+
+
+@pytest.mark.parametrize("name", [str(uuid.uuid4()), "7", "nobody", "", "9" * 50, "\x00"])
+def test_people_who_do_not_exist_are_skipped(service, person, name):
+    service.lists({**row(0), "user_id": name}, row(person.pk, "u2"))
+    report = uploads_pull()
+    assert (report.unknown_users, report.created, report.bad_rows) == (1, 1, 0)
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        {"diagnosis": 5},
+        {"diagnosis": "x" * 5000},
+        {"confidence_score": "high"},
+        {"confidence_score": -3},
+        {"original_filename": "lone \ud800 surrogate"},
+        {"original_filename": ["a"]},
+        {"original_filename": None},
+    ],
+)
+def test_nonsense_in_a_detail_is_left_out_and_the_row_kept(service, person, nonsense):
+    service.lists(row(person.pk, **nonsense))
+    assert uploads_pull().created == 1
+
+
+def test_both_sources_tell_of_one_upload(service, person, tell):
+    tell(person, "upload_created", "u1", datetime(2026, 1, 5, 9, tzinfo=timezone.utc))
+    service.lists(row(person.pk, "u1", diagnosis="Service"), row(person.pk, "u2"))
+    uploads_pull()
+    upload = Upload.objects.get(upload_id="u1")
+    assert (upload.status, upload.diagnosis) == ("completed", "Service")
+    assert upload.uploaded_at.hour == 9
+    tell(person, "analysis_ready", "u1", diagnosis="Zebra")
+    upload.refresh_from_db()
+    assert upload.diagnosis == "Zebra"
+    uploads_pull(now=True)
+    upload.refresh_from_db()
+    assert upload.diagnosis == "Zebra"
+    assert Upload.objects.count() == 2
+
+
+def test_an_empty_list_is_a_success(service):
+    service.lists()
+    assert uploads_pull().rows == 0
+    assert PullState.objects.get().last_error == ""
+
+
+NONSENSE = {
+    "HTML": (200, b"<!doctype html><h1>It works!</h1>"),
+    "nothing": (200, b""),
+    "another object": (200, b'{"status": "error"}'),
+    "a null list": (200, b'{"uploads": null}'),
+    "a bare list": (200, b"[]"),
+    "no UTF-8": (200, b'{"uploads": ["\xff\xfe"]}'),
+    "NaN": (200, b'{"uploads": [NaN]}'),
+    "500": (500, b'{"detail": "no"}'),
+    "404": (404, b""),
+    "a truncated list": (200, json.dumps({"uploads": [row(1)]}).encode()[:-20]),
+}
+
+
+@pytest.mark.parametrize("name", NONSENSE)
+def test_nonsense_is_logged_and_counted_as_a_failure(service, caplog, name):
+    status, body = NONSENSE[name]
+    service.says(status, body)
+    with pytest.raises(SourceUnavailable):
+        uploads_pull()
+    assert "no uploads pulled" in caplog.text
+    state = PullState.objects.get()
+    assert (state.failures, state.leased_until) == (1, None)
+    assert state.last_error
+
+
+def test_a_service_that_hangs_is_given_up(service):
+    service.hangs()
+    with pytest.raises(SourceUnavailable, match=r"(?i)timed? ?out"):
+        uploads_pull()
+
+
+def test_a_service_that_drips_is_given_up_at_the_deadline(service, person):
+    def drip(handler: Any) -> None:
+        handler.send_part(b'{"uploads": [', 10**6)
+        while not service.released.wait(0.05):
+            handler.wfile.write(b" ")
+            handler.wfile.flush()
+
+    service.answer = drip
+    with pytest.raises(SourceUnavailable, match="took too long"):
+        uploads_pull()
+
+
+def test_a_service_that_resets_is_a_failure(service):
+    service.resets()
+    with pytest.raises(SourceUnavailable):
+        uploads_pull()
+
+
+def test_a_service_that_is_not_there_is_a_failure(settings):
+    settings.MYOMETRICS_ANALYTICS = {"IMAGE_SERVICE_URL": "http://127.0.0.1:9"}
+    with pytest.raises(SourceUnavailable):
+        uploads_pull()
+    assert pull.apply().result is None
+
+
+def test_what_came_before_the_answer_broke_off_stands(service, person):
+    whole = json.dumps({"uploads": [row(person.pk, f"u{number}") for number in range(2500)]})
+    service.answer = lambda handler: handler.send_part(whole.encode()[:-300], len(whole))
+    with pytest.raises(SourceUnavailable, match="after"):
+        uploads_pull()
+    assert Upload.objects.count() >= 2000
+    service.says(200, whole.encode())
+    uploads_pull(now=True)
+    assert Upload.objects.count() == 2500
+
+
+def test_the_next_request_is_conditional_and_304_changes_nothing(service, person, settings):
+    def answer(handler: Any) -> None:
+        if handler.headers.get("If-None-Match") == '"v1"':
+            handler.send_response(304)
+            handler.end_headers()
+        else:
+            handler.send_list([row(person.pk)], ETag='"v1"', Last_Modified=MODIFIED)
+
+    service.answer = answer
+    with time_machine.travel(datetime(2026, 1, 6, tzinfo=timezone.utc)) as clock:
+        assert not uploads_pull().is_unchanged
+        clock.shift(timedelta(seconds=61))
+        assert uploads_pull().is_unchanged
+        assert service.requests[1]["If-Modified-Since"] == MODIFIED
+        clock.shift(timedelta(days=1))
+        assert not uploads_pull().is_unchanged, "once a day everything is asked for"
+
+
+def test_an_answer_that_broke_off_is_not_remembered(service, person):
+    def answer(handler: Any) -> None:
+        handler.send_body(200, b'{"uploads": [', "application/json", ETag='"half"')
+
+    service.answer = answer
+    with pytest.raises(SourceUnavailable):
+        uploads_pull()
+    assert PullState.objects.get().etag == ""
+
+
+def test_failures_back_off_and_success_resets(service, person):
+    service.says(500, b"")
+    waits = []
+    with time_machine.travel(datetime(2026, 1, 6, tzinfo=timezone.utc), tick=False) as clock:
+        for _ in range(9):
+            before = len(service.requests)
+            with pytest.raises(SourceUnavailable):
+                uploads_pull()
+            assert uploads_pull() is None, "not due yet"
+            assert len(service.requests) == before + 1
+            due = PullState.objects.get().due_at
+            waits.append((due - datetime.now(timezone.utc)).total_seconds())
+            clock.move_to(due)
+        service.lists()
+        uploads_pull()
+    assert waits == [15, 30, 60, 120, 240, 480, 900, 900, 900]
+    assert PullState.objects.get().failures == 0
+
+
+def test_without_a_service_nothing_is_pulled(db):
+    assert uploads_pull() is None
+    with pytest.raises(CommandError):
+        call_command("analytics_pull")
+
+
+def test_one_pull_at_a_time(service):
+    service.lists()
+    uploads_pull()
+    PullState.objects.update(
+        due_at=None, leased_until=datetime.now(timezone.utc) + timedelta(minutes=1)
+    )
+    assert uploads_pull() is None
+    PullState.objects.update(leased_until=datetime.now(timezone.utc) - timedelta(seconds=1))
+    assert uploads_pull() is not None
+
+
+def test_the_command_says_what_it_pulled(service, person, capsys):
+    service.lists(row(person.pk), None)
+    call_command("analytics_pull")
+    assert "2 rows: 1 new uploads" in capsys.readouterr().out
+    service.says(500, b"")
+    with pytest.raises(CommandError, match="500"):
+        call_command("analytics_pull")

@@ -1,0 +1,235 @@
+"""Folding, the self-check and the rebuild: the numbers stay what counting the facts gives."""
+
+from __future__ import annotations
+
+import logging
+import random
+from datetime import date, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from counting_one_by_one import assert_rollups_equal_facts, report_one_by_one
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+
+from myometrics_analytics.folding import changes_fold
+from myometrics_analytics.models import (
+    DailyRollup,
+    DayRollup,
+    PendingChange,
+    RebuildCheckpoint,
+    RollupState,
+    Upload,
+    UserRollup,
+)
+from myometrics_analytics.rebuilding import rebuild_run
+from myometrics_analytics.selectors import report_get
+from myometrics_analytics.self_check import rollups_check
+from myometrics_core import activities
+from myometrics_core.activities import Activity, register_source
+
+pytestmark = pytest.mark.django_db
+ACTIONS = ["upload_created", "upload_completed", "upload_failed", "analysis_ready"]
+
+
+@pytest.fixture
+def busy_site(make_person: Any, tell: Any) -> list[Any]:
+    """Four people with some 200 events, a part of them folded."""
+    chance = random.Random(7)
+    people = [make_person() for _ in range(4)]
+    for number in range(200):
+        tell(
+            chance.choice(people),
+            chance.choice(ACTIONS),
+            f"u{chance.randrange(60)}",
+            datetime.now(timezone.utc) - timedelta(days=chance.randrange(90)),
+            diagnosis=chance.choice(["Normal", "Infarction", None]),
+            processing_time=chance.choice([1.25, 60, None]),
+        )
+        if number == 150:
+            changes_fold()
+    return people
+
+
+def test_folding_changes_no_answer(busy_site):
+    before = [report_get(days=days) for days in (1, 30, 90, 3650)]
+    assert before == [report_one_by_one(days) for days in (1, 30, 90, 3650)]
+    assert changes_fold() > 0
+    assert [report_get(days=days) for days in (1, 30, 90, 3650)] == before
+    assert_rollups_equal_facts()
+    assert changes_fold() == 0
+
+
+def test_small_batches_fold_to_the_same(busy_site, settings):
+    settings.MYOMETRICS_ANALYTICS = {"FOLD_BATCH": 3}
+    changes_fold()
+    assert not PendingChange.objects.exists()
+    assert_rollups_equal_facts()
+
+
+def test_the_self_check_finds_nothing_to_repair_in_a_sound_site(busy_site, caplog):
+    with caplog.at_level(logging.INFO, "myometrics.analytics.self_check"):
+        assert rollups_check() == 0
+        changes_fold()
+        assert rollups_check() == 0
+    assert "equal to the facts" in caplog.text
+    assert RollupState.objects.get().checked_at is not None
+
+
+def spoil_daily() -> None:
+    DailyRollup.objects.update(uploads=5)
+
+
+def spoil_days() -> None:
+    DayRollup.objects.update(completed=7, uploaders=9)
+
+
+def spoil_people() -> None:
+    UserRollup.objects.update(uploads=0, last_day=date(2020, 1, 1))
+
+
+def spoil_total() -> None:
+    RollupState.objects.update(uploads=1)
+
+
+def lose_rollups() -> None:
+    for model in (DailyRollup, DayRollup, UserRollup, RollupState):
+        model.objects.all().delete()
+
+
+def lose_pending() -> None:
+    PendingChange.objects.all().delete()
+
+
+def lose_facts() -> None:
+    Upload.objects.filter(status="completed").delete()
+
+
+@pytest.mark.parametrize("is_folded", [True, False])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        spoil_daily,
+        spoil_days,
+        spoil_people,
+        spoil_total,
+        lose_rollups,
+        lose_pending,
+        lose_facts,
+    ],
+)
+def test_the_self_check_repairs_what_was_spoilt_and_says_so(busy_site, caplog, spoil, is_folded):
+    if is_folded:
+        changes_fold()
+    spoil()
+    repairs = rollups_check()
+    if spoil is not lose_pending or not is_folded:
+        assert repairs > 0
+        assert "repaired" in caplog.text
+    assert [report_get(days=days) for days in (1, 30, 90)] == [
+        report_one_by_one(days) for days in (1, 30, 90)
+    ]
+    changes_fold()
+    assert rollups_check() == 0
+    assert_rollups_equal_facts()
+
+
+def test_the_command_checks_and_says_so(busy_site, capsys):
+    changes_fold()
+    call_command("analytics_check")
+    assert "equals the facts" in capsys.readouterr().out
+    spoil_total()
+    call_command("analytics_check")
+    assert "Repaired 1" in capsys.readouterr().out
+
+
+def test_people_deleted_leave_rollups_that_equal_the_facts(busy_site):
+    changes_fold()
+    busy_site[0].delete()
+    get_user_model().objects.filter(pk=busy_site[1].pk).delete()
+    assert report_get(days=90) == report_one_by_one(90)
+    changes_fold()
+    assert rollups_check() == 0
+    assert_rollups_equal_facts()
+
+
+@pytest.fixture
+def history(make_person: Any) -> Any:
+    """A source that replays 5,000 activities, and counts how many it was asked for."""
+    people = [make_person() for _ in range(5)]
+    start = datetime(2026, 1, 1, tzinfo=timezone.utc)
+
+    class History:
+        asked = 0
+        breaks_at = 10**9
+
+        def replay(self) -> Any:
+            for number in range(5000):
+                if number == self.breaks_at:
+                    raise KeyboardInterrupt
+                self.asked += 1
+                yield Activity(
+                    id=f"history:{number}",
+                    actor_id=people[number % 5].pk if number % 11 else None,
+                    action=ACTIONS[number % 4],
+                    resource_type="upload" if number % 7 else "report",
+                    resource_id=f"u{number // 3}",
+                    occurred_at=start + timedelta(minutes=number),
+                    details={"diagnosis": f"D{number % 6}"},
+                )
+
+    source = History()
+    register_source("history", source.replay)
+    yield source
+    activities._sources.pop("history")
+
+
+def facts() -> list[Any]:
+    names = [field.attname for field in Upload._meta.fields if field.name != "id"]
+    return sorted(map(str, Upload.objects.values_list(*names)))
+
+
+def test_a_rebuild_ends_with_the_same_facts(history, capsys):
+    call_command("analytics_rebuild")
+    first, answer = facts(), report_get(days=3650)
+    assert len(first) > 1000
+    assert_rollups_equal_facts()
+    call_command("analytics_rebuild")
+    assert facts() == first
+    assert report_get(days=3650) == answer
+    call_command("analytics_rebuild", "--clear")
+    assert facts() == first
+    assert report_get(days=3650) == answer == report_one_by_one(3650)
+    assert "Replayed 5000 activities" in capsys.readouterr().out
+
+
+def test_an_interrupted_rebuild_goes_on_where_it_stopped(history, capsys):
+    rebuild_run()
+    whole = facts()
+    Upload.objects.all().delete()
+    rollups_check()
+    history.breaks_at = 4500
+    with pytest.raises(KeyboardInterrupt):
+        rebuild_run()
+    assert RebuildCheckpoint.objects.get().activities == 4000
+    merged = Upload.objects.count()
+    assert 0 < merged < len(whole)
+    history.breaks_at = 10**9
+    call_command("analytics_rebuild")
+    said = capsys.readouterr()
+    assert "Going on" in said.out
+    assert "Replayed 1001 activities" in said.out
+    assert "[" in said.err
+    assert "%" in said.err
+    assert facts() == whole
+    assert not RebuildCheckpoint.objects.exists()
+    assert_rollups_equal_facts()
+
+
+def test_a_rebuild_can_be_restarted(history, capsys):
+    history.breaks_at = 3000
+    with pytest.raises(KeyboardInterrupt):
+        rebuild_run()
+    history.breaks_at = 10**9
+    call_command("analytics_rebuild", "--restart")
+    assert "Replayed 5000 activities" in capsys.readouterr().out
