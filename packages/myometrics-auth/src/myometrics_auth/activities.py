@@ -1,0 +1,73 @@
+"""What auth tells the other packages. Ids, roles and switches; never names or secrets."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from myometrics_core.activities import Activity, publish
+from myometrics_core.client_address import client_address, user_agent
+from myometrics_core.times import utc_now
+from myometrics_core.users import user_id_json
+
+from .conf import auth_settings
+from .pseudonyms import account_pseudonym
+
+__all__ = [
+    "publish_account_event",
+    "publish_failed_sign_in",
+    "publish_session_event",
+    "publish_user_change",
+]
+
+
+def publish_session_event(action: str, *, session: Any, request: Any) -> None:
+    """``login_succeeded`` or ``logout`` of a session, if sign-ins are recorded."""
+    if auth_settings.RECORD_SIGN_INS:
+        _publish(action, session.user_id, "session", str(session.pk), request)
+
+
+def publish_failed_sign_in(*, email: str, request: Any) -> None:
+    """``login_failed``, about the pseudonym of the address that was tried, real or not."""
+    if auth_settings.RECORD_SIGN_INS:
+        _publish("login_failed", None, "user", account_pseudonym(email), request)
+
+
+def publish_account_event(
+    action: str, *, user: Any, request: Any, details: Mapping[str, Any] | None = None
+) -> None:
+    """``password_changed``, ``password_reset`` and their like: a person, about themselves."""
+    if auth_settings.RECORD_SIGN_INS:
+        _publish(action, user.pk, "user", str(user_id_json(user.pk)), request, details)
+
+
+def publish_user_change(
+    action: str, *, actor: Any, user_id: Any, details: Mapping[str, Any], request: Any
+) -> None:
+    """``user_created``, ``user_updated`` or ``user_deleted``: an administrator, about a user."""
+    actor_id = getattr(actor, "pk", None)
+    _publish(action, actor_id, "user", str(user_id_json(user_id)), request, details)
+
+
+def _publish(
+    action: str,
+    actor_id: Any,
+    resource_type: str,
+    resource_id: str,
+    request: Any,
+    details: Mapping[str, Any] | None = None,
+) -> None:
+    publish(
+        Activity(
+            id=f"auth:{uuid.uuid4()}",
+            actor_id=actor_id,
+            action=action,
+            resource_type=resource_type,
+            resource_id=resource_id,
+            occurred_at=utc_now(),
+            details=details or {},
+            client_address=client_address(request) if request is not None else None,
+            user_agent=user_agent(request) if request is not None else "",
+        )
+    )

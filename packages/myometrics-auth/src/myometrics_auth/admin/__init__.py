@@ -1,0 +1,19 @@
+"""Accounts, sessions and second factors in Django's admin site."""
+
+from .people import UserAdmin
+from .records import (
+    PasswordResetRequestAdmin,
+    RecoveryCodeAdmin,
+    SessionAdmin,
+    SignInFailuresAdmin,
+    TotpDeviceAdmin,
+)
+
+__all__ = [
+    "PasswordResetRequestAdmin",
+    "RecoveryCodeAdmin",
+    "SessionAdmin",
+    "SignInFailuresAdmin",
+    "TotpDeviceAdmin",
+    "UserAdmin",
+]

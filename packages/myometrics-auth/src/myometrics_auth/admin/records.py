@@ -1,0 +1,133 @@
+"""What auth keeps beside accounts: to look at, and to end or forget, not to edit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from myometrics_auth.models import (
+    PasswordResetRequest,
+    RecoveryCode,
+    Session,
+    SessionQuerySet,
+    SignInFailures,
+    TotpDevice,
+)
+
+__all__ = [
+    "PasswordResetRequestAdmin",
+    "RecoveryCodeAdmin",
+    "SessionAdmin",
+    "SignInFailuresAdmin",
+    "TotpDeviceAdmin",
+]
+
+
+class RecordAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """A list of rows that nobody writes by hand."""
+
+    show_full_result_count = False
+    list_per_page = 50
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Nobody adds one here."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody changes one here."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody deletes one here."""
+        return False
+
+
+class LiveFilter(admin.SimpleListFilter):
+    """Sessions that are live, or over."""
+
+    title = _("state")
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        """The two states."""
+        return [("live", _("live")), ("over", _("over"))]
+
+    def queryset(self, request: HttpRequest, queryset: SessionQuerySet) -> QuerySet[Session]:
+        """The sessions of the chosen state."""
+        if self.value() == "live":
+            return queryset.live()
+        if self.value() == "over":
+            return queryset.over()
+        return queryset
+
+
+@admin.register(Session)
+class SessionAdmin(RecordAdmin):
+    """Where people are signed in; sessions can be ended."""
+
+    list_display = ("user", "user_agent", "address", "created_at", "refreshed_at", "live")
+    list_filter = (LiveFilter, "second_factor")
+    list_select_related = ("user",)
+    search_fields = ("user__email__startswith", "address__startswith")
+    search_help_text = _("Start of an e-mail address or of a client address")
+    ordering = ("-created_at",)
+    actions = ("end_sessions",)
+
+    @admin.display(description=_("live"), boolean=True)
+    def live(self, session: Session) -> bool:
+        """Whether its tokens are good."""
+        return session.is_live
+
+    @admin.action(description=_("End the selected sessions"), permissions=["view"])
+    def end_sessions(self, request: HttpRequest, queryset: SessionQuerySet) -> None:
+        """Refuse their tokens from now on."""
+        count = queryset.end()
+        text = ngettext("%d session ended.", "%d sessions ended.", count)
+        messages.success(request, text % count)
+
+
+@admin.register(SignInFailures)
+class SignInFailuresAdmin(RecordAdmin):
+    """Accounts under attack, by pseudonym; deleting a row stops the slowing."""
+
+    list_display = ("key", "failures", "judged_at")
+    ordering = ("-judged_at",)
+    search_fields = ("key__startswith",)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """As the site's permissions say."""
+        return admin.ModelAdmin.has_delete_permission(self, request, obj)
+
+
+@admin.register(TotpDevice)
+class TotpDeviceAdmin(RecordAdmin):
+    """Who has an authenticator app. The secret is not shown."""
+
+    list_display = ("user", "created_at", "confirmed_at")
+    list_select_related = ("user",)
+    search_fields = ("user__email__startswith",)
+    fields = ("user", "created_at", "confirmed_at")
+
+
+@admin.register(RecoveryCode)
+class RecoveryCodeAdmin(RecordAdmin):
+    """Whose recovery codes are left. The codes are known to nobody here."""
+
+    list_display = ("id", "user")
+    list_select_related = ("user",)
+    search_fields = ("user__email__startswith",)
+    fields = ("user",)
+
+
+@admin.register(PasswordResetRequest)
+class PasswordResetRequestAdmin(RecordAdmin):
+    """Resets that were asked for and not yet mailed: more than a few mean no worker runs."""
+
+    list_display = ("id", "created_at", "claimed_at")
+    ordering = ("-created_at",)
+    fields = ("created_at", "claimed_at")

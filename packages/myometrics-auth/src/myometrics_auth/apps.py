@@ -1,0 +1,26 @@
+"""App configuration of auth."""
+
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class AuthConfig(AppConfig):
+    """Registers auth's settings, checks and personal data."""
+
+    name = "myometrics_auth"
+    label = "myometrics_auth"
+    verbose_name = _("Accounts")
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Tell core what auth brings."""
+        from myometrics_core.conf import register_settings
+        from myometrics_core.personal_data import register_personal_data
+
+        from . import checks, schema  # noqa: F401
+        from .conf import auth_settings
+        from .personal_data import ProfileSection
+
+        register_settings(auth_settings)
+        checks.register_checks()
+        register_personal_data(ProfileSection())

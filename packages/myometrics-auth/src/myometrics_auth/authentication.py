@@ -1,0 +1,105 @@
+"""DRF authentication by access token.
+
+Reads the session joined with its user in one query, so ending a session, deactivating or
+deleting a user and changing a role count at the very next request.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.utils.translation import gettext_lazy as _
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
+from rest_framework.request import Request
+
+from myometrics_core.users import parse_user_id
+
+from .conf import auth_settings
+from .models import Session
+from .tokens import ACCESS, InvalidToken, TokenClaims, read_token
+
+__all__ = ["ExpiredTokenAuthentication", "SessionTokenAuthentication", "invalid_token_error"]
+
+SCHEME = "Bearer"
+
+
+def invalid_token_error() -> AuthenticationFailed:
+    """The 401 for every token that isn't good, whatever is wrong with it."""
+    return AuthenticationFailed(_("The token is invalid or has expired."), "token_not_valid")
+
+
+class SessionTokenAuthentication(BaseAuthentication):
+    """``Authorization: Bearer <access token>``; ``request.auth`` is the live ``Session``.
+
+    No such header: not authenticated. A header that holds anything but a live access token of
+    ours is a 401. Specification: "Required Headers".
+    """
+
+    accept_expired = False
+
+    def authenticate(self, request: Request) -> tuple[Any, Session] | None:
+        """The user and the session of the request's token; raises ``AuthenticationFailed``."""
+        claims = self._claims(request)
+        if claims is None:
+            return None
+        session = _live_session(claims)
+        _require_second_factor(session, request)
+        return session.user, session
+
+    def authenticate_header(self, request: Request) -> str:
+        """``WWW-Authenticate`` of a 401."""
+        return SCHEME
+
+    def authenticate_without_database(self, request: Request) -> tuple[Any, TokenClaims] | None:
+        """Who a validly signed, unexpired access token says is asking; touches no database.
+
+        For answers about a database that is down. The user is unsaved and bears nothing but its
+        key. ``None`` without a token, or with one that isn't good.
+        """
+        try:
+            claims = self._claims(request)
+            if claims is None:
+                return None
+            return get_user_model()(pk=parse_user_id(claims.user_id)), claims
+        except (AuthenticationFailed, ValueError):
+            return None
+
+    def _claims(self, request: Request) -> TokenClaims | None:
+        scheme, _space, token = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+        if scheme.lower() != SCHEME.lower():
+            return None
+        try:
+            return read_token(token.strip(), ACCESS, accept_expired=self.accept_expired)
+        except InvalidToken as error:
+            raise invalid_token_error() from error
+
+
+class ExpiredTokenAuthentication(SessionTokenAuthentication):
+    """As its base, but an access token past its time will do; its session must be live.
+
+    For signing out only: the front end never refreshes by itself.
+    """
+
+    accept_expired = True
+
+
+def _live_session(claims: TokenClaims) -> Session:
+    session = Session.objects.select_related("user").filter(pk=claims.session_id).first()
+    if session is None or not session.is_live or not session.user.is_active:
+        raise invalid_token_error()
+    if str(session.user_id) != claims.user_id:
+        raise invalid_token_error()
+    return session
+
+
+def _require_second_factor(session: Session, request: Request) -> None:
+    if session.second_factor or session.user.role not in auth_settings.MFA_REQUIRED_ROLES:
+        return
+    view = (getattr(request, "parser_context", None) or {}).get("view")
+    if not getattr(view, "open_without_second_factor", False):
+        raise PermissionDenied(
+            _("Your role must sign in with a second factor; set one up first."),
+            "second_factor_required",
+        )

@@ -1,0 +1,147 @@
+"""The settings of auth: the dictionary ``MYOMETRICS_AUTH``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any, Final
+
+from django.conf import settings as django_settings
+
+from myometrics_core.conf import Setting, SettingsGroup
+
+__all__ = ["ROLES", "AuthSettings", "auth_settings"]
+
+ROLES: Final = ("admin", "doctor", "technician")
+"""The roles of the specification ("User Model")."""
+
+
+def _positive(value: int) -> None:
+    if value <= 0:
+        raise ValueError("must be greater than 0")
+
+
+def _positive_span(value: timedelta) -> None:
+    if value <= timedelta(0):
+        raise ValueError("must be longer than nothing")
+
+
+def _roles(value: Iterable[Any]) -> None:
+    for role in value:
+        if role not in ROLES:
+            raise ValueError(f"holds {role!r}; the roles are {', '.join(ROLES)}")
+
+
+def _keys(value: Iterable[Any]) -> None:
+    keys = list(value)
+    if not keys or not all(isinstance(key, str) and key for key in keys):
+        raise ValueError("must hold at least one key, each a text that is not empty")
+
+
+class AuthSettings(SettingsGroup):
+    """What a host can choose about accounts, sessions and second factors."""
+
+    name = "MYOMETRICS_AUTH"
+    app = "myometrics_auth"
+
+    SIGNING_KEY = Setting(
+        str,
+        None,
+        "Key that signs the tokens (HS256), at least 32 bytes; by default `SECRET_KEY`.",
+    )
+    ACCESS_TOKEN_LIFETIME = Setting(
+        timedelta,
+        timedelta(minutes=15),
+        "How long an access token is accepted.",
+        validate=_positive_span,
+    )
+    REFRESH_TOKEN_LIFETIME = Setting(
+        timedelta,
+        timedelta(days=7),
+        "How long a session lasts from the sign-in on, refreshed or not.",
+        validate=_positive_span,
+    )
+    SESSION_RETENTION = Setting(
+        timedelta,
+        timedelta(days=30),
+        "How long an ended or expired session is kept before the sweep deletes it. From these "
+        "rows an address is known where a person has signed in before.",
+    )
+    RECORD_SIGN_INS = Setting(
+        bool,
+        True,
+        "Publish sign-ins, failed sign-ins, sign-outs and password changes as activities, "
+        "so that an audit log can keep them.",
+    )
+    FAILED_SIGN_IN_LIMIT = Setting(
+        int,
+        20,
+        "Failed sign-ins at one account within the window, from addresses it was never signed in "
+        "from, before guessing is slowed.",
+        validate=_positive,
+    )
+    FAILED_SIGN_IN_WINDOW = Setting(
+        timedelta,
+        timedelta(hours=1),
+        "After so long without a judged failure, failed sign-ins are forgotten.",
+        validate=_positive_span,
+    )
+    FAILED_SIGN_IN_PAUSE = Setting(
+        timedelta,
+        timedelta(minutes=1),
+        "Once slowed, one sign-in per this span is judged; all others are refused unseen.",
+        validate=_positive_span,
+    )
+    PASSWORD_RESET_PATH = Setting(
+        str,
+        "/reset-password",
+        'Page of the front end, under `MYOMETRICS["FRONTEND_URL"]`, that the reset mail links to; '
+        "`uid` and `token` are its query.",
+    )
+    MFA_REQUIRED_ROLES = Setting(
+        (list, tuple),
+        (),
+        "Roles that must sign in with a second factor. Until they have one they can enrol, "
+        "see their profile and sign out, nothing else.",
+        validate=_roles,
+    )
+    MFA_ISSUER = Setting(str, "MyoMetrics", "The name that an authenticator app shows.")
+    MFA_ENCRYPTION_KEYS = Setting(
+        (list, tuple),
+        None,
+        "Keys under which TOTP secrets are stored; the first encrypts, all decrypt. By default "
+        "`SECRET_KEY`, then `SECRET_KEY_FALLBACKS`.",
+        validate=_keys,
+    )
+    MFA_TOKEN_LIFETIME = Setting(
+        timedelta,
+        timedelta(minutes=5),
+        "How long a person has between password and second factor.",
+        validate=_positive_span,
+    )
+    MFA_FAILURE_LIMIT = Setting(
+        int,
+        10,
+        "Wrong second factors of one account before guessing is slowed.",
+        validate=_positive,
+    )
+    MFA_FAILURE_PAUSE = Setting(
+        timedelta,
+        timedelta(minutes=5),
+        "Once slowed, one second factor per this span is judged.",
+        validate=_positive_span,
+    )
+
+    @property
+    def signing_key(self) -> str:
+        """The key in use: the package's own, else the site's ``SECRET_KEY``."""
+        return str(self.SIGNING_KEY or django_settings.SECRET_KEY)
+
+    @property
+    def encryption_keys(self) -> list[str]:
+        """The keys in use for TOTP secrets, the encrypting one first."""
+        default = [django_settings.SECRET_KEY, *django_settings.SECRET_KEY_FALLBACKS]
+        return [str(key) for key in self.MFA_ENCRYPTION_KEYS or default]
+
+
+auth_settings = AuthSettings()

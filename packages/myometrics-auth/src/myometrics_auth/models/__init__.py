@@ -1,0 +1,20 @@
+"""The tables of auth."""
+
+from .guessing import SignInFailures
+from .password_resets import PasswordResetRequest
+from .sessions import Session, SessionQuerySet
+from .two_factor import RecoveryCode, TotpDevice
+from .users import AbstractClinicUser, Role, User, UserManager
+
+__all__ = [
+    "AbstractClinicUser",
+    "PasswordResetRequest",
+    "RecoveryCode",
+    "Role",
+    "Session",
+    "SessionQuerySet",
+    "SignInFailures",
+    "TotpDevice",
+    "User",
+    "UserManager",
+]

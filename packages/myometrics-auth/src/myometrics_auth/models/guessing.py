@@ -1,0 +1,24 @@
+"""Failed sign-ins by account: the memory of the guard against guessing."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+__all__ = ["SignInFailures"]
+
+
+class SignInFailures(models.Model):
+    """How often sign-in failed at one account, real or not. No address is kept, only its hash."""
+
+    key = models.CharField(max_length=64, primary_key=True)
+    failures = models.PositiveIntegerField(default=0)
+    judged_at = models.DateTimeField(help_text="When an attempt was last judged.")
+
+    class Meta:
+        verbose_name = _("failed sign-ins")
+        verbose_name_plural = _("failed sign-ins")
+        indexes = [models.Index(fields=["judged_at"], name="mm_failures_judged_at")]
+
+    def __str__(self) -> str:
+        return f"{self.key[:8]}…: {self.failures}"

@@ -1,0 +1,26 @@
+"""Password resets that were asked for and not yet mailed."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from myometrics_core.times import utc_now
+
+__all__ = ["PasswordResetRequest"]
+
+
+class PasswordResetRequest(models.Model):
+    """An address for which somebody asked a reset, known or not; gone once it is dealt with."""
+
+    email_canonical = models.CharField(max_length=512)
+    created_at = models.DateTimeField(default=utc_now, editable=False)
+    claimed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("password reset request")
+        verbose_name_plural = _("password reset requests")
+        indexes = [models.Index(fields=["created_at"], name="mm_reset_created_at")]
+
+    def __str__(self) -> str:
+        return f"{self.pk}"

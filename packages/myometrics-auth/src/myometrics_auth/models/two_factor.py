@@ -1,0 +1,52 @@
+"""Second factors: an authenticator app, and codes on paper for when it is lost."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from myometrics_core.times import utc_now
+
+__all__ = ["RecoveryCode", "TotpDevice"]
+
+
+class TotpDevice(models.Model):
+    """A person's authenticator app (RFC 6238). It counts once it is confirmed."""
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        primary_key=True,
+        related_name="totp_device",
+    )
+    secret = models.TextField(help_text="Encrypted.")
+    created_at = models.DateTimeField(default=utc_now, editable=False)
+    confirmed_at = models.DateTimeField(null=True, blank=True)
+    last_used_step = models.BigIntegerField(
+        default=0, help_text="Time step of the last code taken: no code counts twice."
+    )
+
+    class Meta:
+        verbose_name = _("authenticator app")
+        verbose_name_plural = _("authenticator apps")
+
+    def __str__(self) -> str:
+        return f"{self.user_id}"
+
+
+class RecoveryCode(models.Model):
+    """A code that stands in for the app once; only a keyed hash is kept, until it is used."""
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="recovery_codes"
+    )
+    code_hash = models.CharField(max_length=64)
+
+    class Meta:
+        verbose_name = _("recovery code")
+        verbose_name_plural = _("recovery codes")
+        indexes = [models.Index(fields=["user", "code_hash"], name="mm_recovery_user_hash")]
+
+    def __str__(self) -> str:
+        return f"{self.user_id}"

@@ -1,0 +1,111 @@
+"""People who sign in. Specification: "User Model"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from django.contrib.auth.models import AbstractUser, BaseUserManager
+from django.db import models, transaction
+from django.utils.translation import gettext_lazy as _
+
+from myometrics_auth.email_addresses import canonical_email
+from myometrics_auth.model_fields import CanonicalEmailField, StoredEmailField, UserSearchField
+
+__all__ = ["AbstractClinicUser", "Role", "User", "UserManager"]
+
+
+class Role(models.TextChoices):
+    """What a person does in the clinic, and so may do here."""
+
+    ADMIN = "admin", _("Administrator")
+    DOCTOR = "doctor", _("Doctor")
+    TECHNICIAN = "technician", _("Technician")
+
+
+class UserManager(BaseUserManager["AbstractClinicUser"]):
+    """Makes users, and finds them by their address however it is typed."""
+
+    use_in_migrations = True
+
+    def create_user(
+        self, email: str, password: str | None = None, **fields: Any
+    ) -> AbstractClinicUser:
+        """A saved user; without a password, one who can't sign in by password.
+
+        Raises ``ValueError`` without an address, ``IntegrityError`` when it is taken.
+        """
+        if not email:
+            raise ValueError("The e-mail address must be set.")
+        user = self.model(email=email, **fields)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+    def create_superuser(
+        self, email: str, password: str | None = None, **fields: Any
+    ) -> AbstractClinicUser:
+        """A saved user whose role is ``admin`` and who may do everything in the admin site."""
+        given = {"role": Role.ADMIN, "is_staff": True, "is_superuser": True, **fields}
+        return self.create_user(email, password, **given)
+
+    def get_by_natural_key(self, username: str | None) -> AbstractClinicUser:
+        """The user of an address; raises ``DoesNotExist``."""
+        return self.get(email_canonical=canonical_email(username or ""))
+
+
+class AbstractClinicUser(AbstractUser):
+    """A user who signs in by e-mail address; the base for a host's own user model."""
+
+    username = None  # type: ignore[assignment]
+    first_name = models.CharField(_("first name"), max_length=30, blank=True)
+    last_name = models.CharField(_("last name"), max_length=30, blank=True)
+    email = StoredEmailField(_("e-mail address"), unique=True)
+    email_canonical = CanonicalEmailField(max_length=512, unique=True, editable=False)
+    role = models.CharField(_("role"), max_length=20, choices=Role.choices, default=Role.DOCTOR)
+    clinic_name = models.CharField(_("clinic"), max_length=100, blank=True)
+    search_text = UserSearchField(editable=False, default="")
+
+    USERNAME_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
+
+    objects = UserManager()  # type: ignore[assignment,misc]
+
+    class Meta:
+        abstract = True
+        verbose_name = _("user")
+        verbose_name_plural = _("users")
+
+    def clean(self) -> None:
+        """Leave the address as it was typed: its fields put it into form when it is saved."""
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save; a password that was set ends every session, whoever set it and where."""
+        if kwargs.get("update_fields") is not None:
+            kwargs["update_fields"] = _with_computed(kwargs["update_fields"])
+        password_was_set = self._password is not None and not self._state.adding  # type: ignore[attr-defined]
+        with transaction.atomic(using=kwargs.get("using")):
+            super().save(*args, **kwargs)
+            if password_was_set:
+                self.sessions.end()  # type: ignore[attr-defined]
+
+
+class User(AbstractClinicUser):
+    """The user model of the suite: ``AUTH_USER_MODEL = "myometrics_auth.User"``."""
+
+    class Meta(AbstractClinicUser.Meta):
+        abstract = False
+        swappable = "AUTH_USER_MODEL"
+        indexes = [
+            models.Index(fields=["role", "id"], name="mm_user_role_id"),
+            models.Index(fields=["is_active", "id"], name="mm_user_active_id"),
+        ]
+
+
+def _with_computed(update_fields: Iterable[str]) -> set[str]:
+    fields = set(update_fields)
+    if fields & {"email", "first_name", "last_name"}:
+        fields.add("search_text")
+    if "email" in fields:
+        fields.add("email_canonical")
+    return fields

@@ -1,0 +1,49 @@
+"""The link of a reset mail: who it is for, and whether it is still good."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.tokens import PasswordResetTokenGenerator
+from django.utils.encoding import force_bytes
+from django.utils.http import urlsafe_base64_decode, urlsafe_base64_encode
+
+from myometrics_core.settings import core_settings
+from myometrics_core.users import parse_user_id
+
+from .conf import auth_settings
+
+__all__ = ["reset_link", "user_of_reset_link"]
+
+
+class ResetTokens(PasswordResetTokenGenerator):
+    """Django's tokens, void once the password or the address changes or after
+    ``PASSWORD_RESET_TIMEOUT`` seconds. A sign-in with the old password doesn't void them."""
+
+    key_salt = "myometrics_auth.reset_links.ResetTokens"
+
+    def _make_hash_value(self, user: Any, timestamp: int) -> str:
+        return f"{user.pk}{user.password}{timestamp}{user.email_canonical}"
+
+
+_tokens = ResetTokens()
+
+
+def reset_link(user: Any) -> str:
+    """The front end's page with ``uid`` and ``token`` in its query."""
+    uid = urlsafe_base64_encode(force_bytes(str(user.pk)))
+    query = urlencode({"uid": uid, "token": _tokens.make_token(user)})
+    base = str(core_settings.FRONTEND_URL).rstrip("/")
+    return f"{base}{auth_settings.PASSWORD_RESET_PATH}?{query}"
+
+
+def user_of_reset_link(uid: str, token: str) -> Any | None:
+    """The active user whose good link this is, else ``None``; any text may be given."""
+    try:
+        key = parse_user_id(urlsafe_base64_decode(uid).decode("ascii"))
+    except ValueError:
+        return None
+    user = get_user_model().objects.filter(pk=key, is_active=True).first()
+    return user if user is not None and _tokens.check_token(user, token) else None

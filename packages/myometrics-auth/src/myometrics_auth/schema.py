@@ -1,0 +1,21 @@
+"""How the token authentication shows in an OpenAPI schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+
+__all__ = ["SessionTokenScheme"]
+
+
+class SessionTokenScheme(OpenApiAuthenticationExtension):
+    """``Authorization: Bearer`` with a JWT."""
+
+    target_class = "myometrics_auth.authentication.SessionTokenAuthentication"
+    match_subclasses = True
+    name = "bearerAuth"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
+        """The security scheme of OpenAPI."""
+        return {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}

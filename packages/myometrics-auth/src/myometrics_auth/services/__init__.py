@@ -1,0 +1,1 @@
+"""What auth does: every write goes through one of these functions."""

@@ -1,0 +1,157 @@
+"""The guard against guessing at one account from many addresses.
+
+Below the limit nothing happens. Beyond it, one attempt per pause is judged and every other is
+refused like a wrong password, right or not; a refusal neither counts nor prolongs. Addresses
+from which the account was signed in before count apart, so a stranger can't lock its owner out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db.models import Case, F, Q, Value, When
+
+from myometrics_auth.conf import auth_settings
+from myometrics_auth.email_addresses import canonical_email
+from myometrics_auth.models import Session, SignInFailures
+from myometrics_auth.pseudonyms import keyed_hash
+from myometrics_core.times import utc_now
+
+__all__ = [
+    "GuessLimit",
+    "GuessedAccount",
+    "guess_failed",
+    "guess_was_right",
+    "guesses_forget",
+    "guesses_sweep",
+    "guesses_trust_address",
+    "password_limit",
+    "second_factor_limit",
+]
+
+
+@dataclass(frozen=True)
+class GuessLimit:
+    """From ``failures`` on, one attempt per ``pause`` is judged; forgotten after ``window``."""
+
+    failures: int
+    pause: timedelta
+    window: timedelta
+
+
+@dataclass(frozen=True)
+class GuessedAccount:
+    """What is guessed at: a factor of an account, real or not, from an address."""
+
+    email: str
+    address: str | None = None
+    guessed: str = "first factor"
+
+    @property
+    def shared_key(self) -> str:
+        """What strangers' attempts count against."""
+        return keyed_hash(f"guesses at {self.guessed}", canonical_email(self.email))
+
+    @property
+    def own_key(self) -> str:
+        """What attempts from this address count against, once it is known."""
+        parts = (canonical_email(self.email), self.address or "")
+        return keyed_hash(f"guesses at {self.guessed}", *parts)
+
+
+def password_limit() -> GuessLimit:
+    """The host's limit for passwords."""
+    return GuessLimit(
+        auth_settings.FAILED_SIGN_IN_LIMIT,
+        auth_settings.FAILED_SIGN_IN_PAUSE,
+        auth_settings.FAILED_SIGN_IN_WINDOW,
+    )
+
+
+def second_factor_limit() -> GuessLimit:
+    """The host's limit for second factors."""
+    return GuessLimit(
+        auth_settings.MFA_FAILURE_LIMIT,
+        auth_settings.MFA_FAILURE_PAUSE,
+        auth_settings.FAILED_SIGN_IN_WINDOW,
+    )
+
+
+def guess_failed(*, account: GuessedAccount, limit: GuessLimit) -> None:
+    """Count a failed attempt, unless turns are being given and this isn't one."""
+    key = _key(account)
+    if _count(key, limit):
+        return
+    _row, created = SignInFailures.objects.get_or_create(
+        key=key, defaults={"failures": 1, "judged_at": utc_now()}
+    )
+    if not created:
+        # Another attempt made the row meanwhile, or this attempt has no turn: then it is no-op.
+        _count(key, limit)
+
+
+def guess_was_right(*, account: GuessedAccount, limit: GuessLimit) -> bool:
+    """Whether a right answer counts now; if so, its failures are forgotten."""
+    keys = [account.shared_key, account.own_key]
+    if not SignInFailures.objects.filter(key__in=keys).exists():
+        return True
+    key = _key(account)
+    if not _takes_turn(key, limit):
+        return False
+    SignInFailures.objects.filter(key=key).delete()
+    return True
+
+
+def guesses_forget(*, email: str) -> None:
+    """Forget what strangers failed at: the account has a new password."""
+    SignInFailures.objects.filter(key=GuessedAccount(email).shared_key).delete()
+
+
+def guesses_trust_address(*, email: str, address: str | None) -> None:
+    """Have an address count apart from strangers: its user has just read the account's mail."""
+    if address is not None:
+        SignInFailures.objects.update_or_create(
+            key=GuessedAccount(email, address).own_key,
+            defaults={"failures": 0, "judged_at": utc_now()},
+        )
+
+
+def guesses_sweep() -> int:
+    """Delete what is forgotten anyway; how many rows."""
+    before = utc_now() - auth_settings.FAILED_SIGN_IN_WINDOW
+    return int(SignInFailures.objects.filter(judged_at__lt=before).delete()[0])
+
+
+def _takes_turn(key: str, limit: GuessLimit) -> bool:
+    now = utc_now()
+    slowed = SignInFailures.objects.filter(
+        key=key, failures__gte=limit.failures, judged_at__gt=now - limit.window
+    )
+    if not slowed.exists():
+        return True
+    return bool(slowed.filter(judged_at__lte=now - limit.pause).update(judged_at=now))
+
+
+def _count(key: str, limit: GuessLimit) -> bool:
+    now = utc_now()
+    is_judged = Q(failures__lt=limit.failures) | Q(judged_at__lte=now - limit.pause)
+    is_forgotten = When(judged_at__lte=now - limit.window, then=Value(1))
+    return bool(
+        SignInFailures.objects.filter(is_judged, key=key).update(
+            failures=Case(is_forgotten, default=F("failures") + 1), judged_at=now
+        )
+    )
+
+
+def _key(account: GuessedAccount) -> str:
+    return account.own_key if _is_known(account) else account.shared_key
+
+
+def _is_known(account: GuessedAccount) -> bool:
+    if account.address is None:
+        return False
+    signed_in = Session.objects.filter(
+        user__email_canonical=canonical_email(account.email), address=account.address
+    )
+    return signed_in.exists() or SignInFailures.objects.filter(key=account.own_key).exists()

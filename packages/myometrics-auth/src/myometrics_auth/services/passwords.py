@@ -1,0 +1,115 @@
+"""Passwords: judged, changed, reset by mail.
+
+Specification: "POST /auth/change-password/" and "POST /auth/password-reset/".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth import get_user_model, update_session_auth_hash
+from django.contrib.auth.hashers import make_password
+from django.contrib.auth.password_validation import password_changed, validate_password
+from django.core.exceptions import ValidationError as DjangoValidationError
+from django.utils.translation import gettext_lazy as _
+from rest_framework.exceptions import ValidationError
+
+from myometrics_auth.activities import publish_account_event
+from myometrics_auth.email_addresses import canonical_email
+from myometrics_auth.models import PasswordResetRequest, Session
+from myometrics_auth.requests import http_request
+from myometrics_auth.reset_links import user_of_reset_link
+from myometrics_core.background import enqueue
+from myometrics_core.client_address import client_address
+from myometrics_core.transactions import atomic_write
+
+from .guessing import guesses_forget, guesses_trust_address
+
+__all__ = [
+    "password_change",
+    "password_problems",
+    "password_reset_confirm",
+    "password_reset_request",
+]
+
+
+def password_problems(password: str, user: Any) -> list[str]:
+    """What the host's password validators say of ``password``; empty when it will do."""
+    try:
+        validate_password(password, user)
+    except DjangoValidationError as error:
+        return list(error.messages)
+    return []
+
+
+def password_change(
+    *, user: Any, session: Session | None, old_password: str, new_password: str, request: Any
+) -> None:
+    """Set a new password; every session of ``user`` ends but ``session``, which goes on.
+
+    Raises ``ValidationError`` on ``old_password`` or ``new_password``.
+    """
+    if not user.check_password(old_password):
+        raise ValidationError({"old_password": [_("The old password is not right.")]})
+    _require_good("new_password", new_password, user)
+    encoded = make_password(new_password)
+    with atomic_write():
+        if not _replace_password(user, encoded):
+            raise ValidationError({"old_password": [_("The old password is not right.")]})
+        Session.objects.filter(user=user).exclude(pk=getattr(session, "pk", None)).end()
+        password_changed(new_password, user)
+        publish_account_event("password_changed", user=user, request=request)
+    if session is None:
+        _keep_django_session(user, encoded, http_request(request))
+
+
+def password_reset_request(*, email: str) -> None:
+    """Note that a reset was asked for; whether the address is known, the task finds out.
+
+    So a request costs the same for known and unknown addresses.
+    """
+    request = PasswordResetRequest.objects.create(email_canonical=canonical_email(email))
+    enqueue("myometrics_auth.send_password_reset", request.pk)
+
+
+def password_reset_confirm(*, uid: str, token: str, new_password: str, request: Any) -> None:
+    """Set a new password by the link of a reset mail; every session of the user ends.
+
+    A link works once; a refused password does not spend it. Raises ``ValidationError`` on
+    ``token`` (wrong, used, too old; inactive or deleted user) or ``new_password``.
+    """
+    user = user_of_reset_link(uid, token)
+    if user is None:
+        raise _bad_link()
+    _require_good("new_password", new_password, user)
+    encoded = make_password(new_password)
+    with atomic_write():
+        if not _replace_password(user, encoded):
+            raise _bad_link()
+        Session.objects.filter(user=user).end()
+        guesses_forget(email=user.email)
+        guesses_trust_address(email=user.email, address=client_address(request))
+        password_changed(new_password, user)
+        publish_account_event("password_reset", user=user, request=request)
+
+
+def _replace_password(user: Any, encoded: str) -> bool:
+    # Only over the very password that was judged: of two at once, one wins.
+    judged = get_user_model().objects.filter(pk=user.pk, password=user.password, is_active=True)
+    return bool(judged.update(password=encoded))
+
+
+def _require_good(field: str, password: str, user: Any) -> None:
+    problems = password_problems(password, user)
+    if problems:
+        raise ValidationError({field: problems})
+
+
+def _bad_link() -> ValidationError:
+    return ValidationError({"token": [_("The link is invalid or has expired.")]})
+
+
+def _keep_django_session(user: Any, encoded: str, request: Any) -> None:
+    if hasattr(request, "session"):
+        user.password = encoded
+        update_session_auth_hash(request, user)

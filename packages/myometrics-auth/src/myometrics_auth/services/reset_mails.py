@@ -1,0 +1,75 @@
+"""Mail for resets that were asked for, each request once unless a worker dies in the middle."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.mail import send_mail
+from django.db.models import Q, QuerySet
+from django.template.loader import render_to_string
+
+from myometrics_auth.models import PasswordResetRequest
+from myometrics_auth.reset_links import reset_link
+from myometrics_core.background import enqueue
+from myometrics_core.times import utc_now
+
+__all__ = ["reset_mail_send", "reset_mails_sweep"]
+
+LEASE = timedelta(minutes=2)
+"""How long a request stays with the worker that claimed it."""
+STALE = timedelta(hours=1)
+"""After so long a request is dropped: nobody waits for that mail any more."""
+
+
+def reset_mail_send(*, request_id: int) -> bool:
+    """Mail the link to the stored address of the account asked about; whether a mail went out.
+
+    Unknown addresses, inactive users and users without a password get none. The request is gone
+    afterwards; when sending fails it stays for the sweep, and the exception is raised.
+    """
+    request = _claim(request_id)
+    if request is None:
+        return False
+    user = _recipient(request)
+    if user is not None:
+        send_mail(_subject(user), _body(user), None, [user.email])
+    request.delete()
+    return user is not None
+
+
+def reset_mails_sweep() -> int:
+    """Hand over what was left by a dead broker or worker, drop what is stale; how many left."""
+    PasswordResetRequest.objects.filter(created_at__lt=utc_now() - STALE).delete()
+    left = list(_unclaimed().values_list("pk", flat=True)[:1000])
+    for request_id in left:
+        enqueue("myometrics_auth.send_password_reset", request_id)
+    return len(left)
+
+
+def _claim(request_id: int) -> PasswordResetRequest | None:
+    if not _unclaimed().filter(pk=request_id).update(claimed_at=utc_now()):
+        return None
+    return PasswordResetRequest.objects.filter(pk=request_id).first()
+
+
+def _unclaimed() -> QuerySet[PasswordResetRequest]:
+    is_free = Q(claimed_at=None) | Q(claimed_at__lt=utc_now() - LEASE)
+    return PasswordResetRequest.objects.filter(is_free)
+
+
+def _recipient(request: PasswordResetRequest) -> Any | None:
+    users = get_user_model().objects.filter(email_canonical=request.email_canonical, is_active=True)
+    user = users.first()
+    return user if user is not None and user.has_usable_password() else None
+
+
+def _subject(user: Any) -> str:
+    text = render_to_string("myometrics_auth/password_reset_subject.txt", {"user": user})
+    return " ".join(text.split())
+
+
+def _body(user: Any) -> str:
+    context = {"user": user, "link": reset_link(user)}
+    return render_to_string("myometrics_auth/password_reset_body.txt", context)

@@ -1,0 +1,104 @@
+"""Codes of a second factor, judged: right or not, and each only once.
+
+The arithmetic of RFC 6238 is pyotp's. A code counts once, also when it is sent twice at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from typing import Any
+
+import pyotp
+from django.db import transaction
+from pyotp.utils import strings_equal
+
+from myometrics_auth.conf import auth_settings
+from myometrics_auth.models import RecoveryCode, TotpDevice
+from myometrics_auth.pseudonyms import keyed_hash
+from myometrics_auth.secret_box import UnreadableSecret, decrypt_secret
+from myometrics_core.times import utc_now
+
+from .guessing import GuessedAccount, guess_failed, guess_was_right, second_factor_limit
+
+__all__ = ["recovery_codes_create", "second_factor_take", "totp_take"]
+
+logger = logging.getLogger("myometrics.auth.second_factors")
+
+STEP_SECONDS = 30
+RECOVERY_CODES = 10
+RECOVERY_ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+RECOVERY_LENGTH = 12
+
+
+def second_factor_take(*, user: Any, code: str) -> bool:
+    """Whether ``code`` is good now: a code of the app or a recovery code, used up by this.
+
+    Beyond the limit of wrong ones it is refused like a wrong one, and then not used up.
+    """
+    account = GuessedAccount(user.email, guessed="second factor")
+    with transaction.atomic():
+        if _take(user, code):
+            is_judged = guess_was_right(account=account, limit=second_factor_limit())
+            transaction.set_rollback(not is_judged)
+            return is_judged
+    guess_failed(account=account, limit=second_factor_limit())
+    return False
+
+
+def totp_take(*, device: TotpDevice, code: str) -> bool:
+    """Whether ``code`` is the app's for now, a step ago or a step ahead, and not yet used."""
+    step = _matching_step(device, code)
+    if step is None:
+        return False
+    unused = TotpDevice.objects.filter(pk=device.pk, last_used_step__lt=step)
+    return bool(unused.update(last_used_step=step))
+
+
+def recovery_codes_create(*, user: Any) -> list[str]:
+    """Ten recovery codes in place of those there were. Only their hashes are kept."""
+    codes = [_recovery_code() for _number in range(RECOVERY_CODES)]
+    RecoveryCode.objects.filter(user=user).delete()
+    RecoveryCode.objects.bulk_create(
+        RecoveryCode(user=user, code_hash=_recovery_hashes(user, code)[0]) for code in codes
+    )
+    return codes
+
+
+def _take(user: Any, code: str) -> bool:
+    device = TotpDevice.objects.filter(user=user, confirmed_at__isnull=False).first()
+    if device is None:
+        return False
+    return totp_take(device=device, code=code) or _take_recovery_code(user, code)
+
+
+def _take_recovery_code(user: Any, code: str) -> bool:
+    own = RecoveryCode.objects.filter(user=user, code_hash__in=_recovery_hashes(user, code))
+    return bool(own.delete()[0])
+
+
+def _matching_step(device: TotpDevice, code: str) -> int | None:
+    try:
+        totp = pyotp.TOTP(decrypt_secret(device.secret, owner=device.pk))
+    except UnreadableSecret:
+        logger.exception("A second factor can't be judged")
+        return None
+    now = int(utc_now().timestamp()) // STEP_SECONDS
+    digits = "".join(code.split())
+    for step in (now, now - 1, now + 1):
+        if strings_equal(totp.generate_otp(step), digits):
+            return step
+    return None
+
+
+def _recovery_code() -> str:
+    text = "".join(secrets.choice(RECOVERY_ALPHABET) for _place in range(RECOVERY_LENGTH))
+    return f"{text[:4]}-{text[4:8]}-{text[8:]}"
+
+
+def _recovery_hashes(user: Any, code: str) -> list[str]:
+    plain = "".join(letter for letter in code.upper() if letter.isalnum())
+    return [
+        keyed_hash("recovery code", str(user.pk), plain, secret=key)
+        for key in auth_settings.encryption_keys
+    ]

@@ -1,0 +1,120 @@
+"""Sessions: begun by a sign-in, kept up by refreshing, ended by their owner or a new password."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.signals import user_logged_in, user_logged_out
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+from rest_framework.exceptions import AuthenticationFailed, NotFound, ValidationError
+
+from myometrics_auth.activities import publish_session_event
+from myometrics_auth.authentication import invalid_token_error
+from myometrics_auth.conf import auth_settings
+from myometrics_auth.models import Session, SessionQuerySet
+from myometrics_auth.requests import http_request
+from myometrics_auth.tokens import REFRESH, InvalidToken, access_token, read_token
+from myometrics_core.client_address import client_address, user_agent
+from myometrics_core.times import utc_now
+from myometrics_core.transactions import atomic_write
+
+__all__ = [
+    "session_end",
+    "session_end_by_refresh_token",
+    "session_refresh",
+    "session_start",
+    "sessions_end_others",
+    "sessions_sweep",
+]
+
+SWEEP_BATCH = 1000
+
+
+def session_start(*, user: Any, request: Any, second_factor: bool = False) -> Session:
+    """Sign ``user`` in: a session on the requesting device.
+
+    ``user`` is as read when the password was checked. Raises ``AuthenticationFailed`` when the
+    account was deleted, deactivated or given another password since.
+    """
+    with atomic_write():
+        current = get_user_model().objects.select_for_update().filter(pk=user.pk).first()
+        if current is None or not current.is_active or current.password != user.password:
+            raise AuthenticationFailed(_("Invalid credentials"), "invalid_credentials")
+        session = Session.objects.create(
+            user=current,
+            expires_at=utc_now() + auth_settings.REFRESH_TOKEN_LIFETIME,
+            address=client_address(request),
+            user_agent=user_agent(request, max_length=512),
+            second_factor=second_factor,
+        )
+        user_logged_in.send(sender=type(current), request=http_request(request), user=current)
+        publish_session_event("login_succeeded", session=session, request=request)
+    return session
+
+
+def session_refresh(*, token: str) -> str:
+    """A new access token for a refresh token; raises ``AuthenticationFailed``."""
+    try:
+        claims = read_token(token, REFRESH)
+    except InvalidToken as error:
+        raise invalid_token_error() from error
+    live = Session.objects.live().filter(pk=claims.session_id, user__is_active=True)
+    session = live.first()
+    if session is None or str(session.user_id) != claims.user_id:
+        raise invalid_token_error()
+    if not Session.objects.live().filter(pk=session.pk).update(refreshed_at=utc_now()):
+        raise invalid_token_error()
+    return access_token(session)
+
+
+def session_end_by_refresh_token(*, user: Any, token: str, request: Any) -> None:
+    """Sign out: end the session of the refresh token.
+
+    Raises ``ValidationError`` on ``refresh`` when it is no refresh token of a live session of
+    ``user``.
+    """
+    try:
+        claims = read_token(token, REFRESH)
+        session_end(user=user, session_id=claims.session_id, request=request)
+    except (InvalidToken, NotFound) as error:
+        raise ValidationError({"refresh": [_("The token is invalid or has expired.")]}) from error
+
+
+def session_end(*, user: Any, session_id: uuid.UUID | None, request: Any) -> None:
+    """End one live session of ``user``; raises ``NotFound`` when there is no such."""
+    with atomic_write():
+        own = Session.objects.live().filter(pk=session_id, user=user)
+        session = own.first()
+        if session is None or not own.end():
+            raise NotFound(_("There is no such session."))
+        user_logged_out.send(sender=type(user), request=http_request(request), user=user)
+        publish_session_event("logout", session=session, request=request)
+
+
+def sessions_end_others(*, user: Any, keep: Session | None, request: Any) -> int:
+    """End every live session of ``user`` but ``keep``; how many there were."""
+    with atomic_write():
+        others = list(
+            Session.objects.live().filter(user=user).exclude(pk=getattr(keep, "pk", None))
+        )
+        ended = _of(others).end()
+        for session in others:
+            publish_session_event("logout", session=session, request=request)
+    return ended
+
+
+def sessions_sweep(*, batch: int = SWEEP_BATCH) -> int:
+    """Delete sessions over for longer than the retention, in batches; how many."""
+    before = utc_now() - auth_settings.SESSION_RETENTION
+    is_over = Q(expires_at__lt=before) | Q(ended_at__lt=before)
+    swept = 0
+    while keys := list(Session.objects.filter(is_over).values_list("pk", flat=True)[:batch]):
+        swept += Session.objects.filter(pk__in=keys).delete()[0]
+    return swept
+
+
+def _of(sessions: list[Session]) -> SessionQuerySet:
+    return Session.objects.filter(pk__in=[session.pk for session in sessions])

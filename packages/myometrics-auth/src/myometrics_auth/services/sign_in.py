@@ -1,0 +1,104 @@
+"""Signing in: a password, and where the person has one, a second factor.
+
+Specification: "POST /auth/login/".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.auth import authenticate, get_user_model
+from django.contrib.auth.signals import user_login_failed
+from django.db import transaction
+from django.utils.crypto import constant_time_compare
+from django.utils.translation import gettext_lazy as _
+from rest_framework.exceptions import AuthenticationFailed
+
+from myometrics_auth.activities import publish_failed_sign_in
+from myometrics_auth.authentication import invalid_token_error
+from myometrics_auth.models import Session
+from myometrics_auth.pseudonyms import keyed_hash
+from myometrics_auth.requests import http_request
+from myometrics_auth.tokens import MFA, InvalidToken, mfa_token, read_token
+from myometrics_core.client_address import client_address
+from myometrics_core.users import parse_user_id
+
+from .guessing import GuessedAccount, guess_failed, guess_was_right, password_limit
+from .second_factors import second_factor_take
+from .sessions import session_start
+from .two_factor import is_enrolled
+
+__all__ = ["SignIn", "invalid_credentials", "sign_in", "sign_in_with_second_factor"]
+
+
+@dataclass(frozen=True)
+class SignIn:
+    """What a right password leads to: a session, or a token to bring a second factor with."""
+
+    session: Session | None = None
+    mfa_token: str = ""
+
+
+def invalid_credentials() -> AuthenticationFailed:
+    """The one answer to every sign-in that fails, whatever the reason."""
+    return AuthenticationFailed(_("Invalid credentials"), "invalid_credentials")
+
+
+def sign_in(*, email: str, password: str, request: Any) -> SignIn:
+    """Check a password against the host's authentication backends and sign in.
+
+    Raises ``AuthenticationFailed``, after the same work, for an unknown address, a wrong
+    password, an inactive user and a right password that the guard against guessing refuses.
+    """
+    account = GuessedAccount(email, client_address(request))
+    user = authenticate(http_request(request), username=email, password=password)
+    if user is None:
+        guess_failed(account=account, limit=password_limit())
+        publish_failed_sign_in(email=email, request=request)
+        raise invalid_credentials()
+    if not guess_was_right(account=account, limit=password_limit()):
+        _tell_of_failure(email, request)
+        raise invalid_credentials()
+    if is_enrolled(user):
+        return SignIn(mfa_token=mfa_token(user, _fingerprint(user)))
+    return SignIn(session=session_start(user=user, request=request))
+
+
+def sign_in_with_second_factor(*, token: str, code: str, request: Any) -> Session:
+    """Finish a sign-in with a code of the authenticator app or a recovery code.
+
+    Raises ``AuthenticationFailed``: ``token_not_valid`` for a token that isn't good (any more),
+    ``invalid_credentials`` for a code that isn't.
+    """
+    user = _user_of(token)
+    if not second_factor_take(user=user, code=code):
+        _tell_of_failure(user.email, request)
+        raise invalid_credentials()
+    return session_start(user=user, request=request, second_factor=True)
+
+
+def _user_of(token: str) -> Any:
+    try:
+        claims = read_token(token, MFA)
+        user = get_user_model().objects.filter(pk=parse_user_id(claims.user_id)).first()
+    except (InvalidToken, ValueError) as error:
+        raise invalid_token_error() from error
+    if user is None or not user.is_active:
+        raise invalid_token_error()
+    if not constant_time_compare(_fingerprint(user), claims.fingerprint):
+        raise invalid_token_error()
+    return user
+
+
+def _tell_of_failure(email: str, request: Any) -> None:
+    with transaction.atomic():
+        credentials = {"username": email}
+        user_login_failed.send(
+            sender=__name__, credentials=credentials, request=http_request(request)
+        )
+        publish_failed_sign_in(email=email, request=request)
+
+
+def _fingerprint(user: Any) -> str:
+    return keyed_hash("password", user.password)[:32]

@@ -1,0 +1,121 @@
+"""A second factor: enrolled, confirmed, disabled, its recovery codes replaced."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyotp
+from django.utils.translation import gettext_lazy as _
+from rest_framework.exceptions import ValidationError
+
+from myometrics_auth.activities import publish_account_event
+from myometrics_auth.authentication import invalid_token_error
+from myometrics_auth.conf import auth_settings
+from myometrics_auth.models import RecoveryCode, Session, TotpDevice
+from myometrics_auth.secret_box import encrypt_secret
+from myometrics_core.errors import Conflict
+from myometrics_core.times import utc_now
+from myometrics_core.transactions import atomic_write
+
+from .second_factors import recovery_codes_create, second_factor_take, totp_take
+
+__all__ = [
+    "is_enrolled",
+    "recovery_codes_replace",
+    "totp_confirm",
+    "totp_disable",
+    "totp_enrol",
+]
+
+
+def is_enrolled(user: Any) -> bool:
+    """Whether ``user`` signs in with a second factor."""
+    return TotpDevice.objects.filter(user=user, confirmed_at__isnull=False).exists()
+
+
+def totp_enrol(*, user: Any, password: str) -> tuple[str, str]:
+    """Begin enrolment: a new secret and its ``otpauth://`` address, for this once.
+
+    An enrolment never confirmed is replaced. Raises ``ValidationError`` on a wrong password and
+    ``Conflict`` when a second factor is in use.
+    """
+    _require_password(user, password)
+    secret = pyotp.random_base32()
+    with atomic_write():
+        _lock(user)
+        if is_enrolled(user):
+            raise Conflict(_("A second factor is in use already."), "second_factor_in_use")
+        TotpDevice.objects.update_or_create(
+            user=user,
+            defaults={"secret": encrypt_secret(secret, owner=user.pk), "last_used_step": 0},
+        )
+    address = pyotp.TOTP(secret).provisioning_uri(user.email, auth_settings.MFA_ISSUER)
+    return secret, address
+
+
+def totp_confirm(*, user: Any, session: Session | None, code: str, request: Any) -> list[str]:
+    """Put the enrolled app into use with its first code; ten recovery codes, for this once.
+
+    The session that confirms counts as signed in with a second factor, every other one ends.
+    Raises ``ValidationError`` on a wrong code, ``Conflict`` with nothing to confirm.
+    """
+    with atomic_write():
+        _lock(user)
+        device = TotpDevice.objects.filter(user=user, confirmed_at=None).first()
+        if device is None:
+            raise Conflict(_("There is no second factor to confirm."), "nothing_to_confirm")
+        if not totp_take(device=device, code=code):
+            raise ValidationError({"code": [_("The code is not right.")]})
+        TotpDevice.objects.filter(pk=device.pk).update(confirmed_at=utc_now())
+        own = Session.objects.filter(user=user)
+        own.exclude(pk=getattr(session, "pk", None)).end()
+        own.filter(pk=getattr(session, "pk", None)).update(second_factor=True)
+        publish_account_event("second_factor_enabled", user=user, request=request)
+        return recovery_codes_create(user=user)
+
+
+def totp_disable(*, user: Any, password: str, code: str, request: Any) -> None:
+    """Take the second factor out of use; needs the password and a code.
+
+    Raises ``ValidationError`` on either, ``Conflict`` when none is in use.
+    """
+    _require_password_and_code(user, password, code)
+    with atomic_write():
+        second_factor_remove(user=user)
+        publish_account_event("second_factor_disabled", user=user, request=request)
+
+
+def second_factor_remove(*, user: Any) -> None:
+    """Forget the app and the recovery codes of ``user``: what an administrator does for a person
+    who has lost both."""
+    with atomic_write():
+        TotpDevice.objects.filter(user=user).delete()
+        RecoveryCode.objects.filter(user=user).delete()
+        Session.objects.filter(user=user).update(second_factor=False)
+
+
+def recovery_codes_replace(*, user: Any, password: str, code: str, request: Any) -> list[str]:
+    """Ten new recovery codes, for this once; the old ones are void. Raises as for disabling."""
+    _require_password_and_code(user, password, code)
+    with atomic_write():
+        _lock(user)
+        publish_account_event("recovery_codes_replaced", user=user, request=request)
+        return recovery_codes_create(user=user)
+
+
+def _require_password(user: Any, password: str) -> None:
+    if not user.check_password(password):
+        raise ValidationError({"password": [_("The password is not right.")]})
+
+
+def _require_password_and_code(user: Any, password: str, code: str) -> None:
+    _require_password(user, password)
+    if not is_enrolled(user):
+        raise Conflict(_("No second factor is in use."), "no_second_factor")
+    if not second_factor_take(user=user, code=code):
+        raise ValidationError({"code": [_("The code is not right.")]})
+
+
+def _lock(user: Any) -> None:
+    if not type(user)._default_manager.select_for_update().filter(pk=user.pk).exists():
+        raise invalid_token_error()

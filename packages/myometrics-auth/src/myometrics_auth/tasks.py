@@ -1,0 +1,34 @@
+"""Background work. Tasks carry ids and call services; each may run twice without harm."""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from .services.guessing import guesses_sweep
+from .services.reset_mails import reset_mail_send, reset_mails_sweep
+from .services.sessions import sessions_sweep
+
+__all__ = ["send_password_reset", "sweep", "sweep_password_resets"]
+
+
+@shared_task(
+    name="myometrics_auth.send_password_reset", acks_late=True, time_limit=90, soft_time_limit=60
+)
+def send_password_reset(request_id: int) -> None:
+    """Mail the link of one reset request; on failure the sweep tries again."""
+    reset_mail_send(request_id=request_id)
+
+
+@shared_task(
+    name="myometrics_auth.sweep_password_resets", acks_late=True, time_limit=90, soft_time_limit=60
+)
+def sweep_password_resets() -> None:
+    """Hand over reset requests that were left."""
+    reset_mails_sweep()
+
+
+@shared_task(name="myometrics_auth.sweep", acks_late=True, time_limit=900, soft_time_limit=840)
+def sweep() -> None:
+    """Delete sessions long over and failed sign-ins long forgotten."""
+    sessions_sweep()
+    guesses_sweep()

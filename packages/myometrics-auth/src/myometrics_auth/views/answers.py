@@ -1,0 +1,40 @@
+"""Answers that several endpoints give."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from myometrics_auth.models import Session
+from myometrics_auth.serializers import AdminUserSerializer, ProfileSerializer
+from myometrics_auth.tokens import access_token, refresh_token
+
+__all__ = ["admin_user_json", "current_session", "detail", "profile_json", "signed_in"]
+
+# Bound once: building a serializer costs more than using it.
+profile_json = ProfileSerializer().to_representation
+"""A user as they see themselves."""
+admin_user_json = AdminUserSerializer().to_representation
+"""A user as administrators see them."""
+
+
+def detail(sentence: Any) -> Response:
+    """200 with one sentence."""
+    return Response({"detail": sentence})
+
+
+def signed_in(session: Session, status: int = 200) -> Response:
+    """Both tokens of a new session, and its user."""
+    body = {
+        "access": access_token(session),
+        "refresh": refresh_token(session),
+        "user": profile_json(session.user),
+    }
+    return Response(body, status=status)
+
+
+def current_session(request: Request) -> Session | None:
+    """The session whose token the request bears; ``None`` where the host signed the user in."""
+    return request.auth if isinstance(request.auth, Session) else None

@@ -1,0 +1,86 @@
+"""Change a password, or reset it by mail."""
+
+from __future__ import annotations
+
+from django.utils.translation import gettext as _
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from myometrics_auth.serializers import (
+    ChangePasswordSerializer,
+    DetailSerializer,
+    PasswordResetConfirmSerializer,
+    PasswordResetSerializer,
+)
+from myometrics_auth.services.passwords import (
+    password_change,
+    password_reset_confirm,
+    password_reset_request,
+)
+from myometrics_core.permissions import AllowAny
+from myometrics_core.views import ApiView
+
+from .answers import current_session, detail
+
+__all__ = ["ChangePasswordView", "PasswordResetConfirmView", "PasswordResetView"]
+
+
+class ChangePasswordView(ApiView):
+    """Specification: "POST /auth/change-password/"."""
+
+    throttle_bucket = "auth"
+
+    @extend_schema(
+        operation_id="auth_change_password",
+        tags=["auth"],
+        request=ChangePasswordSerializer,
+        responses={200: DetailSerializer},
+    )
+    def post(self, request: Request) -> Response:
+        """Set a new password; every other session ends, this one goes on."""
+        password_change(
+            user=request.user,
+            session=current_session(request),
+            **self.validated(ChangePasswordSerializer),
+            request=request,
+        )
+        return detail(_("Password changed successfully"))
+
+
+class PasswordResetView(ApiView):
+    """Specification: "POST /auth/password-reset/"."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+    throttle_bucket = "auth"
+
+    @extend_schema(
+        operation_id="auth_password_reset",
+        tags=["auth"],
+        request=PasswordResetSerializer,
+        responses={200: DetailSerializer},
+    )
+    def post(self, request: Request) -> Response:
+        """Mail a link to the account's address; the answer is the same without an account."""
+        password_reset_request(email=self.validated(PasswordResetSerializer)["email"])
+        return detail(_("Password reset email sent"))
+
+
+class PasswordResetConfirmView(ApiView):
+    """The page behind the mailed link sets the new password."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+    throttle_bucket = "auth"
+
+    @extend_schema(
+        operation_id="auth_password_reset_confirm",
+        tags=["auth"],
+        request=PasswordResetConfirmSerializer,
+        responses={200: DetailSerializer},
+    )
+    def post(self, request: Request) -> Response:
+        """Set a new password by the link's ``uid`` and ``token``; every session ends."""
+        password_reset_confirm(**self.validated(PasswordResetConfirmSerializer), request=request)
+        return detail(_("Password has been reset"))

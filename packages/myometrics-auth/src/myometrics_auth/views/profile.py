@@ -1,0 +1,57 @@
+"""One's own profile, data and account."""
+
+from __future__ import annotations
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from myometrics_auth.serializers import ProfileChangesSerializer, ProfileSerializer
+from myometrics_auth.services.users import user_erase_self, user_update_profile
+from myometrics_core.views import ApiView
+
+from .answers import profile_json
+
+__all__ = ["OwnAccountView", "ProfileView"]
+
+
+class ProfileView(ApiView):
+    """Specification: "GET /auth/user/" and "PUT /auth/user/"."""
+
+    open_without_second_factor = True
+
+    @extend_schema(operation_id="auth_user_get", tags=["auth"], responses={200: ProfileSerializer})
+    def get(self, request: Request) -> Response:
+        """The signed-in user."""
+        return Response(profile_json(request.user))
+
+    @extend_schema(
+        operation_id="auth_user_put",
+        tags=["auth"],
+        request=ProfileChangesSerializer(partial=True),
+        responses={200: ProfileSerializer},
+    )
+    def put(self, request: Request) -> Response:
+        """Change names and clinic; what the body leaves out stays, what it may not set too."""
+        changes = self.validated(ProfileChangesSerializer, partial=True)
+        return Response(profile_json(user_update_profile(user=request.user, changes=changes)))
+
+    @extend_schema(
+        operation_id="auth_user_patch",
+        tags=["auth"],
+        request=ProfileChangesSerializer(partial=True),
+        responses={200: ProfileSerializer},
+    )
+    def patch(self, request: Request) -> Response:
+        """As PUT."""
+        return self.put(request)
+
+
+class OwnAccountView(ApiView):
+    """Specification: "DELETE /users/me/"."""
+
+    @extend_schema(operation_id="users_me_delete", tags=["users"], responses={204: None})
+    def delete(self, request: Request) -> Response:
+        """Erase one's own account and all that is kept about it."""
+        user_erase_self(user=request.user)
+        return Response(status=204)

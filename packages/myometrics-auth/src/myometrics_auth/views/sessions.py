@@ -1,0 +1,57 @@
+"""One's own sessions: where one is signed in, and signing out elsewhere."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from myometrics_auth.selectors import sessions_of
+from myometrics_auth.serializers import (
+    PageQuerySerializer,
+    SessionPageSerializer,
+    SessionSerializer,
+)
+from myometrics_auth.services.sessions import session_end, sessions_end_others
+from myometrics_core.pagination import PagePagination
+from myometrics_core.views import ApiView
+
+from .answers import current_session
+
+__all__ = ["SessionListView", "SessionView"]
+
+
+class SessionListView(ApiView):
+    """The sessions of the signed-in person."""
+
+    @extend_schema(
+        operation_id="auth_sessions_list",
+        tags=["auth"],
+        parameters=[PageQuerySerializer],
+        responses={200: SessionPageSerializer},
+    )
+    def get(self, request: Request) -> Response:
+        """A page of one's live sessions, the one seen last first."""
+        pages = PagePagination()
+        sessions = pages.paginate(sessions_of(user=request.user), request, self)
+        current = current_session(request)
+        context = {"current": current.pk if current else None}
+        return pages.response(SessionSerializer(sessions, many=True, context=context).data)
+
+    @extend_schema(operation_id="auth_sessions_end_others", tags=["auth"], responses={204: None})
+    def delete(self, request: Request) -> Response:
+        """Sign out everywhere else."""
+        sessions_end_others(user=request.user, keep=current_session(request), request=request)
+        return Response(status=204)
+
+
+class SessionView(ApiView):
+    """One session of the signed-in person."""
+
+    @extend_schema(operation_id="auth_sessions_end", tags=["auth"], responses={204: None})
+    def delete(self, request: Request, session_id: UUID) -> Response:
+        """End it, at once, for both its tokens; 404 when it isn't a live one of one's own."""
+        session_end(user=request.user, session_id=session_id, request=request)
+        return Response(status=204)

@@ -1,0 +1,127 @@
+"""Sign in, register, refresh, sign out."""
+
+from __future__ import annotations
+
+from django.utils.translation import gettext as _
+from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from myometrics_auth.authentication import ExpiredTokenAuthentication
+from myometrics_auth.second_factor_serializers import SecondFactorRequiredSerializer
+from myometrics_auth.serializers import (
+    AccessTokenSerializer,
+    DetailSerializer,
+    LoginSerializer,
+    RefreshTokenSerializer,
+    RegisterSerializer,
+    SignedInSerializer,
+)
+from myometrics_auth.services.sessions import (
+    session_end_by_refresh_token,
+    session_refresh,
+    session_start,
+)
+from myometrics_auth.services.sign_in import sign_in
+from myometrics_auth.services.users import user_register
+from myometrics_auth.tokens import REFRESH, InvalidToken, read_token
+from myometrics_core.permissions import AllowAny
+from myometrics_core.schema import ErrorSerializer
+from myometrics_core.views import ApiView
+
+from .answers import detail, signed_in
+
+__all__ = ["LoginView", "LogoutView", "RefreshView", "RegisterView"]
+
+LOGIN_ANSWER = PolymorphicProxySerializer(
+    component_name="Login",
+    serializers=[SignedInSerializer, SecondFactorRequiredSerializer],
+    resource_type_field_name=None,
+)
+
+
+class LoginView(ApiView):
+    """Specification: "POST /auth/login/"."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+    throttle_bucket = "auth"
+
+    @extend_schema(
+        operation_id="auth_login",
+        tags=["auth"],
+        request=LoginSerializer,
+        responses={200: LOGIN_ANSWER, 401: ErrorSerializer},
+    )
+    def post(self, request: Request) -> Response:
+        """Tokens and profile; or, for people with a second factor, what to bring it with."""
+        outcome = sign_in(**self.validated(LoginSerializer), request=request)
+        if outcome.session is None:
+            return Response({"mfa_required": True, "mfa_token": outcome.mfa_token})
+        return signed_in(outcome.session)
+
+
+class RegisterView(ApiView):
+    """Specification: "POST /auth/register/"."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+    throttle_bucket = "auth"
+
+    @extend_schema(
+        operation_id="auth_register",
+        tags=["auth"],
+        request=RegisterSerializer,
+        responses={201: SignedInSerializer},
+    )
+    def post(self, request: Request) -> Response:
+        """A new account of the default role, signed in."""
+        user = user_register(**self.validated(RegisterSerializer))
+        return signed_in(session_start(user=user, request=request), status=201)
+
+
+class RefreshView(ApiView):
+    """Specification: "POST /auth/token/refresh/"."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+    throttle_bucket = "auth"
+
+    @extend_schema(
+        operation_id="auth_token_refresh",
+        tags=["auth"],
+        request=RefreshTokenSerializer,
+        responses={200: AccessTokenSerializer, 401: ErrorSerializer},
+    )
+    def post(self, request: Request) -> Response:
+        """A new access token; the refresh token stays as it is."""
+        token = self.validated(RefreshTokenSerializer)["refresh"]
+        return Response({"access": session_refresh(token=token)})
+
+    def rate_limit_identity(self, request: Request) -> str | None:
+        """The session of a validly signed token; anything else counts per address."""
+        token = request.data.get("refresh") if isinstance(request.data, dict) else None
+        try:
+            return f"session:{read_token(token, REFRESH).session_id}"
+        except (InvalidToken, TypeError):
+            return None
+
+
+class LogoutView(ApiView):
+    """Specification: "POST /auth/logout/"."""
+
+    authentication_classes = (ExpiredTokenAuthentication,)
+    throttle_bucket = "auth"
+    open_without_second_factor = True
+
+    @extend_schema(
+        operation_id="auth_logout",
+        tags=["auth"],
+        request=RefreshTokenSerializer,
+        responses={200: DetailSerializer},
+    )
+    def post(self, request: Request) -> Response:
+        """End the session of the refresh token; both its tokens are refused from now on."""
+        token = self.validated(RefreshTokenSerializer)["refresh"]
+        session_end_by_refresh_token(user=request.user, token=token, request=request)
+        return detail(_("Successfully logged out"))

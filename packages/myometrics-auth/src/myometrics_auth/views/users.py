@@ -1,0 +1,101 @@
+"""User administration. Specification: "User Management Endpoints"."""
+
+from __future__ import annotations
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from myometrics_auth.selectors import user_get, user_key, users_matching
+from myometrics_auth.serializers import (
+    AdminUserChangesSerializer,
+    AdminUserSerializer,
+    PageQuerySerializer,
+    UserListQuerySerializer,
+    UserPageSerializer,
+)
+from myometrics_auth.services.users import user_delete, user_update
+from myometrics_core.pagination import PagePagination
+from myometrics_core.permissions import IsAdministrator
+from myometrics_core.schema import ErrorSerializer
+from myometrics_core.views import ApiView
+
+from .answers import admin_user_json
+
+__all__ = ["UserListView", "UserView"]
+
+PATH_ID = OpenApiParameter("user_id", int, OpenApiParameter.PATH)
+
+
+class UserListView(ApiView):
+    """Specification: "GET /users/"."""
+
+    permission_classes = (IsAdministrator,)
+
+    @extend_schema(
+        operation_id="users_list",
+        tags=["users"],
+        parameters=[UserListQuerySerializer, PageQuerySerializer],
+        responses={200: UserPageSerializer},
+    )
+    def get(self, request: Request) -> Response:
+        """A page of users, by id."""
+        users = users_matching(**self.validated_query(UserListQuerySerializer))
+        pages = PagePagination()
+        found = pages.paginate(users, request, self)
+        return pages.response([admin_user_json(user) for user in found])
+
+
+class UserView(ApiView):
+    """Specification: "GET /users/{id}/", "PUT /users/{id}/" and "DELETE /users/{id}/"."""
+
+    permission_classes = (IsAdministrator,)
+
+    @extend_schema(
+        operation_id="users_get",
+        tags=["users"],
+        parameters=[PATH_ID],
+        responses={200: AdminUserSerializer},
+    )
+    def get(self, request: Request, user_id: str) -> Response:
+        """One user."""
+        return Response(admin_user_json(user_get(user_id=user_id)))
+
+    @extend_schema(
+        operation_id="users_put",
+        tags=["users"],
+        parameters=[PATH_ID],
+        request=AdminUserChangesSerializer(partial=True),
+        responses={200: AdminUserSerializer, 409: ErrorSerializer},
+    )
+    def put(self, request: Request, user_id: str) -> Response:
+        """Change a user; what the body leaves out stays. 409 for the last administrator."""
+        user = user_update(
+            actor=request.user,
+            user_id=user_key(user_id),
+            changes=self.validated(AdminUserChangesSerializer, partial=True),
+            request=request,
+        )
+        return Response(admin_user_json(user))
+
+    @extend_schema(
+        operation_id="users_patch",
+        tags=["users"],
+        parameters=[PATH_ID],
+        request=AdminUserChangesSerializer(partial=True),
+        responses={200: AdminUserSerializer, 409: ErrorSerializer},
+    )
+    def patch(self, request: Request, user_id: str) -> Response:
+        """As PUT."""
+        return self.put(request, user_id)
+
+    @extend_schema(
+        operation_id="users_delete",
+        tags=["users"],
+        parameters=[PATH_ID],
+        responses={204: None, 409: ErrorSerializer},
+    )
+    def delete(self, request: Request, user_id: str) -> Response:
+        """Erase a user and all that is kept about them. 409 for the last administrator."""
+        user_delete(actor=request.user, user_id=user_key(user_id), request=request)
+        return Response(status=204)
