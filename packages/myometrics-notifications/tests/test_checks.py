@@ -10,6 +10,9 @@ from myometrics_notifications.kinds import NotificationKind, register_kind
 from myometrics_testing.clinic_site.models import Person
 
 
+pytestmark = pytest.mark.django_db
+
+
 def ids():
     return {problem.id for problem in run_checks() if "notifications" in problem.id}
 
