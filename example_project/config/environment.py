@@ -60,7 +60,7 @@ def texts(text: str) -> list[str]:
     return [item.strip() for item in text.split(",") if item.strip()]
 
 
-@env.parser_for("log_level")
+@env.parser_for("log_level_name")
 def log_level(text: str) -> str:
     """One of Python's log levels, in any case."""
     if text.upper() not in LOG_LEVELS:

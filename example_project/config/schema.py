@@ -37,6 +37,7 @@ class OpenView:
     authentication_classes = ()
     permission_classes = (AllowAny,)
     content_negotiation_class = LenientNegotiation
+    schema = None
 
     def get_exception_handler(self) -> Any:
         """The API's own."""

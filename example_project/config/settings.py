@@ -53,7 +53,7 @@ RATE_LIMITS = {
     "export": env.rate("RATE_LIMIT_EXPORT", "2/hour"),
 }
 TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES", "")
-LOG_LEVEL = env.log_level("LOG_LEVEL", "INFO")
+LOG_LEVEL = env.log_level_name("LOG_LEVEL", "INFO")
 EMBEDDED_WORKER = env.switch("EMBEDDED_WORKER", "false" if REDIS_URL else "true")
 SECURE_SSL_REDIRECT = env.switch("SECURE_SSL_REDIRECT", "false")
 SECURE_HSTS_SECONDS = env.whole_number("SECURE_HSTS_SECONDS", "0")

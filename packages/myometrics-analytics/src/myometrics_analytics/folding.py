@@ -140,10 +140,11 @@ def _fold_people(changes: Sequence[PendingChange]) -> None:
     last_days = last_upload_days({change.user_id for change in changes} - {None})
     rows = {row.user_id: row for row in UserRollup.objects.filter(user_id__in=list(last_days))}
     for change in changes:
-        if change.user_id in last_days:
-            row = rows.setdefault(change.user_id, UserRollup(user_id=change.user_id))
+        user_id: Any = change.user_id
+        if user_id in last_days:
+            row = rows.setdefault(user_id, UserRollup(user_id=user_id))
             _add(row, change, ("uploads",))
-            row.last_day = last_days[change.user_id]
+            row.last_day = last_days[user_id]
     rows_store(rows.values(), ("uploads", "last_day"), _counts_nobody)
 
 

@@ -11,7 +11,7 @@ from http.client import HTTPException, HTTPResponse
 from typing import Any, Final, TypeVar
 from urllib import error, request
 
-import ijson
+import ijson  # type: ignore[import-untyped]
 from django.utils.dateparse import parse_datetime
 
 from myometrics_core.users import parse_user_id

@@ -16,6 +16,7 @@ from django.db import models
 
 __all__ = [
     "DailyRollup",
+    "Dashboard",
     "DayRollup",
     "PendingChange",
     "PullState",
@@ -75,6 +76,7 @@ class Upload(models.Model):
         indexes = [
             models.Index(fields=["user", "uploaded_at"], name="analytics_upload_user"),
             models.Index(fields=["day", "user"], name="analytics_upload_day"),
+            models.Index(fields=["upload_id"], name="analytics_upload_id"),
         ]
 
     def __str__(self) -> str:
@@ -155,6 +157,15 @@ class DayRollup(models.Model):
 
     def __str__(self) -> str:
         return f"{self.day}: {self.uploads}"
+
+
+class Dashboard(DayRollup):
+    """The admin site's page of charts: no table of its own, only a place and a permission."""
+
+    class Meta:
+        proxy = True
+        verbose_name = "dashboard"
+        verbose_name_plural = "dashboard"
 
 
 class UserRollup(models.Model):

@@ -28,7 +28,7 @@ def user_table() -> dict[str, str]:
     user_model = get_user_model()
     return {
         "user": _quoted(user_model),
-        "user_key": connection.ops.quote_name(user_model._meta.pk.column),
+        "user_key": connection.ops.quote_name(str(user_model._meta.pk.column)),
     }
 
 

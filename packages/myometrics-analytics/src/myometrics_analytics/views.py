@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from myometrics_core.permissions import IsAdministrator
+from myometrics_core.schema import extend_schema
 from myometrics_core.users import parse_user_id
 from myometrics_core.views import ApiView
 

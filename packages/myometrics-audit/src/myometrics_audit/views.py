@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema
 from rest_framework import exceptions, serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from myometrics_core.client_address import client_address, user_agent
 from myometrics_core.permissions import IsAdministrator, IsAuthenticated
+from myometrics_core.schema import extend_schema
 from myometrics_core.views import ApiView
 
 from .conf import audit_settings

@@ -6,16 +6,22 @@ from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 
-__all__ = ["SessionTokenScheme"]
+__all__ = ["ExpiredTokenScheme", "SessionTokenScheme"]
 
 
 class SessionTokenScheme(OpenApiAuthenticationExtension):
     """``Authorization: Bearer`` with a JWT."""
 
     target_class = "myometrics_auth.authentication.SessionTokenAuthentication"
-    match_subclasses = True
     name = "bearerAuth"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
         """The security scheme of OpenAPI."""
         return {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+
+
+class ExpiredTokenScheme(SessionTokenScheme):
+    """The same header; a token past its time will do."""
+
+    target_class = "myometrics_auth.authentication.ExpiredTokenAuthentication"
+    name = "bearerAuthExpired"

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from datetime import timezone
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.fields import empty
 
@@ -57,6 +58,7 @@ class StrictCharField(serializers.CharField):
         return super().to_internal_value(data)
 
 
+@extend_schema_field({"type": "object", "additionalProperties": {}})
 class JSONObjectField(serializers.Field):  # type: ignore[type-arg]
     """A JSON object that every database can keep as it is.
 

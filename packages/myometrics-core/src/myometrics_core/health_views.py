@@ -8,7 +8,6 @@ from django.db import DatabaseError
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
-from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
@@ -16,6 +15,7 @@ from rest_framework.response import Response
 
 from .fields import UtcDateTimeField
 from .health import HealthReport, check_health
+from .schema import extend_schema
 from .views import ApiView
 
 __all__ = ["HealthView", "livez", "readyz"]

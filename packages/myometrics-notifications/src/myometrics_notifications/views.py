@@ -7,11 +7,12 @@ from typing import Any
 from django.http import HttpResponseBase
 from django.shortcuts import render
 from django.utils import translation
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from myometrics_core.permissions import AllowAny
+from myometrics_core.schema import extend_schema
 from myometrics_core.views import ApiView
 
 from .conf import notifications_settings

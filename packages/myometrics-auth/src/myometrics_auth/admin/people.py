@@ -54,7 +54,19 @@ class UserForm(FreeAddressForm, UserChangeForm):  # type: ignore[type-arg]
 
     class Meta:
         model = User
-        exclude = ()
+        fields = (
+            "email",
+            "password",
+            "first_name",
+            "last_name",
+            "clinic_name",
+            "role",
+            "is_active",
+            "is_staff",
+            "is_superuser",
+            "groups",
+            "user_permissions",
+        )
 
 
 class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]

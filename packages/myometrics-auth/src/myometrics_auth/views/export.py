@@ -9,12 +9,13 @@ from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
 from django.http import StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiResponse
 from rest_framework import serializers
 from rest_framework.request import Request
 
 from myometrics_auth.requests import http_request
 from myometrics_core.export_files import EXPORT_FORMATS, export_chunks
+from myometrics_core.schema import extend_schema
 from myometrics_core.views import ApiView
 
 __all__ = ["ExportView"]

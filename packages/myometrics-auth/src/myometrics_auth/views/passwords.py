@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from django.utils.translation import gettext as _
-from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -19,6 +18,7 @@ from myometrics_auth.services.passwords import (
     password_reset_request,
 )
 from myometrics_core.permissions import AllowAny
+from myometrics_core.schema import extend_schema
 from myometrics_core.views import ApiView
 
 from .answers import current_session, detail

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from myometrics_auth.serializers import ProfileChangesSerializer, ProfileSerializer
 from myometrics_auth.services.users import user_erase_self, user_update_profile
+from myometrics_core.schema import extend_schema
 from myometrics_core.views import ApiView
 
 from .answers import profile_json

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -25,7 +24,7 @@ from myometrics_auth.services.two_factor import (
     totp_enrol,
 )
 from myometrics_core.permissions import AllowAny
-from myometrics_core.schema import ErrorSerializer
+from myometrics_core.schema import ErrorSerializer, extend_schema
 from myometrics_core.views import ApiView
 
 from .answers import current_session, signed_in

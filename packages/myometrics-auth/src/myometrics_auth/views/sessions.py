@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -16,6 +15,7 @@ from myometrics_auth.serializers import (
 )
 from myometrics_auth.services.sessions import session_end, sessions_end_others
 from myometrics_core.pagination import PagePagination
+from myometrics_core.schema import extend_schema
 from myometrics_core.views import ApiView
 
 from .answers import current_session

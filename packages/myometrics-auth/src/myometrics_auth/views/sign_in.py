@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.utils.translation import gettext as _
-from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema
+from drf_spectacular.utils import PolymorphicProxySerializer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -26,7 +26,7 @@ from myometrics_auth.services.sign_in import sign_in
 from myometrics_auth.services.users import user_register
 from myometrics_auth.tokens import REFRESH, InvalidToken, read_token
 from myometrics_core.permissions import AllowAny
-from myometrics_core.schema import ErrorSerializer
+from myometrics_core.schema import ErrorSerializer, extend_schema
 from myometrics_core.views import ApiView
 
 from .answers import detail, signed_in

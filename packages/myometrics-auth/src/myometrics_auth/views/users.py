@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -17,7 +17,7 @@ from myometrics_auth.serializers import (
 from myometrics_auth.services.users import user_delete, user_update
 from myometrics_core.pagination import PagePagination
 from myometrics_core.permissions import IsAdministrator
-from myometrics_core.schema import ErrorSerializer
+from myometrics_core.schema import ErrorSerializer, extend_schema
 from myometrics_core.views import ApiView
 
 from .answers import admin_user_json
