@@ -61,7 +61,11 @@ def _provide_database(kind: str, config: pytest.Config) -> None:
         raise pytest.UsageError(f"TEST_DATABASE is {kind!r}; it can be {' or '.join(DATABASES)}")
     start = _start_postgresql if kind == "postgresql" else _make_sqlite_folder
     os.environ["DATABASE_URL"] = start(config)
-    config.add_cleanup(lambda: os.environ.pop("DATABASE_URL", None))
+    config.add_cleanup(_forget_database)
+
+
+def _forget_database() -> None:
+    os.environ.pop("DATABASE_URL", None)
 
 
 def _start_postgresql(config: pytest.Config) -> str:

@@ -48,7 +48,7 @@ class Server(ABC):
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                **run_as(),
+                user=server_user(),
             )
         self._await_ready(self._process)
 
@@ -125,7 +125,7 @@ class PostgresServer(Server):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            **run_as(),
+            user=server_user(),
         )
         if done.returncode:
             raise RuntimeError(f"initdb failed in {self.folder}: {done.stdout}")
@@ -166,15 +166,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def run_as() -> dict[str, str | int]:
-    """Arguments for subprocess: PostgreSQL refuses to run as root."""
-    return {"user": UNPRIVILEGED_USER} if os.geteuid() == 0 else {}
+def server_user() -> str | None:
+    """Whom servers run as: ourselves (None), but PostgreSQL refuses to run as root."""
+    return UNPRIVILEGED_USER if os.geteuid() == 0 else None
 
 
 def give_to_unprivileged_user(folder: Path) -> None:
     """Let the server's user write ``folder``, where that user isn't ours."""
-    if os.geteuid() == 0:
-        shutil.chown(folder, UNPRIVILEGED_USER)
+    if user := server_user():
+        shutil.chown(folder, user)
 
 
 def postgres_programs(folder: Path) -> Path:
@@ -200,7 +200,7 @@ def reachable_copy(path: Path, folder: Path) -> Path:
     A virtual environment below root's own home is such a place; opening that home to everybody,
     which is the other way out, is not ours to do.
     """
-    if os.geteuid() != 0 or all(parent.stat().st_mode & 0o001 for parent in path.parents):
+    if server_user() is None or all(parent.stat().st_mode & 0o001 for parent in path.parents):
         return path
     copy = folder / "programs" / path.name
     if not copy.exists():
