@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
 
@@ -8,7 +9,17 @@ import pytest
 from django.contrib.auth import get_user_model
 from rest_framework.test import APIClient
 
+from myometrics_core.activities import Activity, register_receiver
+
 PASSWORD = "quiet-otter-paddles-42"
+NEW_PASSWORD = "loud-heron-wades-17"
+
+
+def send(client: APIClient, method: str, path: str, body: Any) -> Any:
+    """A JSON request to ``/api/{path}``; the body may hold what DRF's test client can't encode."""
+    return client.generic(
+        method.upper(), f"/api/{path}", json.dumps(body), content_type="application/json"
+    )
 
 
 @pytest.fixture
@@ -58,3 +69,12 @@ def sign_in() -> Callable[..., APIClient]:
         return client
 
     return sign_in_as
+
+
+@pytest.fixture
+def published() -> Iterator[list[Activity]]:
+    """The activities that were published, as they come."""
+    seen: list[Activity] = []
+    register_receiver("test", seen.append)
+    yield seen
+    register_receiver("test", lambda activity: None, resource_types=())

@@ -1,0 +1,47 @@
+"""Who asks about health while the database is down."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+import time_machine
+from django.contrib.auth.models import AnonymousUser
+from rest_framework.request import Request
+from rest_framework.test import APIRequestFactory
+
+from myometrics_auth.authentication import SessionTokenAuthentication
+
+pytestmark = pytest.mark.django_db
+
+
+def offline(token):
+    request = APIRequestFactory().get("/", HTTP_AUTHORIZATION=f"Bearer {token}")
+    return SessionTokenAuthentication().authenticate_without_database(Request(request))
+
+
+def test_a_good_token_names_its_user_without_a_query(doctor, sign_in, django_assert_num_queries):
+    token = sign_in(doctor).tokens["access"]
+    with django_assert_num_queries(0):
+        user, claims = offline(token)
+    assert user.is_authenticated
+    assert user.pk == doctor.pk
+    assert claims.user_id == str(doctor.pk)
+
+
+@pytest.mark.parametrize("token", ["", "x", "a.b.c", "é"])
+def test_anything_else_names_nobody(token):
+    assert offline(token) is None
+
+
+def test_a_refresh_token_or_one_past_its_time_names_nobody(doctor, sign_in):
+    tokens = sign_in(doctor).tokens
+    assert offline(tokens["refresh"]) is None
+    with time_machine.travel(datetime.now(timezone.utc) + timedelta(minutes=16)):
+        assert offline(tokens["access"]) is None
+
+
+def test_no_token_names_nobody():
+    request = Request(APIRequestFactory().get("/"))
+    assert SessionTokenAuthentication().authenticate_without_database(request) is None
+    assert request.user == AnonymousUser()

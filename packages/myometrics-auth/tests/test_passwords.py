@@ -1,0 +1,231 @@
+"""Change a password, or reset it by mail."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta, timezone
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import time_machine
+from conftest import NEW_PASSWORD, PASSWORD, send
+from django.core import mail
+
+from myometrics_auth.models import PasswordResetRequest, Session
+from myometrics_auth.services.reset_mails import reset_mail_send, reset_mails_sweep
+
+pytestmark = pytest.mark.django_db
+
+CHANGE = {"old_password": PASSWORD, "new_password": NEW_PASSWORD}
+
+
+def deliver():
+    """Run what the requests have asked of the background."""
+    for request in PasswordResetRequest.objects.all():
+        reset_mail_send(request_id=request.pk)
+    return mail.outbox
+
+
+def link_of(message):
+    query = parse_qs(urlsplit(re.search(r"https://\S+", message.body).group()).query)
+    return {name: values[0] for name, values in query.items()}
+
+
+@pytest.fixture
+def link(api, doctor):
+    """The ``uid`` and ``token`` that a reset mail has brought the doctor."""
+    send(api, "post", "auth/password-reset/", {"email": doctor.email})
+    return link_of(deliver()[-1])
+
+
+class TestChange:
+    def test_keeps_this_session_and_ends_every_other(self, doctor, sign_in, api):
+        here, there = sign_in(doctor), sign_in(doctor)
+        answer = send(here, "post", "auth/change-password/", CHANGE)
+        assert answer.status_code == 200
+        assert answer.json() == {"detail": "Password changed successfully"}
+        assert here.get("/api/auth/user/").status_code == 200
+        assert there.get("/api/auth/user/").status_code == 401
+        for client, status in ((here, 200), (there, 401)):
+            body = {"refresh": client.tokens["refresh"]}
+            assert send(api, "post", "auth/token/refresh/", body).status_code == status
+
+    def test_lets_in_by_the_new_password_alone(self, doctor, sign_in, api):
+        send(sign_in(doctor), "post", "auth/change-password/", CHANGE)
+        for password, status in ((PASSWORD, 401), (NEW_PASSWORD, 200)):
+            body = {"email": doctor.email, "password": password}
+            assert send(api, "post", "auth/login/", body).status_code == status
+
+    def test_needs_the_old_password(self, doctor, sign_in):
+        client = sign_in(doctor)
+        body = {**CHANGE, "old_password": "wrong"}
+        answer = send(client, "post", "auth/change-password/", body)
+        assert answer.status_code == 400
+        assert list(answer.json()["field_errors"]) == ["old_password"]
+        doctor.refresh_from_db()
+        assert doctor.check_password(PASSWORD)
+
+    def test_reports_the_host_s_rules_on_new_password(self, doctor, sign_in):
+        client, other = sign_in(doctor), sign_in(doctor)
+        body = {**CHANGE, "new_password": "12345"}
+        answer = send(client, "post", "auth/change-password/", body)
+        assert answer.status_code == 400
+        assert list(answer.json()["field_errors"]) == ["new_password"]
+        assert other.get("/api/auth/user/").status_code == 200
+
+    @pytest.mark.parametrize("field", CHANGE)
+    @pytest.mark.parametrize("value", [None, "", 7, [], "x\x00", "\ud800", "x" * 257])
+    def test_refuses_what_is_no_password(self, doctor, sign_in, field, value):
+        body = {**CHANGE, field: value}
+        answer = send(sign_in(doctor), "post", "auth/change-password/", body)
+        assert answer.status_code == 400
+        assert list(answer.json()["field_errors"]) == [field]
+
+    def test_needs_a_token(self, api):
+        assert send(api, "post", "auth/change-password/", CHANGE).status_code == 401
+
+    def test_by_whoever_else_ends_every_session(self, doctor, sign_in):
+        client = sign_in(doctor)
+        doctor.set_password(NEW_PASSWORD)
+        doctor.save()
+        assert client.get("/api/auth/user/").status_code == 401
+
+
+class TestResetRequest:
+    def test_answers_the_same_for_known_and_unknown_addresses(self, api, doctor):
+        answers = [
+            send(api, "post", "auth/password-reset/", {"email": email})
+            for email in (doctor.email, "nobody@clinic.example")
+        ]
+        for answer in answers:
+            assert answer.status_code == 200
+            assert answer.json() == {"detail": "Password reset email sent"}
+
+    def test_costs_the_same_queries_for_both(self, api, doctor, django_assert_num_queries):
+        for email in (doctor.email, "nobody@clinic.example"):
+            with django_assert_num_queries(1):
+                send(api, "post", "auth/password-reset/", {"email": email})
+
+    def test_mails_a_link_to_the_front_end(self, api, doctor):
+        send(api, "post", "auth/password-reset/", {"email": "DOCTOR@clinic.example"})
+        (message,) = deliver()
+        assert message.to == ["doctor@clinic.example"]
+        assert "https://clinic.example/reset-password?uid=" in message.body
+        assert set(link_of(message)) == {"uid", "token"}
+        assert not PasswordResetRequest.objects.exists()
+
+    @pytest.mark.parametrize("typed", ["ｄoctor@clinic.example", "DOCTOR@CLINIC.EXAMPLE"])
+    def test_mails_to_the_stored_address_whatever_was_typed(self, api, doctor, typed):
+        send(api, "post", "auth/password-reset/", {"email": typed})
+        assert [message.to for message in deliver()] == [["doctor@clinic.example"]]
+
+    @pytest.mark.parametrize("typed", ["dоctor@clinic.example", "doctor@clınic.example"])
+    def test_mails_nothing_for_a_look_alike(self, api, doctor, typed):
+        assert send(api, "post", "auth/password-reset/", {"email": typed}).status_code == 400
+        assert deliver() == []
+
+    def test_mails_nothing_to_strangers_and_inactive_users(self, api, make_user):
+        make_user("gone@clinic.example", is_active=False)
+        make_user("sso@clinic.example", password=None)
+        for email in ("gone@clinic.example", "sso@clinic.example", "nobody@clinic.example"):
+            send(api, "post", "auth/password-reset/", {"email": email})
+        assert deliver() == []
+        assert not PasswordResetRequest.objects.exists()
+
+    @pytest.mark.parametrize("email", [None, "", "nobody", 7, [], "x\x00@x.example", "\ud800"])
+    def test_names_an_address_that_is_none(self, api, email):
+        answer = send(api, "post", "auth/password-reset/", {"email": email})
+        assert answer.status_code == 400
+        assert list(answer.json()["field_errors"]) == ["email"]
+
+    def test_is_mailed_once_however_often_the_task_runs(self, api, doctor):
+        send(api, "post", "auth/password-reset/", {"email": doctor.email})
+        request = PasswordResetRequest.objects.get()
+        assert [reset_mail_send(request_id=request.pk) for _ in range(3)] == [True, False, False]
+        assert len(mail.outbox) == 1
+
+    def test_outlives_a_mail_server_that_refuses(self, api, doctor, settings):
+        settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+        settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1
+        send(api, "post", "auth/password-reset/", {"email": doctor.email})
+        request = PasswordResetRequest.objects.get()
+        with pytest.raises(ConnectionRefusedError):
+            reset_mail_send(request_id=request.pk)
+        assert reset_mails_sweep() == 0
+        with time_machine.travel(datetime.now(timezone.utc) + timedelta(minutes=3)):
+            assert reset_mails_sweep() == 1
+        with time_machine.travel(datetime.now(timezone.utc) + timedelta(hours=2)):
+            assert reset_mails_sweep() == 0
+        assert not PasswordResetRequest.objects.exists()
+
+
+class TestResetConfirm:
+    def confirm(self, api, link, password=NEW_PASSWORD):
+        body = {**link, "new_password": password}
+        return send(api, "post", "auth/password-reset/confirm/", body)
+
+    def test_sets_the_password_and_ends_every_session(self, api, doctor, sign_in, link):
+        client = sign_in(doctor)
+        assert self.confirm(api, link).status_code == 200
+        assert client.get("/api/auth/user/").status_code == 401
+        sign_in(doctor, NEW_PASSWORD)
+
+    def test_works_once(self, api, doctor, link):
+        assert self.confirm(api, link).status_code == 200
+        answer = self.confirm(api, link, "another-fine-word-99")
+        assert answer.status_code == 400
+        assert list(answer.json()["field_errors"]) == ["token"]
+
+    def test_is_not_spent_by_a_refused_password(self, api, link):
+        answer = self.confirm(api, link, "12345")
+        assert answer.status_code == 400
+        assert list(answer.json()["field_errors"]) == ["new_password"]
+        assert self.confirm(api, link).status_code == 200
+
+    def test_is_not_spent_by_a_sign_in(self, api, doctor, sign_in, link):
+        sign_in(doctor)
+        assert self.confirm(api, link).status_code == 200
+
+    def test_is_void_after_a_password_change(self, api, doctor, sign_in, link):
+        send(sign_in(doctor), "post", "auth/change-password/", CHANGE)
+        assert self.confirm(api, link, "another-fine-word-99").status_code == 400
+
+    def test_is_void_for_inactive_and_deleted_users(self, api, doctor, link):
+        type(doctor).objects.update(is_active=False)
+        assert self.confirm(api, link).status_code == 400
+        type(doctor).objects.all().delete()
+        assert self.confirm(api, link).status_code == 400
+
+    def test_is_void_after_the_site_s_time_limit(self, api, link, settings):
+        later = datetime.now(timezone.utc) + timedelta(
+            days=1, seconds=settings.PASSWORD_RESET_TIMEOUT
+        )
+        with time_machine.travel(later):
+            assert self.confirm(api, link).status_code == 400
+
+    def test_is_void_for_another_user(self, api, link, make_user):
+        from django.utils.http import urlsafe_base64_encode
+
+        uid = urlsafe_base64_encode(str(make_user().pk).encode())
+        assert self.confirm(api, {**link, "uid": uid}).status_code == 400
+
+    @pytest.mark.parametrize("field", ["uid", "token"])
+    @pytest.mark.parametrize(
+        "value", ["x", "é", "A" * 255, "-", "___", "OTk5OTk5OTk5OTk5OTk5OTk5OTk5"]
+    )
+    def test_refuses_a_wrong_link(self, api, link, field, value):
+        answer = self.confirm(api, {**link, field: value})
+        assert answer.status_code == 400
+        assert list(answer.json()["field_errors"]) == ["token"]
+
+    @pytest.mark.parametrize("field", ["uid", "token", "new_password"])
+    @pytest.mark.parametrize("value", [None, "", 7, [], {}, "x\x00", "\ud800", "x" * 1000])
+    def test_names_what_is_no_text(self, api, link, field, value):
+        body = {**link, "new_password": NEW_PASSWORD, field: value}
+        answer = send(api, "post", "auth/password-reset/confirm/", body)
+        assert answer.status_code == 400
+        assert list(answer.json()["field_errors"]) == [field]
+
+    def test_makes_no_session(self, api, doctor, link):
+        self.confirm(api, link)
+        assert not Session.objects.exists()

@@ -1,0 +1,183 @@
+"""One's own profile, data and account."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from conftest import PASSWORD, send
+from django.contrib.auth import get_user_model
+from django.http import StreamingHttpResponse
+
+pytestmark = pytest.mark.django_db
+
+CHANGES = {"firstName": "Johnny", "lastName": "Doe", "clinicName": "Updated Medical Center"}
+
+
+class TestProfile:
+    def test_shows_the_signed_in_user(self, doctor, sign_in):
+        answer = sign_in(doctor).get("/api/auth/user/")
+        assert answer.status_code == 200
+        joined = doctor.date_joined.isoformat().replace("+00:00", "Z")
+        assert answer.json() == {
+            "id": doctor.pk,
+            "email": "doctor@clinic.example",
+            "firstName": "Jane",
+            "lastName": "Smith",
+            "role": "doctor",
+            "clinicName": "",
+            "dateJoined": joined,
+        }
+
+    def test_is_nobody_s_without_a_token(self, api):
+        answer = api.get("/api/auth/user/")
+        assert answer.status_code == 401
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+    @pytest.mark.parametrize("method", ["put", "patch"])
+    def test_changes_names_and_clinic(self, doctor, sign_in, method):
+        client = sign_in(doctor)
+        answer = send(client, method, "auth/user/", CHANGES)
+        assert answer.status_code == 200
+        assert answer.json() == {**client.get("/api/auth/user/").json(), **CHANGES}
+
+    @pytest.mark.parametrize("method", ["put", "patch"])
+    @pytest.mark.parametrize("field", CHANGES)
+    def test_changes_any_one_of_them_alone(self, doctor, sign_in, method, field):
+        client = sign_in(doctor)
+        before = client.get("/api/auth/user/").json()
+        answer = send(client, method, "auth/user/", {field: CHANGES[field]})
+        assert answer.json() == {**before, field: CHANGES[field]}
+
+    @pytest.mark.parametrize("method", ["put", "patch"])
+    def test_ignores_what_it_may_not_change(self, doctor, sign_in, method):
+        client = sign_in(doctor)
+        before = client.get("/api/auth/user/").json()
+        body = {
+            "id": 99,
+            "email": "other@clinic.example",
+            "role": "admin",
+            "isActive": False,
+            "password": "x",
+            "nonsense": [1],
+            "clinicName": "New",
+        }
+        assert send(client, method, "auth/user/", body).json() == {**before, "clinicName": "New"}
+
+    def test_can_take_the_clinic_away(self, make_user, sign_in):
+        client = sign_in(make_user(clinic_name="Old"))
+        assert send(client, "patch", "auth/user/", {"clinicName": ""}).json()["clinicName"] == ""
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            *(
+                (field, value)
+                for field in CHANGES
+                for value in (None, 7, True, [], {}, "x\x00", "\ud800")
+            ),
+            ("firstName", "x" * 31),
+            ("lastName", "x" * 31),
+            ("clinicName", "x" * 101),
+            ("firstName", ""),
+            ("lastName", " "),
+        ],
+    )
+    def test_refuses_what_is_no_name_and_changes_nothing(self, doctor, sign_in, field, value):
+        client = sign_in(doctor)
+        before = client.get("/api/auth/user/").json()
+        other = "lastName" if field == "firstName" else "firstName"
+        answer = send(client, "patch", "auth/user/", {field: value, other: "Changed"})
+        assert answer.status_code == 400
+        assert list(answer.json()["field_errors"]) == [field]
+        assert client.get("/api/auth/user/").json() == before
+
+    def test_takes_names_of_thirty_characters_of_any_script(self, doctor, sign_in):
+        answer = send(sign_in(doctor), "patch", "auth/user/", {"firstName": "李" * 30})
+        assert answer.json()["firstName"] == "李" * 30
+
+    @pytest.mark.parametrize("body", [[], "x", 7, None])
+    def test_refuses_a_body_that_is_no_object(self, doctor, sign_in, body):
+        assert send(sign_in(doctor), "put", "auth/user/", body).status_code == 400
+
+
+class TestOwnAccount:
+    def test_is_erased_with_its_sessions(self, doctor, sign_in, api):
+        client, elsewhere = sign_in(doctor), sign_in(doctor)
+        assert client.delete("/api/users/me/").status_code == 204
+        assert not get_user_model().objects.exists()
+        assert client.get("/api/auth/user/").status_code == 401
+        assert elsewhere.get("/api/auth/user/").status_code == 401
+        credentials = {"email": doctor.email, "password": PASSWORD}
+        assert send(api, "post", "auth/login/", credentials).status_code == 401
+        refresh = {"refresh": client.tokens["refresh"]}
+        assert send(api, "post", "auth/token/refresh/", refresh).status_code == 401
+
+    def test_of_the_last_administrator_stays(self, administrator, sign_in):
+        answer = sign_in(administrator).delete("/api/users/me/")
+        assert (answer.status_code, answer.json()["code"]) == (409, "last_administrator")
+        assert get_user_model().objects.exists()
+
+    def test_needs_a_token(self, api):
+        assert api.delete("/api/users/me/").status_code == 401
+
+    @pytest.mark.parametrize("method", ["get", "put", "patch", "post"])
+    def test_offers_nothing_else(self, doctor, sign_in, method):
+        assert getattr(sign_in(doctor), method)("/api/users/me/").status_code == 405
+
+
+class TestExport:
+    def content(self, answer):
+        assert isinstance(answer, StreamingHttpResponse)
+        return b"".join(answer.streaming_content).decode()
+
+    def test_is_csv_unless_asked_otherwise(self, doctor, sign_in):
+        answer = sign_in(doctor).get("/api/users/me/export/")
+        assert answer.status_code == 200
+        assert answer.headers["Content-Type"] == "application/octet-stream"
+        assert answer.headers["Content-Disposition"] == 'attachment; filename="user_data.csv"'
+        lines = self.content(answer).splitlines()
+        assert lines[0] == "section,record,field,value"
+        assert "profile,1,email,doctor@clinic.example" in lines
+
+    def test_in_json_holds_the_profile_and_the_sessions(self, doctor, make_user, sign_in):
+        sign_in(make_user())
+        answer = sign_in(doctor).get("/api/users/me/export/?format=json")
+        assert answer.headers["Content-Disposition"] == 'attachment; filename="user_data.json"'
+        profile = json.loads(self.content(answer))["profile"]
+        assert profile["email"] == doctor.email
+        assert profile["lastLogin"].endswith("Z")
+        assert profile["isActive"] is True
+        assert profile["secondFactor"] is False
+        assert [session["address"] for session in profile["sessions"]] == ["127.0.0.1"]
+
+    @pytest.mark.parametrize("name", ["=1+1", "@SUM(A1)", "+1", "-1", " =1"])
+    def test_in_csv_holds_no_formula(self, make_user, sign_in, name):
+        client = sign_in(make_user(clinic_name=name))
+        text = self.content(client.get("/api/users/me/export/?format=csv"))
+        assert f"profile,1,clinicName,'{name}" in text
+
+    @pytest.mark.parametrize("value", ["xml", "", "CSV", "json\x00", "api"])
+    def test_refuses_other_formats(self, doctor, sign_in, value):
+        answer = sign_in(doctor).get("/api/users/me/export/", {"format": value})
+        assert answer.status_code == 400
+        assert list(answer.json()["field_errors"]) == ["format"]
+
+    def test_needs_a_token(self, api):
+        assert api.get("/api/users/me/export/").status_code == 401
+
+    def test_streams_under_asgi(self, doctor, sign_in):
+        from asgiref.sync import async_to_sync
+        from django.test import AsyncClient
+
+        async def export(token):
+            client = AsyncClient()
+            answer = await client.get(
+                "/api/users/me/export/?format=json",
+                headers={"Authorization": f"Bearer {token}"},
+            )
+            assert answer.is_async
+            return b"".join([chunk async for chunk in answer.streaming_content])
+
+        body = async_to_sync(export)(sign_in(doctor).tokens["access"])
+        assert json.loads(body)["profile"]["email"] == doctor.email
