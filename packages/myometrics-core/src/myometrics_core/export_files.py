@@ -14,10 +14,10 @@ from typing import Any
 from .personal_data import PersonalDataSection, personal_data_sections
 from .times import utc_text
 
-__all__ = ["EXPORT_FORMATS", "export_chunks"]
+__all__ = ["EXPORT_FORMATS", "export_chunks", "spreadsheet_safe"]
 
 CHUNK_BYTES = 64 * 1024
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 def export_chunks(user: Any, export_format: str) -> Iterator[bytes]:
@@ -58,8 +58,8 @@ def _csv_pieces(user: Any) -> Iterator[str]:
                 row = [
                     section.name,
                     number,
-                    _harmless(field),
-                    _harmless(_csv_value(value)),
+                    spreadsheet_safe(field),
+                    spreadsheet_safe(_csv_value(value)),
                 ]
                 yield writer.writerow(row)
 
@@ -99,8 +99,8 @@ def _json_value(value: Any) -> str:
     return utc_text(value) if isinstance(value, datetime) else str(value)
 
 
-def _harmless(value: Any) -> Any:
-    # A spreadsheet runs such text as a formula; a leading quote makes it text.
+def spreadsheet_safe(value: Any) -> Any:
+    """``value``; text that a spreadsheet would run as a formula gets a leading quote."""
     if isinstance(value, str) and (
         value.startswith(FORMULA_STARTS) or value.lstrip().startswith(FORMULA_STARTS)
     ):
