@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from django.apps import apps
+from django.contrib.contenttypes.models import ContentType
+
 from myometrics_core.personal_data import PersonalDataSection
 
 from .models import PasswordResetRequest, Session, SignInFailures
@@ -32,7 +35,7 @@ class ProfileSection(PersonalDataSection):
         }
 
     def erase(self, user: Any) -> None:
-        """What no cascade reaches: failures counted by address, resets not yet mailed."""
+        """What no cascade reaches: failed sign-ins, resets not yet mailed, the admin's log."""
         addresses = user.sessions.exclude(address=None).values_list("address", flat=True)
         keys = [GuessedAccount(user.email, guessed="second factor").shared_key]
         for address in {None, *addresses}:
@@ -40,3 +43,13 @@ class ProfileSection(PersonalDataSection):
             keys += [account.shared_key, account.own_key]
         SignInFailures.objects.filter(key__in=keys).delete()
         PasswordResetRequest.objects.filter(email_canonical=user.email_canonical).delete()
+        _forget_in_admin_log(user)
+
+
+def _forget_in_admin_log(user: Any) -> None:
+    if not apps.is_installed("django.contrib.admin"):
+        return
+    about = apps.get_model("admin", "LogEntry").objects.filter(
+        content_type=ContentType.objects.get_for_model(user), object_id=str(user.pk)
+    )
+    about.update(object_repr=f"user {user.pk}")

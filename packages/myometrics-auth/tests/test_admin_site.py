@@ -1,0 +1,195 @@
+"""Accounts in Django's admin site."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import NEW_PASSWORD, PASSWORD
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth import get_user_model
+from django.urls import reverse
+
+from myometrics_auth.models import PasswordResetRequest, RecoveryCode, SignInFailures, TotpDevice
+from myometrics_core.times import utc_now
+
+pytestmark = pytest.mark.django_db
+
+USERS = "admin:myometrics_auth_user"
+
+
+@pytest.fixture
+def root(db):
+    return get_user_model().objects.create_superuser("root@clinic.example", PASSWORD)
+
+
+@pytest.fixture
+def site(client, root):
+    client.force_login(root)
+    return client
+
+
+def form_of(user, **changes):
+    """What the browser sends for the change form of ``user``."""
+    form = {
+        "email": user.email,
+        "first_name": user.first_name,
+        "last_name": user.last_name,
+        "clinic_name": user.clinic_name,
+        "role": user.role,
+        **{name: "on" for name in ("is_active", "is_staff", "is_superuser") if getattr(user, name)},
+    }
+    return {name: value for name, value in {**form, **changes}.items() if value is not None}
+
+
+def change(site, user, **changes):
+    return site.post(
+        reverse(f"{USERS}_change", args=[user.pk]), form_of(user, **changes), follow=True
+    )
+
+
+def test_signs_in_by_address_in_any_case(client, root):
+    form = {"username": "ROOT@clinic.example", "password": PASSWORD}
+    assert client.post(reverse("admin:login"), form).status_code == 302
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["user", "session", "totpdevice", "recoverycode", "signinfailures", "passwordresetrequest"],
+)
+def test_lists_every_model(site, doctor, sign_in, model):
+    sign_in(doctor)
+    TotpDevice.objects.create(user=doctor, secret="encrypted")
+    RecoveryCode.objects.create(user=doctor, code_hash="0" * 64)
+    SignInFailures.objects.create(key="0" * 64, failures=3, judged_at=utc_now())
+    PasswordResetRequest.objects.create(email_canonical=doctor.email)
+    page = site.get(reverse(f"admin:myometrics_auth_{model}_changelist"), {"q": "d"})
+    assert page.status_code == 200
+
+
+def test_lists_people_in_a_bounded_number_of_queries(
+    site, make_user, django_assert_max_num_queries
+):
+    for _ in range(30):
+        make_user()
+    with django_assert_max_num_queries(6):
+        site.get(reverse(f"{USERS}_changelist"))
+
+
+def test_finds_people_by_parts_of_their_full_name(site, doctor, make_user):
+    make_user("other@clinic.example", first_name="John")
+    page = site.get(reverse(f"{USERS}_changelist"), {"q": "JANE sm"}).content.decode()
+    assert "doctor@clinic.example" in page
+    assert "other@clinic.example" not in page
+
+
+def test_adds_a_person(site, published):
+    form = {
+        "email": "New@Clinic.example",
+        "role": "technician",
+        "usable_password": "true",
+        "password1": PASSWORD,
+        "password2": PASSWORD,
+    }
+    assert site.post(reverse(f"{USERS}_add"), form).status_code == 302
+    user = get_user_model().objects.get(email="new@clinic.example")
+    assert (user.role, user.check_password(PASSWORD)) == ("technician", True)
+    assert [activity.action for activity in published] == ["user_created"]
+
+
+def test_refuses_an_address_that_is_taken_in_another_form(site, doctor):
+    form = {
+        "email": "DOCTOR@Clinic.example",
+        "role": "doctor",
+        "usable_password": "true",
+        "password1": PASSWORD,
+        "password2": PASSWORD,
+    }
+    page = site.post(reverse(f"{USERS}_add"), form)
+    assert page.status_code == 200
+    assert "exists already" in page.content.decode()
+
+
+def test_changes_a_person_and_tells_what_has_changed(site, root, doctor, published):
+    change(site, doctor, role="technician", first_name="Janet", is_staff="on")
+    doctor.refresh_from_db()
+    assert (doctor.role, doctor.first_name, doctor.is_staff) == ("technician", "Janet", True)
+    (activity,) = published
+    assert (activity.action, activity.actor_id) == ("user_updated", root.pk)
+    assert activity.resource_id == str(doctor.pk)
+    assert activity.details == {
+        "changed": {
+            "first_name": {},
+            "role": {"from": "doctor", "to": "technician"},
+            "is_staff": {"from": False, "to": True},
+        }
+    }
+
+
+def test_deactivating_ends_sessions(site, doctor, sign_in):
+    client = sign_in(doctor)
+    change(site, doctor, is_active=None)
+    assert client.get("/api/auth/user/").status_code == 401
+
+
+@pytest.mark.parametrize("changes", [{"role": "doctor"}, {"is_active": None}])
+def test_keeps_the_last_administrator(site, root, changes):
+    page = change(site, root, **changes)
+    assert "last active administrator" in page.content.decode()
+    root.refresh_from_db()
+    assert (root.role, root.is_active) == ("admin", True)
+
+
+def test_erases_a_person_and_tells_of_it(site, doctor, published):
+    site.post(reverse(f"{USERS}_delete", args=[doctor.pk]), {"post": "yes"})
+    assert not get_user_model().objects.filter(pk=doctor.pk).exists()
+    assert [activity.action for activity in published] == ["user_deleted"]
+
+
+def test_keeps_no_name_of_an_erased_person_in_its_own_log(site, doctor):
+    change(site, doctor, first_name="Janet")
+    site.post(reverse(f"{USERS}_delete", args=[doctor.pk]), {"post": "yes"})
+    entries = LogEntry.objects.filter(object_id=str(doctor.pk))
+    assert {entry.object_repr for entry in entries} == {f"user {doctor.pk}"}
+
+
+def test_does_not_erase_the_last_administrator(site, root):
+    for path, form in (
+        (reverse(f"{USERS}_delete", args=[root.pk]), {"post": "yes"}),
+        (
+            reverse(f"{USERS}_changelist"),
+            {"action": "delete_selected", "_selected_action": [root.pk], "post": "yes"},
+        ),
+    ):
+        page = site.post(path, form, follow=True)
+        assert "last active administrator" in page.content.decode()
+        assert get_user_model().objects.filter(pk=root.pk).exists()
+
+
+def test_a_password_set_here_ends_every_session(site, doctor, sign_in, published):
+    client = sign_in(doctor)
+    published.clear()
+    form = {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD, "usable_password": "true"}
+    site.post(reverse("admin:auth_user_password_change", args=[doctor.pk]), form)
+    assert client.get("/api/auth/user/").status_code == 401
+    sign_in(doctor, NEW_PASSWORD)
+    assert published[0].details == {"changed": {"password": {}}}
+
+
+def test_ends_sessions(site, doctor, sign_in):
+    client = sign_in(doctor)
+    form = {"action": "end_sessions", "_selected_action": [doctor.sessions.get().pk]}
+    site.post(reverse("admin:myometrics_auth_session_changelist"), form)
+    assert client.get("/api/auth/user/").status_code == 401
+
+
+def test_removes_a_lost_second_factor(site, doctor, published):
+    TotpDevice.objects.create(user=doctor, secret="encrypted", confirmed_at=utc_now())
+    form = {"action": "remove_second_factor", "_selected_action": [doctor.pk]}
+    site.post(reverse(f"{USERS}_changelist"), form)
+    assert not TotpDevice.objects.exists()
+    assert published[0].details == {"changed": {"second_factor": {}}}
+
+
+def test_never_shows_a_secret(site, doctor):
+    TotpDevice.objects.create(user=doctor, secret="encrypted-secret")
+    page = site.get(reverse("admin:myometrics_auth_totpdevice_change", args=[doctor.pk]))
+    assert "encrypted-secret" not in page.content.decode()
