@@ -7,6 +7,7 @@ import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+
 from myometrics_core import health
 from myometrics_core.health import HealthProbe, check_health, register_probe
 from myometrics_core.probes import DatabaseProbe, EmailProbe, MicroserviceProbe, RedisProbe
@@ -167,3 +168,58 @@ def test_not_ready_without_a_database(client):
     response = client.get("/readyz")
     assert response.status_code == 503
     assert response.json() == {"status": "not_ready"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_every_probe_has_a_deadline_of_its_own(settings):
+    settings.MYOMETRICS = {"HEALTH_PROBE_TIMEOUT": 0.05}
+    patient = Probe("patient", lambda: time.sleep(0.3))
+    patient.timeout = 2
+    register_probe(patient)
+    register_probe(Probe("hasty", lambda: time.sleep(0.3)))
+    services = check_health().services
+    assert (services["patient"], services["hasty"]) == ("up", "down")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_deadline_is_longer_than_two_seconds():
+    release = threading.Event()
+    endless = Probe("endless", lambda: release.wait(20))
+    endless.timeout = 3600
+    register_probe(endless)
+    started = time.monotonic()
+    assert check_health().services["endless"] == "down"
+    assert time.monotonic() - started < 3
+    release.set()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_asks_while_a_probe_hangs_does_not_wait_again(settings):
+    settings.MYOMETRICS = {"HEALTH_PROBE_TIMEOUT": 0.5}
+    release = threading.Event()
+    register_probe(Probe("slow", lambda: release.wait(20)))
+    check_health()
+    started = time.monotonic()
+    assert check_health().services["slow"] == "down"
+    assert time.monotonic() - started < 0.4
+    release.set()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_run_that_never_ends_is_given_up_for_a_new_one(settings, monkeypatch):
+    settings.MYOMETRICS = {"HEALTH_PROBE_TIMEOUT": 0.05}
+    monkeypatch.setattr(health, "GIVE_UP_AFTER", 0.1)
+    release, runs = threading.Event(), []
+
+    def hang_three_times():
+        runs.append(1)
+        if len(runs) <= 3:
+            release.wait(20)
+
+    register_probe(Probe("lost", hang_three_times))
+    deadline = time.monotonic() + 10
+    while check_health(max_age=0).services["lost"] == "down":
+        assert time.monotonic() < deadline
+    assert len(runs) == 4
+    release.set()
+    assert check_health(max_age=60).services["lost"] == "up"

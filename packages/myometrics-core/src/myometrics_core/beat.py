@@ -6,4 +6,10 @@ from typing import Any
 
 __all__ = ["beat_schedule"]
 
-beat_schedule: dict[str, dict[str, Any]] = {}
+beat_schedule: dict[str, dict[str, Any]] = {
+    "myometrics_core.check_health": {
+        "task": "myometrics_core.check_health",
+        "schedule": 20.0,
+        "options": {"expires": 20},
+    },
+}

@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -24,6 +25,7 @@ __all__ = [
     "check_health",
     "register_probe",
     "registered_probes",
+    "status_of",
 ]
 
 logger = logging.getLogger("myometrics.core.health")
@@ -31,17 +33,23 @@ logger = logging.getLogger("myometrics.core.health")
 ServiceState = Literal["up", "down", "not_configured"]
 MAX_TIMEOUT = 2.0
 """Seconds; the whole answer is promised within three."""
+GIVE_UP_AFTER = 60.0
+"""Seconds after which a run that still hangs is no longer waited for, and the probe asks anew."""
+GIVEN_UP = 3
+"""How many such runs of one probe may hang at the same time."""
 
 
 class HealthProbe(ABC):
     """One dependency. ``run`` returns when it is well and raises when it is not.
 
     ``max_age``: seconds for which a result is given again; ``None`` means
-    ``MYOMETRICS["HEALTH_MAX_AGE"]``.
+    ``MYOMETRICS["HEALTH_MAX_AGE"]``. ``timeout``: seconds after which it counts as down, at most
+    2; ``None`` means ``MYOMETRICS["HEALTH_PROBE_TIMEOUT"]``.
     """
 
     name: str
     max_age: float | None = None
+    timeout: float | None = None
 
     def is_configured(self) -> bool:
         """Whether the site uses this dependency at all."""
@@ -62,32 +70,50 @@ class HealthReport:
 
 
 class _Runner:
-    """Runs one probe, at most once at a time, and remembers what came of it."""
+    """Runs one probe, at most once at a time, and remembers what came of it.
+
+    A run that does not even end long after its deadline is given up, a few at most, so that one
+    lost connection does not make a dependency look down for ever.
+    """
 
     def __init__(self, probe: HealthProbe) -> None:
         self.probe = probe
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._given_up: list[threading.Thread] = []
         self._state: ServiceState = "down"
-        self._finished_at = float("-inf")
+        self._started_at = self._finished_at = float("-inf")
 
     def start(self, max_age: float | None) -> None:
         with self._lock:
-            running = self._thread is not None and self._thread.is_alive()
-            if not running and not self._is_fresh(max_age):
+            if not self._is_running() and not self._is_fresh(max_age):
+                self._started_at = time.monotonic()
                 self._thread = threading.Thread(
                     target=self._run, name=f"health-{self.probe.name}", daemon=True
                 )
                 self._thread.start()
 
-    def state(self, deadline: float) -> ServiceState:
+    def state(self) -> ServiceState:
         thread = self._thread
         if thread is not None:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            thread.join(max(0.0, self._started_at + self._timeout() - time.monotonic()))
             if thread.is_alive():
                 logger.warning("Health probe %s did not answer in time", self.probe.name)
                 return "down"
         return self._state
+
+    def _is_running(self) -> bool:
+        if self._thread is None or not self._thread.is_alive():
+            return False
+        self._given_up = [thread for thread in self._given_up if thread.is_alive()]
+        if time.monotonic() - self._started_at < GIVE_UP_AFTER or len(self._given_up) >= GIVEN_UP:
+            return True
+        self._given_up.append(self._thread)
+        return False
+
+    def _timeout(self) -> float:
+        own = self.probe.timeout
+        return min(core_settings.HEALTH_PROBE_TIMEOUT if own is None else own, MAX_TIMEOUT)
 
     def _is_fresh(self, max_age: float | None) -> bool:
         ages = (max_age, self.probe.max_age, core_settings.HEALTH_MAX_AGE)
@@ -95,17 +121,19 @@ class _Runner:
         return time.monotonic() - self._finished_at < allowed
 
     def _run(self) -> None:
+        state = self._asked()
+        if threading.current_thread() is self._thread:
+            self._state, self._finished_at = state, time.monotonic()
+
+    def _asked(self) -> ServiceState:
         try:
             if not self.probe.is_configured():
-                self._state = "not_configured"
-            else:
-                self.probe.run()
-                self._state = "up"
+                return "not_configured"
+            self.probe.run()
         except Exception as error:
-            self._state = "down"
             logger.warning("Health probe %s failed: %s", self.probe.name, type(error).__name__)
-        finally:
-            self._finished_at = time.monotonic()
+            return "down"
+        return "up"
 
 
 _runners: dict[str, _Runner] = {}
@@ -122,20 +150,19 @@ def registered_probes() -> list[HealthProbe]:
 
 
 def check_health(max_age: float | None = None) -> HealthReport:
-    """Ask every dependency, within ``MYOMETRICS["HEALTH_PROBE_TIMEOUT"]`` seconds.
+    """Ask every dependency side by side, each within its own deadline, all within two seconds.
 
     A result no older than ``max_age`` seconds is given again instead of asking.
     """
-    timeout = min(core_settings.HEALTH_PROBE_TIMEOUT, MAX_TIMEOUT)
-    deadline = time.monotonic() + timeout
     runners = list(_runners.items())
     for _, runner in runners:
         runner.start(max_age)
-    services = {name: runner.state(deadline) for name, runner in runners}
-    return HealthReport(_status(services), services, utc_now())
+    services = {name: runner.state() for name, runner in runners}
+    return HealthReport(status_of(services), services, utc_now())
 
 
-def _status(services: dict[str, ServiceState]) -> str:
+def status_of(services: Mapping[str, str]) -> str:
+    """``down`` without the database, ``degraded`` without anything else, else ``healthy``."""
     if services.get("database") == "down":
         return "down"
     return "degraded" if "down" in services.values() else "healthy"

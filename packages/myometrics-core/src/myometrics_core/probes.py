@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from urllib.request import ProxyHandler, Request, build_opener
 
-from django.conf import settings as django_settings
-from django.core.mail import get_connection
 from django.db import connection
 
 from .health import HealthProbe
+from .mail_backend import default_mail_backend, default_mail_backend_path
 from .settings import core_settings
 
 __all__ = ["DatabaseProbe", "EmailProbe", "MicroserviceProbe", "RedisProbe"]
@@ -63,11 +62,11 @@ class EmailProbe(HealthProbe):
 
     def is_configured(self) -> bool:
         """Whether mail leaves the machine at all."""
-        return UNDELIVERING.isdisjoint(str(django_settings.EMAIL_BACKEND).split("."))
+        return UNDELIVERING.isdisjoint(default_mail_backend_path().split("."))
 
     def run(self) -> None:
         """Open and close a connection."""
-        mailer = get_connection(fail_silently=False)
+        mailer = default_mail_backend()
         if hasattr(mailer, "timeout"):
             mailer.timeout = SECONDS
         try:

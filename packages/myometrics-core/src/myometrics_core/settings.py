@@ -132,6 +132,13 @@ class CoreSettings(SettingsGroup):
         "Seconds for which a health result is given again.",
         validate=_positive,
     )
+    HEALTH_SETTLE = Setting(
+        (int, float),
+        60.0,
+        "Seconds for which a service must have been down, or up again, before the change is "
+        "published.",
+        validate=_positive,
+    )
     HEALTH_PROBE_TIMEOUT = Setting(
         (int, float),
         1.5,

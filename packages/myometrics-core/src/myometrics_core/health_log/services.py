@@ -1,0 +1,100 @@
+"""Record a health report, and publish what has changed for good.
+
+A service counts as changed once it has differed from what was told for a minute
+(``MYOMETRICS["HEALTH_SETTLE"]``): a shorter flap is nobody's trouble.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Set
+from datetime import datetime
+
+from ..activities import Activity, publish
+from ..health import HealthReport, status_of
+from ..settings import core_settings
+from ..transactions import atomic_write
+from .models import HealthState
+
+__all__ = ["health_record"]
+
+ROW = 1
+_BADNESS = {"healthy": 0, "degraded": 1, "down": 2}
+
+
+def health_record(*, report: HealthReport) -> Activity | None:
+    """Keep ``report``; publish and return the change that it settles, if any.
+
+    ``system_degraded`` or ``system_down`` when a further service is down, ``system_recovered``
+    when the status is better than it was told; ``details`` hold ``status``,
+    ``previous_status`` and ``services``. One transaction: a change is published once, however
+    many workers check.
+    """
+    HealthState.objects.get_or_create(pk=ROW)
+    with atomic_write():
+        state = HealthState.objects.select_for_update().get(pk=ROW)
+        if state.checked_at is not None and state.checked_at > report.checked_at:
+            return None
+        change = _note(state, report)
+        state.save()
+        if change is not None:
+            publish(change)
+    return change
+
+
+def _note(state: HealthState, report: HealthReport) -> Activity | None:
+    state.checked_at, state.status = report.checked_at, report.status
+    state.services = dict(report.services)
+    was_down = state.services.keys() & set(state.told_down)
+    is_down = was_down ^ _settled(state, was_down)
+    state.told_down = sorted(is_down)
+    action = _action(was_down, is_down)
+    return _activity(report, action, was_down, is_down) if action else None
+
+
+def _settled(state: HealthState, told_down: Set[str]) -> set[str]:
+    """Names of services that have differed from ``told_down`` long enough."""
+    now: datetime = state.checked_at  # type: ignore[assignment]
+    differing = {
+        name: state.differs_since.get(name, now.isoformat())
+        for name, seen in state.services.items()
+        if (seen == "down") != (name in told_down)
+    }
+    settled = {
+        name
+        for name, since in differing.items()
+        if (now - datetime.fromisoformat(since)).total_seconds() >= core_settings.HEALTH_SETTLE
+    }
+    state.differs_since = {name: since for name, since in differing.items() if name not in settled}
+    return settled
+
+
+def _action(was_down: Set[str], is_down: Set[str]) -> str | None:
+    before, after = _status(was_down), _status(is_down)
+    if is_down - was_down:
+        return "system_down" if after == "down" else "system_degraded"
+    return "system_recovered" if _BADNESS[after] < _BADNESS[before] else None
+
+
+def _status(down: Set[str]) -> str:
+    return status_of(dict.fromkeys(down, "down"))
+
+
+def _activity(report: HealthReport, action: str, was_down: Set[str], is_down: Set[str]) -> Activity:
+    services = {
+        name: "down" if name in is_down else "up" if state == "down" else state
+        for name, state in report.services.items()
+    }
+    return Activity(
+        id=f"health:{uuid.uuid4()}",
+        actor_id=None,
+        action=action,
+        resource_type="system",
+        resource_id="health",
+        occurred_at=report.checked_at,
+        details={
+            "status": _status(is_down),
+            "previous_status": _status(was_down),
+            "services": services,
+        },
+    )
