@@ -30,6 +30,7 @@ SECRET_KEY = env.secret_key("SECRET_KEY", "", debug=bool(DEBUG))
 DATABASE = env.database("DATABASE_URL", f"sqlite:///{DATA_DIR / 'db.sqlite3'}")
 REDIS_URL = env.redis_url("REDIS_URL", "") or None
 MICROSERVICE_URL = env.http_url("MICROSERVICE_URL", "") or None
+DJANGO_API_URL = env.http_url("DJANGO_API_URL", "http://localhost:8001/api")
 FRONTEND_URL = env.http_url("FRONTEND_URL", "http://localhost:3000")
 ALLOWED_HOSTS = env.texts("ALLOWED_HOSTS", DEVELOPMENT_HOSTS)
 CORS_ALLOWED_ORIGINS = env.origins(
@@ -79,6 +80,7 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "myometrics_core",
     "myometrics_core.rate_limits",
+    "myometrics_core.health_log",
     "myometrics_auth",
     "myometrics_audit",
     "myometrics_analytics",
@@ -182,6 +184,7 @@ MYOMETRICS = {
     "MICROSERVICE_URL": MICROSERVICE_URL,
     "REDIS_URL": REDIS_URL,
     "FRONTEND_URL": FRONTEND_URL,
+    "API_URL": DJANGO_API_URL,
 }
 CORS_ALLOW_CREDENTIALS = True
 CORS_EXPOSE_HEADERS = ["Content-Disposition", "Retry-After", "X-Request-ID"]
