@@ -1,0 +1,200 @@
+"""The admin site's view of analytics: a dashboard, and what it is made of, read-only.
+
+Facts come from their sources and rollups from the facts, so nothing is edited here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.auth import get_user_model
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.db.models import Model, Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path
+from django.utils.functional import cached_property
+
+from myometrics_core.users import is_administrator
+
+from . import dashboard_views
+from .models import (
+    DailyRollup,
+    Dashboard,
+    DayRollup,
+    PendingChange,
+    PullState,
+    RebuildCheckpoint,
+    RollupState,
+    Upload,
+    UserRollup,
+)
+
+__all__ = ["DashboardAdmin", "UploadAdmin"]
+
+COUNTED_TO = 10_000
+
+
+class CappedPaginator(Paginator):  # type: ignore[type-arg]
+    """Counts to 10,000 and no further: beyond, people search instead of turning pages."""
+
+    @cached_property
+    def count(self) -> int:
+        """The number of rows, or 10,000 if there are more."""
+        rows: Any = self.object_list
+        return int(rows[:COUNTED_TO].count())
+
+
+class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Looking is all there is."""
+
+    show_full_result_count = False
+    paginator = CappedPaginator
+    actions = None
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nobody adds."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nobody changes."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nobody deletes."""
+        return False
+
+
+@admin.register(Upload)
+class UploadAdmin(ReadOnlyAdmin):
+    """Uploads, latest first; found by upload id or by whose they are."""
+
+    list_display = ("upload_id", "filename", "user", "status", "diagnosis", "uploaded_at")
+    list_filter = ("status",)
+    list_select_related = ("user",)
+    ordering = ("-day", "-uploaded_at")
+    search_fields = ("upload_id",)
+    search_help_text = "A whole upload id, or the beginning of a person's sign-in name."
+    fields = (
+        *("user", "upload_id", "filename", "uploaded_at", "status", "diagnosis"),
+        *("confidence", "file_size", "seconds"),
+    )
+    readonly_fields = ("seconds",)
+
+    @admin.display(description="processing time (s)")
+    def seconds(self, upload: Upload) -> float | None:
+        """Processing time in seconds."""
+        return upload.processing_time
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Uploads of that id, and those of people whose sign-in name begins so: indexes only."""
+        if not search_term:
+            return queryset, False
+        user_model = get_user_model()
+        names = {f"{user_model.USERNAME_FIELD}__startswith": search_term}
+        people = list(user_model._base_manager.filter(**names).values_list("pk", flat=True)[:50])
+        return queryset.filter(Q(upload_id=search_term) | Q(user_id__in=people)), False
+
+
+@admin.register(DayRollup)
+class DayRollupAdmin(ReadOnlyAdmin):
+    """One row a day."""
+
+    list_display = ("day", "uploads", "completed", "failed", "uploaders")
+    ordering = ("-day",)
+
+
+@admin.register(DailyRollup)
+class DailyRollupAdmin(ReadOnlyAdmin):
+    """One row a day, diagnosis and status."""
+
+    list_display = ("day", "diagnosis", "status", "uploads")
+    list_filter = ("status",)
+    search_fields = ("diagnosis__iexact",)
+    search_help_text = "A whole diagnosis."
+    ordering = ("-day", "diagnosis", "status")
+
+
+@admin.register(UserRollup)
+class UserRollupAdmin(ReadOnlyAdmin):
+    """One row a person."""
+
+    list_display = ("user", "uploads", "last_day")
+    list_select_related = ("user",)
+    ordering = ("-last_day",)
+
+
+@admin.register(PendingChange)
+class PendingChangeAdmin(ReadOnlyAdmin):
+    """What the next fold will take in."""
+
+    list_display = ("day", "diagnosis", "status", "uploads")
+    ordering = ("-pk",)
+
+
+@admin.register(RollupState)
+class RollupStateAdmin(ReadOnlyAdmin):
+    """How the rollups are."""
+
+    list_display = ("uploads", "folded_at", "checked_at", "repairs")
+
+
+@admin.register(PullState)
+class PullStateAdmin(ReadOnlyAdmin):
+    """How pulling from the image service goes."""
+
+    list_display = ("succeeded_at", "due_at", "failures", "last_error", "rows", "bad_rows")
+
+
+@admin.register(RebuildCheckpoint)
+class RebuildCheckpointAdmin(ReadOnlyAdmin):
+    """How far an unfinished rebuild has come."""
+
+    list_display = ("source", "reached_at", "activities")
+
+
+@admin.register(Dashboard)
+class DashboardAdmin(ReadOnlyAdmin):
+    """The page of charts, and its downloads."""
+
+    def get_urls(self) -> list[URLPattern]:
+        """The page itself, and the same numbers as a file."""
+        pages = ((f"download.{name}", name) for name in dashboard_views.FORMATS)
+        downloads = [
+            path(
+                file_name,
+                self.admin_site.admin_view(self.download),
+                {"file_format": name},
+                name=f"myometrics_analytics_dashboard_{name}",
+            )
+            for file_name, name in pages
+        ]
+        return [*downloads, *super().get_urls()]
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The charts of the days and filters that the query names."""
+        self._require_view(request)
+        context = {**self.admin_site.each_context(request), **(extra_context or {})}
+        return dashboard_views.page(request, context)
+
+    def download(self, request: HttpRequest, file_format: str) -> HttpResponse:
+        """The numbers of the page as CSV or JSON."""
+        self._require_view(request)
+        return dashboard_views.download(request, file_format)
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Administrators by the site's rule, and whoever was given the permission."""
+        return is_administrator(request.user) or super().has_view_permission(request, obj)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        """The dashboard shows in the index to those who may see it."""
+        return self.has_view_permission(request)
+
+    def _require_view(self, request: HttpRequest) -> None:
+        if not self.has_view_permission(request):
+            raise PermissionDenied

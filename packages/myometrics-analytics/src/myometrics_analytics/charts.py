@@ -1,0 +1,168 @@
+"""Column charts as numbers for a template: no script, no styles in attributes.
+
+Across, everything is in per cent of the plot's width; down, in pixels. So a chart fits any screen
+while its text keeps its size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+__all__ = ["Chart", "Column", "GridLine", "Point", "TickLabel", "chart_make", "nice_step"]
+
+TOP: Final = 16
+LABEL_SPACE: Final = 24
+GAP: Final = 0.24
+MOST_LABELS: Final = 6
+LINES: Final = 4
+
+
+@dataclass(frozen=True)
+class Point:
+    """One column to draw: what it is called, and how many. ``short`` is its name on the axis."""
+
+    name: str
+    value: int
+    short: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's place; ``hit_*`` is the strip in which its title shows."""
+
+    title: str
+    x: str
+    width: str
+    y: str
+    height: str
+    hit_x: str
+    hit_width: str
+
+
+@dataclass(frozen=True)
+class GridLine:
+    """A horizontal line and the number it stands for."""
+
+    y: str
+    label: str
+    label_y: str
+
+
+@dataclass(frozen=True)
+class TickLabel:
+    """A name under the columns."""
+
+    x: str
+    anchor: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A whole chart, and the same numbers as rows of a table."""
+
+    slug: str
+    title: str
+    summary: str
+    unit: str
+    height: int
+    base: str
+    label_y: str
+    points: Sequence[Point]
+    columns: list[Column] = field(default_factory=list)
+    grid: list[GridLine] = field(default_factory=list)
+    labels: list[TickLabel] = field(default_factory=list)
+
+
+def chart_make(
+    slug: str, title: str, unit: str, points: Sequence[Point], *, height: int = 240
+) -> Chart:
+    """Lay out ``points`` from left to right in ``height`` pixels."""
+    base = height - LABEL_SPACE
+    step = nice_step(max((point.value for point in points), default=0))
+    highest = step * LINES
+    return Chart(
+        slug=slug,
+        title=title,
+        summary=_summary(points, unit),
+        unit=unit,
+        height=height,
+        base=_number(base),
+        label_y=_number(height - 6),
+        points=points,
+        columns=[_column(points, at, base, highest) for at in range(len(points))],
+        grid=[_grid_line(step * line, base, highest) for line in range(LINES + 1)],
+        labels=[_label(points, at) for at in _labelled(len(points))],
+    )
+
+
+def nice_step(largest: int) -> int:
+    """The smallest of 1, 2, 2.5, 5 × a power of ten (whole) of which four reach ``largest``."""
+    scale = 1
+    while True:
+        for factor in (1, 2, 2.5, 5):
+            step = factor * scale
+            if step == int(step) and step * LINES >= largest:
+                return int(step)
+        scale *= 10
+
+
+def _summary(points: Sequence[Point], unit: str) -> str:
+    if not points:
+        return "No data."
+    total = sum(point.value for point in points)
+    most = max(points, key=lambda point: point.value)
+    said = f"{total:,} {unit} from {points[0].name} to {points[-1].name}."
+    return f"{said} Most: {most.value:,}, {most.name}." if total else said
+
+
+def _column(points: Sequence[Point], at: int, base: int, highest: int) -> Column:
+    slot = 100 / len(points)
+    gap = GAP if len(points) <= 120 else 0.12
+    height = points[at].value / highest * (base - TOP)
+    if points[at].value:
+        height = max(height, 1.5)
+    return Column(
+        title=f"{points[at].name}: {points[at].value:,}",
+        x=_per_cent(at * slot + slot * gap / 2),
+        width=_per_cent(slot * (1 - gap)),
+        y=_number(base - height),
+        height=_number(height),
+        hit_x=_per_cent(at * slot),
+        hit_width=_per_cent(slot),
+    )
+
+
+def _grid_line(value: int, base: int, highest: int) -> GridLine:
+    y = base - value / highest * (base - TOP)
+    return GridLine(y=_number(round(y) + 0.5), label=f"{value:,}", label_y=_number(round(y) + 4))
+
+
+def _labelled(count: int) -> list[int]:
+    if count <= MOST_LABELS:
+        return list(range(count))
+    last = MOST_LABELS - 1
+    return sorted({round(position * (count - 1) / last) for position in range(MOST_LABELS)})
+
+
+def _label(points: Sequence[Point], at: int) -> TickLabel:
+    slot = 100 / len(points)
+    middle = _per_cent((at + 0.5) * slot)
+    text = points[at].short or points[at].name
+    if len(points) <= MOST_LABELS:
+        return TickLabel(middle, "middle", text)
+    if at == 0:
+        return TickLabel("0%", "start", text)
+    if at == len(points) - 1:
+        return TickLabel("100%", "end", text)
+    return TickLabel(middle, "middle", text)
+
+
+def _per_cent(value: float) -> str:
+    return f"{value:.4f}%"
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}"

@@ -1,0 +1,69 @@
+"""The admin site's dashboard page and its downloads."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template.response import TemplateResponse
+
+from .dashboard import csv_text, dashboard_make, filter_choices
+from .filters import Filters
+from .selectors import report_get
+from .serializers import ReportQuerySerializer
+
+__all__ = ["FORMATS", "download", "page"]
+
+FORMATS: Final = ("csv", "json")
+SPANS: Final = (7, 30, 90, 365)
+
+
+def page(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
+    """The dashboard of the query's ``days`` and filters; an unusable query falls back to 30."""
+    query, problems = _query(request)
+    filters: Filters = query["filters"]
+    report = report_get(**query)
+    chosen = {name: value for name, value in vars(filters).items() if value is not None}
+    return TemplateResponse(
+        request,
+        "myometrics_analytics/dashboard.html",
+        {
+            **context,
+            "title": "Analytics",
+            "problems": problems,
+            "dashboard": dashboard_make(report, days=query["days"]),
+            "days": query["days"],
+            "spans": [(days, urlencode({"days": days, **chosen})) for days in SPANS],
+            "filters": filter_choices(filters),
+            "is_filtered": bool(filters),
+            "query": urlencode({"days": query["days"], **chosen}),
+        },
+        status=400 if problems else 200,
+    )
+
+
+def download(request: HttpRequest, file_format: str) -> HttpResponse:
+    """The numbers of the page as a file, ``csv`` or ``json``."""
+    query, problems = _query(request)
+    if problems:
+        return JsonResponse({"problems": problems}, status=400)
+    report = report_get(**query)
+    response = (
+        JsonResponse(report, json_dumps_params={"indent": 2})
+        if file_format == "json"
+        else HttpResponse(csv_text(report), content_type="text/csv; charset=utf-8")
+    )
+    name = f"analytics-{query['days']}-days.{file_format}"
+    response["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response
+
+
+def _query(request: HttpRequest) -> tuple[dict[str, Any], list[str]]:
+    serializer = ReportQuerySerializer(data=request.GET.dict())
+    if serializer.is_valid():
+        return serializer.validated_data, []
+    problems = [
+        f"{name}: {problem}" for name, found in serializer.errors.items() for problem in found
+    ]
+    return {"days": 30, "filters": Filters()}, problems
