@@ -14,7 +14,8 @@ from typing import Any
 
 from django.db import connections, models
 
-from .models import EntryCount
+from .locks import evidence_lock
+from .models import AuditLog, EntryCount, Leaf
 
 __all__ = [
     "ALL_TIME",
@@ -22,7 +23,10 @@ __all__ = [
     "count_changes",
     "counts_add",
     "counts_drop_user",
+    "counts_rebuild",
     "entry_scope",
+    "stored_counts",
+    "utc_day",
 ]
 
 ALL_TIME = date(1, 1, 1)
@@ -68,6 +72,18 @@ def counts_add(changes: Mapping[CountKey, int], *, using: str) -> None:
 def counts_drop_user(user_id: Any, *, using: str) -> None:
     """Forget the counts of a user who is gone."""
     EntryCount.objects.using(using).filter(scope=_user_scope(user_id)).delete()
+
+
+def counts_rebuild(*, using: str) -> int:
+    """Count every sealed entry anew, in one transaction; returns how many there are."""
+    with evidence_lock(using):
+        EntryCount.objects.using(using).all().delete()
+        sealed = Leaf.objects.using(using).filter(seal_number__isnull=False, erasure_id=None)
+        entries = AuditLog._base_manager.using(using).filter(pk__in=sealed.values("entry_id"))
+        facts = entries.order_by().values("user_id", "action", "resource_type", "timestamp")
+        changes = count_changes(facts.iterator(chunk_size=10_000))
+        counts_add(changes, using=using)
+    return changes["", EntryCount.Period.ALL, ALL_TIME]
 
 
 def utc_day(moment: datetime) -> date:

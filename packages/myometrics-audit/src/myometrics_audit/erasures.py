@@ -18,7 +18,7 @@ from .keys import active_key, known_keys
 from .locks import evidence_lock
 from .models import AuditLog, Erasure, Leaf
 
-__all__ = ["entries_erase", "entries_purge_chunk", "entries_release_user"]
+__all__ = ["entries_erase", "entries_purge_chunk", "entries_release_user", "leaf_pairs"]
 
 Reason = Erasure.Reason
 
@@ -50,7 +50,7 @@ def entries_erase(
     chosen = entries.order_by().values("pk")
     leaves.filter(entry_id__in=chosen, erasure_id=None).update(erasure_id=erasure_id)
     erased = leaves.filter(erasure_id=erasure_id)
-    count, digest = erasure_digest(_leaf_pairs(erased))
+    count, digest = erasure_digest(leaf_pairs(erased))
     if count == 0:
         _raw_delete(entries, using)
         return None
@@ -79,7 +79,7 @@ def _entries_retain(
     entries: models.QuerySet[AuditLog], *, user_id: Any, using: str
 ) -> Erasure | None:
     ids = Leaf.objects.using(using).filter(entry_id__in=entries.order_by().values("pk"))
-    count, digest = erasure_digest(_leaf_pairs(ids))
+    count, digest = erasure_digest(leaf_pairs(ids))
     if count == 0 and not entries.exists():
         return None
     pseudonym = secrets.token_hex(16)
@@ -108,7 +108,8 @@ def _erasure_sign(erasure: Erasure, using: str) -> Erasure:
     return erasure
 
 
-def _leaf_pairs(leaves: models.QuerySet[Leaf]) -> Iterator[tuple[int, bytes]]:
+def leaf_pairs(leaves: models.QuerySet[Leaf]) -> Iterator[tuple[int, bytes]]:
+    """Entry id and leaf of each of ``leaves``, by entry id."""
     return leaves.order_by("entry_id").values_list("entry_id", "hash").iterator(chunk_size=10_000)
 
 

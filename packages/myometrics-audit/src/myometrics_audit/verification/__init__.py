@@ -1,0 +1,6 @@
+"""Re-checking the whole log against its evidence: streaming, in constant memory."""
+
+from .problems import Problem
+from .run import LogVerifier, verification_record
+
+__all__ = ["LogVerifier", "Problem", "verification_record"]
