@@ -7,6 +7,7 @@ Each parser takes a variable's text and raises ``EnvError`` saying what was expe
 from __future__ import annotations
 
 import ipaddress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,7 +17,6 @@ from django.core.exceptions import ImproperlyConfigured
 from environs import Env, EnvError, EnvValidationError
 from limits import parse as parse_rate
 
-PROJECT = Path(__file__).resolve().parent.parent
 DEVELOPMENT_SECRET_KEY = "development-only-" + "not-a-secret-" * 4
 EXAMPLE_SECRET_KEYS = {DEVELOPMENT_SECRET_KEY, "your-secret-key", "change-me"}
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -33,6 +33,13 @@ def check(reader: Env) -> None:
         raise ImproperlyConfigured(
             "The environment can't be used:\n  - " + "\n  - ".join(sorted(lines))
         ) from None
+
+
+def folder(path: Path) -> Path:
+    """``path``, made if it can be: on a read-only file system it must be there already."""
+    with suppress(OSError):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 @env.parser_for("switch")

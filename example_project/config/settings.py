@@ -17,7 +17,7 @@ from myometrics_auth.beat import beat_schedule as auth_schedule
 from myometrics_core.beat import beat_schedule as core_schedule
 from myometrics_notifications.beat import beat_schedule as notifications_schedule
 
-from .environment import check, env
+from .environment import check, env, folder
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = BASE_DIR / "var"
@@ -120,7 +120,7 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "static/"
-STATIC_ROOT = DATA_DIR / "static"
+STATIC_ROOT = folder(DATA_DIR / "static")
 MEDIA_ROOT = DATA_DIR / "media"
 WHITENOISE_USE_FINDERS = True
 
@@ -131,7 +131,7 @@ def _database(parsed: dict[str, Any]) -> dict[str, Any]:
     """``parsed`` with what each vendor needs to serve several threads and to fail in time."""
     options = parsed.setdefault("OPTIONS", {})
     if parsed["ENGINE"].endswith("sqlite3"):
-        Path(parsed["NAME"]).parent.mkdir(parents=True, exist_ok=True)
+        folder(Path(parsed["NAME"]).parent)
         options.setdefault("timeout", 20)
         if django.VERSION >= (5, 1):
             options.setdefault("transaction_mode", "IMMEDIATE")

@@ -11,7 +11,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
 LINKS = {
-    "API": "/api/",
+    "Base of the API": "/api/",
     "API documentation": "/api/docs/",
     "OpenAPI schema": "/api/schema/",
     "Admin": "/admin/",

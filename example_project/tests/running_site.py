@@ -1,0 +1,145 @@
+"""The site as its operators run it: real processes, a database of its own, mail in a folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from email import message_from_bytes, policy
+from pathlib import Path
+
+import httpx
+import psycopg
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+class RunningSite:
+    """Server (gunicorn, two processes), and a Celery worker where there is a broker."""
+
+    def __init__(self, folder: Path, database_url: str, redis_url: str | None) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"http://localhost:{self.port}"
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if name != "EMBEDDED_WORKER"},
+            "DJANGO_SETTINGS_MODULE": "config.settings",
+            "DEBUG": "false",
+            "SECRET_KEY": secrets.token_urlsafe(50),
+            "DATABASE_URL": database_url,
+            "REDIS_URL": redis_url or "",
+            "EMAIL_BACKEND": "django.core.mail.backends.filebased.EmailBackend",
+            "EMAIL_FILE_PATH": str(folder / "mail"),
+            "ALLOWED_HOSTS": "localhost",
+            "LOG_LEVEL": "INFO",
+        }
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._log = (folder / "site.log").open("ab")
+
+    def start(self) -> None:
+        """Migrate, start every process, wait until the site is ready."""
+        self.manage("migrate", "--verbosity=0")
+        bind = f"127.0.0.1:{self.port}"
+        self._run("gunicorn", "config.wsgi:application", "--workers=2", "--threads=4", "-b", bind)
+        if self.environment["REDIS_URL"]:
+            self._run("celery", "-A", "config", "worker", "--concurrency=1", "--loglevel=INFO")
+        self.wait_until_ready()
+
+    def stop(self) -> None:
+        """Stop every process, by force if it must be."""
+        for process in self._processes:
+            process.send_signal(signal.SIGTERM)
+        for process in self._processes:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=10)
+            process.kill()
+            process.wait()
+        self._log.close()
+
+    def manage(self, *arguments: str) -> str:
+        """The output of a management command."""
+        return subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=PROJECT,
+            env=self.environment,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+
+    def make_administrator(self, email: str, password: str) -> None:
+        """``createsuperuser --noinput``, as operators do it."""
+        self.environment |= {
+            "DJANGO_SUPERUSER_EMAIL": email,
+            "DJANGO_SUPERUSER_PASSWORD": password,
+        }
+        self.manage("createsuperuser", "--noinput")
+
+    def wait_until_ready(self) -> None:
+        """Return once ``/readyz`` says so; fail with the log if it does not in time."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with suppress(httpx.TransportError):
+                if httpx.get(f"{self.url}/readyz").status_code == 200:
+                    return
+            time.sleep(0.1)
+        raise AssertionError(f"The site has not come up:\n{self.log}")
+
+    def mail_to(self, address: str, count: int = 1) -> list[str]:
+        """The texts of the mails to ``address`` once there are ``count`` of them."""
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            found = [text for to, text in self._mails() if to == address]
+            if len(found) >= count:
+                return found
+            time.sleep(0.1)
+        raise AssertionError(f"No mail to {address}:\n{self.log}")
+
+    @property
+    def log(self) -> str:
+        """What all processes have written."""
+        return (self.folder / "site.log").read_text()
+
+    def _mails(self) -> Iterator[tuple[str, str]]:
+        for path in (self.folder / "mail").glob("*.log"):
+            for raw in re.split(rb"\n-{79}\n", path.read_bytes()):
+                message = message_from_bytes(raw, policy=policy.default)
+                body = message.get_body(("plain",)) if message["To"] else None
+                if body is not None:
+                    yield message["To"], body.get_content()
+
+    def _run(self, program: str, *arguments: str) -> None:
+        self._processes.append(
+            subprocess.Popen(
+                [str(Path(sys.executable).parent / program), *arguments],
+                cwd=PROJECT,
+                env=self.environment,
+                stdout=self._log,
+                stderr=subprocess.STDOUT,
+            )
+        )
+
+
+@contextmanager
+def database_beside(url: str) -> Iterator[str]:
+    """The URL of a new database on the PostgreSQL server of ``url``, dropped at the end."""
+    name = f"site_{secrets.token_hex(4)}"
+    base, _, query = url.partition("?")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
+        yield f"{base.rpartition('/')[0]}/{name}" + (f"?{query}" if query else "")
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[arg-type]
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,120 @@
+"""The environment is checked as a whole: what can't be used is named, with what was expected."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+GOOD = {"SECRET_KEY": "k" * 50, "DEBUG": "false", "DATABASE_URL": "sqlite:///:memory:"}
+SHOW = """
+import django
+django.setup()
+from django.conf import settings
+for name in {names!r}:
+    print(repr(getattr(settings, name)))
+"""
+
+
+def python(code, environment):
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=PROJECT,
+        env={**inherited, "DJANGO_SETTINGS_MODULE": "config.settings", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def shown(environment, *names):
+    done = python(SHOW.format(names=names), {**GOOD, **environment})
+    assert done.returncode == 0, done.stderr
+    return [eval(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("SECRET_KEY", "", "must be set when DEBUG is off"),
+        ("SECRET_KEY", "your-secret-key", "is the one from the examples"),
+        ("DEBUG", "maybe", "expected true or false, got 'maybe'"),
+        ("DATABASE_URL", "nonsense", "expected a URL such as postgresql://"),
+        ("DATABASE_URL", "oracle9://x", "expected a URL such as postgresql://"),
+        ("REDIS_URL", "localhost:6379", "expected a URL such as redis://host:port"),
+        ("EMAIL_PORT", "smtp", "expected a whole number from 0, got 'smtp'"),
+        ("EMAIL_PORT", "-1", "expected a whole number from 0"),
+        ("MICROSERVICE_URL", "ftp://x", "expected a URL such as http://host:port"),
+        ("FRONTEND_URL", "localhost", "expected a URL such as http://host:port"),
+        ("CORS_ALLOWED_ORIGINS", "http://a,b", "expected a URL such as http://host:port"),
+        ("CORS_ALLOWED_ORIGINS", "http://a/path", "expected origins such as https://host"),
+        ("RATE_LIMIT_AUTH", "often", "expected a rate such as 5/minute, got 'often'"),
+        ("RATE_LIMIT_API", "5", "expected a rate such as 5/minute"),
+        ("RATE_LIMIT_EXPORT", "-2/hour", "expected a rate such as 5/minute"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8,proxy", "expected networks such as 10.0.0.0/8,::1"),
+        ("LOG_LEVEL", "LOUD", "expected one of DEBUG, INFO"),
+        ("SECURE_SSL_REDIRECT", "2", "expected true or false"),
+        ("SECURE_HSTS_SECONDS", "a year", "expected a whole number"),
+    ],
+)
+def test_a_value_that_can_not_be_used_is_named(variable, value, expected):
+    done = python("import config.settings", {**GOOD, variable: value})
+    assert done.returncode != 0
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"  - {variable}: "), done.stderr
+    assert expected in last
+
+
+def test_all_problems_are_told_at_once_and_no_password_is_repeated():
+    broken = {"DATABASE_URL": "mystery://me:hunter2@host/db", "EMAIL_PORT": "x", "LOG_LEVEL": "y"}
+    done = python("import config.settings", {**GOOD, **broken})
+    assert all(name in done.stderr for name in broken)
+    assert "hunter2" not in done.stderr.split("ImproperlyConfigured")[-1]
+
+
+def test_plain_http_on_sqlite_without_redis_starts():
+    cache, engine = shown({}, "CACHES", "SESSION_ENGINE")
+    assert "LocMem" in cache["default"]["BACKEND"]
+    assert engine.endswith(".db")
+
+
+def test_the_defaults_are_the_specifications():
+    names = ("CORS_ALLOWED_ORIGINS", "CORS_ALLOW_CREDENTIALS", "RATE_LIMITS", "SECURE_SSL_REDIRECT")
+    origins, credentials, rates, redirect = shown({}, *names)
+    assert origins == ["http://localhost:3000", "https://myometrics.com"]
+    assert credentials is True
+    assert rates == {"auth": "5/minute", "api": "100/minute", "export": "2/hour"}
+    assert redirect is False
+
+
+def test_redis_carries_cache_sessions_limits_and_tasks():
+    url = "redis://localhost:6379/0"
+    names = ("SESSION_ENGINE", "CELERY_BROKER_URL", "MYOMETRICS", "EMBEDDED_WORKER")
+    engine, broker, myometrics, embedded = shown({"REDIS_URL": url}, *names)
+    assert engine.endswith(".cache")
+    assert broker == myometrics["RATE_LIMIT_STORAGE"] == url
+    assert embedded is False
+
+
+def test_mail_goes_where_the_variables_say():
+    host = {"EMAIL_HOST": "smtp.example", "EMAIL_HOST_USER": "me", "EMAIL_HOST_PASSWORD": "pw"}
+    backend, port, tls, user = shown(
+        host, "EMAIL_BACKEND", "EMAIL_PORT", "EMAIL_USE_TLS", "EMAIL_HOST_USER"
+    )
+    assert (backend.split(".")[-2], port, tls, user) == ("smtp", 587, True, "me")
+    assert shown({}, "EMAIL_BACKEND")[0].split(".")[-2] == "console"
+    files = {"EMAIL_BACKEND": "django.core.mail.backends.filebased.EmailBackend"}
+    assert shown({**files, "EMAIL_FILE_PATH": "/mail"}, "EMAIL_FILE_PATH") == ["/mail"]
+
+
+def test_an_unknown_host_is_refused_in_the_api_shape():
+    code = (
+        "import django; django.setup(); from django.test import Client;"
+        "r = Client(SERVER_NAME='evil.example').get('/api/health/');"
+        "print(r.status_code, r.json()['code'])"
+    )
+    done = python(code, GOOD)
+    assert done.stdout.split() == ["400", "bad_request"], done.stderr
