@@ -2,7 +2,7 @@ from myometrics_testing.settings import package_settings
 
 globals().update(
     package_settings(
-        apps=["myometrics_notifications"],
+        apps=["myometrics_core.health_log", "myometrics_notifications"],
         urls="notifications_test_urls",
         MYOMETRICS={
             "FRONTEND_URL": "https://clinic.example",

@@ -32,7 +32,7 @@ class SmtpServer:
         self._server: asyncio.Server | None = None
 
     def start(self) -> SmtpServer:
-        """Listen: at first on any free port, later on the same again."""
+        """Listen, unless it does: at first on any free port, later on the same again."""
         if not self._thread.is_alive():
             self._thread.start()
         asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
@@ -43,6 +43,8 @@ class SmtpServer:
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
 
     async def _listen(self) -> None:
+        if self._server is not None:
+            return
         self._server = await self._loop.create_server(self._protocol, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 

@@ -9,7 +9,6 @@ from myometrics_notifications import kinds
 from myometrics_notifications.kinds import NotificationKind, register_kind
 from myometrics_testing.clinic_site.models import Person
 
-
 pytestmark = pytest.mark.django_db
 
 
@@ -67,3 +66,11 @@ def test_links_to_this_very_machine_are_a_warning(settings):
     assert ids() == {"myometrics_notifications.W011"}
     settings.DEBUG = True
     assert ids() == set()
+
+
+def test_a_site_whose_health_is_not_recorded_is_told_so(settings):
+    settings.INSTALLED_APPS = [
+        app for app in settings.INSTALLED_APPS if app != "myometrics_core.health_log"
+    ]
+
+    assert ids() == {"myometrics_notifications.I012"}

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+from django.apps import apps
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core import checks
@@ -22,18 +23,27 @@ from .rendering import TEMPLATES, template_name
 
 __all__ = [
     "check_api_url",
+    "check_health_log",
     "check_kind_templates",
     "check_lease",
     "check_mail_address",
     "register_checks",
 ]
 
+HEALTH_LOG = "myometrics_core.health_log"
+
 _STEPS_OF_SMTP = 8
 
 
 def register_checks() -> None:
     """Have Django run them all."""
-    for check in (check_kind_templates, check_lease, check_mail_address, check_api_url):
+    for check in (
+        check_kind_templates,
+        check_lease,
+        check_mail_address,
+        check_api_url,
+        check_health_log,
+    ):
         checks.register(check)
 
 
@@ -75,6 +85,15 @@ def check_api_url(**kwargs: Any) -> list[checks.CheckMessage]:
     message = f"Links in mails lead to {host}."
     hint = "Set MYOMETRICS['API_URL'] to the public address of the API."
     return [checks.Warning(message, hint=hint, id="myometrics_notifications.W011")]
+
+
+def check_health_log(**kwargs: Any) -> list[checks.CheckMessage]:
+    """I012: health changes are published only where the health log is installed."""
+    if apps.is_installed(HEALTH_LOG):
+        return []
+    message = f"No system alert is ever mailed without {HEALTH_LOG}."
+    hint = f"Add {HEALTH_LOG!r} to INSTALLED_APPS and migrate, or silence this."
+    return [checks.Info(message, hint=hint, id="myometrics_notifications.I012")]
 
 
 def _template_problems(kind: NotificationKind) -> Iterator[checks.CheckMessage]:

@@ -7,8 +7,9 @@ import time
 from types import TracebackType
 from typing import Any
 
-from django.core import mail
 from django.core.mail import EmailMessage
+
+from myometrics_core.mail_backend import default_mail_backend
 
 from .conf import notifications_settings
 
@@ -93,17 +94,12 @@ server_pause = ServerPause()
 
 def mail_timeout() -> float:
     """Seconds that the mail server has for each step: the site's own limit, else ours."""
-    own = getattr(_backend(), "timeout", None)
+    own = getattr(default_mail_backend(), "timeout", None)
     return float(notifications_settings.SMTP_TIMEOUT if own is None else own)
 
 
 def _backend_with_timeout() -> Any:
-    backend = _backend()
+    backend = default_mail_backend()
     if getattr(backend, "timeout", 0) is None:
         backend.timeout = notifications_settings.SMTP_TIMEOUT
     return backend
-
-
-def _backend() -> Any:
-    mailers = getattr(mail, "mailers", None)  # Django 6.1
-    return mail.get_connection() if mailers is None else mailers.default

@@ -1,0 +1,33 @@
+"""Publish COUNT completed uploads of one new person over SECONDS, each in a transaction."""
+
+import sys
+import time
+
+import django
+
+django.setup()
+
+from django.contrib.auth import get_user_model
+from django.db import transaction
+
+from myometrics_core.activities import Activity, publish
+from myometrics_core.times import utc_now
+
+
+def produce(count, seconds):
+    person = get_user_model().objects.create_user(email="busy@clinic.example")
+    for number in range(count):
+        activity = Activity(
+            id=f"audit:{number}",
+            actor_id=person.pk,
+            action="upload_completed",
+            resource_type="upload",
+            resource_id=f"upload_{number}",
+            occurred_at=utc_now(),
+        )
+        with transaction.atomic():
+            publish(activity)
+        time.sleep(seconds / count)
+
+
+produce(int(sys.argv[1]), float(sys.argv[2]))

@@ -1,0 +1,43 @@
+"""The package's site in production dress: PostgreSQL, Redis and a mail server from outside."""
+
+import os
+from datetime import timedelta
+
+from myometrics_testing.settings import package_settings
+
+globals().update(
+    package_settings(
+        apps=["myometrics_notifications"],
+        urls="notifications_test_urls",
+        EMAIL_BACKEND="django.core.mail.backends.smtp.EmailBackend",
+        EMAIL_HOST="127.0.0.1",
+        EMAIL_PORT=int(os.environ.get("SMTP_PORT", "25")),
+        DEFAULT_FROM_EMAIL="noreply@clinic.example",
+        MYOMETRICS_NOTIFICATIONS={
+            "SMTP_TIMEOUT": 0.6,
+            "LEASE": timedelta(seconds=8),
+            "RETRY_BASE": timedelta(seconds=1),
+            "RETRY_CAP": timedelta(seconds=3),
+            "SERVER_PAUSE": timedelta(seconds=1),
+            "MAX_ATTEMPTS": 200,
+            "SWEEP_SECONDS": 20,
+        },
+        CELERY_BROKER_URL=os.environ.get("REDIS_URL", "memory://"),
+        CELERY_TASK_IGNORE_RESULT=True,
+        CELERY_WORKER_PREFETCH_MULTIPLIER=1,
+        CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP=True,
+        CELERY_BROKER_CONNECTION_MAX_RETRIES=None,
+        CELERY_BROKER_TRANSPORT_OPTIONS={
+            "visibility_timeout": 20,
+            "socket_timeout": 3,
+            "socket_connect_timeout": 1,
+        },
+        CELERY_BEAT_SCHEDULE={
+            "sweep": {
+                "task": "myometrics_notifications.sweep",
+                "schedule": 1.0,
+                "options": {"expires": 2},
+            }
+        },
+    )
+)
