@@ -74,9 +74,16 @@ def anchor_of(seal: Seal) -> dict[str, Any]:
 
 
 def seals_anchor(*, using: str) -> None:
-    """Publish every seal that was not yet: to the log, the file and the hook of the settings."""
+    """Publish every seal that was not yet: to the log, the file and the hook of the settings.
+
+    What fails is logged and tried again at the next run; sealing goes on.
+    """
     for seal in list(Seal.objects.using(using).filter(anchored_at=None).order_by("number")):
-        _publish(anchor_of(seal))
+        try:
+            _publish(anchor_of(seal))
+        except Exception:
+            logger.exception("Seal %s could not be anchored; the next run tries again", seal.number)
+            return
         waiting = Seal.objects.using(using).filter(number=seal.number, anchored_at=None)
         waiting.update(anchored_at=timezone.now())
 

@@ -1,0 +1,165 @@
+"""The same facts are the same bytes, on every database, forever."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from myometrics_audit.canonical import canonical_address, canonical_json, canonical_moment
+from myometrics_audit.evidence import (
+    canonical_entry,
+    entry_leaf,
+    erasure_leaf,
+    seal_signature,
+    subject_of,
+)
+from myometrics_audit.keys import Key
+from myometrics_audit.models import AuditLog
+from myometrics_audit.seals import seal_pending
+from myometrics_audit.verification import LogVerifier
+
+KEY = Key("golden", b"e" * 32, b"s" * 32, b"r" * 32, b"l" * 32)
+MOMENT = datetime(2025, 8, 19, 17, 45, 0, 120, tzinfo=timezone(timedelta(hours=2)))
+
+GOLDEN = [
+    (1e22, b"10000000000000000000000"),
+    (10**22, b"10000000000000000000000"),
+    (1e23, b"100000000000000000000000"),
+    (-0.0, b"0"),
+    (0.0, b"0"),
+    (1.0, b"1"),
+    (1, b"1"),
+    (0.1, b"0.1"),
+    (1e-7, b"1e-07"),
+    (5e-324, b"5e-324"),
+    (True, b"true"),
+    (None, b"null"),
+    ("ü\n\u2028", '"ü\\n\u2028"'.encode()),
+    ({"b": [1.5, {"z": 0, "a": ""}], "a": {}}, b'{"a":{},"b":[1.5,{"a":"","z":0}]}'),
+]
+
+
+@pytest.mark.parametrize(("value", "expected"), GOLDEN, ids=str)
+def test_golden_json(value: Any, expected: bytes) -> None:
+    assert canonical_json(value) == expected
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, "\x00", "\ud800", {"\x00": 1}, {1: 2}, {1}])
+def test_what_can_not_be_kept_is_refused(value: Any) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        canonical_json([value])
+
+
+def golden_entry(**changes: Any) -> Any:
+    values = {
+        "id": 123,
+        "nonce": bytes(range(16)),
+        "action": "upload_created",
+        "resource_type": "upload",
+        "resource_id": "upload_001",
+        "timestamp": MOMENT,
+        "ip_address": "192.168.1.100",
+        "user_agent": "Mozilla/5.0",
+        "details": {"filename": "Herz.jpg", "file_size": 2048576.0},
+        "activity_id": None,
+    }
+    return SimpleNamespace(**{**values, **changes})
+
+
+def test_golden_entry() -> None:
+    subject = subject_of(1, KEY)
+    assert subject == "1d94e3a18ee68b9ee508d891317f61a0"
+    assert canonical_entry(golden_entry(), subject) == (
+        b'{"action":"upload_created","activity_id":null,'
+        b'"details":{"file_size":2048576,"filename":"Herz.jpg"},"id":123,'
+        b'"ip_address":"192.168.1.100","resource_id":"upload_001","resource_type":"upload",'
+        b'"subject":"1d94e3a18ee68b9ee508d891317f61a0",'
+        b'"timestamp":"2025-08-19T15:45:00.000120Z","user_agent":"Mozilla/5.0"}'
+    )
+    assert (
+        entry_leaf(golden_entry(), subject, KEY).hex()
+        == "8c2a174b8540896d554c9cf1af2b9e542cd7cdc3397ec98719e010af35b56fc5"
+    )
+
+
+def test_golden_erasure_and_seal() -> None:
+    erasure = SimpleNamespace(
+        id="00000000-0000-4000-8000-000000000000",
+        nonce=bytes(16),
+        reason="user",
+        erased_at=MOMENT,
+        entries=3,
+        digest=bytes(32),
+        pseudonym=None,
+        details={},
+    )
+    assert (
+        erasure_leaf(erasure, KEY).hex()
+        == "f2cb58d1238e0e2793463975f75a4586dbc4fd7de80c6f4f30830c6d05181388"
+    )
+    seal = SimpleNamespace(
+        number=1, root=bytes(32), entries=3, erasures=1, sealed_at=MOMENT, previous=bytes(32)
+    )
+    assert (
+        seal_signature(seal, KEY).hex()
+        == "259951cc02d9c1ee885306ed9035175009bbd78c68e5f2a2d463a5a8a2700afb"
+    )
+
+
+def test_times_and_addresses_have_one_spelling() -> None:
+    assert canonical_moment(MOMENT) == "2025-08-19T15:45:00.000120Z"
+    assert canonical_address("2001:DB8:0:0::1") == "2001:db8::1"
+    assert canonical_address("::ffff:192.0.2.1") == "192.0.2.1"
+    assert canonical_address("") is None
+
+
+TEXT = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=30)
+NUMBERS = st.integers(-(10**40), 10**40) | st.floats(allow_nan=False, allow_infinity=False)
+VALUES = st.recursive(
+    st.none() | st.booleans() | NUMBERS | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@pytest.mark.django_db
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    details=st.dictionaries(TEXT, VALUES, max_size=5),
+    texts=st.tuples(TEXT, TEXT, TEXT),
+    agent=TEXT,
+)
+def test_verification_accepts_whatever_the_api_wrote(
+    client_of: Any, person: Any, details: Any, texts: tuple[str, str, str], agent: str
+) -> None:
+    body = dict(zip(("action", "resource_type", "resource_id"), texts, strict=True))
+    answer = client_of(person).post(
+        "/api/audit-logs/",
+        {**body, "details": details},
+        format="json",
+        HTTP_USER_AGENT=agent.encode("utf-8").decode("latin-1"),
+        REMOTE_ADDR="2001:db8:0:0::a",
+    )
+    assert answer.status_code == (201 if all(text.strip() for text in texts) else 400), (
+        answer.content
+    )
+    if answer.status_code == 201 and answer.json()["id"] % 2:
+        list(seal_pending())
+    assert [str(problem) for problem in LogVerifier().problems()] == []
+
+
+@pytest.mark.django_db
+def test_numbers_that_databases_write_in_their_own_way_pass_verification() -> None:
+    for value, _ in GOLDEN:
+        AuditLog.objects.create(
+            action="a", resource_type="b", resource_id="c", details={"value": value}
+        )
+    assert list(LogVerifier().problems()) == []

@@ -1,0 +1,234 @@
+"""Sealing: complete whatever happens, and nobody waits for it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import connection, connections, transaction
+
+from myometrics_audit.beat import beat_schedule
+from myometrics_audit.models import AuditLog, EntryCount, Leaf, Seal
+from myometrics_audit.seals import seal_pending, unsealed_count
+from myometrics_audit.selections import Selection
+from myometrics_audit.selectors import entries_count, entries_select
+from myometrics_audit.tasks import seal
+from myometrics_audit.verification import LogVerifier
+from myometrics_core.personal_data import erase_person
+
+pytestmark = pytest.mark.django_db
+
+
+def assert_sound(entries: int) -> None:
+    assert [str(problem) for problem in LogVerifier().problems()] == []
+    assert entries_count(entries_select(Selection())) == entries
+    assert unsealed_count() == 0
+    assert not Seal.objects.filter(anchored_at=None).exists()
+    numbers = list(Seal.objects.order_by("number").values_list("number", flat=True))
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def make(count: int) -> None:
+    AuditLog.objects.bulk_create(
+        AuditLog(action=f"a{n % 3}", resource_type="t", resource_id=str(n)) for n in range(count)
+    )
+
+
+def test_batches_are_as_large_as_the_setting_says(settings: Any) -> None:
+    settings.MYOMETRICS_AUDIT = {"SEAL_BATCH_SIZE": 4, "ALLOW_FLUSH": True}
+    make(10)
+    assert [progress.leaves for progress in seal_pending()] == [4, 8, 10]
+    assert list(Seal.objects.values_list("entries", flat=True)) == [4, 4, 2]
+    assert_sound(10)
+
+
+def test_nothing_to_seal_makes_no_seal() -> None:
+    assert list(seal_pending()) == []
+    assert not Seal.objects.exists()
+
+
+def test_the_beat_task_seals_and_does_not_pile_up() -> None:
+    make(3)
+    assert seal.apply().get() == 3
+    (entry,) = beat_schedule.values()
+    assert entry["task"] == seal.name
+    assert entry["options"]["expires"] <= entry["schedule"]
+    assert_sound(3)
+
+
+def test_the_command_seals_and_counts_anew() -> None:
+    make(5)
+    output = StringIO()
+    call_command("audit_seal", "--json", stdout=output)
+    assert output.getvalue() == '{"seals": 1, "leaves": 5, "number": 1, "counted": null}\n'
+    EntryCount.objects.filter(scope="").update(count=99)
+    assert entries_count(entries_select(Selection())) == 99
+    call_command("audit_seal", "--recount", stdout=output)
+    assert "Counted 5 sealed entries anew." in output.getvalue()
+    assert_sound(5)
+
+
+def test_anchors_go_to_the_log_the_file_and_the_hook(
+    settings: Any, tmp_path: Path, caplog: Any
+) -> None:
+    path = tmp_path / "anchors.jsonl"
+    heard: list[dict[str, Any]] = []
+    settings.MYOMETRICS_AUDIT = {"ANCHOR_FILE": str(path), "ANCHOR_HOOK": heard.append}
+    make(2)
+    with caplog.at_level("INFO", logger="myometrics.audit.anchor"):
+        list(seal_pending())
+    (made,) = Seal.objects.all()
+    signature = bytes(made.signature).hex()
+    assert signature in path.read_text()
+    assert heard[0]["signature"] == signature
+    assert any(signature in message for message in caplog.messages)
+
+
+def test_a_hook_that_fails_is_asked_again_at_the_next_run(settings: Any) -> None:
+    heard: list[int] = []
+
+    def hook(anchor: dict[str, Any]) -> None:
+        heard.append(anchor["number"])
+        if len(heard) == 1:
+            raise OSError("unreachable")
+
+    settings.MYOMETRICS_AUDIT = {"ANCHOR_HOOK": hook}
+    make(2)
+    list(seal_pending())
+    assert unsealed_count() == 0
+    list(seal_pending())
+    assert heard == [1, 1]
+    assert_sound(2)
+
+
+def _killed_at(statement: int, work: Callable[[], object]) -> bool:
+    """Do ``work`` in a child process that dies before its n-th statement; did it die?"""
+    connections.close_all()
+    child = os.fork()
+    if child == 0:
+        left = [statement]
+
+        def count(execute: Any, *args: Any) -> Any:
+            left[0] -= 1
+            if left[0] < 0:
+                os._exit(9)
+            return execute(*args)
+
+        try:
+            with connection.execute_wrapper(count):
+                work()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_sealer_killed_between_any_two_statements_leaves_what_the_next_run_completes(
+    django_user_model: Any, settings: Any
+) -> None:
+    settings.MYOMETRICS_AUDIT = {"SEAL_BATCH_SIZE": 3, "ALLOW_FLUSH": True}
+    entries, statement, killed = 0, 0, True
+    while killed:
+        person = django_user_model.objects.create_user(email=f"p{statement}@clinic.example")
+        AuditLog.objects.create(user=person, action="a", resource_type="t", resource_id="gone")
+        person.delete()
+        make(4)
+        entries += 4
+        killed = _killed_at(statement, lambda: list(seal_pending()))
+        list(seal_pending())
+        assert_sound(entries)
+        statement += 1
+    assert statement > 20
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_erasure_killed_between_any_two_statements_leaves_all_or_nothing(
+    django_user_model: Any,
+) -> None:
+    statement, killed = 0, True
+    while killed:
+        person = django_user_model.objects.create_user(email=f"p{statement}@clinic.example")
+        for n in range(3):
+            AuditLog.objects.create(user=person, action="a", resource_type="t", resource_id=str(n))
+            if n == 1:
+                list(seal_pending())
+        killed = _killed_at(statement, lambda: erase_person(person))  # noqa: B023
+        assert [str(problem) for problem in LogVerifier().problems()] == []
+        left = AuditLog.objects.filter(user_id=person.pk).count()
+        there = django_user_model.objects.filter(pk=person.pk).exists()
+        assert (left, there) in {(3, True), (0, False)}
+        list(seal_pending())
+        statement += 1
+    assert statement > 8
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_late_commit_with_a_lower_id_is_sealed() -> None:
+    if connection.vendor == "sqlite":  # its writers take turns: the ids have to be chosen
+        AuditLog.objects.create(id=7, action="a", resource_type="t", resource_id="first")
+        list(seal_pending())
+        AuditLog.objects.create(id=3, action="a", resource_type="t", resource_id="late")
+    else:
+        _commit_late()
+    assert Leaf.objects.filter(seal_number=None).count() == 1
+    list(seal_pending())
+    assert Seal.objects.count() == 2
+    late, first = AuditLog.objects.order_by("id")
+    assert (late.resource_id, first.resource_id) == ("late", "first")
+    assert_sound(2)
+
+
+def _commit_late() -> None:
+    written, sealed = threading.Event(), threading.Event()
+
+    def late() -> None:
+        with transaction.atomic():
+            AuditLog.objects.create(action="a", resource_type="t", resource_id="late")
+            written.set()
+            sealed.wait(30)
+        connection.close()
+
+    thread = threading.Thread(target=late)
+    thread.start()
+    assert written.wait(30)
+    AuditLog.objects.create(action="a", resource_type="t", resource_id="first")
+    list(seal_pending())
+    sealed.set()
+    thread.join()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_sealers_writers_and_a_deletion_at_once_leave_a_sound_log(
+    run_concurrently: Any, django_user_model: Any
+) -> None:
+    person = django_user_model.objects.create_user(email="going@clinic.example")
+    AuditLog.objects.create(user=person, action="a", resource_type="t", resource_id="gone")
+
+    def write() -> None:
+        for n in range(5):
+            AuditLog.objects.create(action="a", resource_type="t", resource_id=str(n))
+
+    work = [*[write] * 4, *[lambda: list(seal_pending())] * 3, lambda: erase_person(person)]
+    outcomes = run_concurrently(work)
+    assert [outcome for outcome in outcomes if isinstance(outcome, Exception)] == []
+    list(seal_pending())
+    assert_sound(20)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_writers_do_not_wait_for_the_sealer(run_concurrently: Any) -> None:
+    if connection.vendor == "sqlite":
+        return  # one writer at a time is all that SQLite has
+    from myometrics_audit.locks import evidence_lock
+
+    with evidence_lock("default"):
+        (outcome,) = run_concurrently(lambda: make(1))
+        assert outcome is None
+        (progress,) = run_concurrently(lambda: list(seal_pending()))
+        assert progress == []
