@@ -7,7 +7,7 @@ from rest_framework.response import Response
 
 from myometrics_auth.serializers import ProfileChangesSerializer, ProfileSerializer
 from myometrics_auth.services.users import user_erase_self, user_update_profile
-from myometrics_core.schema import extend_schema
+from myometrics_core.schema import ErrorSerializer, extend_schema
 from myometrics_core.views import ApiView
 
 from .answers import profile_json
@@ -50,7 +50,11 @@ class ProfileView(ApiView):
 class OwnAccountView(ApiView):
     """Specification: "DELETE /users/me/"."""
 
-    @extend_schema(operation_id="users_me_delete", tags=["users"], responses={204: None})
+    @extend_schema(
+        operation_id="users_me_delete",
+        tags=["users"],
+        responses={204: None, 409: ErrorSerializer},
+    )
     def delete(self, request: Request) -> Response:
         """Erase one's own account and all that is kept about it."""
         user_erase_self(user=request.user)

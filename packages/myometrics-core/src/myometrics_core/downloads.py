@@ -1,0 +1,35 @@
+"""Files as answers, streamed under WSGI and ASGI alike."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpRequest, StreamingHttpResponse
+
+__all__ = ["download_response"]
+
+
+def download_response(
+    request: HttpRequest, chunks: Iterator[bytes], filename: str
+) -> StreamingHttpResponse:
+    """``chunks`` as an attachment of type ``application/octet-stream``, in constant memory.
+
+    ``filename`` is ASCII without quotes.
+    """
+    body: Any = chunks
+    if isinstance(request, ASGIRequest):
+        # Django would collect a plain iterator in memory before sending any of it.
+        body = _from_threads(chunks)
+    response = StreamingHttpResponse(body, content_type="application/octet-stream")
+    response["Content-Disposition"] = f'attachment; filename="{filename}"'
+    return response
+
+
+async def _from_threads(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+    end = object()
+    next_chunk = sync_to_async(next)
+    while (chunk := await next_chunk(chunks, end)) is not end:
+        yield chunk

@@ -1,0 +1,31 @@
+"""Counted requests in Django's admin site."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+from django.contrib import admin
+
+from ..read_only_admin import ReadOnlyAdmin
+from .models import CountedRequest
+
+__all__ = ["CountedRequestAdmin"]
+
+
+@admin.register(CountedRequest)
+class CountedRequestAdmin(ReadOnlyAdmin):
+    """What is counted now. Whom a key stands for can't be read from it."""
+
+    list_display = ("key", "time_counted", "time_expiring")
+    search_fields = ("key__startswith",)
+    ordering = ("-id",)
+
+    @admin.display(description="counted at")
+    def time_counted(self, row: CountedRequest) -> datetime:
+        """When the request came."""
+        return datetime.fromtimestamp(row.counted_at, timezone.utc)
+
+    @admin.display(description="expires at")
+    def time_expiring(self, row: CountedRequest) -> datetime:
+        """When it stops to count."""
+        return datetime.fromtimestamp(row.expires_at, timezone.utc)
