@@ -16,12 +16,18 @@ from pyotp.utils import strings_equal
 from myometrics_auth.conf import auth_settings
 from myometrics_auth.models import RecoveryCode, TotpDevice
 from myometrics_auth.pseudonyms import keyed_hash
-from myometrics_auth.secret_box import UnreadableSecret, decrypt_secret
+from myometrics_auth.secret_box import UnreadableSecret, decrypt_secret, encrypt_secret
 from myometrics_core.times import utc_now
+from myometrics_core.transactions import atomic_write
 
 from .guessing import GuessedAccount, guess_failed, guess_was_right, second_factor_limit
 
-__all__ = ["recovery_codes_create", "second_factor_take", "totp_take"]
+__all__ = [
+    "recovery_codes_create",
+    "second_factor_take",
+    "totp_secrets_rotate",
+    "totp_take",
+]
 
 logger = logging.getLogger("myometrics.auth.second_factors")
 
@@ -37,7 +43,7 @@ def second_factor_take(*, user: Any, code: str) -> bool:
     Beyond the limit of wrong ones it is refused like a wrong one, and then not used up.
     """
     account = GuessedAccount(user.email, guessed="second factor")
-    with transaction.atomic():
+    with atomic_write():
         if _take(user, code):
             is_judged = guess_was_right(account=account, limit=second_factor_limit())
             transaction.set_rollback(not is_judged)
@@ -63,6 +69,21 @@ def recovery_codes_create(*, user: Any) -> list[str]:
         RecoveryCode(user=user, code_hash=_recovery_hashes(user, code)[0]) for code in codes
     )
     return codes
+
+
+def totp_secrets_rotate() -> tuple[int, int]:
+    """Encrypt every secret anew under the newest key; how many were, how many no key opens."""
+    rotated = unreadable = 0
+    for device in TotpDevice.objects.iterator():
+        try:
+            secret = decrypt_secret(device.secret, owner=device.pk)
+        except UnreadableSecret:
+            unreadable += 1
+            continue
+        # Only over the secret that was read: an enrolment in between stays as it is.
+        same = TotpDevice.objects.filter(pk=device.pk, secret=device.secret)
+        rotated += same.update(secret=encrypt_secret(secret, owner=device.pk))
+    return rotated, unreadable
 
 
 def _take(user: Any, code: str) -> bool:

@@ -10,7 +10,6 @@ from typing import Any
 
 from django.contrib.auth import authenticate, get_user_model
 from django.contrib.auth.signals import user_login_failed
-from django.db import transaction
 from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import AuthenticationFailed
@@ -22,6 +21,7 @@ from myometrics_auth.pseudonyms import keyed_hash
 from myometrics_auth.requests import http_request
 from myometrics_auth.tokens import MFA, InvalidToken, mfa_token, read_token
 from myometrics_core.client_address import client_address
+from myometrics_core.transactions import atomic_write
 from myometrics_core.users import parse_user_id
 
 from .guessing import GuessedAccount, guess_failed, guess_was_right, password_limit
@@ -54,8 +54,9 @@ def sign_in(*, email: str, password: str, request: Any) -> SignIn:
     account = GuessedAccount(email, client_address(request))
     user = authenticate(http_request(request), username=email, password=password)
     if user is None:
-        guess_failed(account=account, limit=password_limit())
-        publish_failed_sign_in(email=email, request=request)
+        with atomic_write():
+            guess_failed(account=account, limit=password_limit())
+            publish_failed_sign_in(email=email, request=request)
         raise invalid_credentials()
     if not guess_was_right(account=account, limit=password_limit()):
         _tell_of_failure(email, request)
@@ -92,7 +93,7 @@ def _user_of(token: str) -> Any:
 
 
 def _tell_of_failure(email: str, request: Any) -> None:
-    with transaction.atomic():
+    with atomic_write():
         credentials = {"username": email}
         user_login_failed.send(
             sender=__name__, credentials=credentials, request=http_request(request)

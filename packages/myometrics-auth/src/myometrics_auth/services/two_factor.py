@@ -49,8 +49,8 @@ def totp_enrol(*, user: Any, password: str) -> tuple[str, str]:
             user=user,
             defaults={"secret": encrypt_secret(secret, owner=user.pk), "last_used_step": 0},
         )
-    address = pyotp.TOTP(secret).provisioning_uri(user.email, auth_settings.MFA_ISSUER)
-    return secret, address
+    totp = pyotp.TOTP(secret)
+    return secret, totp.provisioning_uri(name=user.email, issuer_name=auth_settings.MFA_ISSUER)
 
 
 def totp_confirm(*, user: Any, session: Session | None, code: str, request: Any) -> list[str]:

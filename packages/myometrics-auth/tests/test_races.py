@@ -1,0 +1,167 @@
+"""What holds when requests come at the same moment."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pyotp
+import pytest
+from conftest import NEW_PASSWORD, PASSWORD, send
+from django.contrib.auth import get_user_model
+from rest_framework.test import APIClient
+
+from myometrics_auth.models import RecoveryCode, Session, SignInFailures, TotpDevice
+from myometrics_auth.secret_box import encrypt_secret
+from myometrics_auth.services.guessing import GuessedAccount, guess_failed, password_limit
+from myometrics_auth.services.second_factors import recovery_codes_create, second_factor_take
+from myometrics_core.times import utc_now
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def statuses(outcomes):
+    errors = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+    assert not errors, errors
+    return Counter(answer.status_code for answer in outcomes)
+
+
+def test_of_twenty_registrations_of_one_address_one_succeeds(run_concurrently):
+    body = {"password": PASSWORD, "firstName": "Jane", "lastName": "Smith"}
+    spellings = ["new@clinic.example", "NEW@clinic.example", "New@Clinic.Example"]
+
+    def register(number):
+        return lambda: send(
+            APIClient(), "post", "auth/register/", {**body, "email": spellings[number % 3]}
+        )
+
+    answers = run_concurrently(register(number) for number in range(20))
+    assert statuses(answers) == {201: 1, 400: 19}
+    for answer in answers:
+        if answer.status_code == 400:
+            assert list(answer.json()["field_errors"]) == ["email"]
+    assert get_user_model().objects.count() == 1
+
+
+def test_many_can_sign_in_at_once_with_one_account(doctor, run_concurrently):
+    body = {"email": doctor.email, "password": PASSWORD}
+    answers = run_concurrently(lambda: send(APIClient(), "post", "auth/login/", body), times=25)
+    assert statuses(answers) == {200: 25}
+    assert Session.objects.count() == 25
+
+
+@pytest.mark.parametrize("change", [{"role": "doctor"}, {"isActive": False}])
+def test_of_two_administrators_that_depose_each_other_one_stays(
+    make_user, sign_in, run_concurrently, change
+):
+    one, two = make_user(role="admin"), make_user(role="admin")
+    deposing = {one.pk: sign_in(two), two.pk: sign_in(one)}
+    answers = run_concurrently(
+        [
+            lambda key=key, client=client: send(client, "put", f"users/{key}/", change)
+            for key, client in deposing.items()
+        ]
+    )
+    assert statuses(answers)[200] == 1
+    assert get_user_model().objects.filter(role="admin", is_active=True).count() == 1
+
+
+def test_of_administrators_that_all_erase_themselves_one_stays(
+    make_user, sign_in, run_concurrently
+):
+    clients = [sign_in(make_user(role="admin")) for _ in range(6)]
+    answers = run_concurrently(
+        [lambda client=client: client.delete("/api/users/me/") for client in clients]
+    )
+    assert statuses(answers) == {204: 5, 409: 1}
+    assert get_user_model().objects.count() == 1
+
+
+def test_a_user_erased_by_several_at_once_is_erased_once(
+    doctor, administrator, sign_in, run_concurrently
+):
+    clients = [sign_in(administrator) for _ in range(4)]
+    answers = run_concurrently(
+        [lambda client=client: client.delete(f"/api/users/{doctor.pk}/") for client in clients]
+    )
+    assert statuses(answers) == {204: 1, 404: 3}
+
+
+def test_a_password_changed_twice_at_once_is_changed_once(doctor, sign_in, run_concurrently):
+    clients = [sign_in(doctor) for _ in range(4)]
+    passwords = [f"{NEW_PASSWORD}-{number}" for number in range(4)]
+
+    def change(client, password):
+        body = {"old_password": PASSWORD, "new_password": password}
+        return lambda: send(client, "post", "auth/change-password/", body)
+
+    answers = run_concurrently(map(change, clients, passwords))
+    counts = statuses(answers)
+    assert counts[200] == 1
+    assert counts[400] + counts[401] == 3
+    assert Session.objects.live().count() == 1
+
+
+def test_no_sign_in_with_the_old_password_outlives_its_change(doctor, sign_in, run_concurrently):
+    changer = sign_in(doctor)
+    change = {"old_password": PASSWORD, "new_password": NEW_PASSWORD}
+    login = {"email": doctor.email, "password": PASSWORD}
+    answers = run_concurrently(
+        [lambda: send(changer, "post", "auth/change-password/", change)]
+        + [lambda: send(APIClient(), "post", "auth/login/", login) for _ in range(15)]
+    )
+    assert answers[0].status_code == 200
+    assert set(statuses(answers[1:])) <= {200, 401}
+    assert Session.objects.live().count() == 1
+
+
+def test_a_session_is_ended_once(doctor, sign_in, run_concurrently):
+    here, there = sign_in(doctor), sign_in(doctor)
+    body = {"refresh": there.tokens["refresh"]}
+    answers = run_concurrently(lambda: send(here, "post", "auth/logout/", body), times=6)
+    assert statuses(answers) == {200: 1, 400: 5}
+
+
+def test_a_reset_link_works_once(doctor, run_concurrently):
+    from urllib.parse import parse_qsl, urlsplit
+
+    from myometrics_auth.reset_links import reset_link
+
+    link = dict(parse_qsl(urlsplit(reset_link(doctor)).query))
+
+    def confirm(number):
+        body = {**link, "new_password": f"{NEW_PASSWORD}-{number}"}
+        return lambda: send(APIClient(), "post", "auth/password-reset/confirm/", body)
+
+    answers = run_concurrently(confirm(number) for number in range(6))
+    assert statuses(answers) == {200: 1, 400: 5}
+
+
+def test_failures_are_counted_to_the_last(run_concurrently):
+    account = GuessedAccount("nobody@clinic.example", "192.0.2.1")
+    outcomes = run_concurrently(
+        lambda: guess_failed(account=account, limit=password_limit()), times=19
+    )
+    assert outcomes == [None] * 19
+    assert SignInFailures.objects.get().failures == 19
+
+
+@pytest.fixture
+def device(doctor):
+    secret = pyotp.random_base32()
+    TotpDevice.objects.create(
+        user=doctor, secret=encrypt_secret(secret, owner=doctor.pk), confirmed_at=utc_now()
+    )
+    return pyotp.TOTP(secret)
+
+
+def test_a_code_sent_many_times_at_once_counts_once(doctor, device, run_concurrently):
+    code = device.now()
+    outcomes = run_concurrently(lambda: second_factor_take(user=doctor, code=code), times=10)
+    assert Counter(outcomes) == {True: 1, False: 9}
+
+
+def test_a_recovery_code_sent_many_times_at_once_counts_once(doctor, device, run_concurrently):
+    code = recovery_codes_create(user=doctor)[0]
+    outcomes = run_concurrently(lambda: second_factor_take(user=doctor, code=code), times=10)
+    assert Counter(outcomes) == {True: 1, False: 9}
+    assert RecoveryCode.objects.count() == 9

@@ -1,0 +1,148 @@
+"""Where one is signed in, and signing out elsewhere."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime, timedelta, timezone
+
+import pytest
+import time_machine
+from conftest import PASSWORD, send
+from rest_framework.test import APIClient
+
+from myometrics_auth.models import Session
+from myometrics_auth.services.sessions import sessions_sweep
+
+pytestmark = pytest.mark.django_db
+
+SESSION_KEYS = {
+    "id",
+    "device",
+    "address",
+    "first_seen",
+    "last_seen",
+    "expires",
+    "second_factor",
+    "current",
+}
+
+
+def later(**span):
+    return time_machine.travel(datetime.now(timezone.utc) + timedelta(**span))
+
+
+class TestList:
+    def test_tells_device_address_and_when_seen(self, doctor):
+        client = APIClient(HTTP_USER_AGENT="Firefox/150", REMOTE_ADDR="192.0.2.7")
+        body = {"email": doctor.email, "password": PASSWORD}
+        tokens = send(client, "post", "auth/login/", body).json()
+        client.credentials(HTTP_AUTHORIZATION=f"Bearer {tokens['access']}")
+        answer = client.get("/api/auth/sessions/")
+        assert answer.status_code == 200
+        assert set(answer.json()) == {"count", "next", "previous", "results"}
+        (session,) = answer.json()["results"]
+        assert set(session) == SESSION_KEYS
+        assert (session["device"], session["address"]) == ("Firefox/150", "192.0.2.7")
+        assert session["current"] is True
+        assert all(session[name].endswith("Z") for name in ("first_seen", "last_seen", "expires"))
+
+    def test_shows_one_s_own_live_sessions_the_latest_first(self, doctor, make_user, sign_in):
+        sign_in(make_user())
+        first, second, ended = sign_in(doctor), sign_in(doctor), sign_in(doctor)
+        send(ended, "post", "auth/logout/", {"refresh": ended.tokens["refresh"]})
+        sessions = second.get("/api/auth/sessions/").json()["results"]
+        assert [session["current"] for session in sessions] == [True, False]
+        with later(minutes=5):
+            send(first, "post", "auth/token/refresh/", {"refresh": first.tokens["refresh"]})
+            sessions = second.get("/api/auth/sessions/").json()["results"]
+        assert [session["current"] for session in sessions] == [False, True]
+
+    def test_cuts_a_long_user_agent(self, doctor, sign_in):
+        client = sign_in(doctor, HTTP_USER_AGENT="x" * 5000)
+        (session,) = client.get("/api/auth/sessions/").json()["results"]
+        assert session["device"] == "x" * 512
+
+    def test_needs_a_token(self, api):
+        assert api.get("/api/auth/sessions/").status_code == 401
+
+
+class TestEnding:
+    def test_of_one_refuses_its_tokens_at_once(self, doctor, sign_in, api):
+        here, there = sign_in(doctor), sign_in(doctor)
+        sessions = here.get("/api/auth/sessions/").json()["results"]
+        (other,) = [session["id"] for session in sessions if not session["current"]]
+        answer = here.delete(f"/api/auth/sessions/{other}/")
+        assert (answer.status_code, answer.content) == (204, b"")
+        assert there.get("/api/auth/user/").status_code == 401
+        body = {"refresh": there.tokens["refresh"]}
+        assert send(api, "post", "auth/token/refresh/", body).status_code == 401
+        assert here.get("/api/auth/user/").status_code == 200
+        assert here.delete(f"/api/auth/sessions/{other}/").status_code == 404
+
+    def test_of_all_others_leaves_this_one(self, doctor, make_user, sign_in):
+        here, there, stranger = sign_in(doctor), sign_in(doctor), sign_in(make_user())
+        assert here.delete("/api/auth/sessions/").status_code == 204
+        assert here.get("/api/auth/user/").status_code == 200
+        assert there.get("/api/auth/user/").status_code == 401
+        assert stranger.get("/api/auth/user/").status_code == 200
+
+    def test_of_the_current_one_signs_out(self, doctor, sign_in):
+        client = sign_in(doctor)
+        (session,) = client.get("/api/auth/sessions/").json()["results"]
+        assert client.delete(f"/api/auth/sessions/{session['id']}/").status_code == 204
+        assert client.get("/api/auth/user/").status_code == 401
+
+    def test_of_another_person_s_or_none_is_a_404(self, doctor, make_user, sign_in):
+        stranger = sign_in(make_user())
+        client = sign_in(doctor)
+        for key in (Session.objects.exclude(user=doctor).get().pk, uuid.uuid4()):
+            assert client.delete(f"/api/auth/sessions/{key}/").status_code == 404
+        assert stranger.get("/api/auth/user/").status_code == 200
+
+    def test_needs_a_token(self, api):
+        assert api.delete("/api/auth/sessions/").status_code == 401
+        assert api.delete(f"/api/auth/sessions/{uuid.uuid4()}/").status_code == 401
+
+
+class TestSweep:
+    def test_deletes_what_is_long_over_in_batches(self, doctor, sign_in):
+        for _ in range(5):
+            sign_in(doctor)
+        live = session_id(sign_in(doctor))
+        Session.objects.exclude(pk=live).end()
+        assert sessions_sweep(batch=2) == 0
+        with later(days=31):
+            Session.objects.filter(pk=live).update(
+                expires_at=datetime.now(timezone.utc) + timedelta(days=1)
+            )
+            assert sessions_sweep(batch=2) == 5
+        assert Session.objects.count() == 1
+
+    def test_deletes_expired_sessions_too(self, doctor, sign_in):
+        sign_in(doctor)
+        with later(days=36):
+            assert sessions_sweep() == 0
+        with later(days=38):
+            assert sessions_sweep() == 1
+
+    def test_keeps_for_as_long_as_the_host_says(self, doctor, sign_in, settings):
+        settings.MYOMETRICS_AUTH = {"SESSION_RETENTION": timedelta(0)}
+        client = sign_in(doctor)
+        send(client, "post", "auth/logout/", {"refresh": client.tokens["refresh"]})
+        assert sessions_sweep() == 1
+
+    def test_is_on_the_beat_schedule(self):
+        from celery import current_app
+
+        from myometrics_auth import tasks
+        from myometrics_auth.beat import beat_schedule
+
+        assert tasks.sweep.name in {entry["task"] for entry in beat_schedule.values()}
+        for entry in beat_schedule.values():
+            assert entry["task"] in current_app.tasks
+            assert entry["options"]["expires"]
+
+
+def session_id(client):
+    sessions = client.get("/api/auth/sessions/?page_size=100").json()["results"]
+    return next(session["id"] for session in sessions if session["current"])
