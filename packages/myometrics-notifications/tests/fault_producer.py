@@ -4,9 +4,6 @@ import sys
 import time
 
 import django
-
-django.setup()
-
 from django.contrib.auth import get_user_model
 from django.db import transaction
 
@@ -30,4 +27,5 @@ def produce(count, seconds):
         time.sleep(seconds / count)
 
 
+django.setup()
 produce(int(sys.argv[1]), float(sys.argv[2]))

@@ -13,8 +13,9 @@ from smtp_server import SmtpServer
 
 from myometrics_core.activities import publish
 from myometrics_core.times import utc_now
+from myometrics_notifications.conf import notifications_settings
 from myometrics_notifications.delivery import message_deliver, messages_sweep
-from myometrics_notifications.leases import back_off, message_lease, message_sent
+from myometrics_notifications.leases import back_off, work_lease, work_settle
 from myometrics_notifications.mail_server import server_pause
 from myometrics_notifications.models import Message
 from myometrics_notifications.services import (
@@ -42,6 +43,10 @@ def smtp(settings):
     settings.MYOMETRICS_NOTIFICATIONS = {"SMTP_TIMEOUT": 0.5}
     yield server
     server.stop()
+
+
+def lease(message):
+    return work_lease(Message, message.pk, notifications_settings.LEASE)
 
 
 def make_due(message):
@@ -78,8 +83,8 @@ def test_a_message_that_is_gone_is_nobodys_trouble(queued):
 
 
 def test_a_leased_message_is_nobody_elses_until_the_lease_ends(queued):
-    assert message_lease(message_id=queued.pk) is not None
-    assert message_lease(message_id=queued.pk) is None
+    assert lease(queued) is not None
+    assert lease(queued) is None
     assert messages_sweep() == 0
 
     Message.objects.update(leased_until=utc_now() - timedelta(seconds=1))
@@ -90,11 +95,11 @@ def test_a_leased_message_is_nobody_elses_until_the_lease_ends(queued):
 
 
 def test_a_worker_that_lost_its_lease_can_not_settle_the_message(queued):
-    slow = message_lease(message_id=queued.pk)
+    slow = lease(queued)
     Message.objects.update(leased_until=utc_now() - timedelta(seconds=1))
-    quick = message_lease(message_id=queued.pk)
+    quick = lease(queued)
 
-    message_sent(slow)
+    assert work_settle(slow, state="sent") is False
 
     queued.refresh_from_db()
     assert queued.state == "queued"

@@ -11,10 +11,10 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from .models import Message, NotificationSettings
+from .models import ExportFile, Message, NotificationSettings
 from .services import message_retry
 
-__all__ = ["MessageAdmin", "NotificationSettingsAdmin"]
+__all__ = ["ExportFileAdmin", "MessageAdmin", "NotificationSettingsAdmin"]
 
 
 def _user_search(prefix: str) -> list[str]:
@@ -45,15 +45,28 @@ class NotificationSettingsAdmin(admin.ModelAdmin):
         return _user_search("user")
 
 
+class _WorkAdmin(admin.ModelAdmin):
+    """Rows that come and go by themselves: to be looked at, never written."""
+
+    ordering = ("-id",)
+    show_full_result_count = False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """They come from activities and requests alone."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """They can be looked at."""
+        return False
+
+
 @admin.register(Message)
-class MessageAdmin(admin.ModelAdmin):
+class MessageAdmin(_WorkAdmin):
     """What is owed, sent, dropped or dead; nothing here can be written, dead letters retried."""
 
     list_display = ("id", "kind", "recipient", "state", "attempts", "next_attempt_at", "last_error")
     list_filter = ("state", "kind")
     list_select_related = ("recipient",)
-    ordering = ("-id",)
-    show_full_result_count = False
     actions = ("retry",)
 
     def get_search_fields(self, request: HttpRequest) -> list[str]:
@@ -75,10 +88,19 @@ class MessageAdmin(admin.ModelAdmin):
         """Whoever may change messages."""
         return request.user.has_perm("myometrics_notifications.change_message")
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Messages come from activities alone."""
-        return False
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """They can be looked at."""
+@admin.register(ExportFile)
+class ExportFileAdmin(_WorkAdmin):
+    """Exports that were asked for by mail."""
+
+    list_display = ("id", "user", "export_format", "state", "attempts", "expires_at", "last_error")
+    list_filter = ("state", "export_format")
+    list_select_related = ("user",)
+
+    def get_search_fields(self, request: HttpRequest) -> list[str]:
+        """The owner's login name and address."""
+        return _user_search("user")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """The sweep deletes them, file first."""
         return False

@@ -4,7 +4,7 @@ from django.apps import AppConfig
 
 
 class NotificationsConfig(AppConfig):
-    """Registers settings, checks, kinds, the activity receiver and the personal-data section."""
+    """Registers what this package offers, and the activities that it listens to."""
 
     name = "myometrics_notifications"
     label = "myometrics_notifications"
@@ -15,11 +15,13 @@ class NotificationsConfig(AppConfig):
         """Register what this package offers and listens to."""
         from myometrics_core.activities import register_receiver
         from myometrics_core.conf import register_settings
+        from myometrics_core.export_deliveries import register_export_delivery
         from myometrics_core.personal_data import register_personal_data
 
         from . import checks, tasks  # noqa: F401  (tasks: Celery knows them once imported)
         from .built_in_kinds import BUILT_IN_KINDS
         from .conf import notifications_settings
+        from .exports import export_request
         from .kinds import register_kind
         from .personal_data import NotificationSettingsSection
         from .services import activity_notify
@@ -29,4 +31,5 @@ class NotificationsConfig(AppConfig):
         for kind in BUILT_IN_KINDS:
             register_kind(kind)
         register_receiver("myometrics_notifications", activity_notify)
+        register_export_delivery("email", export_request)
         register_personal_data(NotificationSettingsSection())

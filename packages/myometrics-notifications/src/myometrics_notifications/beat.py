@@ -17,4 +17,9 @@ beat_schedule: dict[str, dict[str, Any]] = {
         "schedule": 3600.0,
         "options": {"expires": 3600},
     },
+    "myometrics_notifications.sweep_exports": {
+        "task": "myometrics_notifications.sweep_exports",
+        "schedule": 600.0,
+        "options": {"expires": 600},
+    },
 }

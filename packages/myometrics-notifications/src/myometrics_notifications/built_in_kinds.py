@@ -6,12 +6,14 @@ Specification: "NotificationSettings Model".
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any, Final
 
 from django.utils.translation import gettext_lazy as _
 
 from myometrics_core.activities import Activity
 
+from .export_links import export_download_url
 from .kinds import NotificationKind
 
 __all__ = ["BUILT_IN_KINDS", "AnalysisReady", "ExportReady", "SystemAlerts", "UploadCompleted"]
@@ -89,6 +91,13 @@ class ExportReady(NotificationKind):
     name = "export_ready"
     title = _("Data exports")
     optional = False
+
+    def template_context(self, stored: Mapping[str, Any], user: Any) -> Mapping[str, Any]:
+        """``download_url`` (signed anew at each attempt, never stored) and ``expires_at``."""
+        return {
+            "download_url": export_download_url(stored["export_id"]),
+            "expires_at": datetime.fromisoformat(stored["expires_at"]),
+        }
 
 
 BUILT_IN_KINDS: Final = (UploadCompleted(), AnalysisReady(), SystemAlerts(), ExportReady())

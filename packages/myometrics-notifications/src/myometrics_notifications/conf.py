@@ -95,6 +95,17 @@ class NotificationsSettings(SettingsGroup):
         "How long an export file, and the link to it, lasts.",
         validate=_positive,
     )
+    EXPORT_STORAGE = Setting(
+        str,
+        "default",
+        "Alias in `STORAGES` where export files are kept: best one that is not served.",
+    )
+    EXPORT_LEASE = Setting(
+        timedelta,
+        timedelta(minutes=30),
+        "How long an export belongs to the worker that writes it (its task is ended before).",
+        validate=_positive,
+    )
 
 
 notifications_settings = NotificationsSettings()

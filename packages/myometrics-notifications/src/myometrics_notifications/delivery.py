@@ -12,7 +12,7 @@ import time
 from .conf import notifications_settings
 from .failures import SendFailure, failure_of
 from .kinds import kind_named
-from .leases import message_drop, message_fail, message_lease, message_sent
+from .leases import work_fail, work_lease, work_settle
 from .mail_server import MailConnection, server_pause
 from .models import Message
 from .rendering import mail_address, message_email
@@ -53,12 +53,12 @@ def messages_sweep() -> int:
 
 
 def _attempt(message_id: int, connection: MailConnection) -> tuple[bool, SendFailure | None]:
-    message = message_lease(message_id=message_id)
+    message = work_lease(Message, message_id, notifications_settings.LEASE)
     if message is None:
         return False, None
     reason = _reason_to_drop(message)
     if reason:
-        message_drop(message, reason=reason)
+        work_settle(message, state=Message.State.DROPPED, last_error=reason)
         return True, None
     return True, _send(message, connection)
 
@@ -71,9 +71,9 @@ def _send(message: Message, connection: MailConnection) -> SendFailure | None:
         if failure.server:
             server_pause.start()
         logger.info("Message %s was not sent: %s", message.pk, failure.summary)
-        message_fail(message, failure)
+        work_fail(message, failure)
         return failure
-    message_sent(message)
+    work_settle(message, state=Message.State.SENT, last_error="")
     server_pause.end()
     return None
 

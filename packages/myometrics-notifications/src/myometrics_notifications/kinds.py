@@ -15,7 +15,14 @@ from django.utils.functional import Promise
 
 from myometrics_core.activities import Activity
 
-__all__ = ["NotificationKind", "kind_named", "kinds_for", "register_kind", "registered_kinds"]
+__all__ = [
+    "NotificationKind",
+    "kind_named",
+    "kinds_for",
+    "register_kind",
+    "registered_kind",
+    "registered_kinds",
+]
 
 _NAME = re.compile(r"[a-z]+(_[a-z0-9]+)*")
 _RESERVED = {"email_notifications"}
@@ -97,6 +104,14 @@ def registered_kinds() -> list[NotificationKind]:
 def kind_named(name: str) -> NotificationKind | None:
     """The kind of that name, or ``None``."""
     return _kinds.get(name)
+
+
+def registered_kind(name: str) -> NotificationKind:
+    """The kind of that name; raises ``LookupError`` if there is none."""
+    kind = kind_named(name)
+    if kind is None:
+        raise LookupError(f"no notification kind {name!r} is registered")
+    return kind
 
 
 def kinds_for(activity: Activity) -> list[NotificationKind]:

@@ -1,4 +1,4 @@
-"""Who may send a message just now, and how an attempt ends: one conditional UPDATE each.
+"""Who may work on a row just now, and how an attempt ends: one conditional UPDATE each.
 
 No lock is held between the two; a worker that is killed loses its lease by the passing of time.
 """
@@ -10,71 +10,63 @@ import random
 import time
 import uuid
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import InterfaceError, OperationalError, connection
-from django.db.models import F
+from django.db.models import F, Q
 
 from myometrics_core.times import utc_now
 
 from .conf import notifications_settings
 from .failures import SendFailure
-from .models import Message
-from .selectors import free_to_take
+from .models import OwedWork
 
-__all__ = ["back_off", "message_drop", "message_fail", "message_lease", "message_sent"]
+__all__ = ["back_off", "free_to_take", "work_fail", "work_lease", "work_settle"]
 
 logger = logging.getLogger("myometrics.notifications")
 
-_SETTLE_TRIES = 5
+_PAUSES = (0.1, 0.2, 0.4, 0.8)
+
+Work = TypeVar("Work", bound=OwedWork)
 
 
-def message_lease(*, message_id: int) -> Message | None:
-    """Take the message for ``LEASE``; ``None`` if it is not due, settled or another's.
+def free_to_take() -> Q:
+    """Condition on rows that a worker may take now: owed, due, and nobody's."""
+    now = utc_now()
+    unowned = Q(leased_until=None) | Q(leased_until__lte=now)
+    return Q(state=OwedWork.QUEUED, next_attempt_at__lte=now) & unowned
 
-    The attempt is counted here, so that a message that kills its worker ends as a dead letter.
+
+def work_lease(model: type[Work], pk: int, duration: timedelta) -> Work | None:
+    """Take the row for ``duration``; ``None`` if it is not due, settled or another's.
+
+    The attempt is counted here, so that work that kills its worker comes to an end.
     """
     token = uuid.uuid4()
-    taken = Message.objects.filter(free_to_take(), pk=message_id).update(
-        lease_token=token,
-        leased_until=utc_now() + notifications_settings.LEASE,
-        attempts=F("attempts") + 1,
+    taken = model._default_manager.filter(free_to_take(), pk=pk).update(
+        lease_token=token, leased_until=utc_now() + duration, attempts=F("attempts") + 1
     )
-    if not taken:
-        return None
-    return (
-        Message.objects.select_related("recipient").filter(pk=message_id, lease_token=token).first()
-    )
+    return model._default_manager.filter(pk=pk, lease_token=token).first() if taken else None
 
 
-def message_sent(message: Message) -> None:
-    """Record that the mail server has taken the message."""
-    _settle(message, state=Message.State.SENT, last_error="", settled_at=utc_now())
+def work_settle(work: OwedWork, *, state: str, **changes: Any) -> bool:
+    """End the work in ``state``; false if the row was no longer this worker's."""
+    return _give_back(work, state=state, settled_at=utc_now(), **changes)
 
 
-def message_drop(message: Message, *, reason: str) -> None:
-    """Record that nobody is to get the message any more."""
-    _settle(message, state=Message.State.DROPPED, last_error=reason, settled_at=utc_now())
-
-
-def message_fail(message: Message, failure: SendFailure) -> None:
-    """Record a failed attempt: a dead letter, or another attempt later."""
-    if failure.permanent or message.attempts >= notifications_settings.MAX_ATTEMPTS:
-        logger.warning("Message %s is a dead letter: %s", message.pk, failure.summary)
-        _settle(
-            message,
-            state=Message.State.DEAD,
-            last_error=failure.summary,
-            settled_at=utc_now(),
-        )
+def work_fail(work: OwedWork, failure: SendFailure) -> None:
+    """Record a failed attempt: another one later, or none any more (state ``dead``)."""
+    if failure.permanent or work.attempts >= notifications_settings.MAX_ATTEMPTS:
+        logger.warning("%s is given up: %s", work, failure.summary)
+        work_settle(work, state="dead", last_error=failure.summary)
         return
-    pause = back_off(message.attempts)
-    _settle(message, last_error=failure.summary, next_attempt_at=utc_now() + pause)
+    later = utc_now() + back_off(work.attempts)
+    _give_back(work, last_error=failure.summary, next_attempt_at=later)
 
 
 def back_off(attempts: int) -> timedelta:
     """Pause after that many failed attempts: it doubles up to a cap, and between half and the
-    whole of it is drawn at random, so that messages that failed together don't return together.
+    whole of it is drawn at random, so that what failed together doesn't return together.
     """
     base = notifications_settings.RETRY_BASE.total_seconds()
     cap = notifications_settings.RETRY_CAP.total_seconds()
@@ -82,20 +74,22 @@ def back_off(attempts: int) -> timedelta:
     return timedelta(seconds=longest * random.uniform(0.5, 1.0))
 
 
-def _settle(message: Message, **changes: Any) -> None:
+def _give_back(work: OwedWork, **changes: Any) -> bool:
     # The mail may be out: a database that is away for a moment must not send it twice.
-    for attempt in range(_SETTLE_TRIES):
+    for pause in _PAUSES:
         try:
-            _update(message, changes)
-            return
+            return _update(work, changes)
         except (OperationalError, InterfaceError):
-            if attempt == _SETTLE_TRIES - 1 or connection.in_atomic_block:
+            if connection.in_atomic_block:
                 raise
             connection.close()
-            time.sleep(0.1 * 2**attempt)
+            time.sleep(pause)
+    return _update(work, changes)
 
 
-def _update(message: Message, changes: dict[str, Any]) -> None:
-    owned = Message.objects.filter(**message.lease)
-    if not owned.update(lease_token=None, leased_until=None, **changes):
-        logger.warning("Message %s was no longer this worker's when its attempt ended", message.pk)
+def _update(work: OwedWork, changes: dict[str, Any]) -> bool:
+    owned = type(work)._default_manager.filter(**work.lease)
+    if owned.update(lease_token=None, leased_until=None, **changes):
+        return True
+    logger.warning("%s was no longer this worker's when its attempt ended", work)
+    return False

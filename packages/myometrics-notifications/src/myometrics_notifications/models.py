@@ -6,7 +6,7 @@ Specification: "NotificationSettings Model".
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import models
@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from .kinds import NotificationKind
 
-__all__ = ["Message", "NotificationSettings"]
+__all__ = ["ExportFile", "Message", "NotificationSettings", "OwedWork", "has_column"]
 
 
 class NotificationSettings(models.Model):
@@ -66,11 +66,34 @@ def has_column(kind: NotificationKind) -> bool:
     return kind.name in _COLUMNS
 
 
-class Message(models.Model):
-    """A mail that is owed, or was sent. It holds neither an address nor a name.
+class OwedWork(models.Model):
+    """Something owed: tried until it succeeds, by one worker at a time.
 
     A worker owns the row while ``lease_token`` is its own and ``leased_until`` lies ahead.
+    ``state`` is ``queued`` as long as it is owed.
     """
+
+    QUEUED: ClassVar = "queued"
+
+    attempts = models.PositiveIntegerField(_("attempts"), default=0)
+    next_attempt_at = models.DateTimeField(_("next attempt"))
+    leased_until = models.DateTimeField(_("leased until"), null=True, editable=False)
+    lease_token = models.UUIDField(null=True, editable=False)
+    last_error = models.CharField(_("last error"), max_length=200, blank=True)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+    settled_at = models.DateTimeField(_("settled"), null=True)
+
+    class Meta:
+        abstract = True
+
+    @property
+    def lease(self) -> dict[str, Any]:
+        """The look-up that finds this row only as long as this worker owns it."""
+        return {"pk": self.pk, "lease_token": self.lease_token, "state": self.QUEUED}
+
+
+class Message(OwedWork):
+    """A mail that is owed, or was sent. It holds neither an address nor a name."""
 
     class State(models.TextChoices):
         """``queued`` until it ends as one of the others."""
@@ -91,13 +114,6 @@ class Message(models.Model):
     dedupe_key = models.CharField(_("dedupe key"), max_length=64, unique=True, editable=False)
     mail_uuid = models.UUIDField(_("mail id"), default=uuid.uuid4, unique=True, editable=False)
     state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.QUEUED)
-    attempts = models.PositiveIntegerField(_("attempts"), default=0)
-    next_attempt_at = models.DateTimeField(_("next attempt"))
-    leased_until = models.DateTimeField(_("leased until"), null=True, editable=False)
-    lease_token = models.UUIDField(null=True, editable=False)
-    last_error = models.CharField(_("last error"), max_length=200, blank=True)
-    created_at = models.DateTimeField(_("created"), auto_now_add=True)
-    settled_at = models.DateTimeField(_("settled"), null=True)
 
     class Meta:
         verbose_name = _("message")
@@ -110,7 +126,41 @@ class Message(models.Model):
     def __str__(self) -> str:
         return f"message {self.pk} ({self.kind})"
 
-    @property
-    def lease(self) -> dict[str, Any]:
-        """The look-up that finds this row only as long as this worker owns it."""
-        return {"pk": self.pk, "lease_token": self.lease_token, "state": self.State.QUEUED}
+
+class ExportFile(OwedWork):
+    """An export that somebody asked to have mailed as a link.
+
+    ``user`` is null once the person is gone; the file then follows at the next sweep.
+    ``storage_name`` is known before the file is written, so that no crash leaves one behind
+    that no row knows.
+    """
+
+    class State(models.TextChoices):
+        """``queued`` until the file is there or all attempts have failed."""
+
+        QUEUED = "queued", _("queued")
+        READY = "ready", _("ready")
+        DEAD = "dead", _("failed")
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        verbose_name=_("user"),
+    )
+    export_format = models.CharField(_("format"), max_length=10)
+    storage_name = models.CharField(_("file"), max_length=200, unique=True, editable=False)
+    state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.QUEUED)
+    expires_at = models.DateTimeField(_("expires"), null=True)
+
+    class Meta:
+        verbose_name = _("export file")
+        verbose_name_plural = _("export files")
+        indexes = [
+            models.Index(fields=["state", "next_attempt_at"], name="myo_notif_export_due"),
+            models.Index(fields=["expires_at"], name="myo_notif_export_expires"),
+        ]
+
+    def __str__(self) -> str:
+        return f"export file {self.pk}"

@@ -7,6 +7,7 @@ from typing import Any
 
 from myometrics_core.personal_data import PersonalDataSection
 
+from .exports import export_files_release
 from .selectors import settings_of, switches
 from .services import messages_erase
 
@@ -14,7 +15,7 @@ __all__ = ["NotificationSettingsSection"]
 
 
 class NotificationSettingsSection(PersonalDataSection):
-    """The switches, also before their first use. Erasure takes the outbox along."""
+    """The switches, also before their first use. Erasure takes outbox and export files along."""
 
     name = "notification_settings"
     order = 20
@@ -25,5 +26,6 @@ class NotificationSettingsSection(PersonalDataSection):
         yield switches(settings_of(user))
 
     def erase(self, user: Any) -> None:
-        """Delete switches and messages."""
+        """Delete switches and messages, and let go of export files."""
+        export_files_release(user=user)
         messages_erase(user=user)

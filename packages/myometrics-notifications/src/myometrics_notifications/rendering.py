@@ -15,7 +15,7 @@ from django.utils import timezone, translation
 from myometrics_core.settings import core_settings
 
 from .conf import notifications_settings
-from .kinds import NotificationKind, kind_named
+from .kinds import NotificationKind, registered_kind
 from .models import Message
 from .unsubscribing import unsubscribe_url
 
@@ -41,9 +41,7 @@ def message_email(message: Message) -> EmailMultiAlternatives:
 
     The same message always bears the same Message-ID.
     """
-    kind, user = kind_named(message.kind), message.recipient
-    if kind is None:
-        raise LookupError(f"no notification kind {message.kind!r} is registered")
+    kind, user = registered_kind(message.kind), message.recipient
     language = notifications_settings.RECIPIENT_LANGUAGE(user)
     zone = ZoneInfo(notifications_settings.RECIPIENT_TIME_ZONE(user))
     with translation.override(language), timezone.override(zone):

@@ -8,9 +8,8 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from myometrics_core.times import utc_now
-
 from .kinds import NotificationKind, registered_kinds
+from .leases import free_to_take
 from .models import Message, NotificationSettings, has_column
 
 __all__ = ["message_is_wanted", "messages_due", "people_wanting", "settings_of", "switches"]
@@ -59,13 +58,6 @@ def messages_due(limit: int) -> list[int]:
     """Primary keys of queued messages whose time has come and that nobody owns, oldest first."""
     due = Message.objects.filter(free_to_take())
     return list(due.order_by("next_attempt_at").values_list("pk", flat=True)[:limit])
-
-
-def free_to_take() -> Q:
-    """Condition on messages that a worker may take now."""
-    now = utc_now()
-    unowned = Q(leased_until=None) | Q(leased_until__lte=now)
-    return Q(state=Message.State.QUEUED, next_attempt_at__lte=now) & unowned
 
 
 def _wants(kind: NotificationKind) -> Exists | Any:

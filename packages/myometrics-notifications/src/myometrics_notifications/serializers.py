@@ -10,7 +10,7 @@ from myometrics_core.fields import StrictBooleanField, StrictCharField
 
 from .kinds import registered_kinds
 
-__all__ = ["NotificationSwitchesSerializer", "UnsubscribeQuerySerializer", "UnsubscribeSerializer"]
+__all__ = ["LinkQuerySerializer", "NotificationSwitchesSerializer", "UnsubscribeSerializer"]
 
 
 class NotificationSwitchesSerializer(serializers.Serializer[Any]):
@@ -30,8 +30,8 @@ class NotificationSwitchesSerializer(serializers.Serializer[Any]):
         return fields
 
 
-class UnsubscribeQuerySerializer(serializers.Serializer[Any]):
-    """The signed token that the mail's link bears."""
+class LinkQuerySerializer(serializers.Serializer[Any]):
+    """The signed token that a mail's link bears."""
 
     token = StrictCharField(max_length=1000)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from celery import shared_task
 
 from .delivery import message_deliver, messages_sweep
+from .exports import export_files_sweep, export_generate
 from .services import messages_purge
 
-__all__ = ["deliver", "purge", "sweep"]
+__all__ = ["deliver", "export", "purge", "sweep", "sweep_exports"]
 
 
 @shared_task(
@@ -32,3 +33,22 @@ def sweep() -> int:
 def purge() -> int:
     """Delete settled messages after their time."""
     return messages_purge()
+
+
+@shared_task(
+    name="myometrics_notifications.export", acks_late=True, soft_time_limit=1500, time_limit=1560
+)
+def export(export_id: int) -> None:
+    """Write one export file, if it is owed and nobody else is at it."""
+    export_generate(export_id=export_id)
+
+
+@shared_task(
+    name="myometrics_notifications.sweep_exports",
+    acks_late=True,
+    soft_time_limit=300,
+    time_limit=330,
+)
+def sweep_exports() -> int:
+    """Delete expired export files, and hand over exports that are still owed."""
+    return export_files_sweep()

@@ -1,32 +1,36 @@
-"""Endpoints: one's own switches, and the link that turns one of them off."""
+"""Endpoints: one's own switches, and where the links in mails lead."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from django.http import HttpResponseBase
+from django.http import HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import render
 from django.utils import translation
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from myometrics_core.downloads import download_response
 from myometrics_core.permissions import AllowAny
 from myometrics_core.schema import extend_schema
 from myometrics_core.views import ApiView
 
 from .conf import notifications_settings
+from .export_links import export_file_for_token
+from .exports import export_file_chunks
 from .kinds import NotificationKind
 from .selectors import message_is_wanted, switches
 from .serializers import (
+    LinkQuerySerializer,
     NotificationSwitchesSerializer,
-    UnsubscribeQuerySerializer,
     UnsubscribeSerializer,
 )
 from .services import notification_settings_ensure, notification_settings_update
 from .unsubscribing import read_unsubscribe_token
 
-__all__ = ["MyNotificationSettingsView", "UnsubscribeView"]
+__all__ = ["ExportDownloadView", "MyNotificationSettingsView", "UnsubscribeView"]
 
 
 class MyNotificationSettingsView(ApiView):
@@ -67,7 +71,7 @@ class UnsubscribeView(ApiView):
     @extend_schema(
         operation_id="unsubscribe_preview",
         tags=["notifications"],
-        parameters=[UnsubscribeQuerySerializer],
+        parameters=[LinkQuerySerializer],
         responses={
             200: UnsubscribeSerializer,
             404: OpenApiResponse(description="The link is not valid."),
@@ -81,7 +85,7 @@ class UnsubscribeView(ApiView):
     @extend_schema(
         operation_id="unsubscribe",
         tags=["notifications"],
-        parameters=[UnsubscribeQuerySerializer],
+        parameters=[LinkQuerySerializer],
         request=None,
         responses={
             200: UnsubscribeSerializer,
@@ -95,7 +99,7 @@ class UnsubscribeView(ApiView):
         return self._answer(kind, user, subscribed=False)
 
     def _named(self) -> tuple[NotificationKind, Any]:
-        token = self.validated_query(UnsubscribeQuerySerializer)["token"]
+        token = self.validated_query(LinkQuerySerializer)["token"]
         return read_unsubscribe_token(token)
 
     def _answer(self, kind: NotificationKind, user: Any, *, subscribed: bool) -> HttpResponseBase:
@@ -105,6 +109,30 @@ class UnsubscribeView(ApiView):
         with translation.override(notifications_settings.RECIPIENT_LANGUAGE(user)):
             context = {"kind_title": str(kind.title), "subscribed": subscribed}
             return render(self.request, "myometrics_notifications/unsubscribe.html", context)
+
+
+class ExportDownloadView(ApiView):
+    """Where the link in an export's mail leads. Public: the signed token gives access."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+
+    @extend_schema(
+        operation_id="export_download",
+        tags=["notifications"],
+        parameters=[LinkQuerySerializer],
+        responses={
+            (200, "application/octet-stream"): OpenApiResponse(
+                OpenApiTypes.BINARY, description="The file."
+            ),
+            404: OpenApiResponse(description="The link is not valid (any more)."),
+        },
+    )
+    def get(self, request: Request) -> StreamingHttpResponse:
+        """``user_data.csv`` or ``user_data.json`` as an attachment."""
+        export = export_file_for_token(self.validated_query(LinkQuerySerializer)["token"])
+        filename = f"user_data.{export.export_format}"
+        return download_response(request._request, export_file_chunks(export), filename)
 
 
 def _sentence(kind: NotificationKind, subscribed: bool) -> str:

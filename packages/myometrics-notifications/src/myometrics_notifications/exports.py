@@ -1,0 +1,166 @@
+"""Exports by mail: a file in the storage, a mail with a link, and the sweep after it."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+from django.core.files import File
+from django.core.files.storage import Storage, storages
+from django.db import transaction
+from django.db.models import Q
+from rest_framework.exceptions import NotFound, ValidationError
+
+from myometrics_core.background import enqueue
+from myometrics_core.export_files import export_chunks
+from myometrics_core.times import utc_now
+
+from .conf import notifications_settings
+from .failures import failure_of
+from .kinds import registered_kind
+from .leases import free_to_take, work_fail, work_lease, work_settle
+from .models import ExportFile
+from .rendering import mail_address
+from .services import messages_queue
+
+__all__ = [
+    "export_file_chunks",
+    "export_files_release",
+    "export_files_sweep",
+    "export_generate",
+    "export_request",
+]
+
+logger = logging.getLogger("myometrics.notifications")
+
+GENERATE = "myometrics_notifications.export"
+SWEEP = "myometrics_notifications.sweep_exports"
+
+_FOLDER = "myometrics-exports"
+_CHUNK_BYTES = 64 * 1024
+_BATCH = 200
+
+
+def export_request(*, user: Any, export_format: str) -> str:
+    """Owe ``user`` a mail with a link to their export; returns a sentence for the answer.
+
+    A request that is still being worked on is not taken on twice. Raises ``ValidationError`` on
+    ``delivery`` for somebody without an address.
+    """
+    if not mail_address(user):
+        raise ValidationError({"delivery": ["There is no e-mail address to send a link to."]})
+    with transaction.atomic():
+        waiting = ExportFile.objects.filter(
+            user_id=user.pk, export_format=export_format, state=ExportFile.State.QUEUED
+        )
+        export = waiting.first() or ExportFile.objects.create(
+            user_id=user.pk,
+            export_format=export_format,
+            storage_name=f"{_FOLDER}/{uuid.uuid4().hex}.{export_format}",
+            next_attempt_at=utc_now(),
+        )
+        enqueue(GENERATE, export.pk)
+    return "The export is being prepared. A link to it will be mailed to you."
+
+
+def export_generate(*, export_id: int) -> None:
+    """Write the file of one export that is due, and owe the mail with its link."""
+    export = work_lease(ExportFile, export_id, notifications_settings.EXPORT_LEASE)
+    if export is None:
+        return
+    try:
+        _write(export)
+    except Exception as error:
+        logger.exception("%s could not be written", export)
+        work_fail(export, failure_of(error))
+        return
+    if not _announce(export):
+        _storage().delete(export.storage_name)
+
+
+def export_file_chunks(export: ExportFile) -> Iterator[bytes]:
+    """The file, opened now and read as it is sent. Raises ``NotFound`` if it is not there."""
+    try:
+        file = _storage().open(export.storage_name, "rb")
+    except FileNotFoundError:
+        raise NotFound("This link is not valid (any more).") from None
+    return _chunks(file)
+
+
+def export_files_release(*, user: Any) -> None:
+    """Let go of ``user``'s exports: links end at once, files follow after the commit."""
+    mine = ExportFile.objects.filter(user_id=user.pk)
+    if mine.update(user=None, lease_token=None):
+        enqueue(SWEEP)
+
+
+def export_files_sweep() -> int:
+    """Delete files that have expired or whose owner is gone, and hand over exports that are
+    still owed; returns how many were deleted.
+    """
+    for pk in ExportFile.objects.filter(free_to_take(), user__isnull=False).values_list(
+        "pk", flat=True
+    )[:_BATCH]:
+        enqueue(GENERATE, pk)
+    return sum(_delete(export) for export in _overdue().iterator())
+
+
+def _write(export: ExportFile) -> None:
+    with tempfile.TemporaryFile(prefix="export-") as copy:
+        for chunk in export_chunks(export.user, export.export_format):
+            copy.write(chunk)
+        copy.seek(0)
+        storage = _storage()
+        storage.delete(export.storage_name)
+        name = storage.save(export.storage_name, File(copy))
+    if name != export.storage_name:
+        storage.delete(name)
+        raise RuntimeError("the storage keeps the file under another name")
+
+
+def _announce(export: ExportFile) -> bool:
+    kind = registered_kind("export_ready")
+    expires_at = utc_now() + notifications_settings.EXPORT_LIFETIME
+    with transaction.atomic():
+        if not work_settle(export, state=ExportFile.State.READY, expires_at=expires_at):
+            return False
+        messages_queue(
+            kind=kind,
+            user_ids=[export.user_id],
+            context={"export_id": export.pk, "expires_at": expires_at.isoformat()},
+            once_per=f"export:{export.pk}",
+        )
+    return True
+
+
+def _overdue() -> Any:
+    now = utc_now()
+    abandoned = Q(user=None)
+    expired = Q(expires_at__lte=now)
+    dead = Q(state=ExportFile.State.DEAD, settled_at__lte=now - timedelta(days=1))
+    return ExportFile.objects.filter(abandoned | expired | dead)
+
+
+def _delete(export: ExportFile) -> bool:
+    try:
+        _storage().delete(export.storage_name)
+    except Exception:
+        # The row stays, so that the next sweep tries again.
+        logger.exception("The file of %s could not be deleted", export)
+        return False
+    export.delete()
+    return True
+
+
+def _chunks(file: Any) -> Iterator[bytes]:
+    with file:
+        while chunk := file.read(_CHUNK_BYTES):
+            yield chunk
+
+
+def _storage() -> Storage:
+    return storages[notifications_settings.EXPORT_STORAGE]
