@@ -40,8 +40,8 @@ class ApiView(APIView):
     """
 
     throttle_bucket: ClassVar[str | None] = "api"
-    permission_classes = (IsAuthenticated,)
-    authentication_classes = None  # type: ignore[assignment]  # the host's default classes
+    permission_classes: Sequence[Any] = (IsAuthenticated,)
+    authentication_classes: Sequence[Any] | None = None  # type: ignore[assignment]  # the host's
     http_method_names = ["get", "post", "put", "patch", "delete", "head"]
     content_negotiation_class = FirstRendererNegotiation
     metadata_class = None
