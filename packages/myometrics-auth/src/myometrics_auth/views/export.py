@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from asgiref.sync import sync_to_async
-from django.core.handlers.asgi import ASGIRequest
-from django.http import StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiResponse
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
+from rest_framework.response import Response
 
 from myometrics_auth.requests import http_request
+from myometrics_core.downloads import download_response
+from myometrics_core.export_deliveries import deliver_export, export_deliveries
 from myometrics_core.export_files import EXPORT_FORMATS, export_chunks
-from myometrics_core.schema import extend_schema
 from myometrics_core.views import ApiView
 
 __all__ = ["ExportView"]
 
 
 class ExportQuerySerializer(serializers.Serializer[Any]):
-    """Specification: "GET /users/me/export/", query parameters."""
+    """Specification: "GET /users/me/export/", query parameters.
+
+    ``delivery`` names another way than the answer itself, where an installed package has one.
+    """
 
     format = serializers.ChoiceField(choices=sorted(EXPORT_FORMATS), default="csv")
+    delivery = serializers.CharField(required=False, help_text="Such as `email`: answers 202.")
+
+    def validate_delivery(self, value: str) -> str:
+        """Refuse what no installed package offers."""
+        if value not in export_deliveries():
+            raise serializers.ValidationError(f'"{value}" is not a way to deliver an export.')
+        return value
+
+
+class ExportAcceptedSerializer(serializers.Serializer[Any]):
+    """The answer where the file comes later."""
+
+    detail = serializers.CharField()
 
 
 class ExportView(ApiView):
@@ -39,23 +54,18 @@ class ExportView(ApiView):
         responses={
             (200, "application/octet-stream"): OpenApiResponse(
                 OpenApiTypes.BINARY, description="The file."
-            )
+            ),
+            202: OpenApiResponse(
+                ExportAcceptedSerializer, description="The file is delivered later."
+            ),
         },
     )
-    def get(self, request: Request) -> StreamingHttpResponse:
-        """``user_data.csv`` or ``user_data.json`` as an attachment."""
-        kind = self.validated_query(ExportQuerySerializer)["format"]
-        chunks: Any = export_chunks(request.user, kind)
-        if isinstance(http_request(request), ASGIRequest):
-            # Django would collect a plain iterator in memory before sending any of it.
-            chunks = _from_threads(chunks)
-        response = StreamingHttpResponse(chunks, content_type="application/octet-stream")
-        response["Content-Disposition"] = f'attachment; filename="user_data.{kind}"'
-        return response
-
-
-async def _from_threads(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
-    end = object()
-    next_chunk = sync_to_async(next)
-    while (chunk := await next_chunk(chunks, end)) is not end:
-        yield chunk
+    def get(self, request: Request) -> HttpResponseBase:
+        """``user_data.csv`` or ``user_data.json`` as an attachment, or 202 with ``delivery``."""
+        query = self.validated_query(ExportQuerySerializer)
+        kind, delivery = query["format"], query.get("delivery")
+        if delivery:
+            sentence = deliver_export(delivery, user=request.user, export_format=kind)
+            return Response({"detail": sentence}, status=202)
+        chunks = export_chunks(request.user, kind)
+        return download_response(http_request(request), chunks, f"user_data.{kind}")
