@@ -15,7 +15,14 @@ from ..keys import Key, find_key
 from ..models import AuditLog, Erasure, Leaf
 from .problems import Problem
 
-__all__ = ["EntryChecker", "StoredLeaf", "forged_entries", "sealed_leaves", "unsealed_leaves"]
+__all__ = [
+    "EntryChecker",
+    "StoredLeaf",
+    "forged_entries",
+    "retained_subjects",
+    "sealed_leaves",
+    "unsealed_leaves",
+]
 
 CHUNK = 2000
 UNREADABLE = object()
@@ -80,7 +87,7 @@ class EntryChecker:
     def check(self, leaves: Sequence[StoredLeaf]) -> Iterator[Problem]:
         """What is wrong with the entries of these leaves."""
         rows = self._rows([leaf.entry_id for leaf in leaves])
-        subjects = self._subjects(rows.values())
+        subjects = retained_subjects(rows.values(), self.using)
         for leaf in leaves:
             self.entries += leaf.erasure_id is None
             problem = self._problem(leaf, rows.get(leaf.entry_id), subjects)
@@ -102,7 +109,7 @@ class EntryChecker:
             if leaf.erasure_id and not suspected.erasure_id:
                 return
             rows = self._rows([leaf.entry_id])
-            subjects = self._subjects(rows.values())
+            subjects = retained_subjects(rows.values(), self.using)
             problem = self._problem(leaf, rows.get(leaf.entry_id), subjects, count_key=False)
             if problem is not None:
                 yield problem
@@ -133,11 +140,12 @@ class EntryChecker:
                 return {ids[0]: UNREADABLE}
             return {key: row for entry_id in ids for key, row in self._rows([entry_id]).items()}
 
-    def _subjects(self, rows: Iterable[Any]) -> dict[str, Any]:
-        """Pseudonym → key id → subject, from the erasures that made these pseudonyms."""
-        names = {row.pseudonym for row in rows if row is not UNREADABLE and row.pseudonym}
-        made = Erasure.objects.using(self.using).filter(reason="retain", pseudonym__in=names)
-        return {e.pseudonym: e.details.get("subjects", {}) for e in made} if names else {}
+
+def retained_subjects(rows: Iterable[Any], using: str) -> dict[str, Any]:
+    """Pseudonym → key id → subject, from the erasures that made these entries' pseudonyms."""
+    names = {row.pseudonym for row in rows if row is not UNREADABLE and row.pseudonym}
+    made = Erasure.objects.using(using).filter(reason="retain", pseudonym__in=names)
+    return {e.pseudonym: e.details.get("subjects", {}) for e in made} if names else {}
 
 
 def _is_genuine(row: AuditLog, leaf: StoredLeaf, key: Key, subjects: Mapping[str, Any]) -> bool:

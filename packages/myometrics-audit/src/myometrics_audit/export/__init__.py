@@ -1,0 +1,7 @@
+"""Handing the log over: JSON Lines with proofs, and FHIR AuditEvents."""
+
+from .fhir import fhir_lines
+from .proofs import export_problems, proof_lines
+from .rows import ExportFilter
+
+__all__ = ["ExportFilter", "export_problems", "fhir_lines", "proof_lines"]

@@ -1,0 +1,58 @@
+"""The log in the order of its seals, with what proves each row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from ..models import AuditLog, Erasure, Leaf, Seal
+from ..selections import Selection
+
+__all__ = ["ExportFilter", "SealedBatch", "batches"]
+
+UNSEALED_BATCH = 5000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportFilter:
+    """Which entries are handed over; seals are complete, so that proofs work."""
+
+    selection: Selection = field(default_factory=Selection)
+
+
+@dataclass(frozen=True)
+class SealedBatch:
+    """The leaves of one seal in order (``seal`` is ``None`` for those that wait for one)."""
+
+    seal: Seal | None
+    leaves: Sequence[Leaf]
+    erasures: Sequence[Erasure]
+    entries: dict[int, AuditLog]
+
+
+def batches(chosen: ExportFilter, using: str) -> Iterator[SealedBatch]:
+    """Every seal that covers a chosen entry or an erasure, then what is unsealed."""
+    number = 0
+    seals = Seal.objects.using(using).order_by("number")
+    while (seal := seals.filter(number__gt=number).first()) is not None:
+        number = seal.number
+        leaves = list(Leaf.objects.using(using).filter(seal_number=number).order_by("entry_id"))
+        erasures = list(Erasure.objects.using(using).filter(seal_number=number).order_by("id"))
+        yield SealedBatch(seal, leaves, erasures, _entries(leaves, chosen, using))
+    yield from _unsealed(chosen, using)
+
+
+def _unsealed(chosen: ExportFilter, using: str) -> Iterator[SealedBatch]:
+    waiting = Leaf.objects.using(using).filter(seal_number=None).order_by("entry_id")
+    erasures = list(Erasure.objects.using(using).filter(seal_number=None).order_by("id"))
+    leaves = list(waiting[:UNSEALED_BATCH])
+    while leaves or erasures:
+        yield SealedBatch(None, leaves, erasures, _entries(leaves, chosen, using))
+        last, erasures = (leaves[-1].entry_id if leaves else 0), []
+        leaves = list(waiting.filter(entry_id__gt=last)[:UNSEALED_BATCH]) if leaves else []
+
+
+def _entries(leaves: Sequence[Leaf], chosen: ExportFilter, using: str) -> dict[int, AuditLog]:
+    ids = [leaf.entry_id for leaf in leaves if leaf.erasure_id is None]
+    entries = AuditLog._base_manager.using(using).filter(chosen.selection.condition())
+    return {entry.pk: entry for entry in entries.filter(pk__in=ids)} if ids else {}

@@ -1,0 +1,99 @@
+"""``manage.py audit_export``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from myometrics_core.users import parse_user_id
+
+from ...export import ExportFilter, export_problems, fhir_lines, proof_lines
+from ...selections import Selection
+from ...selectors import entries_count, entries_select
+from ._arguments import day
+from ._progress import Progress
+
+
+class Command(BaseCommand):
+    """Hand the log over."""
+
+    help = (
+        "Write the audit log as JSON Lines: with Merkle proofs (the default), or as FHIR R4 "
+        "AuditEvents (--format fhir). --check reads such a file with proofs and checks it with "
+        "the keys of the settings, without the database. Exit code 0; 1 when --check found "
+        "problems; 2 for wrong arguments."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--format", choices=["proofs", "fhir"], default="proofs")
+        parser.add_argument("--output", metavar="FILE", help="default: standard output")
+        parser.add_argument("--check", metavar="FILE", help="check a file instead of writing one")
+        parser.add_argument("--start-date", metavar="DAY", help="first UTC day (2025-08-19)")
+        parser.add_argument("--end-date", metavar="DAY", help="last UTC day, included")
+        parser.add_argument("--user-id", help="entries of this user")
+        parser.add_argument("--action", help="entries with this action")
+        parser.add_argument("--resource-type", help="entries about this type of resource")
+        parser.add_argument(
+            "--observer", default="myometrics", help="this system's name in AuditEvents"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["check"]:
+            self._check(options["check"])
+            return
+        chosen = ExportFilter(selection=_selection(options))
+        lines = (
+            fhir_lines(chosen, observer=options["observer"])
+            if options["format"] == "fhir"
+            else proof_lines(chosen)
+        )
+        if options["output"]:
+            self._write_file(options["output"], lines, chosen)
+        else:
+            for line in lines:
+                self.stdout.write(line)
+
+    def _write_file(self, path: str, lines: Iterator[str], chosen: ExportFilter) -> None:
+        total = entries_count(entries_select(chosen.selection))
+        bar = Progress(sys.stderr, total, "lines")
+        written = 0
+        try:
+            with Path(path).open("w", encoding="utf-8") as file:
+                for written, line in enumerate(lines, start=1):
+                    file.write(line + "\n")
+                    bar.update(written)
+        except OSError as error:
+            raise CommandError(f"{path} can't be written: {error}", returncode=2) from error
+        bar.finish()
+        self.stdout.write(f"Wrote {written:,} lines to {path}.")
+
+    def _check(self, path: str) -> None:
+        found = 0
+        try:
+            with Path(path).open(encoding="utf-8") as lines:
+                for problem in export_problems(lines):
+                    found += 1
+                    self.stdout.write(problem)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CommandError(f"{path} is no export with proofs: {error}", returncode=2) from error
+        self.stdout.write(f"{found:,} PROBLEMS." if found else "No problems.")
+        if found:
+            sys.exit(1)
+
+
+def _selection(options: dict[str, Any]) -> Selection:
+    try:
+        user_id = parse_user_id(options["user_id"]) if options["user_id"] else None
+    except ValueError:
+        raise CommandError("--user-id is not the id of any user.", returncode=2) from None
+    return Selection(
+        user_id=user_id,
+        action=options["action"],
+        resource_type=options["resource_type"],
+        start_date=day(options["start_date"]) if options["start_date"] else None,
+        end_date=day(options["end_date"]) if options["end_date"] else None,
+    )

@@ -1,0 +1,189 @@
+"""Handing the log over, and letting go of what is too old."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta, timezone
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from myometrics_audit.export import export_problems
+from myometrics_audit.models import AuditLog, Erasure
+from myometrics_audit.seals import seal_pending
+from myometrics_audit.selections import Selection
+from myometrics_audit.selectors import entries_count, entries_select
+from myometrics_audit.verification import LogVerifier
+from myometrics_core.times import utc_now
+
+pytestmark = pytest.mark.django_db
+
+MOMENT = datetime(2025, 8, 19, 15, 45, tzinfo=timezone.utc)
+
+
+def run(command: str, *args: Any) -> str:
+    output = StringIO()
+    call_command(command, *args, stdout=output)
+    return output.getvalue()
+
+
+@pytest.fixture
+def log(write: Any, django_user_model: Any, settings: Any) -> None:
+    """Five sealed entries, an erasure, a retained entry, and one that is not sealed."""
+    for number in range(5):
+        write(resource_id=f"r{number}", timestamp=MOMENT, details={"n": number * 1.5, "t": "ü"})
+    gone = django_user_model.objects.create_user(email="gone@clinic.example")
+    write(user=gone)
+    list(seal_pending())
+    gone.delete()
+    kept = django_user_model.objects.create_user(email="kept@clinic.example")
+    write(user=kept, action="viewed")
+    settings.MYOMETRICS_AUDIT = {**settings.MYOMETRICS_AUDIT, "ON_USER_DELETE": "retain"}
+    kept.delete()
+    list(seal_pending())
+    write(action="viewed", resource_id="late")
+
+
+def test_every_entry_is_handed_over_with_a_proof(log: Any) -> None:
+    lines = [json.loads(line) for line in run("audit_export").splitlines()]
+    kinds = [line["type"] for line in lines]
+    assert kinds[0] == "header"
+    assert kinds.count("entry") == 7
+    assert kinds.count("seal") == 2
+    assert kinds.count("erasure") == 2
+    assert lines[-1]["entry"]["resource_id"] == "late"
+    assert lines[-1]["seal"] is None
+    assert list(export_problems(run("audit_export").splitlines())) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [
+        (["--action", "viewed"], 2),
+        (["--resource-type", "report"], 0),
+        (["--start-date", "2025-08-19", "--end-date", "2025-08-19"], 5),
+        (["--user-id", "{person}"], 6),
+    ],
+)
+def test_a_part_of_the_log_can_be_handed_over(
+    log: Any, person: Any, options: list[str], count: int
+) -> None:
+    text = run("audit_export", *[option.format(person=person.pk) for option in options])
+    assert text.count('"type": "entry"') == count
+    assert list(export_problems(text.splitlines())) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"resource_id": "r2"', '"resource_id": "r9"', "differs from its leaf"),
+        ('"left"', '"right"', "is not under seal"),
+        ('"entries": 6', '"entries": 7', "has a wrong signature"),
+        ('"subject": "', '"subject": "0', "names another user"),
+    ],
+)
+def test_an_altered_export_is_found_out(
+    log: Any, tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    path = tmp_path / "log.jsonl"
+    run("audit_export", "--output", str(path))
+    assert "No problems." in run("audit_export", "--check", str(path))
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    output = StringIO()
+    with pytest.raises(SystemExit):
+        call_command("audit_export", "--check", str(path), stdout=output)
+    assert message in output.getvalue()
+
+
+def test_a_file_that_is_no_export_is_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text("hello\n")
+    with pytest.raises(CommandError, match="is no export"):
+        run("audit_export", "--check", str(path))
+
+
+def test_entries_are_handed_over_as_fhir_audit_events(write: Any, person: Any) -> None:
+    entry = write(ip_address="192.168.1.100", timestamp=MOMENT, details={"a": 1})
+    event = json.loads(run("audit_export", "--format", "fhir", "--observer", "clinic.example"))
+    assert event["resourceType"] == "AuditEvent"
+    assert event["id"] == f"audit-{entry.pk}"
+    assert event["meta"]["profile"] == [
+        "https://profiles.ihe.net/ITI/BALP/StructureDefinition/IHE.BasicAudit.Create"
+    ]
+    assert event["type"]["code"] == "rest"
+    assert (event["subtype"][0]["code"], event["action"]) == ("create", "C")
+    assert event["recorded"] == "2025-08-19T15:45:00Z"
+    assert event["outcome"] == "0"
+    client, server, user = event["agent"]
+    assert client["type"]["coding"][0]["code"] == "110153"
+    assert client["network"] == {"address": "192.168.1.100", "type": "2"}
+    assert server["who"] == {"display": "clinic.example"}
+    assert user["who"]["identifier"]["value"] == str(person.pk)
+    assert [agent["requestor"] for agent in event["agent"]] == [False, False, True]
+    assert event["source"]["observer"] == {"display": "clinic.example"}
+    (entity,) = event["entity"]
+    assert entity["what"]["identifier"] == {"system": "urn:upload", "value": "upload_001"}
+    assert entity["detail"][0]["valueString"] == '{"a": 1}'
+
+
+@pytest.mark.parametrize(
+    ("action", "code", "subtype", "outcome"),
+    [
+        ("report_viewed", "R", "read", "0"),
+        ("user_updated", "U", "update", "0"),
+        ("user_deleted", "D", "delete", "0"),
+        ("login_succeeded", "E", "110122", "0"),
+        ("login_failed", "E", "110122", "4"),
+        ("logout", "E", "110123", "0"),
+        ("system_down", "E", "system_down", "0"),
+    ],
+)
+def test_actions_become_the_codes_of_fhir(
+    write: Any, action: str, code: str, subtype: str, outcome: str
+) -> None:
+    write(action=action, user=None)
+    event = json.loads(run("audit_export", "--format", "fhir"))
+    assert (event["action"], event["subtype"][0]["code"]) == (code, subtype)
+    assert event["outcome"] == outcome
+    assert "meta" not in event
+
+
+def test_purging_first_says_what_it_would_remove(log: Any) -> None:
+    assert "Would remove 5 entries" in run("audit_purge", "--older-than", "2025-08-20")
+    assert AuditLog.objects.count() == 7
+
+
+def test_purged_entries_leave_signed_erasures_and_exact_counts(log: Any) -> None:
+    purged = run("audit_purge", "--older-than", "2025-08-20", "--execute", "--chunk", "2", "--json")
+    assert json.loads(purged) == {"older_than": "2025-08-20", "due": 5, "purged": 5}
+    erasures = Erasure.objects.filter(reason="purge").order_by("entries")
+    assert list(erasures.values_list("entries", flat=True)) == [1, 2, 2]
+    assert entries_count(entries_select(Selection())) == AuditLog.objects.count() == 2
+    assert [str(problem) for problem in LogVerifier().problems()] == []
+
+
+def test_an_age_counts_back_from_today(write: Any) -> None:
+    write(timestamp=utc_now() - timedelta(days=9))
+    write(timestamp=utc_now() - timedelta(days=11))
+    assert "Would remove 1 entries" in run("audit_purge", "--older-than", "10d")
+    assert "Would remove 0 entries" in run("audit_purge", "--older-than", "1y")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--older-than", "soon"],
+        ["--older-than", "9999-01-01"],
+        ["--older-than", "999999y"],
+        ["--older-than", "10d", "--chunk", "0"],
+    ],
+)
+def test_wrong_arguments_are_refused(arguments: list[str]) -> None:
+    with pytest.raises(CommandError) as refused:
+        run("audit_purge", *arguments)
+    assert refused.value.returncode == 2
