@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from myometrics_auth.requests import http_request
+from myometrics_auth.serializers import DetailSerializer
 from myometrics_core.downloads import download_response
 from myometrics_core.export_deliveries import deliver_export, export_deliveries
 from myometrics_core.export_files import EXPORT_FORMATS, export_chunks
@@ -36,12 +37,6 @@ class ExportQuerySerializer(serializers.Serializer[Any]):
         return value
 
 
-class ExportAcceptedSerializer(serializers.Serializer[Any]):
-    """The answer where the file comes later."""
-
-    detail = serializers.CharField()
-
-
 class ExportView(ApiView):
     """Everything the installed packages hold about the signed-in person, streamed."""
 
@@ -55,9 +50,7 @@ class ExportView(ApiView):
             (200, "application/octet-stream"): OpenApiResponse(
                 OpenApiTypes.BINARY, description="The file."
             ),
-            202: OpenApiResponse(
-                ExportAcceptedSerializer, description="The file is delivered later."
-            ),
+            202: OpenApiResponse(DetailSerializer, description="The file is delivered later."),
         },
     )
     def get(self, request: Request) -> HttpResponseBase:
