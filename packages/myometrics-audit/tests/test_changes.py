@@ -1,0 +1,127 @@
+"""Changes of a host's own models are recorded where the host says so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db.models import F, Value
+from django.db.models.functions import Concat
+
+from myometrics_audit.changes import (
+    recorded,
+    recorded_bulk_create,
+    recorded_delete,
+    recorded_save,
+    recorded_update,
+)
+from myometrics_audit.models import AuditLog
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def model(django_user_model: Any) -> Any:
+    """People, of whom the address is masked."""
+    return recorded(masked=["email"])(django_user_model)
+
+
+def only_entry() -> AuditLog:
+    return AuditLog.objects.get()
+
+
+def test_a_new_row_is_recorded_with_its_values(model: Any, administrator: Any) -> None:
+    patient = model(email="p@clinic.example", full_name="Pat")
+    recorded_save(patient, actor=administrator)
+    entry = only_entry()
+    assert entry.user_id == administrator.pk
+    assert entry.action == "person_created"
+    assert (entry.resource_type, entry.resource_id) == ("clinic_site.person", str(patient.pk))
+    assert entry.details["values"]["full_name"] == "Pat"
+    assert entry.details["values"]["is_active"] is True
+    assert entry.details["values"]["email"] == {"masked": True}
+    assert entry.details["values"]["password"] == {"masked": True}
+
+
+def test_a_change_is_recorded_field_by_field_and_masked_values_are_not(
+    person: Any, administrator: Any
+) -> None:
+    person.full_name = "Tina"
+    person.email = "new@clinic.example"
+    person.set_password("new")
+    recorded_save(person, actor=administrator)
+    assert only_entry().action == "person_updated"
+    assert only_entry().details == {
+        "changes": {
+            "full_name": {"from": "", "to": "Tina"},
+            "email": {"masked": True},
+            "password": {"masked": True},
+        }
+    }
+    assert "clinic.example" not in str(only_entry().details)
+
+
+def test_a_save_that_changes_nothing_is_not_recorded(person: Any) -> None:
+    recorded_save(person, actor=person)
+    assert not AuditLog.objects.exists()
+
+
+def test_only_what_was_saved_counts(person: Any) -> None:
+    person.full_name = "Tina"
+    person.is_staff = True
+    recorded_save(person, actor=person, update_fields=["full_name"])
+    assert list(only_entry().details["changes"]) == ["full_name"]
+
+
+def test_long_text_is_cut(person: Any) -> None:
+    recorded(fields=["details"])(AuditLog)
+    entry = AuditLog(action="a", resource_type="b", resource_id="c", details={"t": "x" * 9000})
+    recorded_save(entry, actor=None)
+    kept = AuditLog.objects.get(action="auditlog_created")
+    assert len(kept.details["values"]["details"]) < 600
+
+
+def test_a_deletion_is_recorded_with_what_went(model: Any, person: Any, administrator: Any) -> None:
+    key = str(person.pk)
+    recorded_delete(person, actor=administrator)
+    assert only_entry().action == "person_deleted"
+    assert only_entry().resource_id == key
+    assert not model.objects.filter(pk=key).exists()
+
+
+def test_bulk_create_and_update_are_recorded_row_by_row(model: Any, administrator: Any) -> None:
+    people = [model(email=f"{n}@clinic.example", full_name=str(n)) for n in range(3)]
+    recorded_bulk_create(model, people, actor=administrator)
+    assert AuditLog.objects.filter(action="person_created").count() == 3
+    chosen = model.objects.filter(email__in=["1@clinic.example", "2@clinic.example"])
+    renamed = Concat(F("full_name"), Value("!"))
+    assert recorded_update(chosen, actor=administrator, full_name=renamed) == 2
+    changes = AuditLog.objects.filter(action="person_updated").values_list("details", flat=True)
+    assert sorted(change["changes"]["full_name"]["to"] for change in changes) == ["1!", "2!"]
+
+
+def test_what_can_not_be_recorded_is_not_done(person: Any, model: Any) -> None:
+    person.full_name = "Tina"
+    with pytest.raises(ValueError, match="NUL"):
+        recorded_save(person, actor=person, request=BrokenRequest())
+    assert model.objects.get(pk=person.pk).full_name == ""
+
+
+class BrokenRequest:
+    """A request whose address can't be kept."""
+
+    @property
+    def META(self) -> Any:
+        raise ValueError("NUL in the address")
+
+
+def test_a_model_that_was_not_declared_is_refused(write: Any) -> None:
+    from myometrics_audit.models import Seal
+
+    with pytest.raises(LookupError, match="Seal"):
+        recorded_save(Seal(), actor=None)
+
+
+def test_an_unknown_field_is_refused(model: Any) -> None:
+    with pytest.raises(ValueError, match="nickname"):
+        recorded(masked=["nickname"])(model)
