@@ -86,7 +86,8 @@ class ExpiredTokenAuthentication(SessionTokenAuthentication):
 
 
 def _live_session(claims: TokenClaims) -> Session:
-    session = Session.objects.select_related("user").filter(pk=claims.session_id).first()
+    sessions = Session.objects.select_related("user")
+    session = sessions.filter(pk=str(claims.session_id)).first()
     if session is None or not session.is_live or not session.user.is_active:
         raise invalid_token_error()
     if str(session.user_id) != claims.user_id:

@@ -52,6 +52,8 @@ def check_user_model(**kwargs: Any) -> list[checks.CheckMessage]:
 
 def check_keys(**kwargs: Any) -> Iterator[checks.CheckMessage]:
     """W010, W011: keys that can be found by trying."""
+    if auth_settings.check():
+        return
     if len(auth_settings.signing_key.encode()) < SHORTEST_KEY:
         yield _warning(
             "W010",
@@ -68,6 +70,8 @@ def check_keys(**kwargs: Any) -> Iterator[checks.CheckMessage]:
 
 def check_lifetimes(**kwargs: Any) -> Iterator[checks.CheckMessage]:
     """W012–W014: what was stolen stays good for longer than the specification allows."""
+    if auth_settings.check():
+        return
     if auth_settings.ACCESS_TOKEN_LIFETIME > LONGEST_ACCESS:
         yield _warning(
             "W012",
@@ -104,7 +108,7 @@ def check_passwords(**kwargs: Any) -> Iterator[checks.CheckMessage]:
 
 def check_authentication(**kwargs: Any) -> list[checks.CheckMessage]:
     """W017: tokens are handed out, and no endpoint accepts them."""
-    classes = api_settings.DEFAULT_AUTHENTICATION_CLASSES
+    classes: Any = api_settings.DEFAULT_AUTHENTICATION_CLASSES
     if any(issubclass(accepted, SessionTokenAuthentication) for accepted in classes):
         return []
     return [

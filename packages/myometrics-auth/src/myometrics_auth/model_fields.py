@@ -9,7 +9,7 @@ from .email_addresses import canonical_email, fold_text
 __all__ = ["CanonicalEmailField", "StoredEmailField", "UserSearchField"]
 
 
-class StoredEmailField(models.EmailField):
+class StoredEmailField(models.EmailField):  # type: ignore[type-arg]
     """An e-mail address as mail is sent to it: lower-case, plain where it folds to plain."""
 
     def pre_save(self, model_instance: models.Model, add: bool) -> str:
@@ -21,7 +21,7 @@ class StoredEmailField(models.EmailField):
         return stored
 
 
-class CanonicalEmailField(models.CharField):
+class CanonicalEmailField(models.CharField):  # type: ignore[type-arg]
     """The canonical form of the row's ``email``."""
 
     def pre_save(self, model_instance: models.Model, add: bool) -> str:
@@ -31,7 +31,7 @@ class CanonicalEmailField(models.CharField):
         return canonical
 
 
-class UserSearchField(models.TextField):
+class UserSearchField(models.TextField):  # type: ignore[type-arg]
     """What an administrator's search looks in: first name, last name and e-mail, folded."""
 
     def pre_save(self, model_instance: models.Model, add: bool) -> str:

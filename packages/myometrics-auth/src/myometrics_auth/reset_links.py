@@ -45,5 +45,5 @@ def user_of_reset_link(uid: str, token: str) -> Any | None:
         key = parse_user_id(urlsafe_base64_decode(uid).decode("ascii"))
     except ValueError:
         return None
-    user = get_user_model().objects.filter(pk=key, is_active=True).first()
+    user: Any = get_user_model().objects.filter(pk=key, is_active=True).first()
     return user if user is not None and _tokens.check_token(user, token) else None

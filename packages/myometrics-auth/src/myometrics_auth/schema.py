@@ -9,7 +9,7 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 __all__ = ["ExpiredTokenScheme", "SessionTokenScheme"]
 
 
-class SessionTokenScheme(OpenApiAuthenticationExtension):
+class SessionTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     """``Authorization: Bearer`` with a JWT."""
 
     target_class = "myometrics_auth.authentication.SessionTokenAuthentication"

@@ -77,5 +77,5 @@ class SecondFactorStateSerializer(serializers.Serializer[Any]):
     """Whether the person who asks has a second factor, must have one, and what is left."""
 
     enabled = serializers.BooleanField()
-    required = serializers.BooleanField()
+    required = serializers.BooleanField()  # type: ignore[assignment]  # DRF's own attribute
     recovery_codes_left = serializers.IntegerField()

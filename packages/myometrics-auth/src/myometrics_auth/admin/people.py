@@ -41,7 +41,7 @@ class FreeAddressForm(forms.ModelForm):  # type: ignore[type-arg]
         return email
 
 
-class UserAddForm(FreeAddressForm, DjangoUserAdmin.add_form):  # type: ignore[misc,name-defined]
+class UserAddForm(FreeAddressForm, DjangoUserAdmin.add_form):  # type: ignore[misc]
     """A new account: address, password and role."""
 
     class Meta:
@@ -153,7 +153,7 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
         super().save_related(request, form, formsets, change)
         changed = {"groups", "user_permissions"} & set(form.changed_data)
         if change and changed:
-            details = {"changed": {name: {} for name in sorted(changed)}}
+            details: dict[str, Any] = {"changed": {name: {} for name in sorted(changed)}}
             self._publish(request, form.instance, "user_updated", details)
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:

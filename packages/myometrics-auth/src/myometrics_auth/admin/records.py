@@ -57,7 +57,7 @@ class LiveFilter(admin.SimpleListFilter):
         """The two states."""
         return [("live", _("live")), ("over", _("over"))]
 
-    def queryset(self, request: HttpRequest, queryset: SessionQuerySet) -> QuerySet[Session]:
+    def queryset(self, request: HttpRequest, queryset: Any) -> QuerySet[Session]:
         """The sessions of the chosen state."""
         if self.value() == "live":
             return queryset.live()

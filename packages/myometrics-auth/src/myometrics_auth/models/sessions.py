@@ -24,6 +24,10 @@ class SessionQuerySet(models.QuerySet["Session"]):
         """Those that are ended or expired."""
         return self.filter(models.Q(ended_at__isnull=False) | models.Q(expires_at__lte=utc_now()))
 
+    def but(self, session: Session | None) -> SessionQuerySet:
+        """Those other than ``session``; all without one."""
+        return self if session is None else self.exclude(pk=session.pk)
+
     def end(self) -> int:
         """End those that are not ended yet; how many there were."""
         return self.filter(ended_at=None).update(ended_at=utc_now())

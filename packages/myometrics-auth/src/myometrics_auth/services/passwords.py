@@ -56,7 +56,7 @@ def password_change(
     with atomic_write():
         if not _replace_password(user, encoded):
             raise ValidationError({"old_password": [_("The old password is not right.")]})
-        Session.objects.filter(user=user).exclude(pk=getattr(session, "pk", None)).end()
+        Session.objects.filter(user=user).but(session).end()
         password_changed(new_password, user)
         publish_account_event("password_changed", user=user, request=request)
     if session is None:

@@ -40,7 +40,7 @@ def session_start(*, user: Any, request: Any, second_factor: bool = False) -> Se
     account was deleted, deactivated or given another password since.
     """
     with atomic_write():
-        current = get_user_model().objects.select_for_update().filter(pk=user.pk).first()
+        current: Any = get_user_model().objects.select_for_update().filter(pk=user.pk).first()
         if current is None or not current.is_active or current.password != user.password:
             raise AuthenticationFailed(_("Invalid credentials"), "invalid_credentials")
         session = Session.objects.create(
@@ -61,7 +61,7 @@ def session_refresh(*, token: str) -> str:
         claims = read_token(token, REFRESH)
     except InvalidToken as error:
         raise invalid_token_error() from error
-    live = Session.objects.live().filter(pk=claims.session_id, user__is_active=True)
+    live = Session.objects.live().filter(pk=str(claims.session_id), user__is_active=True)
     session = live.first()
     if session is None or str(session.user_id) != claims.user_id:
         raise invalid_token_error()
@@ -78,12 +78,12 @@ def session_end_by_refresh_token(*, user: Any, token: str, request: Any) -> None
     """
     try:
         claims = read_token(token, REFRESH)
-        session_end(user=user, session_id=claims.session_id, request=request)
+        session_end(user=user, session_id=str(claims.session_id), request=request)
     except (InvalidToken, NotFound) as error:
         raise ValidationError({"refresh": [_("The token is invalid or has expired.")]}) from error
 
 
-def session_end(*, user: Any, session_id: uuid.UUID | None, request: Any) -> None:
+def session_end(*, user: Any, session_id: uuid.UUID | str, request: Any) -> None:
     """End one live session of ``user``; raises ``NotFound`` when there is no such."""
     with atomic_write():
         own = Session.objects.live().filter(pk=session_id, user=user)
@@ -97,9 +97,7 @@ def session_end(*, user: Any, session_id: uuid.UUID | None, request: Any) -> Non
 def sessions_end_others(*, user: Any, keep: Session | None, request: Any) -> int:
     """End every live session of ``user`` but ``keep``; how many there were."""
     with atomic_write():
-        others = list(
-            Session.objects.live().filter(user=user).exclude(pk=getattr(keep, "pk", None))
-        )
+        others = list(Session.objects.live().filter(user=user).but(keep))
         ended = _of(others).end()
         for session in others:
             publish_session_event("logout", session=session, request=request)

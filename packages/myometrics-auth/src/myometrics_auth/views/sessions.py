@@ -38,7 +38,7 @@ class SessionListView(ApiView):
         sessions = pages.paginate(sessions_of(user=request.user), request, self)
         current = current_session(request)
         context = {"current": current.pk if current else None}
-        return pages.response(SessionSerializer(sessions, many=True, context=context).data)
+        return pages.response(list(SessionSerializer(sessions, many=True, context=context).data))
 
     @extend_schema(operation_id="auth_sessions_end_others", tags=["auth"], responses={204: None})
     def delete(self, request: Request) -> Response:

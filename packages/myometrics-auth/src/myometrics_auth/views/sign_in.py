@@ -101,9 +101,11 @@ class RefreshView(ApiView):
     def rate_limit_identity(self, request: Request) -> str | None:
         """The session of a validly signed token; anything else counts per address."""
         token = request.data.get("refresh") if isinstance(request.data, dict) else None
+        if not isinstance(token, str):
+            return None
         try:
             return f"session:{read_token(token, REFRESH).session_id}"
-        except (InvalidToken, TypeError):
+        except InvalidToken:
             return None
 
 

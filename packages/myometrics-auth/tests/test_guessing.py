@@ -1,0 +1,171 @@
+"""Guessing at one account from many addresses is slowed; its owner is not locked out."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from itertools import count
+
+import pytest
+import time_machine
+from conftest import NEW_PASSWORD, PASSWORD, send
+from rest_framework.test import APIClient
+
+from myometrics_auth.models import SignInFailures
+from myometrics_auth.reset_links import reset_link
+from myometrics_auth.services.guessing import guesses_sweep
+
+pytestmark = pytest.mark.django_db
+
+START = datetime(2026, 3, 2, 9, 0, tzinfo=timezone.utc)
+HOME = "198.51.100.7"
+
+
+@pytest.fixture
+def clock():
+    with time_machine.travel(START, tick=False) as traveller:
+        yield traveller
+
+
+@pytest.fixture
+def attempt():
+    """Tries a password, each time from an address never seen before unless one is given."""
+    numbers = count(1)
+
+    def attempt(email, password, address=None):
+        number = next(numbers)
+        client = APIClient(REMOTE_ADDR=address or f"10.0.{number // 250}.{number % 250 + 1}")
+        return send(client, "post", "auth/login/", {"email": email, "password": password})
+
+    return attempt
+
+
+@pytest.fixture
+def attack(attempt):
+    def attack(email, times=20, address=None):
+        for _ in range(times):
+            assert attempt(email, "wrong", address).status_code == 401
+
+    return attack
+
+
+def test_below_twenty_failures_nothing_happens(doctor, attempt, attack, clock):
+    attack(doctor.email, times=19)
+    assert attempt(doctor.email, PASSWORD).status_code == 200
+
+
+def test_beyond_the_right_password_is_refused_like_a_wrong_one(doctor, attempt, attack, clock):
+    attack(doctor.email)
+    right, wrong = attempt(doctor.email, PASSWORD), attempt(doctor.email, "wrong")
+    assert right.status_code == wrong.status_code == 401
+    assert right.json() == wrong.json()
+    assert right.json()["code"] == "invalid_credentials"
+    assert dict(right.headers) == dict(wrong.headers)
+
+
+def test_an_address_spelt_otherwise_is_the_same_account(doctor, attempt, attack, clock):
+    attack("DOCTOR@clinic.example", times=10)
+    attack("ｄoctor@clinic.example", times=10)
+    assert attempt(doctor.email, PASSWORD).status_code == 401
+
+
+def test_unknown_accounts_are_treated_no_differently(attempt, attack, clock):
+    attack("nobody@clinic.example", times=25)
+    assert SignInFailures.objects.get().failures == 20
+
+
+def test_other_accounts_are_not_affected(doctor, make_user, attempt, attack, clock):
+    attack(doctor.email)
+    assert attempt(make_user().email, PASSWORD).status_code == 200
+
+
+def test_its_owner_signs_in_from_where_they_did_before(doctor, attempt, attack, clock):
+    assert attempt(doctor.email, PASSWORD, HOME).status_code == 200
+    attack(doctor.email, times=40)
+    assert attempt(doctor.email, PASSWORD, HOME).status_code == 200
+
+
+def test_a_known_address_that_guesses_is_slowed_too(doctor, attempt, attack, clock):
+    assert attempt(doctor.email, PASSWORD, HOME).status_code == 200
+    attack(doctor.email, address=HOME)
+    assert attempt(doctor.email, PASSWORD, HOME).status_code == 401
+    assert attempt(doctor.email, PASSWORD).status_code == 200
+
+
+def test_its_owner_is_let_in_a_minute_after_the_attack(doctor, attempt, attack, clock):
+    attack(doctor.email, times=100)
+    clock.shift(59)
+    assert attempt(doctor.email, PASSWORD).status_code == 401
+    clock.shift(2)
+    assert attempt(doctor.email, PASSWORD).status_code == 200
+
+
+def test_refusals_do_not_prolong_it(doctor, attempt, attack, clock):
+    attack(doctor.email)
+    for _ in range(11):
+        clock.shift(5)
+        attack(doctor.email, times=3)
+    clock.shift(6)
+    assert attempt(doctor.email, PASSWORD).status_code == 200
+
+
+def test_one_attempt_a_minute_is_judged_while_the_attack_goes_on(doctor, attempt, attack, clock):
+    attack(doctor.email)
+    for minutes in range(1, 6):
+        clock.shift(61)
+        attack(doctor.email, times=10)
+        assert SignInFailures.objects.get().failures == 20 + minutes
+        assert attempt(doctor.email, PASSWORD).status_code == 401
+
+
+def test_a_reset_by_mail_lets_its_owner_in_at_once(doctor, attempt, attack, clock):
+    from urllib.parse import parse_qsl, urlsplit
+
+    attack(doctor.email)
+    link = dict(parse_qsl(urlsplit(reset_link(doctor)).query))
+    body = {**link, "new_password": NEW_PASSWORD}
+    owner = APIClient(REMOTE_ADDR=HOME)
+    assert send(owner, "post", "auth/password-reset/confirm/", body).status_code == 200
+    attack(doctor.email)
+    assert attempt(doctor.email, NEW_PASSWORD, HOME).status_code == 200
+
+
+def test_success_forgets_failures(doctor, attempt, attack, clock):
+    attack(doctor.email, times=15)
+    assert attempt(doctor.email, PASSWORD).status_code == 200
+    attack(doctor.email, times=15)
+    assert attempt(doctor.email, PASSWORD).status_code == 200
+
+
+def test_an_hour_without_failures_forgets_them(doctor, attempt, attack, clock):
+    attack(doctor.email, times=19)
+    clock.shift(timedelta(hours=1, seconds=1))
+    attack(doctor.email, times=19)
+    assert attempt(doctor.email, PASSWORD).status_code == 200
+
+
+def test_the_host_sets_limit_and_pause(doctor, attempt, attack, clock, settings):
+    settings.MYOMETRICS_AUTH = {
+        "FAILED_SIGN_IN_LIMIT": 3,
+        "FAILED_SIGN_IN_PAUSE": timedelta(seconds=10),
+    }
+    attack(doctor.email, times=3)
+    assert attempt(doctor.email, PASSWORD).status_code == 401
+    clock.shift(11)
+    assert attempt(doctor.email, PASSWORD).status_code == 200
+
+
+def test_no_address_is_kept_and_old_counts_are_swept(doctor, attack, clock):
+    attack(doctor.email, times=3)
+    row = SignInFailures.objects.get()
+    assert doctor.email not in row.key
+    clock.shift(3601)
+    assert guesses_sweep() == 1
+
+
+def test_counts_go_with_the_account(doctor, attempt, attack, clock):
+    answer = attempt(doctor.email, PASSWORD, HOME)
+    attack(doctor.email, times=3)
+    attack(doctor.email, times=3, address=HOME)
+    client = APIClient(HTTP_AUTHORIZATION=f"Bearer {answer.json()['access']}")
+    assert client.delete("/api/users/me/").status_code == 204
+    assert not SignInFailures.objects.exists()
