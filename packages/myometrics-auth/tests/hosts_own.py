@@ -1,0 +1,24 @@
+"""What a host may bring of its own."""
+
+from __future__ import annotations
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
+
+
+class QuickPBKDF2(PBKDF2PasswordHasher):
+    """Slow enough to measure, quick enough to do so often."""
+
+    algorithm = "quick_pbkdf2"
+    iterations = 40_000
+
+
+class HastyBackend(ModelBackend):
+    """Gives itself away: hashes nothing for an unknown address."""
+
+    def authenticate(self, request, username=None, password=None, **kwargs):
+        users = get_user_model().objects
+        if not users.filter(email=username).exists():
+            return None
+        return super().authenticate(request, username, password, **kwargs)

@@ -1,0 +1,192 @@
+"""Whatever is sent: never a 500, always the error shape, and nothing half-written."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from conftest import NEW_PASSWORD, PASSWORD, send
+from django.contrib.auth import get_user_model
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from rest_framework.test import APIClient
+
+from myometrics_auth.email_addresses import canonical_email, clean_email
+from myometrics_auth.models import Session
+
+pytestmark = pytest.mark.django_db
+
+TEXT = st.text(alphabet=st.characters(codec=None, exclude_categories=[]), max_size=60)
+LONG = st.integers(200, 3000).map(lambda length: "x" * length)
+DEEP = st.integers(2, 400).map(lambda depth: json.loads("[" * depth + "]" * depth))
+VALUES = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(allow_nan=False, allow_infinity=False),
+        TEXT,
+        LONG,
+        DEEP,
+        st.sampled_from(
+            ["\x00", "\ud800", "é", "ａ@x.example", "a@b.example", PASSWORD, "1" * 400]
+        ),
+    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=5,
+)
+PUBLIC = {
+    "auth/login/": {"email": "user@clinic.example", "password": PASSWORD},
+    "auth/login/mfa/": {"mfa_token": "x", "code": "123456"},
+    "auth/register/": {
+        "email": "new@clinic.example",
+        "password": PASSWORD,
+        "firstName": "Jane",
+        "lastName": "Smith",
+        "clinicName": "Clinic",
+    },
+    "auth/password-reset/": {"email": "user@clinic.example"},
+    "auth/password-reset/confirm/": {"uid": "MQ", "token": "x-y", "new_password": NEW_PASSWORD},
+    "auth/token/refresh/": {"refresh": "x"},
+}
+SIGNED_IN = {
+    ("post", "auth/logout/"): {"refresh": "x"},
+    ("post", "auth/change-password/"): {"old_password": "wrong", "new_password": NEW_PASSWORD},
+    ("put", "auth/user/"): {"firstName": "J", "lastName": "S", "clinicName": "C"},
+    ("patch", "auth/user/"): {"firstName": "J", "lastName": "S", "clinicName": "C"},
+    ("post", "auth/mfa/enrol/"): {"password": "wrong"},
+    ("post", "auth/mfa/confirm/"): {"code": "123456"},
+    ("post", "auth/mfa/disable/"): {"password": "wrong", "code": "123456"},
+    ("post", "auth/mfa/recovery-codes/"): {"password": "wrong", "code": "123456"},
+    ("put", "users/{id}/"): {"firstName": "J", "role": "doctor", "isActive": True},
+    ("patch", "users/{id}/"): {"lastName": "S", "clinicName": "C", "role": "technician"},
+}
+anything = settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def check(answer):
+    assert answer.status_code < 500, answer.content
+    if answer.status_code >= 400:
+        body = answer.json()
+        assert set(body) == {"detail", "code", "field_errors"}
+        assert isinstance(body["detail"], str)
+        assert body["detail"]
+        for problems in body["field_errors"].values():
+            assert all(isinstance(problem, str) for problem in problems)
+
+
+def written():
+    """All that a refused request could have left behind."""
+    users = get_user_model().objects.order_by("pk")
+    return (
+        list(
+            users.values_list("email", "first_name", "last_name", "clinic_name", "role", "password")
+        ),
+        Session.objects.count(),
+    )
+
+
+@pytest.mark.parametrize("path", PUBLIC)
+@anything
+@given(data=st.data())
+def test_in_any_field_of_a_public_endpoint(make_user, path, data):
+    field = data.draw(st.sampled_from(sorted(PUBLIC[path])))
+    body = {**PUBLIC[path], field: data.draw(VALUES)}
+    before = written()
+    answer = send(APIClient(), "post", path, body)
+    check(answer)
+    if answer.status_code >= 400:
+        assert written() == before
+
+
+@pytest.mark.parametrize(("method", "path"), SIGNED_IN)
+@anything
+@given(data=st.data())
+def test_in_any_field_of_a_signed_in_endpoint(administrator, doctor, sign_in, method, path, data):
+    field = data.draw(st.sampled_from(sorted(SIGNED_IN[method, path])))
+    body = {**SIGNED_IN[method, path], field: data.draw(VALUES)}
+    client = sign_in(administrator)
+    before = written()
+    answer = send(client, method, path.format(id=doctor.pk), body)
+    check(answer)
+    if answer.status_code >= 400:
+        assert written() == before
+
+
+@pytest.mark.parametrize("path", PUBLIC)
+@anything
+@given(body=VALUES)
+def test_as_the_whole_body(db, path, body):
+    check(send(APIClient(), "post", path, body))
+
+
+@pytest.mark.parametrize("path", PUBLIC)
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\xff\xfe",
+        b"{",
+        b'{"email": NaN}',
+        b'{"email": 1e999}',
+        b'{"email": "a", "email": "b"}',
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b'"' + b"x" * 10_000_000 + b'"',
+        b'{"email": "' + b"x" * 10_000_000 + b'", "password": "x", "refresh": {}}',
+        b'{"email": ' + b"9" * 5000 + b"}",
+    ],
+)
+def test_as_raw_bytes(api, path, body):
+    answer = api.generic("POST", f"/api/{path}", body, content_type="application/json")
+    check(answer)
+    assert 400 <= answer.status_code < 500
+
+
+@pytest.mark.parametrize("path", PUBLIC)
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/x-www-form-urlencoded", "nonsense", ""]
+)
+def test_of_another_media_type(api, path, kind):
+    answer = api.generic("POST", f"/api/{path}", b"email=x", content_type=kind)
+    check(answer)
+    assert answer.status_code in {400, 415}
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/xml", "nonsense", "*/*;q=0"])
+def test_whatever_answer_is_asked_for(api, accept):
+    answer = api.post("/api/auth/login/", {}, format="json", HTTP_ACCEPT=accept)
+    assert answer.status_code == 400
+    assert answer.headers["Content-Type"] == "application/json"
+
+
+@anything
+@given(name=st.sampled_from(["search", "role", "page", "page_size"]), value=TEXT)
+def test_in_any_query_parameter(administrator, sign_in, name, value):
+    value = value.encode("utf-8", "replace").decode()
+    check(sign_in(administrator).get("/api/users/", {name: value}))
+
+
+@anything
+@given(token=TEXT)
+def test_as_a_token(db, token):
+    answer = APIClient().get("/api/auth/user/", HTTP_AUTHORIZATION=f"Bearer {token}")
+    check(answer)
+    assert answer.status_code == 401
+
+
+@given(TEXT)
+@example("İ@x.example")
+@example("ß@x.example")
+@example("a@ß.example")
+@example("a@" + "ü" * 70 + ".example")
+def test_the_canonical_form_of_an_address_is_its_own(address):
+    once = canonical_email(address)
+    assert canonical_email(once) == once
+    assert canonical_email(address.upper()) == canonical_email(address.upper().lower())
+
+
+@given(st.emails())
+def test_addresses_that_are_accepted_are_stored_in_canonical_form(address):
+    assert clean_email(address) == canonical_email(address)
