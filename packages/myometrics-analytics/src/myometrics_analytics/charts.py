@@ -15,7 +15,6 @@ __all__ = ["Chart", "Column", "GridLine", "Point", "TickLabel", "chart_make", "n
 TOP: Final = 16
 LABEL_SPACE: Final = 24
 GAP: Final = 0.24
-MOST_LABELS: Final = 6
 LINES: Final = 4
 
 
@@ -52,11 +51,12 @@ class GridLine:
 
 @dataclass(frozen=True)
 class TickLabel:
-    """A name under the columns."""
+    """A name under the columns; a minor one may be left out on a small screen."""
 
     x: str
     anchor: str
     text: str
+    is_minor: bool
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,15 @@ class Chart:
 
 
 def chart_make(
-    slug: str, title: str, unit: str, points: Sequence[Point], *, height: int = 240
+    slug: str,
+    title: str,
+    unit: str,
+    points: Sequence[Point],
+    *,
+    height: int = 240,
+    most_labels: int = 5,
 ) -> Chart:
-    """Lay out ``points`` from left to right in ``height`` pixels."""
+    """Lay out ``points`` from left to right in ``height`` pixels, at most so many of them named."""
     base = height - LABEL_SPACE
     step = nice_step(max((point.value for point in points), default=0))
     highest = step * LINES
@@ -94,7 +100,7 @@ def chart_make(
         points=points,
         columns=[_column(points, at, base, highest) for at in range(len(points))],
         grid=[_grid_line(step * line, base, highest) for line in range(LINES + 1)],
-        labels=[_label(points, at) for at in _labelled(len(points))],
+        labels=_labels(points, most_labels),
     )
 
 
@@ -110,12 +116,11 @@ def nice_step(largest: int) -> int:
 
 
 def _summary(points: Sequence[Point], unit: str) -> str:
-    if not points:
-        return "No data."
     total = sum(point.value for point in points)
+    if not total:
+        return f"No {unit}."
     most = max(points, key=lambda point: point.value)
-    said = f"{total:,} {unit} from {points[0].name} to {points[-1].name}."
-    return f"{said} Most: {most.value:,}, {most.name}." if total else said
+    return f"{total:,} {unit}; most: {most.value:,}, {most.name}."
 
 
 def _column(points: Sequence[Point], at: int, base: int, highest: int) -> Column:
@@ -140,24 +145,26 @@ def _grid_line(value: int, base: int, highest: int) -> GridLine:
     return GridLine(y=_number(round(y) + 0.5), label=f"{value:,}", label_y=_number(round(y) + 4))
 
 
-def _labelled(count: int) -> list[int]:
-    if count <= MOST_LABELS:
+def _labelled(count: int, most: int) -> list[int]:
+    if count <= most:
         return list(range(count))
-    last = MOST_LABELS - 1
-    return sorted({round(position * (count - 1) / last) for position in range(MOST_LABELS)})
+    return sorted({round(position * (count - 1) / (most - 1)) for position in range(most)})
 
 
-def _label(points: Sequence[Point], at: int) -> TickLabel:
-    slot = 100 / len(points)
-    middle = _per_cent((at + 0.5) * slot)
-    text = points[at].short or points[at].name
-    if len(points) <= MOST_LABELS:
-        return TickLabel(middle, "middle", text)
-    if at == 0:
-        return TickLabel("0%", "start", text)
-    if at == len(points) - 1:
-        return TickLabel("100%", "end", text)
-    return TickLabel(middle, "middle", text)
+def _labels(points: Sequence[Point], most: int) -> list[TickLabel]:
+    slot = 100 / len(points) if points else 0
+    is_dense = len(points) > 2 * most  # too narrow a column to centre its name below
+    labels = []
+    named = _labelled(len(points), most)
+    for position, at in enumerate(named):
+        x, anchor = (at + 0.5) * slot, "middle"
+        if is_dense and at in (0, len(points) - 1):
+            x, anchor = (0, "start") if at == 0 else (100, "end")
+        text = points[at].short or points[at].name
+        labels.append(
+            TickLabel(_per_cent(x), anchor, text, is_minor=len(named) > 5 and position % 2 == 1)
+        )
+    return labels
 
 
 def _per_cent(value: float) -> str:

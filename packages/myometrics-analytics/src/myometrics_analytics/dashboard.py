@@ -40,7 +40,7 @@ class DiagnosisRow:
     """One diagnosis: its count, its bar in per cent of the most frequent, and its trend."""
 
     name: str
-    count: int
+    count: str
     bar: str
     trend: str
     sign: str
@@ -76,7 +76,9 @@ def dashboard_make(report: dict[str, Any], *, days: int) -> Dashboard:
     return Dashboard(
         period=f"{_long(span.start)} – {_long(span.today)}, UTC",
         tiles=_tiles(report, days),
-        daily=chart_make("daily", "Uploads a day", "uploads", _days(activity), height=260),
+        daily=chart_make(
+            "daily", "Uploads a day", "uploads", _days(activity), height=260, most_labels=7
+        ),
         weekly=chart_make("weekly", "Uploads a week", "uploads", _weeks(activity, span)),
         monthly=chart_make("monthly", "Uploads a month", "uploads", _months(activity)),
         diagnoses=_diagnoses(report["diagnosis_trends"]),
@@ -89,7 +91,7 @@ def _tiles(report: dict[str, Any], days: int) -> list[Tile]:
     spans = "today" if days == 1 else f"in {days:,} days"
     return [
         Tile("Uploads", f"{uploads:,}", spans),
-        Tile("Success rate", f"{health['success_rate']:.1f} %", "completed of all finished"),
+        Tile("Success rate", f"{health['success_rate']:.1f} %", "of finished uploads"),
         Tile("Processing time", f"{health['average_processing_time']:.1f} s", "on average"),
         Tile("Active people", f"{health['active_users']:,}", "signed in or uploaded"),
         Tile("All uploads", f"{health['total_uploads']:,}", "since the beginning"),
@@ -108,15 +110,19 @@ def _days(activity: dict[str, Any]) -> list[Point]:
 def _weeks(activity: dict[str, Any], span: Span) -> list[Point]:
     points = []
     for row, week in zip(activity["weekly_uploads"], span.weeks(), strict=True):
-        name = f"{row['week']}, {_long(week[0])} – {_long(week[-1])}"
-        points.append(Point(name, row["count"], row["week"]))
+        dates = f"{week[0].day} {MONTHS[week[0].month - 1]} – {_long(week[-1])}"
+        points.append(Point(f"{row['week']}, {dates}", row["count"], row["week"]))
     return points
 
 
 def _months(activity: dict[str, Any]) -> list[Point]:
-    return [
-        Point(_month(date.fromisoformat(f"{row['month']}-01")), row["count"])
+    months = [
+        (date.fromisoformat(f"{row['month']}-01"), row["count"])
         for row in activity["monthly_uploads"]
+    ]
+    return [
+        Point(_month(month), count, f"{MONTHS[month.month - 1]} ’{month.year % 100:02}")
+        for month, count in months
     ]
 
 
@@ -125,11 +131,11 @@ def _diagnoses(trends: list[dict[str, Any]]) -> list[DiagnosisRow]:
     return [
         DiagnosisRow(
             name=row["diagnosis"],
-            count=row["count"],
+            count=f"{row['count']:,}",
             bar=f"{row['count'] / most * 100:.2f}%",
             trend=row["trend"],
             sign=SIGNS[row["trend"]],
-            change=f"{row['percentage_change']:+.1f} %",
+            change=f"{row['percentage_change']:+,.1f} %".replace("-", "−"),
         )
         for row in trends
     ]

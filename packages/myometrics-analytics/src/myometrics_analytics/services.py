@@ -58,6 +58,8 @@ def uploads_forget(*, user: Any) -> None:
     """
     people = get_user_model()._base_manager.filter(pk=user.pk)
     with atomic_write():
+        # SQLite locks at the first write; reading first could make it refuse the writes below.
+        PendingChange.objects.filter(pk=-1).delete()
         list(people.select_for_update().values_list("pk"))
         mine = Upload.objects.filter(user_id=user.pk)
         places = mine.values("day", "diagnosis", "status").order_by()

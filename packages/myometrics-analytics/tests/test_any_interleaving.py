@@ -1,0 +1,170 @@
+"""Property: whatever is told, in any order, folded any time, answers equal counting."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+import time_machine
+from counting_one_by_one import assert_rollups_equal_facts, report_one_by_one
+from django.contrib.auth import get_user_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.django import TestCase
+
+from myometrics_analytics.evidence import Evidence, Origin
+from myometrics_analytics.filters import Filters
+from myometrics_analytics.folding import changes_fold
+from myometrics_analytics.models import Status, Upload
+from myometrics_analytics.selectors import report_get
+from myometrics_analytics.self_check import rollups_check
+from myometrics_analytics.services import uploads_merge
+from myometrics_core.activities import Activity, publish
+
+NOW = datetime(2024, 3, 1, 0, 0, 30, tzinfo=timezone.utc)
+MOMENTS = [
+    NOW,
+    NOW - timedelta(seconds=30),
+    NOW - timedelta(seconds=31),
+    NOW - timedelta(days=1),
+    datetime(2024, 2, 1, tzinfo=timezone.utc),
+    datetime(2024, 1, 31, 23, 59, 59, 999999, tzinfo=timezone.utc),
+    datetime(2023, 2, 28, 23, 59, 59, tzinfo=timezone.utc),
+    NOW - timedelta(days=7),
+    NOW - timedelta(days=14),
+    NOW + timedelta(days=2),
+]
+ACTIONS = [
+    "upload_created",
+    "upload_processing",
+    "upload_completed",
+    "upload_failed",
+    "analysis_ready",
+]
+
+told = st.fixed_dictionaries(
+    {
+        "person": st.integers(0, 2),
+        "upload": st.sampled_from(["u1", "u2", "u3"]),
+        "at": st.sampled_from(MOMENTS),
+        "diagnosis": st.sampled_from([None, "Normal", "Infarct", "normal", "É", 7, " "]),
+        "time": st.sampled_from([None, 0, 0.1, 45.6, -1, float("nan"), 86400]),
+    }
+)
+event = st.tuples(st.just("event"), st.sampled_from(ACTIONS), told)
+pulled = st.tuples(st.just("row"), st.sampled_from(list(Status)), told)
+step = st.one_of(
+    event,
+    event,
+    pulled,
+    st.tuples(st.just("fold")),
+    st.tuples(st.just("check")),
+    st.tuples(st.just("delete"), st.integers(0, 2)),
+)
+
+
+def publish_event(people: list[Any], action: str, what: dict[str, Any]) -> None:
+    publish(
+        Activity(
+            id="test:1",
+            actor_id=people[what["person"]],
+            action=action,
+            resource_type="upload",
+            resource_id=what["upload"],
+            occurred_at=what["at"],
+            details={"diagnosis": what["diagnosis"], "processing_time": what["time"]},
+        )
+    )
+
+
+def merge_row(people: list[Any], status: Status, what: dict[str, Any]) -> None:
+    diagnosis = what["diagnosis"]
+    uploads_merge(
+        evidence=[
+            Evidence(
+                user_id=people[what["person"]],
+                upload_id=what["upload"],
+                uploaded_at=what["at"],
+                status=status,
+                origin=Origin.IMAGE_SERVICE,
+                diagnosis=diagnosis if diagnosis in ("Normal", "Infarct") else None,
+            )
+        ]
+    )
+
+
+def make_people() -> list[Any]:
+    make = get_user_model().objects.create_user
+    return [make(email=f"p{number}@site.test").pk for number in range(3)]
+
+
+def the_facts() -> list[Any]:
+    names = [field.attname for field in Upload._meta.fields if field.name not in ("id",)]
+    return sorted(map(str, Upload.objects.values_list(*names)))
+
+
+class AnyInterleaving(TestCase):
+    @settings(max_examples=60, deadline=None)
+    @given(steps=st.lists(step, max_size=25))
+    def test_answers_equal_counting_the_facts_one_by_one(self, steps: list[Any]) -> None:
+        people = make_people()
+        with time_machine.travel(NOW, tick=False):
+            for kind, *rest in steps:
+                if kind == "event":
+                    publish_event(people, *rest)
+                elif kind == "row":
+                    merge_row(people, *rest)
+                elif kind == "fold":
+                    changes_fold()
+                elif kind == "check":
+                    assert rollups_check() == 0, "nothing ever needs repair"
+                else:
+                    get_user_model().objects.filter(pk=people[rest[0]]).delete()
+            for days in (1, 2, 7, 30, 366):
+                assert report_get(days=days) == report_one_by_one(days)
+            for diagnosis in ("Normal", "Infarct"):
+                assert report_get(days=30, filters=Filters(diagnosis=diagnosis)) == (
+                    report_one_by_one(30, lambda upload, name=diagnosis: upload.diagnosis == name)
+                )
+            changes_fold()
+            assert rollups_check() == 0
+            if Upload.objects.exists():
+                assert_rollups_equal_facts()
+
+    @settings(max_examples=60, deadline=None)
+    @given(data=st.data(), events=st.lists(st.one_of(event, pulled), min_size=1, max_size=12))
+    def test_order_and_repetition_change_no_fact(self, data: Any, events: list[Any]) -> None:
+        people = make_people()
+        tell = {"event": publish_event, "row": merge_row}
+        for kind, what, details in events:
+            tell[kind](people, what, details)
+        first = the_facts()
+        for upload in Upload.objects.all():
+            upload.delete()
+        again = data.draw(st.permutations(events + events[::2]))
+        for kind, what, details in again:
+            tell[kind](people, what, details)
+        assert the_facts() == first
+
+
+@pytest.mark.django_db
+def test_one_batch_of_evidence_equals_one_by_one(make_person: Any) -> None:
+    person = make_person()
+    evidence = [
+        Evidence(
+            user_id=person.pk,
+            upload_id=f"u{number % 7}",
+            uploaded_at=NOW - timedelta(hours=number),
+            status=list(Status)[number % 3],
+            origin=list(Origin)[number % 5],
+            diagnosis=f"D{number % 4}",
+        )
+        for number in range(60)
+    ]
+    uploads_merge(evidence=evidence)
+    at_once = the_facts()
+    Upload.objects.all().delete()
+    for item in reversed(evidence):
+        uploads_merge(evidence=[item])
+    assert the_facts() == at_once

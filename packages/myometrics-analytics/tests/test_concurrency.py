@@ -1,0 +1,192 @@
+"""Writers, folds, self-checks, deletions and readers at the same time."""
+
+from __future__ import annotations
+
+import random
+import threading
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from counting_one_by_one import assert_rollups_equal_facts, report_one_by_one
+from django.contrib.auth import get_user_model
+from django.db import connection
+
+from myometrics_analytics.folding import changes_fold, rollup_lock
+from myometrics_analytics.models import PendingChange, Upload
+from myometrics_analytics.selectors import report_get
+from myometrics_analytics.self_check import rollups_check
+from myometrics_core.transactions import atomic_write
+
+pytestmark = pytest.mark.django_db(transaction=True)
+ACTIONS = ["upload_created", "upload_completed", "upload_failed", "analysis_ready"]
+
+
+@pytest.fixture
+def tell_alone(tell: Any) -> Any:
+    """Tells in a transaction of its own, as a request does."""
+
+    def told(*args: Any, **details: Any) -> None:
+        with atomic_write():
+            tell(*args, **details)
+
+    return told
+
+
+def no_errors(outcomes: list[Any]) -> None:
+    assert [outcome for outcome in outcomes if isinstance(outcome, Exception)] == []
+
+
+def settle_and_compare() -> None:
+    assert report_get(days=90) == report_one_by_one(90)
+    changes_fold()
+    assert not PendingChange.objects.exists()
+    assert rollups_check() == 0
+    assert_rollups_equal_facts()
+
+
+def test_one_upload_told_of_by_many_at_once_is_one_upload(person, tell_alone, run_concurrently):
+    for number in range(5):
+        calls = [
+            lambda n=number, action=action, m=minute: tell_alone(
+                person,
+                action,
+                f"u{n}",
+                datetime(2026, 1, 1, 0, m, tzinfo=timezone.utc),
+                diagnosis=f"D{m}",
+            )
+            for minute, action in enumerate(ACTIONS * 2)
+        ]
+        no_errors(run_concurrently(calls))
+        upload = Upload.objects.get(upload_id=f"u{number}")
+        assert (upload.status, upload.diagnosis) == ("completed", "D3")
+        assert upload.uploaded_at.minute == 0
+    settle_and_compare()
+
+
+def test_writers_folds_checks_and_deletions_at_once_lose_nothing(
+    make_person, tell_alone, run_concurrently, caplog
+):
+    people = [make_person() for _ in range(6)]
+    now = datetime.now(timezone.utc)
+
+    def write(seed: int) -> None:
+        chance = random.Random(seed)
+        for _ in range(25):
+            tell_alone(
+                chance.choice(people),
+                chance.choice(ACTIONS),
+                f"u{chance.randrange(12)}",
+                now - timedelta(days=chance.randrange(60)),
+                diagnosis=chance.choice(["Normal", "Infarction", None]),
+                processing_time=chance.choice([None, 0.1, 45.6]),
+            )
+
+    def fold() -> None:
+        for _ in range(12):
+            changes_fold()
+
+    def check() -> int:
+        return sum(rollups_check() for _ in range(3))
+
+    def delete() -> None:
+        for person in people[:2]:
+            get_user_model().objects.get(pk=person.pk).delete()
+
+    writers = [lambda seed=seed: write(seed) for seed in range(4)]
+    outcomes = run_concurrently([*writers, fold, fold, check, delete])
+    no_errors(outcomes)
+    assert outcomes[6] == 0, "a self-check amid writers found something to repair"
+    assert "failed on activity" not in caplog.text
+    assert not Upload.objects.filter(user_id__in=[person.pk for person in people[:2]]).exists()
+    settle_and_compare()
+
+
+def test_readers_see_every_change_exactly_once_while_folding(
+    make_person, tell_alone, run_concurrently, settings
+):
+    settings.MYOMETRICS_ANALYTICS = {"FOLD_BATCH": 7}
+    now = datetime.now(timezone.utc)
+    for number in range(150):
+        if number % 15 == 0:
+            person = make_person()
+        tell_alone(
+            person,
+            ACTIONS[number % 4],
+            at=now - timedelta(days=number % 40),
+            diagnosis=f"D{number % 3}",
+            processing_time=number,
+        )
+    expected = report_one_by_one(30)
+    is_folded = threading.Event()
+
+    def read() -> list[Any]:
+        answers = [report_get(days=30)]
+        while not is_folded.is_set():
+            answers.append(report_get(days=30))
+        return answers
+
+    def fold() -> None:
+        changes_fold()
+        is_folded.set()
+
+    read_by_two = run_concurrently([read, read, fold])[:2]
+    assert all(answer == expected for answers in read_by_two for answer in answers)
+    assert report_get(days=30) == expected
+
+
+def test_writers_do_not_wait_for_a_fold(person, tell_alone, run_concurrently, database_vendor):
+    is_told = threading.Event()
+    waits = 20 if database_vendor == "postgresql" else 0.2  # SQLite has one writer at a time
+
+    def hold() -> bool:
+        with rollup_lock():
+            return is_told.wait(waits)
+
+    def write() -> None:
+        tell_alone(person)
+        is_told.set()
+
+    outcomes = run_concurrently([hold, write])
+    no_errors(outcomes)
+    assert outcomes[0] is True or database_vendor == "sqlite"
+    assert Upload.objects.count() == 1
+
+
+def test_writers_of_one_day_do_not_wait_for_each_other(
+    make_person, tell_alone, run_concurrently, database_vendor
+):
+    first, second = make_person(), make_person()
+    is_told = threading.Event()
+    waits = 20 if database_vendor == "postgresql" else 0.2
+
+    def hold() -> bool:
+        with atomic_write():
+            tell_alone(first, diagnosis="Normal")
+            return is_told.wait(waits)
+
+    def write() -> None:
+        tell_alone(second, diagnosis="Normal")
+        is_told.set()
+
+    outcomes = run_concurrently([hold, write])
+    no_errors(outcomes)
+    assert outcomes[0] is True or database_vendor == "sqlite"
+    assert report_get(days=1)["system_health"]["total_uploads"] == 2
+
+
+def test_an_event_that_is_rolled_back_counts_nowhere(person, tell):
+    class Broken(Exception):
+        pass
+
+    with pytest.raises(Broken), atomic_write():
+        tell(person)
+        raise Broken
+    assert report_get(days=1)["system_health"]["total_uploads"] == 0
+    assert not PendingChange.objects.exists()
+
+
+def test_facts_and_pending_changes_are_committed_together(person, tell_alone):
+    tell_alone(person, "upload_completed", diagnosis="Normal")
+    connection.close()
+    assert report_get(days=1) == report_one_by_one(1)

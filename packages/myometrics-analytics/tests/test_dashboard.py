@@ -1,0 +1,225 @@
+"""The admin's dashboard and tables, as HTML and as files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from datetime import datetime, timedelta, timezone
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from django.apps import apps
+from django.contrib import admin
+from django.contrib.auth.models import Permission
+from django.test import Client
+from django.utils import translation
+
+from myometrics_analytics.charts import Point, chart_make, nice_step
+from myometrics_analytics.folding import changes_fold
+
+pytestmark = pytest.mark.django_db
+PAGE = "/admin/myometrics_analytics/dashboard/"
+
+
+@pytest.fixture
+def browser(administrator: Any) -> Client:
+    administrator.is_superuser = True
+    administrator.save()
+    client = Client()
+    client.force_login(administrator)
+    return client
+
+
+@pytest.fixture
+def _uploads(make_person: Any, tell: Any) -> None:
+    person = make_person(full_name="North Clinic", last_login=datetime.now(timezone.utc))
+    for back in range(100):
+        tell(
+            person,
+            "upload_failed" if back % 9 == 0 else "upload_completed",
+            at=datetime.now(timezone.utc) - timedelta(days=back),
+            diagnosis="=Normal" if back % 3 else "Myocardial <b>infarction</b>",
+            processing_time=40,
+        )
+    changes_fold()
+
+
+def charts_of(html: str) -> list[ElementTree.Element]:
+    return [
+        ElementTree.fromstring(svg)
+        for svg in re.findall(r'<svg class="mm-columns".*?</svg>', html, re.DOTALL)
+    ]
+
+
+@pytest.mark.parametrize("days", [1, 7, 30, 90, 365])
+@pytest.mark.usefixtures("_uploads")
+def test_the_page_draws_what_the_api_answers(browser, report, days):
+    html = browser.get(PAGE, {"days": days}).content.decode()
+    answer = report(days=days)
+    daily, weekly, monthly = charts_of(html)
+    for chart, name in ((daily, "daily"), (weekly, "weekly"), (monthly, "monthly")):
+        rows = answer["user_activity"][f"{name}_uploads"]
+        titles = [title.text for title in chart.findall("g/title")]
+        assert [int(title.rpartition(": ")[2].replace(",", "")) for title in titles] == [
+            row["count"] for row in rows
+        ]
+    assert f"{answer['system_health']['success_rate']:.1f} %" in html
+    assert f"{answer['system_health']['total_uploads']:,}" in html
+
+
+@pytest.mark.usefixtures("_uploads")
+def test_every_chart_has_a_name_a_description_and_a_table(browser):
+    html = browser.get(PAGE).content.decode()
+    for chart in charts_of(html):
+        names = chart.attrib["aria-labelledby"].split()
+        assert chart.attrib["role"] == "img"
+        assert [chart.find("title").attrib["id"], chart.find("desc").attrib["id"]] == names
+    assert html.count('<caption class="mm-hidden">') == 3
+    assert html.count("<details") == 3
+    tables = re.findall(r"<tbody>(.*?)</tbody>", html, re.DOTALL)
+    assert tables[0].count("<tr>") == 30
+
+
+@pytest.mark.usefixtures("_uploads")
+def test_the_page_needs_no_script_and_no_inline_style_of_its_own(browser):
+    ours = browser.get(PAGE).content.decode().partition('id="content-main"')[2]
+    ours = ours.partition('id="footer"')[0]
+    assert "<script" not in ours
+    assert " style=" not in ours
+    assert "http://" not in ours
+    assert "https://" not in ours
+
+
+@pytest.mark.usefixtures("_uploads")
+def test_diagnoses_are_shown_as_text(browser):
+    html = browser.get(PAGE).content.decode()
+    assert "Myocardial &lt;b&gt;infarction&lt;/b&gt;" in html
+    assert "<b>infarction" not in html
+
+
+@pytest.mark.usefixtures("_uploads")
+def test_numbers_in_charts_keep_their_point_in_every_language(browser):
+    with translation.override("de"):
+        html = browser.get(PAGE, headers={"accept-language": "de"}).content.decode()
+    for chart in charts_of(html):
+        for rect in chart.iter("rect"):
+            assert re.fullmatch(r"[\d.]+%?", rect.attrib["x"])
+
+
+@pytest.mark.usefixtures("_uploads")
+def test_filters_narrow_the_page_and_the_downloads(browser, report, settings):
+    settings.MYOMETRICS_ANALYTICS = {"CLINIC_FIELD": "full_name"}
+    html = browser.get(PAGE, {"diagnosis": "=Normal", "clinic": "North Clinic"}).content.decode()
+    assert '<option value="North Clinic" selected>' in html
+    assert "&amp;diagnosis=%3DNormal" in html
+    answer = report(diagnosis="=Normal", clinic="North Clinic")
+    file = browser.get(f"{PAGE}download.json", {"diagnosis": "=Normal", "clinic": "North Clinic"})
+    assert file.json() == answer
+    assert 0 < answer["system_health"]["total_uploads"] < 100
+
+
+@pytest.mark.parametrize("query", [{"days": "0"}, {"days": "x"}, {"role": "admin"}])
+def test_an_unusable_query_says_so(browser, query):
+    response = browser.get(PAGE, query)
+    assert response.status_code == 400
+    assert 'role="alert"' in response.content.decode()
+    assert browser.get(f"{PAGE}download.json", query).status_code == 400
+
+
+@pytest.mark.usefixtures("_uploads")
+def test_the_json_file_is_the_answer_of_the_api(browser, report):
+    file = browser.get(f"{PAGE}download.json", {"days": 7})
+    assert file["Content-Disposition"] == 'attachment; filename="analytics-7-days.json"'
+    assert file.json() == report(days=7)
+
+
+@pytest.mark.usefixtures("_uploads")
+def test_the_csv_file_holds_every_number_and_no_formula(browser, report):
+    file = browser.get(f"{PAGE}download.csv", {"days": 7})
+    assert file["Content-Type"].startswith("text/csv")
+    rows = list(csv.DictReader(io.StringIO(file.content.decode())))
+    assert list(rows[0]) == ["section", "name", "value", "trend", "percentage_change"]
+    answer = report(days=7)
+    daily = [(row["name"], int(row["value"])) for row in rows if row["section"] == "daily_uploads"]
+    expected = answer["user_activity"]["daily_uploads"]
+    assert daily == [(row["date"], row["count"]) for row in expected]
+    names = {row["name"] for row in rows if row["section"] == "diagnosis_trends"}
+    assert names == {"'=Normal", "Myocardial <b>infarction</b>"}
+
+
+def test_only_those_who_may_see_it_do(make_person):
+    client = Client()
+    for page in (PAGE, f"{PAGE}download.csv", f"{PAGE}download.json"):
+        assert client.get(page).status_code == 302
+    outsider = make_person()
+    client.force_login(outsider)
+    assert client.get(PAGE).status_code == 302
+    client.force_login(make_person(is_staff=True))
+    assert client.get(PAGE).status_code == 200
+
+
+def test_the_permission_opens_the_page_to_other_staff(make_person, settings):
+    settings.MYOMETRICS = {**settings.MYOMETRICS, "IS_ADMINISTRATOR": "test_dashboard.nobody"}
+    staff = make_person(is_staff=True)
+    client = Client()
+    client.force_login(staff)
+    assert client.get(PAGE).status_code == 403
+    assert client.get(f"{PAGE}download.csv").status_code == 403
+    staff.user_permissions.add(Permission.objects.get(codename="view_dashboard"))
+    assert client.get(PAGE).status_code == 200
+
+
+def nobody(user: Any) -> bool:
+    return False
+
+
+@pytest.mark.usefixtures("_uploads")
+@pytest.mark.parametrize(
+    "model", [m.__name__ for m in apps.get_app_config("myometrics_analytics").get_models()]
+)
+def test_every_model_has_a_read_only_page(browser, model):
+    assert admin.site.is_registered(apps.get_model("myometrics_analytics", model))
+    page = f"/admin/myometrics_analytics/{model.lower()}/"
+    assert browser.get(page).status_code == 200
+    assert browser.get(f"{page}add/").status_code == 403
+
+
+@pytest.mark.usefixtures("_uploads")
+def test_uploads_are_found_by_id_and_by_person(browser, make_person, tell):
+    tell(make_person(), upload_id="the-needle")
+    found = browser.get("/admin/myometrics_analytics/upload/", {"q": "the-needle"})
+    assert "1 upload" in found.content.decode()
+    someone = make_person()
+    tell(someone, upload_id="of-someone")
+    found = browser.get("/admin/myometrics_analytics/upload/", {"q": someone.email})
+    assert "of-someone" in found.content.decode()
+
+
+def test_the_list_of_uploads_counts_no_further_than_it_must(
+    browser, make_person, tell, django_assert_max_num_queries
+):
+    for _ in range(5):
+        tell(make_person())
+    with django_assert_max_num_queries(8):
+        assert browser.get("/admin/myometrics_analytics/upload/").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("largest", "step"),
+    [(0, 1), (1, 1), (4, 1), (5, 2), (9, 5), (21, 10), (99, 25), (101, 50), (4001, 2000)],
+)
+def test_axes_count_in_round_steps(largest, step):
+    assert nice_step(largest) == step
+
+
+def test_a_chart_fills_its_width_and_stays_within_its_height():
+    chart = chart_make("c", "C", "uploads", [Point(f"d{n}", n) for n in range(365)])
+    assert float(chart.columns[0].hit_x.rstrip("%")) == 0
+    last = chart.columns[-1]
+    assert float(last.hit_x.rstrip("%")) + float(last.hit_width.rstrip("%")) == pytest.approx(
+        100, abs=0.01
+    )
+    assert all(0 <= float(column.y) <= chart.height for column in chart.columns)
+    assert len(chart.labels) == 5
