@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from typing import Any
 
 from celery.beat import EmbeddedService, Scheduler
 from django.conf import settings
@@ -27,7 +28,8 @@ def start_if_embedded() -> None:
     """Start worker and beat, once in a process, where the site has no broker."""
     if settings.EMBEDDED_WORKER and _started.acquire(blocking=False):
         threading.Thread(target=_work, name="embedded-worker", daemon=True).start()
-        EmbeddedService(app, thread=True, scheduler_cls=Scheduler).start()
+        beat: Any = EmbeddedService(app, thread=True, scheduler_cls=Scheduler)
+        beat.start()
 
 
 def _work() -> None:

@@ -29,7 +29,8 @@ def check(reader: Env) -> None:
     try:
         reader.seal()
     except EnvValidationError as error:
-        lines = [f"{name}: {' '.join(texts)}" for name, texts in error.error_messages.items()]
+        problems: Any = error.error_messages
+        lines = [f"{name}: {' '.join(found)}" for name, found in problems.items()]
         raise ImproperlyConfigured(
             "The environment can't be used:\n  - " + "\n  - ".join(sorted(lines))
         ) from None

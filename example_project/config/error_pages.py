@@ -6,6 +6,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.views import defaults
+
 from myometrics_core.errors import json_error
 
 API_PREFIX = "/api/"

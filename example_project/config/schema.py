@@ -7,12 +7,13 @@ from typing import Any
 
 from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiYamlRenderer
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
-from myometrics_core.errors import exception_handler
 from rest_framework.exceptions import NotAcceptable
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.permissions import AllowAny
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
+
+from myometrics_core.errors import exception_handler
 
 
 class LenientNegotiation(DefaultContentNegotiation):
@@ -26,7 +27,7 @@ class LenientNegotiation(DefaultContentNegotiation):
     ) -> tuple[Any, str]:
         """Renderer and media type."""
         try:
-            return super().select_renderer(request, renderers, format_suffix)  # type: ignore[arg-type]
+            return super().select_renderer(request, renderers, format_suffix)
         except NotAcceptable:
             return renderers[0], str(renderers[0].media_type)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import django
+
 from myometrics_analytics.beat import beat_schedule as analytics_schedule
 from myometrics_audit.beat import beat_schedule as audit_schedule
 from myometrics_auth.beat import beat_schedule as auth_schedule
@@ -190,7 +191,7 @@ CORS_ALLOW_CREDENTIALS = True
 CORS_EXPOSE_HEADERS = ["Content-Disposition", "Retry-After", "X-Request-ID"]
 SPECTACULAR_SETTINGS = {
     "TITLE": "MyoMetrics API",
-    "DESCRIPTION": "Accounts, audit log, analytics and notifications of a medical-imaging platform.",
+    "DESCRIPTION": "Accounts, audit log, analytics and notifications for medical imaging.",
     "VERSION": "1.0.0",
     "SCHEMA_PATH_PREFIX": "/api/",
     "SERVE_INCLUDE_SCHEMA": False,

@@ -1,13 +1,14 @@
 """Routes of the composed site: the packages under ``/api/``, probes and the admin beside it."""
 
 from django.contrib import admin
-from django.urls import include, path, re_path
+from django.urls import URLPattern, URLResolver, include, path, re_path
 from django.views.generic import RedirectView
+
 from myometrics_core.views import UnknownPathView
 
 from .schema import DocsView, SchemaView
 
-api = [
+api: list[URLPattern | URLResolver] = [
     path("schema/", SchemaView.as_view(), name="schema"),
     path("docs/", DocsView.as_view(url_name="schema"), name="docs"),
     path("", include("myometrics_core.urls")),

@@ -7,6 +7,6 @@ os.environ.setdefault("SECRET_KEY", secrets.token_urlsafe(50))
 os.environ.setdefault("EMBEDDED_WORKER", "false")
 os.environ.setdefault("EMAIL_BACKEND", "django.core.mail.backends.locmem.EmailBackend")
 
-from config.settings import *  # noqa: E402, F403
+from config.settings import *  # noqa: F403
 
 MYOMETRICS_AUDIT = {**globals().get("MYOMETRICS_AUDIT", {}), "ALLOW_FLUSH": True}

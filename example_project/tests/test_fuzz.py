@@ -9,20 +9,21 @@ from datetime import timedelta
 
 import pytest
 import schemathesis
-from config.wsgi import application
 from conftest import make_user
 from django.contrib.auth import get_user_model
 from django.test import override_settings
 from hypothesis import HealthCheck, settings
-from myometrics_auth.models import Session
-from myometrics_auth.tokens import access_token
-from myometrics_core.times import utc_now
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
     status_code_conformance,
 )
+
+from config.wsgi import application
+from myometrics_auth.models import Session
+from myometrics_auth.tokens import access_token
+from myometrics_core.times import utc_now
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "8"))
 CHECKS = [
@@ -62,6 +63,4 @@ def token_of(role):
 )
 def test_every_answer_is_one_that_the_schema_tells_of(case, role):
     with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
-        case.call_and_validate(
-            headers={"Authorization": f"Bearer {token_of(role)}"}, checks=CHECKS
-        )
+        case.call_and_validate(headers={"Authorization": f"Bearer {token_of(role)}"}, checks=CHECKS)

@@ -12,8 +12,9 @@ from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
-from myometrics_audit.models import AuditLog
 from rest_framework.test import APIClient
+
+from myometrics_audit.models import AuditLog
 
 OURS = [model for model in apps.get_models() if model.__module__.startswith("myometrics_")]
 

@@ -1,7 +1,8 @@
 import pytest
 from django.contrib.auth import get_user_model
-from myometrics_core.throttling import rate_limiter
 from rest_framework.test import APIClient
+
+from myometrics_core.throttling import rate_limiter
 
 
 @pytest.fixture

@@ -5,13 +5,14 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.http import Http404
 from django.urls import include, path, re_path
+from rest_framework import serializers
+from rest_framework.response import Response
+
 from myometrics_core.errors import Conflict
 from myometrics_core.fields import JSONObjectField, StrictBooleanField, StrictCharField
 from myometrics_core.pagination import PagePagination
 from myometrics_core.permissions import AllowAny, IsAdministrator, IsAuthenticated
 from myometrics_core.views import ApiView, UnknownPathView
-from rest_framework import serializers
-from rest_framework.response import Response
 
 
 class EchoSerializer(serializers.Serializer[Any]):

@@ -8,6 +8,7 @@ import pytest
 from celery import Celery, current_app, shared_task
 from django.db import transaction
 from django.test import AsyncClient, Client
+
 from myometrics_core.background import enqueue
 from myometrics_core.request_id import RequestIdFilter, current_request_id, set_request_id
 

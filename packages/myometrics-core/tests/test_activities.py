@@ -3,6 +3,7 @@
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import transaction
+
 from myometrics_core import activities
 from myometrics_core.activities import (
     Activity,

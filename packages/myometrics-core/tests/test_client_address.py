@@ -1,6 +1,7 @@
 """No client can choose its own address."""
 
 import pytest
+
 from myometrics_core.client_address import client_address, user_agent
 
 PROXIES = ["10.0.0.0/8", "fd00::/8"]

@@ -12,7 +12,8 @@ def shape_of(response, status):
     assert response.status_code == status
     body = response.json()
     assert set(body) == {"detail", "code", "field_errors"}
-    assert isinstance(body["detail"], str) and body["detail"]
+    assert isinstance(body["detail"], str)
+    assert body["detail"]
     assert all(isinstance(text, str) for texts in body["field_errors"].values() for text in texts)
     return body
 

@@ -7,6 +7,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
 from django.db import connection
+
 from myometrics_core.times import utc_day_start, utc_now, utc_text
 from myometrics_core.transactions import atomic_write
 from myometrics_core.users import is_administrator, parse_user_id, user_id_json

@@ -9,6 +9,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from hypothesis import given
 from hypothesis import strategies as st
+
 from myometrics_core import personal_data
 from myometrics_core.export_files import export_chunks
 from myometrics_core.personal_data import PersonalDataSection, erase_person, register_personal_data
@@ -69,7 +70,7 @@ def test_csv_is_one_table():
     ]
 
 
-@pytest.mark.parametrize("start", list("=+-@\t\r\n＝＋－＠") + ["  =", "\u00a0=", " \t@"])
+@pytest.mark.parametrize("start", [*"=+-@\t\r\n＝＋－＠", "  =", "\u00a0=", " \t@"])
 def test_no_cell_is_run_as_a_formula(start):
     register_personal_data(Section("profile", [{"name": f"{start}cmd|' /C calc'!A0"}]))
     assert table()[1][3] == f"'{start}cmd|' /C calc'!A0"

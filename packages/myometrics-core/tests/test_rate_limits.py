@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from django.db import connection
 from limits import parse
-from myometrics_core.throttling import RateLimiter, rate_limiter, storage_uri
 from rest_framework.test import APIClient
+
+from myometrics_core.throttling import RateLimiter, rate_limiter, storage_uri
 
 SIXTY = 60
 RATE = parse("5/minute")

@@ -2,6 +2,7 @@
 
 import pytest
 from django.core import checks
+
 from myometrics_core.conf import DOTTED_PATH, Setting, SettingsGroup, registered_settings
 from myometrics_core.settings import core_settings
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from demo.people import PASSWORD, PEOPLE
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
+
+from demo.people import PASSWORD, PEOPLE
 
 LINKS = {
     "Base of the API": "/api/",

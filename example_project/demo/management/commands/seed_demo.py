@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Any
 
-from demo.people import PASSWORD, PEOPLE, UPLOADERS
-from demo.uploads import uploads_of_day
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
+
+from demo.people import PASSWORD, PEOPLE, UPLOADERS
+from demo.uploads import uploads_of_day
 from myometrics_audit.models import AuditLog
 from myometrics_audit.services import NewEntry, entries_record
 from myometrics_core.times import utc_day_start, utc_now

@@ -104,7 +104,8 @@ def _body(exc: exceptions.APIException) -> dict[str, Any]:
     if isinstance(exc, exceptions.ValidationError):
         field_errors = _flatten(exc.detail)
         return error_body(_first_problem(field_errors), "validation_error", field_errors)
-    detail, code = exc.detail, getattr(exc.detail, "code", exc.default_code)
+    detail: Any = exc.detail
+    code = getattr(detail, "code", exc.default_code)
     if isinstance(detail, Mapping):
         code = str(detail.get("code", code))
         detail = detail.get("detail", exc.default_detail)

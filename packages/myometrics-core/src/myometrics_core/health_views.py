@@ -88,7 +88,7 @@ def _authenticate_without_database(request: Request) -> tuple[Any, Any] | None:
         if offline is not None:
             found = offline(request)
             if found is not None:
-                return found  # type: ignore[no-any-return]
+                return found
     return None
 
 

@@ -78,7 +78,7 @@ class AccessLogMiddleware:
 def _user_id(request: HttpRequest) -> int | str | None:
     # A lazy user that nobody has looked at is left alone: to log must cost no query.
     user = getattr(request, "user", None)
-    if isinstance(user, LazyObject) and user._wrapped is empty:  # type: ignore[attr-defined]
+    if isinstance(user, LazyObject) and user._wrapped is empty:
         return None
     return user_id_json(getattr(user, "pk", None))
 

@@ -145,11 +145,11 @@ def storage_uri() -> str:
 def _storage(uri: str) -> Storage:
     if uri.startswith("database:"):
         # Importing registers the scheme; the app holds a model, so not before it is installed.
-        from .rate_limits.storage import DatabaseStorage
+        from .rate_limits.storage import DatabaseStorage  # noqa: PLC0415
 
         return DatabaseStorage(uri, wrap_exceptions=True)
     options = REDIS_OPTIONS if uri.startswith("redis") else {}
-    return storage_from_string(uri, wrap_exceptions=True, **options)  # type: ignore[return-value,arg-type]
+    return storage_from_string(uri, wrap_exceptions=True, **options)  # type: ignore[return-value]
 
 
 def _hit(

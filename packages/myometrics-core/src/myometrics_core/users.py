@@ -19,15 +19,15 @@ def parse_user_id(text: str) -> Any:
     Raises ``ValueError`` for text that can't be the key of any user: not a number for numeric
     keys, out of the column's range, not a UUID, NUL.
     """
-    key = get_user_model()._meta.pk
+    key: Any = get_user_model()._meta.pk
     while getattr(key, "target_field", None) is not None:
-        key = key.target_field  # type: ignore[union-attr]
+        key = key.target_field
     text = str(text)
     if "\x00" in text or len(text) > 255 or not text.isascii():
         raise ValueError("not a user id")
     try:
-        value = key.to_python(text)  # type: ignore[union-attr]
-        key.run_validators(value)  # type: ignore[union-attr]
+        value = key.to_python(text)
+        key.run_validators(value)
     except ValidationError as error:
         raise ValueError("not a user id") from error
     if value is None or (isinstance(value, int) and not _fits(key, value)):

@@ -45,7 +45,7 @@ class DatabaseStorage(Storage, MovingWindowSupport):
                 cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [key])
                 now = time.time()
             table = connection.ops.quote_name(CountedRequest._meta.db_table)
-            row = [key, now, now + expiry, key, now - expiry, limit - amount]
+            row: list[Any] = [key, now, now + expiry, key, now - expiry, limit - amount]
             for _ in range(amount):
                 cursor.execute(INSERT.format(table=table), row)
             counted = cursor.rowcount == 1
