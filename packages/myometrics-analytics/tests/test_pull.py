@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
+import resource
+import threading
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -292,3 +298,54 @@ def test_the_command_says_what_it_pulled(service, person, capsys):
     service.says(500, b"")
     with pytest.raises(CommandError, match="500"):
         call_command("analytics_pull")
+
+
+def resident_bytes() -> int:
+    """Memory of this process now; where the system doesn't tell, at its highest so far."""
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        return int(statm.read_text().split()[1]) * resource.getpagesize()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+@contextmanager
+def memory_growth() -> Iterator[list[int]]:
+    """Growths of this process's memory against the start, taken 20 times a second."""
+    gc.collect()
+    start, growths, is_over = resident_bytes(), [0], threading.Event()
+
+    def watch() -> None:
+        while not is_over.wait(0.05):
+            growths.append(resident_bytes() - start)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield growths
+    finally:
+        is_over.set()
+        watcher.join()
+
+
+def test_200_000_rows_are_pulled_in_constant_memory(service, person, settings):
+    rows = 200_000
+
+    def stream(handler: Any) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        handler.wfile.write(b'{"uploads": [')
+        for start in range(0, rows, 500):
+            numbers = range(start, start + 500)
+            # Every tenth upload is new; the others are told of again, or are of nobody.
+            listed = [row(person.pk if n % 2 else n, f"upload-{n // 20}") for n in numbers]
+            text = ", ".join(map(json.dumps, listed))
+            handler.wfile.write((text if start == 0 else ", " + text).encode())
+        handler.wfile.write(b'], "count": 200000}')
+
+    service.answer = stream
+    settings.MYOMETRICS_ANALYTICS = {"PULL_DEADLINE": 300}
+    with memory_growth() as growth:
+        report = uploads_pull()
+    assert (report.rows, report.created, report.unknown_users) == (rows, 10_000, rows // 2)
+    print(f"grew by {max(growth) / 2**20:.1f} MiB over {rows} rows")
+    assert max(growth) < 25 * 2**20
