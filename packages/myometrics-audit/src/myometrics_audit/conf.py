@@ -55,7 +55,7 @@ class AuditSettings(SettingsGroup):
     ACTIVE_KEY = Setting(
         str, None, "Id of the key that new evidence is signed with; by default the last of `KEYS`."
     )
-    SEAL_BATCH_SIZE = Setting(int, 4096, "Most leaves that one seal covers.", validate=_batch_size)
+    SEAL_BATCH_SIZE = Setting(int, 8192, "Most leaves that one seal covers.", validate=_batch_size)
     ANCHOR_FILE = Setting(
         str,
         None,

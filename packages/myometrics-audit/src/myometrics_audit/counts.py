@@ -14,12 +14,15 @@ from typing import Any
 
 from django.db import connections, models
 
+from .bulk_values import row_source
 from .locks import evidence_lock
 from .models import AuditLog, EntryCount, Leaf
 
 __all__ = [
     "ALL_TIME",
+    "COUNTED",
     "CountKey",
+    "CountedEntry",
     "count_changes",
     "counts_add",
     "counts_drop_user",
@@ -30,9 +33,10 @@ __all__ = [
 ]
 
 ALL_TIME = date(1, 1, 1)
+COUNTED = ("user_id", "action", "resource_type", "timestamp")
 CountKey = tuple[str, str, date]
+CountedEntry = tuple[Any, str, str, datetime]
 SEPARATOR = "\x1f"
-UPSERT_ROWS = 200
 
 
 def entry_scope(
@@ -46,12 +50,11 @@ def entry_scope(
     return SEPARATOR.join(parts)
 
 
-def count_changes(entries: Iterable[Mapping[str, Any]], sign: int = 1) -> Counter[CountKey]:
-    """What these entries (``user_id``, ``action``, ``resource_type``, ``timestamp``) add."""
+def count_changes(entries: Iterable[CountedEntry], sign: int = 1) -> Counter[CountKey]:
+    """What these entries (columns as :data:`COUNTED`) add to the counts."""
     cells: Counter[tuple[Any, str, str, date]] = Counter()
-    for entry in entries:
-        day = utc_day(entry["timestamp"])
-        cells[entry["user_id"], entry["action"], entry["resource_type"], day] += sign
+    for user_id, action, resource_type, timestamp in entries:
+        cells[user_id, action, resource_type, utc_day(timestamp)] += sign
     changes: Counter[CountKey] = Counter()
     for (user_id, action, resource_type, day), count in cells.items():
         for scope in _scopes(user_id, action, resource_type):
@@ -63,10 +66,18 @@ def count_changes(entries: Iterable[Mapping[str, Any]], sign: int = 1) -> Counte
 def counts_add(changes: Mapping[CountKey, int], *, using: str) -> None:
     """Add ``changes`` to the stored counts. The caller holds the evidence lock."""
     rows = sorted((*key, count) for key, count in changes.items() if count)
-    with connections[using].cursor() as cursor:
-        for first in range(0, len(rows), UPSERT_ROWS):
-            batch = rows[first : first + UPSERT_ROWS]
-            cursor.execute(_upsert(len(batch)), [value for row in batch for value in row])
+    scopes, periods, starts, added = zip(*rows, strict=True) if rows else ((), (), (), ())
+    columns = [list(scopes), list(periods), [day.isoformat() for day in starts], list(added)]
+    if rows:
+        table = EntryCount._meta.db_table
+        source, values = row_source(columns, ("text", "text", "date", "bigint"), using)
+        with connections[using].cursor() as cursor:
+            cursor.execute(
+                f'INSERT INTO "{table}" (scope, period, start, count) {source} '
+                "ON CONFLICT (scope, period, start) "
+                f'DO UPDATE SET count = "{table}".count + excluded.count',
+                values,
+            )
 
 
 def counts_drop_user(user_id: Any, *, using: str) -> None:
@@ -80,7 +91,7 @@ def counts_rebuild(*, using: str) -> int:
         EntryCount.objects.using(using).all().delete()
         sealed = Leaf.objects.using(using).filter(seal_number__isnull=False, erasure_id=None)
         entries = AuditLog._base_manager.using(using).filter(pk__in=sealed.values("entry_id"))
-        facts = entries.order_by().values("user_id", "action", "resource_type", "timestamp")
+        facts = entries.order_by().values_list(*COUNTED)
         changes = count_changes(facts.iterator(chunk_size=10_000))
         counts_add(changes, using=using)
     return changes["", EntryCount.Period.ALL, ALL_TIME]
@@ -89,16 +100,6 @@ def counts_rebuild(*, using: str) -> int:
 def utc_day(moment: datetime) -> date:
     """The UTC day that an aware time falls into."""
     return moment.astimezone(timezone.utc).date()
-
-
-def _upsert(rows: int) -> str:
-    table = EntryCount._meta.db_table
-    values = ", ".join(["(%s, %s, %s, %s)"] * rows)
-    return (
-        f'INSERT INTO "{table}" (scope, period, start, count) VALUES {values} '
-        f"ON CONFLICT (scope, period, start) "
-        f'DO UPDATE SET count = "{table}".count + excluded.count'
-    )
 
 
 def _user_scope(user_id: Any) -> str:

@@ -12,7 +12,7 @@ from django.db import connections, models, transaction
 from django.utils import timezone
 
 from .conf import audit_settings
-from .counts import count_changes, counts_add, counts_drop_user
+from .counts import COUNTED, count_changes, counts_add, counts_drop_user
 from .evidence import erasure_digest, erasure_leaf, new_nonce, subject_of
 from .keys import active_key, known_keys
 from .locks import evidence_lock
@@ -116,7 +116,7 @@ def leaf_pairs(leaves: models.QuerySet[Leaf]) -> Iterator[tuple[int, bytes]]:
 def _take_from_counts(erased: models.QuerySet[Leaf], using: str) -> None:
     counted = erased.filter(seal_number__isnull=False).values("entry_id")
     entries = AuditLog._base_manager.using(using).filter(pk__in=counted).order_by()
-    facts = entries.values("user_id", "action", "resource_type", "timestamp")
+    facts = entries.values_list(*COUNTED)
     counts_add(count_changes(facts.iterator(chunk_size=10_000), sign=-1), using=using)
 
 

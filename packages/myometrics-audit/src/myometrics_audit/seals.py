@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from django.db import router
+from django.db import connections, router
 from django.utils import timezone
 
+from .bulk_values import one_of
 from .canonical import canonical_moment
 from .conf import audit_settings
-from .counts import count_changes, counts_add
+from .counts import COUNTED, count_changes, counts_add
 from .evidence import GENESIS, seal_signature
 from .keys import active_key
 from .locks import try_evidence_lock
@@ -30,7 +31,7 @@ __all__ = ["SealProgress", "anchor_of", "seal_pending", "unsealed_count"]
 logger = logging.getLogger("myometrics.audit.seal")
 anchor_logger = logging.getLogger("myometrics.audit.anchor")
 
-UPDATE_ROWS = 900
+ERASURES = 500
 
 
 @dataclass(frozen=True)
@@ -107,34 +108,34 @@ def _seal_next(using: str) -> Seal | None:
         erasures = _unsealed_erasures(using)
         if not leaves and not erasures:
             return None
-        seal = _seal_sign(leaves, erasures, using)
-        _mark_sealed(Leaf, "entry_id", [leaf.entry_id for leaf in leaves], seal.number, using)
-        _mark_sealed(Erasure, "id", [erasure.id for erasure in erasures], seal.number, using)
-        _count(leaves, using)
+        tree = MerkleTree(bytes(leaf.hash) for leaf in leaves)
+        for erasure in erasures:
+            tree.append(bytes(erasure.hash))
+        seal = _seal_sign(tree.root(), len(leaves), len(erasures), using)
+        _mark_sealed([leaf.entry_id for leaf in leaves], erasures, seal.number, using)
+        _count([leaf.entry_id for leaf in leaves if leaf.erasure_id is None], using)
         return seal
 
 
-def _unsealed_leaves(using: str) -> list[Leaf]:
+def _unsealed_leaves(using: str) -> list[Any]:
     leaves = Leaf.objects.using(using).filter(seal_number=None).order_by("entry_id")
-    return list(leaves[: audit_settings.SEAL_BATCH_SIZE])
+    rows = leaves.values_list("entry_id", "hash", "erasure_id", named=True)
+    return list(rows[: audit_settings.SEAL_BATCH_SIZE])
 
 
 def _unsealed_erasures(using: str) -> list[Erasure]:
     erasures = Erasure.objects.using(using).filter(seal_number=None).order_by("id")
-    return list(erasures.only("id", "hash")[: audit_settings.SEAL_BATCH_SIZE])
+    return list(erasures.only("id", "hash")[:ERASURES])
 
 
-def _seal_sign(leaves: Sequence[Leaf], erasures: Sequence[Erasure], using: str) -> Seal:
+def _seal_sign(root: bytes, entries: int, erasures: int, using: str) -> Seal:
     last = Seal.objects.using(using).order_by("-number").first()
-    tree = MerkleTree(bytes(leaf.hash) for leaf in leaves)
-    for erasure in erasures:
-        tree.append(bytes(erasure.hash))
     key = active_key()
     seal = Seal(
         number=last.number + 1 if last else 1,
-        root=tree.root(),
-        entries=len(leaves),
-        erasures=len(erasures),
+        root=root,
+        entries=entries,
+        erasures=erasures,
         sealed_at=timezone.now(),
         previous=bytes(last.signature) if last else GENESIS,
         key_id=key.id,
@@ -145,18 +146,20 @@ def _seal_sign(leaves: Sequence[Leaf], erasures: Sequence[Erasure], using: str) 
 
 
 def _mark_sealed(
-    model: type[Leaf] | type[Erasure], key: str, ids: Sequence[Any], number: int, using: str
+    entry_ids: Sequence[int], erasures: Sequence[Erasure], number: int, using: str
 ) -> None:
-    for first in range(0, len(ids), UPDATE_ROWS):
-        chosen = {f"{key}__in": ids[first : first + UPDATE_ROWS]}
-        model.objects.using(using).filter(**chosen).update(seal_number=number)  # type: ignore[attr-defined]
-
-
-def _count(leaves: Sequence[Leaf], using: str) -> None:
-    ids = [leaf.entry_id for leaf in leaves if leaf.erasure_id is None]
-    for first in range(0, len(ids), UPDATE_ROWS):
-        entries = AuditLog._base_manager.using(using).filter(
-            pk__in=ids[first : first + UPDATE_ROWS]
+    condition, values = one_of("entry_id", entry_ids, using)
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            f'UPDATE "{Leaf._meta.db_table}" SET seal_number = %s WHERE {condition}',
+            [number, *values],
         )
-        facts = entries.order_by().values("user_id", "action", "resource_type", "timestamp")
-        counts_add(count_changes(facts), using=using)
+    chosen = Erasure.objects.using(using).filter(pk__in=[erasure.pk for erasure in erasures])
+    chosen.update(seal_number=number)
+
+
+def _count(entry_ids: Sequence[int], using: str) -> None:
+    condition, values = one_of("id", entry_ids, using)
+    entries = AuditLog._base_manager.using(using).order_by()
+    counted = entries.extra(where=[condition], params=values)  # noqa: S610
+    counts_add(count_changes(counted.values_list(*COUNTED)), using=using)
