@@ -59,4 +59,5 @@ def administrator_by_role_or_staff(user: Any) -> bool:
 
 def _fits(key: Any, value: int) -> bool:
     low, high = connection.ops.integer_field_range(key.get_internal_type())
-    return (low is None or value >= low) and (high is None or value <= high)
+    # Django 4.2 knows no bounds of SQLite's integers; the driver has those of 64 bits.
+    return (-(2**63) if low is None else low) <= value <= (2**63 - 1 if high is None else high)
