@@ -6,7 +6,7 @@ from typing import Any
 
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiResponse
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,6 +16,7 @@ from myometrics_auth.serializers import DetailSerializer
 from myometrics_core.downloads import download_response
 from myometrics_core.export_deliveries import deliver_export, export_deliveries
 from myometrics_core.export_files import EXPORT_FORMATS, export_chunks
+from myometrics_core.schema import extend_schema
 from myometrics_core.views import ApiView
 
 __all__ = ["ExportView"]
