@@ -133,6 +133,26 @@ class TestList:
     def test_ends_with_its_last_page(self, client):
         assert client.get("/api/users/", {"page": 2}).status_code == 404
 
+    def test_searches_and_filters_by_indexes(self, database_vendor):
+        from django.db import connection
+
+        from myometrics_auth.selectors import users_matching
+
+        wanted = {
+            "sqlite": ("mm_user_role_id", None),
+            "postgresql": ("mm_user_role_id", "mm_user_search_trgm"),
+        }
+        for query, index in zip(
+            (users_matching(role="admin"), users_matching(search="smith").order_by()),
+            wanted[database_vendor],
+            strict=True,
+        ):
+            if database_vendor == "postgresql":
+                with connection.cursor() as cursor:
+                    cursor.execute("SET LOCAL enable_seqscan = off")
+                    cursor.execute("SET LOCAL enable_indexscan = on")
+            assert index is None or index in query.explain()
+
     def test_costs_three_queries(self, client, make_user, django_assert_num_queries):
         for _ in range(3):
             make_user()

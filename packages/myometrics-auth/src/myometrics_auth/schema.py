@@ -20,7 +20,7 @@ class SessionTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-unt
         return {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
 
 
-class ExpiredTokenScheme(SessionTokenScheme):
+class ExpiredTokenScheme(SessionTokenScheme):  # type: ignore[no-untyped-call]
     """The same header; a token past its time will do."""
 
     target_class = "myometrics_auth.authentication.ExpiredTokenAuthentication"
