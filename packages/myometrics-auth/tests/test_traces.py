@@ -8,7 +8,7 @@ import pytest
 from conftest import NEW_PASSWORD, PASSWORD, send
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 
-from myometrics_auth.pseudonyms import account_pseudonym
+from myometrics_core.pseudonyms import account_pseudonym
 
 pytestmark = pytest.mark.django_db
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from myometrics_core.activities import Activity, publish
 from myometrics_core.client_address import client_address, user_agent
+from myometrics_core.pseudonyms import account_pseudonym
 from myometrics_core.times import utc_now
 from myometrics_core.users import user_id_json
 
 from .conf import auth_settings
-from .pseudonyms import account_pseudonym
 
 __all__ = [
     "publish_account_event",

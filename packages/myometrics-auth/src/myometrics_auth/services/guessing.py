@@ -15,7 +15,7 @@ from django.db.models import Case, F, Q, Value, When
 from myometrics_auth.conf import auth_settings
 from myometrics_auth.email_addresses import canonical_email
 from myometrics_auth.models import Session, SignInFailures
-from myometrics_auth.pseudonyms import keyed_hash
+from myometrics_core.pseudonyms import keyed_hash
 from myometrics_core.times import utc_now
 
 __all__ = [

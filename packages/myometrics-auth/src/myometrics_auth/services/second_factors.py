@@ -15,8 +15,8 @@ from pyotp.utils import strings_equal
 
 from myometrics_auth.conf import auth_settings
 from myometrics_auth.models import RecoveryCode, TotpDevice
-from myometrics_auth.pseudonyms import keyed_hash
 from myometrics_auth.secret_box import UnreadableSecret, decrypt_secret, encrypt_secret
+from myometrics_core.pseudonyms import keyed_hash
 from myometrics_core.times import utc_now
 from myometrics_core.transactions import atomic_write
 

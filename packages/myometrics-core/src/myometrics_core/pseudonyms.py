@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hmac
+import unicodedata
 
 from django.conf import settings as django_settings
-
-from .email_addresses import canonical_email
 
 __all__ = ["account_pseudonym", "keyed_hash"]
 
@@ -14,10 +13,14 @@ __all__ = ["account_pseudonym", "keyed_hash"]
 def keyed_hash(purpose: str, *parts: str, secret: str | None = None) -> str:
     """64 hexadecimal digits for ``parts`` under ``secret`` (the site's); differs by ``purpose``."""
     key = str(secret or django_settings.SECRET_KEY).encode()
-    message = "\x00".join((f"myometrics-auth {purpose}", *parts))
+    message = "\x00".join((f"myometrics {purpose}", *parts))
     return hmac.digest(key, message.encode("utf-8", "surrogatepass"), "sha256").hex()
 
 
 def account_pseudonym(email: str) -> str:
-    """What stands for an e-mail address where the address itself must not be kept."""
-    return keyed_hash("account", canonical_email(email))
+    """What stands for an e-mail address, however it is cased, where it must not be kept itself.
+
+    It is the ``resource_id`` of activities about an address that nobody signed in with.
+    """
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", email).casefold())
+    return keyed_hash("account", folded.strip())
