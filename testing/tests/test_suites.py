@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from myometrics_testing.commands import suites as suites_module
-from myometrics_testing.commands.suites import Suite, all_suites, pytest_job, servers
+from myometrics_testing.commands import test as test_module
+from myometrics_testing.commands.suites import (
+    Suite,
+    all_suites,
+    browser_suites,
+    pytest_job,
+    servers,
+)
 from myometrics_testing.commands.test import split_at_dashes
 
 URLS = {"postgresql": "postgresql://postgres@%2Ftmp%2Fx/postgres", "redis": "redis://h:1/0"}
@@ -24,7 +31,8 @@ def suite(name: str, database: str, *, redis: bool = True) -> Suite:
 
 def test_every_package_and_the_example_run_on_both_databases():
     names = {"core", "auth", "audit", "analytics", "notifications", "example"}
-    found = {(suite.name, suite.database) for suite in all_suites()}
+    browsers = {suite.name for suite in browser_suites()}
+    found = {(suite.name, suite.database) for suite in all_suites() if suite.name not in browsers}
     assert found == {
         (name, database) for name in names for database in ("sqlite", "postgresql")
     } | {("testing", "sqlite")}
@@ -77,3 +85,41 @@ def test_settings_of_the_callers_shell_do_not_reach_a_suite(monkeypatch):
     environment = environment_of(suite("audit", "sqlite"))
     assert "DJANGO_SETTINGS_MODULE" not in environment
     assert environment["PATH"] == os.environ["PATH"]
+
+
+@pytest.fixture
+def suites_run(monkeypatch):
+    """Names of the suites that a call of dev test would run."""
+
+    def run(*arguments: str) -> set[str]:
+        names = set()
+        monkeypatch.setattr(
+            test_module, "run_suites", lambda suites, *_: names.update(s.name for s in suites)
+        )
+        test_module.main(arguments)
+        return names
+
+    return run
+
+
+def test_without_a_browser_everything_else_runs_and_it_says_so(suites_run, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", "")
+    browsers = {suite.name for suite in browser_suites()}
+    assert suites_run() == {suite.name for suite in all_suites()} - browsers
+    assert bool(browsers) == ("chromium and chromedriver not found" in capsys.readouterr().out)
+
+
+def test_a_browser_suite_that_is_asked_for_runs_or_fails(suites_run, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    for suite_with_browser in browser_suites():
+        assert suites_run(suite_with_browser.name) == {suite_with_browser.name}
+
+
+def test_suites_can_be_chosen(suites_run):
+    assert suites_run("audit", "core", "--database", "sqlite") == {"audit", "core"}
+
+
+def test_an_unknown_suite_is_an_error(suites_run, capsys):
+    with pytest.raises(SystemExit):
+        suites_run("nothing")
+    assert "no suite nothing" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,6 +20,8 @@ from myometrics_testing.commands.repository import (
 from myometrics_testing.services import OwnedServer
 
 DATABASES = ("sqlite", "postgresql")
+BROWSER = "browser"
+BROWSER_PROGRAMS = ("chromium", "chromedriver")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +40,28 @@ class Suite:
 def all_suites() -> list[Suite]:
     """The longest first. The example's SQLite run has no Redis, as on a bare machine."""
     suites = [
-        Suite(name="testing", folder=ROOT / "testing", database="sqlite"),
+        Suite(name="testing", folder=ROOT / "testing" / "tests", database="sqlite"),
         Suite(name="example", folder=EXAMPLE / "tests", database="postgresql"),
         Suite(name="example", folder=EXAMPLE / "tests", database="sqlite", redis=False),
     ]
     for name, folder in package_folders().items():
-        suites += [Suite(name=name, folder=folder, database=kind) for kind in DATABASES]
-    return suites
+        suites += [Suite(name=name, folder=folder / "tests", database=kind) for kind in DATABASES]
+    return [*suites, *browser_suites()]
+
+
+def browser_suites() -> list[Suite]:
+    """The tests in the folders ``tests/browser``: they drive a real browser."""
+    folders = {**package_folders(), "example": EXAMPLE}
+    return [
+        Suite(name=f"{name}-browser", folder=folder / "tests" / BROWSER, database="sqlite")
+        for name, folder in folders.items()
+        if (folder / "tests" / BROWSER).exists()
+    ]
+
+
+def missing_browser_programs() -> list[str]:
+    """Those of the programs that browser tests need which this machine hasn't got."""
+    return [program for program in BROWSER_PROGRAMS if not shutil.which(program)]
 
 
 @contextmanager
@@ -79,8 +97,9 @@ def pytest_job(
     if suite.redis:
         variables["REDIS_URL"] = urlsplit(urls["redis"])._replace(path=redis_database).geturl()
     command = [sys.executable, "-m", "pytest", str(suite.folder), f"--database={suite.database}"]
+    chosen = [f"--ignore={suite.folder / BROWSER}", f"--junitxml={report}", *options]
     return Job(
         name=str(suite),
-        command=[*command, "-q", f"--junitxml={report}", *options],
+        command=[*command, "-q", *chosen],
         environment=clean_environment(**variables),
     )

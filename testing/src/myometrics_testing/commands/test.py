@@ -14,7 +14,15 @@ from urllib.parse import urlsplit
 import pytest
 
 from myometrics_testing.commands.jobs import Outcome, print_failures, print_outcome, run_jobs
-from myometrics_testing.commands.suites import DATABASES, Suite, all_suites, pytest_job, servers
+from myometrics_testing.commands.suites import (
+    DATABASES,
+    Suite,
+    all_suites,
+    browser_suites,
+    missing_browser_programs,
+    pytest_job,
+    servers,
+)
 from myometrics_testing.commands.tally import Tally, read_tally
 
 
@@ -22,13 +30,23 @@ def main(arguments: Sequence[str]) -> int:
     """Run all tests: each package alone and the example, on SQLite and on PostgreSQL."""
     own, for_pytest = split_at_dashes(arguments)
     options = _parse(own)
+    names = options.suites or _usual_suites()
     suites = [
         suite
         for suite in all_suites()
-        if (not options.suites or suite.name in options.suites)
-        and (not options.database or suite.database == options.database)
+        if suite.name in names and (not options.database or suite.database == options.database)
     ]
     return run_suites(suites, for_pytest, options.jobs)
+
+
+def _usual_suites() -> set[str]:
+    """All, but for those with a browser where there is none: this command needs Python alone."""
+    names = {suite.name for suite in all_suites()}
+    missing = missing_browser_programs()
+    left_out = {suite.name for suite in browser_suites() if missing}
+    if left_out:
+        print(f"Without {', '.join(left_out)}: {' and '.join(missing)} not found.", flush=True)
+    return names - left_out
 
 
 def split_at_dashes(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
