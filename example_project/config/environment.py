@@ -7,6 +7,7 @@ Each parser takes a variable's text and raises ``EnvError`` saying what was expe
 from __future__ import annotations
 
 import ipaddress
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,27 @@ def folder(path: Path) -> Path:
     with suppress(OSError):
         path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def from_file(name: str, default: str = "") -> str:
+    """The default of variable ``name``: the content of the file that ``<name>_FILE`` names."""
+    return env.file_content(f"{name}_FILE", "", instead_of=name) or default
+
+
+@env.parser_for("file_content")
+def file_content(path: str, *, instead_of: str) -> str:
+    """The text of a file, as container platforms hand over secrets; no path, no text."""
+    if not path:
+        return ""
+    if os.environ.get(instead_of):
+        raise EnvError(f"is set beside {instead_of}; set one of the two.")
+    try:
+        text = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise EnvError(f"names a file that can't be read ({type(error).__name__}).") from None
+    if not text:
+        raise EnvError("names a file that is empty.")
+    return text
 
 
 @env.parser_for("switch")
@@ -145,6 +167,25 @@ def secret_key(text: str, *, debug: bool) -> str:
     if text in EXAMPLE_SECRET_KEYS:
         raise EnvError("is the one from the examples; make one of your own.")
     return text
+
+
+@env.parser_for("hosts")
+def hosts(text: str, *, debug: bool) -> list[str]:
+    """Host names separated by commas; without DEBUG none that stands for every host."""
+    found = texts(text)
+    if not debug and "*" in found:
+        raise EnvError("may not be * when DEBUG is off; name the hosts that this site answers to.")
+    return found
+
+
+@env.parser_for("keys")
+def keys(text: str) -> dict[str, str]:
+    """``id:secret`` pairs separated by commas, oldest first, each secret 32 characters or more."""
+    pairs = [item.partition(":") for item in texts(text)]
+    for key_id, _, secret in pairs:
+        if not 1 <= len(key_id) <= 32 or len(secret) < 32:
+            raise EnvError("expected id:secret pairs, each secret of 32 or more characters.")
+    return {key_id: secret for key_id, _, secret in pairs}
 
 
 def _url(text: str, *schemes: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiYamlRenderer
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.exceptions import NotAcceptable
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.permissions import AllowAny
@@ -51,5 +51,5 @@ class SchemaView(OpenView, SpectacularAPIView):  # type: ignore[misc]
     renderer_classes = [OpenApiJsonRenderer, OpenApiYamlRenderer]
 
 
-class DocsView(OpenView, SpectacularSwaggerView):  # type: ignore[misc]
-    """Swagger UI."""
+class DocsView(OpenView, SpectacularSwaggerSplitView):  # type: ignore[misc]
+    """Swagger UI, its script apart: the content security policy allows none in the page."""

@@ -18,7 +18,8 @@ from myometrics_auth.beat import beat_schedule as auth_schedule
 from myometrics_core.beat import beat_schedule as core_schedule
 from myometrics_notifications.beat import beat_schedule as notifications_schedule
 
-from .environment import check, env, folder
+from .content_security import CONTENT_SECURITY_MIDDLEWARE, CONTENT_SECURITY_POLICY
+from .environment import check, env, folder, from_file
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = BASE_DIR / "var"
@@ -27,13 +28,19 @@ DEVELOPMENT_HOSTS = "localhost,127.0.0.1,[::1]"
 # --- the environment -------------------------------------------------------------------------
 
 DEBUG = env.switch("DEBUG", "false")
-SECRET_KEY = env.secret_key("SECRET_KEY", "", debug=bool(DEBUG))
-DATABASE = env.database("DATABASE_URL", f"sqlite:///{DATA_DIR / 'db.sqlite3'}")
-REDIS_URL = env.redis_url("REDIS_URL", "") or None
+SECRET_KEY = env.secret_key("SECRET_KEY", from_file("SECRET_KEY"), debug=bool(DEBUG))
+SECRET_KEY_FALLBACKS = env.texts("SECRET_KEY_FALLBACKS", from_file("SECRET_KEY_FALLBACKS"))
+DATABASE = env.database(
+    "DATABASE_URL", from_file("DATABASE_URL", f"sqlite:///{DATA_DIR / 'db.sqlite3'}")
+)
+DATABASE_POOL_SIZE = env.whole_number("DATABASE_POOL_SIZE", "0")
+REDIS_URL = env.redis_url("REDIS_URL", from_file("REDIS_URL")) or None
+AUDIT_KEYS = env.keys("AUDIT_KEYS", from_file("AUDIT_KEYS"))
+AUDIT_ANCHOR_FILE = env.str("AUDIT_ANCHOR_FILE", "") or None
 MICROSERVICE_URL = env.http_url("MICROSERVICE_URL", "") or None
 DJANGO_API_URL = env.http_url("DJANGO_API_URL", "http://localhost:8001/api")
 FRONTEND_URL = env.http_url("FRONTEND_URL", "http://localhost:3000")
-ALLOWED_HOSTS = env.texts("ALLOWED_HOSTS", DEVELOPMENT_HOSTS)
+ALLOWED_HOSTS = env.hosts("ALLOWED_HOSTS", DEVELOPMENT_HOSTS, debug=bool(DEBUG))
 CORS_ALLOWED_ORIGINS = env.origins(
     "CORS_ALLOWED_ORIGINS", "http://localhost:3000,https://myometrics.com"
 )
@@ -41,7 +48,7 @@ CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS", "")
 EMAIL_HOST = env.str("EMAIL_HOST", "")
 EMAIL_PORT = env.whole_number("EMAIL_PORT", "587")
 EMAIL_HOST_USER = env.str("EMAIL_HOST_USER", "")
-EMAIL_HOST_PASSWORD = env.str("EMAIL_HOST_PASSWORD", "")
+EMAIL_HOST_PASSWORD = env.str("EMAIL_HOST_PASSWORD", from_file("EMAIL_HOST_PASSWORD"))
 EMAIL_USE_TLS = env.switch("EMAIL_USE_TLS", "true" if EMAIL_PORT == 587 else "false")
 EMAIL_USE_SSL = env.switch("EMAIL_USE_SSL", "true" if EMAIL_PORT == 465 else "false")
 EMAIL_BACKEND = env.str("EMAIL_BACKEND", "") or "django.core.mail.backends.{}.EmailBackend".format(
@@ -86,12 +93,14 @@ INSTALLED_APPS = [
     "myometrics_audit",
     "myometrics_analytics",
     "myometrics_notifications",
+    "config",
     "demo",
 ]
 MIDDLEWARE = [
     "myometrics_core.middleware.AccessLogMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    CONTENT_SECURITY_MIDDLEWARE,
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -127,6 +136,10 @@ WHITENOISE_USE_FINDERS = True
 
 # --- data ------------------------------------------------------------------------------------
 
+# Seconds: how long a request waits for a connection, and how soon the pool gives up making one
+# while the server is away, to try afresh for the next request.
+POOL = {"timeout": 5, "reconnect_timeout": 5}
+
 
 def _database(parsed: dict[str, Any]) -> dict[str, Any]:
     """``parsed`` with what each vendor needs to serve several threads and to fail in time."""
@@ -142,8 +155,11 @@ def _database(parsed: dict[str, Any]) -> dict[str, Any]:
         parsed["TEST"] = {"NAME": f"{parsed['NAME']}.test"}
     elif parsed["ENGINE"].endswith("postgresql"):
         options.setdefault("connect_timeout", 2)
-        parsed["CONN_MAX_AGE"] = 60
         parsed["CONN_HEALTH_CHECKS"] = True
+        if DATABASE_POOL_SIZE and django.VERSION >= (5, 1):
+            options["pool"] = {"min_size": 1, "max_size": DATABASE_POOL_SIZE, **POOL}
+        else:
+            parsed["CONN_MAX_AGE"] = 60
     return parsed
 
 
@@ -187,6 +203,7 @@ MYOMETRICS = {
     "FRONTEND_URL": FRONTEND_URL,
     "API_URL": DJANGO_API_URL,
 }
+MYOMETRICS_AUDIT = {"KEYS": AUDIT_KEYS or {}, "ANCHOR_FILE": AUDIT_ANCHOR_FILE}
 CORS_ALLOW_CREDENTIALS = True
 CORS_EXPOSE_HEADERS = ["Content-Disposition", "Retry-After", "X-Request-ID"]
 SPECTACULAR_SETTINGS = {
@@ -205,6 +222,7 @@ SPECTACULAR_SETTINGS = {
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_COOKIES
 SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CSP = CONTENT_SECURITY_POLICY
 if BEHIND_TLS_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 

@@ -9,5 +9,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 application = get_wsgi_application()
 
 from config.embedded_worker import start_if_embedded  # noqa: E402
+from config.production import log_warnings  # noqa: E402
 
+log_warnings()
 start_if_embedded()

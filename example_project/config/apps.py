@@ -1,0 +1,17 @@
+"""The composed site as an app: what it says of its own settings."""
+
+from django.apps import AppConfig
+
+
+class SiteConfig(AppConfig):
+    """Registers the checks of a production environment."""
+
+    name = "config"
+    verbose_name = "Site"
+
+    def ready(self) -> None:
+        from django.core.checks import register
+
+        from .production import check_production
+
+        register(check_production, "security", deploy=True)

@@ -1,0 +1,47 @@
+"""What is lawful but unwise in production: said by ``check --deploy``, and in the log at start."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.conf import settings
+from django.core import checks
+
+logger = logging.getLogger("config.production")
+
+
+def check_production(**kwargs: Any) -> list[checks.CheckMessage]:
+    """W001 SQLite, W002 no Redis, W003 mail that reaches nobody."""
+    found = {
+        "W001": (
+            settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"),
+            "SQLite serves one machine and one writer at a time.",
+            "Set DATABASE_URL to a PostgreSQL server.",
+        ),
+        "W002": (
+            not settings.REDIS_URL,
+            "Without Redis, rate limits cost the database a write for each request, and tasks "
+            "run in the server's own processes.",
+            "Set REDIS_URL, and run the worker and beat of the Procfile.",
+        ),
+        "W003": (
+            settings.EMAIL_BACKEND.endswith("console.EmailBackend"),
+            "Mail is written to the console: nobody gets any.",
+            "Set EMAIL_HOST.",
+        ),
+    }
+    return [
+        checks.Warning(message, hint=hint, id=f"config.{number}")
+        for number, (is_so, message, hint) in found.items()
+        if is_so
+    ]
+
+
+def log_warnings() -> None:
+    """Log what ``check --deploy`` has to say about security, one line each, unless in DEBUG."""
+    if settings.DEBUG:
+        return
+    for message in checks.run_checks(tags=["security"], include_deployment_checks=True):
+        if not message.is_silenced():
+            logger.warning("%s: %s", message.id, message.msg, extra={"hint": message.hint})

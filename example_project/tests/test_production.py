@@ -1,0 +1,180 @@
+"""The site's settings in production: checked, hardened, secrets from files, warned of the rest."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+import sys
+
+import django
+import pytest
+from test_environment import GOOD, PROJECT, SHOW, python, shown
+
+SECRET = secrets.token_urlsafe(50)
+PRODUCTION = {
+    "DEBUG": "false",
+    "SECRET_KEY": SECRET,
+    "AUDIT_KEYS": f"first:{secrets.token_hex(32)}",
+    "ALLOWED_HOSTS": "api.clinic.example",
+    "DATABASE_URL": "postgresql://site:password@database/site",
+    "REDIS_URL": "redis://redis:6379/0",
+    "FRONTEND_URL": "https://clinic.example",
+    "DJANGO_API_URL": "https://api.clinic.example/api",
+    "CORS_ALLOWED_ORIGINS": "https://clinic.example",
+    "EMAIL_HOST": "smtp.clinic.example",
+    "SECURE_SSL_REDIRECT": "true",
+    "SECURE_HSTS_SECONDS": "31536000",
+    "SECURE_HSTS_INCLUDE_SUBDOMAINS": "true",
+    "SECURE_HSTS_PRELOAD": "true",
+    "SECURE_COOKIES": "true",
+    "BEHIND_TLS_PROXY": "true",
+}
+START = "import config.wsgi"
+
+
+def deploy_check(environment):
+    return subprocess.run(
+        [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"],
+        cwd=PROJECT,
+        env={"PATH": "/usr/bin:/bin", "DJANGO_SETTINGS_MODULE": "config.settings", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_check_deploy_has_nothing_to_say_about_a_production_environment():
+    done = deploy_check(PRODUCTION)
+    assert done.returncode == 0, done.stderr
+    assert "no issues (0 silenced)" in done.stdout
+
+
+UNWISE = {
+    "security.W004": ("SECURE_HSTS_SECONDS", "0"),
+    "security.W008": ("SECURE_SSL_REDIRECT", "false"),
+    "security.W009": ("SECRET_KEY", "short"),
+    "security.W012": ("SECURE_COOKIES", "false"),
+    "myometrics_audit.W013": ("AUDIT_KEYS", ""),
+    "config.W001": ("DATABASE_URL", "sqlite:///:memory:"),
+    "config.W002": ("REDIS_URL", ""),
+    "config.W003": ("EMAIL_HOST", ""),
+}
+
+
+def test_check_deploy_names_what_is_unwise():
+    done = deploy_check({**PRODUCTION, **dict(UNWISE.values())})
+    assert done.returncode != 0
+    assert [number for number in UNWISE if number not in done.stderr] == []
+
+
+def test_plain_http_on_sqlite_without_redis_starts_and_says_what_is_unwise_in_the_log():
+    done = python(START, {**GOOD, "EMBEDDED_WORKER": "false"})
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    said = {line["message"].partition(":")[0] for line in lines if line["level"] == "WARNING"}
+    assert {"security.W004", "security.W008", "config.W001", "config.W002"} <= said
+
+
+def test_a_production_environment_starts_without_a_warning():
+    done = python(START, PRODUCTION)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
+def test_every_host_at_once_is_refused_unless_in_debug():
+    hosts = "api.clinic.example,*"
+    done = python(START, {**PRODUCTION, "ALLOWED_HOSTS": hosts})
+    assert done.returncode != 0
+    assert "  - ALLOWED_HOSTS: may not be * when DEBUG is off" in done.stderr
+    assert shown({"DEBUG": "true", "ALLOWED_HOSTS": hosts}, "ALLOWED_HOSTS") == [hosts.split(",")]
+
+
+SECRETS = {
+    "SECRET_KEY": (SECRET, "SECRET_KEY"),
+    "DATABASE_URL": ("sqlite:////tmp/of-the-file.sqlite3", "DATABASES"),
+    "REDIS_URL": ("redis://of-the-file:6379/0", "REDIS_URL"),
+    "EMAIL_HOST_PASSWORD": ("of the file", "EMAIL_HOST_PASSWORD"),
+    "SECRET_KEY_FALLBACKS": ("of-the-file", "SECRET_KEY_FALLBACKS"),
+}
+
+
+def test_secrets_can_come_from_files(tmp_path):
+    environment = {name: value for name, value in GOOD.items() if name not in SECRETS}
+    for name, (secret, _) in SECRETS.items():
+        (tmp_path / name).write_text(f"{secret}\n")
+        environment[f"{name}_FILE"] = str(tmp_path / name)
+    done = python(SHOW.format(names=[setting for _, setting in SECRETS.values()]), environment)
+    assert done.returncode == 0, done.stderr
+    found = done.stdout.splitlines()
+    for line, (secret, _) in zip(found, SECRETS.values(), strict=True):
+        assert secret.removeprefix("sqlite:///") in line
+
+
+def test_a_secret_file_that_can_not_be_used_is_named(tmp_path):
+    (tmp_path / "empty").write_text("\n")
+    (tmp_path / "secret").write_text(SECRET)
+    for path, expected in {
+        tmp_path / "missing": "names a file that can't be read (FileNotFoundError)",
+        tmp_path: "names a file that can't be read (IsADirectoryError)",
+        tmp_path / "empty": "names a file that is empty",
+        tmp_path / "secret": "is set beside SECRET_KEY",
+    }.items():
+        done = python(
+            START,
+            {**PRODUCTION, "SECRET_KEY_FILE": str(path)}
+            | ({} if path.name == "secret" else {"SECRET_KEY": ""}),
+        )
+        assert done.returncode != 0
+        assert f"  - SECRET_KEY_FILE: {expected}" in done.stderr
+        assert SECRET not in done.stderr
+
+
+def test_connections_are_pooled_where_django_can_and_persistent_elsewhere():
+    pooled = shown({**PRODUCTION, "DATABASE_POOL_SIZE": "6"}, "DATABASES")[0]["default"]
+    if django.VERSION >= (5, 1):
+        assert pooled["OPTIONS"]["pool"]["max_size"] == 6
+        assert pooled.get("CONN_MAX_AGE", 0) == 0
+    else:
+        assert "pool" not in pooled["OPTIONS"]
+        assert pooled["CONN_MAX_AGE"] == 60
+    single = shown(PRODUCTION, "DATABASES")[0]["default"]
+    assert "pool" not in single["OPTIONS"]
+    assert single["CONN_MAX_AGE"] == 60
+    assert pooled["CONN_HEALTH_CHECKS"] is single["CONN_HEALTH_CHECKS"] is True
+
+
+def test_sqlite_knows_nothing_of_pools():
+    database = shown({"DATABASE_POOL_SIZE": "6"}, "DATABASES")[0]["default"]
+    assert "pool" not in database["OPTIONS"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", ["/admin/login/", "/api/docs/", "/api/schema/", "/livez"])
+def test_every_answer_carries_the_policies(client, path):
+    response = client.get(path)
+    assert response.status_code == 200
+    policy = response["Content-Security-Policy"]
+    assert "default-src 'self'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "script-src" not in policy
+    assert response["Referrer-Policy"] == "same-origin"
+    assert response["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", ["/admin/login/", "/api/docs/"])
+def test_pages_hold_no_script_that_the_policy_would_stop(client, path):
+    page = client.get(path).content.decode()
+    for script in page.split("<script")[1:]:
+        assert script.split(">")[0].strip().startswith(("src=", "id=")), script[:200]
+    assert "onclick=" not in page
+
+
+@pytest.mark.django_db
+def test_the_script_of_the_documentation_page_is_there(client):
+    page = client.get("/api/docs/").content.decode()
+    assert 'src="/api/docs/?script="' in page
+    script = client.get("/api/docs/?script=")
+    assert "SwaggerUIBundle(" in script.content.decode()
+    assert script["Content-Type"].startswith("application/javascript")
