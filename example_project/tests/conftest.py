@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
+from datetime import timedelta
+
 import pytest
 from django.contrib.auth import get_user_model
 from rest_framework.test import APIClient
+
+from myometrics_auth.models import Session
+from myometrics_auth.tokens import access_token
+from myometrics_core.times import utc_now
 
 PASSWORD = "correct-horse-battery"
 
@@ -67,3 +75,49 @@ def _empty_redis(request):
 
     if os.environ.get("REDIS_URL"):
         request.getfixturevalue("redis_url")
+
+
+UNLIMITED = {"auth": None, "api": None, "export": None}
+
+
+def client_of(user, **fields):
+    """A client with an access token of a new session of ``user``; no sign-in is spent on it."""
+    session = Session.objects.create(user=user, expires_at=utc_now() + timedelta(days=7), **fields)
+    client = APIClient(HTTP_AUTHORIZATION=f"Bearer {access_token(session)}")
+    client.session_of_token = session
+    return client
+
+
+def send_json(client, method, path, body):
+    """Send ``body`` as JSON in plain ASCII, lone surrogates and all."""
+    return client.generic(method, path, json.dumps(body).encode(), "application/json")
+
+
+def assert_error(response, status, *, code=None, field=None):
+    """``response`` is an error in the one shape; its body."""
+    assert response.status_code == status, (response.status_code, response.content[:500])
+    assert response["Content-Type"].startswith("application/json")
+    body = response.json()
+    assert set(body) == {"detail", "code", "field_errors"}
+    assert isinstance(body["detail"], str)
+    assert body["detail"]
+    assert re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", body["code"])
+    for problems in body["field_errors"].values():
+        assert problems
+        assert all(isinstance(problem, str) and problem for problem in problems)
+    assert code in (None, body["code"])
+    if field is not None:
+        assert field in body["field_errors"], body
+    return body
+
+
+@pytest.fixture
+def unlimited(settings):
+    """No rate limits: for tests of something else."""
+    settings.MYOMETRICS = {**settings.MYOMETRICS, "RATE_LIMITS": UNLIMITED}
+
+
+@pytest.fixture
+def cheap_hashes(settings):
+    """Passwords hashed in no time: for tests of something else."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -11,6 +11,8 @@ from typing import Any
 from django.db import connections, models, transaction
 from django.utils import timezone
 
+from myometrics_core.pseudonyms import account_pseudonym
+
 from .conf import audit_settings
 from .counts import COUNTED, count_changes, counts_add, counts_drop_user
 from .evidence import erasure_digest, erasure_leaf, new_nonce, subject_of
@@ -26,7 +28,8 @@ Reason = Erasure.Reason
 def entries_release_user(*, user: Any, using: str) -> Erasure | None:
     """Prepare for the deletion of ``user``, inside the transaction that deletes.
 
-    With ``ON_USER_DELETE`` ``"cascade"`` the person's entries are marked as erased and removed;
+    With ``ON_USER_DELETE`` ``"cascade"`` the person's entries are marked as erased and removed,
+    and with them the failed sign-ins at the account, which tell where somebody tried;
     with ``"retain"`` they lose their user and gain a pseudonym. Returns the signed erasure,
     ``None`` when there were no entries.
     """
@@ -36,7 +39,8 @@ def entries_release_user(*, user: Any, using: str) -> Erasure | None:
         if audit_settings.ON_USER_DELETE == "retain":
             erasure = _entries_retain(entries, user_id=user.pk, using=using)
         else:
-            erasure = entries_erase(entries, reason=Reason.USER, details={}, using=using)
+            theirs = entries | _failed_sign_ins(user, using)
+            erasure = entries_erase(theirs, reason=Reason.USER, details={}, using=using)
         counts_drop_user(user.pk, using=using)
     return erasure
 
@@ -60,6 +64,13 @@ def entries_erase(
     )
     _raw_delete(entries, using)
     return erasure
+
+
+def _failed_sign_ins(user: Any, using: str) -> models.QuerySet[AuditLog]:
+    email = getattr(user, user.get_email_field_name(), "") or ""
+    return AuditLog._base_manager.using(using).filter(
+        user_id=None, resource_type="user", resource_id=account_pseudonym(email)
+    )
 
 
 def entries_purge_chunk(*, before: datetime, limit: int, using: str) -> int:

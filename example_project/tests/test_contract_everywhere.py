@@ -1,0 +1,573 @@
+"""Decisions, "Everywhere": the error shape, times, paging, addresses, authorisation."""
+
+import json
+import re
+
+import pytest
+from conftest import assert_error, client_of, make_user, send_json
+from django.apps import apps
+from django.contrib.auth import get_user_model
+from django.db import connection
+from rest_framework.test import APIClient
+
+from myometrics_audit.models import AuditLog
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("unlimited", "cheap_hashes")]
+
+GUESSED_ENTRY = {"action": "viewed", "resource_type": "scan", "resource_id": "7"}
+
+ENDPOINTS = [
+    ("POST", "/api/auth/logout/"),
+    ("GET", "/api/auth/user/"),
+    ("PUT", "/api/auth/user/"),
+    ("PATCH", "/api/auth/user/"),
+    ("POST", "/api/auth/change-password/"),
+    ("GET", "/api/users/"),
+    ("GET", "/api/users/{id}/"),
+    ("PUT", "/api/users/{id}/"),
+    ("PATCH", "/api/users/{id}/"),
+    ("DELETE", "/api/users/{id}/"),
+    ("GET", "/api/users/{id}/activity/"),
+    ("GET", "/api/analytics/"),
+    ("GET", "/api/users/me/activity/"),
+    ("POST", "/api/audit-logs/"),
+    ("GET", "/api/audit-logs/"),
+    ("GET", "/api/users/me/notifications/"),
+    ("PATCH", "/api/users/me/notifications/"),
+    ("GET", "/api/users/me/export/"),
+    ("DELETE", "/api/users/me/"),
+    ("GET", "/api/health/"),
+    ("GET", "/api/auth/sessions/"),
+    ("DELETE", "/api/auth/sessions/"),
+]
+FOR_ADMINISTRATORS = [
+    (method, path)
+    for method, path in ENDPOINTS
+    if "{id}" in path or path in ("/api/users/", "/api/analytics/")
+] + [("GET", "/api/audit-logs/")]
+
+
+@pytest.fixture
+def doctor(db):
+    return make_user("doctor@clinic.example", first_name="John", last_name="Doe")
+
+
+@pytest.fixture
+def as_doctor(doctor):
+    return client_of(doctor)
+
+
+@pytest.fixture
+def administrator(db):
+    return make_user("admin@clinic.example", role="admin", first_name="Ada", last_name="Berger")
+
+
+@pytest.fixture
+def as_administrator(administrator):
+    return client_of(administrator)
+
+
+def everything_stored():
+    """Every row of every table of ours."""
+    ours = [model for model in apps.get_models() if model.__module__.startswith("myometrics_")]
+    return {
+        model._meta.label: sorted(map(repr, model._base_manager.values_list())) for model in ours
+    }
+
+
+class TestWhoIsAsking:
+    @pytest.mark.parametrize(("method", "path"), ENDPOINTS)
+    def test_without_a_token_every_protected_endpoint_is_a_401_that_names_bearer(
+        self, doctor, method, path
+    ):
+        answer = APIClient().generic(method, path.format(id=doctor.pk))
+        assert_error(answer, 401, code="not_authenticated")
+        assert answer["WWW-Authenticate"] == "Bearer"
+
+    @pytest.mark.parametrize(("method", "path"), FOR_ADMINISTRATORS)
+    def test_what_is_for_administrators_is_a_403_for_a_doctor(
+        self, as_doctor, doctor, method, path
+    ):
+        body = assert_error(as_doctor.generic(method, path.format(id=doctor.pk)), 403)
+        assert body["code"] == "permission_denied"
+
+    @pytest.mark.parametrize(("method", "path"), FOR_ADMINISTRATORS)
+    def test_to_a_doctor_a_user_who_is_there_and_one_who_is_not_look_the_same(
+        self, as_doctor, method, path
+    ):
+        assert_error(as_doctor.generic(method, path.format(id=987654)), 403)
+
+    @pytest.mark.parametrize(("method", "path"), ENDPOINTS)
+    def test_a_deactivated_users_token_stops_working_at_once(
+        self, administrator, as_administrator, method, path
+    ):
+        leaver = make_user("leaver@clinic.example", role="admin")
+        client = client_of(leaver)
+        assert client.get("/api/auth/user/").status_code == 200
+        answer = as_administrator.patch(
+            f"/api/users/{leaver.pk}/", {"isActive": False}, format="json"
+        )
+        assert answer.status_code == 200
+        refused = client.generic(method, path.format(id=administrator.pk))
+        assert_error(refused, 401, code="token_not_valid")
+        assert get_user_model().objects.filter(pk=administrator.pk).exists()
+
+    @pytest.mark.parametrize(("method", "path"), ENDPOINTS)
+    def test_a_deleted_users_token_stops_working_at_once(
+        self, administrator, as_administrator, method, path
+    ):
+        leaver = make_user("leaver@clinic.example", role="admin")
+        client = client_of(leaver)
+        assert as_administrator.delete(f"/api/users/{leaver.pk}/").status_code == 204
+        refused = client.generic(method, path.format(id=administrator.pk))
+        assert_error(refused, 401, code="token_not_valid")
+
+    def test_a_changed_role_counts_at_the_very_next_request(self, doctor, as_administrator):
+        client = client_of(doctor)
+        assert client.get("/api/users/").status_code == 403
+        for role, status in (("admin", 200), ("technician", 403)):
+            as_administrator.patch(f"/api/users/{doctor.pk}/", {"role": role}, format="json")
+            assert client.get("/api/users/").status_code == status
+            assert client.get("/api/analytics/").status_code == status
+            assert client.get("/api/auth/user/").json()["role"] == role
+
+    def test_the_admin_sites_cookie_opens_no_endpoint(self, administrator):
+        client = APIClient()
+        client.force_login(administrator)
+        assert_error(client.get("/api/auth/user/"), 401)
+
+
+class TestTheErrorShape:
+    def test_401_403_404_405_415_and_parse_errors_each_have_a_code_of_their_own(
+        self, as_doctor, as_administrator
+    ):
+        answers = [
+            (APIClient().get("/api/auth/user/"), 401),
+            (as_doctor.get("/api/users/"), 403),
+            (as_administrator.get("/api/users/987654/"), 404),
+            (as_doctor.delete("/api/audit-logs/"), 405),
+            (as_doctor.generic("POST", "/api/audit-logs/", b"a,b", "text/csv"), 415),
+            (as_doctor.generic("POST", "/api/audit-logs/", b"{", "application/json"), 400),
+        ]
+        codes = {assert_error(answer, status)["code"] for answer, status in answers}
+        assert len(codes) == len(answers)
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"{",
+            b"nonsense",
+            b'{"action": NaN}',
+            b'{"action": Infinity}',
+            b'{"action": -Infinity}',
+            b'{"action": 1e999}',
+            b"\xff\xfe",
+            b"{'action': 'x'}",
+            b'{"action": "a",}',
+            b"[" * 100_000,
+            b'{"a":' * 5_000,
+            b"\x1f\x8b\x08\x00gzip",
+        ],
+        ids=lambda body: repr(body[:20]),
+    )
+    @pytest.mark.parametrize(
+        ("method", "path"),
+        [
+            ("POST", "/api/audit-logs/"),
+            ("POST", "/api/auth/login/"),
+            ("POST", "/api/auth/register/"),
+            ("POST", "/api/auth/token/refresh/"),
+            ("POST", "/api/auth/logout/"),
+            ("POST", "/api/auth/change-password/"),
+            ("POST", "/api/auth/password-reset/"),
+            ("POST", "/api/auth/password-reset/confirm/"),
+            ("PATCH", "/api/auth/user/"),
+            ("PATCH", "/api/users/me/notifications/"),
+        ],
+    )
+    def test_malformed_json_is_a_400_with_no_field_errors(self, as_doctor, method, path, body):
+        before = everything_stored()
+        answer = as_doctor.generic(method, path, body, "application/json")
+        assert assert_error(answer, 400, code="parse_error")["field_errors"] == {}
+        assert everything_stored() == before
+
+    def test_a_validation_errors_detail_names_the_field_and_its_first_problem(self, as_doctor):
+        body = assert_error(send_json(as_doctor, "POST", "/api/audit-logs/", {}), 400)
+        assert set(body["field_errors"]) == {"action", "resource_type", "resource_id"}
+        assert "action" in body["detail"]
+        assert body["field_errors"]["action"][0] in body["detail"]
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/api/",
+            "/api/x",
+            "/api/x/",
+            "/api/auth/login",
+            "/api/users/me/x/",
+            "/api/%00",
+            "/api/é/",
+        ],
+    )
+    @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS", "PROPFIND"])
+    def test_an_unknown_path_is_a_404_in_the_shape_for_anybody(self, as_doctor, method, path):
+        for client in (as_doctor, APIClient()):
+            assert_error(client.generic(method, path), 404, code="not_found")
+
+    @pytest.mark.parametrize(
+        ("method", "path"),
+        [
+            ("PUT", "/api/audit-logs/"),
+            ("PATCH", "/api/audit-logs/"),
+            ("DELETE", "/api/audit-logs/"),
+            ("GET", "/api/auth/login/"),
+            ("GET", "/api/auth/logout/"),
+            ("POST", "/api/auth/user/"),
+            ("DELETE", "/api/auth/user/"),
+            ("POST", "/api/users/"),
+            ("GET", "/api/users/me/"),
+            ("PUT", "/api/users/me/"),
+            ("PUT", "/api/users/me/notifications/"),
+            ("DELETE", "/api/users/me/notifications/"),
+            ("POST", "/api/users/me/export/"),
+            ("POST", "/api/users/me/activity/"),
+            ("POST", "/api/analytics/"),
+            ("POST", "/api/health/"),
+            ("OPTIONS", "/api/analytics/"),
+            ("TRACE", "/api/auth/user/"),
+            ("NONSENSE", "/api/auth/user/"),
+        ],
+    )
+    def test_a_method_that_is_not_offered_is_a_405_whatever_the_role(
+        self, as_doctor, as_administrator, method, path
+    ):
+        for client in (as_doctor, as_administrator):
+            answer = client.generic(method, path)
+            assert_error(answer, 405, code="method_not_allowed")
+            assert method not in answer["Allow"]
+
+    @pytest.mark.parametrize(
+        "media_type", ["text/plain", "multipart/form-data; boundary=x", "x", ""]
+    )
+    def test_a_body_that_is_not_json_is_a_415(self, as_doctor, media_type):
+        before = everything_stored()
+        answer = as_doctor.generic("POST", "/api/audit-logs/", b"action=x", media_type)
+        assert_error(answer, 415, code="unsupported_media_type")
+        assert everything_stored() == before
+
+    @pytest.mark.parametrize("accept", ["text/html", "image/png", "x", "*/*;q=0", ""])
+    def test_an_accept_header_never_matters(self, as_doctor, accept):
+        assert as_doctor.get("/api/auth/user/", HTTP_ACCEPT=accept).status_code == 200
+        assert_error(as_doctor.get("/api/users/", HTTP_ACCEPT=accept), 403)
+        assert_error(APIClient().get("/api/nowhere/", HTTP_ACCEPT=accept), 404)
+
+    def test_a_fault_of_ours_is_a_500_in_the_shape_that_tells_nothing(self, administrator):
+        def fault(execute, sql, params, many, context):
+            if "analytics" in sql:
+                raise ZeroDivisionError("secret of the house")
+            return execute(sql, params, many, context)
+
+        client = client_of(administrator)
+        client.raise_request_exception = False
+        with connection.execute_wrapper(fault):
+            answer = client.get("/api/analytics/", HTTP_ACCEPT="text/html")
+        assert_error(answer, 500)
+        assert b"secret" not in answer.content
+
+    def test_a_host_name_that_is_not_allowed_is_a_400_in_the_shape(self, as_doctor, settings):
+        settings.ALLOWED_HOSTS = ["api.clinic.example"]
+        assert_error(as_doctor.get("/api/auth/user/", HTTP_HOST="evil.example"), 400)
+
+    def test_a_body_beyond_all_measure_is_refused_in_the_shape(self, as_doctor, settings):
+        settings.MYOMETRICS = {**settings.MYOMETRICS, "MAX_BODY_BYTES": 1000}
+        before = everything_stored()
+        body = {**GUESSED_ENTRY, "details": {"x": "y" * 1000}}
+        assert_error(send_json(as_doctor, "POST", "/api/audit-logs/", body), 413)
+        assert everything_stored() == before
+
+
+NOT_TEXT = [None, 5, -1.5, 10**30, True, [], ["x"], {}, {"x": "y"}]
+UNKEEPABLE = ["a\x00b", "\x00", "a\ud800b", "\udfff"]
+TEXT = [*NOT_TEXT, *UNKEEPABLE]
+NOT_A_SWITCH = [None, 0, 1, "true", "false", "", [], {}, 10**30, "\x00"]
+
+NAME = [*TEXT, "", "   ", "x" * 31]
+CLINIC = [*TEXT, "x" * 101]
+EMAIL = [
+    *TEXT,
+    "",
+    "x",
+    "a@b",
+    "@clinic.example",
+    "a b@clinic.example",
+    "a@" + "b" * 260 + ".example",
+]
+ROLE = [*TEXT, "", "x", "Admin", "ADMIN", " admin"]
+PASSWORD = [*TEXT, "", "x" * 300]
+SHORT = [*TEXT, "", "  ", "x" * 51]
+
+REGISTER = {
+    "email": "new@clinic.example",
+    "password": "correct-horse-battery",
+    "firstName": "Jane",
+    "lastName": "Smith",
+    "clinicName": "Heart Clinic",
+}
+FIELDS = [
+    ("POST", "/api/auth/register/", REGISTER, {
+        "email": EMAIL, "password": PASSWORD, "firstName": NAME, "lastName": NAME,
+        "clinicName": CLINIC,
+    }),
+    ("POST", "/api/auth/login/", {"email": "doctor@clinic.example", "password": "x"}, {
+        "email": [*TEXT, "", "x" * 255], "password": PASSWORD,
+    }),
+    ("POST", "/api/auth/token/refresh/", {}, {"refresh": [*NOT_TEXT, ""]}),
+    ("POST", "/api/auth/logout/", {}, {"refresh": [*NOT_TEXT, ""]}),
+    ("POST", "/api/auth/password-reset/", {}, {"email": EMAIL}),
+    ("POST", "/api/auth/password-reset/confirm/",
+     {"uid": "MQ", "token": "x-y", "new_password": "correct-horse-battery"},
+     {"uid": [*TEXT, "", "x" * 256], "token": [*TEXT, "", "x" * 256], "new_password": PASSWORD}),
+    ("POST", "/api/auth/change-password/",
+     {"old_password": "correct-horse-battery", "new_password": "another-horse-battery"},
+     {"old_password": PASSWORD, "new_password": PASSWORD}),
+    ("PUT", "/api/auth/user/", {"firstName": "A", "lastName": "B", "clinicName": "C"}, {
+        "firstName": NAME, "lastName": NAME, "clinicName": CLINIC,
+    }),
+    ("PATCH", "/api/auth/user/", {}, {"firstName": NAME, "lastName": NAME, "clinicName": CLINIC}),
+    ("PUT", "/api/users/{id}/",
+     {"firstName": "A", "lastName": "B", "role": "doctor", "clinicName": "C", "isActive": True},
+     {"firstName": NAME, "lastName": NAME, "role": ROLE, "clinicName": CLINIC,
+      "isActive": NOT_A_SWITCH}),
+    ("PATCH", "/api/users/{id}/", {}, {"role": ROLE, "isActive": NOT_A_SWITCH}),
+    ("POST", "/api/audit-logs/", GUESSED_ENTRY, {
+        "action": SHORT, "resource_type": SHORT, "resource_id": [*TEXT, "", "  ", "x" * 101],
+        "details": [None, 5, True, "x", [], [{}], "\x00", {"a": "\x00"}, {"\x00": 1},
+                    {"a": ["\ud800"]}, {"\udfff": 1}, {"a": {"b": 10**400}}, {"a": "x" * 66_000}],
+    }),
+    ("PATCH", "/api/users/me/notifications/", {}, {
+        name: NOT_A_SWITCH
+        for name in ("email_notifications", "upload_completed", "analysis_ready", "system_alerts")
+    }),
+]  # fmt: skip
+BAD = [
+    pytest.param(method, path, good, field, value, id=f"{method} {path} {field}={value!r:.24}")
+    for method, path, good, fields in FIELDS
+    for field, values in fields.items()
+    for value in values
+]
+
+
+@pytest.fixture(scope="module")
+def _people_of_the_matrix(django_db_setup, django_db_blocker):
+    """An administrator whose session outlives the many small tests of the matrix."""
+    with django_db_blocker.unblock():
+        user = make_user("matrix@clinic.example", role="admin")
+        yield client_of(user)
+        get_user_model().objects.get(pk=user.pk).delete()
+        AuditLog.objects.all().count()
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(("method", "path", "good", "field", "value"), BAD)
+    def test_a_bad_value_is_a_400_on_its_field_and_nothing_is_written(
+        self, _people_of_the_matrix, method, path, good, field, value
+    ):
+        client = _people_of_the_matrix
+        before = everything_stored()
+        path = path.format(id=client.session_of_token.user_id)
+        answer = send_json(client, method, path, {**good, field: value})
+        body = assert_error(answer, 400, code="validation_error")
+        assert list(body["field_errors"]) == [field]
+        assert body["detail"].startswith(field)
+        assert everything_stored() == before
+
+    @pytest.mark.parametrize("body", [None, [], [{}], 0, 1.5, "x", True], ids=repr)
+    @pytest.mark.parametrize(
+        ("method", "path"), [pytest.param(m, p, id=f"{m} {p}") for m, p, _, _ in FIELDS]
+    )
+    def test_a_body_that_is_no_object_is_a_400_and_nothing_is_written(
+        self, _people_of_the_matrix, method, path, body
+    ):
+        client = _people_of_the_matrix
+        before = everything_stored()
+        path = path.format(id=client.session_of_token.user_id)
+        assert_error(send_json(client, method, path, body), 400)
+        assert everything_stored() == before
+
+    @pytest.mark.parametrize(
+        ("path", "name", "value"),
+        [
+            (path, name, value)
+            for path, name, values in [
+                ("/api/users/", "page", ["0", "-1", "x", "", "1.5", "٣", "1_0", " 1", "\x00"]),
+                ("/api/users/", "page_size", ["0", "-1", "x", "", "1e2", "\x00"]),
+                ("/api/users/", "role", ["x", "Admin", "admin ", "\x00"]),
+                ("/api/users/", "search", ["\x00", "x" * 300]),
+                ("/api/audit-logs/", "page", ["0", "x", "", "٣"]),
+                ("/api/audit-logs/", "page_size", ["0", "x", ""]),
+                ("/api/audit-logs/", "user_id", ["x", "1.5", "9" * 30, "\x00", "1_0", "+1", "٣"]),
+                ("/api/audit-logs/", "action", ["\x00", "x" * 51]),
+                ("/api/audit-logs/", "resource_type", ["\x00", "x" * 51]),
+                ("/api/audit-logs/", "start_date", ["x", "2025-02-30", "2025-1-1", "20250101",
+                                                    "2025-01-01T00:00:00Z", "٢٠٢٥-01-01", "\x00"]),
+                ("/api/audit-logs/", "end_date", ["x", "0000-01-01", "2025-13-01", "\x00"]),
+                ("/api/analytics/", "days", ["0", "-1", "3651", "x", "1.5", "", "9" * 30, "9" * 5000,
+                                             "٣", "1_0", "\x00", "NaN"]),
+                ("/api/users/me/export/", "format", ["xml", "", "CSV", "json ", "\x00"]),
+            ]
+            for value in values
+        ],
+        ids=lambda value: repr(value)[:24],
+    )  # fmt: skip
+    def test_a_bad_query_parameter_is_a_400_named_in_field_errors(
+        self, _people_of_the_matrix, path, name, value
+    ):
+        answer = _people_of_the_matrix.get(path, {name: value})
+        body = assert_error(answer, 400, code="validation_error", field=name)
+        assert body["detail"].startswith(name)
+
+    @pytest.mark.parametrize(
+        "name",
+        ["x", "1_0", "%201", "1%20", "+1", "01", "1%0A", "1%00", "%00", "٣", "1.0", "-1", "%ff",
+         "9" * 30, "9" * 5000, "1e3", "0x1", "None", "%2e%2e"],
+    )  # fmt: skip
+    @pytest.mark.parametrize("tail", ["", "activity/"])
+    def test_a_path_that_can_be_no_users_id_is_a_404(self, _people_of_the_matrix, name, tail):
+        assert get_user_model().objects.count() == 1
+        key = get_user_model().objects.get().pk
+        path = f"/api/users/{re.sub('1', str(key), name)}/{tail}"
+        assert_error(_people_of_the_matrix.get(path), 404, code="not_found")
+
+
+class TestTimes:
+    def test_every_time_in_every_answer_is_utc_and_ends_in_z(self, settings, doctor, administrator):
+        settings.TIME_ZONE = "Asia/Kolkata"
+        client = client_of(administrator)
+        client_of(doctor).post("/api/audit-logs/", {**GUESSED_ENTRY, "resource_type": "upload",
+                               "action": "upload_created"}, format="json")  # fmt: skip
+        times = []
+        for path in (
+            "/api/auth/user/",
+            "/api/users/",
+            f"/api/users/{doctor.pk}/",
+            f"/api/users/{doctor.pk}/activity/",
+            "/api/audit-logs/",
+            "/api/health/",
+            "/api/auth/sessions/",
+        ):
+            text = client.get(path).content.decode()
+            found = re.findall(r'"(\d{4}-\d\d-\d\d[T ][^"]*)"', text)
+            assert found, path
+            times += found
+        exported = client_of(doctor).get("/api/users/me/export/", {"format": "json"})
+        times += re.findall(
+            r'"(\d{4}-\d\d-\d\d[T ][^"]*)"', b"".join(exported.streaming_content).decode()
+        )
+        for moment in times:
+            assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", moment), moment
+
+
+class TestPaging:
+    @pytest.fixture
+    def crowd(self, administrator):
+        people = [make_user(f"person{number}@clinic.example") for number in range(24)]
+        AuditLog.objects.all()
+        client = client_of(people[0])
+        for number in range(25):
+            entry = {**GUESSED_ENTRY, "resource_id": str(number)}
+            assert client.post("/api/audit-logs/", entry, format="json").status_code == 201
+        return client_of(administrator)
+
+    @pytest.mark.parametrize("path", ["/api/users/", "/api/audit-logs/"])
+    def test_a_page_holds_20_unless_told_and_never_more_than_100(self, crowd, path):
+        page = crowd.get(path).json()
+        assert set(page) == {"count", "next", "previous", "results"}
+        assert page["count"] == 25
+        assert len(page["results"]) == 20
+        assert page["previous"] is None
+        assert len(crowd.get(path, {"page_size": 3}).json()["results"]) == 3
+        wide = crowd.get(path, {"page_size": 1000})
+        assert wide.status_code == 200
+        assert len(wide.json()["results"]) == 25
+
+    @pytest.mark.parametrize(
+        ("path", "others"),
+        [
+            ("/api/users/", {"search": "clinic.example", "role": "doctor"}),
+            ("/api/audit-logs/", {"action": "viewed", "resource_type": "scan"}),
+        ],
+    )
+    def test_next_and_previous_lead_through_everything_once_and_keep_the_other_parameters(
+        self, crowd, path, others
+    ):
+        seen, backwards = [], 0
+        url = f"{path}?" + "&".join(f"{name}={text}" for name, text in others.items())
+        url += "&page_size=10"
+        page = crowd.get(url).json()
+        while True:
+            seen += [row["id"] for row in page["results"]]
+            if page["next"] is None:
+                break
+            assert page["next"].startswith("http://testserver/api/")
+            for name, text in {**others, "page_size": "10"}.items():
+                assert f"{name}={text}" in page["next"]
+            page = crowd.get(page["next"]).json()
+        while page["previous"] is not None:
+            backwards += 1
+            page = crowd.get(page["previous"]).json()
+        assert len(seen) == len(set(seen)) == page["count"]
+        assert backwards == 2
+        assert [row["id"] for row in page["results"]] == seen[:10]
+
+    @pytest.mark.parametrize("path", ["/api/users/", "/api/audit-logs/"])
+    @pytest.mark.parametrize("page", ["3", "999999999999999999999", "9" * 4000])
+    def test_a_page_past_the_end_is_a_404(self, crowd, path, page):
+        assert_error(crowd.get(path, {"page": page}), 404, code="not_found")
+
+    def test_the_first_page_of_nothing_is_empty(self, as_administrator):
+        page = as_administrator.get("/api/audit-logs/", {"action": "never"}).json()
+        assert page == {"count": 0, "next": None, "previous": None, "results": []}
+
+
+class TestTheClientsAddress:
+    def post(self, client, **headers):
+        return client.post("/api/audit-logs/", GUESSED_ENTRY, format="json", **headers).json()
+
+    @pytest.mark.parametrize(
+        "header", ["X_FORWARDED_FOR", "X_REAL_IP", "FORWARDED", "CLIENT_IP", "TRUE_CLIENT_IP"]
+    )
+    def test_no_client_chooses_its_own_address(self, as_doctor, header):
+        entry = self.post(as_doctor, **{f"HTTP_{header}": "6.6.6.6"}, REMOTE_ADDR="192.0.2.7")
+        assert entry["ip_address"] == "192.0.2.7"
+
+    @pytest.mark.parametrize(
+        ("forwarded", "address"),
+        [
+            ("203.0.113.9", "203.0.113.9"),
+            ("6.6.6.6, 203.0.113.9", "203.0.113.9"),
+            ("6.6.6.6, 203.0.113.9, 10.0.0.5", "203.0.113.9"),
+            ("nonsense", "10.0.0.2"),
+            ("6.6.6.6, nonsense", "10.0.0.2"),
+            ("", "10.0.0.2"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("x" * 10_000, "10.0.0.2"),
+        ],
+    )
+    def test_a_trusted_proxy_vouches_for_the_last_hop_before_it(
+        self, settings, as_doctor, forwarded, address
+    ):
+        settings.MYOMETRICS = {**settings.MYOMETRICS, "TRUSTED_PROXIES": ["10.0.0.0/8"]}
+        entry = self.post(as_doctor, HTTP_X_FORWARDED_FOR=forwarded, REMOTE_ADDR="10.0.0.2")
+        assert entry["ip_address"] == address
+
+    def test_a_peer_that_is_no_trusted_proxy_vouches_for_nobody(self, settings, as_doctor):
+        settings.MYOMETRICS = {**settings.MYOMETRICS, "TRUSTED_PROXIES": ["10.0.0.0/8"]}
+        entry = self.post(as_doctor, HTTP_X_FORWARDED_FOR="6.6.6.6", REMOTE_ADDR="11.0.0.2")
+        assert entry["ip_address"] == "11.0.0.2"
+
+
+def test_answers_are_json_and_no_cache_may_keep_them(as_doctor):
+    answer = as_doctor.get("/api/auth/user/")
+    assert answer["Content-Type"].startswith("application/json")
+    assert "no-store" in answer["Cache-Control"]
+    assert json.loads(answer.content)["email"] == "doctor@clinic.example"

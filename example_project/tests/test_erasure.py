@@ -1,0 +1,141 @@
+"""Who has gone is gone: no table of the suite names an erased person afterwards."""
+
+import re
+
+import pytest
+from conftest import PASSWORD, make_user, sign_in
+from django.contrib.auth import get_user_model
+from django.contrib.contenttypes.models import ContentType
+from django.core import mail
+from django.db import connection
+from django.test import Client
+from django.urls import reverse
+from myometrics_audit.models import AuditLog
+from myometrics_auth.models import PasswordResetRequest
+from myometrics_auth.tasks import send_password_reset
+from myometrics_notifications.models import Message
+from myometrics_notifications.tasks import deliver
+from rest_framework.test import APIClient
+
+EMAIL = "Zebedee.Quux@Clinic.example"
+NAMES = {"firstName": "Zebedee", "lastName": "Quuxington", "clinicName": "Quuxotic Heart"}
+ADDRESS, ELSEWHERE = "203.0.113.77", "2001:db8::77"
+AGENT = "Quuxbrowser/7.7"
+TRACES = ["quux", "zebedee", ADDRESS, ELSEWHERE, "scan_of_quux.jpg"]
+
+
+def browser(address=ADDRESS, **headers):
+    return APIClient(REMOTE_ADDR=address, HTTP_USER_AGENT=AGENT, **headers)
+
+
+@pytest.fixture
+def person(db, administrator):
+    """Somebody with a past: registered, failed to sign in, was administered and mailed."""
+    body = {"email": EMAIL, "password": PASSWORD, **NAMES}
+    answer = browser().post("/api/auth/register/", body, format="json").json()
+    client = browser(HTTP_AUTHORIZATION=f"Bearer {answer['access']}")
+    wrong = {"email": EMAIL, "password": "wrong"}
+    for address in (ADDRESS, ELSEWHERE):
+        assert browser(address).post("/api/auth/login/", wrong, format="json").status_code == 401
+    for action in ("upload_created", "upload_completed", "analysis_ready"):
+        entry = {
+            "action": action,
+            "resource_type": "upload",
+            "resource_id": "u1",
+            "details": {"filename": "scan_of_quux.jpg", "diagnosis": "Normal"},
+        }
+        assert client.post("/api/audit-logs/", entry, format="json").status_code == 201
+    client.patch("/api/users/me/notifications/", {"system_alerts": True}, format="json")
+    client.get("/api/users/me/export/")
+    browser().post("/api/auth/password-reset/", {"email": EMAIL}, format="json")
+    _administer(administrator, answer["user"]["id"])
+    for message in Message.objects.all():
+        deliver(message.pk)
+    for request in PasswordResetRequest.objects.all():
+        send_password_reset(request.pk)
+    return client
+
+
+def _administer(administrator, user_id):
+    as_administrator = sign_in(administrator)
+    changed = {"firstName": "Zebedee-Maria", "clinicName": "Quuxotic", "role": "technician"}
+    path = f"/api/users/{user_id}/"
+    assert as_administrator.put(path, changed, format="json").status_code == 200
+    staff = Client()
+    staff.force_login(
+        get_user_model().objects.create_superuser(email="root@clinic.example", password="x")
+    )
+    url = reverse("admin:myometrics_auth_user_change", args=[user_id])
+    page = staff.get(url)
+    form = page.context["adminform"].form
+    data = {name: form[name].value() for name in form.fields if form[name].value() is not None}
+    for inline in page.context["inline_admin_formsets"]:
+        management = inline.formset.management_form
+        data |= {management.add_prefix(name): management[name].value() for name in management.fields}
+    staff.post(url, {**data, "last_name": "Quuxley"})
+
+
+def dump():
+    """Every table as text: column values as the database would show them."""
+    with connection.cursor() as cursor:
+        for table in connection.introspection.table_names(cursor):
+            cursor.execute(f"SELECT * FROM {connection.ops.quote_name(table)}")
+            columns = [column[0] for column in cursor.description]
+            for row in cursor.fetchall():
+                for column, value in zip(columns, row, strict=True):
+                    yield f"{table}.{column}", _text(value)
+
+
+def _text(value):
+    if isinstance(value, (bytes, memoryview)):
+        return bytes(value).decode("latin-1")
+    return str(value)
+
+
+def places_that_tell():
+    pattern = re.compile("|".join(map(re.escape, TRACES)), re.IGNORECASE)
+    return {place for place, text in dump() if pattern.search(text)}
+
+
+def test_the_search_finds_what_is_there(person):
+    places = places_that_tell()
+    assert "myometrics_auth_user.email" in places
+    assert "myometrics_audit_auditlog.ip_address" in places
+    assert len(places) > 8
+    assert len(mail.outbox) >= 2
+
+
+def test_after_an_erasure_nothing_names_the_person(person):
+    assert person.delete("/api/users/me/").status_code == 204
+    assert places_that_tell() == set()
+
+
+def test_nor_when_an_administrator_erases_them(person, administrator):
+    user = get_user_model().objects.get(email=EMAIL.lower())
+    assert sign_in(administrator).delete(f"/api/users/{user.pk}/").status_code == 204
+    assert places_that_tell() == set()
+
+
+def test_nor_when_they_are_deleted_in_the_admin_site(person):
+    user = get_user_model().objects.get(email=EMAIL.lower())
+    staff = Client()
+    staff.force_login(get_user_model().objects.get(email="root@clinic.example"))
+    url = reverse("admin:myometrics_auth_user_delete", args=[user.pk])
+    assert staff.post(url, {"post": "yes"}).status_code == 302
+    assert not get_user_model().objects.filter(pk=user.pk).exists()
+    assert places_that_tell() == set()
+
+
+def test_the_log_says_that_somebody_was_erased_and_others_entries_stay(person, administrator):
+    before = AuditLog.objects.filter(user=administrator).count()
+    assert person.delete("/api/users/me/").status_code == 204
+    assert AuditLog.objects.filter(user=administrator).count() == before
+    assert before > 0
+    assert ContentType.objects.exists()
+
+
+def test_another_persons_things_are_left_alone(person):
+    other = make_user("other@clinic.example", first_name="Other")
+    client = sign_in(other)
+    assert person.delete("/api/users/me/").status_code == 204
+    assert client.get("/api/auth/user/").json()["firstName"] == "Other"
