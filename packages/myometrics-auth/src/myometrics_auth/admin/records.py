@@ -18,6 +18,7 @@ from myometrics_auth.models import (
     SignInFailures,
     TotpDevice,
 )
+from myometrics_core.read_only_admin import ReadOnlyAdmin
 
 __all__ = [
     "PasswordResetRequestAdmin",
@@ -26,25 +27,6 @@ __all__ = [
     "SignInFailuresAdmin",
     "TotpDeviceAdmin",
 ]
-
-
-class RecordAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """A list of rows that nobody writes by hand."""
-
-    show_full_result_count = False
-    list_per_page = 50
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Nobody adds one here."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody changes one here."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody deletes one here."""
-        return False
 
 
 class LiveFilter(admin.SimpleListFilter):
@@ -67,7 +49,7 @@ class LiveFilter(admin.SimpleListFilter):
 
 
 @admin.register(Session)
-class SessionAdmin(RecordAdmin):
+class SessionAdmin(ReadOnlyAdmin):
     """Where people are signed in; sessions can be ended."""
 
     list_display = ("user", "user_agent", "address", "created_at", "refreshed_at", "live")
@@ -92,9 +74,10 @@ class SessionAdmin(RecordAdmin):
 
 
 @admin.register(SignInFailures)
-class SignInFailuresAdmin(RecordAdmin):
+class SignInFailuresAdmin(ReadOnlyAdmin):
     """Accounts under attack, by pseudonym; deleting a row stops the slowing."""
 
+    actions = ()
     list_display = ("key", "failures", "judged_at")
     ordering = ("-judged_at",)
     search_fields = ("key__startswith",)
@@ -105,7 +88,7 @@ class SignInFailuresAdmin(RecordAdmin):
 
 
 @admin.register(TotpDevice)
-class TotpDeviceAdmin(RecordAdmin):
+class TotpDeviceAdmin(ReadOnlyAdmin):
     """Who has an authenticator app. The secret is not shown."""
 
     list_display = ("user", "created_at", "confirmed_at")
@@ -115,7 +98,7 @@ class TotpDeviceAdmin(RecordAdmin):
 
 
 @admin.register(RecoveryCode)
-class RecoveryCodeAdmin(RecordAdmin):
+class RecoveryCodeAdmin(ReadOnlyAdmin):
     """Whose recovery codes are left. The codes are known to nobody here."""
 
     list_display = ("id", "user")
@@ -125,7 +108,7 @@ class RecoveryCodeAdmin(RecordAdmin):
 
 
 @admin.register(PasswordResetRequest)
-class PasswordResetRequestAdmin(RecordAdmin):
+class PasswordResetRequestAdmin(ReadOnlyAdmin):
     """Resets that were asked for and not yet mailed: more than a few mean no worker runs."""
 
     list_display = ("id", "created_at", "claimed_at")
