@@ -1,0 +1,5 @@
+from django.apps import AppConfig
+
+
+class HostsPeopleConfig(AppConfig):
+    name = "hosts_people"

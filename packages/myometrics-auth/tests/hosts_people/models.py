@@ -1,0 +1,14 @@
+"""A host's own people, as docs/auth/user-model.md tells it."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import models
+
+from myometrics_auth.models import AbstractClinicUser
+
+
+class Person(AbstractClinicUser):
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    licence = models.CharField(max_length=40, blank=True)

@@ -1,0 +1,63 @@
+"""A whole visit to a site whose user model is its own; run in a process of its own.
+
+Prints what the API answered, as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import django
+from django.conf import settings
+
+from myometrics_testing.settings import package_settings
+
+settings.configure(
+    **package_settings(
+        apps=["hosts_people", "myometrics_auth"],
+        urls="auth_test_urls",
+        AUTH_USER_MODEL="hosts_people.Person",
+        REST_FRAMEWORK={
+            "DEFAULT_AUTHENTICATION_CLASSES": [
+                "myometrics_auth.authentication.SessionTokenAuthentication"
+            ]
+        },
+    )
+)
+django.setup()
+
+
+def visit() -> dict[str, object]:
+    from django.contrib.auth import get_user_model
+    from django.core.checks import run_checks
+    from django.core.management import call_command
+    from rest_framework.test import APIClient
+
+    call_command("makemigrations", check=True, dry_run=True, verbosity=0)
+    call_command("migrate", verbosity=0)
+    client = APIClient()
+    person = {"email": "p@x.example", "password": "quiet-otter-paddles-42"}
+    names = {"firstName": "Pat", "lastName": "Example"}
+    registered = client.post("/api/auth/register/", {**person, **names}, format="json")
+    get_user_model().objects.update(role="admin")
+    other = get_user_model().objects.create_user("other@x.example")
+    signed_in = client.post("/api/auth/login/", person, format="json").json()
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {signed_in['access']}")
+    path = f"/api/users/{other.pk}/"
+    return {
+        "registered": registered.status_code,
+        "id": signed_in["user"]["id"],
+        "key": str(get_user_model().objects.get(email=person["email"]).pk),
+        "shown": client.get(path).json()["id"] == str(other.pk),
+        "number": client.get("/api/users/1/").status_code,
+        "changed": client.put(path, {"role": "technician"}, format="json").status_code,
+        "deleted": client.delete(path).status_code,
+        "exported": client.get("/api/users/me/export/?format=json").status_code,
+        "last": client.delete("/api/users/me/").status_code,
+        "errors": [message.id for message in run_checks() if message.is_serious()],
+    }
+
+
+if __name__ == "__main__":
+    json.dump(visit(), sys.stdout)
