@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from myometrics_audit.models import AuditLog
+from myometrics_audit.pagination import EntryPaginator
 from myometrics_audit.seals import seal_pending
+from myometrics_audit.selections import Selection
+from myometrics_audit.selectors import entries_select
 
 pytestmark = pytest.mark.django_db
 
@@ -198,3 +201,55 @@ def test_only_administrators_read(person: Any, client_of: Any) -> None:
     answer = client_of(person).get(URL)
     assert answer.status_code == 403
     assert answer.json()["code"] == "permission_denied"
+
+
+@pytest.mark.parametrize(("query", "keep"), FILTERS[:8], ids=str)
+@pytest.mark.parametrize("size", [1, 4, 7])
+def test_deep_pages_found_by_counts_are_the_same_as_pages_found_by_skipping(
+    log: list[AuditLog],
+    administrator: Any,
+    client_of: Any,
+    monkeypatch: Any,
+    query: dict[str, str],
+    keep: Any,
+    size: int,
+) -> None:
+    monkeypatch.setattr("myometrics_audit.paging.SHALLOW", 0)
+    expected = [entry.pk for entry in reversed(log) if keep(entry)]
+    client = client_of(administrator)
+    for page in range(1, len(expected) // size + 1, 2):
+        body = client.get(URL, {**query, "page": page, "page_size": size}).json()
+        assert body["count"] == len(expected)
+        assert [row["id"] for row in body["results"]] == expected[(page - 1) * size : page * size]
+
+
+def test_deep_pages_of_the_admin_are_the_same(log: list[AuditLog], monkeypatch: Any) -> None:
+    monkeypatch.setattr("myometrics_audit.paging.SHALLOW", 0)
+    pages = EntryPaginator(entries_select(Selection()), 7)
+    assert pages.count == 60
+    ids = [entry.pk for number in pages.page_range for entry in pages.page(number)]
+    assert ids == [entry.pk for entry in reversed(log)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_count_and_first_page_are_of_one_moment_while_others_write_and_seal(
+    write: Any, administrator: Any, client_of: Any, run_concurrently: Any
+) -> None:
+    for _ in range(5):
+        write()
+
+    def write_and_seal() -> None:
+        for _ in range(5):
+            write()
+            list(seal_pending())
+
+    def read() -> list[tuple[int, int]]:
+        client = client_of(administrator)
+        bodies = [client.get(URL, {"page_size": 100}).json() for _ in range(10)]
+        return [(body["count"], len(body["results"])) for body in bodies]
+
+    written, *read_pairs = run_concurrently([write_and_seal, read, read])
+    assert written is None
+    for pairs in read_pairs:
+        assert all(count == rows for count, rows in pairs), pairs
+        assert sorted(pairs) == pairs

@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from .evidence import entry_leaf, new_nonce, subject_of
 from .keys import Key, active_key
 from .querysets import AuditLogQuerySet, refuse
+from .rows import write_entry, write_leaf
 
 __all__ = ["AuditLog", "EntryCount", "Erasure", "Leaf", "Seal", "Verification"]
 
@@ -72,7 +73,7 @@ class AuditLog(models.Model):
         return f"{self.action} {self.resource_type} {self.resource_id}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Insert a new entry and its leaf in one transaction.
+        """Insert a new entry and its leaf in one transaction; model signals aren't sent.
 
         Raises ``ImmutableEntry`` for an entry that is in the database already.
         """
@@ -80,9 +81,11 @@ class AuditLog(models.Model):
             refuse("save() of an existing entry", "record a new entry that corrects the old one")
         using = kwargs.get("using") or router.db_for_write(AuditLog, instance=self)
         self.prepare()
+        key = active_key()
         with transaction.atomic(using=using, savepoint=False):
-            super().save(force_insert=True, using=using)
-            self.write_leaves([self], using=using)
+            write_entry(self, using)
+            leaf = entry_leaf(self, subject_of(self.user_id, key), key)
+            write_leaf(self.pk, leaf, key.id, using)
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
         """Refused: raises ``ImmutableEntry``."""

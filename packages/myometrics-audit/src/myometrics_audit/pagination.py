@@ -10,21 +10,23 @@ from django.utils.functional import cached_property
 
 from myometrics_core.pagination import PagePagination
 
-from .selectors import entries_count, entries_page
+from .selectors import entries_count, entries_page, entry_rows_page
 
 __all__ = ["EntryPagination", "EntryPaginator", "SealPaginator"]
 
 
 class EntryPagination(PagePagination):
-    """Core's numbered pages with the log's own counts and quick deep pages."""
+    """Core's numbered pages, of a :class:`Selection`: count and rows are read together."""
 
     def count(self, queryset: Any) -> int:
         """Exactly how many entries there are on all pages."""
-        return entries_count(queryset)
+        offset = (self.number - 1) * self.size
+        total, self._rows = entry_rows_page(queryset, offset, self.size)
+        return total
 
     def rows(self, queryset: Any, offset: int, limit: int) -> Sequence[Any]:
-        """At most ``limit`` entries after the newest ``offset``."""
-        return entries_page(queryset, offset, limit)
+        """The rows of the page that was counted."""
+        return self._rows
 
 
 class EntryPaginator(Paginator):  # type: ignore[type-arg]

@@ -1,4 +1,4 @@
-"""Deep pages of the log without reading what lies before them.
+"""Where a page lies, without reading what lies before it.
 
 Stored counts say how many entries each month and day holds. They lead to the day in which a
 page begins; only the rows of that day are skipped one by one, from whichever end is nearer.
@@ -7,87 +7,98 @@ page begins; only the rows of that day are skipped one by one, from whichever en
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
+from django.db import connections
 from django.db.models import Q
 
 from myometrics_core.times import utc_day_start
 
 from .counts import stored_counts, utc_day
 from .models import AuditLog, EntryCount, Leaf
-from .querysets import AuditLogQuerySet
 from .selections import Selection
 
-__all__ = ["page_of"]
+__all__ = ["PageSlice", "page_slices"]
 
 SHALLOW = 500
 """Rows that are skipped one by one rather than looked up."""
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where a page begins: ``skip`` rows into a day that holds ``size``, newest first."""
+class PageSlice:
+    """Rows of a selection within a span of time: skip some, take some.
 
-    day: date
+    ``since`` is included, ``until`` is not. Not ``newest_first``: counted from the other end,
+    and to be turned round.
+    """
+
+    skip: int
+    take: int
+    since: datetime | None = None
+    until: datetime | None = None
+    newest_first: bool = True
+
+    def condition(self) -> Q:
+        """The span as a condition on ``AuditLog``."""
+        bounds = {"timestamp__gte": self.since, "timestamp__lt": self.until}
+        return Q(**{lookup: moment for lookup, moment in bounds.items() if moment is not None})
+
+    def where(self, using: str) -> tuple[str, list[Any]]:
+        """The span as SQL to append to a WHERE on ``AuditLog`` as ``a``, and its values."""
+        field, sql, values = AuditLog._meta.get_field("timestamp"), "", []
+        for operator, moment in ((">=", self.since), ("<", self.until)):
+            if moment is not None:
+                sql += f' AND a."timestamp" {operator} %s'
+                values.append(field.get_db_prep_value(moment, connections[using]))
+        return sql, values
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a page begins: ``skip`` rows into a period that holds ``size``, newest first."""
+
+    start: date
     skip: int
     size: int
 
 
-def page_of(entries: AuditLogQuerySet, offset: int, limit: int) -> Sequence[Any]:
-    """At most ``limit`` rows of ``entries`` (newest first) after the first ``offset``."""
-    selection = entries.selection
-    if offset <= SHALLOW:
-        return list(entries[offset : offset + limit])
-    if selection is None or selection.scope is None:
-        return _by_ids(entries, entries, offset, limit)
-    place = _locate(entries.db, selection, offset)
-    return _from_place(entries, place, limit) if place else []
+def page_slices(selection: Selection, offset: int, limit: int, *, using: str) -> list[PageSlice]:
+    """What to read, in order, for ``limit`` rows after the newest ``offset``."""
+    if offset <= SHALLOW or selection.scope is None:
+        return [PageSlice(offset, limit)]
+    place = _locate(using, selection, offset)
+    return _slices(place, limit) if place else []
 
 
-def _by_ids(
-    entries: AuditLogQuerySet, chosen: AuditLogQuerySet, offset: int, limit: int
-) -> Sequence[Any]:
-    # Skipping ids alone stays within an index.
-    ids = list(chosen.values_list("pk", flat=True)[offset : offset + limit])
-    return list(entries.filter(pk__in=ids)) if ids else []
-
-
-def _from_place(entries: AuditLogQuerySet, place: _Place, limit: int) -> Sequence[Any]:
-    until = utc_day_start(place.day + timedelta(days=1))
+def _slices(place: _Place, limit: int) -> list[PageSlice]:
+    since = utc_day_start(place.start)
+    until = None if place.start == date.max else utc_day_start(place.start + timedelta(days=1))
     remaining = place.size - place.skip
     if place.skip <= remaining:
-        return _by_ids(entries, entries.filter(timestamp__lt=until), place.skip, limit)
-    start = utc_day_start(place.day)
-    in_day = entries.filter(timestamp__gte=start, timestamp__lt=until).order_by("timestamp", "id")
-    rows = list(_by_ids(entries, in_day, max(0, remaining - limit), min(limit, remaining)))
-    if len(rows) < limit:
-        rows += list(entries.filter(timestamp__lt=start)[: limit - len(rows)])
-    return rows
+        return [PageSlice(place.skip, limit, until=until)]
+    in_day = min(limit, remaining)
+    slices = [PageSlice(remaining - in_day, in_day, since, until, newest_first=False)]
+    if in_day < limit:
+        slices.append(PageSlice(0, limit - in_day, until=since))
+    return slices
 
 
 def _locate(using: str, selection: Selection, offset: int) -> _Place | None:
     pending = _pending_days(using, selection)
-    if selection.start_date is None and selection.end_date is None:
-        month = _find(_buckets(using, selection, EntryCount.Period.MONTH, Q(), pending), offset)
-        if month is None:
-            return None
-        return _locate_in_month(using, selection, month, pending)
-    return _find(
-        _buckets(using, selection, EntryCount.Period.DAY, _in_range(selection), pending), offset
-    )
-
-
-def _locate_in_month(
-    using: str, selection: Selection, month: _Place, pending: Counter[date]
-) -> _Place | None:
-    first, after = month.day, (month.day + timedelta(days=31)).replace(day=1)
-    in_month = Counter({day: count for day, count in pending.items() if first <= day < after})
-    condition = Q(start__gte=first, start__lt=after)
-    days = _buckets(using, selection, EntryCount.Period.DAY, condition, in_month)
-    return _find(days, month.skip)
+    day = EntryCount.Period.DAY
+    if selection.start_date is not None or selection.end_date is not None:
+        return _find(_buckets(using, selection, day, _in_range(selection), pending), offset)
+    months = _buckets(using, selection, EntryCount.Period.MONTH, Q(), pending)
+    month = _find(months, offset)
+    if month is None:
+        return None
+    after = (month.start + timedelta(days=31)).replace(day=1)
+    waiting = {d: count for d, count in pending.items() if month.start <= d < after}
+    condition = Q(start__gte=month.start, start__lt=after)
+    return _find(_buckets(using, selection, day, condition, Counter(waiting)), month.skip)
 
 
 def _in_range(selection: Selection) -> Q:
@@ -113,7 +124,7 @@ def _buckets(
 def _find(buckets: Iterable[tuple[date, int]], offset: int) -> _Place | None:
     for start, count in buckets:
         if offset < count:
-            return _Place(day=start, skip=offset, size=count)
+            return _Place(start=start, skip=offset, size=count)
         offset -= count
     return None
 
@@ -122,6 +133,5 @@ def _pending_days(using: str, selection: Selection) -> Counter[date]:
     """How many selected entries of each day wait for a seal."""
     unsealed = Leaf.objects.using(using).filter(seal_number=None).values("entry_id")
     selected = AuditLog.objects.using(using).filter(selection.condition())
-    waiting = selected.filter(pk__in=unsealed).order_by()
-    moments = waiting.values_list("timestamp", flat=True).iterator(chunk_size=10_000)
-    return Counter(utc_day(moment) for moment in moments)
+    moments = selected.filter(pk__in=unsealed).order_by().values_list("timestamp", flat=True)
+    return Counter(utc_day(moment) for moment in moments.iterator(chunk_size=10_000))

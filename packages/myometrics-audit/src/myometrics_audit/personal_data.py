@@ -7,11 +7,13 @@ from typing import Any
 
 from django.db import router
 
+from myometrics_core.export_tables import ExportTable
 from myometrics_core.personal_data import PersonalDataSection
 
 from .entries import entry_json
 from .erasures import entries_release_user
 from .models import AuditLog
+from .rows import COLUMNS
 from .selectors import entries_of_user
 
 __all__ = ["AuditLogsSection"]
@@ -27,6 +29,13 @@ class AuditLogsSection(PersonalDataSection):
         """The person's entries in the API's shape."""
         for row in entries_of_user(user):
             yield entry_json(row)
+
+    def export_table(self, user: Any) -> ExportTable:
+        """The same entries as plain columns."""
+        return ExportTable(
+            queryset=AuditLog.objects.filter(user_id=user.pk).order_by("timestamp", "id"),
+            columns={name: name for name in COLUMNS},
+        )
 
     def erase(self, user: Any) -> None:
         """Erase or release the person's entries, as ``ON_USER_DELETE`` says."""

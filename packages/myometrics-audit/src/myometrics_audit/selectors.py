@@ -6,23 +6,23 @@ statement and so of one moment. A deep page skips whole months and days by their
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
-from django.db import connections
+from django.db import connections, router
 
 from myometrics_core.activities import Activity
 
 from .counts import SEPARATOR
 from .models import AuditLog, EntryCount, Leaf, Verification
-from .paging import page_of
+from .paging import PageSlice, page_slices
 from .querysets import AuditLogQuerySet
+from .rows import COLUMNS, read_rows
 from .seals import unsealed_count
 from .selections import Selection
 from .services import activity_of
 
 __all__ = [
-    "API_COLUMNS",
     "activities_replay",
     "counted_actions",
     "counted_resource_types",
@@ -30,20 +30,9 @@ __all__ = [
     "entries_of_user",
     "entries_page",
     "entries_select",
+    "entry_rows_page",
     "evidence_state",
 ]
-
-API_COLUMNS = (
-    "id",
-    "user_id",
-    "action",
-    "resource_type",
-    "resource_id",
-    "timestamp",
-    "ip_address",
-    "user_agent",
-    "details",
-)
 
 
 def entries_select(selection: Selection) -> AuditLogQuerySet:
@@ -56,34 +45,52 @@ def entries_count(entries: AuditLogQuerySet) -> int:
     selection = entries.selection
     if selection is None or selection.scope is None:
         return entries.order_by().count()
-    using = entries.db
-    where, values = selection.where(using)
-    periods, days = _periods(selection)
-    stored = f'SELECT SUM("count") FROM "{EntryCount._meta.db_table}" WHERE "scope" = %s'
-    waiting = (
-        f'SELECT COUNT(*) FROM "{Leaf._meta.db_table}" l '
-        f'JOIN "{AuditLog._meta.db_table}" a ON a."id" = l."entry_id" '
-        f'WHERE l."seal_number" IS NULL{where}'
-    )
-    sql = f"SELECT COALESCE(({stored} AND {periods}), 0) + ({waiting})"
-    with connections[using].cursor() as cursor:
-        cursor.execute(sql, [selection.scope, *days, *values])
+    sql, values = _count_sql(selection, entries.db)
+    with connections[entries.db].cursor() as cursor:
+        cursor.execute(f"SELECT {sql}", values)
         return int(cursor.fetchone()[0])
 
 
-def entries_page(entries: AuditLogQuerySet, offset: int, limit: int) -> Sequence[Any]:
+def entries_page(entries: AuditLogQuerySet, offset: int, limit: int) -> list[Any]:
     """At most ``limit`` entries after the newest ``offset`` of ``entries``.
 
     ``entries`` is ordered newest first; where it comes from :func:`entries_select`, the cost
     hardly grows with ``offset``.
     """
-    return page_of(entries, offset, limit)
+    if entries.selection is None:
+        return list(entries[offset : offset + limit])
+    rows: list[Any] = []
+    for part in page_slices(entries.selection, offset, limit, using=entries.db):
+        rows += _slice_instances(entries, part)
+    return rows
+
+
+def entry_rows_page(
+    selection: Selection, offset: int, limit: int
+) -> tuple[int, list[dict[str, Any]]]:
+    """The exact count of a selection and at most ``limit`` rows after the newest ``offset``.
+
+    Rows are dictionaries of :data:`~myometrics_audit.rows.COLUMNS`. Unless the page is deep,
+    count and rows come from one statement.
+    """
+    using = router.db_for_read(AuditLog)
+    count_sql, count_values = _count_sql(selection, using)
+    total: int | None = None
+    rows: list[dict[str, Any]] = []
+    for part in page_slices(selection, offset, limit, using=using):
+        sql, values = (count_sql, count_values) if total is None else ("NULL", [])
+        found, counted = _slice_rows(selection, part, sql, values, using)
+        rows += found
+        total = counted if total is None else total
+    if total is None:
+        total = entries_count(entries_select(selection))
+    return int(total), rows
 
 
 def entries_of_user(user: Any) -> Iterator[dict[str, Any]]:
     """A person's own entries in the API's shape, oldest first, in constant memory."""
     entries = AuditLog.objects.filter(user_id=user.pk).order_by("timestamp", "id")
-    yield from entries.values(*API_COLUMNS).iterator(chunk_size=2000)
+    yield from entries.values(*COLUMNS).iterator(chunk_size=2000)
 
 
 def activities_replay() -> Iterator[Activity]:
@@ -128,12 +135,58 @@ def _counted(prefix: str) -> list[str]:
     return [scope.removeprefix(prefix) for scope in names]
 
 
+def _count_sql(selection: Selection, using: str) -> tuple[str, list[Any]]:
+    """An exact count of the selection as an SQL expression, and its values."""
+    scope = selection.scope
+    where, values = selection.where(using)
+    entries, leaves = AuditLog._meta.db_table, Leaf._meta.db_table
+    if scope is None:
+        return f'(SELECT COUNT(*) FROM "{entries}" a WHERE TRUE{where})', values
+    waiting = f'FROM "{leaves}" l WHERE l."seal_number" IS NULL AND l."erasure_id" IS NULL'
+    if where:
+        joined = f'FROM "{leaves}" l JOIN "{entries}" a ON a."id" = l."entry_id"'
+        waiting = f'{joined} WHERE l."seal_number" IS NULL{where}'
+    periods, days = _periods(selection)
+    stored = f'SELECT SUM("count") FROM "{EntryCount._meta.db_table}" WHERE "scope" = %s{periods}'
+    sql = f"COALESCE(({stored}), 0) + (SELECT COUNT(*) {waiting})"
+    return sql, [scope, *days, *values]
+
+
 def _periods(selection: Selection) -> tuple[str, list[Any]]:
     if selection.start_date is None and selection.end_date is None:
-        return "\"period\" = 'A'", []
-    sql, days = "\"period\" = 'D'", []
+        return " AND \"period\" = 'A'", []
+    sql, days = " AND \"period\" = 'D'", []
     for day, operator in ((selection.start_date, ">="), (selection.end_date, "<=")):
         if day is not None:
             sql += f' AND "start" {operator} %s'
             days.append(day)
     return sql, days
+
+
+def _slice_instances(entries: AuditLogQuerySet, part: PageSlice) -> list[Any]:
+    order = ("-timestamp", "-id") if part.newest_first else ("timestamp", "id")
+    chosen = entries.filter(part.condition()).order_by(*order)
+    if part.skip:
+        # Skipping ids alone stays within an index.
+        ids = list(chosen.values_list("pk", flat=True)[part.skip : part.skip + part.take])
+        rows = list(chosen.filter(pk__in=ids)) if ids else []
+    else:
+        rows = list(chosen[: part.take])
+    return rows if part.newest_first else rows[::-1]
+
+
+def _slice_rows(
+    selection: Selection, part: PageSlice, extra: str, extra_values: list[Any], using: str
+) -> tuple[list[dict[str, Any]], Any]:
+    direction = "DESC" if part.newest_first else "ASC"
+    order = f'a."timestamp" {direction}, a."id" {direction}'
+    where, values = selection.where(using)
+    bounds, bound_values = part.where(using)
+    where, values = where + bounds, [*values, *bound_values]
+    limit = f" LIMIT {part.take}"
+    if part.skip:
+        table = AuditLog._meta.db_table
+        skipped = f'SELECT a."id" FROM "{table}" a WHERE TRUE{where} ORDER BY {order}{limit}'
+        where, limit = f' AND a."id" IN ({skipped} OFFSET {part.skip})', ""
+    rows, counted = read_rows(where, [*extra_values, *values], order, limit, using, extra)
+    return (rows if part.newest_first else rows[::-1]), counted

@@ -16,8 +16,8 @@ from myometrics_core.views import ApiView
 from .conf import audit_settings
 from .entries import entry_json
 from .pagination import EntryPagination
+from .rows import COLUMNS
 from .selections import Selection
-from .selectors import API_COLUMNS, entries_select
 from .serializers import (
     EntryCreateSerializer,
     EntryPageSerializer,
@@ -27,6 +27,8 @@ from .serializers import (
 from .services import ActorGone, NewEntry, entry_record
 
 __all__ = ["AuditLogsView"]
+
+FILTERS = frozenset(EntryQuerySerializer().fields)
 
 
 class AuthorGone(exceptions.APIException):
@@ -55,9 +57,11 @@ class AuditLogsView(ApiView):
     )
     def get(self, request: Request) -> Response:
         """A page of the log, newest first."""
-        selection = Selection(**self.validated_query(EntryQuerySerializer))
+        is_filtered = not FILTERS.isdisjoint(request.query_params)
+        filters = self.validated_query(EntryQuerySerializer) if is_filtered else {}
+        selection = Selection(**filters)
         pages = EntryPagination()
-        rows = pages.paginate(entries_select(selection).values(*API_COLUMNS), request, self)
+        rows = pages.paginate(selection, request, self)  # type: ignore[arg-type]
         return pages.response([entry_json(row) for row in rows])
 
     @extend_schema(
@@ -85,4 +89,4 @@ def _record(entry: NewEntry) -> dict[str, Any]:
         raise AuthorGone() from None
     except ValueError as error:
         raise serializers.ValidationError({"details": [str(error)]}) from None
-    return {name: getattr(row, name) for name in API_COLUMNS}
+    return {name: getattr(row, name) for name in COLUMNS}

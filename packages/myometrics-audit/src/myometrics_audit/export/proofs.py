@@ -22,7 +22,7 @@ from ..evidence import entry_leaf, seal_signature, subject_of
 from ..keys import find_key
 from ..merkle import inclusion_path, root_from_path, tree_levels
 from ..models import AuditLog, Erasure, Leaf, Seal
-from ..selectors import API_COLUMNS
+from ..rows import COLUMNS
 from ..verification.entries import retained_subjects
 from .rows import ExportFilter, SealedBatch, batches
 
@@ -100,7 +100,7 @@ def _entry_line(entry: AuditLog, leaf: Leaf, subjects: dict[str, Any]) -> dict[s
     subject = subjects.get(entry.pseudonym, {}).get(leaf.key_id) if entry.pseudonym else None
     if entry.user_id is not None and key is not None:
         subject = subject_of(entry.user_id, key)
-    shown = entry_json({name: getattr(entry, name) for name in API_COLUMNS})
+    shown = entry_json({name: getattr(entry, name) for name in COLUMNS})
     return {
         "type": "entry",
         "entry": {**shown, "timestamp": canonical_moment(entry.timestamp)},

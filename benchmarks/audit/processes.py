@@ -1,0 +1,89 @@
+"""CPU time of a server and everything behind it, from the kernel's own accounts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+def descendants(pid: int) -> list[int]:
+    """A process and all below it."""
+    found, waiting = [], [pid]
+    while waiting:
+        current = waiting.pop()
+        found.append(current)
+        for task in Path(f"/proc/{current}/task").glob("*/children"):
+            waiting += [int(child) for child in task.read_text().split()]
+    return found
+
+
+def cpu_seconds(roots: list[int]) -> float:
+    """CPU seconds that the processes under ``roots`` have used so far, all threads."""
+    total = 0
+    for root in roots:
+        for pid in descendants(root):
+            for thread in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+                try:
+                    total += int(thread.read_text().split()[0])
+                except OSError:
+                    continue
+    return total / 1e9
+
+
+def server_pids(names: tuple[str, ...]) -> list[int]:
+    """Running servers by program name, topmost only."""
+    pids = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            text = status.read_text()
+        except OSError:
+            continue
+        name = text[text.index("(") + 1 : text.rindex(")")]
+        parent = int(text[text.rindex(")") + 2 :].split()[1])
+        if name in names and _name(parent) not in names:
+            pids.append(int(status.parent.name))
+    return pids
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+@contextmanager
+def gunicorn(site: str, workers: int = 1) -> Iterator[tuple[str, int]]:
+    """The benchmark site on a free port; yields host:port and the process id."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "BENCHMARK_SITE": site}
+    command: list[Any] = [sys.executable, "-m", "gunicorn", "benchmarks.audit.site.wsgi"]
+    command += ["-b", f"127.0.0.1:{port}", "-w", str(workers), "--keep-alive", "60"]
+    command += ["-k", "gthread", "--threads", "1", "--log-level", "warning"]
+    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    try:
+        _await(port)
+        yield f"127.0.0.1:{port}", process.pid
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+
+
+def _await(port: int) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise RuntimeError("gunicorn did not start")

@@ -1,0 +1,113 @@
+"""Rows of the log in as few statements and as little work as they can be had.
+
+The ORM builds each statement anew, which costs more than running it. Here the text of a
+statement is put together once; values go through the same fields and converters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from django.apps import apps
+from django.db import connections
+from django.db.models import Field
+
+if TYPE_CHECKING:
+    from .models import AuditLog
+
+__all__ = ["COLUMNS", "read_rows", "write_entry", "write_leaf"]
+
+COLUMNS = (
+    "id",
+    "user_id",
+    "action",
+    "resource_type",
+    "resource_id",
+    "timestamp",
+    "ip_address",
+    "user_agent",
+    "details",
+)
+"""What the API shows of an entry, in its order."""
+
+
+def write_entry(entry: AuditLog, using: str) -> None:
+    """Insert a new entry, and give it its id. Sends no model signals."""
+    connection = connections[using]
+    fields = _fields()
+    if entry.pk is None:
+        fields = fields[1:]
+    values = [field.get_db_prep_save(getattr(entry, field.attname), connection) for field in fields]
+    returning = connection.features.can_return_columns_from_insert
+    with connection.cursor() as cursor:
+        cursor.execute(_insert_sql(len(fields), returning), values)
+        entry.pk = cursor.fetchone()[0] if returning else cursor.lastrowid
+    entry._state.adding = False
+    entry._state.db = using
+
+
+def write_leaf(entry_id: int, leaf: bytes, key_id: str, using: str) -> None:
+    """Insert the leaf of a new entry."""
+    table = apps.get_model("myometrics_audit", "Leaf")._meta.db_table
+    connection = connections[using]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f'INSERT INTO "{table}" (entry_id, hash, key_id) VALUES (%s, %s, %s)',
+            [entry_id, connection.Database.Binary(leaf), key_id],
+        )
+
+
+def read_rows(
+    where: str, values: Sequence[Any], order: str, limit: str, using: str, extra: str = "NULL"
+) -> tuple[list[dict[str, Any]], Any]:
+    """Entries as dictionaries of :data:`COLUMNS`, and the value of ``extra`` (``None`` if no rows).
+
+    ``where`` (on the table as ``a``, after ``TRUE``), ``order``, ``limit`` and ``extra`` are SQL.
+    """
+    connection = connections[using]
+    columns = ", ".join(f'a."{name}"' for name in COLUMNS)
+    table = _fields()[0].model._meta.db_table
+    sql = f'SELECT {columns}, ({extra}) FROM "{table}" a WHERE TRUE{where} ORDER BY {order}{limit}'
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        found = cursor.fetchall()
+    converters = _converters(using)
+    for position, convert, expression in converters:
+        found = [
+            (*row[:position], convert(row[position], expression, connection), *row[position + 1 :])
+            for row in found
+        ]
+    rows = [dict(zip(COLUMNS, row, strict=False)) for row in found]
+    return rows, (found[0][-1] if found else None)
+
+
+@lru_cache(maxsize=1)
+def _fields() -> tuple[Field[Any, Any], ...]:
+    fields = apps.get_model("myometrics_audit", "AuditLog")._meta.concrete_fields
+    return tuple(fields)
+
+
+@lru_cache(maxsize=8)
+def _insert_sql(count: int, returning: bool) -> str:
+    fields = _fields()[-count:]
+    columns = ", ".join(f'"{field.column}"' for field in fields)
+    marks = ", ".join(["%s"] * count)
+    end = ' RETURNING "id"' if returning else ""
+    return f'INSERT INTO "{fields[0].model._meta.db_table}" ({columns}) VALUES ({marks}){end}'
+
+
+@lru_cache(maxsize=8)
+def _converters(using: str) -> list[tuple[int, Any, Any]]:
+    """What turns a database's values into Python's: position, function, expression."""
+    entries = _fields()[0].model._base_manager.using(using).values_list(*COLUMNS)
+    compiler = entries.query.get_compiler(using)
+    compiler.setup_query()
+    expressions = [column for column, _, _ in compiler.select[: len(COLUMNS)]]
+    found = compiler.get_converters(expressions)
+    return [
+        (position, convert, expression)
+        for position, (converts, expression) in found.items()
+        for convert in converts
+    ]
