@@ -16,6 +16,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from django.utils.functional import cached_property
 
+from myometrics_core.read_only_admin import ReadOnlyAdmin
 from myometrics_core.users import is_administrator
 
 from . import dashboard_views
@@ -46,28 +47,14 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
         return int(rows[:COUNTED_TO].count())
 
 
-class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Looking is all there is."""
+class CappedCountAdmin(ReadOnlyAdmin):
+    """Looking is all there is, and it counts no further than people turn pages."""
 
-    show_full_result_count = False
     paginator = CappedPaginator
-    actions = None
-
-    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Nobody adds."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Nobody changes."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Nobody deletes."""
-        return False
 
 
 @admin.register(Upload)
-class UploadAdmin(ReadOnlyAdmin):
+class UploadAdmin(CappedCountAdmin):
     """Uploads, latest first; found by upload id or by whose they are."""
 
     list_display = ("upload_id", "filename", "user", "status", "diagnosis", "uploaded_at")
@@ -100,7 +87,7 @@ class UploadAdmin(ReadOnlyAdmin):
 
 
 @admin.register(DayRollup)
-class DayRollupAdmin(ReadOnlyAdmin):
+class DayRollupAdmin(CappedCountAdmin):
     """One row a day."""
 
     list_display = ("day", "uploads", "completed", "failed", "uploaders")
@@ -108,7 +95,7 @@ class DayRollupAdmin(ReadOnlyAdmin):
 
 
 @admin.register(DailyRollup)
-class DailyRollupAdmin(ReadOnlyAdmin):
+class DailyRollupAdmin(CappedCountAdmin):
     """One row a day, diagnosis and status."""
 
     list_display = ("day", "diagnosis", "status", "uploads")
@@ -119,7 +106,7 @@ class DailyRollupAdmin(ReadOnlyAdmin):
 
 
 @admin.register(UserRollup)
-class UserRollupAdmin(ReadOnlyAdmin):
+class UserRollupAdmin(CappedCountAdmin):
     """One row a person."""
 
     list_display = ("user", "uploads", "last_day")
@@ -128,7 +115,7 @@ class UserRollupAdmin(ReadOnlyAdmin):
 
 
 @admin.register(PendingChange)
-class PendingChangeAdmin(ReadOnlyAdmin):
+class PendingChangeAdmin(CappedCountAdmin):
     """What the next fold will take in."""
 
     list_display = ("day", "diagnosis", "status", "uploads")
@@ -136,28 +123,28 @@ class PendingChangeAdmin(ReadOnlyAdmin):
 
 
 @admin.register(RollupState)
-class RollupStateAdmin(ReadOnlyAdmin):
+class RollupStateAdmin(CappedCountAdmin):
     """How the rollups are."""
 
     list_display = ("uploads", "folded_at", "checked_at", "repairs")
 
 
 @admin.register(PullState)
-class PullStateAdmin(ReadOnlyAdmin):
+class PullStateAdmin(CappedCountAdmin):
     """How pulling from the image service goes."""
 
     list_display = ("succeeded_at", "due_at", "failures", "last_error", "rows", "bad_rows")
 
 
 @admin.register(RebuildCheckpoint)
-class RebuildCheckpointAdmin(ReadOnlyAdmin):
+class RebuildCheckpointAdmin(CappedCountAdmin):
     """How far an unfinished rebuild has come."""
 
     list_display = ("source", "reached_at", "activities")
 
 
 @admin.register(Dashboard)
-class DashboardAdmin(ReadOnlyAdmin):
+class DashboardAdmin(CappedCountAdmin):
     """The page of charts, and its downloads."""
 
     def get_urls(self) -> list[URLPattern]:

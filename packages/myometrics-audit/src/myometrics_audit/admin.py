@@ -12,6 +12,8 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
+from myometrics_core.read_only_admin import ReadOnlyAdmin
+
 from .admin_filters import ActionFilter, PeriodFilter, ResourceTypeFilter, UserFilter
 from .models import AuditLog, Erasure, Leaf, Seal, Verification
 from .pagination import EntryPaginator, SealPaginator
@@ -19,26 +21,6 @@ from .selections import Selection
 from .selectors import evidence_state
 
 __all__ = ["AuditLogAdmin", "ErasureAdmin", "SealAdmin", "VerificationAdmin"]
-
-
-class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Shows rows to those who may view them; offers no way to add, change or remove one."""
-
-    actions = None
-    show_full_result_count = False
-    list_per_page = 50
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never."""
-        return False
 
 
 class NewestFirst(ChangeList):

@@ -8,7 +8,7 @@ class NotificationsConfig(AppConfig):
 
     name = "myometrics_notifications"
     label = "myometrics_notifications"
-    verbose_name = "MyoMetrics notifications"
+    verbose_name = "Notifications"
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
@@ -22,12 +22,14 @@ class NotificationsConfig(AppConfig):
         from .built_in_kinds import BUILT_IN_KINDS
         from .conf import notifications_settings
         from .exports import export_request
+        from .gauges import register_gauges
         from .kinds import register_kind
         from .personal_data import NotificationSettingsSection
         from .services import activity_notify
 
         register_settings(notifications_settings)
         checks.register_checks()
+        register_gauges()
         for kind in BUILT_IN_KINDS:
             register_kind(kind)
         register_receiver("myometrics_notifications", activity_notify)

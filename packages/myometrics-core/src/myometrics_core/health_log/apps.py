@@ -8,5 +8,5 @@ class HealthLogConfig(AppConfig):
 
     name = "myometrics_core.health_log"
     label = "myometrics_health_log"
-    verbose_name = "MyoMetrics health log"
+    verbose_name = "Health log"
     default_auto_field = "django.db.models.BigAutoField"

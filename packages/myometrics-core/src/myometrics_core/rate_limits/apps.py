@@ -8,5 +8,5 @@ class RateLimitsConfig(AppConfig):
 
     name = "myometrics_core.rate_limits"
     label = "myometrics_rate_limits"
-    verbose_name = "MyoMetrics rate limits"
+    verbose_name = "Rate limits"
     default_auto_field = "django.db.models.BigAutoField"
