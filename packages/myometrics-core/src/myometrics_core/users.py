@@ -17,7 +17,8 @@ def parse_user_id(text: str) -> Any:
     """A user id from a path or a query as the primary key's native value.
 
     Raises ``ValueError`` for text that can't be the key of any user: not a number for numeric
-    keys, out of the column's range, not a UUID, NUL.
+    keys (nor one written in another way: ``" 7"``, ``"+7"``, ``"07"``, ``"1_0"``), out of the
+    column's range, not a UUID, NUL.
     """
     key: Any = get_user_model()._meta.pk
     while getattr(key, "target_field", None) is not None:
@@ -30,7 +31,7 @@ def parse_user_id(text: str) -> Any:
         key.run_validators(value)
     except ValidationError as error:
         raise ValueError("not a user id") from error
-    if value is None or (isinstance(value, int) and not _fits(key, value)):
+    if value is None or (isinstance(value, int) and not (str(value) == text and _fits(key, value))):
         raise ValueError("not a user id")
     return value
 
