@@ -54,8 +54,16 @@ class BodyTooLarge(exceptions.APIException):
 def error_body(
     detail: str, code: str, field_errors: Mapping[str, list[str]] | None = None
 ) -> dict[str, Any]:
-    """The body of every error answer."""
-    return {"detail": detail, "code": code, "field_errors": dict(field_errors or {})}
+    """The body of every error answer.
+
+    What quotes a client's text may hold lone surrogates, which no answer can: they become ``?``.
+    """
+    problems = {name: list(map(_encodable, texts)) for name, texts in (field_errors or {}).items()}
+    return {"detail": _encodable(detail), "code": code, "field_errors": problems}
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 def json_error(status_code: int, detail: str, code: str) -> JsonResponse:
