@@ -14,10 +14,20 @@ from .periods import LONGEST
 __all__ = ["ActivitySerializer", "ReportQuerySerializer", "ReportSerializer"]
 
 
+class DaysField(serializers.IntegerField):
+    """A number of days in plain digits: not ``1_0``, ``+7`` or the digits of other scripts."""
+
+    def to_internal_value(self, data: Any) -> int:
+        """The number; raises ``ValidationError``."""
+        if not (isinstance(data, str) and data.isascii() and data.isdigit()):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
 class ReportQuerySerializer(serializers.Serializer[Any]):
     """The query of ``GET /analytics/``; an empty filter is none."""
 
-    days = serializers.IntegerField(
+    days = DaysField(
         min_value=1,
         max_value=LONGEST,
         default=30,
