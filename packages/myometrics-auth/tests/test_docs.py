@@ -15,7 +15,9 @@ TESTS = Path(__file__).parent
 SECURITY_MODEL = Path(__file__).parents[3] / "docs" / "auth" / "security-model.md"
 
 
-@pytest.mark.parametrize("setting", auth_settings.declared(), ids=lambda setting: setting.name)
+@pytest.mark.parametrize(
+    "setting", list(auth_settings.declared()), ids=lambda setting: setting.name
+)
 def test_every_setting_is_in_the_readme_and_described(setting):
     assert f"| `{setting.name}` |" in README
     assert setting.description

@@ -130,6 +130,10 @@ class TestLogin:
         assert set(answer.json()["user"]) == PROFILE_KEYS
         assert answer.json()["user"]["id"] == doctor.pk
 
+    def test_costs_eight_queries_beside_the_hash(self, api, doctor, django_assert_num_queries):
+        with django_assert_num_queries(8):
+            post(api, "login", {"email": doctor.email, "password": PASSWORD})
+
     def test_matches_the_address_without_regard_to_case(self, api, doctor):
         answer = post(api, "login", {"email": "DOCTOR@Clinic.Example", "password": PASSWORD})
         assert answer.status_code == 200
@@ -275,6 +279,11 @@ class TestRefresh:
         assert set(answer.json()) == {"access"}
         header = f"Bearer {answer.json()['access']}"
         assert api.get("/api/auth/user/", HTTP_AUTHORIZATION=header).status_code == 200
+
+    def test_costs_two_queries(self, api, doctor, sign_in, django_assert_num_queries):
+        token = sign_in(doctor).tokens["refresh"]
+        with django_assert_num_queries(2):
+            post(api, "token/refresh", {"refresh": token})
 
     def test_works_for_seven_days_and_no_longer(self, api, doctor, sign_in):
         tokens = sign_in(doctor).tokens

@@ -13,7 +13,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.utils.translation import gettext_lazy as _
 
-__all__ = ["canonical_email", "clean_email", "fold_text"]
+__all__ = ["canonical_email", "checked_email", "clean_email", "fold_text"]
 
 LONGEST_EMAIL = 254
 
@@ -30,21 +30,27 @@ def canonical_email(address: str) -> str:
     return f"{local}{at}{_ascii_domain(domain)}"
 
 
+def checked_email(address: str) -> str:
+    """The folded form of an address; raises ``ValidationError`` when it is none."""
+    folded = fold_text(address).strip()
+    if len(folded) > LONGEST_EMAIL:
+        raise ValidationError(_("Enter a valid email address."), code="invalid")
+    validate_email(folded)
+    return folded
+
+
 def clean_email(address: str) -> str:
     """A new address in the form in which it is stored.
 
     Raises ``ValidationError`` when it is no address, or holds letters beyond ASCII that do not
     fold into it: look-alikes (a Cyrillic ``а``, a dotless ``ı``) must not stand beside the real.
     """
-    folded = fold_text(address).strip()
-    if len(folded) > LONGEST_EMAIL:
-        raise ValidationError(_("Enter a valid email address."), code="invalid")
+    folded = checked_email(address)
     if not folded.isascii():
         raise ValidationError(
             _("Use an address in plain letters; write an international domain as xn--…"),
             code="not_ascii",
         )
-    validate_email(folded)
     return folded
 
 

@@ -31,7 +31,7 @@ class ProfileSection(PersonalDataSection):
         yield {
             **AdminUserSerializer(user).data,
             "secondFactor": second_factor_state(user=user)["enabled"],
-            "sessions": list(map(dict, SessionSerializer(sessions, many=True).data)),
+            "sessions": [_session(row) for row in SessionSerializer(sessions, many=True).data],
         }
 
     def erase(self, user: Any) -> None:
@@ -44,6 +44,10 @@ class ProfileSection(PersonalDataSection):
         SignInFailures.objects.filter(key__in=keys).delete()
         PasswordResetRequest.objects.filter(email_canonical=user.email_canonical).delete()
         _forget_in_admin_log(user)
+
+
+def _session(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name != "current"}
 
 
 def _forget_in_admin_log(user: Any) -> None:

@@ -12,7 +12,7 @@ from rest_framework import serializers
 from myometrics_core.fields import StrictBooleanField, StrictCharField, UtcDateTimeField
 from myometrics_core.users import user_id_json
 
-from .email_addresses import LONGEST_EMAIL, clean_email
+from .email_addresses import LONGEST_EMAIL, checked_email, clean_email
 from .models import Role
 
 __all__ = [
@@ -61,7 +61,11 @@ class TokenField(StrictCharField):
 
 @extend_schema_field({"type": "string", "format": "email", "maxLength": LONGEST_EMAIL})
 class EmailAddressField(StrictCharField):
-    """An e-mail address in the form in which it is stored."""
+    """An e-mail address, folded; a ``new`` one must be plain, so that it looks like no other."""
+
+    def __init__(self, *, new: bool = False, **kwargs: Any) -> None:
+        self.new = new
+        super().__init__(**kwargs)
 
     def to_internal_value(self, data: Any) -> str:
         """The address, lower-case; raises ``ValidationError``."""
@@ -71,7 +75,7 @@ class EmailAddressField(StrictCharField):
                 _("Ensure this field has no more than 254 characters."), "max_length"
             )
         try:
-            return clean_email(text)
+            return clean_email(text) if self.new else checked_email(text)
         except DjangoValidationError as error:
             raise serializers.ValidationError(error.messages, error.code) from error
 
@@ -105,7 +109,7 @@ class ProfileChangesSerializer(serializers.Serializer[Any]):
 class RegisterSerializer(ProfileChangesSerializer):
     """Specification: "POST /auth/register/", request."""
 
-    email = EmailAddressField()
+    email = EmailAddressField(new=True)
     password = PasswordField()
 
 

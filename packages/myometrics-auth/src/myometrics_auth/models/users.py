@@ -83,11 +83,12 @@ class AbstractClinicUser(AbstractUser):
         """Save; a password that was set ends every session, whoever set it and where."""
         if kwargs.get("update_fields") is not None:
             kwargs["update_fields"] = _with_computed(kwargs["update_fields"])
-        password_was_set = self._password is not None and not self._state.adding  # type: ignore[attr-defined]
+        if self._password is None or self._state.adding:
+            super().save(*args, **kwargs)
+            return
         with transaction.atomic(using=kwargs.get("using")):
             super().save(*args, **kwargs)
-            if password_was_set:
-                self.sessions.end()  # type: ignore[attr-defined]
+            self.sessions.end()  # type: ignore[attr-defined]
 
 
 class User(AbstractClinicUser):
