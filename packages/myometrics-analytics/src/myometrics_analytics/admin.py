@@ -10,11 +10,9 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
-from django.core.paginator import Paginator
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
-from django.utils.functional import cached_property
 
 from myometrics_core.read_only_admin import ReadOnlyAdmin
 from myometrics_core.users import is_administrator
@@ -37,24 +35,8 @@ __all__ = ["DashboardAdmin", "UploadAdmin"]
 COUNTED_TO = 10_000
 
 
-class CappedPaginator(Paginator):  # type: ignore[type-arg]
-    """Counts to 10,000 and no further: beyond, people search instead of turning pages."""
-
-    @cached_property
-    def count(self) -> int:
-        """The number of rows, or 10,000 if there are more."""
-        rows: Any = self.object_list
-        return int(rows[:COUNTED_TO].count())
-
-
-class CappedCountAdmin(ReadOnlyAdmin):
-    """Looking is all there is, and it counts no further than people turn pages."""
-
-    paginator = CappedPaginator
-
-
 @admin.register(Upload)
-class UploadAdmin(CappedCountAdmin):
+class UploadAdmin(ReadOnlyAdmin):
     """Uploads, latest first; found by upload id or by whose they are."""
 
     list_display = ("upload_id", "filename", "user", "status", "diagnosis", "uploaded_at")
@@ -87,7 +69,7 @@ class UploadAdmin(CappedCountAdmin):
 
 
 @admin.register(DayRollup)
-class DayRollupAdmin(CappedCountAdmin):
+class DayRollupAdmin(ReadOnlyAdmin):
     """One row a day."""
 
     list_display = ("day", "uploads", "completed", "failed", "uploaders")
@@ -95,7 +77,7 @@ class DayRollupAdmin(CappedCountAdmin):
 
 
 @admin.register(DailyRollup)
-class DailyRollupAdmin(CappedCountAdmin):
+class DailyRollupAdmin(ReadOnlyAdmin):
     """One row a day, diagnosis and status."""
 
     list_display = ("day", "diagnosis", "status", "uploads")
@@ -106,7 +88,7 @@ class DailyRollupAdmin(CappedCountAdmin):
 
 
 @admin.register(UserRollup)
-class UserRollupAdmin(CappedCountAdmin):
+class UserRollupAdmin(ReadOnlyAdmin):
     """One row a person."""
 
     list_display = ("user", "uploads", "last_day")
@@ -115,7 +97,7 @@ class UserRollupAdmin(CappedCountAdmin):
 
 
 @admin.register(PendingChange)
-class PendingChangeAdmin(CappedCountAdmin):
+class PendingChangeAdmin(ReadOnlyAdmin):
     """What the next fold will take in."""
 
     list_display = ("day", "diagnosis", "status", "uploads")
@@ -123,28 +105,28 @@ class PendingChangeAdmin(CappedCountAdmin):
 
 
 @admin.register(RollupState)
-class RollupStateAdmin(CappedCountAdmin):
+class RollupStateAdmin(ReadOnlyAdmin):
     """How the rollups are."""
 
     list_display = ("uploads", "folded_at", "checked_at", "repairs")
 
 
 @admin.register(PullState)
-class PullStateAdmin(CappedCountAdmin):
+class PullStateAdmin(ReadOnlyAdmin):
     """How pulling from the image service goes."""
 
     list_display = ("succeeded_at", "due_at", "failures", "last_error", "rows", "bad_rows")
 
 
 @admin.register(RebuildCheckpoint)
-class RebuildCheckpointAdmin(CappedCountAdmin):
+class RebuildCheckpointAdmin(ReadOnlyAdmin):
     """How far an unfinished rebuild has come."""
 
     list_display = ("source", "reached_at", "activities")
 
 
 @admin.register(Dashboard)
-class DashboardAdmin(CappedCountAdmin):
+class DashboardAdmin(ReadOnlyAdmin):
     """The page of charts, and its downloads."""
 
     def get_urls(self) -> list[URLPattern]:

@@ -15,18 +15,25 @@ from django.utils.translation import gettext_lazy as _
 from myometrics_core.read_only_admin import ReadOnlyAdmin
 
 from .admin_filters import ActionFilter, PeriodFilter, ResourceTypeFilter, UserFilter
-from .models import AuditLog, Erasure, Leaf, Seal, Verification
+from .models import AuditLog, EntryCount, Erasure, Leaf, Seal, Verification
 from .pagination import EntryPaginator, SealPaginator
 from .selections import Selection
 from .selectors import evidence_state
 
-__all__ = ["AuditLogAdmin", "ErasureAdmin", "SealAdmin", "VerificationAdmin"]
+__all__ = [
+    "AuditLogAdmin",
+    "EntryCountAdmin",
+    "ErasureAdmin",
+    "LeafAdmin",
+    "SealAdmin",
+    "VerificationAdmin",
+]
 
 
 class NewestFirst(ChangeList):
     """A list whose order is fixed: any other would sort the whole log."""
 
-    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[str]:
+    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
         """By time, newest first, whatever the query string says."""
         return ["-timestamp", "-id"]
 
@@ -131,6 +138,34 @@ class ErasureAdmin(ReadOnlyAdmin):
     readonly_fields = fields
     ordering = ("-erased_at",)
     sortable_by = ()
+
+
+@admin.register(Leaf)
+class LeafAdmin(ReadOnlyAdmin):
+    """The evidence of each entry, newest first; it stays when the entry goes."""
+
+    list_display = ("entry_id", "hex_hash", "key_id", "seal_number", "erasure_id")
+    fields = list_display
+    readonly_fields = fields
+    ordering = ("-entry_id",)
+    sortable_by = ()
+    search_fields = ("entry_id__exact",)
+    search_help_text = _("Finds the leaf of an entry by the entry's id.")
+
+    @admin.display(description=_("leaf"))
+    def hex_hash(self, leaf: Leaf) -> str:
+        """The leaf in hexadecimal."""
+        return bytes(leaf.hash).hex()
+
+
+@admin.register(EntryCount)
+class EntryCountAdmin(ReadOnlyAdmin):
+    """How many sealed entries there are of each kind on each day: what lists count with."""
+
+    list_display = [field.name for field in EntryCount._meta.fields if field.name != "id"]
+    ordering = ("-pk",)
+    sortable_by = ()
+    search_fields = ("scope__startswith",)
 
 
 @admin.register(Verification)
