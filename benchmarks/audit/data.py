@@ -23,6 +23,9 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.audit.site.settings"
 
 import django
 
+PLAIN = (
+    "id, user_id, action, resource_type, resource_id, timestamp, ip_address, user_agent, details"
+)
 DAYS = 1000
 USERS = 1000
 CHUNK = 20_000
@@ -61,9 +64,7 @@ def make(rows: int) -> None:
             cursor.execute(sql)
         set_sequences(cursor)
         cursor.execute(
-            "INSERT INTO site_plainlog (id, user_id, action, resource_type, resource_id, timestamp, "
-            "ip_address, user_agent, details) SELECT id, user_id, action, resource_type, "
-            "resource_id, timestamp, ip_address, user_agent, details FROM myometrics_audit_auditlog"
+            f"INSERT INTO site_plainlog ({PLAIN}) SELECT {PLAIN} FROM myometrics_audit_auditlog"
         )
         cursor.execute("SELECT setval('site_plainlog_id_seq', %s)", [rows])
         cursor.execute("VACUUM ANALYZE")

@@ -141,9 +141,7 @@ def one_round(site: str, path: str, pids: list[int], requests: int) -> float:
     return cost
 
 
-def report(
-    figures: dict[str, dict[str, float]], ways: list[str], json_file: str | None
-) -> None:
+def report(figures: dict[str, dict[str, float]], ways: list[str], json_file: str | None) -> None:
     others = ways[1:]
     print("| work | bare, ms | " + " | ".join(f"{way}, × bare" for way in others) + " |")
     print("|---|---|" + "---|" * len(others))

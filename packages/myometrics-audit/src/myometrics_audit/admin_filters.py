@@ -40,7 +40,7 @@ class _SelectionFilter(admin.SimpleListFilter):
 class ActionFilter(_SelectionFilter):
     """By action, out of those that were sealed."""
 
-    title = _("action")  # type: ignore[assignment]
+    title = _("action")
     parameter_name = "action"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -55,7 +55,7 @@ class ActionFilter(_SelectionFilter):
 class ResourceTypeFilter(_SelectionFilter):
     """By resource type, out of those that were sealed."""
 
-    title = _("resource type")  # type: ignore[assignment]
+    title = _("resource type")
     parameter_name = "resource_type"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -70,7 +70,7 @@ class ResourceTypeFilter(_SelectionFilter):
 class UserFilter(_SelectionFilter):
     """By the user that a link in the list chose."""
 
-    title = _("user")  # type: ignore[assignment]
+    title = _("user")
     parameter_name = "user_id"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -89,7 +89,7 @@ class UserFilter(_SelectionFilter):
 class PeriodFilter(_SelectionFilter):
     """By whole UTC days up to today."""
 
-    title = _("time")  # type: ignore[assignment]
+    title = _("time")
     parameter_name = "days"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:

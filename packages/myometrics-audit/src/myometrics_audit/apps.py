@@ -20,9 +20,11 @@ class AuditConfig(AppConfig):
 
         from . import checks, personal_data, receivers, selectors
         from .conf import audit_settings
+        from .gauges import register_gauges
 
         register_settings(audit_settings)
         checks.register_checks()
+        register_gauges()
         register_receiver(
             "audit", receivers.receive_activity, except_sources=(receivers.OWN_SOURCE,)
         )

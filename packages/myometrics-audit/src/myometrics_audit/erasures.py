@@ -69,7 +69,7 @@ def entries_erase(
 def _failed_sign_ins(user: Any, using: str) -> models.QuerySet[AuditLog]:
     email = getattr(user, user.get_email_field_name(), "") or ""
     return AuditLog._base_manager.using(using).filter(
-        user_id=None, resource_type="user", resource_id=account_pseudonym(email)
+        user=None, resource_type="user", resource_id=account_pseudonym(email)
     )
 
 
@@ -119,7 +119,7 @@ def _erasure_sign(erasure: Erasure, using: str) -> Erasure:
     return erasure
 
 
-def leaf_pairs(leaves: models.QuerySet[Leaf]) -> Iterator[tuple[int, bytes]]:
+def leaf_pairs(leaves: models.QuerySet[Leaf]) -> Iterator[tuple[int, bytes | memoryview]]:
     """Entry id and leaf of each of ``leaves``, by entry id."""
     return leaves.order_by("entry_id").values_list("entry_id", "hash").iterator(chunk_size=10_000)
 
@@ -140,4 +140,4 @@ def _lock_user(user: Any, using: str) -> None:
 
 def _raw_delete(entries: models.QuerySet[AuditLog], using: str) -> None:
     with transaction.atomic(using=using, savepoint=False):
-        entries._raw_delete(using)  # type: ignore[attr-defined]
+        entries._raw_delete(using)

@@ -38,7 +38,7 @@ class EntryFacts(Protocol):
     """The columns of an entry that its leaf covers; the user goes in as a subject."""
 
     id: int
-    nonce: bytes
+    nonce: bytes | memoryview
     action: str
     resource_type: str
     resource_id: str
@@ -53,11 +53,11 @@ class ErasureFacts(Protocol):
     """The columns of an erasure that its leaf covers."""
 
     id: Any
-    nonce: bytes
+    nonce: bytes | memoryview
     reason: str
     erased_at: datetime
     entries: int
-    digest: bytes
+    digest: bytes | memoryview
     pseudonym: str | None
     details: Mapping[str, Any]
 
@@ -66,11 +66,11 @@ class SealFacts(Protocol):
     """The columns of a seal that its signature covers."""
 
     number: int
-    root: bytes
+    root: bytes | memoryview
     entries: int
     erasures: int
     sealed_at: datetime
-    previous: bytes
+    previous: bytes | memoryview
 
 
 def new_nonce() -> bytes:
@@ -109,7 +109,7 @@ def entry_leaf(entry: EntryFacts, subject: str | None, key: Key) -> bytes:
     return hmac.digest(key.entry, message, hashlib.sha256)
 
 
-def erasure_digest(leaves: Iterable[tuple[int, bytes]]) -> tuple[int, bytes]:
+def erasure_digest(leaves: Iterable[tuple[int, bytes | memoryview]]) -> tuple[int, bytes]:
     """How many leaves (entry id, leaf; by id) an erasure covers, and the digest over them."""
     count, digest = 0, hashlib.sha256()
     for entry_id, leaf in leaves:

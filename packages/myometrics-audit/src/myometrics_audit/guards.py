@@ -86,7 +86,7 @@ def allow_flush(connection: BaseDatabaseWrapper) -> None:
 
     if not getattr(flush, "is_unguarded", False):
         unguarded_flush.is_unguarded = True  # type: ignore[attr-defined]
-        connection.ops.execute_sql_flush = unguarded_flush  # type: ignore[method-assign]
+        connection.ops.execute_sql_flush = unguarded_flush  # type: ignore[method-assign,assignment]
 
 
 def _present(connection: BaseDatabaseWrapper) -> set[str]:

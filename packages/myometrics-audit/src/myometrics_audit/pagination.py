@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from django.core.paginator import Page, Paginator
+from django.core.paginator import Page
 from django.utils.functional import cached_property
 
 from myometrics_core.pagination import PagePagination
+from myometrics_core.read_only_admin import CappedPaginator
 
 from .selectors import entries_count, entries_page, entry_rows_page
 
@@ -29,11 +30,11 @@ class EntryPagination(PagePagination):
         return self._rows
 
 
-class EntryPaginator(Paginator):  # type: ignore[type-arg]
-    """The same for Django's admin site."""
+class EntryPaginator(CappedPaginator):
+    """The same for Django's admin site, and with no cap."""
 
     @cached_property
-    def count(self) -> int:  # type: ignore[override]
+    def count(self) -> int:
         """Exactly how many entries there are on all pages."""
         return entries_count(self.object_list)  # type: ignore[arg-type]
 
@@ -42,14 +43,14 @@ class EntryPaginator(Paginator):  # type: ignore[type-arg]
         number = self.validate_number(number)
         offset = (number - 1) * self.per_page
         rows = entries_page(self.object_list, offset, self.per_page)  # type: ignore[arg-type]
-        return self._get_page(rows, number, self)
+        return Page(rows, number, self)
 
 
-class SealPaginator(Paginator):  # type: ignore[type-arg]
+class SealPaginator(CappedPaginator):
     """Seals are numbered without gaps from 1, so the newest number is their count."""
 
     @cached_property
-    def count(self) -> int:  # type: ignore[override]
+    def count(self) -> int:
         """The number of the newest seal."""
-        newest = self.object_list.order_by("-number").first()  # type: ignore[union-attr]
+        newest = self.object_list.order_by("-number").first()  # type: ignore[attr-defined]
         return newest.number if newest else 0

@@ -37,8 +37,8 @@ def write_entry(entry: AuditLog, using: str) -> None:
     """Insert a new entry, and give it its id. Sends no model signals."""
     connection = connections[using]
     fields = _fields()
-    if entry.pk is None:
-        fields = fields[1:]
+    has_id: bool = entry.pk is not None
+    fields = fields if has_id else fields[1:]
     values = [field.get_db_prep_save(getattr(entry, field.attname), connection) for field in fields]
     returning = connection.features.can_return_columns_from_insert
     with connection.cursor() as cursor:
@@ -55,7 +55,7 @@ def write_leaf(entry_id: int, leaf: bytes, key_id: str, using: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             f'INSERT INTO "{table}" (entry_id, hash, key_id) VALUES (%s, %s, %s)',
-            [entry_id, connection.Database.Binary(leaf), key_id],
+            [entry_id, leaf, key_id],
         )
 
 

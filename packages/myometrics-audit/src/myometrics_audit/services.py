@@ -27,6 +27,8 @@ __all__ = [
 ]
 
 DETAILS_MAX_BYTES = 64 * 1024
+LONGEST = {"action": 50, "resource_type": 50, "resource_id": 100}
+"""Characters that the text columns of an entry hold."""
 
 
 class ActorGone(Exception):
@@ -154,8 +156,8 @@ def _row(entry: NewEntry) -> AuditLog:
 
 
 def _check_texts(entry: NewEntry) -> None:
-    for name in ("action", "resource_type", "resource_id"):
-        text, longest = getattr(entry, name), AuditLog._meta.get_field(name).max_length
+    for name, longest in LONGEST.items():
+        text = getattr(entry, name)
         if not isinstance(text, str) or not 1 <= len(text) <= longest or "\x00" in text:
             raise ValueError(f"{name} must be text of 1 to {longest} characters without NUL")
         text.encode()

@@ -145,7 +145,7 @@ def retained_subjects(rows: Iterable[Any], using: str) -> dict[str, Any]:
     """Pseudonym → key id → subject, from the erasures that made these entries' pseudonyms."""
     names = {row.pseudonym for row in rows if row is not UNREADABLE and row.pseudonym}
     made = Erasure.objects.using(using).filter(reason="retain", pseudonym__in=names)
-    return {e.pseudonym: e.details.get("subjects", {}) for e in made} if names else {}
+    return {str(e.pseudonym): e.details.get("subjects", {}) for e in made} if names else {}
 
 
 def _is_genuine(row: AuditLog, leaf: StoredLeaf, key: Key, subjects: Mapping[str, Any]) -> bool:

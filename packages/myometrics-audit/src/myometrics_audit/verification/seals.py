@@ -116,7 +116,7 @@ def unknown_seal_problems(using: str, last_number: int) -> Iterator[Problem]:
     """Leaves and erasures that name a seal beyond the last one."""
     for model in (Leaf, Erasure):
         known = Seal.objects.using(using).filter(number=OuterRef("seal_number"))
-        rows = model.objects.using(using).filter(seal_number__gt=last_number)  # type: ignore[attr-defined]
+        rows = model.objects.using(using).filter(seal_number__gt=last_number)
         strays = rows.filter(~Exists(known)).order_by().values_list("seal_number")
         for number, count in strays.annotate(count=Count("pk")):
             message = f"{count} rows of {model._meta.model_name} name this seal, which is missing"

@@ -1,0 +1,23 @@
+"""The seal lag, for those who watch the site."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from myometrics_audit.gauges import seal_lag_seconds
+from myometrics_audit.models import AuditLog
+from myometrics_audit.seals import seal_pending
+from myometrics_core.metrics import registered_gauges
+
+
+@pytest.mark.django_db
+def test_the_lag_is_the_age_of_the_oldest_entry_without_a_seal():
+    assert "myometrics_seal_lag_seconds" in {gauge.name for gauge in registered_gauges()}
+    assert seal_lag_seconds() == 0
+    for age in (90, 30):
+        moment = timezone.now() - timedelta(seconds=age)
+        AuditLog(action="a", resource_type="t", resource_id="1", timestamp=moment).save()
+    assert 90 <= seal_lag_seconds() < 120
+    list(seal_pending())
+    assert seal_lag_seconds() == 0
