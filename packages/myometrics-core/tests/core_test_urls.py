@@ -93,5 +93,6 @@ urlpatterns = [
     path("api/people/", PeopleView.as_view()),
     path("api/", include("myometrics_core.urls")),
     path("", include("myometrics_core.probe_urls")),
+    path("", include("myometrics_core.metrics_urls")),
     re_path(r"^api/", UnknownPathView.as_view()),
 ]

@@ -22,9 +22,11 @@ class AnalyticsConfig(AppConfig):
 
         from . import checks  # noqa: F401
         from .conf import analytics_settings
+        from .gauges import register_gauges
         from .personal_data import UploadsSection
         from .receivers import connect_receivers
 
         register_settings(analytics_settings)
         register_personal_data(UploadsSection())
         connect_receivers()
+        register_gauges()

@@ -15,6 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.functional import LazyObject, empty
 
 from .client_address import client_address
+from .metrics import request_answered
 from .request_id import HEADER, request_id_of, set_request_id
 from .settings import core_settings
 from .times import utc_now, utc_text
@@ -61,13 +62,15 @@ class AccessLogMiddleware:
         request_id: str = request.request_id  # type: ignore[attr-defined]
         response.headers[HEADER] = request_id
         if request.path not in core_settings.ACCESS_LOG_EXCLUDE:
+            seconds, endpoint = time.perf_counter() - started, _endpoint(request)
+            request_answered(str(request.method), endpoint, response.status_code, seconds)
             fields = {
                 "user_id": _user_id(request),
                 "address": client_address(request),
                 "method": request.method,
-                "endpoint": _endpoint(request),
+                "endpoint": endpoint,
                 "status": response.status_code,
-                "milliseconds": round((time.perf_counter() - started) * 1000, 1),
+                "milliseconds": round(seconds * 1000, 1),
                 "request_id": request_id,
                 "time": utc_text(utc_now()),
             }

@@ -146,7 +146,18 @@ class CoreSettings(SettingsGroup):
         validate=_positive,
     )
     ACCESS_LOG_EXCLUDE = Setting(
-        (list, tuple), ("/livez", "/readyz"), "Paths that the access log leaves out."
+        (list, tuple),
+        ("/livez", "/readyz", "/metrics"),
+        "Paths that the access log and the metrics leave out.",
+    )
+    METRICS_TOKEN = Setting(
+        str, None, "Bearer token with which Prometheus may read the metrics (extra `metrics`)."
+    )
+    METRICS_NETWORKS = Setting(
+        (list, tuple),
+        (),
+        "Networks (CIDR) from which metrics may be read without the token.",
+        validate=_networks,
     )
     EXCEPTION_HANDLER = Setting(
         DOTTED_PATH,

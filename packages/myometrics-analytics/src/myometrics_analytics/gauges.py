@@ -1,0 +1,45 @@
+"""What analytics tell those who watch the site."""
+
+from __future__ import annotations
+
+from myometrics_core.metrics import register_gauge
+from myometrics_core.times import utc_now
+
+from .conf import image_service_url
+from .models import PendingChange, PullState
+
+__all__ = ["pending_changes", "register_gauges", "sync_age_seconds", "sync_failures"]
+
+
+def register_gauges() -> None:
+    """Offer the age of what is known of the image service, and what waits to be folded."""
+    register_gauge(
+        "myometrics_sync_age_seconds",
+        "Seconds since uploads were last pulled from the image service.",
+        sync_age_seconds,
+    )
+    register_gauge(
+        "myometrics_sync_failures", "Failed pulls from the image service in a row.", sync_failures
+    )
+    register_gauge(
+        "myometrics_pending_changes", "Changes of uploads not yet folded.", pending_changes
+    )
+
+
+def sync_age_seconds() -> float | None:
+    """Time since the last successful pull; ``None`` without an image service or before it."""
+    state = PullState.objects.first() if image_service_url() else None
+    if state is None or state.succeeded_at is None:
+        return None
+    return max(0.0, (utc_now() - state.succeeded_at).total_seconds())
+
+
+def sync_failures() -> float | None:
+    """How many pulls have failed since the last good one; ``None`` without an image service."""
+    state = PullState.objects.first() if image_service_url() else None
+    return None if state is None else float(state.failures)
+
+
+def pending_changes() -> float:
+    """How many changes the rollups don't hold yet."""
+    return float(PendingChange.objects.count())

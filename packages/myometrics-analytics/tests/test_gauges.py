@@ -1,0 +1,35 @@
+"""The age of what is known of the image service, for those who watch the site."""
+
+from datetime import timedelta
+
+import pytest
+from django.test import override_settings
+
+from myometrics_analytics.gauges import pending_changes, sync_age_seconds, sync_failures
+from myometrics_analytics.models import PendingChange, PullState
+from myometrics_core.metrics import registered_gauges
+from myometrics_core.times import utc_now
+
+
+@pytest.mark.django_db
+@override_settings(MYOMETRICS={"MICROSERVICE_URL": "http://images.example"})
+def test_the_sync_age_is_the_time_since_the_last_good_pull():
+    names = {gauge.name for gauge in registered_gauges()}
+    assert {"myometrics_sync_age_seconds", "myometrics_sync_failures"} <= names
+    PullState.objects.all().delete()
+    assert sync_age_seconds() is None
+    PullState.objects.create(succeeded_at=utc_now() - timedelta(seconds=90), failures=3)
+    assert 90 <= sync_age_seconds() < 120
+    assert sync_failures() == 3
+
+
+@pytest.mark.django_db
+def test_without_an_image_service_nothing_is_told_of_it():
+    assert sync_age_seconds() is None
+    assert sync_failures() is None
+
+
+@pytest.mark.django_db
+def test_pending_changes_are_counted():
+    PendingChange.objects.create(day=utc_now().date(), status="completed", uploads=1)
+    assert pending_changes() == 1

@@ -1,0 +1,84 @@
+"""What is worth watching: a small registry of gauges, and observers of answered requests.
+
+Packages register; who reads is the host's affair (``myometrics_core.prometheus`` is one way).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from django.db import DatabaseError, InterfaceError
+
+__all__ = [
+    "Gauge",
+    "RequestObserver",
+    "gauge_values",
+    "observe_requests",
+    "register_gauge",
+    "registered_gauges",
+    "request_answered",
+]
+
+logger = logging.getLogger("myometrics.core.metrics")
+
+RequestObserver = Callable[[str, str, int, float], None]
+"""Takes method, endpoint (route), status and seconds of an answered request."""
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """A number that is asked for when somebody looks: ``function()`` gives it, or ``None``
+    where there is nothing to tell. The name ends in its unit (``_seconds``), if it has one.
+    """
+
+    name: str
+    description: str
+    function: Callable[[], float | None]
+
+
+_gauges: dict[str, Gauge] = {}
+_observers: dict[str, RequestObserver] = {}
+
+
+def register_gauge(name: str, description: str, function: Callable[[], float | None]) -> None:
+    """Have ``function`` asked whenever metrics are read. A name again replaces its gauge."""
+    _gauges[name] = Gauge(name, description, function)
+
+
+def registered_gauges() -> list[Gauge]:
+    """Every registered gauge, by name."""
+    return [_gauges[name] for name in sorted(_gauges)]
+
+
+def gauge_values() -> Iterator[tuple[Gauge, float]]:
+    """Each gauge with its value; those that fail or have nothing to tell are left out.
+
+    Once the database has failed, no further gauge is asked: each would wait for its time-out.
+    """
+    for gauge in registered_gauges():
+        try:
+            value = gauge.function()
+        except (DatabaseError, InterfaceError) as error:
+            logger.warning("Gauges can't be read (%s)", type(error).__name__)
+            return
+        except Exception as error:
+            logger.warning("Gauge %s can't be read (%s)", gauge.name, type(error).__name__)
+        else:
+            if value is not None:
+                yield gauge, float(value)
+
+
+def observe_requests(name: str, observer: RequestObserver) -> None:
+    """Have ``observer`` told of every answered request. A name again replaces its observer."""
+    _observers[name] = observer
+
+
+def request_answered(method: str, endpoint: str, status: int, seconds: float) -> None:
+    """Tell every observer; one that fails is logged and harms nobody."""
+    for name, observer in _observers.items():
+        try:
+            observer(method, endpoint, status, seconds)
+        except Exception:
+            logger.exception("Observer of requests %s failed", name)

@@ -1,0 +1,130 @@
+"""Metrics for Prometheus, with ``pip install myometrics-core[metrics]``.
+
+Requests are counted by method, route and status, with their duration; registered gauges are
+asked at each look. Where the server has several processes, set ``PROMETHEUS_MULTIPROC_DIR``.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import os
+from collections.abc import Iterator
+
+from celery import current_app
+from django.http import Http404, HttpRequest, HttpResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from .client_address import client_address
+from .errors import json_error
+from .metrics import gauge_values, observe_requests, register_gauge
+from .settings import core_settings
+
+__all__ = ["connect_prometheus", "metrics"]
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+requests_total = Counter(
+    "myometrics_requests", "Requests answered.", ["method", "endpoint", "status"]
+)
+request_seconds = Histogram(
+    "myometrics_request_duration_seconds",
+    "Seconds from a request's arrival to its answer.",
+    ["method", "endpoint"],
+    buckets=BUCKETS,
+)
+
+
+def connect_prometheus() -> None:
+    """Count requests, and offer the length of the task queue where the broker can tell."""
+    observe_requests("prometheus", _count)
+    register_gauge(
+        "myometrics_queued_tasks", "Tasks that wait for a worker in the broker.", queued_tasks
+    )
+
+
+@never_cache
+@require_safe
+def metrics(request: HttpRequest) -> HttpResponse:
+    """All metrics as text, for whoever brings ``METRICS_TOKEN`` or comes from ``METRICS_NETWORKS``.
+
+    404 where neither is set; 401 for anybody else.
+    """
+    if not (core_settings.METRICS_TOKEN or core_settings.METRICS_NETWORKS):
+        raise Http404
+    if not (_has_token(request) or _is_near(request)):
+        refusal = json_error(401, "Metrics need their token.", "not_authenticated")
+        refusal["WWW-Authenticate"] = "Bearer"
+        return refusal
+    return HttpResponse(generate_latest(_registry()), content_type=CONTENT_TYPE_LATEST)
+
+
+def queued_tasks() -> float | None:
+    """How many tasks wait in the default queue; ``None`` where the broker isn't Redis."""
+    if not str(current_app.conf.broker_url).startswith("redis"):
+        return None
+    with current_app.connection_for_read() as connection:
+        length = connection.default_channel.client.llen(current_app.conf.task_default_queue)
+    return float(length)
+
+
+class GaugeCollector(Collector):
+    """The registered gauges, asked once for each look, whichever process is asked."""
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Each gauge with its present value."""
+        for gauge, value in gauge_values():
+            yield GaugeMetricFamily(gauge.name, gauge.description, value=value)
+
+
+def _count(method: str, endpoint: str, status: int, seconds: float) -> None:
+    method = method if method in METHODS else "other"
+    requests_total.labels(method, endpoint, str(status)).inc()
+    request_seconds.labels(method, endpoint).observe(seconds)
+
+
+def _registry() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        MultiProcessCollector(registry)
+    else:
+        registry.register(_OwnProcess())
+    registry.register(GaugeCollector())
+    return registry
+
+
+class _OwnProcess(Collector):
+    def collect(self) -> Iterator[object]:  # type: ignore[override]
+        yield from REGISTRY.collect()
+
+
+def _has_token(request: HttpRequest) -> bool:
+    token = core_settings.METRICS_TOKEN
+    scheme, _, brought = request.headers.get("Authorization", "").partition(" ")
+    return bool(token) and scheme.lower() == "bearer" and _same(brought.strip(), token)
+
+
+def _same(brought: str, token: str) -> bool:
+    return hmac.compare_digest(brought.encode("utf-8", "replace"), token.encode())
+
+
+def _is_near(request: HttpRequest) -> bool:
+    text = client_address(request)
+    if text is None:
+        return False
+    address = ipaddress.ip_address(text)
+    networks = (ipaddress.ip_network(net, strict=False) for net in core_settings.METRICS_NETWORKS)
+    return any(address in network for network in networks)

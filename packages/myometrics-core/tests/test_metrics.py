@@ -1,0 +1,99 @@
+"""Metrics: requests and gauges, for Prometheus alone."""
+
+import pytest
+from django.db import OperationalError
+from django.test import override_settings
+from prometheus_client.parser import text_string_to_metric_families
+
+from myometrics_core import metrics
+from myometrics_core.metrics import gauge_values, observe_requests, register_gauge
+from myometrics_core.prometheus import connect_prometheus
+
+TOKEN = {"METRICS_TOKEN": "of-prometheus-alone"}
+BEARER = {"HTTP_AUTHORIZATION": "Bearer of-prometheus-alone"}
+
+
+@pytest.fixture(autouse=True)
+def _registry_of_this_test():
+    gauges, observers = dict(metrics._gauges), dict(metrics._observers)
+    yield
+    metrics._gauges, metrics._observers = gauges, observers
+
+
+def samples(text):
+    families = text_string_to_metric_families(text)
+    return {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def test_without_a_token_or_network_there_are_none(client, db):
+    assert client.get("/metrics").status_code == 404
+
+
+@override_settings(MYOMETRICS=TOKEN)
+@pytest.mark.parametrize(
+    "header", ["", "Bearer", "Bearer x", "Basic of-prometheus-alone", "Bearer \xe9"]
+)
+def test_who_has_not_the_token_sees_none(client, header):
+    answer = client.get("/metrics", HTTP_AUTHORIZATION=header)
+    assert answer.status_code == 401
+    assert answer["WWW-Authenticate"] == "Bearer"
+    assert set(answer.json()) == {"detail", "code", "field_errors"}
+
+
+@override_settings(MYOMETRICS={"METRICS_NETWORKS": ["10.0.0.0/8", "::1"]})
+def test_a_network_may_read_without_the_token_and_nobody_else(client, db):
+    assert client.get("/metrics", REMOTE_ADDR="10.1.2.3").status_code == 200
+    assert client.get("/metrics", REMOTE_ADDR="11.1.2.3").status_code == 401
+    forged = client.get("/metrics", REMOTE_ADDR="11.1.2.3", HTTP_X_FORWARDED_FOR="10.1.2.3")
+    assert forged.status_code == 401
+
+
+@override_settings(MYOMETRICS=TOKEN)
+def test_requests_are_counted_by_method_route_and_status(client, db):
+    connect_prometheus()
+    counted = ("endpoint", "/api/faulty/<str:what>/"), ("method", "GET"), ("status", "404")
+    name = ("myometrics_requests_total", *counted)
+    before = samples(client.get("/metrics", **BEARER).content.decode()).get(name, 0)
+    for _ in range(3):
+        client.get("/api/faulty/missing/")
+    client.generic("MADE-UP", "/api/faulty/missing/")
+    after = samples(client.get("/metrics", **BEARER).content.decode())
+    assert after[name] == before + 3
+    duration = "myometrics_request_duration_seconds_count"
+    assert after[(duration, *counted[:2])] >= 3
+    assert not any("MADE-UP" in str(key) for key in after)
+
+
+@override_settings(MYOMETRICS=TOKEN)
+def test_a_gauge_is_asked_at_each_look(client, db):
+    answers = iter([1.5, None, 2])
+    register_gauge("myometrics_test_age_seconds", "An age.", lambda: next(answers))
+    seen = [samples(client.get("/metrics", **BEARER).content.decode()) for _ in range(3)]
+    assert [look.get(("myometrics_test_age_seconds",)) for look in seen] == [1.5, None, 2.0]
+
+
+def test_a_gauge_that_fails_hides_no_other(caplog):
+    register_gauge("a_faulty_one", "", lambda: 1 / 0)
+    register_gauge("z_good_one", "", lambda: 1)
+    values = {gauge.name: value for gauge, value in gauge_values()}
+    assert "a_faulty_one" not in values
+    assert values["z_good_one"] == 1
+    assert "a_faulty_one" in caplog.text
+
+
+def test_without_a_database_no_gauge_waits_after_the_first():
+    def no_database():
+        raise OperationalError
+
+    register_gauge("a_first", "", no_database)
+    register_gauge("z_last", "", lambda: pytest.fail("asked"))
+    assert list(gauge_values()) == []
+
+
+def test_an_observer_that_fails_harms_no_request(client, db):
+    observe_requests("faulty", lambda *args: 1 / 0)
+    assert client.get("/api/people/").status_code == 200

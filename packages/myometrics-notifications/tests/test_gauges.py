@@ -1,0 +1,31 @@
+"""The outbox's age, for those who watch the site."""
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth import get_user_model
+
+from myometrics_core.metrics import registered_gauges
+from myometrics_core.times import utc_now
+from myometrics_notifications.gauges import outbox_age_seconds, outbox_dead
+from myometrics_notifications.models import Message
+
+
+@pytest.mark.django_db
+def test_the_age_is_that_of_the_mail_due_longest_and_dead_ones_are_counted():
+    names = {gauge.name for gauge in registered_gauges()}
+    assert {"myometrics_outbox_age_seconds", "myometrics_outbox_dead"} <= names
+    assert (outbox_age_seconds(), outbox_dead()) == (0, 0)
+    person = get_user_model().objects.create_user(email="ada@clinic.example", password="x")
+    for number, (age, state) in enumerate(
+        [(-60, "queued"), (90, "queued"), (30, "queued"), (300, "sent"), (300, "dead")]
+    ):
+        Message.objects.create(
+            kind="upload_completed",
+            recipient=person,
+            dedupe_key=str(number),
+            state=state,
+            next_attempt_at=utc_now() - timedelta(seconds=age),
+        )
+    assert 90 <= outbox_age_seconds() < 120
+    assert outbox_dead() == 1
