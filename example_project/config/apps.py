@@ -10,8 +10,13 @@ class SiteConfig(AppConfig):
     verbose_name = "Site"
 
     def ready(self) -> None:
+        from django.conf import settings
         from django.core.checks import register
 
         from .production import check_production
 
         register(check_production, "security", deploy=True)
+        if settings.METRICS_TOKEN or settings.METRICS_NETWORKS:
+            from myometrics_core.prometheus import connect_prometheus
+
+            connect_prometheus()

@@ -22,12 +22,12 @@ from .content_security import CONTENT_SECURITY_MIDDLEWARE, CONTENT_SECURITY_POLI
 from .environment import check, env, folder, from_file
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-DATA_DIR = BASE_DIR / "var"
 DEVELOPMENT_HOSTS = "localhost,127.0.0.1,[::1]"
 
 # --- the environment -------------------------------------------------------------------------
 
 DEBUG = env.switch("DEBUG", "false")
+DATA_DIR = Path(env.str("DATA_DIR", "") or BASE_DIR / "var")
 SECRET_KEY = env.secret_key("SECRET_KEY", from_file("SECRET_KEY"), debug=bool(DEBUG))
 SECRET_KEY_FALLBACKS = env.texts("SECRET_KEY_FALLBACKS", from_file("SECRET_KEY_FALLBACKS"))
 DATABASE = env.database(
@@ -62,7 +62,10 @@ RATE_LIMITS = {
     "export": env.rate("RATE_LIMIT_EXPORT", "2/hour"),
 }
 TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES", "")
+METRICS_TOKEN = env.str("METRICS_TOKEN", from_file("METRICS_TOKEN")) or None
+METRICS_NETWORKS = env.networks("METRICS_NETWORKS", "")
 LOG_LEVEL = env.log_level_name("LOG_LEVEL", "INFO")
+WORKER_CONCURRENCY = env.whole_number("WORKER_CONCURRENCY", "0")
 EMBEDDED_WORKER = env.switch("EMBEDDED_WORKER", "false" if REDIS_URL else "true")
 SECURE_SSL_REDIRECT = env.switch("SECURE_SSL_REDIRECT", "false")
 SECURE_HSTS_SECONDS = env.whole_number("SECURE_HSTS_SECONDS", "0")
@@ -202,6 +205,8 @@ MYOMETRICS = {
     "REDIS_URL": REDIS_URL,
     "FRONTEND_URL": FRONTEND_URL,
     "API_URL": DJANGO_API_URL,
+    "METRICS_TOKEN": METRICS_TOKEN,
+    "METRICS_NETWORKS": METRICS_NETWORKS or [],
 }
 MYOMETRICS_AUDIT = {"KEYS": AUDIT_KEYS or {}, "ANCHOR_FILE": AUDIT_ANCHOR_FILE}
 CORS_ALLOW_CREDENTIALS = True
@@ -222,17 +227,20 @@ SPECTACULAR_SETTINGS = {
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_COOKIES
 SECURE_REFERRER_POLICY = "same-origin"
+SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$"]
 SECURE_CSP = CONTENT_SECURITY_POLICY
 if BEHIND_TLS_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 # --- background work -------------------------------------------------------------------------
 
-CELERY_BROKER_URL = REDIS_URL or "memory://"
+CELERY_BROKER_URL = REDIS_URL or "memory://localhost/"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_CONCURRENCY = WORKER_CONCURRENCY or None
+CELERY_BEAT_SCHEDULE_FILENAME = str(folder(DATA_DIR) / "celerybeat-schedule")
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = (

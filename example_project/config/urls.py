@@ -1,5 +1,6 @@
 """Routes of the composed site: the packages under ``/api/``, probes and the admin beside it."""
 
+from django.conf import settings
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, re_path
 from django.views.generic import RedirectView
@@ -25,6 +26,9 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("", RedirectView.as_view(pattern_name="docs")),
 ]
+
+if settings.METRICS_TOKEN or settings.METRICS_NETWORKS:
+    urlpatterns.insert(0, path("", include("myometrics_core.metrics_urls")))
 
 handler400 = "config.error_pages.bad_request"
 handler403 = "config.error_pages.forbidden"

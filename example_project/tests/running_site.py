@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shlex
 import signal
 import socket
 import subprocess
@@ -21,8 +22,15 @@ import psycopg
 PROJECT = Path(__file__).resolve().parent.parent
 
 
+def procfile() -> dict[str, list[str]]:
+    """Name → command line of every process that the ``Procfile`` names."""
+    lines = (PROJECT / "Procfile").read_text().splitlines()
+    pairs = [line.partition(":") for line in lines if line.strip()]
+    return {name: shlex.split(command) for name, _, command in pairs}
+
+
 class RunningSite:
-    """Server (gunicorn, two processes), and a Celery worker where there is a broker."""
+    """The processes of the ``Procfile``; without a broker the web server alone."""
 
     def __init__(self, folder: Path, database_url: str, redis_url: str | None) -> None:
         self.folder = folder
@@ -39,24 +47,30 @@ class RunningSite:
             "EMAIL_FILE_PATH": str(folder / "mail"),
             "ALLOWED_HOSTS": "localhost",
             "LOG_LEVEL": "INFO",
+            "DATA_DIR": str(folder),
+            "HOST": "127.0.0.1",
+            "PORT": str(self.port),
+            "WEB_CONCURRENCY": "2",
+            "WEB_THREADS": "4",
+            "WORKER_CONCURRENCY": "1",
         }
-        self._processes: list[subprocess.Popen[bytes]] = []
+        if redis_url:
+            self.environment["EMBEDDED_WORKER"] = "false"
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._log = (folder / "site.log").open("ab")
 
     def start(self) -> None:
         """Migrate, start every process, wait until the site is ready."""
         self.manage("migrate", "--verbosity=0")
-        bind = f"127.0.0.1:{self.port}"
-        self._run("gunicorn", "config.wsgi:application", "--workers=2", "--threads=4", "-b", bind)
-        if self.environment["REDIS_URL"]:
-            self._run("celery", "-A", "config", "worker", "--concurrency=1", "--loglevel=INFO")
+        for name in procfile() if self.environment["REDIS_URL"] else ["web"]:
+            self.run(name)
         self.wait_until_ready()
 
     def stop(self) -> None:
         """Stop every process, by force if it must be."""
-        for process in self._processes:
+        for process in self.processes.values():
             process.send_signal(signal.SIGTERM)
-        for process in self._processes:
+        for process in self.processes.values():
             with suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=10)
             process.kill()
@@ -65,14 +79,16 @@ class RunningSite:
 
     def manage(self, *arguments: str) -> str:
         """The output of a management command."""
-        return subprocess.run(
+        done = subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=PROJECT,
             env=self.environment,
-            check=True,
+            check=False,
             capture_output=True,
             text=True,
-        ).stdout
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def make_administrator(self, email: str, password: str) -> None:
         """``createsuperuser --noinput``, as operators do it."""
@@ -115,15 +131,15 @@ class RunningSite:
                 if body is not None:
                     yield message["To"], body.get_content()
 
-    def _run(self, program: str, *arguments: str) -> None:
-        self._processes.append(
-            subprocess.Popen(
-                [str(Path(sys.executable).parent / program), *arguments],
-                cwd=PROJECT,
-                env=self.environment,
-                stdout=self._log,
-                stderr=subprocess.STDOUT,
-            )
+    def run(self, name: str) -> None:
+        """Start the process ``name`` of the ``Procfile``."""
+        program, *arguments = procfile()[name]
+        self.processes[name] = subprocess.Popen(
+            [str(Path(sys.executable).parent / program), *arguments],
+            cwd=PROJECT,
+            env=self.environment,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
         )
 
 

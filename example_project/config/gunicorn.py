@@ -1,0 +1,68 @@
+"""Gunicorn's configuration: ``gunicorn --config python:config.gunicorn``.
+
+Variables: ``HOST``, ``PORT``, ``WEB_CONCURRENCY`` (processes), ``WEB_THREADS`` (of each),
+``WEB_WORKER_CLASS`` (``gthread``, or ``uvicorn_worker.UvicornWorker`` for ASGI),
+``WEB_GRACEFUL_TIMEOUT`` and ``WEB_CLIENT_TIMEOUT`` (seconds).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import tempfile
+from pathlib import Path
+from typing import Any
+
+threads = int(os.environ.get("WEB_THREADS") or 4)
+worker_class = os.environ.get("WEB_WORKER_CLASS") or "gthread"
+is_asgi = "uvicorn" in worker_class
+wsgi_app = "config.asgi:application" if is_asgi else "config.wsgi:application"
+bind = f"{os.environ.get('HOST') or '0.0.0.0'}:{os.environ.get('PORT') or 8001}"  # noqa: S104
+workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
+timeout = 60
+# A load balancer stops sending first; then what runs may end. Below the platform's own limit.
+graceful_timeout = int(os.environ.get("WEB_GRACEFUL_TIMEOUT") or 25)
+client_timeout = int(os.environ.get("WEB_CLIENT_TIMEOUT") or 15)
+keepalive = 5
+# The heartbeat file, in memory where there is such a place: the disk may be read-only or slow.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+control_socket_disable = True
+logconfig_dict = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "json": {
+            "()": "pythonjsonlogger.json.JsonFormatter",
+            "format": "%(asctime)s %(levelname)s %(name)s %(message)s",
+            "rename_fields": {"asctime": "logged_at", "levelname": "level", "name": "logger"},
+        }
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "json"}},
+    "root": {"handlers": [], "level": "WARNING"},
+    "loggers": {
+        "gunicorn.error": {"handlers": ["console"], "level": "INFO", "propagate": False},
+        "gunicorn.access": {"handlers": [], "level": "WARNING", "propagate": False},
+    },
+}
+
+# One connection for each thread, and two for the probes of health.
+os.environ.setdefault("DATABASE_POOL_SIZE", str(threads * (4 if is_asgi else 1) + 2))
+if any(os.environ.get(f"METRICS_{name}") for name in ("TOKEN", "TOKEN_FILE", "NETWORKS")):
+    # Prometheus' counters of all processes meet in this folder.
+    os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="metrics-"))
+
+
+def when_ready(server: Any) -> None:
+    """Let go of clients that stop in mid-request: accepted sockets inherit this limit."""
+    limit = struct.pack("ll", client_timeout, 0)
+    for listener in server.LISTENERS:
+        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Take a process that is gone out of the gauges that count living ones."""
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415
+
+        mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

@@ -1,0 +1,70 @@
+"""The metrics of a running site: of all its processes, for Prometheus alone."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from running_site import PROJECT, RunningSite
+
+from myometrics_core.metrics import registered_gauges
+
+OPERATIONS = PROJECT.parent / "docs" / "operations"
+TOKEN = "of-prometheus-alone"
+
+
+@pytest.fixture
+def site(tmp_path):
+    running = RunningSite(tmp_path, f"sqlite:///{tmp_path / 'site.sqlite3'}", None)
+    running.environment |= {"METRICS_TOKEN": TOKEN, "WEB_CONCURRENCY": "3"}
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
+
+
+def metrics_of(site):
+    answer = httpx.get(f"{site.url}/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
+    assert answer.status_code == 200
+    return list(text_string_to_metric_families(answer.text))
+
+
+def test_every_process_is_counted_and_every_gauge_told(site):
+    assert httpx.get(f"{site.url}/metrics").status_code == 401
+    for _ in range(60):
+        assert httpx.get(f"{site.url}/api/health/").status_code == 401
+    families = metrics_of(site)
+    labels = {"method": "GET", "endpoint": "/api/health/", "status": "401"}
+    counted = [s.value for f in families for s in f.samples if s.labels == labels]
+    assert counted == [60]
+    processes = set(re.findall(r"Booting worker with pid: (\d+)", site.log))
+    assert len(processes) == 3
+    told = {family.name for family in families}
+    assert {
+        "myometrics_outbox_age_seconds",
+        "myometrics_seal_lag_seconds",
+        "myometrics_pending_changes",
+    } <= told
+
+
+def names_that_exist():
+    requests = {"myometrics_requests_total"}
+    durations = {f"myometrics_request_duration_seconds_{end}" for end in ("bucket", "sum", "count")}
+    gauges = {gauge.name for gauge in registered_gauges()} | {"myometrics_queued_tasks"}
+    return requests | durations | gauges
+
+
+@pytest.mark.parametrize("name", ["alerts.yaml", "dashboard.json"])
+def test_alerts_and_dashboard_ask_only_for_what_there_is(name):
+    text = (OPERATIONS / name).read_text()
+    assert set(re.findall(r"myometrics_[a-z_]+", text)) <= names_that_exist()
+
+
+def test_every_gauge_is_on_the_dashboard():
+    panels = json.loads((OPERATIONS / "dashboard.json").read_text())["panels"]
+    shown = " ".join(target["expr"] for panel in panels for target in panel["targets"])
+    assert [g.name for g in registered_gauges() if g.name not in shown] == []
