@@ -11,7 +11,7 @@ from django.utils import timezone
 from myometrics_analytics.self_check import rollups_check
 
 DAYS = 1096
-PEOPLE = 2000
+PEOPLE = 1000
 DIAGNOSES = (
     "Normal",
     "Myocardial infarction",
@@ -59,7 +59,7 @@ ALTER TABLE ready_diagnosis ADD PRIMARY KEY (day, diagnosis);
 
 
 def fill(uploads: int) -> None:
-    """``uploads`` facts of 2,000 people over three years, their rollups and ready-made tables."""
+    """``uploads`` facts of 1,000 people over three years, their rollups and ready-made tables."""
     _people()
     with connection.cursor() as cursor:
         cursor.execute(UPLOADS, {"uploads": uploads, "days": DAYS, "diagnoses": list(DIAGNOSES)})
@@ -79,7 +79,7 @@ def _people() -> None:
             last_name=f"Number {number}",
             role="doctor",
             clinic_name=f"Clinic {number % 40}",
-            last_login=now - timedelta(hours=number % 2000),
+            last_login=now - timedelta(hours=number % 1000),
         )
         for number in range(PEOPLE)
     )

@@ -102,7 +102,10 @@ def _measure_size(size: int, database_url: str, redis_url: str, arguments: Any) 
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, cwd=ROOT)
     print(f"filled {size} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
     with (
-        _gunicorn("config.wsgi:application", environment) as ours,
+        _gunicorn(
+            "config.wsgi:application",
+            {**environment, "DJANGO_SETTINGS_MODULE": "benchmarks.analytics.our_site"},
+        ) as ours,
         _gunicorn(
             "django.core.wsgi:get_wsgi_application()",
             {**environment, "DJANGO_SETTINGS_MODULE": "benchmarks.analytics.bare_site"},

@@ -11,6 +11,7 @@ import pytest
 from counting_one_by_one import assert_rollups_equal_facts, report_one_by_one
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
+from django.db import connection
 
 from myometrics_analytics.folding import changes_fold
 from myometrics_analytics.models import (
@@ -233,3 +234,19 @@ def test_a_rebuild_can_be_restarted(history, capsys):
     history.breaks_at = 10**9
     call_command("analytics_rebuild", "--restart")
     assert "Replayed 5000 activities" in capsys.readouterr().out
+
+
+def test_a_host_that_allows_prepared_statements_gets_the_same_answers(
+    busy_site, database_vendor, make_person, tell
+):
+    connection.ensure_connection()
+    if database_vendor == "postgresql":
+        connection.connection.prepare_threshold = 2
+    for _ in range(6):
+        tell(make_person(), diagnosis="Normal")
+        for days in (1, 30, 365):
+            assert report_get(days=days) == report_one_by_one(days)
+    if database_vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_prepared_statements")
+            assert cursor.fetchone()[0] >= 1

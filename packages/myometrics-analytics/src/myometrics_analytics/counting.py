@@ -18,6 +18,7 @@ from myometrics_core.times import utc_day_start
 from .counting_sql import report_sql
 from .filters import Filters
 from .periods import Span
+from .statements import rows_fetch
 
 __all__ = ["NO_UPLOADS", "Counts", "DayCounts", "DiagnosisCounts", "counts_get"]
 
@@ -61,9 +62,7 @@ NO_UPLOADS: Final = DayCounts()
 def counts_get(span: Span, filters: Filters | None = None) -> Counts:
     """Count the uploads of ``span`` and of the equally long span before it."""
     sql, parameters = report_sql(filters or Filters())
-    with connection.cursor() as cursor:
-        cursor.execute(sql, {**_moments(span), **parameters})
-        return _counts(cursor.fetchall())
+    return _counts(rows_fetch(sql, {**_moments(span), **parameters}))
 
 
 def _moments(span: Span) -> dict[str, Any]:

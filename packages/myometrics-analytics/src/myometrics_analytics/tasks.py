@@ -32,7 +32,7 @@ def pull() -> int | None:
 
 
 @shared_task(
-    name="myometrics_analytics.check", acks_late=True, soft_time_limit=3300, time_limit=3600
+    name="myometrics_analytics.check", acks_late=True, soft_time_limit=1680, time_limit=1800
 )
 def check() -> int:
     """Compare the rollups with the facts; the number of repairs."""
