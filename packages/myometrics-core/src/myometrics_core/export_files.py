@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+from .export_tables import csv_lines, json_objects
 from .personal_data import PersonalDataSection, personal_data_sections
 from .times import utc_text
 
@@ -30,42 +31,54 @@ def export_chunks(user: Any, export_format: str) -> Iterator[bytes]:
     return _chunks(pieces)
 
 
-def _json_pieces(user: Any) -> Iterator[str]:
+def _json_pieces(user: Any) -> Iterator[bytes]:
     for position, section in enumerate(personal_data_sections()):
-        yield "{" if position == 0 else ",\n"
-        yield f"{json.dumps(section.name)}: "
+        yield b"{" if position == 0 else b",\n"
+        yield f"{json.dumps(section.name)}: ".encode()
         yield from _json_section(section, user)
-    yield "}\n"
+    yield b"}\n"
 
 
-def _json_section(section: PersonalDataSection, user: Any) -> Iterator[str]:
-    records = (json.dumps(dict(record), default=_json_value) for record in section.export(user))
-    if not section.many:
-        yield next(records, "{}")
+def _json_section(section: PersonalDataSection, user: Any) -> Iterator[bytes]:
+    table = section.export_table(user)
+    if table is not None and table.can_be_copied():
+        yield b"["
+        yield from json_objects(table)
+        yield b"]"
         return
-    yield "["
-    for position, record in enumerate(records):
-        yield record if position == 0 else ",\n" + record
-    yield "]"
+    records = (
+        json.dumps(dict(record), default=_json_value).encode() for record in section.export(user)
+    )
+    if not section.many:
+        yield next(records, b"{}")
+        return
+    yield b"["
+    yield next(records, b"")
+    for record in records:
+        yield b",\n" + record
+    yield b"]"
 
 
-def _csv_pieces(user: Any) -> Iterator[str]:
+def _csv_pieces(user: Any) -> Iterator[bytes]:
     writer = csv.writer(_Line())
-    yield writer.writerow(["section", "record", "field", "value"])
+    yield _bytes(writer.writerow(["section", "record", "field", "value"]))
     for section in personal_data_sections():
-        for number, record in enumerate(section.export(user), start=1):
-            for field, value in record.items():
-                row = [
-                    section.name,
-                    number,
-                    spreadsheet_safe(field),
-                    spreadsheet_safe(_csv_value(value)),
-                ]
-                yield writer.writerow(row)
+        table = section.export_table(user)
+        if table is not None and table.can_be_copied():
+            yield from csv_lines(section.name, table, spreadsheet_safe)
+        else:
+            yield from _csv_records(writer, section, user)
+
+
+def _csv_records(writer: Any, section: PersonalDataSection, user: Any) -> Iterator[bytes]:
+    for number, record in enumerate(section.export(user), start=1):
+        for field, value in record.items():
+            cell = spreadsheet_safe(_csv_value(value))
+            yield _bytes(writer.writerow([section.name, number, spreadsheet_safe(field), cell]))
 
 
 EXPORT_FORMATS = {"csv": _csv_pieces, "json": _json_pieces}
-"""Format → what yields the file's text in pieces."""
+"""Format → what yields the file in pieces."""
 
 
 class _Line:
@@ -75,16 +88,20 @@ class _Line:
         return line
 
 
-def _chunks(pieces: Iterable[str]) -> Iterator[bytes]:
-    waiting: list[str] = []
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "replace")
+
+
+def _chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    waiting: list[bytes] = []
     size = 0
     for piece in pieces:
         waiting.append(piece)
         size += len(piece)
         if size >= CHUNK_BYTES:
-            yield "".join(waiting).encode("utf-8", "replace")
+            yield b"".join(waiting)
             waiting, size = [], 0
-    yield "".join(waiting).encode("utf-8", "replace")
+    yield b"".join(waiting)
 
 
 def _csv_value(value: Any) -> Any:

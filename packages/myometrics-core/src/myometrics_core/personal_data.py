@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from .export_tables import ExportTable
 from .transactions import atomic_write
 
 __all__ = [
@@ -36,6 +37,14 @@ class PersonalDataSection(ABC):
 
         Values are JSON-ready, datetimes aware. Must not hold all records in memory.
         """
+
+    def export_table(self, user: Any) -> ExportTable | None:
+        """The very records of :meth:`export` as columns of one query, where they are that.
+
+        With a table, PostgreSQL renders the section at a tenth of the cost; ``export`` stays
+        what defines it, and serves every other database.
+        """
+        return None
 
     @abstractmethod
     def erase(self, user: Any) -> None:

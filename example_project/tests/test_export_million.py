@@ -1,0 +1,46 @@
+"""An export stays quick to start, small and cheap with a million audit entries."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "export_million.py"
+ROWS = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """Measurements by ``copy``, ``csv`` and ``json``, each made in a child process."""
+    environment = {**os.environ, "EMAIL_BACKEND": ""}
+    environment.pop("DATABASE_URL", None)  # a PostgreSQL of its own, whatever the tests run on
+    output = subprocess.run(
+        [sys.executable, str(BENCHMARK), "--rows", str(ROWS), "--json"],
+        env=environment,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
+    return json.loads(output)
+
+
+@pytest.mark.parametrize("export_format", ["csv", "json"])
+def test_a_million_entries_are_exported_at_once_in_little_memory(measured, export_format, capsys):
+    found, bare = measured[export_format], measured["copy"]
+    ratio = found["cpu"] / bare["cpu"]
+
+    with capsys.disabled():
+        print(
+            f"\n{ROWS} entries as {export_format}: {found['size']:.0f} MB, first byte after "
+            f"{found['first_byte']:.3f} s, "
+            f"memory + {found['growth']:.1f} MB, CPU {ratio:.2f} × COPY"
+        )
+    assert found["size"] > 300
+    assert found["first_byte"] < 1
+    assert found["growth"] <= 30
+    assert ratio <= 2.5

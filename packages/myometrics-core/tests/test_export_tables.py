@@ -1,0 +1,170 @@
+"""A section that PostgreSQL renders reads as if it had been rendered record by record."""
+
+import csv
+import io
+import json
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from django.contrib.auth import get_user_model
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.django import TestCase
+
+from myometrics_core import personal_data
+from myometrics_core.export_files import export_chunks
+from myometrics_core.export_tables import ExportTable
+from myometrics_core.health_log.models import HealthState
+from myometrics_core.personal_data import PersonalDataSection, register_personal_data
+from myometrics_core.users import user_id_json
+
+PERSON = {
+    "id": "id",
+    "email": "email",
+    "name": "full_name",
+    "staff": "is_staff",
+    "at": "last_login",
+}
+STATE = {"id": "id", "text": "status", "details": "services", "at": "checked_at"}
+HOSTILE = [
+    "",
+    "plain",
+    "=1+1",
+    "  =1",
+    "\u00a0@x",
+    "\t-1",
+    "+",
+    "＝1",
+    'quoted "text", with comma',
+    "back\\slash \\N \\t",
+    "\\N",
+    "line\nbreak\r\nand\ttab",
+    "äöü 🦊 \u2028",
+    "\x01\x7f\x1f",
+    "'; DROP TABLE x; --",
+    "%b %s {0}",
+]
+TEXT = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"), max_size=40)
+
+
+class Slow(PersonalDataSection):
+    """Model rows, each rendered in Python."""
+
+    name = "rows"
+
+    def __init__(self, queryset, columns):
+        self.queryset, self.columns = queryset, columns
+
+    def export(self, user):
+        for row in self.queryset.values_list(*self.columns.values()).iterator(100):
+            record = dict(zip(self.columns, row, strict=True))
+            yield {**record, "id": user_id_json(record["id"])}
+
+    def erase(self, user):
+        """Nothing."""
+
+
+class Quick(Slow):
+    """The same rows, as a table."""
+
+    def export_table(self, user):
+        return ExportTable(queryset=self.queryset, columns=self.columns)
+
+
+def exported(section, export_format):
+    personal_data._sections.clear()
+    register_personal_data(section)
+    return b"".join(export_chunks(None, export_format)).decode()
+
+
+def assert_same(queryset, columns):
+    slow, quick = Slow(queryset, columns), Quick(queryset, columns)
+    in_json = [json.loads(exported(section, "json"))["rows"] for section in (slow, quick)]
+    assert [_timed(record) for record in in_json[1]] == [_timed(record) for record in in_json[0]]
+    in_csv = [
+        [_timed_cell(*row) for row in csv.reader(io.StringIO(exported(section, "csv"), newline=""))]
+        for section in (slow, quick)
+    ]
+    assert in_csv[1] == in_csv[0]
+
+
+def _timed(record):
+    return {**record, "at": record["at"] and _moment(record["at"])}
+
+
+def _timed_cell(section, record, field, value):
+    value = _moment(value) if field == "at" and value else value
+    return section, record, field, json.loads(value) if field == "details" else value
+
+
+def _moment(text):
+    assert text.endswith("Z")
+    whole, _, fraction = text[:-1].partition(".")
+    return datetime.fromisoformat(f"{whole}.{fraction.ljust(6, '0')}+00:00")
+
+
+@pytest.fixture(autouse=True)
+def _registry(monkeypatch):
+    monkeypatch.setattr(personal_data, "_sections", {})
+
+
+@pytest.mark.django_db
+def test_only_postgresql_copies(database_vendor):
+    table = ExportTable(queryset=get_user_model().objects.all(), columns=PERSON)
+    assert table.can_be_copied() is (database_vendor == "postgresql")
+
+
+@pytest.mark.django_db
+def test_a_column_without_a_form_makes_the_table_unfit():
+    columns = {**PERSON, "groups": "groups"}
+    table = ExportTable(queryset=get_user_model().objects.all(), columns=columns)
+    assert table.can_be_copied() is False
+
+
+@pytest.mark.django_db
+def test_hostile_text_reads_the_same():
+    people = get_user_model().objects
+    for number, text in enumerate(HOSTILE):
+        people.create(email=f"p{number}@x.example", full_name=text, is_staff=number % 2 == 0)
+    people.filter(is_staff=True).update(
+        last_login=datetime(2025, 8, 19, 15, 45, 1, 120000, tzinfo=timezone.utc)
+    )
+    assert_same(people.order_by("email"), PERSON)
+    assert_same(people.filter(full_name__in=["'%s'", "back\\slash \\N \\t", "plain"]), PERSON)
+    assert_same(people.none(), PERSON)
+    assert_same(people.filter(email="nobody"), PERSON)
+
+
+@pytest.mark.django_db
+def test_many_rows_come_in_order_and_in_pieces():
+    HealthState.objects.bulk_create(
+        HealthState(status="x" * (number % 10), services={"n": number}) for number in range(3000)
+    )
+    queryset = HealthState.objects.order_by("-id")
+    assert_same(queryset, STATE)
+    personal_data._sections.clear()
+    register_personal_data(Quick(queryset, STATE))
+    assert len(list(export_chunks(None, "csv"))) > 2
+
+
+def _microseconds(count):
+    return datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(microseconds=count)
+
+
+class AnyTextReadsTheSame(TestCase):
+    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(
+        texts=st.lists(TEXT, max_size=5),
+        details=st.dictionaries(TEXT, TEXT | st.integers(-(2**40), 2**40) | st.booleans()),
+        at=st.integers(0, 4 * 10**15).map(_microseconds),
+    )
+    def test_any_text_reads_the_same(self, texts, details, at):
+        people = get_user_model().objects
+        people.bulk_create(
+            people.model(email=f"{number}@x.example", full_name=text)
+            for number, text in enumerate(texts)
+        )
+        assert_same(people.order_by("email"), PERSON)
+        people.all().delete()
+        HealthState.objects.update_or_create(pk=1, defaults={"services": details, "checked_at": at})
+        assert_same(HealthState.objects.all(), STATE)
