@@ -7,6 +7,7 @@ header is walked from right to left, past trusted hops, to the first hop that is
 from __future__ import annotations
 
 import ipaddress
+import logging
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 from .settings import core_settings
 
 __all__ = ["client_address", "user_agent"]
+
+logger = logging.getLogger("myometrics.core.client_address")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Networks = tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
@@ -32,6 +35,8 @@ def client_address(request: Any) -> str | None:
     verified = peer
     if trusted and _is_trusted(peer, trusted):
         verified = _last_verified(peer, _forwarded(request), trusted)
+    elif peer.is_private and _header_name() in request.META:
+        _warn_of_untrusted_proxy(str(core_settings.CLIENT_ADDRESS_HEADER))
     return str(verified)
 
 
@@ -54,9 +59,22 @@ def _last_verified(peer: Address, hops: Iterator[Address | None], trusted: Netwo
 
 
 def _forwarded(request: Any) -> Iterator[Address | None]:
-    header = str(core_settings.CLIENT_ADDRESS_HEADER).upper().replace("-", "_")
-    hops = str(request.META.get(f"HTTP_{header}", "")).split(",")
+    hops = str(request.META.get(_header_name(), "")).split(",")
     return (_parse(hop) for hop in reversed(hops))
+
+
+def _header_name() -> str:
+    return "HTTP_" + str(core_settings.CLIENT_ADDRESS_HEADER).upper().replace("-", "_")
+
+
+@lru_cache(maxsize=4)
+def _warn_of_untrusted_proxy(header: str) -> None:
+    # Cached: once for each process and header.
+    logger.warning(
+        "Requests come with %s from a private address that is no trusted proxy: if it is your "
+        'proxy, name it in MYOMETRICS["TRUSTED_PROXIES"], or all its clients count as one',
+        header,
+    )
 
 
 def _parse(text: str) -> Address | None:

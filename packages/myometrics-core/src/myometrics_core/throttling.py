@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 import logging
 import math
+import os
 import threading
 import time
 from dataclasses import dataclass
@@ -148,6 +149,9 @@ def _storage(uri: str) -> Storage:
         from .rate_limits.storage import DatabaseStorage  # noqa: PLC0415
 
         return DatabaseStorage(uri, wrap_exceptions=True)
+    if uri.startswith("memory:") and not django_settings.DEBUG:
+        # Once for each process that serves: as many as this line comes, so many times the rate.
+        logger.warning("Rate limits are counted in the memory of process %d alone", os.getpid())
     options = REDIS_OPTIONS if uri.startswith("redis") else {}
     return storage_from_string(uri, wrap_exceptions=True, **options)  # type: ignore[return-value]
 

@@ -1,0 +1,45 @@
+"""What no system check can see is said once, when it shows."""
+
+import pytest
+from django.test import RequestFactory
+
+from myometrics_core import client_address as rule
+from myometrics_core.throttling import RateLimiter
+
+
+@pytest.fixture(autouse=True)
+def _a_new_process():
+    rule._warn_of_untrusted_proxy.cache_clear()
+
+
+def ask(peer, **headers):
+    return rule.client_address(RequestFactory().get("/", REMOTE_ADDR=peer, **headers))
+
+
+def test_a_proxy_that_is_not_trusted_is_spoken_of_once(caplog):
+    for _ in range(3):
+        assert ask("10.0.0.1", HTTP_X_FORWARDED_FOR="192.0.2.1") == "10.0.0.1"
+    assert len(caplog.messages) == 1
+    assert "TRUSTED_PROXIES" in caplog.messages[0]
+
+
+def test_a_header_that_a_client_has_forged_is_not(caplog):
+    ask("8.8.8.8", HTTP_X_FORWARDED_FOR="192.0.2.1")
+    ask("10.0.0.1")
+    assert caplog.messages == []
+
+
+def test_a_proxy_that_is_trusted_is_not(caplog, settings):
+    settings.MYOMETRICS = {"TRUSTED_PROXIES": ["10.0.0.0/8"]}
+    assert ask("10.0.0.1", HTTP_X_FORWARDED_FOR="192.0.2.1") == "192.0.2.1"
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(("debug", "times"), [(False, 1), (True, 0)])
+def test_each_process_that_counts_alone_says_so_once(caplog, settings, debug, times):
+    settings.DEBUG = debug
+    settings.MYOMETRICS = {"RATE_LIMIT_STORAGE": "memory://"}
+    limiter = RateLimiter()
+    for _ in range(3):
+        limiter.reset()
+    assert len(caplog.messages) == times
