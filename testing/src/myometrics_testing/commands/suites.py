@@ -21,7 +21,7 @@ from myometrics_testing.services import OwnedServer
 
 DATABASES = ("sqlite", "postgresql")
 BROWSER = "browser"
-BROWSER_PROGRAMS = ("chromium", "chromedriver")
+BROWSER_PROGRAMS = (("chromium", "chromium-browser", "google-chrome"), ("chromedriver",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +60,8 @@ def browser_suites() -> list[Suite]:
 
 
 def missing_browser_programs() -> list[str]:
-    """Those of the programs that browser tests need which this machine hasn't got."""
-    return [program for program in BROWSER_PROGRAMS if not shutil.which(program)]
+    """What browser tests need and this machine hasn't got, each under its first name."""
+    return [names[0] for names in BROWSER_PROGRAMS if not any(map(shutil.which, names))]
 
 
 @contextmanager
