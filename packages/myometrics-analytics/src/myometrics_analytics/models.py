@@ -3,7 +3,7 @@
 ``Upload`` holds the facts. Whoever changes one appends the difference as a ``PendingChange`` in
 the same transaction; one worker at a time folds pending changes into the rollups. At any moment
 and for every number: facts = rollup + pending changes. Writers only ever insert, so they never
-queue on a shared row. See ``docs/adr/0030``.
+queue on a shared row. See the decision record "Pending changes beside rollups".
 """
 
 from __future__ import annotations
