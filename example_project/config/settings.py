@@ -66,7 +66,7 @@ METRICS_TOKEN = env.str("METRICS_TOKEN", from_file("METRICS_TOKEN")) or None
 METRICS_NETWORKS = env.networks("METRICS_NETWORKS", "")
 LOG_LEVEL = env.log_level_name("LOG_LEVEL", "INFO")
 WORKER_CONCURRENCY = env.whole_number("WORKER_CONCURRENCY", "0")
-EMBEDDED_WORKER = env.switch("EMBEDDED_WORKER", "false" if REDIS_URL else "true")
+EMBEDDED_WORKER = env.switch("EMBEDDED_WORKER", "true" if DEBUG or not REDIS_URL else "false")
 SECURE_SSL_REDIRECT = env.switch("SECURE_SSL_REDIRECT", "false")
 SECURE_HSTS_SECONDS = env.whole_number("SECURE_HSTS_SECONDS", "0")
 SECURE_HSTS_INCLUDE_SUBDOMAINS = env.switch("SECURE_HSTS_INCLUDE_SUBDOMAINS", "false")
@@ -286,6 +286,8 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
         "django": {"level": LOG_LEVEL},
+        # On a developer's console each tick of each periodic task is noise.
+        "celery": {"level": "WARNING" if DEBUG else LOG_LEVEL},
         # Our access log says it better.
         "django.server": {"handlers": ["console"], "level": "WARNING", "propagate": False},
         "django.request": {"level": "ERROR"},
