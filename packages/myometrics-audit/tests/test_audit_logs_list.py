@@ -223,6 +223,36 @@ def test_deep_pages_found_by_counts_are_the_same_as_pages_found_by_skipping(
         assert [row["id"] for row in body["results"]] == expected[(page - 1) * size : page * size]
 
 
+@pytest.mark.parametrize("sealed", [True, False])
+@pytest.mark.parametrize(
+    ("span", "months"),
+    [
+        ({}, range(12)),
+        ({"end_date": "2024-06-15"}, range(6)),
+        ({"start_date": "2024-03-02", "end_date": "2024-10-14"}, range(3, 9)),
+    ],
+    ids=str,
+)
+def test_a_rare_pair_of_filters_is_found_however_far_back_it_lies(
+    write: Any, administrator: Any, client_of: Any, sealed: bool, span: Any, months: range
+) -> None:
+    pair = {"action": "deleted", "resource_type": "user"}
+    rare = [
+        write(**pair, timestamp=datetime(2024, 1 + month, 15, tzinfo=timezone.utc))
+        for month in range(12)
+    ]
+    for month in range(12):
+        write(action="deleted", timestamp=datetime(2024, 1 + month, 14, tzinfo=timezone.utc))
+    if sealed:
+        list(seal_pending())
+    expected = [rare[month].pk for month in reversed(months)]
+    for page in (1, 2):
+        answer = client_of(administrator).get(URL, {**pair, **span, "page_size": 4, "page": page})
+        assert answer.json()["count"] == len(expected)
+        ids = [row["id"] for row in answer.json()["results"]]
+        assert ids == expected[4 * page - 4 : 4 * page]
+
+
 def test_deep_pages_of_the_admin_are_the_same(log: list[AuditLog], monkeypatch: Any) -> None:
     monkeypatch.setattr("myometrics_audit.paging.SHALLOW", 0)
     pages = EntryPaginator(entries_select(Selection()), 7)

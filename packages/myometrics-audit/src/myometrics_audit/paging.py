@@ -67,10 +67,28 @@ class _Place:
 
 def page_slices(selection: Selection, offset: int, limit: int, *, using: str) -> list[PageSlice]:
     """What to read, in order, for ``limit`` rows after the newest ``offset``."""
-    if offset <= SHALLOW or selection.scope is None:
+    if selection.scope is None:
         return [PageSlice(offset, limit)]
+    if offset <= SHALLOW:
+        is_pair = selection.action is not None and selection.resource_type is not None
+        return _bounded(using, selection, offset, limit) if is_pair else [PageSlice(offset, limit)]
     place = _locate(using, selection, offset)
     return _slices(place, limit) if place else []
+
+
+def _bounded(using: str, selection: Selection, offset: int, limit: int) -> list[PageSlice]:
+    """A shallow page of a pair of filters, which may be rare though each alone is not.
+
+    No index holds such pairs, so nothing is read that is older than the page's last period.
+    """
+    has_span = selection.start_date is not None or selection.end_date is not None
+    period = EntryCount.Period.DAY if has_span else EntryCount.Period.MONTH
+    pending = _pending_days(using, selection)
+    since, wanted = None, offset + limit
+    for start, count in _buckets(using, selection, period, _in_range(selection), pending):
+        if count and wanted > 0:
+            since, wanted = utc_day_start(start), wanted - count
+    return [PageSlice(offset, limit, since=since)] if since else []
 
 
 def _slices(place: _Place, limit: int) -> list[PageSlice]:
