@@ -7,6 +7,7 @@ from django.contrib.auth.models import Permission
 from django.urls import reverse
 
 from myometrics_core.activities import publish
+from myometrics_notifications.exports import export_request
 from myometrics_notifications.models import Message, NotificationSettings
 from myometrics_notifications.services import notification_settings_ensure
 
@@ -112,7 +113,18 @@ def test_lists_take_a_fixed_number_of_queries(
             admin.get(url)
 
 
-def test_a_person_with_messages_can_be_deleted_in_the_admin_by_who_may(admin, dead, person):
-    person.delete()
+def test_a_person_with_messages_can_be_deleted_in_the_admin(admin, dead, person):
+    url = reverse("admin:clinic_site_person_delete", args=[person.pk])
 
+    admin.post(url, {"post": "yes"})
+
+    assert not type(person).objects.filter(pk=person.pk).exists()
     assert Message.objects.count() == 0
+
+
+def test_export_files_are_listed(admin, person):
+    export_request(user=person, export_format="csv")
+
+    page = admin.get(reverse("admin:myometrics_notifications_exportfile_changelist") + "?q=ada")
+
+    assert "ada@clinic.example" in page.content.decode() or "Ada Byron" in page.content.decode()

@@ -11,6 +11,8 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from myometrics_core.read_only_admin import CappedPaginator, ReadOnlyAdmin
+
 from .models import ExportFile, Message, NotificationSettings
 from .services import message_retry
 
@@ -25,7 +27,7 @@ def _user_search(prefix: str) -> list[str]:
 
 
 @admin.register(NotificationSettings)
-class NotificationSettingsAdmin(admin.ModelAdmin):
+class NotificationSettingsAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Switches by person."""
 
     list_display = (
@@ -38,6 +40,7 @@ class NotificationSettingsAdmin(admin.ModelAdmin):
     list_filter = ("email_notifications", "upload_completed", "analysis_ready", "system_alerts")
     list_select_related = ("user",)
     raw_id_fields = ("user",)
+    paginator = CappedPaginator
     show_full_result_count = False
 
     def get_search_fields(self, request: HttpRequest) -> list[str]:
@@ -45,28 +48,14 @@ class NotificationSettingsAdmin(admin.ModelAdmin):
         return _user_search("user")
 
 
-class _WorkAdmin(admin.ModelAdmin):
-    """Rows that come and go by themselves: to be looked at, never written."""
-
-    ordering = ("-id",)
-    show_full_result_count = False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """They come from activities and requests alone."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """They can be looked at."""
-        return False
-
-
 @admin.register(Message)
-class MessageAdmin(_WorkAdmin):
+class MessageAdmin(ReadOnlyAdmin):
     """What is owed, sent, dropped or dead; nothing here can be written, dead letters retried."""
 
     list_display = ("id", "kind", "recipient", "state", "attempts", "next_attempt_at", "last_error")
     list_filter = ("state", "kind")
     list_select_related = ("recipient",)
+    ordering = ("-id",)
     actions = ("retry",)
 
     def get_search_fields(self, request: HttpRequest) -> list[str]:
@@ -84,23 +73,24 @@ class MessageAdmin(_WorkAdmin):
         text = ngettext("%d message is tried again.", "%d messages are tried again.", count)
         self.message_user(request, text % count, messages.SUCCESS)
 
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """As the permissions say: who deletes a person deletes their messages."""
+        return admin.ModelAdmin.has_delete_permission(self, request, obj)
+
     def has_retry_permission(self, request: HttpRequest) -> bool:
         """Whoever may change messages."""
         return request.user.has_perm("myometrics_notifications.change_message")
 
 
 @admin.register(ExportFile)
-class ExportFileAdmin(_WorkAdmin):
+class ExportFileAdmin(ReadOnlyAdmin):
     """Exports that were asked for by mail."""
 
     list_display = ("id", "user", "export_format", "state", "attempts", "expires_at", "last_error")
     list_filter = ("state", "export_format")
     list_select_related = ("user",)
+    ordering = ("-id",)
 
     def get_search_fields(self, request: HttpRequest) -> list[str]:
         """The owner's login name and address."""
         return _user_search("user")
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """The sweep deletes them, file first."""
-        return False

@@ -1,6 +1,4 @@
-"""The health log in Django's admin site."""
-
-from __future__ import annotations
+"""Django admin: how the system did at the last check."""
 
 from django.contrib import admin
 
@@ -12,7 +10,6 @@ __all__ = ["HealthStateAdmin"]
 
 @admin.register(HealthState)
 class HealthStateAdmin(ReadOnlyAdmin):
-    """The state last told of, and the one that has yet to prove lasting."""
+    """The one row that all workers share."""
 
-    list_display = [field.name for field in HealthState._meta.fields]
-    search_fields = ("status",)
+    list_display = ("checked_at", "status", "told_down")
