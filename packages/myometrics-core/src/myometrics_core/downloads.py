@@ -30,6 +30,6 @@ def download_response(
 
 async def _from_threads(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
     end = object()
-    next_chunk = sync_to_async(next)
+    next_chunk: Any = sync_to_async(next)
     while (chunk := await next_chunk(chunks, end)) is not end:
         yield chunk
