@@ -1,0 +1,33 @@
+"""Another way to hand over an export: by registry, so that the endpoint knows none."""
+
+import pytest
+
+from myometrics_core import export_deliveries as module
+from myometrics_core.export_deliveries import (
+    deliver_export,
+    export_deliveries,
+    register_export_delivery,
+)
+
+
+@pytest.fixture(autouse=True)
+def _registry(monkeypatch):
+    monkeypatch.setattr(module, "_deliveries", {})
+
+
+def test_a_delivery_is_offered_by_name_and_takes_the_export_on():
+    taken = []
+
+    def by_post(*, user, export_format):
+        taken.append((user, export_format))
+        return "It is in the post."
+
+    register_export_delivery("post", by_post)
+    assert export_deliveries() == ["post"]
+    assert deliver_export("post", user="Ada", export_format="csv") == "It is in the post."
+    assert taken == [("Ada", "csv")]
+
+
+def test_a_name_that_is_not_on_offer_is_refused():
+    with pytest.raises(KeyError):
+        deliver_export("pigeon", user=None, export_format="csv")
