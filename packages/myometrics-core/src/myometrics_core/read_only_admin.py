@@ -30,7 +30,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     Quick on large tables: it counts no further than people turn pages.
     """
 
-    actions = None
+    actions: Any = None
     paginator = CappedPaginator
     show_full_result_count = False
     list_per_page = 50
