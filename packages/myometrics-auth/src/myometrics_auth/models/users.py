@@ -83,7 +83,7 @@ class AbstractClinicUser(AbstractUser):
         """Save; a password that was set ends every session, whoever set it and where."""
         if kwargs.get("update_fields") is not None:
             kwargs["update_fields"] = _with_computed(kwargs["update_fields"])
-        if self._password is None or self._state.adding:
+        if self._password is None or self._state.adding:  # type: ignore[attr-defined]
             super().save(*args, **kwargs)
             return
         with transaction.atomic(using=kwargs.get("using")):
