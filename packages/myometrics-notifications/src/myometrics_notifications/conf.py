@@ -57,7 +57,7 @@ class NotificationsSettings(SettingsGroup):
     MAX_ATTEMPTS = Setting(
         int,
         20,
-        "Attempts after which a message is a dead letter (20: after some three days).",
+        "Attempts after which a message is a dead letter (20: after some two days).",
         validate=_positive,
     )
     RETRY_BASE = Setting(
