@@ -1,45 +1,70 @@
 """Make a log of any size on PostgreSQL: entries with real evidence, and the plain table.
 
-    DATABASE_URL=postgresql://… python -m benchmarks.audit.data --rows 1000000
+    DATABASE_URL=postgresql://… python -m benchmarks.audit.data --rows 1000000 [--no-seal]
 
-Drops what an earlier run made. Rows are written by COPY with the indexes off, so 10 million take
-minutes. The rows span 1,000 days up to now; 1,000 users; one action makes 10 % and one 0.1 %.
+Drops everything in the database. The rows span 1,000 days up to now; 1,000 users; one action makes
+10 % and one 0.1 %. Rows and leaves are made by PostgreSQL itself, with the indexes off, and
+``audit_verify`` accepts them; sealing is the package's own.
 """
 
+from __future__ import annotations
+
 import argparse
-import hashlib
-import hmac
-import itertools
-import json
 import os
-import random
 import time
-from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
-from types import SimpleNamespace
 from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.audit.site.settings")
 
 import django
 
+DAYS = 1000
+USERS = 1000
+AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0"
 PLAIN = (
     "id, user_id, action, resource_type, resource_id, timestamp, ip_address, user_agent, details"
 )
-DAYS = 1000
-USERS = 1000
-CHUNK = 20_000
-ACTIONS = [("upload_created", 450), ("viewed", 300), ("report_printed", 100)]
-ACTIONS += [("upload_completed", 100), ("login_succeeded", 49), ("user_deleted", 1)]
-AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0"
+
+ENTRIES = f"""
+INSERT INTO myometrics_audit_auditlog ({PLAIN}, pseudonym, nonce)
+SELECT n, 1 + abs(hashint8(n + 7)) %% {USERS}, action,
+       CASE WHEN action LIKE 'upload%%' THEN 'upload' ELSE split_part(action, '_', 1) END,
+       'upload_' || n / 3,
+       now() - ((%(rows)s - n) * interval '{DAYS} days' / %(rows)s),
+       ('10.0.' || n %% 250 || '.' || n / 250 %% 250)::inet, '{AGENT}',
+       jsonb_build_object('filename', 'scan_' || n || '.jpg', 'file_size', n %% 4000000),
+       '', decode(md5(n || 'nonce'), 'hex')
+FROM (SELECT n, (ARRAY['upload_created', 'viewed', 'report_printed', 'upload_completed',
+                       'login_succeeded', 'user_deleted'])[
+          CASE WHEN pick < 450 THEN 1 WHEN pick < 750 THEN 2 WHEN pick < 850 THEN 3
+               WHEN pick < 950 THEN 4 WHEN pick < 999 THEN 5 ELSE 6 END] AS action
+      FROM (SELECT n, abs(hashint8(n) %% 1000) AS pick
+            FROM generate_series(1, %(rows)s) n) numbers) picked
+"""
+
+LEAVES = """
+INSERT INTO myometrics_audit_leaf (entry_id, hash, key_id)
+SELECT id, sha256(%(outer)s || sha256(%(inner)s || nonce || convert_to(
+    '{"action":"' || action || '","activity_id":null,"details":{"file_size":'
+    || (details ->> 'file_size') || ',"filename":"' || (details ->> 'filename')
+    || '"},"id":' || id || ',"ip_address":"' || host(ip_address)
+    || '","resource_id":"' || resource_id || '","resource_type":"' || resource_type
+    || '","subject":"' || (%(subjects)s::text[])[user_id] || '","timestamp":"'
+    || to_char(timestamp AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+    || '","user_agent":"' || user_agent || '"}', 'UTF8'))), %(key_id)s
+FROM myometrics_audit_auditlog
+"""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    rows = parser.parse_args().rows
+    parser.add_argument("--no-seal", action="store_true")
+    options = parser.parse_args()
     django.setup()
-    make(rows)
+    make(options.rows)
+    if not options.no_seal:
+        seal()
 
 
 def make(rows: int) -> None:
@@ -52,31 +77,58 @@ def make(rows: int) -> None:
         cursor.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
     call_command("migrate", verbosity=0)
     with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO auth_user (id, username, password, is_active, is_staff, is_superuser, "
-            "first_name, last_name, email, date_joined) SELECT n, 'user' || n, '', true, n = 1, "
-            "false, '', '', '', now() FROM generate_series(1, %s) n",
-            [USERS],
-        )
+        cursor.execute("SET maintenance_work_mem = '1GB'; SET synchronous_commit = off")
+        make_users(cursor)
         indexes = drop_indexes(cursor)
-        copy_rows(cursor, rows)
+        cursor.execute(ENTRIES, {"rows": rows})
+        cursor.execute(LEAVES, evidence_values())
+        cursor.execute(f"INSERT INTO site_plainlog ({PLAIN}) SELECT {PLAIN} FROM {entries_table()}")
         for sql in indexes:
             cursor.execute(sql)
-        set_sequences(cursor)
-        cursor.execute(
-            f"INSERT INTO site_plainlog ({PLAIN}) SELECT {PLAIN} FROM myometrics_audit_auditlog"
-        )
-        cursor.execute("SELECT setval('site_plainlog_id_seq', %s)", [rows])
+        for table in (entries_table(), "site_plainlog"):
+            cursor.execute("SELECT setval(pg_get_serial_sequence(%s, 'id'), %s)", [table, rows])
         cursor.execute("VACUUM ANALYZE")
     print(f"{rows:,} rows in {time.monotonic() - started:.0f} s", flush=True)
+
+
+def seal() -> None:
+    """Seal everything, and say how long it took."""
+    from django.db import connection
+
+    from myometrics_audit.seals import seal_pending
+
+    started, progress = time.monotonic(), None
+    cpu = time.process_time()
+    for progress in seal_pending():  # noqa: B007
+        pass
+    leaves = progress.leaves if progress else 0
+    cpu = time.process_time() - cpu
+    print(f"{leaves:,} sealed in {time.monotonic() - started:.0f} s (Python {cpu:.0f} s of CPU)")
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM ANALYZE")
+
+
+def entries_table() -> str:
+    from myometrics_audit.models import AuditLog
+
+    return AuditLog._meta.db_table
+
+
+def make_users(cursor: Any) -> None:
+    cursor.execute(
+        "INSERT INTO auth_user (id, username, password, is_active, is_staff, is_superuser, "
+        "first_name, last_name, email, date_joined) SELECT n, 'user' || n, '', true, n = 1, "
+        "false, '', '', '', now() FROM generate_series(1, %s) n",
+        [USERS],
+    )
 
 
 def drop_indexes(cursor: Any) -> list[str]:
     """Drop every index that backs no constraint; returns the SQL that makes them again."""
     cursor.execute(
-        "SELECT i.indexname, i.indexdef FROM pg_indexes i WHERE i.schemaname = 'public' "
-        "AND i.tablename IN ('myometrics_audit_auditlog', 'myometrics_audit_leaf') "
-        "AND i.indexname NOT IN (SELECT conname FROM pg_constraint)"
+        "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename IN "
+        "('myometrics_audit_auditlog', 'myometrics_audit_leaf', 'site_plainlog') "
+        "AND indexname NOT IN (SELECT conname FROM pg_constraint)"
     )
     found = cursor.fetchall()
     for name, _ in found:
@@ -84,74 +136,19 @@ def drop_indexes(cursor: Any) -> list[str]:
     return [sql for _, sql in found]
 
 
-def set_sequences(cursor: Any) -> None:
-    cursor.execute(
-        "SELECT setval(pg_get_serial_sequence('myometrics_audit_auditlog', 'id'), max(id)) "
-        "FROM myometrics_audit_auditlog"
-    )
-
-
-def copy_rows(cursor: Any, rows: int) -> None:
-    entries = generated(rows)
-    while chunk := list(itertools.islice(entries, CHUNK)):
-        columns = (
-            "id, user_id, action, resource_type, resource_id, timestamp, ip_address, user_agent, "
-            "details, pseudonym, activity_id, nonce"
-        )
-        with cursor.copy(f"COPY myometrics_audit_auditlog ({columns}) FROM STDIN") as copy:
-            for entry, _ in chunk:
-                copy.write_row(entry)
-        with cursor.copy("COPY myometrics_audit_leaf (entry_id, hash, key_id) FROM STDIN") as copy:
-            for entry, leaf in chunk:
-                copy.write_row((entry[0], leaf, "benchmark"))
-
-
-def generated(rows: int) -> Iterator[tuple[tuple[Any, ...], bytes]]:
-    """Columns of an entry, and its leaf."""
-    from myometrics_audit.evidence import canonical_entry, subject_of
+def evidence_values() -> dict[str, Any]:
+    """What PostgreSQL needs for the leaves: HMAC's padded keys, and each user's subject."""
+    from myometrics_audit.evidence import subject_of
     from myometrics_audit.keys import active_key
 
-    rng = random.Random(7)
     key = active_key()
-    subjects = {user: subject_of(user, key) for user in range(1, USERS + 1)}
-    names = [name for name, _ in ACTIONS]
-    actions = rng.choices(names, [weight for _, weight in ACTIONS], k=100_003)
-    end = datetime.now(timezone.utc)
-    step = timedelta(days=DAYS) / rows
-    for number in range(1, rows + 1):
-        action = actions[number % len(actions)]
-        user = rng.randint(1, USERS)
-        resource_type = "upload" if action.startswith("upload") else action.partition("_")[0]
-        details = {"filename": f"scan_{number}.jpg", "file_size": number % 4_000_000}
-        entry = SimpleNamespace(
-            id=number,
-            nonce=rng.randbytes(16),
-            action=action,
-            resource_type=resource_type,
-            resource_id=f"upload_{number // 3}",
-            timestamp=end - step * (rows - number),
-            ip_address=f"10.0.{user % 250}.{number % 250}",
-            user_agent=AGENT,
-            details=details,
-            activity_id=None,
-        )
-        message = entry.nonce + canonical_entry(entry, subjects[user])
-        leaf = hmac.digest(key.entry, message, hashlib.sha256)
-        row = (
-            number,
-            user,
-            action,
-            resource_type,
-            entry.resource_id,
-            entry.timestamp,
-            entry.ip_address,
-            AGENT,
-            json.dumps(details),
-            "",
-            None,
-            entry.nonce,
-        )
-        yield row, leaf
+    block = key.entry.ljust(64, b"\0")
+    return {
+        "inner": bytes(byte ^ 0x36 for byte in block),
+        "outer": bytes(byte ^ 0x5C for byte in block),
+        "subjects": [subject_of(user_id, key) for user_id in range(1, USERS + 1)],
+        "key_id": key.id,
+    }
 
 
 if __name__ == "__main__":

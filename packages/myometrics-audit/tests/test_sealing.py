@@ -22,7 +22,11 @@ from myometrics_audit.tasks import seal
 from myometrics_audit.verification import LogVerifier
 from myometrics_core.personal_data import erase_person
 
-pytestmark = pytest.mark.django_db
+pytestmark = [
+    pytest.mark.django_db,
+    # The children that are to die do nothing but the work in question.
+    pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning"),
+]
 
 
 def assert_sound(entries: int) -> None:
