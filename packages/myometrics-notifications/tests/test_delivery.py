@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import pytest
 from django.core import mail
+from django.core.mail.backends.base import BaseEmailBackend
 from smtp_server import SmtpServer
 
 from myometrics_core.activities import publish
@@ -174,6 +175,22 @@ def test_a_permanent_refusal_is_a_dead_letter_at_once_and_keeps_no_address(
     assert (queued.state, queued.attempts) == ("dead", 1)
     assert queued.last_error.endswith(" 550")
     assert person.email not in str(Message.objects.values().get())
+
+
+class SilentBackend(BaseEmailBackend):
+    """Sends nothing, and says so only by its count."""
+
+    def send_messages(self, email_messages):
+        return 0
+
+
+def test_a_back_end_that_sends_nothing_has_not_sent_it(queued, settings):
+    settings.EMAIL_BACKEND = f"{__name__}.SilentBackend"
+
+    message_deliver(message_id=queued.pk)
+
+    queued.refresh_from_db()
+    assert (queued.state, queued.last_error) == ("queued", "MailNotTaken")
 
 
 def test_a_mail_server_that_is_away_is_a_temporary_fault(queued, smtp):

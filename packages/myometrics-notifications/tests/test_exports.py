@@ -264,6 +264,16 @@ def test_a_half_written_file_of_a_killed_worker_is_replaced(person, media):
 
 
 @pytest.mark.django_db(transaction=True)
+def test_asking_many_times_at_once_makes_one_file(make_person, run_concurrently):
+    person = make_person()
+
+    sentences = run_concurrently(lambda: export_request(user=person, export_format="csv"), times=8)
+
+    assert {type(sentence) for sentence in sentences} == {str}
+    assert ExportFile.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
 def test_two_workers_at_one_export_write_and_mail_it_once(make_person, media, run_concurrently):
     export_request(user=make_person(), export_format="csv")
     pk = ExportFile.objects.get().pk

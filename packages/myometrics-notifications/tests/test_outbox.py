@@ -146,6 +146,13 @@ def test_the_outbox_holds_neither_address_nor_name_nor_file_name_nor_finding(per
         assert secret not in row
 
 
+def test_an_upload_costs_its_writer_few_statements(
+    person, make_activity, django_assert_max_num_queries
+):
+    with django_assert_max_num_queries(7):  # two savepoints, who wants it, the row, its key
+        publish(make_activity(actor_id=person.pk))
+
+
 def test_many_thousand_recipients_are_queued_in_few_queries(
     make_person, django_assert_max_num_queries
 ):

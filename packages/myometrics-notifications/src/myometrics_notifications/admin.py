@@ -40,6 +40,7 @@ class NotificationSettingsAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_filter = ("email_notifications", "upload_completed", "analysis_ready", "system_alerts")
     list_select_related = ("user",)
     raw_id_fields = ("user",)
+    readonly_fields = ("host_switches",)
     paginator = CappedPaginator
     show_full_result_count = False
 

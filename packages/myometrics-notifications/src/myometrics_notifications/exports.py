@@ -53,17 +53,16 @@ def export_request(*, user: Any, export_format: str) -> str:
     """
     if not mail_address(user):
         raise ValidationError({"delivery": ["There is no e-mail address to send a link to."]})
-    with transaction.atomic():
-        waiting = ExportFile.objects.filter(
-            user_id=user.pk, export_format=export_format, state=ExportFile.State.QUEUED
-        )
-        export = waiting.first() or ExportFile.objects.create(
-            user_id=user.pk,
-            export_format=export_format,
-            storage_name=f"{_FOLDER}/{uuid.uuid4().hex}.{export_format}",
-            next_attempt_at=utc_now(),
-        )
-        enqueue(GENERATE, export.pk)
+    export, _ = ExportFile.objects.get_or_create(
+        user_id=user.pk,
+        export_format=export_format,
+        state=ExportFile.State.QUEUED,
+        defaults={
+            "storage_name": f"{_FOLDER}/{uuid.uuid4().hex}.{export_format}",
+            "next_attempt_at": utc_now(),
+        },
+    )
+    enqueue(GENERATE, export.pk)
     return "The export is being prepared. A link to it will be mailed to you."
 
 

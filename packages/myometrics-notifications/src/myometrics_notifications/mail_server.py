@@ -13,9 +13,13 @@ from myometrics_core.mail_backend import default_mail_backend
 
 from .conf import notifications_settings
 
-__all__ = ["MailConnection", "ServerPause", "mail_timeout", "server_pause"]
+__all__ = ["MailConnection", "MailNotTaken", "ServerPause", "mail_timeout", "server_pause"]
 
 logger = logging.getLogger("myometrics.notifications")
+
+
+class MailNotTaken(Exception):
+    """The back end says that it has sent nothing, without saying why."""
 
 
 class MailConnection:
@@ -45,7 +49,8 @@ class MailConnection:
         message gets a fresh one.
         """
         try:
-            self._opened().send_messages([message])
+            if self._opened().send_messages([message]) == 0:
+                raise MailNotTaken
         except Exception:
             self.close()
             raise

@@ -161,6 +161,13 @@ class ExportFile(OwedWork):
             models.Index(fields=["state", "next_attempt_at"], name="myo_notif_export_due"),
             models.Index(fields=["expires_at"], name="myo_notif_export_expires"),
         ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user", "export_format"],
+                condition=models.Q(state="queued"),
+                name="myo_notif_export_one_queued",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"export file {self.pk}"

@@ -44,14 +44,14 @@ def message_is_wanted(*, kind: NotificationKind, user: Any) -> bool:
 def people_wanting(kind: NotificationKind, user_ids: Iterable[Any] | None) -> Iterator[Any]:
     """Primary keys of the people who want ``kind``, of ``user_ids`` or (``None``) of all.
 
-    Constant memory; ids of nobody are left out.
+    Constant memory for all; ids of nobody are left out.
     """
-    people = get_user_model()._base_manager.all()
-    if user_ids is not None:
-        people = people.filter(pk__in=list(user_ids))
+    people = get_user_model()._base_manager.order_by("pk").values_list("pk", flat=True)
     if kind.optional:
         people = people.filter(_wants(kind))
-    return people.order_by("pk").values_list("pk", flat=True).iterator()
+    if user_ids is None:
+        return people.iterator()
+    return iter(people.filter(pk__in=list(user_ids)))
 
 
 def messages_due(limit: int) -> list[int]:

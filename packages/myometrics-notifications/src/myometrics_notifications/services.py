@@ -173,7 +173,7 @@ def _queue_chunk(
         )
         for user_id in user_ids
     ]
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):
         Message.objects.bulk_create(rows, ignore_conflicts=True)
         _start_delivery([row.mail_uuid for row in rows])
 
