@@ -14,7 +14,6 @@ globals().update(
             {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
             {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
         ],
-        EMAIL_BACKEND="django.core.mail.backends.locmem.EmailBackend",
         MYOMETRICS={
             "RATE_LIMITS": {"auth": None, "api": None, "export": None},
             "FRONTEND_URL": "https://clinic.example",
