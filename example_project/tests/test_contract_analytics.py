@@ -1,0 +1,574 @@
+"""Specification, "Analytics Endpoints", and decisions, "Upload facts" and "Analytics"."""
+
+import json
+import random
+import threading
+from datetime import datetime, timedelta, timezone
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+import time_machine
+from conftest import assert_error, client_of, make_user, send_json
+
+from myometrics_analytics.tasks import fold, pull
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("unlimited", "cheap_hashes")]
+
+NOON = datetime(2026, 3, 18, 12, tzinfo=timezone.utc)  # a Wednesday
+
+
+def at(moment):
+    return time_machine.travel(moment, tick=False)
+
+
+def tell(user, action, upload_id="u1", moment=NOON, **details):
+    """Post an audit entry about an upload, as ``user``, at ``moment``."""
+    with at(moment):
+        body = {
+            "action": action,
+            "resource_type": "upload",
+            "resource_id": upload_id,
+            "details": details,
+        }
+        answer = send_json(client_of(user), "POST", "/api/audit-logs/", body)
+        assert answer.status_code == 201, answer.content
+        return answer.json()
+
+
+def activity(user, moment=NOON):
+    with at(moment):
+        answer = client_of(user).get("/api/users/me/activity/")
+    assert answer.status_code == 200
+    return answer.json()
+
+
+@pytest.fixture
+def doctor(db):
+    return make_user("doctor@clinic.example")
+
+
+@pytest.fixture
+def other(db):
+    return make_user("other@clinic.example")
+
+
+@pytest.fixture
+def boss(db):
+    return make_user("boss@clinic.example", role="admin")
+
+
+@pytest.fixture
+def report(boss):
+    """Asks for analytics while facts wait to be rolled up, and again after they were."""
+
+    def ask(moment=NOON, **query):
+        with at(moment):
+            client = client_of(boss)
+            before = client.get("/api/analytics/", query)
+            fold()
+            after = client.get("/api/analytics/", query)
+        assert before.status_code == 200, before.content
+        assert after.json() == before.json()
+        return after.json()
+
+    return ask
+
+
+def test_analytics_have_the_shape_of_the_specification(doctor, report):
+    tell(doctor, "upload_completed", diagnosis="Normal", processing_time=45.6)
+    body = report()
+    assert list(body) == ["user_activity", "diagnosis_trends", "system_health"]
+    assert list(body["user_activity"]) == ["daily_uploads", "weekly_uploads", "monthly_uploads"]
+    rows = body["user_activity"]
+    assert {tuple(row) for row in rows["daily_uploads"]} == {("date", "count")}
+    assert {tuple(row) for row in rows["weekly_uploads"]} == {("week", "count")}
+    assert {tuple(row) for row in rows["monthly_uploads"]} == {("month", "count")}
+    assert body["diagnosis_trends"] == [
+        {"diagnosis": "Normal", "count": 1, "trend": "up", "percentage_change": 100.0}
+    ]
+    assert body["system_health"] == {
+        "active_users": 1,
+        "total_uploads": 1,
+        "success_rate": 100.0,
+        "average_processing_time": 45.6,
+    }
+
+
+def test_with_nothing_at_all_every_number_is_still_a_number(report):
+    body = report()
+    assert body["diagnosis_trends"] == []
+    health = body["system_health"]
+    assert health == {
+        "active_users": 0,
+        "total_uploads": 0,
+        "success_rate": 0.0,
+        "average_processing_time": 0.0,
+    }
+    assert "null" not in json.dumps(body)
+    assert len(body["user_activity"]["daily_uploads"]) == 30
+
+
+class TestActivity:
+    def test_has_the_shape_of_the_specification(self, doctor):
+        tell(doctor, "upload_created", "upload_001", filename="cardiac_scan_001.jpg")
+        body = activity(doctor)
+        assert body == {
+            "uploads_today": 1,
+            "uploads_this_week": 1,
+            "uploads_this_month": 1,
+            "last_login": None,
+            "recent_uploads": [
+                {
+                    "id": "upload_001",
+                    "filename": "cardiac_scan_001.jpg",
+                    "timestamp": body["recent_uploads"][0]["timestamp"],
+                    "status": "processing",
+                }
+            ],
+        }
+        assert body["recent_uploads"][0]["timestamp"].startswith("2026-03-18T12:00:00")
+
+    def test_today_this_week_from_monday_and_this_calendar_month(self, doctor):
+        for number, moment in enumerate(
+            [
+                NOON,
+                NOON.replace(hour=0),
+                NOON - timedelta(hours=12, microseconds=1),
+                NOON - timedelta(days=2),
+                datetime(2026, 3, 16, tzinfo=timezone.utc),
+                datetime(2026, 3, 15, 23, 59, 59, tzinfo=timezone.utc),
+                datetime(2026, 3, 1, tzinfo=timezone.utc),
+                datetime(2026, 2, 28, 23, 59, 59, tzinfo=timezone.utc),
+            ]
+        ):
+            tell(doctor, "upload_created", f"u{number}", moment)
+        body = activity(doctor)
+        counted = [body[f"uploads_{period}"] for period in ("today", "this_week", "this_month")]
+        assert counted == [2, 5, 7]
+
+    def test_the_ten_latest_newest_first(self, doctor):
+        for number in range(13):
+            tell(doctor, "upload_created", f"u{number}", NOON - timedelta(hours=number))
+        recent = activity(doctor)["recent_uploads"]
+        assert [row["id"] for row in recent] == [f"u{number}" for number in range(10)]
+
+    def test_administrators_see_anybodys_in_the_same_shape(self, doctor, boss):
+        tell(doctor, "upload_failed")
+        with at(NOON):
+            answer = client_of(boss).get(f"/api/users/{doctor.pk}/activity/")
+            assert answer.json() == activity(doctor)
+            assert_error(client_of(doctor).get(f"/api/users/{boss.pk}/activity/"), 403)
+            assert_error(client_of(doctor).get(f"/api/users/{doctor.pk}/activity/"), 403)
+            assert_error(client_of(boss).get("/api/users/987654/activity/"), 404)
+
+
+CREATED = ("upload_created", {"filename": "a.jpg"})
+ANSWERED = ("upload_created", {"filename": "a.jpg", "diagnosis": "Created"})
+PROCESSING = ("upload_processing", {"diagnosis": "never"})
+FAILED = ("upload_failed", {})
+COMPLETED = ("upload_completed", {"diagnosis": "Completed", "processing_time": 4})
+READY = ("analysis_ready", {"diagnosis": "Ready", "processing_time": 9})
+
+NOT_TEXT = (5, None, [], {}, True, "", "  ", "x" * 5000)
+NONSENSE = {
+    "processing_time": (-1, -0.001, 86_401, 10**30, 1e300, "45", "NaN", None, True, [], {}),
+    "filename": NOT_TEXT,
+    "diagnosis": NOT_TEXT,
+    "file_size": (-1, "x", 10**30, 1.5, None, []),
+    "confidence": (-1, "x", 10**30, 1e300, None, [], True),
+}
+
+
+class TestMerging:
+    @pytest.mark.parametrize(
+        ("events", "status", "diagnosis"),
+        [
+            ([CREATED], "processing", None),
+            ([ANSWERED], "completed", "Created"),
+            ([PROCESSING], "processing", None),
+            ([FAILED], "failed", None),
+            ([COMPLETED], "completed", "Completed"),
+            ([READY], "completed", "Ready"),
+            ([CREATED, PROCESSING], "processing", None),
+            ([CREATED, FAILED, PROCESSING], "failed", None),
+            ([CREATED, FAILED, COMPLETED], "completed", "Completed"),
+            ([CREATED, PROCESSING, COMPLETED, READY], "completed", "Ready"),
+            ([ANSWERED, COMPLETED], "completed", "Completed"),
+            ([ANSWERED, READY], "completed", "Ready"),
+            ([ANSWERED, FAILED], "completed", "Created"),
+        ],
+        ids=lambda value: "+".join(e[0] for e in value) if isinstance(value, list) else None,
+    )
+    def test_facts_are_the_same_in_any_order_and_twice(
+        self, doctor, report, events, status, diagnosis
+    ):
+        orders = [events, events[::-1], events * 2, random.Random(7).sample(events, len(events))]
+        for number, order in enumerate(orders):
+            for later, (action, details) in enumerate(order):
+                tell(doctor, action, f"u{number}", NOON + timedelta(seconds=later), **details)
+        rows = activity(doctor, NOON + timedelta(hours=1))["recent_uploads"]
+        assert len(rows) == len(orders)
+        assert {row["status"] for row in rows} == {status}
+        body = report(NOON + timedelta(hours=1))
+        trends = [(row["diagnosis"], row["count"]) for row in body["diagnosis_trends"]]
+        assert trends == ([(diagnosis, len(orders))] if diagnosis else [])
+        assert body["system_health"]["total_uploads"] == len(orders)
+
+    def test_among_equals_the_smallest_text_is_the_diagnosis(self, doctor, report):
+        for diagnosis in ("Normal", "Abnormal", "Zebra"):
+            tell(doctor, "upload_completed", diagnosis=diagnosis)
+        assert [row["diagnosis"] for row in report()["diagnosis_trends"]] == ["Abnormal"]
+
+    def test_the_time_is_the_earliest_known(self, doctor, report):
+        tell(doctor, "upload_completed", moment=NOON)
+        tell(doctor, "upload_created", moment=NOON - timedelta(days=3))
+        tell(doctor, "analysis_ready", moment=NOON + timedelta(minutes=1))
+        [row] = activity(doctor)["recent_uploads"]
+        assert row["timestamp"].startswith("2026-03-15T12:00:00")
+        daily = {row["date"]: row["count"] for row in report()["user_activity"]["daily_uploads"]}
+        assert daily["2026-03-15"] == 1
+        assert sum(daily.values()) == 1
+
+    def test_an_upload_id_belongs_to_each_user_apart(self, doctor, other, report):
+        tell(doctor, "upload_completed", "same", diagnosis="Mine", filename="mine.jpg")
+        tell(other, "upload_failed", "same", diagnosis="Theirs", filename="theirs.jpg")
+        tell(other, "analysis_ready", "elsewhere", diagnosis="Theirs")
+        [mine] = activity(doctor)["recent_uploads"]
+        assert (mine["filename"], mine["status"]) == ("mine.jpg", "completed")
+        assert {row["status"] for row in activity(other)["recent_uploads"]} == {
+            "failed",
+            "completed",
+        }
+        assert report()["system_health"]["total_uploads"] == 3
+
+    @pytest.mark.parametrize(
+        ("action", "resource_type"),
+        [
+            ("upload_created", "scan"),
+            ("upload_created", "Upload"),
+            ("upload_created", "uploads"),
+            ("viewed", "upload"),
+            ("UPLOAD_CREATED", "upload"),
+            ("upload_deleted", "upload"),
+        ],
+    )
+    def test_other_entries_are_no_uploads(self, doctor, report, action, resource_type):
+        body = {"action": action, "resource_type": resource_type, "resource_id": "u1"}
+        with at(NOON):
+            answer = send_json(client_of(doctor), "POST", "/api/audit-logs/", body)
+        assert answer.status_code == 201
+        assert activity(doctor)["recent_uploads"] == []
+        assert report()["system_health"]["total_uploads"] == 0
+
+    @pytest.mark.parametrize("name", NONSENSE)
+    def test_nonsense_in_details_is_left_out_and_the_entry_is_kept(self, doctor, report, name):
+        good = {"filename": "a.jpg", "processing_time": 10}
+        for number, value in enumerate(NONSENSE[name]):
+            details = {**good, name: value}
+            entry = tell(doctor, "upload_completed", f"u{number}", **details)
+            assert entry["details"] == details
+        for row in activity(doctor)["recent_uploads"]:
+            assert row["status"] == "completed"
+            assert row["filename"] == ("" if name == "filename" else "a.jpg")
+        body = report()
+        assert body["system_health"]["total_uploads"] == len(NONSENSE[name])
+        average = body["system_health"]["average_processing_time"]
+        assert average == (0.0 if name == "processing_time" else 10.0)
+        assert body["diagnosis_trends"] == []
+
+    @pytest.mark.parametrize("seconds", [0, 0.5, 86_400])
+    def test_a_processing_time_up_to_a_day_counts(self, doctor, report, seconds):
+        tell(doctor, "upload_completed", processing_time=seconds)
+        assert report()["system_health"]["average_processing_time"] == pytest.approx(seconds)
+
+
+class TestDays:
+    @pytest.mark.parametrize("days", [1, 2, 7, 8, 30, 365, 3650])
+    def test_there_are_exactly_that_many_daily_rows_ending_today(self, doctor, report, days):
+        tell(doctor, "upload_created")
+        daily = report(days=days)["user_activity"]["daily_uploads"]
+        today = NOON.date()
+        wanted = [(today - timedelta(days=n)).isoformat() for n in range(days)][::-1]
+        assert [row["date"] for row in daily] == wanted
+        assert [row["count"] for row in daily] == [0] * (days - 1) + [1]
+
+    def test_thirty_is_the_default(self, report):
+        assert report() == report(days=30)
+
+    @pytest.mark.parametrize("days", [1, 6, 7, 8, 13, 30, 45, 100])
+    def test_weeks_are_counted_back_from_today_and_add_up_to_the_days(self, doctor, report, days):
+        for number, back in enumerate([0, 0, 1, 6, 7, 8, 20, 29, 44, 99]):
+            tell(doctor, "upload_created", f"u{number}", NOON - timedelta(days=back))
+        rows = report(days=days)["user_activity"]
+        counts = [row["count"] for row in rows["daily_uploads"]]
+        weeks = [counts[max(0, end - 7) : end] for end in range(days, 0, -7)][::-1]
+        assert [row["count"] for row in rows["weekly_uploads"]] == [sum(week) for week in weeks]
+        assert [row["week"] for row in rows["weekly_uploads"]] == [
+            f"Week {number}" for number in range(1, len(weeks) + 1)
+        ]
+
+    def test_months_are_those_the_span_touches_each_counted_whole(self, doctor, report):
+        moments = [(2026, 3, 1), (2026, 2, 1), (2026, 2, 28), (2026, 1, 31), (2026, 3, 18)]
+        for number, day in enumerate(moments):
+            tell(doctor, "upload_created", f"u{number}", datetime(*day, tzinfo=timezone.utc))
+        assert report(days=19)["user_activity"]["monthly_uploads"] == [
+            {"month": "2026-02", "count": 2},
+            {"month": "2026-03", "count": 2},
+        ]
+        assert report(days=1)["user_activity"]["monthly_uploads"] == [
+            {"month": "2026-03", "count": 2}
+        ]
+        assert [row["month"] for row in report(days=78)["user_activity"]["monthly_uploads"]] == [
+            "2025-12", "2026-01", "2026-02", "2026-03",
+        ]  # fmt: skip
+
+    def test_days_are_utc_days_whatever_the_sites_time_zone(self, doctor, report, settings):
+        settings.TIME_ZONE = "Pacific/Auckland"
+        tell(doctor, "upload_created", "late", datetime(2026, 3, 17, 23, 59, tzinfo=timezone.utc))
+        tell(doctor, "upload_created", "early", datetime(2026, 3, 18, 0, 0, tzinfo=timezone.utc))
+        counts = [row["count"] for row in report(days=2)["user_activity"]["daily_uploads"]]
+        assert counts == [1, 1]
+
+
+class TestTrends:
+    @pytest.mark.parametrize(
+        ("before", "now", "change", "trend"),
+        [
+            (0, 3, 100.0, "up"),
+            (1, 2, 100.0, "up"),
+            (2, 1, -50.0, "down"),
+            (3, 4, 33.3, "up"),
+            (3, 2, -33.3, "down"),
+            (20, 21, 5.0, "stable"),
+            (20, 19, -5.0, "stable"),
+            (19, 20, 5.3, "up"),
+            (4, 4, 0.0, "stable"),
+            (3, 5, 66.7, "up"),
+        ],
+    )
+    def test_compare_the_span_with_the_one_before_it(
+        self, doctor, report, before, now, change, trend
+    ):
+        for number in range(before):
+            tell(doctor, "upload_completed", f"b{number}", NOON - timedelta(days=7), diagnosis="X")
+        for number in range(now):
+            tell(doctor, "upload_completed", f"n{number}", NOON - timedelta(days=6), diagnosis="X")
+        tell(doctor, "upload_completed", "old", NOON - timedelta(days=14), diagnosis="X")
+        assert report(days=7)["diagnosis_trends"] == [
+            {"diagnosis": "X", "count": now, "trend": trend, "percentage_change": change}
+        ]
+
+    def test_the_most_frequent_come_first_and_none_is_left_out(self, doctor, report):
+        for number in range(12):
+            for copy in range(number % 3 + 1):
+                tell(doctor, "upload_completed", f"u{number}-{copy}", diagnosis=f"D{number:02}")
+        rows = report()["diagnosis_trends"]
+        assert len(rows) == 12
+        counts = [row["count"] for row in rows]
+        assert counts == sorted(counts, reverse=True)
+
+    def test_a_diagnosis_of_the_span_before_alone_is_not_shown(self, doctor, report):
+        tell(doctor, "upload_completed", moment=NOON - timedelta(days=8), diagnosis="Past")
+        assert report(days=7)["diagnosis_trends"] == []
+
+
+class TestSystemHealth:
+    def test_the_success_rate_is_of_the_span_and_leaves_out_what_is_processing(
+        self, doctor, report
+    ):
+        for number in range(2):
+            tell(doctor, "upload_completed", f"c{number}", processing_time=10 * number)
+        tell(doctor, "upload_failed", "f")
+        tell(doctor, "upload_created", "p")
+        tell(doctor, "upload_failed", "old", NOON - timedelta(days=7), processing_time=999)
+        health = report(days=7)["system_health"]
+        assert health["success_rate"] == 66.7
+        assert health["average_processing_time"] == 5.0
+        assert health["total_uploads"] == 5
+
+    def test_active_is_who_signed_in_or_uploaded_within_the_span(self, doctor, other, report):
+        tell(doctor, "upload_created", moment=NOON - timedelta(days=6))
+        other.last_login = NOON - timedelta(days=6)
+        other.save()
+        both = make_user("both@clinic.example")
+        both.last_login = NOON
+        both.save()
+        tell(both, "upload_created", "b")
+        late = make_user("late@clinic.example")
+        late.last_login = NOON - timedelta(days=7)
+        late.save()
+        tell(late, "upload_created", "l", NOON - timedelta(days=7))
+        assert report(days=7)["system_health"]["active_users"] == 3
+        assert report(days=1)["system_health"]["active_users"] == 1
+        assert report(days=8)["system_health"]["active_users"] == 4
+
+    def test_an_event_posted_is_counted_in_the_next_answer(self, doctor, report):
+        for number in range(1, 4):
+            tell(doctor, "upload_created", f"u{number}")
+            assert report()["system_health"]["total_uploads"] == number
+        tell(doctor, "upload_failed", "u1")
+        assert report()["system_health"]["success_rate"] == 0.0
+        tell(doctor, "upload_completed", "u1")
+        assert report()["system_health"]["success_rate"] == 100.0
+
+    def test_who_is_erased_is_counted_no_more(self, doctor, other, boss, report):
+        tell(doctor, "upload_completed", diagnosis="X")
+        tell(other, "upload_completed", diagnosis="X")
+        assert report()["system_health"]["total_uploads"] == 2
+        with at(NOON):
+            assert client_of(boss).delete(f"/api/users/{doctor.pk}/").status_code == 204
+        body = report()
+        assert body["system_health"]["total_uploads"] == 1
+        assert body["diagnosis_trends"][0]["count"] == 1
+        assert body["system_health"]["active_users"] == 1
+
+
+def test_a_random_history_counts_as_the_facts_counted_one_by_one(doctor, other, boss):
+    dice = random.Random(20260318)
+    facts = {}
+    for _ in range(70):
+        user, upload = dice.choice([doctor, other]), f"u{dice.randrange(25)}"
+        moment = NOON - timedelta(hours=dice.randrange(24 * 40))
+        action, details = dice.choice([CREATED, PROCESSING, FAILED, COMPLETED])
+        tell(user, action, upload, moment, **details)
+        fact = facts.setdefault((user.pk, upload), [moment, 0])
+        rank = {"upload_failed": 1, "upload_completed": 2}.get(action, 0)
+        fact[:] = [min(fact[0], moment), max(fact[1], rank)]
+        if dice.random() < 0.1:
+            fold()
+    start = NOON.date() - timedelta(days=13)
+    inside = [fact for fact in facts.values() if start <= fact[0].date() <= NOON.date()]
+    with at(NOON):
+        body = client_of(boss).get("/api/analytics/", {"days": 14}).json()
+    daily = {row["date"]: row["count"] for row in body["user_activity"]["daily_uploads"]}
+    for offset in range(14):
+        day = start + timedelta(days=offset)
+        assert daily[day.isoformat()] == sum(fact[0].date() == day for fact in inside)
+    completed = sum(fact[1] == 2 for fact in inside)
+    failed = sum(fact[1] == 1 for fact in inside)
+    assert body["system_health"]["total_uploads"] == len(facts)
+    assert body["system_health"]["success_rate"] == round(100 * completed / (completed + failed), 1)
+    assert sum(row["count"] for row in body["diagnosis_trends"]) == completed
+
+
+@pytest.fixture
+def image_service(settings):
+    """A neighbour that lists ``rows``; the site pulls from it."""
+    rows = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = json.dumps({"uploads": rows, "count": len(rows)}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            """Say nothing."""
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    settings.MYOMETRICS = {**settings.MYOMETRICS, "MICROSERVICE_URL": url}
+    yield rows
+    server.shutdown()
+    server.server_close()
+
+
+class TestTheImageService:
+    def row(self, user_id, upload_id="u1", **changes):
+        return {
+            "user_id": str(user_id),
+            "upload_id": upload_id,
+            "upload_time": "2026-03-17T09:30:00",
+            "original_filename": "service.jpg",
+            "file_type": "image/jpeg",
+            "status": "processed",
+            "file_upload_time": "2026-03-17T09:30:01",
+            "diagnosis": "Service",
+            "confidence_score": 0.97,
+            **changes,
+        }
+
+    @pytest.mark.parametrize(
+        ("said", "status"),
+        [
+            ("processed", "completed"),
+            ("completed", "completed"),
+            ("queued", "processing"),
+            ("processing", "processing"),
+            ("failed", "failed"),
+        ],
+    )
+    def test_its_words_become_ours_and_naive_times_are_utc(
+        self, doctor, image_service, settings, said, status
+    ):
+        settings.TIME_ZONE = "Asia/Kolkata"
+        image_service.append(self.row(doctor.pk, status=said))
+        pull()
+        [row] = activity(doctor)["recent_uploads"]
+        assert row["status"] == status
+        assert row["filename"] == "service.jpg"
+        assert row["timestamp"].startswith("2026-03-17T09:30:00")
+
+    def test_its_diagnosis_counts_least_and_nothing_counts_twice(self, doctor, image_service, boss):
+        tell(doctor, "upload_created", "u1", diagnosis="Zebra", filename="zebra.jpg")
+        image_service.append(self.row(doctor.pk))
+        image_service.append(self.row(doctor.pk))
+        pull()
+        tell(doctor, "upload_created", "u2", diagnosis="Zebra")
+        with at(NOON):
+            body = client_of(boss).get("/api/analytics/").json()
+        assert [(r["diagnosis"], r["count"]) for r in body["diagnosis_trends"]] == [("Zebra", 2)]
+        assert body["system_health"]["total_uploads"] == 2
+
+    def test_rows_that_name_nobody_or_are_nonsense_spoil_no_others(self, doctor, image_service):
+        image_service += [
+            self.row(987654),
+            self.row("nobody"),
+            self.row(""),
+            self.row("9" * 40),
+            self.row("1\x00"),
+            self.row(doctor.pk, "bad time", upload_time="yesterday"),
+            self.row(doctor.pk, "bad status", status="exploded"),
+            self.row(doctor.pk, None),
+            self.row(doctor.pk, "x" * 500),
+            {"user_id": str(doctor.pk)},
+            None,
+            "text",
+            [],
+            self.row(doctor.pk, "good", diagnosis=None, confidence_score=None),
+        ]
+        pull()
+        assert [row["id"] for row in activity(doctor)["recent_uploads"]] == ["good"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_events_of_one_upload_that_come_all_at_once_make_one_upload(run_concurrently):
+    doctor = make_user("doctor@clinic.example")
+    client = client_of(doctor)
+
+    def post(action, details):
+        body = {
+            "action": action,
+            "resource_type": "upload",
+            "resource_id": "u1",
+            "details": details,
+        }
+        return send_json(client, "POST", "/api/audit-logs/", body).status_code
+
+    calls = [
+        lambda event=event: post(*event)
+        for event in [CREATED, PROCESSING, FAILED, COMPLETED, READY] * 3
+    ]
+    assert run_concurrently(calls) == [201] * 15
+    [row] = client.get("/api/users/me/activity/").json()["recent_uploads"]
+    assert row["status"] == "completed"
+    boss = client_of(make_user("boss@clinic.example", role="admin"))
+    for _ in range(2):
+        body = boss.get("/api/analytics/").json()
+        assert body["system_health"]["total_uploads"] == 1
+        assert [(r["diagnosis"], r["count"]) for r in body["diagnosis_trends"]] == [("Ready", 1)]
+        fold()
