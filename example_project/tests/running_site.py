@@ -112,11 +112,15 @@ class RunningSite:
         """The texts of the mails to ``address`` once there are ``count`` of them."""
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
-            found = [text for to, text in self._mails() if to == address]
+            found = self.mails_to(address)
             if len(found) >= count:
                 return found
             time.sleep(0.1)
         raise AssertionError(f"No mail to {address}:\n{self.log}")
+
+    def mails_to(self, address: str) -> list[str]:
+        """The texts of the mails to ``address`` up to now."""
+        return [text for to, text in self._mails() if to == address]
 
     @property
     def log(self) -> str:

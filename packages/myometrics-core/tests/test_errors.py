@@ -1,5 +1,6 @@
 """Every error is {"detail", "code", "field_errors"}, and says nothing it should not."""
 
+import io
 import json
 
 import pytest
@@ -139,3 +140,20 @@ def test_a_fault_is_a_bare_500_that_trackers_hear_of(client, caplog):
 
 def test_answers_are_kept_by_no_cache(client):
     assert client.post("/api/echo/", {"name": "a"}, format="json")["Cache-Control"] == "no-store"
+
+
+def test_a_client_that_breaks_off_in_its_body_is_no_fault_of_ours(client, caplog):
+    class BrokenOff(io.BytesIO):
+        def read(self, *args):
+            raise BlockingIOError("timed out")
+
+    answer = client.generic(
+        "POST",
+        "/api/echo/",
+        content_type="application/json",
+        CONTENT_LENGTH="10",
+        **{"wsgi.input": BrokenOff()},
+    )
+    assert answer.status_code == 400
+    assert set(answer.json()) == {"detail", "code", "field_errors"}
+    assert "Unhandled" not in caplog.text

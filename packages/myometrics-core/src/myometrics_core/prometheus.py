@@ -10,6 +10,7 @@ import hmac
 import ipaddress
 import os
 from collections.abc import Iterator
+from typing import Any
 
 from celery import current_app
 from django.http import Http404, HttpRequest, HttpResponse
@@ -77,8 +78,8 @@ def queued_tasks() -> float | None:
     if not str(current_app.conf.broker_url).startswith("redis"):
         return None
     with current_app.connection_for_read() as connection:
-        length = connection.default_channel.client.llen(current_app.conf.task_default_queue)
-    return float(length)
+        channel: Any = connection.default_channel
+        return float(channel.client.llen(current_app.conf.task_default_queue))
 
 
 class GaugeCollector(Collector):
@@ -99,7 +100,7 @@ def _count(method: str, endpoint: str, status: int, seconds: float) -> None:
 def _registry() -> CollectorRegistry:
     registry = CollectorRegistry()
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        MultiProcessCollector(registry)
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     else:
         registry.register(_OwnProcess())
     registry.register(GaugeCollector())

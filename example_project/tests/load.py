@@ -1,0 +1,83 @@
+"""Clients that never stop asking, and keep what they were answered."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+ERROR_SHAPE = {"detail", "code", "field_errors"}
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 120) -> Any:
+    """What ``condition`` gives once that is true; fails after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"not within {seconds} s")
+
+
+@dataclass
+class Load:
+    """``clients`` threads, each writing an audit entry and reading its profile in turn."""
+
+    url: str
+    access: str
+    clients: int = 4
+    written: list[int] = field(default_factory=list)
+    succeeded: int = 0
+    refused: list[httpx.Response] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+
+    def __enter__(self) -> Load:
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._threads = [threading.Thread(target=self._run) for _ in range(self.clients)]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def wait_for_successes(self, more: int = 20) -> None:
+        """Return once ``more`` further requests have succeeded."""
+        before = self.succeeded
+        wait_for(lambda: self.succeeded >= before + more)
+
+    def _run(self) -> None:
+        headers = {"Authorization": f"Bearer {self.access}"}
+        while not self._over.is_set():
+            # Some time-out there must be; on a machine under load an answer can take long.
+            with httpx.Client(base_url=self.url, headers=headers, timeout=60) as client:
+                self._ask(client, "POST", "/api/audit-logs/")
+                self._ask(client, "GET", "/api/auth/user/")
+
+    def _ask(self, client: httpx.Client, method: str, path: str) -> None:
+        entry = {"action": "load", "resource_type": "test", "resource_id": "1"}
+        body = entry if method == "POST" else None
+        try:
+            answer = client.request(method, path, json=body)
+        except httpx.TransportError as error:
+            with self._lock:
+                self.broken.append(repr(error))
+            time.sleep(0.05)
+            return
+        with self._lock:
+            self._note(answer)
+
+    def _note(self, answer: httpx.Response) -> None:
+        if answer.status_code >= 400:
+            self.refused.append(answer)
+            return
+        self.succeeded += 1
+        if answer.status_code == 201:
+            self.written.append(answer.json()["id"])

@@ -1,0 +1,239 @@
+"""What must fail fails cleanly, and all recovers by itself: real processes, real faults.
+
+One site for all of these: PostgreSQL, Redis and the processes of the ``Procfile``; every test
+leaves it as it found it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import psycopg
+import pytest
+from load import ERROR_SHAPE, Load, wait_for
+from running_site import RunningSite
+
+from myometrics_testing.services import OwnedServer
+
+ADMIN, PASSWORD = "root@clinic.example", "correct-horse-battery"
+CLIENT_TIMEOUT = 3
+
+
+@pytest.fixture(scope="module")
+def postgresql():
+    server = OwnedServer("postgresql")
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def redis():
+    server = OwnedServer("redis")
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory, postgresql, redis):
+    site = RunningSite(tmp_path_factory.mktemp("site"), postgresql.url, redis.url)
+    site.environment |= {
+        "RATE_LIMIT_AUTH": "10000/minute",
+        "RATE_LIMIT_API": "100000/minute",
+        "WEB_CLIENT_TIMEOUT": str(CLIENT_TIMEOUT),
+    }
+    try:
+        site.start()
+        site.make_administrator(ADMIN, PASSWORD)
+        yield site
+    finally:
+        site.stop()
+
+
+@pytest.fixture
+def site(running):
+    running.wait_until_ready()
+    yield running
+    running.wait_until_ready()
+
+
+@pytest.fixture
+def access(site):
+    return sign_in(site)
+
+
+def sign_in(site):
+    answer = httpx.post(
+        f"{site.url}/api/auth/login/", json={"email": ADMIN, "password": PASSWORD}, timeout=60
+    )
+    assert answer.status_code == 200, answer.text
+    return answer.json()["access"]
+
+
+def ask(site, access, method, path, body=None):
+    headers = {"Authorization": f"Bearer {access}"}
+    return httpx.request(method, f"{site.url}/api{path}", json=body, headers=headers, timeout=60)
+
+
+def upload(number):
+    return {"action": "upload_completed", "resource_type": "upload", "resource_id": f"u{number}"}
+
+
+def assert_clean(refused):
+    """Every refusal was in the API's shape."""
+    for answer in refused:
+        assert answer.headers["Content-Type"].startswith("application/json"), answer.text
+        assert set(answer.json()) == ERROR_SHAPE
+
+
+def entries(postgresql):
+    with psycopg.connect(postgresql.url) as connection:
+        rows = connection.execute("SELECT id FROM myometrics_audit_auditlog").fetchall()
+        leaves = connection.execute("SELECT entry_id FROM myometrics_audit_leaf").fetchall()
+    assert sorted(rows) == sorted(leaves)
+    return {pk for (pk,) in rows}
+
+
+def test_postgresql_is_restarted_under_load(site, access, postgresql):
+    with Load(site.url, access) as load:
+        load.wait_for_successes()
+        postgresql.stop()
+        wait_for(lambda: len(load.refused) >= 8)
+        postgresql.start()
+        load.wait_for_successes()
+    assert_clean(load.refused)
+    assert {answer.status_code for answer in load.refused} <= {500, 503}
+    assert load.broken == []
+    assert set(load.written) <= entries(postgresql)
+    site.manage("audit_verify")
+
+
+def test_redis_is_stopped_and_everything_goes_on(site, access, redis):
+    ask(site, access, "PATCH", "/users/me/notifications/", {"email_notifications": True})
+    mails = len(site.mails_to(ADMIN))
+    redis.stop()
+    try:
+        anew = sign_in(site)
+        assert ask(site, anew, "GET", "/auth/user/").status_code == 200
+        assert ask(site, anew, "GET", "/audit-logs/").status_code == 200
+        assert ask(site, anew, "GET", "/analytics/").status_code == 200
+        assert ask(site, anew, "POST", "/audit-logs/", upload(1)).status_code == 201
+        health = wait_for(lambda: told_down(site, anew))
+        assert health["status"] == "degraded"
+    finally:
+        redis.start()
+    assert ask(site, anew, "GET", "/auth/user/").status_code == 200
+    # The mail about the upload was owed, not lost: the sweep finds it.
+    wait_for(lambda: len(site.mails_to(ADMIN)) > mails)
+
+
+def told_down(site, access):
+    answer = ask(site, access, "GET", "/health/")
+    assert answer.status_code == 200
+    return answer.json() if answer.json()["services"]["redis"] == "down" else None
+
+
+def test_redis_hangs_and_everything_goes_on(site, access, redis):
+    redis.freeze()
+    try:
+        assert ask(site, sign_in(site), "GET", "/auth/user/").status_code == 200
+        assert ask(site, access, "POST", "/audit-logs/", upload(2)).status_code == 201
+    finally:
+        redis.thaw()
+
+
+def web_processes(site):
+    return [int(pid) for pid in re.findall(r"Booting worker with pid: (\d+)", site.log)]
+
+
+def test_a_web_process_is_killed_under_load(site, access):
+    before = web_processes(site)
+    with Load(site.url, access) as load:
+        load.wait_for_successes()
+        os.kill(before[-1], signal.SIGKILL)
+        wait_for(lambda: len(web_processes(site)) == len(before) + 1)
+        load.wait_for_successes()
+    assert load.refused == []
+    # What the process was just answering is lost, and nothing else.
+    assert len(load.broken) <= load.clients
+
+
+def test_clients_that_stop_in_mid_request_are_let_go_and_others_served(site, access):
+    head = (
+        b"POST /api/auth/login/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    )
+    halves = [head, head + b"Content-Length: 1000\r\n\r\n{"]
+    threads = int(site.environment["WEB_CONCURRENCY"]) * int(site.environment["WEB_THREADS"])
+    stalled = [socket.create_connection(("127.0.0.1", site.port)) for _ in range(threads + 2)]
+    try:
+        for number, connection in enumerate(stalled):
+            connection.settimeout(60)
+            connection.sendall(halves[number % 2])
+        assert ask(site, access, "GET", "/auth/user/").status_code == 200
+        endings = [everything_from(connection) for connection in stalled]
+    finally:
+        for connection in stalled:
+            connection.close()
+    assert not any(b" 500 " in ending for ending in endings)
+    assert ask(site, access, "GET", "/auth/user/").status_code == 200
+
+
+def everything_from(connection):
+    return b"".join(iter(lambda: connection.recv(65_536), b""))
+
+
+@contextmanager
+def locked(postgresql, table) -> Iterator[None]:
+    """Nobody else gets at ``table`` until the block ends."""
+    with psycopg.connect(postgresql.url) as connection:
+        connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+def someone_waits(postgresql):
+    query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    return count(postgresql, query)
+
+
+def count(postgresql, query):
+    with psycopg.connect(postgresql.url) as connection:
+        return connection.execute(query).fetchone()[0]
+
+
+def test_sigterm_lets_requests_end(site, access, postgresql):
+    answers = []
+    web = site.processes["web"]
+    asking = threading.Thread(
+        target=lambda: answers.append(ask(site, access, "POST", "/audit-logs/", upload(3)))
+    )
+    with locked(postgresql, "myometrics_audit_auditlog"):
+        asking.start()
+        wait_for(lambda: someone_waits(postgresql))
+        web.terminate()
+        wait_for(lambda: "Handling signal: term" in site.log)
+        assert web.poll() is None
+    asking.join()
+    assert web.wait(timeout=60) == 0
+    assert [answer.status_code for answer in answers] == [201]
+    assert answers[0].json()["id"] in entries(postgresql)
+    site.run("web")
+
+
+def test_sigterm_lets_tasks_end(site, access, postgresql):
+    worker, seals = site.processes["worker"], "SELECT count(*) FROM myometrics_audit_seal"
+    before = count(postgresql, seals)
+    with locked(postgresql, "myometrics_audit_seal"):
+        assert ask(site, access, "POST", "/audit-logs/", upload(4)).status_code == 201
+        wait_for(lambda: someone_waits(postgresql))
+        worker.terminate()
+        wait_for(lambda: "Warm shutdown" in site.log)
+        assert worker.poll() is None
+    assert worker.wait(timeout=60) == 0
+    assert count(postgresql, seals) > before
+    site.run("worker")
