@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, timezone
 from typing import Any
 
-from django.db import connections, models
+from django.db import connections
 
 from .bulk_values import row_source
 from .locks import evidence_lock
@@ -28,7 +28,6 @@ __all__ = [
     "counts_drop_user",
     "counts_rebuild",
     "entry_scope",
-    "stored_counts",
     "utc_day",
 ]
 
@@ -122,8 +121,3 @@ def _periods(day: date) -> Iterator[tuple[str, date]]:
     yield EntryCount.Period.ALL, ALL_TIME
     yield EntryCount.Period.MONTH, day.replace(day=1)
     yield EntryCount.Period.DAY, day
-
-
-def stored_counts(scope: str, *, using: str) -> models.QuerySet[EntryCount]:
-    """The stored counts of a scope."""
-    return EntryCount.objects.using(using).filter(scope=scope)

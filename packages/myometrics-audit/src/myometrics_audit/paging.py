@@ -17,7 +17,7 @@ from django.db.models import Q
 
 from myometrics_core.times import utc_day_start
 
-from .counts import stored_counts, utc_day
+from .counts import utc_day
 from .models import AuditLog, EntryCount, Leaf
 from .selections import Selection
 
@@ -82,10 +82,8 @@ def _bounded(using: str, selection: Selection, offset: int, limit: int) -> list[
     No index holds such pairs, so nothing is read that is older than the page's last period.
     """
     has_span = selection.start_date is not None or selection.end_date is not None
-    period = EntryCount.Period.DAY if has_span else EntryCount.Period.MONTH
-    pending = _pending_days(using, selection)
     since, wanted = None, offset + limit
-    for start, count in _buckets(using, selection, period, _in_range(selection), pending):
+    for start, count in _newest_first(_waiting_and_stored(using, selection, by_day=has_span)):
         if count and wanted > 0:
             since, wanted = utc_day_start(start), wanted - count
     return [PageSlice(offset, limit, since=since)] if since else []
@@ -105,37 +103,32 @@ def _slices(place: _Place, limit: int) -> list[PageSlice]:
 
 
 def _locate(using: str, selection: Selection, offset: int) -> _Place | None:
-    pending = _pending_days(using, selection)
-    day = EntryCount.Period.DAY
     if selection.start_date is not None or selection.end_date is not None:
-        return _find(_buckets(using, selection, day, _in_range(selection), pending), offset)
-    months = _buckets(using, selection, EntryCount.Period.MONTH, Q(), pending)
-    month = _find(months, offset)
+        days = _waiting_and_stored(using, selection, by_day=True)
+        return _find(_newest_first(days), offset)
+    months = _waiting_and_stored(using, selection, by_day=False)
+    month = _find(_newest_first(months), offset)
     if month is None:
         return None
     after = (month.start + timedelta(days=31)).replace(day=1)
-    waiting = {d: count for d, count in pending.items() if month.start <= d < after}
-    condition = Q(start__gte=month.start, start__lt=after)
-    return _find(_buckets(using, selection, day, condition, Counter(waiting)), month.skip)
+    within = {day: count for day, count in months.waiting.items() if month.start <= day < after}
+    stored = _stored(using, selection, "D", month.start, after - timedelta(days=1))
+    return _find(_newest_first(_Counts(Counter(within), stored)), month.skip)
 
 
-def _in_range(selection: Selection) -> Q:
-    condition = Q()
-    if selection.start_date is not None:
-        condition &= Q(start__gte=selection.start_date)
-    if selection.end_date is not None:
-        condition &= Q(start__lte=selection.end_date)
-    return condition
+@dataclass(frozen=True)
+class _Counts:
+    """Entries that wait for a seal by day, and sealed ones by day or by month."""
+
+    waiting: Counter[date]
+    stored: Counter[date]
+    by_day: bool = True
 
 
-def _buckets(
-    using: str, selection: Selection, period: str, condition: Q, pending: Counter[date]
-) -> list[tuple[date, int]]:
-    """Stored plus pending counts by period, newest first."""
-    stored = stored_counts(selection.scope or "", using=using).filter(condition, period=period)
-    total = Counter(dict(stored.values_list("start", "count")))
-    for day, count in pending.items():
-        total[day.replace(day=1) if period == EntryCount.Period.MONTH else day] += count
+def _newest_first(counts: _Counts) -> list[tuple[date, int]]:
+    total = Counter(counts.stored)
+    for day, count in counts.waiting.items():
+        total[day if counts.by_day else day.replace(day=1)] += count
     return sorted(total.items(), reverse=True)
 
 
@@ -147,9 +140,54 @@ def _find(buckets: Iterable[tuple[date, int]], offset: int) -> _Place | None:
     return None
 
 
-def _pending_days(using: str, selection: Selection) -> Counter[date]:
-    """How many selected entries of each day wait for a seal."""
-    unsealed = Leaf.objects.using(using).filter(seal_number=None).values("entry_id")
-    selected = AuditLog.objects.using(using).filter(selection.condition())
-    moments = selected.filter(pk__in=unsealed).order_by().values_list("timestamp", flat=True)
-    return Counter(utc_day(moment) for moment in moments.iterator(chunk_size=10_000))
+def _waiting_and_stored(using: str, selection: Selection, *, by_day: bool) -> _Counts:
+    """What waits for a seal and what is stored, of one moment."""
+    stored, stored_values = _stored_sql(
+        selection, "D" if by_day else "M", selection.start_date, selection.end_date
+    )
+    where, values = selection.where(using)
+    waiting = (
+        f'SELECT NULL, 1, a."timestamp" FROM "{Leaf._meta.db_table}" l '
+        f'JOIN "{AuditLog._meta.db_table}" a ON a."id" = l."entry_id" '
+        f'WHERE l."seal_number" IS NULL{where}'
+    )
+    counts = _Counts(Counter(), Counter(), by_day)
+    with connections[using].cursor() as cursor:
+        cursor.execute(f"{stored} UNION ALL {waiting}", [*stored_values, *values])
+        for start, count, moment in cursor.fetchall():
+            if moment is None:
+                counts.stored[_day(start)] += count
+            else:
+                counts.waiting[_day(moment)] += count
+    return counts
+
+
+def _stored(
+    using: str, selection: Selection, period: str, first: date, last: date
+) -> Counter[date]:
+    sql, values = _stored_sql(selection, period, first, last)
+    with connections[using].cursor() as cursor:
+        cursor.execute(sql, values)
+        return Counter({_day(start): count for start, count, _ in cursor.fetchall()})
+
+
+def _stored_sql(
+    selection: Selection, period: str, first: date | None, last: date | None
+) -> tuple[str, list[Any]]:
+    sql = (
+        f'SELECT "start", "count", NULL FROM "{EntryCount._meta.db_table}" '
+        'WHERE "scope" = %s AND "period" = %s'
+    )
+    values: list[Any] = [selection.scope, period]
+    for operator, day in ((">=", first), ("<=", last)):
+        if day is not None:
+            sql += f' AND "start" {operator} %s'
+            values.append(day)
+    return sql, values
+
+
+def _day(value: Any) -> date:
+    """The UTC day of what a database gave: SQLite keeps days and UTC times as text."""
+    if isinstance(value, str):
+        return date.fromisoformat(value[:10])
+    return utc_day(value) if isinstance(value, datetime) else value
