@@ -81,7 +81,7 @@ class EmailAddressField(StrictCharField):
 
 
 @extend_schema_field({"type": "integer"})
-class UserIdField(serializers.Field[Any, Any, Any, Any]):
+class UserIdField(serializers.Field):  # type: ignore[type-arg]
     """A user's primary key."""
 
     def to_representation(self, value: Any) -> int | str | None:
