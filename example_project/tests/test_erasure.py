@@ -10,12 +10,13 @@ from django.core import mail
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
+from rest_framework.test import APIClient
+
 from myometrics_audit.models import AuditLog
 from myometrics_auth.models import PasswordResetRequest
 from myometrics_auth.tasks import send_password_reset
 from myometrics_notifications.models import Message
 from myometrics_notifications.tasks import deliver
-from rest_framework.test import APIClient
 
 EMAIL = "Zebedee.Quux@Clinic.example"
 NAMES = {"firstName": "Zebedee", "lastName": "Quuxington", "clinicName": "Quuxotic Heart"}
@@ -71,7 +72,9 @@ def _administer(administrator, user_id):
     data = {name: form[name].value() for name in form.fields if form[name].value() is not None}
     for inline in page.context["inline_admin_formsets"]:
         management = inline.formset.management_form
-        data |= {management.add_prefix(name): management[name].value() for name in management.fields}
+        data |= {
+            management.add_prefix(name): management[name].value() for name in management.fields
+        }
     staff.post(url, {**data, "last_name": "Quuxley"})
 
 
