@@ -49,6 +49,33 @@ def test_many_can_sign_in_at_once_with_one_account(doctor, run_concurrently):
     assert Session.objects.count() == 25
 
 
+@pytest.fixture
+def outdated_hash(doctor, settings):
+    """The doctor's password is stored under a hash that the site has since given up."""
+    settings.PASSWORD_HASHERS = [
+        "hosts_own.QuickPBKDF2",
+        "django.contrib.auth.hashers.MD5PasswordHasher",
+    ]
+    assert doctor.password.startswith("md5$")
+
+
+def test_all_get_in_while_an_outdated_hash_is_renewed(doctor, outdated_hash, run_concurrently):
+    body = {"email": doctor.email, "password": PASSWORD}
+    answers = run_concurrently(lambda: send(APIClient(), "post", "auth/login/", body), times=8)
+    assert statuses(answers) == {200: 8}
+    doctor.refresh_from_db()
+    assert doctor.password.startswith("quick_pbkdf2$")
+
+
+def test_renewing_a_hash_does_not_undo_a_password_change(doctor, outdated_hash):
+    reading = get_user_model().objects.get(pk=doctor.pk)
+    doctor.set_password(NEW_PASSWORD)
+    doctor.save()
+    assert reading.check_password(PASSWORD)
+    doctor.refresh_from_db()
+    assert doctor.check_password(NEW_PASSWORD)
+
+
 @pytest.mark.parametrize("change", [{"role": "doctor"}, {"isActive": False}])
 def test_of_two_administrators_that_depose_each_other_one_stays(
     make_user, sign_in, run_concurrently, change

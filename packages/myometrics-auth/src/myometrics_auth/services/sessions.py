@@ -33,15 +33,17 @@ __all__ = [
 SWEEP_BATCH = 1000
 
 
-def session_start(*, user: Any, request: Any, second_factor: bool = False) -> Session:
+def session_start(
+    *, user: Any, request: Any, password: str | None = None, second_factor: bool = False
+) -> Session:
     """Sign ``user`` in: a session on the requesting device.
 
-    ``user`` is as read when the password was checked. Raises ``AuthenticationFailed`` when the
-    account was deleted, deactivated or given another password since.
+    ``user`` is as read when the ``password`` was checked. Raises ``AuthenticationFailed`` when
+    the account was deleted, deactivated or given another password since.
     """
     with atomic_write():
         current: Any = get_user_model().objects.select_for_update().filter(pk=user.pk).first()
-        if current is None or not current.is_active or current.password != user.password:
+        if current is None or not _is_as_checked(current, user, password):
             raise AuthenticationFailed(_("Invalid credentials"), "invalid_credentials")
         session = Session.objects.create(
             user=current,
@@ -112,6 +114,12 @@ def sessions_sweep(*, batch: int = SWEEP_BATCH) -> int:
     while keys := list(Session.objects.filter(is_over).values_list("pk", flat=True)[:batch]):
         swept += Session.objects.filter(pk__in=keys).delete()[0]
     return swept
+
+
+def _is_as_checked(current: Any, user: Any, password: str | None) -> bool:
+    # Another hash need not be another password: it may have been renewed meanwhile.
+    is_same = current.password == user.password
+    return current.is_active and (is_same or bool(password and current.check_password(password)))
 
 
 def _of(sessions: list[Session]) -> SessionQuerySet:

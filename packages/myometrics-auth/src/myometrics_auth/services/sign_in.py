@@ -63,7 +63,7 @@ def sign_in(*, email: str, password: str, request: Any) -> SignIn:
         raise invalid_credentials()
     if is_enrolled(user):
         return SignIn(mfa_token=mfa_token(user, _fingerprint(user)))
-    return SignIn(session=session_start(user=user, request=request))
+    return SignIn(session=session_start(user=user, request=request, password=password))
 
 
 def sign_in_with_second_factor(*, token: str, code: str, request: Any) -> Session:
