@@ -1,0 +1,288 @@
+"""The composed site under the traffic of its client: requests a second, latencies, CPU.
+
+    python benchmarks/load.py [--seconds 60] [--clients 8] [--report PATH]
+
+Runs the Procfile (gunicorn with two processes, worker, beat) with rate limits and access log on,
+on a PostgreSQL and a Redis of its own, filled with 120 days of uploads. First all requests mixed
+in the client's proportions, in a closed loop (a client sends its next request when it has its
+answer); then each endpoint alone, in turns with a bare Django view that does the least the
+endpoint must. CPU is that of the web processes, PostgreSQL and Redis together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import itertools
+import json
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "example_project" / "tests")]
+
+from running_site import RunningSite  # noqa: E402
+
+from benchmarks.audit.processes import cpu_seconds  # noqa: E402
+from myometrics_testing.services import OwnedServer  # noqa: E402
+
+EMAIL, PASSWORD = "admin@example.com", "myometrics-demo"
+ENTRY = {
+    "action": "view",
+    "resource_type": "patient",
+    "resource_id": "42",
+    "details": {"page": "summary", "seconds": 12.5},
+}
+SIGN_IN = {"email": EMAIL, "password": PASSWORD}
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A kind of request, and how often it comes in the mix."""
+
+    name: str
+    share: int
+    method: str
+    path: str
+    body: Any = None
+    bare_path: str = ""
+
+
+ENDPOINTS = (
+    Endpoint("sign-in", 1, "POST", "/api/auth/login/", SIGN_IN),
+    Endpoint("profile", 20, "GET", "/api/auth/user/"),
+    Endpoint("activity", 10, "GET", "/api/users/me/activity/"),
+    Endpoint("audit write", 30, "POST", "/api/audit-logs/", ENTRY, "/api/audit-logs/write/"),
+    Endpoint("audit list", 3, "GET", "/api/audit-logs/"),
+    Endpoint("analytics", 1, "GET", "/api/analytics/"),
+)
+PREPARE = """
+from django.db import connection
+from benchmarks.load_bare import TABLE
+connection.cursor().execute(TABLE)
+connection.cursor().execute("ANALYZE")
+"""
+RATE_LIMIT = """
+import statistics, time, redis
+from django.conf import settings
+from limits import parse
+from myometrics_core.throttling import rate_limiter
+client, rate = redis.Redis.from_url(settings.REDIS_URL), parse("1000000/minute")
+def seconds(act):
+    start = time.perf_counter()
+    for _ in range(200):
+        act()
+    return time.perf_counter() - start
+rounds = [(seconds(lambda: rate_limiter.hit(rate, "api", "user:1")), seconds(client.ping))
+          for _ in range(15)]
+print(statistics.median(ours / bare for ours, bare in rounds))
+"""
+
+
+@dataclass
+class Tally:
+    """Latencies (seconds) of good answers, and how many weren't good."""
+
+    seconds: list[float] = field(default_factory=list)
+    errors: int = 0
+
+
+class Client:
+    """One connection, kept alive."""
+
+    def __init__(self, port: int, token: str = "") -> None:
+        self.connection = http.client.HTTPConnection("localhost", port, timeout=60)
+        self.headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+
+    def send(self, endpoint: Endpoint, path: str = "") -> tuple[int, bytes]:
+        """Status and body of an answer."""
+        body = None if endpoint.body is None else json.dumps(endpoint.body)
+        self.connection.request(endpoint.method, path or endpoint.path, body, self.headers)
+        answer = self.connection.getresponse()
+        return answer.status, answer.read()
+
+    def timed(self, endpoint: Endpoint, tally: Tally, path: str = "") -> None:
+        """Send, and note the latency or the error."""
+        start = time.perf_counter()
+        try:
+            status, _ = self.send(endpoint, path)
+        except (OSError, http.client.HTTPException):
+            self.connection.close()
+            status = 0
+        if 200 <= status < 300:
+            tally.seconds.append(time.perf_counter() - start)
+        else:
+            tally.errors += 1
+
+
+@dataclass
+class Bench:
+    """The running servers, and who may ask them."""
+
+    site: RunningSite
+    bare: RunningSite
+    servers: list[int]
+    token: str
+
+    def cpu(self, site: RunningSite) -> float:
+        """CPU seconds used so far by ``site``'s web processes, PostgreSQL and Redis."""
+        return cpu_seconds([site.processes["web"].pid, *self.servers])
+
+
+@contextmanager
+def bench() -> Iterator[Bench]:
+    """All servers, filled and warm."""
+    postgresql, redis = OwnedServer("postgresql"), OwnedServer("redis")
+    with tempfile.TemporaryDirectory() as folder:
+        site, bare = (RunningSite(Path(folder), postgresql.url, redis.url) for _ in range(2))
+        try:
+            yield _started(site, bare, [postgresql._owner.pid, redis._owner.pid])
+        finally:
+            site.stop()
+            bare.stop()
+            redis.close()
+            postgresql.close()
+
+
+def _started(site: RunningSite, bare: RunningSite, servers: list[int]) -> Bench:
+    limits = {f"RATE_LIMIT_{name}": "1000000/minute" for name in ("AUTH", "API")}
+    common = {"SECRET_KEY": site.environment["SECRET_KEY"], "PYTHONPATH": str(ROOT), **limits}
+    site.environment |= common
+    site.manage("migrate", "--verbosity=0")
+    site.environment["DEBUG"] = "true"
+    site.manage("seed_demo")
+    site.environment["DEBUG"] = "false"
+    site.manage("shell", "-c", PREPARE)
+    site.start()
+    bare.environment |= {**common, "DJANGO_SETTINGS_MODULE": "benchmarks.load_bare"}
+    bare.run("web")
+    bare.wait_until_ready()
+    status, body = Client(site.port).send(ENDPOINTS[0])
+    assert status == 200, body
+    return Bench(site, bare, servers, json.loads(body)["access"])
+
+
+def mixed(found: Bench, seconds: float, clients: int) -> tuple[dict[str, Tally], float]:
+    """Latencies by endpoint of all kinds of requests at once, and the seconds it took."""
+    tallies: dict[str, Tally] = defaultdict(Tally)
+    end = time.perf_counter() + seconds
+    start = time.perf_counter()
+
+    def work(number: int) -> None:
+        client, choose = Client(found.site.port, found.token), random.Random(number)
+        shares = [endpoint.share for endpoint in ENDPOINTS]
+        while time.perf_counter() < end:
+            (endpoint,) = choose.choices(ENDPOINTS, shares)
+            client.timed(endpoint, tallies[endpoint.name])
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return tallies, time.perf_counter() - start
+
+
+def compared(found: Bench, endpoint: Endpoint, seconds: float) -> dict[str, float]:
+    """CPU milliseconds a request, ours and bare, and the median ratio of turns in one run."""
+    turns, ours, bare = 5, [], []
+    for _ in range(turns):
+        ours.append(_cpu_each(found, found.site, endpoint, "", seconds / turns / 2))
+        path = endpoint.bare_path or endpoint.path
+        bare.append(_cpu_each(found, found.bare, endpoint, path, seconds / turns / 2))
+    ratio = statistics.median(a / b for a, b in zip(ours, bare, strict=True))
+    return {"ours": statistics.median(ours), "bare": statistics.median(bare), "ratio": ratio}
+
+
+def _cpu_each(
+    found: Bench, site: RunningSite, endpoint: Endpoint, path: str, seconds: float
+) -> float:
+    client, tally = Client(site.port, found.token), Tally()
+    client.timed(endpoint, Tally(), path)
+    before, end = found.cpu(site), time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        client.timed(endpoint, tally, path)
+    assert tally.seconds, f"{endpoint.name}: no good answer from {site.url}\n{site.log[-2000:]}"
+    assert not tally.errors, endpoint.name
+    return (found.cpu(site) - before) / len(tally.seconds) * 1000
+
+
+def report(
+    tallies: dict[str, Tally], took: float, costs: dict[str, dict[str, float]], limit: float
+) -> str:
+    """All of it as Markdown."""
+    everything = [value for tally in tallies.values() for value in tally.seconds]
+    errors = sum(tally.errors for tally in tallies.values())
+    lines = [
+        f"Mixed: {len(everything) / took:.0f} requests a second, {errors} errors in {took:.0f} s.",
+        "",
+        "| request | of 65 | p50 ms | p95 ms | p99 ms | errors | CPU ms | bare ms | × bare |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for endpoint in ENDPOINTS:
+        tally, cost = tallies[endpoint.name], costs[endpoint.name]
+        p50, p95, p99 = (f"{_percentile(tally.seconds, share):.1f}" for share in (50, 95, 99))
+        lines.append(
+            f"| {endpoint.name} | {endpoint.share} | {p50} | {p95} | {p99} | {tally.errors} "
+            f"| {cost['ours']:.2f} | {cost['bare']:.2f} | {cost['ratio']:.2f} |"
+        )
+    return "\n".join([*lines, "", f"Rate-limit check: {limit:.2f} × one Redis round trip."])
+
+
+def _percentile(values: list[float], share: int) -> float:
+    if not values:
+        return float("nan")
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, len(ordered) * share // 100)] * 1000
+
+
+def machine() -> str:
+    """What it ran on."""
+    git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    revision = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    load = os.getloadavg()[0]
+    return (
+        f"Python {platform.python_version()}, {os.cpu_count()} processors shared with the clients, "
+        f"load average before {load:.1f}, revision {revision}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=60, help="of measuring (default: 60)")
+    parser.add_argument("--clients", type=int, default=8, help="at once, when mixed (default: 8)")
+    parser.add_argument("--report", type=Path, help="file to write the report to, as Markdown")
+    options = parser.parse_args()
+    about = machine()
+    with bench() as found:
+        mixed(found, 2, options.clients)
+        tallies, took = mixed(found, options.seconds / 2, options.clients)
+        each = options.seconds / 2 / len(ENDPOINTS)
+        costs = {endpoint.name: compared(found, endpoint, each) for endpoint in ENDPOINTS}
+        limit = float(found.site.manage("shell", "-c", RATE_LIMIT).split()[-1])
+    command = f"python benchmarks/load.py --seconds {options.seconds:.0f}"
+    text = report(tallies, took, costs, limit)
+    print(text)
+    if options.report:
+        words = itertools.chain(["# Load", "", f"`{command} --clients {options.clients}`"], [""])
+        options.report.parent.mkdir(parents=True, exist_ok=True)
+        options.report.write_text("\n".join([*words, about + ".", "", text, ""]))
+
+
+if __name__ == "__main__":
+    main()
