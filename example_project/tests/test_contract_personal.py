@@ -1,0 +1,326 @@
+"""Specification and decisions on notification settings, export, health and the schema."""
+
+import csv
+import io
+import json
+import re
+
+import pytest
+from conftest import assert_error, client_of, make_user, send_json
+from django.core import mail
+from rest_framework.test import APIClient
+
+from myometrics_core.tasks import check_health
+from myometrics_notifications.models import Message, NotificationSettings
+from myometrics_notifications.tasks import deliver
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("unlimited", "cheap_hashes")]
+
+SWITCHES = {
+    "email_notifications": True,
+    "upload_completed": True,
+    "analysis_ready": True,
+    "system_alerts": False,
+}
+PATH = "/api/users/me/notifications/"
+
+
+@pytest.fixture
+def doctor(db):
+    return make_user("doctor@clinic.example", first_name="John", last_name="Doe")
+
+
+@pytest.fixture
+def client(doctor):
+    return client_of(doctor)
+
+
+def tell(client, action="upload_completed", upload_id="u1", **details):
+    body = {
+        "action": action,
+        "resource_type": "upload",
+        "resource_id": upload_id,
+        "details": details,
+    }
+    answer = send_json(client, "POST", "/api/audit-logs/", body)
+    assert answer.status_code == 201
+    return answer.json()
+
+
+class TestNotificationSettings:
+    def test_start_as_the_specification_has_them(self, client):
+        answer = client.get(PATH)
+        assert answer.status_code == 200
+        assert answer.json() == SWITCHES
+
+    def test_patch_answers_with_all_four(self, client):
+        answer = send_json(
+            client, "PATCH", PATH, {"email_notifications": False, "system_alerts": True}
+        )
+        assert answer.status_code == 200
+        changed = {**SWITCHES, "email_notifications": False, "system_alerts": True}
+        assert answer.json() == changed
+        assert client.get(PATH).json() == changed
+
+    @pytest.mark.parametrize("name", SWITCHES)
+    @pytest.mark.parametrize("value", [True, False])
+    def test_any_one_can_be_set_alone(self, client, name, value):
+        assert send_json(client, "PATCH", PATH, {name: value}).json() == {**SWITCHES, name: value}
+
+    def test_an_empty_object_changes_nothing(self, client):
+        answer = send_json(client, "PATCH", PATH, {})
+        assert (answer.status_code, answer.json()) == (200, SWITCHES)
+
+    def test_unknown_keys_are_ignored(self, client):
+        body = {"nonsense": "\x00", "user": 5, "id": None, "analysis_ready": False}
+        answer = send_json(client, "PATCH", PATH, body)
+        assert answer.json() == {**SWITCHES, "analysis_ready": False}
+
+    def test_one_bad_value_and_none_of_the_good_ones_is_written(self, client):
+        body = {"email_notifications": False, "system_alerts": "yes"}
+        assert_error(send_json(client, "PATCH", PATH, body), 400, field="system_alerts")
+        assert client.get(PATH).json() == SWITCHES
+
+    def test_everybody_has_their_own(self, client):
+        other = client_of(make_user("other@clinic.example"))
+        send_json(client, "PATCH", PATH, {"system_alerts": True})
+        assert other.get(PATH).json() == SWITCHES
+
+    @pytest.mark.parametrize("method", ["PUT", "POST", "DELETE"])
+    def test_nothing_but_get_and_patch_is_offered(self, client, method):
+        assert_error(send_json(client, method, PATH, SWITCHES), 405)
+
+    @pytest.mark.django_db(transaction=True)
+    def test_the_first_use_by_many_at_once_makes_one_row(self, run_concurrently):
+        client = client_of(make_user("first@clinic.example"))
+        calls = [lambda: client.get(PATH).status_code] * 6
+        calls += [
+            lambda name=name: send_json(client, "PATCH", PATH, {name: False}).status_code
+            for name in SWITCHES
+        ]
+        assert run_concurrently(calls) == [200] * 10
+        assert NotificationSettings.objects.count() == 1
+        assert set(client.get(PATH).json().values()) == {False}
+
+
+class TestMails:
+    def mails(self):
+        mail.outbox.clear()
+        for message in Message.objects.order_by("pk"):
+            deliver(message.pk)
+        return [(message.to, message.subject) for message in mail.outbox]
+
+    @pytest.mark.parametrize(
+        ("action", "switch"),
+        [("upload_completed", "upload_completed"), ("analysis_ready", "analysis_ready")],
+    )
+    def test_go_to_the_uploader_if_both_switches_are_on(self, doctor, client, action, switch):
+        client_of(make_user("other@clinic.example")).get(PATH)
+        tell(client, action)
+        assert [to for to, _ in self.mails()] == [[doctor.email]]
+        for off in ({switch: False}, {switch: True, "email_notifications": False}):
+            send_json(client, "PATCH", PATH, off)
+            tell(client, action, f"u-{len(off)}")
+            assert self.mails() == []
+        send_json(client, "PATCH", PATH, {"email_notifications": True, switch: True})
+        tell(client, action, "u-on")
+        assert [to for to, _ in self.mails()] == [[doctor.email]]
+
+    @pytest.mark.parametrize("action", ["upload_created", "upload_processing", "upload_failed"])
+    def test_nothing_is_sent_for_other_events(self, client, action):
+        tell(client, action)
+        assert self.mails() == []
+
+    def test_tell_of_health_that_worsens_and_of_its_recovery_who_asked_for_it(
+        self, doctor, client, settings
+    ):
+        send_json(client, "PATCH", PATH, {"system_alerts": True})
+        client_of(make_user("other@clinic.example")).get(PATH)
+        silent = client_of(make_user("silent@clinic.example"))
+        send_json(silent, "PATCH", PATH, {"system_alerts": True, "email_notifications": False})
+        quick = {**settings.MYOMETRICS, "HEALTH_SETTLE": 0.0, "HEALTH_MAX_AGE": 0.0}
+        sent = []
+        for url in (None, "http://127.0.0.1:9", "http://127.0.0.1:9", None):
+            settings.MYOMETRICS = {**quick, "MICROSERVICE_URL": url}
+            check_health()
+            sent.append([to for to, _ in self.mails()])
+        assert sent == [[], [[doctor.email]], [], [[doctor.email]]]
+
+
+def export(client, kind=None):
+    answer = client.get("/api/users/me/export/", {} if kind is None else {"format": kind})
+    assert answer.status_code == 200, answer.content
+    return answer, b"".join(answer.streaming_content).decode("utf-8-sig")
+
+
+def table(text):
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+FORMULAS = [
+    *("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1"),
+    '=HYPERLINK("x","y")',
+]
+
+
+class TestExport:
+    @pytest.mark.parametrize(("kind", "name"), [(None, "csv"), ("csv", "csv"), ("json", "json")])
+    def test_it_is_a_download_of_the_specified_name(self, client, kind, name):
+        answer, _ = export(client, kind)
+        assert answer["Content-Type"] == "application/octet-stream"
+        assert answer["Content-Disposition"] == f'attachment; filename="user_data.{name}"'
+
+    def test_json_is_one_object_of_four_sections_with_the_apis_names(self, doctor, client):
+        entry = tell(client, filename="scan.jpg", diagnosis="Normal")
+        boss = client_of(make_user("boss@clinic.example", role="admin"))
+        data = json.loads(export(client, "json")[1])
+        assert set(data) == {"profile", "notification_settings", "uploads", "audit_logs"}
+        shown = boss.get(f"/api/users/{doctor.pk}/").json()
+        assert {name: data["profile"][name] for name in shown} == shown
+        assert data["notification_settings"] == SWITCHES
+        [upload] = data["uploads"]
+        assert (upload["id"], upload["filename"], upload["status"]) == (
+            "u1",
+            "scan.jpg",
+            "completed",
+        )
+        assert entry in data["audit_logs"]
+
+    def test_settings_are_there_before_their_first_use_and_reading_them_makes_no_row(self, client):
+        assert json.loads(export(client, "json")[1])["notification_settings"] == SWITCHES
+        rows = [row for row in table(export(client)[1]) if row["section"].startswith("notif")]
+        assert {row["field"]: row["value"] for row in rows} == {
+            name: str(value).lower() for name, value in SWITCHES.items()
+        }
+
+    def test_csv_is_one_table_that_says_what_the_json_says(self, doctor, client):
+        tell(client, filename="scan.jpg")
+        text = export(client)[1]
+        assert text.splitlines()[0] == "section,record,field,value"
+        data = json.loads(export(client, "json")[1])
+        rows = table(text)
+        assert {row["section"] for row in rows} == set(data)
+        for section, content in data.items():
+            records = content if isinstance(content, list) else [content]
+            found = {(row["record"], row["field"]) for row in rows if row["section"] == section}
+            assert found == {
+                (str(number), field)
+                for number, record in enumerate(records, start=1)
+                for field in record
+            }
+        [email] = [row["value"] for row in rows if row["field"] == "email"]
+        assert email == doctor.email
+
+    @pytest.mark.parametrize("formula", FORMULAS)
+    def test_no_cell_of_the_csv_is_run_as_a_formula(self, formula):
+        person = make_user("f@clinic.example", first_name=formula[:30], clinic_name=formula)
+        client = client_of(person)
+        tell(client, upload_id=formula, filename=formula, diagnosis=formula)
+        client.post(
+            "/api/audit-logs/",
+            {"action": f"{formula}x".strip(), "resource_type": formula.strip(),
+             "resource_id": "1", "details": {formula: formula}},
+            format="json", HTTP_USER_AGENT=formula,
+        )  # fmt: skip
+        text = export(client)[1]
+        rows = list(csv.reader(io.StringIO(text, newline="")))
+        assert {len(row) for row in rows} == {4}
+        for row in rows:
+            for cell in row:
+                assert not cell.lstrip().startswith(("=", "+", "-", "@")), cell
+                assert not cell.startswith(("\t", "\r", "\n")), cell
+
+    def test_json_gives_texts_back_as_they_were(self, client):
+        for text in (*FORMULAS, 'quote " comma , \\ ;', "字🫀\u2028", "line\nbreak", "\x01\x7f"):
+            entry = tell(client, "viewed", "x", text=text)
+            assert entry in json.loads(export(client, "json")[1])["audit_logs"]
+
+    def test_nothing_of_anybody_else_is_in_it(self, doctor, client):
+        stranger = make_user("stranger@elsewhere.example", first_name="Zebedee")
+        tell(client_of(stranger), upload_id="their-upload", filename="theirs.jpg")
+        send_json(client_of(stranger), "PATCH", PATH, {"analysis_ready": False})
+        for kind in ("csv", "json"):
+            text = export(client, kind)[1]
+            for word in ("stranger", "Zebedee", "their-upload", "theirs.jpg"):
+                assert word not in text
+
+    def test_no_secret_is_in_it(self, doctor, client):
+        for kind in ("csv", "json"):
+            text = export(client, kind)[1]
+            assert doctor.password not in text
+            assert not re.search(r"password|search_text|canonical", text)
+
+    def test_what_was_cut_short_by_many_rows_is_not(self, client):
+        for number in range(60):
+            tell(client, "viewed", f"r{number}", filler="x" * 3000)
+        data = json.loads(export(client, "json")[1])
+        viewed = [row["resource_id"] for row in data["audit_logs"] if row["action"] == "viewed"]
+        assert viewed == [f"r{number}" for number in range(60)]
+        assert len({row["record"] for row in table(export(client)[1])
+                    if row["section"] == "audit_logs"}) >= 60  # fmt: skip
+
+
+class TestHealth:
+    def test_has_the_shape_of_the_specification(self, client):
+        answer = client.get("/api/health/")
+        assert answer.status_code == 200
+        body = answer.json()
+        assert list(body) == ["status", "services", "last_check"]
+        assert set(body["services"]) == {"database", "redis", "email", "microservice"}
+        assert set(body["services"].values()) <= {"up", "down", "not_configured"}
+        assert body["services"]["database"] == "up"
+        assert body["status"] in ("healthy", "degraded")
+
+    def test_a_neighbour_that_can_not_be_reached_makes_it_degraded_with_a_200(
+        self, client, settings
+    ):
+        settings.MYOMETRICS = {
+            **settings.MYOMETRICS,
+            "MICROSERVICE_URL": "http://127.0.0.1:9",
+            "HEALTH_MAX_AGE": 0.0,
+        }
+        answer = client.get("/api/health/")
+        assert answer.status_code == 200
+        assert answer.json()["services"]["microservice"] == "down"
+        assert answer.json()["status"] == "degraded"
+
+    def test_needs_a_token_but_the_probes_of_load_balancers_do_not(self):
+        assert_error(APIClient().get("/api/health/"), 401)
+        for path in ("/livez", "/readyz"):
+            assert APIClient().get(path).status_code == 200
+
+
+class TestSchema:
+    def test_is_openapi_3_and_open(self):
+        answer = APIClient().get("/api/schema/", {"format": "json"})
+        assert answer.status_code == 200
+        assert json.loads(answer.content)["openapi"].startswith("3.")
+
+    def test_every_operation_tells_of_its_errors_in_the_one_shape(self):
+        schema = json.loads(APIClient().get("/api/schema/", {"format": "json"}).content)
+        for path, operations in schema["paths"].items():
+            for method, operation in operations.items():
+                if method == "parameters":
+                    continue
+                statuses = set(operation["responses"])
+                assert {"500"} & statuses or {"400", "401", "404"} & statuses, (path, method)
+
+    @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+    @pytest.mark.parametrize("path", ["/api/schema/", "/api/docs/"])
+    def test_what_they_do_not_offer_is_a_405_in_the_shape(self, path, method):
+        assert_error(APIClient().generic(method, path, HTTP_ACCEPT="text/html"), 405)
+
+    @pytest.mark.parametrize("path", ["/api/schema/", "/api/docs/"])
+    def test_head_is_answered_without_a_body(self, path):
+        answer = APIClient().head(path)
+        assert (answer.status_code, answer.content) == (200, b"")
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            *("?format=xml", "?format=", "?format=json&format=yaml", "?version=x"),
+            *("?lang=%00", "?lang=x%0D%0Ay", "?lang=é"),
+        ],
+    )
+    def test_odd_queries_are_no_500(self, query):
+        assert APIClient().get(f"/api/schema/{query}").status_code < 500
