@@ -146,6 +146,15 @@ def test_the_outbox_holds_neither_address_nor_name_nor_file_name_nor_finding(per
         assert secret not in row
 
 
+def test_who_is_owed_already_does_not_stand_in_the_way_of_others(person, make_person):
+    later = make_person()
+    for user_ids in ([person.pk], [person.pk, later.pk]):
+        messages_queue(kind=kind_named("export_ready"), user_ids=user_ids, context={}, once_per="x")
+
+    assert {recipient for _, recipient in owed()} == {person.pk, later.pk}
+    assert len(owed()) == 2
+
+
 def test_an_upload_costs_its_writer_few_statements(
     person, make_activity, django_assert_max_num_queries
 ):
