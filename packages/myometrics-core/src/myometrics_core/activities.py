@@ -17,6 +17,7 @@ from django.db import transaction
 
 __all__ = [
     "Activity",
+    "is_awaited",
     "publish",
     "register_receiver",
     "register_source",
@@ -61,10 +62,10 @@ class _Subscription:
     resource_types: Container[str] | None
     except_sources: Container[str]
 
-    def wants(self, activity: Activity) -> bool:
-        if activity.source in self.except_sources:
+    def wants(self, source: str, resource_type: str) -> bool:
+        if source in self.except_sources:
             return False
-        return self.resource_types is None or activity.resource_type in self.resource_types
+        return self.resource_types is None or resource_type in self.resource_types
 
 
 _receivers: dict[str, _Subscription] = {}
@@ -91,6 +92,11 @@ def register_source(name: str, replay: Replay) -> None:
     _sources[name] = replay
 
 
+def is_awaited(*, source: str, resource_type: str) -> bool:
+    """Whether any receiver wants such activities; if none does, a writer needs no transaction."""
+    return any(known.wants(source, resource_type) for known in _receivers.values())
+
+
 def publish(activity: Activity) -> None:
     """Tell every interested receiver, inside the caller's transaction.
 
@@ -98,7 +104,7 @@ def publish(activity: Activity) -> None:
     the other receivers are disturbed, and a replay makes good what it missed.
     """
     for name, subscription in list(_receivers.items()):
-        if subscription.wants(activity):
+        if subscription.wants(activity.source, activity.resource_type):
             _deliver(name, subscription.receiver, activity)
 
 
