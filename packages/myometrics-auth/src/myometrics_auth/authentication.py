@@ -14,6 +14,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
+from myometrics_core.row_lookup import RowLookup
 from myometrics_core.users import parse_user_id
 
 from .conf import auth_settings
@@ -23,6 +24,8 @@ from .tokens import ACCESS, InvalidToken, TokenClaims, read_token
 __all__ = ["ExpiredTokenAuthentication", "SessionTokenAuthentication", "invalid_token_error"]
 
 SCHEME = "Bearer"
+
+_sessions = RowLookup(lambda: Session.objects.select_related("user"))
 
 
 def invalid_token_error() -> AuthenticationFailed:
@@ -86,8 +89,7 @@ class ExpiredTokenAuthentication(SessionTokenAuthentication):
 
 
 def _live_session(claims: TokenClaims) -> Session:
-    sessions = Session.objects.select_related("user")
-    session = sessions.filter(pk=str(claims.session_id)).first()
+    session = _sessions.get(claims.session_id)
     if session is None or not session.is_live or not session.user.is_active:
         raise invalid_token_error()
     if str(session.user_id) != claims.user_id:

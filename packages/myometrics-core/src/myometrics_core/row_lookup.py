@@ -1,0 +1,80 @@
+"""One row by its primary key, with related rows, at the cost of the query alone.
+
+Django compiles a query each time it is run, which for a joined look-up costs several times what
+the database does. A look-up that every request makes is worth compiling once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from django.db import connections
+from django.db.models import Model, QuerySet
+from django.db.models.query import get_related_populators
+
+__all__ = ["RowLookup"]
+
+Row = TypeVar("Row", bound=Model)
+
+
+@dataclass(frozen=True)
+class _Compiled:
+    sql: str
+    compiler: Any
+    converters: Any
+    populators: Any
+    names: list[str]
+    end: int
+
+
+class RowLookup(Generic[Row]):
+    """``queryset().filter(pk=key).first()``, compiled at its first use on each database.
+
+    ``queryset`` may use ``select_related``; it must not use annotations, parameters or
+    ``prefetch_related``.
+    """
+
+    def __init__(self, queryset: Callable[[], QuerySet[Row]]) -> None:
+        self._queryset = queryset
+        self._compiled: dict[str, _Compiled] = {}
+
+    def get(self, key: Any) -> Row | None:
+        """The row whose primary key is ``key`` (native type), or ``None``."""
+        queryset = self._queryset()
+        connection = connections[queryset.db]
+        compiled = self._compiled.get(queryset.db) or self._compile(queryset, key)
+        value = queryset.model._meta.pk.get_db_prep_value(key, connection)
+        with connection.cursor() as cursor:
+            cursor.execute(compiled.sql, [value])
+            row = cursor.fetchone()
+        return None if row is None else self._instance(compiled, row, queryset.db)
+
+    def _compile(self, queryset: QuerySet[Row], key: Any) -> _Compiled:
+        query = queryset.filter(pk=key).order_by().query
+        compiler: Any = query.get_compiler(using=queryset.db)
+        sql, parameters = compiler.as_sql()
+        if len(parameters) != 1:
+            raise ValueError("A row look-up takes the primary key as its only parameter.")
+        info = compiler.klass_info
+        end = info["select_fields"][-1] + 1
+        compiled = _Compiled(
+            sql,
+            compiler,
+            compiler.get_converters([column[0] for column in compiler.select]),
+            get_related_populators(info, compiler.select, queryset.db),
+            [column[0].target.attname for column in compiler.select[:end]],
+            end,
+        )
+        self._compiled[queryset.db] = compiled
+        return compiled
+
+    def _instance(self, compiled: _Compiled, row: Any, alias: str) -> Row:
+        if compiled.converters:
+            row = next(iter(compiled.compiler.apply_converters([row], compiled.converters)))
+        model = compiled.compiler.klass_info["model"]
+        instance: Row = model.from_db(alias, compiled.names, row[: compiled.end])
+        for populator in compiled.populators:
+            populator.populate(row, instance)
+        return instance

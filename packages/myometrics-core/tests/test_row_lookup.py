@@ -1,0 +1,60 @@
+"""RowLookup: what Django's own look-up gives, compiled once."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from myometrics_core.row_lookup import RowLookup
+
+pytestmark = pytest.mark.django_db
+
+
+def test_it_gives_the_row_with_its_relations_in_one_query():
+    lookup = RowLookup(lambda: Permission.objects.select_related("content_type"))
+    for expected in Permission.objects.select_related("content_type")[:5]:
+        with CaptureQueriesContext(connection) as queries:
+            found = lookup.get(expected.pk)
+            assert found.content_type == expected.content_type
+        assert len(queries) == 1
+        assert found == expected
+        assert found.codename == expected.codename
+        assert found._state.db == "default"
+        assert not found._state.adding
+
+
+def test_it_finds_nothing_where_there_is_nothing():
+    lookup = RowLookup(get_user_model().objects.all)
+    assert lookup.get(uuid.uuid4()) is None
+
+
+def test_values_come_back_in_their_native_types():
+    person = get_user_model().objects.create_user(email="a@site.test")
+    lookup = RowLookup(get_user_model().objects.all)
+    for _ in range(2):
+        found = lookup.get(person.pk)
+        assert found.pk == person.pk
+        assert isinstance(found.pk, uuid.UUID)
+        assert found.is_active is True
+        assert found.last_login is None
+
+
+def test_a_change_is_seen_at_once():
+    person = get_user_model().objects.create_user(email="a@site.test")
+    lookup = RowLookup(get_user_model().objects.all)
+    assert lookup.get(person.pk).is_active
+    get_user_model().objects.update(is_active=False)
+    assert not lookup.get(person.pk).is_active
+    person.delete()
+    assert lookup.get(person.pk) is None
+
+
+def test_a_query_of_further_parameters_is_refused():
+    lookup = RowLookup(lambda: get_user_model().objects.filter(email="a@site.test"))
+    with pytest.raises(ValueError, match="only parameter"):
+        lookup.get(uuid.uuid4())
