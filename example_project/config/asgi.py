@@ -10,6 +10,9 @@ application = get_asgi_application()
 
 from config.embedded_worker import start_if_embedded  # noqa: E402
 from config.production import log_warnings  # noqa: E402
+from config.requests import Utf8ASGIRequest  # noqa: E402
+
+application.request_class = Utf8ASGIRequest
 
 log_warnings()
 start_if_embedded()
