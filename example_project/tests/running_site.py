@@ -87,7 +87,7 @@ class RunningSite:
             capture_output=True,
             text=True,
         )
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     def make_administrator(self, email: str, password: str) -> None:
