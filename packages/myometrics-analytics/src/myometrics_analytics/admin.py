@@ -32,8 +32,6 @@ from .models import (
 
 __all__ = ["DashboardAdmin", "UploadAdmin"]
 
-COUNTED_TO = 10_000
-
 
 @admin.register(Upload)
 class UploadAdmin(ReadOnlyAdmin):

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 
 from myometrics_core.times import utc_now
 
-__all__ = ["LONGEST", "Span", "month_end", "month_text", "utc_today"]
+__all__ = ["LONGEST", "Span", "month_end", "month_text", "utc_today", "week_slices"]
 
 LONGEST = 3650
 
@@ -63,10 +63,19 @@ class Span:
     def weeks(self) -> list[list[date]]:
         """The days in spans of seven counted back from today, oldest first; it may be short."""
         days = list(self)
-        short = len(days) % 7
-        weeks = [days[:short]] if short else []
-        return weeks + [days[at : at + 7] for at in range(short, len(days), 7)]
+        return [days[week] for week in week_slices(len(days))]
 
-    def months(self) -> list[str]:
-        """Every calendar month that the span touches, oldest first."""
-        return list(dict.fromkeys(month_text(day) for day in self))
+    def months(self) -> list[date]:
+        """The first day of every calendar month that the span touches, oldest first."""
+        first, months = self.first_of_months, []
+        while first <= self.today:
+            months.append(first)
+            first = month_end(first) + timedelta(days=1)
+        return months
+
+
+def week_slices(days: int) -> list[slice]:
+    """Where the weeks of so many days lie: sevens counted back from the last, the first short."""
+    short = days % 7
+    weeks = [slice(0, short)] if short else []
+    return weeks + [slice(at, at + 7) for at in range(short, days, 7)]

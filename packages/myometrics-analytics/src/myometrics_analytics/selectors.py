@@ -16,7 +16,7 @@ from myometrics_core.times import utc_day_start, utc_text
 from .counting import NO_UPLOADS, Counts, DiagnosisCounts, counts_get
 from .filters import Filters
 from .models import MICROSECONDS, Upload
-from .periods import Span, month_end, month_text, utc_today
+from .periods import Span, month_end, month_text, utc_today, week_slices
 
 __all__ = ["activity_get", "report_get"]
 
@@ -28,10 +28,11 @@ def report_get(*, days: int, filters: Filters | None = None) -> dict[str, Any]:
     """The body of ``GET /analytics/``: the last ``days`` UTC days, of which today is the last."""
     span = Span(utc_today(), days)
     counts = counts_get(span, filters)
+    daily = _daily(span, counts)
     return {
         "user_activity": {
-            "daily_uploads": _daily(span, counts),
-            "weekly_uploads": _weekly(span, counts),
+            "daily_uploads": daily,
+            "weekly_uploads": _weekly(daily),
             "monthly_uploads": _monthly(span, counts),
         },
         "diagnosis_trends": _trends(counts),
@@ -72,26 +73,26 @@ def _uploads_lately(uploads: Any) -> dict[str, int]:
 
 
 def _daily(span: Span, counts: Counts) -> list[dict[str, Any]]:
-    days = counts.days
-    return [{"date": day.isoformat(), "count": days.get(day, NO_UPLOADS).uploads} for day in span]
+    of_day = counts.days.get
+    return [{"date": day.isoformat(), "count": of_day(day, NO_UPLOADS).uploads} for day in span]
 
 
-def _weekly(span: Span, counts: Counts) -> list[dict[str, Any]]:
-    days = counts.days
+def _weekly(daily: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    counts = [row["count"] for row in daily]
     return [
-        {
-            "week": f"Week {number}",
-            "count": sum(days.get(day, NO_UPLOADS).uploads for day in week),
-        }
-        for number, week in enumerate(span.weeks(), start=1)
+        {"week": f"Week {number}", "count": sum(counts[week])}
+        for number, week in enumerate(week_slices(len(counts)), start=1)
     ]
 
 
 def _monthly(span: Span, counts: Counts) -> list[dict[str, Any]]:
-    by_month: Counter[str] = Counter()
+    by_month: Counter[tuple[int, int]] = Counter()
     for day, of_day in counts.days.items():
-        by_month[month_text(day)] += of_day.uploads
-    return [{"month": month, "count": by_month[month]} for month in span.months()]
+        by_month[day.year, day.month] += of_day.uploads
+    return [
+        {"month": month_text(first), "count": by_month[first.year, first.month]}
+        for first in span.months()
+    ]
 
 
 def _trends(counts: Counts) -> list[dict[str, Any]]:
