@@ -47,7 +47,7 @@ INSERT INTO myometrics_audit_leaf (entry_id, hash, key_id)
 SELECT id, sha256(%(outer)s || sha256(%(inner)s || nonce || convert_to(
     '{"action":"' || action || '","activity_id":null,"details":{"file_size":'
     || (details ->> 'file_size') || ',"filename":"' || (details ->> 'filename')
-    || '"},"id":' || id || ',"ip_address":"' || host(ip_address)
+    || '"},"ip_address":"' || host(ip_address)
     || '","resource_id":"' || resource_id || '","resource_type":"' || resource_type
     || '","subject":"' || (%(subjects)s::text[])[user_id] || '","timestamp":"'
     || to_char(timestamp AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')

@@ -58,7 +58,6 @@ def test_what_can_not_be_kept_is_refused(value: Any) -> None:
 
 def golden_entry(**changes: Any) -> Any:
     values = {
-        "id": 123,
         "nonce": bytes(range(16)),
         "action": "upload_created",
         "resource_type": "upload",
@@ -77,7 +76,7 @@ def test_golden_entry() -> None:
     assert subject == "1d94e3a18ee68b9ee508d891317f61a0"
     assert canonical_entry(golden_entry(), subject) == (
         b'{"action":"upload_created","activity_id":null,'
-        b'"details":{"file_size":2048576,"filename":"Herz.jpg"},"id":123,'
+        b'"details":{"file_size":2048576,"filename":"Herz.jpg"},'
         b'"ip_address":"192.168.1.100","resource_id":"upload_001","resource_type":"upload",'
         b'"subject":"1d94e3a18ee68b9ee508d891317f61a0",'
         b'"timestamp":"2025-08-19T15:45:00.000120Z","user_agent":"Mozilla/5.0"}'

@@ -129,7 +129,9 @@ def test_an_inserted_row_is_named(log: Log) -> None:
 def test_an_inserted_row_with_an_inserted_leaf_is_named(log: Log) -> None:
     _copy(LOG, f"id = {log.id(1)}", id="1000000")
     _copy(LEAF, f"entry_id = {log.id(1)}", entry_id="1000000", seal_number="NULL")
-    assert found() == {("entry_edited", "entry 1000000")}
+    assert found() == {("entry_forged", "entry 1000000")}
+    sql(f'UPDATE "{LOG}" SET nonce = %s WHERE id = 1000000', b"0123456789abcdef")
+    assert ("entry_edited", "entry 1000000") in found()
 
 
 def test_rows_that_change_places_are_named(log: Log) -> None:
@@ -170,6 +172,7 @@ def test_an_inserted_leaf_is_named(log: Log) -> None:
     _copy(LEAF, f"entry_id = {log.id(1)}", entry_id="1000000")
     assert found() == {
         ("entry_deleted", "entry 1000000"),
+        ("entry_forged", "entry 1000000"),
         ("seal_broken", "seal 1"),
         ("counts_wrong", "stored counts"),
     }

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Protocol
+from uuid import UUID
 
 from .canonical import canonical_address, canonical_json, canonical_moment
 from .keys import Key
@@ -28,6 +29,8 @@ __all__ = [
     "new_nonce",
     "seal_signature",
     "subject_of",
+    "tree_entry",
+    "tree_erasure",
 ]
 
 GENESIS = bytes(32)
@@ -37,7 +40,6 @@ GENESIS = bytes(32)
 class EntryFacts(Protocol):
     """The columns of an entry that its leaf covers; the user goes in as a subject."""
 
-    id: int
     nonce: bytes | memoryview
     action: str
     resource_type: str
@@ -89,7 +91,6 @@ def canonical_entry(entry: EntryFacts, subject: str | None) -> bytes:
     """The bytes of an entry that its leaf covers."""
     return canonical_json(
         {
-            "id": entry.id,
             "subject": subject,
             "action": entry.action,
             "resource_type": entry.resource_type,
@@ -109,11 +110,21 @@ def entry_leaf(entry: EntryFacts, subject: str | None, key: Key) -> bytes:
     return hmac.digest(key.entry, message, hashlib.sha256)
 
 
+def tree_entry(entry_id: int, leaf: bytes | memoryview) -> bytes:
+    """What stands for an entry in a seal's tree: id and leaf, so that the id is sealed too."""
+    return entry_id.to_bytes(8, "big", signed=True) + bytes(leaf)
+
+
+def tree_erasure(erasure_id: UUID, leaf: bytes | memoryview) -> bytes:
+    """What stands for an erasure in a seal's tree."""
+    return erasure_id.bytes + bytes(leaf)
+
+
 def erasure_digest(leaves: Iterable[tuple[int, bytes | memoryview]]) -> tuple[int, bytes]:
     """How many leaves (entry id, leaf; by id) an erasure covers, and the digest over them."""
     count, digest = 0, hashlib.sha256()
     for entry_id, leaf in leaves:
-        digest.update(entry_id.to_bytes(8, "big") + bytes(leaf))
+        digest.update(tree_entry(entry_id, leaf))
         count += 1
     return count, digest.digest()
 

@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from django.conf import settings
-from django.db import models, router, transaction
+from django.db import connections, models, router, transaction
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .evidence import entry_leaf, new_nonce, subject_of
 from .keys import Key, active_key
 from .querysets import AuditLogQuerySet, refuse
-from .rows import write_entry, write_leaf
+from .rows import write_entry
 
 __all__ = ["AuditLog", "EntryCount", "Erasure", "Leaf", "Seal", "Verification"]
 
@@ -82,10 +82,12 @@ class AuditLog(models.Model):
         using = kwargs.get("using") or router.db_for_write(AuditLog, instance=self)
         self.prepare()
         key = active_key()
+        leaf = entry_leaf(self, subject_of(self.user_id, key), key)
+        if connections[using].vendor == "postgresql":
+            write_entry(self, leaf, key.id, using)
+            return
         with transaction.atomic(using=using, savepoint=False):
-            write_entry(self, using)
-            leaf = entry_leaf(self, subject_of(self.user_id, key), key)
-            write_leaf(self.pk, leaf, key.id, using)
+            write_entry(self, leaf, key.id, using)
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
         """Refused: raises ``ImmutableEntry``."""

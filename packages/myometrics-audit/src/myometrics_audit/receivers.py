@@ -15,16 +15,14 @@ from myometrics_core.activities import Activity
 from .conf import audit_settings
 from .erasures import entries_release_user
 from .guards import allow_flush, install_guards
-from .services import activity_record
+from .services import SOURCE, activity_record
 
 __all__ = ["connect", "receive_activity"]
-
-OWN_SOURCE = "audit"
 
 
 def receive_activity(activity: Activity) -> None:
     """Keep what another package published; what audit publishes is in the log already."""
-    if activity.source != OWN_SOURCE:
+    if activity.source != SOURCE:
         activity_record(activity)
 
 

@@ -17,7 +17,7 @@ from django.db.models import Field
 if TYPE_CHECKING:
     from .models import AuditLog
 
-__all__ = ["COLUMNS", "read_rows", "write_entry", "write_leaf"]
+__all__ = ["COLUMNS", "read_rows", "write_entry"]
 
 COLUMNS = (
     "id",
@@ -33,30 +33,25 @@ COLUMNS = (
 """What the API shows of an entry, in its order."""
 
 
-def write_entry(entry: AuditLog, using: str) -> None:
-    """Insert a new entry, and give it its id. Sends no model signals."""
+def write_entry(entry: AuditLog, leaf: bytes, key_id: str, using: str) -> None:
+    """Insert a new entry and its leaf, and give the entry its id. Sends no model signals.
+
+    On PostgreSQL that is one statement; elsewhere the caller holds a transaction.
+    """
     connection = connections[using]
-    fields = _fields()
     has_id: bool = entry.pk is not None
-    fields = fields if has_id else fields[1:]
+    fields = _fields() if has_id else _fields()[1:]
     values = [field.get_db_prep_save(getattr(entry, field.attname), connection) for field in fields]
-    returning = connection.features.can_return_columns_from_insert
     with connection.cursor() as cursor:
-        cursor.execute(_insert_sql(len(fields), returning), values)
-        entry.pk = cursor.fetchone()[0] if returning else cursor.lastrowid
+        if connection.vendor == "postgresql":
+            cursor.execute(_insert_both_sql(len(fields)), [*values, leaf, key_id])
+            entry.pk = cursor.fetchone()[0]
+        else:
+            cursor.execute(_insert_sql(len(fields)), values)
+            entry.pk = entry.pk if has_id else cursor.lastrowid
+            cursor.execute(_leaf_sql("VALUES (%s, %s, %s)"), [entry.pk, leaf, key_id])
     entry._state.adding = False
     entry._state.db = using
-
-
-def write_leaf(entry_id: int, leaf: bytes, key_id: str, using: str) -> None:
-    """Insert the leaf of a new entry."""
-    table = apps.get_model("myometrics_audit", "Leaf")._meta.db_table
-    connection = connections[using]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f'INSERT INTO "{table}" (entry_id, hash, key_id) VALUES (%s, %s, %s)',
-            [entry_id, leaf, key_id],
-        )
 
 
 def read_rows(
@@ -89,13 +84,23 @@ def _fields() -> tuple[Field[Any, Any], ...]:
     return tuple(fields)
 
 
-@lru_cache(maxsize=8)
-def _insert_sql(count: int, returning: bool) -> str:
+@lru_cache(maxsize=2)
+def _insert_sql(count: int) -> str:
     fields = _fields()[-count:]
     columns = ", ".join(f'"{field.column}"' for field in fields)
     marks = ", ".join(["%s"] * count)
-    end = ' RETURNING "id"' if returning else ""
-    return f'INSERT INTO "{fields[0].model._meta.db_table}" ({columns}) VALUES ({marks}){end}'
+    return f'INSERT INTO "{fields[0].model._meta.db_table}" ({columns}) VALUES ({marks})'
+
+
+@lru_cache(maxsize=2)
+def _insert_both_sql(count: int) -> str:
+    leaf = _leaf_sql("SELECT id, %s, %s FROM entry")
+    return f'WITH entry AS ({_insert_sql(count)} RETURNING "id") {leaf} RETURNING entry_id'
+
+
+def _leaf_sql(source: str) -> str:
+    table = apps.get_model("myometrics_audit", "Leaf")._meta.db_table
+    return f'INSERT INTO "{table}" (entry_id, hash, key_id) {source}'
 
 
 @lru_cache(maxsize=8)

@@ -20,7 +20,7 @@ from .bulk_values import one_of
 from .canonical import canonical_moment
 from .conf import audit_settings
 from .counts import COUNTED, count_changes, counts_add
-from .evidence import GENESIS, seal_signature
+from .evidence import GENESIS, seal_signature, tree_entry, tree_erasure
 from .keys import active_key
 from .locks import try_evidence_lock
 from .merkle import MerkleTree
@@ -108,9 +108,9 @@ def _seal_next(using: str) -> Seal | None:
         erasures = _unsealed_erasures(using)
         if not leaves and not erasures:
             return None
-        tree = MerkleTree(bytes(leaf.hash) for leaf in leaves)
+        tree = MerkleTree(tree_entry(leaf.entry_id, leaf.hash) for leaf in leaves)
         for erasure in erasures:
-            tree.append(bytes(erasure.hash))
+            tree.append(tree_erasure(erasure.pk, erasure.hash))
         seal = _seal_sign(tree.root(), len(leaves), len(erasures), using)
         _mark_sealed([leaf.entry_id for leaf in leaves], erasures, seal.number, using)
         _count([leaf.entry_id for leaf in leaves if leaf.erasure_id is None], using)

@@ -10,7 +10,7 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.db import IntegrityError, router, transaction
 
-from myometrics_core.activities import Activity, publish
+from myometrics_core.activities import Activity, is_awaited, publish
 from myometrics_core.times import utc_now
 
 from .canonical import canonical_address, canonical_json
@@ -26,6 +26,8 @@ __all__ = [
     "entry_record",
 ]
 
+SOURCE = "audit"
+"""Where the activities of this log come from."""
 DETAILS_MAX_BYTES = 64 * 1024
 LONGEST = {"action": 50, "resource_type": 50, "resource_id": 100}
 """Characters that the text columns of an entry hold."""
@@ -97,7 +99,7 @@ def activity_record(activity: Activity) -> AuditLog | None:
 def activity_of(entry: AuditLog) -> Activity:
     """An entry as the activity it was, or as that which it publishes."""
     return Activity(
-        id=entry.activity_id or f"audit:{entry.pk}",
+        id=entry.activity_id or f"{SOURCE}:{entry.pk}",
         actor_id=entry.user_id,
         action=entry.action,
         resource_type=entry.resource_type,
@@ -111,7 +113,11 @@ def activity_of(entry: AuditLog) -> Activity:
 
 def _insert(rows: Sequence[AuditLog]) -> None:
     using = router.db_for_write(AuditLog)
+    awaited = any(is_awaited(source=SOURCE, resource_type=row.resource_type) for row in rows)
     try:
+        if len(rows) == 1 and not awaited:
+            rows[0].save(using=using)
+            return
         with transaction.atomic(using=using):
             if len(rows) == 1:
                 rows[0].save(using=using)

@@ -18,7 +18,7 @@ from django.utils.dateparse import parse_datetime
 
 from ..canonical import canonical_moment
 from ..entries import entry_json
-from ..evidence import entry_leaf, seal_signature, subject_of
+from ..evidence import entry_leaf, seal_signature, subject_of, tree_entry, tree_erasure
 from ..keys import find_key
 from ..merkle import inclusion_path, root_from_path, tree_levels
 from ..models import AuditLog, Erasure, Leaf, Seal
@@ -59,9 +59,9 @@ def export_problems(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _batch_lines(batch: SealedBatch, using: str) -> Iterator[dict[str, Any]]:
-    hashes = [bytes(leaf.hash) for leaf in batch.leaves]
-    hashes += [bytes(erasure.hash) for erasure in batch.erasures]
-    levels = tree_levels(hashes) if batch.seal else []
+    nodes = [tree_entry(leaf.entry_id, leaf.hash) for leaf in batch.leaves]
+    nodes += [tree_erasure(erasure.pk, erasure.hash) for erasure in batch.erasures]
+    levels = tree_levels(nodes) if batch.seal else []
     subjects = retained_subjects(batch.entries.values(), using)
     if batch.seal:
         yield _seal_line(batch.seal)
@@ -163,8 +163,9 @@ def _path_problem(
     if line["seal"] is None:
         return None
     seal = seals.get(line["seal"])
+    node = tree_entry(line["entry"]["id"], leaf)
     path = [(side, bytes.fromhex(node)) for side, node in line["path"]]
-    if seal is None or root_from_path(leaf, path).hex() != seal["root"]:
+    if seal is None or root_from_path(node, path).hex() != seal["root"]:
         return f"{name} is not under seal {line['seal']}"
     return None
 

@@ -18,6 +18,7 @@ from .problems import Problem
 __all__ = [
     "EntryChecker",
     "StoredLeaf",
+    "copied_entries",
     "forged_entries",
     "retained_subjects",
     "sealed_leaves",
@@ -73,6 +74,21 @@ def forged_entries(using: str) -> Iterator[Problem]:
             if len(ids) < CHUNK:
                 return
             last = ids[-1]
+
+
+def copied_entries(using: str) -> Iterator[Problem]:
+    """Entries that are another one once more, nonce, leaf and all: a leaf doesn't cover the id."""
+    leaves = Leaf._meta.db_table
+    sql = (
+        f'SELECT l.entry_id, twin.first FROM "{leaves}" l JOIN '
+        f'(SELECT hash, MIN(entry_id) AS first FROM "{leaves}" '
+        "GROUP BY hash HAVING COUNT(*) > 1) twin ON twin.hash = l.hash "
+        "WHERE l.entry_id <> twin.first ORDER BY l.entry_id"
+    )
+    with connections[using].cursor() as cursor:
+        cursor.execute(sql)
+        for entry_id, first in cursor:
+            yield Problem("entry_forged", f"entry {entry_id}", f"is a copy of entry {first}")
 
 
 class EntryChecker:

@@ -9,8 +9,16 @@ from typing import Any
 from django.db import connections, router
 from django.utils import timezone
 
+from ..evidence import tree_entry
 from ..models import EntryCount, Leaf, Verification
-from .entries import EntryChecker, StoredLeaf, forged_entries, sealed_leaves, unsealed_leaves
+from .entries import (
+    EntryChecker,
+    StoredLeaf,
+    copied_entries,
+    forged_entries,
+    sealed_leaves,
+    unsealed_leaves,
+)
 from .erasures import erasure_problems
 from .problems import Problem
 from .seals import SealChecker, anchor_problems, unknown_seal_problems
@@ -50,13 +58,15 @@ class LogVerifier:
     def _all(self) -> Iterator[Problem]:
         for chunk in sealed_leaves(self.using, self.seals.last_number):
             for leaf in chunk:
-                yield from self.seals.add(leaf.seal_number or 0, leaf.hash)
+                node = tree_entry(leaf.entry_id, leaf.hash)
+                yield from self.seals.add(leaf.seal_number or 0, node)
             yield from self._entries_of(chunk)
         yield from self.seals.finish()
         yield from unknown_seal_problems(self.using, self.seals.last_number)
         for chunk in unsealed_leaves(self.using):
             yield from self._entries_of(chunk)
         yield from forged_entries(self.using)
+        yield from copied_entries(self.using)
         yield from erasure_problems(self.using, self.entries.key)
         yield from anchor_problems(self._anchors, self.using)
         yield from _count_problems(self.using)

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db.models import Count, Exists, Max, OuterRef
 
-from ..evidence import GENESIS, seal_signature
+from ..evidence import GENESIS, seal_signature, tree_erasure
 from ..keys import Key
 from ..merkle import MerkleTree
 from ..models import Erasure, Leaf, Seal
@@ -39,7 +39,7 @@ class SealChecker:
         self._number: int | None = None
 
     def add(self, number: int, leaf: bytes) -> Iterator[Problem]:
-        """One more leaf of seal ``number``; yields what is wrong with the seals before it."""
+        """One more leaf of seal ``number``, as the tree has it; yields what is wrong before it."""
         if number != self._number:
             yield from self._complete(number)
             self._number, self._tree = number, MerkleTree()
@@ -138,7 +138,7 @@ class _Erasures:
         leaves = []
         while self._next is not None and (self._next[0] or 0) <= number:
             if self._next[0] == number:
-                leaves.append(bytes(self._next[1]))
+                leaves.append(tree_erasure(self._next[2], self._next[1]))
             else:
                 self._stray.append(self._next)
             self._next = next(self._stored, None)
