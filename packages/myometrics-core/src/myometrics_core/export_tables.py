@@ -24,7 +24,9 @@ _BINARY_HEADER: Final = 19
 _BINARY_ROW: Final = 6
 _NUMBERS = (models.IntegerField, models.FloatField)
 _TEXTS = (models.CharField, models.TextField, models.UUIDField, models.DateField)
-_MOMENT = "replace(({} AT TIME ZONE 'UTC')::text, ' ', 'T') || 'Z'"
+_MOMENT = (
+    "replace(to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.USZ'), '.000000Z', 'Z')"
+)
 _IN_JSON = {"time": _MOMENT, "address": "host({})"}
 _IN_CSV = {"time": _MOMENT, "address": "host({})", "boolean": "{}::text"}
 _ESCAPE = re.compile(rb"\\(.)", re.S)
