@@ -114,6 +114,12 @@ def test_a_forged_header_buys_no_more_requests(db):
     assert statuses.count(200) == 5
 
 
+def test_the_addresses_of_one_ipv6_site_count_as_one(db):
+    statuses = [sign_in(address=f"2001:db8::{number:x}").status_code for number in range(1, 21)]
+    assert statuses.count(200) == 5
+    assert sign_in(address="2001:db8:0:1::1").status_code == 200
+
+
 def test_the_export_bucket_is_one_for_a_person_over_all_endpoints(signed_in):
     assert [signed_in.get("/api/export/").status_code for _ in range(3)] == [200, 200, 429]
 

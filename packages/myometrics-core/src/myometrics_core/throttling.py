@@ -14,6 +14,7 @@ import threading
 import time
 from dataclasses import dataclass
 from functools import lru_cache
+from ipaddress import ip_network
 from typing import Any
 
 from django.apps import apps
@@ -47,13 +48,22 @@ class Verdict:
 
 
 def rate_limit_key(request: Request, view: Any, bucket: str) -> str:
-    """Whom a request counts against: what the view says, else the user, else the address."""
+    """Whom a request counts against: what the view says, else the user, else the address.
+
+    Of an IPv6 address the first 64 bits count: anybody who has one has them all.
+    """
     identity = view.rate_limit_identity(request)
     if identity:
         return str(identity)
     if request.user and request.user.is_authenticated:
         return f"user:{request.user.pk}"
-    return f"address:{client_address(request)}"
+    return f"address:{_site_of(client_address(request))}"
+
+
+def _site_of(address: str | None) -> str:
+    if address is None or ":" not in address:
+        return str(address)
+    return str(ip_network(f"{address}/64", strict=False))
 
 
 class BucketThrottle(BaseThrottle):
