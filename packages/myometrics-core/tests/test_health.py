@@ -223,3 +223,26 @@ def test_a_run_that_never_ends_is_given_up_for_a_new_one(settings, monkeypatch):
     assert len(runs) == 4
     release.set()
     assert check_health(max_age=60).services["lost"] == "up"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_asks_does_not_wait_for_a_run_that_others_start_later(settings):
+    settings.MYOMETRICS = {"HEALTH_PROBE_TIMEOUT": 0.6, "HEALTH_MAX_AGE": 0.3}
+    release, hangs, took = threading.Event(), threading.Event(), []
+    register_probe(Probe("quick", lambda: hangs.is_set() and release.wait(20)))
+    check_health()
+    hangs.set()
+    register_probe(Probe("slow", lambda: release.wait(20)))
+
+    def ask():
+        began = time.monotonic()
+        check_health()
+        took.append(time.monotonic() - began)
+
+    askers = [threading.Timer(delay, ask) for delay in (0, 0.4)]  # "quick" is remembered at 0
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join()
+    release.set()
+    assert max(took) < 0.9

@@ -69,6 +69,18 @@ class HealthReport:
     checked_at: datetime
 
 
+@dataclass(frozen=True)
+class _Run:
+    """A run that somebody waits for, until its deadline."""
+
+    thread: threading.Thread
+    deadline: float
+
+    def ends_in_time(self) -> bool:
+        self.thread.join(max(0.0, self.deadline - time.monotonic()))
+        return not self.thread.is_alive()
+
+
 class _Runner:
     """Runs one probe, at most once at a time, and remembers what came of it.
 
@@ -84,22 +96,27 @@ class _Runner:
         self._state: ServiceState = "down"
         self._started_at = self._finished_at = float("-inf")
 
-    def start(self, max_age: float | None) -> None:
+    def start(self, max_age: float | None) -> _Run | None:
+        """The run to wait for; ``None`` when the last result will do.
+
+        Who asks while a run hangs already gets that run, and does not wait for it anew.
+        """
         with self._lock:
-            if not self._is_running() and not self._is_fresh(max_age):
+            if not self._is_running():
+                if self._is_fresh(max_age):
+                    return None
                 self._started_at = time.monotonic()
                 self._thread = threading.Thread(
                     target=self._run, name=f"health-{self.probe.name}", daemon=True
                 )
                 self._thread.start()
+            return _Run(self._thread, self._started_at + self.timeout)  # type: ignore[arg-type]
 
-    def state(self) -> ServiceState:
-        thread = self._thread
-        if thread is not None:
-            thread.join(max(0.0, self._started_at + self.timeout - time.monotonic()))
-            if thread.is_alive():
-                logger.warning("Health probe %s did not answer in time", self.probe.name)
-                return "down"
+    def state(self, run: _Run | None) -> ServiceState:
+        """The result of ``run``, else the last one."""
+        if run is not None and not run.ends_in_time():
+            logger.warning("Health probe %s did not answer in time", self.probe.name)
+            return "down"
         return self._state
 
     def _is_running(self) -> bool:
@@ -156,13 +173,11 @@ def check_health(max_age: float | None = None) -> HealthReport:
 
     A result no older than ``max_age`` seconds is given again instead of asking.
     """
-    runners = list(_runners.items())
-    for _, runner in runners:
-        runner.start(max_age)
+    runs = {name: runner.start(max_age) for name, runner in _runners.items()}
     # The hasty first: to wait for a patient one would give them more than their time.
-    hasty_first = sorted(runners, key=lambda item: item[1].timeout)
-    states = {name: runner.state() for name, runner in hasty_first}
-    services = {name: states[name] for name, _ in runners}
+    hasty_first = sorted(runs, key=lambda name: _runners[name].timeout)
+    states = {name: _runners[name].state(runs[name]) for name in hasty_first}
+    services = {name: states[name] for name in runs}
     return HealthReport(status_of(services), services, utc_now())
 
 
