@@ -33,6 +33,7 @@ __all__ = [
     "export_files_sweep",
     "export_generate",
     "export_request",
+    "exports_due",
 ]
 
 logger = logging.getLogger("myometrics.notifications")
@@ -101,11 +102,15 @@ def export_files_sweep() -> int:
     """Delete files that have expired or whose owner is gone, and hand over exports that are
     still owed; returns how many were deleted.
     """
-    for pk in ExportFile.objects.filter(free_to_take(), user__isnull=False).values_list(
-        "pk", flat=True
-    )[:_BATCH]:
+    for pk in exports_due():
         enqueue(GENERATE, pk)
     return sum(_delete(export) for export in _overdue().iterator())
+
+
+def exports_due() -> list[int]:
+    """Primary keys of exports that a worker may write now."""
+    due = ExportFile.objects.filter(free_to_take(), user__isnull=False)
+    return list(due.order_by("next_attempt_at").values_list("pk", flat=True)[:_BATCH])
 
 
 def _write(export: ExportFile) -> None:

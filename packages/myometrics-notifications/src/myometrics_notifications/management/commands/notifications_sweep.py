@@ -1,0 +1,28 @@
+"""``manage.py notifications_sweep``: what beat would do, for a site that has cron instead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from myometrics_notifications.delivery import messages_sweep
+from myometrics_notifications.exports import export_files_sweep, export_generate, exports_due
+from myometrics_notifications.services import messages_purge
+
+
+class Command(BaseCommand):
+    """Delivers and purges once, and says what it did."""
+
+    help = "Deliver the mail that is due, write owed exports, delete what is past its time."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Print one line; nothing that fails here is lost."""
+        exports = exports_due()
+        for export_id in exports:
+            export_generate(export_id=export_id)
+        attempts = messages_sweep()
+        deleted = messages_purge() + export_files_sweep()
+        self.stdout.write(
+            f"{attempts} deliveries tried, {len(exports)} exports written, {deleted} rows deleted"
+        )

@@ -1,0 +1,33 @@
+"""``manage.py notifications_sweep``, for a site without Celery's beat."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+import pytest
+from django.core import mail
+from django.core.management import call_command
+
+from myometrics_core.activities import publish
+from myometrics_notifications.exports import export_request
+
+pytestmark = pytest.mark.django_db
+
+
+def test_it_delivers_what_is_owed_and_says_so(person, make_activity, settings, tmp_path):
+    settings.MEDIA_ROOT = str(tmp_path)
+    publish(make_activity(actor_id=person.pk))
+    export_request(user=person, export_format="csv")
+    output = StringIO()
+
+    call_command("notifications_sweep", stdout=output)
+    call_command("notifications_sweep", stdout=output)
+
+    assert sorted(sent.subject for sent in mail.outbox) == [
+        "MyoMetrics: an upload is complete",
+        "MyoMetrics: your data export is ready",
+    ]
+    assert output.getvalue().splitlines() == [
+        "2 deliveries tried, 1 exports written, 0 rows deleted",
+        "0 deliveries tried, 0 exports written, 0 rows deleted",
+    ]
