@@ -57,7 +57,7 @@ class MessageAdmin(ReadOnlyAdmin):
     list_filter = ("state", "kind")
     list_select_related = ("recipient",)
     ordering = ("-id",)
-    actions = ("retry",)  # type: ignore[assignment]  # the base offers none
+    actions = ("retry",)
 
     def get_search_fields(self, request: HttpRequest) -> list[str]:
         """The recipient's login name and address."""
