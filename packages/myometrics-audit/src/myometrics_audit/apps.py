@@ -18,14 +18,14 @@ class AuditConfig(AppConfig):
         from myometrics_core.conf import register_settings
         from myometrics_core.personal_data import register_personal_data
 
-        from . import checks, personal_data, receivers, selectors, services
+        from . import activities, checks, personal_data, receivers, selectors
         from .conf import audit_settings
         from .gauges import register_gauges
 
         register_settings(audit_settings)
         checks.register_checks()
         register_gauges()
-        register_receiver("audit", receivers.receive_activity, except_sources=(services.SOURCE,))
+        register_receiver("audit", receivers.receive_activity, except_sources=(activities.SOURCE,))
         register_source("audit", selectors.activities_replay)
         register_personal_data(personal_data.AuditLogsSection())
         receivers.connect(self)

@@ -14,7 +14,10 @@ from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any
 
-__all__ = ["canonical_address", "canonical_json", "canonical_moment"]
+__all__ = ["DETAILS_MAX_BYTES", "canonical_address", "canonical_json", "canonical_moment"]
+
+DETAILS_MAX_BYTES = 64 * 1024
+"""Longest ``details`` of an entry, as canonical JSON."""
 
 
 def canonical_json(value: Any) -> bytes:

@@ -12,10 +12,11 @@ from django.db.models.signals import post_migrate, pre_delete
 
 from myometrics_core.activities import Activity
 
+from .activities import SOURCE
 from .conf import audit_settings
 from .erasures import entries_release_user
 from .guards import allow_flush, install_guards
-from .services import SOURCE, activity_record
+from .services import activity_record
 
 __all__ = ["connect", "receive_activity"]
 

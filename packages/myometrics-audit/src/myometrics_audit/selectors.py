@@ -13,6 +13,7 @@ from django.db import connections, router
 
 from myometrics_core.activities import Activity
 
+from .activities import activity_of
 from .counts import SEPARATOR
 from .models import AuditLog, EntryCount, Leaf, Verification
 from .paging import PageSlice, page_slices
@@ -20,7 +21,6 @@ from .querysets import AuditLogQuerySet
 from .rows import COLUMNS, read_rows
 from .seals import unsealed_count
 from .selections import Selection
-from .services import activity_of
 
 __all__ = [
     "activities_replay",
@@ -30,9 +30,14 @@ __all__ = [
     "entries_of_user",
     "entries_page",
     "entries_select",
+    "entry_find",
     "entry_rows_page",
     "evidence_state",
 ]
+
+
+LONGEST_ID = 18
+"""Digits of an id: every number of so many fits the column."""
 
 
 def entries_select(selection: Selection) -> AuditLogQuerySet:
@@ -85,6 +90,13 @@ def entry_rows_page(
     if total is None:
         total = entries_count(entries_select(selection))
     return int(total), rows
+
+
+def entry_find(entry_id: str) -> dict[str, Any] | None:
+    """The row of the entry whose id is the text ``entry_id``; ``None`` if it can be no entry's."""
+    if not (entry_id.isascii() and entry_id.isdigit() and len(entry_id) <= LONGEST_ID):
+        return None
+    return AuditLog.objects.filter(pk=int(entry_id)).values(*COLUMNS).first()
 
 
 def entries_of_user(user: Any) -> Iterator[dict[str, Any]]:

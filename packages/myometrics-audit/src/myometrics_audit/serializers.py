@@ -9,9 +9,10 @@ from typing import Any
 from rest_framework import serializers
 
 from myometrics_core.fields import JSONObjectField, StrictCharField, UtcDateTimeField
+from myometrics_core.pagination import PageSerializer
 from myometrics_core.users import parse_user_id
 
-from .services import DETAILS_MAX_BYTES
+from .canonical import DETAILS_MAX_BYTES
 
 __all__ = [
     "EntryCreateSerializer",
@@ -46,12 +47,9 @@ class EntrySerializer(serializers.Serializer[Any]):
     details = serializers.DictField()
 
 
-class EntryPageSerializer(serializers.Serializer[Any]):
+class EntryPageSerializer(PageSerializer):
     """A page of entries, newest first."""
 
-    count = serializers.IntegerField()
-    next = serializers.URLField(allow_null=True)
-    previous = serializers.URLField(allow_null=True)
     results = EntrySerializer(many=True)
 
 

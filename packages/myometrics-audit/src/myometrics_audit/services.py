@@ -13,22 +13,20 @@ from django.db import IntegrityError, router, transaction
 from myometrics_core.activities import Activity, is_awaited, publish
 from myometrics_core.times import utc_now
 
-from .canonical import canonical_address, canonical_json
+from .activities import SOURCE, activity_of
+from .canonical import DETAILS_MAX_BYTES, canonical_address, canonical_json
 from .conf import audit_settings
 from .models import AuditLog
 
 __all__ = [
     "ActorGone",
     "NewEntry",
-    "activity_of",
     "activity_record",
     "entries_record",
     "entry_record",
 ]
 
-SOURCE = "audit"
 """Where the activities of this log come from."""
-DETAILS_MAX_BYTES = 64 * 1024
 LONGEST = {"action": 50, "resource_type": 50, "resource_id": 100}
 """Characters that the text columns of an entry hold."""
 
@@ -94,21 +92,6 @@ def activity_record(activity: Activity) -> AuditLog | None:
     )
     row.save()
     return row
-
-
-def activity_of(entry: AuditLog) -> Activity:
-    """An entry as the activity it was, or as that which it publishes."""
-    return Activity(
-        id=entry.activity_id or f"{SOURCE}:{entry.pk}",
-        actor_id=entry.user_id,
-        action=entry.action,
-        resource_type=entry.resource_type,
-        resource_id=entry.resource_id,
-        occurred_at=entry.timestamp,
-        details=entry.details,
-        client_address=entry.ip_address,
-        user_agent=entry.user_agent,
-    )
 
 
 def _insert(rows: Sequence[AuditLog]) -> None:

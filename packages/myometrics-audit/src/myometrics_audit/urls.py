@@ -2,10 +2,11 @@
 
 from django.urls import path
 
-from .views import AuditLogsView
+from .views import AuditLogsView, AuditLogView
 
 app_name = "myometrics_audit"
 
 urlpatterns = [
     path("audit-logs/", AuditLogsView.as_view(), name="audit-logs"),
+    path("audit-logs/<str:entry_id>/", AuditLogView.as_view(), name="audit-log"),
 ]

@@ -9,6 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from myometrics_core.client_address import client_address, user_agent
+from myometrics_core.pagination import PageQuerySerializer
 from myometrics_core.permissions import IsAdministrator, IsAuthenticated
 from myometrics_core.schema import extend_schema
 from myometrics_core.views import ApiView
@@ -18,6 +19,7 @@ from .entries import entry_json
 from .pagination import EntryPagination
 from .rows import COLUMNS
 from .selections import Selection
+from .selectors import entry_find
 from .serializers import (
     EntryCreateSerializer,
     EntryPageSerializer,
@@ -26,7 +28,7 @@ from .serializers import (
 )
 from .services import ActorGone, NewEntry, entry_record
 
-__all__ = ["AuditLogsView"]
+__all__ = ["AuditLogView", "AuditLogsView"]
 
 FILTERS = frozenset(EntryQuerySerializer().fields)
 
@@ -52,7 +54,7 @@ class AuditLogsView(ApiView):
     @extend_schema(
         operation_id="audit_logs_list",
         tags=["audit"],
-        parameters=[EntryQuerySerializer],
+        parameters=[EntryQuerySerializer, PageQuerySerializer],
         responses={200: EntryPageSerializer},
     )
     def get(self, request: Request) -> Response:
@@ -80,6 +82,23 @@ class AuditLogsView(ApiView):
             **body,
         )
         return Response(entry_json(_record(entry)), status=status.HTTP_201_CREATED)
+
+
+class AuditLogView(ApiView):
+    """One entry, for administrators to read. No other method is offered, to anybody."""
+
+    http_method_names = ["get", "head"]
+    permission_classes = (IsAdministrator,)
+
+    @extend_schema(
+        operation_id="audit_logs_retrieve", tags=["audit"], responses={200: EntrySerializer}
+    )
+    def get(self, request: Request, entry_id: str) -> Response:
+        """The entry of that id."""
+        row = entry_find(entry_id)
+        if row is None:
+            raise exceptions.NotFound("There is no such entry.")
+        return Response(entry_json(row))
 
 
 def _record(entry: NewEntry) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from myometrics_core.fields import StrictBooleanField, StrictCharField, UtcDateTimeField
+from myometrics_core.pagination import PageSerializer
 from myometrics_core.users import user_id_json
 
 from .email_addresses import LONGEST_EMAIL, checked_email, clean_email
@@ -23,7 +24,6 @@ __all__ = [
     "DetailSerializer",
     "EmailAddressField",
     "LoginSerializer",
-    "PageQuerySerializer",
     "PasswordField",
     "PasswordResetConfirmSerializer",
     "PasswordResetSerializer",
@@ -186,13 +186,6 @@ class PasswordResetConfirmSerializer(serializers.Serializer[Any]):
     new_password = PasswordField()
 
 
-class PageQuerySerializer(serializers.Serializer[Any]):
-    """Which page of a list; for the schema: the pagination itself reads these."""
-
-    page = serializers.IntegerField(required=False, min_value=1, default=1)
-    page_size = serializers.IntegerField(required=False, min_value=1, default=20)
-
-
 class UserListQuerySerializer(serializers.Serializer[Any]):
     """Specification: "GET /users/", query parameters beside the page's."""
 
@@ -200,12 +193,9 @@ class UserListQuerySerializer(serializers.Serializer[Any]):
     role = serializers.ChoiceField(required=False, allow_blank=True, choices=Role.choices)
 
 
-class UserPageSerializer(serializers.Serializer[Any]):
+class UserPageSerializer(PageSerializer):
     """Specification: "GET /users/", response."""
 
-    count = serializers.IntegerField()
-    next = serializers.URLField(allow_null=True)
-    previous = serializers.URLField(allow_null=True)
     results = AdminUserSerializer(many=True)
 
 
@@ -226,10 +216,7 @@ class SessionSerializer(serializers.Serializer[Any]):
         return bool(session.pk == self.context.get("current"))
 
 
-class SessionPageSerializer(serializers.Serializer[Any]):
+class SessionPageSerializer(PageSerializer):
     """A page of sessions."""
 
-    count = serializers.IntegerField()
-    next = serializers.URLField(allow_null=True)
-    previous = serializers.URLField(allow_null=True)
     results = SessionSerializer(many=True)

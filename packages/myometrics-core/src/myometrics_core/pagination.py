@@ -9,16 +9,32 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.db.models import QuerySet
+from rest_framework import serializers
 from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import remove_query_param, replace_query_param
 from rest_framework.views import APIView
 
-__all__ = ["PagePagination"]
+__all__ = ["PagePagination", "PageQuerySerializer", "PageSerializer"]
 
 LONGEST_NUMBER = 18
 """Digits of a page number that are read: more pages than any database holds."""
+
+
+class PageQuerySerializer(serializers.Serializer[Any]):
+    """Which page of a list. For the schema: the pagination itself reads these."""
+
+    page = serializers.IntegerField(required=False, min_value=1, default=1)
+    page_size = serializers.IntegerField(required=False, min_value=1, default=20)
+
+
+class PageSerializer(serializers.Serializer[Any]):
+    """The envelope of a page. For the schema: declare ``results`` in a subclass."""
+
+    count = serializers.IntegerField()
+    next = serializers.URLField(allow_null=True)
+    previous = serializers.URLField(allow_null=True)
 
 
 class PagePagination:

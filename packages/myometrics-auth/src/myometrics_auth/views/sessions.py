@@ -9,12 +9,11 @@ from rest_framework.response import Response
 
 from myometrics_auth.selectors import sessions_of
 from myometrics_auth.serializers import (
-    PageQuerySerializer,
     SessionPageSerializer,
     SessionSerializer,
 )
 from myometrics_auth.services.sessions import session_end, sessions_end_others
-from myometrics_core.pagination import PagePagination
+from myometrics_core.pagination import PagePagination, PageQuerySerializer
 from myometrics_core.schema import extend_schema
 from myometrics_core.views import ApiView
 

@@ -10,12 +10,11 @@ from myometrics_auth.selectors import user_get, user_key, users_matching
 from myometrics_auth.serializers import (
     AdminUserChangesSerializer,
     AdminUserSerializer,
-    PageQuerySerializer,
     UserListQuerySerializer,
     UserPageSerializer,
 )
 from myometrics_auth.services.users import user_delete, user_update
-from myometrics_core.pagination import PagePagination
+from myometrics_core.pagination import PagePagination, PageQuerySerializer
 from myometrics_core.permissions import IsAdministrator
 from myometrics_core.schema import ErrorSerializer, extend_schema
 from myometrics_core.views import ApiView

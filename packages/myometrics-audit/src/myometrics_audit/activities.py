@@ -1,0 +1,27 @@
+"""Audit entries as activities, for those who receive or replay them."""
+
+from __future__ import annotations
+
+from myometrics_core.activities import Activity
+
+from .models import AuditLog
+
+__all__ = ["SOURCE", "activity_of"]
+
+SOURCE = "audit"
+"""What the ids of this package's activities begin with."""
+
+
+def activity_of(entry: AuditLog) -> Activity:
+    """An entry as the activity it was, or as that which it publishes."""
+    return Activity(
+        id=entry.activity_id or f"{SOURCE}:{entry.pk}",
+        actor_id=entry.user_id,
+        action=entry.action,
+        resource_type=entry.resource_type,
+        resource_id=entry.resource_id,
+        occurred_at=entry.timestamp,
+        details=entry.details,
+        client_address=entry.ip_address,
+        user_agent=entry.user_agent,
+    )

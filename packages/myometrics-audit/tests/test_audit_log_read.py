@@ -1,0 +1,46 @@
+"""GET /audit-logs/{id}/: one entry, to read and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rest_framework.test import APIClient
+
+from myometrics_audit import audit
+
+
+@pytest.fixture
+def entry(person: Any) -> Any:
+    return audit.record(actor=person, action="upload_created", resource=("upload", "u1"))
+
+
+def test_an_administrator_reads_an_entry_in_the_lists_shape(entry: Any, administrator: Any) -> None:
+    client = APIClient()
+    client.force_authenticate(administrator)
+    listed = client.get("/api/audit-logs/").json()["results"]
+    assert client.get(f"/api/audit-logs/{entry.pk}/").json() == listed[0]
+
+
+def test_others_may_not(entry: Any, person: Any) -> None:
+    client = APIClient()
+    client.force_authenticate(person)
+    assert client.get(f"/api/audit-logs/{entry.pk}/").status_code == 403
+
+
+@pytest.mark.parametrize("method", ["put", "patch", "delete", "post"])
+def test_no_entry_can_be_changed_or_removed_by_anybody(
+    entry: Any, person: Any, administrator: Any, method: str
+) -> None:
+    for user in (person, administrator):
+        client = APIClient()
+        client.force_authenticate(user)
+        response = getattr(client, method)(f"/api/audit-logs/{entry.pk}/", {}, format="json")
+        assert response.status_code == 405
+
+
+@pytest.mark.parametrize("entry_id", ["0", "abc", "9" * 40, "-1", "١", "%00", "1_0"])
+def test_what_is_no_entry_is_a_404(db: None, administrator: Any, entry_id: str) -> None:
+    client = APIClient()
+    client.force_authenticate(administrator)
+    assert client.get(f"/api/audit-logs/{entry_id}/").status_code == 404
