@@ -12,7 +12,7 @@ from typing import Any
 from django.core.files import File
 from django.core.files.storage import Storage, storages
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from rest_framework.exceptions import NotFound, ValidationError
 
 from myometrics_core.background import enqueue
@@ -104,7 +104,7 @@ def export_files_sweep() -> int:
     """
     for pk in exports_due():
         enqueue(GENERATE, pk)
-    return sum(_delete(export) for export in _overdue().iterator())
+    return sum(map(_delete, _overdue()[:_BATCH]))
 
 
 def exports_due() -> list[int]:
@@ -141,7 +141,7 @@ def _announce(export: ExportFile) -> bool:
     return True
 
 
-def _overdue() -> Any:
+def _overdue() -> QuerySet[ExportFile]:
     now = utc_now()
     abandoned = Q(user=None)
     expired = Q(expires_at__lte=now)
