@@ -159,7 +159,8 @@ def bench() -> Iterator[Bench]:
 
 def _started(site: RunningSite, bare: RunningSite, servers: list[int]) -> Bench:
     limits = {f"RATE_LIMIT_{name}": "1000000/minute" for name in ("AUTH", "API")}
-    common = {"SECRET_KEY": site.environment["SECRET_KEY"], "PYTHONPATH": str(ROOT), **limits}
+    folders = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    common = {"SECRET_KEY": site.environment["SECRET_KEY"], "PYTHONPATH": folders, **limits}
     site.environment |= common
     site.manage("migrate", "--verbosity=0")
     site.environment["DEBUG"] = "true"
