@@ -8,6 +8,7 @@ import pytest
 
 from myometrics_analytics.folding import changes_fold
 from myometrics_analytics.models import PendingChange, Upload, UserRollup
+from myometrics_analytics.self_check import rollups_check
 from myometrics_core.personal_data import erase_person, personal_data_sections
 
 pytestmark = pytest.mark.django_db
@@ -45,7 +46,9 @@ def test_erasure_leaves_no_row_that_names_the_person(make_person, tell):
     changes_fold()
     tell(person, diagnosis="Late")
     erase_person(person)
+    assert rollups_check() == 0
     changes_fold()
+    assert rollups_check() == 0
     assert set(Upload.objects.values_list("user_id", flat=True)) == {other.pk}
     assert set(UserRollup.objects.values_list("user_id", flat=True)) == {other.pk}
     assert not PendingChange.objects.exists()
