@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import django
 from django.db import connections
 from django.db.models import Model, QuerySet
 from django.db.models.query import get_related_populators
@@ -63,7 +64,7 @@ class RowLookup(Generic[Row]):
             sql,
             compiler,
             compiler.get_converters([column[0] for column in compiler.select]),
-            get_related_populators(info, compiler.select, queryset.db),
+            _populators(info, compiler.select, queryset.db),
             [column[0].target.attname for column in compiler.select[:end]],
             end,
         )
@@ -78,3 +79,12 @@ class RowLookup(Generic[Row]):
         for populator in compiled.populators:
             populator.populate(row, instance)
         return instance
+
+
+def _populators(info: Any, select: Any, alias: str) -> Any:
+    populators: Any = get_related_populators
+    if django.VERSION >= (6, 1):
+        from django.db.models.fetch_modes import FETCH_ONE  # noqa: PLC0415  (new in 6.1)
+
+        return populators(info, select, alias, FETCH_ONE)
+    return populators(info, select, alias)
