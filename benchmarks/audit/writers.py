@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
+    django.setup()
     rates: dict[str, list[float]] = {"plain": [], "ours": []}
     for _ in range(options.rounds):
         for way, measured in rates.items():
@@ -49,7 +50,7 @@ def rate(way: str, writers: int, seconds: float) -> float:
     ]
     for process in work:
         process.start()
-    total = sum(counts.get() for _ in work)
+    total = sum(counts.get(timeout=seconds + 120) for _ in work)
     for process in work:
         process.join()
     return total / seconds
@@ -57,10 +58,9 @@ def rate(way: str, writers: int, seconds: float) -> float:
 
 def write(way: str, seconds: float, barrier: Any, counts: Any) -> None:
     """One writer."""
-    django.setup()
     one = {"plain": plain_writer, "ours": our_writer}[way]()
     one()
-    barrier.wait()
+    barrier.wait(timeout=120)
     end, count = time.monotonic() + seconds, 0
     while time.monotonic() < end:
         one()

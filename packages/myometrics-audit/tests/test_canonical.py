@@ -83,7 +83,7 @@ def test_golden_entry() -> None:
     )
     assert (
         entry_leaf(golden_entry(), subject, KEY).hex()
-        == "8c2a174b8540896d554c9cf1af2b9e542cd7cdc3397ec98719e010af35b56fc5"
+        == "3f3e4bbdc4997394a6b08fe456d40a331da4946642784859b3135f3d6c9689f0"
     )
 
 

@@ -26,7 +26,6 @@ __all__ = [
     "entry_record",
 ]
 
-"""Where the activities of this log come from."""
 LONGEST = {"action": 50, "resource_type": 50, "resource_id": 100}
 """Characters that the text columns of an entry hold."""
 
