@@ -18,7 +18,7 @@ from .admin_filters import ActionFilter, PeriodFilter, ResourceTypeFilter, UserF
 from .models import AuditLog, EntryCount, Erasure, Leaf, Seal, Verification
 from .pagination import EntryPaginator, SealPaginator
 from .selections import Selection
-from .selectors import evidence_state
+from .selectors import evidence_state, parse_entry_id
 
 __all__ = [
     "AuditLogAdmin",
@@ -149,8 +149,17 @@ class LeafAdmin(ReadOnlyAdmin):
     readonly_fields = fields
     ordering = ("-entry_id",)
     sortable_by = ()
-    search_fields = ("entry_id__exact",)
+    search_fields = ("entry_id",)
     search_help_text = _("Finds the leaf of an entry by the entry's id.")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Leaf], search_term: str
+    ) -> tuple[QuerySet[Leaf], bool]:
+        """The leaf of the entry with that very id; none for what can be no id."""
+        text = search_term.strip()
+        if not text:
+            return queryset, False
+        return queryset.filter(entry_id=parse_entry_id(text)), False
 
     @admin.display(description=_("leaf"))
     def hex_hash(self, leaf: Leaf) -> str:

@@ -33,6 +33,7 @@ __all__ = [
     "entry_find",
     "entry_rows_page",
     "evidence_state",
+    "parse_entry_id",
 ]
 
 
@@ -92,11 +93,18 @@ def entry_rows_page(
     return int(total), rows
 
 
+def parse_entry_id(text: str) -> int | None:
+    """``text`` as the id of an entry, there or not; ``None`` if it can be none's."""
+    can_be = text.isascii() and text.isdigit() and len(text) <= LONGEST_ID
+    return int(text) if can_be else None
+
+
 def entry_find(entry_id: str) -> dict[str, Any] | None:
-    """The row of the entry whose id is the text ``entry_id``; ``None`` if it can be no entry's."""
-    if not (entry_id.isascii() and entry_id.isdigit() and len(entry_id) <= LONGEST_ID):
+    """The row of the entry whose id is the text ``entry_id``; ``None`` if there is none."""
+    key = parse_entry_id(entry_id)
+    if key is None:
         return None
-    return AuditLog.objects.filter(pk=int(entry_id)).values(*COLUMNS).first()
+    return AuditLog.objects.filter(pk=key).values(*COLUMNS).first()
 
 
 def entries_of_user(user: Any) -> Iterator[dict[str, Any]]:
