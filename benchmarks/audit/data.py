@@ -31,7 +31,7 @@ INSERT INTO myometrics_audit_auditlog ({PLAIN}, pseudonym, nonce)
 SELECT n, 1 + abs(hashint8(n + 7)) %% {USERS}, action,
        CASE WHEN action LIKE 'upload%%' THEN 'upload' ELSE split_part(action, '_', 1) END,
        'upload_' || n / 3,
-       now() - ((%(rows)s - n) * interval '{DAYS} days' / %(rows)s),
+       now() - (%(rows)s - n) * (interval '{DAYS * 24} hours' / %(rows)s),
        ('10.0.' || n %% 250 || '.' || n / 250 %% 250)::inet, '{AGENT}',
        jsonb_build_object('filename', 'scan_' || n || '.jpg', 'file_size', n %% 4000000),
        '', decode(md5(n || 'nonce'), 'hex')

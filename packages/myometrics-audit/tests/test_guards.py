@@ -1,0 +1,77 @@
+"""Guards come back when a table was rebuilt, and tests have a supported way past them."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.core.management.color import no_style
+from django.db import DatabaseError, connection
+
+from myometrics_audit.guards import missing_guards, remove_guards
+from myometrics_audit.management.commands._progress import Progress
+from myometrics_audit.models import AuditLog, Leaf
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_a_rebuilt_table_gets_its_guards_back_at_the_next_migrate() -> None:
+    if connection.vendor == "sqlite":
+        with connection.schema_editor() as editor:
+            editor._remake_table(AuditLog)
+    else:
+        remove_guards("default")
+    assert missing_guards("default") != []
+    call_command("migrate", verbosity=0)
+    assert missing_guards("default") == []
+
+
+def test_a_disabled_guard_counts_as_missing() -> None:
+    if connection.vendor == "sqlite":
+        return  # SQLite can drop a trigger, not disable it
+    table = AuditLog._meta.db_table
+    with connection.cursor() as cursor:
+        cursor.execute(f'ALTER TABLE "{table}" DISABLE TRIGGER USER')
+        missing = missing_guards("default")
+        cursor.execute(f'ALTER TABLE "{table}" ENABLE TRIGGER USER')
+    assert missing != []
+    assert missing_guards("default") == []
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_flushing_is_refused_unless_the_settings_of_tests_allow_it(
+    write: Any, settings: Any, allowed: bool
+) -> None:
+    write()
+    settings.MYOMETRICS_AUDIT = {"ALLOW_FLUSH": allowed}
+    fresh = connection.copy()
+    try:
+        fresh.ensure_connection()
+        tables = [Leaf._meta.db_table, AuditLog._meta.db_table]
+        flush = fresh.ops.sql_flush(no_style(), tables, allow_cascade=True)
+        if allowed:
+            fresh.ops.execute_sql_flush(flush)
+        else:
+            with pytest.raises(DatabaseError, match="is refused"):
+                fresh.ops.execute_sql_flush(flush)
+    finally:
+        fresh.close()
+    assert AuditLog.objects.exists() is not allowed
+    assert missing_guards("default") == []
+
+
+def test_progress_is_drawn_on_a_terminal_and_nowhere_else() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal, file = Terminal(), io.StringIO()
+    for stream in (terminal, file):
+        bar = Progress(stream, 200, "leaves")
+        bar._drawn -= 1
+        bar.update(100)
+        bar.finish()
+    assert "50.0%" in terminal.getvalue()
+    assert file.getvalue() == ""
