@@ -66,6 +66,8 @@ def package_settings(apps: Sequence[str], urls: str, **overrides: Any) -> dict[s
         "STATIC_URL": "/static/",
         "CELERY_BROKER_URL": "memory://",
         "CELERY_RESULT_BACKEND": "cache+memory://",
+        # A worker in the tests' process must not take the log away from caplog.
+        "CELERY_WORKER_HIJACK_ROOT_LOGGER": False,
         **overrides,
     }
     settings.setdefault("INSTALLED_APPS", _installed_apps(apps, settings["AUTH_USER_MODEL"]))
