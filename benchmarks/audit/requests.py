@@ -39,10 +39,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--per-round", type=int, default=100)
     parser.add_argument("--without-plain", action="store_true")
+    parser.add_argument("--only", metavar="WORK", action="append", help="works that begin so")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
     django.setup()
-    works = plan()
+    chosen = tuple(options.only or [""])
+    works = {name: paths for name, paths in plan().items() if name.startswith(chosen)}
     ways = ["bare", "ours"] + ([] if options.without_plain else ["plain"])
     with gunicorn("ours") as ours, gunicorn("plain") as plain:
         sites = {"ours": ours, "plain": plain, "bare": plain}
