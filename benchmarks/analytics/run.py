@@ -127,7 +127,7 @@ def _gunicorn(application: str, environment: dict[str, str]) -> Iterator[Server]
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "-w", "2", "-b", "127.0.0.1:0", application],
+            [sys.executable, "-m", "gunicorn", "-w", "2", "--timeout", "300", "-b", "127.0.0.1:0", application],
             env=environment, cwd=ROOT, stdout=log.open("wb"), stderr=subprocess.STDOUT,
         )  # fmt: skip
         try:
