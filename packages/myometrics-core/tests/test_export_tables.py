@@ -40,7 +40,8 @@ HOSTILE = [
     "\\N",
     "line\nbreak\r\nand\ttab",
     "äöü 🦊 \u2028",
-    "\x01\x7f\x1f",
+    *(f"x{chr(code)}y" for code in range(1, 32)),
+    "\x7f",
     "'; DROP TABLE x; --",
     "%b %s {0}",
 ]
