@@ -9,6 +9,7 @@ import csv
 import io
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -19,6 +20,7 @@ ORIGIN = "http://localhost:3000"
 EMAIL, PASSWORD = "Newcomer@Clinic.example", "correct-horse-battery"
 CHANGED, RESET = "staple-battery-horse", "another-staple-again"
 ADMIN = "root@clinic.example"
+SIXTY = 60
 
 
 @pytest.fixture
@@ -274,3 +276,13 @@ def _the_end(browser):
     browser.ask("GET", "/auth/user/", 401)
     browser.tokens = {}
     browser.sign_in(RESET, 401)
+
+
+def test_of_sixty_sign_ins_at_once_five_are_judged_by_two_server_processes(site):
+    def sign_in(number):
+        body = {"email": f"nobody{number}@clinic.example", "password": PASSWORD}
+        return httpx.post(f"{site.url}/api/auth/login/", json=body, timeout=60).status_code
+
+    with ThreadPoolExecutor(SIXTY) as threads:
+        statuses = list(threads.map(sign_in, range(SIXTY)))
+    assert (statuses.count(401), statuses.count(429)) == (5, SIXTY - 5)
