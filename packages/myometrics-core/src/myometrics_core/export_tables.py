@@ -31,8 +31,13 @@ _IN_JSON = {"time": _MOMENT, "address": "host({})"}
 _IN_CSV = {"time": _MOMENT, "address": "host({})", "boolean": "{}::text"}
 _ESCAPE = re.compile(rb"\\(.)", re.S)
 _ESCAPED = {
-    **{b"N": b"", b"b": b"\b", b"t": b"\t", b"n": b"\n"},
-    **{b"v": b"\v", b"f": b"\f", b"r": b"\r"},
+    b"N": b"",  # of \\N, which is no value
+    b"b": b"\b",
+    b"t": b"\t",
+    b"n": b"\n",
+    b"v": b"\v",
+    b"f": b"\f",
+    b"r": b"\r",
 }
 # Where a column begins with anything but these, all are looked at more closely.
 _SUSPICIOUS = re.compile(rb"\t[^\t!-*,./0-<>?A-~]")
