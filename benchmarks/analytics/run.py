@@ -34,6 +34,7 @@ import redis
 from myometrics_testing.services import OwnedServer
 
 ROOT = Path(__file__).resolve().parents[2]
+GUNICORN_OPTIONS = ["--workers", "2", "--timeout", "300", "--bind", "127.0.0.1:0"]
 HEADER = (
     "CPU per request in ms (medians), and ratios.\n\n"
     "| uploads | days | endpoint | ready | ratio | asked | ratio | whole | ratio "
@@ -127,7 +128,7 @@ def _gunicorn(application: str, environment: dict[str, str]) -> Iterator[Server]
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "-w", "2", "--timeout", "300", "-b", "127.0.0.1:0", application],
+            [sys.executable, "-m", "gunicorn", *GUNICORN_OPTIONS, application],
             env=environment, cwd=ROOT, stdout=log.open("wb"), stderr=subprocess.STDOUT,
         )  # fmt: skip
         try:
