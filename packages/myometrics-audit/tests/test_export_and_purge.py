@@ -167,6 +167,16 @@ def test_purged_entries_leave_signed_erasures_and_exact_counts(log: Any) -> None
     assert [str(problem) for problem in LogVerifier().problems()] == []
 
 
+def test_purging_removes_entries_that_nobody_signed_too(write: Any) -> None:
+    write(timestamp=MOMENT)
+    AuditLog.objects.model(timestamp=MOMENT, nonce=b"", resource_id="forged").save_base(
+        force_insert=True
+    )
+    run("audit_purge", "--older-than", "2025-08-20", "--execute")
+    assert not AuditLog.objects.exists()
+    assert Erasure.objects.get().entries == 1
+
+
 def test_an_age_counts_back_from_today(write: Any) -> None:
     write(timestamp=utc_now() - timedelta(days=9))
     write(timestamp=utc_now() - timedelta(days=11))

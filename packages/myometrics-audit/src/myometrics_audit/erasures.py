@@ -55,14 +55,18 @@ def entries_erase(
     leaves.filter(entry_id__in=chosen, erasure_id=None).update(erasure_id=erasure_id)
     erased = leaves.filter(erasure_id=erasure_id)
     count, digest = erasure_digest(leaf_pairs(erased))
-    if count == 0:
-        _raw_delete(entries, using)
-        return None
-    _take_from_counts(erased, using)
-    erasure = _erasure_sign(
-        Erasure(id=erasure_id, reason=reason, entries=count, digest=digest, details=details), using
-    )
-    _raw_delete(entries, using)
+    erasure = None
+    if count:
+        _take_from_counts(erased, using)
+        erasure = Erasure(
+            id=erasure_id, reason=reason, entries=count, digest=digest, details=details
+        )
+        _erasure_sign(erasure, using)
+        # Not by ``entries`` again: what was written since the leaves were marked stays.
+        marked = erased.values("entry_id")
+        _raw_delete(AuditLog._base_manager.using(using).filter(pk__in=marked), using)
+    has_leaf = models.Exists(leaves.filter(entry_id=models.OuterRef("pk")))
+    _raw_delete(entries.order_by().filter(~has_leaf), using)
     return erasure
 
 
