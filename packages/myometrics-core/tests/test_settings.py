@@ -77,3 +77,8 @@ def test_counting_in_each_process_is_warned_of(settings):
     assert "myometrics_core.W010" in [found.id for found in checks.run_checks()]
     settings.MYOMETRICS = {}
     assert "myometrics_core.W010" not in [found.id for found in checks.run_checks()]
+
+
+def test_a_storage_that_can_not_be_used_is_an_error(settings):
+    settings.MYOMETRICS = {"RATE_LIMIT_STORAGE": "nowhere://"}
+    assert "myometrics_core.E010" in [found.id for found in checks.run_checks()]

@@ -6,8 +6,9 @@ from typing import Any
 
 from django.conf import settings as django_settings
 from django.core import checks
+from limits.errors import ConfigurationError
 
-from .throttling import storage_uri
+from .throttling import storage_for, storage_uri
 
 __all__ = ["register_checks"]
 
@@ -18,7 +19,11 @@ def register_checks() -> None:
 
 
 def check_rate_limit_storage(**kwargs: Any) -> list[checks.CheckMessage]:
-    """W010: each process counts for itself, so several let several times the rate through."""
+    """E010: a storage that can't be used. W010: each process counts for itself."""
+    try:
+        storage_for(storage_uri())
+    except (ConfigurationError, ImportError, ValueError) as error:
+        return [_unusable(error)]
     if django_settings.DEBUG or not storage_uri().startswith("memory:"):
         return []
     return [
@@ -31,3 +36,11 @@ def check_rate_limit_storage(**kwargs: Any) -> list[checks.CheckMessage]:
             id="myometrics_core.W010",
         )
     ]
+
+
+def _unusable(error: Exception) -> checks.Error:
+    return checks.Error(
+        f"The rate-limit storage can't be used: {error}",
+        hint='Check MYOMETRICS["RATE_LIMIT_STORAGE"], and that the client for it is installed.',
+        id="myometrics_core.E010",
+    )

@@ -14,6 +14,7 @@ import threading
 import time
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
 from ipaddress import ip_network
 from typing import Any
 
@@ -21,7 +22,7 @@ from django.apps import apps
 from django.conf import settings as django_settings
 from limits import RateLimitItem
 from limits import parse as parse_rate
-from limits.errors import StorageError
+from limits.errors import ConfigurationError, StorageError
 from limits.storage import MemoryStorage, Storage, storage_from_string
 from limits.strategies import MovingWindowRateLimiter
 from rest_framework.request import Request
@@ -108,7 +109,7 @@ class RateLimiter:
         if time.monotonic() >= self._local_until:
             try:
                 return _hit(self._limiter(), rate, identifiers)
-            except StorageError as error:
+            except (StorageError, ConfigurationError, ImportError) as error:
                 self._note_unavailable(error)
         return self._hit_without_storage(rate, identifiers)
 
@@ -123,10 +124,10 @@ class RateLimiter:
         if uri not in self._limiters:
             with self._lock:
                 if uri not in self._limiters:
-                    self._limiters[uri] = MovingWindowRateLimiter(_storage(uri))
+                    self._limiters[uri] = MovingWindowRateLimiter(storage_for(uri))
         return self._limiters[uri]
 
-    def _note_unavailable(self, error: StorageError) -> None:
+    def _note_unavailable(self, error: Exception) -> None:
         self._local_until = time.monotonic() + LOCAL_SECONDS
         logger.warning(
             "Rate-limit storage can't be reached (%s); for %.0f s the policy is %r",
@@ -153,7 +154,11 @@ def storage_uri() -> str:
     return "database://" if apps.is_installed("myometrics_core.rate_limits") else "memory://"
 
 
-def _storage(uri: str) -> Storage:
+def storage_for(uri: str) -> Storage:
+    """The storage at ``uri``, not connected yet.
+
+    Raises ``ConfigurationError`` or ``ImportError`` where it can't be used.
+    """
     if uri.startswith("database:"):
         # Importing registers the scheme; the app holds a model, so not before it is installed.
         from .rate_limits.storage import DatabaseStorage  # noqa: PLC0415
@@ -162,7 +167,12 @@ def _storage(uri: str) -> Storage:
     if uri.startswith("memory:") and not django_settings.DEBUG:
         # Once for each process that serves: as many as this line comes, so many times the rate.
         logger.warning("Rate limits are counted in the memory of process %d alone", os.getpid())
-    options = REDIS_OPTIONS if uri.startswith("redis") else {}
+    options: dict[str, Any] = {}
+    if uri.startswith("redis"):
+        # The library looks at whatever stands in sys.modules: a module that another thread is
+        # still importing has no version yet. An import waits for it.
+        import_module("redis")
+        options = dict(REDIS_OPTIONS)
     return storage_from_string(uri, wrap_exceptions=True, **options)  # type: ignore[return-value]
 
 
