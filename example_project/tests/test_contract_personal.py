@@ -1,4 +1,4 @@
-"""Specification and decisions on notification settings, export, health and the schema."""
+"""What the specification says of notification settings, export, health and the schema."""
 
 import csv
 import io
