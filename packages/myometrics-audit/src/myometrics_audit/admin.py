@@ -159,7 +159,8 @@ class LeafAdmin(ReadOnlyAdmin):
         text = search_term.strip()
         if not text:
             return queryset, False
-        return queryset.filter(entry_id=parse_entry_id(text)), False
+        entry_id = parse_entry_id(text)
+        return (queryset.none() if entry_id is None else queryset.filter(entry_id=entry_id)), False
 
     @admin.display(description=_("leaf"))
     def hex_hash(self, leaf: Leaf) -> str:
