@@ -25,7 +25,7 @@ import django
 
 from .processes import cpu_seconds, gunicorn, server_pids
 
-SLOW_SECONDS = 20.0
+SLOW_SECONDS = 6.0
 BODY = {
     "action": "upload_created",
     "resource_type": "upload",
@@ -110,6 +110,8 @@ def measure(
     options: argparse.Namespace,
 ) -> dict[str, dict[str, float]]:
     """Work → way → median milliseconds of CPU per request."""
+    from myometrics_audit.seals import seal_pending
+
     samples: dict[str, dict[str, list[float]]] = {w: {way: [] for way in ways} for w in works}
     for round_number in range(options.rounds + 1):
         for work, paths in works.items():
@@ -118,6 +120,8 @@ def measure(
                 cost = one_round(site, paths[way], [pid, *behind], options.per_round)
                 if round_number:  # the first warms up
                     samples[work][way].append(cost)
+        for _ in seal_pending():  # what was written, as the beat task would
+            pass
     return {
         work: {way: statistics.median(costs) for way, costs in by_way.items()}
         for work, by_way in samples.items()

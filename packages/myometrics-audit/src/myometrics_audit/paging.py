@@ -21,7 +21,7 @@ from .counts import utc_day
 from .models import AuditLog, EntryCount, Leaf
 from .selections import Selection
 
-__all__ = ["PageSlice", "page_slices"]
+__all__ = ["PagePlan", "PageSlice", "page_plan"]
 
 SHALLOW = 500
 """Rows that are skipped one by one rather than looked up."""
@@ -65,25 +65,38 @@ class _Place:
     size: int
 
 
-def page_slices(selection: Selection, offset: int, limit: int, *, using: str) -> list[PageSlice]:
-    """What to read, in order, for ``limit`` rows after the newest ``offset``."""
-    if selection.scope is None:
-        return [PageSlice(offset, limit)]
+@dataclass(frozen=True)
+class PagePlan:
+    """What to read for a page, in order; and the exact count, where planning found it."""
+
+    slices: list[PageSlice]
+    total: int | None = None
+
+
+def page_plan(selection: Selection, offset: int, limit: int, *, using: str) -> PagePlan:
+    """How to read ``limit`` rows after the newest ``offset``."""
+    is_pair = selection.action is not None and selection.resource_type is not None
+    if selection.scope is None or (offset <= SHALLOW and not is_pair):
+        return PagePlan([PageSlice(offset, limit)])
+    has_span = selection.start_date is not None or selection.end_date is not None
+    counts = _waiting_and_stored(using, selection, by_day=has_span)
+    buckets = _newest_first(counts)
+    total = sum(count for _, count in buckets)
     if offset <= SHALLOW:
-        is_pair = selection.action is not None and selection.resource_type is not None
-        return _bounded(using, selection, offset, limit) if is_pair else [PageSlice(offset, limit)]
-    place = _locate(using, selection, offset)
-    return _slices(place, limit) if place else []
+        return PagePlan(_bounded(buckets, offset, limit), total)
+    place = _find(buckets, offset)
+    if place is not None and not has_span:
+        place = _find_day(using, selection, counts, place)
+    return PagePlan(_slices(place, limit) if place else [], total)
 
 
-def _bounded(using: str, selection: Selection, offset: int, limit: int) -> list[PageSlice]:
+def _bounded(buckets: list[tuple[date, int]], offset: int, limit: int) -> list[PageSlice]:
     """A shallow page of a pair of filters, which may be rare though each alone is not.
 
     No index holds such pairs, so nothing is read that is older than the page's last period.
     """
-    has_span = selection.start_date is not None or selection.end_date is not None
     since, wanted = None, offset + limit
-    for start, count in _newest_first(_waiting_and_stored(using, selection, by_day=has_span)):
+    for start, count in buckets:
         if count and wanted > 0:
             since, wanted = utc_day_start(start), wanted - count
     return [PageSlice(offset, limit, since=since)] if since else []
@@ -102,14 +115,8 @@ def _slices(place: _Place, limit: int) -> list[PageSlice]:
     return slices
 
 
-def _locate(using: str, selection: Selection, offset: int) -> _Place | None:
-    if selection.start_date is not None or selection.end_date is not None:
-        days = _waiting_and_stored(using, selection, by_day=True)
-        return _find(_newest_first(days), offset)
-    months = _waiting_and_stored(using, selection, by_day=False)
-    month = _find(_newest_first(months), offset)
-    if month is None:
-        return None
+def _find_day(using: str, selection: Selection, months: _Counts, month: _Place) -> _Place | None:
+    """The day of a month in which a page begins that begins in that month."""
     after = (month.start + timedelta(days=31)).replace(day=1)
     within = {day: count for day, count in months.waiting.items() if month.start <= day < after}
     stored = _stored(using, selection, "D", month.start, after - timedelta(days=1))

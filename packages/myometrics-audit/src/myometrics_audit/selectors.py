@@ -16,7 +16,7 @@ from myometrics_core.activities import Activity
 from .activities import activity_of
 from .counts import SEPARATOR
 from .models import AuditLog, EntryCount, Leaf, Verification
-from .paging import PageSlice, page_slices
+from .paging import PageSlice, page_plan
 from .querysets import AuditLogQuerySet
 from .rows import COLUMNS, read_rows
 from .seals import unsealed_count
@@ -66,7 +66,7 @@ def entries_page(entries: AuditLogQuerySet, offset: int, limit: int) -> list[Any
     if entries.selection is None:
         return list(entries[offset : offset + limit])
     rows: list[Any] = []
-    for part in page_slices(entries.selection, offset, limit, using=entries.db):
+    for part in page_plan(entries.selection, offset, limit, using=entries.db).slices:
         rows += _slice_instances(entries, part)
     return rows
 
@@ -80,11 +80,11 @@ def entry_rows_page(
     count and rows come from one statement.
     """
     using = router.db_for_read(AuditLog)
-    count_sql, count_values = _count_sql(selection, using)
-    total: int | None = None
+    plan = page_plan(selection, offset, limit, using=using)
+    total = plan.total
     rows: list[dict[str, Any]] = []
-    for part in page_slices(selection, offset, limit, using=using):
-        sql, values = (count_sql, count_values) if total is None else ("NULL", [])
+    for part in plan.slices:
+        sql, values = _count_sql(selection, using) if total is None else ("NULL", [])
         found, counted = _slice_rows(selection, part, sql, values, using)
         rows += found
         total = counted if total is None else total
