@@ -6,9 +6,10 @@ page begins; only the rows of that day are skipped one by one, from whichever en
 
 from __future__ import annotations
 
+from calendar import monthrange
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -79,14 +80,13 @@ def page_plan(selection: Selection, offset: int, limit: int, *, using: str) -> P
     if selection.scope is None or (offset <= SHALLOW and not is_pair):
         return PagePlan([PageSlice(offset, limit)])
     has_span = selection.start_date is not None or selection.end_date is not None
-    counts = _waiting_and_stored(using, selection, by_day=has_span)
-    buckets = _newest_first(counts)
+    buckets = _buckets(using, selection, by_day=has_span)
     total = sum(count for _, count in buckets)
     if offset <= SHALLOW:
         return PagePlan(_bounded(buckets, offset, limit), total)
     place = _find(buckets, offset)
     if place is not None and not has_span:
-        place = _find_day(using, selection, counts, place)
+        place = _find_day(using, selection, place)
     return PagePlan(_slices(place, limit) if place else [], total)
 
 
@@ -115,28 +115,11 @@ def _slices(place: _Place, limit: int) -> list[PageSlice]:
     return slices
 
 
-def _find_day(using: str, selection: Selection, months: _Counts, month: _Place) -> _Place | None:
+def _find_day(using: str, selection: Selection, month: _Place) -> _Place | None:
     """The day of a month in which a page begins that begins in that month."""
-    after = (month.start + timedelta(days=31)).replace(day=1)
-    within = {day: count for day, count in months.waiting.items() if month.start <= day < after}
-    stored = _stored(using, selection, "D", month.start, after - timedelta(days=1))
-    return _find(_newest_first(_Counts(Counter(within), stored)), month.skip)
-
-
-@dataclass(frozen=True)
-class _Counts:
-    """Entries that wait for a seal by day, and sealed ones by day or by month."""
-
-    waiting: Counter[date]
-    stored: Counter[date]
-    by_day: bool = True
-
-
-def _newest_first(counts: _Counts) -> list[tuple[date, int]]:
-    total = Counter(counts.stored)
-    for day, count in counts.waiting.items():
-        total[day if counts.by_day else day.replace(day=1)] += count
-    return sorted(total.items(), reverse=True)
+    days = monthrange(month.start.year, month.start.month)[1]
+    within = replace(selection, start_date=month.start, end_date=month.start.replace(day=days))
+    return _find(_buckets(using, within, by_day=True), month.skip)
 
 
 def _find(buckets: Iterable[tuple[date, int]], offset: int) -> _Place | None:
@@ -147,46 +130,31 @@ def _find(buckets: Iterable[tuple[date, int]], offset: int) -> _Place | None:
     return None
 
 
-def _waiting_and_stored(using: str, selection: Selection, *, by_day: bool) -> _Counts:
-    """What waits for a seal and what is stored, of one moment."""
-    stored, stored_values = _stored_sql(
-        selection, "D" if by_day else "M", selection.start_date, selection.end_date
-    )
+def _buckets(using: str, selection: Selection, *, by_day: bool) -> list[tuple[date, int]]:
+    """How many entries each day or month holds, newest first: stored and waiting, of one moment."""
+    stored, stored_values = _stored_sql(selection, by_day=by_day)
     where, values = selection.where(using)
     waiting = (
         f'SELECT NULL, 1, a."timestamp" FROM "{Leaf._meta.db_table}" l '
         f'JOIN "{AuditLog._meta.db_table}" a ON a."id" = l."entry_id" '
         f'WHERE l."seal_number" IS NULL{where}'
     )
-    counts = _Counts(Counter(), Counter(), by_day)
+    counts: Counter[date] = Counter()
     with connections[using].cursor() as cursor:
         cursor.execute(f"{stored} UNION ALL {waiting}", [*stored_values, *values])
         for start, count, moment in cursor.fetchall():
-            if moment is None:
-                counts.stored[_day(start)] += count
-            else:
-                counts.waiting[_day(moment)] += count
-    return counts
+            day = _day(start if moment is None else moment)
+            counts[day if by_day else day.replace(day=1)] += count
+    return sorted(counts.items(), reverse=True)
 
 
-def _stored(
-    using: str, selection: Selection, period: str, first: date, last: date
-) -> Counter[date]:
-    sql, values = _stored_sql(selection, period, first, last)
-    with connections[using].cursor() as cursor:
-        cursor.execute(sql, values)
-        return Counter({_day(start): count for start, count, _ in cursor.fetchall()})
-
-
-def _stored_sql(
-    selection: Selection, period: str, first: date | None, last: date | None
-) -> tuple[str, list[Any]]:
+def _stored_sql(selection: Selection, *, by_day: bool) -> tuple[str, list[Any]]:
     sql = (
         f'SELECT "start", "count", NULL FROM "{EntryCount._meta.db_table}" '
         'WHERE "scope" = %s AND "period" = %s'
     )
-    values: list[Any] = [selection.scope, period]
-    for operator, day in ((">=", first), ("<=", last)):
+    values: list[Any] = [selection.scope, "D" if by_day else "M"]
+    for operator, day in ((">=", selection.start_date), ("<=", selection.end_date)):
         if day is not None:
             sql += f' AND "start" {operator} %s'
             values.append(day)
