@@ -22,6 +22,7 @@ from typing import Any
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "example_project"
 SUBJECTS = ("copy", "csv", "json")
+ROUNDS = 2
 FILL = """
 INSERT INTO myometrics_audit_auditlog (user_id, action, resource_type, resource_id, "timestamp",
     ip_address, user_agent, details, pseudonym, nonce)
@@ -42,11 +43,22 @@ COLUMNS = (
 
 
 def run(rows: int) -> dict[str, dict[str, float]]:
-    """Fill a database with ``rows`` entries; measurements by subject."""
+    """Fill a database with ``rows`` entries; measurements by subject.
+
+    The subjects take turns; of each the round with the least CPU counts, because what else the
+    machine does only ever adds.
+    """
     with _database() as url:
         environment = {**os.environ, "DATABASE_URL": url, "DEBUG": "true", "LOG_LEVEL": "ERROR"}
         _child("fill", environment, str(rows))
-        return {subject: json.loads(_child(subject, environment)) for subject in SUBJECTS}
+        rounds = [
+            {subject: json.loads(_child(subject, environment)) for subject in SUBJECTS}
+            for _ in range(ROUNDS)
+        ]
+    return {
+        subject: min((found[subject] for found in rounds), key=lambda measured: measured["cpu"])
+        for subject in SUBJECTS
+    }
 
 
 def report(results: dict[str, dict[str, float]], rows: int) -> str:

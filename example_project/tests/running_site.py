@@ -152,9 +152,11 @@ def database_beside(url: str) -> Iterator[str]:
     """The URL of a new database on the PostgreSQL server of ``url``, dropped at the end."""
     name = f"site_{secrets.token_hex(4)}"
     base, _, query = url.partition("?")
-    with psycopg.connect(url, autocommit=True) as connection:
+    server, options = base.rpartition("/")[0], f"?{query}" if query else ""
+    # The database that the URL names need not be there: Django's tests make one beside it.
+    with psycopg.connect(f"{server}/postgres{options}", autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
-        yield f"{base.rpartition('/')[0]}/{name}" + (f"?{query}" if query else "")
+        yield f"{server}/{name}{options}"
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[arg-type]
 
 

@@ -182,7 +182,9 @@ def _hit(
     if limiter.hit(rate, *identifiers):
         return Verdict(allowed=True)
     reset_at = limiter.get_window_stats(rate, *identifiers).reset_time
-    return Verdict(allowed=False, retry_after=max(1, math.ceil(reset_at - time.time())))
+    # In the very second of the reset the oldest request may still count.
+    seconds = math.floor(reset_at - time.time()) + 1
+    return Verdict(allowed=False, retry_after=max(1, min(seconds, rate.get_expiry())))
 
 
 def _rate(bucket: str) -> RateLimitItem | None:
