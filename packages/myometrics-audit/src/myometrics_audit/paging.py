@@ -80,13 +80,13 @@ def page_plan(selection: Selection, offset: int, limit: int, *, using: str) -> P
     if selection.scope is None or (offset <= SHALLOW and not is_pair):
         return PagePlan([PageSlice(offset, limit)])
     has_span = selection.start_date is not None or selection.end_date is not None
-    buckets = _buckets(using, selection, by_day=has_span)
+    buckets, any_waiting = _buckets(using, selection, by_day=has_span)
     total = sum(count for _, count in buckets)
     if offset <= SHALLOW:
         return PagePlan(_bounded(buckets, offset, limit), total)
     place = _find(buckets, offset)
     if place is not None and not has_span:
-        place = _find_day(using, selection, place)
+        place = _find_day(using, selection, place, any_waiting=any_waiting)
     return PagePlan(_slices(place, limit) if place else [], total)
 
 
@@ -115,11 +115,14 @@ def _slices(place: _Place, limit: int) -> list[PageSlice]:
     return slices
 
 
-def _find_day(using: str, selection: Selection, month: _Place) -> _Place | None:
+def _find_day(
+    using: str, selection: Selection, month: _Place, *, any_waiting: bool
+) -> _Place | None:
     """The day of a month in which a page begins that begins in that month."""
     days = monthrange(month.start.year, month.start.month)[1]
     within = replace(selection, start_date=month.start, end_date=month.start.replace(day=days))
-    return _find(_buckets(using, within, by_day=True), month.skip)
+    buckets, _ = _buckets(using, within, by_day=True, any_waiting=any_waiting)
+    return _find(buckets, month.skip)
 
 
 def _find(buckets: Iterable[tuple[date, int]], offset: int) -> _Place | None:
@@ -130,22 +133,36 @@ def _find(buckets: Iterable[tuple[date, int]], offset: int) -> _Place | None:
     return None
 
 
-def _buckets(using: str, selection: Selection, *, by_day: bool) -> list[tuple[date, int]]:
-    """How many entries each day or month holds, newest first: stored and waiting, of one moment."""
-    stored, stored_values = _stored_sql(selection, by_day=by_day)
+def _buckets(
+    using: str, selection: Selection, *, by_day: bool, any_waiting: bool = True
+) -> tuple[list[tuple[date, int]], bool]:
+    """How many entries each day or month holds, newest first, and whether any wait for a seal.
+
+    Stored and waiting ones are of one moment. Not ``any_waiting``: none did just now.
+    """
+    sql, values = _stored_sql(selection, by_day=by_day)
+    if any_waiting:
+        waiting_sql, waiting_values = _waiting_sql(using, selection)
+        sql, values = f"{sql} UNION ALL {waiting_sql}", [*values, *waiting_values]
+    counts: Counter[date] = Counter()
+    found_waiting = False
+    with connections[using].cursor() as cursor:
+        cursor.execute(sql, values)
+        for start, count, moment in cursor.fetchall():
+            found_waiting = found_waiting or moment is not None
+            day = _day(start if moment is None else moment)
+            counts[day if by_day else day.replace(day=1)] += count
+    return sorted(counts.items(), reverse=True), found_waiting
+
+
+def _waiting_sql(using: str, selection: Selection) -> tuple[str, list[Any]]:
     where, values = selection.where(using)
-    waiting = (
+    sql = (
         f'SELECT NULL, 1, a."timestamp" FROM "{Leaf._meta.db_table}" l '
         f'JOIN "{AuditLog._meta.db_table}" a ON a."id" = l."entry_id" '
         f'WHERE l."seal_number" IS NULL{where}'
     )
-    counts: Counter[date] = Counter()
-    with connections[using].cursor() as cursor:
-        cursor.execute(f"{stored} UNION ALL {waiting}", [*stored_values, *values])
-        for start, count, moment in cursor.fetchall():
-            day = _day(start if moment is None else moment)
-            counts[day if by_day else day.replace(day=1)] += count
-    return sorted(counts.items(), reverse=True)
+    return sql, values
 
 
 def _stored_sql(selection: Selection, *, by_day: bool) -> tuple[str, list[Any]]:
