@@ -71,10 +71,9 @@ def entries_erase(
 
 
 def _failed_sign_ins(user: Any, using: str) -> models.QuerySet[AuditLog]:
-    email = getattr(user, user.get_email_field_name(), "") or ""
-    return AuditLog._base_manager.using(using).filter(
-        user=None, resource_type="user", resource_id=account_pseudonym(email)
-    )
+    failed = AuditLog._base_manager.using(using).filter(user=None, resource_type="user")
+    email = getattr(user, user.get_email_field_name(), None)
+    return failed.filter(resource_id=account_pseudonym(email)) if email else failed.none()
 
 
 def entries_purge_chunk(*, before: datetime, limit: int, using: str) -> int:
