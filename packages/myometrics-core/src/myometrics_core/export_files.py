@@ -117,9 +117,13 @@ def _json_value(value: Any) -> str:
 
 
 def spreadsheet_safe(value: Any) -> Any:
-    """``value``; text that a spreadsheet would run as a formula gets a leading quote."""
-    if isinstance(value, str) and (
-        value.startswith(FORMULA_STARTS) or value.lstrip().startswith(FORMULA_STARTS)
-    ):
-        return "'" + value
-    return value
+    """``value``; text that a spreadsheet would run as a formula gets a leading quote.
+
+    NUL, which no reader of CSV agrees on, becomes the replacement character.
+    """
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\x00", "\ufffd")
+    if text.startswith(FORMULA_STARTS) or text.lstrip().startswith(FORMULA_STARTS):
+        return "'" + text
+    return text
