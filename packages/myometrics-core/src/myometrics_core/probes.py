@@ -13,7 +13,7 @@ from .settings import core_settings
 
 __all__ = ["DatabaseProbe", "EmailProbe", "MicroserviceProbe", "RedisProbe"]
 
-SECONDS = 1.4
+SECONDS = 1.1
 """Network time-out of a probe: a little under its deadline, so that its thread ends by itself."""
 UNDELIVERING = {"console", "dummy", "filebased", "locmem"}
 
