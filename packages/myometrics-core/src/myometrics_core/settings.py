@@ -141,7 +141,7 @@ class CoreSettings(SettingsGroup):
     )
     HEALTH_PROBE_TIMEOUT = Setting(
         (int, float),
-        1.5,
+        1.2,
         "Seconds after which a probe that has not answered counts as down (at most 2).",
         validate=_positive,
     )
