@@ -29,7 +29,7 @@ class AnalyticsSettings(SettingsGroup):
     CLINIC_FIELD = Setting(
         str,
         "clinic_name",
-        "Field of the user model that names a person's clinic, for the filter `clinic`. "
+        "Field of the user model itself that names a person's clinic, for the filter `clinic`. "
         "The filter is refused where the user model has no such field.",
     )
     ROLE_FIELD = Setting(

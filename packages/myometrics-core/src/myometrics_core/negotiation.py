@@ -1,4 +1,4 @@
-"""Content negotiation that never answers 406."""
+"""Content negotiation that never answers 406. Private: ``ApiView`` brings it along."""
 
 from __future__ import annotations
 

@@ -7,15 +7,16 @@ import os
 import sys
 from collections.abc import Sequence
 
-from myometrics_testing.commands.jobs import Job, run_job
+from myometrics_testing.commands.jobs import Job, example_job, run_job
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Build the documentation into site/, or serve it while you write."""
+    """Build the documentation into site/, serve it, or write the parts that come from code."""
     parser = argparse.ArgumentParser(prog="dev docs", description=main.__doc__)
-    parser.add_argument("action", nargs="?", choices=["build", "serve"], default="build")
+    parser.add_argument("action", nargs="?", choices=["build", "serve", "write"], default="build")
     action = parser.parse_args(arguments).action
-    return run_job(docs_job(action, "--strict"), captured=False).code
+    job = documents_job() if action == "write" else docs_job(action, "--strict")
+    return run_job(job, captured=False).code
 
 
 def docs_job(*arguments: str) -> Job:
@@ -23,3 +24,9 @@ def docs_job(*arguments: str) -> Job:
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     command = [sys.executable, "-m", "mkdocs", *arguments]
     return Job(name="docs", command=command, environment=environment)
+
+
+def documents_job(*arguments: str) -> Job:
+    """Write the parts of documents that come from code; ``--check``: fail where they are stale."""
+    module = "myometrics_testing.commands.documents"
+    return example_job("docs from code", sys.executable, "-m", module, *arguments)

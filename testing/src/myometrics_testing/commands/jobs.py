@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 
-from myometrics_testing.commands.repository import ROOT
+from myometrics_testing.commands.repository import EXAMPLE, ROOT, clean_environment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,17 @@ class Outcome:
     code: int
     output: str
     seconds: float
+
+
+def example_job(name: str, *command: str) -> Job:
+    """A command with the example's settings, far from its database."""
+    environment = clean_environment(
+        DEBUG="true",
+        DATABASE_URL="sqlite://:memory:",
+        DJANGO_SETTINGS_MODULE="config.settings",
+        PYTHONPATH=str(EXAMPLE),
+    )
+    return Job(name=name, command=command, environment=environment)
 
 
 def run_jobs(jobs: Sequence[Job], at_once: int) -> Iterator[Outcome]:

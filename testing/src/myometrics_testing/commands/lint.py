@@ -9,8 +9,15 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from myometrics_testing.commands.docs import docs_job
-from myometrics_testing.commands.jobs import Job, print_failures, print_outcome, run_job, run_jobs
+from myometrics_testing.commands.docs import docs_job, documents_job
+from myometrics_testing.commands.jobs import (
+    Job,
+    example_job,
+    print_failures,
+    print_outcome,
+    run_job,
+    run_jobs,
+)
 from myometrics_testing.commands.repository import EXAMPLE, clean_environment, package_folders
 
 MODULE = (sys.executable, "-m")
@@ -34,21 +41,23 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def format_code(arguments: Sequence[str]) -> int:
-    """Format the code, and mend what ruff can mend."""
+    """Format the code, mend what ruff can mend, and write the documents' parts from the code."""
     fixed = run_job(_tool("fix", "ruff", "check", "--fix-only", *arguments), captured=False)
     formatted = run_job(_tool("format", "ruff", "format", *arguments), captured=False)
-    return fixed.code or formatted.code
+    written = run_job(documents_job(), captured=False)
+    return fixed.code or formatted.code or written.code
 
 
 def all_checks(site: str) -> list[Job]:
     """The slowest first; the documentation is built into the folder ``site``."""
     schema = ("spectacular", "--validate", "--fail-on-warn", "--file", os.devnull)
     return [
-        _example("types", *MODULE, "mypy"),
+        example_job("types", *MODULE, "mypy"),
         docs_job("build", "--strict", "--quiet", "--site-dir", site),
-        _example("schema", *MANAGE, *schema),
-        _example("system checks", *MANAGE, "check"),
-        _example("migrations", *MANAGE, *DRY_MIGRATIONS),
+        documents_job("--check"),
+        example_job("schema", *MANAGE, *schema),
+        example_job("system checks", *MANAGE, "check"),
+        example_job("migrations", *MANAGE, *DRY_MIGRATIONS),
         *(_migrations_alone(name, str(folder)) for name, folder in package_folders().items()),
         Job(name="imports", command=[str(Path(sys.executable).with_name("lint-imports"))]),
         _tool("lint", "ruff", "check"),
@@ -58,17 +67,6 @@ def all_checks(site: str) -> list[Job]:
 
 def _tool(name: str, *words: str) -> Job:
     return Job(name=name, command=[*MODULE, *words])
-
-
-def _example(name: str, *command: str) -> Job:
-    """A command with the example's settings, far from its database."""
-    environment = clean_environment(
-        DEBUG="true",
-        DATABASE_URL="sqlite://:memory:",
-        DJANGO_SETTINGS_MODULE="config.settings",
-        PYTHONPATH=str(EXAMPLE),
-    )
-    return Job(name=name, command=command, environment=environment)
 
 
 def _migrations_alone(name: str, folder: str) -> Job:

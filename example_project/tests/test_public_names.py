@@ -1,0 +1,59 @@
+"""What the packages promise to embedders is there, is written down, and suffices."""
+
+from __future__ import annotations
+
+import ast
+import re
+from importlib import import_module
+
+import pytest
+
+from myometrics_testing.commands.documents import PUBLIC_NAMES, between_markers
+from myometrics_testing.commands.public_names import PUBLIC, public_names
+from myometrics_testing.commands.repository import PACKAGES
+
+CHANGELOGS = {name: PACKAGES / f"myometrics-{name}" / "CHANGELOG.md" for name in PUBLIC}
+OTHERS = [name for name in PUBLIC if name != "core"]
+LISTED = re.compile(r"^\| `([\w.]+)` \| `(\w+)` \|", re.MULTILINE)
+
+
+def test_every_public_name_in_the_documentation_can_be_imported():
+    listed = LISTED.findall(PUBLIC_NAMES.read_text())
+    assert len(listed) > 100
+    for module, name in listed:
+        assert hasattr(import_module(module), name), f"{module}.{name}"
+
+
+def test_the_documentation_lists_every_public_name():
+    listed = set(LISTED.findall(PUBLIC_NAMES.read_text()))
+    expected = {
+        (module, name)
+        for package in PUBLIC
+        for module, names in public_names(package).items()
+        for name in names
+    }
+    assert listed == expected
+
+
+@pytest.mark.parametrize("package", PUBLIC)
+def test_the_changelog_names_every_public_module(package):
+    head = CHANGELOGS[package].read_text().split("\n## ")[0]
+    for module in PUBLIC[package]:
+        assert re.search(rf"`{module}[`.]", head), module
+
+
+@pytest.mark.parametrize("package", OTHERS)
+def test_a_package_imports_nothing_from_core_that_is_not_public(package):
+    public = public_names("core")
+    for path in (PACKAGES / f"myometrics-{package}" / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
+                "myometrics_core"
+            ):
+                for alias in node.names:
+                    assert alias.name in public.get(node.module, []), f"{path}: {alias.name}"
+
+
+def test_a_part_without_its_markers_is_an_error():
+    with pytest.raises(ValueError, match="'settings'"):
+        between_markers("# A README\n", "settings", "| key |")

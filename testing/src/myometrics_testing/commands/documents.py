@@ -1,0 +1,76 @@
+"""Parts of the documents that are written from the code, between markers.
+
+Markers are those of mkdocs' snippets, ``--8<-- [start:settings]`` to ``--8<-- [end:settings]``,
+so that one page can show what stands in another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import django
+
+from myometrics_testing.commands.public_names import PUBLIC, public_names_table
+from myometrics_testing.commands.repository import PACKAGES, PREFIX, ROOT
+from myometrics_testing.commands.settings_tables import GROUPS, settings_group, settings_table
+
+PUBLIC_NAMES = ROOT / "docs" / "reference" / "public-names.md"
+
+
+def main() -> int:
+    """Write the parts that are out of date; with ``--check`` name them and fail instead."""
+    parser = argparse.ArgumentParser(prog="documents", description=main.__doc__)
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    django.setup()
+    stale = [path for path in _documents() if _bring_up_to_date(path, write=not check)]
+    for path in stale:
+        print(f"{'out of date' if check else 'written'}: {path.relative_to(ROOT)}")
+    if stale and check:
+        print("python3 dev docs write brings them up to date.")
+    return int(check and bool(stale))
+
+
+def between_markers(document: str, name: str, text: str) -> str:
+    """``document`` with ``text`` in its part ``name``. Raises ``ValueError`` without markers."""
+    start, end = (f"<!-- --8<-- [{edge}:{name}] -->" for edge in ("start", "end"))
+    pattern = re.compile(f"({re.escape(start)}\n).*?({re.escape(end)})", re.DOTALL)
+    found, count = pattern.subn(lambda match: f"{match[1]}\n{text}\n\n{match[2]}", document)
+    if count != 1:
+        raise ValueError(f"There must be one part {name!r} between markers; there are {count}.")
+    return found
+
+
+def _documents() -> Iterator[Path]:
+    yield from (_readme(package) for package in GROUPS)
+    yield PUBLIC_NAMES
+
+
+def _readme(package: str) -> Path:
+    return PACKAGES / f"{PREFIX}{package}" / "README.md"
+
+
+def _bring_up_to_date(path: Path, *, write: bool) -> bool:
+    """Whether ``path`` was out of date."""
+    before = after = path.read_text()
+    for name, text in _parts(path):
+        after = between_markers(after, name, text)
+    if write and after != before:
+        path.write_text(after)
+    return after != before
+
+
+def _parts(path: Path) -> Iterator[tuple[str, str]]:
+    if path == PUBLIC_NAMES:
+        yield from ((package, public_names_table(package)) for package in PUBLIC)
+    else:
+        package = path.parent.name.removeprefix(PREFIX)
+        yield "settings", settings_table(settings_group(package))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""The names that each package promises to keep, and the page that lists them.
+
+What stands in ``PUBLIC`` is public; every other name may change in any release. The packages
+import from core what is listed here and nothing else, since each is released on its own.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any, Final
+
+ALL: Final = None
+"""All that the module's ``__all__`` names."""
+
+PUBLIC: Mapping[str, Mapping[str, Sequence[str] | None]] = {
+    "core": {
+        "activities": ALL,
+        "background": ALL,
+        "beat": ALL,
+        "client_address": ALL,
+        "conf": ALL,
+        "downloads": ALL,
+        "errors": ALL,
+        "export_deliveries": ALL,
+        "export_files": ALL,
+        "export_tables": ALL,
+        "fields": ALL,
+        "health": ALL,
+        "mail_backend": ALL,
+        "metrics": ALL,
+        "middleware": ALL,
+        "pagination": ALL,
+        "parsers": ALL,
+        "permissions": ALL,
+        "personal_data": ALL,
+        "prometheus": ALL,
+        "pseudonyms": ALL,
+        "read_only_admin": ALL,
+        "request_id": ALL,
+        "row_lookup": ALL,
+        "schema": ALL,
+        "settings": ALL,
+        "throttling": ALL,
+        "times": ALL,
+        "transactions": ALL,
+        "users": ALL,
+        "views": ALL,
+    },
+    "auth": {
+        "admin": ALL,
+        "authentication": ("SessionTokenAuthentication",),
+        "beat": ALL,
+        "conf": ALL,
+        "models": ALL,
+    },
+    "audit": {
+        "audit": ALL,
+        "beat": ALL,
+        "changes": ALL,
+        "conf": ALL,
+        "export": ALL,
+        "models": ALL,
+        "querysets": ("ImmutableEntry",),
+        "selections": ALL,
+        "services": ALL,
+        "verification": ALL,
+    },
+    "analytics": {
+        "beat": ALL,
+        "conf": ("AnalyticsSettings", "analytics_settings"),
+        "evidence": ("Evidence", "Origin"),
+        "models": ALL,
+        "selectors": ALL,
+        "services": ("MergeReport", "uploads_merge"),
+        "upload_sources": ALL,
+    },
+    "notifications": {
+        "beat": ALL,
+        "built_in_kinds": ALL,
+        "conf": ALL,
+        "kinds": ("NotificationKind", "register_kind", "registered_kind", "registered_kinds"),
+        "services": ("messages_queue", "notification_settings_update"),
+    },
+}
+"""Package → module → its public names. ``admin`` and ``models`` are for subclassing and reading."""
+
+
+def public_names(package: str) -> dict[str, list[str]]:
+    """Module → public names, by dotted path: ``{"myometrics_core.times": ["utc_now", …]}``."""
+    found = {}
+    for module, names in PUBLIC[package].items():
+        path = f"myometrics_{package}.{module}"
+        found[path] = sorted(names or import_module(path).__all__)
+    return found
+
+
+def public_names_table(package: str) -> str:
+    """A Markdown table: module, name, and the first sentence of what its docstring says."""
+    rows = ["| from | import | |", "|---|---|---|"]
+    for module, names in public_names(package).items():
+        rows += [f"| `{module}` | `{name}` | {_summary(module, name)} |" for name in names]
+    return "\n".join(rows)
+
+
+def _summary(module: str, name: str) -> str:
+    value: Any = getattr(import_module(module), name)
+    if not (inspect.isclass(value) or inspect.isroutine(value)):
+        return ""
+    text = (inspect.getdoc(value) or "").strip().split("\n\n")[0].replace("\n", " ")
+    return _markdown(text.split(". ")[0].rstrip("."))
+
+
+def _markdown(text: str) -> str:
+    text = re.sub(r":\w+:`~?(?:\w+\.)*(\w+)`", r"`\1`", text)
+    return text.replace("``", "`").replace("|", r"\|")
