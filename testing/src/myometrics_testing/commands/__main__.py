@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
-from myometrics_testing.commands import build, docs, example, lint, matrix, test
+from myometrics_testing.commands import build, docs, example, keep, lint, matrix, test
 
 Command = Callable[[Sequence[str]], int]
 
@@ -21,6 +21,7 @@ COMMANDS: dict[str, Command] = {
     "manage": example.manage,
     "tox": matrix.main,
     "build": build.main,
+    "keep": keep.main,
 }
 
 
