@@ -1,0 +1,72 @@
+"""A stranger who follows a README word for word gets a working endpoint.
+
+In an environment of its own and a bare ``django-admin startproject``. What the packages need from
+others is there beforehand, to save the index the trouble; ours come from wheels built here, by
+the very ``pip install`` of the README.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from myometrics_testing.commands.repository import PACKAGES, PREFIX, ROOT, package_folders
+from myometrics_testing.walkthrough import Block, Walkthrough, blocks_in, section
+
+OURS = list(package_folders())
+UV = (sys.executable, "-m", "uv", "-q")
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheels")
+    for package in package_folders().values():
+        command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+        subprocess.run(command, cwd=package, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def environment(wheels, tmp_path_factory):
+    """A Python with pip and what all of our packages declare, but none of them."""
+    folder = tmp_path_factory.mktemp("environment")
+    python = str(folder / "bin" / "python")
+    names = [f"{PREFIX}{name}" for name in OURS]
+    subprocess.run([*UV, "venv", "--seed", "-p", sys.executable, str(folder)], check=True)
+    subprocess.run(
+        [*UV, "pip", "install", "-p", python, "--find-links", str(wheels), *names], check=True
+    )
+    subprocess.run([*UV, "pip", "uninstall", "-p", python, *names], check=True)
+    return folder / "bin"
+
+
+@pytest.fixture
+def walkthrough(environment, wheels, tmp_path):
+    only_ours = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels), "PIP_NO_CACHE_DIR": "1"}
+    with Walkthrough(tmp_path, environment, only_ours) as walkthrough:
+        yield walkthrough
+    names = " ".join(f"{PREFIX}{name}" for name in OURS)
+    walkthrough.run(f"pip uninstall -q -y {names}")
+
+
+@pytest.mark.parametrize("package", OURS)
+def test_the_quickstart_of_a_package_does_what_it_says(package, walkthrough):
+    readme = (PACKAGES / f"{PREFIX}{package}" / "README.md").read_text()
+    walkthrough.follow(blocks_in(section(readme, "Quickstart")))
+    installed = walkthrough.run("pip list --format=freeze")
+    assert {name for name in OURS if f"{PREFIX}{name}==" in installed} == {"core", package}
+
+
+def test_the_snippet_on_the_first_page_does_what_it_says(walkthrough):
+    readme = (ROOT / "README.md").read_text()
+    walkthrough.follow(blocks_in(section(readme, "In your own site")))
+
+
+def test_a_block_that_says_something_else_than_what_is_printed_fails(walkthrough):
+    walkthrough.follow([Block("console", "$ echo one two\none …\n")])
+    with pytest.raises(AssertionError, match="one two"):
+        walkthrough.follow([Block("console", "$ echo one two\ntwo\n")])
+    with pytest.raises(AssertionError, match="false"):
+        walkthrough.follow([Block("console", "$ false\n")])
