@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.any_database
+
 BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "export_million.py"
 ROWS = 1_000_000
 

@@ -22,6 +22,8 @@ from running_site import RunningSite
 
 from myometrics_testing.services import OwnedServer
 
+pytestmark = pytest.mark.any_database
+
 ADMIN, PASSWORD = "root@clinic.example", "correct-horse-battery"
 CLIENT_TIMEOUT = 3
 

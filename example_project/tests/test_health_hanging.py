@@ -16,6 +16,8 @@ from running_site import RunningSite
 
 from myometrics_testing.services import OwnedServer
 
+pytestmark = pytest.mark.alone
+
 EMAIL, PASSWORD = "root@clinic.example", "correct-horse-battery"
 PROMISE = 3.0
 """Seconds."""

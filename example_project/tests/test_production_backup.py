@@ -13,6 +13,8 @@ from running_site import RunningSite
 
 from myometrics_testing.services.servers import postgres_programs
 
+pytestmark = pytest.mark.any_database
+
 
 @pytest.fixture
 def site(tmp_path, postgresql_server):

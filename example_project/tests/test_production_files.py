@@ -12,6 +12,8 @@ import pytest
 import yaml
 from running_site import PROJECT, RunningSite, procfile
 
+pytestmark = pytest.mark.any_database
+
 ROOT = PROJECT.parent
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 DOCKERFILE = (ROOT / "Dockerfile").read_text()

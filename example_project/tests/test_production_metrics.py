@@ -12,6 +12,8 @@ from running_site import PROJECT, RunningSite
 
 from myometrics_core.metrics import registered_gauges
 
+pytestmark = pytest.mark.any_database
+
 OPERATIONS = PROJECT.parent / "docs" / "operations"
 TOKEN = "of-prometheus-alone"
 

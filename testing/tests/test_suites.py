@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
+from _pytest.mark.expression import Expression
 
 from myometrics_testing.commands import suites as suites_module
 from myometrics_testing.commands import test as test_module
+from myometrics_testing.commands.jobs import Job
 from myometrics_testing.commands.suites import (
+    Part,
     Suite,
     all_suites,
     browser_suites,
+    marked_suites,
     pytest_job,
     servers,
 )
-from myometrics_testing.commands.test import split_at_dashes
+from myometrics_testing.commands.test import run_in_turn, split_at_dashes
 
 URLS = {"postgresql": "postgresql://postgres@%2Ftmp%2Fx/postgres", "redis": "redis://h:1/0"}
 
@@ -32,10 +37,58 @@ def suite(name: str, database: str, *, redis: bool = True) -> Suite:
 def test_every_package_and_the_example_run_on_both_databases():
     names = {"core", "auth", "audit", "analytics", "notifications", "example"}
     browsers = {suite.name for suite in browser_suites()}
-    found = {(suite.name, suite.database) for suite in all_suites() if suite.name not in browsers}
+    found = {
+        (suite.name, suite.database)
+        for suite in all_suites()
+        if suite.name not in browsers and suite.part is Part.USUAL
+    }
     assert found == {
         (name, database) for name in names for database in ("sqlite", "postgresql")
     } | {("testing", "sqlite")}
+
+
+def test_tests_that_bring_their_own_servers_run_once_and_none_is_left_out(tmp_path):
+    (tmp_path / "test_faults.py").write_text(f"pytestmark = {'pytest.mark'}.any_database")
+    both = [
+        Suite(name="audit", folder=tmp_path, database=database)
+        for database in ("sqlite", "postgresql")
+    ]
+    (own,) = marked_suites(both, Part.ANY_DATABASE)
+    assert (own.name, own.folder, str(own)) == ("audit", tmp_path, "audit, any database")
+    assert marked_suites(both, Part.ALONE) == []
+
+
+@pytest.mark.parametrize(
+    "marks", [(), ("any_database",), ("alone",), ("any_database", "alone")], ids=str
+)
+def test_every_test_is_in_exactly_one_part_of_its_suite(marks):
+    def is_in(part):
+        return Expression.compile(part.value).evaluate(lambda name, **_: name in marks)
+
+    assert len([part for part in Part if is_in(part)]) == 1
+
+
+def test_suites_that_measure_seconds_have_nothing_beside_them():
+    command = [
+        sys.executable,
+        "-c",
+        "import time; print(time.monotonic()); print(time.monotonic())",
+    ]
+    parts = [("a", Part.ALONE), ("b", Part.ALONE), ("c", Part.USUAL), ("d", Part.ANY_DATABASE)]
+    jobs = {
+        Suite(name=name, folder=Path(name), database="sqlite", part=part): Job(
+            name=name, command=command
+        )
+        for name, part in parts
+    }
+    ran = {
+        outcome.job.name: [float(word) for word in outcome.output.split()]
+        for outcome in run_in_turn(jobs, at_once=4)
+    }
+    for name in "ab":
+        others = [times for other, times in ran.items() if other != name]
+        assert all(end < ran[name][0] or begin > ran[name][1] for begin, end in others)
+    assert min(ran["a"][0], ran["b"][0]) > max(ran["c"][1], ran["d"][1])
 
 
 def test_a_suite_on_sqlite_sees_no_database_url(monkeypatch):

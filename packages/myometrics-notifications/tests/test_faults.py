@@ -19,6 +19,8 @@ import psycopg
 import pytest
 from smtp_server import OK, SmtpServer
 
+pytestmark = pytest.mark.any_database
+
 EVENTS = 500
 KILLS = 8
 PROCESSES_PER_WORKER = 2

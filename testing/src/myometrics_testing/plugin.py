@@ -17,6 +17,11 @@ from myometrics_testing.concurrency import run_concurrently as _run_concurrently
 from myometrics_testing.services import OwnedServer
 
 DATABASES = ("sqlite", "postgresql")
+MARKERS = (
+    "any_database: brings its own servers and processes, and means the same whatever database the "
+    "other tests use: `dev test` runs it once",
+    "alone: measures seconds: `dev test` runs it once, last, with nothing beside it",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,8 +46,10 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Keep a SQLite test database in a file, whoever wrote the settings: threads share files."""
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
     if settings.configured:
         for database in settings.DATABASES.values():
             if database["ENGINE"].endswith("sqlite3") and database["NAME"] != ":memory:":

@@ -43,13 +43,10 @@ def example_job(name: str, *command: str) -> Job:
     return Job(name=name, command=command, environment=environment)
 
 
-def run_jobs(jobs: Sequence[Job], at_once: int) -> Iterator[Outcome]:
-    """Outcomes in the order in which the jobs end. A job alone prints straight to the terminal."""
-    if len(jobs) == 1:
-        yield run_job(jobs[0], captured=False)
-        return
+def run_jobs(jobs: Sequence[Job], at_once: int, *, captured: bool = True) -> Iterator[Outcome]:
+    """Outcomes in the order in which the jobs end. Not ``captured``: printing to the terminal."""
     with ThreadPoolExecutor(at_once) as pool:
-        for future in as_completed([pool.submit(run_job, job) for job in jobs]):
+        for future in as_completed([pool.submit(run_job, job, captured=captured) for job in jobs]):
             yield future.result()
 
 

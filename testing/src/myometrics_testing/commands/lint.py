@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="mm-site-") as site:
         jobs = [job for job in all_checks(site) if not wanted or job.name.startswith(wanted)]
         outcomes = []
-        for outcome in run_jobs(jobs, at_once=os.cpu_count() or 1):
+        for outcome in run_jobs(jobs, os.cpu_count() or 1, captured=len(jobs) > 1):
             print_outcome(outcome)
             outcomes.append(outcome)
     print_failures(outcomes)

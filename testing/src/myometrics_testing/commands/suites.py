@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -24,21 +25,39 @@ BROWSER = "browser"
 BROWSER_PROGRAMS = (("chromium", "chromium-browser", "google-chrome"), ("chromedriver",))
 
 
+class Part(Enum):
+    """Which of a folder's tests: the expression is for pytest's ``-m``."""
+
+    USUAL = "not any_database and not alone"
+    ANY_DATABASE = "any_database and not alone"
+    ALONE = "alone"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """The tests in ``folder`` on one database; ``redis``: whether they see a REDIS_URL."""
+    """A part of ``folder``'s tests on one database; ``redis``: whether they see a REDIS_URL."""
 
     name: str
     folder: Path
     database: str
     redis: bool = True
+    part: Part = Part.USUAL
 
     def __str__(self) -> str:
-        return f"{self.name} on {self.database}"
+        if self.part is Part.USUAL:
+            return f"{self.name} on {self.database}"
+        return f"{self.name}, {self.part.name.lower().replace('_', ' ')}"
 
 
 def all_suites() -> list[Suite]:
-    """The longest first. The example's SQLite run has no Redis, as on a bare machine."""
+    """The longest first, so that none is left over when the others have ended."""
+    usual = _suites_by_database()
+    own_servers = [*marked_suites(usual, Part.ANY_DATABASE), *marked_suites(usual, Part.ALONE)]
+    return [*own_servers, *browser_suites(), *usual]
+
+
+def _suites_by_database() -> list[Suite]:
+    """Every folder on its databases. The example on SQLite has no Redis, as on a bare machine."""
     suites = [
         Suite(name="testing", folder=ROOT / "testing" / "tests", database="sqlite"),
         Suite(name="example", folder=EXAMPLE / "tests", database="postgresql"),
@@ -46,7 +65,18 @@ def all_suites() -> list[Suite]:
     ]
     for name, folder in package_folders().items():
         suites += [Suite(name=name, folder=folder / "tests", database=kind) for kind in DATABASES]
-    return [*suites, *browser_suites()]
+    return suites
+
+
+def marked_suites(suites: Sequence[Suite], part: Part) -> list[Suite]:
+    """A suite more for every folder in which a test bears the marker of ``part``."""
+    marker = f"pytest.mark.{part.name.lower()}"
+    folders = {suite.name: suite.folder for suite in suites}
+    return [
+        Suite(name=name, folder=folder, database="sqlite", part=part)
+        for name, folder in folders.items()
+        if any(marker in file.read_text(encoding="utf-8") for file in folder.glob("test_*.py"))
+    ]
 
 
 def browser_suites() -> list[Suite]:
@@ -97,9 +127,9 @@ def pytest_job(
     if suite.redis:
         variables["REDIS_URL"] = urlsplit(urls["redis"])._replace(path=redis_database).geturl()
     command = [sys.executable, "-m", "pytest", str(suite.folder), f"--database={suite.database}"]
-    chosen = [f"--ignore={suite.folder / BROWSER}", f"--junitxml={report}", *options]
+    chosen = [f"--ignore={suite.folder / BROWSER}", f"--junitxml={report}", "-m", suite.part.value]
     return Job(
         name=str(suite),
-        command=[*command, "-q", *chosen],
+        command=[*command, "-q", *chosen, *options],
         environment=clean_environment(**variables),
     )

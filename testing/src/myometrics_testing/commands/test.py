@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +13,16 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from myometrics_testing.commands.jobs import Outcome, print_failures, print_outcome, run_jobs
+from myometrics_testing.commands.jobs import (
+    Job,
+    Outcome,
+    print_failures,
+    print_outcome,
+    run_jobs,
+)
 from myometrics_testing.commands.suites import (
     DATABASES,
+    Part,
     Suite,
     all_suites,
     browser_suites,
@@ -87,12 +94,23 @@ def run_suites(suites: Sequence[Suite], options: Sequence[str], at_once: int) ->
     with ExitStack() as stack:
         reports = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mm-reports-")))
         urls = stack.enter_context(servers(os.environ, suites))
-        jobs = [
-            pytest_job(suite, urls, _redis_database(number), _report(reports, str(suite)), options)
+        jobs = {
+            suite: pytest_job(
+                suite, urls, _redis_database(number), _report(reports, str(suite)), options
+            )
             for number, suite in enumerate(suites)
-        ]
-        outcomes = (_lenient(outcome, options) for outcome in run_jobs(jobs, at_once))
+        }
+        outcomes = (_lenient(outcome, options) for outcome in run_in_turn(jobs, at_once))
         return _print_all(outcomes, reports)
+
+
+def run_in_turn(jobs: Mapping[Suite, Job], at_once: int) -> Iterator[Outcome]:
+    """Outcomes as they come; the suites that measure seconds run last, and one by one."""
+    beside = [job for suite, job in jobs.items() if suite.part is not Part.ALONE]
+    alone = [job for suite, job in jobs.items() if suite.part is Part.ALONE]
+    captured = len(jobs) > 1
+    yield from run_jobs(beside, at_once, captured=captured)
+    yield from run_jobs(alone, 1, captured=captured)
 
 
 def _redis_database(number: int) -> str:

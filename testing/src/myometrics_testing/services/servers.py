@@ -141,7 +141,13 @@ class RedisServer(Server):
         give_to_unprivileged_user(folder)
 
     def command(self) -> list[str]:
-        options = {"port": str(self._port), "bind": "127.0.0.1", "save": "", "appendonly": "no"}
+        options = {
+            "port": str(self._port),
+            "bind": "127.0.0.1",
+            "save": "",
+            "appendonly": "no",
+            "databases": "100",  # one for each suite
+        }
         program = reachable_copy(get_binary_path(), self.folder)
         return [str(program), *(word for k, v in options.items() for word in (f"--{k}", v))]
 
