@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ from django.core.management.color import no_style
 from django.db import DatabaseError, connection
 
 from myometrics_audit.guards import missing_guards, remove_guards
-from myometrics_audit.management.commands._progress import Progress
 from myometrics_audit.models import AuditLog, Leaf
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -60,18 +58,3 @@ def test_flushing_is_refused_unless_the_settings_of_tests_allow_it(
         fresh.close()
     assert AuditLog.objects.exists() is not allowed
     assert missing_guards("default") == []
-
-
-def test_progress_is_drawn_on_a_terminal_and_nowhere_else() -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    terminal, file = Terminal(), io.StringIO()
-    for stream in (terminal, file):
-        bar = Progress(stream, 200, "leaves")
-        bar._drawn -= 1
-        bar.update(100)
-        bar.finish()
-    assert "50.0%" in terminal.getvalue()
-    assert file.getvalue() == ""

@@ -4,7 +4,11 @@ from myometrics_testing.settings import MIDDLEWARE, package_settings
 
 globals().update(
     package_settings(
-        apps=["myometrics_core.rate_limits", "myometrics_core.health_log"],
+        apps=[
+            "myometrics_core.rate_limits",
+            "myometrics_core.health_log",
+            "myometrics_core.access_table",
+        ],
         urls="core_test_urls",
         MIDDLEWARE=["myometrics_core.middleware.AccessLogMiddleware", *MIDDLEWARE],
     )

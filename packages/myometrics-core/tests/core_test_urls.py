@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.http import Http404
 from django.urls import include, path, re_path
@@ -89,6 +90,7 @@ urlpatterns = [
     path("api/sign-in/", SignInView.as_view()),
     path("api/sign-in/other/", OtherSignInView.as_view()),
     path("api/export/", ExportView.as_view()),
+    path("admin/", admin.site.urls),
     path("api/administrators/", AdministratorView.as_view()),
     path("api/people/", PeopleView.as_view()),
     path("api/", include("myometrics_core.urls")),

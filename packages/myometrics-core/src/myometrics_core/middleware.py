@@ -14,6 +14,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponse
 from django.utils.functional import LazyObject, empty
 
+from .accesses import access_answered
 from .client_address import client_address
 from .metrics import request_answered
 from .request_id import HEADER, request_id_of, set_request_id
@@ -75,6 +76,7 @@ class AccessLogMiddleware:
                 "time": utc_text(utc_now()),
             }
             logger.info("%(method)s %(endpoint)s %(status)s", fields, extra=fields)
+            access_answered(fields)
         return response
 
 

@@ -150,6 +150,58 @@ class CoreSettings(SettingsGroup):
         ("/livez", "/readyz", "/metrics"),
         "Paths that the access log and the metrics leave out.",
     )
+    ACCESS_TABLE_WRITES = Setting(
+        str,
+        "background",
+        "How `myometrics_core.access_table` writes: `background` in a thread of each process, "
+        "`on_flush` only when `flush_accesses()` is called (for tests), `off` not at all.",
+        choices=("background", "on_flush", "off"),
+    )
+    ACCESS_TABLE_QUEUE = Setting(
+        int,
+        10_000,
+        "Accesses that a process holds in memory until they are written; further ones are "
+        "dropped and counted.",
+        validate=_positive,
+    )
+    ACCESS_TABLE_BATCH = Setting(
+        int,
+        500,
+        "Accesses written at once; so many waiting are written without delay.",
+        validate=_positive,
+    )
+    ACCESS_TABLE_SECONDS = Setting(
+        (int, float),
+        1.0,
+        "Seconds after which accesses are written though a batch is not full.",
+        validate=_positive,
+    )
+    ACCESS_TABLE_UNKNOWN_ADDRESSES = Setting(
+        str,
+        "hash",
+        "Addresses of requests that nobody is signed in for: `hash` keeps a keyed hash, "
+        "`plain` the address, which no erasure of a person finds.",
+        choices=("hash", "plain"),
+    )
+    ACCESS_TABLE_KEEP_DAYS = Setting(
+        int,
+        90,
+        "Days for which the task `myometrics_core.purge_accesses` leaves accesses in the table.",
+        validate=_positive,
+    )
+    READ_REPLICAS = Setting(
+        (list, tuple),
+        (),
+        "Aliases of `DATABASES` that lists and analytics are read from; "
+        "`myometrics_core.replicas.ReplicaRouter` must be in `DATABASE_ROUTERS`.",
+    )
+    REPLICA_LAG = Setting(
+        (int, float),
+        5,
+        "Seconds after a request that writes in which its author is answered from the primary "
+        "database alone.",
+        validate=_positive,
+    )
     METRICS_TOKEN = Setting(
         str, None, "Bearer token with which Prometheus may read the metrics (extra `metrics`)."
     )

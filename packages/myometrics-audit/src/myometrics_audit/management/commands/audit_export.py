@@ -9,13 +9,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from myometrics_core.command_line import Progress, day
 from myometrics_core.users import parse_user_id
 
 from ...export import ExportFilter, export_problems, fhir_lines, proof_lines
 from ...selections import Selection
 from ...selectors import entries_count, entries_select
-from ._arguments import day
-from ._progress import Progress
 
 
 class Command(BaseCommand):

@@ -10,14 +10,13 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import router
 
+from myometrics_core.command_line import Progress, day_or_age
 from myometrics_core.times import utc_day_start, utc_now
 
 from ...erasures import entries_purge_chunk
 from ...models import AuditLog
 from ...selections import Selection
 from ...selectors import entries_count, entries_select
-from ._arguments import day_or_age
-from ._progress import Progress
 
 
 class Command(BaseCommand):

@@ -9,10 +9,11 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import router
 
+from myometrics_core.command_line import Progress
+
 from ...counts import counts_rebuild
 from ...models import Seal
 from ...seals import SealProgress, seal_pending, unsealed_count
-from ._progress import Progress
 
 
 class Command(BaseCommand):

@@ -9,11 +9,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from myometrics_core.command_line import Progress
+
 from ...conf import audit_settings
 from ...models import Leaf
 from ...verification import LogVerifier, verification_record
 from ...verification.seals import read_anchors
-from ._progress import Progress
 
 
 class Command(BaseCommand):

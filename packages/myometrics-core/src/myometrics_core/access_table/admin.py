@@ -1,0 +1,46 @@
+"""Accesses in Django's admin site."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from ..read_only_admin import ReadOnlyAdmin
+from .models import Access
+from .services import address_key
+
+__all__ = ["AccessAdmin"]
+
+
+@admin.register(Access)
+class AccessAdmin(ReadOnlyAdmin):
+    """Newest first. A search is for one person's id or one address, whole: both are indexed."""
+
+    list_display = (
+        "timestamp",
+        "user_id",
+        "ip_address",
+        "method",
+        "endpoint",
+        "status",
+        "milliseconds",
+    )
+    ordering = ("-id",)
+    sortable_by = ()
+    search_fields = ("user_id",)
+    search_help_text = _("A user's id or an IP address, whole.")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Accesses from the address, where the term is one, else of that user."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        key = address_key(term)
+        found = queryset.filter(address_key=key) if key else queryset.filter(user_id=term)
+        return found, False

@@ -1,0 +1,26 @@
+"""App configuration of the table of accesses."""
+
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class AccessTableConfig(AppConfig):
+    """Owns the table of accesses and what writes it."""
+
+    name = "myometrics_core.access_table"
+    label = "myometrics_access_table"
+    verbose_name = _("Accesses")
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Have the access log tell the table, and erasures find it."""
+        from ..accesses import register_access_observer
+        from ..personal_data import register_personal_data
+        from . import checks, receivers
+        from .personal_data import AccessesSection
+        from .writer import access_writer
+
+        checks.register_checks()
+        register_access_observer("access_table", access_writer)
+        register_personal_data(AccessesSection())
+        receivers.connect()

@@ -1,0 +1,39 @@
+"""System checks of the table of accesses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core import checks
+from django.utils.module_loading import import_string
+
+from ..middleware import AccessLogMiddleware
+
+__all__ = ["register_checks"]
+
+
+def register_checks() -> None:
+    """Have ``manage.py check`` run them."""
+    checks.register(check_middleware)
+
+
+def check_middleware(**kwargs: Any) -> list[checks.CheckMessage]:
+    """W011: the table is installed, and nothing fills it."""
+    if any(_is_access_log(path) for path in django_settings.MIDDLEWARE):
+        return []
+    return [
+        checks.Warning(
+            "The table of accesses stays empty: the access log's middleware is missing.",
+            hint='Put "myometrics_core.middleware.AccessLogMiddleware" first in MIDDLEWARE.',
+            id="myometrics_core.W011",
+        )
+    ]
+
+
+def _is_access_log(path: str) -> bool:
+    try:
+        found = import_string(path)
+    except ImportError:
+        return False
+    return isinstance(found, type) and issubclass(found, AccessLogMiddleware)

@@ -1,0 +1,45 @@
+"""The table of accesses."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+__all__ = ["Access"]
+
+
+class Access(models.Model):
+    """One answered request. The person is named by id alone, without a foreign key: to write
+    an access must neither wait for whoever edits that person nor keep them from being deleted.
+    """
+
+    timestamp = models.DateTimeField(_("timestamp"))
+    user_id = models.CharField(
+        _("user id"), max_length=255, blank=True, help_text=_("Empty: nobody was signed in.")
+    )
+    ip_address = models.GenericIPAddressField(_("IP address"), null=True)
+    address_key = models.CharField(
+        _("address key"),
+        max_length=32,
+        blank=True,
+        help_text=_("Keyed hash of the address, to find it by."),
+    )
+    method = models.CharField(_("method"), max_length=16)
+    endpoint = models.CharField(
+        _("endpoint"), max_length=255, help_text=_("The route, never the path.")
+    )
+    status = models.PositiveSmallIntegerField(_("status"))
+    milliseconds = models.PositiveIntegerField(_("milliseconds"))
+    request_id = models.CharField(_("request id"), max_length=64, blank=True)
+
+    class Meta:
+        verbose_name = _("access")
+        verbose_name_plural = _("accesses")
+        indexes = [
+            models.Index(fields=["timestamp"], name="myometrics_access_time"),
+            models.Index(fields=["user_id", "id"], name="myometrics_access_user"),
+            models.Index(fields=["address_key", "id"], name="myometrics_access_address"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.endpoint} {self.status}"

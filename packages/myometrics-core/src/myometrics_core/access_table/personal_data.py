@@ -1,0 +1,50 @@
+"""A person's accesses, for export and erasure. Specification: "Data Export Endpoints"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from django.db import router
+from django.db.models import QuerySet
+
+from ..export_tables import ExportTable
+from ..personal_data import PersonalDataSection
+from .models import Access
+from .services import accesses_release_user
+
+__all__ = ["AccessesSection"]
+
+COLUMNS = (
+    "timestamp",
+    "method",
+    "endpoint",
+    "status",
+    "milliseconds",
+    "ip_address",
+    "request_id",
+)
+
+
+class AccessesSection(PersonalDataSection):
+    """What the person asked of the site, oldest first."""
+
+    name = "accesses"
+    order = 60
+
+    def export(self, user: Any) -> Iterator[Mapping[str, Any]]:
+        """Each access with its time, route, status, duration, address and request id."""
+        yield from _accesses(user).values(*COLUMNS).iterator(chunk_size=2000)
+
+    def export_table(self, user: Any) -> ExportTable:
+        """The same accesses as plain columns."""
+        return ExportTable(queryset=_accesses(user), columns={name: name for name in COLUMNS})
+
+    def erase(self, user: Any) -> None:
+        """Leave the accesses, without the person."""
+        accesses_release_user(user=user)
+
+
+def _accesses(user: Any) -> QuerySet[Access]:
+    rows = Access.objects.using(router.db_for_read(Access))
+    return rows.filter(user_id=str(user.pk)).order_by("id")

@@ -1,0 +1,112 @@
+"""Write accesses, let go of a person's, remove old ones."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.db import connections, router
+
+from ..pseudonyms import keyed_hash
+from ..settings import core_settings
+from ..transactions import atomic_write
+from ..users import parse_user_id
+from .models import Access
+
+__all__ = ["accesses_insert", "accesses_purge_chunk", "accesses_release_user", "address_key"]
+
+KEY_LENGTH = 32
+LONGEST_MILLISECONDS = 2**31 - 1
+HIGHEST_STATUS = 2**15 - 1
+
+
+def accesses_insert(*, accesses: Sequence[Mapping[str, Any]]) -> None:
+    """Insert ``accesses``, as observers get them, in one transaction.
+
+    Whoever has been erased meanwhile is not named: an erasure waits for this transaction, or
+    this transaction sees what the erasure has left.
+    """
+    using = router.db_for_write(Access)
+    with atomic_write(using):
+        named = {str(access["user_id"]) for access in accesses if access["user_id"] is not None}
+        present = _lock_present(named, using)
+        Access.objects.using(using).bulk_create([_row(access, present) for access in accesses])
+
+
+def accesses_release_user(*, user: Any, using: str | None = None) -> int:
+    """Take the person, their addresses and request ids out of their accesses; how many there are.
+
+    Call it inside the transaction that deletes the person: it locks their row, so that no
+    access of theirs is written unseen.
+    """
+    using = using or router.db_for_write(Access)
+    list(get_user_model()._base_manager.using(using).select_for_update().filter(pk=user.pk))
+    rows = Access.objects.using(using).filter(user_id=str(user.pk))
+    return rows.update(user_id="", ip_address=None, address_key="", request_id="")
+
+
+def accesses_purge_chunk(*, before: datetime, limit: int) -> int:
+    """Delete at most ``limit`` accesses from before ``before``, oldest first; how many."""
+    rows = Access.objects.using(router.db_for_write(Access))
+    oldest = rows.filter(timestamp__lt=before).order_by("timestamp")
+    return rows.filter(pk__in=oldest.values("pk")[:limit]).delete()[0]
+
+
+def address_key(address: str) -> str:
+    """What stands for an address wherever it came from; ``""`` for text that is none."""
+    try:
+        canonical = str(ipaddress.ip_address(address.strip()))
+    except ValueError:
+        return ""
+    return keyed_hash("access address", canonical)[:KEY_LENGTH]
+
+
+def _lock_present(user_ids: Iterable[str], using: str) -> set[str]:
+    """Those of ``user_ids`` who still exist; they will until this transaction ends."""
+    keys = sorted(_keys(user_ids))
+    if not keys:
+        return set()
+    people: Any = get_user_model()._base_manager.using(using)
+    rows = people.filter(pk__in=keys).order_by("pk").values_list("pk")
+    if connections[using].vendor != "postgresql":
+        # SQLite has one writer at a time, and that is us.
+        return {str(key) for (key,) in rows}
+    sql, parameters = rows.query.sql_with_params()
+    with connections[using].cursor() as cursor:
+        # The lock of a foreign key: it holds up a deletion, and nobody who edits the person.
+        cursor.execute(f"{sql} FOR KEY SHARE", parameters)
+        return {str(key) for (key,) in cursor.fetchall()}
+
+
+def _keys(user_ids: Iterable[str]) -> Iterator[Any]:
+    # A request may be that of a service account, which no table of people knows.
+    for user_id in user_ids:
+        with suppress(ValueError):
+            yield parse_user_id(user_id)
+
+
+def _row(access: Mapping[str, Any], present: set[str]) -> Access:
+    gone = access["user_id"] is not None and str(access["user_id"]) not in present
+    known = access["user_id"] is not None and not gone
+    address = None if gone else access["address"]
+    plain = known or core_settings.ACCESS_TABLE_UNKNOWN_ADDRESSES == "plain"
+    return Access(
+        timestamp=datetime.fromisoformat(str(access["time"]).replace("Z", "+00:00")),
+        user_id=str(access["user_id"]) if known else "",
+        ip_address=address if plain else None,
+        address_key=address_key(address) if address else "",
+        method=_text(access["method"], 16),
+        endpoint=_text(access["endpoint"], 255),
+        status=min(max(int(access["status"]), 0), HIGHEST_STATUS),
+        milliseconds=min(round(access["milliseconds"]), LONGEST_MILLISECONDS),
+        request_id="" if gone else _text(access["request_id"], 64),
+    )
+
+
+def _text(value: Any, longest: int) -> str:
+    clean = str(value).replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
+    return clean[:longest]
