@@ -34,6 +34,7 @@ DATABASE = env.database(
     "DATABASE_URL", from_file("DATABASE_URL", f"sqlite:///{DATA_DIR / 'db.sqlite3'}")
 )
 DATABASE_POOL_SIZE = env.whole_number("DATABASE_POOL_SIZE", "0")
+DATABASE_PREPARED_STATEMENTS = env.switch("DATABASE_PREPARED_STATEMENTS", "true")
 REDIS_URL = env.redis_url("REDIS_URL", from_file("REDIS_URL")) or None
 AUDIT_KEYS = env.keys("AUDIT_KEYS", from_file("AUDIT_KEYS"))
 AUDIT_ANCHOR_FILE = env.str("AUDIT_ANCHOR_FILE", "") or None
@@ -158,6 +159,8 @@ def _database(parsed: dict[str, Any]) -> dict[str, Any]:
         parsed["TEST"] = {"NAME": f"{parsed['NAME']}.test"}
     elif parsed["ENGINE"].endswith("postgresql"):
         options.setdefault("connect_timeout", 2)
+        if DATABASE_PREPARED_STATEMENTS:
+            options.setdefault("prepare_threshold", 5)
         parsed["CONN_HEALTH_CHECKS"] = True
         if DATABASE_POOL_SIZE and django.VERSION >= (5, 1):
             options["pool"] = {"min_size": 1, "max_size": DATABASE_POOL_SIZE, **POOL}

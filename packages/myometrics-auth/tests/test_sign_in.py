@@ -245,8 +245,14 @@ class TestTokens:
 
     def test_expire(self, doctor, sign_in):
         client = sign_in(doctor)
+        assert client.get("/api/auth/user/").status_code == 200
         with time_machine.travel(datetime.now(timezone.utc) + timedelta(minutes=16)):
             assert client.get("/api/auth/user/").status_code == 401
+
+    def test_outlive_a_clock_that_is_put_back(self, doctor, sign_in):
+        client = sign_in(doctor)
+        with time_machine.travel(datetime.now(timezone.utc) - timedelta(hours=1)):
+            assert client.get("/api/auth/user/").status_code == 200
 
     def test_cost_one_query(self, doctor, sign_in, django_assert_num_queries):
         client = sign_in(doctor)

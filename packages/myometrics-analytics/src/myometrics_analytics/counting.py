@@ -11,14 +11,15 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, Final
 
-from django.db import connection
+from django.db import connections, router
 
+from myometrics_core.prepared import fetch_rows
 from myometrics_core.times import utc_day_start
 
 from .counting_sql import report_sql
 from .filters import Filters
+from .models import Upload
 from .periods import Span
-from .statements import rows_fetch
 
 __all__ = ["NO_UPLOADS", "Counts", "DayCounts", "DiagnosisCounts", "counts_get"]
 
@@ -62,13 +63,15 @@ NO_UPLOADS: Final = DayCounts()
 def counts_get(span: Span, filters: Filters | None = None) -> Counts:
     """Count the uploads of ``span`` and of the equally long span before it."""
     sql, parameters = report_sql(filters or Filters())
-    return _counts(rows_fetch(sql, {**_moments(span), **parameters}))
+    using = router.db_for_read(Upload)
+    return _counts(fetch_rows(sql, {**_moments(span, using), **parameters}, using=using))
 
 
-def _moments(span: Span) -> dict[str, Any]:
+def _moments(span: Span, using: str) -> dict[str, Any]:
+    operations = connections[using].ops
     adapt_day, adapt_moment = (
-        connection.ops.adapt_datefield_value,
-        connection.ops.adapt_datetimefield_value,
+        operations.adapt_datefield_value,
+        operations.adapt_datetimefield_value,
     )
     return {
         "start": adapt_day(span.start),

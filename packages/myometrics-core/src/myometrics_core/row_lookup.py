@@ -15,6 +15,8 @@ from django.db import connections
 from django.db.models import Model, QuerySet
 from django.db.models.query import get_related_populators
 
+from .prepared import fetch_rows
+
 __all__ = ["RowLookup"]
 
 Row = TypeVar("Row", bound=Model)
@@ -47,10 +49,8 @@ class RowLookup(Generic[Row]):
         connection = connections[queryset.db]
         compiled = self._compiled.get(queryset.db) or self._compile(queryset, key)
         value = queryset.model._meta.pk.get_db_prep_value(key, connection)
-        with connection.cursor() as cursor:
-            cursor.execute(compiled.sql, [value])
-            row = cursor.fetchone()
-        return None if row is None else self._instance(compiled, row, queryset.db)
+        rows = fetch_rows(compiled.sql, [value], using=queryset.db)
+        return self._instance(compiled, rows[0], queryset.db) if rows else None
 
     def _compile(self, queryset: QuerySet[Row], key: Any) -> _Compiled:
         query = queryset.filter(pk=key).order_by().query
