@@ -8,8 +8,10 @@ Variables: ``HOST``, ``PORT``, ``WEB_CONCURRENCY`` (processes), ``WEB_THREADS`` 
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import struct
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -46,8 +48,8 @@ logconfig_dict = {
     },
 }
 
-# One connection for each thread, and two for the probes of health.
-os.environ.setdefault("DATABASE_POOL_SIZE", str(threads * (4 if is_asgi else 1) + 2))
+# One connection for each thread, two for the probes of health, one for the table of accesses.
+os.environ.setdefault("DATABASE_POOL_SIZE", str(threads * (4 if is_asgi else 1) + 3))
 if any(os.environ.get(f"METRICS_{name}") for name in ("TOKEN", "TOKEN_FILE", "NETWORKS")):
     # Prometheus' counters of all processes meet in this folder.
     os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="metrics-"))
@@ -58,6 +60,16 @@ def when_ready(server: Any) -> None:
     limit = struct.pack("ll", client_timeout, 0)
     for listener in server.LISTENERS:
         listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+
+
+def post_worker_init(worker: Any) -> None:
+    """Have a process under uvicorn end as Python does, so that what waits to be written is.
+
+    When it has served its last request, uvicorn sends itself the signal anew, for whoever
+    handled it before: unhandled, it would end the process on the spot.
+    """
+    if is_asgi:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 
 def child_exit(server: Any, worker: Any) -> None:

@@ -15,6 +15,7 @@ import django
 from myometrics_analytics.beat import beat_schedule as analytics_schedule
 from myometrics_audit.beat import beat_schedule as audit_schedule
 from myometrics_auth.beat import beat_schedule as auth_schedule
+from myometrics_core.access_table.beat import beat_schedule as access_table_schedule
 from myometrics_core.beat import beat_schedule as core_schedule
 from myometrics_notifications.beat import beat_schedule as notifications_schedule
 
@@ -65,6 +66,7 @@ RATE_LIMITS = {
 TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES", "")
 METRICS_TOKEN = env.str("METRICS_TOKEN", from_file("METRICS_TOKEN")) or None
 METRICS_NETWORKS = env.networks("METRICS_NETWORKS", "")
+ACCESS_TABLE = env.switch("ACCESS_TABLE", "false")
 LOG_LEVEL = env.log_level_name("LOG_LEVEL", "INFO")
 WORKER_CONCURRENCY = env.whole_number("WORKER_CONCURRENCY", "0")
 EMBEDDED_WORKER = env.switch("EMBEDDED_WORKER", "true" if DEBUG or not REDIS_URL else "false")
@@ -99,6 +101,7 @@ INSTALLED_APPS = [
     "myometrics_notifications",
     "config",
     "demo",
+    *(["myometrics_core.access_table"] if ACCESS_TABLE else []),
 ]
 MIDDLEWARE = [
     "myometrics_core.middleware.AccessLogMiddleware",
@@ -259,6 +262,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = (
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE = {
     **core_schedule,
+    **(access_table_schedule if ACCESS_TABLE else {}),
     **auth_schedule,
     **audit_schedule,
     **analytics_schedule,

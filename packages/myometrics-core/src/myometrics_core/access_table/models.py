@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -31,6 +33,8 @@ class Access(models.Model):
     status = models.PositiveSmallIntegerField(_("status"))
     milliseconds = models.PositiveIntegerField(_("milliseconds"))
     request_id = models.CharField(_("request id"), max_length=64, blank=True)
+
+    objects: ClassVar[models.Manager[Access]] = models.Manager()
 
     class Meta:
         verbose_name = _("access")
