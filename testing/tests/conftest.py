@@ -1,7 +1,11 @@
+from __future__ import annotations
+
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import pytest
+from strangers import build_wheels, make_environment, make_library, missing_pythons
 
 pytest_plugins = ["pytester"]
 
@@ -12,3 +16,37 @@ def temporary_folder():
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory):
+    """A folder with the wheels of all packages as they are now."""
+    folder = tmp_path_factory.mktemp("wheels")
+    build_wheels(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def environment_of(wheels, tmp_path_factory):
+    """The Python of an environment of a row of the matrix with one package and core."""
+
+    @cache
+    def make(row, package):
+        folder = tmp_path_factory.mktemp(f"{package}-{row.name}")
+        return make_environment(folder, row, wheels, package)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def simplejwt(tmp_path_factory):
+    """A folder with the JWT library that a host has chosen; none of our wheels asks for it."""
+    folder = tmp_path_factory.mktemp("simplejwt")
+    make_library(folder, ["djangorestframework-simplejwt", "PyJWT"])
+    return folder
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say it where a Python is missing; see ``strangers.rows``."""
+    for version in missing_pythons():
+        terminalreporter.write_line(f"Nothing was embedded on Python {version}: it is missing.")

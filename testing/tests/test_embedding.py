@@ -1,229 +1,139 @@
 """A clinic's own site takes one package from its wheel, adds three lines, and is served.
 
 A bare ``django-admin startproject`` in an environment of its own, with nothing of this repository
-but the wheels of core and of one package; over real HTTP, with Django's own user model and with
-one whose keys are UUIDs.
+but the wheels of core and of one package, on the oldest and the newest Python and Django and on
+those at hand; over real HTTP.
 """
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-import time
-from contextlib import suppress
-from pathlib import Path
-
 import httpx
 import pytest
-
-from myometrics_testing.commands.repository import ROOT
+from clinics_choices import API, CELERY, SETTINGS, URLS, UUID_USER
+from clinics_site import PASSWORD, AdminSession, ClinicsSite
+from strangers import outer_rows, rows
 
 PACKAGES = ("audit", "analytics", "notifications")
-PASSWORD = "correct-horse-battery"
-ENTRY = {"action": "upload_created", "resource_type": "upload", "resource_id": "u1"}
-
-UUID_USER = """
-import uuid
-from django.contrib.auth.models import AbstractUser
-from django.db import models
-
-class Person(AbstractUser):
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-"""
-TOKENS = """
-INSTALLED_APPS += ["rest_framework.authtoken"]
-REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.TokenAuthentication"]
-}
-"""
-PEOPLE = """
+PEOPLE = f"""
 from django.contrib.auth import get_user_model
 people = get_user_model().objects
-people.create_superuser("root", "root@clinic.example", {password!r})
-people.create_user("ada", "ada@clinic.example", {password!r})
+people.create_superuser("root", "root@clinic.example", {PASSWORD!r})
+people.create_user("ada", "ada@clinic.example", {PASSWORD!r})
 """
+ENTRY = {"action": "upload_created", "resource_type": "upload", "resource_id": "u1"}
 
 
-@pytest.fixture(scope="session")
-def wheels(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheels")
-    for name in ("core", *PACKAGES):
-        package = ROOT / "packages" / f"myometrics-{name}"
-        command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-        subprocess.run(command, cwd=package, check=True, capture_output=True)
-    return folder
+for_every_package = pytest.mark.parametrize("package", PACKAGES)
 
 
-@pytest.fixture(scope="session", params=PACKAGES)
-def environment(request, wheels, tmp_path_factory):
-    """A Python with the newest of everything and the wheels of one package and core."""
-    folder = tmp_path_factory.mktemp(f"clinic-{request.param}")
-    uv = [sys.executable, "-m", "uv"]
-    subprocess.run([*uv, "venv", "-q", "-p", sys.executable, str(folder)], check=True)
-    python = folder / "bin" / "python"
-    chosen = [str(next(wheels.glob(f"myometrics_{name}-*"))) for name in ("core", request.param)]
-    subprocess.run([*uv, "pip", "install", "-q", "-p", str(python), *chosen], check=True)
-    return request.param, python
-
-
-class ClinicsSite:
-    """What ``django-admin startproject`` makes, and the few lines that a clinic adds."""
-
-    def __init__(self, folder: Path, package: str, python: Path, user_model: str) -> None:
-        self.folder, self.python = folder, python
-        self.variables = {"PATH": os.environ["PATH"], "HOME": str(folder)}
-        self._run("-m", "django", "startproject", "clinic", ".")
-        if user_model == "uuid":
-            self._own_user_model()
-        ours = ["rest_framework", "myometrics_core", f"myometrics_{package}"]
-        self._append("settings.py", f"INSTALLED_APPS += {ours!r}\n")
-        if user_model == "uuid":
-            self._append("settings.py", TOKENS)
-        self._append(
-            "urls.py",
-            "from django.urls import include\n"
-            f'urlpatterns += [path("api/", include("myometrics_{package}.urls"))]\n',
-        )
-        self.with_tokens = user_model == "uuid"
-
-    def prepare(self) -> None:
-        """Check, migrate, make two people; fail on any warning and on any missing migration."""
-        if self.with_tokens:
-            self.manage("makemigrations", "people")
-        self.manage("check", "--fail-level", "WARNING")
-        self.manage("makemigrations", "--check", "--dry-run")
-        self.manage("migrate", "--verbosity=0")
-        self.manage("shell", "-c", PEOPLE.format(password=PASSWORD))
-
-    def manage(self, *arguments: str) -> str:
-        """The output of a management command."""
-        return self._run("manage.py", *arguments)
-
-    def credentials(self, name: str) -> dict:
-        """What ``httpx`` needs to ask as ``name``."""
-        if not self.with_tokens:
-            return {"auth": (name, PASSWORD)}
-        token = self.manage("drf_create_token", name).split()[2]
-        return {"headers": {"Authorization": f"Token {token}"}}
-
-    def _own_user_model(self) -> None:
-        people = self.folder / "people"
-        (people / "migrations").mkdir(parents=True)
-        (people / "__init__.py").touch()
-        (people / "migrations" / "__init__.py").touch()
-        (people / "models.py").write_text(UUID_USER)
-        self._append("settings.py", 'INSTALLED_APPS += ["people"]\n')
-        self._append("settings.py", 'AUTH_USER_MODEL = "people.Person"\n')
-
-    def _append(self, name: str, text: str) -> None:
-        with (self.folder / "clinic" / name).open("a") as file:
-            file.write(text)
-
-    def _run(self, *arguments: str) -> str:
-        done = subprocess.run(
-            [str(self.python), *arguments],
-            cwd=self.folder,
-            env=self.variables,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-
-@pytest.fixture(params=["stock", "uuid"])
-def site(request, environment, tmp_path):
-    package, python = environment
-    site = ClinicsSite(tmp_path, package, python, request.param)
-    site.prepare()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    server = subprocess.Popen(
-        [str(python), "manage.py", "runserver", "--noreload", address],
-        cwd=tmp_path,
-        env=site.variables,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        site.url = f"http://{address}"
-        _wait_for(site.url)
-        yield package, site
-    finally:
-        server.terminate()
-        server.wait(timeout=20)
-
-
-def _wait_for(url):
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        with suppress(httpx.TransportError):
-            httpx.get(f"{url}/admin/login/")
-            return
-        time.sleep(0.1)
-    raise AssertionError("The site has not come up.")
-
-
-def audit(ask):
-    written = ask("ada", "POST", "audit-logs/", 201, json=ENTRY).json()
+def audit(as_ada, as_root):
+    written = as_ada("POST", "audit-logs/", 201, json=ENTRY).json()
     assert written["ip_address"] == "127.0.0.1"
-    ask("ada", "GET", "audit-logs/", 403)
-    listed = ask("root", "GET", "audit-logs/", 200, params={"user_id": written["user_id"]}).json()
+    assert written["timestamp"].endswith("Z")
+    as_ada("GET", "audit-logs/", 403)
+    listed = as_root("GET", "audit-logs/", 200, params={"user_id": written["user_id"]}).json()
     assert [entry["id"] for entry in listed["results"]] == [written["id"]]
 
 
-def analytics(ask):
-    assert ask("ada", "GET", "users/me/activity/", 200).json()["recent_uploads"] == []
-    ask("ada", "GET", "analytics/", 403)
-    figures = ask("root", "GET", "analytics/", 200, params={"days": 7}).json()
+def analytics(as_ada, as_root):
+    assert as_ada("GET", "users/me/activity/", 200).json()["recent_uploads"] == []
+    as_ada("GET", "analytics/", 403)
+    figures = as_root("GET", "analytics/", 200, params={"days": 7}).json()
     assert len(figures["user_activity"]["daily_uploads"]) == 7
 
 
-def notifications(ask):
+def notifications(as_ada, as_root):
     path = "users/me/notifications/"
-    assert ask("ada", "GET", path, 200).json()["system_alerts"] is False
-    ask("ada", "PATCH", path, 200, json={"system_alerts": True})
-    assert ask("ada", "GET", path, 200).json()["system_alerts"] is True
-    ask("ada", "PATCH", path, 400, json={"system_alerts": "yes"})
+    assert as_ada("GET", path, 200).json()["system_alerts"] is False
+    as_ada("PATCH", path, 200, json={"system_alerts": True})
+    assert as_ada("GET", path, 200).json()["system_alerts"] is True
+    assert as_root("GET", path, 200).json()["system_alerts"] is False
+    as_ada("PATCH", path, 400, json={"system_alerts": "yes"})
 
 
 EXERCISES = {"audit": audit, "analytics": analytics, "notifications": notifications}
+A_PATH = {
+    "audit": "audit-logs/",
+    "analytics": "users/me/activity/",
+    "notifications": "users/me/notifications/",
+}
 
 
-def test_a_clinics_own_site_serves_the_package_and_its_admin(site):
-    package, clinic = site
-    known = {name: clinic.credentials(name) for name in ("ada", "root")}
+@pytest.mark.parametrize("row", rows(), ids=str)
+@for_every_package
+def test_three_lines_make_a_bare_site_serve_the_package_by_session_and_password(
+    row, package, environment_of, tmp_path
+):
+    clinic = ClinicsSite(tmp_path, environment_of(row, package))
+    clinic.take(package)
+    assert clinic.prepare(PEOPLE)["changed"] == []
+    with clinic.served():
+        as_ada = clinic.asking(auth=("ada", PASSWORD))
+        browser = AdminSession(clinic, "root")
+        EXERCISES[package](as_ada, browser.ask)
+        assert browser.visit_all(f"myometrics_{package}") >= 2
+        refused(clinic, A_PATH[package], {})
 
-    def ask(name, method, path, status, **options):
-        answer = httpx.request(method, f"{clinic.url}/api/{path}", **known[name], **options)
-        assert answer.status_code == status, answer.text
-        if status >= 400:
-            assert set(answer.json()) == {"detail", "code", "field_errors"}
-        return answer
 
-    EXERCISES[package](ask)
-    _admin_works(clinic, package)
+@pytest.mark.parametrize("row", outer_rows(), ids=str)
+@for_every_package
+def test_a_site_with_people_and_choices_of_its_own_keeps_them_and_signs_in_as_it_likes(
+    row, package, environment_of, simplejwt, tmp_path
+):
+    clinic = ClinicsSite(tmp_path, environment_of(row, package), library=simplejwt)
+    clinic.own_user_model(UUID_USER)
+    for name, text in _choices():
+        clinic.write(f"clinic/{name}.py", text)
+    clinic.take(package)
+    _assert_untouched(clinic.prepare(PEOPLE))
+    with clinic.served():
+        as_ada, as_root = _by_token(clinic, "ada"), _by_jwt(clinic, "root")
+        EXERCISES[package](as_ada, as_root)
+        refused(clinic, A_PATH[package], {"Authorization": "Bearer of.ill.tidings"})
+        assert AdminSession(clinic, "root").visit_all(f"myometrics_{package}") >= 2
+        _own_api_is_as_it_was(clinic)
 
 
-def _admin_works(clinic, package):
-    with httpx.Client(base_url=clinic.url, follow_redirects=True) as browser:
-        browser.get("/admin/login/")
-        form = {
-            "username": "root",
-            "password": PASSWORD,
-            "csrfmiddlewaretoken": browser.cookies["csrftoken"],
-        }
-        index = browser.post("/admin/login/?next=/admin/", data=form)
-        assert index.status_code == 200
-        links = set(index.text.split('"')) & {
-            part
-            for part in index.text.split('"')
-            if part.startswith(f"/admin/myometrics_{package}/")
-        }
-        assert len(links) >= 2
-        for link in links:
-            assert browser.get(link).status_code == 200, link
+def _choices():
+    own = {"settings": SETTINGS, "api": API, "urls": URLS, "celery": CELERY}
+    return {**own, "__init__": "from . import celery"}.items()
+
+
+def _assert_untouched(seen):
+    assert seen["changed"] == []
+    assert seen["celery"]
+    assert all(seen["celery"].values())
+    root, *ours = seen["loggers"].values()
+    assert root == [40, 1]
+    assert ours
+    assert all(logger == [0, 0] for logger in ours)
+
+
+def _by_token(clinic, name):
+    token = _post(f"{clinic.url}/own/token/", name)["token"]
+    return clinic.asking(headers={"Authorization": f"Token {token}"})
+
+
+def _by_jwt(clinic, name):
+    token = _post(f"{clinic.url}/own/jwt/", name)["access"]
+    return clinic.asking(headers={"Authorization": f"Bearer {token}"})
+
+
+def _post(url, name):
+    answer = httpx.post(url, json={"username": name, "password": PASSWORD})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def _own_api_is_as_it_was(clinic):
+    visit = httpx.get(f"{clinic.url}/own/visits/")
+    assert visit.json() == {"at": "31.01.2026"}
+    missing = httpx.get(f"{clinic.url}/own/missing/")
+    assert (missing.status_code, missing.json()) == (404, {"clinic_error": "no such visit"})
+
+
+def refused(clinic, path, headers):
+    """The API of ``clinic`` answers a stranger with a 401 or 403 of our shape."""
+    answer = httpx.get(f"{clinic.url}/api/{path}", headers=headers)
+    assert answer.status_code in {401, 403}, answer.text
+    assert set(answer.json()) == {"detail", "code", "field_errors"}

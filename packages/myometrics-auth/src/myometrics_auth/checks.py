@@ -43,8 +43,10 @@ def check_user_model(**kwargs: Any) -> list[checks.CheckMessage]:
     return [
         checks.Error(
             f"AUTH_USER_MODEL {django_settings.AUTH_USER_MODEL!r} lacks {', '.join(missing)}.",
-            hint='Set AUTH_USER_MODEL = "myometrics_auth.User", or derive your user model from '
-            "myometrics_auth.models.AbstractClinicUser.",
+            hint="In a new site set AUTH_USER_MODEL = 'myometrics_auth.User', or derive your "
+            "user model from myometrics_auth.models.AbstractClinicUser. In a site that has people "
+            "they must be moved to such a model first; until then leave myometrics_auth out: "
+            "the other packages work with any user model.",
             id="myometrics_auth.E010",
         )
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -47,3 +48,10 @@ def pyenv_folders() -> list[Path]:
 def _sum(reports: Path, code: int) -> Tally:
     total = sum((read_tally(report, 0) for report in reports.glob("*.xml")), Tally())
     return total if total.failed or not code else total + Tally(failed=1)
+
+
+def find_python(version: str) -> Path | None:
+    """The interpreter of a ``version`` such as ``"3.10"``: pyenv's, else one on the PATH."""
+    folders = [*map(str, pyenv_folders()), os.environ.get("PATH", os.defpath)]
+    found = shutil.which(f"python{version}", path=os.pathsep.join(folders))
+    return Path(found) if found else None

@@ -1,0 +1,155 @@
+"""What ``django-admin startproject`` makes, with the few lines that a clinic adds; served."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+
+PASSWORD = "correct-horse-battery"
+SETUP = Path(__file__).with_name("operator_setup.py")
+
+
+class ClinicsSite:
+    """A bare site in ``folder``, run by ``python``; ``library``: a folder of the host's own."""
+
+    def __init__(self, folder: Path, python: Path, library: Path | None = None) -> None:
+        self.folder, self.python = folder, python
+        self.url = ""
+        self.variables = {"PATH": os.environ["PATH"], "HOME": str(folder)}
+        if library:
+            self.variables["PYTHONPATH"] = str(library)
+        self._run("-m", "django", "startproject", "clinic", ".")
+
+    def write(self, name: str, text: str) -> None:
+        """Append ``text`` to the file ``name`` of the site."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            file.write(f"{text}\n")
+
+    def take(self, package: str, *more: str) -> None:
+        """Add the few lines that the quickstart of ``package`` asks for."""
+        ours = ["rest_framework", "myometrics_core", *more, f"myometrics_{package}"]
+        self.write("clinic/settings.py", f"INSTALLED_APPS += {ours!r}")
+        self.write("clinic/urls.py", "from django.urls import include")
+        route = f'path("api/", include("myometrics_{package}.urls"))'
+        self.write("clinic/urls.py", f"urlpatterns += [{route}]")
+
+    def own_user_model(self, source: str) -> None:
+        """``people.Person``, as the module ``source`` defines it, is the user model."""
+        self.write("people/__init__.py", "")
+        self.write("people/migrations/__init__.py", "")
+        self.write("people/models.py", source)
+        self.write("clinic/settings.py", 'INSTALLED_APPS += ["people"]')
+        self.write("clinic/settings.py", 'AUTH_USER_MODEL = "people.Person"')
+
+    def prepare(self, people: str) -> dict:
+        """Check, migrate, run the code ``people``; what ``operator_setup`` has seen."""
+        shutil.copy(SETUP, self.folder)
+        return json.loads(self._run(SETUP.name, given=people).splitlines()[-1])
+
+    def refused(self, *arguments: str) -> str:
+        """What a management command says that must fail."""
+        done = self._done("manage.py", *arguments)
+        assert done.returncode != 0, done.stdout
+        return done.stdout + done.stderr
+
+    @contextmanager
+    def served(self) -> Iterator[ClinicsSite]:
+        """Serve the site at ``url``."""
+        address = f"127.0.0.1:{_free_port()}"
+        command = [str(self.python), "manage.py", "runserver", "--noreload", address]
+        self.url = f"http://{address}"
+        log = self.folder / "server.log"
+        with log.open("w") as output:
+            server = subprocess.Popen(
+                command, cwd=self.folder, env=self.variables, stdout=output, stderr=output
+            )
+        try:
+            _wait_for(f"{self.url}/admin/login/", server, log)
+            yield self
+        finally:
+            server.terminate()
+            server.wait(timeout=20)
+
+    def asking(self, **known) -> Callable[..., httpx.Response]:
+        """A function that asks the API, as who is ``known``, for an answer with a status."""
+
+        def ask(method: str, path: str, status: int, **options) -> httpx.Response:
+            answer = httpx.request(method, f"{self.url}/api/{path}", **{**known, **options})
+            assert answer.status_code == status, f"{method} {path}: {answer.text}"
+            if status >= 400:
+                assert set(answer.json()) == {"detail", "code", "field_errors"}
+            return answer
+
+        return ask
+
+    def _run(self, *arguments: str, given: str = "") -> str:
+        done = self._done(*arguments, given=given)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def _done(self, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(self.python), *arguments],
+            cwd=self.folder,
+            env=self.variables,
+            input=given,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+class AdminSession:
+    """A browser that is signed in to the admin site as ``name``: a session and its CSRF token."""
+
+    def __init__(self, site: ClinicsSite, name: str) -> None:
+        self.http = httpx.Client(base_url=site.url, follow_redirects=True)
+        self.http.get("/admin/login/")
+        form = {"username": name, "password": PASSWORD, "csrfmiddlewaretoken": self._csrf()}
+        self.index = self.http.post("/admin/login/?next=/admin/", data=form)
+        assert self.index.status_code == 200
+        assert "/admin/logout/" in self.index.text
+
+    def ask(self, method: str, path: str, status: int, **options) -> httpx.Response:
+        """The answer of the API to the session, which has ``status``."""
+        headers = {"X-CSRFToken": self._csrf()}
+        answer = self.http.request(method, f"/api/{path}", headers=headers, **options)
+        assert answer.status_code == status, answer.text
+        return answer
+
+    def visit_all(self, app: str) -> int:
+        """Open every page of ``app`` that the index links to; their number."""
+        links = {part for part in self.index.text.split('"') if part.startswith(f"/admin/{app}/")}
+        for link in links:
+            assert self.http.get(link).status_code == 200, link
+        return len(links)
+
+    def _csrf(self) -> str:
+        return self.http.cookies["csrftoken"]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and server.poll() is None:
+        with suppress(httpx.TransportError):
+            httpx.get(url)
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"The site has not come up:\n{log.read_text()}")

@@ -1,0 +1,108 @@
+"""Environments of strangers: a Python, a Django, the wheels of core and of one package.
+
+Nothing else of this repository is in them, and no library but what those two wheels ask for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from myometrics_testing.commands.matrix import find_python
+from myometrics_testing.commands.repository import PREFIX, package_folders
+
+UV = (sys.executable, "-m", "uv")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A row of the matrix; without versions this Python, and the newest Django it can have."""
+
+    name: str
+    python: str = ""
+    django: str = ""
+
+    def __str__(self) -> str:
+        return self.name
+
+    def interpreter(self) -> str:
+        """The path of its Python; the test fails with what to install where there is none."""
+        if not self.python:
+            return sys.executable
+        found = find_python(self.python)
+        if found is None:
+            pytest.fail(
+                f"Python {self.python} is missing, and the packages are promised to work on it. "
+                f"Put python{self.python} on the PATH, or: pyenv install {self.python}",
+                pytrace=False,
+            )
+        return str(found)
+
+
+OLDEST = Row(name="oldest", python="3.10", django="4.2")
+CURRENT = Row(name="current")
+NEWEST = Row(name="newest", python="3.13", django="6.1")
+
+
+def rows() -> list[Row]:
+    """The oldest, this one and the newest.
+
+    On somebody's own machine without those whose Python is missing, which is said at the end of
+    the run; where ``CI`` is set, their tests fail.
+    """
+    missing = [] if os.environ.get("CI") else missing_pythons()
+    return [row for row in (OLDEST, CURRENT, NEWEST) if row.python not in missing]
+
+
+def outer_rows() -> list[Row]:
+    """The oldest and the newest; this one only where neither is there."""
+    return [row for row in rows() if row is not CURRENT] or [CURRENT]
+
+
+def missing_pythons() -> list[str]:
+    """The versions of Python that rows ask for and this machine hasn't got."""
+    return [row.python for row in (OLDEST, NEWEST) if find_python(row.python) is None]
+
+
+def build_wheels(folder: Path) -> None:
+    """Build the wheels of all packages into ``folder``."""
+    for package in package_folders().values():
+        command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+        subprocess.run(command, cwd=package, check=True, capture_output=True)
+
+
+def make_environment(folder: Path, row: Row, wheels: Path, package: str) -> Path:
+    """The Python of a new environment in ``folder`` with ``package``, core and ``row``'s Django."""
+    _uv("venv", "-p", row.interpreter(), str(folder))
+    python = folder / "bin" / "python"
+    chosen = [str(next(wheels.glob(f"myometrics_{name}-*"))) for name in ("core", package)]
+    django = [f"Django~={row.django}.0"] if row.django else []
+    _uv("pip", "install", "-p", str(python), *chosen, *django)
+    installed = _installed(python)
+    ours = {name.removeprefix(PREFIX) for name in installed if name.startswith(PREFIX)}
+    assert ours == {"core", package}
+    assert installed["django"].startswith(row.django)
+    return python
+
+
+def make_library(folder: Path, names: Sequence[str]) -> None:
+    """Put libraries of the host's own choosing into ``folder``, beside every environment."""
+    _uv("pip", "install", "-p", sys.executable, "--no-deps", "--target", str(folder), *names)
+
+
+def _installed(python: Path) -> dict[str, str]:
+    listed = _uv("pip", "list", "-p", str(python), "--format", "json")
+    return {package["name"]: package["version"] for package in json.loads(listed)}
+
+
+def _uv(*arguments: str) -> str:
+    done = subprocess.run([*UV, "-q", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout

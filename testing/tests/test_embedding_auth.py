@@ -1,0 +1,128 @@
+"""auth from its wheel: the user model of a fresh site, the base of a site's own, and where not.
+
+On the oldest and the newest Python and Django and on those at hand, over real HTTP.
+"""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from clinics_site import PASSWORD, AdminSession, ClinicsSite
+from strangers import outer_rows, rows
+
+EMAIL, ROOT = "Ada@Clinic.example", "root@clinic.example"
+PEOPLE = f"""
+from django.contrib.auth import get_user_model
+get_user_model().objects.create_superuser({ROOT!r}, {PASSWORD!r})
+"""
+OWN_USER = """
+import uuid
+from django.db import models
+from myometrics_auth.models import AbstractClinicUser
+
+class Person(AbstractClinicUser):
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    licence = models.CharField(max_length=40, blank=True)
+"""
+OWN_ADMIN = """
+from django.contrib import admin
+from myometrics_auth.admin import UserAdmin
+from people.models import Person
+
+admin.site.register(Person, UserAdmin)
+"""
+BEARER = "myometrics_auth.authentication.SessionTokenAuthentication"
+BASIC = "rest_framework.authentication.BasicAuthentication"
+NEWCOMER = {"email": EMAIL, "password": PASSWORD, "firstName": "Ada", "lastName": "Lind"}
+
+
+@pytest.mark.parametrize("row", rows(), ids=str)
+def test_a_fresh_site_takes_the_user_model_and_its_people_come_and_go(
+    row, environment_of, tmp_path
+):
+    clinic = _with_auth(ClinicsSite(tmp_path, environment_of(row, "auth")), [BEARER])
+    clinic.write("clinic/settings.py", 'AUTH_USER_MODEL = "myometrics_auth.User"')
+    assert clinic.prepare(PEOPLE)["changed"] == []
+    with clinic.served():
+        profile = _a_newcomer_comes_and_goes(clinic)
+        assert isinstance(profile["id"], int)
+        _an_administrator_looks_after_people(clinic, profile)
+        assert AdminSession(clinic, ROOT).visit_all("myometrics_auth") >= 3
+
+
+@pytest.mark.parametrize("row", outer_rows(), ids=str)
+def test_a_sites_own_user_model_derived_from_ours_has_every_endpoint(row, environment_of, tmp_path):
+    clinic = _with_auth(ClinicsSite(tmp_path, environment_of(row, "auth")), [BASIC, BEARER])
+    clinic.own_user_model(OWN_USER)
+    clinic.write("people/admin.py", OWN_ADMIN)
+    assert clinic.prepare(PEOPLE)["changed"] == []
+    with clinic.served():
+        profile = _a_newcomer_comes_and_goes(clinic)
+        assert isinstance(profile["id"], str)
+        _an_administrator_looks_after_people(clinic, profile)
+        by_password = clinic.asking(auth=(EMAIL, PASSWORD))
+        assert by_password("GET", "auth/user/", 200).json() == profile
+        browser = AdminSession(clinic, ROOT)
+        assert browser.visit_all("myometrics_auth") >= 2
+        assert browser.visit_all("people") >= 2, "the list, and the form of a new account"
+        assert (
+            profile["email"]
+            in browser.http.get(f"/admin/people/person/{profile['id']}/change/").text
+        )
+
+
+@pytest.mark.parametrize("command", ["check", "migrate"])
+def test_beside_another_user_model_it_says_that_it_can_not_and_what_can_be_done(
+    command, environment_of, tmp_path
+):
+    row = rows()[-1]
+    clinic = _with_auth(ClinicsSite(tmp_path, environment_of(row, "auth")), [BEARER])
+    said = clinic.refused(command)
+    assert "myometrics_auth.E010" in said
+    assert "AUTH_USER_MODEL 'auth.User' lacks email_canonical" in said
+    assert "AbstractClinicUser" in said
+    assert "moved" in said
+    assert "work with any user model" in said
+
+
+def _with_auth(clinic, accepted):
+    clinic.take("auth", "myometrics_core.rate_limits")
+    classes = {"DEFAULT_AUTHENTICATION_CLASSES": accepted}
+    clinic.write("clinic/settings.py", f"REST_FRAMEWORK = {classes!r}")
+    return clinic
+
+
+def _a_newcomer_comes_and_goes(clinic):
+    """Sign-up, sign-in, refresh, profile, sign-out; the profile."""
+    anybody = clinic.asking()
+    registered = anybody("POST", "auth/register/", 201, json=NEWCOMER).json()
+    anybody("POST", "auth/register/", 400, json=NEWCOMER)
+    anybody("POST", "auth/login/", 401, json={"email": EMAIL, "password": "not this"})
+    tokens = anybody("POST", "auth/login/", 200, json=_credentials(EMAIL)).json()
+    renewed = anybody("POST", "auth/token/refresh/", 200, json={"refresh": tokens["refresh"]})
+    signed_in = clinic.asking(headers=_bearer(renewed.json()["access"]))
+    changed = signed_in("PATCH", "auth/user/", 200, json={"clinicName": "North"}).json()
+    assert changed == {**registered["user"], "clinicName": "North"}
+    signed_in("POST", "auth/logout/", 200, json={"refresh": tokens["refresh"]})
+    signed_in("GET", "auth/user/", 401)
+    anybody("POST", "auth/token/refresh/", 401, json={"refresh": tokens["refresh"]})
+    elsewhere = clinic.asking(headers=_bearer(registered["access"]))
+    assert elsewhere("GET", "auth/user/", 200).json() == changed
+    elsewhere("GET", "users/", 403)
+    return changed
+
+
+def _an_administrator_looks_after_people(clinic, profile):
+    answer = httpx.post(f"{clinic.url}/api/auth/login/", json=_credentials(ROOT))
+    as_root = clinic.asking(headers=_bearer(answer.json()["access"]))
+    listed = as_root("GET", "users/", 200, params={"search": "lind"}).json()
+    assert [person["id"] for person in listed["results"]] == [profile["id"]]
+    assert as_root("GET", f"users/{profile['id']}/", 200).json()["email"] == EMAIL.lower()
+
+
+def _credentials(email):
+    return {"email": email, "password": PASSWORD}
+
+
+def _bearer(token):
+    return {"Authorization": f"Bearer {token}"}
