@@ -18,7 +18,8 @@ from myometrics_testing.services import OwnedServer, ServerError
 
 KINDS = ["postgresql", "redis"]
 START_AND_WAIT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background ignores it
 from myometrics_testing.services import OwnedServer
 server = OwnedServer(sys.argv[1])
 print(server.url, flush=True)

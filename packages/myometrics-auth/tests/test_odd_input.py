@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from conftest import NEW_PASSWORD, PASSWORD, send
@@ -61,8 +62,12 @@ SIGNED_IN = {
     ("put", "users/{id}/"): {"firstName": "J", "role": "doctor", "isActive": True},
     ("patch", "users/{id}/"): {"lastName": "S", "clinicName": "C", "role": "technician"},
 }
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "30"))
+"""Others in every run: what one run of these twenty tests does not meet, the next ones may."""
 anything = settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
 

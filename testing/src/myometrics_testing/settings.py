@@ -65,6 +65,7 @@ def package_settings(apps: Sequence[str], urls: str, **overrides: Any) -> dict[s
         "TIME_ZONE": "Europe/Berlin",
         "STATIC_URL": "/static/",
         "CELERY_BROKER_URL": "memory://",
+        "CELERY_BROKER_TRANSPORT_OPTIONS": {"polling_interval": 0.01},  # seconds
         "CELERY_RESULT_BACKEND": "cache+memory://",
         # A worker in the tests' process must not take the log away from caplog.
         "CELERY_WORKER_HIJACK_ROOT_LOGGER": False,
