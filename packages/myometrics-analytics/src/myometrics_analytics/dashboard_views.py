@@ -8,6 +8,8 @@ from urllib.parse import urlencode
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
 
+from myometrics_core.replicas import replica_reads
+
 from .dashboard import csv_text, dashboard_make, filter_choices
 from .filters import Filters
 from .selectors import report_get
@@ -23,7 +25,9 @@ def page(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
     """The dashboard of the query's ``days`` and filters; an unusable query falls back to 30."""
     query, problems = _query(request)
     filters: Filters = query["filters"]
-    report = report_get(**query)
+    with replica_reads(person=request.user):
+        report = report_get(**query)
+        choices = filter_choices(filters)
     chosen = {name: value for name, value in vars(filters).items() if value is not None}
     return TemplateResponse(
         request,
@@ -35,7 +39,7 @@ def page(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
             "dashboard": dashboard_make(report, days=query["days"]),
             "days": query["days"],
             "spans": [(days, urlencode({"days": days, **chosen})) for days in SPANS],
-            "filters": filter_choices(filters),
+            "filters": choices,
             "is_filtered": bool(filters),
             "query": urlencode({"days": query["days"], **chosen}),
         },
@@ -48,7 +52,8 @@ def download(request: HttpRequest, file_format: str) -> HttpResponse:
     query, problems = _query(request)
     if problems:
         return JsonResponse({"problems": problems}, status=400)
-    report = report_get(**query)
+    with replica_reads(person=request.user):
+        report = report_get(**query)
     response = (
         JsonResponse(report, json_dumps_params={"indent": 2})
         if file_format == "json"

@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from myometrics_core.permissions import IsAdministrator
+from myometrics_core.replicas import replica_reads
 from myometrics_core.schema import extend_schema
 from myometrics_core.users import parse_user_id
 from myometrics_core.views import ApiView
@@ -33,7 +34,9 @@ class AnalyticsView(ApiView):
     )
     def get(self, request: Request) -> Response:
         """Specification: "GET /analytics/". Filters combine."""
-        return Response(report_get(**self.validated_query(ReportQuerySerializer)))
+        query = self.validated_query(ReportQuerySerializer)
+        with replica_reads(person=request.user):
+            return Response(report_get(**query))
 
 
 class MyActivityView(ApiView):
@@ -44,7 +47,8 @@ class MyActivityView(ApiView):
     )
     def get(self, request: Request) -> Response:
         """Specification: "GET /users/me/activity/"."""
-        return Response(activity_get(user=request.user))
+        with replica_reads(person=request.user):
+            return Response(activity_get(user=request.user))
 
 
 class UserActivityView(ApiView):
@@ -59,7 +63,9 @@ class UserActivityView(ApiView):
     )
     def get(self, request: Request, user_id: str) -> Response:
         """One person's activity, in the shape of ``users/me/activity/``."""
-        return Response(activity_get(user=_person(user_id)))
+        person = _person(user_id)
+        with replica_reads(person=request.user):
+            return Response(activity_get(user=person))
 
 
 def _person(user_id: str) -> Any:

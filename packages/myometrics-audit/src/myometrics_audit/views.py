@@ -11,6 +11,7 @@ from rest_framework.response import Response
 from myometrics_core.client_address import client_address, user_agent
 from myometrics_core.pagination import PageQuerySerializer
 from myometrics_core.permissions import IsAdministrator, IsAuthenticated
+from myometrics_core.replicas import replica_reads
 from myometrics_core.schema import extend_schema
 from myometrics_core.views import ApiView
 
@@ -60,7 +61,8 @@ class AuditLogsView(ApiView):
         """A page of the log, newest first."""
         selection = Selection(**validated_filters(request.query_params))
         pages = EntryPagination()
-        rows = pages.paginate(selection, request, self)  # type: ignore[arg-type]
+        with replica_reads(person=request.user):
+            rows = pages.paginate(selection, request, self)  # type: ignore[arg-type]
         return pages.response([entry_json(row) for row in rows])
 
     @extend_schema(

@@ -8,6 +8,7 @@ from django.conf import settings as django_settings
 from django.core import checks
 from limits.errors import ConfigurationError
 
+from .replica_checks import check_read_replicas
 from .throttling import storage_for, storage_uri
 
 __all__ = ["register_checks"]
@@ -16,6 +17,7 @@ __all__ = ["register_checks"]
 def register_checks() -> None:
     """Have ``manage.py check`` run them."""
     checks.register(check_rate_limit_storage)
+    checks.register(check_read_replicas)
 
 
 def check_rate_limit_storage(**kwargs: Any) -> list[checks.CheckMessage]:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NoReturn, cast
 from django.db import transaction
 from django.utils.module_loading import import_string
 from rest_framework import exceptions
-from rest_framework.permissions import IsAuthenticated
+from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
@@ -21,6 +21,7 @@ from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
 from .negotiation import FirstRendererNegotiation
+from .replicas import write_remember
 from .schema import AutoSchema
 from .settings import core_settings
 
@@ -74,6 +75,9 @@ class ApiView(APIView):
         """Answers hold people's data: no cache may keep them."""
         response = super().finalize_response(request, response, *args, **kwargs)
         response.headers.setdefault("Cache-Control", "no-store")
+        if request.method not in SAFE_METHODS:
+            # Nobody is asked for anew who could not be authenticated.
+            write_remember(getattr(request, "_user", None))
         return response
 
     def validated(
