@@ -17,13 +17,14 @@ class OwnedServer:
     The owner stops the server and removes its folder as soon as its standard input closes,
     which happens however this process ends: return, exception, SIGTERM or SIGKILL.
 
-    ``kind`` is ``"postgresql"`` or ``"redis"``. The server runs when the constructor returns.
+    ``kind`` is ``"postgresql"``, ``"redis"`` or ``"postgresql-replica"``, which follows the
+    server whose URL is ``primary``. The server runs when the constructor returns.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, *primary: str) -> None:
         self.kind = kind
         self._owner = subprocess.Popen(
-            [sys.executable, "-m", "myometrics_testing.services.owner", kind],
+            [sys.executable, "-m", "myometrics_testing.services.owner", kind, *primary],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -1,4 +1,6 @@
-"""The owner of one server: ``python -m myometrics_testing.services.owner postgresql|redis``.
+"""The owner of one server: ``python -m myometrics_testing.services.owner KIND [PRIMARY]``.
+
+KIND is ``postgresql``, ``redis``, or ``postgresql-replica``, which follows the URL PRIMARY.
 
 Answers ``ok URL`` when the server is up, then ``ok`` to each of the lines ``stop``, ``start``,
 ``freeze``, ``thaw``, or ``error REASON``. When standard input closes it stops the server, removes
@@ -10,15 +12,19 @@ from __future__ import annotations
 import signal
 import sys
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from myometrics_testing.services.replicas import PostgresReplica
 from myometrics_testing.services.servers import SERVERS, Server
 
+KINDS: Mapping[str, Callable[..., Server]] = {**SERVERS, "postgresql-replica": PostgresReplica}
 
-def main(kind: str) -> None:
+
+def main(kind: str, *primary: str) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with tempfile.TemporaryDirectory(prefix="mm-", ignore_cleanup_errors=True) as folder:
-        server = SERVERS[kind](Path(folder))
+        server = KINDS[kind](Path(folder), *primary)
         try:
             if _answered(server, "start", server.url):
                 _obey(server)
@@ -43,4 +49,4 @@ def _answered(server: Server, command: str, *words: str) -> bool:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

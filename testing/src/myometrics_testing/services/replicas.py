@@ -1,0 +1,40 @@
+"""A streaming replica of one of our PostgreSQL servers."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from myometrics_testing.services.servers import (
+    PostgresServer,
+    give_to_unprivileged_user,
+    server_user,
+)
+
+__all__ = ["PostgresReplica"]
+
+
+class PostgresReplica(PostgresServer):
+    """Follows the server at ``primary_url``, and answers questions of those who only read."""
+
+    def __init__(self, folder: Path, primary_url: str) -> None:
+        super().__init__(folder)
+        self._primary = unquote(urlsplit(primary_url).netloc.rpartition("@")[2])
+
+    def _make_cluster(self) -> None:
+        give_to_unprivileged_user(self.folder)
+        # The copy begins at once, and knows by itself whom to follow.
+        options = ["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--username=postgres"]
+        program = str(self._programs / "pg_basebackup")
+        done = subprocess.run(
+            [program, "-D", str(self._data), "-h", self._primary, *options],
+            check=False,
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            user=server_user(),
+        )
+        if done.returncode:
+            raise RuntimeError(f"pg_basebackup failed in {self.folder}: {done.stdout}")

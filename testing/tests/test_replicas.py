@@ -1,0 +1,201 @@
+"""Lists and numbers come from a replica of the database, all else from the primary one.
+
+With a streaming replica of PostgreSQL, and with a copy of a SQLite file. While the replica is
+held back, what is on the one and not on the other tells which of them was read.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import sys
+import time
+from pathlib import Path
+
+import dj_database_url
+import psycopg
+import pytest
+from clinics_site import AdminSession
+from whole_site import Person, WholeSite
+
+from myometrics_testing.services import OwnedServer
+
+LAG = 2
+SETTINGS = """
+DATABASES["replica"] = {replica!r}
+DATABASE_ROUTERS = ["myometrics_core.replicas.ReplicaRouter"]
+MYOMETRICS |= {{"READ_REPLICAS": ["replica"], "REPLICA_LAG": {lag}}}
+CACHES = {{
+    "default": {{
+        "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
+        "LOCATION": BASE_DIR / "cache",
+    }}
+}}
+"""
+ROUTES = """
+from django.contrib.auth import get_user_model
+from django.db import router, transaction
+from myometrics_audit.models import AuditLog
+from myometrics_core.replicas import replica_reads
+
+root = get_user_model().objects.get(email="root@clinic.example")
+print("outside", router.db_for_read(AuditLog))
+with replica_reads(person=root):
+    entry = AuditLog.objects.first()
+    print("entry", entry._state.db, router.db_for_write(AuditLog, instance=entry))
+    with transaction.atomic():
+        print("transaction", router.db_for_read(AuditLog))
+with transaction.atomic(), replica_reads(person=root):
+    print("begun", router.db_for_read(AuditLog))
+print("author", entry.user._state.db)
+"""
+
+
+class CopiedFile:
+    """A SQLite file beside the primary one, the same whenever :meth:`follow` has been called."""
+
+    def __init__(self, folder, request):
+        (folder / "replica").mkdir()
+        self.primary, self.copy = folder / "site.sqlite3", folder / "replica" / "site.sqlite3"
+        self.primary_url, self.url = f"sqlite:///{self.primary}", f"sqlite:///{self.copy}"
+
+    def hold(self):
+        """Nothing more arrives."""
+        self.follow()
+
+    def follow(self):
+        with sqlite3.connect(self.primary) as primary, sqlite3.connect(self.copy) as copy:
+            primary.backup(copy)
+
+    def lose(self):
+        """It can't be reached any more."""
+        shutil.rmtree(self.copy.parent)
+
+
+class StreamingReplica:
+    """PostgreSQL that follows the primary server, but for when it is held."""
+
+    def __init__(self, folder, request):
+        self.primary_url = request.getfixturevalue("postgresql_server").url
+        self.server = OwnedServer("postgresql-replica", self.primary_url)
+        request.addfinalizer(self.server.close)
+        self.url = self.server.url
+
+    def hold(self):
+        with psycopg.connect(self.primary_url) as primary:
+            reached = primary.execute("SELECT pg_current_wal_lsn()").fetchone()
+        arrived = "SELECT pg_last_wal_replay_lsn() >= %s"
+        with psycopg.connect(self.url, autocommit=True) as replica:
+            wait_until(lambda: replica.execute(arrived, reached).fetchone()[0])
+            replica.execute("SELECT pg_wal_replay_pause()")
+
+    def follow(self):
+        with psycopg.connect(self.url, autocommit=True) as replica:
+            replica.execute("SELECT pg_wal_replay_resume()")
+
+    def lose(self):
+        self.server.stop()
+
+
+@pytest.fixture(params=[CopiedFile, StreamingReplica], ids=["sqlite", "postgresql"])
+def replica(request, tmp_path):
+    return request.param(tmp_path, request)
+
+
+@pytest.fixture
+def site(replica, tmp_path):
+    site = WholeSite(tmp_path / "site", Path(sys.executable), replica.primary_url)
+    settings = SETTINGS.format(replica=dict(dj_database_url.parse(replica.url)), lag=LAG)
+    site.write("clinic/settings.py", settings)
+    site.manage("migrate", "--verbosity=0")
+    site.make_administrator("root@clinic.example")
+    with site.served():
+        yield site
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def listed(root):
+    return {entry["resource_id"] for entry in root.ask("GET", "audit-logs/").json()["results"]}
+
+
+def counted(root):
+    return root.ask("GET", "analytics/?days=7").json()["system_health"]["total_uploads"]
+
+
+def recent(person, path="users/me/activity/"):
+    return {upload["id"] for upload in person.ask("GET", path).json()["recent_uploads"]}
+
+
+def test_lists_and_numbers_come_from_the_replica_and_all_else_from_the_primary(site, replica):
+    root, ada = Person(site, "root@clinic.example"), Person(site, "ada@clinic.example")
+    root.sign_in()
+    ada.register()
+    ada.upload("known")
+    replica.hold()
+    late = ada.upload("late")
+    _lists_and_numbers_lag(site, root, ada)
+    _who_one_is_and_what_one_owns_never_lags(site, root, ada, late)
+    # After a while what one has written oneself is as late as all else.
+    wait_until(lambda: recent(ada) == {"known"})
+    replica.follow()
+    wait_until(lambda: {"known", "late"} <= listed(root))
+    replica.lose()
+    assert ada.upload("last") > late
+    assert "last" in listed(root)
+    assert counted(root) == 3
+
+
+def _lists_and_numbers_lag(site, root, ada):
+    user_id = ada.ask("GET", "auth/user/").json()["id"]
+    assert "known" in listed(root)
+    assert "late" not in listed(root)
+    assert counted(root) == 1
+    assert recent(root, f"users/{user_id}/activity/") == {"known"}
+    browser = AdminSession(site, root.email)
+    downloaded = browser.http.get("/admin/myometrics_analytics/dashboard/download.json").json()
+    assert downloaded["system_health"]["total_uploads"] == 1
+    assert recent(ada) == {"known", "late"}
+
+
+def _who_one_is_and_what_one_owns_never_lags(site, root, ada, late):
+    newcomer = Person(site, "newcomer@clinic.example")
+    newcomer.register()
+    newcomer.sign_in()
+    assert newcomer.sees()["users/me/activity/"]["recent_uploads"] == []
+    assert newcomer.email in {user["email"] for user in root.ask("GET", "users/").json()["results"]}
+    assert root.ask("GET", f"audit-logs/{late}/").json()["resource_id"] == "late"
+    exported = ada.ask("GET", "users/me/export/?format=json").json()
+    assert "late" in {entry["resource_id"] for entry in exported["audit_logs"]}
+
+
+def test_only_a_marked_block_outside_transactions_reads_from_a_replica(site, replica):
+    ada = Person(site, "ada@clinic.example")
+    ada.register()
+    ada.upload("known")
+    replica.hold()
+    assert site.runs(ROUTES)[-5:] == [
+        "outside default",
+        "entry replica default",
+        "transaction default",
+        "begun default",
+        "author default",
+    ]
+
+
+@pytest.mark.parametrize("replica", [CopiedFile], indirect=True)
+def test_what_can_not_work_is_said_by_the_system_checks(site):
+    assert "no issues" in site.manage("check")
+    site.write("clinic/settings.py", "DATABASE_ROUTERS = []")
+    site.write("clinic/settings.py", "from django.conf.global_settings import CACHES")
+    site.write("clinic/settings.py", 'MYOMETRICS["READ_REPLICAS"] = ["nowhere"]')
+    said = site.refused("check", "--fail-level", "WARNING")
+    assert [f"myometrics_core.{number}" in said for number in ("E011", "W012", "W013")] == [
+        True
+    ] * 3
+    assert "nowhere" in said

@@ -1,0 +1,72 @@
+"""A site that has worked with the previous release is upgraded to the packages as they are now."""
+
+from __future__ import annotations
+
+import pytest
+from strangers import NEWEST, OLDEST, rows
+from whole_site import Person, WholeSite, holds, install, make_environment
+
+from myometrics_testing.releases import previous_wheels
+
+PEOPLE = ("root@clinic.example", "ada@clinic.example")
+DATABASES = {OLDEST: "sqlite", NEWEST: "postgresql"}
+
+
+@pytest.fixture(params=[row for row in rows() if row in DATABASES], ids=str)
+def site(request, tmp_path):
+    row = request.param
+    python = make_environment(tmp_path / "python", row, previous_wheels().values())
+    url = f"sqlite:///{tmp_path / 'site.sqlite3'}"
+    if DATABASES[row] == "postgresql":
+        url = request.getfixturevalue("postgresql_server").url
+    site = WholeSite(tmp_path / "site", python, url)
+    site.row = row
+    return site
+
+
+def test_data_evidence_sessions_and_owed_mail_outlive_an_upgrade(site, wheels):
+    shown, people = _work_with_the_previous_release(site)
+    install(site.python, site.row, wheels.glob("*.whl"))
+    site.manage("check")
+    site.manage("makemigrations", "--check", "--dry-run")
+    site.manage("migrate", "--verbosity=0")
+    assert "No problems." in site.manage("audit_verify")
+    with site.served():
+        root, ada = (person.at(site) for person in people)
+        assert holds(shown, [root.administers(), ada.sees()])
+        _goes_on(site, root, ada)
+    assert "No problems." in site.manage("audit_verify")
+    assert "Every rollup equals the facts." in site.manage("analytics_check")
+    # What the previous release owed is sent by this one, and nothing twice.
+    assert site.mails().count("Subject:") == 3
+
+
+def _work_with_the_previous_release(site):
+    site.manage("migrate", "--verbosity=0")
+    site.make_administrator(PEOPLE[0])
+    with site.served():
+        root, ada = (Person(site, email) for email in PEOPLE)
+        root.sign_in()
+        ada.register()
+        switches = {"email_notifications": True, "upload_completed": True}
+        ada.ask("PATCH", "users/me/notifications/", json=switches)
+        ada.upload("first")
+        # Some entries are sealed and counted, some are not.
+        site.manage("audit_seal")
+        site.manage("analytics_fold")
+        site.manage("notifications_sweep")
+        ada.upload("second")
+        shown = [root.administers(), ada.sees()]
+    assert site.mails().count("Subject:") == 1
+    return shown, (root, ada)
+
+
+def _goes_on(site, root, ada):
+    before = root.ask("GET", "audit-logs/").json()["count"]
+    ada.sign_in()
+    ada.upload("third")
+    site.manage("audit_seal")
+    site.manage("analytics_fold")
+    assert root.ask("GET", "audit-logs/").json()["count"] == before + 2
+    assert root.ask("GET", "analytics/").json()["system_health"]["total_uploads"] == 3
+    site.manage("notifications_sweep")

@@ -1,0 +1,97 @@
+"""While a site is upgraded, processes of the previous release serve on; then both serve together.
+
+The database is migrated by the packages as they are now, under traffic of the release before.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack, contextmanager
+
+import pytest
+from strangers import CURRENT
+from whole_site import Person, WholeSite, make_environment
+
+from myometrics_testing.releases import previous_wheels
+
+
+@pytest.fixture
+def sites(wheels, tmp_path, postgresql_server):
+    """The same site twice on one database: with the previous release, and with ours."""
+    previous = make_environment(tmp_path / "previous", CURRENT, previous_wheels().values())
+    ours = make_environment(tmp_path / "ours", CURRENT, wheels.glob("*.whl"))
+    old = WholeSite(tmp_path / "old", previous, postgresql_server.url)
+    new = WholeSite(tmp_path / "new", ours, postgresql_server.url, old.secret)
+    old.manage("migrate", "--verbosity=0")
+    old.make_administrator("root@clinic.example")
+    return old, new
+
+
+@contextmanager
+def busy(person):
+    """``person`` works without a pause at the previous release; every request must succeed."""
+    over, done, failed = threading.Event(), [], []
+
+    def work():
+        try:
+            while not over.is_set():
+                done.append(person.upload(f"under way {len(done)}"))
+                person.sees()
+        except Exception as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield done
+    finally:
+        over.set()
+        thread.join()
+    assert failed == []
+
+
+def test_the_previous_release_serves_during_and_after_the_migration_beside_ours(sites):
+    old, new = sites
+    with ExitStack() as servers:
+        servers.enter_context(old.served())
+        root, ada = Person(old, "root@clinic.example"), Person(old, "ada@clinic.example")
+        root.sign_in()
+        ada.register()
+        with busy(ada) as uploads:
+            new.manage("migrate", "--verbosity=0")
+        assert uploads
+        servers.enter_context(new.served())
+        for here, there in ((old, new), (new, old)):
+            uploads += _works_at(here, seen_at=there, root=root, ada=ada)
+        _evidence_and_numbers_hold(sites, root, len(uploads))
+        erased = Person(old, "brief@clinic.example")
+        erased.register()
+        erased.upload("to be erased")
+        erased.ask("DELETE", "users/me/", 204)
+        _evidence_and_numbers_hold(sites, root, len(uploads))
+
+
+def _works_at(here, *, seen_at, root, ada):
+    """Everybody signs in here and works; the other release shows all of it, to the same tokens."""
+    ada, root = ada.at(here), root.at(here)
+    ada.sign_in()
+    root.sign_in()
+    name = f"written in {here.folder.name}"
+    entry = ada.upload(name)
+    ada.ask("PATCH", "users/me/notifications/", json={"system_alerts": here.folder.name == "old"})
+    there = ada.at(seen_at)
+    assert there.sees() == ada.sees()
+    assert there.sees()["users/me/activity/"]["recent_uploads"][0]["id"] == name
+    assert {entry["resource_id"] for entry in there.sees()["export"]["audit_logs"]} >= {name}
+    assert root.at(seen_at).administers() == root.administers()
+    here.manage("audit_seal")
+    here.manage("analytics_fold")
+    return [entry]
+
+
+def _evidence_and_numbers_hold(sites, root, uploads):
+    for site in sites:
+        figures = root.at(site).ask("GET", "analytics/?days=7").json()
+        assert figures["system_health"]["total_uploads"] == uploads
+        assert "No problems." in site.manage("audit_verify")
+        assert "Every rollup equals the facts." in site.manage("analytics_check")

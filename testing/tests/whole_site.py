@@ -1,0 +1,160 @@
+"""A clinic's own site with all of our packages, and what its people do there over HTTP."""
+
+from __future__ import annotations
+
+import secrets
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+import dj_database_url
+import httpx
+from clinics_choices import CELERY
+from clinics_site import PASSWORD, ClinicsSite
+from strangers import UV, Row
+
+APPS = [
+    "rest_framework",
+    *("myometrics_core", "myometrics_core.rate_limits", "myometrics_core.health_log"),
+    *("myometrics_auth", "myometrics_audit", "myometrics_analytics", "myometrics_notifications"),
+]
+MAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+SETTINGS = """
+INSTALLED_APPS += {apps!r}
+SECRET_KEY = {secret!r}
+DATABASES = {{"default": {database!r}}}
+AUTH_USER_MODEL = "myometrics_auth.User"
+REST_FRAMEWORK = {{
+    "DEFAULT_AUTHENTICATION_CLASSES": ["myometrics_auth.authentication.SessionTokenAuthentication"]
+}}
+MYOMETRICS = {{"RATE_LIMITS": {{"auth": None, "api": None, "export": None}}}}
+MYOMETRICS_AUDIT = {{"KEYS": {{"2026": {secret!r}}}}}
+if "MAILERS" in globals():  # what startproject of Django 6.1 writes
+    mail_options = {{"file_path": BASE_DIR / "mail"}}
+    MAILERS = {{"default": {{"BACKEND": {mail_backend!r}, "OPTIONS": mail_options}}}}
+else:
+    EMAIL_BACKEND = {mail_backend!r}
+    EMAIL_FILE_PATH = BASE_DIR / "mail"
+CELERY_BROKER_URL = "memory://localhost/"
+"""
+URLS = """
+from django.urls import include
+urlpatterns += [
+    path("api/", include(f"myometrics_{name}.urls"))
+    for name in ("core", "audit", "analytics", "notifications", "auth")
+]
+"""
+
+
+def make_environment(folder: Path, row: Row, wheels: Iterable[Path]) -> Path:
+    """The Python of a new environment in ``folder`` with ``wheels``, ``row``'s Django and psycopg.
+
+    Django is pinned to what the row says, as hosts do.
+    """
+    subprocess.run([*UV, "-q", "venv", "-p", row.interpreter(), str(folder)], check=True)
+    python = folder / "bin" / "python"
+    install(python, row, wheels)
+    return python
+
+
+def install(python: Path, row: Row, wheels: Iterable[Path]) -> None:
+    """Install or upgrade to ``wheels``; Django stays what the row says."""
+    django = f"Django~={row.django}.0" if row.django else "Django"
+    chosen = [*map(str, wheels), django, "psycopg[binary]"]
+    subprocess.run([*UV, "-q", "pip", "install", "-p", str(python), *chosen], check=True)
+
+
+class WholeSite(ClinicsSite):
+    """All packages on the database at ``database_url``; sites with one ``secret`` are one site."""
+
+    def __init__(self, folder: Path, python: Path, database_url: str, secret: str = "") -> None:
+        folder.mkdir(exist_ok=True)
+        super().__init__(folder, python)
+        self.secret = secret or secrets.token_urlsafe(50)
+        database = dict(dj_database_url.parse(database_url))
+        settings = SETTINGS.format(
+            apps=APPS, secret=self.secret, database=database, mail_backend=MAIL_BACKEND
+        )
+        self.write("clinic/settings.py", settings)
+        self.write("clinic/urls.py", URLS)
+        self.write("clinic/celery.py", CELERY)
+        self.write("clinic/__init__.py", "from .celery import app")
+
+    def manage(self, *arguments: str) -> str:
+        """The output of a management command."""
+        return self._run("manage.py", *arguments)
+
+    def runs(self, code: str) -> list[str]:
+        """The lines that ``code`` prints in ``manage.py shell``."""
+        return self.manage("shell", "-c", code).splitlines()
+
+    def make_administrator(self, email: str) -> None:
+        """``createsuperuser``, as operators do it."""
+        self.variables["DJANGO_SUPERUSER_PASSWORD"] = PASSWORD
+        self.manage("createsuperuser", "--noinput", "--email", email)
+
+    def mails(self) -> str:
+        """All mail that was sent, as one text."""
+        return "".join(path.read_text() for path in sorted((self.folder / "mail").glob("*")))
+
+
+class Person:
+    """Somebody at a client of the API, who is signed in once :meth:`sign_in` or a token says so."""
+
+    def __init__(self, site: ClinicsSite, email: str, token: str = "") -> None:
+        self.email, self.token = email, token
+        self.http = httpx.Client(base_url=f"{site.url}/api/", timeout=30)
+
+    def ask(self, method: str, path: str, status: int = 200, **options) -> httpx.Response:
+        """The answer, which has ``status``."""
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        answer = self.http.request(method, path, headers=headers, **options)
+        assert answer.status_code == status, f"{method} {path}: {answer.text}"
+        return answer
+
+    def register(self) -> None:
+        """Make an account, which signs in."""
+        body = {"firstName": "Ada", "lastName": "Byron", "clinicName": "North", "role": "doctor"}
+        answer = self.ask(
+            "POST", "auth/register/", 201, json={**body, "email": self.email, "password": PASSWORD}
+        )
+        self.token = answer.json()["access"]
+
+    def sign_in(self) -> None:
+        """Sign in by address and password."""
+        body = {"email": self.email, "password": PASSWORD}
+        self.token = self.ask("POST", "auth/login/", json=body).json()["access"]
+
+    def at(self, site: ClinicsSite) -> Person:
+        """The same person with the same token at another server."""
+        return Person(site, self.email, self.token)
+
+    def upload(self, name: str) -> int:
+        """Tell of a finished upload; the id of its entry in the audit log."""
+        entry = {
+            "action": "upload_completed",
+            "resource_type": "upload",
+            "resource_id": name,
+            "details": {"filename": f"{name}.jpg", "diagnosis": "Normal", "processing_time": 2.5},
+        }
+        return int(self.ask("POST", "audit-logs/", 201, json=entry).json()["id"])
+
+    def sees(self) -> dict:
+        """What the person's own pages show."""
+        paths = ("auth/user/", "users/me/activity/", "users/me/notifications/")
+        seen = {path: self.ask("GET", path).json() for path in paths}
+        return {**seen, "export": self.ask("GET", "users/me/export/?format=json").json()}
+
+    def administers(self) -> dict:
+        """What an administrator's pages show."""
+        paths = ("audit-logs/?page_size=100", "analytics/?days=7", "users/")
+        return {path: self.ask("GET", path).json() for path in paths}
+
+
+def holds(before: object, after: object) -> bool:
+    """Whether all that was shown before is still shown; an object may have gained keys."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        return all(name in after and holds(before[name], after[name]) for name in before)
+    if isinstance(before, list) and isinstance(after, list):
+        return len(before) == len(after) and all(map(holds, before, after))
+    return before == after
