@@ -6,8 +6,10 @@ from typing import Any
 
 from django.db import DatabaseError
 from django.http import HttpRequest, JsonResponse
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
+from drf_spectacular.utils import OpenApiResponse, PolymorphicProxySerializer
 from rest_framework import serializers, status
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
@@ -15,7 +17,7 @@ from rest_framework.response import Response
 
 from .fields import UtcDateTimeField
 from .health import HealthReport, check_health
-from .schema import extend_schema
+from .schema import ErrorSerializer, extend_schema
 from .views import ApiView
 
 __all__ = ["HealthView", "livez", "readyz"]
@@ -31,11 +33,17 @@ class HealthSerializer(serializers.Serializer[Any]):
     last_check = UtcDateTimeField()
 
 
+# The error: nobody can tell who asks.
+HEALTH_OR_ERROR = PolymorphicProxySerializer(
+    "Unavailable", [HealthSerializer, ErrorSerializer], resource_type_field_name=None
+)
+
+
 class ServiceUnavailable(APIException):
     """503: the database can't be reached, and who asks can't be told without it."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-    default_detail = "The database can't be reached."
+    default_detail = _("The database can't be reached.")
     default_code = "database_unavailable"
 
 
@@ -74,7 +82,10 @@ class HealthView(ApiView):
     @extend_schema(
         operation_id="health",
         tags=["health"],
-        responses={200: HealthSerializer, 503: HealthSerializer},
+        responses={
+            200: HealthSerializer,
+            503: OpenApiResponse(HEALTH_OR_ERROR, description="The database is down."),
+        },
     )
     def get(self, request: Request) -> Response:
         """200 when healthy or degraded, 503 when the database is down."""

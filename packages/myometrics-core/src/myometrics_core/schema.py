@@ -28,10 +28,26 @@ DESCRIPTIONS = {
     "401": "Not signed in, or the token is not valid (any more).",
     "403": "Signed in, but not allowed to.",
     "404": "There is no such thing.",
+    "409": "What is there already stands against it.",
     "413": "The body is too large.",
     "415": "The body is not JSON.",
     "429": "Too many requests; try again after `Retry-After` seconds.",
     "500": "A fault of the server.",
+}
+HEADERS = {
+    "401": {
+        "WWW-Authenticate": {
+            "description": "How to sign in, such as `Bearer`.",
+            "schema": {"type": "string"},
+        }
+    },
+    "429": {
+        "Retry-After": {
+            "description": "Whole seconds.",
+            "schema": {"type": "integer", "minimum": 1},
+            "required": True,
+        }
+    },
 }
 
 
@@ -44,7 +60,9 @@ class AutoSchema(SpectacularAutoSchema):
         if operation is not None:
             responses = operation["responses"]
             for status in self._error_statuses(operation):
-                responses.setdefault(status, self._error_response(status))
+                responses.setdefault(status, {})
+            for status, response in responses.items():
+                self._complete(status, response)
             operation["responses"] = dict(sorted(responses.items()))
         return operation
 
@@ -65,20 +83,14 @@ class AutoSchema(SpectacularAutoSchema):
         }
         return [status for status, can_be in possible.items() if can_be]
 
-    def _error_response(self, status: str) -> dict[str, Any]:
-        component = self.resolve_serializer(ErrorSerializer, "response")
-        response = {
-            "description": DESCRIPTIONS[status],
-            "content": {"application/json": {"schema": component.ref}},
-        }
-        if status == "429":
-            response["headers"] = {
-                "Retry-After": {
-                    "schema": {"type": "integer", "minimum": 1},
-                    "required": True,
-                }
-            }
-        return response
+    def _complete(self, status: str, response: dict[str, Any]) -> None:
+        """Say of an answer, also of one that the view declares, what all of its status have."""
+        response["description"] = response.get("description") or DESCRIPTIONS.get(status, "")
+        if status in HEADERS:
+            response.setdefault("headers", HEADERS[status])
+        if status >= "400" and "content" not in response:
+            component = self.resolve_serializer(ErrorSerializer, "response")
+            response["content"] = {"application/json": {"schema": component.ref}}
 
 
 def extend_schema(**annotations: Any) -> Callable[[Any], Any]:

@@ -1,0 +1,92 @@
+"""A front end at another origin, in a real browser, with types from the schema of the server.
+
+``clients/typescript/tests/journey.ts`` says what it does; here stands what must come of it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from selenium.webdriver.support.ui import WebDriverWait
+
+EMAIL, PASSWORD = "root@clinic.example", "correct-horse-battery"
+CREDENTIALS = {"email": EMAIL, "password": PASSWORD}
+PAGE = "/tests/page.html"
+CALL = """
+const [name, given, done] = arguments;
+import("/dist/tests/journey.js")
+  .then((journey) => journey[name](...given))
+  .then((answer) => done({ answer }), (error) => done({ error: String(error) }));
+"""
+
+
+@pytest.fixture(scope="session")
+def administrator(site):
+    site.make_administrator(EMAIL, PASSWORD)
+
+
+def call(browser, origin, name, *given):
+    """What the function ``name`` of the journey comes to on the page at ``origin``."""
+    browser.get(f"{origin}{PAGE}")
+    WebDriverWait(browser, 20).until(lambda page: page.title == "Front end")
+    browser.set_script_timeout(60)
+    outcome = browser.execute_async_script(CALL, name, list(given))
+    assert "error" not in outcome, outcome
+    return outcome["answer"]
+
+
+def test_a_typed_front_end_at_another_origin_goes_its_way(
+    chromium, typescript, site, origin, administrator
+):
+    seen = call(chromium, origin, "journey", site.url, CREDENTIALS)
+    assert (seen["user"]["email"], seen["user"]["role"]) == (EMAIL, "admin")
+    assert seen["refused"] == {"name": [400, ["firstName"]], "page": [404, "not_found"]}
+    assert seen["renewed"] == {"statuses": [200, 200, 200], "same": False, "renewals": 1}
+    assert seen["clinic"] == "North"
+    assert seen["entries"] == [seen["entry"]]
+    assert seen["uploads"] == [0, 0, 0, 0, 0, 0, 1]
+    after = ["token_not_valid", "not_authenticated"]
+    assert seen["ended"] == {"status": 200, "after": after, "signedOut": True}
+
+
+def test_it_can_read_how_long_to_wait_after_too_many_requests(
+    chromium, typescript, site, origin, administrator
+):
+    seen = call(chromium, origin, "tooMany", site.url, {**CREDENTIALS, "password": "guess"})
+    assert seen["code"] == "throttled"
+    assert 1 <= seen["seconds"] <= 60
+    assert seen["attempt"] <= 5
+
+
+def test_an_origin_that_is_not_allowed_is_kept_away_by_the_browser(
+    chromium, typescript, site, origin
+):
+    elsewhere = origin.replace("localhost", "127.0.0.1")
+    assert call(chromium, elsewhere, "uninvited", site.url) == "kept away"
+    assert call(chromium, origin, "uninvited", site.url) == "answered 401"
+
+
+def test_a_change_of_the_api_that_breaks_the_front_end_does_not_compile(typescript):
+    schema = typescript.folder / "openapi.json"
+    as_it_was = schema.read_text()
+    document = json.loads(as_it_was)
+    error = document["components"]["schemas"]["Error"]
+    error["properties"]["problems"] = error["properties"].pop("field_errors")
+    try:
+        schema.write_text(json.dumps(document))
+        typescript.npm("run", "generate")
+        assert "field_errors" in typescript.npm("run", "check", status=2)
+    finally:
+        schema.write_text(as_it_was)
+        typescript.npm("run", "generate")
+
+
+def test_the_lock_file_names_every_version_by_its_digest_and_no_registry(typescript):
+    lock = (typescript.folder / "package-lock.json").read_text()
+    packages = json.loads(lock)["packages"]
+    assert not re.search(r'"resolved"|registry', lock)
+    assert all("integrity" in package for name, package in packages.items() if name)
+    pinned = packages[""]["devDependencies"]
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in pinned.values())

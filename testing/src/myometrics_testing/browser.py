@@ -1,0 +1,68 @@
+"""Fixtures for tests in a real browser: Debian's ``chromium`` and ``chromium-driver``, by Selenium.
+
+A ``conftest.py`` takes them by importing their names. What is missing fails the test and is named
+with what to install.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from typing import NoReturn
+
+import pytest
+from selenium.webdriver import Chrome
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+
+__all__ = ["chromium", "make_browser", "required_program"]
+
+ARGUMENTS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
+INSTALL_BROWSER = "apt-get install chromium chromium-driver"
+
+
+def required_program(*names: str, install: str) -> str:
+    """The path of the first of ``names`` there is; the test fails, saying ``install``, if none."""
+    for name in names:
+        if path := shutil.which(name):
+            return path
+    return _missing(names[0], install)
+
+
+def _missing(name: str, install: str) -> NoReturn:
+    pytest.fail(f"{name} is not installed: {install}", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def make_browser() -> Iterator[Callable[..., Chrome]]:
+    """Starts headless browsers, with JavaScript or without; they end with the session."""
+    started: list[Chrome] = []
+
+    def make(*, javascript: bool = True) -> Chrome:
+        driver = _start(javascript)
+        started.append(driver)
+        return driver
+
+    yield make
+    for driver in started:
+        driver.quit()
+
+
+@pytest.fixture(scope="session")
+def chromium(make_browser: Callable[..., Chrome]) -> Chrome:
+    """One headless browser for the whole session."""
+    return make_browser()
+
+
+def _start(javascript: bool) -> Chrome:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    options = Options()
+    options.binary_location = required_program(*names, install=INSTALL_BROWSER)
+    for argument in ARGUMENTS:
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    if not javascript:
+        content = {"profile.managed_default_content_settings": {"javascript": 2}}
+        options.add_experimental_option("prefs", content)
+    driver = required_program("chromedriver", install=INSTALL_BROWSER)
+    return Chrome(options=options, service=Service(driver))
