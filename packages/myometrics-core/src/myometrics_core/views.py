@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NoReturn, cast
 
 from django.db import transaction
 from django.utils.module_loading import import_string
+from django.utils.translation import gettext as _
 from rest_framework import exceptions
 from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
 from rest_framework.request import Request
@@ -83,26 +84,16 @@ class ApiView(APIView):
     def validated(
         self, serializer_class: type[BaseSerializer[Any]], *, partial: bool = False
     ) -> dict[str, Any]:
-        """The request's body as ``serializer_class`` has checked it; raises ``ValidationError``."""
-        serializer = serializer_class(
-            data=self.request.data,
-            partial=partial,
-            context=self.get_serializer_context(),
-        )
-        serializer.is_valid(raise_exception=True)
-        return dict(serializer.validated_data)
+        """The request's body as ``serializer_class`` has checked it; raises ``ValidationError``.
+
+        The serializer only shapes and checks: one instance serves all requests, so it has no
+        context and no ``initial_data``.
+        """
+        return _checked(serializer_class, self.request.data, partial=partial)
 
     def validated_query(self, serializer_class: type[BaseSerializer[Any]]) -> dict[str, Any]:
-        """The query string's known parameters, checked; raises ``ValidationError``."""
-        serializer = serializer_class(
-            data=self.request.query_params.dict(), context=self.get_serializer_context()
-        )
-        serializer.is_valid(raise_exception=True)
-        return dict(serializer.validated_data)
-
-    def get_serializer_context(self) -> dict[str, Any]:
-        """What serializers may want to know: the request and the view."""
-        return {"request": self.request, "view": self}
+        """The query string's known parameters, checked as a body is."""
+        return _checked(serializer_class, self.request.query_params.dict())
 
     def rate_limit_identity(self, request: Request) -> str | None:
         """Whom the request counts against, where that is neither the user nor the address."""
@@ -160,9 +151,25 @@ class UnknownPathView(ApiView):
     schema = None
 
     def _check_method(self, request: Request) -> None:
-        raise exceptions.NotFound("There is nothing at this address.")
+        raise exceptions.NotFound(_("There is nothing at this address."))
 
 
 @lru_cache(maxsize=64)
 def _classes(paths: Sequence[Any]) -> tuple[type, ...]:
     return tuple(import_string(path) if isinstance(path, str) else path for path in paths)
+
+
+def _checked(
+    serializer_class: type[BaseSerializer[Any]], data: Any, *, partial: bool = False
+) -> dict[str, Any]:
+    if data is None:  # has an error of its own, which only a serializer with data gives
+        serializer_class(data=None).is_valid(raise_exception=True)
+    return dict(_shared_serializer(serializer_class, partial).run_validation(data))
+
+
+@lru_cache(maxsize=256)
+def _shared_serializer(
+    serializer_class: type[BaseSerializer[Any]], partial: bool
+) -> BaseSerializer[Any]:
+    # To copy a serializer's fields costs more than to check a request with them.
+    return serializer_class(partial=partial)

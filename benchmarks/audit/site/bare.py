@@ -1,0 +1,93 @@
+"""The limit: plain Django views that do only what the answer needs.
+
+A list answers with a count that is known beforehand and reads its page from a place that is
+known beforehand (``before``: timestamp and id of the row above the page).
+"""
+
+import json
+from datetime import timezone
+from typing import Any
+
+from django.db import connection
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.csrf import csrf_exempt
+
+COLUMNS = (
+    "id",
+    "user_id",
+    "action",
+    "resource_type",
+    "resource_id",
+    "timestamp",
+    "ip_address",
+    "user_agent",
+    "details",
+)
+TABLE = "myometrics_audit_auditlog"
+
+
+@csrf_exempt
+def audit_logs(request: HttpRequest) -> HttpResponse:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id, is_staff, is_active FROM auth_user WHERE id = %s", [request.headers["X-User"]]
+        )
+        user_id, is_staff, is_active = cursor.fetchone()
+        if not is_active or (request.method == "GET" and not is_staff):
+            return HttpResponse(status=403)
+        body = _create(request, cursor, user_id) if request.method == "POST" else _list(request, cursor)
+    status = 201 if request.method == "POST" else 200
+    return HttpResponse(json.dumps(body), content_type="application/json", status=status)
+
+
+def _list(request: HttpRequest, cursor: Any) -> dict[str, Any]:
+    where, values = [], []
+    for name, sql in (
+        ("action", "action = %s"),
+        ("user_id", "user_id = %s"),
+        ("resource_type", "resource_type = %s"),
+        ("start_date", "timestamp >= %s::timestamptz"),
+        ("before", "(timestamp, id) < (%s, %s)"),
+    ):
+        if value := request.GET.get(name):
+            where.append(sql)
+            values += value.split(",") if name == "before" else [value]
+    condition = f"WHERE {' AND '.join(where)}" if where else ""
+    cursor.execute(
+        f"SELECT {', '.join(COLUMNS)} FROM {TABLE} {condition} "
+        "ORDER BY timestamp DESC, id DESC LIMIT 20",
+        values,
+    )
+    results = [_shown(row) for row in cursor.fetchall()]
+    return {"count": int(request.GET["count"]), "next": None, "previous": None, "results": results}
+
+
+def _create(request: HttpRequest, cursor: Any, user_id: int) -> dict[str, Any]:
+    body = json.loads(request.body)
+    for name, longest in (("action", 50), ("resource_type", 50), ("resource_id", 100)):
+        if not isinstance(body[name], str) or not 1 <= len(body[name]) <= longest:
+            raise ValueError(name)
+    cursor.execute(
+        "INSERT INTO site_plainlog (user_id, action, resource_type, resource_id, timestamp, "
+        "ip_address, user_agent, details) VALUES (%s, %s, %s, %s, now(), %s, %s, %s) "
+        "RETURNING id, user_id, action, resource_type, resource_id, timestamp, ip_address, "
+        "user_agent, details",
+        [
+            user_id,
+            body["action"],
+            body["resource_type"],
+            body["resource_id"],
+            request.META["REMOTE_ADDR"] or "127.0.0.1",
+            request.META.get("HTTP_USER_AGENT", ""),
+            json.dumps(body.get("details", {})),
+        ],
+    )
+    return _shown(cursor.fetchone())
+
+
+def _shown(row: tuple[Any, ...]) -> dict[str, Any]:
+    shown = dict(zip(COLUMNS, row, strict=True))
+    moment = shown["timestamp"].astimezone(timezone.utc)
+    shown["timestamp"] = moment.isoformat().replace("+00:00", "Z")
+    shown["details"] = json.loads(shown["details"])
+    return shown

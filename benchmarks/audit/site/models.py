@@ -1,0 +1,17 @@
+"""The same log, built the straightforward way: the specification's model, an index per column."""
+
+from django.conf import settings
+from django.db import models
+
+
+class PlainLog(models.Model):
+    """The specification's AuditLog, word for word, with single-column indexes."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
+    action = models.CharField(max_length=50, db_index=True)
+    resource_type = models.CharField(max_length=50, db_index=True)
+    resource_id = models.CharField(max_length=100)
+    timestamp = models.DateTimeField(auto_now_add=True, db_index=True)
+    ip_address = models.GenericIPAddressField()
+    user_agent = models.TextField()
+    details = models.JSONField(default=dict)

@@ -1,0 +1,25 @@
+"""Who is signed in: a user id in a header, looked up once per request, for all ways alike."""
+
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.db import connection
+from rest_framework.authentication import BaseAuthentication
+
+
+class UserHeader(BaseAuthentication):
+    """One query by primary key: what any token costs at least."""
+
+    def authenticate(self, request: Any) -> Any:
+        user_id = request.META.get("HTTP_X_USER")
+        if not user_id:
+            return None
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT id, is_staff, is_active FROM auth_user WHERE id = %s", [user_id]
+            )
+            found_id, is_staff, is_active = cursor.fetchone()
+        return get_user_model()(id=found_id, is_staff=is_staff, is_active=is_active), None
+
+    def authenticate_header(self, request: Any) -> str:
+        return "Bearer"

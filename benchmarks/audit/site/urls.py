@@ -1,0 +1,16 @@
+"""Ours under ``ours/``, the straightforward way under ``plain/``, the limit under ``bare/``."""
+
+from django.urls import include, path
+from rest_framework.routers import DefaultRouter
+
+from . import bare
+from .straightforward import PlainLogViewSet
+
+router = DefaultRouter()
+router.register("audit-logs", PlainLogViewSet)
+
+urlpatterns = [
+    path("ours/", include("myometrics_audit.urls")),
+    path("plain/", include(router.urls)),
+    path("bare/audit-logs/", bare.audit_logs),
+]
