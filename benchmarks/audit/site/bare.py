@@ -30,12 +30,17 @@ TABLE = "myometrics_audit_auditlog"
 def audit_logs(request: HttpRequest) -> HttpResponse:
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT id, is_staff, is_active FROM auth_user WHERE id = %s", [request.headers["X-User"]]
+            "SELECT id, is_staff, is_active FROM auth_user WHERE id = %s",
+            [request.headers["X-User"]],
         )
         user_id, is_staff, is_active = cursor.fetchone()
         if not is_active or (request.method == "GET" and not is_staff):
             return HttpResponse(status=403)
-        body = _create(request, cursor, user_id) if request.method == "POST" else _list(request, cursor)
+        body = (
+            _create(request, cursor, user_id)
+            if request.method == "POST"
+            else _list(request, cursor)
+        )
     status = 201 if request.method == "POST" else 200
     return HttpResponse(json.dumps(body), content_type="application/json", status=status)
 

@@ -15,3 +15,6 @@ class PlainLog(models.Model):
     ip_address = models.GenericIPAddressField()
     user_agent = models.TextField()
     details = models.JSONField(default=dict)
+
+    def __str__(self) -> str:
+        return self.action

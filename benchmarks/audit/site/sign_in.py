@@ -15,9 +15,7 @@ class UserHeader(BaseAuthentication):
         if not user_id:
             return None
         with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT id, is_staff, is_active FROM auth_user WHERE id = %s", [user_id]
-            )
+            cursor.execute("SELECT id, is_staff, is_active FROM auth_user WHERE id = %s", [user_id])
             found_id, is_staff, is_active = cursor.fetchone()
         return get_user_model()(id=found_id, is_staff=is_staff, is_active=is_active), None
 
