@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from strangers import build_wheels, make_environment, make_library, missing_pythons
+from strangers import build_wheels, make_environment, make_library
 
 pytest_plugins = ["pytester"]
 
@@ -44,9 +44,3 @@ def simplejwt(tmp_path_factory):
     folder = tmp_path_factory.mktemp("simplejwt")
     make_library(folder, ["djangorestframework-simplejwt", "PyJWT"])
     return folder
-
-
-def pytest_terminal_summary(terminalreporter):
-    """Say it where a Python is missing; see ``strangers.rows``."""
-    for version in missing_pythons():
-        terminalreporter.write_line(f"Nothing was embedded on Python {version}: it is missing.")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from myometrics_testing.commands.matrix import find_python
+from myometrics_testing.commands import matrix
 from myometrics_testing.commands.repository import PREFIX, package_folders
 
 UV = (sys.executable, "-m", "uv")
@@ -36,7 +36,7 @@ class Row:
         """The path of its Python; the test fails with what to install where there is none."""
         if not self.python:
             return sys.executable
-        found = find_python(self.python)
+        found = matrix.find_python(self.python)
         if found is None:
             pytest.fail(
                 f"Python {self.python} is missing, and the packages are promised to work on it. "
@@ -46,29 +46,24 @@ class Row:
         return str(found)
 
 
-OLDEST = Row(name="oldest", python="3.10", django="4.2")
+OLDEST = Row(name="oldest", python=matrix.OLDEST, django="4.2")
 CURRENT = Row(name="current")
-NEWEST = Row(name="newest", python="3.13", django="6.1")
+NEWEST = Row(name="newest", python=matrix.NEWEST, django="6.1")
 
 
 def rows() -> list[Row]:
     """The oldest, this one and the newest.
 
-    On somebody's own machine without those whose Python is missing, which is said at the end of
-    the run; where ``CI`` is set, their tests fail.
+    On somebody's own machine without those whose Python is missing, which ``dev test`` says; where
+    ``CI`` is set, their tests fail.
     """
-    missing = [] if os.environ.get("CI") else missing_pythons()
+    missing = [] if os.environ.get("CI") else matrix.missing_pythons()
     return [row for row in (OLDEST, CURRENT, NEWEST) if row.python not in missing]
 
 
 def outer_rows() -> list[Row]:
     """The oldest and the newest; this one only where neither is there."""
     return [row for row in rows() if row is not CURRENT] or [CURRENT]
-
-
-def missing_pythons() -> list[str]:
-    """The versions of Python that rows ask for and this machine hasn't got."""
-    return [row.python for row in (OLDEST, NEWEST) if find_python(row.python) is None]
 
 
 def build_wheels(folder: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from strangers import CURRENT, NEWEST, OLDEST, missing_pythons, outer_rows, rows
+from strangers import CURRENT, NEWEST, OLDEST, outer_rows, rows
+
+from myometrics_testing.commands.matrix import missing_pythons
 
 
 @pytest.fixture

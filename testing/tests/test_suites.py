@@ -162,6 +162,13 @@ def test_without_a_browser_everything_else_runs_and_it_says_so(suites_run, monke
     assert bool(browsers) == ("chromium and chromedriver not found" in capsys.readouterr().out)
 
 
+def test_a_python_that_is_missing_is_named(suites_run, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    suites_run()
+    assert "Nothing is embedded on Python 3.13: pyenv install 3.13" in capsys.readouterr().out
+
+
 def test_a_browser_suite_that_is_asked_for_runs_or_fails(suites_run, monkeypatch):
     monkeypatch.setenv("PATH", "")
     for suite_with_browser in browser_suites():

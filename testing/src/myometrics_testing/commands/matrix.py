@@ -12,6 +12,7 @@ from pathlib import Path
 from myometrics_testing.commands.jobs import Job, run_job
 from myometrics_testing.commands.tally import Tally, read_tally
 
+OLDEST, NEWEST = "3.10", "3.13"
 RUNNING = ("p", "run-parallel", "r", "run")
 
 
@@ -55,3 +56,8 @@ def find_python(version: str) -> Path | None:
     folders = [*map(str, pyenv_folders()), os.environ.get("PATH", os.defpath)]
     found = shutil.which(f"python{version}", path=os.pathsep.join(folders))
     return Path(found) if found else None
+
+
+def missing_pythons() -> list[str]:
+    """Of the oldest and the newest version of Python, those that this machine hasn't got."""
+    return [version for version in (OLDEST, NEWEST) if find_python(version) is None]

@@ -20,6 +20,7 @@ from myometrics_testing.commands.jobs import (
     print_outcome,
     run_jobs,
 )
+from myometrics_testing.commands.matrix import missing_pythons
 from myometrics_testing.commands.suites import (
     DATABASES,
     Part,
@@ -53,6 +54,8 @@ def _usual_suites() -> set[str]:
     left_out = {suite.name for suite in browser_suites() if missing}
     if left_out:
         print(f"Without {', '.join(left_out)}: {' and '.join(missing)} not found.", flush=True)
+    for version in missing_pythons():
+        print(f"Nothing is embedded on Python {version}: pyenv install {version}", flush=True)
     return names - left_out
 
 
