@@ -10,7 +10,7 @@ COPY example_project example_project
 RUN /venv/bin/pip install \
     ./packages/myometrics-core ./packages/myometrics-auth ./packages/myometrics-audit \
     ./packages/myometrics-analytics ./packages/myometrics-notifications \
-    "./example_project[production]" \
+    "./example_project[opentelemetry,production]" \
     && /venv/bin/python -m compileall -q /venv/lib
 
 FROM python:3.13-slim

@@ -14,8 +14,10 @@ class SiteConfig(AppConfig):
         from django.core.checks import register
 
         from .production import check_production
+        from .tracing import check_tracing
 
         register(check_production, "security", deploy=True)
+        register(check_tracing, "tracing")
         if settings.METRICS_TOKEN or settings.METRICS_NETWORKS:
             from myometrics_core.prometheus import connect_prometheus
 

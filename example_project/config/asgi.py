@@ -6,6 +6,9 @@ from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
+from config.tracing import start_tracing
+
+start_tracing()
 application = get_asgi_application()
 
 from config.embedded_worker import start_if_embedded  # noqa: E402

@@ -39,9 +39,9 @@ def check_production(**kwargs: Any) -> list[checks.CheckMessage]:
 
 
 def log_warnings() -> None:
-    """Log what ``check --deploy`` has to say about security, one line each, unless in DEBUG."""
+    """Log what ``check --deploy`` has to say about security and tracing, unless in DEBUG."""
     if settings.DEBUG:
         return
-    for message in checks.run_checks(tags=["security"], include_deployment_checks=True):
+    for message in checks.run_checks(tags=["security", "tracing"], include_deployment_checks=True):
         if not message.is_silenced():
             logger.warning("%s: %s", message.id, message.msg, extra={"hint": message.hint})

@@ -1,0 +1,49 @@
+"""What makes spans in this process, and where they go. Only for whom the environment asks it."""
+
+from __future__ import annotations
+
+import os
+
+import django
+from celery import current_app
+from django.apps import apps
+from django.http import HttpRequest, HttpResponse
+from opentelemetry import trace
+from opentelemetry.instrumentation.celery import CeleryInstrumentor
+from opentelemetry.instrumentation.django import DjangoInstrumentor
+from opentelemetry.instrumentation.psycopg import PsycopgInstrumentor
+from opentelemetry.instrumentation.redis import RedisInstrumentor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+from .impersonal_spans import ImpersonalSpanExporter
+
+SERVICE = "myometrics"
+
+
+def trace_this_process() -> None:
+    """Make spans of requests, tasks, and what they ask of PostgreSQL and Redis; send them."""
+    if not apps.ready:
+        # A web process; Celery's has done both, and its logging is not to be set up anew. The span
+        # of a message ends only if its task is known by name.
+        django.setup()
+        current_app.loader.import_default_modules()
+    if "service.name=" not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
+        os.environ.setdefault("OTEL_SERVICE_NAME", SERVICE)
+    provider = TracerProvider()
+    provider.add_span_processor(BatchSpanProcessor(ImpersonalSpanExporter()))
+    trace.set_tracer_provider(provider)
+    DjangoInstrumentor().instrument(response_hook=_tell_request_id)
+    for instrumentor in (CeleryInstrumentor(), PsycopgInstrumentor(), RedisInstrumentor()):
+        instrumentor.instrument()
+
+
+def send_what_waits() -> None:
+    """Send the spans not yet sent, and make no more."""
+    provider = trace.get_tracer_provider()
+    if isinstance(provider, TracerProvider):
+        provider.shutdown()
+
+
+def _tell_request_id(span: trace.Span, request: HttpRequest, response: HttpResponse) -> None:
+    span.set_attribute("myometrics.request_id", request.request_id)  # type: ignore[attr-defined]

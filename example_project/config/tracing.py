@@ -1,0 +1,91 @@
+"""OpenTelemetry's traces, where the environment asks for them; else nothing of it is loaded.
+
+Asked for by ``OTEL_EXPORTER_OTLP_ENDPOINT`` (or ``OTEL_EXPORTER_OTLP_TRACES_ENDPOINT``), taken
+back by ``OTEL_SDK_DISABLED=true`` or ``OTEL_TRACES_EXPORTER=none``. All other standard variables
+(service name, sampler, headers, limits) are read by OpenTelemetry's own kit. Needs the extra
+``opentelemetry``.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from importlib.util import find_spec
+from typing import Any
+
+from django.core import checks
+
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+PROTOCOL = "http/protobuf"
+PROBES = "/livez,/readyz,/metrics"
+NEEDED = (
+    "opentelemetry.sdk",
+    "opentelemetry.exporter.otlp.proto.http",
+    *(f"opentelemetry.instrumentation.{name}" for name in ("celery", "django", "psycopg", "redis")),
+)
+
+_starting = threading.Lock()
+
+
+def is_asked_for() -> bool:
+    """Whether the environment names a place to send traces to, and doesn't forbid it."""
+    if _variable("OTEL_SDK_DISABLED") == "true" or _variable("OTEL_TRACES_EXPORTER") == "none":
+        return False
+    return any(_variable(name) for name in ENDPOINTS)
+
+
+def check_tracing(**kwargs: Any) -> list[checks.CheckMessage]:
+    """W004: asked for, but not installed. W005: asked for by a protocol that isn't spoken here."""
+    if not is_asked_for():
+        return []
+    if missing := [name for name in NEEDED if not _is_installed(name)]:
+        said = f"{missing[0]} is not installed"
+        hint = 'Install the site with its extra: pip install "./example_project[opentelemetry]"'
+        return [_none_sent(said, hint, "config.W004")]
+    if (asked := _protocol()) != PROTOCOL:
+        hint = f"Set OTEL_EXPORTER_OTLP_PROTOCOL to {PROTOCOL}; its port is 4318 as a rule."
+        return [_none_sent(f"the protocol {asked!r} is not spoken here", hint, "config.W005")]
+    return []
+
+
+def start_tracing() -> None:
+    """Trace this process from now on, if that is asked for and possible; twice does no harm.
+
+    Call it in the process that serves, after its fork, and before Django's handler is made: the
+    spans of requests come from a middleware.
+    """
+    if is_asked_for() and not check_tracing() and _starting.acquire(blocking=False):
+        # Read when the instrumentation of Django is imported.
+        os.environ.setdefault("OTEL_PYTHON_DJANGO_EXCLUDED_URLS", PROBES)
+        from .spans import trace_this_process  # noqa: PLC0415
+
+        trace_this_process()
+
+
+def stop_tracing() -> None:
+    """Send what still waits: Celery's processes end without the interpreter's own farewell."""
+    if _starting.locked():
+        from .spans import send_what_waits  # noqa: PLC0415
+
+        send_what_waits()
+
+
+def _none_sent(why: str, hint: str, number: str) -> checks.Warning:
+    said = f"The environment asks for OpenTelemetry's traces, but none are sent: {why}."
+    return checks.Warning(said, hint=hint, id=number)
+
+
+def _protocol() -> str:
+    return next((found for name in PROTOCOLS if (found := _variable(name))), PROTOCOL)
+
+
+def _variable(name: str) -> str:
+    return os.environ.get(name, "").strip().lower()
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False

@@ -1,0 +1,213 @@
+"""One request followed through all processes: its id in their logs, its trace in OpenTelemetry.
+
+On SQLite without Redis, and on PostgreSQL with Redis, gunicorn and Celery's worker.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from contextlib import ExitStack
+
+import httpx
+import pytest
+from load import wait_for
+from running_site import RunningSite, database_beside
+from test_environment import python
+from test_production import PRODUCTION, deploy_check
+from trace_receiver import trace_receiver
+
+from myometrics_testing.services import OwnedServer
+
+ADMIN, PASSWORD = "root@clinic.example", "correct-horse-battery"
+TASK = "myometrics_auth.send_password_reset"
+BROWSER = "Someones-Own-Browser/1.0"
+
+
+@pytest.fixture(scope="module")
+def receiver():
+    with trace_receiver() as listening:
+        yield listening
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory, database_vendor, receiver):
+    folder = tmp_path_factory.mktemp("site")
+    with ExitStack() as stack:
+        database_url, redis_url = f"sqlite:///{folder / 'site.sqlite3'}", None
+        if database_vendor == "postgresql":
+            database_url = stack.enter_context(database_beside(os.environ["DATABASE_URL"]))
+            redis = OwnedServer("redis")
+            stack.callback(redis.close)
+            redis_url = redis.url
+        running = RunningSite(folder, database_url, redis_url)
+        running.environment |= {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url,
+            "OTEL_BSP_SCHEDULE_DELAY": "200",
+        }
+        stack.callback(running.stop)
+        running.start()
+        running.make_administrator(ADMIN, PASSWORD)
+        yield running
+
+
+@pytest.fixture
+def request_id():
+    return secrets.token_hex(16)
+
+
+def ask(site, method, path, request_id, body=None, **headers):
+    headers |= {"X-Request-ID": request_id, "User-Agent": BROWSER}
+    return httpx.request(method, f"{site.url}/api{path}", json=body, headers=headers, timeout=60)
+
+
+def forget_password(site, request_id):
+    """Ask for a new password; the mail is a task's."""
+    body = {"email": ADMIN}
+    answer = ask(site, "POST", "/auth/password-reset/", request_id, body)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["X-Request-ID"] == request_id
+
+
+def sign_in(site):
+    body = {"email": ADMIN, "password": PASSWORD}
+    answer = ask(site, "POST", "/auth/login/", secrets.token_hex(8), body)
+    return {"Authorization": f"Bearer {answer.json()['access']}"}
+
+
+def lines_about(site, request_id):
+    """The log lines of all processes that carry the id."""
+    complete = site.log.rpartition("\n")[0].splitlines()
+    lines = [json.loads(line) for line in complete if request_id in line]
+    return [line for line in lines if line["request_id"] == request_id]
+
+
+def test_the_id_of_a_request_is_in_the_access_log_and_in_the_log_of_its_task(site, request_id):
+    forget_password(site, request_id)
+
+    def of_the_task():
+        found = lines_about(site, request_id)
+        return [
+            line for line in found if TASK in line["message"] and "succeeded" in line["message"]
+        ]
+
+    (told,) = wait_for(of_the_task, 30)
+    (access,) = [
+        line for line in lines_about(site, request_id) if line["logger"] == "myometrics.access"
+    ]
+    assert (access["endpoint"], access["status"]) == ("/api/auth/password-reset/", 200)
+    assert told["logger"] == "celery.app.trace"
+
+
+def attributes(span):
+    return {pair.key: pair.value.string_value or pair.value.int_value for pair in span.attributes}
+
+
+def trace_of(receiver, request_id):
+    """The spans of the trace of a request, by their names."""
+    spans = receiver.spans
+    traces = {s.trace_id for s in spans if attributes(s).get("myometrics.request_id") == request_id}
+    return {span.name: span for span in spans if span.trace_id in traces}
+
+
+def test_a_request_its_queries_its_message_and_its_task_are_one_trace(
+    site, receiver, request_id, database_vendor
+):
+    forget_password(site, request_id)
+    web, message, task = "POST api/auth/password-reset/", f"apply_async/{TASK}", f"run/{TASK}"
+    wait_for(lambda: {web, message, task} <= set(trace_of(receiver, request_id)), 30)
+    found = trace_of(receiver, request_id)
+    assert found[web].parent_span_id == b""
+    assert found[message].parent_span_id == found[web].span_id
+    assert found[task].parent_span_id == found[message].span_id
+    assert attributes(found[web])["http.status_code"] == 200
+    if database_vendor == "postgresql":
+        assert "INSERT INTO" in attributes(found["INSERT"])["db.statement"]
+    assert receiver.paths == {"/v1/traces"}
+    assert receiver.services == {"myometrics"}
+
+
+def test_what_is_sent_tells_nothing_about_a_person(site, receiver, request_id):
+    forget_password(site, request_id)
+    entry = {"action": "view", "resource_type": "patient", "resource_id": "of-mrs-secret"}
+    signed_in = sign_in(site)
+    ask(site, "POST", "/audit-logs/", request_id, entry, **signed_in)
+    ask(site, "GET", f"/audit-logs/?search={ADMIN}", request_id, **signed_in)
+    ask(site, "GET", f"/nothing/at/{ADMIN}", request_id)
+    wait_for(lambda: statuses(receiver, request_id) == [200, 200, 201, 404], 30)
+    sent = b"".join(receiver.received)
+    for private in (ADMIN, "clinic.example", "127.0.0.1", BROWSER, "of-mrs-secret", PASSWORD):
+        assert private.encode() not in sent
+    assert [value for value in statements(receiver) if "'" in value] == []
+
+
+def statuses(receiver, request_id):
+    found = [attributes(span) for span in receiver.spans]
+    ours = [told for told in found if told.get("myometrics.request_id") == request_id]
+    return sorted(told["http.status_code"] for told in ours)
+
+
+def statements(receiver):
+    found = [attributes(span).get("db.statement") for span in receiver.spans]
+    return [statement for statement in found if statement]
+
+
+def test_probes_are_not_traced(site, receiver):
+    httpx.get(f"{site.url}/readyz")
+    assert not any("readyz" in span.name for span in receiver.spans)
+
+
+WHAT_IS_LOADED = """
+import sys, config.wsgi
+print([name for name in sys.modules if name.startswith("opentelemetry")])
+"""
+ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {**ENDPOINT, "OTEL_SDK_DISABLED": "true"},
+        {**ENDPOINT, "OTEL_TRACES_EXPORTER": "none"},
+    ],
+    ids=["not asked for", "disabled", "no exporter"],
+)
+def test_who_asks_for_no_traces_loads_nothing_of_opentelemetry(environment):
+    done = python(WHAT_IS_LOADED, {**PRODUCTION, **environment})
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
+
+
+NOT_INSTALLED = """
+import sys
+
+class Missing:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name.startswith("opentelemetry"):
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Missing)
+import config.wsgi
+"""
+
+
+def test_traces_asked_for_and_not_installed_are_said_and_the_site_starts():
+    done = python(NOT_INSTALLED, {**PRODUCTION, **ENDPOINT})
+    assert done.returncode == 0, done.stderr
+    (line,) = [json.loads(line) for line in done.stderr.splitlines()]
+    assert line["message"].startswith("config.W004: ")
+    assert "opentelemetry.sdk is not installed" in line["message"]
+    assert "example_project[opentelemetry]" in line["hint"]
+
+
+def test_a_protocol_that_is_not_spoken_is_said():
+    done = deploy_check({**PRODUCTION, **ENDPOINT, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})
+    assert done.returncode != 0
+    assert "config.W005" in done.stderr
+    assert "http/protobuf" in done.stderr
+
+
+def test_asked_for_and_installed_nothing_is_to_be_said():
+    assert deploy_check({**PRODUCTION, **ENDPOINT}).returncode == 0
