@@ -107,52 +107,6 @@ def test_a_file_that_is_no_export_is_told_apart(tmp_path: Path) -> None:
         run("audit_export", "--check", str(path))
 
 
-def test_entries_are_handed_over_as_fhir_audit_events(write: Any, person: Any) -> None:
-    entry = write(ip_address="192.168.1.100", timestamp=MOMENT, details={"a": 1})
-    event = json.loads(run("audit_export", "--format", "fhir", "--observer", "clinic.example"))
-    assert event["resourceType"] == "AuditEvent"
-    assert event["id"] == f"audit-{entry.pk}"
-    assert event["meta"]["profile"] == [
-        "https://profiles.ihe.net/ITI/BALP/StructureDefinition/IHE.BasicAudit.Create"
-    ]
-    assert event["type"]["code"] == "rest"
-    assert (event["subtype"][0]["code"], event["action"]) == ("create", "C")
-    assert event["recorded"] == "2025-08-19T15:45:00Z"
-    assert event["outcome"] == "0"
-    client, server, user = event["agent"]
-    assert client["type"]["coding"][0]["code"] == "110153"
-    assert client["network"] == {"address": "192.168.1.100", "type": "2"}
-    assert server["who"] == {"display": "clinic.example"}
-    assert user["who"]["identifier"]["value"] == str(person.pk)
-    assert [agent["requestor"] for agent in event["agent"]] == [False, False, True]
-    assert event["source"]["observer"] == {"display": "clinic.example"}
-    (entity,) = event["entity"]
-    assert entity["what"]["identifier"] == {"system": "urn:upload", "value": "upload_001"}
-    assert entity["detail"][0]["valueString"] == '{"a": 1}'
-
-
-@pytest.mark.parametrize(
-    ("action", "code", "subtype", "outcome"),
-    [
-        ("report_viewed", "R", "read", "0"),
-        ("user_updated", "U", "update", "0"),
-        ("user_deleted", "D", "delete", "0"),
-        ("login_succeeded", "E", "110122", "0"),
-        ("login_failed", "E", "110122", "4"),
-        ("logout", "E", "110123", "0"),
-        ("system_down", "E", "system_down", "0"),
-    ],
-)
-def test_actions_become_the_codes_of_fhir(
-    write: Any, action: str, code: str, subtype: str, outcome: str
-) -> None:
-    write(action=action, user=None)
-    event = json.loads(run("audit_export", "--format", "fhir"))
-    assert (event["action"], event["subtype"][0]["code"]) == (code, subtype)
-    assert event["outcome"] == outcome
-    assert "meta" not in event
-
-
 def test_purging_first_says_what_it_would_remove(log: Any) -> None:
     assert "Would remove 5 entries" in run("audit_purge", "--older-than", "2025-08-20")
     assert AuditLog.objects.count() == 7

@@ -1,7 +1,7 @@
 """Entries as FHIR R4 AuditEvents, after IHE's Basic Audit Log Patterns (BALP).
 
-An entry names its BALP profile where it has all that the profile asks for: a created, read,
-updated or deleted resource, and the client's address.
+An entry names its BALP profile where it has all that the profile asks for: a resource that was
+created, read, updated or deleted, successfully, and the client's address.
 """
 
 from __future__ import annotations
@@ -29,7 +29,23 @@ INTERACTIONS = {
     "update": ("U", {"updated", "changed", "edited", "processed", "completed", "reset"}),
     "delete": ("D", {"deleted", "removed", "erased", "purged"}),
 }
-SOURCE, DESTINATION = ("110153", "Source Role ID"), ("110152", "Destination Role ID")
+SOURCE = (DICOM, "110153", "Source Role ID")
+DESTINATION = (DICOM, "110152", "Destination Role ID")
+PARTICIPATION = TERMINOLOGY + "v3-ParticipationType"
+AUTHOR = (PARTICIPATION, "AUT", "Author")
+RECIPIENT = (PARTICIPATION, "IRCP", "information recipient")
+ROLES = {
+    "create": (SOURCE, DESTINATION, AUTHOR),
+    "read": (DESTINATION, SOURCE, RECIPIENT),
+    "update": (SOURCE, DESTINATION, AUTHOR),
+    "delete": (
+        (DICOM, "110150", "Application"),
+        (TERMINOLOGY + "provenance-participant-type", "custodian", "Custodian"),
+        AUTHOR,
+    ),
+    None: (SOURCE, DESTINATION, RECIPIENT),
+}
+"""Interaction → the parts that BALP gives client, server and user."""
 
 
 def fhir_lines(chosen: ExportFilter, *, observer: str, using: str | None = None) -> Iterator[str]:
@@ -47,13 +63,14 @@ def audit_event(entry: AuditLog, *, observer: str) -> dict[str, Any]:
     """One entry as an AuditEvent resource."""
     interaction = _interaction(entry.action)
     event: dict[str, Any] = {"resourceType": "AuditEvent", "id": f"audit-{entry.pk}"}
-    if interaction and entry.ip_address:
+    failed = "fail" in entry.action
+    if interaction and entry.ip_address and not failed:
         event["meta"] = {"profile": [BALP + interaction.capitalize()]}
     return {
         **event,
         **_kind(entry.action, interaction),
         "recorded": utc_text(entry.timestamp),
-        "outcome": "4" if "fail" in entry.action else "0",
+        "outcome": "4" if failed else "0",
         "agent": _agents(entry, interaction, observer),
         "source": {
             "observer": {"display": observer},
@@ -83,43 +100,33 @@ def _kind(action: str, interaction: str | None) -> dict[str, Any]:
             "action": "E",
         }
     activity = _coding(DICOM, "110100", "Application Activity")
-    return {"type": activity, "subtype": [{"code": action, "display": action}], "action": "E"}
+    code = _code(action)
+    return {"type": activity, "subtype": [{"code": code, "display": code}], "action": "E"}
 
 
 def _agents(entry: AuditLog, interaction: str | None, observer: str) -> list[dict[str, Any]]:
-    # In a read the data flows from server to client, so the roles are the other way round.
-    client, server = (DESTINATION, SOURCE) if interaction == "read" else (SOURCE, DESTINATION)
-    client_agent: dict[str, Any] = {
-        "type": {"coding": [_coding(DICOM, *client)]},
-        "who": {"display": entry.user_agent or "unknown"},
-        "requestor": False,
-    }
+    client, server, user = ROLES[interaction]
+    client_agent = _agent(client, {"display": _text(entry.user_agent)})
     if entry.ip_address:
         client_agent["network"] = {"address": entry.ip_address, "type": "2"}
-    server_agent = {
-        "type": {"coding": [_coding(DICOM, *server)]},
-        "who": {"display": observer},
-        "requestor": entry.user_id is None and not entry.pseudonym,
-        "network": {"address": observer, "type": "1"},
-    }
     who = entry.pseudonym if entry.user_id is None else str(entry.user_id)
-    return [client_agent, server_agent, *([_user_agent(who)] if who else [])]
+    server_agent = _agent(server, {"display": observer}, requestor=not who)
+    server_agent["network"] = {"address": observer, "type": "1"}
+    users = [_agent(user, {"identifier": {"value": who}}, requestor=True)] if who else []
+    return [client_agent, server_agent, *users]
 
 
-def _user_agent(who: str) -> dict[str, Any]:
-    recipient = _coding(TERMINOLOGY + "v3-ParticipationType", "IRCP", "information recipient")
-    return {
-        "type": {"coding": [recipient]},
-        "who": {"identifier": {"value": who}},
-        "requestor": True,
-    }
+def _agent(
+    part: tuple[str, str, str], who: dict[str, Any], *, requestor: bool = False
+) -> dict[str, Any]:
+    return {"type": {"coding": [_coding(*part)]}, "who": who, "requestor": requestor}
 
 
 def _entity(entry: AuditLog) -> dict[str, Any]:
+    # The type is text: a host's names for its resources belong to no system of codes.
+    kind = {"text": _text(entry.resource_type)}
     entity: dict[str, Any] = {
-        "what": {
-            "identifier": {"system": f"urn:{entry.resource_type}", "value": entry.resource_id}
-        },
+        "what": {"identifier": {"type": kind, "value": _text(entry.resource_id)}},
         "type": _coding(TERMINOLOGY + "audit-entity-type", "2", "System Object"),
         "role": _coding(TERMINOLOGY + "object-role", "4", "Domain Resource"),
     }
@@ -127,6 +134,16 @@ def _entity(entry: AuditLog) -> dict[str, Any]:
         text = json.dumps(entry.details, ensure_ascii=False, sort_keys=True)
         entity["detail"] = [{"type": "details", "valueString": text}]
     return entity
+
+
+def _text(text: str) -> str:
+    """A FHIR string: never empty, no control characters."""
+    return "".join(c for c in text if c >= " " or c in "\t\n\r").strip() or "unknown"
+
+
+def _code(text: str) -> str:
+    """A FHIR code: words with one space between them."""
+    return " ".join(_text(text).split())
 
 
 def _coding(system: str, code: str, display: str) -> dict[str, str]:
