@@ -39,6 +39,7 @@ PUBLIC: Mapping[str, Mapping[str, Sequence[str] | None]] = {
         "prometheus": ALL,
         "pseudonyms": ALL,
         "read_only_admin": ALL,
+        "replicas": ALL,
         "request_id": ALL,
         "row_lookup": ALL,
         "schema": ALL,
