@@ -57,6 +57,10 @@ class ClinicsSite:
         shutil.copy(SETUP, self.folder)
         return json.loads(self._run(SETUP.name, given=people).splitlines()[-1])
 
+    def manage(self, *arguments: str) -> str:
+        """What a management command prints."""
+        return self._run("manage.py", *arguments)
+
     def refused(self, *arguments: str) -> str:
         """What a management command says that must fail."""
         done = self._done("manage.py", *arguments)

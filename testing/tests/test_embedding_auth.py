@@ -10,6 +10,9 @@ import pytest
 from clinics_site import PASSWORD, AdminSession, ClinicsSite
 from strangers import outer_rows, rows
 
+from myometrics_testing.commands import repository
+from myometrics_testing.walkthrough import blocks_in, section
+
 EMAIL, ROOT = "Ada@Clinic.example", "root@clinic.example"
 PEOPLE = f"""
 from django.contrib.auth import get_user_model
@@ -33,6 +36,20 @@ admin.site.register(Person, UserAdmin)
 """
 BEARER = "myometrics_auth.authentication.SessionTokenAuthentication"
 BASIC = "rest_framework.authentication.BasicAuthentication"
+OWN_USER_OF_OLD = """
+from django.contrib.auth.models import AbstractUser
+from django.db import models
+
+class Person(AbstractUser):
+    licence = models.CharField(max_length=40, blank=True)
+"""
+PEOPLE_OF_OLD = f"""
+from people.models import Person
+Person.objects.create_superuser("root", {ROOT.title()!r}, {PASSWORD!r})
+Person.objects.create_user("ada", {EMAIL!r}, {PASSWORD!r}, last_name="Lind", licence="D7")
+"""
+LICENCES = "from people.models import Person; print(Person.objects.values_list('licence'))"
+GUIDE = repository.ROOT / "docs" / "auth" / "user-model.md"
 NEWCOMER = {"email": EMAIL, "password": PASSWORD, "firstName": "Ada", "lastName": "Lind"}
 
 
@@ -69,6 +86,35 @@ def test_a_sites_own_user_model_derived_from_ours_has_every_endpoint(row, enviro
             profile["email"]
             in browser.http.get(f"/admin/people/person/{profile['id']}/change/").text
         )
+
+
+@pytest.mark.parametrize("row", outer_rows(), ids=str)
+def test_people_of_a_sites_own_model_move_as_the_guide_says_and_sign_in_by_address(
+    row, environment_of, tmp_path
+):
+    clinic = ClinicsSite(tmp_path, environment_of(row, "auth"))
+    clinic.own_user_model(OWN_USER_OF_OLD)
+    clinic.prepare(PEOPLE_OF_OLD)
+    _follow_guide(clinic)
+    with clinic.served():
+        anybody = clinic.asking()
+        tokens = anybody("POST", "auth/login/", 200, json=_credentials(EMAIL)).json()
+        assert tokens["user"]["role"] == "doctor"
+        _an_administrator_looks_after_people(clinic, tokens["user"])
+    assert "D7" in clinic.manage("shell", "-c", LICENCES)
+
+
+def _follow_guide(clinic):
+    """Do what the guide says; its ``people/models.py`` replaces the one that is there."""
+    for block in blocks_in(section(GUIDE.read_text(), "People who are there already")):
+        if block.file == "people/models.py":
+            (clinic.folder / block.file).write_text(block.text)
+        elif block.file:
+            at = block.file if "/" in block.file else f"clinic/{block.file}"
+            clinic.write(at, block.text)
+        for command, output in block.commands():
+            assert command.startswith("python manage.py")
+            assert output in clinic.manage(*command.split()[2:])
 
 
 @pytest.mark.parametrize("command", ["check", "migrate"])
