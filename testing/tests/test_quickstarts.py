@@ -20,15 +20,6 @@ UV = (sys.executable, "-m", "uv", "-q")
 
 
 @pytest.fixture(scope="session")
-def wheels(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheels")
-    for package in package_folders().values():
-        command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-        subprocess.run(command, cwd=package, check=True, capture_output=True)
-    return folder
-
-
-@pytest.fixture(scope="session")
 def environment(wheels, tmp_path_factory):
     """A Python with pip and what all of our packages declare, but none of them."""
     folder = tmp_path_factory.mktemp("environment")
