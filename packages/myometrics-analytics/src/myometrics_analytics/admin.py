@@ -13,6 +13,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
+from django.utils.translation import gettext_lazy as _
 
 from myometrics_core.read_only_admin import ReadOnlyAdmin
 from myometrics_core.users import is_administrator
@@ -42,14 +43,14 @@ class UploadAdmin(ReadOnlyAdmin):
     list_select_related = ("user",)
     ordering = ("-day", "-uploaded_at")
     search_fields = ("upload_id",)
-    search_help_text = "A whole upload id, or the beginning of a person's sign-in name."
+    search_help_text = _("A whole upload id, or the beginning of a person's sign-in name.")
     fields = (
         *("user", "upload_id", "filename", "uploaded_at", "status", "diagnosis"),
         *("confidence", "file_size", "seconds"),
     )
     readonly_fields = ("seconds",)
 
-    @admin.display(description="processing time (s)")
+    @admin.display(description=_("processing time (s)"))
     def seconds(self, upload: Upload) -> float | None:
         """Processing time in seconds."""
         return upload.processing_time
@@ -81,7 +82,7 @@ class DailyRollupAdmin(ReadOnlyAdmin):
     list_display = ("day", "diagnosis", "status", "uploads")
     list_filter = ("status",)
     search_fields = ("diagnosis__iexact",)
-    search_help_text = "A whole diagnosis."
+    search_help_text = _("A whole diagnosis.")
     ordering = ("-day", "diagnosis", "status")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
 
 from myometrics_core.conf import register_settings
 
@@ -13,7 +14,7 @@ class AnalyticsConfig(AppConfig):
     """Upload facts, their rollups and the endpoints that answer from them."""
 
     name = "myometrics_analytics"
-    verbose_name = "Analytics"
+    verbose_name = _("Analytics")
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
@@ -21,6 +22,7 @@ class AnalyticsConfig(AppConfig):
         from myometrics_core.personal_data import register_personal_data
 
         from . import checks  # noqa: F401
+        from .catching_up import connect_hint
         from .conf import analytics_settings
         from .gauges import register_gauges
         from .personal_data import UploadsSection
@@ -29,4 +31,5 @@ class AnalyticsConfig(AppConfig):
         register_settings(analytics_settings)
         register_personal_data(UploadsSection())
         connect_receivers()
+        connect_hint(self)
         register_gauges()

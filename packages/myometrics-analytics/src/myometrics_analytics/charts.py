@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from django.utils.formats import number_format
+from django.utils.translation import gettext as _
+
 __all__ = ["Chart", "Column", "GridLine", "Point", "TickLabel", "chart_make", "nice_step"]
 
 TOP: Final = 16
@@ -118,9 +121,14 @@ def nice_step(largest: int) -> int:
 def _summary(points: Sequence[Point], unit: str) -> str:
     total = sum(point.value for point in points)
     if not total:
-        return f"No {unit}."
+        return _("No %(unit)s.") % {"unit": unit}
     most = max(points, key=lambda point: point.value)
-    return f"{total:,} {unit}; most: {most.value:,}, {most.name}."
+    return _("%(total)s %(unit)s; most: %(most)s, %(name)s.") % {
+        "total": _count(total),
+        "unit": unit,
+        "most": _count(most.value),
+        "name": most.name,
+    }
 
 
 def _column(points: Sequence[Point], at: int, base: int, highest: int) -> Column:
@@ -130,7 +138,7 @@ def _column(points: Sequence[Point], at: int, base: int, highest: int) -> Column
     if points[at].value:
         height = max(height, 1.5)
     return Column(
-        title=f"{points[at].name}: {points[at].value:,}",
+        title=f"{points[at].name}: {_count(points[at].value)}",
         x=_per_cent(at * slot + slot * gap / 2),
         width=_per_cent(slot * (1 - gap)),
         y=_number(base - height),
@@ -142,7 +150,7 @@ def _column(points: Sequence[Point], at: int, base: int, highest: int) -> Column
 
 def _grid_line(value: int, base: int, highest: int) -> GridLine:
     y = base - value / highest * (base - TOP)
-    return GridLine(y=_number(round(y) + 0.5), label=f"{value:,}", label_y=_number(round(y) + 4))
+    return GridLine(y=_number(round(y) + 0.5), label=_count(value), label_y=_number(round(y) + 4))
 
 
 def _labelled(count: int, most: int) -> list[int]:
@@ -173,3 +181,8 @@ def _per_cent(value: float) -> str:
 
 def _number(value: float) -> str:
     return f"{value:.1f}"
+
+
+def _count(value: int) -> str:
+    """With the thousands' mark of the reader's language."""
+    return number_format(value, force_grouping=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from django.db import connections, router
 
@@ -24,8 +24,7 @@ from .periods import Span
 __all__ = ["NO_UPLOADS", "Counts", "DayCounts", "DiagnosisCounts", "counts_get"]
 
 
-@dataclass(frozen=True)
-class DayCounts:
+class DayCounts(NamedTuple):
     """Uploads of one UTC day; ``processed`` of them took ``processing_us`` microseconds."""
 
     uploads: int = 0
@@ -35,8 +34,7 @@ class DayCounts:
     processed: int = 0
 
 
-@dataclass(frozen=True)
-class DiagnosisCounts:
+class DiagnosisCounts(NamedTuple):
     """Uploads with one diagnosis: in the span, and in the equally long one before it."""
 
     diagnosis: str

@@ -10,6 +10,9 @@ from datetime import date
 from typing import Any, Final
 
 from django.contrib.auth import get_user_model
+from django.utils.dateformat import format as date_format
+from django.utils.formats import number_format
+from django.utils.translation import gettext as _
 
 from myometrics_core.export_files import spreadsheet_safe
 
@@ -23,7 +26,6 @@ __all__ = ["Dashboard", "FilterChoice", "csv_text", "dashboard_make", "filter_ch
 
 MOST_CHOICES: Final = 200
 SIGNS: Final = {"up": "▲", "down": "▼", "stable": "■"}
-MONTHS: Final = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class DiagnosisRow:
     count: str
     bar: str
     trend: str
+    trend_name: str
     sign: str
     change: str
 
@@ -72,15 +75,15 @@ class Dashboard:
 def dashboard_make(report: dict[str, Any], *, days: int) -> Dashboard:
     """Lay out ``report`` (the body of ``GET /analytics/`` for ``days``) for people."""
     activity = report["user_activity"]
-    span = Span(utc_today(), days)
+    span, unit = Span(utc_today(), days), _("uploads")
     return Dashboard(
         period=f"{_long(span.start)} – {_long(span.today)}, UTC",
         tiles=_tiles(report, days),
         daily=chart_make(
-            "daily", "Uploads a day", "uploads", _days(activity), height=260, most_labels=7
+            "daily", _("Uploads a day"), unit, _days(activity), height=260, most_labels=7
         ),
-        weekly=chart_make("weekly", "Uploads a week", "uploads", _weeks(activity, span)),
-        monthly=chart_make("monthly", "Uploads a month", "uploads", _months(activity)),
+        weekly=chart_make("weekly", _("Uploads a week"), unit, _weeks(activity, span)),
+        monthly=chart_make("monthly", _("Uploads a month"), unit, _months(activity)),
         diagnoses=_diagnoses(report["diagnosis_trends"]),
     )
 
@@ -88,13 +91,14 @@ def dashboard_make(report: dict[str, Any], *, days: int) -> Dashboard:
 def _tiles(report: dict[str, Any], days: int) -> list[Tile]:
     health = report["system_health"]
     uploads = sum(row["count"] for row in report["user_activity"]["daily_uploads"])
-    spans = "today" if days == 1 else f"in {days:,} days"
+    spans = _("today") if days == 1 else _("in %(days)s days") % {"days": _number(days)}
+    success, seconds = health["success_rate"], health["average_processing_time"]
     return [
-        Tile("Uploads", f"{uploads:,}", spans),
-        Tile("Success rate", f"{health['success_rate']:.1f} %", "of finished uploads"),
-        Tile("Processing time", f"{health['average_processing_time']:.1f} s", "on average"),
-        Tile("Active people", f"{health['active_users']:,}", "signed in or uploaded"),
-        Tile("All uploads", f"{health['total_uploads']:,}", "since the beginning"),
+        Tile(_("Uploads"), _number(uploads), spans),
+        Tile(_("Success rate"), f"{_number(success, 1)} %", _("of finished uploads")),
+        Tile(_("Processing time"), f"{_number(seconds, 1)} s", _("on average")),
+        Tile(_("Active people"), _number(health["active_users"]), _("signed in or uploaded")),
+        Tile(_("All uploads"), _number(health["total_uploads"]), _("since the beginning")),
     ]
 
 
@@ -102,16 +106,18 @@ def _days(activity: dict[str, Any]) -> list[Point]:
     days = [(date.fromisoformat(row["date"]), row["count"]) for row in activity["daily_uploads"]]
     is_long = len(days) > 120
     return [
-        Point(_long(day), count, _month(day) if is_long else f"{day.day} {MONTHS[day.month - 1]}")
+        Point(_long(day), count, _month(day) if is_long else date_format(day, "j M"))
         for day, count in days
     ]
 
 
 def _weeks(activity: dict[str, Any], span: Span) -> list[Point]:
     points = []
-    for row, week in zip(activity["weekly_uploads"], span.weeks(), strict=True):
-        dates = f"{week[0].day} {MONTHS[week[0].month - 1]} – {_long(week[-1])}"
-        points.append(Point(f"{row['week']}, {dates}", row["count"], row["week"]))
+    rows = zip(activity["weekly_uploads"], span.weeks(), strict=True)
+    for number, (row, week) in enumerate(rows, start=1):
+        name = _("Week %d") % number
+        dates = f"{date_format(week[0], 'j M')} – {_long(week[-1])}"
+        points.append(Point(f"{name}, {dates}", row["count"], name))
     return points
 
 
@@ -120,10 +126,7 @@ def _months(activity: dict[str, Any]) -> list[Point]:
         (date.fromisoformat(f"{row['month']}-01"), row["count"])
         for row in activity["monthly_uploads"]
     ]
-    return [
-        Point(_month(month), count, f"{MONTHS[month.month - 1]} ’{month.year % 100:02}")
-        for month, count in months
-    ]
+    return [Point(_month(month), count, date_format(month, "M ’y")) for month, count in months]
 
 
 def _diagnoses(trends: list[dict[str, Any]]) -> list[DiagnosisRow]:
@@ -131,39 +134,54 @@ def _diagnoses(trends: list[dict[str, Any]]) -> list[DiagnosisRow]:
     return [
         DiagnosisRow(
             name=row["diagnosis"],
-            count=f"{row['count']:,}",
+            count=_number(row["count"]),
             bar=f"{row['count'] / most * 100:.2f}%",
             trend=row["trend"],
+            trend_name=_trend_name(row["trend"]),
             sign=SIGNS[row["trend"]],
-            change=f"{row['percentage_change']:+,.1f} %".replace("-", "−"),
+            change=_change(row["percentage_change"]),
         )
         for row in trends
     ]
 
 
 def _long(day: date) -> str:
-    return f"{day.day} {_month(day)}"
+    return date_format(day, "j M Y")
 
 
 def _month(day: date) -> str:
-    return f"{MONTHS[day.month - 1]} {day.year}"
+    return date_format(day, "M Y")
+
+
+def _number(value: float, decimals: int = 0) -> str:
+    """With the marks of the reader's language."""
+    return number_format(value, decimals, force_grouping=True)
+
+
+def _change(per_cent: float) -> str:
+    sign = "−" if per_cent < 0 else "+"
+    return f"{sign}{_number(abs(per_cent), 1)} %"
+
+
+def _trend_name(trend: str) -> str:
+    return {"up": _("up"), "down": _("down"), "stable": _("stable")}[trend]
 
 
 def filter_choices(filters: Filters) -> list[FilterChoice]:
     """The filters that make sense on this site, each with what there is to choose from."""
     choices = []
-    for name, field_name in (
-        ("clinic", analytics_settings.CLINIC_FIELD),
-        ("role", analytics_settings.ROLE_FIELD),
+    for name, label, field_name in (
+        ("clinic", _("Clinic"), analytics_settings.CLINIC_FIELD),
+        ("role", _("Role"), analytics_settings.ROLE_FIELD),
     ):
         if person_field(field_name) is not None:
             options = _person_options(field_name)
             chosen = getattr(filters, name) or ""
-            choices.append(FilterChoice(name, name.capitalize(), options, chosen))
+            choices.append(FilterChoice(name, label, options, chosen))
     names = DailyRollup.objects.exclude(diagnosis="").order_by("diagnosis")
     found = names.values_list("diagnosis", flat=True).distinct()[:MOST_CHOICES]
     options = [(name, name) for name in found]
-    return [*choices, FilterChoice("diagnosis", "Diagnosis", options, filters.diagnosis or "")]
+    return [*choices, FilterChoice("diagnosis", _("Diagnosis"), options, filters.diagnosis or "")]
 
 
 def _person_options(field_name: str) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
+from django.utils.translation import gettext as _
 
 from myometrics_core.replicas import replica_reads
 
@@ -34,7 +35,7 @@ def page(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
         "myometrics_analytics/dashboard.html",
         {
             **context,
-            "title": "Analytics",
+            "title": _("Analytics"),
             "problems": problems,
             "dashboard": dashboard_make(report, days=query["days"]),
             "days": query["days"],

@@ -13,6 +13,7 @@ from typing import Any
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 __all__ = [
     "DailyRollup",
@@ -33,9 +34,9 @@ MICROSECONDS = 1_000_000
 class Status(models.TextChoices):
     """How far an upload has come."""
 
-    PROCESSING = "processing", "processing"
-    COMPLETED = "completed", "completed"
-    FAILED = "failed", "failed"
+    PROCESSING = "processing", _("processing")
+    COMPLETED = "completed", _("completed")
+    FAILED = "failed", _("failed")
 
 
 class Upload(models.Model):
@@ -47,29 +48,45 @@ class Upload(models.Model):
     """
 
     user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", db_index=False
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("user"),
+        on_delete=models.CASCADE,
+        related_name="+",
+        db_index=False,
     )
-    upload_id = models.CharField("upload id", max_length=100)
-    uploaded_at = models.DateTimeField("uploaded at")
-    day = models.DateField("UTC day", editable=False)
-    status = models.CharField(max_length=10, choices=Status.choices, default=Status.PROCESSING)
-    diagnosis = models.CharField(max_length=200, blank=True)
-    diagnosis_rank = models.PositiveSmallIntegerField(default=0, editable=False)
-    filename = models.CharField(max_length=255, blank=True)
-    filename_rank = models.PositiveSmallIntegerField(default=0, editable=False)
-    file_size = models.PositiveBigIntegerField("file size (bytes)", null=True, blank=True)
-    file_size_rank = models.PositiveSmallIntegerField(default=0, editable=False)
-    confidence = models.FloatField(null=True, blank=True)
-    confidence_rank = models.PositiveSmallIntegerField(default=0, editable=False)
+    upload_id = models.CharField(_("upload id"), max_length=100)
+    uploaded_at = models.DateTimeField(_("uploaded at"))
+    day = models.DateField(_("UTC day"), editable=False)
+    status = models.CharField(
+        _("status"), max_length=10, choices=Status.choices, default=Status.PROCESSING
+    )
+    diagnosis = models.CharField(_("diagnosis"), max_length=200, blank=True)
+    diagnosis_rank = models.PositiveSmallIntegerField(
+        _("diagnosis rank"), default=0, editable=False
+    )
+    filename = models.CharField(_("filename"), max_length=255, blank=True)
+    filename_rank = models.PositiveSmallIntegerField(_("filename rank"), default=0, editable=False)
+    file_size = models.PositiveBigIntegerField(_("file size (bytes)"), null=True, blank=True)
+    file_size_rank = models.PositiveSmallIntegerField(
+        _("file size rank"), default=0, editable=False
+    )
+    confidence = models.FloatField(_("confidence"), null=True, blank=True)
+    confidence_rank = models.PositiveSmallIntegerField(
+        _("confidence rank"), default=0, editable=False
+    )
     processing_us = models.PositiveBigIntegerField(
-        "processing time (µs)",
+        _("processing time (µs)"),
         null=True,
         blank=True,
         validators=[MinValueValidator(0), MaxValueValidator(86_400 * MICROSECONDS)],
     )
-    processing_us_rank = models.PositiveSmallIntegerField(default=0, editable=False)
+    processing_us_rank = models.PositiveSmallIntegerField(
+        _("processing us rank"), default=0, editable=False
+    )
 
     class Meta:
+        verbose_name = _("upload")
+        verbose_name_plural = _("uploads")
         constraints = [
             models.UniqueConstraint(fields=["user", "upload_id"], name="analytics_upload_unique")
         ]
@@ -94,23 +111,25 @@ class PendingChange(models.Model):
     ``user`` has no constraint on purpose: the change outlives the person.
     """
 
-    day = models.DateField()
-    diagnosis = models.CharField(max_length=200, blank=True)
-    status = models.CharField(max_length=10)
+    day = models.DateField(_("day"))
+    diagnosis = models.CharField(_("diagnosis"), max_length=200, blank=True)
+    status = models.CharField(_("status"), max_length=10)
     user: models.ForeignKey[Any, Any] = models.ForeignKey(
         settings.AUTH_USER_MODEL,
+        verbose_name=_("user"),
         null=True,
         on_delete=models.DO_NOTHING,
         db_constraint=False,
         db_index=False,
         related_name="+",
     )
-    uploads = models.BigIntegerField(default=0)
-    processing_us = models.BigIntegerField(default=0)
-    processed = models.BigIntegerField(default=0)
+    uploads = models.BigIntegerField(_("uploads"), default=0)
+    processing_us = models.BigIntegerField(_("processing us"), default=0)
+    processed = models.BigIntegerField(_("processed"), default=0)
 
     class Meta:
-        verbose_name = "pending change"
+        verbose_name = _("pending change")
+        verbose_name_plural = _("pending changes")
 
     def __str__(self) -> str:
         return f"{self.day} {self.status} {self.uploads:+d}"
@@ -122,15 +141,16 @@ class DailyRollup(models.Model):
     ``processed`` counts those whose processing time is known, ``processing_us`` is its sum.
     """
 
-    day = models.DateField()
-    diagnosis = models.CharField(max_length=200, blank=True)
-    status = models.CharField(max_length=10, choices=Status.choices)
-    uploads = models.BigIntegerField(default=0)
-    processing_us = models.BigIntegerField("processing time (µs)", default=0)
-    processed = models.BigIntegerField(default=0)
+    day = models.DateField(_("day"))
+    diagnosis = models.CharField(_("diagnosis"), max_length=200, blank=True)
+    status = models.CharField(_("status"), max_length=10, choices=Status.choices)
+    uploads = models.BigIntegerField(_("uploads"), default=0)
+    processing_us = models.BigIntegerField(_("processing time (µs)"), default=0)
+    processed = models.BigIntegerField(_("processed"), default=0)
 
     class Meta:
-        verbose_name = "daily rollup"
+        verbose_name = _("daily rollup")
+        verbose_name_plural = _("daily rollups")
         constraints = [
             models.UniqueConstraint(
                 fields=["day", "diagnosis", "status"], name="analytics_daily_unique"
@@ -144,16 +164,17 @@ class DailyRollup(models.Model):
 class DayRollup(models.Model):
     """One UTC day over all diagnoses and statuses, as far as folded."""
 
-    day = models.DateField(primary_key=True)
-    uploads = models.BigIntegerField(default=0)
-    completed = models.BigIntegerField(default=0)
-    failed = models.BigIntegerField(default=0)
-    processing_us = models.BigIntegerField("processing time (µs)", default=0)
-    processed = models.BigIntegerField(default=0)
-    uploaders = models.BigIntegerField("people uploading", default=0)
+    day = models.DateField(_("day"), primary_key=True)
+    uploads = models.BigIntegerField(_("uploads"), default=0)
+    completed = models.BigIntegerField(_("completed"), default=0)
+    failed = models.BigIntegerField(_("failed"), default=0)
+    processing_us = models.BigIntegerField(_("processing time (µs)"), default=0)
+    processed = models.BigIntegerField(_("processed"), default=0)
+    uploaders = models.BigIntegerField(_("people uploading"), default=0)
 
     class Meta:
-        verbose_name = "day"
+        verbose_name = _("day")
+        verbose_name_plural = _("days")
 
     def __str__(self) -> str:
         return f"{self.day}: {self.uploads}"
@@ -164,21 +185,26 @@ class Dashboard(DayRollup):
 
     class Meta:
         proxy = True
-        verbose_name = "dashboard"
-        verbose_name_plural = "dashboard"
+        verbose_name = _("dashboard")
+        verbose_name_plural = _("dashboard")
 
 
 class UserRollup(models.Model):
     """One person's uploads over all time, and the last UTC day with one, as far as folded."""
 
     user = models.OneToOneField(
-        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, primary_key=True, related_name="+"
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("user"),
+        on_delete=models.CASCADE,
+        primary_key=True,
+        related_name="+",
     )
-    uploads = models.BigIntegerField(default=0)
-    last_day = models.DateField("last upload on", null=True)
+    uploads = models.BigIntegerField(_("uploads"), default=0)
+    last_day = models.DateField(_("last upload on"), null=True)
 
     class Meta:
-        verbose_name = "person's rollup"
+        verbose_name = _("person's rollup")
+        verbose_name_plural = _("people's rollups")
 
     def __str__(self) -> str:
         return f"{self.user_id}: {self.uploads}"
@@ -187,14 +213,14 @@ class UserRollup(models.Model):
 class RollupState(models.Model):
     """The one row that folding locks; writers of facts never touch it."""
 
-    uploads = models.BigIntegerField("uploads over all time", default=0)
-    folded_at = models.DateTimeField(null=True)
-    checked_at = models.DateTimeField("last self-check", null=True)
-    repairs = models.BigIntegerField("numbers repaired by the last self-check", default=0)
+    uploads = models.BigIntegerField(_("uploads over all time"), default=0)
+    folded_at = models.DateTimeField(_("folded at"), null=True)
+    checked_at = models.DateTimeField(_("last self-check"), null=True)
+    repairs = models.BigIntegerField(_("numbers repaired by the last self-check"), default=0)
 
     class Meta:
-        verbose_name = "rollup state"
-        verbose_name_plural = "rollup state"
+        verbose_name = _("rollup state")
+        verbose_name_plural = _("rollup state")
 
     def __str__(self) -> str:
         return f"{self.uploads} uploads"
@@ -203,20 +229,21 @@ class RollupState(models.Model):
 class PullState(models.Model):
     """The one row about pulling from the image service: validators, lease, back-off."""
 
-    due_at = models.DateTimeField(null=True)
-    leased_until = models.DateTimeField(null=True)
-    etag = models.CharField(max_length=500, blank=True)
-    last_modified = models.CharField(max_length=100, blank=True)
-    succeeded_at = models.DateTimeField(null=True)
-    completed_at = models.DateTimeField("last unconditional pull", null=True)
-    failures = models.PositiveIntegerField("failures in a row", default=0)
-    last_error = models.CharField(max_length=500, blank=True)
-    rows = models.BigIntegerField("rows of the last pull", default=0)
-    bad_rows = models.BigIntegerField(default=0)
-    unknown_users = models.BigIntegerField(default=0)
+    due_at = models.DateTimeField(_("due at"), null=True)
+    leased_until = models.DateTimeField(_("leased until"), null=True)
+    etag = models.CharField(_("etag"), max_length=500, blank=True)
+    last_modified = models.CharField(_("last modified"), max_length=100, blank=True)
+    succeeded_at = models.DateTimeField(_("succeeded at"), null=True)
+    completed_at = models.DateTimeField(_("last unconditional pull"), null=True)
+    failures = models.PositiveIntegerField(_("failures in a row"), default=0)
+    last_error = models.CharField(_("last error"), max_length=500, blank=True)
+    rows = models.BigIntegerField(_("rows of the last pull"), default=0)
+    bad_rows = models.BigIntegerField(_("bad rows"), default=0)
+    unknown_users = models.BigIntegerField(_("unknown users"), default=0)
 
     class Meta:
-        verbose_name = "image service pull"
+        verbose_name = _("image service pull")
+        verbose_name_plural = _("image service pulls")
 
     def __str__(self) -> str:
         return self.last_error or f"{self.rows} rows"
@@ -225,13 +252,14 @@ class PullState(models.Model):
 class RebuildCheckpoint(models.Model):
     """How far an unfinished rebuild has come in one source of activities."""
 
-    source = models.CharField(max_length=100, primary_key=True)
-    began_at = models.DateTimeField("first activity")
-    reached_at = models.DateTimeField("activities replayed up to")
-    activities = models.BigIntegerField(default=0)
+    source = models.CharField(_("source"), max_length=100, primary_key=True)
+    began_at = models.DateTimeField(_("first activity"))
+    reached_at = models.DateTimeField(_("activities replayed up to"))
+    activities = models.BigIntegerField(_("activities"), default=0)
 
     class Meta:
-        verbose_name = "rebuild checkpoint"
+        verbose_name = _("rebuild checkpoint")
+        verbose_name_plural = _("rebuild checkpoints")
 
     def __str__(self) -> str:
         return f"{self.source}: {self.activities}"

@@ -117,7 +117,8 @@ def _trend(item: DiagnosisCounts) -> dict[str, Any]:
 
 
 def _system_health(span: Span, counts: Counts) -> dict[str, Any]:
-    days = [of_day for day, of_day in counts.days.items() if span.start <= day <= span.today]
+    start, today = span.start, span.today
+    days = [of_day for day, of_day in counts.days.items() if start <= day <= today]
     completed = sum(day.completed for day in days)
     judged = completed + sum(day.failed for day in days)
     processed = sum(day.processed for day in days)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.utils.translation import gettext as _
 from rest_framework import serializers
 
 from .conf import analytics_settings
@@ -136,9 +137,9 @@ class ActivitySerializer(serializers.Serializer[Any]):
 def _filter_value(value: str, field_name: str) -> str:
     field = person_field(field_name)
     if value and field is None:
-        raise serializers.ValidationError("The people of this site have no such attribute.")
+        raise serializers.ValidationError(_("The people of this site have no such attribute."))
     if value and field is not None and field.choices:
         known = [str(choice) for choice, _ in field.flatchoices]
         if value not in known:
-            raise serializers.ValidationError(f"Must be one of: {', '.join(known)}.")
+            raise serializers.ValidationError(_("Must be one of: %s.") % ", ".join(known))
     return value

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.utils.translation import gettext as _
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -73,4 +74,4 @@ def _person(user_id: str) -> Any:
     try:
         return people.get(pk=parse_user_id(user_id))
     except (ValueError, get_user_model().DoesNotExist):
-        raise NotFound("There is no such user.") from None
+        raise NotFound(_("There is no such user.")) from None

@@ -108,8 +108,9 @@ class AuditLogAdmin(ReadOnlyAdmin):
         leaf = Leaf.objects.filter(entry_id=entry.pk).first()
         if leaf is None:
             return str(_("No leaf: this entry was not written by the audit log."))
+        text = _("leaf %(leaf)s, key %(key)s, seal %(seal)s")
         seal = leaf.seal_number or _("not sealed yet")
-        return f"leaf {bytes(leaf.hash).hex()}, key {leaf.key_id}, seal {seal}"
+        return str(text % {"leaf": bytes(leaf.hash).hex(), "key": leaf.key_id, "seal": seal})
 
 
 @admin.register(Seal)

@@ -38,12 +38,18 @@ class AuditLog(models.Model):
     ip_address = models.GenericIPAddressField(_("IP address"), null=True, blank=True)
     user_agent = models.TextField(_("user agent"), blank=True, default="")
     details = models.JSONField(_("details"), default=dict, blank=True)
-    pseudonym = models.CharField(max_length=32, blank=True, default="", editable=False)
+    pseudonym = models.CharField(
+        _("pseudonym"), max_length=32, blank=True, default="", editable=False
+    )
     # NULL where there is none, so that those there are can be unique.
     activity_id = models.CharField(  # noqa: DJ001
-        max_length=150, null=True, blank=True, editable=False
+        _("activity id"),
+        max_length=150,
+        null=True,
+        blank=True,
+        editable=False,
     )
-    nonce = models.BinaryField(max_length=16, editable=False)
+    nonce = models.BinaryField(_("nonce"), max_length=16, editable=False)
 
     objects: ClassVar[AuditLogQuerySet] = AuditLogQuerySet.as_manager()  # type: ignore[assignment]
 
@@ -108,13 +114,15 @@ class AuditLog(models.Model):
 class Leaf(models.Model):
     """The signed hash of one entry. It outlives the entry, so it has no foreign key to it."""
 
-    entry_id = models.BigIntegerField(primary_key=True)
-    hash = models.BinaryField(max_length=32)
-    key_id = models.CharField(max_length=32)
-    seal_number = models.BigIntegerField(null=True)
-    erasure_id = models.UUIDField(null=True)
+    entry_id = models.BigIntegerField(_("entry id"), primary_key=True)
+    hash = models.BinaryField(_("hash"), max_length=32)
+    key_id = models.CharField(_("key id"), max_length=32)
+    seal_number = models.BigIntegerField(_("seal number"), null=True)
+    erasure_id = models.UUIDField(_("erasure id"), null=True)
 
     class Meta:
+        verbose_name = _("leaf")
+        verbose_name_plural = _("leaves")
         indexes = [
             models.Index(fields=["seal_number", "entry_id"], name="myo_audit_leaf_seal"),
             models.Index(
@@ -137,17 +145,19 @@ class Leaf(models.Model):
 class Seal(models.Model):
     """A signed Merkle root over a batch of leaves, chained to the seal before it."""
 
-    number = models.BigIntegerField(primary_key=True)
-    root = models.BinaryField(max_length=32)
-    entries = models.IntegerField()
-    erasures = models.IntegerField()
-    sealed_at = models.DateTimeField()
-    previous = models.BinaryField(max_length=32)
-    key_id = models.CharField(max_length=32)
-    signature = models.BinaryField(max_length=32)
-    anchored_at = models.DateTimeField(null=True)
+    number = models.BigIntegerField(_("number"), primary_key=True)
+    root = models.BinaryField(_("root"), max_length=32)
+    entries = models.IntegerField(_("entries"))
+    erasures = models.IntegerField(_("erasures"))
+    sealed_at = models.DateTimeField(_("sealed at"))
+    previous = models.BinaryField(_("previous"), max_length=32)
+    key_id = models.CharField(_("key id"), max_length=32)
+    signature = models.BinaryField(_("signature"), max_length=32)
+    anchored_at = models.DateTimeField(_("anchored at"), null=True)
 
     class Meta:
+        verbose_name = _("seal")
+        verbose_name_plural = _("seals")
         ordering = ["number"]
         indexes = [
             models.Index(
@@ -171,19 +181,23 @@ class Erasure(models.Model):
         PURGE = "purge", _("retention period over")
         RETAIN = "retain", _("user deleted, entries kept")
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    reason = models.CharField(max_length=10, choices=Reason.choices)
-    erased_at = models.DateTimeField(default=timezone.now)
-    entries = models.BigIntegerField()
-    digest = models.BinaryField(max_length=32)
-    pseudonym = models.CharField(max_length=32, null=True, unique=True)  # noqa: DJ001
-    details = models.JSONField(default=dict)
-    nonce = models.BinaryField(max_length=16)
-    key_id = models.CharField(max_length=32)
-    hash = models.BinaryField(max_length=32)
-    seal_number = models.BigIntegerField(null=True)
+    id = models.UUIDField(_("id"), primary_key=True, default=uuid.uuid4, editable=False)
+    reason = models.CharField(_("reason"), max_length=10, choices=Reason.choices)
+    erased_at = models.DateTimeField(_("erased at"), default=timezone.now)
+    entries = models.BigIntegerField(_("entries"))
+    digest = models.BinaryField(_("digest"), max_length=32)
+    pseudonym = models.CharField(  # noqa: DJ001
+        _("pseudonym"), max_length=32, null=True, unique=True
+    )
+    details = models.JSONField(_("details"), default=dict)
+    nonce = models.BinaryField(_("nonce"), max_length=16)
+    key_id = models.CharField(_("key id"), max_length=32)
+    hash = models.BinaryField(_("hash"), max_length=32)
+    seal_number = models.BigIntegerField(_("seal number"), null=True)
 
     class Meta:
+        verbose_name = _("erasure")
+        verbose_name_plural = _("erasures")
         ordering = ["erased_at", "id"]
         indexes = [models.Index(fields=["seal_number", "id"], name="myo_audit_erasure_seal")]
 
@@ -201,12 +215,14 @@ class EntryCount(models.Model):
         MONTH = "M", _("month")
         DAY = "D", _("day")
 
-    scope = models.CharField(max_length=255)
-    period = models.CharField(max_length=1, choices=Period.choices)
-    start = models.DateField()
-    count = models.BigIntegerField()
+    scope = models.CharField(_("scope"), max_length=255)
+    period = models.CharField(_("period"), max_length=1, choices=Period.choices)
+    start = models.DateField(_("start"))
+    count = models.BigIntegerField(_("count"))
 
     class Meta:
+        verbose_name = _("count of entries")
+        verbose_name_plural = _("counts of entries")
         constraints = [
             models.UniqueConstraint(fields=["scope", "period", "start"], name="myo_audit_count")
         ]
@@ -218,14 +234,16 @@ class EntryCount(models.Model):
 class Verification(models.Model):
     """The outcome of one ``audit_verify`` run, shown in the admin as "verified up to"."""
 
-    started_at = models.DateTimeField()
-    finished_at = models.DateTimeField()
-    seal_number = models.BigIntegerField(null=True)
-    sealed_at = models.DateTimeField(null=True)
-    entries = models.BigIntegerField()
-    problems = models.BigIntegerField()
+    started_at = models.DateTimeField(_("started at"))
+    finished_at = models.DateTimeField(_("finished at"))
+    seal_number = models.BigIntegerField(_("seal number"), null=True)
+    sealed_at = models.DateTimeField(_("sealed at"), null=True)
+    entries = models.BigIntegerField(_("entries"))
+    problems = models.BigIntegerField(_("problems"))
 
     class Meta:
+        verbose_name = _("verification")
+        verbose_name_plural = _("verifications")
         ordering = ["-id"]
 
     def __str__(self) -> str:

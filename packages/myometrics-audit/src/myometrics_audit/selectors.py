@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from django.db import connections, router
+from django.db import router
+from django.utils.translation import gettext as _
 
 from myometrics_core.activities import Activity
+from myometrics_core.prepared import fetch_rows
 
 from .activities import activity_of
 from .counts import SEPARATOR
@@ -52,9 +54,7 @@ def entries_count(entries: AuditLogQuerySet) -> int:
     if selection is None or selection.scope is None:
         return entries.order_by().count()
     sql, values = _count_sql(selection, entries.db)
-    with connections[entries.db].cursor() as cursor:
-        cursor.execute(f"SELECT {sql}", values)
-        return int(cursor.fetchone()[0])
+    return int(fetch_rows(f"SELECT {sql}", values, using=entries.db)[0][0])
 
 
 def entries_page(entries: AuditLogQuerySet, offset: int, limit: int) -> list[Any]:
@@ -131,20 +131,30 @@ def counted_resource_types() -> list[str]:
 
 def evidence_state() -> str:
     """One line for people: how far the log was verified, and what waits for a seal."""
-    waiting = unsealed_count()
     last = Verification.objects.order_by("-id").first()
     if last is None:
-        return f"Never verified: run manage.py audit_verify. {waiting} entries wait for a seal."
-    result = f"{last.problems} PROBLEMS" if last.problems else "no problems"
-    upto = (
-        f"seal {last.seal_number} of {last.sealed_at:%Y-%m-%d %H:%M} UTC"
-        if last.sealed_at
-        else "no seal"
-    )
-    return (
-        f"Verified up to {upto}: {last.entries} entries, {result} "
-        f"(run of {last.finished_at:%Y-%m-%d %H:%M} UTC). {waiting} entries wait for a seal."
-    )
+        verified = _("Never verified: run manage.py audit_verify.")
+    else:
+        verified = _(
+            "Verified up to %(upto)s: %(entries)d entries, %(result)s (run of %(at)s)."
+        ) % {
+            "upto": _verified_upto(last),
+            "entries": last.entries,
+            "result": _verification_result(last),
+            "at": f"{last.finished_at:%Y-%m-%d %H:%M} UTC",
+        }
+    return f"{verified} {_('%d entries wait for a seal.') % unsealed_count()}"
+
+
+def _verified_upto(last: Verification) -> str:
+    if last.sealed_at is None:
+        return _("no seal")
+    at = f"{last.sealed_at:%Y-%m-%d %H:%M} UTC"
+    return _("seal %(number)s of %(at)s") % {"number": last.seal_number, "at": at}
+
+
+def _verification_result(last: Verification) -> str:
+    return _("%d PROBLEMS") % last.problems if last.problems else _("no problems")
 
 
 def _counted(prefix: str) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
+from django.utils.translation import gettext as _
 from rest_framework import serializers
 
 from myometrics_core.fields import JSONObjectField, StrictCharField, UtcDateTimeField
@@ -63,7 +64,7 @@ class _UserIdField(serializers.CharField):
         try:
             return parse_user_id(text)
         except ValueError:
-            raise serializers.ValidationError("Not the id of any user.") from None
+            raise serializers.ValidationError(_("Not the id of any user.")) from None
 
 
 class _DayField(serializers.DateField):

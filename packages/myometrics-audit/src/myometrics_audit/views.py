@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.utils.translation import gettext_lazy as _
 from rest_framework import exceptions, serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -37,7 +38,7 @@ class AuthorGone(exceptions.APIException):
     """401: the signed-in person was deleted while the request was under way."""
 
     status_code = status.HTTP_401_UNAUTHORIZED
-    default_detail = "The signed-in user no longer exists."
+    default_detail = _("The signed-in user no longer exists.")
     default_code = "user_not_found"
     auth_header = "Bearer"
 
@@ -96,7 +97,7 @@ class AuditLogView(ApiView):
         """The entry of that id."""
         row = entry_find(entry_id)
         if row is None:
-            raise exceptions.NotFound("There is no such entry.")
+            raise exceptions.NotFound(_("There is no such entry."))
         return Response(entry_json(row))
 
 

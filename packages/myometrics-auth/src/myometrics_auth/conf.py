@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from django.conf import settings as django_settings
 
-from myometrics_core.conf import Setting, SettingsGroup
+from myometrics_core.conf import DOTTED_PATH, Setting, SettingsGroup
 
 __all__ = ["ROLES", "AuthSettings", "auth_settings"]
 
@@ -97,6 +97,11 @@ class AuthSettings(SettingsGroup):
         "/reset-password",
         'Page of the front end, under `MYOMETRICS["FRONTEND_URL"]`, that the reset mail links to; '
         "`uid` and `token` are its query.",
+    )
+    RECIPIENT_LANGUAGE = Setting(
+        DOTTED_PATH,
+        "myometrics_auth.languages.site_language",
+        "Function of a user: the language code of the reset mail to them.",
     )
     MFA_REQUIRED_ROLES = Setting(
         (list, tuple),

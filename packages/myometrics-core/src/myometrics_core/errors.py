@@ -17,6 +17,7 @@ from django.core.exceptions import (
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.core.signals import got_request_exception
 from django.http import Http404, HttpRequest, JsonResponse, UnreadablePostError
+from django.utils.translation import gettext_lazy as _
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.serializers import as_serializer_error
@@ -39,7 +40,7 @@ class Conflict(exceptions.APIException):
     """409: the request is right, but the state of things forbids it."""
 
     status_code = status.HTTP_409_CONFLICT
-    default_detail = "The request conflicts with the present state."
+    default_detail = _("The request conflicts with the present state.")
     default_code = "conflict"
 
 
@@ -47,7 +48,7 @@ class BodyTooLarge(exceptions.APIException):
     """413: the body is longer than ``MYOMETRICS["MAX_BODY_BYTES"]``."""
 
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
-    default_detail = "The request body is too large."
+    default_detail = _("The request body is too large.")
     default_code = "body_too_large"
 
 
@@ -96,7 +97,7 @@ def _as_api_exception(exc: Exception) -> exceptions.APIException | None:
     if isinstance(exc, RequestDataTooBig):
         return BodyTooLarge()
     if isinstance(exc, (SuspiciousOperation, UnreadablePostError)):
-        return exceptions.ParseError("The request can't be read.")
+        return exceptions.ParseError(_("The request can't be read."))
     return None
 
 
@@ -105,7 +106,7 @@ def _server_error(exc: Exception, context: Mapping[str, Any]) -> Response:
     path = getattr(request, "path", "?")
     logger.error("Unhandled error at %s", path, exc_info=exc, extra={"status_code": 500})
     got_request_exception.send(sender=type(context.get("view")), request=request)
-    return Response(error_body("A server error occurred.", "error"), status=500)
+    return Response(error_body(str(_("A server error occurred.")), "error"), status=500)
 
 
 def _body(exc: exceptions.APIException) -> dict[str, Any]:
@@ -139,7 +140,7 @@ def _first_problem(field_errors: Mapping[str, list[str]]) -> str:
     for name, problems in field_errors.items():
         if problems:
             return problems[0] if name == NON_FIELD else f"{name}: {problems[0]}"
-    return "Invalid input."
+    return str(_("Invalid input."))
 
 
 def _flatten(detail: Any) -> dict[str, list[str]]:

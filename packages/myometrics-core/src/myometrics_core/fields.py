@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from datetime import timezone
 from typing import Any
 
+from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.fields import empty
@@ -67,11 +68,11 @@ class JSONObjectField(serializers.Field):  # type: ignore[type-arg]
     """
 
     default_error_messages = {
-        "not_an_object": "Expected a JSON object.",
-        "too_large": "Must be at most {max_bytes} bytes of JSON.",
-        "too_deep": "Must be nested at most {max_depth} levels deep.",
-        "text": "Must not contain NUL or lone surrogate characters.",
-        "number": "Numbers must be finite and at most 1e308 in magnitude.",
+        "not_an_object": _("Expected a JSON object."),
+        "too_large": _("Must be at most {max_bytes} bytes of JSON."),
+        "too_deep": _("Must be nested at most {max_depth} levels deep."),
+        "text": _("Must not contain NUL or lone surrogate characters."),
+        "number": _("Numbers must be finite and at most 1e308 in magnitude."),
     }
 
     def __init__(self, *, max_bytes: int = 65536, max_depth: int = 32, **kwargs: Any) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.request import Request
@@ -57,7 +58,7 @@ class PagePagination:
         self.number = _whole_number(request, "page", 1)
         self.total = self.count(queryset)
         if self.number > self.last_page:
-            raise NotFound("This page is past the end.")
+            raise NotFound(_("This page is past the end."))
         return self.rows(queryset, (self.number - 1) * self.size, self.size)
 
     @property
@@ -96,5 +97,5 @@ def _whole_number(request: Request, name: str, default: int) -> int:
         return default
     digits = text.lstrip("0") if text.isascii() and text.isdigit() else ""
     if not digits:
-        raise ValidationError({name: ["Must be a whole number from 1."]})
+        raise ValidationError({name: [_("Must be a whole number from 1.")]})
     return min(int(digits[:LONGEST_NUMBER]), 10 ** (LONGEST_NUMBER - 1))

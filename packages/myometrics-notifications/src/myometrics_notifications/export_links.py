@@ -6,6 +6,7 @@ from urllib.parse import urlencode, urljoin
 
 from django.core import signing
 from django.urls import reverse
+from django.utils.translation import gettext as _
 from rest_framework.exceptions import NotFound
 
 from myometrics_core.settings import core_settings
@@ -38,11 +39,11 @@ def export_file_for_token(token: str) -> ExportFile:
         lifetime = notifications_settings.EXPORT_LIFETIME
         export_id = signing.loads(token, salt=_SALT, max_age=lifetime)
     except signing.BadSignature:
-        raise NotFound("This link is not valid (any more).") from None
+        raise NotFound(_("This link is not valid (any more).")) from None
     ready = ExportFile.objects.filter(
         pk=export_id, state=ExportFile.State.READY, expires_at__gt=utc_now(), user__isnull=False
     )
     export = ready.select_related("user").first()
     if export is None or not export.user.is_active:  # type: ignore[union-attr]
-        raise NotFound("This link is not valid (any more).")
+        raise NotFound(_("This link is not valid (any more)."))
     return export

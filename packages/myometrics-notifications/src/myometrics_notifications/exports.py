@@ -13,6 +13,7 @@ from django.core.files import File
 from django.core.files.storage import Storage, storages
 from django.db import transaction
 from django.db.models import Q, QuerySet
+from django.utils.translation import gettext as _
 from rest_framework.exceptions import NotFound, ValidationError
 
 from myometrics_core.background import enqueue
@@ -53,8 +54,8 @@ def export_request(*, user: Any, export_format: str) -> str:
     ``delivery`` for somebody without an address.
     """
     if not mail_address(user):
-        raise ValidationError({"delivery": ["There is no e-mail address to send a link to."]})
-    export, _ = ExportFile.objects.get_or_create(
+        raise ValidationError({"delivery": [_("There is no e-mail address to send a link to.")]})
+    export, _created = ExportFile.objects.get_or_create(
         user_id=user.pk,
         export_format=export_format,
         state=ExportFile.State.QUEUED,
@@ -64,7 +65,7 @@ def export_request(*, user: Any, export_format: str) -> str:
         },
     )
     enqueue(GENERATE, export.pk)
-    return "The export is being prepared. A link to it will be mailed to you."
+    return _("The export is being prepared. A link to it will be mailed to you.")
 
 
 def export_generate(*, export_id: int) -> None:
@@ -87,7 +88,7 @@ def export_file_chunks(export: ExportFile) -> Iterator[bytes]:
     try:
         file = _storage().open(export.storage_name, "rb")
     except FileNotFoundError:
-        raise NotFound("This link is not valid (any more).") from None
+        raise NotFound(_("This link is not valid (any more).")) from None
     return _chunks(file)
 
 

@@ -78,7 +78,7 @@ class OwedWork(models.Model):
     attempts = models.PositiveIntegerField(_("attempts"), default=0)
     next_attempt_at = models.DateTimeField(_("next attempt"))
     leased_until = models.DateTimeField(_("leased until"), null=True, editable=False)
-    lease_token = models.UUIDField(null=True, editable=False)
+    lease_token = models.UUIDField(_("lease token"), null=True, editable=False)
     last_error = models.CharField(_("last error"), max_length=200, blank=True)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     settled_at = models.DateTimeField(_("settled"), null=True)

@@ -8,6 +8,7 @@ from urllib.parse import urlencode, urljoin
 from django.contrib.auth import get_user_model
 from django.core import signing
 from django.urls import reverse
+from django.utils.translation import gettext as _
 from rest_framework.exceptions import NotFound
 
 from myometrics_core.settings import core_settings
@@ -44,7 +45,7 @@ def read_unsubscribe_token(token: str) -> tuple[NotificationKind, Any]:
     kind = kind_named(kind_name)
     user = get_user_model()._base_manager.filter(pk=user_id).first()
     if kind is None or user is None or not kind.optional:
-        raise NotFound("This link is not valid.")
+        raise NotFound(_("This link is not valid."))
     return kind, user
 
 
@@ -55,4 +56,4 @@ def _read(token: str) -> tuple[str, Any]:
         user_id, kind_name = signing.loads(token, salt=_SALT)
         return kind_name, parse_user_id(user_id)
     except (signing.BadSignature, ValueError):
-        raise NotFound("This link is not valid.") from None
+        raise NotFound(_("This link is not valid.")) from None

@@ -7,6 +7,7 @@ from typing import Any
 from django.http import HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import render
 from django.utils import translation
+from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse
 from rest_framework.request import Request
@@ -137,5 +138,7 @@ class ExportDownloadView(ApiView):
 
 def _sentence(kind: NotificationKind, subscribed: bool) -> str:
     if subscribed:
-        return f"POST to this address to get no more mails about: {kind.title}."
-    return f"No mails are sent about: {kind.title}."
+        sentence = _("POST to this address to get no more mails about: %(kind)s.")
+    else:
+        sentence = _("No mails are sent about: %(kind)s.")
+    return sentence % {"kind": kind.title}

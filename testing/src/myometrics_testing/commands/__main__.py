@@ -8,7 +8,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
-from myometrics_testing.commands import build, docs, example, keep, lint, matrix, test
+from myometrics_testing.commands import (
+    build,
+    catalogs,
+    docs,
+    example,
+    keep,
+    lint,
+    matrix,
+    test,
+)
 
 Command = Callable[[Sequence[str]], int]
 
@@ -18,6 +27,7 @@ COMMANDS: dict[str, Command] = {
     "lint": lint.main,
     "format": lint.format_code,
     "docs": docs.main,
+    "translations": catalogs.main,
     "manage": example.manage,
     "tox": matrix.main,
     "build": build.main,
@@ -38,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def usage() -> str:
     """The module's docstring and the first line of each command's."""
-    lines = [f"  {name:8}{_summary(command)}" for name, command in COMMANDS.items()]
+    lines = [f"  {name:13}{_summary(command)}" for name, command in COMMANDS.items()]
     more = "python3 dev COMMAND --help says more."
     return "\n".join([(__doc__ or "").strip(), "", "Commands:", *lines, "", more])
 

@@ -17,10 +17,13 @@ ALL: Final = None
 
 PUBLIC: Mapping[str, Mapping[str, Sequence[str] | None]] = {
     "core": {
+        "access_table.beat": ALL,
+        "accesses": ALL,
         "activities": ALL,
         "background": ALL,
         "beat": ALL,
         "client_address": ALL,
+        "command_line": ALL,
         "conf": ALL,
         "downloads": ALL,
         "errors": ALL,
@@ -36,6 +39,7 @@ PUBLIC: Mapping[str, Mapping[str, Sequence[str] | None]] = {
         "parsers": ALL,
         "permissions": ALL,
         "personal_data": ALL,
+        "prepared": ALL,
         "prometheus": ALL,
         "pseudonyms": ALL,
         "read_only_admin": ALL,

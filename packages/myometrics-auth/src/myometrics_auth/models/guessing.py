@@ -11,9 +11,11 @@ __all__ = ["SignInFailures"]
 class SignInFailures(models.Model):
     """How often sign-in failed at one account, real or not. No address is kept, only its hash."""
 
-    key = models.CharField(max_length=64, primary_key=True)
-    failures = models.PositiveIntegerField(default=0)
-    judged_at = models.DateTimeField(help_text="When an attempt was last judged.")
+    key = models.CharField(_("key"), max_length=64, primary_key=True)
+    failures = models.PositiveIntegerField(_("failures"), default=0)
+    judged_at = models.DateTimeField(
+        _("judged at"), help_text=_("When an attempt was last judged.")
+    )
 
     class Meta:
         verbose_name = _("failed sign-ins")

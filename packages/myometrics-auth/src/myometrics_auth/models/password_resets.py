@@ -13,9 +13,9 @@ __all__ = ["PasswordResetRequest"]
 class PasswordResetRequest(models.Model):
     """An address for which somebody asked a reset, known or not; gone once it is dealt with."""
 
-    email_canonical = models.CharField(max_length=512)
-    created_at = models.DateTimeField(default=utc_now, editable=False)
-    claimed_at = models.DateTimeField(null=True, blank=True)
+    email_canonical = models.CharField(_("email canonical"), max_length=512)
+    created_at = models.DateTimeField(_("created at"), default=utc_now, editable=False)
+    claimed_at = models.DateTimeField(_("claimed at"), null=True, blank=True)
 
     class Meta:
         verbose_name = _("password reset request")

@@ -16,15 +16,18 @@ class TotpDevice(models.Model):
 
     user = models.OneToOneField(
         settings.AUTH_USER_MODEL,
+        verbose_name=_("user"),
         on_delete=models.CASCADE,
         primary_key=True,
         related_name="totp_device",
     )
-    secret = models.TextField(help_text="Encrypted.")
-    created_at = models.DateTimeField(default=utc_now, editable=False)
-    confirmed_at = models.DateTimeField(null=True, blank=True)
+    secret = models.TextField(_("secret"), help_text=_("Encrypted."))
+    created_at = models.DateTimeField(_("created at"), default=utc_now, editable=False)
+    confirmed_at = models.DateTimeField(_("confirmed at"), null=True, blank=True)
     last_used_step = models.BigIntegerField(
-        default=0, help_text="Time step of the last code taken: no code counts twice."
+        _("last used step"),
+        default=0,
+        help_text=_("Time step of the last code taken: no code counts twice."),
     )
 
     class Meta:
@@ -39,9 +42,12 @@ class RecoveryCode(models.Model):
     """A code that stands in for the app once; only a keyed hash is kept, until it is used."""
 
     user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="recovery_codes"
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("user"),
+        on_delete=models.CASCADE,
+        related_name="recovery_codes",
     )
-    code_hash = models.CharField(max_length=64)
+    code_hash = models.CharField(_("code hash"), max_length=64)
 
     class Meta:
         verbose_name = _("recovery code")

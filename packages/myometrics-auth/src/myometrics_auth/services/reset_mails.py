@@ -9,7 +9,9 @@ from django.contrib.auth import get_user_model
 from django.core.mail import send_mail
 from django.db.models import Q, QuerySet
 from django.template.loader import render_to_string
+from django.utils import translation
 
+from myometrics_auth.conf import auth_settings
 from myometrics_auth.models import PasswordResetRequest
 from myometrics_auth.reset_links import reset_link
 from myometrics_core.background import enqueue
@@ -34,7 +36,8 @@ def reset_mail_send(*, request_id: int) -> bool:
         return False
     user = _recipient(request)
     if user is not None:
-        send_mail(_subject(user), _body(user), None, [user.email])
+        with translation.override(auth_settings.RECIPIENT_LANGUAGE(user)):
+            send_mail(_subject(user), _body(user), None, [user.email])
     request.delete()
     return user is not None
 

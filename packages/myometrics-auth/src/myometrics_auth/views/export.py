@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.http.response import HttpResponseBase
+from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse
 from rest_framework import serializers
@@ -34,7 +35,9 @@ class ExportQuerySerializer(serializers.Serializer[Any]):
     def validate_delivery(self, value: str) -> str:
         """Refuse what no installed package offers."""
         if value not in export_deliveries():
-            raise serializers.ValidationError(f'"{value}" is not a way to deliver an export.')
+            raise serializers.ValidationError(
+                _('"%(value)s" is not a way to deliver an export.') % {"value": value}
+            )
         return value
 
 

@@ -1,6 +1,7 @@
 """App configuration of the health log."""
 
 from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
 
 
 class HealthLogConfig(AppConfig):
@@ -8,5 +9,5 @@ class HealthLogConfig(AppConfig):
 
     name = "myometrics_core.health_log"
     label = "myometrics_health_log"
-    verbose_name = "Health log"
+    verbose_name = _("Health log")
     default_auto_field = "django.db.models.BigAutoField"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 __all__ = ["HealthState"]
 
@@ -15,14 +16,14 @@ class HealthState(models.Model):
     than was told, until that has lasted long enough to be told or has passed.
     """
 
-    checked_at = models.DateTimeField(null=True)
-    status = models.CharField(max_length=10, default="healthy")
-    services = models.JSONField(default=dict)
-    told_down = models.JSONField(default=list)
-    differs_since = models.JSONField(default=dict)
+    checked_at = models.DateTimeField(_("checked at"), null=True)
+    status = models.CharField(_("status"), max_length=10, default="healthy")
+    services = models.JSONField(_("services"), default=dict)
+    told_down = models.JSONField(_("told down"), default=list)
+    differs_since = models.JSONField(_("differs since"), default=dict)
 
     class Meta:
-        verbose_name = verbose_name_plural = "health state"
+        verbose_name = verbose_name_plural = _("health state")
 
     def __str__(self) -> str:
         return f"{self.status} at {self.checked_at}"

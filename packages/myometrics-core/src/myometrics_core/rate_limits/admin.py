@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 from django.contrib import admin
+from django.utils.translation import gettext_lazy as _
 
 from ..read_only_admin import ReadOnlyAdmin
 from .models import CountedRequest
@@ -20,12 +21,12 @@ class CountedRequestAdmin(ReadOnlyAdmin):
     search_fields = ("key__startswith",)
     ordering = ("-id",)
 
-    @admin.display(description="counted at")
+    @admin.display(description=_("counted at"))
     def time_counted(self, row: CountedRequest) -> datetime:
         """When the request came."""
         return datetime.fromtimestamp(row.counted_at, timezone.utc)
 
-    @admin.display(description="expires at")
+    @admin.display(description=_("expires at"))
     def time_expiring(self, row: CountedRequest) -> datetime:
         """When it stops to count."""
         return datetime.fromtimestamp(row.expires_at, timezone.utc)

@@ -1,6 +1,7 @@
 """App configuration of the database rate limits."""
 
 from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
 
 
 class RateLimitsConfig(AppConfig):
@@ -8,5 +9,5 @@ class RateLimitsConfig(AppConfig):
 
     name = "myometrics_core.rate_limits"
     label = "myometrics_rate_limits"
-    verbose_name = "Rate limits"
+    verbose_name = _("Rate limits")
     default_auto_field = "django.db.models.BigAutoField"

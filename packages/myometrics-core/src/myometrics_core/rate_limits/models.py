@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 __all__ = ["CountedRequest"]
 
@@ -10,11 +11,17 @@ __all__ = ["CountedRequest"]
 class CountedRequest(models.Model):
     """One request within the window of its rate; swept when the window has passed."""
 
-    key = models.CharField(max_length=255, help_text="Rate, bucket and a keyed hash of whom.")
-    counted_at = models.FloatField(help_text="Seconds since the epoch.")
-    expires_at = models.FloatField(db_index=True, help_text="Seconds since the epoch.")
+    key = models.CharField(
+        _("key"), max_length=255, help_text=_("Rate, bucket and a keyed hash of whom.")
+    )
+    counted_at = models.FloatField(_("counted at"), help_text=_("Seconds since the epoch."))
+    expires_at = models.FloatField(
+        _("expires at"), db_index=True, help_text=_("Seconds since the epoch.")
+    )
 
     class Meta:
+        verbose_name = _("counted request")
+        verbose_name_plural = _("counted requests")
         indexes = [models.Index(fields=["key", "counted_at"], name="myometrics_rate_key_at")]
 
     def __str__(self) -> str:

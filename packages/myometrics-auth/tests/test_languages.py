@@ -1,0 +1,49 @@
+"""The package speaks German where the site or the recipient does; codes never change."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import NEW_PASSWORD, send
+from django.core import mail
+
+from myometrics_auth.models import PasswordResetRequest
+from myometrics_auth.services.reset_mails import reset_mail_send
+
+pytestmark = pytest.mark.django_db
+
+
+def reset_mail(api, doctor):
+    send(api, "post", "auth/password-reset/", {"email": doctor.email})
+    reset_mail_send(request_id=PasswordResetRequest.objects.get().pk)
+    return mail.outbox[-1]
+
+
+def test_a_reset_mail_is_written_in_the_recipients_language(api, doctor, settings):
+    settings.MYOMETRICS_AUTH = {"RECIPIENT_LANGUAGE": lambda user: "de"}
+    message = reset_mail(api, doctor)
+    assert message.subject == "Setzen Sie Ihr Passwort zurück"
+    assert "Der Link gilt einmal." in message.body
+
+
+def test_without_a_rule_it_is_written_in_the_sites_language(api, doctor, settings):
+    assert reset_mail(api, doctor).subject == "Reset your password"
+    settings.LANGUAGE_CODE = "de"
+    assert reset_mail(api, doctor).subject == "Setzen Sie Ihr Passwort zurück"
+
+
+def test_a_site_in_german_answers_in_german_under_the_same_codes(api, doctor, settings):
+    settings.LANGUAGE_CODE = "de"
+    answer = send(api, "post", "auth/login/", {"email": doctor.email, "password": NEW_PASSWORD})
+    assert answer.status_code == 401
+    assert answer.json() == {
+        "detail": "Ungültige Anmeldedaten",
+        "code": "invalid_credentials",
+        "field_errors": {},
+    }
+
+
+def test_what_a_client_says_of_its_language_changes_nothing_unless_the_host_heeds_it(api, doctor):
+    body = {"email": doctor.email, "password": NEW_PASSWORD}
+    api.credentials(HTTP_ACCEPT_LANGUAGE="de")
+    answer = send(api, "post", "auth/login/", body)
+    assert answer.json()["detail"] == "Invalid credentials"
