@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--days", default="30,90,365,3650")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--requests", type=int, default=60, help="requests a round")
+    parser.add_argument("--reuse", action="store_true", help="databases that an earlier run filled")
     parser.add_argument("--slow-requests", type=int, default=3, help="of the ORM view, a round")
     arguments = parser.parse_args()
     sizes = [int(size) for size in arguments.uploads.split(",")]
@@ -78,9 +79,6 @@ def _owned(kind: str, stack: ExitStack) -> str:
 
 def _measure_size(size: int, database_url: str, redis_url: str, arguments: Any) -> None:
     name = f"analytics_bench_{size}"
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-        connection.execute(f"CREATE DATABASE {name}")
     environment = {
         **os.environ,
         "DATABASE_URL": _with_database(database_url, name),
@@ -94,18 +92,12 @@ def _measure_size(size: int, database_url: str, redis_url: str, arguments: Any) 
         "DJANGO_SUPERUSER_PASSWORD": "a-long-enough-password-7",
         "EMAIL_BACKEND": "django.core.mail.backends.dummy.EmailBackend",
     }
-    started = time.monotonic()
-    _django("migrate --verbosity 0", environment)
-    _django("createsuperuser --noinput --verbosity 0", environment)
-    code = (
-        f"import django; django.setup(); from benchmarks.analytics.data import fill; fill({size})"
-    )
-    subprocess.run([sys.executable, "-c", code], env=environment, check=True, cwd=ROOT)
-    print(f"filled {size} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    if not arguments.reuse:
+        _fill(size, name, database_url, environment)
     with (
         _gunicorn(
             "config.wsgi:application",
-            {**environment, "DJANGO_SETTINGS_MODULE": "benchmarks.analytics.our_site"},
+            environment,
         ) as ours,
         _gunicorn(
             "django.core.wsgi:get_wsgi_application()",
@@ -115,6 +107,20 @@ def _measure_size(size: int, database_url: str, redis_url: str, arguments: Any) 
         token = _sign_in(ours)
         for days in map(int, arguments.days.split(",")):
             _report(size, days, _compare(ours, bare, token, days, arguments))
+
+
+def _fill(size: int, name: str, database_url: str, environment: dict[str, str]) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        connection.execute(f"CREATE DATABASE {name}")
+    started = time.monotonic()
+    _django("migrate --verbosity 0", environment)
+    _django("createsuperuser --noinput --verbosity 0", environment)
+    code = (
+        f"import django; django.setup(); from benchmarks.analytics.data import fill; fill({size})"
+    )
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, cwd=ROOT)
+    print(f"filled {size} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
 
 
 def _django(command: str, environment: dict[str, str]) -> None:
