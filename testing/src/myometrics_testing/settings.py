@@ -85,7 +85,8 @@ def _installed_apps(apps: Sequence[str], user_model: str) -> list[str]:
 def database_from_environment() -> dict[str, Any]:
     """The entry of DATABASES that ``DATABASE_URL`` names; the pytest plugin sets the variable.
 
-    On SQLite the test database is a file, so that threads and processes share it.
+    On SQLite the test database is a file, so that threads and processes share it. On PostgreSQL
+    repeated statements are prepared, as the deployment has it.
     """
     database: dict[str, Any] = dict(
         dj_database_url.parse(os.environ.get("DATABASE_URL", "sqlite://:memory:"))
@@ -93,4 +94,6 @@ def database_from_environment() -> dict[str, Any]:
     if database["ENGINE"].endswith("sqlite3") and database["NAME"] != ":memory:":
         database["OPTIONS"] = {"timeout": 20, **database.get("OPTIONS", {})}
         database["TEST"] = {"NAME": f"{database['NAME']}.test"}
+    if database["ENGINE"].endswith("postgresql"):
+        database["OPTIONS"] = {"prepare_threshold": 2, **database.get("OPTIONS", {})}
     return database

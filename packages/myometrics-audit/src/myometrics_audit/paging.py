@@ -16,6 +16,7 @@ from typing import Any
 from django.db import connections
 from django.db.models import Q
 
+from myometrics_core.prepared import fetch_rows
 from myometrics_core.times import utc_day_start
 
 from .counts import utc_day
@@ -146,12 +147,10 @@ def _buckets(
         sql, values = f"{sql} UNION ALL {waiting_sql}", [*values, *waiting_values]
     counts: Counter[date] = Counter()
     found_waiting = False
-    with connections[using].cursor() as cursor:
-        cursor.execute(sql, values)
-        for start, count, moment in cursor.fetchall():
-            found_waiting = found_waiting or moment is not None
-            day = _day(start if moment is None else moment)
-            counts[day if by_day else day.replace(day=1)] += count
+    for start, count, moment in fetch_rows(sql, values, using=using):
+        found_waiting = found_waiting or moment is not None
+        day = _day(start if moment is None else moment)
+        counts[day if by_day else day.replace(day=1)] += count
     return sorted(counts.items(), reverse=True), found_waiting
 
 

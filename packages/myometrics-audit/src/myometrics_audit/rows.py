@@ -14,6 +14,8 @@ from django.apps import apps
 from django.db import connections
 from django.db.models import Field
 
+from myometrics_core.prepared import fetch_rows
+
 if TYPE_CHECKING:
     from .models import AuditLog
 
@@ -42,11 +44,11 @@ def write_entry(entry: AuditLog, leaf: bytes, key_id: str, using: str) -> None:
     has_id: bool = entry.pk is not None
     fields = _fields() if has_id else _fields()[1:]
     values = [field.get_db_prep_save(getattr(entry, field.attname), connection) for field in fields]
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute(_insert_both_sql(len(fields)), [*values, leaf, key_id])
-            entry.pk = cursor.fetchone()[0]
-        else:
+    if connection.vendor == "postgresql":
+        sql = _insert_both_sql(len(fields))
+        entry.pk = fetch_rows(sql, [*values, leaf, key_id], using=using)[0][0]
+    else:
+        with connection.cursor() as cursor:
             cursor.execute(_insert_sql(len(fields)), values)
             entry.pk = entry.pk if has_id else cursor.lastrowid
             cursor.execute(_leaf_sql("VALUES (%s, %s, %s)"), [entry.pk, leaf, key_id])
@@ -65,11 +67,8 @@ def read_rows(
     columns = ", ".join(f'a."{name}"' for name in COLUMNS)
     table = _fields()[0].model._meta.db_table
     sql = f'SELECT {columns}, ({extra}) FROM "{table}" a WHERE TRUE{where} ORDER BY {order}{limit}'
-    with connection.cursor() as cursor:
-        cursor.execute(sql, values)
-        found = cursor.fetchall()
-    converters = _converters(using)
-    for position, convert, expression in converters:
+    found = fetch_rows(sql, values, using=using)
+    for position, convert, expression in _converters(using):
         found = [
             (*row[:position], convert(row[position], expression, connection), *row[position + 1 :])
             for row in found
