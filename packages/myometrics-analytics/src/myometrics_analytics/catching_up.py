@@ -1,0 +1,41 @@
+"""What an operator is told who adds analytics to a site that has a past."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, transaction
+from django.db.models.signals import post_migrate
+
+from myometrics_core.activities import replay_activities
+
+__all__ = ["connect_hint"]
+
+FIRST_MIGRATION = ("myometrics_analytics", "0001_initial")
+HINT = (
+    "Uploads from before analytics was added are not counted yet. To count them, run:\n"
+    "  manage.py analytics_rebuild\n"
+)
+
+
+def connect_hint(sender: Any) -> None:
+    """Have ``migrate`` say how to catch up; ``sender`` is this package's app configuration."""
+    post_migrate.connect(_hint, sender=sender, dispatch_uid="myometrics_analytics:hint")
+
+
+def _hint(using: str, verbosity: int, plan: Any = (), **kwargs: Any) -> None:
+    steps = {(step.app_label, step.name) for step, is_backwards in plan if not is_backwards}
+    if FIRST_MIGRATION not in steps or using != DEFAULT_DB_ALIAS or verbosity < 1:
+        return
+    if _has_past():
+        (kwargs.get("stdout") or sys.stdout).write(HINT)
+
+
+def _has_past() -> bool:
+    """Whether any source has something to replay; so too where one can't be asked yet."""
+    try:
+        with transaction.atomic():
+            return next(iter(replay_activities()), None) is not None
+    except DatabaseError:
+        return True
