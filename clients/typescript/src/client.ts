@@ -55,7 +55,7 @@ export function retryAfter(response: Response): number | null {
 
 function bearer(client: MyoMetricsClient, store: TokenStore): Middleware {
   const spare = new Map<string, Request>();
-  let renewal: Promise<boolean> | null = null;
+  let renewal: Promise<void> | null = null;
   return {
     onRequest({ id, request, schemaPath }) {
       const tokens = store.get();
@@ -73,9 +73,9 @@ function bearer(client: MyoMetricsClient, store: TokenStore): Middleware {
         renewal ??= renew(client, store).finally(() => (renewal = null));
         await renewal;
       }
-      const tokens = store.get();
-      if (tokens === null) return undefined;
-      again.headers.set("Authorization", `Bearer ${tokens.access}`);
+      const renewed = `Bearer ${store.get()?.access}`;
+      if (store.get() === null || used === renewed) return undefined;
+      again.headers.set("Authorization", renewed);
       return fetch(again);
     },
     onError({ id }) {
@@ -97,13 +97,13 @@ async function isOver(response: Response): Promise<boolean> {
 }
 
 /** Put a new access token into `store`; empty it when the session is over. */
-async function renew(client: MyoMetricsClient, store: TokenStore): Promise<boolean> {
+async function renew(client: MyoMetricsClient, store: TokenStore): Promise<void> {
   const tokens = store.get();
-  if (tokens === null) return false;
+  if (tokens === null) return;
   const { data, response } = await client.POST("/api/auth/token/refresh/", {
     body: { refresh: tokens.refresh },
   });
+  if (store.get()?.refresh !== tokens.refresh) return; // somebody signed out or in meanwhile
   if (data) store.set({ ...tokens, access: data.access });
   else if (response.status === 401) store.set(null);
-  return data !== undefined;
 }
