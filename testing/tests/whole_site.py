@@ -18,7 +18,15 @@ APPS = [
     *("myometrics_core", "myometrics_core.rate_limits", "myometrics_core.health_log"),
     *("myometrics_auth", "myometrics_audit", "myometrics_analytics", "myometrics_notifications"),
 ]
-MAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+MAIL_TO_FILES = """
+mail_backend = "django.core.mail.backends.filebased.EmailBackend"
+if "MAILERS" in globals():  # what startproject of Django 6.1 writes
+    mail_options = {"file_path": BASE_DIR / "mail"}
+    MAILERS = {"default": {"BACKEND": mail_backend, "OPTIONS": mail_options}}
+else:
+    EMAIL_BACKEND = mail_backend
+    EMAIL_FILE_PATH = BASE_DIR / "mail"
+"""
 SETTINGS = """
 INSTALLED_APPS += {apps!r}
 SECRET_KEY = {secret!r}
@@ -29,12 +37,6 @@ REST_FRAMEWORK = {{
 }}
 MYOMETRICS = {{"RATE_LIMITS": {{"auth": None, "api": None, "export": None}}}}
 MYOMETRICS_AUDIT = {{"KEYS": {{"2026": {secret!r}}}}}
-if "MAILERS" in globals():  # what startproject of Django 6.1 writes
-    mail_options = {{"file_path": BASE_DIR / "mail"}}
-    MAILERS = {{"default": {{"BACKEND": {mail_backend!r}, "OPTIONS": mail_options}}}}
-else:
-    EMAIL_BACKEND = {mail_backend!r}
-    EMAIL_FILE_PATH = BASE_DIR / "mail"
 CELERY_BROKER_URL = "memory://localhost/"
 """
 URLS = """
@@ -72,10 +74,8 @@ class WholeSite(ClinicsSite):
         super().__init__(folder, python)
         self.secret = secret or secrets.token_urlsafe(50)
         database = dict(dj_database_url.parse(database_url))
-        settings = SETTINGS.format(
-            apps=APPS, secret=self.secret, database=database, mail_backend=MAIL_BACKEND
-        )
-        self.write("clinic/settings.py", settings)
+        settings = SETTINGS.format(apps=APPS, secret=self.secret, database=database)
+        self.write("clinic/settings.py", settings + MAIL_TO_FILES)
         self.write("clinic/urls.py", URLS)
         self.write("clinic/celery.py", CELERY)
         self.write("clinic/__init__.py", "from .celery import app")
@@ -95,7 +95,7 @@ class WholeSite(ClinicsSite):
 
     def mails(self) -> str:
         """All mail that was sent, as one text."""
-        return "".join(path.read_text() for path in sorted((self.folder / "mail").glob("*")))
+        return mails_of(self)
 
 
 class Person:
@@ -149,6 +149,11 @@ class Person:
         """What an administrator's pages show."""
         paths = ("audit-logs/?page_size=100", "analytics/?days=7", "users/")
         return {path: self.ask("GET", path).json() for path in paths}
+
+
+def mails_of(site: ClinicsSite) -> str:
+    """All mail that a site with MAIL_TO_FILES has sent, as one text."""
+    return "".join(path.read_text() for path in sorted((site.folder / "mail").glob("*")))
 
 
 def holds(before: object, after: object) -> bool:

@@ -1,0 +1,48 @@
+"""Which database is read when the cache, which knows who has written, can't be asked.
+
+What comes from a real replica over HTTP is held by ``testing/tests/test_replicas.py``.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from django.contrib.auth.models import Group
+
+from myometrics_core.replicas import ReplicaRouter, replica_reads, write_remember
+
+ADA = SimpleNamespace(pk=1)
+
+
+@pytest.fixture
+def replica(settings, redis_server):
+    settings.CACHES = {
+        "default": {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": redis_server.url,
+        }
+    }
+    settings.DATABASE_ROUTERS = ["myometrics_core.replicas.ReplicaRouter"]
+    settings.MYOMETRICS = {"READ_REPLICAS": ["replica"]}
+    return redis_server
+
+
+def test_a_cache_that_is_down_sends_everybody_to_the_primary_and_stops_no_write(replica, caplog):
+    replica.stop()
+    write_remember(ADA)
+    with replica_reads(person=ADA):
+        assert ReplicaRouter().db_for_read(Group) is None
+    assert [record.name for record in caplog.records] == ["myometrics.core.replicas"] * 2
+
+
+def test_who_has_just_written_reads_from_the_primary(replica):
+    write_remember(ADA)
+    with replica_reads(person=ADA):
+        assert ReplicaRouter().db_for_read(Group) is None
+
+
+def test_a_replica_that_is_named_is_never_migrated(replica):
+    router = ReplicaRouter()
+    assert router.allow_migrate("replica", "auth") is False
+    assert router.allow_migrate("default", "auth") is None
