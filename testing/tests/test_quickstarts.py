@@ -1,8 +1,8 @@
-"""A stranger who follows a README word for word gets a working endpoint.
+"""A stranger who follows our instructions word for word gets what they promise.
 
 In an environment of its own and a bare ``django-admin startproject``. What the packages need from
 others is there beforehand, to save the index the trouble; ours come from wheels built here, by
-the very ``pip install`` of the README.
+the very ``pip install`` of the text.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from myometrics_testing.commands.repository import PACKAGES, PREFIX, ROOT, packa
 from myometrics_testing.walkthrough import Block, Walkthrough, blocks_in, section
 
 OURS = list(package_folders())
+RECIPES = {path.name for path in (ROOT / "docs" / "recipes").glob("*.md")} - {"index.md"}
+PAGES = ["embedding/worked-example.md", *sorted(f"recipes/{name}" for name in RECIPES)]
 UV = (sys.executable, "-m", "uv", "-q")
 
 
@@ -53,6 +55,11 @@ def test_the_quickstart_of_a_package_does_what_it_says(package, walkthrough):
 def test_the_snippet_on_the_first_page_does_what_it_says(walkthrough):
     readme = (ROOT / "README.md").read_text()
     walkthrough.follow(blocks_in(section(readme, "In your own site")))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_a_page_of_the_documentation_tells_to_do_works(page, walkthrough):
+    walkthrough.follow(blocks_in((ROOT / "docs" / page).read_text()))
 
 
 def test_a_block_that_says_something_else_than_what_is_printed_fails(walkthrough):

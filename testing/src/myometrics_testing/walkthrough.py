@@ -1,9 +1,10 @@
 """Follow the instructions of a document word for word, as a stranger would.
 
-A fenced block that begins with ``# settings.py`` goes to the end of that file of the site; one of
-``console`` holds commands after ``$`` and what they print, where ``…`` stands for anything; any
-other block of ``python`` goes into ``manage.py shell``. Of all this only port 8000 is replaced,
-because something else may listen there.
+A fenced block that begins with ``# settings.py`` goes to the end of that file of the site, and so
+does a template that begins with ``{# … #}``; one of ``console`` holds commands after ``$`` and
+what they print, where ``…`` stands for anything; any other block of ``python`` goes into
+``manage.py shell``. Of all this only port 8000 is replaced, because something else may listen
+there.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ __all__ = ["Block", "Walkthrough", "blocks_in", "section"]
 
 SITE = "clinic"
 FENCE = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-FILE = re.compile(r"# ([\w/]+\.py)\b[^\n]*\n")
+FILE = re.compile(r"(?:#|{#) ([\w/]+\.\w+)\b[^\n]*\n")
+FILES = ("python", "html", "text")
 SERVER = "python manage.py runserver"
 SESSION = """set -a
 [ -f ~/.exported ] && . ~/.exported
@@ -45,7 +47,7 @@ class Block:
     def file(self) -> str | None:
         """The file of the site that the block belongs to, by its first line: ``"urls.py"``."""
         named = FILE.match(self.text)
-        return named[1] if named and self.language == "python" else None
+        return named[1] if named and self.language in FILES else None
 
     def commands(self) -> Iterator[tuple[str, str]]:
         """Each command of a console block with what it is said to print; ``""``: not said."""

@@ -18,6 +18,7 @@ from myometrics_testing.commands.public_names import PUBLIC, public_names_table
 from myometrics_testing.commands.repository import PACKAGES, PREFIX, ROOT
 from myometrics_testing.commands.settings_tables import GROUPS, settings_group, settings_table
 
+RECORDS = ROOT / "docs" / "adr" / "index.md"
 PUBLIC_NAMES = ROOT / "docs" / "reference" / "public-names.md"
 
 
@@ -48,6 +49,7 @@ def between_markers(document: str, name: str, text: str) -> str:
 def _documents() -> Iterator[Path]:
     yield from (_readme(package) for package in GROUPS)
     yield PUBLIC_NAMES
+    yield RECORDS
 
 
 def _readme(package: str) -> Path:
@@ -65,11 +67,18 @@ def _bring_up_to_date(path: Path, *, write: bool) -> bool:
 
 
 def _parts(path: Path) -> Iterator[tuple[str, str]]:
-    if path == PUBLIC_NAMES:
+    if path == RECORDS:
+        yield "records", "\n".join(map(_record, sorted(RECORDS.parent.glob("0*.md"))))
+    elif path == PUBLIC_NAMES:
         yield from ((package, public_names_table(package)) for package in PUBLIC)
     else:
         package = path.parent.name.removeprefix(PREFIX)
         yield "settings", settings_table(settings_group(package))
+
+
+def _record(path: Path) -> str:
+    title = path.read_text().partition("\n")[0].lstrip("# ")
+    return f"- [{title}]({path.name})"
 
 
 if __name__ == "__main__":
