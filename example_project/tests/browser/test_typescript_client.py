@@ -11,6 +11,9 @@ import re
 import pytest
 from selenium.webdriver.support.ui import WebDriverWait
 
+from myometrics_testing.commands.repository import ROOT
+from myometrics_testing.walkthrough import blocks_in
+
 EMAIL, PASSWORD = "root@clinic.example", "correct-horse-battery"
 CREDENTIALS = {"email": EMAIL, "password": PASSWORD}
 PAGE = "/tests/page.html"
@@ -19,6 +22,15 @@ const [name, given, done] = arguments;
 import("/dist/tests/journey.js")
   .then((journey) => journey[name](...given))
   .then((answer) => done({ answer }), (error) => done({ error: String(error) }));
+"""
+
+GUIDE = ROOT / "docs" / "clients.md"
+WHAT_THE_GUIDE_LEAVES_TO_THE_FRONT_END = """
+declare const email: string, password: string;
+declare function show(sentence: string): void;
+declare function mark(problems: { [field: string]: string[] }): void;
+declare function wait(seconds: number | null): void;
+declare function askForCode(token: string): void;
 """
 
 
@@ -66,6 +78,13 @@ def test_an_origin_that_is_not_allowed_is_kept_away_by_the_browser(
     elsewhere = origin.replace("localhost", "127.0.0.1")
     assert call(chromium, elsewhere, "uninvited", site.url) == "kept away"
     assert call(chromium, origin, "uninvited", site.url) == "answered 401"
+
+
+def test_what_the_guide_shows_compiles(typescript):
+    [shown] = [b.text for b in blocks_in(GUIDE.read_text()) if b.language == "typescript"]
+    guide = typescript.folder / "src" / "guide.ts"
+    guide.write_text(WHAT_THE_GUIDE_LEAVES_TO_THE_FRONT_END + shown)
+    typescript.npm("run", "check")
 
 
 def test_a_change_of_the_api_that_breaks_the_front_end_does_not_compile(typescript):
