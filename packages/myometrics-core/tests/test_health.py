@@ -173,10 +173,10 @@ def test_not_ready_without_a_database(client):
 @pytest.mark.django_db(transaction=True)
 def test_every_probe_has_a_deadline_of_its_own(settings):
     settings.MYOMETRICS = {"HEALTH_PROBE_TIMEOUT": 0.05}
-    patient = Probe("patient", lambda: time.sleep(0.3))
+    patient = Probe("patient", lambda: time.sleep(0.8))
     patient.timeout = 2
     register_probe(patient)
-    register_probe(Probe("hasty", lambda: time.sleep(0.3)))
+    register_probe(Probe("hasty", lambda: time.sleep(0.8)))
     services = check_health().services
     assert (services["patient"], services["hasty"]) == ("up", "down")
 
@@ -195,13 +195,13 @@ def test_no_deadline_is_longer_than_two_seconds():
 
 @pytest.mark.django_db(transaction=True)
 def test_who_asks_while_a_probe_hangs_does_not_wait_again(settings):
-    settings.MYOMETRICS = {"HEALTH_PROBE_TIMEOUT": 0.5}
+    settings.MYOMETRICS = {"HEALTH_PROBE_TIMEOUT": 1.2}
     release = threading.Event()
     register_probe(Probe("slow", lambda: release.wait(20)))
     check_health()
     started = time.monotonic()
     assert check_health().services["slow"] == "down"
-    assert time.monotonic() - started < 0.4
+    assert time.monotonic() - started < 1
     release.set()
 
 
@@ -227,7 +227,7 @@ def test_a_run_that_never_ends_is_given_up_for_a_new_one(settings, monkeypatch):
 
 @pytest.mark.django_db(transaction=True)
 def test_who_asks_does_not_wait_for_a_run_that_others_start_later(settings):
-    settings.MYOMETRICS = {"HEALTH_PROBE_TIMEOUT": 0.6, "HEALTH_MAX_AGE": 0.3}
+    settings.MYOMETRICS = {"HEALTH_PROBE_TIMEOUT": 1.2, "HEALTH_MAX_AGE": 0.6}
     release, hangs, took = threading.Event(), threading.Event(), []
     register_probe(Probe("quick", lambda: hangs.is_set() and release.wait(20)))
     check_health()
@@ -239,10 +239,10 @@ def test_who_asks_does_not_wait_for_a_run_that_others_start_later(settings):
         check_health()
         took.append(time.monotonic() - began)
 
-    askers = [threading.Timer(delay, ask) for delay in (0, 0.4)]  # "quick" is remembered at 0
+    askers = [threading.Timer(delay, ask) for delay in (0, 0.8)]  # "quick" is remembered at 0
     for asker in askers:
         asker.start()
     for asker in askers:
         asker.join()
     release.set()
-    assert max(took) < 0.9
+    assert max(took) < 1.8

@@ -360,13 +360,13 @@ def test_no_lock_is_held_while_the_mail_server_takes_its_time(make_person, make_
 
     def slow(envelope):
         talking.set()
-        finish.wait(5)
+        finish.wait(10)
         return "250 OK"
 
     smtp.at_data = slow
     sender = threading.Thread(target=_deliver_in_thread, args=(message.pk,))
     sender.start()
-    assert talking.wait(5)
+    assert talking.wait(30)
 
     began = time.monotonic()
     Message.objects.filter(pk=message.pk).update(last_error="written meanwhile")
@@ -374,7 +374,7 @@ def test_no_lock_is_held_while_the_mail_server_takes_its_time(make_person, make_
     finish.set()
     sender.join()
 
-    assert waited < 0.4
+    assert waited < 5
     message.refresh_from_db()
     assert message.state == "sent"
 
