@@ -11,9 +11,10 @@ import logging
 import threading
 from typing import Any
 
-from celery.beat import EmbeddedService, Scheduler
+from celery.beat import EmbeddedService
 from django.conf import settings
 
+from .beat import ForgetsTheFuture
 from .celery import app
 
 logger = logging.getLogger("config.embedded_worker")
@@ -28,7 +29,7 @@ def start_if_embedded() -> None:
     """Start worker and beat, once in a process, where the site has no broker."""
     if settings.EMBEDDED_WORKER and _started.acquire(blocking=False):
         threading.Thread(target=_work, name="embedded-worker", daemon=True).start()
-        beat: Any = EmbeddedService(app, thread=True, scheduler_cls=Scheduler)
+        beat: Any = EmbeddedService(app, thread=True, scheduler_cls=ForgetsTheFuture)
         beat.start()
 
 

@@ -34,7 +34,8 @@ def trace_this_process() -> None:
     provider.add_span_processor(BatchSpanProcessor(ImpersonalSpanExporter()))
     trace.set_tracer_provider(provider)
     DjangoInstrumentor().instrument(response_hook=_tell_request_id)
-    for instrumentor in (CeleryInstrumentor(), PsycopgInstrumentor(), RedisInstrumentor()):
+    celery = CeleryInstrumentor()  # type: ignore[no-untyped-call]
+    for instrumentor in (celery, PsycopgInstrumentor(), RedisInstrumentor()):
         instrumentor.instrument()
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import os
 import subprocess
 import sys
+
+OWNER = "myometrics_testing.services.owner"
 
 
 class ServerError(RuntimeError):
@@ -17,14 +20,15 @@ class OwnedServer:
     The owner stops the server and removes its folder as soon as its standard input closes,
     which happens however this process ends: return, exception, SIGTERM or SIGKILL.
 
-    ``kind`` is ``"postgresql"``, ``"redis"`` or ``"postgresql-replica"``, which follows the
-    server whose URL is ``primary``. The server runs when the constructor returns.
+    ``kind`` is ``"postgresql"``, ``"postgresql-on-a-small-disk"``, ``"redis"`` or
+    ``"postgresql-replica"``, which follows the server whose URL is ``primary``. The server runs
+    when the constructor returns.
     """
 
     def __init__(self, kind: str, *primary: str) -> None:
         self.kind = kind
         self._owner = subprocess.Popen(
-            [sys.executable, "-m", "myometrics_testing.services.owner", kind, *primary],
+            [*_namespace(kind), sys.executable, "-m", OWNER, kind, *primary],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -49,6 +53,14 @@ class OwnedServer:
         """Let a frozen server go on."""
         self._ask("thaw")
 
+    def fill(self) -> None:
+        """Fill the server's disk to the last byte; for one on a small disk."""
+        self._ask("fill")
+
+    def free(self) -> None:
+        """Give back what :meth:`fill` took."""
+        self._ask("free")
+
     def close(self) -> None:
         """Stop the server for good and remove its folder. Twice does no harm."""
         atexit.unregister(self.close)
@@ -67,3 +79,12 @@ class OwnedServer:
         if word != "ok":
             raise ServerError(f"{self.kind}: {rest or 'its owner process ended; see above'}")
         return rest
+
+
+def _namespace(kind: str) -> list[str]:
+    """What to start the owner with: a disk of its own is seen by it and its server alone."""
+    if kind != "postgresql-on-a-small-disk":
+        return []
+    # Who isn't root may mount in a namespace of users of their own, where the machine allows it.
+    as_user = ["--user", "--map-current-user", "--keep-caps"] if os.geteuid() else []
+    return ["unshare", *as_user, "--mount", "--propagation", "private"]

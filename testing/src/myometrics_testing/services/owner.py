@@ -1,10 +1,11 @@
 """The owner of one server: ``python -m myometrics_testing.services.owner KIND [PRIMARY]``.
 
-KIND is ``postgresql``, ``redis``, or ``postgresql-replica``, which follows the URL PRIMARY.
+KIND is ``postgresql``, ``redis``, ``postgresql-replica``, which follows the URL PRIMARY, or
+``postgresql-on-a-small-disk``, which wants to be started in a mount namespace of its own.
 
 Answers ``ok URL`` when the server is up, then ``ok`` to each of the lines ``stop``, ``start``,
-``freeze``, ``thaw``, or ``error REASON``. When standard input closes it stops the server, removes
-its folder, and ends.
+``freeze``, ``thaw``, ``fill``, ``free``, or ``error REASON``. When standard input closes it stops
+the server, removes its folder, and ends.
 """
 
 from __future__ import annotations
@@ -17,8 +18,13 @@ from pathlib import Path
 
 from myometrics_testing.services.replicas import PostgresReplica
 from myometrics_testing.services.servers import SERVERS, Server
+from myometrics_testing.services.small_disk import SmallDiskPostgres
 
-KINDS: Mapping[str, Callable[..., Server]] = {**SERVERS, "postgresql-replica": PostgresReplica}
+KINDS: Mapping[str, Callable[..., Server]] = {
+    **SERVERS,
+    "postgresql-replica": PostgresReplica,
+    "postgresql-on-a-small-disk": SmallDiskPostgres,
+}
 
 
 def main(kind: str, *primary: str) -> None:
@@ -29,8 +35,7 @@ def main(kind: str, *primary: str) -> None:
             if _answered(server, "start", server.url):
                 _obey(server)
         finally:
-            server.thaw()
-            server.stop()
+            server.close()
 
 
 def _obey(server: Server) -> None:

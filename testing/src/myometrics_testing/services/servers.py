@@ -67,6 +67,11 @@ class Server(ABC):
         """Go on answering."""
         self._signal(signal.SIGCONT)
 
+    def close(self) -> None:
+        """Stop for good, even if it is frozen."""
+        self.thaw()
+        self.stop()
+
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None:
             self._process.send_signal(number)

@@ -1,0 +1,143 @@
+"""What fails is the machine: the database's disk is full, the clock is moved back.
+
+Real processes on a real, small disk; what must fail fails cleanly, and all recovers by itself.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+
+import httpx
+import pytest
+from load import Load, wait_for
+from running_site import RunningSite
+from test_faults import (
+    ADMIN,
+    PASSWORD,
+    ask,
+    assert_clean,
+    count,
+    entries,
+    sign_in,
+    upload,
+)
+
+from myometrics_testing.services import OwnedServer
+
+pytestmark = pytest.mark.any_database
+
+
+@pytest.fixture(scope="module")
+def postgresql():
+    server = OwnedServer("postgresql-on-a-small-disk")
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory, postgresql):
+    redis = OwnedServer("redis")
+    running = RunningSite(tmp_path_factory.mktemp("site"), postgresql.url, redis.url)
+    folders = [str(Path(__file__).with_name("moved_clock")), os.environ.get("PYTHONPATH", "")]
+    running.environment |= {
+        "RATE_LIMIT_API": "100000/minute",
+        "RATE_LIMIT_AUTH": "6/10seconds",
+        "PYTHONPATH": os.pathsep.join(folders),
+        "CLOCK_IS_MOVED_BACK_BY": str(running.folder / "moved-back"),
+    }
+    try:
+        running.start()
+        running.make_administrator(ADMIN, PASSWORD)
+        yield running
+    finally:
+        running.stop()
+        redis.close()
+
+
+def test_the_disk_of_the_database_is_full(site, postgresql):
+    access = sign_in(site)
+    started = "SELECT pg_postmaster_start_time()"
+    before = count(postgresql, started)
+    # The log of changes has room in its own file: it is the tables that can't grow.
+    count(postgresql, "SELECT pg_switch_wal()::text")
+    with Load(site.url, access) as load:
+        load.wait_for_successes()
+        postgresql.fill()
+        try:
+            wait_for(lambda: len(load.refused) >= 8)
+            assert ask(site, access, "GET", "/auth/user/").status_code == 200
+            assert ask(site, access, "GET", "/audit-logs/").status_code == 200
+            assert ask(site, access, "GET", "/analytics/").status_code == 200
+        finally:
+            postgresql.free()
+        load.wait_for_successes()
+    assert_clean(load.refused)
+    assert {(a.request.method, a.status_code) for a in load.refused} <= {
+        ("POST", 500),
+        ("POST", 503),
+    }
+    assert load.broken == []
+    assert "No space left on device" in site.log
+    assert set(load.written) <= entries(postgresql)
+    assert ask(site, access, "POST", "/audit-logs/", upload(1)).status_code == 201
+    assert count(postgresql, started) == before
+    site.manage("audit_verify")
+
+
+HALF_AN_HOUR = timedelta(minutes=30)
+
+
+def ask_to_sign_in(site):
+    body = {"email": ADMIN, "password": PASSWORD}
+    return httpx.post(f"{site.url}/api/auth/login/", json=body, timeout=60)
+
+
+def is_moved_back(moment):
+    return datetime.now(timezone.utc) - moment > HALF_AN_HOUR
+
+
+def all_clocks_are_moved_back(site):
+    """Both web processes say so, as far as twenty answers can tell."""
+    dates = [httpx.get(f"{site.url}/livez").headers["Date"] for _ in range(20)]
+    return all(is_moved_back(parsedate_to_datetime(date)) for date in dates)
+
+
+def move_clock_back(site):
+    Path(site.environment["CLOCK_IS_MOVED_BACK_BY"]).touch()
+    wait_for(lambda: all_clocks_are_moved_back(site))
+
+
+def test_the_clock_is_moved_back_an_hour(site, postgresql):
+    signed_in = wait_for(lambda: (found := ask_to_sign_in(site)).is_success and found).json()
+    wait_for(lambda: ask_to_sign_in(site).status_code == 429)
+    move_clock_back(site)
+
+    # Who is signed in stays so, and can go on being so.
+    access = signed_in["access"]
+    assert ask(site, access, "GET", "/auth/user/").status_code == 200
+    refresh = {"refresh": signed_in["refresh"]}
+    renewed = wait_for(lambda: (found := refreshed(site, refresh)).is_success and found).json()
+    assert ask(site, renewed["access"], "GET", "/auth/user/").status_code == 200
+
+    # Who was refused waits no longer than the limit's own time.
+    assert wait_for(lambda: ask_to_sign_in(site).is_success, 30)
+
+    # The health that was found before the move is asked for anew, not believed for an hour.
+    assert ask(site, access, "GET", "/health/").json()["status"] == "healthy"
+
+    # Mail goes out, entries are kept in the order in which they came, and are sealed.
+    before = count(postgresql, "SELECT count(*) FROM myometrics_audit_seal")
+    written = ask(site, access, "POST", "/audit-logs/", upload(2)).json()
+    assert is_moved_back(datetime.fromisoformat(written["timestamp"].replace("Z", "+00:00")))
+    assert written["id"] == max(entries(postgresql))
+    ask(site, access, "POST", "/auth/password-reset/", {"email": ADMIN})
+    site.mail_to(ADMIN)
+    wait_for(lambda: count(postgresql, "SELECT count(*) FROM myometrics_audit_seal") > before)
+    site.manage("audit_verify")
+
+
+def refreshed(site, refresh):
+    return httpx.post(f"{site.url}/api/auth/token/refresh/", json=refresh, timeout=60)
