@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import ast
 import re
+import textwrap
 from importlib import import_module
 
 import pytest
 
 from myometrics_testing.commands.documents import PUBLIC_NAMES, between_markers
 from myometrics_testing.commands.public_names import PUBLIC, public_names
-from myometrics_testing.commands.repository import PACKAGES
+from myometrics_testing.commands.repository import PACKAGES, ROOT
 
 CHANGELOGS = {name: PACKAGES / f"myometrics-{name}" / "CHANGELOG.md" for name in PUBLIC}
 OTHERS = [name for name in PUBLIC if name != "core"]
+PAGES = sorted({*ROOT.glob("docs/**/*.md"), *PACKAGES.glob("*/README.md"), ROOT / "README.md"})
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LISTED = re.compile(r"^\| `([\w.]+)` \| `(\w+)` \|", re.MULTILINE)
 
 
@@ -52,6 +55,21 @@ def test_a_package_imports_nothing_from_core_that_is_not_public(package):
             ):
                 for alias in node.names:
                     assert alias.name in public.get(node.module, []), f"{path}: {alias.name}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_the_documentation_imports_is_there_and_public(path):
+    public = {
+        module: names for package in PUBLIC for module, names in public_names(package).items()
+    }
+    for block in PYTHON.findall(path.read_text()):
+        for node in ast.walk(ast.parse(textwrap.dedent(block))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("myometrics_"):
+                for name in node.names:
+                    is_module = f"{node.module}.{name.name}" in public
+                    assert is_module or name.name in public[node.module], (
+                        f"{node.module}, {name.name}"
+                    )
 
 
 def test_a_part_without_its_markers_is_an_error():

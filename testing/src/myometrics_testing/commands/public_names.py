@@ -59,6 +59,7 @@ PUBLIC: Mapping[str, Mapping[str, Sequence[str] | None]] = {
         "authentication": ("SessionTokenAuthentication",),
         "beat": ALL,
         "conf": ALL,
+        "model_fields": ALL,
         "models": ALL,
     },
     "audit": {
@@ -77,6 +78,7 @@ PUBLIC: Mapping[str, Mapping[str, Sequence[str] | None]] = {
         "beat": ALL,
         "conf": ("AnalyticsSettings", "analytics_settings"),
         "evidence": ("Evidence", "Origin"),
+        "filters": ("Filters",),
         "models": ALL,
         "selectors": ALL,
         "services": ("MergeReport", "uploads_merge"),
