@@ -161,3 +161,28 @@ def test_a_name_that_can_not_be_a_switch_is_refused(use_kind, bad):
 
     with pytest.raises(ValueError, match="can't be the name"):
         use_kind(kind)
+
+
+def test_a_kind_without_a_resource_type_is_asked_about_each_activity(
+    use_kind, person, signed, make_activity
+):
+    class Everything(ReportSignedByDefault):
+        resource_type = ""
+
+        def wants(self, activity):
+            return activity.action != "upload_failed"
+
+    use_kind(Everything())
+
+    publish(signed)
+    publish(make_activity(actor_id=person.pk, resource_type="door", action="opened"))
+    publish(make_activity(actor_id=person.pk, resource_type="door", action="upload_failed"))
+
+    assert Message.objects.count() == 2
+
+
+def test_what_no_kind_is_about_costs_its_writer_nothing(
+    person, make_activity, django_assert_num_queries
+):
+    with django_assert_num_queries(0):
+        publish(make_activity(actor_id=person.pk, resource_type="door", action="opened"))

@@ -24,7 +24,7 @@ class NotificationsConfig(AppConfig):
         from .conf import notifications_settings
         from .exports import export_request
         from .gauges import register_gauges
-        from .kinds import register_kind
+        from .kinds import RESOURCE_TYPES, register_kind
         from .personal_data import NotificationSettingsSection
         from .services import activity_notify
 
@@ -33,6 +33,8 @@ class NotificationsConfig(AppConfig):
         register_gauges()
         for kind in BUILT_IN_KINDS:
             register_kind(kind)
-        register_receiver("myometrics_notifications", activity_notify)
+        register_receiver(
+            "myometrics_notifications", activity_notify, resource_types=RESOURCE_TYPES
+        )
         register_export_delivery("email", export_request)
         register_personal_data(NotificationSettingsSection())

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import re
 from abc import ABC
-from collections.abc import Collection, Iterable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Collection, Container, Iterable, Mapping
+from typing import Any, ClassVar, Final
 
 from django.utils.functional import Promise
 
 from myometrics_core.activities import Activity
 
 __all__ = [
+    "RESOURCE_TYPES",
     "NotificationKind",
     "kind_named",
     "kinds_for",
@@ -39,7 +40,8 @@ class NotificationKind(ABC):
     - ``default_on``: whether people get it who never touched the switch.
     - ``optional``: ``False`` for an answer to a person's own request: it has no switch, heeds
       none and offers no unsubscribing.
-    - ``resource_type``, ``actions``: the activities that it is about.
+    - ``resource_type``, ``actions``: the activities that it is about. A kind about several types
+      leaves ``resource_type`` empty and has a ``wants`` of its own, which each activity asks.
     """
 
     name: ClassVar[str]
@@ -50,7 +52,7 @@ class NotificationKind(ABC):
     actions: ClassVar[Collection[str]] = ()
 
     def wants(self, activity: Activity) -> bool:
-        """Whether this activity is written about at all."""
+        """Whether this activity, of ``resource_type`` if there is one, is written about at all."""
         return activity.resource_type == self.resource_type and activity.action in self.actions
 
     def concerns(self, activity: Activity) -> Iterable[Any] | None:
@@ -116,4 +118,19 @@ def registered_kind(name: str) -> NotificationKind:
 
 def kinds_for(activity: Activity) -> list[NotificationKind]:
     """The kinds that write about ``activity``."""
-    return [kind for kind in _kinds.values() if kind.wants(activity)]
+    kinds = [kind for kind in _kinds.values() if _is_about(kind, activity.resource_type)]
+    return [kind for kind in kinds if kind.wants(activity)]
+
+
+class _ResourceTypes(Container[object]):
+    def __contains__(self, resource_type: object) -> bool:
+        return any(_is_about(kind, resource_type) for kind in _kinds.values())
+
+
+RESOURCE_TYPES: Final = _ResourceTypes()
+"""Holds each resource type that a registered kind may write about; others cost nothing."""
+
+
+def _is_about(kind: NotificationKind, resource_type: object) -> bool:
+    has_wish_of_its_own = type(kind).wants is not NotificationKind.wants
+    return resource_type == kind.resource_type if kind.resource_type else has_wish_of_its_own
