@@ -120,3 +120,19 @@ def test_an_unknown_host_is_refused_in_the_api_shape():
     )
     done = python(code, GOOD)
     assert done.stdout.split() == ["400", "bad_request"], done.stderr
+
+
+@pytest.mark.parametrize("command", ["migrate", "check", "audit_verify"])
+def test_a_command_in_an_environment_that_can_not_be_used_says_why_and_nothing_else(command):
+    done = subprocess.run(
+        [sys.executable, "manage.py", command],
+        cwd=PROJECT,
+        env={"PATH": os.environ["PATH"], "DEBUG": "false", "SECRET_KEY": "", "EMAIL_PORT": "smtp"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    assert lines[0] == "The environment can't be used:"
+    assert [line.split(":")[0] for line in lines[1:]] == ["  - EMAIL_PORT", "  - SECRET_KEY"]
