@@ -174,6 +174,7 @@ def _who_one_is_and_what_one_owns_never_lags(site, root, ada, late):
     assert "late" in {entry["resource_id"] for entry in exported["audit_logs"]}
 
 
+@pytest.mark.parametrize("replica", [CopiedFile], indirect=True)
 def test_only_a_marked_block_outside_transactions_reads_from_a_replica(site, replica):
     ada = Person(site, "ada@clinic.example")
     ada.register()
