@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import subprocess
 import sys
@@ -48,6 +49,19 @@ def test_check_deploy_has_nothing_to_say_about_a_production_environment():
     done = deploy_check(PRODUCTION)
     assert done.returncode == 0, done.stderr
     assert "no issues (0 silenced)" in done.stdout
+
+
+def test_the_production_environment_of_the_documentation_is_one(tmp_path):
+    page = (PROJECT.parent / "docs" / "operations" / "deployment.md").read_text()
+    (block,) = re.findall(r"```ini\n(.*?)```", page, re.DOTALL)
+    environment = dict(line.split("=", 1) for line in block.splitlines())
+    for name, path in environment.items():
+        if path.startswith("/run/secrets/"):
+            given = {"SECRET_KEY_FILE": SECRET, "AUDIT_KEYS_FILE": PRODUCTION["AUDIT_KEYS"]}
+            (tmp_path / name).write_text(given.get(name, PRODUCTION["DATABASE_URL"]))
+            environment[name] = str(tmp_path / name)
+    done = deploy_check(environment)
+    assert done.returncode == 0, done.stderr
 
 
 UNWISE = {
