@@ -43,9 +43,10 @@ MFA: Final = "mfa"
 LONGEST_TOKEN = 4096
 """Characters of a token that are looked at: ours are a tenth of that."""
 REMEMBERED_TOKENS = 1024
-UNTIMED: Final = {"verify_exp": False, "verify_iat": False, "verify_nbf": False}
-"""The expiry is looked at each time a token is shown, and not by the library; a clock that was
-put back must not refuse the tokens of the last hour."""
+UNREADABLE: Final = (
+    *(jwt.PyJWTError, KeyError, ValueError, TypeError, AttributeError),
+    RecursionError,  # JSON as deep as a token is long, with PyJWT before it looked out for that
+)
 
 
 class InvalidToken(Exception):
@@ -113,11 +114,17 @@ def _encode(token_type: str, lifetime: timedelta, claims: dict[str, str]) -> str
 def _signed_claims(text: str, signing_key: str) -> tuple[TokenClaims, float]:
     """What a token signed with ``signing_key`` says, and until when (seconds since the epoch).
 
-    A client shows the same token for an hour: its signature need not be computed each time.
+    A client shows the same token for a quarter of an hour: its signature need not be computed each
+    time. Its expiry is looked at each time, and not by the library; nor is when it was issued: a
+    clock that was put back must not refuse the tokens of the last hour.
     """
     try:
         payload = jwt.decode(
-            text, signing_key, algorithms=[ALGORITHM], issuer=ISSUER, options=dict(UNTIMED)
+            text,
+            signing_key,
+            algorithms=[ALGORITHM],
+            issuer=ISSUER,
+            options={"verify_exp": False, "verify_iat": False, "verify_nbf": False},
         )
         token_type = str(payload["token_type"])
         session_id = uuid.UUID(payload["sid"]) if token_type != MFA else None
@@ -125,7 +132,7 @@ def _signed_claims(text: str, signing_key: str) -> tuple[TokenClaims, float]:
             token_type, str(payload["user_id"]), session_id, str(payload.get("pwd", ""))
         )
         return claims, float(payload["exp"])
-    except (jwt.PyJWTError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except UNREADABLE as error:
         raise InvalidToken from error
 
 

@@ -164,7 +164,8 @@ def _checked(
 ) -> dict[str, Any]:
     if data is None:  # has an error of its own, which only a serializer with data gives
         serializer_class(data=None).is_valid(raise_exception=True)
-    return dict(_shared_serializer(serializer_class, partial).run_validation(data))
+    serializer = _shared_serializer(serializer_class, partial)  # type: ignore[arg-type]  # hashable
+    return dict(serializer.run_validation(data))
 
 
 @lru_cache(maxsize=256)

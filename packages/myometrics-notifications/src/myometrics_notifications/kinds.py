@@ -1,6 +1,6 @@
 """Kinds of notification: what is written about, to whom, and how often.
 
-A host adds one by a subclass of :class:`NotificationKind`, three templates and a call of
+A host adds one by a subclass of :class:`NotificationKind`, two templates and a call of
 :func:`register_kind` in ``AppConfig.ready``.
 """
 
@@ -35,8 +35,9 @@ class NotificationKind(ABC):
     Class attributes:
 
     - ``name``: snake_case, at most 50 characters; the key of the switch in the API, and the
-      folder of the templates ``myometrics_notifications/<name>/{subject.txt,body.txt,body.html}``.
-    - ``title``: what people see it called (translatable).
+      folder of the templates ``myometrics_notifications/<name>/{body.txt,body.html}``.
+    - ``title``: what people see it called (translatable), also in the subject; a template
+      ``subject.txt`` beside the others says another.
     - ``default_on``: whether people get it who never touched the switch.
     - ``optional``: ``False`` for an answer to a person's own request: it has no switch, heeds
       none and offers no unsubscribing.
@@ -122,7 +123,7 @@ def kinds_for(activity: Activity) -> list[NotificationKind]:
     return [kind for kind in kinds if kind.wants(activity)]
 
 
-class _ResourceTypes(Container[object]):
+class _ResourceTypes(Container[str]):
     def __contains__(self, resource_type: object) -> bool:
         return any(_is_about(kind, resource_type) for kind in _kinds.values())
 
