@@ -6,7 +6,8 @@ Runs the Procfile (gunicorn with two processes, worker, beat) with rate limits a
 on a PostgreSQL and a Redis of its own, filled with 120 days of uploads. First all requests mixed
 in the client's proportions, in a closed loop (a client sends its next request when it has its
 answer); then each endpoint alone, in turns with a bare Django view that does the least the
-endpoint must. CPU is that of the web processes, PostgreSQL and Redis together.
+endpoint must. CPU is that of the web processes, PostgreSQL and Redis together. Queries are those
+of one warm request, without what begins and ends transactions.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "example_project" / "tests")]
 from running_site import RunningSite  # noqa: E402
 
 from benchmarks.audit.processes import cpu_seconds  # noqa: E402
+from benchmarks.load_inside import queries, rate_limit_check  # noqa: E402
 from myometrics_testing.services import OwnedServer  # noqa: E402
 
 EMAIL, PASSWORD = "admin@example.com", "myometrics-demo"
@@ -74,21 +76,6 @@ from django.db import connection
 from benchmarks.load_bare import TABLE
 connection.cursor().execute(TABLE)
 connection.cursor().execute("ANALYZE")
-"""
-RATE_LIMIT = """
-import statistics, time, redis
-from django.conf import settings
-from limits import parse
-from myometrics_core.throttling import rate_limiter
-client, rate = redis.Redis.from_url(settings.REDIS_URL), parse("1000000/minute")
-def seconds(act):
-    start = time.perf_counter()
-    for _ in range(200):
-        act()
-    return time.perf_counter() - start
-rounds = [(seconds(lambda: rate_limiter.hit(rate, "api", "user:1")), seconds(client.ping))
-          for _ in range(15)]
-print(statistics.median(ours / bare for ours, bare in rounds))
 """
 
 
@@ -221,8 +208,20 @@ def _cpu_each(
     return (found.cpu(site) - before) / len(tally.seconds) * 1000
 
 
+def query_counts(found: Bench) -> dict[str, tuple[int, int]]:
+    """Queries of a request, ours and bare, by endpoint."""
+    asked = [(e.method, e.path, e.body) for e in ENDPOINTS]
+    bare = [(e.method, e.bare_path or e.path, e.body) for e in ENDPOINTS]
+    counts = queries(found.site, found.token, asked), queries(found.bare, found.token, bare)
+    return {e.name: (ours, least) for e, ours, least in zip(ENDPOINTS, *counts, strict=True)}
+
+
 def report(
-    tallies: dict[str, Tally], took: float, costs: dict[str, dict[str, float]], limit: float
+    tallies: dict[str, Tally],
+    took: float,
+    costs: dict[str, dict[str, float]],
+    counts: dict[str, tuple[int, int]],
+    limit: float,
 ) -> str:
     """All of it as Markdown."""
     everything = [value for tally in tallies.values() for value in tally.seconds]
@@ -230,15 +229,17 @@ def report(
     lines = [
         f"Mixed: {len(everything) / took:.0f} requests a second, {errors} errors in {took:.0f} s.",
         "",
-        "| request | of 65 | p50 ms | p95 ms | p99 ms | errors | CPU ms | bare ms | × bare |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| request | of 65 | p50 ms | p95 ms | p99 ms | errors "
+        "| CPU ms | bare ms | × bare | queries | bare |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for endpoint in ENDPOINTS:
         tally, cost = tallies[endpoint.name], costs[endpoint.name]
         p50, p95, p99 = (f"{_percentile(tally.seconds, share):.1f}" for share in (50, 95, 99))
         lines.append(
             f"| {endpoint.name} | {endpoint.share} | {p50} | {p95} | {p99} | {tally.errors} "
-            f"| {cost['ours']:.2f} | {cost['bare']:.2f} | {cost['ratio']:.2f} |"
+            f"| {cost['ours']:.2f} | {cost['bare']:.2f} | {cost['ratio']:.2f} "
+            f"| {counts[endpoint.name][0]} | {counts[endpoint.name][1]} |"
         )
     return "\n".join([*lines, "", f"Rate-limit check: {limit:.2f} × one Redis round trip."])
 
@@ -275,9 +276,10 @@ def main() -> None:
         tallies, took = mixed(found, options.seconds / 2, options.clients)
         each = options.seconds / 2 / len(ENDPOINTS)
         costs = {endpoint.name: compared(found, endpoint, each) for endpoint in ENDPOINTS}
-        limit = float(found.site.manage("shell", "-c", RATE_LIMIT).split()[-1])
+        counts = query_counts(found)
+        limit = rate_limit_check(found.site)
     command = f"python benchmarks/load.py --seconds {options.seconds:.0f}"
-    text = report(tallies, took, costs, limit)
+    text = report(tallies, took, costs, counts, limit)
     print(text)
     if options.report:
         words = itertools.chain(["# Load", "", f"`{command} --clients {options.clients}`"], [""])
