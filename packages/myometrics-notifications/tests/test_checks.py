@@ -6,6 +6,7 @@ import pytest
 from django.core.checks import run_checks
 
 from myometrics_notifications import kinds
+from myometrics_notifications.checks import check_kind_templates
 from myometrics_notifications.kinds import NotificationKind, register_kind
 from myometrics_testing.clinic_site.models import Person
 
@@ -45,6 +46,10 @@ def test_a_kind_without_templates_is_an_error(monkeypatch):
     register_kind(Bare())
 
     assert ids() == {"myometrics_notifications.E010"}
+    assert [problem.msg.split()[2].rpartition("/")[2] for problem in check_kind_templates()] == [
+        "body.txt",
+        "body.html",
+    ]
 
 
 @pytest.mark.parametrize("timeout", [60, 3600])

@@ -9,7 +9,11 @@ from django.core import mail
 
 from myometrics_core.activities import publish
 from myometrics_core.times import utc_now
+from myometrics_notifications import kinds
+from myometrics_notifications.built_in_kinds import UploadCompleted
+from myometrics_notifications.checks import check_kind_templates
 from myometrics_notifications.delivery import message_deliver
+from myometrics_notifications.kinds import register_kind
 from myometrics_notifications.models import Message
 from myometrics_notifications.rendering import message_email
 from myometrics_notifications.services import notification_settings_update
@@ -167,6 +171,26 @@ def test_a_host_overrides_a_template_by_a_file_of_the_same_name(mail_about, sett
     settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [str(tmp_path)]}]
 
     assert mail_about().subject == "Fertig: upload_001 — MyoMetrics"
+
+
+def test_a_kind_without_a_subject_of_its_own_is_announced_by_its_title(
+    mail_about, monkeypatch, settings, tmp_path
+):
+    folder = tmp_path / "myometrics_notifications" / "finished"
+    folder.mkdir(parents=True)
+    for name in ("body.txt", "body.html"):
+        (folder / name).write_text("{{ upload_id }}")
+    settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [str(tmp_path)]}]
+    settings.MYOMETRICS_NOTIFICATIONS = {"SITE_NAME": "Heart & Lung"}
+
+    class Finished(UploadCompleted):
+        name = "finished"
+
+    monkeypatch.setattr(kinds, "_kinds", {})
+    register_kind(Finished())
+
+    assert check_kind_templates() == []
+    assert mail_about().subject == "Heart & Lung: Completed uploads"
 
 
 def test_names_of_site_and_sender_are_settings(mail_about, settings):

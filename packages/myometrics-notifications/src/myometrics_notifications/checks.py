@@ -12,14 +12,14 @@ from django.contrib.auth import get_user_model
 from django.core import checks
 from django.core.exceptions import FieldDoesNotExist
 from django.template import TemplateDoesNotExist, TemplateSyntaxError
-from django.template.loader import get_template
+from django.template.loader import select_template
 
 from myometrics_core.settings import core_settings
 
 from .conf import notifications_settings
 from .kinds import NotificationKind, registered_kinds
 from .mail_server import mail_timeout
-from .rendering import TEMPLATES, template_name
+from .rendering import TEMPLATES, template_names
 
 __all__ = [
     "check_api_url",
@@ -48,7 +48,7 @@ def register_checks() -> None:
 
 
 def check_kind_templates(**kwargs: Any) -> list[checks.CheckMessage]:
-    """E010: each kind needs its three templates, and each must compile."""
+    """E010: each part of a kind's mail needs a template, and each must compile."""
     return [problem for kind in registered_kinds() for problem in _template_problems(kind)]
 
 
@@ -98,10 +98,12 @@ def check_health_log(**kwargs: Any) -> list[checks.CheckMessage]:
 
 def _template_problems(kind: NotificationKind) -> Iterator[checks.CheckMessage]:
     for part in TEMPLATES:
-        name = template_name(kind, part)
+        names = template_names(kind, part)
         try:
-            get_template(name)
+            select_template(names)
         except (TemplateDoesNotExist, TemplateSyntaxError) as error:
-            message = f"The template {name} can't be used: {type(error).__name__}: {error}."
-            hint = f"Every notification kind needs {', '.join(TEMPLATES)}."
+            message = f"The template {names[0]} can't be used: {type(error).__name__}: {error}."
+            hint = (
+                "Every notification kind needs body.txt and body.html; subject.txt if it has one."
+            )
             yield checks.Error(message, hint=hint, id="myometrics_notifications.E010")

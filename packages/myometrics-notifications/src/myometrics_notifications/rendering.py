@@ -19,10 +19,11 @@ from .kinds import NotificationKind, registered_kind
 from .models import Message
 from .unsubscribing import unsubscribe_url
 
-__all__ = ["TEMPLATES", "mail_address", "message_email", "template_name"]
+__all__ = ["TEMPLATES", "mail_address", "message_email", "template_names"]
 
 TEMPLATES = ("subject.txt", "body.txt", "body.html")
 
+_ANY_SUBJECT = "myometrics_notifications/subject.txt"
 _SUBJECT_LENGTH = 200
 
 
@@ -31,9 +32,10 @@ def mail_address(user: Any) -> str:
     return str(getattr(user, type(user).get_email_field_name(), "") or "")
 
 
-def template_name(kind: NotificationKind, part: str) -> str:
-    """Name of a kind's template; ``part`` is one of :data:`TEMPLATES`."""
-    return f"myometrics_notifications/{kind.name}/{part}"
+def template_names(kind: NotificationKind, part: str) -> list[str]:
+    """Names of the templates for one of :data:`TEMPLATES`; the first that exists is taken."""
+    own = f"myometrics_notifications/{kind.name}/{part}"
+    return [own, _ANY_SUBJECT] if part == "subject.txt" else [own]
 
 
 def message_email(message: Message) -> EmailMultiAlternatives:
@@ -51,7 +53,7 @@ def message_email(message: Message) -> EmailMultiAlternatives:
 def _compose(message: Message, kind: NotificationKind, user: Any) -> EmailMultiAlternatives:
     unsubscribe = unsubscribe_url(kind=kind, user=user) if kind.optional else ""
     context = _template_context(message, kind, unsubscribe)
-    parts = {part: render_to_string(template_name(kind, part), context) for part in TEMPLATES}
+    parts = {part: render_to_string(template_names(kind, part), context) for part in TEMPLATES}
     email = EmailMultiAlternatives(
         subject=" ".join(parts["subject.txt"].split())[:_SUBJECT_LENGTH],
         body=parts["body.txt"].strip() + "\n",
