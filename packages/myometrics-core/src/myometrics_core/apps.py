@@ -12,17 +12,14 @@ class CoreConfig(AppConfig):
 
     def ready(self) -> None:
         """Register what core offers to the other packages."""
-        from . import checks, health, probes, request_id
+        from . import checks, request_id
         from .conf import register_settings
+        from .health import register_probe
+        from .probes import BUILT_IN_PROBES
         from .settings import core_settings
 
         register_settings(core_settings)
         checks.register_checks()
-        for probe in (
-            probes.DatabaseProbe(),
-            probes.RedisProbe(),
-            probes.EmailProbe(),
-            probes.MicroserviceProbe(),
-        ):
-            health.register_probe(probe)
+        for probe in BUILT_IN_PROBES:
+            register_probe(probe)
         request_id.connect_celery()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Final
 from urllib.request import ProxyHandler, Request, build_opener
 
 from django.db import connection
@@ -11,7 +12,13 @@ from .health import HealthProbe
 from .mail_backend import default_mail_backend, default_mail_backend_path
 from .settings import core_settings
 
-__all__ = ["DatabaseProbe", "EmailProbe", "MicroserviceProbe", "RedisProbe"]
+__all__ = [
+    "BUILT_IN_PROBES",
+    "DatabaseProbe",
+    "EmailProbe",
+    "MicroserviceProbe",
+    "RedisProbe",
+]
 
 SECONDS = 1.1
 """Network time-out of a probe: a little under its deadline, so that its thread ends by itself."""
@@ -92,3 +99,6 @@ class MicroserviceProbe(HealthProbe):
             answer = json.loads(response.read(65536))
         if not isinstance(answer, dict) or answer.get("status") != "healthy":
             raise RuntimeError("the image service says it is not healthy")
+
+
+BUILT_IN_PROBES: Final = (DatabaseProbe(), RedisProbe(), EmailProbe(), MicroserviceProbe())
