@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, timedelta
 from typing import Any
 
@@ -12,15 +12,20 @@ from django.db.models import Q
 
 from myometrics_core.times import utc_day_start
 
-from .counts import entry_scope
+from .counts import COUNTED, entry_scope
 from .models import AuditLog
 
 __all__ = ["Selection"]
 
+_DAYS = ("start_date", "end_date")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """The filters of ``GET /audit-logs/``; they combine. Days are whole UTC days, inclusive."""
+    """The filters of ``GET /audit-logs/``; they combine. Days are whole UTC days, inclusive.
+
+    Every field but the days is a column whose value must be the same.
+    """
 
     user_id: Any = None
     action: str | None = None
@@ -31,9 +36,8 @@ class Selection:
     @property
     def scope(self) -> str | None:
         """The scope of rolled-up counts that serves this selection; ``None`` when none does."""
-        return entry_scope(
-            user_id=self.user_id, action=self.action, resource_type=self.resource_type
-        )
+        equal = self._equal()
+        return entry_scope(**equal) if equal.keys() <= set(COUNTED) else None
 
     def condition(self) -> Q:
         """The selection as a condition on ``AuditLog``."""
@@ -50,10 +54,16 @@ class Selection:
         return sql, values
 
     def _terms(self) -> Iterator[tuple[str, str, Any]]:
-        for name in ("user_id", "action", "resource_type"):
-            if getattr(self, name) is not None:
-                yield name, "=", getattr(self, name)
+        for name, value in self._equal().items():
+            yield name, "=", value
         if self.start_date is not None:
             yield "timestamp", ">=", utc_day_start(self.start_date)
         if self.end_date is not None and self.end_date < date.max:
             yield "timestamp", "<", utc_day_start(self.end_date + timedelta(days=1))
+
+    def _equal(self) -> dict[str, Any]:
+        """Column → the value that is asked for."""
+        asked = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            name: value for name, value in asked.items() if value is not None and name not in _DAYS
+        }
