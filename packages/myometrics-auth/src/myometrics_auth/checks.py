@@ -13,6 +13,7 @@ from rest_framework.settings import api_settings
 
 from .authentication import SessionTokenAuthentication
 from .conf import auth_settings
+from .models import AbstractClinicUser
 
 __all__ = ["register_checks"]
 
@@ -21,7 +22,13 @@ SHORTEST_KEY = 32
 LONGEST_ACCESS = timedelta(minutes=15)
 LONGEST_REFRESH = timedelta(days=7)
 LONGEST_RESET = timedelta(days=3)
-NEEDED_OF_USERS = ("email", "email_canonical", "search_text", "role", "clinic_name", "first_name")
+NEEDED_OF_USERS = (
+    "email",
+    "email_canonical",
+    "search_text",
+    "role",
+    *AbstractClinicUser.PROFILE_FIELDS,
+)
 UNSAFE_HASHERS = ("MD5PasswordHasher", "SHA1PasswordHasher", "UnsaltedMD5", "UnsaltedSHA1")
 
 

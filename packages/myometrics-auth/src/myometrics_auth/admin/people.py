@@ -57,9 +57,7 @@ class UserForm(FreeAddressForm, UserChangeForm):  # type: ignore[type-arg]
         fields = (
             "email",
             "password",
-            "first_name",
-            "last_name",
-            "clinic_name",
+            *User.PROFILE_FIELDS,
             "role",
             "is_active",
             "is_staff",
@@ -93,7 +91,7 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
     actions = ("remove_second_factor",)
     fieldsets = (
         (None, {"fields": ("email", "password", "second_factor")}),
-        (_("Person"), {"fields": ("first_name", "last_name", "clinic_name", "role", "is_active")}),
+        (_("Person"), {"fields": (*User.PROFILE_FIELDS, "role", "is_active")}),
         (
             _("Admin site"),
             {

@@ -56,7 +56,10 @@ class UserManager(BaseUserManager["AbstractClinicUser"]):
 
 
 class AbstractClinicUser(AbstractUser):
-    """A user who signs in by e-mail address; the base for a host's own user model."""
+    """A user who signs in by e-mail address; the base for a host's own user model.
+
+    ``PROFILE_FIELDS``: what people tell about themselves, as the admin site lays it out.
+    """
 
     username = None  # type: ignore[assignment]
     first_name = models.CharField(_("first name"), max_length=30, blank=True)
@@ -67,6 +70,7 @@ class AbstractClinicUser(AbstractUser):
     clinic_name = models.CharField(_("clinic"), max_length=100, blank=True)
     search_text = UserSearchField(editable=False, default="")
 
+    PROFILE_FIELDS: ClassVar[tuple[str, ...]] = ("first_name", "last_name", "clinic_name")
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []
 

@@ -36,17 +36,14 @@ OPEN_FIELDS = frozenset({"role", "is_active", "is_staff", "is_superuser"})
 """Fields whose values may be told to other packages; of all others only that they changed."""
 
 
-def user_register(
-    *, email: str, password: str, first_name: str, last_name: str, clinic_name: str = ""
-) -> Any:
+def user_register(*, email: str, password: str, **profile: Any) -> Any:
     """A new account of the default role.
 
-    ``email`` is as :func:`~myometrics_auth.email_addresses.clean_email` gives it. Raises
-    ``ValidationError`` on ``email`` when it is taken, and on ``password``.
+    ``email`` is as :func:`~myometrics_auth.email_addresses.clean_email` gives it, ``profile``
+    holds values of the user model's ``PROFILE_FIELDS``. Raises ``ValidationError`` on ``email``
+    when it is taken, and on ``password``.
     """
-    user = get_user_model()(
-        email=email, first_name=first_name, last_name=last_name, clinic_name=clinic_name
-    )
+    user = get_user_model()(email=email, **profile)
     problems = {"email": _email_problems(email), "password": password_problems(password, user)}
     if any(problems.values()):
         raise ValidationError({field: found for field, found in problems.items() if found})
