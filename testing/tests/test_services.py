@@ -120,3 +120,22 @@ def test_each_redis_fixture_starts_empty(redis_url):
 def test_a_server_that_cannot_start_is_an_error():
     with pytest.raises(ServerError, match="no-such-server"):
         OwnedServer("no-such-server")
+
+
+def test_a_small_disk_is_full_until_it_is_freed_and_gone_at_the_end():
+    server = OwnedServer("postgresql-on-a-small-disk")
+    folder = Path(psycopg.conninfo.conninfo_to_dict(server.url)["host"])
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE note AS SELECT 'before' AS text")
+        connection.execute("CREATE TABLE another (text text)")
+        server.fill()
+        with pytest.raises(psycopg.errors.DiskFull):
+            connection.execute(
+                "INSERT INTO another SELECT repeat('x', 1000) FROM generate_series(1, 999)"
+            )
+        assert connection.execute("SELECT text FROM note").fetchone() == ("before",)
+        server.free()
+        connection.execute("INSERT INTO another VALUES ('after')")
+    assert str(folder) not in Path("/proc/mounts").read_text()
+    server.close()
+    assert eventually(lambda: not folder.exists())
