@@ -82,6 +82,8 @@ def test_the_disk_of_the_database_is_full(site, postgresql):
     assert load.broken == []
     assert "No space left on device" in site.log
     assert set(load.written) <= entries(postgresql)
+    kept = "SELECT count(*) FROM myometrics_audit_auditlog WHERE action = 'load'"
+    assert count(postgresql, kept) == len(load.written)
     assert ask(site, access, "POST", "/audit-logs/", upload(1)).status_code == 201
     assert count(postgresql, started) == before
     site.manage("audit_verify")
