@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import connection
 
 from myometrics_audit.erasures import entries_purge_chunk
@@ -403,6 +403,16 @@ def test_a_row_that_can_not_even_be_read_is_named_and_the_others_are_checked(log
         ("entry_edited", f"entry {log.id(0)}"),
         ("entry_unreadable", f"entry {log.id(1)}"),
     }
+
+
+def test_a_check_that_can_not_be_made_is_told_apart_from_a_problem(tmp_path: Path) -> None:
+    anchors = tmp_path / "anchors.jsonl"
+    with pytest.raises(CommandError) as missing:
+        call_command("audit_verify", "--anchors", str(anchors), stdout=StringIO())
+    anchors.write_text("no anchor\n")
+    with pytest.raises(CommandError) as unreadable:
+        call_command("audit_verify", "--anchors", str(anchors), stdout=StringIO())
+    assert (missing.value.returncode, unreadable.value.returncode) == (2, 2)
 
 
 def test_the_command_says_that_all_is_well_and_keeps_it_for_the_admin(log: Log) -> None:

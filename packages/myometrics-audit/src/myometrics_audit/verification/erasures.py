@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterator
 from typing import Any
+from uuid import UUID
 
 from django.db import connections
 
@@ -52,4 +53,13 @@ def _missing(using: str) -> Iterator[Problem]:
         cursor.execute(sql)
         for erasure_id, count in cursor.fetchall():
             message = f"is missing, but {count} leaves name it"
-            yield Problem("erasure_missing", f"erasure {erasure_id}", message)
+            yield Problem("erasure_missing", f"erasure {_spelled(erasure_id)}", message)
+
+
+def _spelled(erasure_id: Any) -> str:
+    # SQLite gives the bare digits; and who tampered may have written anything.
+    text = str(erasure_id)
+    try:
+        return str(UUID(text))
+    except ValueError:
+        return text

@@ -1,0 +1,84 @@
+"""One table put back to how it was, the others left as they are: each case is named."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from django.db import connection, models
+
+from myometrics_audit.erasures import entries_purge_chunk
+from myometrics_audit.guards import remove_guards
+from myometrics_audit.models import AuditLog, Erasure, Leaf, Seal
+from myometrics_audit.seals import seal_pending
+from myometrics_audit.verification import LogVerifier
+
+pytestmark = pytest.mark.django_db
+
+LONG_AGO = datetime(2020, 1, 1, tzinfo=timezone.utc)
+Rows = list[tuple[Any, ...]]
+
+
+def columns(model: type[models.Model]) -> str:
+    return ", ".join(f'"{field.column}"' for field in model._meta.concrete_fields)
+
+
+def rows(model: type[models.Model]) -> Rows:
+    """The table as the database has it."""
+    with connection.cursor() as cursor:
+        cursor.execute(f'SELECT {columns(model)} FROM "{model._meta.db_table}"')
+        return list(cursor.fetchall())
+
+
+def put_back(model: type[models.Model], old: Rows) -> None:
+    """Make the table what it was when ``old`` was read."""
+    copy = f"old_{model._meta.db_table}"
+    with connection.cursor() as cursor:
+        cursor.execute(f'DELETE FROM "{model._meta.db_table}"')
+        cursor.execute(
+            f'INSERT INTO "{model._meta.db_table}" ({columns(model)}) '
+            f'SELECT {columns(model)} FROM "{copy}"'
+        )
+    assert sorted(map(repr, rows(model))) == sorted(map(repr, old))
+
+
+def keep(model: type[models.Model]) -> Rows:
+    """Copy the table as it is now; its rows."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f'CREATE TEMPORARY TABLE "old_{model._meta.db_table}" AS '
+            f'SELECT {columns(model)} FROM "{model._meta.db_table}"'
+        )
+    return rows(model)
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (AuditLog, {("entry_deleted", "late"), ("entry_restored", "purged")}),
+        (Leaf, {("entry_forged", "late"), ("entry_deleted", "purged"), ("seal_broken", "seal 2")}),
+        (Seal, {("seal_missing", "seal 2")}),
+        (Erasure, {("erasure_missing", "purge"), ("seal_broken", "seal 2")}),
+    ],
+    ids=["row", "leaf", "seal", "erasure"],
+)
+def test_a_table_put_back_to_an_older_state_is_named(
+    write: Any, model: type[models.Model], expected: set[tuple[str, str]]
+) -> None:
+    purged, _ = write(user=None, timestamp=LONG_AGO), write(resource_id="stays")
+    list(seal_pending())
+    remove_guards(connection.alias)
+    old = keep(model)
+    entries_purge_chunk(before=LONG_AGO + timedelta(days=1), limit=10, using="default")
+    late = write(resource_id="late")
+    list(seal_pending())
+    assert list(LogVerifier().problems()) == []
+    names = {
+        "late": f"entry {late.pk}",
+        "purged": f"entry {purged.pk}",
+        "purge": f"erasure {Erasure.objects.get().pk}",
+    }
+    put_back(model, old)
+    found = {(problem.kind, problem.subject) for problem in LogVerifier().problems()}
+    assert found >= {(kind, names.get(subject, subject)) for kind, subject in expected}
