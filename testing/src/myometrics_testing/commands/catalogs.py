@@ -7,9 +7,10 @@ machine has. Catalogues are ``locale/<language>/LC_MESSAGES/django.po``, compile
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import django
 from babel.messages.catalog import Catalog, Message
@@ -111,8 +112,9 @@ def _messages(path: Path) -> Iterator[str | tuple[str, str]]:
     text = path.read_text(encoding="utf-8")
     if path.suffix in TEMPLATES:  # as Python; indentation would have a meaning there
         text = "\n".join(line.strip() for line in templatize(text).splitlines())
-    for _, function, found, _ in extract_python(BytesIO(text.encode()), KEYWORDS, [], {}):
-        words = found if isinstance(found, tuple) else (found,)
+    found: Iterable[Any] = extract_python(BytesIO(text.encode()), KEYWORDS, [], {})
+    for _, function, arguments, _ in found:
+        words = arguments if isinstance(arguments, tuple) else (arguments,)
         plural = function.startswith("ngettext")
         yield (str(words[0]), str(words[1])) if plural else str(words[0])
 
