@@ -48,7 +48,7 @@ class Selection:
         """The selection as SQL to append to a WHERE on ``AuditLog`` as ``a``, and its values."""
         sql, values = "", []
         for name, operator, value in self._terms():
-            field: Any = AuditLog._meta.get_field(name.removesuffix("_id"))
+            field: Any = AuditLog._meta.get_field(name)
             sql += f' AND a."{field.column}" {operator} %s'
             values.append(field.get_db_prep_value(value, connections[using]))
         return sql, values
