@@ -10,13 +10,13 @@ import pytest
 
 from myometrics_core import health
 from myometrics_core.health import HealthProbe, check_health, register_probe
-from myometrics_core.probes import DatabaseProbe, EmailProbe, MicroserviceProbe, RedisProbe
+from myometrics_core.probes import BUILT_IN_PROBES
 
 
 @pytest.fixture(autouse=True)
 def _fresh_probes(monkeypatch):
     monkeypatch.setattr(health, "_runners", {})
-    for probe in (DatabaseProbe(), RedisProbe(), EmailProbe(), MicroserviceProbe()):
+    for probe in BUILT_IN_PROBES:
         register_probe(probe)
 
 
