@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
-from myometrics_core.conf import DOTTED_PATH, Setting, SettingsGroup
+from myometrics_core.conf import DOTTED_PATH, Setting, SettingsGroup, http_url, positive
 from myometrics_core.settings import core_settings
 
 __all__ = ["AnalyticsSettings", "analytics_settings", "image_service_url"]
-
-
-def _positive(value: float) -> None:
-    if value <= 0:
-        raise ValueError("must be greater than 0")
-
-
-def _http_url(value: str) -> None:
-    if value and (urlsplit(value).scheme not in {"http", "https"} or not urlsplit(value).netloc):
-        raise ValueError("must be a URL such as 'http://localhost:8000'")
 
 
 class AnalyticsSettings(SettingsGroup):
@@ -45,38 +33,38 @@ class AnalyticsSettings(SettingsGroup):
         None,
         "Base URL of the image service; by default `MYOMETRICS['MICROSERVICE_URL']`. "
         "Without either nothing is pulled.",
-        validate=_http_url,
+        validate=http_url,
     )
     PULL_INTERVAL = Setting(
-        (int, float), 60, "Seconds from one successful pull to the next.", validate=_positive
+        (int, float), 60, "Seconds from one successful pull to the next.", validate=positive
     )
     PULL_TIMEOUT = Setting(
         (int, float),
         10,
         "Seconds to wait for the image service to connect, and for each piece of its answer.",
-        validate=_positive,
+        validate=positive,
     )
     PULL_DEADLINE = Setting(
-        (int, float), 300, "Seconds that a whole pull may take.", validate=_positive
+        (int, float), 300, "Seconds that a whole pull may take.", validate=positive
     )
     PULL_RETRY_DELAY = Setting(
         (int, float),
         15,
         "Seconds after a failed pull; doubled with each further failure.",
-        validate=_positive,
+        validate=positive,
     )
     PULL_RETRY_DELAY_MAX = Setting(
-        (int, float), 900, "Longest delay after failed pulls, in seconds.", validate=_positive
+        (int, float), 900, "Longest delay after failed pulls, in seconds.", validate=positive
     )
     PULL_COMPLETE_EVERY = Setting(
         (int, float),
         86400,
         "Seconds after which a pull asks unconditionally again, "
         "so that people who joined since are matched with their uploads.",
-        validate=_positive,
+        validate=positive,
     )
     FOLD_BATCH = Setting(
-        int, 5000, "Changes that one transaction folds into the rollups.", validate=_positive
+        int, 5000, "Changes that one transaction folds into the rollups.", validate=positive
     )
 
 

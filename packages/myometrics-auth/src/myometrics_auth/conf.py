@@ -8,22 +8,12 @@ from typing import Any, Final
 
 from django.conf import settings as django_settings
 
-from myometrics_core.conf import DOTTED_PATH, Setting, SettingsGroup
+from myometrics_core.conf import DOTTED_PATH, Setting, SettingsGroup, positive
 
 __all__ = ["ROLES", "AuthSettings", "auth_settings"]
 
 ROLES: Final = ("admin", "doctor", "technician")
 """The roles of the specification ("User Model")."""
-
-
-def _positive(value: int) -> None:
-    if value <= 0:
-        raise ValueError("must be greater than 0")
-
-
-def _positive_span(value: timedelta) -> None:
-    if value <= timedelta(0):
-        raise ValueError("must be longer than nothing")
 
 
 def _roles(value: Iterable[Any]) -> None:
@@ -53,13 +43,13 @@ class AuthSettings(SettingsGroup):
         timedelta,
         timedelta(minutes=15),
         "How long an access token is accepted.",
-        validate=_positive_span,
+        validate=positive,
     )
     REFRESH_TOKEN_LIFETIME = Setting(
         timedelta,
         timedelta(days=7),
         "How long a session lasts from the sign-in on, refreshed or not.",
-        validate=_positive_span,
+        validate=positive,
     )
     SESSION_RETENTION = Setting(
         timedelta,
@@ -78,19 +68,19 @@ class AuthSettings(SettingsGroup):
         20,
         "Failed sign-ins at one account within the window, from addresses it was never signed in "
         "from, before guessing is slowed.",
-        validate=_positive,
+        validate=positive,
     )
     FAILED_SIGN_IN_WINDOW = Setting(
         timedelta,
         timedelta(hours=1),
         "After so long without a judged failure, failed sign-ins are forgotten.",
-        validate=_positive_span,
+        validate=positive,
     )
     FAILED_SIGN_IN_PAUSE = Setting(
         timedelta,
         timedelta(minutes=1),
         "Once slowed, one sign-in per this span is judged; all others are refused unseen.",
-        validate=_positive_span,
+        validate=positive,
     )
     PASSWORD_RESET_PATH = Setting(
         str,
@@ -122,19 +112,19 @@ class AuthSettings(SettingsGroup):
         timedelta,
         timedelta(minutes=5),
         "How long a person has between password and second factor.",
-        validate=_positive_span,
+        validate=positive,
     )
     MFA_FAILURE_LIMIT = Setting(
         int,
         10,
         "Wrong second factors of one account before guessing is slowed.",
-        validate=_positive,
+        validate=positive,
     )
     MFA_FAILURE_PAUSE = Setting(
         timedelta,
         timedelta(minutes=5),
         "Once slowed, one second factor per this span is judged.",
-        validate=_positive_span,
+        validate=positive,
     )
 
     @property

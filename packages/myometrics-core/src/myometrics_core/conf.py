@@ -9,8 +9,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Any, ClassVar, Final
+from urllib.parse import urlsplit
 
 from django.conf import settings as django_settings
 from django.core import checks
@@ -20,6 +22,8 @@ __all__ = [
     "DOTTED_PATH",
     "Setting",
     "SettingsGroup",
+    "http_url",
+    "positive",
     "register_settings",
     "registered_settings",
 ]
@@ -133,6 +137,20 @@ def register_settings(group: SettingsGroup) -> None:
 def registered_settings() -> list[SettingsGroup]:
     """Every registered group, in order of registration."""
     return list(_groups.values())
+
+
+def positive(value: float | timedelta) -> None:
+    """For ``validate``: raises ``ValueError`` unless the number or span is greater than nothing."""
+    number = value.total_seconds() if isinstance(value, timedelta) else value
+    if number <= 0:
+        raise ValueError("must be greater than 0")
+
+
+def http_url(value: str) -> None:
+    """For ``validate``: raises ``ValueError`` unless the text is an HTTP URL, or empty."""
+    parts = urlsplit(value)
+    if value and (parts.scheme not in {"http", "https"} or not parts.netloc):
+        raise ValueError("must be a URL such as 'http://localhost:8000'")
 
 
 def _is_kind(value: Any, kind: Any) -> bool:

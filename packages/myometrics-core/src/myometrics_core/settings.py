@@ -5,11 +5,10 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from limits import parse as parse_rate
 
-from .conf import DOTTED_PATH, Setting, SettingsGroup
+from .conf import DOTTED_PATH, Setting, SettingsGroup, http_url, positive
 
 __all__ = ["RATE_LIMIT_BUCKETS", "CoreSettings", "core_settings"]
 
@@ -40,16 +39,6 @@ def _rate(bucket: str, rate: Any) -> None:
         parse_rate(rate)
     except (ValueError, TypeError, AttributeError):
         raise ValueError(f"has {rate!r} for {bucket!r}; expected such as '5/minute'") from None
-
-
-def _positive(value: float) -> None:
-    if value <= 0:
-        raise ValueError("must be greater than 0")
-
-
-def _http_url(value: str) -> None:
-    if value and (urlsplit(value).scheme not in {"http", "https"} or not urlsplit(value).netloc):
-        raise ValueError("must be a URL such as 'http://localhost:8000'")
 
 
 class CoreSettings(SettingsGroup):
@@ -105,45 +94,45 @@ class CoreSettings(SettingsGroup):
         int,
         16 * 1024 * 1024,
         "Largest request body that is read; a longer one is answered 413.",
-        validate=_positive,
+        validate=positive,
     )
     MICROSERVICE_URL = Setting(
         str,
         None,
         "Base URL of the image service; without it, it is `not_configured`.",
-        validate=_http_url,
+        validate=http_url,
     )
     REDIS_URL = Setting(str, None, "Redis that health asks; without it, `not_configured`.")
     FRONTEND_URL = Setting(
         str,
         "http://localhost:3000",
         "Base URL that links in mails lead to.",
-        validate=_http_url,
+        validate=http_url,
     )
     API_URL = Setting(
         str,
         "http://localhost:8001/api",
         "Public URL of the API; links in mails that lead here begin with its scheme and host.",
-        validate=_http_url,
+        validate=http_url,
     )
     HEALTH_MAX_AGE = Setting(
         (int, float),
         5.0,
         "Seconds for which a health result is given again.",
-        validate=_positive,
+        validate=positive,
     )
     HEALTH_SETTLE = Setting(
         (int, float),
         60.0,
         "Seconds for which a service must have been down, or up again, before the change is "
         "published.",
-        validate=_positive,
+        validate=positive,
     )
     HEALTH_PROBE_TIMEOUT = Setting(
         (int, float),
         1.2,
         "Seconds after which a probe that has not answered counts as down (at most 2).",
-        validate=_positive,
+        validate=positive,
     )
     ACCESS_LOG_EXCLUDE = Setting(
         (list, tuple),
@@ -162,19 +151,19 @@ class CoreSettings(SettingsGroup):
         10_000,
         "Accesses that a process holds in memory until they are written; further ones are "
         "dropped and counted.",
-        validate=_positive,
+        validate=positive,
     )
     ACCESS_TABLE_BATCH = Setting(
         int,
         500,
         "Accesses written at once; so many waiting are written without delay.",
-        validate=_positive,
+        validate=positive,
     )
     ACCESS_TABLE_SECONDS = Setting(
         (int, float),
         1.0,
         "Seconds after which accesses are written though a batch is not full.",
-        validate=_positive,
+        validate=positive,
     )
     ACCESS_TABLE_UNKNOWN_ADDRESSES = Setting(
         str,
@@ -187,7 +176,7 @@ class CoreSettings(SettingsGroup):
         int,
         90,
         "Days for which the task `myometrics_core.purge_accesses` leaves accesses in the table.",
-        validate=_positive,
+        validate=positive,
     )
     READ_REPLICAS = Setting(
         (list, tuple),
@@ -200,7 +189,7 @@ class CoreSettings(SettingsGroup):
         5,
         "Seconds after a request that writes in which its author is answered from the primary "
         "database alone.",
-        validate=_positive,
+        validate=positive,
     )
     METRICS_TOKEN = Setting(
         str, None, "Bearer token with which Prometheus may read the metrics (extra `metrics`)."

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from myometrics_core.conf import DOTTED_PATH, Setting, SettingsGroup
+from myometrics_core.conf import DOTTED_PATH, Setting, SettingsGroup, positive
 
 __all__ = ["NotificationsSettings", "notifications_settings"]
-
-
-def _positive(value: float | timedelta) -> None:
-    zero = timedelta() if isinstance(value, timedelta) else 0
-    if value <= zero:  # type: ignore[operator]
-        raise ValueError("must be greater than 0")
 
 
 class NotificationsSettings(SettingsGroup):
@@ -40,60 +34,60 @@ class NotificationsSettings(SettingsGroup):
         timedelta(days=1),
         "Activities older than this are not written about, so that a replay of history "
         "mails nobody.",
-        validate=_positive,
+        validate=positive,
     )
     SMTP_TIMEOUT = Setting(
         (int, float),
         10,
         "Seconds that the mail server has for each step, where Django's `EMAIL_TIMEOUT` is unset.",
-        validate=_positive,
+        validate=positive,
     )
     LEASE = Setting(
         timedelta,
         timedelta(minutes=5),
         "How long a message belongs to the worker that took it; after that, it counts as killed.",
-        validate=_positive,
+        validate=positive,
     )
     MAX_ATTEMPTS = Setting(
         int,
         20,
         "Attempts after which a message is a dead letter (20: after some two days).",
-        validate=_positive,
+        validate=positive,
     )
     RETRY_BASE = Setting(
         timedelta,
         timedelta(seconds=30),
         "Longest pause after the first failure; it doubles with each further one.",
-        validate=_positive,
+        validate=positive,
     )
     RETRY_CAP = Setting(
-        timedelta, timedelta(hours=6), "Longest pause between two attempts.", validate=_positive
+        timedelta, timedelta(hours=6), "Longest pause between two attempts.", validate=positive
     )
     SERVER_PAUSE = Setting(
         timedelta,
         timedelta(seconds=30),
         "How long a worker process leaves a mail server alone that failed as a whole; the sweep "
         "still tries it.",
-        validate=_positive,
+        validate=positive,
     )
     SWEEP_SECONDS = Setting(
-        (int, float), 45, "Seconds after which one sweep stops taking messages.", validate=_positive
+        (int, float), 45, "Seconds after which one sweep stops taking messages.", validate=positive
     )
     KEEP_SENT = Setting(
         timedelta,
         timedelta(days=30),
         "How long a sent or dropped message stays in the outbox; as long, its cause can't send "
         "a second one.",
-        validate=_positive,
+        validate=positive,
     )
     KEEP_DEAD = Setting(
-        timedelta, timedelta(days=90), "How long a dead letter stays.", validate=_positive
+        timedelta, timedelta(days=90), "How long a dead letter stays.", validate=positive
     )
     EXPORT_LIFETIME = Setting(
         timedelta,
         timedelta(days=2),
         "How long an export file, and the link to it, lasts.",
-        validate=_positive,
+        validate=positive,
     )
     EXPORT_STORAGE = Setting(
         str,
@@ -104,7 +98,7 @@ class NotificationsSettings(SettingsGroup):
         timedelta,
         timedelta(minutes=30),
         "How long an export belongs to the worker that writes it (its task is ended before).",
-        validate=_positive,
+        validate=positive,
     )
 
 
