@@ -14,6 +14,7 @@ from django.core.management import call_command
 from django.db import connection, connections, transaction
 
 from myometrics_audit.beat import beat_schedule
+from myometrics_audit.locks import LOCK_NUMBER
 from myometrics_audit.models import AuditLog, EntryCount, Leaf, Seal
 from myometrics_audit.seals import seal_pending, unsealed_count
 from myometrics_audit.selections import Selection
@@ -50,6 +51,24 @@ def test_batches_are_as_large_as_the_setting_says(settings: Any) -> None:
     assert [progress.leaves for progress in seal_pending()] == [4, 8, 10]
     assert list(Seal.objects.values_list("entries", flat=True)) == [4, 4, 2]
     assert_sound(10)
+
+
+def test_while_another_sealer_is_at_work_the_command_says_so_by_its_exit_code(
+    database_vendor: str,
+) -> None:
+    make(3)
+    if database_vendor == "sqlite":  # writers queue for the one lock there is: nothing to say
+        call_command("audit_seal", stdout=StringIO())
+        assert_sound(3)
+        return
+    other = connection.copy()
+    with other.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [LOCK_NUMBER])
+        with pytest.raises(SystemExit) as ended:
+            call_command("audit_seal", stdout=StringIO())
+    other.close()
+    assert ended.value.code == 1
+    assert unsealed_count() == 3
 
 
 def test_nothing_to_seal_makes_no_seal() -> None:

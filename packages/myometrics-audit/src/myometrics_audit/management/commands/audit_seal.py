@@ -50,6 +50,6 @@ class Command(BaseCommand):
             result = {"seals": progress.seals, "leaves": progress.leaves, "number": progress.number}
             self.stdout.write(json.dumps({**result, "counted": counted}))
             return
-        self.stdout.write(f"Sealed {progress.leaves:,} leaves under {progress.seals:,} seals.")
+        self.stdout.write(f"Leaves sealed: {progress.leaves:,}. New seals: {progress.seals:,}.")
         if counted is not None:
             self.stdout.write(f"Counted {counted:,} sealed entries anew.")
