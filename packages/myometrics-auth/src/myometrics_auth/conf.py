@@ -90,7 +90,7 @@ class AuthSettings(SettingsGroup):
     )
     RECIPIENT_LANGUAGE = Setting(
         DOTTED_PATH,
-        "myometrics_auth.languages.site_language",
+        "myometrics_core.users.site_language",
         "Function of a user: the language code of the reset mail to them.",
     )
     MFA_REQUIRED_ROLES = Setting(

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.db import connection
 
 from .settings import core_settings
 
-__all__ = ["is_administrator", "parse_user_id", "user_id_json"]
+__all__ = [
+    "is_administrator",
+    "parse_user_id",
+    "site_language",
+    "site_time_zone",
+    "user_id_json",
+]
 
 
 def parse_user_id(text: str) -> Any:
@@ -56,6 +63,16 @@ def administrator_by_role_or_staff(user: Any) -> bool:
     if hasattr(user, "role"):
         return bool(user.role == "admin")
     return bool(getattr(user, "is_staff", False))
+
+
+def site_language(user: Any) -> str:
+    """The default language of mails: the site's own (``LANGUAGE_CODE``), for everyone."""
+    return settings.LANGUAGE_CODE
+
+
+def site_time_zone(user: Any) -> str:
+    """The default time zone in mails: the site's own (``TIME_ZONE``), for everyone."""
+    return settings.TIME_ZONE
 
 
 def _fits(key: Any, value: int) -> bool:

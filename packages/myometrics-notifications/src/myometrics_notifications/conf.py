@@ -21,12 +21,12 @@ class NotificationsSettings(SettingsGroup):
     SITE_NAME = Setting(str, "MyoMetrics", "What the mails call the site.")
     RECIPIENT_LANGUAGE = Setting(
         DOTTED_PATH,
-        "myometrics_notifications.locales.site_language",
+        "myometrics_core.users.site_language",
         "Function of a user: the language code of the mails to them.",
     )
     RECIPIENT_TIME_ZONE = Setting(
         DOTTED_PATH,
-        "myometrics_notifications.locales.site_time_zone",
+        "myometrics_core.users.site_time_zone",
         "Function of a user: the name of the time zone of the times in the mails to them.",
     )
     IGNORE_OLDER_THAN = Setting(
