@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timezone
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,8 @@ CHANGING = tuple(
     )
 )
 """Lines of a catalogue's head that change with every run, or say nothing."""
+UNDATED = datetime.fromtimestamp(0, timezone.utc)
+"""Stands for the dates in a compiled catalogue's head."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -90,7 +93,8 @@ def untranslated(catalog: Catalog) -> list[Message]:
 
 
 def compiled(catalog: Catalog) -> bytes:
-    """The catalogue as Django reads it (``.mo``)."""
+    """The catalogue as Django reads it (``.mo``): the same bytes for the same texts."""
+    catalog.creation_date = catalog.revision_date = UNDATED
     file = BytesIO()
     write_mo(file, catalog)
     return file.getvalue()
