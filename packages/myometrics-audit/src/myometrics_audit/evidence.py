@@ -25,6 +25,7 @@ __all__ = [
     "canonical_entry",
     "entry_leaf",
     "erasure_digest",
+    "erasure_facts",
     "erasure_leaf",
     "new_nonce",
     "seal_signature",
@@ -129,9 +130,9 @@ def erasure_digest(leaves: Iterable[tuple[int, bytes | memoryview]]) -> tuple[in
     return count, digest.digest()
 
 
-def erasure_leaf(erasure: ErasureFacts, key: Key) -> bytes:
-    """The leaf of an erasure, which is its signature too (32 bytes)."""
-    facts = {
+def erasure_facts(erasure: ErasureFacts) -> dict[str, Any]:
+    """What the leaf of an erasure covers beside its nonce, as JSON has it."""
+    return {
         "id": str(erasure.id),
         "reason": erasure.reason,
         "erased_at": canonical_moment(erasure.erased_at),
@@ -140,7 +141,11 @@ def erasure_leaf(erasure: ErasureFacts, key: Key) -> bytes:
         "pseudonym": erasure.pseudonym,
         "details": erasure.details,
     }
-    message = bytes(erasure.nonce) + canonical_json(facts)
+
+
+def erasure_leaf(erasure: ErasureFacts, key: Key) -> bytes:
+    """The leaf of an erasure, which is its signature too (32 bytes)."""
+    message = bytes(erasure.nonce) + canonical_json(erasure_facts(erasure))
     return hmac.digest(key.erasure, message, hashlib.sha256)
 
 

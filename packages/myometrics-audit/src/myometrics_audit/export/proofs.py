@@ -18,7 +18,14 @@ from django.utils.dateparse import parse_datetime
 
 from ..canonical import canonical_moment
 from ..entries import entry_json
-from ..evidence import entry_leaf, seal_signature, subject_of, tree_entry, tree_erasure
+from ..evidence import (
+    entry_leaf,
+    erasure_facts,
+    seal_signature,
+    subject_of,
+    tree_entry,
+    tree_erasure,
+)
 from ..keys import find_key
 from ..merkle import inclusion_path, root_from_path, tree_levels
 from ..models import AuditLog, Erasure, Leaf, Seal
@@ -116,13 +123,7 @@ def _entry_line(entry: AuditLog, leaf: Leaf, subjects: dict[str, Any]) -> dict[s
 def _erasure_line(erasure: Erasure) -> dict[str, Any]:
     return {
         "type": "erasure",
-        "id": str(erasure.pk),
-        "reason": erasure.reason,
-        "erased_at": canonical_moment(erasure.erased_at),
-        "entries": erasure.entries,
-        "digest": bytes(erasure.digest).hex(),
-        "pseudonym": erasure.pseudonym,
-        "details": erasure.details,
+        **erasure_facts(erasure),
         "nonce": bytes(erasure.nonce).hex(),
         "leaf": bytes(erasure.hash).hex(),
         "key_id": erasure.key_id,
