@@ -83,7 +83,8 @@ class StreamingReplica:
 
     def hold(self):
         with psycopg.connect(self.primary_url) as primary:
-            reached = primary.execute("SELECT pg_current_wal_lsn()").fetchone()
+            # What is committed may not have been written out yet: nobody waits for the disk here.
+            reached = primary.execute("SELECT pg_current_wal_insert_lsn()").fetchone()
         arrived = "SELECT pg_last_wal_replay_lsn() >= %s"
         with psycopg.connect(self.url, autocommit=True) as replica:
             wait_until(lambda: replica.execute(arrived, reached).fetchone()[0])
