@@ -13,6 +13,8 @@ from clinics_choices import API, CELERY, SETTINGS, URLS, UUID_USER
 from clinics_site import PASSWORD, AdminSession, ClinicsSite
 from strangers import outer_rows, rows
 
+pytestmark = pytest.mark.any_database
+
 PACKAGES = ("audit", "analytics", "notifications")
 PEOPLE = f"""
 from django.contrib.auth import get_user_model

@@ -13,6 +13,8 @@ from strangers import outer_rows, rows
 from myometrics_testing.commands import repository
 from myometrics_testing.walkthrough import blocks_in, section
 
+pytestmark = pytest.mark.any_database
+
 EMAIL, ROOT = "Ada@Clinic.example", "root@clinic.example"
 PEOPLE = f"""
 from django.contrib.auth import get_user_model

@@ -15,6 +15,8 @@ import pytest
 from myometrics_testing.commands.repository import PACKAGES, PREFIX, ROOT, package_folders
 from myometrics_testing.walkthrough import Block, Walkthrough, blocks_in, section
 
+pytestmark = pytest.mark.any_database
+
 OURS = list(package_folders())
 RECIPES = {path.name for path in (ROOT / "docs" / "recipes").glob("*.md")} - {"index.md"}
 PAGES = ["embedding/worked-example.md", *sorted(f"recipes/{name}" for name in RECIPES)]
