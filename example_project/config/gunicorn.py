@@ -7,6 +7,7 @@ Variables: ``HOST``, ``PORT``, ``WEB_CONCURRENCY`` (processes), ``WEB_THREADS`` 
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -63,13 +64,21 @@ def when_ready(server: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Have a process under uvicorn end as Python does, so that what waits to be written is.
+    """What a process does once, before its first request."""
+    # What is loaded by now stays: the garbage collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
+    if is_asgi:
+        _end_as_python_does()
+
+
+def _end_as_python_does() -> None:
+    """Have what waits to be written be written before a process under uvicorn ends.
 
     When it has served its last request, uvicorn sends itself the signal anew, for whoever
     handled it before: unhandled, it would end the process on the spot.
     """
-    if is_asgi:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 
 def child_exit(server: Any, worker: Any) -> None:
