@@ -67,35 +67,40 @@ def whole(request: HttpRequest) -> JsonResponse:
             [start],
         )
         total, active = cursor.fetchone()
+    return JsonResponse(_answer(start, days, diagnoses, total, active))
+
+
+def _answer(
+    start: date, days: list[Any], diagnoses: list[Any], total: Any, active: int
+) -> dict[str, Any]:
+    """The body of ``GET /analytics/`` from what was read."""
     months: dict[str, int] = {}
     for row in days:
         months[f"{row[0]:%Y-%m}"] = months.get(f"{row[0]:%Y-%m}", 0) + row[1]
     within = [row for row in days if row[0] >= start]
     completed, failed = sum(row[2] for row in within), sum(row[3] for row in within)
-    return JsonResponse(
-        {
-            "user_activity": {
-                "daily_uploads": [{"date": row[0], "count": row[1]} for row in within],
-                "weekly_uploads": [
-                    {"week": number, "count": sum(row[1] for row in within[at : at + 7])}
-                    for number, at in enumerate(range(0, len(within), 7), 1)
-                ],
-                "monthly_uploads": [{"month": name, "count": n} for name, n in months.items()],
-            },
-            "diagnosis_trends": [
-                {"diagnosis": name, "count": int(now), "change": float((now - then) / then * 100)}
-                for name, now, then in diagnoses
-                if now and then
+    return {
+        "user_activity": {
+            "daily_uploads": [{"date": row[0], "count": row[1]} for row in within],
+            "weekly_uploads": [
+                {"week": number, "count": sum(row[1] for row in within[at : at + 7])}
+                for number, at in enumerate(range(0, len(within), 7), 1)
             ],
-            "system_health": {
-                "active_users": active,
-                "total_uploads": int(total),
-                "success_rate": completed / (completed + failed) * 100,
-                "average_processing_time": sum(row[4] for row in within)
-                / sum(row[5] for row in within),
-            },
-        }
-    )
+            "monthly_uploads": [{"month": name, "count": n} for name, n in months.items()],
+        },
+        "diagnosis_trends": [
+            {"diagnosis": name, "count": int(now), "change": float((now - then) / then * 100)}
+            for name, now, then in diagnoses
+            if now and then
+        ],
+        "system_health": {
+            "active_users": active,
+            "total_uploads": int(total),
+            "success_rate": completed / (completed + failed) * 100,
+            "average_processing_time": sum(row[4] for row in within)
+            / sum(row[5] for row in within),
+        },
+    }
 
 
 def orm(request: HttpRequest) -> JsonResponse:

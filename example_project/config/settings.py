@@ -8,9 +8,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
-
-import django
 
 from myometrics_analytics.beat import beat_schedule as analytics_schedule
 from myometrics_audit.beat import beat_schedule as audit_schedule
@@ -20,6 +17,7 @@ from myometrics_core.beat import beat_schedule as core_schedule
 from myometrics_notifications.beat import beat_schedule as notifications_schedule
 
 from .content_security import CONTENT_SECURITY_MIDDLEWARE, CONTENT_SECURITY_POLICY
+from .databases import ready_to_serve
 from .environment import check, env, folder, from_file
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -143,36 +141,11 @@ WHITENOISE_USE_FINDERS = True
 
 # --- data ------------------------------------------------------------------------------------
 
-# Seconds: how long a request waits for a connection, and how soon the pool gives up making one
-# while the server is away, to try afresh for the next request.
-POOL = {"timeout": 5, "reconnect_timeout": 5}
-
-
-def _database(parsed: dict[str, Any]) -> dict[str, Any]:
-    """``parsed`` with what each vendor needs to serve several threads and to fail in time."""
-    options = parsed.setdefault("OPTIONS", {})
-    if parsed["ENGINE"].endswith("sqlite3"):
-        folder(Path(parsed["NAME"]).parent)
-        options.setdefault("timeout", 20)
-        if django.VERSION >= (5, 1):
-            options.setdefault("transaction_mode", "IMMEDIATE")
-            options.setdefault(
-                "init_command", "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
-            )
-        parsed["TEST"] = {"NAME": f"{parsed['NAME']}.test"}
-    elif parsed["ENGINE"].endswith("postgresql"):
-        options.setdefault("connect_timeout", 2)
-        if DATABASE_PREPARED_STATEMENTS:
-            options.setdefault("prepare_threshold", 5)
-        parsed["CONN_HEALTH_CHECKS"] = True
-        if DATABASE_POOL_SIZE and django.VERSION >= (5, 1):
-            options["pool"] = {"min_size": 1, "max_size": DATABASE_POOL_SIZE, **POOL}
-        else:
-            parsed["CONN_MAX_AGE"] = 60
-    return parsed
-
-
-DATABASES = {"default": _database(DATABASE)}
+DATABASES = {
+    "default": ready_to_serve(
+        DATABASE, pool_size=DATABASE_POOL_SIZE, prepares=bool(DATABASE_PREPARED_STATEMENTS)
+    )
+}
 CACHES = {
     "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
     if REDIS_URL
