@@ -102,6 +102,36 @@ def test_writers_folds_checks_and_deletions_at_once_lose_nothing(
     settle_and_compare()
 
 
+def test_a_fold_does_not_wait_for_a_deletion_and_leaves_its_changes_for_later(
+    make_person, tell_alone, run_concurrently, database_vendor
+):
+    leaving, staying = make_person(), make_person()
+    for person in (leaving, staying):
+        tell_alone(person, "upload_completed", diagnosis="Normal")
+    changes_fold()
+    for person in (leaving, staying):
+        tell_alone(person, "upload_failed")
+    is_deleted, is_folded = threading.Event(), threading.Event()
+    waits = 20 if database_vendor == "postgresql" else 0.2  # SQLite has one writer at a time
+
+    def delete() -> bool:
+        with atomic_write():
+            leaving.delete()
+            is_deleted.set()
+            return is_folded.wait(waits)
+
+    def fold() -> int:
+        is_deleted.wait(20)
+        folded = changes_fold()
+        is_folded.set()
+        return folded
+
+    outcomes = run_concurrently([delete, fold])
+    no_errors(outcomes)
+    assert outcomes == [True, 1] or database_vendor == "sqlite"
+    settle_and_compare()
+
+
 def test_readers_see_every_change_exactly_once_while_folding(
     make_person, tell_alone, run_concurrently, settings
 ):

@@ -1,4 +1,9 @@
-"""Folding pending changes into the rollups: one worker at a time, a bounded batch at a time."""
+"""Folding pending changes into the rollups: one worker at a time, a bounded batch at a time.
+
+A fold waits for nobody but other folds. What another transaction has locked, a change or a person,
+it leaves pending for the next one: whoever deletes a person may then wait for a fold, and the two
+can't end up waiting for each other.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,7 @@ from datetime import date
 from typing import Any, Final
 
 from django.contrib.auth import get_user_model
-from django.db import IntegrityError
+from django.db import connection
 from django.db.models import Count, Model, OuterRef, Subquery
 
 from myometrics_core.times import utc_now
@@ -16,6 +21,7 @@ from myometrics_core.transactions import atomic_write
 
 from .conf import analytics_settings
 from .models import DailyRollup, DayRollup, PendingChange, RollupState, Status, Upload, UserRollup
+from .people import people_hold_unless_busy
 
 __all__ = [
     "changes_fold",
@@ -26,7 +32,6 @@ __all__ = [
     "uploaders_by_day",
 ]
 
-ATTEMPTS: Final = 5
 SUMS: Final = ("uploads", "processing_us", "processed")
 DAY_COUNTS: Final = (*SUMS, "completed", "failed", "uploaders")
 
@@ -37,11 +42,12 @@ def changes_fold() -> int:
     Each batch is a transaction: readers see a change either pending or folded, never both.
     """
     folded = 0
-    while True:
-        count = _fold_batch()
+    after: int | None = 0
+    while after is not None:
+        with rollup_lock() as state:
+            count, after = _fold_batch(state, after)
         folded += count
-        if count < analytics_settings.FOLD_BATCH:
-            return folded
+    return folded
 
 
 @contextmanager
@@ -85,28 +91,28 @@ def rows_store(rows: Iterable[Any], fields: Sequence[str], empty: Callable[[Any]
         )
 
 
-def _fold_batch() -> int:
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            with rollup_lock() as state:
-                return _fold(state)
-        except IntegrityError:  # a person was deleted meanwhile
-            if attempt == ATTEMPTS:
-                raise
-    raise AssertionError("unreachable")
-
-
-def _fold(state: RollupState) -> int:
-    changes = list(PendingChange.objects.order_by("pk")[: analytics_settings.FOLD_BATCH])
-    if changes:
-        _fold_daily(changes)
-        _fold_days(changes)
-        _fold_people(changes)
-        state.uploads += sum(change.uploads for change in changes)
-        PendingChange.objects.filter(pk__in=[change.pk for change in changes]).delete()
+def _fold_batch(state: RollupState, after: int) -> tuple[int, int | None]:
+    """Fold a batch of the changes past key ``after``; how many, and where the next one begins."""
+    changes = _idle_changes(after)
+    people, busy = people_hold_unless_busy({change.user_id for change in changes} - {None})
+    ready = [change for change in changes if change.user_id not in busy]
+    if ready:
+        _fold_daily(ready)
+        _fold_days(ready)
+        _fold_people(ready, people)
+        state.uploads += sum(change.uploads for change in ready)
+        PendingChange.objects.filter(pk__in=[change.pk for change in ready]).delete()
     state.folded_at = utc_now()
     state.save(update_fields=["uploads", "folded_at"])
-    return len(changes)
+    is_last = len(changes) < analytics_settings.FOLD_BATCH
+    return len(ready), None if is_last else changes[-1].pk
+
+
+def _idle_changes(after: int) -> list[PendingChange]:
+    pending = PendingChange.objects.filter(pk__gt=after).order_by("pk")
+    if connection.features.has_select_for_update_skip_locked:
+        pending = pending.select_for_update(skip_locked=True)
+    return list(pending[: analytics_settings.FOLD_BATCH])
 
 
 def _fold_daily(changes: Sequence[PendingChange]) -> None:
@@ -136,8 +142,8 @@ def _fold_days(changes: Sequence[PendingChange]) -> None:
     rows_store(rows.values(), DAY_COUNTS, counts_nothing)
 
 
-def _fold_people(changes: Sequence[PendingChange]) -> None:
-    last_days = last_upload_days({change.user_id for change in changes} - {None})
+def _fold_people(changes: Sequence[PendingChange], people: Iterable[Any]) -> None:
+    last_days = last_upload_days(people)
     rows = {row.user_id: row for row in UserRollup.objects.filter(user_id__in=list(last_days))}
     for change in changes:
         user_id: Any = change.user_id

@@ -29,6 +29,7 @@ from .folding import (
     uploaders_by_day,
 )
 from .models import DailyRollup, DayRollup, PendingChange, RollupState, Upload, UserRollup
+from .people import people_hold_unless_busy
 
 __all__ = ["rollups_check"]
 
@@ -116,7 +117,8 @@ def _check_people() -> int:
     key = get_user_model()._meta.pk
     differences = {key.to_python(row[0]): row[1] for row in _rows(sql.PEOPLE)}
     wrong = differences.keys() | {key.to_python(row[0]) for row in _rows(sql.LAST_DAYS)}
-    last_days = last_upload_days(wrong)
+    people, _ = people_hold_unless_busy(wrong)  # the others are for the next check
+    last_days = last_upload_days(people)
     stored = {row.user_id: row for row in UserRollup.objects.filter(user_id__in=last_days)}
     repaired = []
     for user_id, last_day in last_days.items():

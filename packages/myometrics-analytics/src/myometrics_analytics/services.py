@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from django.contrib.auth import get_user_model
-from django.db import IntegrityError, connection
+from django.db import IntegrityError
 from django.db.models import Count, Sum
 
 from myometrics_core.transactions import atomic_write
@@ -79,16 +79,8 @@ def uploads_forget(*, user: Any) -> None:
             )
         )
         mine.delete()
-        _forget_whose(user)
-
-
-def _forget_whose(user: Any) -> None:
-    # Rows that a fold holds right now are gone in a moment: waiting for them could deadlock.
-    pending = PendingChange.objects.filter(user_id=user.pk)
-    pending = pending.select_for_update(
-        skip_locked=connection.features.has_select_for_update_skip_locked
-    )
-    PendingChange.objects.filter(pk__in=[change.pk for change in pending]).update(user=None)
+        # A fold may hold some of these for a moment; it waits for nobody, so this can wait for it.
+        PendingChange.objects.filter(user_id=user.pk).update(user=None)
 
 
 def _merge(evidence: Sequence[Evidence]) -> MergeReport:
