@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 
 import pyotp
@@ -14,7 +15,9 @@ from myometrics_auth.models import RecoveryCode, Session, SignInFailures, TotpDe
 from myometrics_auth.secret_box import encrypt_secret
 from myometrics_auth.services.guessing import GuessedAccount, guess_failed, password_limit
 from myometrics_auth.services.second_factors import recovery_codes_create, second_factor_take
+from myometrics_auth.services.users import user_update
 from myometrics_core.times import utc_now
+from myometrics_core.transactions import atomic_write
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -101,6 +104,29 @@ def test_of_administrators_that_all_erase_themselves_one_stays(
     )
     assert statuses(answers) == {204: 5, 409: 1}
     assert get_user_model().objects.count() == 1
+
+
+def test_what_administrators_do_is_written_while_one_of_them_is_being_changed(
+    make_user, run_concurrently, database_vendor
+):
+    one, two = make_user(role="admin"), make_user(role="admin")
+    is_changed, is_written = threading.Event(), threading.Event()
+    waits = 20 if database_vendor == "postgresql" else 0.2  # SQLite has one writer at a time
+
+    def change():
+        with atomic_write():
+            user_update(actor=one, user_id=two.pk, changes={"role": "doctor"}, request=None)
+            is_changed.set()
+            return is_written.wait(waits)
+
+    def write():
+        is_changed.wait(20)
+        for person in (one, two):
+            Session.objects.create(user=person, expires_at=utc_now())
+        is_written.set()
+
+    outcomes = run_concurrently([change, write])
+    assert outcomes == [True, None] or database_vendor == "sqlite", outcomes
 
 
 def test_a_user_erased_by_several_at_once_is_erased_once(

@@ -42,7 +42,8 @@ def session_start(
     the account was deleted, deactivated or given another password since.
     """
     with atomic_write():
-        current: Any = get_user_model().objects.select_for_update().filter(pk=user.pk).first()
+        people = get_user_model().objects.select_for_update(no_key=True)
+        current: Any = people.filter(pk=user.pk).first()
         if current is None or not _is_as_checked(current, user, password):
             raise AuthenticationFailed(_("Invalid credentials"), "invalid_credentials")
         session = Session.objects.create(

@@ -117,5 +117,6 @@ def _require_password_and_code(user: Any, password: str, code: str) -> None:
 
 
 def _lock(user: Any) -> None:
-    if not type(user)._default_manager.select_for_update().filter(pk=user.pk).exists():
+    people = type(user)._default_manager.select_for_update(no_key=True)
+    if not people.filter(pk=user.pk).exists():
         raise invalid_token_error()

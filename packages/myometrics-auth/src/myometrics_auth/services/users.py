@@ -126,7 +126,7 @@ def _email_problems(email: str) -> list[Any]:
 
 def _erase(user_id: Any) -> Any:
     administrators = _locked_administrators()
-    user = _locked(user_id)
+    user = _locked(user_id, to_delete=True)
     if user is None:
         raise NotFound(_("There is no such user."))
     _require_another(administrators, user.pk)
@@ -134,14 +134,18 @@ def _erase(user_id: Any) -> Any:
     return user_id
 
 
-def _locked(user_id: Any) -> Any | None:
-    return get_user_model().objects.select_for_update().filter(pk=user_id).first()
+def _locked(user_id: Any, *, to_delete: bool = False) -> Any | None:
+    # Only who deletes a person needs to keep out those who write rows that refer to them.
+    people = get_user_model().objects.select_for_update(no_key=not to_delete)
+    return people.filter(pk=user_id).first()
 
 
 def _locked_administrators() -> set[Any]:
-    # All of them, in one order: two that demote each other must queue, and not dead-lock.
+    # All of them, in one order: two that demote each other must queue, and not dead-lock. Rows
+    # that refer to them are written meanwhile: whoever waited here while holding the person who
+    # is about to be deleted would dead-lock, too.
     active = get_user_model().objects.filter(role=Role.ADMIN, is_active=True)
-    return set(active.select_for_update().order_by("pk").values_list("pk", flat=True))
+    return set(active.select_for_update(no_key=True).order_by("pk").values_list("pk", flat=True))
 
 
 def _administers(user: Any) -> bool:
