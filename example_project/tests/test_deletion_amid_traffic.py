@@ -1,0 +1,97 @@
+"""People are deleted while everything else goes on: nobody gets a server error, nothing is lost."""
+
+import random
+from collections import Counter
+
+import pytest
+from conftest import client_of, make_user
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+
+from myometrics_analytics.folding import changes_fold
+from myometrics_analytics.models import PendingChange, Upload
+from myometrics_analytics.self_check import rollups_check
+from myometrics_audit.models import AuditLog
+from myometrics_audit.seals import seal_pending
+from myometrics_core.access_table.writer import access_writer
+from myometrics_core.accesses import flush_accesses
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("unlimited", "cheap_hashes"),
+]
+ROUNDS = 20
+
+
+@pytest.fixture(autouse=True)
+def _accesses_are_kept(unlimited, settings):
+    settings.MYOMETRICS = {**settings.MYOMETRICS, "ACCESS_TABLE_WRITES": "on_flush"}
+    access_writer.forget()
+    yield
+    access_writer.forget()
+
+
+def test_deletions_amid_everything_else_fail_nobody(run_concurrently):
+    leaving = [make_user(f"leaving-{number}@clinic.example") for number in range(8)]
+    staying = [make_user(f"staying-{number}@clinic.example") for number in range(3)]
+    ours = [make_user(f"admin-{number}@clinic.example", role="admin") for number in range(2)]
+    clients = [client_of(person) for person in (*leaving, *staying, *ours)]
+
+    def use(seed):
+        chance = random.Random(seed)
+        statuses = Counter()
+        for number in range(ROUNDS):
+            client = chance.choice(clients)
+            entry = {
+                "action": chance.choice(["upload_created", "upload_completed", "upload_failed"]),
+                "resource_type": "upload",
+                "resource_id": f"u{chance.randrange(8)}",
+                "details": {"diagnosis": f"D{number % 3}", "processing_time": number},
+            }
+            answers = [
+                client.post("/api/audit-logs/", entry, format="json"),
+                client.put("/api/auth/user/", {"firstName": f"N{number}"}, format="json"),
+            ]
+            statuses.update(answer.status_code for answer in answers)
+        return statuses
+
+    def delete(administrator, people):
+        client = client_of(administrator)
+        return Counter(client.delete(f"/api/users/{person.pk}/").status_code for person in people)
+
+    def delete_together(people):
+        # As "delete selected" does on the admin site.
+        get_user_model().objects.filter(pk__in=[person.pk for person in people]).delete()
+
+    def keep_house():
+        for _ in range(ROUNDS):
+            changes_fold()
+            flush_accesses()
+            list(seal_pending())
+        return rollups_check()
+
+    outcomes = run_concurrently(
+        [
+            *(lambda seed=seed: use(seed) for seed in range(3)),
+            lambda: delete(ours[0], leaving[:4]),
+            lambda: delete(ours[1], leaving[2:6]),
+            lambda: delete_together(leaving[6:]),
+            keep_house,
+            keep_house,
+        ]
+    )
+
+    assert [outcome for outcome in outcomes if isinstance(outcome, Exception)] == []
+    used, deleted, repaired = outcomes[:3], outcomes[3:5], outcomes[6:]
+    assert set(sum(used, Counter())) <= {200, 201, 401}
+    assert sum(deleted, Counter()) == {204: 6, 404: 2}
+    assert repaired == [0, 0]
+    gone = [person.pk for person in leaving]
+    assert not get_user_model().objects.filter(pk__in=gone).exists()
+    assert not Upload.objects.filter(user_id__in=gone).exists()
+    assert not PendingChange.objects.filter(user_id__in=gone).exists()
+    assert not AuditLog.objects.filter(user_id__in=gone).exists()
+    changes_fold()
+    assert rollups_check() == 0
+    call_command("audit_seal")
+    call_command("audit_verify")
