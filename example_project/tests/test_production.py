@@ -12,6 +12,8 @@ import django
 import pytest
 from test_environment import GOOD, PROJECT, SHOW, python, shown
 
+pytestmark = pytest.mark.any_database
+
 SECRET = secrets.token_urlsafe(50)
 PRODUCTION = {
     "DEBUG": "false",

@@ -165,6 +165,7 @@ print([name for name in sys.modules if name.startswith("opentelemetry")])
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize(
     "environment",
     [
@@ -193,6 +194,7 @@ import config.wsgi
 """
 
 
+@pytest.mark.any_database
 def test_traces_asked_for_and_not_installed_are_said_and_the_site_starts():
     done = python(NOT_INSTALLED, {**PRODUCTION, **ENDPOINT})
     assert done.returncode == 0, done.stderr
@@ -202,6 +204,7 @@ def test_traces_asked_for_and_not_installed_are_said_and_the_site_starts():
     assert "example_project[opentelemetry]" in line["hint"]
 
 
+@pytest.mark.any_database
 def test_a_protocol_that_is_not_spoken_is_said():
     done = deploy_check({**PRODUCTION, **ENDPOINT, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})
     assert done.returncode != 0
@@ -209,5 +212,6 @@ def test_a_protocol_that_is_not_spoken_is_said():
     assert "http/protobuf" in done.stderr
 
 
+@pytest.mark.any_database
 def test_asked_for_and_installed_nothing_is_to_be_said():
     assert deploy_check({**PRODUCTION, **ENDPOINT}).returncode == 0

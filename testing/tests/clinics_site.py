@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 
 PASSWORD = "correct-horse-battery"
+QUICK_HASHER = "django.contrib.auth.hashers.MD5PasswordHasher"
 SETUP = Path(__file__).with_name("operator_setup.py")
 
 
@@ -43,6 +44,10 @@ class ClinicsSite:
         self.write("clinic/urls.py", "from django.urls import include")
         route = f'path("api/", include("myometrics_{package}.urls"))'
         self.write("clinic/urls.py", f"urlpatterns += [{route}]")
+
+    def hash_quickly(self) -> None:
+        """Passwords are not what the test is about."""
+        self.write("clinic/settings.py", f"PASSWORD_HASHERS = [{QUICK_HASHER!r}]")
 
     def own_user_model(self, source: str) -> None:
         """``people.Person``, as the module ``source`` defines it, is the user model."""

@@ -67,6 +67,7 @@ def test_three_lines_make_a_bare_site_serve_the_package_by_session_and_password(
     row, package, environment_of, tmp_path
 ):
     clinic = ClinicsSite(tmp_path, environment_of(row, package))
+    clinic.hash_quickly()
     clinic.take(package)
     assert clinic.prepare(PEOPLE)["changed"] == []
     with clinic.served():
@@ -83,6 +84,7 @@ def test_a_site_with_people_and_choices_of_its_own_keeps_them_and_signs_in_as_it
     row, package, environment_of, simplejwt, tmp_path
 ):
     clinic = ClinicsSite(tmp_path, environment_of(row, package), library=simplejwt)
+    clinic.hash_quickly()
     clinic.own_user_model(UUID_USER)
     for name, text in _choices():
         clinic.write(f"clinic/{name}.py", text)

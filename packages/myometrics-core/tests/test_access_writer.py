@@ -180,6 +180,7 @@ def rows(url):
         return -1
 
 
+@pytest.mark.any_database
 def test_a_killed_database_delays_no_request_and_is_written_again_once_it_is_back(
     postgresql_server,
 ):
@@ -200,6 +201,7 @@ def test_a_killed_database_delays_no_request_and_is_written_again_once_it_is_bac
         assert "can't be written" in site.end()
 
 
+@pytest.mark.any_database
 def test_a_database_that_hangs_holds_up_neither_requests_nor_the_end(postgresql_server):
     with process(postgresql_server.url, SECONDS=0.05, QUEUE=100) as site:
         site("migrate")
