@@ -2,15 +2,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
 from rest_framework.test import APIClient
+from smtp_server import SmtpServer
 
-from myometrics_core.activities import Activity
+from myometrics_core.activities import Activity, publish
+from myometrics_core.personal_data import personal_data_sections
 from myometrics_core.times import utc_now
+from myometrics_notifications import kinds
+from myometrics_notifications.kinds import register_kind
 from myometrics_notifications.mail_server import server_pause
+from myometrics_notifications.models import Message
 
 numbers = itertools.count(1)
 
@@ -89,3 +95,69 @@ def health_change(make_activity: Callable[..., Activity]) -> Callable[..., Activ
         return make_activity(**{**values, **fields})
 
     return make
+
+
+@pytest.fixture
+def smtp() -> Iterator[SmtpServer]:
+    """A mail server of this test's own, which listens."""
+    server = SmtpServer().start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def queued(person: Any, make_activity: Callable[..., Activity]) -> Message:
+    """A message to ``person`` that is due."""
+    publish(make_activity(actor_id=person.pk, resource_id="upload_001"))
+    return Message.objects.get()
+
+
+@pytest.fixture
+def mail_server(smtp: SmtpServer, settings: Any) -> SmtpServer:
+    """``smtp``, and Django set to send by it."""
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", smtp.port
+    settings.MYOMETRICS_NOTIFICATIONS = {"SMTP_TIMEOUT": 0.5}
+    return smtp
+
+
+@pytest.fixture
+def media(settings: Any, tmp_path: Path) -> Path:
+    """Where the default storage keeps files."""
+    folder = tmp_path / "media"
+    folder.mkdir()
+    settings.MEDIA_ROOT = str(folder)
+    return folder
+
+
+@pytest.fixture
+def host_templates(settings: Any, tmp_path: Path) -> Callable[..., None]:
+    """Give the host templates of its own for a kind: file names and texts."""
+    settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [str(tmp_path / "templates")]}]
+
+    def write(kind: str, files: dict[str, str]) -> None:
+        folder = tmp_path / "templates" / "myometrics_notifications" / kind
+        folder.mkdir(parents=True)
+        for name, text in files.items():
+            (folder / name).write_text(text)
+
+    return write
+
+
+@pytest.fixture
+def use_kind(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Register a host's kind as ``AppConfig.ready`` does, and forget it after the test."""
+    monkeypatch.setattr(kinds, "_kinds", dict(kinds._kinds))
+    return register_kind
+
+
+@pytest.fixture
+def exported_switches() -> Callable[[Any], dict[str, bool]]:
+    """What a person's export says of their switches."""
+    (section,) = (s for s in personal_data_sections() if s.name == "notification_settings")
+
+    def exported(user: Any) -> dict[str, bool]:
+        (switches,) = section.export(user)
+        return dict(switches)
+
+    return exported

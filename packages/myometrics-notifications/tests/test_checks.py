@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 from django.core.checks import run_checks
 
-from myometrics_notifications import kinds
 from myometrics_notifications.checks import check_kind_templates
-from myometrics_notifications.kinds import NotificationKind, register_kind
+from myometrics_notifications.kinds import NotificationKind
 from myometrics_testing.clinic_site.models import Person
 
 pytestmark = pytest.mark.django_db
@@ -37,13 +36,12 @@ def test_a_settings_dictionary_that_can_not_work_is_an_error(settings, value, ex
     assert expected in ids()
 
 
-def test_a_kind_without_templates_is_an_error(monkeypatch):
+def test_a_kind_without_templates_is_an_error(use_kind):
     class Bare(NotificationKind):
         name = "bare"
         title = "Bare"
 
-    monkeypatch.setattr(kinds, "_kinds", dict(kinds._kinds))
-    register_kind(Bare())
+    use_kind(Bare())
 
     assert ids() == {"myometrics_notifications.E010"}
     assert [problem.msg.split()[2].rpartition("/")[2] for problem in check_kind_templates()] == [

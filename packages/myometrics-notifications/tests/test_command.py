@@ -14,8 +14,7 @@ from myometrics_notifications.exports import export_request
 pytestmark = pytest.mark.django_db
 
 
-def test_it_delivers_what_is_owed_and_says_so(person, make_activity, settings, tmp_path):
-    settings.MEDIA_ROOT = str(tmp_path)
+def test_the_command_delivers_what_is_owed_and_says_so(person, make_activity, media):
     publish(make_activity(actor_id=person.pk))
     export_request(user=person, export_format="csv")
     output = StringIO()

@@ -6,11 +6,12 @@ import socket
 import threading
 import time
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from django.core import mail
 from django.core.mail.backends.base import BaseEmailBackend
-from smtp_server import SmtpServer
+from smtp_server import OK
 
 from myometrics_core.activities import publish
 from myometrics_core.times import utc_now
@@ -21,29 +22,10 @@ from myometrics_notifications.mail_server import server_pause
 from myometrics_notifications.models import Message
 from myometrics_notifications.services import (
     message_retry,
-    messages_purge,
     notification_settings_update,
 )
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def queued(person, make_activity):
-    """A message to ``person`` that is due."""
-    publish(make_activity(actor_id=person.pk, resource_id="upload_001"))
-    return Message.objects.get()
-
-
-@pytest.fixture
-def smtp(settings):
-    """A mail server, and Django set to use it by way of SMTP."""
-    server = SmtpServer().start()
-    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", server.port
-    settings.MYOMETRICS_NOTIFICATIONS = {"SMTP_TIMEOUT": 0.5}
-    yield server
-    server.stop()
 
 
 def lease(message):
@@ -134,18 +116,18 @@ def test_a_switch_turned_off_meanwhile_is_heeded(queued, person):
     assert mail.outbox == []
 
 
-def test_a_message_goes_out_by_smtp(queued, smtp, person):
+def test_a_message_goes_out_by_smtp(queued, mail_server, person):
     message_deliver(message_id=queued.pk)
 
-    assert [sent["To"] for sent in smtp.accepted] == [person.email]
+    assert [sent["To"] for sent in mail_server.accepted] == [person.email]
     queued.refresh_from_db()
     assert queued.state == "sent"
 
 
 @pytest.mark.parametrize("answer", ["451 Later", "hang", "drop"])
 @pytest.mark.parametrize("step", ["at_recipient", "at_data"])
-def test_a_temporary_fault_is_tried_again_later_and_then_sent(queued, smtp, step, answer):
-    setattr(smtp, step, answer)
+def test_a_temporary_fault_is_tried_again_later_and_then_sent(queued, mail_server, step, answer):
+    setattr(mail_server, step, answer)
     message_deliver(message_id=queued.pk)
 
     queued.refresh_from_db()
@@ -154,20 +136,20 @@ def test_a_temporary_fault_is_tried_again_later_and_then_sent(queued, smtp, step
     assert timedelta(seconds=5) < queued.next_attempt_at - utc_now() <= timedelta(seconds=30)
     assert queued.lease_token is None
 
-    setattr(smtp, step, "250 OK")
+    setattr(mail_server, step, OK)
     make_due(queued)
     messages_sweep()
 
     queued.refresh_from_db()
     assert (queued.state, queued.attempts) == ("sent", 2)
-    assert len(smtp.accepted) == 1
+    assert len(mail_server.accepted) == 1
 
 
 @pytest.mark.parametrize("step", ["at_recipient", "at_data"])
 def test_a_permanent_refusal_is_a_dead_letter_at_once_and_keeps_no_address(
-    queued, smtp, step, person
+    queued, mail_server, step, person
 ):
-    setattr(smtp, step, f"550 no such user {person.email}")
+    setattr(mail_server, step, f"550 no such user {person.email}")
 
     message_deliver(message_id=queued.pk)
 
@@ -193,8 +175,8 @@ def test_a_back_end_that_sends_nothing_has_not_sent_it(queued, settings):
     assert (queued.state, queued.last_error) == ("queued", "MailNotTaken")
 
 
-def test_a_mail_server_that_is_away_is_a_temporary_fault(queued, smtp):
-    smtp.stop()
+def test_a_mail_server_that_is_away_is_a_temporary_fault(queued, mail_server):
+    mail_server.stop()
 
     message_deliver(message_id=queued.pk)
 
@@ -217,57 +199,9 @@ def test_a_server_that_accepts_and_never_answers_costs_one_timeout(queued, setti
     assert (queued.state, queued.last_error) == ("queued", "SMTPServerDisconnected")
 
 
-def test_single_deliveries_leave_a_broken_server_alone_until_a_sweep_succeeds(
-    queued, smtp, person, make_activity
-):
-    smtp.at_recipient = "drop"
-    message_deliver(message_id=queued.pk)
-    assert server_pause.is_on()
-    publish(make_activity(actor_id=person.pk))
-    other = Message.objects.exclude(pk=queued.pk).get()
-    smtp.at_recipient = "250 OK"
-
-    message_deliver(message_id=other.pk)
-    other.refresh_from_db()
-    assert (other.state, other.attempts) == ("queued", 0)
-
-    messages_sweep()
-    other.refresh_from_db()
-    assert other.state == "sent"
-    assert not server_pause.is_on()
-
-
-def test_a_sweep_gives_up_on_a_broken_server_before_it_has_spent_everyones_attempts(
-    smtp, person, make_activity
-):
-    for _ in range(10):
-        publish(make_activity(actor_id=person.pk))
-    smtp.at_recipient = "drop"
-
-    assert messages_sweep() == 3
-    assert Message.objects.filter(attempts=0).count() == 7
-
-
-def test_a_sweep_uses_one_connection_for_all(smtp, person, make_activity):
-    for _ in range(10):
-        publish(make_activity(actor_id=person.pk))
-
-    assert messages_sweep() == 10
-    assert len(smtp.accepted) == 10
-    assert smtp.connections == 1
-
-
-def test_a_sweep_ends_in_time(smtp, person, make_activity, settings):
-    for _ in range(5):
-        publish(make_activity(actor_id=person.pk))
-    settings.MYOMETRICS_NOTIFICATIONS = {"SMTP_TIMEOUT": 0.5, "SWEEP_SECONDS": 0.000001}
-
-    assert messages_sweep() == 0
-
-
-def test_after_the_last_attempt_it_is_a_dead_letter(queued, smtp, settings):
+def test_after_the_last_attempt_it_is_a_dead_letter(queued, mail_server, settings):
     settings.MYOMETRICS_NOTIFICATIONS = {"SMTP_TIMEOUT": 0.5, "MAX_ATTEMPTS": 3}
-    smtp.at_data = "451 Later"
+    mail_server.at_data = "451 Later"
     for _ in range(4):
         make_due(queued)
         server_pause.end()
@@ -277,18 +211,18 @@ def test_after_the_last_attempt_it_is_a_dead_letter(queued, smtp, settings):
     assert (queued.state, queued.attempts) == ("dead", 3)
 
 
-def test_a_retried_dead_letter_has_all_its_attempts_again(queued, smtp):
-    smtp.at_recipient = "550 no"
+def test_a_retried_dead_letter_has_all_its_attempts_again(queued, mail_server):
+    mail_server.at_recipient = "550 no"
     message_deliver(message_id=queued.pk)
     queued.refresh_from_db()
-    smtp.at_recipient = "250 OK"
+    mail_server.at_recipient = OK
 
     message_retry(message=queued)
 
     queued.refresh_from_db()
     assert (queued.state, queued.attempts, queued.settled_at) == ("queued", 0, None)
     message_deliver(message_id=queued.pk)
-    assert len(smtp.accepted) == 1
+    assert len(mail_server.accepted) == 1
 
 
 def test_what_has_been_sent_is_not_retried(queued):
@@ -301,11 +235,8 @@ def test_what_has_been_sent_is_not_retried(queued):
     assert queued.state == "sent"
 
 
-def test_a_template_that_fails_keeps_the_message(queued, settings, tmp_path):
-    folder = tmp_path / "myometrics_notifications" / "upload_completed"
-    folder.mkdir(parents=True)
-    (folder / "subject.txt").write_text("{% include 'missing.txt' %}")
-    settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [str(tmp_path)]}]
+def test_a_template_that_fails_keeps_the_message(queued, host_templates):
+    host_templates("upload_completed", {"subject.txt": "{% include 'missing.txt' %}"})
 
     message_deliver(message_id=queued.pk)
 
@@ -321,68 +252,29 @@ def test_pauses_double_up_to_the_cap_and_are_drawn_at_random():
         assert all(longest / 2 <= pause <= longest for pause in pauses)
 
 
-def test_old_settled_messages_are_purged_and_owed_ones_never(person, make_activity):
-    ages = {"sent": 31, "dropped": 31, "dead": 91, "queued": 400}
-    kept = {"sent": 29, "dropped": 29, "dead": 89}
-    for state, days in [*ages.items(), *kept.items()]:
-        publish(make_activity(actor_id=person.pk))
-        Message.objects.filter(pk=Message.objects.latest("pk").pk).update(
-            state=state, settled_at=utc_now() - timedelta(days=days)
-        )
-
-    assert messages_purge() == 3
-
-    left = sorted(Message.objects.values_list("state", flat=True))
-    assert left == ["dead", "dropped", "queued", "sent"]
-
-
 @pytest.mark.django_db(transaction=True)
-def test_two_sweepers_at_once_send_nothing_twice(
-    make_person, make_activity, run_concurrently, smtp
+def test_no_lock_is_held_while_the_mail_server_takes_its_time(
+    make_person, make_activity, mail_server, run_concurrently
 ):
-    person = make_person()
-    for _ in range(40):
-        publish(make_activity(actor_id=person.pk))
-
-    attempts = run_concurrently(messages_sweep, times=2)
-
-    ids = [sent["Message-ID"] for sent in smtp.accepted]
-    assert len(ids) == len(set(ids)) == 40
-    assert sum(attempts) == 40
-
-
-@pytest.mark.django_db(transaction=True)
-def test_no_lock_is_held_while_the_mail_server_takes_its_time(make_person, make_activity, smtp):
-    person = make_person()
-    publish(make_activity(actor_id=person.pk))
+    publish(make_activity(actor_id=make_person().pk))
     message = Message.objects.get()
     talking, finish = threading.Event(), threading.Event()
 
-    def slow(envelope):
+    def take_time(envelope):
         talking.set()
         finish.wait(10)
-        return "250 OK"
+        return OK
 
-    smtp.at_data = slow
-    sender = threading.Thread(target=_deliver_in_thread, args=(message.pk,))
-    sender.start()
-    assert talking.wait(30)
+    def write_meanwhile():
+        assert talking.wait(30)
+        began = time.monotonic()
+        Message.objects.filter(pk=message.pk).update(last_error="written meanwhile")
+        finish.set()
+        return time.monotonic() - began < 5
 
-    began = time.monotonic()
-    Message.objects.filter(pk=message.pk).update(last_error="written meanwhile")
-    waited = time.monotonic() - began
-    finish.set()
-    sender.join()
+    mail_server.at_data = take_time
+    deliver = partial(message_deliver, message_id=message.pk)
 
-    assert waited < 5
+    assert run_concurrently([deliver, write_meanwhile]) == [None, True]
     message.refresh_from_db()
     assert message.state == "sent"
-
-
-def _deliver_in_thread(message_id):
-    from django.db import connection
-
-    try:
-        message_deliver(message_id=message_id)
-    finally:
-        connection.close()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from smtp_server import OK, SmtpServer
+from smtp_server import OK
 
 pytestmark = pytest.mark.any_database
 
@@ -55,13 +55,6 @@ class Worker:
     def kill(self):
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-
-
-@pytest.fixture
-def smtp():
-    server = SmtpServer().start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

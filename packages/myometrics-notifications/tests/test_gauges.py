@@ -2,21 +2,20 @@
 
 from datetime import timedelta
 
-import pytest
-from django.contrib.auth import get_user_model
-
 from myometrics_core.metrics import registered_gauges
 from myometrics_core.times import utc_now
 from myometrics_notifications.gauges import outbox_age_seconds, outbox_dead
 from myometrics_notifications.models import Message
 
 
-@pytest.mark.django_db
-def test_the_age_is_that_of_the_mail_due_longest_and_dead_ones_are_counted():
+def test_both_gauges_are_offered_and_stand_at_nothing_while_nothing_is_owed(db):
     names = {gauge.name for gauge in registered_gauges()}
+
     assert {"myometrics_outbox_age_seconds", "myometrics_outbox_dead"} <= names
     assert (outbox_age_seconds(), outbox_dead()) == (0, 0)
-    person = get_user_model().objects.create_user(email="ada@clinic.example", password="x")
+
+
+def test_the_age_is_that_of_the_mail_due_longest_and_dead_ones_are_counted(person):
     for number, (age, state) in enumerate(
         [(-60, "queued"), (90, "queued"), (30, "queued"), (300, "sent"), (300, "dead")]
     ):
@@ -27,5 +26,6 @@ def test_the_age_is_that_of_the_mail_due_longest_and_dead_ones_are_counted():
             state=state,
             next_attempt_at=utc_now() - timedelta(seconds=age),
         )
+
     assert 90 <= outbox_age_seconds() < 120
     assert outbox_dead() == 1

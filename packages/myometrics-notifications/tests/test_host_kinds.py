@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import pytest
 from django.core import mail
+from specified import SETTINGS_URL
 
 from myometrics_core.activities import publish
-from myometrics_core.personal_data import personal_data_sections
-from myometrics_notifications import kinds
 from myometrics_notifications.delivery import message_deliver
-from myometrics_notifications.kinds import NotificationKind, register_kind
+from myometrics_notifications.kinds import NotificationKind
 from myometrics_notifications.models import Message
 from myometrics_notifications.services import messages_queue, notification_settings_update
 
 pytestmark = pytest.mark.django_db
 
-URL = "/api/users/me/notifications/"
 TEMPLATES = {
     "subject.txt": "Report {{ resource_id }}",
     "body.txt": "Report {{ resource_id }} was signed.",
@@ -44,18 +42,6 @@ class ReportSignedToAllByDefault(ReportSignedToAll):
 
 
 @pytest.fixture
-def use_kind(monkeypatch, settings, tmp_path):
-    """Register a kind for one test, with its templates."""
-    monkeypatch.setattr(kinds, "_kinds", dict(kinds._kinds))
-    folder = tmp_path / "myometrics_notifications" / "report_signed"
-    folder.mkdir(parents=True)
-    for name, text in TEMPLATES.items():
-        (folder / name).write_text(text)
-    settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [str(tmp_path)]}]
-    return register_kind
-
-
-@pytest.fixture
 def signed(person, make_activity):
     return make_activity(
         actor_id=person.pk, resource_type="report", action="report_signed", resource_id="r1"
@@ -63,17 +49,20 @@ def signed(person, make_activity):
 
 
 @pytest.mark.parametrize("kind", [ReportSigned(), ReportSignedByDefault()])
-def test_its_switch_joins_the_endpoint_and_the_export(use_kind, person, client_of, kind):
+def test_its_switch_joins_the_endpoint_and_the_export(
+    use_kind, person, client_of, exported_switches, kind
+):
     use_kind(kind)
     client = client_of(person)
 
-    assert client.get(URL).json()["report_signed"] is kind.default_on
-    turned = client.patch(URL, {"report_signed": not kind.default_on}, format="json").json()
+    assert client.get(SETTINGS_URL).json()["report_signed"] is kind.default_on
+    turned = client.patch(
+        SETTINGS_URL, {"report_signed": not kind.default_on}, format="json"
+    ).json()
     assert turned["report_signed"] is not kind.default_on
-    assert client.get(URL).json() == turned
-    section = next(s for s in personal_data_sections() if s.name == "notification_settings")
-    assert next(section.export(person)) == turned
-    refused = client.patch(URL, {"report_signed": "yes"}, format="json")
+    assert client.get(SETTINGS_URL).json() == turned
+    assert exported_switches(person) == turned
+    refused = client.patch(SETTINGS_URL, {"report_signed": "yes"}, format="json")
     assert list(refused.json()["field_errors"]) == ["report_signed"]
 
 
@@ -104,7 +93,8 @@ def test_its_switch_is_heeded(use_kind, person, make_person, signed, kind, switc
     assert Message.objects.count() == expected
 
 
-def test_its_mail_is_sent_by_its_templates(use_kind, person, signed):
+def test_its_mail_is_sent_by_its_templates(use_kind, host_templates, signed):
+    host_templates("report_signed", TEMPLATES)
     use_kind(ReportSignedByDefault())
 
     publish(signed)
@@ -129,10 +119,9 @@ def test_a_kind_that_fails_does_not_silence_the_others(use_kind, person, make_ac
     assert [message.kind for message in Message.objects.all()] == ["upload_completed"]
 
 
-def test_messages_of_a_kind_that_is_gone_are_dropped(use_kind, person, signed):
-    use_kind(ReportSignedByDefault())
-    publish(signed)
-    kinds._kinds.pop("report_signed")
+def test_messages_of_a_kind_that_is_gone_are_dropped(person, make_activity):
+    publish(make_activity(actor_id=person.pk))
+    Message.objects.update(kind="kind_of_last_year")
 
     message_deliver(message_id=Message.objects.get().pk)
 

@@ -9,11 +9,9 @@ from django.core import mail
 
 from myometrics_core.activities import publish
 from myometrics_core.times import utc_now
-from myometrics_notifications import kinds
 from myometrics_notifications.built_in_kinds import UploadCompleted
 from myometrics_notifications.checks import check_kind_templates
 from myometrics_notifications.delivery import message_deliver
-from myometrics_notifications.kinds import register_kind
 from myometrics_notifications.models import Message
 from myometrics_notifications.rendering import message_email
 from myometrics_notifications.services import notification_settings_update
@@ -164,30 +162,23 @@ def test_a_site_in_german_writes_german(mail_about, person, settings, health_cha
     assert "wieder besser" in sent.body
 
 
-def test_a_host_overrides_a_template_by_a_file_of_the_same_name(mail_about, settings, tmp_path):
-    folder = tmp_path / "myometrics_notifications" / "upload_completed"
-    folder.mkdir(parents=True)
-    (folder / "subject.txt").write_text("Fertig:\n {{ upload_id }} — {{ site_name }}")
-    settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [str(tmp_path)]}]
+def test_a_host_overrides_a_template_by_a_file_of_the_same_name(mail_about, host_templates):
+    subject = "Fertig:\n {{ upload_id }} — {{ site_name }}"
+    host_templates("upload_completed", {"subject.txt": subject})
 
     assert mail_about().subject == "Fertig: upload_001 — MyoMetrics"
 
 
 def test_a_kind_without_a_subject_of_its_own_is_announced_by_its_title(
-    mail_about, monkeypatch, settings, tmp_path
+    mail_about, use_kind, host_templates, settings
 ):
-    folder = tmp_path / "myometrics_notifications" / "finished"
-    folder.mkdir(parents=True)
-    for name in ("body.txt", "body.html"):
-        (folder / name).write_text("{{ upload_id }}")
-    settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [str(tmp_path)]}]
+    host_templates("finished", dict.fromkeys(("body.txt", "body.html"), "{{ upload_id }}"))
     settings.MYOMETRICS_NOTIFICATIONS = {"SITE_NAME": "Heart & Lung"}
 
     class Finished(UploadCompleted):
         name = "finished"
 
-    monkeypatch.setattr(kinds, "_kinds", {})
-    register_kind(Finished())
+    use_kind(Finished())
 
     assert check_kind_templates() == []
     assert mail_about().subject == "Heart & Lung: Completed uploads"

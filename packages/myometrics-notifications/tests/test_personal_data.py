@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from django.contrib.auth import get_user_model
+from specified import DEFAULT_SWITCHES
 
 from myometrics_core.activities import publish
 from myometrics_core.personal_data import erase_person, personal_data_sections
@@ -13,34 +14,21 @@ from myometrics_notifications.services import notification_settings_update
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def section():
-    return next(s for s in personal_data_sections() if s.name == "notification_settings")
-
-
-def test_settings_are_exported_before_their_first_use_without_a_row(section, person):
-    assert list(section.export(person)) == [
-        {
-            "email_notifications": True,
-            "upload_completed": True,
-            "analysis_ready": True,
-            "system_alerts": False,
-        }
-    ]
+def test_settings_are_exported_before_their_first_use_without_a_row(exported_switches, person):
+    assert exported_switches(person) == DEFAULT_SWITCHES
     assert NotificationSettings.objects.count() == 0
 
 
-def test_settings_are_exported_as_they_were_set(section, person, make_person):
+def test_settings_are_exported_as_they_were_set(exported_switches, person, make_person):
     notification_settings_update(user=make_person(), switches={"analysis_ready": False})
     notification_settings_update(user=person, switches={"system_alerts": True})
 
-    exported = next(section.export(person))
-
-    assert exported["system_alerts"] is True
-    assert exported["analysis_ready"] is True
+    assert exported_switches(person) == {**DEFAULT_SWITCHES, "system_alerts": True}
 
 
-def test_the_section_is_one_object_in_second_place(section):
+def test_the_section_is_one_object_in_second_place():
+    (section,) = (s for s in personal_data_sections() if s.name == "notification_settings")
+
     assert (section.many, section.order) == (False, 20)
 
 

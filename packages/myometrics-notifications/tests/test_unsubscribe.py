@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 from django.core import signing
 from rest_framework.test import APIClient
+from specified import ERROR_KEYS
 
 from myometrics_notifications.kinds import kind_named
 from myometrics_notifications.models import NotificationSettings
@@ -79,7 +80,7 @@ def test_a_token_that_is_not_ours_is_a_404_in_json(db, method, token, accept):
     response = getattr(APIClient(HTTP_ACCEPT=accept), method)(f"{URL}?token={token}")
 
     assert response.status_code in (400, 404)
-    assert set(response.json()) == {"detail", "code", "field_errors"}
+    assert set(response.json()) == ERROR_KEYS
 
 
 @pytest.mark.parametrize("query", ["", "?token=", "?token=" + "x" * 1001, "?other=1"])
