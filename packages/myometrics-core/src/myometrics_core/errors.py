@@ -16,7 +16,7 @@ from django.core.exceptions import (
 )
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.core.signals import got_request_exception
-from django.http import Http404, HttpRequest, JsonResponse, UnreadablePostError
+from django.http import Http404, JsonResponse, UnreadablePostError
 from django.utils.translation import gettext_lazy as _
 from rest_framework import exceptions, status
 from rest_framework.response import Response
@@ -166,8 +166,3 @@ def _join(name: str, key: str) -> str:
     if key == NON_FIELD and name:
         return name
     return f"{name}.{key}" if name else key
-
-
-def request_wants_api_error(request: HttpRequest, prefix: str) -> bool:
-    """Whether an error outside any view belongs to the API under ``prefix``."""
-    return request.path_info.startswith(prefix)
