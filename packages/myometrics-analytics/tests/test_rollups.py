@@ -11,7 +11,7 @@ import pytest
 from counting_one_by_one import assert_rollups_equal_facts, report_one_by_one
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
-from django.db import connection
+from django.db import DatabaseError, connection
 
 from myometrics_analytics.folding import changes_fold
 from myometrics_analytics.models import (
@@ -27,7 +27,7 @@ from myometrics_analytics.rebuilding import rebuild_run
 from myometrics_analytics.selectors import report_get
 from myometrics_analytics.self_check import rollups_check
 from myometrics_core import activities
-from myometrics_core.activities import Activity, register_source
+from myometrics_core.activities import Activity, publish, register_source
 
 pytestmark = pytest.mark.django_db
 ACTIONS = ["upload_created", "upload_completed", "upload_failed", "analysis_ready"]
@@ -202,6 +202,22 @@ def test_a_rebuild_ends_with_the_same_facts(history, capsys):
     assert facts() == first
     assert report_get(days=3650) == answer == report_one_by_one(3650)
     assert "Replayed 5000 activities" in capsys.readouterr().out
+
+
+def test_the_command_that_the_log_names_makes_good_what_was_missed(history, caplog):
+    def refuse(execute: Any, sql: str, *args: Any) -> Any:
+        if "INSERT" in sql and Upload._meta.db_table in sql:
+            raise DatabaseError("disk full")
+        return execute(sql, *args)
+
+    missed = list(history.replay())[4]
+    with connection.execute_wrapper(refuse):
+        publish(missed)
+    assert not Upload.objects.exists()
+    [line] = [said for said in caplog.messages if "Receiver myometrics_analytics failed" in said]
+    _, command = line.split("run: manage.py ")
+    call_command(command)
+    assert Upload.objects.filter(upload_id=missed.resource_id).exists()
 
 
 def test_an_interrupted_rebuild_goes_on_where_it_stopped(history, capsys):

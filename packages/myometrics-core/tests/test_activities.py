@@ -68,6 +68,32 @@ def test_a_receiver_that_fails_is_undone_and_logged_and_the_others_are_not(caplo
     assert "Receiver faulty failed on activity audit:1" in caplog.text
 
 
+def fail(happened):
+    raise RuntimeError("no")
+
+
+@pytest.mark.django_db
+def test_the_log_says_how_to_make_good_what_a_receiver_missed(caplog):
+    register_source("host", lambda: iter([activity(1)]))
+    register_receiver("counts", fail, catch_up="manage.py counts_rebuild")
+    publish(activity(1))
+    assert (
+        "Receiver counts failed on activity audit:1 (upload_created) and lacks it; "
+        "to make this good, run: manage.py counts_rebuild"
+    ) in caplog.messages
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("catch_up", ["", "manage.py replays_the_sources_of_which_there_is_none"])
+def test_the_log_says_so_where_nothing_makes_it_good(caplog, catch_up):
+    register_receiver("mails", fail, catch_up=catch_up)
+    publish(activity(1))
+    assert (
+        "Receiver mails failed on activity audit:1 (upload_created) and lacks it; "
+        "nothing brings it again"
+    ) in caplog.messages
+
+
 @pytest.mark.django_db(transaction=True)
 def test_what_a_receiver_owes_goes_with_its_writer():
     register_receiver("writer", write_person)

@@ -31,7 +31,10 @@ def forget_person(instance: Any, **kwargs: Any) -> None:
 def connect_receivers() -> None:
     """Listen for activities about uploads, and for the deletion of people."""
     register_receiver(
-        "myometrics_analytics", receive_activity, resource_types=frozenset({RESOURCE_TYPE})
+        "myometrics_analytics",
+        receive_activity,
+        resource_types=frozenset({RESOURCE_TYPE}),
+        catch_up="manage.py analytics_rebuild",
     )
     # A receiver without a sender would cost every model of the site its fast deletes.
     for model in apps.get_models():

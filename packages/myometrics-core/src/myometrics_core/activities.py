@@ -61,6 +61,7 @@ class _Subscription:
     receiver: Receiver
     resource_types: Container[str] | None
     except_sources: Container[str]
+    catch_up: str
 
     def wants(self, source: str, resource_type: str) -> bool:
         if source in self.except_sources:
@@ -78,13 +79,15 @@ def register_receiver(
     *,
     resource_types: Container[str] | None = None,
     except_sources: Container[str] = (),
+    catch_up: str = "",
 ) -> None:
     """Have ``receiver`` called with every activity, or those of ``resource_types`` only.
 
-    Activities of ``except_sources`` (a package's own, say) don't reach it.
+    Activities of ``except_sources`` (a package's own, say) don't reach it. ``catch_up`` is the
+    command that replays the sources into what the receiver has missed, for the log to name.
     Call it from ``AppConfig.ready``. Registering a name again replaces it.
     """
-    _receivers[name] = _Subscription(receiver, resource_types, except_sources)
+    _receivers[name] = _Subscription(receiver, resource_types, except_sources, catch_up)
 
 
 def register_source(name: str, replay: Replay) -> None:
@@ -101,11 +104,13 @@ def publish(activity: Activity) -> None:
     """Tell every interested receiver, inside the caller's transaction.
 
     A receiver that raises is rolled back to its savepoint and logged; neither the writer nor
-    the other receivers are disturbed, and a replay makes good what it missed.
+    the other receivers are disturbed. It isn't told again: the log names the activity that it
+    lacks, and the command that makes this good where the receiver has one and a source keeps what
+    happened.
     """
     for name, subscription in list(_receivers.items()):
         if subscription.wants(activity.source, activity.resource_type):
-            _deliver(name, subscription.receiver, activity)
+            _deliver(name, subscription, activity)
 
 
 def replay_activities(names: Iterable[str] | None = None) -> Iterator[Activity]:
@@ -114,14 +119,21 @@ def replay_activities(names: Iterable[str] | None = None) -> Iterator[Activity]:
         yield from _sources[name]()
 
 
-def _deliver(name: str, receiver: Receiver, activity: Activity) -> None:
+def _deliver(name: str, subscription: _Subscription, activity: Activity) -> None:
     try:
         with transaction.atomic():
-            receiver(activity)
+            subscription.receiver(activity)
     except Exception:
         logger.exception(
-            "Receiver %s failed on activity %s (%s); replay makes it good",
+            "Receiver %s failed on activity %s (%s) and lacks it; %s",
             name,
             activity.id,
             activity.action,
+            _remedy(subscription),
         )
+
+
+def _remedy(subscription: _Subscription) -> str:
+    if subscription.catch_up and _sources:
+        return f"to make this good, run: {subscription.catch_up}"
+    return "nothing brings it again"
