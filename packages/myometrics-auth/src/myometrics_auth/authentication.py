@@ -18,19 +18,15 @@ from myometrics_core.row_lookup import RowLookup
 from myometrics_core.users import parse_user_id
 
 from .conf import auth_settings
+from .errors import invalid_token_error
 from .models import Session
 from .tokens import ACCESS, InvalidToken, TokenClaims, read_token
 
-__all__ = ["ExpiredTokenAuthentication", "SessionTokenAuthentication", "invalid_token_error"]
+__all__ = ["ExpiredTokenAuthentication", "SessionTokenAuthentication"]
 
 SCHEME = "Bearer"
 
 _sessions = RowLookup(lambda: Session.objects.select_related("user"))
-
-
-def invalid_token_error() -> AuthenticationFailed:
-    """The 401 for every token that isn't good, whatever is wrong with it."""
-    return AuthenticationFailed(_("The token is invalid or has expired."), "token_not_valid")
 
 
 class SessionTokenAuthentication(BaseAuthentication):

@@ -9,11 +9,11 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
-from rest_framework.exceptions import AuthenticationFailed, NotFound, ValidationError
+from rest_framework.exceptions import NotFound, ValidationError
 
 from myometrics_auth.activities import publish_session_event
-from myometrics_auth.authentication import invalid_token_error
 from myometrics_auth.conf import auth_settings
+from myometrics_auth.errors import invalid_credentials, invalid_token_error
 from myometrics_auth.models import Session, SessionQuerySet
 from myometrics_auth.requests import http_request
 from myometrics_auth.tokens import REFRESH, InvalidToken, access_token, read_token
@@ -45,7 +45,7 @@ def session_start(
         people = get_user_model().objects.select_for_update(no_key=True)
         current: Any = people.filter(pk=user.pk).first()
         if current is None or not _is_as_checked(current, user, password):
-            raise AuthenticationFailed(_("Invalid credentials"), "invalid_credentials")
+            raise invalid_credentials()
         session = Session.objects.create(
             user=current,
             expires_at=utc_now() + auth_settings.REFRESH_TOKEN_LIFETIME,

@@ -11,11 +11,9 @@ from typing import Any
 from django.contrib.auth import authenticate, get_user_model
 from django.contrib.auth.signals import user_login_failed
 from django.utils.crypto import constant_time_compare
-from django.utils.translation import gettext_lazy as _
-from rest_framework.exceptions import AuthenticationFailed
 
 from myometrics_auth.activities import publish_failed_sign_in
-from myometrics_auth.authentication import invalid_token_error
+from myometrics_auth.errors import invalid_credentials, invalid_token_error
 from myometrics_auth.models import Session
 from myometrics_auth.requests import http_request
 from myometrics_auth.tokens import MFA, InvalidToken, mfa_token, read_token
@@ -29,7 +27,7 @@ from .second_factors import second_factor_take
 from .sessions import session_start
 from .two_factor import is_enrolled
 
-__all__ = ["SignIn", "invalid_credentials", "sign_in", "sign_in_with_second_factor"]
+__all__ = ["SignIn", "sign_in", "sign_in_with_second_factor"]
 
 
 @dataclass(frozen=True)
@@ -38,11 +36,6 @@ class SignIn:
 
     session: Session | None = None
     mfa_token: str = ""
-
-
-def invalid_credentials() -> AuthenticationFailed:
-    """The one answer to every sign-in that fails, whatever the reason."""
-    return AuthenticationFailed(_("Invalid credentials"), "invalid_credentials")
 
 
 def sign_in(*, email: str, password: str, request: Any) -> SignIn:

@@ -9,8 +9,8 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import ValidationError
 
 from myometrics_auth.activities import publish_account_event
-from myometrics_auth.authentication import invalid_token_error
 from myometrics_auth.conf import auth_settings
+from myometrics_auth.errors import invalid_token_error
 from myometrics_auth.models import RecoveryCode, Session, TotpDevice
 from myometrics_auth.secret_box import encrypt_secret
 from myometrics_core.errors import Conflict
