@@ -40,10 +40,10 @@ class ApiView(APIView):
     ``ATOMIC_REQUESTS`` of the host does not apply (a refused sign-in must stay counted).
     """
 
-    # No authentication classes of its own: the host's default ones.
     throttle_bucket: ClassVar[str | None] = "api"
     permission_classes: Sequence[Any] = (IsAuthenticated,)
-    authentication_classes: Sequence[Any] | None = None  # type: ignore[assignment]  # the host's
+    # No authentication classes of its own: the host's default ones.
+    authentication_classes: Sequence[Any] | None = None  # type: ignore[assignment]
     http_method_names = ["get", "post", "put", "patch", "delete", "head"]
     content_negotiation_class = FirstRendererNegotiation
     metadata_class = None
