@@ -8,7 +8,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
 from django.db import connection
 
-from myometrics_core.times import utc_day_start, utc_now, utc_text
+from myometrics_core.times import utc_day, utc_day_start, utc_now, utc_text
 from myometrics_core.transactions import atomic_write
 from myometrics_core.users import is_administrator, parse_user_id, user_id_json
 
@@ -53,6 +53,11 @@ def test_times_are_utc_and_end_in_z():
     assert utc_text(moment) == "2025-08-19T15:45:00Z"
     assert utc_day_start(date(2025, 8, 19)).isoformat() == "2025-08-19T00:00:00+00:00"
     assert utc_now().utcoffset() == timedelta(0)
+
+
+def test_a_moment_falls_into_its_utc_day_wherever_it_was_told():
+    after_midnight = datetime(2025, 8, 20, 1, 45, tzinfo=timezone(timedelta(hours=2)))
+    assert utc_day(after_midnight) == date(2025, 8, 19)
 
 
 @pytest.mark.django_db(transaction=True)

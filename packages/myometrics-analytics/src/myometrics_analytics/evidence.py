@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from enum import IntEnum
 from typing import Any, Final
+
+from myometrics_core.times import utc_day
 
 from .models import MICROSECONDS, Status, Upload
 
@@ -83,7 +85,7 @@ def absorb(upload: Upload, evidence: Evidence) -> None:
     """
     if upload.uploaded_at is None or evidence.uploaded_at < upload.uploaded_at:
         upload.uploaded_at = evidence.uploaded_at
-        upload.day = evidence.uploaded_at.astimezone(timezone.utc).date()
+        upload.day = utc_day(evidence.uploaded_at)
     if STATUS_RANKS[evidence.status] > STATUS_RANKS[upload.status]:
         upload.status = evidence.status
     for name in DETAILS:

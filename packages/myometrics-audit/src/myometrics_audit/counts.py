@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import date, datetime, timezone
+from datetime import date, datetime
 from typing import Any
 
 from django.db import connections
+
+from myometrics_core.times import utc_day
 
 from .bulk_values import row_source
 from .locks import evidence_lock
@@ -28,7 +30,6 @@ __all__ = [
     "counts_drop_user",
     "counts_rebuild",
     "entry_scope",
-    "utc_day",
 ]
 
 ALL_TIME = date(1, 1, 1)
@@ -94,11 +95,6 @@ def counts_rebuild(*, using: str) -> int:
         changes = count_changes(facts.iterator(chunk_size=10_000))
         counts_add(changes, using=using)
     return changes["", EntryCount.Period.ALL, ALL_TIME]
-
-
-def utc_day(moment: datetime) -> date:
-    """The UTC day that an aware time falls into."""
-    return moment.astimezone(timezone.utc).date()
 
 
 def _user_scope(user_id: Any) -> str:

@@ -17,9 +17,8 @@ from django.db import connections
 from django.db.models import Q
 
 from myometrics_core.prepared import fetch_rows
-from myometrics_core.times import utc_day_start
+from myometrics_core.times import utc_day, utc_day_start
 
-from .counts import utc_day
 from .models import AuditLog, EntryCount, Leaf
 from .selections import Selection
 

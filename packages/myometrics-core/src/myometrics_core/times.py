@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import date, datetime, time, timezone
 
-__all__ = ["utc_day_start", "utc_now", "utc_text"]
+__all__ = ["utc_day", "utc_day_start", "utc_now", "utc_text"]
 
 
 def utc_now() -> datetime:
@@ -18,6 +18,11 @@ def utc_now() -> datetime:
 def utc_text(moment: datetime) -> str:
     """``moment`` (aware) as ISO 8601 text in UTC with a ``Z``."""
     return moment.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
+
+
+def utc_day(moment: datetime) -> date:
+    """The UTC day that ``moment`` (aware) falls into."""
+    return moment.astimezone(timezone.utc).date()
 
 
 def utc_day_start(day: date) -> datetime:
