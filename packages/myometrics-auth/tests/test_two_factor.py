@@ -242,9 +242,11 @@ class TestDoingWithout:
             token = first_half(api, doctor)["mfa_token"]
             assert second_half(api, token, code).status_code == status
 
-    def test_goes_with_the_account(self, enrolled):
+    def test_goes_with_the_account(self, enrolled, doctor, api):
+        assert second_half(api, first_half(api, doctor)["mfa_token"], "000000").status_code == 401
         assert enrolled.delete("/api/users/me/").status_code == 204
         assert not TotpDevice.objects.exists()
+        assert not SignInFailures.objects.exists()
         assert not RecoveryCode.objects.exists()
 
 

@@ -10,10 +10,10 @@ from django.contrib.contenttypes.models import ContentType
 
 from myometrics_core.personal_data import PersonalDataSection
 
-from .models import PasswordResetRequest, Session, SignInFailures
+from .models import PasswordResetRequest, Session
 from .selectors import second_factor_state
 from .serializers import AdminUserSerializer, SessionSerializer
-from .services.guessing import GuessedAccount
+from .services.guessing import guesses_erase
 
 __all__ = ["ProfileSection"]
 
@@ -37,11 +37,7 @@ class ProfileSection(PersonalDataSection):
     def erase(self, user: Any) -> None:
         """What no cascade reaches: failed sign-ins, resets not yet mailed, the admin's log."""
         addresses = user.sessions.exclude(address=None).values_list("address", flat=True)
-        keys = [GuessedAccount(user.email, guessed="second factor").shared_key]
-        for address in {None, *addresses}:
-            account = GuessedAccount(user.email, address)
-            keys += [account.shared_key, account.own_key]
-        SignInFailures.objects.filter(key__in=keys).delete()
+        guesses_erase(email=user.email, addresses=addresses)
         PasswordResetRequest.objects.filter(email_canonical=user.email_canonical).delete()
         _forget_in_admin_log(user)
 

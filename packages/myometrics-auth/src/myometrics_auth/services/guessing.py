@@ -7,6 +7,7 @@ from which the account was signed in before count apart, so a stranger can't loc
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -19,16 +20,20 @@ from myometrics_core.pseudonyms import keyed_hash
 from myometrics_core.times import utc_now
 
 __all__ = [
+    "SECOND_FACTOR",
     "GuessLimit",
     "GuessedAccount",
     "guess_failed",
     "guess_was_right",
+    "guesses_erase",
     "guesses_forget",
     "guesses_sweep",
     "guesses_trust_address",
     "password_limit",
     "second_factor_limit",
 ]
+
+SECOND_FACTOR = "second factor"
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,15 @@ def guess_was_right(*, account: GuessedAccount, limit: GuessLimit) -> bool:
 def guesses_forget(*, email: str) -> None:
     """Forget what strangers failed at: the account has a new password."""
     SignInFailures.objects.filter(key=GuessedAccount(email).shared_key).delete()
+
+
+def guesses_erase(*, email: str, addresses: Iterable[str]) -> None:
+    """Forget all failures at an account: strangers', and those from the ``addresses`` it knew."""
+    keys = [GuessedAccount(email, guessed=SECOND_FACTOR).shared_key]
+    for address in {None, *addresses}:
+        account = GuessedAccount(email, address)
+        keys += [account.shared_key, account.own_key]
+    SignInFailures.objects.filter(key__in=keys).delete()
 
 
 def guesses_trust_address(*, email: str, address: str | None) -> None:

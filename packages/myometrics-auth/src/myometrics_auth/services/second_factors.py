@@ -20,7 +20,13 @@ from myometrics_core.pseudonyms import keyed_hash
 from myometrics_core.times import utc_now
 from myometrics_core.transactions import atomic_write
 
-from .guessing import GuessedAccount, guess_failed, guess_was_right, second_factor_limit
+from .guessing import (
+    SECOND_FACTOR,
+    GuessedAccount,
+    guess_failed,
+    guess_was_right,
+    second_factor_limit,
+)
 
 __all__ = [
     "recovery_codes_create",
@@ -42,7 +48,7 @@ def second_factor_take(*, user: Any, code: str) -> bool:
 
     Beyond the limit of wrong ones it is refused like a wrong one, and then not used up.
     """
-    account = GuessedAccount(user.email, guessed="second factor")
+    account = GuessedAccount(user.email, guessed=SECOND_FACTOR)
     with atomic_write():
         if _take(user, code):
             is_judged = guess_was_right(account=account, limit=second_factor_limit())
