@@ -1,16 +1,19 @@
-"""What management commands share: days and ages as arguments, progress on a terminal."""
+"""What management commands share: days and ages, progress on a terminal, how to purge."""
 
 from __future__ import annotations
 
+import json
+import sys
 import time
+from abc import ABC, abstractmethod
 from datetime import date, timedelta
-from typing import IO
+from typing import IO, Any, ClassVar
 
-from django.core.management.base import CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from .times import utc_now
 
-__all__ = ["Progress", "day", "day_or_age"]
+__all__ = ["Progress", "PurgeCommand", "day", "day_or_age"]
 
 WIDTH = 30
 
@@ -63,3 +66,67 @@ class Progress:
         if self._shown:
             self._stream.write("\r" + " " * (WIDTH + 50) + "\r")
             self._stream.flush()
+
+
+class PurgeCommand(ABC, BaseCommand):
+    """Remove what is older than a day, in chunks; without ``--execute`` only say how much that is.
+
+    A command says what it removes (``things``, in the plural), which ages its help names as
+    examples, what a chunk is removed by (a statement, a transaction), and how large one may be.
+    """
+
+    things: ClassVar[str]
+    example_ages: ClassVar[str]
+    chunk_unit: ClassVar[str]
+    largest_chunk: ClassVar[int]
+
+    @abstractmethod
+    def due(self, before: date) -> int:
+        """How many there are from before the start of ``before`` in UTC."""
+
+    @abstractmethod
+    def purge_chunk(self, before: date, limit: int) -> int:
+        """Remove at most ``limit`` of those, oldest first; how many, 0 where none was left."""
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """``--older-than``, ``--execute``, ``--chunk`` and ``--json``."""
+        parser.add_argument(
+            "--older-than",
+            required=True,
+            metavar="AGE",
+            help=f"a UTC day (2025-08-19) or an age ({self.example_ages}); "
+            f"{self.things} from before are removed",
+        )
+        parser.add_argument("--execute", action="store_true", help="really remove them")
+        parser.add_argument(
+            "--chunk", type=int, default=5000, help=f"{self.things} a {self.chunk_unit} (5000)"
+        )
+        parser.add_argument("--json", action="store_true", help="print the result as one JSON line")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Remove, or count, and say so."""
+        before = day_or_age(options["older_than"])
+        if before > utc_now().date():
+            raise CommandError("--older-than must not lie in the future.", returncode=2)
+        if not 1 <= options["chunk"] <= self.largest_chunk:
+            raise CommandError(f"--chunk must be from 1 to {self.largest_chunk}.", returncode=2)
+        due = self.due(before)
+        purged = self._purge(before, due, options["chunk"]) if options["execute"] else 0
+        if options["json"]:
+            result = {"older_than": before.isoformat(), "due": due, "purged": purged}
+            self.stdout.write(json.dumps(result))
+        elif options["execute"]:
+            self.stdout.write(f"Removed {purged:,} {self.things} from before {before} (UTC).")
+        else:
+            self.stdout.write(
+                f"Would remove {due:,} {self.things} from before {before} (UTC). "
+                "Run it with --execute."
+            )
+
+    def _purge(self, before: date, due: int, chunk: int) -> int:
+        bar, purged = Progress(sys.stderr, due, self.things), 0
+        while removed := self.purge_chunk(before, chunk):
+            purged += removed
+            bar.update(purged)
+        bar.finish()
+        return purged
