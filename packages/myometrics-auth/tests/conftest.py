@@ -2,14 +2,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta, timezone
 from itertools import count
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
+import pyotp
 import pytest
+import time_machine
 from django.contrib.auth import get_user_model
 from rest_framework.test import APIClient
 
 from myometrics_core.activities import Activity, register_receiver
+from myometrics_core.times import utc_now
 
 PASSWORD = "quiet-otter-paddles-42"
 NEW_PASSWORD = "loud-heron-wades-17"
@@ -20,6 +26,34 @@ def send(client: APIClient, method: str, path: str, body: Any) -> Any:
     return client.generic(
         method.upper(), f"/api/{path}", json.dumps(body), content_type="application/json"
     )
+
+
+def sign_out(client: APIClient, refresh: Any) -> Any:
+    """End the session of a refresh token."""
+    return send(client, "post", "auth/logout/", {"refresh": refresh})
+
+
+def refresh_by(client: APIClient, refresh: Any) -> Any:
+    """Ask for another access token by a refresh token."""
+    return send(client, "post", "auth/token/refresh/", {"refresh": refresh})
+
+
+def query_of(link: str) -> dict[str, str]:
+    """The parameters of a link: ``uid`` and ``token`` of one that resets a password."""
+    return dict(parse_qsl(urlsplit(link).query))
+
+
+def later(**span: float) -> AbstractContextManager[object]:
+    """A while from now, as ``timedelta`` takes it; the clock goes on from there."""
+    return time_machine.travel(utc_now() + timedelta(**span))
+
+
+@pytest.fixture
+def clock() -> Iterator[time_machine.Traveller]:
+    """A clock that stands still until the test moves it by ``shift``."""
+    start = datetime(2026, 3, 2, 9, 0, 10, tzinfo=timezone.utc)
+    with time_machine.travel(start, tick=False) as traveller:
+        yield traveller
 
 
 @pytest.fixture
@@ -60,15 +94,28 @@ def sign_in() -> Callable[..., APIClient]:
 
     def sign_in_as(user: Any, password: str = PASSWORD, **headers: str) -> APIClient:
         client = APIClient(**headers)
-        answer = client.post(
-            "/api/auth/login/", {"email": user.email, "password": password}, format="json"
-        )
+        credentials = {"email": user.email, "password": password}
+        answer = send(client, "post", "auth/login/", credentials)
         assert answer.status_code == 200, answer.json()
         client.tokens = answer.json()
         client.credentials(HTTP_AUTHORIZATION=f"Bearer {client.tokens['access']}", **headers)
         return client
 
     return sign_in_as
+
+
+@pytest.fixture
+def enrolled(clock: Any, doctor: Any, sign_in: Callable[..., APIClient]) -> APIClient:
+    """A doctor's client, with ``app`` (their authenticator) and ``recovery_codes``."""
+    client = sign_in(doctor)
+    answer = send(client, "post", "auth/mfa/enrol/", {"password": PASSWORD})
+    assert answer.status_code == 201
+    client.app = pyotp.parse_uri(answer.json()["otpauth_url"])
+    answer = send(client, "post", "auth/mfa/confirm/", {"code": client.app.at(utc_now())})
+    assert answer.status_code == 200
+    client.recovery_codes = answer.json()["recovery_codes"]
+    clock.shift(60)
+    return client
 
 
 @pytest.fixture

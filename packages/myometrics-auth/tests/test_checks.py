@@ -43,7 +43,7 @@ def test_a_safe_site_is_clean():
         ({"REFRESH_TOKEN_LIFETIME": timedelta(days=8)}, "W013"),
     ],
 )
-def test_of_our_own_dictionary(settings, value, number):
+def test_an_unsafe_value_in_our_dictionary_is_found(settings, value, number):
     settings.MYOMETRICS_AUTH = value
     assert found() == {f"myometrics_auth.{number}"}
 
@@ -57,12 +57,12 @@ def test_of_our_own_dictionary(settings, value, number):
         ("PASSWORD_HASHERS", ["django.contrib.auth.hashers.MD5PasswordHasher"], {"W016"}),
     ],
 )
-def test_of_django(settings, name, value, numbers):
+def test_an_unsafe_setting_of_django_is_found(settings, name, value, numbers):
     setattr(settings, name, value)
     assert found() == {f"myometrics_auth.{number}" for number in numbers}
 
 
-def test_of_a_user_model_that_lacks_what_auth_keeps():
+def test_a_user_model_that_lacks_what_auth_keeps_is_found():
     site = """
 from django.conf import settings
 from myometrics_testing.settings import package_settings
@@ -77,7 +77,7 @@ print([message.id for message in run_checks() if message.is_serious()])
     assert output.strip() == "['myometrics_auth.E010']"
 
 
-def test_of_tokens_that_no_endpoint_accepts(settings):
+def test_tokens_that_no_endpoint_accepts_are_found(settings):
     settings.REST_FRAMEWORK = {
         "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.SessionAuthentication"]
     }

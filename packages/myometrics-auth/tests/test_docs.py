@@ -23,7 +23,7 @@ def test_every_setting_is_in_the_readme_and_described(setting):
     assert setting.description
 
 
-def test_no_other_setting_is():
+def test_no_setting_is_in_the_readme_that_there_is_not():
     table = README.split("## Settings")[1].split("## ")[0]
     documented = set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
     assert documented == {setting.name for setting in auth_settings.declared()}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from itertools import count
 
 import pytest
-import time_machine
-from conftest import NEW_PASSWORD, PASSWORD, send
+from conftest import NEW_PASSWORD, PASSWORD, query_of, send
 from rest_framework.test import APIClient
 
 from myometrics_auth.models import SignInFailures
@@ -16,14 +15,7 @@ from myometrics_auth.services.guessing import guesses_sweep
 
 pytestmark = pytest.mark.django_db
 
-START = datetime(2026, 3, 2, 9, 0, tzinfo=timezone.utc)
 HOME = "198.51.100.7"
-
-
-@pytest.fixture
-def clock():
-    with time_machine.travel(START, tick=False) as traveller:
-        yield traveller
 
 
 @pytest.fixture
@@ -118,10 +110,8 @@ def test_one_attempt_a_minute_is_judged_while_the_attack_goes_on(doctor, attempt
 
 
 def test_a_reset_by_mail_lets_its_owner_in_at_once(doctor, attempt, attack, clock):
-    from urllib.parse import parse_qsl, urlsplit
-
     attack(doctor.email)
-    link = dict(parse_qsl(urlsplit(reset_link(doctor)).query))
+    link = query_of(reset_link(doctor))
     body = {**link, "new_password": NEW_PASSWORD}
     owner = APIClient(REMOTE_ADDR=HOME)
     assert send(owner, "post", "auth/password-reset/confirm/", body).status_code == 200

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
-
 import pytest
-import time_machine
+from conftest import later
 from django.contrib.auth.models import AnonymousUser
 from rest_framework.request import Request
 from rest_framework.test import APIRequestFactory
@@ -37,7 +35,7 @@ def test_anything_else_names_nobody(token):
 def test_a_refresh_token_or_one_past_its_time_names_nobody(doctor, sign_in):
     tokens = sign_in(doctor).tokens
     assert offline(tokens["refresh"]) is None
-    with time_machine.travel(datetime.now(timezone.utc) + timedelta(minutes=16)):
+    with later(minutes=16):
         assert offline(tokens["access"]) is None
 
 

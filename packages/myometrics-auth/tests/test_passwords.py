@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta, timezone
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import time_machine
-from conftest import NEW_PASSWORD, PASSWORD, send
+from conftest import NEW_PASSWORD, PASSWORD, later, query_of, refresh_by, send
 from django.core import mail
+from django.utils.http import urlsafe_base64_encode
 
 from myometrics_auth.models import PasswordResetRequest, Session
 from myometrics_auth.services.reset_mails import reset_mail_send, reset_mails_sweep
@@ -27,8 +25,7 @@ def deliver():
 
 
 def link_of(message):
-    query = parse_qs(urlsplit(re.search(r"https://\S+", message.body).group()).query)
-    return {name: values[0] for name, values in query.items()}
+    return query_of(re.search(r"https://\S+", message.body).group())
 
 
 @pytest.fixture
@@ -47,8 +44,7 @@ class TestChange:
         assert here.get("/api/auth/user/").status_code == 200
         assert there.get("/api/auth/user/").status_code == 401
         for client, status in ((here, 200), (there, 401)):
-            body = {"refresh": client.tokens["refresh"]}
-            assert send(api, "post", "auth/token/refresh/", body).status_code == status
+            assert refresh_by(api, client.tokens["refresh"]).status_code == status
 
     def test_lets_in_by_the_new_password_alone(self, doctor, sign_in, api):
         send(sign_in(doctor), "post", "auth/change-password/", CHANGE)
@@ -163,9 +159,9 @@ class TestResetRequest:
         with pytest.raises(ConnectionRefusedError):
             reset_mail_send(request_id=request.pk)
         assert reset_mails_sweep() == 0
-        with time_machine.travel(datetime.now(timezone.utc) + timedelta(minutes=3)):
+        with later(minutes=3):
             assert reset_mails_sweep() == 1
-        with time_machine.travel(datetime.now(timezone.utc) + timedelta(hours=2)):
+        with later(hours=2):
             assert reset_mails_sweep() == 0
         assert not PasswordResetRequest.objects.exists()
 
@@ -208,15 +204,10 @@ class TestResetConfirm:
         assert self.confirm(api, link).status_code == 400
 
     def test_is_void_after_the_site_s_time_limit(self, api, link, settings):
-        later = datetime.now(timezone.utc) + timedelta(
-            days=1, seconds=settings.PASSWORD_RESET_TIMEOUT
-        )
-        with time_machine.travel(later):
+        with later(days=1, seconds=settings.PASSWORD_RESET_TIMEOUT):
             assert self.confirm(api, link).status_code == 400
 
     def test_is_void_for_another_user(self, api, link, make_user):
-        from django.utils.http import urlsafe_base64_encode
-
         uid = urlsafe_base64_encode(str(make_user().pk).encode())
         assert self.confirm(api, {**link, "uid": uid}).status_code == 400
 

@@ -7,11 +7,12 @@ from collections import Counter
 
 import pyotp
 import pytest
-from conftest import NEW_PASSWORD, PASSWORD, send
+from conftest import NEW_PASSWORD, PASSWORD, query_of, send, sign_out
 from django.contrib.auth import get_user_model
 from rest_framework.test import APIClient
 
 from myometrics_auth.models import RecoveryCode, Session, SignInFailures, TotpDevice
+from myometrics_auth.reset_links import reset_link
 from myometrics_auth.secret_box import encrypt_secret
 from myometrics_auth.services.guessing import GuessedAccount, guess_failed, password_limit
 from myometrics_auth.services.second_factors import recovery_codes_create, second_factor_take
@@ -169,17 +170,12 @@ def test_no_sign_in_with_the_old_password_outlives_its_change(doctor, sign_in, r
 
 def test_a_session_is_ended_once(doctor, sign_in, run_concurrently):
     here, there = sign_in(doctor), sign_in(doctor)
-    body = {"refresh": there.tokens["refresh"]}
-    answers = run_concurrently(lambda: send(here, "post", "auth/logout/", body), times=6)
+    answers = run_concurrently(lambda: sign_out(here, there.tokens["refresh"]), times=6)
     assert statuses(answers) == {200: 1, 400: 5}
 
 
 def test_a_reset_link_works_once(doctor, run_concurrently):
-    from urllib.parse import parse_qsl, urlsplit
-
-    from myometrics_auth.reset_links import reset_link
-
-    link = dict(parse_qsl(urlsplit(reset_link(doctor)).query))
+    link = query_of(reset_link(doctor))
 
     def confirm(number):
         body = {**link, "new_password": f"{NEW_PASSWORD}-{number}"}

@@ -6,7 +6,7 @@ from collections import Counter
 from time import process_time
 
 import pytest
-from conftest import NEW_PASSWORD, PASSWORD, send
+from conftest import NEW_PASSWORD, PASSWORD, refresh_by, send
 from rest_framework.test import APIClient
 
 from myometrics_core.throttling import rate_limiter
@@ -69,14 +69,9 @@ class TestAuthBucket:
     def test_counts_refreshing_by_session(self, doctor, sign_in, api):
         tokens = [sign_in(doctor).tokens["refresh"] for _ in range(2)]
         for token in tokens:
-            body = {"refresh": token}
-            assert statuses(
-                lambda body=body: send(api, "post", "auth/token/refresh/", body), 6
-            ) == [
-                *[200] * 5,
-                429,
-            ]
-        assert send(api, "post", "auth/token/refresh/", {"refresh": "x"}).status_code == 401
+            answers = statuses(lambda token=token: refresh_by(api, token), 6)
+            assert answers == [200] * 5 + [429]
+        assert refresh_by(api, "x").status_code == 401
 
     def test_says_no_before_hashing(self, api, doctor, settings):
         settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.PBKDF2PasswordHasher"]

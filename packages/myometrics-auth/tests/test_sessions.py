@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 
 import pytest
-import time_machine
-from conftest import PASSWORD, send
-from rest_framework.test import APIClient
+from conftest import later, refresh_by, sign_out
 
 from myometrics_auth.models import Session
 from myometrics_auth.services.sessions import sessions_sweep
+from myometrics_core.times import utc_now
 
 pytestmark = pytest.mark.django_db
 
@@ -27,16 +26,9 @@ SESSION_KEYS = {
 }
 
 
-def later(**span):
-    return time_machine.travel(datetime.now(timezone.utc) + timedelta(**span))
-
-
 class TestList:
-    def test_tells_device_address_and_when_seen(self, doctor):
-        client = APIClient(HTTP_USER_AGENT="Firefox/150", REMOTE_ADDR="192.0.2.7")
-        body = {"email": doctor.email, "password": PASSWORD}
-        tokens = send(client, "post", "auth/login/", body).json()
-        client.credentials(HTTP_AUTHORIZATION=f"Bearer {tokens['access']}")
+    def test_tells_device_address_and_when_seen(self, doctor, sign_in):
+        client = sign_in(doctor, HTTP_USER_AGENT="Firefox/150", REMOTE_ADDR="192.0.2.7")
         answer = client.get("/api/auth/sessions/")
         assert answer.status_code == 200
         assert set(answer.json()) == {"count", "next", "previous", "results"}
@@ -49,11 +41,11 @@ class TestList:
     def test_shows_one_s_own_live_sessions_the_latest_first(self, doctor, make_user, sign_in):
         sign_in(make_user())
         first, second, ended = sign_in(doctor), sign_in(doctor), sign_in(doctor)
-        send(ended, "post", "auth/logout/", {"refresh": ended.tokens["refresh"]})
+        sign_out(ended, ended.tokens["refresh"])
         sessions = second.get("/api/auth/sessions/").json()["results"]
         assert [session["current"] for session in sessions] == [True, False]
         with later(minutes=5):
-            send(first, "post", "auth/token/refresh/", {"refresh": first.tokens["refresh"]})
+            refresh_by(first, first.tokens["refresh"])
             sessions = second.get("/api/auth/sessions/").json()["results"]
         assert [session["current"] for session in sessions] == [False, True]
 
@@ -74,8 +66,7 @@ class TestEnding:
         answer = here.delete(f"/api/auth/sessions/{other}/")
         assert (answer.status_code, answer.content) == (204, b"")
         assert there.get("/api/auth/user/").status_code == 401
-        body = {"refresh": there.tokens["refresh"]}
-        assert send(api, "post", "auth/token/refresh/", body).status_code == 401
+        assert refresh_by(api, there.tokens["refresh"]).status_code == 401
         assert here.get("/api/auth/user/").status_code == 200
         assert here.delete(f"/api/auth/sessions/{other}/").status_code == 404
 
@@ -112,9 +103,7 @@ class TestSweep:
         Session.objects.exclude(pk=live).end()
         assert sessions_sweep(batch=2) == 0
         with later(days=31):
-            Session.objects.filter(pk=live).update(
-                expires_at=datetime.now(timezone.utc) + timedelta(days=1)
-            )
+            Session.objects.filter(pk=live).update(expires_at=utc_now() + timedelta(days=1))
             assert sessions_sweep(batch=2) == 5
         assert Session.objects.count() == 1
 
@@ -128,7 +117,7 @@ class TestSweep:
     def test_keeps_for_as_long_as_the_host_says(self, doctor, sign_in, settings):
         settings.MYOMETRICS_AUTH = {"SESSION_RETENTION": timedelta(0)}
         client = sign_in(doctor)
-        send(client, "post", "auth/logout/", {"refresh": client.tokens["refresh"]})
+        sign_out(client, client.tokens["refresh"])
         assert sessions_sweep() == 1
 
     def test_is_on_the_beat_schedule(self):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import NEW_PASSWORD, PASSWORD, send
+from conftest import NEW_PASSWORD, PASSWORD, query_of, send, sign_out
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 
+from myometrics_auth.reset_links import reset_link
 from myometrics_core.pseudonyms import account_pseudonym
 
 pytestmark = pytest.mark.django_db
@@ -52,7 +53,7 @@ def test_a_failed_sign_in_sends_it_without_the_password(api, doctor, signals):
 
 def test_a_sign_out_sends_it(doctor, sign_in, signals):
     client = sign_in(doctor)
-    send(client, "post", "auth/logout/", {"refresh": client.tokens["refresh"]})
+    sign_out(client, client.tokens["refresh"])
     assert [name for name, _ in signals] == ["in", "out"]
 
 
@@ -79,7 +80,7 @@ def test_a_person_s_doings_are_published_in_order(doctor, sign_in, api, publishe
     client, _other = sign_in(doctor), sign_in(doctor)
     change = {"old_password": PASSWORD, "new_password": NEW_PASSWORD}
     send(client, "post", "auth/change-password/", change)
-    send(client, "post", "auth/logout/", {"refresh": client.tokens["refresh"]})
+    sign_out(client, client.tokens["refresh"])
     actions = ["login_succeeded", "login_succeeded", "password_changed", "logout"]
     assert [activity.action for activity in published] == actions
     assert all(activity.actor_id == doctor.pk for activity in published)
@@ -87,11 +88,7 @@ def test_a_person_s_doings_are_published_in_order(doctor, sign_in, api, publishe
 
 
 def test_a_reset_is_published(doctor, api, published):
-    from urllib.parse import parse_qsl, urlsplit
-
-    from myometrics_auth.reset_links import reset_link
-
-    link = dict(parse_qsl(urlsplit(reset_link(doctor)).query))
+    link = query_of(reset_link(doctor))
     body = {**link, "new_password": NEW_PASSWORD}
     send(api, "post", "auth/password-reset/confirm/", body)
     (activity,) = published
@@ -111,7 +108,7 @@ def test_the_host_can_switch_sign_ins_off_but_not_administration(
     settings.MYOMETRICS_AUTH = {"RECORD_SIGN_INS": False}
     client = sign_in(administrator)
     send(client, "patch", f"users/{doctor.pk}/", {"role": "technician"})
-    send(client, "post", "auth/logout/", {"refresh": client.tokens["refresh"]})
+    sign_out(client, client.tokens["refresh"])
     assert [activity.action for activity in published] == ["user_updated"]
 
 

@@ -2,44 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 
 import pyotp
 import pytest
-import time_machine
-from conftest import NEW_PASSWORD, PASSWORD, send
-from django.conf import settings as django_settings
+from conftest import NEW_PASSWORD, PASSWORD, send, sign_out
 
 from myometrics_auth.models import RecoveryCode, SignInFailures, TotpDevice
-from myometrics_auth.secret_box import UnreadableSecret, decrypt_secret, encrypt_secret
+from myometrics_auth.secret_box import decrypt_secret, encrypt_secret
+from myometrics_core.times import utc_now
 
 pytestmark = pytest.mark.django_db
-
-START = datetime(2026, 3, 2, 9, 0, 10, tzinfo=timezone.utc)
-
-
-@pytest.fixture
-def clock():
-    with time_machine.travel(START, tick=False) as traveller:
-        yield traveller
-
-
-@pytest.fixture
-def enrolled(clock, doctor, sign_in):
-    """A doctor's client, with ``app`` (their authenticator) and ``recovery_codes``."""
-    client = sign_in(doctor)
-    answer = send(client, "post", "auth/mfa/enrol/", {"password": PASSWORD})
-    assert answer.status_code == 201
-    client.app = pyotp.parse_uri(answer.json()["otpauth_url"])
-    answer = send(client, "post", "auth/mfa/confirm/", {"code": client.app.at(now())})
-    assert answer.status_code == 200
-    client.recovery_codes = answer.json()["recovery_codes"]
-    clock.shift(60)
-    return client
-
-
-def now():
-    return datetime.now(timezone.utc)
 
 
 def first_half(api, user, password=PASSWORD):
@@ -92,7 +65,10 @@ class TestEnrolment:
             answer = send(client, "post", "auth/mfa/enrol/", {"password": PASSWORD})
             assert answer.status_code == 201
         app = pyotp.parse_uri(answer.json()["otpauth_url"])
-        assert send(client, "post", "auth/mfa/confirm/", {"code": app.at(now())}).status_code == 200
+        assert (
+            send(client, "post", "auth/mfa/confirm/", {"code": app.at(utc_now())}).status_code
+            == 200
+        )
         answer = send(client, "post", "auth/mfa/enrol/", {"password": PASSWORD})
         assert (answer.status_code, answer.json()["code"]) == (409, "second_factor_in_use")
         answer = send(client, "post", "auth/mfa/confirm/", {"code": "000000"})
@@ -102,7 +78,7 @@ class TestEnrolment:
         other, client = sign_in(doctor), sign_in(doctor)
         answer = send(client, "post", "auth/mfa/enrol/", {"password": PASSWORD})
         app = pyotp.parse_uri(answer.json()["otpauth_url"])
-        send(client, "post", "auth/mfa/confirm/", {"code": app.at(now())})
+        send(client, "post", "auth/mfa/confirm/", {"code": app.at(utc_now())})
         assert other.get("/api/auth/user/").status_code == 401
         assert client.get("/api/auth/user/").status_code == 200
 
@@ -129,7 +105,7 @@ class TestSignIn:
 
     def test_is_finished_by_a_code_of_the_app(self, enrolled, doctor, api):
         token = first_half(api, doctor)["mfa_token"]
-        answer = second_half(api, token, enrolled.app.at(now()))
+        answer = second_half(api, token, enrolled.app.at(utc_now()))
         assert answer.status_code == 200
         assert set(answer.json()) == {"access", "refresh", "user"}
         header = f"Bearer {answer.json()['access']}"
@@ -138,19 +114,19 @@ class TestSignIn:
     @pytest.mark.parametrize("seconds", [-30, 0, 30])
     def test_bears_a_clock_that_is_a_step_off(self, enrolled, doctor, api, seconds):
         token = first_half(api, doctor)["mfa_token"]
-        code = enrolled.app.at(now() + timedelta(seconds=seconds))
+        code = enrolled.app.at(utc_now() + timedelta(seconds=seconds))
         assert second_half(api, token, code).status_code == 200
 
     @pytest.mark.parametrize("seconds", [-60, 60, 3600])
     def test_bears_no_clock_further_off(self, enrolled, doctor, api, seconds):
         token = first_half(api, doctor)["mfa_token"]
-        code = enrolled.app.at(now() + timedelta(seconds=seconds))
+        code = enrolled.app.at(utc_now() + timedelta(seconds=seconds))
         assert second_half(api, token, code).status_code == 401
 
     def test_takes_no_code_twice_nor_an_older_one_after_a_newer(self, enrolled, doctor, api):
         for seconds, status in ((0, 200), (0, 401), (-30, 401), (30, 200)):
             token = first_half(api, doctor)["mfa_token"]
-            code = enrolled.app.at(now() + timedelta(seconds=seconds))
+            code = enrolled.app.at(utc_now() + timedelta(seconds=seconds))
             assert second_half(api, token, code).status_code == status
 
     def test_takes_each_recovery_code_once_however_it_is_typed(self, enrolled, doctor, api):
@@ -169,21 +145,21 @@ class TestSignIn:
     def test_waits_five_minutes_for_it(self, enrolled, doctor, api, clock):
         token = first_half(api, doctor)["mfa_token"]
         clock.shift(301)
-        answer = second_half(api, token, enrolled.app.at(now()))
+        answer = second_half(api, token, enrolled.app.at(utc_now()))
         assert (answer.status_code, answer.json()["code"]) == (401, "token_not_valid")
 
     def test_begun_with_a_password_since_changed_is_void(self, enrolled, doctor, api):
         token = first_half(api, doctor)["mfa_token"]
         change = {"old_password": PASSWORD, "new_password": NEW_PASSWORD}
         assert send(enrolled, "post", "auth/change-password/", change).status_code == 200
-        assert second_half(api, token, enrolled.app.at(now())).status_code == 401
+        assert second_half(api, token, enrolled.app.at(utc_now())).status_code == 401
 
     def test_of_a_user_since_deactivated_or_deleted_is_void(self, enrolled, doctor, api):
         token = first_half(api, doctor)["mfa_token"]
         type(doctor).objects.update(is_active=False)
-        assert second_half(api, token, enrolled.app.at(now())).status_code == 401
+        assert second_half(api, token, enrolled.app.at(utc_now())).status_code == 401
         type(doctor).objects.all().delete()
-        assert second_half(api, token, enrolled.app.at(now())).status_code == 401
+        assert second_half(api, token, enrolled.app.at(utc_now())).status_code == 401
 
     @pytest.mark.parametrize("token", ["x", "a.b.c", "x\x00", "\ud800", "x" * 100_000])
     def test_refuses_a_token_that_is_none(self, api, token):
@@ -214,18 +190,27 @@ class TestSignIn:
         assert second_half(api, token, code).status_code == 200
         assert not SignInFailures.objects.exists()
 
+    def test_is_finished_by_a_recovery_code_where_no_key_opens_the_secret(
+        self, enrolled, doctor, api, settings, caplog
+    ):
+        TotpDevice.objects.update(secret=encrypt_secret("secret", owner=0))
+        token = first_half(api, doctor)["mfa_token"]
+        assert second_half(api, token, enrolled.app.at(utc_now())).status_code == 401
+        assert "can't be judged" in caplog.text
+        assert second_half(api, token, enrolled.recovery_codes[0]).status_code == 200
+
 
 class TestDoingWithout:
     @pytest.mark.parametrize("path", ["disable", "recovery-codes"])
     @pytest.mark.parametrize(("password", "code"), [("wrong", None), (PASSWORD, "000000")])
     def test_needs_password_and_code(self, enrolled, path, password, code):
-        body = {"password": password, "code": code or enrolled.app.at(now())}
+        body = {"password": password, "code": code or enrolled.app.at(utc_now())}
         answer = send(enrolled, "post", f"auth/mfa/{path}/", body)
         assert answer.status_code == 400
         assert TotpDevice.objects.exists()
 
     def test_makes_sign_in_plain_again(self, enrolled, doctor, api):
-        body = {"password": PASSWORD, "code": enrolled.app.at(now())}
+        body = {"password": PASSWORD, "code": enrolled.app.at(utc_now())}
         assert send(enrolled, "post", "auth/mfa/disable/", body).status_code == 204
         assert "access" in first_half(api, doctor)
         assert not RecoveryCode.objects.exists()
@@ -233,7 +218,7 @@ class TestDoingWithout:
         assert (answer.status_code, answer.json()["code"]) == (409, "no_second_factor")
 
     def test_new_recovery_codes_void_the_old(self, enrolled, doctor, api):
-        body = {"password": PASSWORD, "code": enrolled.app.at(now())}
+        body = {"password": PASSWORD, "code": enrolled.app.at(utc_now())}
         answer = send(enrolled, "post", "auth/mfa/recovery-codes/", body)
         assert answer.status_code == 200
         fresh = answer.json()["recovery_codes"]
@@ -242,7 +227,7 @@ class TestDoingWithout:
             token = first_half(api, doctor)["mfa_token"]
             assert second_half(api, token, code).status_code == status
 
-    def test_goes_with_the_account(self, enrolled, doctor, api):
+    def test_an_erased_account_takes_its_second_factor_along(self, enrolled, doctor, api):
         assert second_half(api, first_half(api, doctor)["mfa_token"], "000000").status_code == 401
         assert enrolled.delete("/api/users/me/").status_code == 204
         assert not TotpDevice.objects.exists()
@@ -266,57 +251,17 @@ class TestRequirement:
         assert client.get("/api/auth/mfa/").json()["required"] is True
         answer = send(client, "post", "auth/mfa/enrol/", {"password": PASSWORD})
         app = pyotp.parse_uri(answer.json()["otpauth_url"])
-        assert send(client, "post", "auth/mfa/confirm/", {"code": app.at(now())}).status_code == 200
+        assert (
+            send(client, "post", "auth/mfa/confirm/", {"code": app.at(utc_now())}).status_code
+            == 200
+        )
         assert client.get("/api/users/").status_code == 200
 
     def test_lets_them_sign_out(self, administrator, sign_in):
         client = sign_in(administrator)
-        body = {"refresh": client.tokens["refresh"]}
-        assert send(client, "post", "auth/logout/", body).status_code == 200
+        assert sign_out(client, client.tokens["refresh"]).status_code == 200
 
     def test_counts_at_once_for_who_is_made_administrator(self, doctor, sign_in):
         client = sign_in(doctor)
         type(doctor).objects.update(role="admin")
         assert client.get("/api/users/").status_code == 403
-
-
-class TestSecretsAtRest:
-    def test_open_only_for_their_owner(self):
-        stored = encrypt_secret("JBSWY3DPEHPK3PXP", owner=1)
-        assert decrypt_secret(stored, owner=1) == "JBSWY3DPEHPK3PXP"
-        with pytest.raises(UnreadableSecret):
-            decrypt_secret(stored, owner=2)
-
-    def test_outlive_a_change_of_key_while_the_old_one_is_listed(self, settings):
-        old, new = "old" * 20, "new" * 20
-        settings.MYOMETRICS_AUTH = {"MFA_ENCRYPTION_KEYS": [old]}
-        stored = encrypt_secret("secret", owner=1)
-        settings.MYOMETRICS_AUTH = {"MFA_ENCRYPTION_KEYS": [new, old]}
-        assert decrypt_secret(stored, owner=1) == "secret"
-        settings.MYOMETRICS_AUTH = {"MFA_ENCRYPTION_KEYS": [new]}
-        with pytest.raises(UnreadableSecret):
-            decrypt_secret(stored, owner=1)
-
-    def test_follow_the_site_s_secret_key_and_its_fallbacks(self, settings):
-        stored = encrypt_secret("secret", owner=1)
-        settings.SECRET_KEY_FALLBACKS = [django_settings.SECRET_KEY]
-        settings.SECRET_KEY = "another" * 10
-        assert decrypt_secret(stored, owner=1) == "secret"
-
-    def test_are_written_anew_by_a_command(self, enrolled, doctor, settings):
-        from django.core.management import call_command
-
-        settings.MYOMETRICS_AUTH = {"MFA_ENCRYPTION_KEYS": ["new" * 20, django_settings.SECRET_KEY]}
-        call_command("auth_rotate_secrets", verbosity=0)
-        settings.MYOMETRICS_AUTH = {"MFA_ENCRYPTION_KEYS": ["new" * 20]}
-        secret = decrypt_secret(TotpDevice.objects.get().secret, owner=doctor.pk)
-        assert secret == enrolled.app.secret
-
-    def test_that_no_key_opens_leave_the_recovery_codes(
-        self, enrolled, doctor, api, settings, caplog
-    ):
-        TotpDevice.objects.update(secret=encrypt_secret("secret", owner=0))
-        token = first_half(api, doctor)["mfa_token"]
-        assert second_half(api, token, enrolled.app.at(now())).status_code == 401
-        assert "can't be judged" in caplog.text
-        assert second_half(api, token, enrolled.recovery_codes[0]).status_code == 200
