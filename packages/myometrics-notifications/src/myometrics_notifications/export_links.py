@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlencode, urljoin
-
-from django.core import signing
-from django.urls import reverse
-from django.utils.translation import gettext as _
-from rest_framework.exceptions import NotFound
-
-from myometrics_core.settings import core_settings
 from myometrics_core.times import utc_now
 
 from .conf import notifications_settings
 from .models import ExportFile
+from .signed_links import SignedLink, link_not_valid
 
 __all__ = ["export_download_url", "export_file_for_token"]
 
-_SALT = "myometrics_notifications.export"
-_LONGEST_TOKEN = 1000
+_LINK = SignedLink(
+    url_name="myometrics_notifications:export-download", salt="myometrics_notifications.export"
+)
 
 
 def export_download_url(export_id: int) -> str:
     """A public address that gives the file to whoever has it, until it expires."""
-    query = urlencode({"token": signing.dumps(export_id, salt=_SALT)})
-    path = reverse("myometrics_notifications:export-download")
-    return urljoin(core_settings.API_URL, f"{path}?{query}")
+    return _LINK.url(export_id)
 
 
 def export_file_for_token(token: str) -> ExportFile:
@@ -33,17 +25,11 @@ def export_file_for_token(token: str) -> ExportFile:
 
     Raises ``NotFound`` when it is not ours, has expired, or its owner is gone.
     """
-    try:
-        if len(token) > _LONGEST_TOKEN:
-            raise signing.BadSignature
-        lifetime = notifications_settings.EXPORT_LIFETIME
-        export_id = signing.loads(token, salt=_SALT, max_age=lifetime)
-    except signing.BadSignature:
-        raise NotFound(_("This link is not valid (any more).")) from None
+    export_id = _LINK.read(token, max_age=notifications_settings.EXPORT_LIFETIME)
     ready = ExportFile.objects.filter(
         pk=export_id, state=ExportFile.State.READY, expires_at__gt=utc_now(), user__isnull=False
     )
     export = ready.select_related("user").first()
     if export is None or not export.user.is_active:  # type: ignore[union-attr]
-        raise NotFound(_("This link is not valid (any more)."))
+        raise link_not_valid()
     return export

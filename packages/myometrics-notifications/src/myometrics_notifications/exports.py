@@ -14,7 +14,7 @@ from django.core.files.storage import Storage, storages
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
-from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.exceptions import ValidationError
 
 from myometrics_core.background import enqueue
 from myometrics_core.export_files import export_chunks
@@ -27,6 +27,7 @@ from .leases import free_to_take, work_fail, work_lease, work_settle
 from .models import ExportFile
 from .rendering import mail_address
 from .services import messages_queue
+from .signed_links import link_not_valid
 
 __all__ = [
     "export_file_chunks",
@@ -88,7 +89,7 @@ def export_file_chunks(export: ExportFile) -> Iterator[bytes]:
     try:
         file = _storage().open(export.storage_name, "rb")
     except FileNotFoundError:
-        raise NotFound(_("This link is not valid (any more).")) from None
+        raise link_not_valid() from None
     return _chunks(file)
 
 

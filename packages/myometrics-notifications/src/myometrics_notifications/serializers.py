@@ -9,6 +9,7 @@ from rest_framework import serializers
 from myometrics_core.fields import StrictBooleanField, StrictCharField
 
 from .kinds import registered_kinds
+from .signed_links import LONGEST_TOKEN
 
 __all__ = ["LinkQuerySerializer", "NotificationSwitchesSerializer", "UnsubscribeSerializer"]
 
@@ -33,7 +34,7 @@ class NotificationSwitchesSerializer(serializers.Serializer[Any]):
 class LinkQuerySerializer(serializers.Serializer[Any]):
     """The signed token that a mail's link bears."""
 
-    token = StrictCharField(max_length=1000)
+    token = StrictCharField(max_length=LONGEST_TOKEN)
 
 
 class UnsubscribeSerializer(serializers.Serializer[Any]):

@@ -3,37 +3,31 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlencode, urljoin
 
 from django.contrib.auth import get_user_model
-from django.core import signing
-from django.urls import reverse
-from django.utils.translation import gettext as _
-from rest_framework.exceptions import NotFound
 
-from myometrics_core.settings import core_settings
 from myometrics_core.users import parse_user_id
 
 from .kinds import NotificationKind, kind_named
+from .signed_links import SignedLink, link_not_valid
 
 __all__ = ["read_unsubscribe_token", "unsubscribe_token", "unsubscribe_url"]
 
-_SALT = "myometrics_notifications.unsubscribe"
-_LONGEST_TOKEN = 1000
+_LINK = SignedLink(
+    url_name="myometrics_notifications:unsubscribe", salt="myometrics_notifications.unsubscribe"
+)
 
 
 def unsubscribe_token(*, kind: NotificationKind, user: Any) -> str:
     """A token for ``user`` and ``kind``. It holds no address, and never expires: a mail is kept
     for years, and its link must go on working.
     """
-    return signing.dumps([str(user.pk), kind.name], salt=_SALT)
+    return _LINK.token(_payload(kind, user))
 
 
 def unsubscribe_url(*, kind: NotificationKind, user: Any) -> str:
     """The public address that does it, on the host of ``MYOMETRICS["API_URL"]``."""
-    query = urlencode({"token": unsubscribe_token(kind=kind, user=user)})
-    path = reverse("myometrics_notifications:unsubscribe")
-    return urljoin(core_settings.API_URL, f"{path}?{query}")
+    return _LINK.url(_payload(kind, user))
 
 
 def read_unsubscribe_token(token: str) -> tuple[NotificationKind, Any]:
@@ -41,19 +35,16 @@ def read_unsubscribe_token(token: str) -> tuple[NotificationKind, Any]:
 
     Raises ``NotFound`` for a token that is not ours, or names nobody or nothing any more.
     """
-    kind_name, user_id = _read(token)
+    try:
+        user_id, kind_name = _LINK.read(token)
+        user = get_user_model()._base_manager.filter(pk=parse_user_id(user_id)).first()
+    except ValueError:
+        raise link_not_valid() from None
     kind = kind_named(kind_name)
-    user = get_user_model()._base_manager.filter(pk=user_id).first()
     if kind is None or user is None or not kind.optional:
-        raise NotFound(_("This link is not valid."))
+        raise link_not_valid()
     return kind, user
 
 
-def _read(token: str) -> tuple[str, Any]:
-    try:
-        if len(token) > _LONGEST_TOKEN:
-            raise ValueError("too long")
-        user_id, kind_name = signing.loads(token, salt=_SALT)
-        return kind_name, parse_user_id(user_id)
-    except (signing.BadSignature, ValueError):
-        raise NotFound(_("This link is not valid.")) from None
+def _payload(kind: NotificationKind, user: Any) -> list[str]:
+    return [str(user.pk), kind.name]
