@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import random
+import re
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
@@ -236,11 +238,29 @@ def test_an_interrupted_rebuild_goes_on_where_it_stopped(history, capsys):
     said = capsys.readouterr()
     assert "Going on" in said.out
     assert "Replayed 1001 activities" in said.out
-    assert "[" in said.err
-    assert "%" in said.err
     assert facts() == whole
     assert not RebuildCheckpoint.objects.exists()
     assert_rollups_equal_facts()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_rebuild_shows_how_far_it_is_on_a_terminal(history, monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    call_command("analytics_rebuild")
+    assert re.search(r"\[[# ]{30}\] +[\d.]+%  history: 2,000 activities", terminal.getvalue())
+
+
+@pytest.mark.parametrize("command", ["analytics_rebuild", "analytics_check"])
+def test_where_no_terminal_is_a_command_says_nothing_but_its_result(history, capsys, command):
+    call_command(command)
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert len(said.out.splitlines()) == 1
 
 
 def test_a_rebuild_can_be_restarted(history, capsys):

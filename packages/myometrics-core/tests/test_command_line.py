@@ -23,16 +23,31 @@ def test_anything_else_is_refused(text):
         day_or_age(text)
 
 
-def test_progress_is_drawn_on_a_terminal_and_nowhere_else():
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
 
+
+def test_progress_is_drawn_on_a_terminal_and_nowhere_else():
     terminal, file = Terminal(), io.StringIO()
     for stream in (terminal, file):
         bar = Progress(stream, 200, "leaves")
-        bar._drawn -= 1
         bar.update(100)
         bar.finish()
-    assert "50.0%" in terminal.getvalue()
+    assert "50.0%  100 leaves" in terminal.getvalue()
     assert file.getvalue() == ""
+
+
+def test_progress_of_which_only_a_share_is_known_says_what_it_is_of():
+    terminal = Terminal()
+    Progress(terminal).show(0.25, "history: 2,000 activities")
+    assert f"[{'#' * 7:<30}]  25.0%  history: 2,000 activities" in terminal.getvalue()
+
+
+def test_progress_leaves_nothing_of_itself_on_the_terminal():
+    terminal = Terminal()
+    bar = Progress(terminal)
+    bar.show(0.25, "history")
+    drawn = terminal.getvalue().removeprefix("\r")
+    bar.finish()
+    assert terminal.getvalue() == f"\r{drawn}\r{' ' * len(drawn)}\r"

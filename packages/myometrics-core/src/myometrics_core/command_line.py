@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -39,33 +40,49 @@ def day_or_age(text: str) -> date:
 
 
 class Progress:
-    """A bar on standard error, redrawn a few times a second, only where that is a terminal."""
+    """A bar on standard error, redrawn a few times a second, only where that is a terminal.
 
-    def __init__(self, stream: IO[str], total: int, unit: str) -> None:
+    What knows how many there are to do gives ``total`` and ``unit``, and calls :meth:`update`;
+    what only knows a share calls :meth:`show`.
+    """
+
+    def __init__(self, stream: IO[str], total: int = 1, unit: str = "") -> None:
         self._stream = stream
         self._total = max(total, 1)
         self._unit = unit
         self._shown = bool(getattr(stream, "isatty", lambda: False)())
-        self._started = self._drawn = time.monotonic()
+        self._started = time.monotonic()
+        self._drawn = -math.inf
+        self._width = 0
 
     def update(self, done: int) -> None:
         """Show that ``done`` of the total are done."""
-        now = time.monotonic()
-        if self._shown and now - self._drawn > 0.2:
-            self._drawn = now
-            share = min(done / self._total, 1.0)
-            bar = "#" * int(share * WIDTH)
-            rate = done / max(now - self._started, 0.001)
-            self._stream.write(
-                f"\r[{bar:<{WIDTH}}] {share:6.1%}  {done:,} {self._unit}  {rate:,.0f}/s "
-            )
-            self._stream.flush()
+        if self._is_due():
+            rate = done / max(time.monotonic() - self._started, 0.001)
+            self._draw(done / self._total, f"{done:,} {self._unit}  {rate:,.0f}/s")
+
+    def show(self, share: float, note: str = "") -> None:
+        """Show that ``share`` (0 to 1) is done, and what ``note`` says of it."""
+        if self._is_due():
+            self._draw(share, note)
 
     def finish(self) -> None:
         """Clear the bar."""
-        if self._shown:
-            self._stream.write("\r" + " " * (WIDTH + 50) + "\r")
+        if self._width:
+            self._stream.write(f"\r{' ' * self._width}\r")
             self._stream.flush()
+
+    def _is_due(self) -> bool:
+        return self._shown and time.monotonic() - self._drawn > 0.2
+
+    def _draw(self, share: float, note: str) -> None:
+        share = min(share, 1.0)
+        bar = "#" * int(share * WIDTH)
+        line = f"[{bar:<{WIDTH}}] {share:6.1%}  {note}"
+        # The line before is written over, which may have been longer.
+        self._stream.write("\r" + line.ljust(self._width))
+        self._stream.flush()
+        self._width, self._drawn = max(self._width, len(line)), time.monotonic()
 
 
 class PurgeCommand(ABC, BaseCommand):

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from myometrics_analytics.progress import ProgressBar
 from myometrics_analytics.rebuilding import facts_clear, rebuild_is_unfinished, rebuild_run
+from myometrics_core.command_line import Progress
 
 
 class Command(BaseCommand):
@@ -30,10 +31,12 @@ class Command(BaseCommand):
             facts_clear()
         elif rebuild_is_unfinished() and not restart:
             self.stdout.write("Going on where the last rebuild stopped.")
-        bar = ProgressBar(self.stderr)
+        bar = Progress(sys.stderr)
         replayed = rebuild_run(
             restart=restart,
-            progress=lambda source, share, count: bar.show(source, share, f"{count} activities"),
+            progress=lambda source, share, count: bar.show(
+                share, f"{source}: {count:,} activities"
+            ),
         )
-        bar.end()
+        bar.finish()
         self.stdout.write(self.style.SUCCESS(f"Replayed {replayed} activities."))
