@@ -13,5 +13,5 @@ from config.settings import *  # noqa: F403
 INSTALLED_APPS = [*globals()["INSTALLED_APPS"], "myometrics_core.access_table"]
 MYOMETRICS = {**globals()["MYOMETRICS"], "ACCESS_TABLE_WRITES": "off"}
 MYOMETRICS_AUDIT = {**globals().get("MYOMETRICS_AUDIT", {}), "ALLOW_FLUSH": True}
-# Looked up when asked for: to list all static files anew for each client would take a third of the time.
+# Looked up when asked for: listing them anew for each client would take a third of the time.
 WHITENOISE_AUTOREFRESH = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from datetime import datetime, timezone
 from typing import Any
 
@@ -12,6 +13,7 @@ from myometrics_audit.models import AuditLog, Leaf
 from myometrics_audit.receivers import receive_activity
 from myometrics_core import activities
 from myometrics_core.export_files import export_chunks
+from myometrics_core.transactions import atomic_write
 
 pytestmark = pytest.mark.django_db
 
@@ -61,6 +63,29 @@ def test_an_activity_of_somebody_who_is_gone_is_kept_without_them(person: Any) -
     person.delete()
     activities.publish(activity(actor_id=gone))
     assert AuditLog.objects.get().user_id is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_somebody_did_who_is_deleted_at_that_moment_happened_and_is_kept_without_them(
+    person: Any, run_concurrently: Any
+) -> None:
+    is_deleted, is_written = threading.Event(), threading.Event()
+    did = activity(actor_id=person.pk)
+
+    def delete() -> None:
+        with atomic_write():
+            person.delete()
+            is_deleted.set()
+            is_written.wait(0.3)  # the writer has to wait for us
+
+    def write() -> None:
+        is_deleted.wait(20)
+        with atomic_write():
+            activities.publish(did)
+        is_written.set()
+
+    assert run_concurrently([delete, write]) == [None, None]
+    assert AuditLog.objects.get(activity_id=did.id).user_id is None
 
 
 def test_an_activity_is_not_published_a_second_time() -> None:

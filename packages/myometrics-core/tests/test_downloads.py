@@ -2,7 +2,9 @@
 
 import asyncio
 
+import pytest
 from django.test import AsyncRequestFactory, RequestFactory
+from rest_framework.request import Request
 
 from myometrics_core.downloads import download_response
 
@@ -23,11 +25,13 @@ def test_nothing_is_read_before_it_is_sent():
     assert b"".join(parts) == b"12"
 
 
-def test_under_asgi_too():
+@pytest.mark.parametrize("wrap", [lambda request: request, Request], ids=["django", "drf"])
+def test_under_asgi_too(wrap):
     made = []
+    request = wrap(AsyncRequestFactory().get("/"))
 
     async def read():
-        response = download_response(AsyncRequestFactory().get("/"), chunks(made), "data.csv")
+        response = download_response(request, chunks(made), "data.csv")
         assert response.is_async
         first = await anext(aiter(response.streaming_content))
         assert (first, made) == (b"0", [0])

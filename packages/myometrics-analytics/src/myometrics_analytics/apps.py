@@ -21,14 +21,15 @@ class AnalyticsConfig(AppConfig):
         """Declare settings, listen to the other packages, take on personal data."""
         from myometrics_core.personal_data import register_personal_data
 
-        from . import checks  # noqa: F401
         from .catching_up import connect_hint
+        from .checks import register_checks
         from .conf import analytics_settings
         from .gauges import register_gauges
         from .personal_data import UploadsSection
         from .receivers import connect_receivers
 
         register_settings(analytics_settings)
+        register_checks()
         register_personal_data(UploadsSection())
         connect_receivers()
         connect_hint(self)

@@ -10,10 +10,15 @@ from django.core import checks
 from .conf import analytics_settings
 from .filters import person_field
 
-__all__ = ["check_person_fields", "check_time_zone_support"]
+__all__ = ["check_person_fields", "check_time_zone_support", "register_checks"]
 
 
-@checks.register
+def register_checks() -> None:
+    """Register every check of this module."""
+    for check in (check_time_zone_support, check_person_fields):
+        checks.register(check)
+
+
 def check_time_zone_support(**kwargs: Any) -> list[checks.CheckMessage]:
     """``myometrics_analytics.E010``: days are UTC days, so times must be aware."""
     if django_settings.USE_TZ:
@@ -26,7 +31,6 @@ def check_time_zone_support(**kwargs: Any) -> list[checks.CheckMessage]:
     ]
 
 
-@checks.register
 def check_person_fields(**kwargs: Any) -> list[checks.CheckMessage]:
     """``myometrics_analytics.W010``: a field that the host names must exist on its users."""
     named = {key: analytics_settings.values().get(key) for key in ("CLINIC_FIELD", "ROLE_FIELD")}

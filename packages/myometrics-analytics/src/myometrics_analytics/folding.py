@@ -16,12 +16,12 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 from django.db.models import Count, Model, OuterRef, Subquery
 
+from myometrics_core.people import people_hold_unless_busy
 from myometrics_core.times import utc_now
 from myometrics_core.transactions import atomic_write
 
 from .conf import analytics_settings
 from .models import DailyRollup, DayRollup, PendingChange, RollupState, Status, Upload, UserRollup
-from .people import people_hold_unless_busy
 
 __all__ = [
     "changes_fold",

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.apps import apps
-from django.contrib.auth import get_user_model
-from django.db.models.signals import pre_delete
-
 from myometrics_core.activities import Activity, register_receiver
+from myometrics_core.people import connect_person_deleted
 
 from .services import uploads_forget, uploads_merge
 from .upload_events import RESOURCE_TYPE, evidence_of
@@ -23,11 +20,6 @@ def receive_activity(activity: Activity) -> None:
         uploads_merge(evidence=[evidence])
 
 
-def forget_person(instance: Any, **kwargs: Any) -> None:
-    """Take a person's uploads out of every count, in the transaction that deletes the person."""
-    uploads_forget(user=instance)
-
-
 def connect_receivers() -> None:
     """Listen for activities about uploads, and for the deletion of people."""
     register_receiver(
@@ -36,9 +28,8 @@ def connect_receivers() -> None:
         resource_types=frozenset({RESOURCE_TYPE}),
         catch_up="manage.py analytics_rebuild",
     )
-    # A receiver without a sender would cost every model of the site its fast deletes.
-    for model in apps.get_models():
-        if issubclass(model, get_user_model()):
-            pre_delete.connect(
-                forget_person, sender=model, dispatch_uid=f"analytics_{model._meta.label}"
-            )
+    connect_person_deleted(_person_deleted, uid="myometrics_analytics")
+
+
+def _person_deleted(user: Any, using: str) -> None:
+    uploads_forget(user=user)

@@ -16,6 +16,7 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 from django.db.models import Max, Min
 
+from myometrics_core.people import people_hold_unless_busy
 from myometrics_core.times import utc_now
 
 from . import self_check_sql as sql
@@ -29,7 +30,6 @@ from .folding import (
     uploaders_by_day,
 )
 from .models import DailyRollup, DayRollup, PendingChange, RollupState, Upload, UserRollup
-from .people import people_hold_unless_busy
 
 __all__ = ["rollups_check"]
 

@@ -7,16 +7,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from django.contrib.auth import get_user_model
 from django.db import IntegrityError
 from django.db.models import Count, Sum
 
+from myometrics_core.people import people_hold, person_lock
 from myometrics_core.transactions import atomic_write
 
 from .changes import ChangeSheet
 from .evidence import Evidence, absorb, is_news
 from .models import PendingChange, Upload
-from .people import people_hold
 
 __all__ = ["MergeReport", "uploads_forget", "uploads_merge"]
 
@@ -56,11 +55,10 @@ def uploads_forget(*, user: Any) -> None:
     Call it in the transaction of the deletion. The person's row is locked first, so that no
     writer can add a fact between counting and deleting.
     """
-    people = get_user_model()._base_manager.filter(pk=user.pk)
     with atomic_write():
         # SQLite locks at the first write; reading first could make it refuse the writes below.
         PendingChange.objects.filter(pk=-1).delete()
-        list(people.select_for_update().values_list("pk"))
+        person_lock(user)
         mine = Upload.objects.filter(user_id=user.pk)
         places = mine.values("day", "diagnosis", "status").order_by()
         PendingChange.objects.bulk_create(

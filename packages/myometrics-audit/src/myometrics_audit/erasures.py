@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from django.db import connections, models, transaction
+from django.db import models, transaction
 from django.utils import timezone
 
+from myometrics_core.people import person_lock
 from myometrics_core.pseudonyms import account_pseudonym
 
 from .conf import audit_settings
@@ -34,7 +35,7 @@ def entries_release_user(*, user: Any, using: str) -> Erasure | None:
     ``None`` when there were no entries.
     """
     with evidence_lock(using):
-        _lock_user(user, using)
+        person_lock(user, using)
         entries = AuditLog._base_manager.using(using).filter(user_id=user.pk)
         if audit_settings.ON_USER_DELETE == "retain":
             erasure = _entries_retain(entries, user_id=user.pk, using=using)
@@ -132,13 +133,6 @@ def _take_from_counts(erased: models.QuerySet[Leaf], using: str) -> None:
     entries = AuditLog._base_manager.using(using).filter(pk__in=counted).order_by()
     facts = entries.values_list(*COUNTED)
     counts_add(count_changes(facts.iterator(chunk_size=10_000), sign=-1), using=using)
-
-
-def _lock_user(user: Any, using: str) -> None:
-    # Entries that others are writing for this person end before us, or fail after us.
-    if connections[using].features.has_select_for_update:
-        people = type(user)._base_manager.using(using).filter(pk=user.pk)
-        people.select_for_update().values("pk").order_by().first()
 
 
 def _raw_delete(entries: models.QuerySet[AuditLog], using: str) -> None:

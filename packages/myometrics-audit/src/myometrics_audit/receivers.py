@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.apps import apps
-from django.contrib.auth import get_user_model
-from django.db import models
 from django.db.backends.signals import connection_created
-from django.db.models.signals import post_migrate, pre_delete
+from django.db.models.signals import post_migrate
 
 from myometrics_core.activities import Activity
+from myometrics_core.people import connect_person_deleted
 
 from .activities import SOURCE
 from .conf import audit_settings
@@ -29,23 +27,13 @@ def receive_activity(activity: Activity) -> None:
 
 def connect(sender: Any) -> None:
     """Connect everything; ``sender`` is audit's app configuration."""
-    for model in _user_models():
-        pre_delete.connect(
-            _person_deleted, sender=model, dispatch_uid=f"myometrics_audit:{model._meta.label}"
-        )
+    connect_person_deleted(_person_deleted, uid="myometrics_audit")
     post_migrate.connect(_migrated, sender=sender, dispatch_uid="myometrics_audit:guards")
     connection_created.connect(_connected, dispatch_uid="myometrics_audit:flush")
 
 
-def _user_models() -> list[type[models.Model]]:
-    # A listener without a sender would make Django load every entry of a cascade.
-    user_model = get_user_model()
-    proxies = [m for m in apps.get_models() if m._meta.proxy and issubclass(m, user_model)]
-    return [user_model, *proxies]
-
-
-def _person_deleted(instance: models.Model, using: str, **kwargs: Any) -> None:
-    entries_release_user(user=instance, using=using)
+def _person_deleted(user: Any, using: str) -> None:
+    entries_release_user(user=user, using=using)
 
 
 def _migrated(using: str, **kwargs: Any) -> None:

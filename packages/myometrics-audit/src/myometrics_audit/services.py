@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from django.contrib.auth import get_user_model
 from django.db import IntegrityError, router, transaction
 
 from myometrics_core.activities import Activity, is_awaited, publish
+from myometrics_core.people import people_hold, people_known
 from myometrics_core.times import utc_now
 
 from .activities import SOURCE, activity_of
@@ -76,9 +76,10 @@ def activity_record(activity: Activity) -> AuditLog | None:
     known = AuditLog.objects.filter(activity_id=activity.id)
     if known.exists():
         return None
+    is_present = activity.actor_id is not None and people_hold([activity.actor_id])
     row = _row(
         NewEntry(
-            actor_id=_present(activity.actor_id),
+            actor_id=activity.actor_id if is_present else None,
             action=activity.action,
             resource_type=activity.resource_type,
             resource_id=activity.resource_id,
@@ -114,15 +115,8 @@ def _insert(rows: Sequence[AuditLog]) -> None:
 
 def _raise_if_gone(rows: Sequence[AuditLog], error: IntegrityError) -> None:
     wanted = {row.user_id for row in rows if row.user_id is not None}
-    if any(_present(user_id) is None for user_id in wanted):
+    if len(people_known(wanted)) < len(wanted):
         raise ActorGone("The acting user is gone.") from error
-
-
-def _present(user_id: Any | None) -> Any | None:
-    if user_id is None:
-        return None
-    people = get_user_model()._base_manager.filter(pk=user_id)
-    return user_id if people.exists() else None
 
 
 def _row(entry: NewEntry) -> AuditLog:

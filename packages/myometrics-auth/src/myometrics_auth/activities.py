@@ -34,12 +34,10 @@ def publish_failed_sign_in(*, email: str, request: Any) -> None:
         _publish("login_failed", None, "user", account_pseudonym(email), request)
 
 
-def publish_account_event(
-    action: str, *, user: Any, request: Any, details: Mapping[str, Any] | None = None
-) -> None:
+def publish_account_event(action: str, *, user: Any, request: Any) -> None:
     """``password_changed``, ``password_reset`` and their like: a person, about themselves."""
     if auth_settings.RECORD_SIGN_INS:
-        _publish(action, user.pk, "user", str(user_id_json(user.pk)), request, details)
+        _publish(action, user.pk, "user", str(user_id_json(user.pk)), request)
 
 
 def publish_user_change(

@@ -1,14 +1,7 @@
-"""The Django request behind DRF's: what signals and Django's own functions expect."""
+"""The Django request behind DRF's, as core finds it."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from django.http import HttpRequest
+from myometrics_core.requests import http_request
 
 __all__ = ["http_request"]
-
-
-def http_request(request: Any) -> HttpRequest:
-    """The ``HttpRequest`` of a DRF request, or the request itself."""
-    return getattr(request, "_request", request)

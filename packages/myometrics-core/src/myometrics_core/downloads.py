@@ -7,20 +7,22 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
-from django.http import HttpRequest, StreamingHttpResponse
+from django.http import StreamingHttpResponse
+
+from .requests import http_request
 
 __all__ = ["download_response"]
 
 
 def download_response(
-    request: HttpRequest, chunks: Iterator[bytes], filename: str
+    request: Any, chunks: Iterator[bytes], filename: str
 ) -> StreamingHttpResponse:
     """``chunks`` as an attachment of type ``application/octet-stream``, in constant memory.
 
-    ``filename`` is ASCII without quotes.
+    Takes a Django or DRF request. ``filename`` is ASCII without quotes.
     """
     body: Any = chunks
-    if isinstance(request, ASGIRequest):
+    if isinstance(http_request(request), ASGIRequest):
         # Django would collect a plain iterator in memory before sending any of it.
         body = _from_threads(chunks)
     response = StreamingHttpResponse(body, content_type="application/octet-stream")

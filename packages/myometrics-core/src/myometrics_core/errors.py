@@ -23,6 +23,8 @@ from rest_framework.response import Response
 from rest_framework.serializers import as_serializer_error
 from rest_framework.views import set_rollback
 
+from .requests import http_request
+
 __all__ = [
     "BodyTooLarge",
     "Conflict",
@@ -102,7 +104,7 @@ def _as_api_exception(exc: Exception) -> exceptions.APIException | None:
 
 
 def _server_error(exc: Exception, context: Mapping[str, Any]) -> Response:
-    request = getattr(context.get("request"), "_request", context.get("request"))
+    request = http_request(context.get("request"))
     path = getattr(request, "path", "?")
     logger.error("Unhandled error at %s", path, exc_info=exc, extra={"status_code": 500})
     got_request_exception.send(sender=type(context.get("view")), request=request)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .export_tables import ExportTable
+from .people import person_lock
 from .transactions import atomic_write
 
 __all__ = [
@@ -71,6 +72,7 @@ def personal_data_sections() -> list[PersonalDataSection]:
 def erase_person(user: Any) -> None:
     """Erase all that is kept about ``user``, and the user: all of it or, on any error, nothing."""
     with atomic_write():
+        person_lock(user)
         for section in reversed(personal_data_sections()):
             section.erase(user)
         user.delete()

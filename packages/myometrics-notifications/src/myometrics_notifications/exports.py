@@ -14,11 +14,13 @@ from django.core.files.storage import Storage, storages
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import NotAuthenticated, ValidationError
 
 from myometrics_core.background import enqueue
 from myometrics_core.export_files import export_chunks
+from myometrics_core.people import people_hold
 from myometrics_core.times import utc_now
+from myometrics_core.transactions import atomic_write
 
 from .conf import notifications_settings
 from .failures import failure_of
@@ -52,20 +54,24 @@ def export_request(*, user: Any, export_format: str) -> str:
     """Owe ``user`` a mail with a link to their export; returns a sentence for the answer.
 
     A request that is still being worked on is not taken on twice. Raises ``ValidationError`` on
-    ``delivery`` for somebody without an address.
+    ``delivery`` for somebody without an address, ``NotAuthenticated`` when the person has been
+    deleted meanwhile.
     """
     if not mail_address(user):
         raise ValidationError({"delivery": [_("There is no e-mail address to send a link to.")]})
-    export, _created = ExportFile.objects.get_or_create(
-        user_id=user.pk,
-        export_format=export_format,
-        state=ExportFile.State.QUEUED,
-        defaults={
-            "storage_name": f"{_FOLDER}/{uuid.uuid4().hex}.{export_format}",
-            "next_attempt_at": utc_now(),
-        },
-    )
-    enqueue(GENERATE, export.pk)
+    with atomic_write():
+        if not people_hold([user.pk]):
+            raise NotAuthenticated()
+        export, _created = ExportFile.objects.get_or_create(
+            user_id=user.pk,
+            export_format=export_format,
+            state=ExportFile.State.QUEUED,
+            defaults={
+                "storage_name": f"{_FOLDER}/{uuid.uuid4().hex}.{export_format}",
+                "next_attempt_at": utc_now(),
+            },
+        )
+        enqueue(GENERATE, export.pk)
     return _("The export is being prepared. A link to it will be mailed to you.")
 
 
@@ -132,6 +138,7 @@ def _announce(export: ExportFile) -> bool:
     kind = registered_kind("export_ready")
     expires_at = utc_now() + notifications_settings.EXPORT_LIFETIME
     with transaction.atomic():
+        people_hold([export.user_id])
         if not work_settle(export, state=ExportFile.State.READY, expires_at=expires_at):
             return False
         messages_queue(

@@ -58,7 +58,7 @@ def work_fail(work: OwedWork, failure: SendFailure) -> None:
     """Record a failed attempt: another one later, or none any more (state ``dead``)."""
     if failure.permanent or work.attempts >= notifications_settings.MAX_ATTEMPTS:
         logger.warning("%s is given up: %s", work, failure.summary)
-        work_settle(work, state="dead", last_error=failure.summary)
+        work_settle(work, state=OwedWork.DEAD, last_error=failure.summary)
         return
     later = utc_now() + back_off(work.attempts)
     _give_back(work, last_error=failure.summary, next_attempt_at=later)

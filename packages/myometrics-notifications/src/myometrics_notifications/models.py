@@ -70,10 +70,11 @@ class OwedWork(models.Model):
     """Something owed: tried until it succeeds, by one worker at a time.
 
     A worker owns the row while ``lease_token`` is its own and ``leased_until`` lies ahead.
-    ``state`` is ``queued`` as long as it is owed.
+    ``state`` is ``queued`` as long as it is owed, and ``dead`` once it is given up.
     """
 
     QUEUED: ClassVar = "queued"
+    DEAD: ClassVar = "dead"
 
     attempts = models.PositiveIntegerField(_("attempts"), default=0)
     next_attempt_at = models.DateTimeField(_("next attempt"))

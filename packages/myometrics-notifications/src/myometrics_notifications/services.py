@@ -13,6 +13,7 @@ from rest_framework.exceptions import NotAuthenticated
 
 from myometrics_core.activities import Activity
 from myometrics_core.background import enqueue
+from myometrics_core.people import people_hold
 from myometrics_core.times import utc_now
 from myometrics_core.transactions import atomic_write
 
@@ -163,17 +164,17 @@ def _queue_chunk(
     kind: NotificationKind, user_ids: list[Any], context: Mapping[str, Any], once_per: str
 ) -> None:
     now = utc_now()
-    rows = [
-        Message(
-            kind=kind.name,
-            recipient_id=user_id,
-            context=dict(context),
-            dedupe_key=_dedupe_key(kind, user_id, once_per),
-            next_attempt_at=now,
-        )
-        for user_id in user_ids
-    ]
     with transaction.atomic(savepoint=False):
+        rows = [
+            Message(
+                kind=kind.name,
+                recipient_id=user_id,
+                context=dict(context),
+                dedupe_key=_dedupe_key(kind, user_id, once_per),
+                next_attempt_at=now,
+            )
+            for user_id in people_hold(user_ids)  # some may have been deleted since
+        ]
         Message.objects.bulk_create(rows, ignore_conflicts=True)
         _start_delivery([row.mail_uuid for row in rows])
 

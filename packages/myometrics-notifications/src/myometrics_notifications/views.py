@@ -133,7 +133,7 @@ class ExportDownloadView(ApiView):
         """``user_data.csv`` or ``user_data.json`` as an attachment."""
         export = export_file_for_token(self.validated_query(LinkQuerySerializer)["token"])
         filename = f"user_data.{export.export_format}"
-        return download_response(request._request, export_file_chunks(export), filename)
+        return download_response(request, export_file_chunks(export), filename)
 
 
 def _sentence(kind: NotificationKind, subscribed: bool) -> str:

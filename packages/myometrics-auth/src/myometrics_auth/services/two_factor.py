@@ -22,6 +22,7 @@ from .second_factors import recovery_codes_create, second_factor_take, totp_take
 __all__ = [
     "is_enrolled",
     "recovery_codes_replace",
+    "second_factor_remove",
     "totp_confirm",
     "totp_disable",
     "totp_enrol",
@@ -81,6 +82,7 @@ def totp_disable(*, user: Any, password: str, code: str, request: Any) -> None:
     """
     _require_password_and_code(user, password, code)
     with atomic_write():
+        _lock(user)
         second_factor_remove(user=user)
         publish_account_event("second_factor_disabled", user=user, request=request)
 

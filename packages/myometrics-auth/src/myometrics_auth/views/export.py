@@ -12,7 +12,6 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from myometrics_auth.requests import http_request
 from myometrics_auth.serializers import DetailSerializer
 from myometrics_core.downloads import download_response
 from myometrics_core.export_deliveries import deliver_export, export_deliveries
@@ -65,4 +64,4 @@ class ExportView(ApiView):
             sentence = deliver_export(delivery, user=request.user, export_format=kind)
             return Response({"detail": sentence}, status=202)
         chunks = export_chunks(request.user, kind)
-        return download_response(http_request(request), chunks, f"user_data.{kind}")
+        return download_response(request, chunks, f"user_data.{kind}")

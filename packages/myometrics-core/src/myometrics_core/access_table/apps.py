@@ -15,12 +15,14 @@ class AccessTableConfig(AppConfig):
     def ready(self) -> None:
         """Have the access log tell the table, and erasures find it."""
         from ..accesses import register_access_observer
+        from ..people import connect_person_deleted
         from ..personal_data import register_personal_data
-        from . import checks, receivers
+        from . import checks
         from .personal_data import AccessesSection
+        from .services import accesses_release_user
         from .writer import access_writer
 
         checks.register_checks()
         register_access_observer("access_table", access_writer)
         register_personal_data(AccessesSection())
-        receivers.connect()
+        connect_person_deleted(lambda user, using: accesses_release_user(user=user), uid=self.label)

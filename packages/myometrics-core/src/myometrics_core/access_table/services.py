@@ -8,9 +8,9 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from django.contrib.auth import get_user_model
-from django.db import connections, router
+from django.db import router
 
+from ..people import people_hold, person_lock
 from ..pseudonyms import keyed_hash
 from ..settings import core_settings
 from ..transactions import atomic_write
@@ -33,7 +33,7 @@ def accesses_insert(*, accesses: Sequence[Mapping[str, Any]]) -> None:
     using = router.db_for_write(Access)
     with atomic_write(using):
         named = {str(access["user_id"]) for access in accesses if access["user_id"] is not None}
-        present = _lock_present(named, using)
+        present = _hold_present(named, using)
         Access.objects.using(using).bulk_create([_row(access, present) for access in accesses])
 
 
@@ -44,7 +44,7 @@ def accesses_release_user(*, user: Any, using: str | None = None) -> int:
     access of theirs is written unseen.
     """
     using = using or router.db_for_write(Access)
-    list(get_user_model()._base_manager.using(using).select_for_update().filter(pk=user.pk))
+    person_lock(user, using)
     rows = Access.objects.using(using).filter(user_id=str(user.pk))
     return rows.update(user_id="", ip_address=None, address_key="", request_id="")
 
@@ -65,21 +65,9 @@ def address_key(address: str) -> str:
     return keyed_hash("access address", canonical)[:KEY_LENGTH]
 
 
-def _lock_present(user_ids: Iterable[str], using: str) -> set[str]:
+def _hold_present(user_ids: Iterable[str], using: str) -> set[str]:
     """Those of ``user_ids`` who still exist; they will until this transaction ends."""
-    keys = sorted(_keys(user_ids))
-    if not keys:
-        return set()
-    people: Any = get_user_model()._base_manager.using(using)
-    rows = people.filter(pk__in=keys).order_by("pk").values_list("pk")
-    if connections[using].vendor != "postgresql":
-        # SQLite has one writer at a time, and that is us.
-        return {str(key) for (key,) in rows}
-    sql, parameters = rows.query.sql_with_params()
-    with connections[using].cursor() as cursor:
-        # The lock of a foreign key: it holds up a deletion, and nobody who edits the person.
-        cursor.execute(f"{sql} FOR KEY SHARE", parameters)
-        return {str(key) for (key,) in cursor.fetchall()}
+    return {str(key) for key in people_hold(_keys(user_ids), using)}
 
 
 def _keys(user_ids: Iterable[str]) -> Iterator[Any]:

@@ -1,0 +1,107 @@
+"""People whom rows belong to are held while these are written, and locked when they are deleted."""
+
+import threading
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.db.models.signals import pre_delete
+
+from myometrics_core.people import (
+    connect_person_deleted,
+    people_hold,
+    people_hold_unless_busy,
+    people_known,
+    person_lock,
+)
+from myometrics_core.personal_data import erase_person
+from myometrics_core.transactions import atomic_write
+
+pytestmark = pytest.mark.django_db(transaction=True)
+NOBODY = "00000000-0000-0000-0000-000000000000"
+SECONDS = 20
+
+
+@pytest.fixture
+def waits(database_vendor):
+    """How long one may wait for another: SQLite has one writer at a time, who waits in vain."""
+    return SECONDS if database_vendor == "postgresql" else 0.2
+
+
+def test_only_who_exists_is_known_and_held(person):
+    assert people_known([person.pk, NOBODY]) == {person.pk}
+    with atomic_write():
+        assert people_hold([person.pk, NOBODY]) == {person.pk}
+        assert people_hold_unless_busy([person.pk, NOBODY]) == ({person.pk}, set())
+    assert people_hold([]) == set()
+
+
+def test_who_is_held_can_be_edited_and_held_by_others_but_is_deleted_only_afterwards(
+    person, run_concurrently, waits, database_vendor
+):
+    is_held, is_edited = threading.Event(), threading.Event()
+    existed = []
+
+    def hold():
+        with atomic_write():
+            people_hold([person.pk])
+            is_held.set()
+            is_edited.wait(waits)
+            existed.append(people_known([person.pk]))
+
+    def edit():
+        is_held.wait(SECONDS)
+        people_hold([person.pk])
+        get_user_model().objects.filter(pk=person.pk).update(full_name="Edited")
+        is_edited.set()
+
+    def delete():
+        is_held.wait(SECONDS)
+        erase_person(get_user_model().objects.get(pk=person.pk))
+
+    outcomes = run_concurrently([hold, edit, delete])
+    assert outcomes == [None, None, None]
+    assert existed == [{person.pk}]
+    assert is_edited.is_set()
+    assert not people_known([person.pk])
+
+
+def test_who_is_being_deleted_is_busy_and_nobody_waits(
+    person, administrator, run_concurrently, waits, database_vendor
+):
+    is_locked, is_asked = threading.Event(), threading.Event()
+
+    def delete():
+        with atomic_write():
+            person_lock(person)
+            is_locked.set()
+            return is_asked.wait(waits)
+
+    def ask():
+        is_locked.wait(SECONDS)
+        with atomic_write():
+            found = people_hold_unless_busy([person.pk, administrator.pk])
+        is_asked.set()
+        return found
+
+    outcomes = run_concurrently([delete, ask])
+    assert outcomes == [True, ({administrator.pk}, {person.pk})] or database_vendor == "sqlite", (
+        outcomes
+    )
+
+
+def test_whoever_connects_is_told_once_before_a_person_goes(person, administrator):
+    told = []
+
+    def tell(user, using):
+        assert people_known([user.pk])
+        told.append((user.pk, using))
+
+    for _ in range(2):
+        connect_person_deleted(tell, uid="test_people")
+    try:
+        gone = person.pk
+        get_user_model().objects.filter(pk=gone).delete()
+        assert told == [(gone, "default")]
+    finally:
+        label = get_user_model()._meta.label
+        assert pre_delete.disconnect(sender=get_user_model(), dispatch_uid=f"test_people:{label}")
