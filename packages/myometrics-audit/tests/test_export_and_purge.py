@@ -100,6 +100,15 @@ def test_an_altered_export_is_found_out(
     assert message in output.getvalue()
 
 
+def test_what_can_be_no_filter_is_named_with_its_option() -> None:
+    wrong = ["--user-id", "nobody", "--start-date", "yesterday"]
+    with pytest.raises(CommandError, match=r"(?s)--user-id: Not the id.*--start-date: ") as raised:
+        run("audit_export", *wrong)
+    assert raised.value.returncode == 2
+    with pytest.raises(CommandError, match="--start-date: Must not be after end_date"):
+        run("audit_export", "--start-date", "2025-08-20", "--end-date", "2025-08-19")
+
+
 def test_a_file_that_is_no_export_is_told_apart(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text("hello\n")

@@ -21,7 +21,6 @@ __all__ = [
     "EntryPageSerializer",
     "EntryQuerySerializer",
     "EntrySerializer",
-    "validated_filters",
 ]
 
 DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -77,7 +76,10 @@ class _DayField(serializers.DateField):
 
 
 class EntryQuerySerializer(serializers.Serializer[Any]):
-    """The filters of ``GET /audit-logs/``; an empty one filters nothing."""
+    """The filters of ``GET /audit-logs/`` and ``audit_export``; an empty one filters nothing.
+
+    Each is a field of :class:`~myometrics_audit.selections.Selection` of the same name.
+    """
 
     user_id = _UserIdField(required=False, help_text="Filter by user ID")
     action = StrictCharField(required=False, max_length=50, help_text="Filter by action type")
@@ -87,27 +89,15 @@ class EntryQuerySerializer(serializers.Serializer[Any]):
     start_date = _DayField(required=False, help_text="First UTC day (YYYY-MM-DD)")
     end_date = _DayField(required=False, help_text="Last UTC day, included (YYYY-MM-DD)")
 
+    def to_internal_value(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """The filters that have a value."""
+        given = {name: value for name, value in data.items() if value not in (None, "")}
+        filters: dict[str, Any] = super().to_internal_value(given)
+        return filters
 
-# Made once: a serializer copies its fields for each request, which costs more than the check.
-_FILTERS = dict(EntryQuerySerializer().fields)
-
-
-def validated_filters(query: Mapping[str, str]) -> dict[str, Any]:
-    """The filters in a query string, checked as ``EntryQuerySerializer`` says.
-
-    Raises ``ValidationError`` with the problems by parameter.
-    """
-    filters: dict[str, Any] = {}
-    problems: dict[str, Any] = {}
-    for name, field in _FILTERS.items():
-        if text := query.get(name):
-            try:
-                filters[name] = field.run_validation(text)
-            except serializers.ValidationError as error:
-                problems[name] = error.detail
-    start, end = filters.get("start_date"), filters.get("end_date")
-    if start and end and start > end:
-        problems["start_date"] = ["Must not be after end_date."]
-    if problems:
-        raise serializers.ValidationError(problems)
-    return filters
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Refuse a span that ends before it begins."""
+        start, end = attrs.get("start_date"), attrs.get("end_date")
+        if start and end and start > end:
+            raise serializers.ValidationError({"start_date": _("Must not be after end_date.")})
+        return attrs

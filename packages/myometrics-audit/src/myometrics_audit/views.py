@@ -27,7 +27,6 @@ from .serializers import (
     EntryPageSerializer,
     EntryQuerySerializer,
     EntrySerializer,
-    validated_filters,
 )
 from .services import ActorGone, NewEntry, entry_record
 
@@ -60,7 +59,7 @@ class AuditLogsView(ApiView):
     )
     def get(self, request: Request) -> Response:
         """A page of the log, newest first."""
-        selection = Selection(**validated_filters(request.query_params))
+        selection = Selection(**self.validated_query(EntryQuerySerializer))
         pages = EntryPagination()
         with replica_reads(person=request.user):
             rows = pages.paginate(selection, request, self)  # type: ignore[arg-type]

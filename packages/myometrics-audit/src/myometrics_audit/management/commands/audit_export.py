@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from myometrics_core.command_line import Progress, day
-from myometrics_core.users import parse_user_id
+from myometrics_core.command_line import Progress
 
 from ...export import ExportFilter, export_problems, fhir_lines, proof_lines
 from ...selections import Selection
 from ...selectors import entries_count, entries_select
+from ...serializers import EntryQuerySerializer
 
 
 class Command(BaseCommand):
@@ -31,11 +31,8 @@ class Command(BaseCommand):
         parser.add_argument("--format", choices=["proofs", "fhir"], default="proofs")
         parser.add_argument("--output", metavar="FILE", help="default: standard output")
         parser.add_argument("--check", metavar="FILE", help="check a file instead of writing one")
-        parser.add_argument("--start-date", metavar="DAY", help="first UTC day (2025-08-19)")
-        parser.add_argument("--end-date", metavar="DAY", help="last UTC day, included")
-        parser.add_argument("--user-id", help="entries of this user")
-        parser.add_argument("--action", help="entries with this action")
-        parser.add_argument("--resource-type", help="entries about this type of resource")
+        for name, field in EntryQuerySerializer().fields.items():
+            parser.add_argument(f"--{_option(name)}", metavar="VALUE", help=str(field.help_text))
         parser.add_argument(
             "--observer", default="myometrics", help="this system's name in AuditEvents"
         )
@@ -84,15 +81,16 @@ class Command(BaseCommand):
             sys.exit(1)
 
 
-def _selection(options: dict[str, Any]) -> Selection:
-    try:
-        user_id = parse_user_id(options["user_id"]) if options["user_id"] else None
-    except ValueError:
-        raise CommandError("--user-id is not the id of any user.", returncode=2) from None
-    return Selection(
-        user_id=user_id,
-        action=options["action"],
-        resource_type=options["resource_type"],
-        start_date=day(options["start_date"]) if options["start_date"] else None,
-        end_date=day(options["end_date"]) if options["end_date"] else None,
-    )
+def _selection(options: Mapping[str, Any]) -> Selection:
+    filters = EntryQuerySerializer(data=options)
+    if not filters.is_valid():
+        problems = [
+            f"--{_option(name)}: {' '.join(map(str, found))}"
+            for name, found in filters.errors.items()
+        ]
+        raise CommandError("\n".join(problems), returncode=2)
+    return Selection(**filters.validated_data)
+
+
+def _option(name: str) -> str:
+    return name.replace("_", "-")
