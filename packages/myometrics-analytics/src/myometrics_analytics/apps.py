@@ -18,18 +18,18 @@ class AnalyticsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Declare settings, listen to the other packages, take on personal data."""
+        """Declare settings and checks, listen to the other packages, take on personal data."""
         from myometrics_core.personal_data import register_personal_data
 
+        from . import checks
         from .catching_up import connect_hint
-        from .checks import register_checks
         from .conf import analytics_settings
         from .gauges import register_gauges
         from .personal_data import UploadsSection
         from .receivers import connect_receivers
 
         register_settings(analytics_settings)
-        register_checks()
+        checks.register_checks()
         register_personal_data(UploadsSection())
         connect_receivers()
         connect_hint(self)
