@@ -22,6 +22,7 @@ from myometrics_core.people import people_hold
 from myometrics_core.times import utc_now
 from myometrics_core.transactions import atomic_write
 
+from .built_in_kinds import ExportReady
 from .conf import notifications_settings
 from .failures import failure_of
 from .kinds import registered_kind
@@ -135,7 +136,7 @@ def _write(export: ExportFile) -> None:
 
 
 def _announce(export: ExportFile) -> bool:
-    kind = registered_kind("export_ready")
+    kind = registered_kind(ExportReady.name)
     expires_at = utc_now() + notifications_settings.EXPORT_LIFETIME
     with transaction.atomic():
         people_hold([export.user_id])
