@@ -15,7 +15,7 @@ from .export_tables import csv_lines, json_objects
 from .personal_data import PersonalDataSection, personal_data_sections
 from .times import utc_text
 
-__all__ = ["EXPORT_FORMATS", "export_chunks", "spreadsheet_safe"]
+__all__ = ["EXPORT_FORMATS", "export_chunks", "export_filename", "spreadsheet_safe"]
 
 CHUNK_BYTES = 64 * 1024
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -29,6 +29,11 @@ def export_chunks(user: Any, export_format: str) -> Iterator[bytes]:
     """
     pieces = EXPORT_FORMATS[export_format](user)
     return _chunks(pieces)
+
+
+def export_filename(export_format: str) -> str:
+    """What a person's export is called: ``user_data.csv``, ``user_data.json``."""
+    return f"user_data.{export_format}"
 
 
 def _json_pieces(user: Any) -> Iterator[bytes]:

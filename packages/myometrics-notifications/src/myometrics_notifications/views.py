@@ -14,6 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from myometrics_core.downloads import download_response
+from myometrics_core.export_files import export_filename
 from myometrics_core.permissions import AllowAny
 from myometrics_core.schema import extend_schema
 from myometrics_core.views import ApiView
@@ -132,7 +133,7 @@ class ExportDownloadView(ApiView):
     def get(self, request: Request) -> StreamingHttpResponse:
         """``user_data.csv`` or ``user_data.json`` as an attachment."""
         export = export_file_for_token(self.validated_query(LinkQuerySerializer)["token"])
-        filename = f"user_data.{export.export_format}"
+        filename = export_filename(export.export_format)
         return download_response(request, export_file_chunks(export), filename)
 
 

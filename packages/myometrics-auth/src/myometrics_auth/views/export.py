@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from myometrics_auth.serializers import DetailSerializer
 from myometrics_core.downloads import download_response
 from myometrics_core.export_deliveries import deliver_export, export_deliveries
-from myometrics_core.export_files import EXPORT_FORMATS, export_chunks
+from myometrics_core.export_files import EXPORT_FORMATS, export_chunks, export_filename
 from myometrics_core.schema import extend_schema
 from myometrics_core.views import ApiView
 
@@ -64,4 +64,4 @@ class ExportView(ApiView):
             sentence = deliver_export(delivery, user=request.user, export_format=kind)
             return Response({"detail": sentence}, status=202)
         chunks = export_chunks(request.user, kind)
-        return download_response(request, chunks, f"user_data.{kind}")
+        return download_response(request, chunks, export_filename(kind))
