@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from conftest import NEW_PASSWORD, PASSWORD
 from django.apps import apps
@@ -9,6 +11,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.admin.templatetags.admin_urls import admin_urlname
 from django.contrib.auth import get_user_model
 from django.urls import reverse
+from specified import CHANGES
 
 from myometrics_auth.models import PasswordResetRequest, RecoveryCode, SignInFailures, TotpDevice
 from myometrics_core.times import utc_now
@@ -115,6 +118,13 @@ def test_changes_a_person_and_tells_what_has_changed(site, root, doctor, publish
             "is_staff": {"from": False, "to": True},
         }
     }
+
+
+def test_changes_all_that_a_person_tells_of_themselves(site, doctor, sign_in):
+    columns = {re.sub("[A-Z]", r"_\g<0>", name).lower(): told for name, told in CHANGES.items()}
+    change(site, doctor, **columns)
+    profile = sign_in(doctor).get("/api/auth/user/").json()
+    assert profile == {**profile, **CHANGES}
 
 
 def test_deactivating_ends_sessions(site, doctor, sign_in):
