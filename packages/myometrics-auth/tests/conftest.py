@@ -38,6 +38,18 @@ def refresh_by(client: APIClient, refresh: Any) -> Any:
     return send(client, "post", "auth/token/refresh/", {"refresh": refresh})
 
 
+def enrol(client: APIClient) -> None:
+    """Set up a second factor; ``client`` then has ``app`` (the authenticator) and
+    ``recovery_codes``.
+    """
+    answer = send(client, "post", "auth/mfa/enrol/", {"password": PASSWORD})
+    assert answer.status_code == 201
+    client.app = pyotp.parse_uri(answer.json()["otpauth_url"])
+    answer = send(client, "post", "auth/mfa/confirm/", {"code": client.app.at(utc_now())})
+    assert answer.status_code == 200
+    client.recovery_codes = answer.json()["recovery_codes"]
+
+
 def query_of(link: str) -> dict[str, str]:
     """The parameters of a link: ``uid`` and ``token`` of one that resets a password."""
     return dict(parse_qsl(urlsplit(link).query))
@@ -106,14 +118,9 @@ def sign_in() -> Callable[..., APIClient]:
 
 @pytest.fixture
 def enrolled(clock: Any, doctor: Any, sign_in: Callable[..., APIClient]) -> APIClient:
-    """A doctor's client, with ``app`` (their authenticator) and ``recovery_codes``."""
+    """The client of a doctor with a second factor, a minute after :func:`enrol`."""
     client = sign_in(doctor)
-    answer = send(client, "post", "auth/mfa/enrol/", {"password": PASSWORD})
-    assert answer.status_code == 201
-    client.app = pyotp.parse_uri(answer.json()["otpauth_url"])
-    answer = send(client, "post", "auth/mfa/confirm/", {"code": client.app.at(utc_now())})
-    assert answer.status_code == 200
-    client.recovery_codes = answer.json()["recovery_codes"]
+    enrol(client)
     clock.shift(60)
     return client
 

@@ -45,7 +45,9 @@ def test_below_twenty_failures_nothing_happens(doctor, attempt, attack, clock):
     assert attempt(doctor.email, PASSWORD).status_code == 200
 
 
-def test_beyond_the_right_password_is_refused_like_a_wrong_one(doctor, attempt, attack, clock):
+def test_beyond_twenty_failures_the_right_password_is_refused_like_a_wrong_one(
+    doctor, attempt, attack, clock
+):
     attack(doctor.email)
     right, wrong = attempt(doctor.email, PASSWORD), attempt(doctor.email, "wrong")
     assert right.status_code == wrong.status_code == 401
@@ -70,7 +72,7 @@ def test_other_accounts_are_not_affected(doctor, make_user, attempt, attack, clo
     assert attempt(make_user().email, PASSWORD).status_code == 200
 
 
-def test_its_owner_signs_in_from_where_they_did_before(doctor, attempt, attack, clock):
+def test_the_owner_signs_in_from_where_they_did_before(doctor, attempt, attack, clock):
     assert attempt(doctor.email, PASSWORD, HOME).status_code == 200
     attack(doctor.email, times=40)
     assert attempt(doctor.email, PASSWORD, HOME).status_code == 200
@@ -83,7 +85,7 @@ def test_a_known_address_that_guesses_is_slowed_too(doctor, attempt, attack, clo
     assert attempt(doctor.email, PASSWORD).status_code == 200
 
 
-def test_its_owner_is_let_in_a_minute_after_the_attack(doctor, attempt, attack, clock):
+def test_the_owner_is_let_in_a_minute_after_the_attack(doctor, attempt, attack, clock):
     attack(doctor.email, times=100)
     clock.shift(59)
     assert attempt(doctor.email, PASSWORD).status_code == 401
@@ -91,7 +93,7 @@ def test_its_owner_is_let_in_a_minute_after_the_attack(doctor, attempt, attack, 
     assert attempt(doctor.email, PASSWORD).status_code == 200
 
 
-def test_refusals_do_not_prolong_it(doctor, attempt, attack, clock):
+def test_refusals_do_not_prolong_the_pause(doctor, attempt, attack, clock):
     attack(doctor.email)
     for _ in range(11):
         clock.shift(5)
@@ -109,7 +111,7 @@ def test_one_attempt_a_minute_is_judged_while_the_attack_goes_on(doctor, attempt
         assert attempt(doctor.email, PASSWORD).status_code == 401
 
 
-def test_a_reset_by_mail_lets_its_owner_in_at_once(doctor, attempt, attack, clock):
+def test_a_reset_by_mail_lets_the_owner_in_at_once(doctor, attempt, attack, clock):
     attack(doctor.email)
     link = query_of(reset_link(doctor))
     body = {**link, "new_password": NEW_PASSWORD}
@@ -119,7 +121,7 @@ def test_a_reset_by_mail_lets_its_owner_in_at_once(doctor, attempt, attack, cloc
     assert attempt(doctor.email, NEW_PASSWORD, HOME).status_code == 200
 
 
-def test_success_forgets_failures(doctor, attempt, attack, clock):
+def test_a_success_forgets_failures(doctor, attempt, attack, clock):
     attack(doctor.email, times=15)
     assert attempt(doctor.email, PASSWORD).status_code == 200
     attack(doctor.email, times=15)

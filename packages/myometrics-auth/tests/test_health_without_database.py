@@ -28,7 +28,7 @@ def test_a_good_token_names_its_user_without_a_query(doctor, sign_in, django_ass
 
 
 @pytest.mark.parametrize("token", ["", "x", "a.b.c", "é"])
-def test_anything_else_names_nobody(token):
+def test_what_is_no_token_names_nobody(token):
     assert offline(token) is None
 
 
@@ -39,7 +39,7 @@ def test_a_refresh_token_or_one_past_its_time_names_nobody(doctor, sign_in):
         assert offline(tokens["access"]) is None
 
 
-def test_no_token_names_nobody():
+def test_a_request_without_a_token_names_nobody():
     request = Request(APIRequestFactory().get("/"))
     assert SessionTokenAuthentication().authenticate_without_database(request) is None
     assert request.user == AnonymousUser()

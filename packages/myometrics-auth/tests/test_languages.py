@@ -25,7 +25,7 @@ def test_a_reset_mail_is_written_in_the_recipients_language(api, doctor, setting
     assert "Der Link gilt einmal." in message.body
 
 
-def test_without_a_rule_it_is_written_in_the_sites_language(api, doctor, settings):
+def test_without_a_rule_a_reset_mail_is_written_in_the_sites_language(api, doctor, settings):
     assert reset_mail(api, doctor).subject == "Reset your password"
     settings.LANGUAGE_CODE = "de"
     assert reset_mail(api, doctor).subject == "Setzen Sie Ihr Passwort zurück"

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 
-def test_every_endpoint_works_with_it(tmp_path):
+def test_every_endpoint_works_with_a_user_model_of_the_host(tmp_path):
     environment = {**os.environ, "DATABASE_URL": f"sqlite:///{tmp_path / 'db.sqlite3'}"}
     command = [sys.executable, "hosts_site.py"]
     folder = Path(__file__).parent

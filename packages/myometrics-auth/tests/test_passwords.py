@@ -35,7 +35,7 @@ def link(api, doctor):
     return link_of(deliver()[-1])
 
 
-class TestChange:
+class TestPasswordChange:
     def test_keeps_this_session_and_ends_every_other(self, doctor, sign_in, api):
         here, there = sign_in(doctor), sign_in(doctor)
         answer = send(here, "post", "auth/change-password/", CHANGE)

@@ -26,7 +26,7 @@ SESSION_KEYS = {
 }
 
 
-class TestList:
+class TestSessionList:
     def test_tells_device_address_and_when_seen(self, doctor, sign_in):
         client = sign_in(doctor, HTTP_USER_AGENT="Firefox/150", REMOTE_ADDR="192.0.2.7")
         answer = client.get("/api/auth/sessions/")
@@ -58,7 +58,7 @@ class TestList:
         assert api.get("/api/auth/sessions/").status_code == 401
 
 
-class TestEnding:
+class TestEndingSessions:
     def test_of_one_refuses_its_tokens_at_once(self, doctor, sign_in, api):
         here, there = sign_in(doctor), sign_in(doctor)
         sessions = here.get("/api/auth/sessions/").json()["results"]
@@ -95,7 +95,7 @@ class TestEnding:
         assert api.delete(f"/api/auth/sessions/{uuid.uuid4()}/").status_code == 401
 
 
-class TestSweep:
+class TestSessionSweep:
     def test_deletes_what_is_long_over_in_batches(self, doctor, sign_in):
         for _ in range(5):
             sign_in(doctor)

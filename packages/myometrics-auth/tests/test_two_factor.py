@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pyotp
 import pytest
-from conftest import NEW_PASSWORD, PASSWORD, send, sign_out
+from conftest import NEW_PASSWORD, PASSWORD, enrol, send, sign_out
 
 from myometrics_auth.models import RecoveryCode, SignInFailures, TotpDevice
 from myometrics_auth.secret_box import decrypt_secret, encrypt_secret
@@ -76,9 +76,7 @@ class TestEnrolment:
 
     def test_ends_every_other_session(self, clock, doctor, sign_in):
         other, client = sign_in(doctor), sign_in(doctor)
-        answer = send(client, "post", "auth/mfa/enrol/", {"password": PASSWORD})
-        app = pyotp.parse_uri(answer.json()["otpauth_url"])
-        send(client, "post", "auth/mfa/confirm/", {"code": app.at(utc_now())})
+        enrol(client)
         assert other.get("/api/auth/user/").status_code == 401
         assert client.get("/api/auth/user/").status_code == 200
 
@@ -173,7 +171,7 @@ class TestSignIn:
         assert answer.status_code == 400
         assert list(answer.json()["field_errors"]) == [field]
 
-    def test_of_people_without_one_is_the_specification_s(self, doctor, api):
+    def test_without_a_second_factor_is_as_the_specification_says(self, doctor, api):
         assert set(first_half(api, doctor)) == {"access", "refresh", "user"}
 
     def test_guessing_is_slowed_and_no_right_code_is_burnt_meanwhile(
@@ -200,7 +198,7 @@ class TestSignIn:
         assert second_half(api, token, enrolled.recovery_codes[0]).status_code == 200
 
 
-class TestDoingWithout:
+class TestDoingWithoutSecondFactor:
     @pytest.mark.parametrize("path", ["disable", "recovery-codes"])
     @pytest.mark.parametrize(("password", "code"), [("wrong", None), (PASSWORD, "000000")])
     def test_needs_password_and_code(self, enrolled, path, password, code):
@@ -249,12 +247,7 @@ class TestRequirement:
         assert (answer.status_code, answer.json()["code"]) == (403, "second_factor_required")
         assert client.get("/api/auth/user/").status_code == 200
         assert client.get("/api/auth/mfa/").json()["required"] is True
-        answer = send(client, "post", "auth/mfa/enrol/", {"password": PASSWORD})
-        app = pyotp.parse_uri(answer.json()["otpauth_url"])
-        assert (
-            send(client, "post", "auth/mfa/confirm/", {"code": app.at(utc_now())}).status_code
-            == 200
-        )
+        enrol(client)
         assert client.get("/api/users/").status_code == 200
 
     def test_lets_them_sign_out(self, administrator, sign_in):

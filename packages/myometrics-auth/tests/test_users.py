@@ -18,7 +18,7 @@ def client(administrator, sign_in):
     return sign_in(administrator)
 
 
-class TestAccess:
+class TestUserAdministration:
     @pytest.mark.parametrize(
         ("method", "path"),
         [
@@ -42,7 +42,7 @@ class TestAccess:
             assert send(somebody, method, path, {}).status_code == 405
 
 
-class TestList:
+class TestUserList:
     def test_pages_through_users_in_the_admin_shape(self, client, make_user):
         for _ in range(24):
             make_user()
@@ -147,7 +147,7 @@ class TestList:
             client.get("/api/users/")
 
 
-class TestOne:
+class TestOneUser:
     def test_is_shown_in_the_admin_shape(self, client, doctor):
         answer = client.get(f"/api/users/{doctor.pk}/")
         assert answer.status_code == 200
