@@ -52,18 +52,13 @@ NEWEST = Row(name="newest", python=matrix.NEWEST, django="6.1")
 
 
 def rows() -> list[Row]:
-    """The oldest, this one and the newest.
+    """The oldest and the newest; between them the quickstarts are followed on this one.
 
-    On somebody's own machine without those whose Python is missing, which ``dev test`` says; where
-    ``CI`` is set, their tests fail.
+    On somebody's own machine without those whose Python is missing, which ``dev test`` says, and
+    with this one where that is both; where ``CI`` is set, their tests fail.
     """
     missing = [] if os.environ.get("CI") else matrix.missing_pythons()
-    return [row for row in (OLDEST, CURRENT, NEWEST) if row.python not in missing]
-
-
-def outer_rows() -> list[Row]:
-    """The oldest and the newest; this one only where neither is there."""
-    return [row for row in rows() if row is not CURRENT] or [CURRENT]
+    return [row for row in (OLDEST, NEWEST) if row.python not in missing] or [CURRENT]
 
 
 def build_wheels(folder: Path) -> None:

@@ -1,8 +1,8 @@
 """A clinic's own site takes one package from its wheel, adds three lines, and is served.
 
 A bare ``django-admin startproject`` in an environment of its own, with nothing of this repository
-but the wheels of core and of one package, on the oldest and the newest Python and Django and on
-those at hand; over real HTTP.
+but the wheels of core and of one package, on the oldest and the newest Python and Django; over
+real HTTP.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import httpx
 import pytest
 from clinics_choices import API, CELERY, SETTINGS, URLS, UUID_USER
 from clinics_site import PASSWORD, AdminSession, ClinicsSite
-from strangers import outer_rows, rows
+from strangers import rows
 
 pytestmark = pytest.mark.any_database
 
@@ -78,7 +78,7 @@ def test_three_lines_make_a_bare_site_serve_the_package_by_session_and_password(
         refused(clinic, A_PATH[package], {})
 
 
-@pytest.mark.parametrize("row", outer_rows(), ids=str)
+@pytest.mark.parametrize("row", rows(), ids=str)
 @for_every_package
 def test_a_site_with_people_and_choices_of_its_own_keeps_them_and_signs_in_as_it_likes(
     row, package, environment_of, simplejwt, tmp_path

@@ -1,6 +1,6 @@
 """auth from its wheel: the user model of a fresh site, the base of a site's own, and where not.
 
-On the oldest and the newest Python and Django and on those at hand, over real HTTP.
+On the oldest and the newest Python and Django, over real HTTP.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import httpx
 import pytest
 from clinics_site import PASSWORD, AdminSession, ClinicsSite
-from strangers import outer_rows, rows
+from strangers import rows
 
 from myometrics_testing.commands import repository
 from myometrics_testing.walkthrough import blocks_in, section
@@ -69,7 +69,7 @@ def test_a_fresh_site_takes_the_user_model_and_its_people_come_and_go(
         assert AdminSession(clinic, ROOT).visit_all("myometrics_auth") >= 3
 
 
-@pytest.mark.parametrize("row", outer_rows(), ids=str)
+@pytest.mark.parametrize("row", rows(), ids=str)
 def test_a_sites_own_user_model_derived_from_ours_has_every_endpoint(row, environment_of, tmp_path):
     clinic = _with_auth(ClinicsSite(tmp_path, environment_of(row, "auth")), [BASIC, BEARER])
     clinic.own_user_model(OWN_USER)
@@ -90,7 +90,7 @@ def test_a_sites_own_user_model_derived_from_ours_has_every_endpoint(row, enviro
         )
 
 
-@pytest.mark.parametrize("row", outer_rows(), ids=str)
+@pytest.mark.parametrize("row", rows(), ids=str)
 def test_people_of_a_sites_own_model_move_as_the_guide_says_and_sign_in_by_address(
     row, environment_of, tmp_path
 ):
