@@ -12,8 +12,9 @@ from counting_one_by_one import assert_rollups_equal_facts, report_one_by_one
 from django.contrib.auth import get_user_model
 from django.db import connection
 
-from myometrics_analytics.folding import changes_fold, rollup_lock
+from myometrics_analytics.folding import changes_fold
 from myometrics_analytics.models import PendingChange, Upload
+from myometrics_analytics.rollups import rollup_lock
 from myometrics_analytics.selectors import report_get
 from myometrics_analytics.self_check import rollups_check
 from myometrics_core.transactions import atomic_write

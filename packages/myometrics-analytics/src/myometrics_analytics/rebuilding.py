@@ -11,7 +11,7 @@ from myometrics_core.activities import Activity, replay_activities
 from myometrics_core.times import utc_now
 from myometrics_core.transactions import atomic_write
 
-from .folding import changes_fold, rollup_lock
+from .folding import changes_fold
 from .models import (
     DailyRollup,
     DayRollup,
@@ -21,6 +21,7 @@ from .models import (
     Upload,
     UserRollup,
 )
+from .rollups import rollup_lock
 from .self_check import rollups_check
 from .services import uploads_merge
 from .upload_events import evidence_of

@@ -20,7 +20,8 @@ from myometrics_core.people import people_hold_unless_busy
 from myometrics_core.times import utc_now
 
 from . import self_check_sql as sql
-from .folding import (
+from .models import DailyRollup, DayRollup, PendingChange, RollupState, Upload, UserRollup
+from .rollups import (
     DAY_COUNTS,
     SUMS,
     counts_nothing,
@@ -29,7 +30,6 @@ from .folding import (
     rows_store,
     uploaders_by_day,
 )
-from .models import DailyRollup, DayRollup, PendingChange, RollupState, Upload, UserRollup
 
 __all__ = ["rollups_check"]
 

@@ -30,14 +30,8 @@ def _user_search(prefix: str) -> list[str]:
 class NotificationSettingsAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Switches by person."""
 
-    list_display = (
-        "user",
-        "email_notifications",
-        "upload_completed",
-        "analysis_ready",
-        "system_alerts",
-    )
-    list_filter = ("email_notifications", "upload_completed", "analysis_ready", "system_alerts")
+    list_filter = ("email_notifications", *NotificationSettings.SWITCHES)
+    list_display = ("user", *list_filter)
     list_select_related = ("user",)
     raw_id_fields = ("user",)
     readonly_fields = ("host_switches",)

@@ -20,6 +20,9 @@ __all__ = ["ExportFile", "Message", "NotificationSettings", "OwedWork", "has_col
 class NotificationSettings(models.Model):
     """One person's switches. Made at the first use; until then the defaults hold."""
 
+    SWITCHES: ClassVar = ("upload_completed", "analysis_ready", "system_alerts")
+    """The specification's kinds: their switches have columns."""
+
     user = models.OneToOneField(
         settings.AUTH_USER_MODEL,
         on_delete=models.CASCADE,
@@ -58,12 +61,9 @@ class NotificationSettings(models.Model):
             self.host_switches = {**self.host_switches, kind.name: on}
 
 
-_COLUMNS = frozenset({"upload_completed", "analysis_ready", "system_alerts"})
-
-
 def has_column(kind: NotificationKind) -> bool:
     """Whether the switch is one of the specification's, with a column of its own."""
-    return kind.name in _COLUMNS
+    return kind.name in NotificationSettings.SWITCHES
 
 
 class OwedWork(models.Model):

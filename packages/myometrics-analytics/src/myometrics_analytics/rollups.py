@@ -1,0 +1,69 @@
+"""The rollups' rows: locked for one writer, counted afresh where no sum will do, stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date
+from typing import Any, Final
+
+from django.contrib.auth import get_user_model
+from django.db.models import Count, Model, OuterRef, Subquery
+
+from myometrics_core.transactions import atomic_write
+
+from .models import DailyRollup, DayRollup, RollupState, Upload
+
+__all__ = [
+    "DAY_COUNTS",
+    "SUMS",
+    "counts_nothing",
+    "last_upload_days",
+    "rollup_lock",
+    "rows_store",
+    "uploaders_by_day",
+]
+
+SUMS: Final = ("uploads", "processing_us", "processed")
+DAY_COUNTS: Final = (*SUMS, "completed", "failed", "uploaders")
+
+
+@contextmanager
+def rollup_lock() -> Iterator[RollupState]:
+    """A transaction in which nobody else writes the rollups; gives their state row."""
+    RollupState.objects.get_or_create(pk=1)
+    with atomic_write():
+        yield RollupState.objects.select_for_update().get(pk=1)
+
+
+def uploaders_by_day(days: Iterable[date]) -> dict[date, int]:
+    """How many people uploaded on each of ``days``, counted from the facts."""
+    uploads = Upload.objects.filter(day__in=set(days)).order_by()
+    return dict(uploads.values_list("day").annotate(Count("user", distinct=True)))
+
+
+def last_upload_days(user_ids: Iterable[Any]) -> dict[Any, date | None]:
+    """The UTC day of the last upload of each of these people who exists, from the facts."""
+    latest = Upload.objects.filter(user_id=OuterRef("pk")).order_by("-uploaded_at")
+    people = get_user_model()._base_manager.filter(pk__in=set(user_ids)).order_by()
+    return dict(people.annotate(_day=Subquery(latest.values("day")[:1])).values_list("pk", "_day"))
+
+
+def counts_nothing(row: DailyRollup | DayRollup) -> bool:
+    """Whether a rollup's row may as well not be there."""
+    return not any(getattr(row, name, 0) for name in (*SUMS, "completed", "failed"))
+
+
+def rows_store(rows: Iterable[Any], fields: Sequence[str], empty: Callable[[Any], bool]) -> None:
+    """Insert or update ``rows`` of one model; those that are ``empty`` are left out or deleted."""
+    by_model: dict[type[Model], list[Any]] = {}
+    for row in rows:
+        by_model.setdefault(type(row), []).append(row)
+    for model, mine in by_model.items():
+        stored = [row for row in mine if not row._state.adding]
+        gone = [row.pk for row in stored if empty(row)]
+        model._base_manager.filter(pk__in=gone).delete()
+        model._base_manager.bulk_update([row for row in stored if not empty(row)], fields, 500)
+        model._base_manager.bulk_create(
+            [row for row in mine if row._state.adding and not empty(row)], 1000
+        )
