@@ -121,6 +121,10 @@ def test_purging_first_says_what_it_would_remove(log: Any) -> None:
     assert AuditLog.objects.count() == 7
 
 
+def test_nothing_is_older_than_the_calendar(log: Any) -> None:
+    assert "Would remove 0 entries" in run("audit_purge", "--older-than", "0001-01-01")
+
+
 def test_purged_entries_leave_signed_erasures_and_exact_counts(log: Any) -> None:
     purged = run("audit_purge", "--older-than", "2025-08-20", "--execute", "--chunk", "2", "--json")
     assert json.loads(purged) == {"older_than": "2025-08-20", "due": 5, "purged": 5}

@@ -15,10 +15,10 @@ from myometrics_auth.activities import publish_session_event
 from myometrics_auth.conf import auth_settings
 from myometrics_auth.errors import invalid_credentials, invalid_token_error
 from myometrics_auth.models import Session, SessionQuerySet
-from myometrics_auth.requests import http_request
 from myometrics_auth.tokens import REFRESH, InvalidToken, access_token, read_token
 from myometrics_core.client_address import client_address, user_agent
 from myometrics_core.people import people_hold
+from myometrics_core.requests import http_request
 from myometrics_core.times import utc_now
 from myometrics_core.transactions import atomic_write
 

@@ -15,10 +15,10 @@ from django.utils.crypto import constant_time_compare
 from myometrics_auth.activities import publish_failed_sign_in
 from myometrics_auth.errors import invalid_credentials, invalid_token_error
 from myometrics_auth.models import Session
-from myometrics_auth.requests import http_request
 from myometrics_auth.tokens import MFA, InvalidToken, mfa_token, read_token
 from myometrics_core.client_address import client_address
 from myometrics_core.pseudonyms import keyed_hash
+from myometrics_core.requests import http_request
 from myometrics_core.transactions import atomic_write
 from myometrics_core.users import parse_user_id
 

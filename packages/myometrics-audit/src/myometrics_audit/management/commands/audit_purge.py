@@ -29,6 +29,8 @@ class Command(PurgeCommand):
     largest_chunk = 10_000
 
     def due(self, before: date) -> int:
+        if before == date.min:
+            return 0  # the calendar has no day before
         return entries_count(entries_select(Selection(end_date=before - timedelta(days=1))))
 
     def purge_chunk(self, before: date, limit: int) -> int:
