@@ -24,7 +24,9 @@ EMAIL = "Zebedee.Quux@Clinic.example"
 NAMES = {"firstName": "Zebedee", "lastName": "Quuxington", "clinicName": "Quuxotic Heart"}
 ADDRESS, ELSEWHERE = "203.0.113.77", "2001:db8::77"
 AGENT = "Quuxbrowser/7.7"
-TRACES = ["quux", "zebedee", ADDRESS, ELSEWHERE, "scan_of_quux.jpg"]
+NAMES_OF_THEIRS = ["quuxington", "quuxley", "quuxotic", "quuxbrowser"]
+# Long enough that none stands in a hash or a token by chance, as a word of four letters did.
+TRACES = [*NAMES_OF_THEIRS, "zebedee", ADDRESS, ELSEWHERE, "scan_of_quux.jpg"]
 
 
 def browser(address=ADDRESS, **headers):
