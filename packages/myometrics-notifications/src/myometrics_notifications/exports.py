@@ -11,7 +11,6 @@ from typing import Any
 
 from django.core.files import File
 from django.core.files.storage import Storage, storages
-from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
 from rest_framework.exceptions import NotAuthenticated, ValidationError
@@ -138,7 +137,7 @@ def _write(export: ExportFile) -> None:
 def _announce(export: ExportFile) -> bool:
     kind = registered_kind(ExportReady.name)
     expires_at = utc_now() + notifications_settings.EXPORT_LIFETIME
-    with transaction.atomic():
+    with atomic_write():
         people_hold([export.user_id])
         if not work_settle(export, state=ExportFile.State.READY, expires_at=expires_at):
             return False
