@@ -12,16 +12,17 @@ __all__ = ["atomic_write"]
 
 
 @contextmanager
-def atomic_write(using: str = DEFAULT_DB_ALIAS) -> Iterator[None]:
+def atomic_write(using: str = DEFAULT_DB_ALIAS, *, savepoint: bool = True) -> Iterator[None]:
     """``transaction.atomic()`` that on SQLite owns the write lock from its first statement.
 
     SQLite refuses at once, without waiting, to turn a transaction that has read into one that
     writes when another has written meanwhile. Taking the lock first makes writers queue for the
     connection's ``timeout`` instead. Elsewhere it is plain ``atomic``: lock rows as needed.
+    ``savepoint`` is ``atomic``'s.
     """
     connection = connections[using]
     outermost = not connection.in_atomic_block
-    with transaction.atomic(using=using):
+    with transaction.atomic(using=using, savepoint=savepoint):
         if outermost and connection.vendor == "sqlite":
             _take_sqlite_write_lock(using)
         yield

@@ -164,7 +164,7 @@ def _queue_chunk(
     kind: NotificationKind, user_ids: list[Any], context: Mapping[str, Any], once_per: str
 ) -> None:
     now = utc_now()
-    with transaction.atomic(savepoint=False):
+    with atomic_write(savepoint=False):
         rows = [
             Message(
                 kind=kind.name,
