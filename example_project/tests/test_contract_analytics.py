@@ -468,7 +468,7 @@ def image_service(settings):
             """Say nothing."""
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     url = f"http://127.0.0.1:{server.server_port}"
     settings.MYOMETRICS = {**settings.MYOMETRICS, "MICROSERVICE_URL": url}

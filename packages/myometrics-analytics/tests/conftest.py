@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from itertools import count
 from typing import Any
@@ -9,6 +9,8 @@ import pytest
 from django.contrib.auth import get_user_model
 from rest_framework.test import APIClient
 
+from myometrics_analytics.services import uploads_merge
+from myometrics_analytics.upload_events import evidence_of
 from myometrics_core.activities import Activity, publish
 
 NUMBERS = count(1)
@@ -46,30 +48,43 @@ def as_person() -> Callable[[Any], APIClient]:
     return signed_in
 
 
+def activity_about(
+    person: Any,
+    action: str = "upload_created",
+    upload_id: str | None = None,
+    at: datetime | None = None,
+    **details: Any,
+) -> Activity:
+    """What ``person`` did with an upload, as the audit log tells of it."""
+    return Activity(
+        id=f"test:{next(NUMBERS)}",
+        actor_id=getattr(person, "pk", person),
+        action=action,
+        resource_type="upload",
+        resource_id=upload_id or f"upload-{next(NUMBERS)}",
+        occurred_at=at or datetime.now(timezone.utc),
+        details=details,
+    )
+
+
 @pytest.fixture
 def tell() -> Callable[..., None]:
-    """Publishes an activity about an upload, as the audit log does."""
+    """Publishes an :func:`activity_about` an upload, as the audit log does."""
 
-    def publish_event(
-        person: Any,
-        action: str = "upload_created",
-        upload_id: str | None = None,
-        at: datetime | None = None,
-        **details: Any,
-    ) -> None:
-        publish(
-            Activity(
-                id=f"test:{next(NUMBERS)}",
-                actor_id=getattr(person, "pk", person),
-                action=action,
-                resource_type="upload",
-                resource_id=upload_id or f"upload-{next(NUMBERS)}",
-                occurred_at=at or datetime.now(timezone.utc),
-                details=details,
-            )
-        )
+    def publish_event(*args: Any, **details: Any) -> None:
+        publish(activity_about(*args, **details))
 
     return publish_event
+
+
+@pytest.fixture
+def tell_of_many() -> Callable[[Iterable[Activity]], None]:
+    """Merges many activities at once, as a rebuild does: for a past that is told quickly."""
+
+    def merge(told: Iterable[Activity]) -> None:
+        uploads_merge(evidence=[found for one in told if (found := evidence_of(one))])
+
+    return merge
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from conftest import activity_about
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.models import Permission
@@ -33,16 +34,18 @@ def browser(administrator: Any) -> Client:
 
 
 @pytest.fixture
-def _uploads(make_person: Any, tell: Any) -> None:
+def _uploads(make_person: Any, tell_of_many: Any) -> None:
     person = make_person(full_name="North Clinic", last_login=datetime.now(timezone.utc))
-    for back in range(100):
-        tell(
+    tell_of_many(
+        activity_about(
             person,
             "upload_failed" if back % 9 == 0 else "upload_completed",
             at=datetime.now(timezone.utc) - timedelta(days=back),
             diagnosis="=Normal" if back % 3 else "Myocardial <b>infarction</b>",
             processing_time=40,
         )
+        for back in range(100)
+    )
     changes_fold()
 
 

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from conftest import activity_about
 from counting_one_by_one import report_one_by_one
 
 from myometrics_analytics.folding import changes_fold
@@ -19,23 +20,27 @@ def _hosts_names(settings: Any) -> None:
 
 
 @pytest.fixture(params=["pending", "folded", "half"])
-def people(request: pytest.FixtureRequest, make_person: Any, tell: Any) -> list[Any]:
+def people(request: pytest.FixtureRequest, make_person: Any, tell_of_many: Any) -> list[Any]:
     now = datetime.now(timezone.utc)
     people = [
         make_person(full_name=clinic, last_login=login)
         for clinic in ("North", "South")
         for login in (None, now - timedelta(days=1), now - timedelta(days=50))
     ]
-    for number in range(60):
-        tell(
+    told = [
+        activity_about(
             people[number % 5],
             ["upload_completed", "upload_failed", "upload_created"][number % 3],
             at=now - timedelta(days=number * 7 % 90),
             diagnosis=["Normal", "Infarction", None][number % 4 % 3],
             processing_time=number,
         )
-        if request.param == "half" and number == 30:
-            changes_fold()
+        for number in range(60)
+    ]
+    tell_of_many(told[:31])
+    if request.param == "half":
+        changes_fold()
+    tell_of_many(told[31:])
     if request.param == "folded":
         changes_fold()
     return people

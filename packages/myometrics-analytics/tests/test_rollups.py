@@ -10,6 +10,7 @@ from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from conftest import activity_about
 from counting_one_by_one import assert_rollups_equal_facts, report_one_by_one
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
@@ -36,12 +37,12 @@ ACTIONS = ["upload_created", "upload_completed", "upload_failed", "analysis_read
 
 
 @pytest.fixture
-def busy_site(make_person: Any, tell: Any) -> list[Any]:
+def busy_site(make_person: Any, tell_of_many: Any) -> list[Any]:
     """Four people with some 200 events, a part of them folded."""
     chance = random.Random(7)
     people = [make_person() for _ in range(4)]
-    for number in range(200):
-        tell(
+    told = [
+        activity_about(
             chance.choice(people),
             chance.choice(ACTIONS),
             f"u{chance.randrange(60)}",
@@ -49,8 +50,11 @@ def busy_site(make_person: Any, tell: Any) -> list[Any]:
             diagnosis=chance.choice(["Normal", "Infarction", None]),
             processing_time=chance.choice([1.25, 60, None]),
         )
-        if number == 150:
-            changes_fold()
+        for _ in range(200)
+    ]
+    tell_of_many(told[:150])
+    changes_fold()
+    tell_of_many(told[150:])
     return people
 
 

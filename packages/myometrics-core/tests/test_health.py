@@ -42,7 +42,7 @@ def image_service():
             """Keep the test's output clean."""
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}", answer
     server.shutdown()
     server.server_close()
