@@ -12,6 +12,7 @@ from typing import Any
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.models import QuerySet
 from django.db.models.signals import pre_delete
 
 __all__ = [
@@ -30,14 +31,17 @@ def people_known(user_ids: Iterable[Any], using: str = DEFAULT_DB_ALIAS) -> set[
     return set(_people(user_ids, using).values_list("pk", flat=True))
 
 
-def people_hold(user_ids: Iterable[Any], using: str = DEFAULT_DB_ALIAS) -> set[Any]:
+def people_hold(
+    user_ids: Iterable[Any], using: str = DEFAULT_DB_ALIAS, *, among: QuerySet[Any] | None = None
+) -> set[Any]:
     """As :func:`people_known`, and none of them can be deleted until the transaction ends.
 
     First in every transaction that writes rows about them after having changed others of theirs:
     a deletion locks the person before their rows, too. By the lock that a foreign key takes
     (``FOR KEY SHARE``): any number of writers share it, and nothing but a deletion waits for it.
+    ``among`` are the people who come into question, of all.
     """
-    return _held(user_ids, using, "FOR KEY SHARE")
+    return _held(user_ids, using, "FOR KEY SHARE", among)
 
 
 def people_hold_unless_busy(
@@ -83,17 +87,21 @@ def connect_person_deleted(receiver: PersonDeleted, *, uid: str) -> None:
         pre_delete.connect(person_deleted, sender=model, dispatch_uid=label, weak=False)
 
 
-def _held(user_ids: Iterable[Any], using: str, locking: str) -> set[Any]:
+def _held(
+    user_ids: Iterable[Any], using: str, locking: str, among: QuerySet[Any] | None = None
+) -> set[Any]:
     wanted = set(user_ids)
+    people = _people(wanted, using, among).values_list("pk", flat=True)
     if connections[using].vendor != "postgresql" or not wanted:
-        return people_known(wanted, using)
-    people = _people(wanted, using).order_by("pk")
-    sql, parameters = people.values_list("pk").query.sql_with_params()
+        return set(people)
+    sql, parameters = people.order_by("pk").query.sql_with_params()
     with connections[using].cursor() as cursor:
         cursor.execute(f"{sql} {locking}", parameters)
         return {row[0] for row in cursor.fetchall()}
 
 
-def _people(user_ids: Iterable[Any], using: str) -> Any:
-    people = get_user_model()._base_manager.using(using)
-    return people.filter(pk__in=set(user_ids)).order_by()
+def _people(
+    user_ids: Iterable[Any], using: str, among: QuerySet[Any] | None = None
+) -> QuerySet[Any]:
+    people = get_user_model()._base_manager.all() if among is None else among
+    return people.using(using).filter(pk__in=set(user_ids)).order_by()

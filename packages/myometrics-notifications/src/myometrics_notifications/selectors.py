@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -41,17 +40,10 @@ def message_is_wanted(*, kind: NotificationKind, user: Any) -> bool:
     return settings.email_notifications and settings.switch(kind)
 
 
-def people_wanting(kind: NotificationKind, user_ids: Iterable[Any] | None) -> Iterator[Any]:
-    """Primary keys of the people who want ``kind``, of ``user_ids`` or (``None``) of all.
-
-    Constant memory for all; ids of nobody are left out.
-    """
-    people = get_user_model()._base_manager.order_by("pk").values_list("pk", flat=True)
-    if kind.optional:
-        people = people.filter(_wants(kind))
-    if user_ids is None:
-        return people.iterator()
-    return iter(people.filter(pk__in=list(user_ids)))
+def people_wanting(kind: NotificationKind) -> QuerySet[Any]:
+    """The people who want ``kind``."""
+    people = get_user_model()._base_manager.order_by("pk")
+    return people.filter(_wants(kind)) if kind.optional else people
 
 
 def messages_due(limit: int) -> list[int]:

@@ -95,11 +95,13 @@ def messages_queue(
     ``once_per`` never owes a person a second mail. Returns how many people were found to want
     it.
     """
-    wanting = people_wanting(kind, user_ids)
+    if user_ids is None:
+        asked = people_wanting(kind).values_list("pk", flat=True).iterator()
+    else:
+        asked = iter(dict.fromkeys(user_ids))
     count = 0
-    while chunk := list(islice(wanting, _CHUNK)):
-        _queue_chunk(kind, chunk, context, once_per)
-        count += len(chunk)
+    while chunk := list(islice(asked, _CHUNK)):
+        count += _queue_chunk(kind, chunk, context, once_per)
     return count
 
 
@@ -162,9 +164,11 @@ def _turn(settings: NotificationSettings, switches: Mapping[str, bool]) -> None:
 
 def _queue_chunk(
     kind: NotificationKind, user_ids: list[Any], context: Mapping[str, Any], once_per: str
-) -> None:
+) -> int:
     now = utc_now()
     with atomic_write(savepoint=False):
+        # In one order: two who owe the same mails to the same people wait for each other's rows.
+        wanting = sorted(people_hold(user_ids, among=people_wanting(kind)), key=str)
         rows = [
             Message(
                 kind=kind.name,
@@ -173,10 +177,11 @@ def _queue_chunk(
                 dedupe_key=_dedupe_key(kind, user_id, once_per),
                 next_attempt_at=now,
             )
-            for user_id in people_hold(user_ids)  # some may have been deleted since
+            for user_id in wanting
         ]
         Message.objects.bulk_create(rows, ignore_conflicts=True)
         _start_delivery([row.mail_uuid for row in rows])
+    return len(rows)
 
 
 def _start_delivery(mail_uuids: list[Any]) -> None:
