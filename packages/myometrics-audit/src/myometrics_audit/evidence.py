@@ -28,6 +28,7 @@ __all__ = [
     "erasure_facts",
     "erasure_leaf",
     "new_nonce",
+    "seal_facts",
     "seal_signature",
     "subject_of",
     "tree_entry",
@@ -149,9 +150,9 @@ def erasure_leaf(erasure: ErasureFacts, key: Key) -> bytes:
     return hmac.digest(key.erasure, message, hashlib.sha256)
 
 
-def seal_signature(seal: SealFacts, key: Key) -> bytes:
-    """The signature of a seal, over the signature of the seal before it (32 bytes)."""
-    facts = {
+def seal_facts(seal: SealFacts) -> dict[str, Any]:
+    """What the signature of a seal covers, as JSON has it."""
+    return {
         "number": seal.number,
         "root": bytes(seal.root).hex(),
         "entries": seal.entries,
@@ -159,4 +160,8 @@ def seal_signature(seal: SealFacts, key: Key) -> bytes:
         "sealed_at": canonical_moment(seal.sealed_at),
         "previous": bytes(seal.previous).hex(),
     }
-    return hmac.digest(key.seal, canonical_json(facts), hashlib.sha256)
+
+
+def seal_signature(seal: SealFacts, key: Key) -> bytes:
+    """The signature of a seal, over the signature of the seal before it (32 bytes)."""
+    return hmac.digest(key.seal, canonical_json(seal_facts(seal)), hashlib.sha256)

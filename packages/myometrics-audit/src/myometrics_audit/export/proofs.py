@@ -21,6 +21,7 @@ from ..entries import entry_json
 from ..evidence import (
     entry_leaf,
     erasure_facts,
+    seal_facts,
     seal_signature,
     subject_of,
     tree_entry,
@@ -91,12 +92,7 @@ def _proof(batch: SealedBatch, levels: list[list[bytes]], position: int) -> dict
 def _seal_line(seal: Seal) -> dict[str, Any]:
     return {
         "type": "seal",
-        "number": seal.number,
-        "root": bytes(seal.root).hex(),
-        "entries": seal.entries,
-        "erasures": seal.erasures,
-        "sealed_at": canonical_moment(seal.sealed_at),
-        "previous": bytes(seal.previous).hex(),
+        **seal_facts(seal),
         "key_id": seal.key_id,
         "signature": bytes(seal.signature).hex(),
     }
