@@ -10,7 +10,10 @@ from typing import Any
 
 import httpx
 
-ERROR_SHAPE = {"detail", "code", "field_errors"}
+
+def upload(number: int) -> dict[str, str]:
+    """The body of an audit entry about an upload."""
+    return {"action": "upload_completed", "resource_type": "upload", "resource_id": f"u{number}"}
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 120) -> Any:

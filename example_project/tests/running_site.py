@@ -15,11 +15,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from email import message_from_bytes, policy
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psycopg
 
 PROJECT = Path(__file__).resolve().parent.parent
+ADMIN, PASSWORD = "root@clinic.example", "correct-horse-battery"
 
 
 def procfile() -> dict[str, list[str]]:
@@ -90,13 +92,30 @@ class RunningSite:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def make_administrator(self, email: str, password: str) -> None:
-        """``createsuperuser --noinput``, as operators do it."""
+    def make_administrator(self) -> None:
+        """``createsuperuser --noinput`` for ``ADMIN``, as operators do it."""
         self.environment |= {
-            "DJANGO_SUPERUSER_EMAIL": email,
-            "DJANGO_SUPERUSER_PASSWORD": password,
+            "DJANGO_SUPERUSER_EMAIL": ADMIN,
+            "DJANGO_SUPERUSER_PASSWORD": PASSWORD,
         }
         self.manage("createsuperuser", "--noinput")
+
+    def sign_in(self) -> str:
+        """An access token of the administrator."""
+        answer = self.ask_to_sign_in()
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["access"])
+
+    def ask_to_sign_in(self) -> httpx.Response:
+        """What the site answers when the administrator signs in."""
+        body = {"email": ADMIN, "password": PASSWORD}
+        return httpx.post(f"{self.url}/api/auth/login/", json=body, timeout=60)
+
+    def ask(self, access: str, method: str, path: str, body: Any = None) -> httpx.Response:
+        """What the API answers to the owner of the token ``access``."""
+        headers = {"Authorization": f"Bearer {access}"}
+        url = f"{self.url}/api{path}"
+        return httpx.request(method, url, json=body, headers=headers, timeout=60)
 
     def wait_until_ready(self) -> None:
         """Return once ``/readyz`` says so; fail with the log if it does not in time."""

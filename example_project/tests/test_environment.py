@@ -1,41 +1,9 @@
 """The environment is checked as a whole: what can't be used is named, with what was expected."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from fresh_process import GOOD, manage, python, shown
 
 pytestmark = pytest.mark.any_database
-
-PROJECT = Path(__file__).resolve().parent.parent
-GOOD = {"SECRET_KEY": "k" * 50, "DEBUG": "false", "DATABASE_URL": "sqlite:///:memory:"}
-SHOW = """
-import django
-django.setup()
-from django.conf import settings
-for name in {names!r}:
-    print(repr(getattr(settings, name)))
-"""
-
-
-def python(code, environment):
-    inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=PROJECT,
-        env={**inherited, "DJANGO_SETTINGS_MODULE": "config.settings", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def shown(environment, *names):
-    done = python(SHOW.format(names=names), {**GOOD, **environment})
-    assert done.returncode == 0, done.stderr
-    return [eval(line) for line in done.stdout.splitlines()]
 
 
 @pytest.mark.parametrize(
@@ -124,14 +92,7 @@ def test_an_unknown_host_is_refused_in_the_api_shape():
 
 @pytest.mark.parametrize("command", ["migrate", "check", "audit_verify"])
 def test_a_command_in_an_environment_that_can_not_be_used_says_why_and_nothing_else(command):
-    done = subprocess.run(
-        [sys.executable, "manage.py", command],
-        cwd=PROJECT,
-        env={"PATH": os.environ["PATH"], "DEBUG": "false", "SECRET_KEY": "", "EMAIL_PORT": "smtp"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = manage({"DEBUG": "false", "SECRET_KEY": "", "EMAIL_PORT": "smtp"}, command)
     assert done.returncode == 1
     lines = done.stderr.splitlines()
     assert lines[0] == "The environment can't be used:"

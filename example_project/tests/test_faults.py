@@ -14,32 +14,29 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import httpx
 import psycopg
 import pytest
-from load import ERROR_SHAPE, Load, wait_for
-from running_site import RunningSite
+from aftermath import assert_clean, count, entries
+from load import Load, upload, wait_for
+from running_site import ADMIN, RunningSite
 
 from myometrics_testing.services import OwnedServer
 
 pytestmark = pytest.mark.any_database
 
-ADMIN, PASSWORD = "root@clinic.example", "correct-horse-battery"
 CLIENT_TIMEOUT = 3
 
 
 @pytest.fixture(scope="module")
 def postgresql():
-    server = OwnedServer("postgresql")
-    yield server
-    server.close()
+    with OwnedServer("postgresql") as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
 def redis():
-    server = OwnedServer("redis")
-    yield server
-    server.close()
+    with OwnedServer("redis") as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +49,7 @@ def running(tmp_path_factory, postgresql, redis):
     }
     try:
         site.start()
-        site.make_administrator(ADMIN, PASSWORD)
+        site.make_administrator()
         yield site
     finally:
         site.stop()
@@ -67,39 +64,7 @@ def site(running):
 
 @pytest.fixture
 def access(site):
-    return sign_in(site)
-
-
-def sign_in(site):
-    answer = httpx.post(
-        f"{site.url}/api/auth/login/", json={"email": ADMIN, "password": PASSWORD}, timeout=60
-    )
-    assert answer.status_code == 200, answer.text
-    return answer.json()["access"]
-
-
-def ask(site, access, method, path, body=None):
-    headers = {"Authorization": f"Bearer {access}"}
-    return httpx.request(method, f"{site.url}/api{path}", json=body, headers=headers, timeout=60)
-
-
-def upload(number):
-    return {"action": "upload_completed", "resource_type": "upload", "resource_id": f"u{number}"}
-
-
-def assert_clean(refused):
-    """Every refusal was in the API's shape."""
-    for answer in refused:
-        assert answer.headers["Content-Type"].startswith("application/json"), answer.text
-        assert set(answer.json()) == ERROR_SHAPE
-
-
-def entries(postgresql):
-    with psycopg.connect(postgresql.url) as connection:
-        rows = connection.execute("SELECT id FROM myometrics_audit_auditlog").fetchall()
-        leaves = connection.execute("SELECT entry_id FROM myometrics_audit_leaf").fetchall()
-    assert sorted(rows) == sorted(leaves)
-    return {pk for (pk,) in rows}
+    return site.sign_in()
 
 
 def test_postgresql_is_restarted_under_load(site, access, postgresql):
@@ -117,26 +82,26 @@ def test_postgresql_is_restarted_under_load(site, access, postgresql):
 
 
 def test_redis_is_stopped_and_everything_goes_on(site, access, redis):
-    ask(site, access, "PATCH", "/users/me/notifications/", {"email_notifications": True})
+    site.ask(access, "PATCH", "/users/me/notifications/", {"email_notifications": True})
     mails = len(site.mails_to(ADMIN))
     redis.stop()
     try:
-        anew = sign_in(site)
-        assert ask(site, anew, "GET", "/auth/user/").status_code == 200
-        assert ask(site, anew, "GET", "/audit-logs/").status_code == 200
-        assert ask(site, anew, "GET", "/analytics/").status_code == 200
-        assert ask(site, anew, "POST", "/audit-logs/", upload(1)).status_code == 201
+        anew = site.sign_in()
+        assert site.ask(anew, "GET", "/auth/user/").status_code == 200
+        assert site.ask(anew, "GET", "/audit-logs/").status_code == 200
+        assert site.ask(anew, "GET", "/analytics/").status_code == 200
+        assert site.ask(anew, "POST", "/audit-logs/", upload(1)).status_code == 201
         health = wait_for(lambda: told_down(site, anew))
         assert health["status"] == "degraded"
     finally:
         redis.start()
-    assert ask(site, anew, "GET", "/auth/user/").status_code == 200
+    assert site.ask(anew, "GET", "/auth/user/").status_code == 200
     # The mail about the upload was owed, not lost: the sweep finds it.
     wait_for(lambda: len(site.mails_to(ADMIN)) > mails)
 
 
 def told_down(site, access):
-    answer = ask(site, access, "GET", "/health/")
+    answer = site.ask(access, "GET", "/health/")
     assert answer.status_code == 200
     return answer.json() if answer.json()["services"]["redis"] == "down" else None
 
@@ -144,8 +109,8 @@ def told_down(site, access):
 def test_redis_hangs_and_everything_goes_on(site, access, redis):
     redis.freeze()
     try:
-        assert ask(site, sign_in(site), "GET", "/auth/user/").status_code == 200
-        assert ask(site, access, "POST", "/audit-logs/", upload(2)).status_code == 201
+        assert site.ask(site.sign_in(), "GET", "/auth/user/").status_code == 200
+        assert site.ask(access, "POST", "/audit-logs/", upload(2)).status_code == 201
     finally:
         redis.thaw()
 
@@ -177,13 +142,13 @@ def test_clients_that_stop_in_mid_request_are_let_go_and_others_served(site, acc
         for number, connection in enumerate(stalled):
             connection.settimeout(60)
             connection.sendall(halves[number % 2])
-        assert ask(site, access, "GET", "/auth/user/").status_code == 200
+        assert site.ask(access, "GET", "/auth/user/").status_code == 200
         endings = [everything_from(connection) for connection in stalled]
     finally:
         for connection in stalled:
             connection.close()
     assert not any(b" 500 " in ending for ending in endings)
-    assert ask(site, access, "GET", "/auth/user/").status_code == 200
+    assert site.ask(access, "GET", "/auth/user/").status_code == 200
 
 
 def everything_from(connection):
@@ -203,16 +168,11 @@ def someone_waits(postgresql):
     return count(postgresql, query)
 
 
-def count(postgresql, query):
-    with psycopg.connect(postgresql.url) as connection:
-        return connection.execute(query).fetchone()[0]
-
-
 def test_sigterm_lets_requests_end(site, access, postgresql):
     answers = []
     web = site.processes["web"]
     asking = threading.Thread(
-        target=lambda: answers.append(ask(site, access, "POST", "/audit-logs/", upload(3)))
+        target=lambda: answers.append(site.ask(access, "POST", "/audit-logs/", upload(3)))
     )
     with locked(postgresql, "myometrics_audit_auditlog"):
         asking.start()
@@ -231,7 +191,7 @@ def test_sigterm_lets_tasks_end(site, access, postgresql):
     worker, seals = site.processes["worker"], "SELECT count(*) FROM myometrics_audit_seal"
     before = count(postgresql, seals)
     with locked(postgresql, "myometrics_audit_seal"):
-        assert ask(site, access, "POST", "/audit-logs/", upload(4)).status_code == 201
+        assert site.ask(access, "POST", "/audit-logs/", upload(4)).status_code == 201
         wait_for(lambda: someone_waits(postgresql))
         worker.terminate()
         wait_for(lambda: "Warm shutdown" in site.log)

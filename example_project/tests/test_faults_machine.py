@@ -12,18 +12,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from load import Load, wait_for
-from running_site import RunningSite
-from test_faults import (
-    ADMIN,
-    PASSWORD,
-    ask,
-    assert_clean,
-    count,
-    entries,
-    sign_in,
-    upload,
-)
+from aftermath import assert_clean, count, entries
+from load import Load, upload, wait_for
+from running_site import ADMIN, RunningSite
 
 from myometrics_testing.services import OwnedServer
 
@@ -32,9 +23,8 @@ pytestmark = pytest.mark.any_database
 
 @pytest.fixture(scope="module")
 def postgresql():
-    server = OwnedServer("postgresql-on-a-small-disk")
-    yield server
-    server.close()
+    with OwnedServer("postgresql-on-a-small-disk") as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +40,7 @@ def site(tmp_path_factory, postgresql):
     }
     try:
         running.start()
-        running.make_administrator(ADMIN, PASSWORD)
+        running.make_administrator()
         yield running
     finally:
         running.stop()
@@ -58,7 +48,7 @@ def site(tmp_path_factory, postgresql):
 
 
 def test_the_disk_of_the_database_is_full(site, postgresql):
-    access = sign_in(site)
+    access = site.sign_in()
     started = "SELECT pg_postmaster_start_time()"
     before = count(postgresql, started)
     # The log of changes has room in its own file: it is the tables that can't grow.
@@ -68,9 +58,9 @@ def test_the_disk_of_the_database_is_full(site, postgresql):
         postgresql.fill()
         try:
             wait_for(lambda: len(load.refused) >= 8)
-            assert ask(site, access, "GET", "/auth/user/").status_code == 200
-            assert ask(site, access, "GET", "/audit-logs/").status_code == 200
-            assert ask(site, access, "GET", "/analytics/").status_code == 200
+            assert site.ask(access, "GET", "/auth/user/").status_code == 200
+            assert site.ask(access, "GET", "/audit-logs/").status_code == 200
+            assert site.ask(access, "GET", "/analytics/").status_code == 200
         finally:
             postgresql.free()
         load.wait_for_successes()
@@ -84,17 +74,12 @@ def test_the_disk_of_the_database_is_full(site, postgresql):
     assert set(load.written) <= entries(postgresql)
     kept = "SELECT count(*) FROM myometrics_audit_auditlog WHERE action = 'load'"
     assert count(postgresql, kept) == len(load.written)
-    assert ask(site, access, "POST", "/audit-logs/", upload(1)).status_code == 201
+    assert site.ask(access, "POST", "/audit-logs/", upload(1)).status_code == 201
     assert count(postgresql, started) == before
     site.manage("audit_verify")
 
 
 HALF_AN_HOUR = timedelta(minutes=30)
-
-
-def ask_to_sign_in(site):
-    body = {"email": ADMIN, "password": PASSWORD}
-    return httpx.post(f"{site.url}/api/auth/login/", json=body, timeout=60)
 
 
 def is_moved_back(moment):
@@ -113,29 +98,29 @@ def move_clock_back(site):
 
 
 def test_the_clock_is_moved_back_an_hour(site, postgresql):
-    signed_in = wait_for(lambda: (found := ask_to_sign_in(site)).is_success and found).json()
-    wait_for(lambda: ask_to_sign_in(site).status_code == 429)
+    signed_in = wait_for(lambda: (found := site.ask_to_sign_in()).is_success and found).json()
+    wait_for(lambda: site.ask_to_sign_in().status_code == 429)
     move_clock_back(site)
 
     # Who is signed in stays so, and can go on being so.
     access = signed_in["access"]
-    assert ask(site, access, "GET", "/auth/user/").status_code == 200
+    assert site.ask(access, "GET", "/auth/user/").status_code == 200
     refresh = {"refresh": signed_in["refresh"]}
     renewed = wait_for(lambda: (found := refreshed(site, refresh)).is_success and found).json()
-    assert ask(site, renewed["access"], "GET", "/auth/user/").status_code == 200
+    assert site.ask(renewed["access"], "GET", "/auth/user/").status_code == 200
 
     # Who was refused waits no longer than the limit's own time.
-    assert wait_for(lambda: ask_to_sign_in(site).is_success, 30)
+    assert wait_for(lambda: site.ask_to_sign_in().is_success, 30)
 
     # The health that was found before the move is asked for anew, not believed for an hour.
-    assert ask(site, access, "GET", "/health/").json()["status"] == "healthy"
+    assert site.ask(access, "GET", "/health/").json()["status"] == "healthy"
 
     # Mail goes out, entries are kept in the order in which they came, and are sealed.
     before = count(postgresql, "SELECT count(*) FROM myometrics_audit_seal")
-    written = ask(site, access, "POST", "/audit-logs/", upload(2)).json()
+    written = site.ask(access, "POST", "/audit-logs/", upload(2)).json()
     assert is_moved_back(datetime.fromisoformat(written["timestamp"].replace("Z", "+00:00")))
     assert written["id"] == max(entries(postgresql))
-    ask(site, access, "POST", "/auth/password-reset/", {"email": ADMIN})
+    site.ask(access, "POST", "/auth/password-reset/", {"email": ADMIN})
     site.mail_to(ADMIN)
     wait_for(lambda: count(postgresql, "SELECT count(*) FROM myometrics_audit_seal") > before)
     site.manage("audit_verify")

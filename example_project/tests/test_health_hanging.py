@@ -18,23 +18,20 @@ from myometrics_testing.services import OwnedServer
 
 pytestmark = pytest.mark.alone
 
-EMAIL, PASSWORD = "root@clinic.example", "correct-horse-battery"
 PROMISE = 3.0
 """Seconds."""
 
 
 @pytest.fixture(scope="module")
 def postgresql():
-    server = OwnedServer("postgresql")
-    yield server
-    server.close()
+    with OwnedServer("postgresql") as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
 def redis():
-    server = OwnedServer("redis")
-    yield server
-    server.close()
+    with OwnedServer("redis") as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +56,7 @@ def site(tmp_path_factory, postgresql, redis, silent_port):
         running.manage("migrate", "--verbosity=0")
         running.run("web")
         running.wait_until_ready()
-        running.make_administrator(EMAIL, PASSWORD)
+        running.make_administrator()
         yield running
     finally:
         running.stop()
@@ -67,8 +64,7 @@ def site(tmp_path_factory, postgresql, redis, silent_port):
 
 @pytest.fixture(scope="module")
 def access(site):
-    body = {"email": EMAIL, "password": PASSWORD}
-    token = httpx.post(f"{site.url}/api/auth/login/", json=body, timeout=60).json()["access"]
+    token = site.sign_in()
     _warm_up(site, token)
     return token
 
@@ -77,8 +73,7 @@ def _warm_up(site, token):
     """Have every process load what its first request loads: that is not what is promised."""
 
     def once(_):
-        headers = {"Authorization": f"Bearer {token}"}
-        return httpx.get(f"{site.url}/api/health/", headers=headers, timeout=60)
+        return site.ask(token, "GET", "/health/")
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(once, range(16)))

@@ -14,12 +14,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-from running_site import RunningSite, database_beside
+from running_site import ADMIN, PASSWORD, RunningSite, database_beside
 
 ORIGIN = "http://localhost:3000"
-EMAIL, PASSWORD = "Newcomer@Clinic.example", "correct-horse-battery"
+EMAIL = "Newcomer@Clinic.example"
 CHANGED, RESET = "staple-battery-horse", "another-staple-again"
-ADMIN = "root@clinic.example"
 SIXTY = 60
 
 
@@ -252,7 +251,7 @@ def _reset_by_mail(site, browser):
 
 
 def _an_administrator_sees_it_all(site):
-    site.make_administrator(ADMIN, PASSWORD)
+    site.make_administrator()
     administrator = Browser(site)
     signed_in = administrator.sign_in(PASSWORD, email=ADMIN)
     assert signed_in["user"]["role"] == "admin"

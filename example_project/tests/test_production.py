@@ -4,47 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
-import subprocess
-import sys
 
 import django
 import pytest
-from test_environment import GOOD, PROJECT, SHOW, python, shown
+from fresh_process import GOOD, PRODUCTION, PROJECT, SECRET, SHOW, deploy_check, python, shown
 
 pytestmark = pytest.mark.any_database
 
-SECRET = secrets.token_urlsafe(50)
-PRODUCTION = {
-    "DEBUG": "false",
-    "SECRET_KEY": SECRET,
-    "AUDIT_KEYS": f"first:{secrets.token_hex(32)}",
-    "ALLOWED_HOSTS": "api.clinic.example",
-    "DATABASE_URL": "postgresql://site:password@database/site",
-    "REDIS_URL": "redis://redis:6379/0",
-    "FRONTEND_URL": "https://clinic.example",
-    "DJANGO_API_URL": "https://api.clinic.example/api",
-    "CORS_ALLOWED_ORIGINS": "https://clinic.example",
-    "EMAIL_HOST": "smtp.clinic.example",
-    "SECURE_SSL_REDIRECT": "true",
-    "SECURE_HSTS_SECONDS": "31536000",
-    "SECURE_HSTS_INCLUDE_SUBDOMAINS": "true",
-    "SECURE_HSTS_PRELOAD": "true",
-    "SECURE_COOKIES": "true",
-    "BEHIND_TLS_PROXY": "true",
-}
 START = "import config.wsgi"
-
-
-def deploy_check(environment):
-    return subprocess.run(
-        [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"],
-        cwd=PROJECT,
-        env={"PATH": "/usr/bin:/bin", "DJANGO_SETTINGS_MODULE": "config.settings", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def test_check_deploy_has_nothing_to_say_about_a_production_environment():

@@ -12,15 +12,13 @@ from contextlib import ExitStack
 
 import httpx
 import pytest
+from fresh_process import PRODUCTION, deploy_check, python
 from load import wait_for
-from running_site import RunningSite, database_beside
-from test_environment import python
-from test_production import PRODUCTION, deploy_check
+from running_site import ADMIN, PASSWORD, RunningSite, database_beside
 from trace_receiver import trace_receiver
 
 from myometrics_testing.services import OwnedServer
 
-ADMIN, PASSWORD = "root@clinic.example", "correct-horse-battery"
 TASK = "myometrics_auth.send_password_reset"
 BROWSER = "Someones-Own-Browser/1.0"
 
@@ -38,9 +36,7 @@ def site(tmp_path_factory, database_vendor, receiver):
         database_url, redis_url = f"sqlite:///{folder / 'site.sqlite3'}", None
         if database_vendor == "postgresql":
             database_url = stack.enter_context(database_beside(os.environ["DATABASE_URL"]))
-            redis = OwnedServer("redis")
-            stack.callback(redis.close)
-            redis_url = redis.url
+            redis_url = stack.enter_context(OwnedServer("redis")).url
         running = RunningSite(folder, database_url, redis_url)
         running.environment |= {
             "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url,
@@ -48,7 +44,7 @@ def site(tmp_path_factory, database_vendor, receiver):
         }
         stack.callback(running.stop)
         running.start()
-        running.make_administrator(ADMIN, PASSWORD)
+        running.make_administrator()
         yield running
 
 
@@ -68,12 +64,6 @@ def forget_password(site, request_id):
     answer = ask(site, "POST", "/auth/password-reset/", request_id, body)
     assert answer.status_code == 200, answer.text
     assert answer.headers["X-Request-ID"] == request_id
-
-
-def sign_in(site):
-    body = {"email": ADMIN, "password": PASSWORD}
-    answer = ask(site, "POST", "/auth/login/", secrets.token_hex(8), body)
-    return {"Authorization": f"Bearer {answer.json()['access']}"}
 
 
 def lines_about(site, request_id):
@@ -131,7 +121,7 @@ def test_a_request_its_queries_its_message_and_its_task_are_one_trace(
 def test_what_is_sent_tells_nothing_about_a_person(site, receiver, request_id):
     forget_password(site, request_id)
     entry = {"action": "view", "resource_type": "patient", "resource_id": "of-mrs-secret"}
-    signed_in = sign_in(site)
+    signed_in = {"Authorization": f"Bearer {site.sign_in()}"}
     ask(site, "POST", "/audit-logs/", request_id, entry, **signed_in)
     ask(site, "GET", f"/audit-logs/?search={ADMIN}", request_id, **signed_in)
     ask(site, "GET", f"/nothing/at/{ADMIN}", request_id)

@@ -9,13 +9,13 @@ import json
 import re
 
 import pytest
+from running_site import ADMIN, PASSWORD
 from selenium.webdriver.support.ui import WebDriverWait
 
 from myometrics_testing.commands.repository import ROOT
 from myometrics_testing.walkthrough import blocks_in
 
-EMAIL, PASSWORD = "root@clinic.example", "correct-horse-battery"
-CREDENTIALS = {"email": EMAIL, "password": PASSWORD}
+CREDENTIALS = {"email": ADMIN, "password": PASSWORD}
 PAGE = "/tests/page.html"
 CALL = """
 const [name, given, done] = arguments;
@@ -36,7 +36,7 @@ declare function askForCode(token: string): void;
 
 @pytest.fixture(scope="session")
 def administrator(site):
-    site.make_administrator(EMAIL, PASSWORD)
+    site.make_administrator()
 
 
 def call(browser, origin, name, *given):
@@ -53,7 +53,7 @@ def test_a_typed_front_end_at_another_origin_goes_its_way(
     chromium, typescript, site, origin, administrator
 ):
     seen = call(chromium, origin, "journey", site.url, CREDENTIALS)
-    assert (seen["user"]["email"], seen["user"]["role"]) == (EMAIL, "admin")
+    assert (seen["user"]["email"], seen["user"]["role"]) == (ADMIN, "admin")
     assert seen["refused"] == {"name": [400, ["firstName"]], "page": [404, "not_found"]}
     assert seen["renewed"] == {"statuses": [200, 200, 200], "same": False, "renewals": 1}
     assert seen["clinic"] == "North"

@@ -102,9 +102,8 @@ def _session_redis_url() -> Iterator[str]:
     if given := os.environ.get("REDIS_URL"):
         yield given
         return
-    server = OwnedServer("redis")
-    yield server.url
-    server.close()
+    with OwnedServer("redis") as server:
+        yield server.url
 
 
 @pytest.fixture
@@ -118,17 +117,15 @@ def redis_url(_session_redis_url: str) -> str:
 @pytest.fixture
 def redis_server() -> Iterator[OwnedServer]:
     """A Redis server for this test alone, to stop, start, freeze and thaw."""
-    server = OwnedServer("redis")
-    yield server
-    server.close()
+    with OwnedServer("redis") as server:
+        yield server
 
 
 @pytest.fixture
 def postgresql_server() -> Iterator[OwnedServer]:
     """A PostgreSQL server for this test alone, to stop, start, freeze and thaw."""
-    server = OwnedServer("postgresql")
-    yield server
-    server.close()
+    with OwnedServer("postgresql") as server:
+        yield server
 
 
 @pytest.fixture

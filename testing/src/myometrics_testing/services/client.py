@@ -37,6 +37,12 @@ class OwnedServer:
         self.url = self._answer()
         atexit.register(self.close)
 
+    def __enter__(self) -> OwnedServer:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
     def stop(self) -> None:
         """Shut the server down: connections are refused until :meth:`start`."""
         self._ask("stop")

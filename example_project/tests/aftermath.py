@@ -1,0 +1,37 @@
+"""What is left of a fault: what clients were told meanwhile, and what the database holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import httpx
+import psycopg
+
+from myometrics_testing.services import OwnedServer
+
+ERROR_SHAPE = {"detail", "code", "field_errors"}
+
+
+def assert_clean(refused: Iterable[httpx.Response]) -> None:
+    """Every refusal was in the API's shape."""
+    for answer in refused:
+        assert answer.headers["Content-Type"].startswith("application/json"), answer.text
+        assert set(answer.json()) == ERROR_SHAPE
+
+
+def entries(postgresql: OwnedServer) -> set[int]:
+    """The ids of all audit entries; each must have its leaf, and no leaf be without its entry."""
+    with psycopg.connect(postgresql.url) as connection:
+        rows = connection.execute("SELECT id FROM myometrics_audit_auditlog").fetchall()
+        leaves = connection.execute("SELECT entry_id FROM myometrics_audit_leaf").fetchall()
+    assert sorted(rows) == sorted(leaves)
+    return {pk for (pk,) in rows}
+
+
+def count(postgresql: OwnedServer, query: str) -> Any:
+    """The first value of the first row that ``query`` finds."""
+    with psycopg.connect(postgresql.url) as connection:
+        row = connection.execute(query).fetchone()  # type: ignore[arg-type]
+    assert row is not None
+    return row[0]
