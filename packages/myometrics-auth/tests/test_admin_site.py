@@ -10,6 +10,8 @@ from django.apps import apps
 from django.contrib.admin.models import LogEntry
 from django.contrib.admin.templatetags.admin_urls import admin_urlname
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
+from django.test import Client
 from django.urls import reverse
 from specified import CHANGES
 
@@ -30,6 +32,20 @@ def root(db):
 def site(client, root):
     client.force_login(root)
     return client
+
+
+@pytest.fixture
+def staff(make_user):
+    """Makes browsers of staff who may do what the permissions say, and nothing else."""
+
+    def staff_who_may(*permissions):
+        user = make_user(is_staff=True)
+        user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+        browser = Client()
+        browser.force_login(user)
+        return browser
+
+    return staff_who_may
 
 
 def change(site, user, **changes):
@@ -184,12 +200,31 @@ def test_ends_sessions(site, doctor, sign_in):
     assert client.get("/api/auth/user/").status_code == 401
 
 
+def remove_second_factor(site, *users):
+    form = {"action": "remove_second_factor", "_selected_action": [user.pk for user in users]}
+    return site.post(reverse(f"{USERS}_changelist"), form, follow=True)
+
+
 def test_removes_a_lost_second_factor(site, doctor, published):
     TotpDevice.objects.create(user=doctor, secret="encrypted", confirmed_at=utc_now())
-    form = {"action": "remove_second_factor", "_selected_action": [doctor.pk]}
-    site.post(reverse(f"{USERS}_changelist"), form)
+    remove_second_factor(site, doctor)
     assert not TotpDevice.objects.exists()
     assert published[0].details == {"changed": {"second_factor": {}}}
+
+
+def test_tells_of_those_alone_who_had_a_second_factor(site, doctor, make_user, published):
+    TotpDevice.objects.create(user=doctor, secret="encrypted", confirmed_at=utc_now())
+    page = remove_second_factor(site, doctor, make_user()).content.decode()
+    assert "1 second factor removed." in page
+    assert [activity.resource_id for activity in published] == [str(doctor.pk)]
+
+
+def test_removes_no_second_factor_for_who_may_only_look_at_people(staff, doctor, published):
+    TotpDevice.objects.create(user=doctor, secret="encrypted", confirmed_at=utc_now())
+    remove_second_factor(staff("view_user"), doctor)
+    assert (TotpDevice.objects.count(), published) == (1, [])
+    remove_second_factor(staff("view_user", "change_user"), doctor)
+    assert (TotpDevice.objects.count(), len(published)) == (0, 1)
 
 
 def test_never_shows_a_secret(site, doctor):

@@ -110,14 +110,17 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
         """Whether the person signs in with one."""
         return is_enrolled(user)
 
-    @admin.action(description=_("Remove the second factor (person has lost it)"))
+    @admin.action(
+        description=_("Remove the second factor (person has lost it)"), permissions=["change"]
+    )
     def remove_second_factor(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Let people who lost app and codes sign in with the password alone."""
-        for user in queryset:
+        enrolled = list(queryset.filter(totp_device__confirmed_at__isnull=False))
+        for user in enrolled:
             with transaction.atomic():
                 second_factor_remove(user=user)
                 self._publish(request, user, "user_updated", {"changed": {"second_factor": {}}})
-        count = queryset.count()
+        count = len(enrolled)
         text = ngettext("%d second factor removed.", "%d second factors removed.", count)
         messages.success(request, text % count)
 
