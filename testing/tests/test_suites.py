@@ -6,11 +6,10 @@ import os
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from _pytest.mark.expression import Expression
 
-from myometrics_testing.commands import suites as suites_module
-from myometrics_testing.commands import test as test_module
 from myometrics_testing.commands.jobs import Job
 from myometrics_testing.commands.suites import (
     Part,
@@ -21,7 +20,7 @@ from myometrics_testing.commands.suites import (
     pytest_job,
     servers,
 )
-from myometrics_testing.commands.test import run_in_turn, split_at_dashes
+from myometrics_testing.commands.test import chosen_suites, main, run_in_turn, split_at_dashes
 
 URLS = {"postgresql": "postgresql://postgres@%2Ftmp%2Fx/postgres", "redis": "redis://h:1/0"}
 
@@ -107,11 +106,12 @@ def test_the_example_on_sqlite_sees_no_redis(monkeypatch):
     assert "REDIS_URL" not in environment_of(suite("example", "sqlite", redis=False))
 
 
-def test_servers_that_are_given_are_used_and_none_is_started(monkeypatch):
-    monkeypatch.delattr(suites_module, "OwnedServer")
+def test_servers_that_are_given_are_used_and_none_is_started():
     given = {"DATABASE_URL": "postgresql://h/db", "REDIS_URL": "redis://h/3"}
+    before = psutil.Process().children()
     with servers(given, [suite("audit", "postgresql")]) as urls:
         assert urls == {"postgresql": "postgresql://h/db", "redis": "redis://h/3"}
+        assert psutil.Process().children() == before
 
 
 def test_a_given_sqlite_url_is_no_postgresql():
@@ -140,46 +140,35 @@ def test_settings_of_the_callers_shell_do_not_reach_a_suite(monkeypatch):
     assert environment["PATH"] == os.environ["PATH"]
 
 
-@pytest.fixture
-def suites_run(monkeypatch):
-    """Names of the suites that a call of dev test would run."""
-
-    def run(*arguments: str) -> set[str]:
-        names = set()
-        monkeypatch.setattr(
-            test_module, "run_suites", lambda suites, *_: names.update(s.name for s in suites)
-        )
-        test_module.main(arguments)
-        return names
-
-    return run
-
-
-def test_without_a_browser_everything_else_runs_and_it_says_so(suites_run, monkeypatch, capsys):
+def test_without_a_browser_everything_else_runs_and_it_says_so(monkeypatch, capsys):
     monkeypatch.setenv("PATH", "")
-    browsers = {suite.name for suite in browser_suites()}
-    assert suites_run() == {suite.name for suite in all_suites()} - browsers
+    browsers = browser_suites()
+    assert chosen_suites() == [suite for suite in all_suites() if suite not in browsers]
     assert bool(browsers) == ("chromium and chromedriver not found" in capsys.readouterr().out)
 
 
-def test_a_python_that_is_missing_is_named(suites_run, monkeypatch, tmp_path, capsys):
+def test_a_python_that_is_missing_is_named(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("PATH", "")
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
-    suites_run()
+    chosen_suites()
     assert "Nothing is embedded on Python 3.13: pyenv install 3.13" in capsys.readouterr().out
 
 
-def test_a_browser_suite_that_is_asked_for_runs_or_fails(suites_run, monkeypatch):
+def test_a_browser_suite_that_is_asked_for_runs_or_fails(monkeypatch):
     monkeypatch.setenv("PATH", "")
     for suite_with_browser in browser_suites():
-        assert suites_run(suite_with_browser.name) == {suite_with_browser.name}
+        assert chosen_suites([suite_with_browser.name]) == [suite_with_browser]
 
 
-def test_suites_can_be_chosen(suites_run):
-    assert suites_run("audit", "core", "--database", "sqlite") == {"audit", "core"}
+def test_suites_can_be_chosen_by_name_and_by_database():
+    chosen = chosen_suites(["audit", "core"], "sqlite")
+    assert {(suite.name, suite.database) for suite in chosen} == {
+        ("audit", "sqlite"),
+        ("core", "sqlite"),
+    }
 
 
-def test_an_unknown_suite_is_an_error(suites_run, capsys):
+def test_an_unknown_suite_is_an_error(capsys):
     with pytest.raises(SystemExit):
-        suites_run("nothing")
+        main(["nothing"])
     assert "no suite nothing" in capsys.readouterr().err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -38,13 +38,17 @@ def main(arguments: Sequence[str]) -> int:
     """Run all tests: each package alone and the example, on SQLite and on PostgreSQL."""
     own, for_pytest = split_at_dashes(arguments)
     options = _parse(own)
-    names = options.suites or _usual_suites()
-    suites = [
+    return run_suites(chosen_suites(options.suites, options.database), for_pytest, options.jobs)
+
+
+def chosen_suites(names: Collection[str] = (), database: str | None = None) -> list[Suite]:
+    """The suites of ``names`` on ``database``; without names all that this machine can run."""
+    wanted = names or _usual_suites()
+    return [
         suite
         for suite in all_suites()
-        if suite.name in names and (not options.database or suite.database == options.database)
+        if suite.name in wanted and database in (None, suite.database)
     ]
-    return run_suites(suites, for_pytest, options.jobs)
 
 
 def _usual_suites() -> set[str]:
