@@ -193,11 +193,43 @@ def test_a_password_set_here_ends_every_session(site, doctor, sign_in, published
     assert published[0].details == {"changed": {"password": {}}}
 
 
+def end_sessions(site, *sessions):
+    keys = [session.pk for session in sessions]
+    form = {"action": "end_sessions", "_selected_action": keys}
+    return site.post(reverse("admin:myometrics_auth_session_changelist"), form, follow=True)
+
+
 def test_ends_sessions(site, doctor, sign_in):
     client = sign_in(doctor)
-    form = {"action": "end_sessions", "_selected_action": [doctor.sessions.get().pk]}
-    site.post(reverse("admin:myometrics_auth_session_changelist"), form)
+    end_sessions(site, doctor.sessions.get())
     assert client.get("/api/auth/user/").status_code == 401
+
+
+def test_tells_which_sessions_of_whom_an_administrator_has_ended(
+    site, root, doctor, sign_in, published, settings
+):
+    settings.MYOMETRICS_AUTH = {"RECORD_SIGN_INS": False}
+    sign_in(doctor)
+    over = doctor.sessions.get()
+    doctor.sessions.end()
+    sign_in(doctor)
+    live = doctor.sessions.live().get()
+    page = end_sessions(site, over, live).content.decode()
+    assert "1 session ended." in page
+    (activity,) = published
+    assert (activity.action, activity.actor_id) == ("session_ended", root.pk)
+    assert (activity.resource_type, activity.resource_id) == ("session", str(live.pk))
+    assert activity.details == {"user_id": doctor.pk}
+    assert activity.client_address == "127.0.0.1"
+
+
+def test_ends_no_session_for_who_may_only_look_at_them(staff, doctor, sign_in, published):
+    client = sign_in(doctor)
+    published.clear()
+    end_sessions(staff("view_session"), doctor.sessions.get())
+    assert (client.get("/api/auth/user/").status_code, published) == (200, [])
+    end_sessions(staff("view_session", "change_session"), doctor.sessions.get())
+    assert (client.get("/api/auth/user/").status_code, len(published)) == (401, 1)
 
 
 def remove_second_factor(site, *users):

@@ -17,6 +17,7 @@ from .conf import auth_settings
 __all__ = [
     "publish_account_event",
     "publish_failed_sign_in",
+    "publish_session_ended",
     "publish_session_event",
     "publish_user_change",
 ]
@@ -26,6 +27,12 @@ def publish_session_event(action: str, *, session: Any, request: Any) -> None:
     """``login_succeeded`` or ``logout`` of a session, if sign-ins are recorded."""
     if auth_settings.RECORD_SIGN_INS:
         _publish(action, session.user_id, "session", str(session.pk), request)
+
+
+def publish_session_ended(*, actor: Any, session: Any, request: Any) -> None:
+    """``session_ended``: an administrator, about a session; ``details`` say whose it was."""
+    details = {"user_id": user_id_json(session.user_id)}
+    _publish("session_ended", actor.pk, "session", str(session.pk), request, details)
 
 
 def publish_failed_sign_in(*, email: str, request: Any) -> None:

@@ -18,6 +18,7 @@ from myometrics_auth.models import (
     SignInFailures,
     TotpDevice,
 )
+from myometrics_auth.services.sessions import sessions_end
 from myometrics_core.read_only_admin import ReadOnlyAdmin
 
 __all__ = [
@@ -65,12 +66,16 @@ class SessionAdmin(ReadOnlyAdmin):
         """Whether its tokens are good."""
         return session.is_live
 
-    @admin.action(description=_("End the selected sessions"), permissions=["view"])
+    @admin.action(description=_("End the selected sessions"), permissions=["end"])
     def end_sessions(self, request: HttpRequest, queryset: SessionQuerySet) -> None:
         """Refuse their tokens from now on."""
-        count = queryset.end()
+        count = sessions_end(actor=request.user, sessions=queryset, request=request)
         text = ngettext("%d session ended.", "%d sessions ended.", count)
         messages.success(request, text % count)
+
+    def has_end_permission(self, request: HttpRequest) -> bool:
+        """Whoever may change sessions."""
+        return request.user.has_perm("myometrics_auth.change_session")
 
 
 @admin.register(SignInFailures)

@@ -1,4 +1,4 @@
-"""Sessions: begun by a sign-in, kept up by refreshing, ended by their owner or a new password."""
+"""Sessions: begun by a sign-in, kept up by refreshing, ended by their owner or others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import NotFound, ValidationError
 
-from myometrics_auth.activities import publish_session_event
+from myometrics_auth.activities import publish_session_ended, publish_session_event
 from myometrics_auth.conf import auth_settings
 from myometrics_auth.errors import invalid_credentials, invalid_token_error
 from myometrics_auth.models import Session, SessionQuerySet
@@ -27,6 +27,7 @@ __all__ = [
     "session_end_by_refresh_token",
     "session_refresh",
     "session_start",
+    "sessions_end",
     "sessions_end_others",
     "sessions_sweep",
 ]
@@ -103,11 +104,20 @@ def sessions_end_others(*, user: Any, keep: Session | None, request: Any) -> int
     """End every live session of ``user`` but ``keep``; how many there were."""
     with atomic_write():
         people_hold([user.pk])
-        others = list(Session.objects.live().filter(user=user).but(keep))
-        ended = _of(others).end()
+        others = _end_live(Session.objects.filter(user=user).but(keep))
         for session in others:
             publish_session_event("logout", session=session, request=request)
-    return ended
+    return len(others)
+
+
+def sessions_end(*, actor: Any, sessions: SessionQuerySet, request: Any) -> int:
+    """End those of ``sessions`` that are live, as an administrator; how many there were."""
+    with atomic_write():
+        owners = people_hold(sessions.live().values_list("user_id", flat=True))
+        ended = _end_live(sessions.filter(user_id__in=owners))
+        for session in ended:
+            publish_session_ended(actor=actor, session=session, request=request)
+    return len(ended)
 
 
 def sessions_sweep(*, batch: int = SWEEP_BATCH) -> int:
@@ -126,5 +136,7 @@ def _is_as_checked(current: Any, user: Any, password: str | None) -> bool:
     return current.is_active and (is_same or bool(password and current.check_password(password)))
 
 
-def _of(sessions: list[Session]) -> SessionQuerySet:
-    return Session.objects.filter(pk__in=[session.pk for session in sessions])
+def _end_live(sessions: SessionQuerySet) -> list[Session]:
+    live = list(sessions.live())
+    Session.objects.filter(pk__in=[session.pk for session in live]).end()
+    return live
