@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Thread
 from typing import Any
 
 import pytest
-from django.db.models import F, Value
+from django.contrib.auth.models import Group
+from django.db import connection, connections
+from django.db.models import Count, Exists, F, OuterRef, Value
 from django.db.models.functions import Concat
 
 from myometrics_audit.changes import (
@@ -98,6 +103,107 @@ def test_bulk_create_and_update_are_recorded_row_by_row(model: Any, administrato
     assert recorded_update(chosen, actor=administrator, full_name=renamed) == 2
     changes = AuditLog.objects.filter(action="person_updated").values_list("details", flat=True)
     assert sorted(change["changes"]["full_name"]["to"] for change in changes) == ["1!", "2!"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_row_that_left_the_selection_meanwhile_is_neither_changed_nor_recorded(
+    model: Any, person: Any, administrator: Any
+) -> None:
+    actives = model.objects.filter(is_active=True)
+
+    def leave() -> None:
+        model.objects.filter(pk=person.pk).update(is_active=False)
+
+    with _just_before_the_second_read(leave):
+        matched = recorded_update(actives, actor=administrator, full_name="Active")
+    # SQLite's writers queue: there the row leaves once it is changed.
+    was_first = connection.vendor == "postgresql"
+    named = set(model.objects.filter(full_name="Active").values_list("pk", flat=True))
+    assert named == ({administrator.pk} if was_first else {administrator.pk, person.pk})
+    assert matched == len(named)
+    recorded_keys = AuditLog.objects.values_list("resource_id", flat=True)
+    assert sorted(recorded_keys) == sorted(map(str, named))
+
+
+@contextmanager
+def _just_before_the_second_read(change: Callable[[], Any]) -> Iterator[None]:
+    """Have ``change`` made by another connection once this one has read rows a first time.
+
+    PostgreSQL has it committed before this connection goes on; SQLite when this one is done.
+    """
+    other = Thread(target=_in_own_connection, args=[change])
+    reads = 0
+
+    def execute_and_count(execute: Any, sql: str, *call: Any) -> Any:
+        nonlocal reads
+        is_read = sql.startswith("SELECT")
+        reads += is_read
+        if is_read and reads == 2:
+            other.start()
+            if connection.vendor == "postgresql":
+                other.join(timeout=60)
+        return execute(sql, *call)
+
+    with connection.execute_wrapper(execute_and_count):
+        yield
+    other.join(timeout=60)
+
+
+def _in_own_connection(change: Callable[[], Any]) -> None:
+    try:
+        change()
+    finally:
+        connections.close_all()
+
+
+def test_rows_may_leave_the_selection_by_the_very_update(
+    model: Any, person: Any, administrator: Any
+) -> None:
+    actives = model.objects.filter(is_active=True)
+    assert recorded_update(actives, actor=administrator, is_active=False) == 2
+    assert not actives.exists()
+    details = AuditLog.objects.values_list("details", flat=True)
+    change = {"changes": {"is_active": {"from": True, "to": False}}}
+    assert list(details) == [change, change]
+
+
+def test_an_update_of_many_rows_goes_by_the_selection_as_it_was_at_first(
+    model: Any, administrator: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("myometrics_audit.changes.CHUNK", 1)
+    for n in range(2):
+        model.objects.create_user(email=f"{n}@clinic.example", full_name="same")
+    namesakes = model.objects.filter(full_name="same")
+    others = namesakes.exclude(pk=OuterRef("pk"))
+    assert recorded_update(namesakes.filter(Exists(others)), actor=None, full_name="x") == 2
+    assert AuditLog.objects.filter(action="person_updated").count() == 2
+
+
+@pytest.mark.parametrize(
+    "narrow",
+    [
+        lambda people: people.order_by("-full_name"),
+        lambda people: people.distinct(),
+        lambda people: people.filter(groups__name__startswith="ward"),
+        lambda people: people.annotate(wards=Count("groups")).filter(wards=2),
+        lambda people: people.select_related().only("full_name"),
+    ],
+    ids=["ordered", "distinct", "joined", "aggregated", "deferred"],
+)
+def test_each_row_of_any_selection_is_changed_and_recorded_once(
+    model: Any, person: Any, narrow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("myometrics_audit.changes.CHUNK", 1)
+    person.groups.set([Group.objects.create(name=f"ward {n}") for n in range(2)])
+    longer = Concat(F("full_name"), Value("!"))
+    assert recorded_update(narrow(model.objects.all()), actor=None, full_name=longer) == 1
+    assert only_entry().details["changes"] == {"full_name": {"from": "", "to": "!"}}
+
+
+def test_a_slice_can_not_be_updated_as_with_any_update(model: Any, person: Any) -> None:
+    with pytest.raises(TypeError, match="slice"):
+        recorded_update(model.objects.all()[:1], actor=None, full_name="x")
+    assert not AuditLog.objects.exists()
 
 
 def test_what_can_not_be_recorded_is_not_done(person: Any, model: Any) -> None:

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import models, router, transaction
+from django.db import models, router
+
+from myometrics_core.transactions import atomic_write
 
 from .audit import entry, record_many
 from .services import NewEntry
@@ -74,10 +76,11 @@ def recorded_save(instance: models.Model, *, actor: Any, request: Any = None, **
     ``audit.record``; saving and recording are one transaction.
     """
     model = type(instance)
-    with transaction.atomic(using=save.get("using") or router.db_for_write(model)):
-        before = _stored(model, [instance.pk], lock=True).get(instance.pk)
+    using = router.db_for_write(model)
+    with atomic_write(save.get("using") or using):
+        before = _stored(model, [instance.pk], using, lock=True).get(instance.pk)
         instance.save(**save)
-        after = _stored(model, [instance.pk])[instance.pk]
+        after = _stored(model, [instance.pk], using)[instance.pk]
         if before is None:
             entries = [_created(model, instance.pk, after, actor, request)]
         else:
@@ -88,8 +91,9 @@ def recorded_save(instance: models.Model, *, actor: Any, request: Any = None, **
 def recorded_delete(instance: models.Model, *, actor: Any, request: Any = None) -> None:
     """``instance.delete()``, recorded as ``<model>_deleted`` with the values that went."""
     model, key = type(instance), instance.pk
-    with transaction.atomic(using=router.db_for_write(model)):
-        before = _stored(model, [key], lock=True).get(key, {})
+    using = router.db_for_write(model)
+    with atomic_write(using):
+        before = _stored(model, [key], using, lock=True).get(key, {})
         record_many([_entry(model, key, "deleted", _values(model, before), actor, request)])
         instance.delete()
 
@@ -98,9 +102,10 @@ def recorded_bulk_create(
     model: type[M], instances: Iterable[M], *, actor: Any, request: Any = None, **bulk: Any
 ) -> list[M]:
     """``model.objects.bulk_create(instances, **bulk)``, with one entry for each new row."""
-    with transaction.atomic(using=router.db_for_write(model)):
+    using = router.db_for_write(model)
+    with atomic_write(using):
         created = model._default_manager.bulk_create(instances, **bulk)
-        rows = _stored(model, [instance.pk for instance in created])
+        rows = _stored(model, [instance.pk for instance in created], using)
         record_many(_created(model, key, row, actor, request) for key, row in rows.items())
     return created
 
@@ -110,22 +115,41 @@ def recorded_update(
 ) -> int:
     """``queryset.update(**values)``, with one entry for each row that changed; returns how many
     rows matched. In one transaction, a few hundred rows at a time.
+
+    A row that another transaction takes out of ``queryset`` before it is locked is left alone.
     """
     model = queryset.model
-    matched = 0
-    with transaction.atomic(using=router.db_for_write(model)):
-        keys = list(queryset.order_by().values_list("pk", flat=True))
-        for first in range(0, len(keys), CHUNK):
-            chunk = keys[first : first + CHUNK]
-            before = _stored(model, chunk, lock=True)
-            matched += queryset.model._base_manager.filter(pk__in=chunk).update(**values)
-            after = _stored(model, chunk)
+    using = queryset._db or router.db_for_write(model)
+    with atomic_write(using):
+        keys = _locked_keys(queryset.using(using))
+        for chunk in _chunks(keys):
+            before = _stored(model, chunk, using)
+            model._base_manager.using(using).filter(pk__in=chunk).update(**values)
+            after = _stored(model, chunk, using)
             record_many(
                 change
                 for key, row in after.items()
                 for change in _updated(model, key, before[key], row, actor, request)
             )
-    return matched
+    return len(keys)
+
+
+def _locked_keys(queryset: models.QuerySet[Any]) -> list[Any]:
+    """The primary keys of the rows in ``queryset``, locked in their order: nobody else changes
+    them until the transaction ends.
+    """
+    rows = queryset.order_by("pk").values_list("pk", flat=True)
+    # A selection that joins may name a row more than once.
+    found = list(dict.fromkeys(rows))
+    for chunk in _chunks(found):
+        _stored(queryset.model, chunk, queryset.db, lock=True)
+    # All are asked again before one is changed: a selection may look at other rows of its own.
+    still = (key for chunk in _chunks(found) for key in rows.filter(pk__in=chunk))
+    return list(dict.fromkeys(still))
+
+
+def _chunks(keys: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    return (keys[first : first + CHUNK] for first in range(0, len(keys), CHUNK))
 
 
 def _is_secret(field: models.Field[Any, Any]) -> bool:
@@ -141,11 +165,11 @@ def _recording(model: type[models.Model]) -> _Recording:
 
 
 def _stored(
-    model: type[models.Model], keys: Sequence[Any], *, lock: bool = False
+    model: type[models.Model], keys: Sequence[Any], using: str, *, lock: bool = False
 ) -> dict[Any, dict[str, Any]]:
     """The recorded columns as the database has them, by primary key."""
     columns = _recording(model).columns
-    rows = model._base_manager.using(router.db_for_write(model)).filter(pk__in=keys).order_by("pk")
+    rows = model._base_manager.using(using).filter(pk__in=keys).order_by("pk")
     if lock:
         rows = rows.select_for_update()
     return {row["pk"]: row for row in rows.values("pk", *columns)}
