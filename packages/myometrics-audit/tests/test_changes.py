@@ -231,3 +231,24 @@ def test_a_model_that_was_not_declared_is_refused(write: Any) -> None:
 def test_an_unknown_field_is_refused(model: Any) -> None:
     with pytest.raises(ValueError, match="nickname"):
         recorded(masked=["nickname"])(model)
+
+
+@pytest.mark.parametrize(
+    "conflicts",
+    [
+        {"ignore_conflicts": True},
+        {
+            "update_conflicts": True,
+            "unique_fields": ["email"],
+            "update_fields": ["full_name"],
+        },
+    ],
+)
+def test_rows_that_may_exist_already_are_not_created_in_bulk(
+    model: Any, conflicts: dict[str, Any]
+) -> None:
+    people = [model(email="p@clinic.example")]
+    with pytest.raises(ValueError, match=r"recorded_save|recorded_update"):
+        recorded_bulk_create(model, people, actor=None, **conflicts)
+    assert not model.objects.exists()
+    assert not AuditLog.objects.exists()

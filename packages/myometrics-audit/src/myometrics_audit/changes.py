@@ -101,7 +101,16 @@ def recorded_delete(instance: models.Model, *, actor: Any, request: Any = None) 
 def recorded_bulk_create(
     model: type[M], instances: Iterable[M], *, actor: Any, request: Any = None, **bulk: Any
 ) -> list[M]:
-    """``model.objects.bulk_create(instances, **bulk)``, with one entry for each new row."""
+    """``model.objects.bulk_create(instances, **bulk)``, with one entry for each new row.
+
+    Raises ``ValueError`` when asked to ignore or update conflicting rows: the database doesn't
+    say which rows those are.
+    """
+    if bulk.get("ignore_conflicts") or bulk.get("update_conflicts"):
+        raise ValueError(
+            "Which rows conflict can't be recorded: create those that are new, and change those "
+            "that are there by recorded_update or recorded_save"
+        )
     using = router.db_for_write(model)
     with atomic_write(using):
         created = model._default_manager.bulk_create(instances, **bulk)
