@@ -76,8 +76,8 @@ def recorded_save(instance: models.Model, *, actor: Any, request: Any = None, **
     ``audit.record``; saving and recording are one transaction.
     """
     model = type(instance)
-    using = router.db_for_write(model)
-    with atomic_write(save.get("using") or using):
+    using = save.get("using") or router.db_for_write(model, instance=instance)
+    with atomic_write(using):
         before = _stored(model, [instance.pk], using, lock=True).get(instance.pk)
         instance.save(**save)
         after = _stored(model, [instance.pk], using)[instance.pk]
@@ -91,7 +91,7 @@ def recorded_save(instance: models.Model, *, actor: Any, request: Any = None, **
 def recorded_delete(instance: models.Model, *, actor: Any, request: Any = None) -> None:
     """``instance.delete()``, recorded as ``<model>_deleted`` with the values that went."""
     model, key = type(instance), instance.pk
-    using = router.db_for_write(model)
+    using = router.db_for_write(model, instance=instance)
     with atomic_write(using):
         before = _stored(model, [key], using, lock=True).get(key, {})
         record_many([_entry(model, key, "deleted", _values(model, before), actor, request)])
