@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import django
 import pytest
 from conftest import NEW_PASSWORD, PASSWORD
 from django.apps import apps
@@ -190,6 +191,19 @@ def test_a_password_set_here_ends_every_session(site, doctor, sign_in, published
     site.post(reverse("admin:auth_user_password_change", args=[doctor.pk]), form)
     assert client.get("/api/auth/user/").status_code == 401
     sign_in(doctor, NEW_PASSWORD)
+    assert published[0].details == {"changed": {"password": {}}}
+
+
+def test_a_password_disabled_here_ends_every_session(site, doctor, sign_in, published):
+    client = sign_in(doctor)
+    published.clear()
+    passwords = {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD}
+    form = {**passwords, "usable_password": "false", "unset-password": "Disable"}
+    site.post(reverse("admin:auth_user_password_change", args=[doctor.pk]), form)
+    doctor.refresh_from_db()
+    # Before 5.1 the form knows no disabling, and sets the password.
+    assert doctor.has_usable_password() is (django.VERSION < (5, 1))
+    assert client.get("/api/auth/user/").status_code == 401
     assert published[0].details == {"changed": {"password": {}}}
 
 

@@ -7,14 +7,22 @@ import re
 import pytest
 from conftest import NEW_PASSWORD, PASSWORD, later, query_of, refresh_by, send
 from django.core import mail
+from django.test import RequestFactory
 from django.utils.http import urlsafe_base64_encode
 
 from myometrics_auth.models import PasswordResetRequest, Session
 from myometrics_auth.services.reset_mails import reset_mail_send, reset_mails_sweep
+from myometrics_auth.services.sessions import session_start
 
 pytestmark = pytest.mark.django_db
 
 CHANGE = {"old_password": PASSWORD, "new_password": NEW_PASSWORD}
+
+disabling = pytest.mark.parametrize(
+    "disable",
+    [lambda user: user.set_unusable_password(), lambda user: user.set_password(None)],
+    ids=["set_unusable_password", "set_password"],
+)
 
 
 def deliver():
@@ -79,6 +87,23 @@ class TestPasswordChange:
 
     def test_needs_a_token(self, api):
         assert send(api, "post", "auth/change-password/", CHANGE).status_code == 401
+
+    @disabling
+    def test_that_is_disabled_ends_every_session(self, doctor, sign_in, disable):
+        client = sign_in(doctor)
+        disable(doctor)
+        doctor.save()
+        assert client.get("/api/auth/user/").status_code == 401
+
+    @disabling
+    def test_that_was_disabled_already_ends_none(self, make_user, disable):
+        person = make_user(password=None)
+        session_start(user=person, request=RequestFactory().get("/"))
+        person.save()
+        person.refresh_from_db()
+        disable(person)
+        person.save()
+        assert person.sessions.live().count() == 1
 
     def test_by_whoever_else_ends_every_session(self, doctor, sign_in):
         client = sign_in(doctor)

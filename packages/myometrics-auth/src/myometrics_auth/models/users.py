@@ -76,6 +76,8 @@ class AbstractClinicUser(AbstractUser):
 
     objects = UserManager()  # type: ignore[assignment,misc]
 
+    _was_disabled = False
+
     class Meta:
         abstract = True
         verbose_name = _("user")
@@ -100,16 +102,33 @@ class AbstractClinicUser(AbstractUser):
 
         return check_password(raw_password, checked, renew)
 
+    def set_password(self, raw_password: str | None) -> None:
+        """Set the password; ``None`` disables it."""
+        if raw_password is None:
+            self._note_disabling()
+        super().set_password(raw_password)
+
+    def set_unusable_password(self) -> None:
+        """Disable the password: nobody signs in by it."""
+        self._note_disabling()
+        super().set_unusable_password()
+
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save; a password that was set ends every session, whoever set it and where."""
+        """Save; a password that was set or disabled ends every session, by whomever and where."""
         if kwargs.get("update_fields") is not None:
             kwargs["update_fields"] = _with_computed(kwargs["update_fields"])
-        if self._password is None or self._state.adding:  # type: ignore[attr-defined]
+        is_set = self._password is not None  # type: ignore[attr-defined]
+        if self._state.adding or not (is_set or self._was_disabled):
             super().save(*args, **kwargs)
-            return
-        with transaction.atomic(using=kwargs.get("using")):
-            super().save(*args, **kwargs)
-            self.sessions.end()  # type: ignore[attr-defined]
+        else:
+            with transaction.atomic(using=kwargs.get("using")):
+                super().save(*args, **kwargs)
+                self.sessions.end()  # type: ignore[attr-defined]
+        self._was_disabled = False
+
+    def _note_disabling(self) -> None:
+        # Where there was no password, nobody loses one: sessions begun otherwise go on.
+        self._was_disabled = self._was_disabled or self.has_usable_password()
 
 
 class User(AbstractClinicUser):
