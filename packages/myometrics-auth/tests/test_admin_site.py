@@ -207,6 +207,14 @@ def test_a_password_disabled_here_ends_every_session(site, doctor, sign_in, publ
     assert published[0].details == {"changed": {"password": {}}}
 
 
+def test_tells_of_no_password_that_was_not_changed(site, doctor, published):
+    # Disabling is chosen, but the button was the one that sets a password.
+    form = {"usable_password": "false", "set-password": "Change"}
+    site.post(reverse("admin:auth_user_password_change", args=[doctor.pk]), form)
+    doctor.refresh_from_db()
+    assert (doctor.check_password(PASSWORD), published) == (True, [])
+
+
 def end_sessions(site, *sessions):
     keys = [session.pk for session in sessions]
     form = {"action": "end_sessions", "_selected_action": keys}

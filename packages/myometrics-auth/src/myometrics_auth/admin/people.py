@@ -168,10 +168,11 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
                 self.delete_model(request, user)
 
     def user_change_password(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Set a person's password; all their sessions end."""
+        """Set a person's password, or disable it; all their sessions end."""
         with transaction.atomic():
             response = super().user_change_password(request, *args, **kwargs)
-            if request.method == "POST" and response.status_code == 302:
+            # A form that contradicts itself leads back to itself, and has changed nothing.
+            if response.status_code == 302 and response["Location"] != request.get_full_path():
                 user = self.get_object(request, args[0] if args else kwargs["id"])
                 self._publish(request, user, "user_updated", {"changed": {"password": {}}})
         return response
