@@ -158,3 +158,14 @@ def test_another_persons_things_are_left_alone(person):
     client = sign_in(other)
     assert person.delete("/api/users/me/").status_code == 204
     assert client.get("/api/auth/user/").json()["firstName"] == "Other"
+
+
+@pytest.mark.parametrize("typed", ["ada@müller.example", "Ada@xn--mller-kva.example"])
+def test_failed_sign_ins_go_with_the_person_however_their_domain_is_written(db, typed):
+    person = make_user("ada@müller.example")
+    wrong = {"email": typed, "password": "wrong"}
+    assert browser().post("/api/auth/login/", wrong, format="json").status_code == 401
+    failed = AuditLog.objects.filter(action="login_failed")
+    assert failed.count() == 1
+    assert sign_in(person).delete("/api/users/me/").status_code == 204
+    assert failed.count() == 0

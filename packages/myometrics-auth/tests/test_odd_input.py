@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from rest_framework.test import APIClient
 from specified import CHANGES, ERROR_KEYS
 
-from myometrics_auth.email_addresses import canonical_email, clean_email
+from myometrics_auth.email_addresses import clean_email
 from myometrics_auth.models import Session
+from myometrics_core.email_addresses import canonical_email
 
 pytestmark = pytest.mark.django_db
 

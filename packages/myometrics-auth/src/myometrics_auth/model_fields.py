@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
-from .email_addresses import canonical_email, fold_text
+from myometrics_core.email_addresses import canonical_email, fold_text
 
 __all__ = ["CanonicalEmailField", "StoredEmailField", "UserSearchField"]
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hmac
-import unicodedata
 
 from django.conf import settings as django_settings
+
+from .email_addresses import canonical_email
 
 __all__ = ["account_pseudonym", "keyed_hash"]
 
@@ -18,9 +19,8 @@ def keyed_hash(purpose: str, *parts: str, secret: str | None = None) -> str:
 
 
 def account_pseudonym(email: str) -> str:
-    """What stands for an e-mail address, however it is cased, where it must not be kept itself.
+    """What stands for an e-mail address, in any spelling, where it must not be kept itself.
 
     It is the ``resource_id`` of activities about an address that nobody signed in with.
     """
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", email).casefold())
-    return keyed_hash("account", folded.strip())
+    return keyed_hash("account", canonical_email(email))

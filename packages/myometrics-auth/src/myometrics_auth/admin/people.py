@@ -19,11 +19,12 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from myometrics_auth.activities import publish_user_change
-from myometrics_auth.email_addresses import canonical_email, clean_email
+from myometrics_auth.email_addresses import clean_email
 from myometrics_auth.models import User
 from myometrics_auth.selectors import users_in
 from myometrics_auth.services.two_factor import is_enrolled, second_factor_remove
 from myometrics_auth.services.users import user_delete, user_update
+from myometrics_core.email_addresses import canonical_email
 from myometrics_core.errors import Conflict
 
 __all__ = ["UserAdmin"]

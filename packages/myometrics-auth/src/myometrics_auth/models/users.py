@@ -10,8 +10,8 @@ from django.contrib.auth.models import AbstractUser, BaseUserManager
 from django.db import models, transaction
 from django.utils.translation import gettext_lazy as _
 
-from myometrics_auth.email_addresses import canonical_email
 from myometrics_auth.model_fields import CanonicalEmailField, StoredEmailField, UserSearchField
+from myometrics_core.email_addresses import canonical_email
 
 __all__ = ["AbstractClinicUser", "Role", "User", "UserManager"]
 

@@ -14,8 +14,8 @@ from datetime import timedelta
 from django.db.models import Case, F, Q, Value, When
 
 from myometrics_auth.conf import auth_settings
-from myometrics_auth.email_addresses import canonical_email
 from myometrics_auth.models import Session, SignInFailures
+from myometrics_core.email_addresses import canonical_email
 from myometrics_core.pseudonyms import keyed_hash
 from myometrics_core.times import utc_now
 

@@ -15,11 +15,11 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import ValidationError
 
 from myometrics_auth.activities import publish_account_event
-from myometrics_auth.email_addresses import canonical_email
 from myometrics_auth.models import PasswordResetRequest, Session
 from myometrics_auth.reset_links import user_of_reset_link
 from myometrics_core.background import enqueue
 from myometrics_core.client_address import client_address
+from myometrics_core.email_addresses import canonical_email
 from myometrics_core.requests import http_request
 from myometrics_core.transactions import atomic_write
 

@@ -14,9 +14,9 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import NotFound, ValidationError
 
 from myometrics_auth.activities import publish_user_change
-from myometrics_auth.email_addresses import canonical_email
 from myometrics_auth.errors import invalid_token_error
 from myometrics_auth.models import Role
+from myometrics_core.email_addresses import canonical_email
 from myometrics_core.errors import Conflict
 from myometrics_core.personal_data import erase_person
 from myometrics_core.transactions import atomic_write
