@@ -128,7 +128,7 @@ def recorded_update(
     A row that another transaction takes out of ``queryset`` before it is locked is left alone.
     """
     model = queryset.model
-    using = queryset._db or router.db_for_write(model)
+    using = queryset.select_for_update().db  # where it would write
     with atomic_write(using):
         keys = _locked_keys(queryset.using(using))
         for chunk in _chunks(keys):
