@@ -23,8 +23,7 @@ from myometrics_auth.email_addresses import clean_email
 from myometrics_auth.models import User
 from myometrics_auth.selectors import users_in
 from myometrics_auth.services.two_factor import is_enrolled, second_factor_remove
-from myometrics_auth.services.users import user_delete, user_update
-from myometrics_core.email_addresses import canonical_email
+from myometrics_auth.services.users import email_problems, user_delete, user_update
 from myometrics_core.errors import Conflict
 
 __all__ = ["UserAdmin"]
@@ -36,9 +35,8 @@ class FreeAddressForm(forms.ModelForm):  # type: ignore[type-arg]
     def clean_email(self) -> str:
         """The address in its stored form; raises ``ValidationError``."""
         email = clean_email(self.cleaned_data["email"])
-        others = self._meta.model._default_manager.exclude(pk=self.instance.pk)
-        if others.filter(email_canonical=canonical_email(email)).exists():
-            raise forms.ValidationError(_("An account with this address exists already."))
+        if problems := email_problems(email, but=self.instance):
+            raise forms.ValidationError(problems)
         return email
 
 

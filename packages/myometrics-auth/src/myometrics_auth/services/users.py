@@ -24,6 +24,7 @@ from myometrics_core.transactions import atomic_write
 from .passwords import password_problems
 
 __all__ = [
+    "email_problems",
     "user_delete",
     "user_erase_self",
     "user_register",
@@ -36,6 +37,14 @@ OPEN_FIELDS = frozenset({"role", "is_active", "is_staff", "is_superuser"})
 """Fields whose values may be told to other packages; of all others only that they changed."""
 
 
+def email_problems(email: str, *, but: Any = None) -> list[Any]:
+    """Why no account can have the address ``email``, other than ``but``; empty when one can."""
+    key = None if but is None else but.pk
+    others = get_user_model().objects.exclude(pk=key)
+    taken = others.filter(email_canonical=canonical_email(email)).exists()
+    return [TAKEN] if taken else []
+
+
 def user_register(*, email: str, password: str, **profile: Any) -> Any:
     """A new account of the default role.
 
@@ -44,7 +53,7 @@ def user_register(*, email: str, password: str, **profile: Any) -> Any:
     when it is taken, and on ``password``.
     """
     user = get_user_model()(email=email, **profile)
-    problems = {"email": _email_problems(email), "password": password_problems(password, user)}
+    problems = {"email": email_problems(email), "password": password_problems(password, user)}
     if any(problems.values()):
         raise ValidationError({field: found for field, found in problems.items() if found})
     user.set_password(password)
@@ -117,11 +126,6 @@ def user_erase_self(*, user: Any) -> None:
         user_delete(actor=user, user_id=user.pk, request=None)
     except NotFound as error:
         raise invalid_token_error() from error
-
-
-def _email_problems(email: str) -> list[Any]:
-    taken = get_user_model().objects.filter(email_canonical=canonical_email(email)).exists()
-    return [TAKEN] if taken else []
 
 
 def _erase(user_id: Any) -> Any:
