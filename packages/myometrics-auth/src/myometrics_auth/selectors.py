@@ -16,7 +16,9 @@ from .conf import auth_settings
 from .models import RecoveryCode, Session, TotpDevice
 
 __all__ = [
+    "has_second_factor",
     "second_factor_state",
+    "second_factors_in_use",
     "sessions_of",
     "user_get",
     "user_key",
@@ -63,11 +65,20 @@ def sessions_of(*, user: Any) -> QuerySet[Session]:
     return Session.objects.live().filter(user=user).order_by("-refreshed_at", "-created_at", "pk")
 
 
+def second_factors_in_use() -> QuerySet[TotpDevice]:
+    """The authenticator apps that are confirmed: who has one, signs in with it."""
+    return TotpDevice.objects.filter(confirmed_at__isnull=False)
+
+
+def has_second_factor(user: Any) -> bool:
+    """Whether ``user`` signs in with a second factor."""
+    return second_factors_in_use().filter(user=user).exists()
+
+
 def second_factor_state(*, user: Any) -> dict[str, Any]:
     """Whether ``user`` has a second factor, must have one, and the recovery codes left."""
-    confirmed = TotpDevice.objects.filter(user=user, confirmed_at__isnull=False)
     return {
-        "enabled": confirmed.exists(),
+        "enabled": has_second_factor(user),
         "required": user.role in auth_settings.MFA_REQUIRED_ROLES,
         "recovery_codes_left": RecoveryCode.objects.filter(user=user).count(),
     }

@@ -21,8 +21,8 @@ from django.utils.translation import ngettext
 from myometrics_auth.activities import publish_user_change
 from myometrics_auth.email_addresses import clean_email
 from myometrics_auth.models import User
-from myometrics_auth.selectors import users_in
-from myometrics_auth.services.two_factor import is_enrolled, second_factor_remove
+from myometrics_auth.selectors import has_second_factor, second_factors_in_use, users_in
+from myometrics_auth.services.two_factor import second_factor_remove
 from myometrics_auth.services.users import email_problems, user_delete, user_update
 from myometrics_core.errors import Conflict
 
@@ -107,14 +107,14 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
     @admin.display(description=_("second factor"), boolean=True)
     def second_factor(self, user: Any) -> bool:
         """Whether the person signs in with one."""
-        return is_enrolled(user)
+        return has_second_factor(user)
 
     @admin.action(
         description=_("Remove the second factor (person has lost it)"), permissions=["change"]
     )
     def remove_second_factor(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Let people who lost app and codes sign in with the password alone."""
-        enrolled = list(queryset.filter(totp_device__confirmed_at__isnull=False))
+        enrolled = list(queryset.filter(totp_device__in=second_factors_in_use()))
         for user in enrolled:
             with transaction.atomic():
                 second_factor_remove(user=user)

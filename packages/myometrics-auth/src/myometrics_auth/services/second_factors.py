@@ -16,6 +16,7 @@ from pyotp.utils import strings_equal
 from myometrics_auth.conf import auth_settings
 from myometrics_auth.models import RecoveryCode, TotpDevice
 from myometrics_auth.secret_box import UnreadableSecret, decrypt_secret, encrypt_secret
+from myometrics_auth.selectors import second_factors_in_use
 from myometrics_core.pseudonyms import keyed_hash
 from myometrics_core.times import utc_now
 from myometrics_core.transactions import atomic_write
@@ -93,7 +94,7 @@ def totp_secrets_rotate() -> tuple[int, int]:
 
 
 def _take(user: Any, code: str) -> bool:
-    device = TotpDevice.objects.filter(user=user, confirmed_at__isnull=False).first()
+    device = second_factors_in_use().filter(user=user).first()
     if device is None:
         return False
     return totp_take(device=device, code=code) or _take_recovery_code(user, code)

@@ -15,6 +15,7 @@ from django.utils.crypto import constant_time_compare
 from myometrics_auth.activities import publish_failed_sign_in
 from myometrics_auth.errors import invalid_credentials, invalid_token_error
 from myometrics_auth.models import Session
+from myometrics_auth.selectors import has_second_factor
 from myometrics_auth.tokens import MFA, InvalidToken, mfa_token, read_token
 from myometrics_core.client_address import client_address
 from myometrics_core.pseudonyms import keyed_hash
@@ -25,7 +26,6 @@ from myometrics_core.users import parse_user_id
 from .guessing import GuessedAccount, guess_failed, guess_was_right, password_limit
 from .second_factors import second_factor_take
 from .sessions import session_start
-from .two_factor import is_enrolled
 
 __all__ = ["SignIn", "sign_in", "sign_in_with_second_factor"]
 
@@ -54,7 +54,7 @@ def sign_in(*, email: str, password: str, request: Any) -> SignIn:
     if not guess_was_right(account=account, limit=password_limit()):
         _tell_of_failure(email, request)
         raise invalid_credentials()
-    if is_enrolled(user):
+    if has_second_factor(user):
         return SignIn(mfa_token=mfa_token(user, _fingerprint(user)))
     return SignIn(session=session_start(user=user, request=request, password=password))
 

@@ -13,6 +13,7 @@ from myometrics_auth.conf import auth_settings
 from myometrics_auth.errors import invalid_token_error
 from myometrics_auth.models import RecoveryCode, Session, TotpDevice
 from myometrics_auth.secret_box import encrypt_secret
+from myometrics_auth.selectors import has_second_factor
 from myometrics_core.errors import Conflict
 from myometrics_core.times import utc_now
 from myometrics_core.transactions import atomic_write
@@ -20,18 +21,12 @@ from myometrics_core.transactions import atomic_write
 from .second_factors import recovery_codes_create, second_factor_take, totp_take
 
 __all__ = [
-    "is_enrolled",
     "recovery_codes_replace",
     "second_factor_remove",
     "totp_confirm",
     "totp_disable",
     "totp_enrol",
 ]
-
-
-def is_enrolled(user: Any) -> bool:
-    """Whether ``user`` signs in with a second factor."""
-    return TotpDevice.objects.filter(user=user, confirmed_at__isnull=False).exists()
 
 
 def totp_enrol(*, user: Any, password: str) -> tuple[str, str]:
@@ -44,7 +39,7 @@ def totp_enrol(*, user: Any, password: str) -> tuple[str, str]:
     secret = pyotp.random_base32()
     with atomic_write():
         _lock(user)
-        if is_enrolled(user):
+        if has_second_factor(user):
             raise Conflict(_("A second factor is in use already."), "second_factor_in_use")
         TotpDevice.objects.update_or_create(
             user=user,
@@ -112,7 +107,7 @@ def _require_password(user: Any, password: str) -> None:
 
 def _require_password_and_code(user: Any, password: str, code: str) -> None:
     _require_password(user, password)
-    if not is_enrolled(user):
+    if not has_second_factor(user):
         raise Conflict(_("No second factor is in use."), "no_second_factor")
     if not second_factor_take(user=user, code=code):
         raise ValidationError({"code": [_("The code is not right.")]})
