@@ -15,7 +15,7 @@ from myometrics_auth.models import RecoveryCode, Session, SignInFailures, TotpDe
 from myometrics_auth.reset_links import reset_link
 from myometrics_auth.secret_box import encrypt_secret
 from myometrics_auth.services.guessing import GuessedAccount, guess_failed, password_limit
-from myometrics_auth.services.second_factors import recovery_codes_create, second_factor_take
+from myometrics_auth.services.second_factor_codes import recovery_codes_create, second_factor_take
 from myometrics_auth.services.users import user_update
 from myometrics_core.times import utc_now
 from myometrics_core.transactions import atomic_write

@@ -22,7 +22,7 @@ from myometrics_auth.activities import publish_user_change
 from myometrics_auth.email_addresses import clean_email
 from myometrics_auth.models import User
 from myometrics_auth.selectors import has_second_factor, second_factors_in_use, users_in
-from myometrics_auth.services.two_factor import second_factor_remove
+from myometrics_auth.services.second_factor_enrolment import second_factor_remove
 from myometrics_auth.services.users import email_problems, user_delete, user_update
 from myometrics_core.errors import Conflict
 

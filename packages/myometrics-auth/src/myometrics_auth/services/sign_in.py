@@ -24,7 +24,7 @@ from myometrics_core.transactions import atomic_write
 from myometrics_core.users import parse_user_id
 
 from .guessing import GuessedAccount, guess_failed, guess_was_right, password_limit
-from .second_factors import second_factor_take
+from .second_factor_codes import second_factor_take
 from .sessions import session_start
 
 __all__ = ["SignIn", "sign_in", "sign_in_with_second_factor"]

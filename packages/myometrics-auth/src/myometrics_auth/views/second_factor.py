@@ -16,13 +16,13 @@ from myometrics_auth.second_factor_serializers import (
 )
 from myometrics_auth.selectors import second_factor_state
 from myometrics_auth.serializers import SignedInSerializer
-from myometrics_auth.services.sign_in import sign_in_with_second_factor
-from myometrics_auth.services.two_factor import (
+from myometrics_auth.services.second_factor_enrolment import (
     recovery_codes_replace,
     totp_confirm,
     totp_disable,
     totp_enrol,
 )
+from myometrics_auth.services.sign_in import sign_in_with_second_factor
 from myometrics_core.permissions import AllowAny
 from myometrics_core.schema import ErrorSerializer, extend_schema
 from myometrics_core.views import ApiView

@@ -18,7 +18,7 @@ from myometrics_core.errors import Conflict
 from myometrics_core.times import utc_now
 from myometrics_core.transactions import atomic_write
 
-from .second_factors import recovery_codes_create, second_factor_take, totp_take
+from .second_factor_codes import recovery_codes_create, second_factor_take, totp_take
 
 __all__ = [
     "recovery_codes_replace",
