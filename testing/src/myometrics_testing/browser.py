@@ -15,7 +15,7 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
-__all__ = ["chromium", "make_browser", "required_program"]
+__all__ = ["chromium", "make_browser", "required_program", "start_browser"]
 
 ARGUMENTS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
 INSTALL_BROWSER = "apt-get install chromium chromium-driver"
@@ -39,7 +39,7 @@ def make_browser() -> Iterator[Callable[..., Chrome]]:
     started: list[Chrome] = []
 
     def make(*, javascript: bool = True) -> Chrome:
-        driver = _start(javascript)
+        driver = start_browser(javascript=javascript)
         started.append(driver)
         return driver
 
@@ -54,7 +54,8 @@ def chromium(make_browser: Callable[..., Chrome]) -> Chrome:
     return make_browser()
 
 
-def _start(javascript: bool) -> Chrome:
+def start_browser(*, javascript: bool = True) -> Chrome:
+    """A headless browser; whoever starts it quits it."""
     names = ("chromium", "chromium-browser", "google-chrome")
     options = Options()
     options.binary_location = required_program(*names, install=INSTALL_BROWSER)

@@ -7,14 +7,19 @@ import os
 import sys
 from collections.abc import Sequence
 
+from myometrics_testing.commands.images import write_images
 from myometrics_testing.commands.jobs import Job, example_job, run_job
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Build the documentation into site/, serve it, or write the parts that come from code."""
+    """Build the documentation into site/, serve it, or write its tables or its images anew."""
     parser = argparse.ArgumentParser(prog="dev docs", description=main.__doc__)
-    parser.add_argument("action", nargs="?", choices=["build", "serve", "write"], default="build")
+    parser.add_argument(
+        "action", nargs="?", choices=["build", "serve", "write", "images"], default="build"
+    )
     action = parser.parse_args(arguments).action
+    if action == "images":
+        return write_images()
     job = documents_job() if action == "write" else docs_job(action, "--strict")
     return run_job(job, captured=False).code
 
