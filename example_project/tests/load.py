@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import httpx
+
+from myometrics_testing.waiting import wait_for
 
 
 def upload(number: int) -> dict[str, str]:
     """The body of an audit entry about an upload."""
     return {"action": "upload_completed", "resource_type": "upload", "resource_id": f"u{number}"}
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 120) -> Any:
-    """What ``condition`` gives once that is true; fails after ``seconds``."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"not within {seconds} s")
 
 
 @dataclass
@@ -54,7 +44,7 @@ class Load:
     def wait_for_successes(self, more: int = 20) -> None:
         """Return once ``more`` further requests have succeeded."""
         before = self.succeeded
-        wait_for(lambda: self.succeeded >= before + more)
+        wait_for(lambda: self.succeeded >= before + more, 120)
 
     def _run(self) -> None:
         headers = {"Authorization": f"Bearer {self.access}"}

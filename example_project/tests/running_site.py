@@ -7,10 +7,8 @@ import re
 import secrets
 import shlex
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from email import message_from_bytes, policy
@@ -19,6 +17,9 @@ from typing import Any
 
 import httpx
 import psycopg
+
+from myometrics_testing.services import free_port
+from myometrics_testing.waiting import wait_for
 
 PROJECT = Path(__file__).resolve().parent.parent
 ADMIN, PASSWORD = "root@clinic.example", "correct-horse-battery"
@@ -119,23 +120,11 @@ class RunningSite:
 
     def wait_until_ready(self) -> None:
         """Return once ``/readyz`` says so; fail with the log if it does not in time."""
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            with suppress(httpx.TransportError):
-                if httpx.get(f"{self.url}/readyz").status_code == 200:
-                    return
-            time.sleep(0.1)
-        raise AssertionError(f"The site has not come up:\n{self.log}")
+        wait_for(self._is_ready, log=lambda: self.log)
 
     def mail_to(self, address: str, count: int = 1) -> list[str]:
         """The texts of the mails to ``address`` once there are ``count`` of them."""
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            found = self.mails_to(address)
-            if len(found) >= count:
-                return found
-            time.sleep(0.1)
-        raise AssertionError(f"No mail to {address}:\n{self.log}")
+        return wait_for(lambda: self._at_least(count, address), 30, log=lambda: self.log)
 
     def mails_to(self, address: str) -> list[str]:
         """The texts of the mails to ``address`` up to now."""
@@ -145,6 +134,15 @@ class RunningSite:
     def log(self) -> str:
         """What all processes have written."""
         return (self.folder / "site.log").read_text()
+
+    def _is_ready(self) -> bool:
+        with suppress(httpx.TransportError):
+            return httpx.get(f"{self.url}/readyz").status_code == 200
+        return False
+
+    def _at_least(self, count: int, address: str) -> list[str]:
+        found = self.mails_to(address)
+        return found if len(found) >= count else []
 
     def _mails(self) -> Iterator[tuple[str, str]]:
         for path in (self.folder / "mail").glob("*.log"):
@@ -177,10 +175,3 @@ def database_beside(url: str) -> Iterator[str]:
         connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
         yield f"{server}/{name}{options}"
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[arg-type]
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -13,10 +13,11 @@ from pathlib import Path
 import httpx
 import pytest
 from aftermath import assert_clean, count, entries
-from load import Load, upload, wait_for
+from load import Load, upload
 from running_site import ADMIN, RunningSite
 
 from myometrics_testing.services import OwnedServer
+from myometrics_testing.waiting import wait_for
 
 pytestmark = pytest.mark.any_database
 

@@ -15,6 +15,7 @@ import pytest
 from running_site import RunningSite
 
 from myometrics_testing.services import OwnedServer
+from myometrics_testing.waiting import wait_for
 
 pytestmark = pytest.mark.alone
 
@@ -151,8 +152,5 @@ def test_the_database_hangs_too_and_eight_ask_at_once(site, access, postgresql, 
 
 
 def test_all_is_told_to_be_up_again(site, access):
-    deadline = time.monotonic() + 30
-    while ask(site, "/api/health/", access).json()["services"]["database"] != "up":
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    wait_for(lambda: ask(site, "/api/health/", access).json()["services"]["database"] == "up")
     assert ask(site, "/readyz").status_code == 200

@@ -13,11 +13,11 @@ from contextlib import ExitStack
 import httpx
 import pytest
 from fresh_process import PRODUCTION, deploy_check, python
-from load import wait_for
 from running_site import ADMIN, PASSWORD, RunningSite, database_beside
 from trace_receiver import trace_receiver
 
 from myometrics_testing.services import OwnedServer
+from myometrics_testing.waiting import wait_for
 
 TASK = "myometrics_auth.send_password_reset"
 BROWSER = "Someones-Own-Browser/1.0"

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
+
+from myometrics_testing.services import free_port
+from myometrics_testing.waiting import wait_for
 
 PASSWORD = "correct-horse-battery"
 QUICK_HASHER = "django.contrib.auth.hashers.MD5PasswordHasher"
@@ -75,7 +76,7 @@ class ClinicsSite:
     @contextmanager
     def served(self) -> Iterator[ClinicsSite]:
         """Serve the site at ``url``."""
-        address = f"127.0.0.1:{_free_port()}"
+        address = f"127.0.0.1:{free_port()}"
         command = [str(self.python), "manage.py", "runserver", "--noreload", address]
         self.url = f"http://{address}"
         log = self.folder / "server.log"
@@ -84,7 +85,7 @@ class ClinicsSite:
                 command, cwd=self.folder, env=self.variables, stdout=output, stderr=output
             )
         try:
-            _wait_for(f"{self.url}/admin/login/", server, log)
+            wait_for(lambda: _is_served(f"{self.url}/admin/login/", server), log=log.read_text)
             yield self
         finally:
             server.terminate()
@@ -148,17 +149,9 @@ class AdminSession:
         return self.http.cookies["csrftoken"]
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def _wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and server.poll() is None:
-        with suppress(httpx.TransportError):
-            httpx.get(url)
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"The site has not come up:\n{log.read_text()}")
+def _is_served(url: str, server: subprocess.Popen) -> bool:
+    assert server.poll() is None, "the server has ended"
+    with suppress(httpx.TransportError):
+        httpx.get(url)
+        return True
+    return False

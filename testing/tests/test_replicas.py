@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import sys
-import time
 from pathlib import Path
 
 import dj_database_url
@@ -19,6 +18,7 @@ from clinics_site import AdminSession
 from whole_site import Person, WholeSite
 
 from myometrics_testing.services import OwnedServer
+from myometrics_testing.waiting import wait_for
 
 LAG = 2
 SETTINGS = """
@@ -87,7 +87,7 @@ class StreamingReplica:
             reached = primary.execute("SELECT pg_current_wal_insert_lsn()").fetchone()
         arrived = "SELECT pg_last_wal_replay_lsn() >= %s"
         with psycopg.connect(self.url, autocommit=True) as replica:
-            wait_until(lambda: replica.execute(arrived, reached).fetchone()[0])
+            wait_for(lambda: replica.execute(arrived, reached).fetchone()[0])
             replica.execute("SELECT pg_wal_replay_pause()")
 
     def follow(self):
@@ -114,13 +114,6 @@ def site(replica, tmp_path):
         yield site
 
 
-def wait_until(condition):
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def listed(root):
     return {entry["resource_id"] for entry in root.ask("GET", "audit-logs/").json()["results"]}
 
@@ -143,9 +136,9 @@ def test_lists_and_numbers_come_from_the_replica_and_all_else_from_the_primary(s
     _lists_and_numbers_lag(site, root, ada)
     _who_one_is_and_what_one_owns_never_lags(site, root, ada, late)
     # After a while what one has written oneself is as late as all else.
-    wait_until(lambda: recent(ada) == {"known"})
+    wait_for(lambda: recent(ada) == {"known"})
     replica.follow()
-    wait_until(lambda: {"known", "late"} <= listed(root))
+    wait_for(lambda: {"known", "late"} <= listed(root))
     replica.lose()
     assert ada.upload("last") > late
     assert "last" in listed(root)

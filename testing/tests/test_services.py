@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
@@ -15,6 +13,7 @@ import pytest
 import redis
 
 from myometrics_testing.services import OwnedServer, ServerError
+from myometrics_testing.waiting import wait_for
 
 KINDS = ["postgresql", "redis"]
 START_AND_WAIT = """
@@ -25,15 +24,6 @@ server = OwnedServer(sys.argv[1])
 print(server.url, flush=True)
 sys.stdin.read()
 """
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 20) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def processes_in(folder: Path) -> list[str]:
@@ -66,8 +56,8 @@ def test_a_killed_test_run_leaves_no_server_and_no_folder(kind, ending, temporar
     runner.send_signal(ending)
     runner.wait()
 
-    assert eventually(lambda: not processes_in(temporary_folder))
-    assert eventually(lambda: not list(temporary_folder.iterdir()))
+    wait_for(lambda: not processes_in(temporary_folder))
+    wait_for(lambda: not list(temporary_folder.iterdir()))
 
 
 def test_postgresql_answers_and_does_not_wait_for_the_disk(postgresql_server):
@@ -138,4 +128,4 @@ def test_a_small_disk_is_full_until_it_is_freed_and_gone_at_the_end():
         connection.execute("INSERT INTO another VALUES ('after')")
     assert str(folder) not in Path("/proc/mounts").read_text()
     server.close()
-    assert eventually(lambda: not folder.exists())
+    wait_for(lambda: not folder.exists())

@@ -5,6 +5,7 @@ from rest_framework.test import APIClient
 from myometrics_core import accesses
 from myometrics_core.accesses import register_access_observer
 from myometrics_core.throttling import rate_limiter
+from myometrics_testing.waiting import wait_for
 
 
 @pytest.fixture
@@ -65,16 +66,8 @@ def access_table(settings):
 @pytest.fixture
 def celery_worker_here():
     """A real worker in a thread; call it with a condition to wait until that is true."""
-    import time
-
     from celery import current_app
     from celery.contrib.testing.worker import start_worker
-
-    def wait_for(condition):
-        deadline = time.monotonic() + 20
-        while not condition():
-            assert time.monotonic() < deadline, "the task has not run"
-            time.sleep(0.02)
 
     with start_worker(current_app, pool="solo", perform_ping_check=False):
         yield wait_for

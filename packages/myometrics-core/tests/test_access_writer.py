@@ -17,14 +17,7 @@ from myometrics_core import accesses
 from myometrics_core.access_table.models import Access
 from myometrics_core.access_table.writer import access_writer
 from myometrics_core.accesses import AccessObserver, flush_accesses, register_access_observer
-
-
-def eventually(condition):
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "it has not come to pass"
-        time.sleep(0.02)
-
+from myometrics_testing.waiting import wait_for
 
 # --- a request never waits ---------------------------------------------------------------------
 
@@ -42,7 +35,7 @@ def test_of_simultaneous_requests_each_leaves_one_row(access_table, run_concurre
     client = Client()
     outcomes = run_concurrently(lambda: [client.get("/api/nothing") for _ in range(25)], times=20)
     assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)]
-    eventually(lambda: Access.objects.count() >= 500)
+    wait_for(lambda: Access.objects.count() >= 500)
     access_writer.close()
     assert Access.objects.values("request_id").distinct().count() == Access.objects.count() == 500
 
@@ -61,7 +54,7 @@ def test_a_full_batch_does_not_wait_for_its_time(access_table, transactional_db)
     access_table(SECONDS=600, BATCH=20)
     for _ in range(20):
         Client().get("/api/nothing")
-    eventually(lambda: Access.objects.count() == 20)
+    wait_for(lambda: Access.objects.count() == 20)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -80,7 +73,7 @@ def test_a_locked_table_holds_up_no_request(access_table, database_vendor):
         assert not Access.objects.exists()
         cursor.execute("ROLLBACK")
     other.close()
-    eventually(lambda: Access.objects.count() == 50)
+    wait_for(lambda: Access.objects.count() == 50)
 
 
 def test_an_observer_that_fails_harms_no_request(access_table, caplog):
@@ -187,17 +180,17 @@ def test_a_killed_database_delays_no_request_and_is_written_again_once_it_is_bac
     with process(postgresql_server.url, SECONDS=0.05, QUEUE=100) as site:
         site("migrate")
         site("ask 10")
-        eventually(lambda: rows(postgresql_server.url) == 10)
+        wait_for(lambda: rows(postgresql_server.url) == 10)
         postgresql_server.stop()
         assert site("ask 60") < 3
         postgresql_server.start()
-        eventually(lambda: rows(postgresql_server.url) == 70)
+        wait_for(lambda: rows(postgresql_server.url) == 70)
         postgresql_server.stop()
         assert site("ask 5000") < 3
         dropped = site("dropped")
         assert 5000 - 100 - 500 <= dropped <= 5000 - 100
         postgresql_server.start()
-        eventually(lambda: rows(postgresql_server.url) == 5070 - dropped)
+        wait_for(lambda: rows(postgresql_server.url) == 5070 - dropped)
         assert "can't be written" in site.end()
 
 

@@ -14,11 +14,13 @@ import re
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from myometrics_testing.services import free_port
+from myometrics_testing.waiting import wait_for
 
 __all__ = ["Block", "Walkthrough", "blocks_in", "section"]
 
@@ -83,7 +85,7 @@ class Walkthrough:
         self.folder = folder
         path = f"{programs}{os.pathsep}{os.environ['PATH']}"
         self.variables = {"PATH": path, "HOME": str(folder), "COLUMNS": "100", **variables}
-        self.port = _free_port()
+        self.port = free_port()
         self._servers = ExitStack()
 
     def __enter__(self) -> Walkthrough:
@@ -144,7 +146,7 @@ class Walkthrough:
             start_new_session=True,
         )
         self._servers.callback(_end, server)
-        _wait_until_served(self.port, server)
+        wait_for(lambda: _is_served(self.port, server))
 
 
 def _matches(printed: str, expected: str) -> bool:
@@ -153,20 +155,11 @@ def _matches(printed: str, expected: str) -> bool:
     return not expected or re.fullmatch(pattern, printed, re.DOTALL) is not None
 
 
-def _free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
-def _wait_until_served(port: int, server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and server.poll() is None:
-        with suppress(OSError), closing(socket.create_connection(("127.0.0.1", port), 1)):
-            return
-        time.sleep(0.1)
-    raise AssertionError("The server has not come up.")
+def _is_served(port: int, server: subprocess.Popen[bytes]) -> bool:
+    assert server.poll() is None, "the server has ended"
+    with suppress(OSError), closing(socket.create_connection(("127.0.0.1", port), 1)):
+        return True
+    return False
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:
