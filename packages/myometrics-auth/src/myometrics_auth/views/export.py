@@ -2,42 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.http.response import HttpResponseBase
-from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse
-from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from myometrics_auth.serializers import DetailSerializer
+from myometrics_auth.serializers import DetailSerializer, ExportQuerySerializer
 from myometrics_core.downloads import download_response
-from myometrics_core.export_deliveries import deliver_export, export_deliveries
-from myometrics_core.export_files import EXPORT_FORMATS, export_chunks, export_filename
+from myometrics_core.export_deliveries import deliver_export
+from myometrics_core.export_files import export_chunks, export_filename
 from myometrics_core.schema import extend_schema
 from myometrics_core.views import ApiView
 
 __all__ = ["ExportView"]
-
-
-class ExportQuerySerializer(serializers.Serializer[Any]):
-    """Specification: "GET /users/me/export/", query parameters.
-
-    ``delivery`` names another way than the answer itself, where an installed package has one.
-    """
-
-    format = serializers.ChoiceField(choices=sorted(EXPORT_FORMATS), default="csv")
-    delivery = serializers.CharField(required=False, help_text="Such as `email`: answers 202.")
-
-    def validate_delivery(self, value: str) -> str:
-        """Refuse what no installed package offers."""
-        if value not in export_deliveries():
-            raise serializers.ValidationError(
-                _('"%(value)s" is not a way to deliver an export.') % {"value": value}
-            )
-        return value
 
 
 class ExportView(ApiView):

@@ -5,17 +5,17 @@ from __future__ import annotations
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from myometrics_auth.second_factor_serializers import (
+from myometrics_auth.selectors import second_factor_state
+from myometrics_auth.serializers import (
     CodeSerializer,
     PasswordAndCodeSerializer,
     PasswordSerializer,
     RecoveryCodesSerializer,
     SecondFactorSerializer,
     SecondFactorStateSerializer,
+    SignedInSerializer,
     TotpSecretSerializer,
 )
-from myometrics_auth.selectors import second_factor_state
-from myometrics_auth.serializers import SignedInSerializer
 from myometrics_auth.services.second_factor_enrolment import (
     recovery_codes_replace,
     totp_confirm,

@@ -9,13 +9,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from myometrics_auth.authentication import ExpiredTokenAuthentication
-from myometrics_auth.second_factor_serializers import SecondFactorRequiredSerializer
 from myometrics_auth.serializers import (
     AccessTokenSerializer,
     DetailSerializer,
     LoginSerializer,
     RefreshTokenSerializer,
     RegisterSerializer,
+    SecondFactorRequiredSerializer,
     SignedInSerializer,
 )
 from myometrics_auth.services.sessions import (

@@ -9,7 +9,7 @@ from rest_framework import serializers
 
 from myometrics_core.fields import StrictCharField
 
-from .serializers import PasswordField, TokenField
+from .fields import PasswordField, TokenField
 
 __all__ = [
     "CodeSerializer",

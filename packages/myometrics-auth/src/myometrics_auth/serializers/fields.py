@@ -1,0 +1,65 @@
+"""Fields of which several requests and answers are made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.exceptions import ValidationError as DjangoValidationError
+from django.utils.translation import gettext_lazy as _
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from myometrics_auth.email_addresses import LONGEST_EMAIL, checked_email, clean_email
+from myometrics_core.fields import StrictCharField
+from myometrics_core.users import user_id_json
+
+__all__ = ["EmailAddressField", "PasswordField", "TokenField", "UserIdField"]
+
+LONGEST_PASSWORD = 256
+
+
+class PasswordField(StrictCharField):
+    """A password as it was typed: nothing trimmed, at most 256 characters."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            max_length=LONGEST_PASSWORD, trim_whitespace=False, write_only=True, **kwargs
+        )
+
+
+class TokenField(StrictCharField):
+    """Any text that isn't empty; whether it is a token of ours is not a matter of shape."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(trim_whitespace=False, **kwargs)
+        self.validators = []
+
+
+@extend_schema_field({"type": "string", "format": "email", "maxLength": LONGEST_EMAIL})
+class EmailAddressField(StrictCharField):
+    """An e-mail address, folded; a ``new`` one must be plain, so that it looks like no other."""
+
+    def __init__(self, *, new: bool = False, **kwargs: Any) -> None:
+        self.new = new
+        super().__init__(**kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        """The address, lower-case; raises ``ValidationError``."""
+        text = super().to_internal_value(data)
+        if len(text) > LONGEST_EMAIL:
+            raise serializers.ValidationError(
+                _("Ensure this field has no more than 254 characters."), "max_length"
+            )
+        try:
+            return clean_email(text) if self.new else checked_email(text)
+        except DjangoValidationError as error:
+            raise serializers.ValidationError(error.messages, error.code) from error
+
+
+@extend_schema_field({"type": "integer"})
+class UserIdField(serializers.Field):  # type: ignore[type-arg]
+    """A user's primary key."""
+
+    def to_representation(self, value: Any) -> int | str | None:
+        """A number or text, as the key is."""
+        return user_id_json(value)

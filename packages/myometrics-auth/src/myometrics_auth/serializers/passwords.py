@@ -1,0 +1,34 @@
+"""A password changed, or reset by mail."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from myometrics_core.fields import StrictCharField
+
+from .fields import EmailAddressField, PasswordField
+
+__all__ = ["ChangePasswordSerializer", "PasswordResetConfirmSerializer", "PasswordResetSerializer"]
+
+
+class ChangePasswordSerializer(serializers.Serializer[Any]):
+    """Specification: "POST /auth/change-password/", request."""
+
+    old_password = PasswordField()
+    new_password = PasswordField()
+
+
+class PasswordResetSerializer(serializers.Serializer[Any]):
+    """Specification: "POST /auth/password-reset/", request."""
+
+    email = EmailAddressField()
+
+
+class PasswordResetConfirmSerializer(serializers.Serializer[Any]):
+    """What the page behind the mailed link sends."""
+
+    uid = StrictCharField(max_length=255)
+    token = StrictCharField(max_length=255)
+    new_password = PasswordField()

@@ -1,0 +1,79 @@
+"""People, as they and administrators see and change them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from myometrics_auth.models import Role
+from myometrics_core.fields import StrictBooleanField, StrictCharField, UtcDateTimeField
+from myometrics_core.pagination import PageSerializer
+
+from .fields import EmailAddressField, PasswordField, UserIdField
+
+__all__ = [
+    "AdminUserChangesSerializer",
+    "AdminUserSerializer",
+    "ProfileChangesSerializer",
+    "ProfileSerializer",
+    "RegisterSerializer",
+    "UserListQuerySerializer",
+    "UserPageSerializer",
+]
+
+
+class ProfileChangesSerializer(serializers.Serializer[Any]):
+    """Specification: "PUT /auth/user/", request; any subset."""
+
+    firstName = StrictCharField(source="first_name", max_length=30)
+    lastName = StrictCharField(source="last_name", max_length=30)
+    clinicName = StrictCharField(
+        source="clinic_name", max_length=100, required=False, allow_blank=True
+    )
+
+
+class RegisterSerializer(ProfileChangesSerializer):
+    """Specification: "POST /auth/register/", request."""
+
+    email = EmailAddressField(new=True)
+    password = PasswordField()
+
+
+class AdminUserChangesSerializer(ProfileChangesSerializer):
+    """Specification: "PUT /users/{id}/", request; any subset."""
+
+    role = serializers.ChoiceField(choices=Role.choices)
+    isActive = StrictBooleanField(source="is_active")
+
+
+class ProfileSerializer(serializers.Serializer[Any]):
+    """A user as they see themselves. Specification: "GET /auth/user/", response."""
+
+    id = UserIdField(source="pk")
+    email = serializers.EmailField()
+    firstName = serializers.CharField(source="first_name")
+    lastName = serializers.CharField(source="last_name")
+    role = serializers.ChoiceField(choices=Role.choices)
+    clinicName = serializers.CharField(source="clinic_name")
+    dateJoined = UtcDateTimeField(source="date_joined")
+
+
+class AdminUserSerializer(ProfileSerializer):
+    """A user as administrators see them. Specification: "GET /users/{id}/", response."""
+
+    lastLogin = UtcDateTimeField(source="last_login", allow_null=True)
+    isActive = serializers.BooleanField(source="is_active")
+
+
+class UserListQuerySerializer(serializers.Serializer[Any]):
+    """Specification: "GET /users/", query parameters beside the page's."""
+
+    search = StrictCharField(required=False, allow_blank=True, max_length=255)
+    role = serializers.ChoiceField(required=False, allow_blank=True, choices=Role.choices)
+
+
+class UserPageSerializer(PageSerializer):
+    """Specification: "GET /users/", response."""
+
+    results = AdminUserSerializer(many=True)
