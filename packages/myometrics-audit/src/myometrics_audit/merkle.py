@@ -10,6 +10,7 @@ __all__ = [
     "MerkleTree",
     "inclusion_path",
     "leaf_node",
+    "path_sides",
     "root_from_path",
     "tree_levels",
 ]
@@ -57,6 +58,21 @@ def inclusion_path(levels: Sequence[Sequence[bytes]], position: int) -> list[tup
             path.append(("left" if sibling < position else "right", level[sibling]))
         position //= 2
     return path
+
+
+def path_sides(position: int, size: int) -> list[str]:
+    """On which sides the siblings of leaf ``position`` stand in a tree of ``size`` leaves.
+
+    Raises ``ValueError`` where there is no such leaf.
+    """
+    if not 0 <= position < size:
+        raise ValueError(f"no leaf {position} in a tree of {size}")
+    sides = []
+    while size > 1:
+        if position ^ 1 < size:
+            sides.append("left" if position & 1 else "right")
+        position, size = position // 2, (size + 1) // 2
+    return sides
 
 
 def tree_levels(leaves: Iterable[bytes]) -> list[list[bytes]]:

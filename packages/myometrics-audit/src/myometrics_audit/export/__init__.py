@@ -1,7 +1,8 @@
 """Handing the log over: JSON Lines with proofs, and FHIR AuditEvents."""
 
+from .checking import export_problems
 from .fhir import fhir_lines
-from .proofs import export_problems, proof_lines
+from .proofs import proof_lines
 from .rows import ExportFilter
 
 __all__ = ["ExportFilter", "export_problems", "fhir_lines", "proof_lines"]

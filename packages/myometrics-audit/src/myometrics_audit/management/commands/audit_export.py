@@ -74,7 +74,7 @@ class Command(BaseCommand):
                 for problem in export_problems(lines):
                     found += 1
                     self.stdout.write(problem)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError) as error:
             raise CommandError(f"{path} is no export with proofs: {error}", returncode=2) from error
         self.stdout.write(f"{found:,} PROBLEMS." if found else "No problems.")
         if found:

@@ -1,0 +1,203 @@
+"""Whatever is changed in an export is found out, with the keys alone."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from myometrics_audit.evidence import seal_signature
+from myometrics_audit.export import ExportFilter, export_problems, proof_lines
+from myometrics_audit.keys import active_key
+from myometrics_audit.seals import seal_pending
+from myometrics_audit.selections import Selection
+
+pytestmark = pytest.mark.django_db
+
+MOMENT = datetime(2025, 8, 19, 15, 45, tzinfo=timezone.utc)
+Lines = list[dict[str, Any]]
+FREE = {("header", "exported_at"), ("unsealed entry", "entry", "id")}
+"""What nothing proves; docs/audit/operations.md says so."""
+
+
+@pytest.fixture
+def lines(write: Any, django_user_model: Any, settings: Any, rf: Any) -> Lines:
+    """An export with every type of line: entries of people present, retained and of nobody,
+    erasures of both kinds; all of them sealed and not.
+    """
+    people = [django_user_model.objects.create_user(email=f"{n}@clinic.example") for n in range(4)]
+    details = {"n": 1.5, "t": "ü", "is": True}
+    for number in range(4):
+        write(resource_id=f"r{number}", timestamp=MOMENT, details=details, ip_address="2001:db8::a")
+    write(user=None, activity_id="auth:7", user_agent="curl/8.0")
+    for gone in people:
+        write(user=gone)
+    list(seal_pending())
+    for is_sealed in (True, False):
+        settings.MYOMETRICS_AUDIT = {"ON_USER_DELETE": "cascade"}
+        people.pop().delete()
+        settings.MYOMETRICS_AUDIT = {"ON_USER_DELETE": "retain"}
+        people.pop().delete()
+        write(resource_id="last", ip_address="10.0.0.1")
+        if is_sealed:
+            list(seal_pending())
+    return [json.loads(line) for line in proof_lines(ExportFilter())]
+
+
+def problems(lines: Lines) -> list[str]:
+    """What the check says of these lines; what is no export at all is told by an exception."""
+    try:
+        return list(export_problems(json.dumps(line) for line in lines))
+    except ValueError as error:
+        return [f"no export: {error}"]
+
+
+def test_an_untouched_export_has_no_problems(lines: Lines) -> None:
+    assert problems(lines) == []
+    assert set(map(_kind, lines)) == {
+        "header",
+        "seal",
+        "entry",
+        "entry of nobody",
+        "retained entry",
+        "unsealed entry",
+        "erasure",
+        "unsealed erasure",
+    }
+
+
+def test_every_changed_value_in_any_type_of_line_is_found(lines: Lines) -> None:
+    of_each_kind = {_kind(line): (number, line) for number, line in enumerate(lines)}
+    unseen = [
+        (kind, *place, altered)
+        for kind, (number, line) in of_each_kind.items()
+        for place, value in _values(line)
+        if (kind, *place) not in FREE
+        for altered in _alterations(value)
+        if not problems([*lines[:number], _with(line, place, altered), *lines[number + 1 :]])
+    ]
+    assert unseen == []
+
+
+def test_every_value_that_is_left_out_is_found(lines: Lines) -> None:
+    for number, line in enumerate(lines):
+        for name in line.keys() - {"exported_at"}:
+            without = {key: value for key, value in line.items() if key != name}
+            assert problems([*lines[:number], without, *lines[number + 1 :]]), (line["type"], name)
+
+
+def test_a_problem_names_the_line_and_what_is_wrong_with_it(lines: Lines) -> None:
+    number = next(number for number, line in enumerate(lines) if line["type"] == "erasure")
+    lines[number]["entries"] += 1
+    assert problems(lines) == [
+        f"line {number + 1}: erasure {lines[number]['id']} differs from its leaf"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arrange", "message"),
+    [
+        (lambda lines: _without(lines, "erasure"), "covers 2 erasures, but 1 are here"),
+        (lambda lines: _without(lines, "seal"), "is not under seal"),
+        (lambda lines: _twice(lines, "entry"), "stands twice or out of order"),
+        (lambda lines: _twice(lines, "erasure"), "stands twice or out of order"),
+        (lambda lines: _twice(lines, "seal"), "stands twice or out of order"),
+        (lambda lines: [*lines, {"type": "remark"}], "can't be read"),
+        (lambda lines: [*lines, lines[0]], "can't be read"),
+        (lambda lines: lines[1:], "no export: "),
+        (lambda lines: [], "no export: "),
+    ],
+)
+def test_lines_that_seals_account_for_can_not_be_removed_added_or_repeated(
+    lines: Lines, arrange: Callable[[Lines], Lines], message: str
+) -> None:
+    assert message in "\n".join(problems(arrange(lines)))
+
+
+def test_a_seal_that_is_genuine_but_of_another_history_is_found(lines: Lines) -> None:
+    first, second = (line for line in lines if line["type"] == "seal")
+    second["previous"] = first["root"]
+    facts = {**second, "sealed_at": datetime.fromisoformat(second["sealed_at"][:-1] + "+00:00")}
+    facts |= {name: bytes.fromhex(second[name]) for name in ("root", "previous")}
+    second["signature"] = seal_signature(SimpleNamespace(**facts), active_key()).hex()
+    number = lines.index(second) + 1
+    assert problems(lines) == [f"line {number}: seal 2 does not follow from the seal before it"]
+
+
+def test_a_line_that_is_no_json_is_found_and_the_rest_is_checked(lines: Lines) -> None:
+    lines[3]["entry"]["action"] = "edited"
+    texts = [json.dumps(line) for line in lines]
+    texts[2] = texts[2][:-1]
+    found = list(export_problems(texts))
+    assert [problem.partition(": ")[0] for problem in found] == ["line 3", "line 4"]
+
+
+def test_a_part_of_the_log_proves_itself_as_the_whole_does(lines: Lines) -> None:
+    chosen = ExportFilter(selection=Selection(action="nothing like it"))
+    part = list(proof_lines(chosen))
+    assert list(export_problems(part)) == []
+    assert not any('"type": "entry"' in line for line in part)
+
+
+def _kind(line: dict[str, Any]) -> str:
+    kind = str(line["type"])
+    if kind in ("entry", "erasure") and line["seal"] is None:
+        return f"unsealed {kind}"
+    if kind == "entry" and line["subject"] is None:
+        return "entry of nobody"
+    return f"retained {kind}" if kind == "entry" and line["pseudonym"] else kind
+
+
+def _values(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Every plain value in a line, and where it stands."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value)
+    for name, item in inner:
+        if isinstance(item, (dict, list)) and item:
+            yield from _values(item, (*place, name))
+        else:
+            yield (*place, name), item
+
+
+def _alterations(value: Any) -> Iterator[Any]:
+    """Other values, most of them one character away."""
+    if isinstance(value, bool):
+        yield not value
+    elif isinstance(value, (int, float)):
+        yield from (value + 1, -value - 1, str(value), None)
+    elif isinstance(value, str):
+        yield from (None, 7, f"{value} ", f"{value}0")
+        for position in {*range(min(len(value), 12)), len(value) // 2, len(value) - 1}:
+            yield from _other_characters(value, position)
+    else:
+        yield from ("0", 0, {"x": 1}, [["left", "00"]])
+
+
+def _other_characters(text: str, position: int) -> Iterator[str]:
+    if text:
+        old = text[position]
+        for new in {old.swapcase(), " ", "1" if old != "1" else "2"} - {old}:
+            yield text[:position] + new + text[position + 1 :]
+
+
+def _with(line: dict[str, Any], place: tuple[Any, ...], value: Any) -> dict[str, Any]:
+    altered = copy.deepcopy(line)
+    inner: Any = altered
+    for name in place[:-1]:
+        inner = inner[name]
+    inner[place[-1]] = value
+    return altered
+
+
+def _without(lines: Lines, kind: str) -> Lines:
+    number = [line["type"] for line in lines].index(kind)
+    return lines[:number] + lines[number + 1 :]
+
+
+def _twice(lines: Lines, kind: str) -> Lines:
+    number = [line["type"] for line in lines].index(kind)
+    return [*lines[: number + 1], *lines[number:]]
