@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from myometrics_audit.export import export_problems
+from myometrics_audit.export import ExportFilter, export_problems, proof_lines
 from myometrics_audit.models import AuditLog, Erasure
 from myometrics_audit.seals import seal_pending
 from myometrics_audit.selections import Selection
@@ -74,6 +74,24 @@ def test_a_part_of_the_log_can_be_handed_over(
     text = run("audit_export", *[option.format(person=person.pk) for option in options])
     assert text.count('"type": "entry"') == count
     assert list(export_problems(text.splitlines())) == []
+
+
+def test_what_is_sealed_while_it_is_handed_over_is_in_the_export_once(
+    log: Any, write: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("myometrics_audit.export.rows.UNSEALED_BATCH", 1)
+    write(resource_id="later")
+    lines = proof_lines(ExportFilter())
+    read = []
+    for line in lines:
+        read.append(line)
+        if '"seal": null' in line:
+            break
+    list(seal_pending())
+    read += lines
+    assert list(export_problems(read)) == []
+    ids = [json.loads(line)["entry"]["id"] for line in read if '"type": "entry"' in line]
+    assert sorted(ids) == sorted(AuditLog.objects.values_list("pk", flat=True))
 
 
 @pytest.mark.parametrize(

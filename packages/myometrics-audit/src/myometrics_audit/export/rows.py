@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from django.db.models import Q
+
 from ..models import AuditLog, Erasure, Leaf, Seal
 from ..selections import Selection
 
@@ -39,12 +41,14 @@ def batches(chosen: ExportFilter, using: str) -> Iterator[SealedBatch]:
         leaves = list(Leaf.objects.using(using).filter(seal_number=number).order_by("entry_id"))
         erasures = list(Erasure.objects.using(using).filter(seal_number=number).order_by("id"))
         yield SealedBatch(seal, leaves, erasures, _entries(leaves, chosen, using))
-    yield from _unsealed(chosen, using)
+    yield from _unsealed(chosen, number, using)
 
 
-def _unsealed(chosen: ExportFilter, using: str) -> Iterator[SealedBatch]:
-    waiting = Leaf.objects.using(using).filter(seal_number=None).order_by("entry_id")
-    erasures = list(Erasure.objects.using(using).filter(seal_number=None).order_by("id"))
+def _unsealed(chosen: ExportFilter, number: int, using: str) -> Iterator[SealedBatch]:
+    # What a sealer has sealed since the seal ``number`` was read was waiting then.
+    was_waiting = Q(seal_number=None) | Q(seal_number__gt=number)
+    waiting = Leaf.objects.using(using).filter(was_waiting).order_by("entry_id")
+    erasures = list(Erasure.objects.using(using).filter(was_waiting).order_by("id"))
     leaves = list(waiting[:UNSEALED_BATCH])
     while leaves or erasures:
         yield SealedBatch(None, leaves, erasures, _entries(leaves, chosen, using))
