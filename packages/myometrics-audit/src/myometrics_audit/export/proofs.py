@@ -15,12 +15,12 @@ from django.utils import timezone
 
 from ..canonical import canonical_address, canonical_moment
 from ..entries import entry_json
-from ..evidence import erasure_facts, seal_facts, subject_of, tree_entry, tree_erasure
+from ..evidence import erasure_facts, seal_facts, tree_entry, tree_erasure
 from ..keys import find_key
 from ..merkle import inclusion_path, tree_levels
 from ..models import AuditLog, Erasure, Leaf, Seal
 from ..rows import COLUMNS
-from ..verification.entries import retained_subjects
+from ..verification.entries import retained_subjects, signed_subject
 from .rows import ExportFilter, SealedBatch, batches
 
 __all__ = ["FORMAT", "proof_lines"]
@@ -72,10 +72,6 @@ def _seal_line(seal: Seal) -> dict[str, Any]:
 
 
 def _entry_line(entry: AuditLog, leaf: Leaf, subjects: dict[str, Any]) -> dict[str, Any]:
-    key = find_key(leaf.key_id)
-    subject = subjects.get(entry.pseudonym, {}).get(leaf.key_id) if entry.pseudonym else None
-    if entry.user_id is not None and key is not None:
-        subject = subject_of(entry.user_id, key)
     shown = entry_json({name: getattr(entry, name) for name in COLUMNS})
     # As the leaf covers them.
     covered = {
@@ -87,7 +83,7 @@ def _entry_line(entry: AuditLog, leaf: Leaf, subjects: dict[str, Any]) -> dict[s
         "entry": {**shown, **covered},
         "pseudonym": entry.pseudonym,
         "activity_id": entry.activity_id,
-        "subject": subject,
+        "subject": signed_subject(entry, leaf, find_key(leaf.key_id), subjects),
         "nonce": bytes(entry.nonce).hex(),
         "leaf": bytes(leaf.hash).hex(),
         "key_id": leaf.key_id,

@@ -22,6 +22,7 @@ __all__ = [
     "forged_entries",
     "retained_subjects",
     "sealed_leaves",
+    "signed_subject",
     "unsealed_leaves",
 ]
 
@@ -164,11 +165,21 @@ def retained_subjects(rows: Iterable[Any], using: str) -> dict[str, Any]:
     return {str(e.pseudonym): e.details.get("subjects", {}) for e in made} if names else {}
 
 
-def _is_genuine(row: AuditLog, leaf: StoredLeaf, key: Key, subjects: Mapping[str, Any]) -> bool:
+def signed_subject(
+    row: AuditLog, leaf: Leaf | StoredLeaf, key: Key | None, subjects: Mapping[str, Any]
+) -> str | None:
+    """The subject that the leaf of ``row`` was signed over, as far as it can be told.
+
+    ``key`` is that of the leaf, ``None`` where it is lost; ``subjects`` are those of
+    :func:`retained_subjects`.
+    """
     if row.user_id is None:
-        subject = subjects.get(row.pseudonym, {}).get(key.id) if row.pseudonym else None
-    else:
-        subject = subject_of(row.user_id, key)
+        return subjects.get(row.pseudonym, {}).get(leaf.key_id) if row.pseudonym else None
+    return None if key is None else subject_of(row.user_id, key)
+
+
+def _is_genuine(row: AuditLog, leaf: StoredLeaf, key: Key, subjects: Mapping[str, Any]) -> bool:
+    subject = signed_subject(row, leaf, key, subjects)
     if row.pseudonym and (row.user_id is not None or subject is None):
         return False
     try:
