@@ -92,7 +92,7 @@ def test_every_value_that_is_left_out_is_found(lines: Lines) -> None:
 
 
 def test_a_problem_names_the_line_and_what_is_wrong_with_it(lines: Lines) -> None:
-    number = next(number for number, line in enumerate(lines) if line["type"] == "erasure")
+    number = next(number for number, line in enumerate(lines) if line.get("reason") == "user")
     lines[number]["entries"] += 1
     assert problems(lines) == [
         f"line {number + 1}: erasure {lines[number]['id']} differs from its leaf"
