@@ -24,6 +24,7 @@ from .selections import Selection
 
 __all__ = ["PagePlan", "PageSlice", "page_plan"]
 
+Period = EntryCount.Period
 SHALLOW = 500
 """Rows that are skipped one by one rather than looked up."""
 
@@ -79,13 +80,12 @@ def page_plan(selection: Selection, offset: int, limit: int, *, using: str) -> P
     is_pair = selection.action is not None and selection.resource_type is not None
     if selection.scope is None or (offset <= SHALLOW and not is_pair):
         return PagePlan([PageSlice(offset, limit)])
-    has_span = selection.start_date is not None or selection.end_date is not None
-    buckets, any_waiting = _buckets(using, selection, by_day=has_span)
+    buckets, any_waiting = _buckets(using, selection, by_day=selection.has_span)
     total = sum(count for _, count in buckets)
     if offset <= SHALLOW:
         return PagePlan(_bounded(buckets, offset, limit), total)
     place = _find(buckets, offset)
-    if place is not None and not has_span:
+    if place is not None and not selection.has_span:
         place = _find_day(using, selection, place, any_waiting=any_waiting)
     return PagePlan(_slices(place, limit) if place else [], total)
 
@@ -140,7 +140,8 @@ def _buckets(
 
     Stored and waiting ones are of one moment. Not ``any_waiting``: none did just now.
     """
-    sql, values = _stored_sql(selection, by_day=by_day)
+    counted, values = selection.counted(Period.DAY if by_day else Period.MONTH)
+    sql = f'SELECT "start", "count", NULL FROM "{EntryCount._meta.db_table}" WHERE {counted}'
     if any_waiting:
         waiting_sql, waiting_values = _waiting_sql(using, selection)
         sql, values = f"{sql} UNION ALL {waiting_sql}", [*values, *waiting_values]
@@ -160,19 +161,6 @@ def _waiting_sql(using: str, selection: Selection) -> tuple[str, list[Any]]:
         f'JOIN "{AuditLog._meta.db_table}" a ON a."id" = l."entry_id" '
         f'WHERE l."seal_number" IS NULL{where}'
     )
-    return sql, values
-
-
-def _stored_sql(selection: Selection, *, by_day: bool) -> tuple[str, list[Any]]:
-    sql = (
-        f'SELECT "start", "count", NULL FROM "{EntryCount._meta.db_table}" '
-        'WHERE "scope" = %s AND "period" = %s'
-    )
-    values: list[Any] = [selection.scope, "D" if by_day else "M"]
-    for operator, day in ((">=", selection.start_date), ("<=", selection.end_date)):
-        if day is not None:
-            sql += f' AND "start" {operator} %s'
-            values.append(day)
     return sql, values
 
 

@@ -13,7 +13,7 @@ from django.db.models import Q
 from myometrics_core.times import utc_day_start
 
 from .counts import COUNTED, entry_scope
-from .models import AuditLog
+from .models import AuditLog, EntryCount
 
 __all__ = ["Selection"]
 
@@ -34,6 +34,11 @@ class Selection:
     end_date: date | None = None
 
     @property
+    def has_span(self) -> bool:
+        """Whether days are asked for."""
+        return self.start_date is not None or self.end_date is not None
+
+    @property
     def scope(self) -> str | None:
         """The scope of rolled-up counts that serves this selection; ``None`` when none does."""
         equal = self._equal()
@@ -51,6 +56,16 @@ class Selection:
             field: Any = AuditLog._meta.get_field(name)
             sql += f' AND a."{field.column}" {operator} %s'
             values.append(field.get_db_prep_value(value, connections[using]))
+        return sql, values
+
+    def counted(self, period: EntryCount.Period) -> tuple[str, list[Any]]:
+        """The selection's stored counts by ``period``: SQL for a WHERE on ``EntryCount``, values."""
+        sql = '"scope" = %s AND "period" = %s'
+        values: list[Any] = [self.scope, period.value]
+        for operator, day in ((">=", self.start_date), ("<=", self.end_date)):
+            if day is not None:
+                sql += f' AND "start" {operator} %s'
+                values.append(day)
         return sql, values
 
     def _terms(self) -> Iterator[tuple[str, str, Any]]:

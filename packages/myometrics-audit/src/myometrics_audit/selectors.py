@@ -38,7 +38,7 @@ __all__ = [
     "parse_entry_id",
 ]
 
-
+Period = EntryCount.Period
 LONGEST_ID = 18
 """Digits of an id: every number of so many fits the column."""
 
@@ -159,7 +159,7 @@ def _verification_result(last: Verification) -> str:
 
 def _counted(prefix: str) -> list[str]:
     scopes = EntryCount.objects.filter(
-        scope__startswith=prefix, period=EntryCount.Period.ALL, count__gt=0
+        scope__startswith=prefix, period=Period.ALL, count__gt=0
     ).exclude(scope__contains=SEPARATOR)
     names = scopes.order_by("scope").values_list("scope", flat=True)[:100]
     return [scope.removeprefix(prefix) for scope in names]
@@ -167,30 +167,18 @@ def _counted(prefix: str) -> list[str]:
 
 def _count_sql(selection: Selection, using: str) -> tuple[str, list[Any]]:
     """An exact count of the selection as an SQL expression, and its values."""
-    scope = selection.scope
     where, values = selection.where(using)
     entries, leaves = AuditLog._meta.db_table, Leaf._meta.db_table
-    if scope is None:
+    if selection.scope is None:
         return f'(SELECT COUNT(*) FROM "{entries}" a WHERE TRUE{where})', values
     waiting = f'FROM "{leaves}" l WHERE l."seal_number" IS NULL AND l."erasure_id" IS NULL'
     if where:
         joined = f'FROM "{leaves}" l JOIN "{entries}" a ON a."id" = l."entry_id"'
         waiting = f'{joined} WHERE l."seal_number" IS NULL{where}'
-    periods, days = _periods(selection)
-    stored = f'SELECT SUM("count") FROM "{EntryCount._meta.db_table}" WHERE "scope" = %s{periods}'
+    counted, counts = selection.counted(Period.DAY if selection.has_span else Period.ALL)
+    stored = f'SELECT SUM("count") FROM "{EntryCount._meta.db_table}" WHERE {counted}'
     sql = f"COALESCE(({stored}), 0) + (SELECT COUNT(*) {waiting})"
-    return sql, [scope, *days, *values]
-
-
-def _periods(selection: Selection) -> tuple[str, list[Any]]:
-    if selection.start_date is None and selection.end_date is None:
-        return " AND \"period\" = 'A'", []
-    sql, days = " AND \"period\" = 'D'", []
-    for day, operator in ((selection.start_date, ">="), (selection.end_date, "<=")):
-        if day is not None:
-            sql += f' AND "start" {operator} %s'
-            days.append(day)
-    return sql, days
+    return sql, [*counts, *values]
 
 
 def _slice_instances(entries: AuditLogQuerySet, part: PageSlice) -> list[Any]:

@@ -98,13 +98,13 @@ def verification_record(verifier: LogVerifier) -> Verification:
 
 def _count_problems(using: str) -> Iterator[Problem]:
     counts, leaves = EntryCount._meta.db_table, Leaf._meta.db_table
-    stored = f'SELECT COALESCE(SUM("count"), 0) FROM "{counts}" WHERE scope = \'\''
+    stored = f'SELECT COALESCE(SUM("count"), 0) FROM "{counts}" WHERE scope = \'\' AND period = %s'
     sql = (
-        f"SELECT ({stored} AND period = 'A'), ({stored} AND period = 'D'), "
+        f"SELECT ({stored}), ({stored}), "
         f'(SELECT COUNT(*) FROM "{leaves}" WHERE seal_number IS NOT NULL AND erasure_id IS NULL)'
     )
     with connections[using].cursor() as cursor:
-        cursor.execute(sql)
+        cursor.execute(sql, [EntryCount.Period.ALL.value, EntryCount.Period.DAY.value])
         total, by_day, sealed = (int(number) for number in cursor.fetchone())
     if not total == by_day == sealed:
         message = f"say {total} (by day {by_day}) of {sealed}; run 'manage.py audit_seal --recount'"
