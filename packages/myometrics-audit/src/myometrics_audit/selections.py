@@ -59,7 +59,7 @@ class Selection:
         return sql, values
 
     def counted(self, period: EntryCount.Period) -> tuple[str, list[Any]]:
-        """The selection's stored counts by ``period``: SQL for a WHERE on ``EntryCount``, values."""
+        """The stored counts by ``period``: SQL for a WHERE on ``EntryCount``, and its values."""
         sql = '"scope" = %s AND "period" = %s'
         values: list[Any] = [self.scope, period.value]
         for operator, day in ((">=", self.start_date), ("<=", self.end_date)):

@@ -45,7 +45,8 @@ def sealed_leaves(using: str, last_number: int) -> Iterator[list[StoredLeaf]]:
     """The leaves under the seals up to ``last_number``, in their order, in chunks."""
     condition = "(seal_number, entry_id) > (%s, %s) AND seal_number <= %s"
     place = (-(2**63), -(2**63))
-    while chunk := _leaf_chunk(using, condition, (*place, last_number)):
+    order = "seal_number, entry_id"
+    while chunk := _leaf_chunk(using, condition, (*place, last_number), order):
         yield chunk
         place = (chunk[-1].seal_number or 0, chunk[-1].entry_id)
 
@@ -188,8 +189,9 @@ def _is_genuine(row: AuditLog, leaf: StoredLeaf, key: Key, subjects: Mapping[str
         return False
 
 
-def _leaf_chunk(using: str, condition: str, values: Sequence[Any]) -> list[StoredLeaf]:
-    order = "entry_id" if "seal_number IS NULL" in condition else "seal_number, entry_id"
+def _leaf_chunk(
+    using: str, condition: str, values: Sequence[Any], order: str = "entry_id"
+) -> list[StoredLeaf]:
     sql = (
         "SELECT entry_id, hash, key_id, seal_number, erasure_id "
         f'FROM "{Leaf._meta.db_table}" WHERE {condition} ORDER BY {order} LIMIT {CHUNK}'
