@@ -10,7 +10,6 @@ from django.db.models.signals import post_migrate
 from myometrics_core.activities import Activity
 from myometrics_core.people import connect_person_deleted
 
-from .activities import SOURCE
 from .conf import audit_settings
 from .erasures import entries_release_user
 from .guards import allow_flush, install_guards
@@ -20,9 +19,8 @@ __all__ = ["connect", "receive_activity"]
 
 
 def receive_activity(activity: Activity) -> None:
-    """Keep what another package published; what audit publishes is in the log already."""
-    if activity.source != SOURCE:
-        activity_record(activity)
+    """Keep what another package published. What audit publishes never gets here: see ``apps``."""
+    activity_record(activity)
 
 
 def connect(sender: Any) -> None:
