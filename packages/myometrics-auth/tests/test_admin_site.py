@@ -143,6 +143,10 @@ def test_changes_all_that_a_person_tells_of_themselves(site, doctor, sign_in):
     profile = sign_in(doctor).get("/api/auth/user/").json()
     assert profile == {**profile, **CHANGES}
 
+    change(site, doctor, **dict.fromkeys(columns, ""))
+    cleared = sign_in(doctor).get("/api/auth/user/").json()
+    assert cleared == {**profile, **dict.fromkeys(CHANGES, "")}
+
 
 def test_deactivating_ends_sessions(site, doctor, sign_in):
     client = sign_in(doctor)

@@ -10,7 +10,7 @@ from conftest import PASSWORD, refresh_by, send
 from django.contrib.auth import get_user_model
 from django.http import StreamingHttpResponse
 from django.test import AsyncClient
-from specified import CHANGES, PROFILE
+from specified import CHANGES, LONGEST, PROFILE
 
 pytestmark = pytest.mark.django_db
 
@@ -69,9 +69,7 @@ class TestProfile:
                 for field in CHANGES
                 for value in (None, 7, True, [], {}, "x\x00", "\ud800")
             ),
-            ("firstName", "x" * 31),
-            ("lastName", "x" * 31),
-            ("clinicName", "x" * 101),
+            *((field, "x" * (characters + 1)) for field, characters in LONGEST.items()),
             ("firstName", ""),
             ("lastName", " "),
         ],

@@ -1,12 +1,41 @@
-"""Columns that are computed from others each time a row is written, in bulk too."""
+"""Columns of the user: some are computed from others each time a row is written, in bulk too."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from django import forms
 from django.db import models
 
 from myometrics_core.email_addresses import canonical_email, fold_text
 
-__all__ = ["CanonicalEmailField", "StoredEmailField", "UserSearchField"]
+__all__ = ["AddedTextField", "CanonicalEmailField", "StoredEmailField", "UserSearchField"]
+
+
+class AddedTextField(models.CharField):  # type: ignore[type-arg]
+    """Text that may be empty, in a column that the version before doesn't know and so leaves NULL.
+
+    NULL is read as the empty text, and forms give the empty text: nobody meets ``None``. Takes
+    what ``CharField`` takes but ``null``, ``blank`` and ``default``.
+    """
+
+    def __init__(self, *names: Any, **options: Any) -> None:
+        super().__init__(*names, **{**options, "null": True, "blank": True, "default": ""})
+
+    def deconstruct(self) -> Any:
+        """As for every field, without what the class stands for."""
+        name, path, names, options = super().deconstruct()
+        for implied in ("null", "blank", "default"):
+            options.pop(implied, None)
+        return name, path, names, options
+
+    def from_db_value(self, value: str | None, expression: Any, connection: Any) -> str:
+        """The text; the empty one for NULL."""
+        return value or ""
+
+    def formfield(self, **options: Any) -> forms.Field | None:  # type: ignore[override]
+        """A field of a form that gives the empty text where nothing is typed."""
+        return super().formfield(**{"empty_value": "", **options})
 
 
 class StoredEmailField(models.EmailField):  # type: ignore[type-arg]
