@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from django.core import mail
 from specified import SETTINGS_URL
@@ -30,6 +32,10 @@ class ReportSigned(NotificationKind):
 
 class ReportSignedByDefault(ReportSigned):
     default_on = True
+
+
+class ReportSignedByReportsAlone(ReportSignedByDefault):
+    sources = frozenset({"reports"})
 
 
 class ReportSignedToAll(ReportSigned):
@@ -91,6 +97,14 @@ def test_its_switch_is_heeded(use_kind, person, make_person, signed, kind, switc
     publish(signed)
 
     assert Message.objects.count() == expected
+
+
+def test_only_sources_that_it_names_are_believed(use_kind, signed):
+    use_kind(ReportSignedByReportsAlone())
+    publish(signed)
+    assert not Message.objects.exists()
+    publish(replace(signed, id="reports:1"))
+    assert Message.objects.count() == 1
 
 
 def test_its_mail_is_sent_by_its_templates(use_kind, host_templates, signed):

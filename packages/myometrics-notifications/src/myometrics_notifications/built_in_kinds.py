@@ -1,4 +1,4 @@
-"""The kinds that the specification names, and the link to an export.
+"""The kinds that come with the package: those of the specification, and the link to an export.
 
 Specification: "NotificationSettings Model".
 """
@@ -64,10 +64,7 @@ class SystemAlerts(NotificationKind):
     title = _("System alerts")
     resource_type = "system"
     actions = frozenset({"system_degraded", "system_down", "system_recovered"})
-
-    def wants(self, activity: Activity) -> bool:
-        """As the base class, of activities whose source is ``health``."""
-        return activity.source == "health" and super().wants(activity)
+    sources = frozenset({"health"})
 
     def concerns(self, activity: Activity) -> Iterable[Any] | None:
         """Everyone who asked for it."""

@@ -43,6 +43,9 @@ class NotificationKind(ABC):
       none and offers no unsubscribing.
     - ``resource_type``, ``actions``: the activities that it is about. A kind about several types
       leaves ``resource_type`` empty and has a ``wants`` of its own, which each activity asks.
+    - ``sources``: whose activities are believed, empty: everybody's. Whoever is signed in can
+      write an audit entry (source ``audit``) that says anything. So a kind that writes to others
+      than who acted, or repeats what ``details`` say, names the package that publishes.
     """
 
     name: ClassVar[str]
@@ -51,10 +54,13 @@ class NotificationKind(ABC):
     optional: ClassVar[bool] = True
     resource_type: ClassVar[str] = ""
     actions: ClassVar[Collection[str]] = ()
+    sources: ClassVar[Collection[str]] = ()
 
     def wants(self, activity: Activity) -> bool:
         """Whether this activity, of ``resource_type`` if there is one, is written about at all."""
-        return activity.resource_type == self.resource_type and activity.action in self.actions
+        is_believed = not self.sources or activity.source in self.sources
+        is_about = activity.resource_type == self.resource_type and activity.action in self.actions
+        return is_believed and is_about
 
     def concerns(self, activity: Activity) -> Iterable[Any] | None:
         """Primary keys of the people to write to; ``None``: everyone whose switch is on.
@@ -100,7 +106,7 @@ def register_kind(kind: NotificationKind) -> None:
 
 
 def registered_kinds() -> list[NotificationKind]:
-    """Every kind, in order of registration: first the specification's three."""
+    """Every kind, in order of registration: first the built-in ones."""
     return list(_kinds.values())
 
 
