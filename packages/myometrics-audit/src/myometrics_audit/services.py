@@ -11,6 +11,7 @@ from django.db import IntegrityError, router, transaction
 
 from myometrics_core.activities import Activity, is_awaited, publish
 from myometrics_core.people import people_hold, people_known
+from myometrics_core.texts import storable_text
 from myometrics_core.times import utc_now
 
 from .activities import SOURCE, activity_of
@@ -131,7 +132,7 @@ def _row(entry: NewEntry) -> AuditLog:
         resource_id=entry.resource_id,
         timestamp=entry.occurred_at or utc_now(),
         ip_address=canonical_address(entry.client_address),
-        user_agent=_clean_agent(entry.user_agent),
+        user_agent=storable_text(entry.user_agent, audit_settings.USER_AGENT_MAX_LENGTH),
         details=details,
         activity_id=entry.activity_id,
     )
@@ -143,8 +144,3 @@ def _check_texts(entry: NewEntry) -> None:
         if not isinstance(text, str) or not 1 <= len(text) <= longest or "\x00" in text:
             raise ValueError(f"{name} must be text of 1 to {longest} characters without NUL")
         text.encode()
-
-
-def _clean_agent(text: str) -> str:
-    clean = text.replace("\x00", "").encode("utf-8", "replace").decode()
-    return clean[: audit_settings.USER_AGENT_MAX_LENGTH]

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from .settings import core_settings
+from .texts import storable_text
 
 __all__ = ["client_address", "user_agent"]
 
@@ -42,9 +43,7 @@ def client_address(request: Any) -> str | None:
 
 def user_agent(request: Any, max_length: int = 1024) -> str:
     """The client's user agent, ``""`` when it sent none, cut to ``max_length`` characters."""
-    text = str(request.META.get("HTTP_USER_AGENT", ""))
-    clean = text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
-    return clean[:max_length]
+    return storable_text(str(request.META.get("HTTP_USER_AGENT", "")), max_length)
 
 
 def _last_verified(peer: Address, hops: Iterator[Address | None], trusted: Networks) -> Address:

@@ -50,6 +50,7 @@ PUBLIC: Mapping[str, Mapping[str, Sequence[str] | None]] = {
         "row_lookup": ALL,
         "schema": ALL,
         "settings": ALL,
+        "texts": ALL,
         "throttling": ALL,
         "times": ALL,
         "transactions": ALL,

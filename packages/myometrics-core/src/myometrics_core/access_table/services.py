@@ -13,6 +13,7 @@ from django.db import router
 from ..people import people_hold, person_lock
 from ..pseudonyms import keyed_hash
 from ..settings import core_settings
+from ..texts import storable_text
 from ..transactions import atomic_write
 from ..users import parse_user_id
 from .models import Access
@@ -87,14 +88,9 @@ def _row(access: Mapping[str, Any], present: set[str]) -> Access:
         user_id=str(access["user_id"]) if known else "",
         ip_address=address if plain else None,
         address_key=address_key(address) if address else "",
-        method=_text(access["method"], 16),
-        endpoint=_text(access["endpoint"], 255),
+        method=storable_text(str(access["method"]), 16),
+        endpoint=storable_text(str(access["endpoint"]), 255),
         status=min(max(int(access["status"]), 0), HIGHEST_STATUS),
         milliseconds=min(round(access["milliseconds"]), LONGEST_MILLISECONDS),
-        request_id="" if gone else _text(access["request_id"], 64),
+        request_id="" if gone else storable_text(str(access["request_id"]), 64),
     )
-
-
-def _text(value: Any, longest: int) -> str:
-    clean = str(value).replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
-    return clean[:longest]
