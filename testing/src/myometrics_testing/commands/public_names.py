@@ -26,6 +26,7 @@ PUBLIC: Mapping[str, Mapping[str, Sequence[str] | None]] = {
         "command_line": ALL,
         "conf": ALL,
         "downloads": ALL,
+        "email_addresses": ALL,
         "errors": ALL,
         "export_deliveries": ALL,
         "export_files": ALL,
