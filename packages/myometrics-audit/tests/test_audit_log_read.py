@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from drf_spectacular.generators import SchemaGenerator
 from rest_framework.test import APIClient
 
 from myometrics_audit import audit
@@ -44,3 +45,13 @@ def test_what_is_no_entry_is_a_404(db: None, administrator: Any, entry_id: str) 
     client = APIClient()
     client.force_authenticate(administrator)
     assert client.get(f"/api/audit-logs/{entry_id}/").status_code == 404
+
+
+def test_its_user_id_is_described_as_it_is_shown(entry: Any, administrator: Any) -> None:
+    document = SchemaGenerator().get_schema(request=None, public=True)
+    described = document["components"]["schemas"]["Entry"]["properties"]["user_id"]
+    assert described == {"type": "string", "format": "uuid", "nullable": True}
+    client = APIClient()
+    client.force_authenticate(administrator)
+    shown = client.get(f"/api/audit-logs/{entry.pk}/").json()["user_id"]
+    assert shown == str(entry.user_id)

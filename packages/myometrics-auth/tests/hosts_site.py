@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 import django
 from django.conf import settings
@@ -28,14 +29,24 @@ settings.configure(
 django.setup()
 
 
+def described(document: dict[str, Any]) -> list[dict[str, str]]:
+    """What the API's description says of a user's id: in an answer, and in a path."""
+    in_answer = document["components"]["schemas"]["Profile"]["properties"]["id"]
+    parameters = document["paths"]["/api/users/{user_id}/"]["get"]["parameters"]
+    (in_path,) = [given["schema"] for given in parameters if given["name"] == "user_id"]
+    return [in_answer, in_path]
+
+
 def visit() -> dict[str, object]:
     from django.contrib.auth import get_user_model
     from django.core.checks import run_checks
     from django.core.management import call_command
+    from drf_spectacular.generators import SchemaGenerator
     from rest_framework.test import APIClient
 
     call_command("makemigrations", check=True, dry_run=True, verbosity=0)
     call_command("migrate", verbosity=0)
+    document = SchemaGenerator().get_schema(request=None, public=True)
     client = APIClient()
     person = {"email": "p@x.example", "password": "quiet-otter-paddles-42"}
     names = {"firstName": "Pat", "lastName": "Example"}
@@ -54,6 +65,7 @@ def visit() -> dict[str, object]:
         "changed": client.put(path, {"role": "technician"}, format="json").status_code,
         "deleted": client.delete(path).status_code,
         "exported": client.get("/api/users/me/export/?format=json").status_code,
+        "described": described(document),
         "last": client.delete("/api/users/me/").status_code,
         "errors": [message.id for message in run_checks() if message.is_serious()],
     }

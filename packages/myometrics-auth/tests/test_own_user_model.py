@@ -23,6 +23,7 @@ def test_every_endpoint_works_with_a_user_model_of_the_host(tmp_path):
         "changed": 200,
         "deleted": 204,
         "exported": 200,
+        "described": [{"type": "string", "format": "uuid"}] * 2,
         "last": 409,
         "errors": [],
     }

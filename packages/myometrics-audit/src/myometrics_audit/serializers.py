@@ -10,7 +10,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 from rest_framework import serializers
 
-from myometrics_core.fields import JSONObjectField, StrictCharField, UtcDateTimeField
+from myometrics_core.fields import JSONObjectField, StrictCharField, UserIdField, UtcDateTimeField
 from myometrics_core.pagination import PageSerializer
 from myometrics_core.users import parse_user_id
 
@@ -39,7 +39,7 @@ class EntrySerializer(serializers.Serializer[Any]):
     """An entry as the API shows it (for the schema: answers are built without it)."""
 
     id = serializers.IntegerField()
-    user_id = serializers.IntegerField(allow_null=True)
+    user_id = UserIdField(allow_null=True)
     action = serializers.CharField()
     resource_type = serializers.CharField()
     resource_id = serializers.CharField()

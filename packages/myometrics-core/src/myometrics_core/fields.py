@@ -17,12 +17,23 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.fields import empty
 
+from .users import user_id_json
+
 __all__ = [
     "JSONObjectField",
     "StrictBooleanField",
     "StrictCharField",
+    "UserIdField",
     "UtcDateTimeField",
 ]
+
+
+class UserIdField(serializers.Field):  # type: ignore[type-arg]
+    """A user's primary key, to be shown: a number or text, as the site's user model has it."""
+
+    def to_representation(self, value: Any) -> int | str | None:
+        """A number as it is, all else as text."""
+        return user_id_json(value)
 
 
 class UtcDateTimeField(serializers.DateTimeField):

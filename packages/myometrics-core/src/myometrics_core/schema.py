@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_spectacular.openapi import AutoSchema as SpectacularAutoSchema
 from drf_spectacular.utils import extend_schema as spectacular_extend_schema
 from rest_framework import serializers
+
+from .users import user_id_schema
 
 __all__ = ["AutoSchema", "ErrorSerializer", "extend_schema"]
 
@@ -91,6 +94,16 @@ class AutoSchema(SpectacularAutoSchema):
         if status >= "400" and "content" not in response:
             component = self.resolve_serializer(ErrorSerializer, "response")
             response["content"] = {"application/json": {"schema": component.ref}}
+
+
+class UserIdSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    """A user's id is of the type of the user model's key, which is not known before the site is."""
+
+    target_class = "myometrics_core.fields.UserIdField"
+
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        """The schema of the field."""
+        return user_id_schema()
 
 
 def extend_schema(**annotations: Any) -> Callable[[Any], Any]:

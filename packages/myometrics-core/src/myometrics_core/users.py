@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
-from django.db import connection
+from django.db import connection, models
 
 from .settings import core_settings
 
@@ -17,6 +17,7 @@ __all__ = [
     "site_language",
     "site_time_zone",
     "user_id_json",
+    "user_id_schema",
 ]
 
 
@@ -27,9 +28,7 @@ def parse_user_id(text: str) -> Any:
     keys (nor one written in another way: ``" 7"``, ``"+7"``, ``"07"``, ``"1_0"``), out of the
     column's range, not a UUID, NUL.
     """
-    key: Any = get_user_model()._meta.pk
-    while getattr(key, "target_field", None) is not None:
-        key = key.target_field
+    key = _key_field()
     text = str(text)
     if "\x00" in text or len(text) > 255 or not text.isascii():
         raise ValueError("not a user id")
@@ -46,6 +45,16 @@ def parse_user_id(text: str) -> Any:
 def user_id_json(key: Any) -> int | str | None:
     """A user's primary key as JSON shows it: numbers stay numbers, all else is text."""
     return key if key is None or isinstance(key, int) else str(key)
+
+
+def user_id_schema() -> dict[str, Any]:
+    """What OpenAPI says of a user's primary key as :func:`user_id_json` shows it."""
+    key = _key_field()
+    if isinstance(key, models.IntegerField):
+        return {"type": "integer"}
+    if isinstance(key, models.UUIDField):
+        return {"type": "string", "format": "uuid"}
+    return {"type": "string"}
 
 
 def is_administrator(user: Any) -> bool:
@@ -73,6 +82,13 @@ def site_language(user: Any) -> str:
 def site_time_zone(user: Any) -> str:
     """The default time zone in mails: the site's own (``TIME_ZONE``), for everyone."""
     return settings.TIME_ZONE
+
+
+def _key_field() -> Any:
+    key: Any = get_user_model()._meta.pk
+    while getattr(key, "target_field", None) is not None:
+        key = key.target_field
+    return key
 
 
 def _fits(key: Any, value: int) -> bool:

@@ -11,9 +11,8 @@ from rest_framework import serializers
 
 from myometrics_auth.email_addresses import LONGEST_EMAIL, checked_email, clean_email
 from myometrics_core.fields import StrictCharField
-from myometrics_core.users import user_id_json
 
-__all__ = ["EmailAddressField", "PasswordField", "TokenField", "UserIdField"]
+__all__ = ["EmailAddressField", "PasswordField", "TokenField"]
 
 LONGEST_PASSWORD = 256
 
@@ -54,12 +53,3 @@ class EmailAddressField(StrictCharField):
             return clean_email(text) if self.new else checked_email(text)
         except DjangoValidationError as error:
             raise serializers.ValidationError(error.messages, error.code) from error
-
-
-@extend_schema_field({"type": "integer"})
-class UserIdField(serializers.Field):  # type: ignore[type-arg]
-    """A user's primary key."""
-
-    def to_representation(self, value: Any) -> int | str | None:
-        """A number or text, as the key is."""
-        return user_id_json(value)

@@ -7,10 +7,15 @@ from typing import Any
 from rest_framework import serializers
 
 from myometrics_auth.models import Role
-from myometrics_core.fields import StrictBooleanField, StrictCharField, UtcDateTimeField
+from myometrics_core.fields import (
+    StrictBooleanField,
+    StrictCharField,
+    UserIdField,
+    UtcDateTimeField,
+)
 from myometrics_core.pagination import PageSerializer
 
-from .fields import EmailAddressField, PasswordField, UserIdField
+from .fields import EmailAddressField, PasswordField
 
 __all__ = [
     "AdminUserChangesSerializer",

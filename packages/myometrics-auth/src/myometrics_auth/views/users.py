@@ -17,13 +17,14 @@ from myometrics_auth.services.users import user_delete, user_update
 from myometrics_core.pagination import PagePagination, PageQuerySerializer
 from myometrics_core.permissions import IsAdministrator
 from myometrics_core.schema import ErrorSerializer, extend_schema
+from myometrics_core.users import user_id_schema
 from myometrics_core.views import ApiView
 
 from .answers import admin_user_json
 
 __all__ = ["UserListView", "UserView"]
 
-PATH_ID = OpenApiParameter("user_id", int, OpenApiParameter.PATH)
+PATH_ID = OpenApiParameter("user_id", user_id_schema(), OpenApiParameter.PATH)
 
 
 class UserListView(ApiView):
