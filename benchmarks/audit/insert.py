@@ -1,0 +1,92 @@
+"""What an entry with its leaf costs to insert: by the prepared text, and by the ORM.
+
+    python -m benchmarks.audit.insert [--entries 2000] [--rounds 5]
+
+CPU of this process and of its PostgreSQL backend, in turns. Needs DATABASE_URL, and makes the data
+first (everything in that database goes).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.audit.site.settings")
+
+import django
+import psutil
+
+from .data import make
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--entries", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    django.setup()
+    make(1000, sealed=False)
+    ways = {"prepared": by_text, "ORM": by_orm}
+    rounds = [
+        {name: cost(insert, options.entries) for name, insert in ways.items()}
+        for _ in range(options.rounds)
+    ]
+    for name in ways:
+        microseconds = statistics.median(costs[name] for costs in rounds)
+        print(f"{name}: {microseconds:.0f} µs an entry")
+    ratio = statistics.median(costs["ORM"] / costs["prepared"] for costs in rounds)
+    print(f"ORM ÷ prepared: {ratio:.2f}")
+
+
+def cost(insert, entries: int) -> float:
+    """Microseconds of CPU that ``insert`` takes for an entry."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        processes = [psutil.Process(), psutil.Process(cursor.fetchone()[0])]
+    before = cpu_seconds(processes)
+    for number in range(entries):
+        insert(entry(number))
+    return (cpu_seconds(processes) - before) / entries * 1e6
+
+
+def cpu_seconds(processes: list[psutil.Process]) -> float:
+    return sum(sum(process.cpu_times()[:2]) for process in processes)
+
+
+def entry(number: int):
+    from myometrics_audit.evidence import new_nonce
+    from myometrics_audit.models import AuditLog
+
+    return AuditLog(
+        action="upload_created",
+        resource_type="upload",
+        resource_id=str(number),
+        nonce=new_nonce(),
+    )
+
+
+LEAF = bytes(32)
+"""Computing it costs both ways the same, so it is left out."""
+
+
+def by_text(row) -> None:
+    from myometrics_audit.rows import write_entry
+
+    write_entry(row, LEAF, "bench", "default")
+
+
+def by_orm(row) -> None:
+    from django.db import models, transaction
+
+    from myometrics_audit.models import Leaf
+
+    with transaction.atomic():
+        models.Model.save(row, force_insert=True)
+        Leaf(entry_id=row.pk, hash=LEAF, key_id="bench").save(force_insert=True)
+
+
+if __name__ == "__main__":
+    main()
