@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.audit.site.settings")
 
@@ -18,6 +20,9 @@ import django
 import psutil
 
 from .data import make
+
+if TYPE_CHECKING:
+    from myometrics_audit.models import AuditLog
 
 
 def main() -> None:
@@ -39,7 +44,7 @@ def main() -> None:
     print(f"ORM ÷ prepared: {ratio:.2f}")
 
 
-def cost(insert, entries: int) -> float:
+def cost(insert: Callable[[AuditLog], None], entries: int) -> float:
     """Microseconds of CPU that ``insert`` takes for an entry."""
     from django.db import connection
 
@@ -56,7 +61,7 @@ def cpu_seconds(processes: list[psutil.Process]) -> float:
     return sum(sum(process.cpu_times()[:2]) for process in processes)
 
 
-def entry(number: int):
+def entry(number: int) -> AuditLog:
     from myometrics_audit.evidence import new_nonce
     from myometrics_audit.models import AuditLog
 
@@ -72,13 +77,13 @@ LEAF = bytes(32)
 """Computing it costs both ways the same, so it is left out."""
 
 
-def by_text(row) -> None:
+def by_text(row: AuditLog) -> None:
     from myometrics_audit.rows import write_entry
 
     write_entry(row, LEAF, "bench", "default")
 
 
-def by_orm(row) -> None:
+def by_orm(row: AuditLog) -> None:
     from django.db import models, transaction
 
     from myometrics_audit.models import Leaf
