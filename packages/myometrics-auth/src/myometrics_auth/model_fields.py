@@ -33,7 +33,7 @@ class AddedTextField(models.CharField):  # type: ignore[type-arg]
         """The text; the empty one for NULL."""
         return value or ""
 
-    def formfield(self, **options: Any) -> forms.Field | None:  # type: ignore[override]
+    def formfield(self, **options: Any) -> forms.Field | None:
         """A field of a form that gives the empty text where nothing is typed."""
         return super().formfield(**{"empty_value": "", **options})
 
