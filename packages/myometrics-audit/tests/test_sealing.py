@@ -16,9 +16,9 @@ from django.db import connection, connections, transaction
 from myometrics_audit.beat import beat_schedule
 from myometrics_audit.locks import LOCK_NUMBER
 from myometrics_audit.models import AuditLog, EntryCount, Leaf, Seal
-from myometrics_audit.seals import seal_pending, unsealed_count
+from myometrics_audit.seals import seal_pending
 from myometrics_audit.selections import Selection
-from myometrics_audit.selectors import entries_count, entries_select
+from myometrics_audit.selectors import entries_count, entries_select, unsealed_count
 from myometrics_audit.tasks import seal
 from myometrics_audit.verification import LogVerifier
 from myometrics_core.personal_data import erase_person

@@ -15,11 +15,12 @@ from myometrics_core.people import person_lock
 from myometrics_core.pseudonyms import account_pseudonym
 
 from .conf import audit_settings
-from .counts import COUNTED, count_changes, counts_add, counts_drop_user
+from .counts import counts_add, counts_drop_user
 from .evidence import erasure_digest, erasure_leaf, new_nonce, subject_of
 from .keys import active_key, known_keys
 from .locks import evidence_lock
 from .models import AuditLog, Erasure, Leaf
+from .scopes import COUNTED, count_changes
 
 __all__ = ["entries_erase", "entries_purge_chunk", "entries_release_user", "leaf_pairs"]
 

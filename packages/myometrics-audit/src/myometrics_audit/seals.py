@@ -19,14 +19,15 @@ from django.utils import timezone
 from .bulk_values import one_of
 from .canonical import canonical_moment
 from .conf import audit_settings
-from .counts import COUNTED, count_changes, counts_add
+from .counts import counts_add
 from .evidence import GENESIS, seal_signature, tree_entry, tree_erasure
 from .keys import active_key
 from .locks import try_evidence_lock
 from .merkle import MerkleTree
 from .models import AuditLog, Erasure, Leaf, Seal
+from .scopes import COUNTED, count_changes
 
-__all__ = ["SealProgress", "anchor_of", "seal_pending", "unsealed_count"]
+__all__ = ["SealProgress", "anchor_of", "seal_pending"]
 
 logger = logging.getLogger("myometrics.audit.seal")
 anchor_logger = logging.getLogger("myometrics.audit.anchor")
@@ -56,12 +57,6 @@ def seal_pending(*, using: str | None = None) -> Iterator[SealProgress]:
         leaves += seal.entries + seal.erasures
         seals_anchor(using=alias)
         yield SealProgress(seals=seals, leaves=leaves, number=seal.number)
-
-
-def unsealed_count(*, using: str | None = None) -> int:
-    """How many leaves of entries wait for a seal."""
-    alias = using or router.db_for_read(Leaf)
-    return Leaf.objects.using(alias).filter(seal_number=None).count()
 
 
 def anchor_of(seal: Seal) -> dict[str, Any]:

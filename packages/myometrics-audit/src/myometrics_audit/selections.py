@@ -12,8 +12,8 @@ from django.db.models import Q
 
 from myometrics_core.times import utc_day_start
 
-from .counts import COUNTED, entry_scope
 from .models import AuditLog, EntryCount
+from .scopes import COUNTED, entry_scope
 
 __all__ = ["Selection"]
 

@@ -16,12 +16,11 @@ from myometrics_core.activities import Activity
 from myometrics_core.prepared import fetch_rows
 
 from .activities import activity_of
-from .counts import SEPARATOR
 from .models import AuditLog, EntryCount, Leaf, Verification
 from .paging import PageSlice, page_plan
 from .querysets import AuditLogQuerySet
 from .rows import COLUMNS, read_rows
-from .seals import unsealed_count
+from .scopes import SEPARATOR
 from .selections import Selection
 
 __all__ = [
@@ -36,6 +35,7 @@ __all__ = [
     "entry_rows_page",
     "evidence_state",
     "parse_entry_id",
+    "unsealed_count",
 ]
 
 Period = EntryCount.Period
@@ -127,6 +127,11 @@ def counted_actions() -> list[str]:
 def counted_resource_types() -> list[str]:
     """The resource types of sealed entries, by name, at most a hundred."""
     return _counted("t:")
+
+
+def unsealed_count() -> int:
+    """How many leaves of entries wait for a seal."""
+    return Leaf.objects.filter(seal_number=None).count()
 
 
 def evidence_state() -> str:

@@ -13,7 +13,8 @@ from myometrics_core.command_line import Progress
 
 from ...counts import counts_rebuild
 from ...models import Seal
-from ...seals import SealProgress, seal_pending, unsealed_count
+from ...seals import SealProgress, seal_pending
+from ...selectors import unsealed_count
 
 
 class Command(BaseCommand):
