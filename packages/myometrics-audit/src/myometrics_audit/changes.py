@@ -18,6 +18,7 @@ from django.db import models, router
 from myometrics_core.transactions import atomic_write
 
 from .audit import entry, record_many
+from .rows import LONGEST
 from .services import NewEntry
 
 __all__ = [
@@ -233,8 +234,9 @@ def _entry(
     actor: Any,
     request: Any,
 ) -> NewEntry:
-    action = f"{model._meta.model_name}_{verb}"[-50:]
-    resource = (model._meta.label_lower[-50:], str(key)[:100])
+    action = f"{model._meta.model_name}_{verb}"[-LONGEST["action"] :]
+    resource_type = model._meta.label_lower[-LONGEST["resource_type"] :]
+    resource = (resource_type, str(key)[: LONGEST["resource_id"]])
     return entry(actor=actor, action=action, resource=resource, details=details, request=request)
 
 

@@ -11,10 +11,11 @@ from django.db import connections, models, router, transaction
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from .conf import KEY_ID_LENGTH
 from .evidence import entry_leaf, new_nonce, subject_of
 from .keys import Key, active_key
 from .querysets import AuditLogQuerySet, refuse
-from .rows import write_entry
+from .rows import LONGEST, write_entry
 
 __all__ = ["AuditLog", "EntryCount", "Erasure", "Leaf", "Seal", "Verification"]
 
@@ -31,9 +32,9 @@ class AuditLog(models.Model):
         related_name="+",
         db_index=False,
     )
-    action = models.CharField(_("action"), max_length=50)
-    resource_type = models.CharField(_("resource type"), max_length=50)
-    resource_id = models.CharField(_("resource id"), max_length=100)
+    action = models.CharField(_("action"), max_length=LONGEST["action"])
+    resource_type = models.CharField(_("resource type"), max_length=LONGEST["resource_type"])
+    resource_id = models.CharField(_("resource id"), max_length=LONGEST["resource_id"])
     timestamp = models.DateTimeField(_("time"), default=timezone.now, editable=False)
     ip_address = models.GenericIPAddressField(_("IP address"), null=True, blank=True)
     user_agent = models.TextField(_("user agent"), blank=True, default="")
@@ -116,7 +117,7 @@ class Leaf(models.Model):
 
     entry_id = models.BigIntegerField(_("entry id"), primary_key=True)
     hash = models.BinaryField(_("hash"), max_length=32)
-    key_id = models.CharField(_("key id"), max_length=32)
+    key_id = models.CharField(_("key id"), max_length=KEY_ID_LENGTH)
     seal_number = models.BigIntegerField(_("seal number"), null=True)
     erasure_id = models.UUIDField(_("erasure id"), null=True)
 
@@ -151,7 +152,7 @@ class Seal(models.Model):
     erasures = models.IntegerField(_("erasures"))
     sealed_at = models.DateTimeField(_("sealed at"))
     previous = models.BinaryField(_("previous"), max_length=32)
-    key_id = models.CharField(_("key id"), max_length=32)
+    key_id = models.CharField(_("key id"), max_length=KEY_ID_LENGTH)
     signature = models.BinaryField(_("signature"), max_length=32)
     anchored_at = models.DateTimeField(_("anchored at"), null=True)
 
@@ -191,7 +192,7 @@ class Erasure(models.Model):
     )
     details = models.JSONField(_("details"), default=dict)
     nonce = models.BinaryField(_("nonce"), max_length=16)
-    key_id = models.CharField(_("key id"), max_length=32)
+    key_id = models.CharField(_("key id"), max_length=KEY_ID_LENGTH)
     hash = models.BinaryField(_("hash"), max_length=32)
     seal_number = models.BigIntegerField(_("seal number"), null=True)
 

@@ -19,7 +19,7 @@ from myometrics_core.prepared import fetch_rows
 if TYPE_CHECKING:
     from .models import AuditLog
 
-__all__ = ["COLUMNS", "read_rows", "write_entry"]
+__all__ = ["COLUMNS", "LONGEST", "read_rows", "write_entry"]
 
 COLUMNS = (
     "id",
@@ -33,6 +33,9 @@ COLUMNS = (
     "details",
 )
 """What the API shows of an entry, in its order."""
+
+LONGEST = {"action": 50, "resource_type": 50, "resource_id": 100}
+"""Characters that the text columns of an entry hold."""
 
 
 def write_entry(entry: AuditLog, leaf: bytes, key_id: str, using: str) -> None:

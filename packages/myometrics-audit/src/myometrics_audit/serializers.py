@@ -15,6 +15,7 @@ from myometrics_core.pagination import PageSerializer
 from myometrics_core.users import parse_user_id
 
 from .canonical import DETAILS_MAX_BYTES
+from .rows import LONGEST
 
 __all__ = [
     "EntryCreateSerializer",
@@ -29,9 +30,9 @@ DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 class EntryCreateSerializer(serializers.Serializer[Any]):
     """The body of ``POST /audit-logs/``; what the server sets is ignored."""
 
-    action = StrictCharField(max_length=50)
-    resource_type = StrictCharField(max_length=50)
-    resource_id = StrictCharField(max_length=100)
+    action = StrictCharField(max_length=LONGEST["action"])
+    resource_type = StrictCharField(max_length=LONGEST["resource_type"])
+    resource_id = StrictCharField(max_length=LONGEST["resource_id"])
     details = JSONObjectField(max_bytes=DETAILS_MAX_BYTES, required=False, default=dict)
 
 
@@ -82,9 +83,11 @@ class EntryQuerySerializer(serializers.Serializer[Any]):
     """
 
     user_id = _UserIdField(required=False, help_text="Filter by user ID")
-    action = StrictCharField(required=False, max_length=50, help_text="Filter by action type")
+    action = StrictCharField(
+        required=False, max_length=LONGEST["action"], help_text="Filter by action type"
+    )
     resource_type = StrictCharField(
-        required=False, max_length=50, help_text="Filter by resource type"
+        required=False, max_length=LONGEST["resource_type"], help_text="Filter by resource type"
     )
     start_date = _DayField(required=False, help_text="First UTC day (YYYY-MM-DD)")
     end_date = _DayField(required=False, help_text="Last UTC day, included (YYYY-MM-DD)")

@@ -18,6 +18,7 @@ from .activities import SOURCE, activity_of
 from .canonical import DETAILS_MAX_BYTES, canonical_address, canonical_json
 from .conf import audit_settings
 from .models import AuditLog
+from .rows import LONGEST
 
 __all__ = [
     "ActorGone",
@@ -26,9 +27,6 @@ __all__ = [
     "entries_record",
     "entry_record",
 ]
-
-LONGEST = {"action": 50, "resource_type": 50, "resource_id": 100}
-"""Characters that the text columns of an entry hold."""
 
 
 class ActorGone(Exception):
