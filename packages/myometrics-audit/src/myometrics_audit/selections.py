@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from datetime import date, timedelta
+from functools import cached_property
 from typing import Any
 
 from django.db import connections
@@ -38,7 +39,7 @@ class Selection:
         """Whether days are asked for."""
         return self.start_date is not None or self.end_date is not None
 
-    @property
+    @cached_property
     def scope(self) -> str | None:
         """The scope of rolled-up counts that serves this selection; ``None`` when none does."""
         equal = self._equal()
