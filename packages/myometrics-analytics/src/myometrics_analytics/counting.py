@@ -19,7 +19,7 @@ from myometrics_core.times import utc_day_start
 from .counting_sql import report_sql
 from .filters import Filters
 from .models import Upload
-from .periods import Span
+from .periods import Span, as_date
 
 __all__ = ["NO_UPLOADS", "Counts", "DayCounts", "DiagnosisCounts", "counts_get"]
 
@@ -86,7 +86,7 @@ def _counts(rows: Sequence[Sequence[Any]]) -> Counts:
     counts = Counts()
     for kind, day, diagnosis, *numbers in rows:
         if kind == "day":
-            counts.days[_date(day)] = DayCounts(*numbers)
+            counts.days[as_date(day)] = DayCounts(*numbers)
         elif kind == "diagnosis":
             counts.diagnoses.append(DiagnosisCounts(diagnosis, numbers[0], numbers[1]))
         elif kind == "active":
@@ -94,7 +94,3 @@ def _counts(rows: Sequence[Sequence[Any]]) -> Counts:
         else:
             counts.total_uploads = numbers[0]
     return counts
-
-
-def _date(value: Any) -> date:
-    return date.fromisoformat(value) if isinstance(value, str) else value

@@ -22,7 +22,7 @@ from .filters import Filters, person_field
 from .models import DailyRollup
 from .periods import Span, utc_today
 
-__all__ = ["Dashboard", "FilterChoice", "csv_text", "dashboard_make", "filter_choices"]
+__all__ = ["DashboardPage", "FilterChoice", "csv_text", "dashboard_make", "filter_choices"]
 
 MOST_CHOICES: Final = 200
 SIGNS: Final = {"up": "▲", "down": "▼", "stable": "■"}
@@ -61,7 +61,7 @@ class FilterChoice:
 
 
 @dataclass(frozen=True)
-class Dashboard:
+class DashboardPage:
     """The whole page."""
 
     period: str
@@ -72,11 +72,11 @@ class Dashboard:
     diagnoses: list[DiagnosisRow]
 
 
-def dashboard_make(report: dict[str, Any], *, days: int) -> Dashboard:
+def dashboard_make(report: dict[str, Any], *, days: int) -> DashboardPage:
     """Lay out ``report`` (the body of ``GET /analytics/`` for ``days``) for people."""
     activity = report["user_activity"]
     span, unit = Span(utc_today(), days), _("uploads")
-    return Dashboard(
+    return DashboardPage(
         period=f"{_long(span.start)} – {_long(span.today)}, UTC",
         tiles=_tiles(report, days),
         daily=chart_make(

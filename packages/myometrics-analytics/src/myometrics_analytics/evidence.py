@@ -14,16 +14,25 @@ from typing import Any, Final
 
 from myometrics_core.times import utc_day
 
-from .models import MICROSECONDS, Status, Upload
+from .models import (
+    LONGEST_DIAGNOSIS,
+    LONGEST_FILENAME,
+    LONGEST_UPLOAD_ID,
+    MICROSECONDS,
+    Status,
+    Upload,
+)
 
 __all__ = [
     "Evidence",
     "Origin",
     "absorb",
     "as_confidence",
+    "as_diagnosis",
     "as_file_size",
+    "as_filename",
     "as_processing_us",
-    "as_text",
+    "as_upload_id",
     "is_news",
 ]
 
@@ -101,13 +110,19 @@ def _improves(upload: Upload, name: str, evidence: Evidence) -> bool:
     return evidence.origin > rank or value < getattr(upload, name)
 
 
-def as_text(value: Any, *, longest: int, trim: bool = True) -> str | None:
-    """``value`` if it is text that a database can keep and not blank, else ``None``."""
-    if not isinstance(value, str) or "\x00" in value or not _is_encodable(value):
-        return None
-    text = value.strip()
-    kept = text if trim else value
-    return kept if text and len(kept) <= longest else None
+def as_upload_id(value: Any) -> str | None:
+    """Text that can be an upload id, as it is, else ``None``."""
+    return value if _is_text(value) and len(value) <= LONGEST_UPLOAD_ID else None
+
+
+def as_diagnosis(value: Any) -> str | None:
+    """Text that can be a diagnosis, trimmed, else ``None``."""
+    return _trimmed(value, LONGEST_DIAGNOSIS)
+
+
+def as_filename(value: Any) -> str | None:
+    """Text that can be the name of a file, trimmed, else ``None``."""
+    return _trimmed(value, LONGEST_FILENAME)
 
 
 def as_processing_us(value: Any) -> int | None:
@@ -133,6 +148,21 @@ def _is_number(value: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     return isinstance(value, int) or math.isfinite(value)
+
+
+def _trimmed(value: Any, longest: int) -> str | None:
+    text = value.strip() if _is_text(value) else None
+    return text if text is not None and len(text) <= longest else None
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it is text that a database can keep, and not blank."""
+    return (
+        isinstance(value, str)
+        and bool(value.strip())
+        and "\x00" not in value
+        and _is_encodable(value)
+    )
 
 
 def _is_encodable(text: str) -> bool:

@@ -17,7 +17,14 @@ from django.utils.dateparse import parse_datetime
 from myometrics_core.users import parse_user_id
 
 from .conf import analytics_settings, image_service_url
-from .evidence import Evidence, Origin, as_confidence, as_text
+from .evidence import (
+    Evidence,
+    Origin,
+    as_confidence,
+    as_diagnosis,
+    as_filename,
+    as_upload_id,
+)
 from .models import Status
 from .upload_sources import BadRow, Listing, SourceUnavailable, UploadSource, Validators
 
@@ -151,12 +158,12 @@ def _evidence(row: Mapping[str, Any]) -> Evidence:
         raise _Unusable("user_id")
     return Evidence(
         user_id=_user_key(user_id),
-        upload_id=_needed("upload_id", as_text(row.get("upload_id"), longest=100, trim=False)),
+        upload_id=_needed("upload_id", as_upload_id(row.get("upload_id"))),
         uploaded_at=_needed("upload_time", _moment(row.get("upload_time"))),
         status=_needed("status", STATUSES.get(str(row.get("status")).strip().lower())),
         origin=Origin.IMAGE_SERVICE,
-        diagnosis=as_text(row.get("diagnosis"), longest=200),
-        filename=as_text(row.get("original_filename"), longest=255),
+        diagnosis=as_diagnosis(row.get("diagnosis")),
+        filename=as_filename(row.get("original_filename")),
         confidence=as_confidence(row.get("confidence_score")),
     )
 

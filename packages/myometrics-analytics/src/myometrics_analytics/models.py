@@ -29,6 +29,8 @@ __all__ = [
 ]
 
 MICROSECONDS = 1_000_000
+LONGEST_UPLOAD_ID, LONGEST_DIAGNOSIS, LONGEST_FILENAME = 100, 200, 255
+"""Characters."""
 
 
 class Status(models.TextChoices):
@@ -54,17 +56,17 @@ class Upload(models.Model):
         related_name="+",
         db_index=False,
     )
-    upload_id = models.CharField(_("upload id"), max_length=100)
+    upload_id = models.CharField(_("upload id"), max_length=LONGEST_UPLOAD_ID)
     uploaded_at = models.DateTimeField(_("uploaded at"))
     day = models.DateField(_("UTC day"), editable=False)
     status = models.CharField(
         _("status"), max_length=10, choices=Status.choices, default=Status.PROCESSING
     )
-    diagnosis = models.CharField(_("diagnosis"), max_length=200, blank=True)
+    diagnosis = models.CharField(_("diagnosis"), max_length=LONGEST_DIAGNOSIS, blank=True)
     diagnosis_rank = models.PositiveSmallIntegerField(
         _("diagnosis rank"), default=0, editable=False
     )
-    filename = models.CharField(_("filename"), max_length=255, blank=True)
+    filename = models.CharField(_("filename"), max_length=LONGEST_FILENAME, blank=True)
     filename_rank = models.PositiveSmallIntegerField(_("filename rank"), default=0, editable=False)
     file_size = models.PositiveBigIntegerField(_("file size (bytes)"), null=True, blank=True)
     file_size_rank = models.PositiveSmallIntegerField(
@@ -112,7 +114,7 @@ class PendingChange(models.Model):
     """
 
     day = models.DateField(_("day"))
-    diagnosis = models.CharField(_("diagnosis"), max_length=200, blank=True)
+    diagnosis = models.CharField(_("diagnosis"), max_length=LONGEST_DIAGNOSIS, blank=True)
     status = models.CharField(_("status"), max_length=10)
     user: models.ForeignKey[Any, Any] = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -142,7 +144,7 @@ class DailyRollup(models.Model):
     """
 
     day = models.DateField(_("day"))
-    diagnosis = models.CharField(_("diagnosis"), max_length=200, blank=True)
+    diagnosis = models.CharField(_("diagnosis"), max_length=LONGEST_DIAGNOSIS, blank=True)
     status = models.CharField(_("status"), max_length=10, choices=Status.choices)
     uploads = models.BigIntegerField(_("uploads"), default=0)
     processing_us = models.BigIntegerField(_("processing time (µs)"), default=0)

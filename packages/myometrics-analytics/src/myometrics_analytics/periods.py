@@ -8,7 +8,7 @@ from datetime import date, timedelta
 
 from myometrics_core.times import utc_now
 
-__all__ = ["LONGEST", "Span", "month_end", "month_text", "utc_today", "week_slices"]
+__all__ = ["LONGEST", "Span", "as_date", "month_end", "month_text", "utc_today", "week_slices"]
 
 LONGEST = 3650
 
@@ -16,6 +16,11 @@ LONGEST = 3650
 def utc_today() -> date:
     """Today's date in UTC."""
     return utc_now().date()
+
+
+def as_date(value: date | str) -> date:
+    """The day of a column that raw SQL selects: SQLite gives text."""
+    return date.fromisoformat(value) if isinstance(value, str) else value
 
 
 def month_end(day: date) -> date:

@@ -21,6 +21,7 @@ from myometrics_core.times import utc_now
 
 from . import self_check_sql as sql
 from .models import DailyRollup, DayRollup, PendingChange, RollupState, Upload, UserRollup
+from .periods import as_date
 from .rollups import (
     DAY_COUNTS,
     SUMS,
@@ -87,11 +88,11 @@ def _check_daily(first: date, last: date) -> int:
     found = _rows(sql.DAILY, first, last)
     stored = {
         (row.day, row.diagnosis, row.status): row
-        for row in DailyRollup.objects.filter(day__in={_date(row[0]) for row in found})
+        for row in DailyRollup.objects.filter(day__in={as_date(row[0]) for row in found})
     }
     repaired = []
     for day, diagnosis, status, *differences in found:
-        key = _date(day), diagnosis, status
+        key = as_date(day), diagnosis, status
         row = stored.get(key) or DailyRollup(day=key[0], diagnosis=diagnosis, status=status)
         repaired.append(_add(row, SUMS, differences))
     rows_store(repaired, SUMS, counts_nothing)
@@ -99,14 +100,14 @@ def _check_daily(first: date, last: date) -> int:
 
 
 def _check_days(first: date, last: date) -> int:
-    found = {_date(row[0]): row[1:] for row in _rows(sql.DAYS, first, last)}
+    found = {as_date(row[0]): row[1:] for row in _rows(sql.DAYS, first, last)}
     stored = {row.day: row for row in DayRollup.objects.filter(day__in=found)}
     repaired = [
         _add(stored.get(day) or DayRollup(day=day), DAY_COUNTS, (*differences, 0))
         for day, differences in found.items()
     ]
     rows_store(repaired, DAY_COUNTS, counts_nothing)
-    wrong = {_date(row[0]) for row in _rows(sql.UPLOADERS, first, last)}
+    wrong = {as_date(row[0]) for row in _rows(sql.UPLOADERS, first, last)}
     uploaders = uploaders_by_day(wrong)
     for day in wrong:
         DayRollup.objects.filter(day=day).update(uploaders=uploaders.get(day, 0))
@@ -147,7 +148,3 @@ def _add(row: Any, names: Sequence[str], differences: Sequence[int]) -> Any:
     for name, difference in zip(names, differences, strict=True):
         setattr(row, name, getattr(row, name) + difference)
     return row
-
-
-def _date(value: Any) -> date:
-    return date.fromisoformat(value) if isinstance(value, str) else value

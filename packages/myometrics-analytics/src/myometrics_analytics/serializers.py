@@ -9,7 +9,7 @@ from rest_framework import serializers
 
 from .conf import analytics_settings
 from .filters import Filters, person_field
-from .models import Status
+from .models import LONGEST_DIAGNOSIS, Status
 from .periods import LONGEST
 
 __all__ = ["ActivitySerializer", "ReportQuerySerializer", "ReportSerializer"]
@@ -41,7 +41,10 @@ class ReportQuerySerializer(serializers.Serializer[Any]):
         required=False, allow_blank=True, max_length=200, help_text="People of this role only."
     )
     diagnosis = serializers.CharField(
-        required=False, allow_blank=True, max_length=200, help_text="This diagnosis only."
+        required=False,
+        allow_blank=True,
+        max_length=LONGEST_DIAGNOSIS,
+        help_text="This diagnosis only.",
     )
 
     def validate_clinic(self, clinic: str) -> str:

@@ -14,7 +14,16 @@ from django.core.exceptions import ValidationError
 
 from myometrics_core.activities import Activity
 
-from .evidence import Evidence, Origin, as_confidence, as_file_size, as_processing_us, as_text
+from .evidence import (
+    Evidence,
+    Origin,
+    as_confidence,
+    as_diagnosis,
+    as_file_size,
+    as_filename,
+    as_processing_us,
+    as_upload_id,
+)
 from .models import Status
 
 __all__ = ["RESOURCE_TYPE", "evidence_of"]
@@ -37,7 +46,7 @@ def evidence_of(activity: Activity) -> Evidence | None:
     complete: the image service answers at once.
     """
     user_id = _user_key(activity.actor_id)
-    upload_id = as_text(activity.resource_id, longest=100, trim=False)
+    upload_id = as_upload_id(activity.resource_id)
     if activity.resource_type != RESOURCE_TYPE or activity.action not in ACTIONS:
         return None
     if user_id is None or upload_id is None:
@@ -54,7 +63,7 @@ def evidence_of(activity: Activity) -> Evidence | None:
         status=status,
         origin=origin,
         diagnosis=diagnosis,
-        filename=as_text(details.get("filename"), longest=255),
+        filename=as_filename(details.get("filename")),
         file_size=as_file_size(details.get("file_size")),
         confidence=as_confidence(details.get("confidence")),
         processing_us=as_processing_us(details.get("processing_time")),
@@ -64,7 +73,7 @@ def evidence_of(activity: Activity) -> Evidence | None:
 def _diagnosis(details: Mapping[str, Any], origin: Origin) -> str | None:
     if origin is Origin.PROGRESS:
         return None
-    return as_text(details.get("diagnosis"), longest=200)
+    return as_diagnosis(details.get("diagnosis"))
 
 
 def _user_key(actor_id: Any) -> Any:
