@@ -364,6 +364,21 @@ def test_a_retained_entry_can_not_be_given_to_another_pseudonym(
     assert found() == {("entry_edited", f"entry {entry.pk}")}
 
 
+@pytest.mark.parametrize("details", ["[]", "5", "{}", '{"subjects": 5}', '{"subjects": {}}'])
+def test_an_erasure_whose_details_are_none_any_more_is_named_and_so_are_its_entries(
+    log: Log, settings: Any, details: str
+) -> None:
+    settings.MYOMETRICS_AUDIT = {**settings.MYOMETRICS_AUDIT, "ON_USER_DELETE": "retain"}
+    log.person.delete()
+    erasure = Erasure.objects.get(reason="retain")
+    sql(f'UPDATE "{ERASURE}" SET details = %s WHERE reason = %s', details, "retain")
+    entries = AuditLog.objects.filter(pseudonym=erasure.pseudonym)
+    assert found() == {
+        ("erasure_forged", f"erasure {erasure.pk}"),
+        *(("entry_edited", f"entry {entry.pk}") for entry in entries),
+    }
+
+
 def test_keys_rotate_by_id_and_a_lost_key_is_reported(log: Log, write: Any, settings: Any) -> None:
     settings.MYOMETRICS_AUDIT = {"KEYS": {"2026": "a" * 32}, "ALLOW_FLUSH": True}
     write()

@@ -163,7 +163,13 @@ def retained_subjects(rows: Iterable[Any], using: str) -> dict[str, Any]:
     """Pseudonym → key id → subject, from the erasures that made these entries' pseudonyms."""
     names = {row.pseudonym for row in rows if row is not UNREADABLE and row.pseudonym}
     made = Erasure.objects.using(using).filter(reason="retain", pseudonym__in=names)
-    return {str(e.pseudonym): e.details.get("subjects", {}) for e in made} if names else {}
+    return {str(e.pseudonym): _subjects(e.details) for e in made} if names else {}
+
+
+def _subjects(details: Any) -> Mapping[str, Any]:
+    """Key id → subject; who tampered with an erasure may have written anything."""
+    subjects = details.get("subjects") if isinstance(details, dict) else None
+    return subjects if isinstance(subjects, dict) else {}
 
 
 def signed_subject(
