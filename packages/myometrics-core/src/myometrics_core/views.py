@@ -14,7 +14,7 @@ from django.db import transaction
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
 from rest_framework import exceptions
-from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
+from rest_framework.permissions import SAFE_METHODS, AllowAny, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
@@ -26,7 +26,7 @@ from .replicas import write_remember
 from .schema import AutoSchema
 from .settings import core_settings
 
-__all__ = ["ApiView", "UnknownPathView"]
+__all__ = ["ApiView", "PublicApiView", "UnknownPathView"]
 
 
 class ApiView(APIView):
@@ -142,12 +142,17 @@ class ApiView(APIView):
             raise exceptions.MethodNotAllowed(str(request.method))
 
 
-class UnknownPathView(ApiView):
+class PublicApiView(ApiView):
+    """An endpoint for anybody. Whoever sends credentials as well is not asked who they are."""
+
+    permission_classes = (AllowAny,)
+    authentication_classes = ()
+
+
+class UnknownPathView(PublicApiView):
     """A JSON 404 for every path under the API's prefix that no package serves."""
 
     throttle_bucket = None
-    permission_classes = ()
-    authentication_classes = ()
     schema = None
 
     def _check_method(self, request: Request) -> None:

@@ -15,9 +15,8 @@ from rest_framework.response import Response
 
 from myometrics_core.downloads import download_response
 from myometrics_core.export_files import export_filename
-from myometrics_core.permissions import AllowAny
 from myometrics_core.schema import extend_schema
-from myometrics_core.views import ApiView
+from myometrics_core.views import ApiView, PublicApiView
 
 from .conf import notifications_settings
 from .export_links import export_file_for_token
@@ -60,15 +59,12 @@ class MyNotificationSettingsView(ApiView):
         return Response(switches(settings))
 
 
-class UnsubscribeView(ApiView):
+class UnsubscribeView(PublicApiView):
     """Where a mail's unsubscribe link leads. Public: the signed token says who and what.
 
     A browser gets a page, a program gets JSON. Only POST turns anything off: mail scanners
     follow links (RFC 8058).
     """
-
-    authentication_classes = ()
-    permission_classes = (AllowAny,)
 
     @extend_schema(
         operation_id="unsubscribe_preview",
@@ -113,11 +109,8 @@ class UnsubscribeView(ApiView):
             return render(self.request, "myometrics_notifications/unsubscribe.html", context)
 
 
-class ExportDownloadView(ApiView):
+class ExportDownloadView(PublicApiView):
     """Where the link in an export's mail leads. Public: the signed token gives access."""
-
-    authentication_classes = ()
-    permission_classes = (AllowAny,)
 
     @extend_schema(
         operation_id="export_download",

@@ -17,9 +17,8 @@ from myometrics_auth.services.passwords import (
     password_reset_confirm,
     password_reset_request,
 )
-from myometrics_core.permissions import AllowAny
 from myometrics_core.schema import extend_schema
-from myometrics_core.views import ApiView
+from myometrics_core.views import ApiView, PublicApiView
 
 from .answers import current_session, detail
 
@@ -48,11 +47,9 @@ class ChangePasswordView(ApiView):
         return detail(_("Password changed successfully"))
 
 
-class PasswordResetView(ApiView):
+class PasswordResetView(PublicApiView):
     """Specification: "POST /auth/password-reset/"."""
 
-    authentication_classes = ()
-    permission_classes = (AllowAny,)
     throttle_bucket = "auth"
 
     @extend_schema(
@@ -67,11 +64,9 @@ class PasswordResetView(ApiView):
         return detail(_("Password reset email sent"))
 
 
-class PasswordResetConfirmView(ApiView):
+class PasswordResetConfirmView(PublicApiView):
     """The page behind the mailed link sets the new password."""
 
-    authentication_classes = ()
-    permission_classes = (AllowAny,)
     throttle_bucket = "auth"
 
     @extend_schema(

@@ -23,9 +23,8 @@ from myometrics_auth.services.second_factor_enrolment import (
     totp_enrol,
 )
 from myometrics_auth.services.sign_in import sign_in_with_second_factor
-from myometrics_core.permissions import AllowAny
 from myometrics_core.schema import ErrorSerializer, extend_schema
-from myometrics_core.views import ApiView
+from myometrics_core.views import ApiView, PublicApiView
 
 from .answers import current_session, signed_in
 
@@ -39,11 +38,9 @@ __all__ = [
 ]
 
 
-class SecondFactorLoginView(ApiView):
+class SecondFactorLoginView(PublicApiView):
     """The second half of a sign-in."""
 
-    authentication_classes = ()
-    permission_classes = (AllowAny,)
     throttle_bucket = "auth"
 
     @extend_schema(

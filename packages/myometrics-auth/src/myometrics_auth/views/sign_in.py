@@ -26,9 +26,8 @@ from myometrics_auth.services.sessions import (
 from myometrics_auth.services.sign_in import sign_in
 from myometrics_auth.services.users import user_register
 from myometrics_auth.tokens import REFRESH, InvalidToken, read_token
-from myometrics_core.permissions import AllowAny
 from myometrics_core.schema import ErrorSerializer, extend_schema
-from myometrics_core.views import ApiView
+from myometrics_core.views import ApiView, PublicApiView
 
 from .answers import detail, signed_in
 
@@ -41,11 +40,9 @@ LOGIN_ANSWER = PolymorphicProxySerializer(
 )
 
 
-class LoginView(ApiView):
+class LoginView(PublicApiView):
     """Specification: "POST /auth/login/"."""
 
-    authentication_classes = ()
-    permission_classes = (AllowAny,)
     throttle_bucket = "auth"
 
     @extend_schema(
@@ -62,11 +59,9 @@ class LoginView(ApiView):
         return signed_in(outcome.session)
 
 
-class RegisterView(ApiView):
+class RegisterView(PublicApiView):
     """Specification: "POST /auth/register/"."""
 
-    authentication_classes = ()
-    permission_classes = (AllowAny,)
     throttle_bucket = "auth"
 
     @extend_schema(
@@ -81,11 +76,9 @@ class RegisterView(ApiView):
         return signed_in(session_start(user=user, request=request), status=201)
 
 
-class RefreshView(ApiView):
+class RefreshView(PublicApiView):
     """Specification: "POST /auth/token/refresh/"."""
 
-    authentication_classes = ()
-    permission_classes = (AllowAny,)
     throttle_bucket = "auth"
     unreadable_body: APIException | None = None
 
