@@ -135,3 +135,21 @@ def test_a_deletion_and_writers_at_once_leave_no_half_and_no_error(
     (erasure,) = Erasure.objects.all()
     assert erasure.entries == 20 + outcomes.count(201)
     assert Leaf.objects.count() == erasure.entries
+
+
+@pytest.mark.django_db(transaction=True)
+def test_people_deleted_by_the_sites_own_code_amid_writes_keep_what_they_did(
+    administrator: Any, write: Any, settings: Any, run_concurrently: Any
+) -> None:
+    settings.MYOMETRICS_AUDIT = {**settings.MYOMETRICS_AUDIT, "ON_USER_DELETE": "retain"}
+    make = type(administrator).objects.create_user
+    people = [make(email=f"{number}@clinic.example") for number in range(5)]
+    for person in people:
+        write(user=person)
+    deletions = [type(person).objects.get(pk=person.pk).delete for person in people]
+    writes = [lambda: write(user=administrator)] * 10
+    outcomes = run_concurrently([*writes, *deletions])
+    assert [outcome for outcome in outcomes if isinstance(outcome, Exception)] == []
+    assert Erasure.objects.count() == len(people)
+    assert AuditLog.objects.filter(user=None).count() == len(people)
+    assert AuditLog.objects.filter(user=administrator).count() == len(writes)

@@ -56,8 +56,6 @@ def uploads_forget(*, user: Any) -> None:
     writer can add a fact between counting and deleting.
     """
     with atomic_write():
-        # SQLite locks at the first write; reading first could make it refuse the writes below.
-        PendingChange.objects.filter(pk=-1).delete()
         person_lock(user)
         mine = Upload.objects.filter(user_id=user.pk)
         places = mine.values("day", "diagnosis", "status").order_by()

@@ -15,6 +15,8 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import QuerySet
 from django.db.models.signals import pre_delete
 
+from .transactions import write_lock
+
 __all__ = [
     "connect_person_deleted",
     "people_hold",
@@ -61,10 +63,10 @@ def people_hold_unless_busy(
 def person_lock(user: Any, using: str = DEFAULT_DB_ALIAS) -> None:
     """Lock the row of ``user``, who is about to be deleted.
 
-    Rows about them that others are writing are there afterwards; new ones have to wait. Where
-    there are no row locks, on SQLite, nothing is even read: a transaction that has read before
-    it writes may be refused there.
+    Rows about them that others are writing are there afterwards; new ones have to wait. On SQLite,
+    which has no row locks, the transaction is the only one that writes from here on.
     """
+    write_lock(using)
     if connections[using].features.has_select_for_update:
         people = _people([user.pk], using).select_for_update()
         list(people.values_list("pk"))

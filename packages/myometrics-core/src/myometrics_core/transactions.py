@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.migrations.recorder import MigrationRecorder
 
-__all__ = ["atomic_write"]
+__all__ = ["atomic_write", "write_lock"]
 
 
 @contextmanager
@@ -20,16 +20,21 @@ def atomic_write(using: str = DEFAULT_DB_ALIAS, *, savepoint: bool = True) -> It
     connection's ``timeout`` instead. Elsewhere it is plain ``atomic``: lock rows as needed.
     ``savepoint`` is ``atomic``'s.
     """
-    connection = connections[using]
-    outermost = not connection.in_atomic_block
+    outermost = not connections[using].in_atomic_block
     with transaction.atomic(using=using, savepoint=savepoint):
-        if outermost and connection.vendor == "sqlite":
-            _take_sqlite_write_lock(using)
+        if outermost:
+            write_lock(using)
         yield
 
 
-def _take_sqlite_write_lock(using: str) -> None:
-    # A write that matches no row still takes the lock.
-    table = connections[using].ops.quote_name(MigrationRecorder.Migration._meta.db_table)
-    with connections[using].cursor() as cursor:
-        cursor.execute(f"DELETE FROM {table} WHERE id IS NULL")
+def write_lock(using: str = DEFAULT_DB_ALIAS) -> None:
+    """Take SQLite's write lock for the rest of the transaction; elsewhere nothing happens.
+
+    For code that runs in somebody else's transaction and reads before it writes.
+    """
+    connection = connections[using]
+    if connection.vendor == "sqlite":
+        # A write that matches no row still takes the lock.
+        table = connection.ops.quote_name(MigrationRecorder.Migration._meta.db_table)
+        with connection.cursor() as cursor:
+            cursor.execute(f"DELETE FROM {table} WHERE id IS NULL")
