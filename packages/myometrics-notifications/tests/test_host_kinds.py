@@ -9,6 +9,7 @@ from django.core import mail
 from specified import SETTINGS_URL
 
 from myometrics_core.activities import publish
+from myometrics_notifications.built_in_kinds import SystemAlerts, UploadCompleted
 from myometrics_notifications.delivery import message_deliver
 from myometrics_notifications.kinds import NotificationKind
 from myometrics_notifications.models import Message
@@ -44,6 +45,14 @@ class ReportSignedToAll(ReportSigned):
 
 
 class ReportSignedToAllByDefault(ReportSignedToAll):
+    default_on = True
+
+
+class UploadCompletedOnRequest(UploadCompleted):
+    default_on = False
+
+
+class SystemAlertsByDefault(SystemAlerts):
     default_on = True
 
 
@@ -105,6 +114,32 @@ def test_only_sources_that_it_names_are_believed(use_kind, signed):
     assert not Message.objects.exists()
     publish(replace(signed, id="reports:1"))
     assert Message.objects.count() == 1
+
+
+@pytest.mark.parametrize("kind", [UploadCompletedOnRequest(), SystemAlertsByDefault()])
+@pytest.mark.parametrize("looked_before", [False, True])
+def test_the_default_of_a_replaced_kind_is_shown_exported_and_heeded(
+    use_kind,
+    person,
+    client_of,
+    exported_switches,
+    make_activity,
+    health_change,
+    kind,
+    looked_before,
+):
+    use_kind(kind)
+    assert exported_switches(person)[kind.name] is kind.default_on
+    if looked_before:
+        assert client_of(person).get(SETTINGS_URL).json()[kind.name] is kind.default_on
+
+    publish(make_activity(actor_id=person.pk))
+    publish(health_change())
+    for message in Message.objects.filter(kind=kind.name):
+        message_deliver(message_id=message.pk)
+
+    states = [message.state for message in Message.objects.filter(kind=kind.name)]
+    assert states == (["sent"] if kind.default_on else [])
 
 
 def test_its_mail_is_sent_by_its_templates(use_kind, host_templates, signed):

@@ -12,9 +12,16 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from .kinds import NotificationKind
+from .kinds import NotificationKind, registered_kinds
 
-__all__ = ["ExportFile", "Message", "NotificationSettings", "OwedWork", "has_column"]
+__all__ = [
+    "ExportFile",
+    "Message",
+    "NotificationSettings",
+    "OwedWork",
+    "column_defaults",
+    "has_column",
+]
 
 
 class NotificationSettings(models.Model):
@@ -64,6 +71,14 @@ class NotificationSettings(models.Model):
 def has_column(kind: NotificationKind) -> bool:
     """Whether the switch is one of the specification's, with a column of its own."""
     return kind.name in NotificationSettings.SWITCHES
+
+
+def column_defaults() -> dict[str, bool]:
+    """Column → ``default_on`` of the kind now registered under that name: a new row's values.
+
+    The columns' own defaults are those of the built-in kinds, which a host may have replaced.
+    """
+    return {kind.name: kind.default_on for kind in registered_kinds() if has_column(kind)}
 
 
 class OwedWork(models.Model):

@@ -9,7 +9,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from .kinds import NotificationKind, registered_kinds
 from .leases import free_to_take
-from .models import Message, NotificationSettings, has_column
+from .models import Message, NotificationSettings, column_defaults, has_column
 
 __all__ = ["message_is_wanted", "messages_due", "people_wanting", "settings_of", "switches"]
 
@@ -17,7 +17,7 @@ __all__ = ["message_is_wanted", "messages_due", "people_wanting", "settings_of",
 def settings_of(user: Any) -> NotificationSettings:
     """The person's settings; before their first use an unsaved row with the defaults."""
     stored = NotificationSettings.objects.filter(user_id=user.pk).first()
-    return stored or NotificationSettings(user=user)
+    return stored or NotificationSettings(user=user, **column_defaults())
 
 
 def switches(settings: NotificationSettings) -> dict[str, bool]:

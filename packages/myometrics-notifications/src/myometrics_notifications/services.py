@@ -19,7 +19,7 @@ from myometrics_core.transactions import atomic_write
 
 from .conf import notifications_settings
 from .kinds import NotificationKind, kinds_for, registered_kinds
-from .models import Message, NotificationSettings
+from .models import Message, NotificationSettings, column_defaults
 from .selectors import people_wanting
 
 __all__ = [
@@ -48,7 +48,7 @@ def notification_settings_ensure(*, user: Any) -> NotificationSettings:
     person has been deleted meanwhile.
     """
     try:
-        return NotificationSettings.objects.get_or_create(user=user)[0]
+        return NotificationSettings.objects.get_or_create(user=user, defaults=column_defaults())[0]
     except IntegrityError:
         raise NotAuthenticated() from None
 
