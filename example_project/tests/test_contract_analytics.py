@@ -43,27 +43,17 @@ def activity(user, moment=NOON):
 
 
 @pytest.fixture
-def doctor(db):
-    return make_user("doctor@clinic.example")
-
-
-@pytest.fixture
 def other(db):
     return make_user("other@clinic.example")
 
 
 @pytest.fixture
-def boss(db):
-    return make_user("boss@clinic.example", role="admin")
-
-
-@pytest.fixture
-def report(boss):
+def report(administrator):
     """Asks for analytics while facts wait to be rolled up, and again after they were."""
 
     def ask(moment=NOON, **query):
         with at(moment):
-            client = client_of(boss)
+            client = client_of(administrator)
             before = client.get("/api/analytics/", query)
             fold()
             after = client.get("/api/analytics/", query)
@@ -152,14 +142,14 @@ class TestActivity:
         recent = activity(doctor)["recent_uploads"]
         assert [row["id"] for row in recent] == [f"u{number}" for number in range(10)]
 
-    def test_administrators_see_anybodys_in_the_same_shape(self, doctor, boss):
+    def test_administrators_see_anybodys_in_the_same_shape(self, doctor, administrator):
         tell(doctor, "upload_failed")
         with at(NOON):
-            answer = client_of(boss).get(f"/api/users/{doctor.pk}/activity/")
+            answer = client_of(administrator).get(f"/api/users/{doctor.pk}/activity/")
             assert answer.json() == activity(doctor)
-            assert_error(client_of(doctor).get(f"/api/users/{boss.pk}/activity/"), 403)
+            assert_error(client_of(doctor).get(f"/api/users/{administrator.pk}/activity/"), 403)
             assert_error(client_of(doctor).get(f"/api/users/{doctor.pk}/activity/"), 403)
-            assert_error(client_of(boss).get("/api/users/987654/activity/"), 404)
+            assert_error(client_of(administrator).get("/api/users/987654/activity/"), 404)
 
 
 CREATED = ("upload_created", {"filename": "a.jpg"})
@@ -411,19 +401,19 @@ class TestSystemHealth:
         tell(doctor, "upload_completed", "u1")
         assert report()["system_health"]["success_rate"] == 100.0
 
-    def test_who_is_erased_is_counted_no_more(self, doctor, other, boss, report):
+    def test_who_is_erased_is_counted_no_more(self, doctor, other, administrator, report):
         tell(doctor, "upload_completed", diagnosis="X")
         tell(other, "upload_completed", diagnosis="X")
         assert report()["system_health"]["total_uploads"] == 2
         with at(NOON):
-            assert client_of(boss).delete(f"/api/users/{doctor.pk}/").status_code == 204
+            assert client_of(administrator).delete(f"/api/users/{doctor.pk}/").status_code == 204
         body = report()
         assert body["system_health"]["total_uploads"] == 1
         assert body["diagnosis_trends"][0]["count"] == 1
         assert body["system_health"]["active_users"] == 1
 
 
-def test_a_random_history_counts_as_the_facts_counted_one_by_one(doctor, other, boss):
+def test_a_random_history_counts_as_the_facts_counted_one_by_one(doctor, other, administrator):
     dice = random.Random(20260318)
     facts = {}
     for _ in range(70):
@@ -439,7 +429,7 @@ def test_a_random_history_counts_as_the_facts_counted_one_by_one(doctor, other, 
     start = NOON.date() - timedelta(days=13)
     inside = [fact for fact in facts.values() if start <= fact[0].date() <= NOON.date()]
     with at(NOON):
-        body = client_of(boss).get("/api/analytics/", {"days": 14}).json()
+        body = client_of(administrator).get("/api/analytics/", {"days": 14}).json()
     daily = {row["date"]: row["count"] for row in body["user_activity"]["daily_uploads"]}
     for offset in range(14):
         day = start + timedelta(days=offset)
@@ -513,14 +503,16 @@ class TestTheImageService:
         assert row["filename"] == "service.jpg"
         assert row["timestamp"].startswith("2026-03-17T09:30:00")
 
-    def test_its_diagnosis_counts_least_and_nothing_counts_twice(self, doctor, image_service, boss):
+    def test_its_diagnosis_counts_least_and_nothing_counts_twice(
+        self, doctor, image_service, administrator
+    ):
         tell(doctor, "upload_created", "u1", diagnosis="Zebra", filename="zebra.jpg")
         image_service.append(self.row(doctor.pk))
         image_service.append(self.row(doctor.pk))
         pull()
         tell(doctor, "upload_created", "u2", diagnosis="Zebra")
         with at(NOON):
-            body = client_of(boss).get("/api/analytics/").json()
+            body = client_of(administrator).get("/api/analytics/").json()
         assert [(r["diagnosis"], r["count"]) for r in body["diagnosis_trends"]] == [("Zebra", 2)]
         assert body["system_health"]["total_uploads"] == 2
 
@@ -566,9 +558,9 @@ def test_events_of_one_upload_that_come_all_at_once_make_one_upload(run_concurre
     assert run_concurrently(calls) == [201] * 15
     [row] = client.get("/api/users/me/activity/").json()["recent_uploads"]
     assert row["status"] == "completed"
-    boss = client_of(make_user("boss@clinic.example", role="admin"))
+    administrator = client_of(make_user("boss@clinic.example", role="admin"))
     for _ in range(2):
-        body = boss.get("/api/analytics/").json()
+        body = administrator.get("/api/analytics/").json()
         assert body["system_health"]["total_uploads"] == 1
         assert [(r["diagnosis"], r["count"]) for r in body["diagnosis_trends"]] == [("Ready", 1)]
         fold()

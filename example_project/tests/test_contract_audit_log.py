@@ -41,18 +41,8 @@ def entries(client, **query):
     return answer.json()["results"]
 
 
-@pytest.fixture
-def doctor(db):
-    return make_user("doctor@clinic.example")
-
-
-@pytest.fixture
-def boss(db):
-    return make_user("boss@clinic.example", role="admin")
-
-
 class TestWriting:
-    def test_the_answer_has_the_shape_of_the_specification(self, doctor, boss):
+    def test_the_answer_has_the_shape_of_the_specification(self, doctor, administrator):
         answer = client_of(doctor).post(
             "/api/audit-logs/", ENTRY, format="json", HTTP_USER_AGENT="Mozilla/5.0",
             REMOTE_ADDR="192.168.1.100",
@@ -63,16 +53,16 @@ class TestWriting:
         assert {name: body[name] for name in ENTRY} == ENTRY
         assert body["user_id"] == doctor.pk
         assert (body["ip_address"], body["user_agent"]) == ("192.168.1.100", "Mozilla/5.0")
-        [listed] = entries(client_of(boss), action="upload_created")
+        [listed] = entries(client_of(administrator), action="upload_created")
         assert listed == body
 
-    def test_what_the_server_sets_is_ignored_in_the_body(self, doctor, boss):
+    def test_what_the_server_sets_is_ignored_in_the_body(self, doctor, administrator):
         before = datetime.now(timezone.utc)
         body = write(
             client_of(doctor),
             id=999999,
-            user_id=boss.pk,
-            user=boss.pk,
+            user_id=administrator.pk,
+            user=administrator.pk,
             timestamp="1999-01-01T00:00:00Z",
             ip_address="6.6.6.6",
             user_agent="forged",
@@ -111,9 +101,9 @@ class TestWriting:
             {"html": "<script>", "sql": "'; DROP TABLE x; --"},
         ],
     )
-    def test_any_object_comes_back_as_it_was(self, doctor, boss, details):
+    def test_any_object_comes_back_as_it_was(self, doctor, administrator, details):
         assert write(client_of(doctor), details=details).json()["details"] == details
-        assert entries(client_of(boss))[0]["details"] == details
+        assert entries(client_of(administrator))[0]["details"] == details
 
     @pytest.mark.parametrize(("size", "status"), [(65_536, 201), (65_537, 400)])
     def test_details_may_have_exactly_64_kib(self, doctor, size, status):
@@ -175,7 +165,7 @@ class TestWriting:
 
 class TestReading:
     @pytest.fixture
-    def client(self, boss, doctor):
+    def client(self, administrator, doctor):
         """An administrator; entries of two people on the 1st to the 4th of March."""
         other = make_user("other@clinic.example")
         moments = [
@@ -194,7 +184,7 @@ class TestReading:
                 )
                 assert answer.status_code == 201
         self.other = other
-        return client_of(boss)
+        return client_of(administrator)
 
     def found(self, client, **query):
         return [row["resource_id"] for row in entries(client, **query)]
@@ -258,7 +248,7 @@ class TestReading:
                 assert f"{name}={value}" in link
         assert "page=3" in page["next"]
 
-    def test_odd_text_in_a_filter_survives_the_links(self, boss, client, doctor):
+    def test_odd_text_in_a_filter_survives_the_links(self, administrator, client, doctor):
         for number in range(2):
             write(client_of(doctor), action="a&b=c d+é/?#%", resource_id=f"odd{number}")
         page = client.get("/api/audit-logs/", {"action": "a&b=c d+é/?#%", "page_size": 1}).json()
@@ -267,47 +257,47 @@ class TestReading:
         assert second["count"] == 2
         assert second["results"][0]["resource_id"] == "odd0"
 
-    def test_entries_of_one_moment_stay_in_one_order(self, boss, doctor):
+    def test_entries_of_one_moment_stay_in_one_order(self, administrator, doctor):
         with time_machine.travel(datetime(2026, 3, 9, tzinfo=timezone.utc), tick=False):
             client = client_of(doctor)
             ids = [write(client, resource_id=str(n)).json()["id"] for n in range(7)]
         seen = []
         for page in range(1, 5):
-            seen += [row["id"] for row in entries(client_of(boss), page=page, page_size=2)]
+            seen += [row["id"] for row in entries(client_of(administrator), page=page, page_size=2)]
         assert seen == ids[::-1]
 
 
 class TestWhoIsNamed:
-    def test_a_failed_sign_in_has_no_user(self, boss):
+    def test_a_failed_sign_in_has_no_user(self, administrator):
         APIClient().post(
             "/api/auth/login/", {"email": "x@clinic.example", "password": "x"}, format="json"
         )
-        [entry] = entries(client_of(boss), action="login_failed")
+        [entry] = entries(client_of(administrator), action="login_failed")
         assert entry["user_id"] is None
         assert entry["ip_address"] == "127.0.0.1"
         assert "x@clinic.example" not in str(entry)
 
-    def test_sign_ins_and_sign_outs_are_in_the_log(self, boss, doctor):
+    def test_sign_ins_and_sign_outs_are_in_the_log(self, administrator, doctor):
         tokens = APIClient().post(
             "/api/auth/login/", {"email": doctor.email, "password": PASSWORD}, format="json"
         )
         client = APIClient(HTTP_AUTHORIZATION=f"Bearer {tokens.json()['access']}")
         client.post("/api/auth/logout/", {"refresh": tokens.json()["refresh"]}, format="json")
-        actions = [row["action"] for row in entries(client_of(boss), user_id=doctor.pk)]
+        actions = [row["action"] for row in entries(client_of(administrator), user_id=doctor.pk)]
         assert actions == ["logout", "login_succeeded"]
 
-    def test_an_entry_without_a_request_has_no_address(self, boss, doctor):
+    def test_an_entry_without_a_request_has_no_address(self, administrator, doctor):
         from myometrics_audit import audit
 
         audit.record(actor=doctor, action="swept", resource=("job", "1"))
-        [entry] = entries(client_of(boss), action="swept")
+        [entry] = entries(client_of(administrator), action="swept")
         assert entry["ip_address"] is None
         assert entry["user_agent"] == ""
 
-    def test_no_entry_is_left_that_names_who_was_deleted(self, boss, doctor):
+    def test_no_entry_is_left_that_names_who_was_deleted(self, administrator, doctor):
         write(client_of(doctor))
-        client_of(boss).delete(f"/api/users/{doctor.pk}/")
-        for entry in entries(client_of(boss)):
+        client_of(administrator).delete(f"/api/users/{doctor.pk}/")
+        for entry in entries(client_of(administrator)):
             assert entry["user_id"] != doctor.pk
 
     @pytest.mark.django_db(transaction=True)
@@ -330,13 +320,13 @@ class TestWhoIsNamed:
 class TestNobodyChangesAnEntry:
     @pytest.mark.parametrize("role", ["doctor", "admin"])
     @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
-    def test_by_the_api(self, doctor, boss, role, method):
+    def test_by_the_api(self, doctor, administrator, role, method):
         stored = write(client_of(doctor)).json()
-        client = client_of(boss if role == "admin" else doctor)
+        client = client_of(administrator if role == "admin" else doctor)
         assert_error(send_json(client, method, "/api/audit-logs/", ENTRY), 405)
         one = send_json(client, method, f"/api/audit-logs/{stored['id']}/", ENTRY)
         assert one.status_code == 405
-        assert entries(client_of(boss), action="upload_created") == [stored]
+        assert entries(client_of(administrator), action="upload_created") == [stored]
 
     @pytest.mark.parametrize(
         "change",
@@ -350,11 +340,11 @@ class TestNobodyChangesAnEntry:
             lambda: AuditLog.objects.bulk_update([AuditLog.objects.first()], ["action"]),
         ],
     )
-    def test_by_the_orm(self, doctor, boss, change):
+    def test_by_the_orm(self, doctor, administrator, change):
         stored = write(client_of(doctor)).json()
         with pytest.raises((TypeError, DatabaseError)), transaction.atomic():
             change()
-        assert entries(client_of(boss), action="upload_created") == [stored]
+        assert entries(client_of(administrator), action="upload_created") == [stored]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -365,7 +355,9 @@ def test_a_hundred_entries_written_at_once_are_all_there_and_counted(run_concurr
     ]
     for answers in run_concurrently(calls):
         assert [answer.status_code for answer in answers] == [201] * 5
-    boss = client_of(make_user("boss@clinic.example", role="admin"))
-    page = boss.get("/api/audit-logs/", {"action": "upload_created", "page_size": 100}).json()
+    administrator = client_of(make_user("boss@clinic.example", role="admin"))
+    page = administrator.get(
+        "/api/audit-logs/", {"action": "upload_created", "page_size": 100}
+    ).json()
     assert page["count"] == 100
     assert len({row["resource_id"] for row in page["results"]}) == 100

@@ -64,11 +64,6 @@ def is_live(tokens):
 
 
 @pytest.fixture
-def doctor(db):
-    return make_user("doctor@clinic.example", first_name="John", last_name="Doe")
-
-
-@pytest.fixture
 def tokens(doctor):
     return login(doctor.email).json()
 

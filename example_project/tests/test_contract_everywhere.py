@@ -47,22 +47,12 @@ FOR_ADMINISTRATORS = [
 
 
 @pytest.fixture
-def doctor(db):
-    return make_user("doctor@clinic.example", first_name="John", last_name="Doe")
-
-
-@pytest.fixture
-def as_doctor(doctor):
+def doctors_client(doctor):
     return client_of(doctor)
 
 
 @pytest.fixture
-def administrator(db):
-    return make_user("admin@clinic.example", role="admin", first_name="Ada", last_name="Berger")
-
-
-@pytest.fixture
-def as_administrator(administrator):
+def administrators_client(administrator):
     return client_of(administrator)
 
 
@@ -85,41 +75,42 @@ class TestWhoIsAsking:
 
     @pytest.mark.parametrize(("method", "path"), FOR_ADMINISTRATORS)
     def test_what_is_for_administrators_is_a_403_for_a_doctor(
-        self, as_doctor, doctor, method, path
+        self, doctors_client, doctor, method, path
     ):
-        body = assert_error(as_doctor.generic(method, path.format(id=doctor.pk)), 403)
+        body = assert_error(doctors_client.generic(method, path.format(id=doctor.pk)), 403)
         assert body["code"] == "permission_denied"
 
     @pytest.mark.parametrize(("method", "path"), FOR_ADMINISTRATORS)
     def test_to_a_doctor_a_user_who_is_there_and_one_who_is_not_look_the_same(
-        self, as_doctor, method, path
+        self, doctors_client, method, path
     ):
-        assert_error(as_doctor.generic(method, path.format(id=987654)), 403)
+        assert_error(doctors_client.generic(method, path.format(id=987654)), 403)
 
     @pytest.mark.parametrize("how", ["deactivated", "deleted"])
     def test_a_token_stops_working_at_once_everywhere_when_its_user_is(
-        self, administrator, as_administrator, how
+        self, administrator, administrators_client, how
     ):
         leaver = make_user("leaver@clinic.example", role="admin")
         client, path = client_of(leaver), f"/api/users/{leaver.pk}/"
         assert client.get("/api/users/").status_code == 200
         if how == "deactivated":
             assert (
-                send_json(as_administrator, "PATCH", path, {"isActive": False}).status_code == 200
+                send_json(administrators_client, "PATCH", path, {"isActive": False}).status_code
+                == 200
             )
         else:
-            assert as_administrator.delete(path).status_code == 204
+            assert administrators_client.delete(path).status_code == 204
         before = everything_stored()
         for method, path in ENDPOINTS:
             refused = client.generic(method, path.format(id=administrator.pk))
             assert_error(refused, 401, code="token_not_valid")
         assert everything_stored() == before
 
-    def test_a_changed_role_counts_at_the_very_next_request(self, doctor, as_administrator):
+    def test_a_changed_role_counts_at_the_very_next_request(self, doctor, administrators_client):
         client = client_of(doctor)
         assert client.get("/api/users/").status_code == 403
         for role, status in (("admin", 200), ("technician", 403)):
-            as_administrator.patch(f"/api/users/{doctor.pk}/", {"role": role}, format="json")
+            administrators_client.patch(f"/api/users/{doctor.pk}/", {"role": role}, format="json")
             assert client.get("/api/users/").status_code == status
             assert client.get("/api/analytics/").status_code == status
             assert client.get("/api/auth/user/").json()["role"] == role
@@ -148,15 +139,15 @@ MALFORMED = [
 
 class TestTheErrorShape:
     def test_401_403_404_405_415_and_parse_errors_each_have_a_code_of_their_own(
-        self, as_doctor, as_administrator
+        self, doctors_client, administrators_client
     ):
         answers = [
             (APIClient().get("/api/auth/user/"), 401),
-            (as_doctor.get("/api/users/"), 403),
-            (as_administrator.get("/api/users/987654/"), 404),
-            (as_doctor.delete("/api/audit-logs/"), 405),
-            (as_doctor.generic("POST", "/api/audit-logs/", b"a,b", "text/csv"), 415),
-            (as_doctor.generic("POST", "/api/audit-logs/", b"{", "application/json"), 400),
+            (doctors_client.get("/api/users/"), 403),
+            (administrators_client.get("/api/users/987654/"), 404),
+            (doctors_client.delete("/api/audit-logs/"), 405),
+            (doctors_client.generic("POST", "/api/audit-logs/", b"a,b", "text/csv"), 415),
+            (doctors_client.generic("POST", "/api/audit-logs/", b"{", "application/json"), 400),
         ]
         codes = {assert_error(answer, status)["code"] for answer, status in answers}
         assert len(codes) == len(answers)
@@ -176,16 +167,16 @@ class TestTheErrorShape:
             ("PATCH", "/api/users/me/notifications/"),
         ],
     )
-    def test_malformed_json_is_a_400_with_no_field_errors(self, as_doctor, method, path):
+    def test_malformed_json_is_a_400_with_no_field_errors(self, doctors_client, method, path):
         before = everything_stored()
         for body in MALFORMED:
-            answer = as_doctor.generic(method, path, body, "application/json")
+            answer = doctors_client.generic(method, path, body, "application/json")
             assert answer.status_code == 400, body[:30]
             assert assert_error(answer, 400, code="parse_error")["field_errors"] == {}
         assert everything_stored() == before
 
-    def test_a_validation_errors_detail_names_the_field_and_its_first_problem(self, as_doctor):
-        body = assert_error(send_json(as_doctor, "POST", "/api/audit-logs/", {}), 400)
+    def test_a_validation_errors_detail_names_the_field_and_its_first_problem(self, doctors_client):
+        body = assert_error(send_json(doctors_client, "POST", "/api/audit-logs/", {}), 400)
         assert set(body["field_errors"]) == {"action", "resource_type", "resource_id"}
         assert "action" in body["detail"]
         assert body["field_errors"]["action"][0] in body["detail"]
@@ -202,9 +193,9 @@ class TestTheErrorShape:
             "/api/é/",
         ],
     )
-    def test_an_unknown_path_is_a_404_in_the_shape_for_anybody(self, as_doctor, path):
+    def test_an_unknown_path_is_a_404_in_the_shape_for_anybody(self, doctors_client, path):
         for method in ("GET", "POST", "DELETE", "OPTIONS", "PROPFIND"):
-            for client in (as_doctor, APIClient()):
+            for client in (doctors_client, APIClient()):
                 assert_error(client.generic(method, path), 404, code="not_found")
 
     @pytest.mark.parametrize(
@@ -232,9 +223,9 @@ class TestTheErrorShape:
         ],
     )
     def test_a_method_that_is_not_offered_is_a_405_whatever_the_role(
-        self, as_doctor, as_administrator, method, path
+        self, doctors_client, administrators_client, method, path
     ):
-        for client in (as_doctor, as_administrator):
+        for client in (doctors_client, administrators_client):
             answer = client.generic(method, path)
             assert_error(answer, 405, code="method_not_allowed")
             assert method not in answer["Allow"]
@@ -242,16 +233,16 @@ class TestTheErrorShape:
     @pytest.mark.parametrize(
         "media_type", ["text/plain", "multipart/form-data; boundary=x", "x", ""]
     )
-    def test_a_body_that_is_not_json_is_a_415(self, as_doctor, media_type):
+    def test_a_body_that_is_not_json_is_a_415(self, doctors_client, media_type):
         before = everything_stored()
-        answer = as_doctor.generic("POST", "/api/audit-logs/", b"action=x", media_type)
+        answer = doctors_client.generic("POST", "/api/audit-logs/", b"action=x", media_type)
         assert_error(answer, 415, code="unsupported_media_type")
         assert everything_stored() == before
 
     @pytest.mark.parametrize("accept", ["text/html", "image/png", "x", "*/*;q=0", ""])
-    def test_an_accept_header_never_matters(self, as_doctor, accept):
-        assert as_doctor.get("/api/auth/user/", HTTP_ACCEPT=accept).status_code == 200
-        assert_error(as_doctor.get("/api/users/", HTTP_ACCEPT=accept), 403)
+    def test_an_accept_header_never_matters(self, doctors_client, accept):
+        assert doctors_client.get("/api/auth/user/", HTTP_ACCEPT=accept).status_code == 200
+        assert_error(doctors_client.get("/api/users/", HTTP_ACCEPT=accept), 403)
         assert_error(APIClient().get("/api/nowhere/", HTTP_ACCEPT=accept), 404)
 
     def test_a_fault_of_ours_is_a_500_in_the_shape_that_tells_nothing(self, administrator):
@@ -267,15 +258,15 @@ class TestTheErrorShape:
         assert_error(answer, 500)
         assert b"secret" not in answer.content
 
-    def test_a_host_name_that_is_not_allowed_is_a_400_in_the_shape(self, as_doctor, settings):
+    def test_a_host_name_that_is_not_allowed_is_a_400_in_the_shape(self, doctors_client, settings):
         settings.ALLOWED_HOSTS = ["api.clinic.example"]
-        assert_error(as_doctor.get("/api/auth/user/", HTTP_HOST="evil.example"), 400)
+        assert_error(doctors_client.get("/api/auth/user/", HTTP_HOST="evil.example"), 400)
 
-    def test_a_body_beyond_all_measure_is_refused_in_the_shape(self, as_doctor, settings):
+    def test_a_body_beyond_all_measure_is_refused_in_the_shape(self, doctors_client, settings):
         settings.MYOMETRICS = {**settings.MYOMETRICS, "MAX_BODY_BYTES": 1000}
         before = everything_stored()
         body = {**GUESSED_ENTRY, "details": {"x": "y" * 1000}}
-        assert_error(send_json(as_doctor, "POST", "/api/audit-logs/", body), 413)
+        assert_error(send_json(doctors_client, "POST", "/api/audit-logs/", body), 413)
         assert everything_stored() == before
 
 
@@ -369,12 +360,12 @@ BAD_QUERIES = [
 class TestBadInput:
     @pytest.mark.parametrize(("method", "path", "good", "field", "values"), BAD)
     def test_a_bad_value_is_a_400_on_its_field_and_nothing_is_written(
-        self, administrator, as_administrator, method, path, good, field, values
+        self, administrator, administrators_client, method, path, good, field, values
     ):
         before = everything_stored()
         path = path.format(id=administrator.pk)
         for value in values:
-            answer = send_json(as_administrator, method, path, {**good, field: value})
+            answer = send_json(administrators_client, method, path, {**good, field: value})
             body = assert_error(answer, 400, code="validation_error")
             assert list(body["field_errors"]) == [field], value
             assert body["detail"].startswith(field)
@@ -384,12 +375,12 @@ class TestBadInput:
         ("method", "path"), [pytest.param(m, p, id=f"{m} {p}") for m, p, _, _ in FIELDS]
     )
     def test_a_body_that_is_no_object_is_a_400_and_nothing_is_written(
-        self, administrator, as_administrator, method, path
+        self, administrator, administrators_client, method, path
     ):
         before = everything_stored()
         path = path.format(id=administrator.pk)
         for body in (None, [], [{}], 0, 1.5, "x", True):
-            assert_error(send_json(as_administrator, method, path, body), 400)
+            assert_error(send_json(administrators_client, method, path, body), 400)
         assert everything_stored() == before
 
     @pytest.mark.parametrize(
@@ -397,23 +388,25 @@ class TestBadInput:
         [pytest.param(*row, id=f"{row[0]}?{row[1]}=") for row in BAD_QUERIES],
     )
     def test_a_bad_query_parameter_is_a_400_named_in_field_errors(
-        self, as_administrator, path, name, values
+        self, administrators_client, path, name, values
     ):
         for value in values:
-            answer = as_administrator.get(path, {name: value})
+            answer = administrators_client.get(path, {name: value})
             assert answer.status_code == 400, value
             body = assert_error(answer, 400, code="validation_error", field=name)
             assert body["detail"].startswith(name)
 
     @pytest.mark.parametrize("tail", ["", "activity/"])
-    def test_a_path_that_can_be_no_users_id_is_a_404(self, as_administrator, administrator, tail):
+    def test_a_path_that_can_be_no_users_id_is_a_404(
+        self, administrators_client, administrator, tail
+    ):
         key = str(administrator.pk)
         for name in (
             *("x", f"{key}_0", f"%20{key}", f"{key}%20", f"+{key}", f"0{key}", f"{key}%0A"),
             *(f"{key}%00", "%00", "٣", f"{key}.0", f"-{key}", "%ff", "9" * 30, "9" * 5000),
             *("1e3", "0x1", "None", "%2e%2e"),
         ):
-            answer = as_administrator.get(f"/api/users/{name}/{tail}")
+            answer = administrators_client.get(f"/api/users/{name}/{tail}")
             assert answer.status_code == 404, name
             assert_error(answer, 404, code="not_found")
 
@@ -503,8 +496,8 @@ class TestPaging:
     def test_a_page_past_the_end_is_a_404(self, crowd, path, page):
         assert_error(crowd.get(path, {"page": page}), 404, code="not_found")
 
-    def test_the_first_page_of_nothing_is_empty(self, as_administrator):
-        page = as_administrator.get("/api/audit-logs/", {"action": "never"}).json()
+    def test_the_first_page_of_nothing_is_empty(self, administrators_client):
+        page = administrators_client.get("/api/audit-logs/", {"action": "never"}).json()
         assert page == {"count": 0, "next": None, "previous": None, "results": []}
 
 
@@ -515,8 +508,8 @@ class TestTheClientsAddress:
     @pytest.mark.parametrize(
         "header", ["X_FORWARDED_FOR", "X_REAL_IP", "FORWARDED", "CLIENT_IP", "TRUE_CLIENT_IP"]
     )
-    def test_no_client_chooses_its_own_address(self, as_doctor, header):
-        entry = self.post(as_doctor, **{f"HTTP_{header}": "6.6.6.6"}, REMOTE_ADDR="192.0.2.7")
+    def test_no_client_chooses_its_own_address(self, doctors_client, header):
+        entry = self.post(doctors_client, **{f"HTTP_{header}": "6.6.6.6"}, REMOTE_ADDR="192.0.2.7")
         assert entry["ip_address"] == "192.0.2.7"
 
     @pytest.mark.parametrize(
@@ -533,20 +526,20 @@ class TestTheClientsAddress:
         ],
     )
     def test_a_trusted_proxy_vouches_for_the_last_hop_before_it(
-        self, settings, as_doctor, forwarded, address
+        self, settings, doctors_client, forwarded, address
     ):
         settings.MYOMETRICS = {**settings.MYOMETRICS, "TRUSTED_PROXIES": ["10.0.0.0/8"]}
-        entry = self.post(as_doctor, HTTP_X_FORWARDED_FOR=forwarded, REMOTE_ADDR="10.0.0.2")
+        entry = self.post(doctors_client, HTTP_X_FORWARDED_FOR=forwarded, REMOTE_ADDR="10.0.0.2")
         assert entry["ip_address"] == address
 
-    def test_a_peer_that_is_no_trusted_proxy_vouches_for_nobody(self, settings, as_doctor):
+    def test_a_peer_that_is_no_trusted_proxy_vouches_for_nobody(self, settings, doctors_client):
         settings.MYOMETRICS = {**settings.MYOMETRICS, "TRUSTED_PROXIES": ["10.0.0.0/8"]}
-        entry = self.post(as_doctor, HTTP_X_FORWARDED_FOR="6.6.6.6", REMOTE_ADDR="11.0.0.2")
+        entry = self.post(doctors_client, HTTP_X_FORWARDED_FOR="6.6.6.6", REMOTE_ADDR="11.0.0.2")
         assert entry["ip_address"] == "11.0.0.2"
 
 
-def test_answers_are_json_and_no_cache_may_keep_them(as_doctor):
-    answer = as_doctor.get("/api/auth/user/")
+def test_answers_are_json_and_no_cache_may_keep_them(doctors_client):
+    answer = doctors_client.get("/api/auth/user/")
     assert answer["Content-Type"].startswith("application/json")
     assert "no-store" in answer["Cache-Control"]
     assert json.loads(answer.content)["email"] == "doctor@clinic.example"

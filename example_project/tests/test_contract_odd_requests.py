@@ -32,21 +32,16 @@ READABLE = [
 
 
 @pytest.fixture
-def boss(db):
-    return make_user("boss@clinic.example", role="admin")
-
-
-@pytest.fixture
-def client(boss):
-    client = client_of(boss)
+def client(administrator):
+    client = client_of(administrator)
     client.raise_request_exception = False
     return client
 
 
 class TestHead:
     @pytest.mark.parametrize("path", READABLE)
-    def test_answers_as_get_would_without_a_body(self, boss, client, path):
-        path = path.format(id=boss.pk)
+    def test_answers_as_get_would_without_a_body(self, administrator, client, path):
+        path = path.format(id=administrator.pk)
         asked, read = client.head(path), client.get(path)
         assert asked.status_code == read.status_code == 200
         assert asked["Content-Type"] == read["Content-Type"]
@@ -69,9 +64,11 @@ class TestHead:
 
 class TestPaths:
     @pytest.mark.parametrize("path", [path.rstrip("/") for path in READABLE])
-    def test_without_the_trailing_slash_it_is_a_404_and_no_redirect(self, boss, client, path):
-        assert_error(client.get(path.format(id=boss.pk)), 404, code="not_found")
-        assert_error(send_json(client, "POST", path.format(id=boss.pk), ENTRY), 404)
+    def test_without_the_trailing_slash_it_is_a_404_and_no_redirect(
+        self, administrator, client, path
+    ):
+        assert_error(client.get(path.format(id=administrator.pk)), 404, code="not_found")
+        assert_error(send_json(client, "POST", path.format(id=administrator.pk), ENTRY), 404)
         assert not AuditLog.objects.exists()
 
     @pytest.mark.parametrize(
@@ -186,11 +183,13 @@ class TestBodies:
         path = f"/api/users/{doctor.pk}/"
         assert client.generic("DELETE", path, b"\xff", "text/plain").status_code == 204
 
-    def test_nesting_at_every_depth_is_a_400_for_a_field_that_wants_text(self, client, boss):
+    def test_nesting_at_every_depth_is_a_400_for_a_field_that_wants_text(
+        self, client, administrator
+    ):
         for depth in range(1, 1200, 23):
             nested = b"[" * depth + b"]" * depth
             for method, path, name in (
-                ("PATCH", f"/api/users/{boss.pk}/", b"role"),
+                ("PATCH", f"/api/users/{administrator.pk}/", b"role"),
                 ("PATCH", "/api/auth/user/", b"firstName"),
                 ("PATCH", "/api/users/me/notifications/", b"system_alerts"),
                 ("POST", "/api/auth/token/refresh/", b"refresh"),
@@ -255,8 +254,8 @@ class TestHeaders:
         assert_error(answer, 401)
         assert answer["WWW-Authenticate"] == "Bearer"
 
-    def test_the_scheme_is_read_without_regard_to_case(self, boss):
-        header = client_of(boss).defaults["HTTP_AUTHORIZATION"]
+    def test_the_scheme_is_read_without_regard_to_case(self, administrator):
+        header = client_of(administrator).defaults["HTTP_AUTHORIZATION"]
         for scheme in ("bearer", "BEARER", "Bearer "):
             client = APIClient(HTTP_AUTHORIZATION=header.replace("Bearer", scheme))
             assert client.get("/api/users/").status_code == 200
@@ -316,16 +315,16 @@ class TestAtTheSameMoment:
 
     def test_everything_at_once_around_a_user_who_leaves_is_no_500(self, run_concurrently):
         leaver = make_user("leaver@clinic.example")
-        boss = client_of(make_user("boss@clinic.example", role="admin"))
+        administrator = client_of(make_user("boss@clinic.example", role="admin"))
         client = client_of(leaver)
         path = f"/api/users/{leaver.pk}/"
         upload = {**ENTRY, "resource_type": "upload", "action": "upload_completed"}
         login = {"email": leaver.email, "password": PASSWORD}
         answers = run_concurrently(
             [
-                lambda: boss.delete(path),
+                lambda: administrator.delete(path),
                 lambda: client.delete("/api/users/me/"),
-                lambda: send_json(boss, "PATCH", path, {"role": "technician"}),
+                lambda: send_json(administrator, "PATCH", path, {"role": "technician"}),
                 lambda: send_json(client, "PATCH", "/api/auth/user/", {"firstName": "X"}),
                 lambda: send_json(
                     client, "PATCH", "/api/users/me/notifications/", {"system_alerts": True}
@@ -334,15 +333,15 @@ class TestAtTheSameMoment:
                 lambda: send_json(APIClient(), "POST", "/api/auth/login/", login),
                 lambda: client.get("/api/users/me/activity/"),
                 lambda: client.get("/api/users/me/notifications/"),
-                lambda: boss.get(f"{path}activity/"),
-                lambda: boss.get(path),
+                lambda: administrator.get(f"{path}activity/"),
+                lambda: administrator.get(path),
                 lambda: b"".join(client.get("/api/users/me/export/")),
             ]
         )
         for answer in answers:
             assert isinstance(answer, bytes) or answer.status_code < 500, answer
         assert not get_user_model().objects.filter(pk=leaver.pk).exists()
-        assert boss.get("/api/analytics/").json()["system_health"]["total_uploads"] == 0
+        assert administrator.get("/api/analytics/").json()["system_health"]["total_uploads"] == 0
 
 
 @pytest.mark.django_db(transaction=True)

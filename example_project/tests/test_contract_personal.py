@@ -26,11 +26,6 @@ PATH = "/api/users/me/notifications/"
 
 
 @pytest.fixture
-def doctor(db):
-    return make_user("doctor@clinic.example", first_name="John", last_name="Doe")
-
-
-@pytest.fixture
 def client(doctor):
     return client_of(doctor)
 
@@ -172,13 +167,13 @@ class TestExport:
 
     def test_json_is_one_object_of_four_sections_with_the_apis_names(self, doctor, client):
         entry = tell(client, filename="scan.jpg", diagnosis="Normal")
-        boss = client_of(make_user("boss@clinic.example", role="admin"))
+        administrator = client_of(make_user("boss@clinic.example", role="admin"))
         data = json.loads(export(client, "json")[1])
         # The fifth is that of the opt-in table of accesses.
         assert set(data) - {"accesses"} == {
             *("profile", "notification_settings", "uploads", "audit_logs")
         }
-        shown = boss.get(f"/api/users/{doctor.pk}/").json()
+        shown = administrator.get(f"/api/users/{doctor.pk}/").json()
         assert {name: data["profile"][name] for name in shown} == shown
         assert data["notification_settings"] == SWITCHES
         [upload] = data["uploads"]

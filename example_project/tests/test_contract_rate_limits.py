@@ -44,11 +44,6 @@ def time_machine_at():
     return travel
 
 
-@pytest.fixture
-def doctor(db):
-    return make_user("doctor@clinic.example")
-
-
 PUBLIC = {
     "/api/auth/login/": WRONG,
     "/api/auth/register/": {},

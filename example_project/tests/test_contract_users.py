@@ -26,13 +26,8 @@ def types_of(body):
 
 
 @pytest.fixture
-def boss(db):
-    return make_user("boss@clinic.example", role="admin", first_name="Ada", last_name="Berger")
-
-
-@pytest.fixture
-def client(boss):
-    return client_of(boss)
+def client(administrator):
+    return client_of(administrator)
 
 
 @pytest.fixture
@@ -108,7 +103,7 @@ class TestShapes:
 
 class TestFinding:
     @pytest.fixture
-    def people(self, boss):
+    def people(self, administrator):
         make_user("jane.roe@heart.example", first_name="Jane", last_name="Smith")
         make_user("j.smith@lung.example", role="technician", first_name="Jürgen", last_name="Groß")
         make_user("percent@lung.example", first_name="100%", last_name="under_score")
@@ -175,8 +170,8 @@ class TestFinding:
         assert client.get("/api/users/", {"search": "again doe"}).json()["count"] == 1
 
 
-def attempts(boss):
-    own = f"/api/users/{boss.pk}/"
+def attempts(administrator):
+    own = f"/api/users/{administrator.pk}/"
     return {
         "deleting": ("DELETE", own, None),
         "deleting oneself": ("DELETE", "/api/users/me/", None),
@@ -190,24 +185,24 @@ def attempts(boss):
 
 class TestTheLastActiveAdministrator:
     @pytest.mark.parametrize("how", attempts(type("Nobody", (), {"pk": 0})))
-    def test_can_not_be_lost(self, boss, client, how):
+    def test_can_not_be_lost(self, administrator, client, how):
         make_user("idle@clinic.example", role="admin", is_active=False)
         make_user("staff@clinic.example", is_staff=True, is_superuser=True)
-        before = client.get(f"/api/users/{boss.pk}/").json()
-        answer = send_json(client, *attempts(boss)[how])
+        before = client.get(f"/api/users/{administrator.pk}/").json()
+        answer = send_json(client, *attempts(administrator)[how])
         body = assert_error(answer, 409)
         assert body["field_errors"] == {}
-        assert client.get(f"/api/users/{boss.pk}/").json() == before
+        assert client.get(f"/api/users/{administrator.pk}/").json() == before
         assert not AuditLog.objects.filter(action__in=("user_updated", "user_deleted")).exists()
 
     @pytest.mark.parametrize("how", attempts(type("Nobody", (), {"pk": 0})))
-    def test_where_there_is_another_it_is_allowed(self, boss, client, how):
+    def test_where_there_is_another_it_is_allowed(self, administrator, client, how):
         make_user("second@clinic.example", role="admin")
-        assert send_json(client, *attempts(boss)[how]).status_code in (200, 204)
+        assert send_json(client, *attempts(administrator)[how]).status_code in (200, 204)
 
-    def test_may_still_change_their_names(self, boss, client):
+    def test_may_still_change_their_names(self, administrator, client):
         body = {"firstName": "New", "role": "admin", "isActive": True}
-        assert send_json(client, "PUT", f"/api/users/{boss.pk}/", body).status_code == 200
+        assert send_json(client, "PUT", f"/api/users/{administrator.pk}/", body).status_code == 200
 
     @pytest.mark.django_db(transaction=True)
     @pytest.mark.parametrize("how", ["deleting", "deleting oneself", "demoting by PATCH",
@@ -253,13 +248,13 @@ class TestLeaving:
         assert_error(theirs.get("/api/auth/user/"), 401)
 
     def test_an_administrators_change_leaves_an_entry_that_holds_no_personal_data(
-        self, client, boss, doctor
+        self, client, administrator, doctor
     ):
         body = {"role": "technician", "firstName": "Secretname"}
         send_json(client, "PATCH", f"/api/users/{doctor.pk}/", body)
         page = client.get("/api/audit-logs/", {"action": "user_updated"}).json()
         [entry] = page["results"]
-        assert entry["user_id"] == boss.pk
+        assert entry["user_id"] == administrator.pk
         assert (entry["resource_type"], entry["resource_id"]) == ("user", str(doctor.pk))
         assert "Secretname" not in str(entry)
         assert "technician" in str(entry["details"])
