@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import DatabaseError
 from django.http import HttpRequest, JsonResponse
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
@@ -18,6 +17,7 @@ from rest_framework.response import Response
 from .fields import UtcDateTimeField
 from .health import HealthReport, check_health
 from .schema import ErrorSerializer, extend_schema
+from .transactions import DATABASE_FAILURES
 from .views import ApiView
 
 __all__ = ["HealthView", "livez", "readyz"]
@@ -66,7 +66,7 @@ class HealthView(ApiView):
                 return
         try:
             super().perform_authentication(request)
-        except DatabaseError as error:
+        except DATABASE_FAILURES as error:
             raise ServiceUnavailable() from error
 
     @property

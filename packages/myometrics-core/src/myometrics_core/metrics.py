@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from django.db import DatabaseError, InterfaceError
+from .transactions import DATABASE_FAILURES
 
 __all__ = [
     "Gauge",
@@ -60,7 +60,7 @@ def gauge_values() -> Iterator[tuple[Gauge, float]]:
     for gauge in registered_gauges():
         try:
             value = gauge.function()
-        except (DatabaseError, InterfaceError) as error:
+        except DATABASE_FAILURES as error:
             logger.warning("Gauges can't be read (%s)", type(error).__name__)
             return
         except Exception as error:

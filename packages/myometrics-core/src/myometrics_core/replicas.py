@@ -16,10 +16,11 @@ from contextvars import ContextVar
 from typing import Any, Final
 
 from django.core.cache import cache
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
+from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import Model
 
 from .settings import core_settings
+from .transactions import DATABASE_FAILURES
 
 __all__ = ["ReplicaRouter", "replica_reads", "write_remember"]
 
@@ -116,7 +117,7 @@ def _answers(alias: str) -> bool:
     try:
         connection.close_if_health_check_failed()
         connection.ensure_connection()
-    except DatabaseError as error:
+    except DATABASE_FAILURES as error:
         logger.warning("Replica %r can't be reached (%s)", alias, type(error).__name__)
         _resting_until[alias] = time.monotonic() + REST_SECONDS
         return False

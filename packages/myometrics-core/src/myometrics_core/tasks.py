@@ -6,10 +6,10 @@ import logging
 
 from celery import shared_task
 from django.apps import apps
-from django.db import DatabaseError
 
 from .health import HealthReport
 from .health import check_health as ask_everything
+from .transactions import DATABASE_FAILURES
 
 __all__ = ["check_health"]
 
@@ -35,6 +35,6 @@ def _record(report: HealthReport) -> None:
 
     try:
         health_record(report=report)
-    except DatabaseError as error:
+    except DATABASE_FAILURES as error:
         # What is told of it afterwards is told by the checks that follow.
         logger.error("Health could not be recorded: %s", type(error).__name__)

@@ -1,14 +1,21 @@
-"""Transactions that read before they write, safely on SQLite too."""
+"""Transactions that read before they write, safely on SQLite too; and how a database fails."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
-from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections, transaction
 from django.db.migrations.recorder import MigrationRecorder
 
-__all__ = ["atomic_write", "write_lock"]
+__all__ = ["DATABASE_FAILURES", "atomic_write", "write_lock"]
+
+DATABASE_FAILURES: Final = (DatabaseError, InterfaceError)
+"""What to catch where code copes without the database.
+
+Django's ``InterfaceError`` is no ``DatabaseError``; some drivers raise it on a dead connection.
+"""
 
 
 @contextmanager

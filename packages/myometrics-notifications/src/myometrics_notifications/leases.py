@@ -12,10 +12,11 @@ import uuid
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 from django.db.models import F, Q
 
 from myometrics_core.times import utc_now
+from myometrics_core.transactions import DATABASE_FAILURES
 
 from .conf import notifications_settings
 from .failures import SendFailure
@@ -79,7 +80,7 @@ def _give_back(work: OwedWork, **changes: Any) -> bool:
     for pause in _PAUSES:
         try:
             return _update(work, changes)
-        except (OperationalError, InterfaceError):
+        except DATABASE_FAILURES:
             if connection.in_atomic_block:
                 raise
             connection.close()

@@ -6,9 +6,10 @@ import random
 import time
 from typing import Any
 
-from django.db import DatabaseError, connection, transaction
+from django.db import connection, transaction
 from limits.storage import MovingWindowSupport, Storage
 
+from ..transactions import DATABASE_FAILURES
 from .models import CountedRequest
 
 __all__ = ["DatabaseStorage"]
@@ -33,9 +34,9 @@ class DatabaseStorage(Storage, MovingWindowSupport):
     STORAGE_SCHEME = ["database"]
 
     @property
-    def base_exceptions(self) -> type[Exception]:
+    def base_exceptions(self) -> tuple[type[Exception], ...]:
         """What the ``limits`` library takes for "can't be reached"."""
-        return DatabaseError
+        return DATABASE_FAILURES
 
     def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         """Count ``amount`` requests if at most ``limit`` then stand in the last ``expiry`` s."""
@@ -72,7 +73,7 @@ class DatabaseStorage(Storage, MovingWindowSupport):
         """Whether the table can be read."""
         try:
             return CountedRequest.objects.exists() or True
-        except DatabaseError:
+        except DATABASE_FAILURES:
             return False
 
     def get(self, key: str) -> int:
