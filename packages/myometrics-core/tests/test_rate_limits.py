@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from django.db import connection
 from limits import parse
+from limits.strategies import MovingWindowRateLimiter
 from rest_framework.test import APIClient
 
-from myometrics_core.throttling import RateLimiter, rate_limiter, storage_uri
+from myometrics_core.throttling import RateLimiter, rate_limiter, storage_for, storage_uri
 
 SIXTY = 60
 RATE = parse("5/minute")
@@ -42,6 +43,7 @@ import sys
 import django
 django.setup()
 from limits import parse
+from limits.strategies import MovingWindowRateLimiter
 from myometrics_core.throttling import RateLimiter
 limiter = RateLimiter()
 sys.stdin.readline()
@@ -217,3 +219,12 @@ def test_counts_can_be_forgotten(db):
     limiter.reset()
     assert limiter.hit(RATE, "s", "k").allowed
     assert rate_limiter.hit(RATE, "other", "k").allowed
+
+
+def test_the_database_counts_requests_one_by_one_or_not_at_all(db):
+    from myometrics_core.rate_limits.models import CountedRequest
+
+    limiter = MovingWindowRateLimiter(storage_for("database://"))
+    with pytest.raises(ValueError, match="one by one"):
+        limiter.hit(RATE, "s", "k", cost=3)
+    assert not CountedRequest.objects.exists()

@@ -39,16 +39,20 @@ class DatabaseStorage(Storage, MovingWindowSupport):
         return DATABASE_FAILURES
 
     def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """Count ``amount`` requests if at most ``limit`` then stand in the last ``expiry`` s."""
+        """Count a request if at most ``limit`` then stand in the last ``expiry`` s.
+
+        Raises ``ValueError`` for an ``amount`` other than 1: requests come one by one.
+        """
+        if amount != 1:
+            raise ValueError(f"requests are counted one by one, not {amount} at once")
         now = time.time()
         with transaction.atomic(), connection.cursor() as cursor:
             if connection.vendor == "postgresql":
                 cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [key])
                 now = time.time()
             table = connection.ops.quote_name(CountedRequest._meta.db_table)
-            row: list[Any] = [key, now, now + expiry, key, now - expiry, limit - amount]
-            for _ in range(amount):
-                cursor.execute(INSERT.format(table=table), row)
+            row: list[Any] = [key, now, now + expiry, key, now - expiry, limit - 1]
+            cursor.execute(INSERT.format(table=table), row)
             counted = cursor.rowcount == 1
         if random.randrange(SWEEP_EVERY) == 0:
             CountedRequest.objects.filter(expires_at__lt=now).delete()
