@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
 from .settings import core_settings
 from .texts import storable_text
 
-__all__ = ["client_address", "user_agent"]
+__all__ = ["client_address", "in_networks", "user_agent"]
 
 logger = logging.getLogger("myometrics.core.client_address")
 
@@ -32,13 +32,23 @@ def client_address(request: Any) -> str | None:
     peer = _parse(request.META.get("REMOTE_ADDR", ""))
     if peer is None:
         return None
-    trusted = _trusted_networks(tuple(core_settings.TRUSTED_PROXIES))
+    trusted = _parsed_networks(tuple(core_settings.TRUSTED_PROXIES))
     verified = peer
-    if trusted and _is_trusted(peer, trusted):
+    if trusted and _is_within(peer, trusted):
         verified = _last_verified(peer, _forwarded(request), trusted)
     elif peer.is_private and _header_name() in request.META:
         _warn_of_untrusted_proxy(str(core_settings.CLIENT_ADDRESS_HEADER))
     return str(verified)
+
+
+def in_networks(address: str | None, networks: Iterable[str]) -> bool:
+    """Whether an address is of one of ``networks`` (CIDR); nobody's, ``None``, is of none.
+
+    Raises ``ValueError`` for what is no address or no network.
+    """
+    return address is not None and _is_within(
+        ipaddress.ip_address(address), _parsed_networks(tuple(networks))
+    )
 
 
 def user_agent(request: Any, max_length: int = 1024) -> str:
@@ -52,7 +62,7 @@ def _last_verified(peer: Address, hops: Iterator[Address | None], trusted: Netwo
         if hop is None:
             break
         verified = hop
-        if not _is_trusted(hop, trusted):
+        if not _is_within(hop, trusted):
             break
     return verified
 
@@ -89,10 +99,10 @@ def _parse(text: str) -> Address | None:
     return getattr(address, "ipv4_mapped", None) or address
 
 
-def _is_trusted(address: Address, trusted: Networks) -> bool:
-    return any(address.version == network.version and address in network for network in trusted)
+def _is_within(address: Address, networks: Networks) -> bool:
+    return any(address.version == network.version and address in network for network in networks)
 
 
 @lru_cache(maxsize=16)
-def _trusted_networks(networks: tuple[str, ...]) -> Networks:
+def _parsed_networks(networks: tuple[str, ...]) -> Networks:
     return tuple(ipaddress.ip_network(network, strict=False) for network in networks)

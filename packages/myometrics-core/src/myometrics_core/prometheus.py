@@ -7,7 +7,6 @@ asked at each look. Where the server has several processes, set ``PROMETHEUS_MUL
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -28,7 +27,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from .client_address import client_address
+from .client_address import client_address, in_networks
 from .errors import json_error
 from .metrics import gauge_values, observe_requests, register_gauge
 from .settings import core_settings
@@ -123,9 +122,4 @@ def _same(brought: str, token: str) -> bool:
 
 
 def _is_near(request: HttpRequest) -> bool:
-    text = client_address(request)
-    if text is None:
-        return False
-    address = ipaddress.ip_address(text)
-    networks = (ipaddress.ip_network(net, strict=False) for net in core_settings.METRICS_NETWORKS)
-    return any(address in network for network in networks)
+    return in_networks(client_address(request), core_settings.METRICS_NETWORKS)

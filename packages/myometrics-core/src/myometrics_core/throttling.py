@@ -6,7 +6,6 @@ in the database or in the process; see ``MYOMETRICS["RATE_LIMIT_STORAGE"]``.
 
 from __future__ import annotations
 
-import hmac
 import logging
 import math
 import os
@@ -29,6 +28,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from .client_address import client_address
+from .pseudonyms import keyed_hash
 from .settings import RATE_LIMIT_BUCKETS, core_settings
 
 __all__ = ["BucketThrottle", "RateLimiter", "Verdict", "rate_limit_key", "rate_limiter"]
@@ -105,7 +105,7 @@ class RateLimiter:
 
         The key is hashed before it is stored: the storage holds no address.
         """
-        identifiers = (scope, _keyed_hash(key))
+        identifiers = (scope, keyed_hash("rate limit", key))
         if time.monotonic() >= self._local_until:
             try:
                 return _hit(self._limiter(), rate, identifiers)
@@ -195,8 +195,3 @@ def _rate(bucket: str) -> RateLimitItem | None:
 @lru_cache(maxsize=32)
 def _parsed_rate(text: str) -> RateLimitItem:
     return parse_rate(text)
-
-
-def _keyed_hash(key: str) -> str:
-    secret = str(django_settings.SECRET_KEY).encode()
-    return hmac.digest(secret, key.encode("utf-8", "replace"), "sha256").hex()
