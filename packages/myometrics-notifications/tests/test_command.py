@@ -10,6 +10,7 @@ from django.core.management import call_command
 
 from myometrics_core.activities import publish
 from myometrics_notifications.exports import export_request
+from myometrics_notifications.models import ExportFile
 
 pytestmark = pytest.mark.django_db
 
@@ -30,3 +31,14 @@ def test_the_command_delivers_what_is_owed_and_says_so(person, make_activity, me
         "2 deliveries tried, 1 exports written, 0 rows deleted",
         "0 deliveries tried, 0 exports written, 0 rows deleted",
     ]
+
+
+def test_an_export_that_can_not_be_written_is_not_counted_as_written(person, media, settings):
+    settings.MEDIA_ROOT = "/dev/null/nowhere"
+    export_request(user=person, export_format="csv")
+    output = StringIO()
+
+    call_command("notifications_sweep", stdout=output)
+
+    assert output.getvalue() == "0 deliveries tried, 0 exports written, 0 rows deleted\n"
+    assert ExportFile.objects.get().attempts == 1

@@ -184,6 +184,24 @@ def test_expired_files_are_swept_and_the_others_kept(mailed, media, make_person)
     assert len(files(media)) == 1
 
 
+def test_files_that_can_not_be_deleted_do_not_keep_others_from_it(mailed, media):
+    mailed()
+    expire(ExportFile.objects.get())
+    ExportFile.objects.bulk_create(
+        ExportFile(
+            storage_name=f"../outside/{number}.csv",
+            state=ExportFile.State.READY,
+            next_attempt_at=utc_now() - timedelta(days=9),
+        )
+        for number in range(200)
+    )
+
+    assert [export_files_sweep() for _ in range(2)] == [0, 1]
+
+    assert files(media) == []
+    assert ExportFile.objects.count() == 200
+
+
 def test_erasure_leaves_neither_row_nor_file(mailed, media, person):
     mailed()
 
@@ -265,7 +283,7 @@ def test_two_workers_at_one_export_write_and_mail_it_once(make_person, media, ru
 
     outcomes = run_concurrently(lambda: export_generate(export_id=pk), times=4)
 
-    assert outcomes == [None] * 4
+    assert sorted(outcomes) == [False, False, False, True]
     assert len(files(media)) == 1
     assert Message.objects.count() == 1
     assert ExportFile.objects.get().attempts == 1

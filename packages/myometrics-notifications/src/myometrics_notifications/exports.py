@@ -75,19 +75,25 @@ def export_request(*, user: Any, export_format: str) -> str:
     return _("The export is being prepared. A link to it will be mailed to you.")
 
 
-def export_generate(*, export_id: int) -> None:
-    """Write the file of one export that is due, and owe the mail with its link."""
+def export_generate(*, export_id: int) -> bool:
+    """Write the file of one export that is due, and owe the mail with its link.
+
+    False where there was nothing to do (not due, another worker's, let go of meanwhile), and
+    where it failed: that is logged, and tried again.
+    """
     export = work_lease(ExportFile, export_id, notifications_settings.EXPORT_LEASE)
     if export is None:
-        return
+        return False
     try:
         _write(export)
     except Exception as error:
         logger.exception("%s could not be written", export)
         work_fail(export, failure_of(error))
-        return
-    if not _announce(export):
+        return False
+    announced = _announce(export)
+    if not announced:
         _storage().delete(export.storage_name)
+    return announced
 
 
 def export_file_chunks(export: ExportFile) -> Iterator[bytes]:
@@ -155,15 +161,17 @@ def _overdue() -> QuerySet[ExportFile]:
     abandoned = Q(user=None)
     expired = Q(expires_at__lte=now)
     dead = Q(state=ExportFile.State.DEAD, settled_at__lte=now - timedelta(days=1))
-    return ExportFile.objects.filter(abandoned | expired | dead)
+    overdue = ExportFile.objects.filter(abandoned | expired | dead)
+    return overdue.order_by("next_attempt_at", "pk")
 
 
 def _delete(export: ExportFile) -> bool:
     try:
         _storage().delete(export.storage_name)
     except Exception:
-        # The row stays, so that the next sweep tries again.
+        # The row stays, so that a later sweep tries again, after all the others.
         logger.exception("The file of %s could not be deleted", export)
+        ExportFile.objects.filter(pk=export.pk).update(next_attempt_at=utc_now())
         return False
     export.delete()
     return True

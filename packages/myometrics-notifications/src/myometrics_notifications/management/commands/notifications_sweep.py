@@ -18,11 +18,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print one line; nothing that fails here is lost."""
-        exports = exports_due()
-        for export_id in exports:
-            export_generate(export_id=export_id)
+        written = sum(export_generate(export_id=export_id) for export_id in exports_due())
         attempts = messages_sweep()
         deleted = messages_purge() + export_files_sweep()
         self.stdout.write(
-            f"{attempts} deliveries tried, {len(exports)} exports written, {deleted} rows deleted"
+            f"{attempts} deliveries tried, {written} exports written, {deleted} rows deleted"
         )
