@@ -25,9 +25,10 @@ from .built_in_kinds import ExportReady
 from .conf import notifications_settings
 from .failures import failure_of
 from .kinds import registered_kind
-from .leases import free_to_take, work_fail, work_lease, work_settle
+from .leases import work_fail, work_lease, work_settle
 from .models import ExportFile
 from .rendering import mail_address
+from .selectors import free_to_take
 from .services import messages_queue
 from .signed_links import link_not_valid
 

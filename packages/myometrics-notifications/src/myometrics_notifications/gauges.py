@@ -5,8 +5,8 @@ from __future__ import annotations
 from myometrics_core.metrics import register_gauge
 from myometrics_core.times import utc_now
 
-from .leases import free_to_take
 from .models import Message
+from .selectors import free_to_take
 
 __all__ = ["outbox_age_seconds", "outbox_dead", "register_gauges"]
 

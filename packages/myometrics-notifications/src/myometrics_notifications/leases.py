@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from django.db import connection
-from django.db.models import F, Q
+from django.db.models import F
 
 from myometrics_core.times import utc_now
 from myometrics_core.transactions import DATABASE_FAILURES
@@ -21,21 +21,15 @@ from myometrics_core.transactions import DATABASE_FAILURES
 from .conf import notifications_settings
 from .failures import SendFailure
 from .models import OwedWork
+from .selectors import free_to_take
 
-__all__ = ["back_off", "free_to_take", "work_fail", "work_lease", "work_settle"]
+__all__ = ["back_off", "work_fail", "work_lease", "work_settle"]
 
 logger = logging.getLogger("myometrics.notifications")
 
 _PAUSES = (0.1, 0.2, 0.4, 0.8)
 
 Work = TypeVar("Work", bound=OwedWork)
-
-
-def free_to_take() -> Q:
-    """Condition on rows that a worker may take now: owed, due, and nobody's."""
-    now = utc_now()
-    unowned = Q(leased_until=None) | Q(leased_until__lte=now)
-    return Q(state=OwedWork.QUEUED, next_attempt_at__lte=now) & unowned
 
 
 def work_lease(model: type[Work], pk: int, duration: timedelta) -> Work | None:

@@ -7,11 +7,19 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from .kinds import NotificationKind, registered_kinds
-from .leases import free_to_take
-from .models import Message, NotificationSettings, column_defaults, has_column
+from myometrics_core.times import utc_now
 
-__all__ = ["message_is_wanted", "messages_due", "people_wanting", "settings_of", "switches"]
+from .kinds import NotificationKind, registered_kinds
+from .models import Message, NotificationSettings, OwedWork, column_defaults, has_column
+
+__all__ = [
+    "free_to_take",
+    "message_is_wanted",
+    "messages_due",
+    "people_wanting",
+    "settings_of",
+    "switches",
+]
 
 
 def settings_of(user: Any) -> NotificationSettings:
@@ -44,6 +52,13 @@ def people_wanting(kind: NotificationKind) -> QuerySet[Any]:
     """The people who want ``kind``."""
     people = get_user_model()._base_manager.order_by("pk")
     return people.filter(_wants(kind)) if kind.optional else people
+
+
+def free_to_take() -> Q:
+    """Condition on rows that a worker may take now: owed, due, and nobody's."""
+    now = utc_now()
+    unowned = Q(leased_until=None) | Q(leased_until__lte=now)
+    return Q(state=OwedWork.QUEUED, next_attempt_at__lte=now) & unowned
 
 
 def messages_due(limit: int) -> list[int]:
