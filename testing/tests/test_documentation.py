@@ -25,3 +25,9 @@ def test_the_first_page_leads_to_every_folder():
         (DOCS / link).resolve().parent for link in LINK.findall((DOCS / "index.md").read_text())
     }
     assert {folder for folder in FOLDERS if folder != DOCS} - linked == set()
+
+
+def test_every_public_name_is_told_of():
+    rows = re.findall(r"^\| `.+$", (ROOT / "docs/reference/public-names.md").read_text(), re.M)
+    assert rows
+    assert [row for row in rows if row.endswith("|  |")] == []

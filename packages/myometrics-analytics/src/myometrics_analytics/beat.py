@@ -25,3 +25,4 @@ beat_schedule: dict[str, dict[str, Any]] = {
         "options": {"expires": 3600},
     },
 }
+"""Name of the entry → task, schedule and options, as Celery's ``beat_schedule`` takes them."""

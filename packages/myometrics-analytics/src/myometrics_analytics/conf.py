@@ -69,6 +69,7 @@ class AnalyticsSettings(SettingsGroup):
 
 
 analytics_settings = AnalyticsSettings()
+"""``MYOMETRICS_ANALYTICS`` with its defaults, read anew at each access."""
 
 
 def image_service_url() -> str | None:

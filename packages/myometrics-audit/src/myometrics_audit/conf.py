@@ -79,3 +79,4 @@ class AuditSettings(SettingsGroup):
 
 
 audit_settings = AuditSettings()
+"""``MYOMETRICS_AUDIT`` with its defaults, read anew at each access."""

@@ -18,3 +18,4 @@ beat_schedule: Final[dict[str, dict[str, Any]]] = {
         "options": {"expires": 3600},
     },
 }
+"""Name of the entry → task, schedule and options, as Celery's ``beat_schedule`` takes them."""

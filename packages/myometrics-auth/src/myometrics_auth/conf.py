@@ -140,3 +140,4 @@ class AuthSettings(SettingsGroup):
 
 
 auth_settings = AuthSettings()
+"""``MYOMETRICS_AUTH`` with its defaults, read anew at each access."""

@@ -13,3 +13,4 @@ beat_schedule: dict[str, dict[str, Any]] = {
         "options": {"expires": 20},
     },
 }
+"""Name of the entry → task, schedule and options, as Celery's ``beat_schedule`` takes them."""

@@ -28,7 +28,10 @@ def day(text: str) -> date:
 
 
 def day_or_age(text: str) -> date:
-    """A day, or an age in days or years (``400d``, ``10y``) counted back from today in UTC."""
+    """A day, or an age in days or years (``400d``, ``10y``) counted back from today in UTC.
+
+    Raises ``CommandError`` for what is neither, and for an age from before the calendar.
+    """
     number, unit = text[:-1], text[-1:]
     if unit in {"d", "y"} and number.isascii() and number.isdigit() and len(number) <= 6:
         days = int(number) * (366 if unit == "y" else 1)

@@ -31,6 +31,7 @@ __all__ = [
 logger = logging.getLogger("myometrics.core.health")
 
 ServiceState = Literal["up", "down", "not_configured"]
+"""How a service was found; ``not_configured`` where the site has none."""
 MAX_TIMEOUT = 2.0
 """Seconds; the whole answer is promised within three."""
 GIVE_UP_AFTER = 60.0

@@ -223,3 +223,4 @@ class CoreSettings(SettingsGroup):
 
 
 core_settings = CoreSettings()
+"""``MYOMETRICS`` with its defaults, read anew at each access."""

@@ -144,6 +144,7 @@ class RateLimiter:
 
 
 rate_limiter = RateLimiter()
+"""The one of this process, which counts for every view."""
 
 
 def storage_uri() -> str:

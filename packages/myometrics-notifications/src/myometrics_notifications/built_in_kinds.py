@@ -98,3 +98,4 @@ class ExportReady(NotificationKind):
 
 
 BUILT_IN_KINDS: Final = (UploadCompleted(), AnalysisReady(), SystemAlerts(), ExportReady())
+"""What this package registers, in this order."""

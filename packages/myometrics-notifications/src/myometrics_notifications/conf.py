@@ -103,3 +103,4 @@ class NotificationsSettings(SettingsGroup):
 
 
 notifications_settings = NotificationsSettings()
+"""``MYOMETRICS_NOTIFICATIONS`` with its defaults, read anew at each access."""

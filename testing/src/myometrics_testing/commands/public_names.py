@@ -6,10 +6,12 @@ import from core what is listed here and nothing else, since each is released on
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from itertools import pairwise
 from typing import Any, Final
 
 ALL: Final = None
@@ -118,10 +120,30 @@ def public_names_table(package: str) -> str:
 
 def _summary(module: str, name: str) -> str:
     value: Any = getattr(import_module(module), name)
-    if not (inspect.isclass(value) or inspect.isroutine(value)):
-        return ""
-    text = (inspect.getdoc(value) or "").strip().split("\n\n")[0].replace("\n", " ")
-    return _markdown(text.split(". ")[0].rstrip("."))
+    is_documented = inspect.isclass(value) or inspect.isroutine(value)
+    text = inspect.getdoc(value) if is_documented else _text_below(module, name)
+    first = (text or "").strip().split("\n\n")[0].replace("\n", " ")
+    return _markdown(first.split(". ")[0].rstrip("."))
+
+
+def _text_below(module: str, name: str) -> str:
+    """The string that stands below the assignment of ``name``, as for a docstring."""
+    statements = ast.parse(inspect.getsource(import_module(module))).body
+    for assignment, below in pairwise(statements):
+        match below:
+            case ast.Expr(ast.Constant(str(text))) if name in _assigned(assignment):
+                return inspect.cleandoc(text)
+    return ""
+
+
+def _assigned(statement: ast.stmt) -> set[str]:
+    if isinstance(statement, ast.Assign):
+        targets = statement.targets
+    elif isinstance(statement, ast.AnnAssign):
+        targets = [statement.target]
+    else:
+        return set()
+    return {target.id for target in targets if isinstance(target, ast.Name)}
 
 
 def _markdown(text: str) -> str:
