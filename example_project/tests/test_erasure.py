@@ -145,6 +145,11 @@ def test_nor_when_they_are_deleted_in_the_admin_site(person):
     assert places_that_tell() == set()
 
 
+def test_nor_when_code_of_the_site_deletes_them(person):
+    get_user_model().objects.filter(email=EMAIL.lower()).delete()
+    assert places_that_tell() == set()
+
+
 def test_the_log_says_that_somebody_was_erased_and_others_entries_stay(person, administrator):
     before = AuditLog.objects.filter(user=administrator).count()
     assert person.delete("/api/users/me/").status_code == 204

@@ -15,7 +15,7 @@ from .selectors import second_factor_state
 from .serializers import AdminUserSerializer, SessionSerializer
 from .services.guessing import guesses_erase
 
-__all__ = ["ProfileSection"]
+__all__ = ["ProfileSection", "person_forget"]
 
 
 class ProfileSection(PersonalDataSection):
@@ -35,11 +35,18 @@ class ProfileSection(PersonalDataSection):
         }
 
     def erase(self, user: Any) -> None:
-        """What no cascade reaches: failed sign-ins, resets not yet mailed, the admin's log."""
-        addresses = user.sessions.exclude(address=None).values_list("address", flat=True)
-        guesses_erase(email=user.email, addresses=addresses)
-        PasswordResetRequest.objects.filter(email_canonical=user.email_canonical).delete()
-        _forget_in_admin_log(user)
+        """Nothing here: what goes with the user goes by :func:`person_forget`, whoever deletes."""
+
+
+def person_forget(user: Any, using: str) -> None:
+    """Let go of what no cascade reaches: failed sign-ins, resets not yet mailed, the admin's log.
+
+    Called before ``user`` is deleted from the database ``using``, by erasure or the site's code.
+    """
+    addresses = user.sessions.exclude(address=None).values_list("address", flat=True)
+    guesses_erase(email=user.email, addresses=addresses)
+    PasswordResetRequest.objects.filter(email_canonical=user.email_canonical).delete()
+    _forget_in_admin_log(user)
 
 
 def _session(row: Mapping[str, Any]) -> dict[str, Any]:
