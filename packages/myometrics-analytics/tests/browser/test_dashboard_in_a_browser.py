@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import random
 import zlib
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.core.management import call_command
 from django.test import Client
+from pytest_django.live_server_helper import LiveServer
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
@@ -21,7 +24,7 @@ from myometrics_analytics.folding import changes_fold
 from myometrics_analytics.models import Status
 from myometrics_analytics.services import uploads_merge
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 PAGE = "/admin/myometrics_analytics/dashboard/"
 DIAGNOSES = {
     "Normal": 50,
@@ -61,8 +64,7 @@ return worst;
 """
 
 
-@pytest.fixture
-def _a_busy_year() -> None:
+def have_a_busy_year() -> None:
     chance = random.Random(4)
     people = [
         get_user_model().objects.create_user(
@@ -93,15 +95,26 @@ def _a_busy_year() -> None:
     changes_fold()
 
 
-@pytest.fixture
-def sign_in(live_server: Any, _a_busy_year: None) -> Any:
+@pytest.fixture(scope="module")
+def site(django_db_setup: None, django_db_blocker: Any) -> Iterator[str]:
+    """The address of a site after a busy year. No test changes anything there."""
+    with django_db_blocker.unblock():
+        have_a_busy_year()
+        server = LiveServer("localhost")
+        yield server.url
+        server.stop()
+        call_command("flush", interactive=False, verbosity=0)
+
+
+@pytest.fixture(scope="module")
+def sign_in(site: str, django_db_blocker: Any) -> Any:
     """Signs a browser in to the admin as an administrator."""
-    administrator = get_user_model().objects.create_superuser(email="admin@site.test")
-    client = Client()
-    client.force_login(administrator)
+    with django_db_blocker.unblock():
+        client = Client()
+        client.force_login(get_user_model().objects.create_superuser(email="admin@site.test"))
 
     def signed_in(driver: Any) -> Any:
-        driver.get(f"{live_server.url}/admin/login/")
+        driver.get(f"{site}/admin/login/")
         driver.add_cookie({"name": "sessionid", "value": client.cookies["sessionid"].value})
         return driver
 
@@ -128,9 +141,9 @@ def picture(driver: Any, path: Path) -> bytes:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("days", [7, 30, 90, 365])
-def test_the_page_is_drawn_and_legible(chromium, sign_in, live_server, screenshots, theme, days):
+def test_the_page_is_drawn_and_legible(chromium, sign_in, site, screenshots, theme, days):
     driver = sign_in(chromium)
-    show(driver, f"{live_server.url}{PAGE}?days={days}", theme=theme)
+    show(driver, f"{site}{PAGE}?days={days}", theme=theme)
     image = picture(driver, screenshots / f"dashboard-{theme}-{days}.png")
     columns = driver.find_elements(By.CSS_SELECTOR, "#chart-daily .mm-column .mm-bar")
     assert len(columns) == days
@@ -146,11 +159,11 @@ def test_the_page_is_drawn_and_legible(chromium, sign_in, live_server, screensho
     assert len(zlib.compress(image)) > 20_000, "a blank page compresses to less"
 
 
-def test_bars_stand_out_from_the_page_in_both_themes(chromium, sign_in, live_server):
+def test_bars_stand_out_from_the_page_in_both_themes(chromium, sign_in, site):
     driver = sign_in(chromium)
     fills = []
     for theme in ("light", "dark"):
-        show(driver, f"{live_server.url}{PAGE}", theme=theme)
+        show(driver, f"{site}{PAGE}", theme=theme)
         fills.append(
             driver.execute_script(
                 "const c = e => getComputedStyle(document.querySelector(e));"
@@ -163,11 +176,9 @@ def test_bars_stand_out_from_the_page_in_both_themes(chromium, sign_in, live_ser
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_a_phone_shows_it_without_scrolling_sideways(
-    chromium, sign_in, live_server, screenshots, theme
-):
+def test_a_phone_shows_it_without_scrolling_sideways(chromium, sign_in, site, screenshots, theme):
     driver = sign_in(chromium)
-    show(driver, f"{live_server.url}{PAGE}", width=390, theme=theme)
+    show(driver, f"{site}{PAGE}", width=390, theme=theme)
     picture(driver, screenshots / f"dashboard-phone-{theme}.png")
     wide = driver.execute_script(
         "return [...document.querySelectorAll('.mm, .mm *')]"
@@ -177,11 +188,9 @@ def test_a_phone_shows_it_without_scrolling_sideways(
     assert wide == []
 
 
-def test_spans_filters_and_tables_work_without_javascript(
-    make_browser, sign_in, live_server, screenshots
-):
+def test_spans_filters_and_tables_work_without_javascript(make_browser, sign_in, site, screenshots):
     driver = sign_in(make_browser(javascript=False))
-    driver.get(f"{live_server.url}{PAGE}")
+    driver.get(f"{site}{PAGE}")
     driver.find_element(By.LINK_TEXT, "90 days").click()
     assert len(driver.find_elements(By.CSS_SELECTOR, "#chart-daily .mm-column")) == 90
     whole = driver.find_element(By.CSS_SELECTOR, ".mm-value").text
@@ -200,9 +209,9 @@ def test_spans_filters_and_tables_work_without_javascript(
     picture(driver, screenshots / "dashboard-no-javascript.png")
 
 
-def test_the_downloads_are_where_the_page_says(chromium, sign_in, live_server):
+def test_the_downloads_are_where_the_page_says(chromium, sign_in, site):
     driver = sign_in(chromium)
-    show(driver, f"{live_server.url}{PAGE}?days=7")
+    show(driver, f"{site}{PAGE}?days=7")
     for name, start in (("CSV", "section,name"), ("JSON", "{")):
         link = driver.find_element(By.LINK_TEXT, name).get_attribute("href")
         assert "days=7" in link
