@@ -8,6 +8,7 @@ from typing import Any
 from django.apps import apps
 from django.contrib.contenttypes.models import ContentType
 
+from myometrics_core.people import person_lock
 from myometrics_core.personal_data import PersonalDataSection
 
 from .models import PasswordResetRequest, Session
@@ -43,6 +44,7 @@ def person_forget(user: Any, using: str) -> None:
 
     Called before ``user`` is deleted from the database ``using``, by erasure or the site's code.
     """
+    person_lock(user, using)
     addresses = user.sessions.exclude(address=None).values_list("address", flat=True)
     guesses_erase(email=user.email, addresses=addresses)
     PasswordResetRequest.objects.filter(email_canonical=user.email_canonical).delete()
