@@ -7,6 +7,8 @@ import httpx
 import pytest
 from running_site import RunningSite
 
+pytestmark = pytest.mark.any_database
+
 REQUESTS = 40
 
 
