@@ -186,7 +186,7 @@ def test_an_update_of_many_rows_goes_by_the_selection_as_it_was_at_first(
         lambda people: people.distinct(),
         lambda people: people.filter(groups__name__startswith="ward"),
         lambda people: people.annotate(wards=Count("groups")).filter(wards=2),
-        lambda people: people.select_related().only("full_name"),
+        lambda people: people.only("full_name"),
     ],
     ids=["ordered", "distinct", "joined", "aggregated", "deferred"],
 )
