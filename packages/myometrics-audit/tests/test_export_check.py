@@ -137,6 +137,15 @@ def test_a_line_that_is_no_json_is_found_and_the_rest_is_checked(lines: Lines) -
     assert [problem.partition(": ")[0] for problem in found] == ["line 3", "line 4"]
 
 
+def test_lines_nested_too_deeply_to_be_read_are_found_too(lines: Lines) -> None:
+    header, *texts = (json.dumps(line) for line in lines)
+    deep = "[" * 100_000
+    (problem,) = export_problems([header, deep, *texts])
+    assert problem.startswith("line 2: can't be read (RecursionError")
+    with pytest.raises(ValueError, match="line 1 is no header"):
+        list(export_problems([deep]))
+
+
 def test_a_part_of_the_log_proves_itself_as_the_whole_does(lines: Lines) -> None:
     chosen = ExportFilter(selection=Selection(action="nothing like it"))
     part = list(proof_lines(chosen))

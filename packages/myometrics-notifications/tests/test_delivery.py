@@ -11,6 +11,7 @@ from functools import partial
 import pytest
 from django.core import mail
 from django.core.mail.backends.base import BaseEmailBackend
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from smtp_server import OK
 
 from myometrics_core.activities import publish
@@ -75,6 +76,22 @@ def test_a_leased_message_is_nobody_elses_until_the_lease_ends(queued):
     assert messages_sweep() == 1
     queued.refresh_from_db()
     assert (queued.state, queued.attempts) == ("sent", 2)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("failure", [OperationalError, DatabaseError, InterfaceError])
+def test_a_database_that_is_away_when_a_mail_is_settled_lets_it_go_once(queued, failure):
+    leased, failures = lease(queued), [failure("connection already closed")]
+
+    def fail_once(execute, *statement):
+        if failures:
+            raise failures.pop()
+        return execute(*statement)
+
+    with connection.execute_wrapper(fail_once):
+        assert work_settle(leased, state="sent") is True
+    queued.refresh_from_db()
+    assert queued.state == "sent"
 
 
 def test_a_worker_that_lost_its_lease_can_not_settle_the_message(queued):

@@ -34,7 +34,14 @@ from .proofs import FORMAT
 __all__ = ["export_problems"]
 
 Line = Mapping[str, Any]
-UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
+UNREADABLE = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
 """What reading a line raises whose values are not of the kinds that an export writes."""
 
 
@@ -168,7 +175,10 @@ class _ExportChecker:
 
 
 def _check_header(text: str) -> None:
-    header = json.loads(text)
+    try:
+        header = json.loads(text)
+    except RecursionError:
+        header = None
     if not isinstance(header, dict) or header.get("type") != "header":
         raise ValueError("line 1 is no header")
     if header.get("format") != FORMAT:
