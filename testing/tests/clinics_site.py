@@ -16,6 +16,8 @@ from myometrics_testing.services import free_port
 from myometrics_testing.waiting import wait_for
 
 PASSWORD = "correct-horse-battery"
+PATIENCE = 60
+"""Seconds. Some time-out there must be; on a machine under load an answer can take long."""
 QUICK_HASHER = "django.contrib.auth.hashers.MD5PasswordHasher"
 SETUP = Path(__file__).with_name("operator_setup.py")
 
@@ -95,7 +97,8 @@ class ClinicsSite:
         """A function that asks the API, as who is ``known``, for an answer with a status."""
 
         def ask(method: str, path: str, status: int, **options) -> httpx.Response:
-            answer = httpx.request(method, f"{self.url}/api/{path}", **{**known, **options})
+            options = {"timeout": PATIENCE, **known, **options}
+            answer = httpx.request(method, f"{self.url}/api/{path}", **options)
             assert answer.status_code == status, f"{method} {path}: {answer.text}"
             if status >= 400:
                 assert set(answer.json()) == {"detail", "code", "field_errors"}
@@ -124,7 +127,7 @@ class AdminSession:
     """A browser that is signed in to the admin site as ``name``: a session and its CSRF token."""
 
     def __init__(self, site: ClinicsSite, name: str) -> None:
-        self.http = httpx.Client(base_url=site.url, follow_redirects=True)
+        self.http = httpx.Client(base_url=site.url, follow_redirects=True, timeout=PATIENCE)
         self.http.get("/admin/login/")
         form = {"username": name, "password": PASSWORD, "csrfmiddlewaretoken": self._csrf()}
         self.index = self.http.post("/admin/login/?next=/admin/", data=form)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import httpx
 import pytest
 from clinics_choices import API, CELERY, SETTINGS, URLS, UUID_USER
-from clinics_site import PASSWORD, AdminSession, ClinicsSite
+from clinics_site import PASSWORD, PATIENCE, AdminSession, ClinicsSite
 from strangers import rows
 
 pytestmark = pytest.mark.any_database
@@ -124,20 +124,20 @@ def _by_jwt(clinic, name):
 
 
 def _post(url, name):
-    answer = httpx.post(url, json={"username": name, "password": PASSWORD})
+    answer = httpx.post(url, json={"username": name, "password": PASSWORD}, timeout=PATIENCE)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
 def _own_api_is_as_it_was(clinic):
-    visit = httpx.get(f"{clinic.url}/own/visits/")
+    visit = httpx.get(f"{clinic.url}/own/visits/", timeout=PATIENCE)
     assert visit.json() == {"at": "31.01.2026"}
-    missing = httpx.get(f"{clinic.url}/own/missing/")
+    missing = httpx.get(f"{clinic.url}/own/missing/", timeout=PATIENCE)
     assert (missing.status_code, missing.json()) == (404, {"clinic_error": "no such visit"})
 
 
 def refused(clinic, path, headers):
     """The API of ``clinic`` answers a stranger with a 401 or 403 of our shape."""
-    answer = httpx.get(f"{clinic.url}/api/{path}", headers=headers)
+    answer = httpx.get(f"{clinic.url}/api/{path}", headers=headers, timeout=PATIENCE)
     assert answer.status_code in {401, 403}, answer.text
     assert set(answer.json()) == {"detail", "code", "field_errors"}

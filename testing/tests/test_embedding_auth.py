@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import httpx
 import pytest
-from clinics_site import PASSWORD, AdminSession, ClinicsSite
+from clinics_site import PASSWORD, PATIENCE, AdminSession, ClinicsSite
 from strangers import rows
 
 from myometrics_testing.commands import repository
@@ -161,7 +161,7 @@ def _a_newcomer_comes_and_goes(clinic):
 
 
 def _an_administrator_looks_after_people(clinic, profile):
-    answer = httpx.post(f"{clinic.url}/api/auth/login/", json=_credentials(ROOT))
+    answer = httpx.post(f"{clinic.url}/api/auth/login/", json=_credentials(ROOT), timeout=PATIENCE)
     as_root = clinic.asking(headers=_bearer(answer.json()["access"]))
     listed = as_root("GET", "users/", 200, params={"search": "lind"}).json()
     assert [person["id"] for person in listed["results"]] == [profile["id"]]
