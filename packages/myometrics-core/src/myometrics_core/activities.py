@@ -11,15 +11,18 @@ import logging
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from django.db import transaction
 
 __all__ = [
     "Activity",
+    "Origin",
     "is_awaited",
+    "is_reserved_action",
     "publish",
     "register_receiver",
+    "register_reserved_actions",
     "register_source",
     "replay_activities",
 ]
@@ -27,13 +30,18 @@ __all__ = [
 logger = logging.getLogger("myometrics.core.activities")
 
 
+Origin = Literal["client", "server", "import"]
+"""Who says that something happened: a client of the API, this site's own code, or an import."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Activity:
-    """Something that a person or the system did.
+    """Something that a user or the system did.
 
     ``id`` is unique over all sources and stable over replays (``"audit:123"``): receivers are
     idempotent on it. ``actor_id`` is the acting user's primary key in its native type, ``None``
-    where nobody was signed in. ``occurred_at`` is aware. ``details`` is JSON-like.
+    where nobody was signed in. ``occurred_at`` is aware. ``details`` is JSON-like. ``origin`` is
+    ``"client"`` for what a client of the API claims, which the server has not seen itself.
     """
 
     id: str
@@ -45,6 +53,7 @@ class Activity:
     details: Mapping[str, Any] = field(default_factory=dict)
     client_address: str | None = None
     user_agent: str = ""
+    origin: Origin | None = "server"
 
     @property
     def source(self) -> str:
@@ -71,6 +80,7 @@ class _Subscription:
 
 _receivers: dict[str, _Subscription] = {}
 _sources: dict[str, Replay] = {}
+_reserved_actions: set[str] = set()
 
 
 def register_receiver(
@@ -93,6 +103,19 @@ def register_receiver(
 def register_source(name: str, replay: Replay) -> None:
     """Register a source whose ``replay()`` yields all its activities, oldest first."""
     _sources[name] = replay
+
+
+def register_reserved_actions(*actions: str) -> None:
+    """Reserve action names for the server: clients of the API can't post them.
+
+    For actions that a package records itself. Call it from ``AppConfig.ready``.
+    """
+    _reserved_actions.update(actions)
+
+
+def is_reserved_action(action: str) -> bool:
+    """Return whether only the server may record ``action``."""
+    return action in _reserved_actions
 
 
 def is_awaited(*, source: str, resource_type: str) -> bool:
