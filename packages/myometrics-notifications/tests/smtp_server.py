@@ -14,7 +14,8 @@ OK = "250 OK"
 
 
 class SmtpServer:
-    """Listens on a port of 127.0.0.1 from ``start`` to ``stop``; keeps what it accepts.
+    """Listens on a port of 127.0.0.1 from ``start`` to ``stop``; keeps what it accepts, parsed and as it
+    was received.
 
     ``at_recipient`` and ``at_data`` are its answers to RCPT and DATA: a line of text,
     ``"hang"`` (never answers) or ``"drop"`` (closes the connection without a word). Set them at
@@ -23,6 +24,7 @@ class SmtpServer:
 
     def __init__(self) -> None:
         self.accepted: list[EmailMessage] = []
+        self.received: list[bytes] = []
         self.at_recipient: Any = OK
         self.at_data: Any = OK
         self.connections = 0
@@ -69,6 +71,7 @@ class SmtpServer:
         wanted = self.at_data(envelope) if callable(self.at_data) else self.at_data
         answer = await self._behave(server, wanted)
         if answer.startswith("250"):
+            self.received.append(bytes(envelope.original_content or b""))
             self.accepted.append(message_from_bytes(envelope.content, policy=policy.default))
         return answer
 

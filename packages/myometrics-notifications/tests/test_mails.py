@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from email import policy
 
+import django
 import pytest
 from django.core import mail
 
@@ -84,16 +86,43 @@ def test_a_mail_never_tells_file_name_finding_or_recipients_name(mail_about):
         assert secret not in whole
 
 
-def test_hostile_text_in_an_id_is_text_in_the_mail(mail_about, person, make_activity):
-    hostile = "<script>x</script>\r\nBcc: all@clinic.example & 'more'"
+HOSTILE_IDS = [
+    "URGENT: sign in at https://evil.example",
+    "<script>x</script>\r\nBcc: all@clinic.example & 'more'",
+    "evil.example/login",
+    "x" * 65,
+    "upload\u202e001",
+    "upload_001\n",
+]
 
-    sent = mail_about(make_activity(actor_id=person.pk, resource_id=hostile))
 
-    assert "<script>" not in sent.alternatives[0][0]
-    assert "<script>x</script>" in sent.body
-    assert "& 'more'" in sent.body
-    assert sent.message()["Bcc"] is None
+@pytest.mark.parametrize("action", ["upload_completed", "analysis_ready"])
+@pytest.mark.parametrize("upload_id", HOSTILE_IDS)
+def test_mail_leaves_out_an_id_that_is_no_plain_identifier(
+    mail_about, person, make_activity, action, upload_id
+):
+    sent = mail_about(make_activity(actor_id=person.pk, action=action, resource_id=upload_id))
+
+    whole = sent_bytes(sent).decode() + sent.subject + sent.body + sent.alternatives[0][0]
+    for word in ("URGENT", "evil", "script", "Bcc", "x" * 65, "\u202e"):
+        assert word not in whole
+    assert "our upload has been processed" in sent.body or "of your upload is" in sent.body
     assert sent.recipients() == [person.email]
+
+
+def test_mail_queued_by_the_version_before_leaves_out_such_an_id_too(mail_about, queued):
+    queued.context = {**queued.context, "upload_id": HOSTILE_IDS[0]}
+    queued.save()
+
+    assert "evil" not in message_email(queued).body
+
+
+@pytest.mark.parametrize("upload_id", ["upload_001", "a" * 64, "2026-11-28:scan.7"])
+def test_mail_names_an_upload_by_a_plain_identifier(mail_about, person, make_activity, upload_id):
+    sent = mail_about(make_activity(actor_id=person.pk, resource_id=upload_id))
+
+    assert f"Your upload {upload_id} has been processed" in sent.body
+    assert upload_id in sent.alternatives[0][0]
 
 
 def test_every_attempt_of_a_message_bears_the_same_message_id(person, make_activity):
@@ -113,6 +142,35 @@ def test_a_mail_offers_to_unsubscribe_with_one_click(mail_about):
     assert sent.extra_headers["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     assert sent.extra_headers["Auto-Submitted"] == "auto-generated"
     assert link in sent.body
+
+
+def sent_bytes(email):
+    """The mail as Django's SMTP backend sends it."""
+    if django.VERSION < (6, 0):
+        return email.message().as_bytes(linesep="\r\n")
+    return email.message(policy=policy.SMTP).as_bytes()
+
+
+@pytest.mark.parametrize("host", ["clinic.example", f"{'radiology.' * 20}clinic.example"])
+def test_list_unsubscribe_is_sent_as_one_line_with_a_plain_url(mail_about, settings, host):
+    settings.MYOMETRICS = {**settings.MYOMETRICS, "API_URL": f"https://{host}/api"}
+
+    sent = mail_about()
+
+    headers = sent_bytes(sent).partition(b"\r\n\r\n")[0]
+    lines = headers.decode("ascii").split("\r\n")
+    link = sent.extra_headers["List-Unsubscribe"]
+    assert link.startswith(f"<https://{host}/")
+    assert f"List-Unsubscribe: {link}" in lines
+    assert "List-Unsubscribe-Post: List-Unsubscribe=One-Click" in lines
+    assert max(map(len, lines)) <= 998
+
+
+def test_list_unsubscribe_reaches_a_mail_server_unchanged(mail_server, queued):
+    message_deliver(message_id=queued.pk)
+
+    received = mail_server.received[0].split(b"\r\n")
+    assert any(line.startswith(b"List-Unsubscribe: <https://") for line in received)
 
 
 def test_times_are_those_of_the_recipients_time_zone(mail_about, settings):

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from myometrics_core.activities import Activity
 
 from .export_links import export_download_url
-from .kinds import NotificationKind
+from .kinds import NotificationKind, mailable_id
 
 __all__ = ["BUILT_IN_KINDS", "AnalysisReady", "ExportReady", "SystemAlerts", "UploadCompleted"]
 
@@ -29,8 +29,12 @@ class _UploadKind(NotificationKind):
     resource_type = "upload"
 
     def context(self, activity: Activity) -> Mapping[str, Any]:
-        """``upload_id`` and ``at``."""
         return {"upload_id": activity.resource_id, "at": activity.occurred_at.isoformat()}
+
+    def template_context(self, stored: Mapping[str, Any], user: Any) -> Mapping[str, Any]:
+        """``upload_id``, empty unless it is a plain identifier, and ``at``."""
+        # Here and not in context(): messages that an earlier version queued are filtered as well.
+        return {**stored, "upload_id": mailable_id(stored["upload_id"])}
 
     def once_per(self, activity: Activity) -> str:
         """The upload: its events can come twice."""

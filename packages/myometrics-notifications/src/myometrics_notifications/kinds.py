@@ -20,12 +20,14 @@ __all__ = [
     "NotificationKind",
     "kind_named",
     "kinds_for",
+    "mailable_id",
     "register_kind",
     "registered_kind",
     "registered_kinds",
 ]
 
 _NAME = re.compile(r"[a-z]+(_[a-z0-9]+)*")
+_MAILABLE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _RESERVED = {"email_notifications"}
 
 
@@ -73,9 +75,13 @@ class NotificationKind(ABC):
         """JSON-ready values for the templates; stored until the message is purged.
 
         ``at`` (ISO 8601) is when it happened. Leave out what must not stand in a mail: names of
-        patients, findings.
+        patients, findings, and text that a client wrote, which could be somebody else's appeal to
+        follow a link. By default ``resource_id`` as :func:`mailable_id` returns it.
         """
-        return {"resource_id": activity.resource_id, "at": activity.occurred_at.isoformat()}
+        return {
+            "resource_id": mailable_id(activity.resource_id),
+            "at": activity.occurred_at.isoformat(),
+        }
 
     def template_context(self, stored: Mapping[str, Any], user: Any) -> Mapping[str, Any]:
         """What the templates get, made from :meth:`context`'s values at each attempt to send.
@@ -90,6 +96,14 @@ class NotificationKind(ABC):
         By default the activity's id: the very same activity never sends twice.
         """
         return activity.id
+
+
+def mailable_id(text: str) -> str:
+    """Return ``text`` if it is a plain identifier, else ``""``.
+
+    Clients choose the ids of what they record; a mail must not carry their sentences or links.
+    """
+    return text if _MAILABLE_ID.fullmatch(text) else ""
 
 
 _kinds: dict[str, NotificationKind] = {}

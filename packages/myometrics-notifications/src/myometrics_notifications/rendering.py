@@ -8,10 +8,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
-from django.core.mail import EmailMultiAlternatives
 from django.template.loader import render_to_string
 from django.utils import timezone, translation
 
+from myometrics_core.mail_messages import PlainHeadersMail
 from myometrics_core.settings import core_settings
 
 from .conf import notifications_settings
@@ -38,7 +38,7 @@ def template_names(kind: NotificationKind, part: str) -> list[str]:
     return [own, _ANY_SUBJECT] if part == "subject.txt" else [own]
 
 
-def message_email(message: Message) -> EmailMultiAlternatives:
+def message_email(message: Message) -> PlainHeadersMail:
     """The mail for ``message`` in the recipient's language and time zone.
 
     The same message always bears the same Message-ID.
@@ -50,11 +50,11 @@ def message_email(message: Message) -> EmailMultiAlternatives:
         return _compose(message, kind, user)
 
 
-def _compose(message: Message, kind: NotificationKind, user: Any) -> EmailMultiAlternatives:
+def _compose(message: Message, kind: NotificationKind, user: Any) -> PlainHeadersMail:
     unsubscribe = unsubscribe_url(kind=kind, user=user) if kind.optional else ""
     context = _template_context(message, kind, unsubscribe)
     parts = {part: render_to_string(template_names(kind, part), context) for part in TEMPLATES}
-    email = EmailMultiAlternatives(
+    email = PlainHeadersMail(
         subject=" ".join(parts["subject.txt"].split())[:_SUBJECT_LENGTH],
         body=parts["body.txt"].strip() + "\n",
         from_email=_sender(),
