@@ -13,6 +13,7 @@ from django.utils.http import urlsafe_base64_encode
 from myometrics_auth.models import PasswordResetRequest, Session
 from myometrics_auth.services.reset_mails import reset_mail_send, reset_mails_sweep
 from myometrics_auth.services.sessions import session_start
+from myometrics_auth.tasks import send_password_reset
 
 pytestmark = pytest.mark.django_db
 
@@ -181,14 +182,33 @@ class TestResetRequest:
         settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1
         send(api, "post", "auth/password-reset/", {"email": doctor.email})
         request = PasswordResetRequest.objects.get()
-        with pytest.raises(ConnectionRefusedError):
-            reset_mail_send(request_id=request.pk)
+        assert not reset_mail_send(request_id=request.pk)
         assert reset_mails_sweep() == 0
         with later(minutes=3):
             assert reset_mails_sweep() == 1
         with later(hours=2):
             assert reset_mails_sweep() == 0
         assert not PasswordResetRequest.objects.exists()
+
+    @pytest.mark.parametrize(
+        ("response", "remains"),
+        [("550 5.1.1 <{}> unknown here", False), ("450 4.2.1 <{}> is over quota", True)],
+    )
+    def test_log_holds_no_address_when_the_server_refuses(
+        self, api, doctor, mail_server, caplog, response, remains
+    ):
+        mail_server.at_recipient = response.format(doctor.email)
+        send(api, "post", "auth/password-reset/", {"email": doctor.email})
+        request = PasswordResetRequest.objects.get()
+        with caplog.at_level("DEBUG"):
+            send_password_reset(request.pk)
+        # The test's own mail server logs what it hears.
+        records = [record for record in caplog.records if record.name != "mail.log"]
+        logged = "\n".join(map(caplog.handler.format, records))
+        assert "was not mailed: SMTPRecipientsRefused" in logged
+        assert doctor.email not in logged
+        assert "Traceback" not in logged
+        assert PasswordResetRequest.objects.exists() is remains
 
 
 class TestResetConfirm:

@@ -12,7 +12,6 @@ import pytest
 from django.core import mail
 from django.core.mail.backends.base import BaseEmailBackend
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
-from smtp_server import OK
 
 from myometrics_core.activities import publish
 from myometrics_core.times import utc_now
@@ -25,6 +24,7 @@ from myometrics_notifications.services import (
     message_retry,
     notification_settings_update,
 )
+from myometrics_testing.smtp_server import OK
 
 pytestmark = pytest.mark.django_db
 

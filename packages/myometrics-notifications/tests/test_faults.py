@@ -17,7 +17,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from smtp_server import OK
+
+from myometrics_testing.smtp_server import OK
 
 pytestmark = pytest.mark.any_database
 

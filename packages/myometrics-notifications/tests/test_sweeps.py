@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from smtp_server import OK
 
 from myometrics_core.activities import publish
 from myometrics_core.times import utc_now
@@ -13,6 +12,7 @@ from myometrics_notifications.delivery import message_deliver, messages_sweep
 from myometrics_notifications.mail_server import server_pause
 from myometrics_notifications.models import Message
 from myometrics_notifications.services import messages_purge
+from myometrics_testing.smtp_server import OK
 
 pytestmark = pytest.mark.django_db
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 import redis
-from django.conf import settings
+from django.conf import settings as django_settings
 from django.db import connection
 
 from myometrics_testing.concurrency import run_concurrently as _run_concurrently
 from myometrics_testing.services import OwnedServer
+from myometrics_testing.smtp_server import SmtpServer
 
 DATABASES = ("sqlite", "postgresql")
 MARKERS = (
@@ -50,8 +51,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Keep a SQLite test database in a file, whoever wrote the settings: threads share files."""
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
-    if settings.configured:
-        for database in settings.DATABASES.values():
+    if django_settings.configured:
+        for database in django_settings.DATABASES.values():
             if database["ENGINE"].endswith("sqlite3") and database["NAME"] != ":memory:":
                 database.setdefault("TEST", {})
                 database["TEST"]["NAME"] = (
@@ -126,6 +127,22 @@ def postgresql_server() -> Iterator[OwnedServer]:
     """A PostgreSQL server for this test alone, to stop, start, freeze and thaw."""
     with OwnedServer("postgresql") as server:
         yield server
+
+
+@pytest.fixture
+def smtp() -> Iterator[SmtpServer]:
+    """A mail server for this test alone, which listens."""
+    server = SmtpServer().start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def mail_server(smtp: SmtpServer, settings: Any) -> SmtpServer:
+    """``smtp``, and Django set to send by it."""
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", smtp.port
+    return smtp
 
 
 @pytest.fixture

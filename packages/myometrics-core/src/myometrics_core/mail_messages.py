@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from email.headerregistry import HeaderRegistry, UniqueUnstructuredHeader
+from email.headerregistry import BaseHeader, HeaderRegistry, UniqueUnstructuredHeader
 from email.policy import EmailPolicy, default
 from typing import Any, Final
 
@@ -33,10 +33,10 @@ class PlainHeadersMail(EmailMultiAlternatives):
         return super().message(policy=policy.clone(header_factory=_headers()), **options)
 
 
-class _UnfoldedHeader(UniqueUnstructuredHeader):
+class _UnfoldedHeader(UniqueUnstructuredHeader, BaseHeader):
     def fold(self, *, policy: Any) -> str:
-        line = f"{self.name}: {self}{policy.linesep}"  # type: ignore[attr-defined]
-        return line if line.isascii() else super().fold(policy=policy)  # type: ignore[misc]
+        line = f"{self.name}: {self}{policy.linesep}"
+        return line if line.isascii() else super().fold(policy=policy)
 
 
 def _headers() -> HeaderRegistry:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import time
 
+from myometrics_core.mail_failures import SendFailure, failure_of
+
 from .conf import notifications_settings
-from .failures import SendFailure, failure_of
 from .kinds import kind_named
 from .leases import work_fail, work_lease, work_settle
 from .mail_server import MailConnection, server_pause

@@ -17,13 +17,13 @@ from rest_framework.exceptions import NotAuthenticated, ValidationError
 
 from myometrics_core.background import enqueue
 from myometrics_core.export_files import export_chunks
+from myometrics_core.mail_failures import failure_of
 from myometrics_core.people import people_hold
 from myometrics_core.times import utc_now
 from myometrics_core.transactions import atomic_write
 
 from .built_in_kinds import ExportReady
 from .conf import notifications_settings
-from .failures import failure_of
 from .kinds import registered_kind
 from .leases import work_fail, work_lease, work_settle
 from .models import ExportFile

@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 from django.db import connection
 from django.db.models import F
 
+from myometrics_core.mail_failures import SendFailure
 from myometrics_core.times import utc_now
 from myometrics_core.transactions import DATABASE_FAILURES
 
 from .conf import notifications_settings
-from .failures import SendFailure
 from .models import OwedWork
 from .selectors import free_to_take
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from typing import Any
 
@@ -15,9 +16,12 @@ from myometrics_auth.conf import auth_settings
 from myometrics_auth.models import PasswordResetRequest
 from myometrics_auth.reset_links import reset_link
 from myometrics_core.background import enqueue
+from myometrics_core.mail_failures import failure_of
 from myometrics_core.times import utc_now
 
 __all__ = ["reset_mail_send", "reset_mails_sweep"]
+
+logger = logging.getLogger("myometrics.auth")
 
 LEASE = timedelta(minutes=2)
 """How long a request stays with the worker that claimed it."""
@@ -26,18 +30,25 @@ STALE = timedelta(hours=1)
 
 
 def reset_mail_send(*, request_id: int) -> bool:
-    """Mail the link to the stored address of the account asked about; whether a mail went out.
+    """Mail the link to the stored address of the requested account; return whether one was sent.
 
-    Unknown addresses, inactive users and users without a password get none. The request is gone
-    afterwards; when sending fails it stays for the sweep, and the exception is raised.
+    Unknown addresses, inactive users and users without a password get none. The request is deleted
+    afterwards; after a temporary failure it stays for the sweep. The log names neither address nor
+    the server's response, which repeats it.
     """
     request = _claim(request_id)
     if request is None:
         return False
     user = _recipient(request)
-    if user is not None:
-        with translation.override(auth_settings.RECIPIENT_LANGUAGE(user)):
-            send_mail(_subject(user), _body(user), None, [user.email])
+    try:
+        if user is not None:
+            _send(user)
+    except Exception as error:
+        failure = failure_of(error)
+        logger.warning("Reset request %s was not mailed: %s", request.pk, failure.summary)
+        if failure.permanent:
+            request.delete()
+        return False
     request.delete()
     return user is not None
 
@@ -66,6 +77,11 @@ def _recipient(request: PasswordResetRequest) -> Any | None:
     users = get_user_model().objects.filter(email_canonical=request.email_canonical, is_active=True)
     user = users.first()
     return user if user is not None and user.has_usable_password() else None
+
+
+def _send(user: Any) -> None:
+    with translation.override(auth_settings.RECIPIENT_LANGUAGE(user)):
+        send_mail(_subject(user), _body(user), None, [user.email])
 
 
 def _subject(user: Any) -> str:

@@ -71,14 +71,16 @@ class SmtpServer:
         wanted = self.at_data(envelope) if callable(self.at_data) else self.at_data
         answer = await self._behave(server, wanted)
         if answer.startswith("250"):
-            self.received.append(bytes(envelope.original_content or b""))
-            self.accepted.append(message_from_bytes(envelope.content, policy=policy.default))
+            content = bytes(envelope.original_content or b"")
+            self.received.append(content)
+            self.accepted.append(message_from_bytes(content, policy=policy.default))
         return answer
 
     async def _behave(self, server: SMTP, answer: str) -> str:
         if answer == "hang":
             await asyncio.sleep(600)
         if answer == "drop":
-            server.transport.abort()
+            transport: Any = server.transport
+            transport.abort()
             await asyncio.sleep(600)
         return answer

@@ -1,4 +1,4 @@
-"""What a failed attempt means: for good or for now, this message or the whole server."""
+"""What a failed attempt to send a mail means: permanent or not, this mail or the whole server."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ __all__ = ["SendFailure", "failure_of"]
 
 @dataclass(frozen=True, kw_only=True)
 class SendFailure:
-    """The judgement on an exception of an attempt.
+    """What an exception of an attempt means.
 
     ``permanent``: trying again can't help. ``server``: every other message would fail as well.
-    ``summary``: for people, free of addresses (servers like to repeat them in their answers).
+    ``summary``: for logs and operators, without addresses (servers repeat them in their answers,
+    so the exception itself and its traceback don't belong in a log).
     """
 
     permanent: bool
@@ -22,10 +23,10 @@ class SendFailure:
 
 
 def failure_of(error: Exception) -> SendFailure:
-    """Judge ``error``.
+    """Classify ``error``.
 
-    Only a 5xx answer to this recipient or to this message's text is for good. A 5xx answer to
-    the greeting, to the sign-in or to the sender is the operator's to mend, and so for now.
+    Only a 5xx response to this recipient or to this message's text is permanent. A 5xx response to
+    the greeting, the sign-in or the sender is for the operator to fix, and so temporary.
     """
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         return _refused_recipient(error)
