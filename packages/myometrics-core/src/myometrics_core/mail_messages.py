@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from email.headerregistry import BaseHeader, HeaderRegistry, UniqueUnstructuredHeader
+from email.headerregistry import HeaderRegistry, UniqueUnstructuredHeader
 from email.policy import EmailPolicy, default
 from typing import Any, Final
 
@@ -33,14 +33,14 @@ class PlainHeadersMail(EmailMultiAlternatives):
         return super().message(policy=policy.clone(header_factory=_headers()), **options)
 
 
-class _UnfoldedHeader(UniqueUnstructuredHeader, BaseHeader):
+class _UnfoldedHeader(UniqueUnstructuredHeader):
     def fold(self, *, policy: Any) -> str:
-        line = f"{self.name}: {self}{policy.linesep}"
-        return line if line.isascii() else super().fold(policy=policy)
+        line = f"{self.name}: {self}{policy.linesep}"  # type: ignore[attr-defined]
+        return line if line.isascii() else super().fold(policy=policy)  # type: ignore[misc]
 
 
 def _headers() -> HeaderRegistry:
     registry = HeaderRegistry()
     for name in UNFOLDED_HEADERS:
-        registry.map_to_type(name, _UnfoldedHeader)
+        registry.map_to_type(name, _UnfoldedHeader)  # type: ignore[arg-type]
     return registry
