@@ -53,6 +53,7 @@ def test_json_is_one_object_in_the_order_of_the_sections():
         "profile": {"id": 1},
         "uploads": [{"id": "a"}, {"id": "b", "at": "2025-08-19T15:45:00Z"}],
         "empty": [],
+        "complete": True,
     }
 
 
@@ -67,7 +68,33 @@ def test_csv_is_one_table():
         ["uploads", "1", "none", ""],
         ["uploads", "1", "details", '{"x": [1]}'],
         ["uploads", "1", "at", "2025-08-19T15:45:00Z"],
+        ["export", "", "complete", "true"],
     ]
+
+
+@pytest.mark.parametrize("records", [[], [{"id": 1}]])
+def test_export_ends_by_saying_that_it_is_complete(records):
+    register_personal_data(Section("uploads", records))
+    assert exported("csv").endswith("\r\nexport,,complete,true\r\n")
+    assert exported("json").endswith('"complete": true}\n')
+
+
+def test_section_cannot_take_the_name_of_the_closing_member():
+    with pytest.raises(ValueError, match="complete"):
+        register_personal_data(Section("complete", []))
+
+
+@pytest.mark.parametrize("export_format", ["csv", "json"])
+def test_export_that_breaks_off_does_not_say_that_it_is_complete(export_format):
+    def breaking():
+        yield {"id": 1}
+        raise RuntimeError("the database is gone")
+
+    register_personal_data(Section("uploads", breaking()))
+    read = []
+    with pytest.raises(RuntimeError):
+        read.extend(export_chunks(None, export_format))
+    assert b"complete" not in b"".join(read)
 
 
 @pytest.mark.parametrize("start", [*"=+-@\t\r\n＝＋－＠", "  =", "\u00a0=", " \t@"])
@@ -85,8 +112,8 @@ def test_numbers_stay_numbers():
 def test_any_text_survives_both_formats(records):
     personal_data._sections.clear()
     register_personal_data(Section("any", records))
-    assert json.loads(exported("json")) == {"any": records}
-    rows = table()[1:]
+    assert json.loads(exported("json")) == {"any": records, "complete": True}
+    rows = table()[1:-1]
     fields = [(field, value) for record in records for field, value in record.items()]
     assert len(rows) == len(fields)
     for row, (field, value) in zip(rows, fields, strict=True):

@@ -1,17 +1,23 @@
-"""Files as answers, streamed under WSGI and ASGI alike."""
+"""Files as responses, streamed under WSGI and ASGI alike."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Iterator
+from itertools import chain
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
-from django.http import StreamingHttpResponse
+from django.core.signals import got_request_exception
+from django.http import HttpRequest, StreamingHttpResponse
 
+from .request_id import current_request_id
 from .requests import http_request
 
 __all__ = ["download_response"]
+
+logger = logging.getLogger("myometrics.core.downloads")
 
 
 def download_response(
@@ -19,19 +25,60 @@ def download_response(
 ) -> StreamingHttpResponse:
     """``chunks`` as an attachment of type ``application/octet-stream``, in constant memory.
 
-    Takes a Django or DRF request. ``filename`` is ASCII without quotes.
+    Takes a Django or DRF request. ``filename`` is ASCII without quotes. The first chunk is read
+    here, so that an error before the first byte is an ordinary error response. A later one is
+    logged and raised, and the server cuts the connection.
     """
-    body: Any = chunks
-    if isinstance(http_request(request), ASGIRequest):
+    django_request = http_request(request)
+    body: Any = _Body(django_request, chunks)
+    if isinstance(django_request, ASGIRequest):
         # Django would collect a plain iterator in memory before sending any of it.
-        body = _from_threads(chunks)
+        body = _AsyncBody(body)
     response = StreamingHttpResponse(body, content_type="application/octet-stream")
     response["Content-Disposition"] = f'attachment; filename="{filename}"'
     return response
 
 
-async def _from_threads(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
-    end = object()
-    next_chunk: Any = sync_to_async(next)
-    while (chunk := await next_chunk(chunks, end)) is not end:
-        yield chunk
+class _Body:
+    def __init__(self, request: HttpRequest, chunks: Iterator[bytes]) -> None:
+        self._request = request
+        self._rest = chunks
+        self._chunks = chain([next(chunks, b"")], chunks)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            return next(self._chunks)
+        except StopIteration:
+            raise
+        except Exception:
+            self._report()
+            raise
+
+    def close(self) -> None:
+        """Close what the chunks hold open: a cursor, a file."""
+        if hasattr(self._rest, "close"):
+            self._rest.close()
+
+    def _report(self) -> None:
+        request_id = getattr(self._request, "request_id", None) or current_request_id()
+        extra = {"request_id": request_id, "status_code": 500}
+        logger.exception("The download at %s broke off", self._request.path, extra=extra)
+        got_request_exception.send(sender=download_response, request=self._request)
+
+
+class _AsyncBody:
+    def __init__(self, body: _Body) -> None:
+        self._body = body
+        self.close = body.close
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        chunk: bytes | None = await sync_to_async(next)(self._body, None)  # type: ignore[arg-type]
+        if chunk is None:
+            raise StopAsyncIteration
+        return chunk

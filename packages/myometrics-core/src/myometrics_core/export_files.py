@@ -25,7 +25,8 @@ def export_chunks(user: Any, export_format: str) -> Iterator[bytes]:
     """The export of ``user`` as UTF-8, in chunks of about 64 KiB.
 
     ``export_format`` is a key of :data:`EXPORT_FORMATS`. JSON is one object keyed by section;
-    CSV is one table ``section,record,field,value``.
+    CSV is one table ``section,record,field,value``. Both end by saying that they are complete:
+    a file that lacks ``"complete": true`` or the row ``export,,complete,true`` was cut off.
     """
     pieces = EXPORT_FORMATS[export_format](user)
     return _chunks(pieces)
@@ -37,11 +38,12 @@ def export_filename(export_format: str) -> str:
 
 
 def _json_pieces(user: Any) -> Iterator[bytes]:
-    for position, section in enumerate(personal_data_sections()):
-        yield b"{" if position == 0 else b",\n"
+    yield b"{"
+    for section in personal_data_sections():
         yield f"{json.dumps(section.name)}: ".encode()
         yield from _json_section(section, user)
-    yield b"}\n"
+        yield b",\n"
+    yield b'"complete": true}\n'
 
 
 def _json_section(section: PersonalDataSection, user: Any) -> Iterator[bytes]:
@@ -73,6 +75,7 @@ def _csv_pieces(user: Any) -> Iterator[bytes]:
             yield from csv_lines(section.name, table, spreadsheet_safe)
         else:
             yield from _csv_records(writer, section, user)
+    yield _bytes(writer.writerow(["export", "", "complete", "true"]))
 
 
 def _csv_records(writer: Any, section: PersonalDataSection, user: Any) -> Iterator[bytes]:

@@ -5,10 +5,12 @@ Specification: "Logging".
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
+from typing import Any, Final
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponse
@@ -26,12 +28,16 @@ __all__ = ["AccessLogMiddleware"]
 
 logger = logging.getLogger("myometrics.access")
 
+CLIENT_CLOSED_REQUEST: Final = 499
+"""As nginx logs a response that the client did not wait for; no standard status says it."""
+
 
 class AccessLogMiddleware:
     """Outermost middleware: gives the request an id and logs it once it is answered.
 
-    A line tells user id, address, method, endpoint (the route, so that no id or query string is
-    logged), status, milliseconds, request id and time, as attributes of the log record.
+    A line holds user id, address, method, endpoint (the route, so that no id or query string is
+    logged), status, milliseconds, request id and time, as attributes of the log record. A streamed
+    response is logged when it ends: with 500 if it broke off, with 499 if the client went away.
     """
 
     sync_capable = True
@@ -63,21 +69,90 @@ class AccessLogMiddleware:
         request_id: str = request.request_id  # type: ignore[attr-defined]
         response.headers[HEADER] = request_id
         if request.path not in core_settings.ACCESS_LOG_EXCLUDE:
-            seconds, endpoint = time.perf_counter() - started, _endpoint(request)
-            request_answered(str(request.method), endpoint, response.status_code, seconds)
-            fields = {
-                "user_id": _user_id(request),
-                "address": client_address(request),
-                "method": request.method,
-                "endpoint": endpoint,
-                "status": response.status_code,
-                "milliseconds": round(seconds * 1000, 1),
-                "request_id": request_id,
-                "time": utc_text(utc_now()),
-            }
-            logger.info("%(method)s %(endpoint)s %(status)s", fields, extra=fields)
-            access_answered(fields)
+            log = partial(_log, request, started)
+            if _is_sent_later(request, response):
+                _log_at_the_end(response, log)
+            else:
+                log(response.status_code)
         return response
+
+
+def _log(request: HttpRequest, started: float, status: int) -> None:
+    seconds, endpoint = time.perf_counter() - started, _endpoint(request)
+    request_answered(str(request.method), endpoint, status, seconds)
+    fields = {
+        "user_id": _user_id(request),
+        "address": client_address(request),
+        "method": request.method,
+        "endpoint": endpoint,
+        "status": status,
+        "milliseconds": round(seconds * 1000, 1),
+        "request_id": request.request_id,  # type: ignore[attr-defined]
+        "time": utc_text(utc_now()),
+    }
+    logger.info("%(method)s %(endpoint)s %(status)s", fields, extra=fields)
+    access_answered(fields)
+
+
+def _is_sent_later(request: HttpRequest, response: Any) -> bool:
+    # A file that the server itself may send (sendfile) must stay a file.
+    is_file = getattr(response, "file_to_stream", None) is not None
+    return response.streaming and not is_file and request.method != "HEAD"
+
+
+def _log_at_the_end(response: Any, log: Callable[[int], None]) -> None:
+    stream = _AsyncStream if response.is_async else _Stream
+    response.streaming_content = stream(response.streaming_content, response.status_code, log)
+
+
+class _Outcome:
+    """Logs a streamed response once: its status if all was sent, else 500 or 499."""
+
+    def __init__(self, content: Any, status: int, log: Callable[[int], None]) -> None:
+        self.content = content
+        self.status = status
+        self.log: Callable[[int], None] | None = log
+
+    def end(self, status: int) -> None:
+        log, self.log = self.log, None
+        if log is not None:
+            log(status)
+
+    def close(self) -> None:
+        self.end(CLIENT_CLOSED_REQUEST)
+
+
+class _Stream(_Outcome):
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            return next(self.content)
+        except StopIteration:
+            self.end(self.status)
+            raise
+        except BaseException:
+            self.end(500)
+            raise
+
+
+class _AsyncStream(_Outcome):
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await anext(self.content)
+        except StopAsyncIteration:
+            self.end(self.status)
+            raise
+        except asyncio.CancelledError:
+            self.end(CLIENT_CLOSED_REQUEST)
+            raise
+        except BaseException:
+            self.end(500)
+            raise
 
 
 def _user_id(request: HttpRequest) -> int | str | None:

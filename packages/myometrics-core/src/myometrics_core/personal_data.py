@@ -60,7 +60,12 @@ _sections: dict[str, PersonalDataSection] = {}
 
 
 def register_personal_data(section: PersonalDataSection) -> None:
-    """Add ``section`` to the export and to erasure. Call it from ``AppConfig.ready``."""
+    """Add ``section`` to the export and to erasure. Call it from ``AppConfig.ready``.
+
+    Raises ``ValueError`` for the name ``complete``: the export's last member.
+    """
+    if section.name == "complete":
+        raise ValueError("No section can be called 'complete': the export ends with that member.")
     _sections[section.name] = section
 
 
