@@ -171,8 +171,9 @@ class TestExport:
         data = json.loads(export(client, "json")[1])
         # The fifth is that of the opt-in table of accesses.
         assert set(data) - {"accesses"} == {
-            *("profile", "notification_settings", "uploads", "audit_logs")
+            *("profile", "notification_settings", "uploads", "audit_logs", "complete")
         }
+        assert data["complete"] is True
         shown = administrator.get(f"/api/users/{doctor.pk}/").json()
         assert {name: data["profile"][name] for name in shown} == shown
         assert data["notification_settings"] == SWITCHES
@@ -193,10 +194,15 @@ class TestExport:
 
     def test_csv_is_one_table_that_says_what_the_json_says(self, doctor, client):
         tell(client, filename="scan.jpg")
-        text = export(client)[1]
-        assert text.splitlines()[0] == "section,record,field,value"
         data = json.loads(export(client, "json")[1])
-        rows = table(text)
+        text = export(client)[1]
+        lines = text.splitlines()
+        assert lines[0] == "section,record,field,value"
+        assert lines[-1] == "export,,complete,true"
+        rows = table(text)[:-1]
+        assert data.pop("complete") is True
+        # The export as CSV is an entry that the one before doesn't hold.
+        data["audit_logs"].append(data["audit_logs"][0])
         assert {row["section"] for row in rows} == {name for name in data if data[name]}
         for section, content in data.items():
             records = content if isinstance(content, list) else [content]

@@ -69,6 +69,7 @@ def test_json_holds_every_record_of_every_section(busy):
 def test_csv_holds_every_field_of_every_record(busy):
     text = b"".join(export_chunks(busy, "csv")).decode()
     rows = list(csv.reader(io.StringIO(text, newline="")))[1:]
+    assert rows.pop() == ["export", "", "complete", "true"]
 
     cells = {(section, int(number), field): value for section, number, field, value in rows}
     assert len(cells) == len(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from urllib.parse import urlsplit
 
@@ -79,7 +80,15 @@ def test_an_export_by_mail_is_the_same_file_behind_a_link(as_doctor, anyone):
 
     direct = as_doctor.get("/api/users/me/export/?format=json")
     assert download.headers["Content-Disposition"] == 'attachment; filename="user_data.json"'
-    assert download.getvalue() == direct.getvalue()
+    mailed, shown = json.loads(download.getvalue()), json.loads(direct.getvalue())
+    assert _deliveries(shown) == ["email", "link", "response"]
+    assert _deliveries(mailed) == ["email"]
+    assert {**mailed, "audit_logs": []} == {**shown, "audit_logs": []}
+
+
+def _deliveries(exported):
+    entries = (e for e in exported["audit_logs"] if e["action"] == "data_exported")
+    return sorted(entry["details"]["delivery"] for entry in entries)
 
 
 def test_an_export_by_mail_counts_like_any_other(as_doctor):

@@ -12,6 +12,8 @@ from django.http import StreamingHttpResponse
 from django.test import AsyncClient
 from specified import CHANGES, LONGEST, PROFILE
 
+from myometrics_core import export_deliveries
+
 pytestmark = pytest.mark.django_db
 
 
@@ -116,6 +118,13 @@ class TestOwnAccount:
         assert getattr(sign_in(doctor), method)("/api/users/me/").status_code == 405
 
 
+@pytest.fixture
+def letters(monkeypatch):
+    """A way to deliver exports, for this test."""
+    monkeypatch.setattr(export_deliveries, "_deliveries", {})
+    export_deliveries.register_export_delivery("letter", lambda **export: "It will be sent.")
+
+
 class TestExport:
     def content(self, answer):
         assert isinstance(answer, StreamingHttpResponse)
@@ -141,6 +150,29 @@ class TestExport:
         assert profile["isActive"] is True
         assert profile["secondFactor"] is False
         assert [session["address"] for session in profile["sessions"]] == ["127.0.0.1"]
+
+    @pytest.mark.parametrize(
+        ("query", "details"),
+        [
+            ("", {"format": "csv", "delivery": "response"}),
+            ("?format=json", {"format": "json", "delivery": "response"}),
+            ("?format=json&delivery=letter", {"format": "json", "delivery": "letter"}),
+        ],
+    )
+    def test_is_published(self, doctor, sign_in, published, letters, query, details):
+        client = sign_in(doctor)
+        published.clear()
+        assert client.get(f"/api/users/me/export/{query}").status_code in (200, 202)
+        (event,) = published
+        assert (event.action, event.actor_id) == ("data_exported", doctor.pk)
+        assert (event.resource_type, event.resource_id) == ("user", str(doctor.pk))
+        assert event.details == details
+
+    def test_that_is_refused_is_not_published(self, doctor, sign_in, published):
+        client = sign_in(doctor)
+        published.clear()
+        client.get("/api/users/me/export/?format=xml")
+        assert published == []
 
     @pytest.mark.parametrize("name", ["=1+1", "@SUM(A1)", "+1", "-1", " =1"])
     def test_in_csv_holds_no_formula(self, make_user, sign_in, name):

@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from rest_framework.test import APIClient
 
-from myometrics_core.activities import Activity, publish
+from myometrics_core.activities import Activity, publish, register_receiver
 from myometrics_core.personal_data import personal_data_sections
 from myometrics_core.times import utc_now
 from myometrics_notifications import kinds
@@ -95,6 +95,15 @@ def health_change(make_activity: Callable[..., Activity]) -> Callable[..., Activ
         return make_activity(**{**values, **fields})
 
     return make
+
+
+@pytest.fixture
+def published() -> Iterator[list[Activity]]:
+    """The events that were published, in order."""
+    seen: list[Activity] = []
+    register_receiver("test", seen.append)
+    yield seen
+    register_receiver("test", lambda activity: None, resource_types=())
 
 
 @pytest.fixture

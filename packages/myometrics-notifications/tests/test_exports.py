@@ -47,6 +47,35 @@ def mailed(person):
     return make
 
 
+def test_download_by_link_is_published_each_time(mailed, person, published):
+    link = mailed("json")
+    published.clear()
+    for _ in range(2):
+        APIClient().get(link, REMOTE_ADDR="203.0.113.5")
+
+    assert [event.action for event in published] == ["data_exported"] * 2
+    event = published[0]
+    assert (event.actor_id, event.resource_id) == (person.pk, str(person.pk))
+    assert event.details == {"format": "json", "delivery": "link"}
+    assert event.client_address == "203.0.113.5"
+
+
+def test_link_that_is_refused_is_no_download(mailed, published):
+    link = mailed()
+    ExportFile.objects.update(expires_at=utc_now() - timedelta(seconds=1))
+    published.clear()
+    APIClient().get(link)
+
+    assert published == []
+
+
+def test_link_of_the_version_before_works_until_it_expires(mailed):
+    mailed()
+    token = signing.dumps(ExportFile.objects.get().pk, salt="myometrics_notifications.export")
+
+    assert APIClient().get(URL, {"token": token}).status_code == 200
+
+
 @pytest.mark.parametrize("export_format", ["csv", "json"])
 def test_the_link_gives_the_very_file_that_the_endpoint_streams(mailed, person, export_format):
     response = APIClient().get(mailed(export_format))
@@ -125,11 +154,16 @@ def erase(export):
     erase_person(export.user)
 
 
+def change_the_password(export):
+    export.user.set_password("another-long-password")
+    export.user.save()
+
+
 def lose_the_file(export):
     default_storage.delete(export.storage_name)
 
 
-@pytest.mark.parametrize("change", [expire, deactivate, erase, lose_the_file])
+@pytest.mark.parametrize("change", [expire, deactivate, erase, change_the_password, lose_the_file])
 def test_a_link_stops_working_at_once(mailed, change):
     link = mailed()
     change(ExportFile.objects.get())

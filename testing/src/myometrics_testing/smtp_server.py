@@ -14,8 +14,8 @@ OK = "250 OK"
 
 
 class SmtpServer:
-    """Listens on a port of 127.0.0.1 from ``start`` to ``stop``; keeps what it accepts, parsed and as it
-    was received.
+    """Listens on a port of 127.0.0.1 from ``start`` to ``stop``; keeps what it accepts,
+    parsed and as it was received.
 
     ``at_recipient`` and ``at_data`` are its answers to RCPT and DATA: a line of text,
     ``"hang"`` (never answers) or ``"drop"`` (closes the connection without a word). Set them at

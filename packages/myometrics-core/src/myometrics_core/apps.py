@@ -13,7 +13,9 @@ class CoreConfig(AppConfig):
     def ready(self) -> None:
         """Register what core offers to the other packages."""
         from . import checks, request_id
+        from .activities import register_reserved_actions
         from .conf import register_settings
+        from .export_deliveries import DATA_EXPORTED
         from .health import register_probe
         from .probes import BUILT_IN_PROBES
         from .settings import core_settings
@@ -22,4 +24,5 @@ class CoreConfig(AppConfig):
         checks.register_checks()
         for probe in BUILT_IN_PROBES:
             register_probe(probe)
+        register_reserved_actions(DATA_EXPORTED)
         request_id.connect_celery()

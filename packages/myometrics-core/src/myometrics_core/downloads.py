@@ -53,8 +53,8 @@ class _Body:
             return next(self._chunks)
         except StopIteration:
             raise
-        except Exception:
-            self._report()
+        except Exception as error:
+            self._report(error)
             raise
 
     def close(self) -> None:
@@ -62,10 +62,11 @@ class _Body:
         if hasattr(self._rest, "close"):
             self._rest.close()
 
-    def _report(self) -> None:
+    def _report(self, error: Exception) -> None:
         request_id = getattr(self._request, "request_id", None) or current_request_id()
         extra = {"request_id": request_id, "status_code": 500}
-        logger.exception("The download at %s broke off", self._request.path, extra=extra)
+        path = self._request.path
+        logger.error("The download at %s broke off", path, exc_info=error, extra=extra)
         got_request_exception.send(sender=download_response, request=self._request)
 
 
@@ -78,7 +79,8 @@ class _AsyncBody:
         return self
 
     async def __anext__(self) -> bytes:
-        chunk: bytes | None = await sync_to_async(next)(self._body, None)  # type: ignore[arg-type]
+        next_chunk: Any = sync_to_async(next)
+        chunk: bytes | None = await next_chunk(self._body, None)
         if chunk is None:
             raise StopAsyncIteration
         return chunk

@@ -96,7 +96,7 @@ class ExportReady(NotificationKind):
     def template_context(self, stored: Mapping[str, Any], user: Any) -> Mapping[str, Any]:
         """``download_url`` (signed anew at each attempt, never stored) and ``expires_at``."""
         return {
-            "download_url": export_download_url(stored["export_id"]),
+            "download_url": export_download_url(stored["export_id"], user=user),
             "expires_at": datetime.fromisoformat(stored["expires_at"]),
         }
 

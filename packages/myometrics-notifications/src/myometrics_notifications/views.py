@@ -14,6 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from myometrics_core.downloads import download_response
+from myometrics_core.export_deliveries import publish_export
 from myometrics_core.export_files import export_filename
 from myometrics_core.schema import extend_schema
 from myometrics_core.views import ApiView, PublicApiView
@@ -127,7 +128,14 @@ class ExportDownloadView(PublicApiView):
         """``user_data.csv`` or ``user_data.json`` as an attachment."""
         export = export_file_for_token(self.validated_query(LinkQuerySerializer)["token"])
         filename = export_filename(export.export_format)
-        return download_response(request, export_file_chunks(export), filename)
+        response = download_response(request, export_file_chunks(export), filename)
+        publish_export(
+            user=export.user,
+            export_format=export.export_format,
+            delivery="link",
+            request=request,
+        )
+        return response
 
 
 def _sentence(kind: NotificationKind, subscribed: bool) -> str:

@@ -10,7 +10,7 @@ from rest_framework.response import Response
 
 from myometrics_auth.serializers import DetailSerializer, ExportQuerySerializer
 from myometrics_core.downloads import download_response
-from myometrics_core.export_deliveries import deliver_export
+from myometrics_core.export_deliveries import deliver_export, publish_export
 from myometrics_core.export_files import export_chunks, export_filename
 from myometrics_core.schema import extend_schema
 from myometrics_core.views import ApiView
@@ -40,6 +40,16 @@ class ExportView(ApiView):
         kind, delivery = query["format"], query.get("delivery")
         if delivery:
             sentence = deliver_export(delivery, user=request.user, export_format=kind)
+            self._publish(kind, delivery)
             return Response({"detail": sentence}, status=202)
+        self._publish(kind, "response")
         chunks = export_chunks(request.user, kind)
         return download_response(request, chunks, export_filename(kind))
+
+    def _publish(self, export_format: str, delivery: str) -> None:
+        publish_export(
+            user=self.request.user,
+            export_format=export_format,
+            delivery=delivery,
+            request=self.request,
+        )
