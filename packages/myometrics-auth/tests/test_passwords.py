@@ -190,6 +190,14 @@ class TestResetRequest:
             assert reset_mails_sweep() == 0
         assert not PasswordResetRequest.objects.exists()
 
+    def test_is_mailed_to_one_address_at_most_twenty_times_an_hour(self, doctor, make_user):
+        other = make_user()
+        for email in [doctor.email] * 25 + [other.email]:
+            PasswordResetRequest.objects.create(email_canonical=email)
+        deliver()
+        assert [sent.to for sent in mail.outbox] == [[doctor.email]] * 20 + [[other.email]]
+        assert not PasswordResetRequest.objects.exists()
+
     @pytest.mark.parametrize(
         ("response", "remains"),
         [("550 5.1.1 <{}> unknown here", False), ("450 4.2.1 <{}> is over quota", True)],

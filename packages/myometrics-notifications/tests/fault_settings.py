@@ -21,6 +21,7 @@ globals().update(
             "SERVER_PAUSE": timedelta(seconds=1),
             "MAX_ATTEMPTS": 200,
             "SWEEP_SECONDS": 20,
+            "MAILS_PER_USER_PER_HOUR": 10_000,
         },
         CELERY_BROKER_URL=os.environ.get("REDIS_URL", "memory://"),
         CELERY_TASK_IGNORE_RESULT=True,

@@ -100,11 +100,14 @@ class RateLimiter:
         self._local = MovingWindowRateLimiter(MemoryStorage())
         self._local_until = 0.0
 
-    def hit(self, rate: RateLimitItem, scope: str, key: str) -> Verdict:
-        """Count one request of ``key`` in ``scope`` against ``rate``; never raises.
+    def hit(self, rate: RateLimitItem | str, scope: str, key: str) -> Verdict:
+        """Count one request of ``key`` in ``scope`` against ``rate`` (``"5/minute"``).
 
-        The key is hashed before it is stored: the storage holds no address.
+        Never raises while the storage is away. The key is hashed before it is stored: the storage
+        holds no address.
         """
+        if isinstance(rate, str):
+            rate = parse_rate(rate)
         identifiers = (scope, keyed_hash("rate limit", key))
         if time.monotonic() >= self._local_until:
             try:

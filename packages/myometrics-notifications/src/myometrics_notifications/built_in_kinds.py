@@ -9,14 +9,23 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from django.db.models import Count
 from django.utils.translation import gettext_lazy as _
 
 from myometrics_core.activities import Activity
 
 from .export_links import export_download_url
-from .kinds import NotificationKind, mailable_id
+from .kinds import NotificationKind, kind_named, mailable_id
+from .models import Message
 
-__all__ = ["BUILT_IN_KINDS", "AnalysisReady", "ExportReady", "SystemAlerts", "UploadCompleted"]
+__all__ = [
+    "BUILT_IN_KINDS",
+    "AnalysisReady",
+    "ExportReady",
+    "Summary",
+    "SystemAlerts",
+    "UploadCompleted",
+]
 
 
 class _UploadKind(NotificationKind):
@@ -101,5 +110,31 @@ class ExportReady(NotificationKind):
         }
 
 
-BUILT_IN_KINDS: Final = (UploadCompleted(), AnalysisReady(), SystemAlerts(), ExportReady())
+class Summary(NotificationKind):
+    """How many notifications were not mailed one by one, by kind."""
+
+    name = "summary"
+    title = _("Summary of notifications")
+    optional = False
+
+    def template_context(self, stored: Mapping[str, Any], user: Any) -> Mapping[str, Any]:
+        """``total`` and ``counts``: a list of ``title`` and ``count``, the most frequent first."""
+        summarised = Message.objects.filter(summary_uuid=stored["summary"]).order_by()
+        found = summarised.values("kind").annotate(count=Count("pk")).order_by("-count", "kind")
+        counts = [{"title": _title(row["kind"]), "count": row["count"]} for row in found]
+        return {"counts": counts, "total": sum(row["count"] for row in counts)}
+
+
+def _title(name: str) -> str:
+    kind = kind_named(name)
+    return str(kind.title) if kind else name
+
+
+BUILT_IN_KINDS: Final = (
+    UploadCompleted(),
+    AnalysisReady(),
+    SystemAlerts(),
+    ExportReady(),
+    Summary(),
+)
 """What this package registers, in this order."""

@@ -73,6 +73,13 @@ class NotificationsSettings(SettingsGroup):
     SWEEP_SECONDS = Setting(
         (int, float), 45, "Seconds after which one sweep stops taking messages.", validate=positive
     )
+    MAILS_PER_USER_PER_HOUR = Setting(
+        int,
+        20,
+        "Notification mails that one user gets within an hour; one summary stands for the rest. "
+        "Exports and other answers to a user's own request don't count.",
+        validate=positive,
+    )
     KEEP_SENT = Setting(
         timedelta,
         timedelta(days=30),

@@ -11,13 +11,15 @@ import time
 
 from myometrics_core.mail_failures import SendFailure, failure_of
 
+from .built_in_kinds import Summary
 from .conf import notifications_settings
 from .kinds import kind_named
 from .leases import work_fail, work_lease, work_settle
+from .mail_cap import message_admit
 from .mail_server import MailConnection, server_pause
 from .models import Message
 from .rendering import mail_address, message_email
-from .selectors import message_is_wanted, messages_due
+from .selectors import message_is_wanted, messages_due, settings_of
 
 __all__ = ["message_deliver", "messages_sweep"]
 
@@ -61,6 +63,8 @@ def _attempt(message_id: int, connection: MailConnection) -> tuple[bool, SendFai
     if reason:
         work_settle(message, state=Message.State.DROPPED, last_error=reason)
         return True, None
+    if not message_admit(message=message):
+        return True, None
     return True, _send(message, connection)
 
 
@@ -85,6 +89,9 @@ def _reason_to_drop(message: Message) -> str:
         return "unknown kind"
     if not user.is_active or not mail_address(user):
         return "recipient inactive or without address"
-    if not message_is_wanted(kind=kind, user=user):
+    is_summary = kind.name == Summary.name
+    if not message_is_wanted(kind=kind, user=user) or (
+        is_summary and not settings_of(user).email_notifications
+    ):
         return "switched off"
     return ""

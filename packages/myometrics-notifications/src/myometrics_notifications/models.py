@@ -118,6 +118,7 @@ class Message(OwedWork):
         SENT = "sent", _("sent")
         DROPPED = "dropped", _("dropped")
         DEAD = "dead", _("dead letter")
+        SUMMARISED = "summarised", _("in a summary")
 
     kind = models.CharField(_("kind"), max_length=50)
     recipient = models.ForeignKey(
@@ -130,6 +131,18 @@ class Message(OwedWork):
     dedupe_key = models.CharField(_("dedupe key"), max_length=64, unique=True, editable=False)
     mail_uuid = models.UUIDField(_("mail id"), default=uuid.uuid4, unique=True, editable=False)
     state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.QUEUED)
+    admitted_at = models.DateTimeField(
+        _("admitted"),
+        null=True,
+        editable=False,
+        help_text=_("When it was counted among the mails of an hour."),
+    )
+    summary_uuid = models.UUIDField(
+        _("summary"),
+        null=True,
+        editable=False,
+        help_text=_("Mail id of the summary it is part of."),
+    )
 
     class Meta:
         verbose_name = _("message")
@@ -137,6 +150,16 @@ class Message(OwedWork):
         indexes = [
             models.Index(fields=["state", "next_attempt_at"], name="myo_notif_message_due"),
             models.Index(fields=["state", "settled_at"], name="myo_notif_message_settled"),
+            models.Index(
+                fields=["recipient", "admitted_at"],
+                condition=models.Q(admitted_at__isnull=False),
+                name="myo_notif_message_admitted",
+            ),
+            models.Index(
+                fields=["summary_uuid"],
+                condition=models.Q(summary_uuid__isnull=False),
+                name="myo_notif_message_summary",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -131,7 +131,7 @@ def messages_purge() -> int:
     """Delete settled messages that have been kept long enough; returns how many."""
     now = utc_now()
     ended = Message.objects.filter(
-        state__in=(Message.State.SENT, Message.State.DROPPED),
+        state__in=(Message.State.SENT, Message.State.DROPPED, Message.State.SUMMARISED),
         settled_at__lt=now - notifications_settings.KEEP_SENT,
     )
     dead = Message.objects.filter(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from django.contrib.auth import get_user_model
 from django.core.mail import send_mail
@@ -17,12 +17,15 @@ from myometrics_auth.models import PasswordResetRequest
 from myometrics_auth.reset_links import reset_link
 from myometrics_core.background import enqueue
 from myometrics_core.mail_failures import failure_of
+from myometrics_core.throttling import rate_limiter
 from myometrics_core.times import utc_now
 
 __all__ = ["reset_mail_send", "reset_mails_sweep"]
 
 logger = logging.getLogger("myometrics.auth")
 
+MAX_MAILS: Final = "20/hour"
+"""Reset mails to one address: from many client addresses anybody could fill a mailbox."""
 LEASE = timedelta(minutes=2)
 """How long a request stays with the worker that claimed it."""
 STALE = timedelta(hours=1)
@@ -76,7 +79,12 @@ def _unclaimed() -> QuerySet[PasswordResetRequest]:
 def _recipient(request: PasswordResetRequest) -> Any | None:
     users = get_user_model().objects.filter(email_canonical=request.email_canonical, is_active=True)
     user = users.first()
-    return user if user is not None and user.has_usable_password() else None
+    if user is None or not user.has_usable_password():
+        return None
+    if not rate_limiter.hit(MAX_MAILS, "reset mails", request.email_canonical).allowed:
+        logger.warning("Reset request %s is over the limit of its address", request.pk)
+        return None
+    return user
 
 
 def _send(user: Any) -> None:

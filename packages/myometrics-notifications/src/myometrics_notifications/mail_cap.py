@@ -1,0 +1,93 @@
+"""At most so many notification mails an hour for one user; one summary stands for the rest."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.contrib.auth import get_user_model
+from django.db.models import QuerySet
+
+from myometrics_core.times import utc_now
+from myometrics_core.transactions import atomic_write
+
+from .built_in_kinds import Summary
+from .conf import notifications_settings
+from .kinds import registered_kind
+from .models import Message
+
+__all__ = ["message_admit"]
+
+WINDOW: Final = timedelta(hours=1)
+
+
+def message_admit(*, message: Message) -> bool:
+    """Return whether ``message``, which this worker has leased, may be mailed now.
+
+    If its recipient got ``MAILS_PER_USER_PER_HOUR`` mails within the last hour it becomes part of a
+    summary, which is due when the hour is over. A message is admitted once, however often sending
+    it fails. Exact with any number of workers: they queue for the recipient's row.
+    """
+    kind = registered_kind(message.kind)
+    if message.admitted_at is not None or not (kind.optional or kind.name == Summary.name):
+        return True
+    with atomic_write():
+        _lock_recipient(message)
+        now = utc_now()
+        recent = _admitted_since(message, now - WINDOW)
+        limit = notifications_settings.MAILS_PER_USER_PER_HOUR
+        if kind.name == Summary.name or recent.count() < limit:
+            return bool(_leased(message).update(admitted_at=now))
+        _add_to_summary(message, recent, now)
+        return False
+
+
+def _lock_recipient(message: Message) -> None:
+    users = get_user_model()._base_manager.select_for_update(no_key=True)
+    list(users.filter(pk=message.recipient_id).values_list("pk"))
+
+
+def _admitted_since(message: Message, since: datetime) -> QuerySet[Message]:
+    return Message.objects.filter(recipient_id=message.recipient_id, admitted_at__gt=since)
+
+
+def _leased(message: Message) -> QuerySet[Message]:
+    return Message.objects.filter(**message.lease)
+
+
+def _add_to_summary(message: Message, recent: QuerySet[Message], now: datetime) -> None:
+    summary = _open_summary(message) or _new_summary(message, recent, now)
+    _leased(message).update(
+        state=Message.State.SUMMARISED,
+        summary_uuid=summary.mail_uuid,
+        settled_at=now,
+        lease_token=None,
+        leased_until=None,
+        last_error="",
+    )
+
+
+def _open_summary(message: Message) -> Message | None:
+    # One that is admitted is being sent, and says already what it sums up.
+    summaries = Message.objects.filter(
+        recipient_id=message.recipient_id,
+        kind=Summary.name,
+        state=Message.State.QUEUED,
+        admitted_at=None,
+    )
+    return summaries.first()
+
+
+def _new_summary(message: Message, recent: QuerySet[Message], now: datetime) -> Message:
+    first: Any = recent.order_by("admitted_at").values_list("admitted_at", flat=True).first()
+    mail_uuid = uuid.uuid4()
+    return Message.objects.create(
+        kind=Summary.name,
+        recipient_id=message.recipient_id,
+        context={"summary": str(mail_uuid)},
+        dedupe_key=hashlib.sha256(mail_uuid.bytes).hexdigest(),
+        mail_uuid=mail_uuid,
+        next_attempt_at=(first or now) + WINDOW,
+    )

@@ -1,0 +1,181 @@
+"""A user gets a limited number of notification mails an hour, and one summary of the rest."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from threading import Lock
+
+import pytest
+import time_machine
+from django.core import mail
+from django.db import connection
+
+from myometrics_core.activities import publish
+from myometrics_core.times import utc_now
+from myometrics_notifications.delivery import message_deliver, messages_sweep
+from myometrics_notifications.exports import export_generate, export_request
+from myometrics_notifications.models import ExportFile, Message
+from myometrics_notifications.services import messages_purge, notification_settings_update
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _cap(settings):
+    settings.MYOMETRICS_NOTIFICATIONS = {"MAILS_PER_USER_PER_HOUR": 3}
+
+
+@pytest.fixture
+def upload(make_activity):
+    """Publish that ``times`` uploads of a user are complete."""
+
+    def publish_uploads(user, times=1, action="upload_completed"):
+        for _ in range(times):
+            publish(make_activity(actor_id=user.pk, action=action))
+
+    return publish_uploads
+
+
+@pytest.fixture
+def later():
+    """Run the sweep so much later."""
+
+    def sweep(**delta):
+        with time_machine.travel(utc_now() + timedelta(**delta), tick=False):
+            messages_sweep()
+
+    return sweep
+
+
+def mails_to(user):
+    return [sent for sent in mail.outbox if sent.to == [user.email]]
+
+
+def states():
+    return sorted(Message.objects.values_list("state", flat=True))
+
+
+def test_mails_beyond_the_cap_become_one_summary_after_the_hour(person, upload, later):
+    upload(person, 5)
+    upload(person, 2, "analysis_ready")
+    messages_sweep()
+    assert len(mails_to(person)) == 3
+
+    later(minutes=59)
+    assert len(mails_to(person)) == 3
+
+    later(minutes=61)
+    assert len(mails_to(person)) == 4
+    summary = mails_to(person)[-1]
+    assert summary.subject == "MyoMetrics: 4 more notifications"
+    assert "Completed uploads: 2" in summary.body
+    assert "Finished analyses: 2" in summary.body
+    assert "<li>Finished analyses: 2</li>" in summary.alternatives[0][0]
+    assert states() == ["sent"] * 4 + ["summarised"] * 4
+
+    later(hours=5)
+    assert len(mails_to(person)) == 4
+
+
+def test_cap_counts_each_user_alone(person, make_person, upload):
+    other = make_person()
+    upload(person, 5)
+    upload(other, 3)
+    messages_sweep()
+    assert (len(mails_to(person)), len(mails_to(other))) == (3, 3)
+
+
+def test_cap_counts_a_moving_hour(person, upload, later):
+    upload(person, 2)
+    messages_sweep()
+    with time_machine.travel(utc_now() + timedelta(minutes=50), tick=False):
+        upload(person, 2)
+        messages_sweep()
+    assert len(mails_to(person)) == 3
+    with time_machine.travel(utc_now() + timedelta(minutes=70), tick=False):
+        upload(person, 1)
+        messages_sweep()
+    assert sorted(sent.subject for sent in mails_to(person)[3:]) == [
+        "MyoMetrics: 1 more notification",
+        "MyoMetrics: an upload is complete",
+    ]
+
+
+def test_message_that_comes_while_the_summary_waits_joins_it(person, upload, later):
+    upload(person, 4)
+    messages_sweep()
+    with time_machine.travel(utc_now() + timedelta(minutes=30), tick=False):
+        upload(person, 3)
+        messages_sweep()
+    later(minutes=61)
+    assert [sent.subject for sent in mails_to(person)[3:]] == ["MyoMetrics: 4 more notifications"]
+
+
+def test_retries_of_a_failed_mail_count_once(person, upload, mail_server, settings):
+    settings.MYOMETRICS_NOTIFICATIONS = {"MAILS_PER_USER_PER_HOUR": 3}
+    mail_server.at_data = "451 try later"
+    upload(person, 3)
+    for minutes in (0, 5, 10, 15):
+        with time_machine.travel(utc_now() + timedelta(minutes=minutes), tick=False):
+            messages_sweep()
+    mail_server.at_data = "250 OK"
+    with time_machine.travel(utc_now() + timedelta(minutes=50), tick=False):
+        messages_sweep()
+    assert len(mail_server.accepted) == 3
+    assert states() == ["sent"] * 3
+
+
+def test_answer_to_the_users_own_request_is_neither_capped_nor_counted(person, upload, media):
+    upload(person, 5)
+    messages_sweep()
+    export_request(user=person, export_format="csv")
+    export_generate(export_id=ExportFile.objects.get().pk)
+    messages_sweep()
+    assert mails_to(person)[-1].subject == "MyoMetrics: your data export is ready"
+
+
+def test_summary_respects_the_main_switch(person, upload, later):
+    upload(person, 5)
+    messages_sweep()
+    notification_settings_update(user=person, switches={"email_notifications": False})
+    later(minutes=61)
+    assert len(mails_to(person)) == 3
+    assert states() == ["dropped"] + ["sent"] * 3 + ["summarised"] * 2
+
+
+def test_summary_is_in_the_recipients_language(person, upload, later, settings):
+    settings.MYOMETRICS_NOTIFICATIONS = {
+        "MAILS_PER_USER_PER_HOUR": 3,
+        "RECIPIENT_LANGUAGE": lambda user: "de",
+    }
+    upload(person, 5)
+    messages_sweep()
+    later(minutes=61)
+    assert mails_to(person)[-1].subject == "MyoMetrics: 2 weitere Benachrichtigungen"
+
+
+def test_summarised_messages_are_purged_like_sent_ones(person, upload):
+    upload(person, 5)
+    messages_sweep()
+    with time_machine.travel(utc_now() + timedelta(days=31), tick=False):
+        assert messages_purge() == 5
+
+
+@pytest.mark.django_db(transaction=True)
+def test_workers_at_once_keep_the_cap_exactly(person, upload, run_concurrently):
+    upload(person, 20)
+    waiting = list(Message.objects.values_list("pk", flat=True))
+    lock = Lock()
+
+    def deliver():
+        with lock:
+            key = waiting.pop()
+        try:
+            message_deliver(message_id=key)
+        finally:
+            connection.close()
+
+    outcomes = run_concurrently(deliver, times=20)
+    assert outcomes == [None] * 20
+    assert len(mails_to(person)) == 3
+    assert states() == ["queued"] + ["sent"] * 3 + ["summarised"] * 17
