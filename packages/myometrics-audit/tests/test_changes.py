@@ -8,11 +8,16 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Group, Permission
+from django.contrib.contenttypes.models import ContentType
+from django.contrib.sessions.models import Session
 from django.db import connection, connections
 from django.db.models import Count, Exists, F, OuterRef, Value
 from django.db.models.functions import Concat
+from django.db.models.signals import post_delete
 
+from myometrics_audit import changes
 from myometrics_audit.changes import (
     recorded,
     recorded_bulk_create,
@@ -21,13 +26,15 @@ from myometrics_audit.changes import (
     recorded_update,
 )
 from myometrics_audit.models import AuditLog
+from myometrics_core.times import utc_now
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def model(django_user_model: Any) -> Any:
-    """People, of whom the address is masked."""
+def model(django_user_model: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """People, of whom the address is masked; what a test records besides ends with it."""
+    monkeypatch.setattr(changes, "_recordings", dict(changes._recordings))
     return recorded(masked=["email"])(django_user_model)
 
 
@@ -92,6 +99,83 @@ def test_a_deletion_is_recorded_with_what_went(model: Any, person: Any, administ
     assert only_entry().action == "person_deleted"
     assert only_entry().resource_id == key
     assert not model.objects.filter(pk=key).exists()
+
+
+@pytest.fixture
+def ward(person: Any) -> Any:
+    """A recorded row with recorded rows that refer to it: deleted with it, or set to null."""
+    for referring in (ContentType, Permission, LogEntry):
+        recorded()(referring)
+    ward = ContentType.objects.create(app_label="clinic", model="ward")
+    for code in ("open", "close"):
+        Permission.objects.create(content_type=ward, codename=code, name=code)
+    LogEntry.objects.create(content_type=ward, user=person, action_flag=1, object_repr="bed")
+    return ward
+
+
+def test_deletion_records_the_rows_that_are_deleted_or_changed_with_it(
+    ward: Any, person: Any, administrator: Any
+) -> None:
+    log = LogEntry.objects.get()
+    keys = {str(permission.pk) for permission in Permission.objects.filter(content_type=ward)}
+    key = ward.pk
+    recorded_delete(ward, actor=administrator)
+    entries = {(e.action, e.resource_id): e for e in AuditLog.objects.all()}
+    assert set(entries) == {
+        ("contenttype_deleted", str(key)),
+        *(("permission_deleted", permission) for permission in keys),
+        ("logentry_updated", str(log.pk)),
+    }
+    changes = entries["logentry_updated", str(log.pk)].details["changes"]
+    assert changes == {"content_type_id": {"from": key, "to": None}}
+    assert {entry.user_id for entry in entries.values()} == {administrator.pk}
+
+
+def test_deletion_of_the_actor_names_no_actor(model: Any, person: Any) -> None:
+    key = person.pk
+    recorded_delete(person, actor=person)
+    entry = only_entry()
+    assert (entry.action, entry.resource_id) == ("person_deleted", str(key))
+    assert entry.user_id is None
+
+
+def test_deletion_that_fails_records_nothing(ward: Any, administrator: Any) -> None:
+    def refuse(**kwargs: Any) -> None:
+        raise RuntimeError("not now")
+
+    post_delete.connect(refuse, sender=Permission)
+    try:
+        with pytest.raises(RuntimeError):
+            recorded_delete(ward, actor=administrator)
+    finally:
+        post_delete.disconnect(refuse, sender=Permission)
+    assert not AuditLog.objects.exists()
+    assert ContentType.objects.filter(pk=ward.pk).exists()
+
+
+def test_deletion_reads_rows_of_a_model_in_batches(
+    ward: Any, administrator: Any, django_assert_max_num_queries: Any
+) -> None:
+    Permission.objects.bulk_create(
+        Permission(content_type=ward, codename=f"c{number}", name="x") for number in range(400)
+    )
+    with django_assert_max_num_queries(60):
+        recorded_delete(ward, actor=administrator)
+    assert AuditLog.objects.filter(action="permission_deleted").count() == 402
+
+
+def test_deletion_reads_no_table_that_leads_to_no_recorded_rows(
+    person: Any, django_assert_max_num_queries: Any
+) -> None:
+    recorded()(Session)
+    session = Session.objects.create(pk="s1", session_data="a", expire_date=utc_now())
+    with django_assert_max_num_queries(8):
+        recorded_delete(session, actor=person)
+
+
+def test_deletion_of_a_row_that_is_not_recorded_is_refused(person: Any) -> None:
+    with pytest.raises(LookupError, match="ContentType"):
+        recorded_delete(ContentType.objects.create(app_label="a", model="b"), actor=person)
 
 
 def test_bulk_create_and_update_are_recorded_row_by_row(model: Any, administrator: Any) -> None:

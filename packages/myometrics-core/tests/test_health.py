@@ -4,9 +4,12 @@ import json
 import socket
 import threading
 import time
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from django.db import connection
+from redis import Redis
 
 from myometrics_core import health
 from myometrics_core.health import HealthProbe, check_health, register_probe
@@ -18,6 +21,24 @@ def _fresh_probes(monkeypatch):
     monkeypatch.setattr(health, "_runners", {})
     for probe in BUILT_IN_PROBES:
         register_probe(probe)
+
+
+@contextmanager
+def read_only_database():
+    """New connections are refused every write, where the database has such a switch."""
+    name = connection.ops.quote_name(connection.settings_dict["NAME"])
+    statements = {"postgresql": f"ALTER DATABASE {name} SET default_transaction_read_only"}
+    if connection.vendor not in statements:
+        yield
+        return
+    statement = statements[connection.vendor]
+    with connection.cursor() as cursor:
+        cursor.execute(f"{statement} = on")
+        try:
+            yield
+        finally:
+            cursor.execute("SET default_transaction_read_only = off")
+            cursor.execute(f"{statement} = off")
 
 
 @pytest.fixture
@@ -89,6 +110,27 @@ def test_redis_that_stops_degrades_the_system(settings, redis_server):
     report = check_health()
     assert report.services["redis"] == "down"
     assert report.status == "degraded"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("option", [("maxmemory", "1"), ("min-replicas-to-write", "1")])
+def test_redis_that_refuses_writes_is_down(settings, redis_server, option):
+    settings.MYOMETRICS = {"REDIS_URL": redis_server.url, "HEALTH_MAX_AGE": 1e-9}
+    with Redis.from_url(redis_server.url) as client:
+        client.config_set(*option)
+        assert client.ping()
+    report = check_health()
+    assert report.services["redis"] == "down"
+    assert report.status == "degraded"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_database_that_takes_no_writes_is_down(settings):
+    settings.MYOMETRICS = {"HEALTH_MAX_AGE": 1e-9}
+    assert check_health().status == "healthy"
+    with read_only_database():
+        refused = check_health().status
+    assert refused == ("down" if connection.vendor == "postgresql" else "healthy")
 
 
 @pytest.mark.django_db(transaction=True)

@@ -15,9 +15,11 @@ from typing import Any, TypeVar
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models, router
 
+from myometrics_core.people import people_known
 from myometrics_core.transactions import atomic_write
 
 from .audit import entry, record_many
+from .deletion_effects import rows_affected_by_deletion
 from .rows import LONGEST
 from .services import NewEntry
 
@@ -90,13 +92,27 @@ def recorded_save(instance: models.Model, *, actor: Any, request: Any = None, **
 
 
 def recorded_delete(instance: models.Model, *, actor: Any, request: Any = None) -> None:
-    """``instance.delete()``, recorded as ``<model>_deleted`` with the values that went."""
-    model, key = type(instance), instance.pk
-    using = router.db_for_write(model, instance=instance)
+    """``instance.delete()``, recorded as ``<model>_deleted`` with the values that went.
+
+    Rows of recorded models that are deleted with it, or changed by it (``SET_NULL``), get an
+    entry of their own each, whether Django or the database changes them. The entries name no actor
+    who is deleted by it. Raises ``LookupError``
+    where the model of ``instance`` is not recorded.
+    """
+    _recording(type(instance))
+    using = router.db_for_write(type(instance), instance=instance)
     with atomic_write(using):
-        before = _stored(model, [key], using, lock=True).get(key, {})
-        record_many([_entry(model, key, "deleted", _values(model, before), actor, request)])
+        affected = rows_affected_by_deletion(instance, using, wanted=_is_recorded)
+        before = _recorded_rows(affected, using, lock=True)
         instance.delete()
+        after = _recorded_rows(before, using)
+        actor = _unless_deleted(actor)
+        record_many(
+            change
+            for model, rows in before.items()
+            for key, row in rows.items()
+            for change in _effects(model, key, row, after[model].get(key), actor, request)
+        )
 
 
 def recorded_bulk_create(
@@ -144,6 +160,39 @@ def recorded_update(
     return len(keys)
 
 
+def _recorded_rows(
+    affected: Mapping[type[models.Model], Iterable[Any]], using: str, *, lock: bool = False
+) -> dict[type[models.Model], dict[Any, dict[str, Any]]]:
+    """The recorded columns of those rows whose model is recorded."""
+    return {
+        model: {
+            key: row
+            for chunk in _chunks(list(keys))
+            for key, row in _stored(model, chunk, using, lock=lock).items()
+        }
+        for model, keys in affected.items()
+        if _is_recorded(model)
+    }
+
+
+def _unless_deleted(actor: Any) -> Any:
+    key = actor.pk if hasattr(actor, "pk") else actor
+    return actor if key is not None and people_known([key]) else None
+
+
+def _effects(
+    model: type[models.Model],
+    key: Any,
+    before: Mapping[str, Any],
+    after: Mapping[str, Any] | None,
+    actor: Any,
+    request: Any,
+) -> list[NewEntry]:
+    if after is None:
+        return [_entry(model, key, "deleted", _values(model, before), actor, request)]
+    return _updated(model, key, before, after, actor, request)
+
+
 def _locked_keys(queryset: models.QuerySet[Any]) -> list[Any]:
     """The primary keys of the rows in ``queryset``, locked in their order: nobody else changes
     them until the transaction ends.
@@ -165,6 +214,10 @@ def _chunks(keys: Sequence[Any]) -> Iterator[Sequence[Any]]:
 def _is_secret(field: models.Field[Any, Any]) -> bool:
     name = field.name.lower()
     return isinstance(field, models.BinaryField) or any(word in name for word in ALWAYS_MASKED)
+
+
+def _is_recorded(model: type[models.Model]) -> bool:
+    return any(ancestor in _recordings for ancestor in model.__mro__)
 
 
 def _recording(model: type[models.Model]) -> _Recording:

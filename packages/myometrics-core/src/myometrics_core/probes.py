@@ -22,27 +22,36 @@ __all__ = [
 
 SECONDS = 1.1
 """Network time-out of a probe: a little under its deadline, so that its thread ends by itself."""
+READ_ONLY: Final = {"postgresql": "SELECT current_setting('transaction_read_only')"}
 UNDELIVERING = {"console", "dummy", "filebased", "locmem"}
 
 
 class DatabaseProbe(HealthProbe):
-    """One statement on a connection of its own; never answered from memory."""
+    """One statement on a connection of its own; never answered from memory.
+
+    A PostgreSQL that takes no writes (a standby, a full disk's ``default_transaction_read_only``)
+    is down: nothing of the site works with it.
+    """
 
     name = "database"
     max_age = 0.0
 
     def run(self) -> None:
-        """Connect and ask for one."""
+        """Connect, and ask whether the database takes writes."""
         try:
             with connection.cursor() as cursor:
-                cursor.execute("SELECT 1")
-                cursor.fetchone()
+                cursor.execute(READ_ONLY.get(connection.vendor, "SELECT 'off'"))
+                if cursor.fetchone() == ("on",):
+                    raise RuntimeError("the database is read-only")
         finally:
             connection.close()
 
 
 class RedisProbe(HealthProbe):
-    """PING to ``MYOMETRICS["REDIS_URL"]``."""
+    """A write to ``MYOMETRICS["REDIS_URL"]``.
+
+    A Redis that is full, a replica or unable to save answers a PING, and refuses all else.
+    """
 
     name = "redis"
 
@@ -51,7 +60,7 @@ class RedisProbe(HealthProbe):
         return bool(core_settings.REDIS_URL)
 
     def run(self) -> None:
-        """Connect and ping."""
+        """Connect, and write a key that expires."""
         from redis import Redis  # noqa: PLC0415  (an extra: sites without Redis have none)
 
         with Redis.from_url(
@@ -59,7 +68,7 @@ class RedisProbe(HealthProbe):
             socket_timeout=SECONDS,
             socket_connect_timeout=SECONDS,
         ) as client:
-            client.ping()
+            client.set("myometrics:health", 1, ex=60)
 
 
 class EmailProbe(HealthProbe):
