@@ -62,12 +62,14 @@ def test_what_the_server_sets_can_not_be_chosen(
         "user_agent": "chosen",
         "timestamp": "2001-01-01T00:00:00Z",
         "nonce": "00",
+        "origin": "server",
     }
     body = client_of(person).post(URL, BODY | chosen, format="json").json()
     assert body["user_id"] == str(person.pk)
     assert body["ip_address"] == "127.0.0.1"
     assert body["user_agent"] == ""
     assert not body["timestamp"].startswith("2001")
+    assert AuditLog.objects.get().origin == "client"
 
 
 def test_a_forged_forwarding_header_does_not_count(person: Any, client_of: Any) -> None:
@@ -213,6 +215,7 @@ def test_an_entry_is_published_with_what_was_kept(person: Any, client_of: Any) -
     assert activity.actor_id == person.pk
     assert activity.details == BODY["details"]
     assert activity.client_address == "127.0.0.1"
+    assert activity.origin == "client"
 
 
 def test_a_receiver_that_fails_does_not_lose_the_entry(person: Any, client_of: Any) -> None:

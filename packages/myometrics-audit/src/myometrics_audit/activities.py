@@ -24,4 +24,5 @@ def activity_of(entry: AuditLog) -> Activity:
         details=entry.details,
         client_address=entry.ip_address,
         user_agent=entry.user_agent,
+        origin=entry.origin,
     )

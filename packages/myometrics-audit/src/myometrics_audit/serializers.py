@@ -19,6 +19,7 @@ from .rows import LONGEST
 
 __all__ = [
     "EntryCreateSerializer",
+    "EntryDetailSerializer",
     "EntryPageSerializer",
     "EntryQuerySerializer",
     "EntrySerializer",
@@ -48,6 +49,12 @@ class EntrySerializer(serializers.Serializer[Any]):
     ip_address = serializers.IPAddressField(allow_null=True)
     user_agent = serializers.CharField(allow_blank=True)
     details = serializers.DictField()
+
+
+class EntryDetailSerializer(EntrySerializer):
+    """A single entry: the list's keys, and who reported it (null for entries of before)."""
+
+    origin = serializers.CharField(allow_null=True, help_text="client, server or import")
 
 
 class EntryPageSerializer(PageSerializer):

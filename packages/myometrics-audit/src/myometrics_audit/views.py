@@ -24,6 +24,7 @@ from .selections import Selection
 from .selectors import entry_find
 from .serializers import (
     EntryCreateSerializer,
+    EntryDetailSerializer,
     EntryPageSerializer,
     EntryQuerySerializer,
     EntrySerializer,
@@ -78,6 +79,7 @@ class AuditLogsView(ApiView):
             actor_id=request.user.pk,
             client_address=client_address(request),
             user_agent=user_agent(request, audit_settings.USER_AGENT_MAX_LENGTH),
+            origin="client",
             **body,
         )
         return Response(entry_json(_record(entry)), status=status.HTTP_201_CREATED)
@@ -90,7 +92,7 @@ class AuditLogView(ApiView):
     permission_classes = (IsAdministrator,)
 
     @extend_schema(
-        operation_id="audit_logs_retrieve", tags=["audit"], responses={200: EntrySerializer}
+        operation_id="audit_logs_retrieve", tags=["audit"], responses={200: EntryDetailSerializer}
     )
     def get(self, request: Request, entry_id: str) -> Response:
         """The entry of that id."""
