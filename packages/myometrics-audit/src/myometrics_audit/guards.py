@@ -71,9 +71,7 @@ def missing_guards(using: str) -> list[str]:
     """Names of the guards that are missing or outdated; none where their tables are missing."""
     connection = connections[using]
     present = _present(connection)
-    return [
-        guard.name for guard in _guards(connection) if present.get(guard.name) != guard.rules
-    ]
+    return [guard.name for guard in _guards(connection) if present.get(guard.name) != guard.rules]
 
 
 def allow_flush(connection: BaseDatabaseWrapper) -> None:

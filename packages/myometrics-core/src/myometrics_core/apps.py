@@ -13,6 +13,7 @@ class CoreConfig(AppConfig):
     def ready(self) -> None:
         """Register what core offers to the other packages."""
         from . import checks, request_id
+        from .activities import register_reserved_actions
         from .conf import register_settings
         from .health import register_probe
         from .probes import BUILT_IN_PROBES
@@ -20,6 +21,10 @@ class CoreConfig(AppConfig):
 
         register_settings(core_settings)
         checks.register_checks()
+        # Those of the health log are reserved where it is not installed, too.
+        register_reserved_actions(
+            "data_exported", "system_degraded", "system_down", "system_recovered"
+        )
         for probe in BUILT_IN_PROBES:
             register_probe(probe)
         request_id.connect_celery()
