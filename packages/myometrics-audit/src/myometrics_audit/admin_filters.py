@@ -13,11 +13,12 @@ from django.utils.translation import gettext_lazy as _
 from myometrics_core.times import utc_now
 from myometrics_core.users import parse_user_id
 
+from .models import AuditLog
 from .querysets import AuditLogQuerySet
 from .selections import Selection
 from .selectors import counted_actions, counted_resource_types
 
-__all__ = ["ActionFilter", "PeriodFilter", "ResourceTypeFilter", "UserFilter"]
+__all__ = ["ActionFilter", "OriginFilter", "PeriodFilter", "ResourceTypeFilter", "UserFilter"]
 
 
 class _SelectionFilter(admin.SimpleListFilter):
@@ -65,6 +66,22 @@ class ResourceTypeFilter(_SelectionFilter):
     def narrow(self, selection: Selection, value: str) -> Selection | None:
         """By this resource type."""
         return replace(selection, resource_type=value)
+
+
+class OriginFilter(_SelectionFilter):
+    """By who reported it. The last filter: no index serves it, so it leaves the selection."""
+
+    title = _("origin")
+    parameter_name = "origin"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        """Every origin."""
+        return list(AuditLog.Origin.choices)
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> AuditLogQuerySet:
+        """The list narrowed to this origin."""
+        entries: AuditLogQuerySet = queryset
+        return entries.filter(origin=self.value()) if self.value() else entries
 
 
 class UserFilter(_SelectionFilter):

@@ -96,6 +96,9 @@ class EntryQuerySerializer(serializers.Serializer[Any]):
     resource_type = StrictCharField(
         required=False, max_length=LONGEST["resource_type"], help_text="Filter by resource type"
     )
+    resource_id = StrictCharField(
+        required=False, max_length=LONGEST["resource_id"], help_text="Filter by resource ID"
+    )
     start_date = _DayField(required=False, help_text="First UTC day (YYYY-MM-DD)")
     end_date = _DayField(required=False, help_text="Last UTC day, included (YYYY-MM-DD)")
 

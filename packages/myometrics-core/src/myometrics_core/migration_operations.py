@@ -1,6 +1,6 @@
 """Migration operations for tables that are large and in use while they are migrated.
 
-On PostgreSQL, ``ALTER TABLE`` blocks all queries on its table from the moment it starts to *wait* for
+On PostgreSQL, ``ALTER TABLE`` blocks all queries on its table from the moment it starts to wait for
 its lock, and ``CREATE INDEX`` blocks all writes while it reads the table. These operations wait
 briefly and retry, or work concurrently. On other databases they are Django's own.
 """

@@ -2,11 +2,11 @@ from django.db import migrations, models
 
 from myometrics_core.migration_operations import AddFieldBriefly
 
+from ..guards import remove_guards
 
-def remove_guards(apps, schema_editor):
+
+def drop_guards(apps, schema_editor):
     """Drop the triggers that name the column; post_migrate creates them again without it."""
-    from ..guards import remove_guards
-
     remove_guards(schema_editor.connection.alias)
 
 
@@ -28,5 +28,5 @@ class Migration(migrations.Migration):
                 verbose_name="origin",
             ),
         ),
-        migrations.RunPython(migrations.RunPython.noop, remove_guards),
+        migrations.RunPython(migrations.RunPython.noop, drop_guards),
     ]
