@@ -107,15 +107,6 @@ class AuditLogAdmin(ReadOnlyAdmin):
         context = {"evidence_state": evidence_state(), **(extra_context or {})}
         return super().changelist_view(request, context)
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Not here; but whoever may delete a person may, with the person, delete the entries."""
-        page = getattr(request.resolver_match, "url_name", None) or ""
-        return page.endswith(("_delete", "_changelist")) and not page.startswith(self._own_pages)
-
-    @property
-    def _own_pages(self) -> str:
-        return f"{self.opts.app_label}_{self.opts.model_name}_"
-
     @admin.display(description=_("user"))
     def who(self, entry: AuditLog) -> str:
         """The person, as a link to all of that person's entries."""

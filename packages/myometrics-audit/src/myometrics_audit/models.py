@@ -16,6 +16,7 @@ from .evidence import entry_leaf, new_nonce, subject_of
 from .keys import Key, active_key
 from .querysets import AuditLogQuerySet, refuse
 from .rows import LONGEST, write_entry
+from .user_deletion import RELEASE_ENTRIES
 
 __all__ = ["AuditLog", "EntryCount", "Erasure", "Leaf", "Seal", "Verification"]
 
@@ -33,7 +34,7 @@ class AuditLog(models.Model):
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         verbose_name=_("user"),
-        on_delete=models.CASCADE,
+        on_delete=RELEASE_ENTRIES,
         null=True,
         blank=True,
         related_name="+",
