@@ -104,9 +104,7 @@ PATHS: dict[str, Callable[..., Any]] = {
     "queryset": lambda user, **_: type(user).objects.filter(pk=user.pk).delete(),
     "admin": by_admin,
     "proxy": lambda user, host: host.Guest(pk=user.pk, email=user.email).delete(),
-    "queryset of proxies": lambda user, host: (
-        host.Guest._base_manager.filter(pk=user.pk).delete()
-    ),
+    "queryset of proxies": lambda user, host: host.Guest._base_manager.filter(pk=user.pk).delete(),
     "data migration": lambda user, **_: historical_user(user).delete(),
 }
 

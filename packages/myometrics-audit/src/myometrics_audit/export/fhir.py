@@ -144,9 +144,7 @@ def _entity(entry: AuditLog) -> dict[str, Any]:
     if entry.origin:
         details["origin"] = entry.origin
     if details:
-        entity["detail"] = [
-            {"type": name, "valueString": text} for name, text in details.items()
-        ]
+        entity["detail"] = [{"type": name, "valueString": text} for name, text in details.items()]
     return entity
 
 
