@@ -6,11 +6,23 @@ listens to ``pre_delete``, and the guards refuse to delete or change an entry wi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.db import models
 
-__all__ = ["RELEASE_ENTRIES"]
+__all__ = ["RELEASE_ENTRIES", "connect_release"]
+
+ReleaseUser = Callable[..., Any]
+_connected: list[ReleaseUser] = []
+
+
+def connect_release(release_user: ReleaseUser) -> None:
+    """Have ``release_user(user=…, using=…)`` erase or retain a user's entries.
+
+    It returns the erasure, if any. Connected by the app, since services build on models.
+    """
+    _connected[:] = [release_user]
 
 
 def RELEASE_ENTRIES(collector: Any, field: Any, entries: Any, using: str) -> None:
@@ -38,14 +50,9 @@ class _Release(models.QuerySet[Any]):
 
     def _raw_delete(self, using: str | None) -> int:
         """Erase or retain the entries of each collected user; returns how many were erased."""
-        from .erasures import entries_release_user  # noqa: PLC0415 (it imports the models)
-        from .models import Erasure  # noqa: PLC0415
-
-        released = [
-            entries_release_user(user=user, using=using or self.db) for user in self._users()
-        ]
-        erased = (item for item in released if item and item.reason == Erasure.Reason.USER)
-        return sum(item.entries for item in erased)
+        (release_user,) = _connected
+        released = [release_user(user=user, using=using or self.db) for user in self._users()]
+        return sum(erasure.entries for erasure in released if erasure and not erasure.pseudonym)
 
     def _users(self) -> list[Any]:
         """The collected users, in the order of their keys; a subclass' row is its parent's user."""
