@@ -57,6 +57,8 @@ def log(write: Any) -> list[AuditLog]:
         ("origin=server&action=upload_created&days=1", [2, 1]),
         ("origin=import", []),
         ("origin=nonsense", []),
+        ("origin=%00", []),
+        ("action=%00", []),
         ("o=4", [3, 2, 1, 0]),
     ],
 )

@@ -30,7 +30,8 @@ class _SelectionFilter(admin.SimpleListFilter):
         entries: AuditLogQuerySet = queryset
         if value is None or entries.selection is None:
             return entries
-        narrowed = self.narrow(entries.selection, value)
+        # No text of an entry holds NUL, and PostgreSQL refuses to compare with it.
+        narrowed = None if "\x00" in value else self.narrow(entries.selection, value)
         return entries.none() if narrowed is None else entries.matching(narrowed)
 
     def narrow(self, selection: Selection, value: str) -> Selection | None:
@@ -81,7 +82,10 @@ class OriginFilter(_SelectionFilter):
     def queryset(self, request: HttpRequest, queryset: Any) -> AuditLogQuerySet:
         """The list narrowed to this origin."""
         entries: AuditLogQuerySet = queryset
-        return entries.filter(origin=self.value()) if self.value() else entries
+        value = self.value()
+        if value is None:
+            return entries
+        return entries.filter(origin=value) if value in AuditLog.Origin.values else entries.none()
 
 
 class UserFilter(_SelectionFilter):
