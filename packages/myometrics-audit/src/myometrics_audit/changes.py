@@ -28,7 +28,6 @@ __all__ = [
     "recorded_delete",
     "recorded_save",
     "recorded_update",
-    "reserve_recorded_actions",
 ]
 
 M = TypeVar("M", bound=models.Model)
