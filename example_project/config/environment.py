@@ -90,6 +90,15 @@ def texts(text: str) -> list[str]:
     return [item.strip() for item in text.split(",") if item.strip()]
 
 
+@env.parser_for("choice")
+def choice(text: str, *, choices: tuple[str, ...]) -> str:
+    """One of ``choices``, of which the first is the default, in any case."""
+    word = text.strip().lower() or choices[0]
+    if word not in choices:
+        raise EnvError(f"expected {' or '.join(choices)}, got {_shown(text)}.")
+    return word
+
+
 @env.parser_for("log_level_name")
 def log_level(text: str) -> str:
     """One of Python's log levels, in any case."""

@@ -37,6 +37,7 @@ DATABASE_PREPARED_STATEMENTS = env.switch("DATABASE_PREPARED_STATEMENTS", "true"
 REDIS_URL = env.redis_url("REDIS_URL", from_file("REDIS_URL")) or None
 AUDIT_KEYS = env.keys("AUDIT_KEYS", from_file("AUDIT_KEYS"))
 AUDIT_ANCHOR_FILE = env.str("AUDIT_ANCHOR_FILE", "") or None
+AUDIT_ON_USER_DELETE = env.choice("AUDIT_ON_USER_DELETE", "", choices=("cascade", "retain"))
 MICROSERVICE_URL = env.http_url("MICROSERVICE_URL", "") or None
 DJANGO_API_URL = env.http_url("DJANGO_API_URL", "http://localhost:8001/api")
 FRONTEND_URL = env.http_url("FRONTEND_URL", "http://localhost:3000")
@@ -188,7 +189,11 @@ MYOMETRICS = {
     "METRICS_TOKEN": METRICS_TOKEN,
     "METRICS_NETWORKS": METRICS_NETWORKS or [],
 }
-MYOMETRICS_AUDIT = {"KEYS": AUDIT_KEYS or {}, "ANCHOR_FILE": AUDIT_ANCHOR_FILE}
+MYOMETRICS_AUDIT = {
+    "KEYS": AUDIT_KEYS or {},
+    "ANCHOR_FILE": AUDIT_ANCHOR_FILE,
+    "ON_USER_DELETE": AUDIT_ON_USER_DELETE or "cascade",
+}
 MYOMETRICS_NOTIFICATIONS = {"MAILS_PER_USER_PER_HOUR": MAILS_PER_USER_PER_HOUR}
 CORS_ALLOW_CREDENTIALS = True
 CORS_EXPOSE_HEADERS = ["Content-Disposition", "Retry-After", "X-Request-ID"]

@@ -1,5 +1,6 @@
 """Specification, "Audit Log Endpoints", and decisions, "Audit log"."""
 
+import json
 from datetime import datetime, timezone
 
 import pytest
@@ -29,6 +30,29 @@ SHAPE = {
     "user_agent": str,
     "details": dict,
 }
+
+
+RESERVED = (
+    "data_exported",
+    "login_failed",
+    "login_succeeded",
+    "password_changed",
+    "session_ended",
+    "system_down",
+    "user_created",
+    "user_deleted",
+    "user_updated",
+)
+OPEN = (
+    "upload_created",
+    "upload_processing",
+    "upload_completed",
+    "upload_failed",
+    "analysis_ready",
+    "logout",
+    "login",
+    "view",
+)
 
 
 def write(client, **changes):
@@ -73,6 +97,29 @@ class TestWriting:
         assert (body["ip_address"], body["user_agent"]) == ("127.0.0.1", "")
         moment = datetime.fromisoformat(body["timestamp"].replace("Z", "+00:00"))
         assert before <= moment <= datetime.now(timezone.utc)
+
+    @pytest.mark.parametrize("action", RESERVED)
+    def test_actions_of_the_server_are_reserved(self, doctor, administrator, action):
+        for user in (doctor, administrator):
+            answer = write(client_of(user), action=action)
+            assert_error(answer, 400)
+            assert answer.json()["code"] == "reserved_action"
+            assert list(answer.json()["field_errors"]) == ["action"]
+        assert not AuditLog.objects.exists()
+
+    @pytest.mark.parametrize("action", OPEN)
+    def test_other_actions_are_open_to_clients(self, doctor, action):
+        assert write(client_of(doctor), action=action).status_code == 201
+
+    def test_an_entry_shows_its_origin_by_itself_and_in_exports_only(self, doctor, administrator):
+        written = write(client_of(doctor)).json()
+        client = client_of(administrator)
+        shown = client.get(f"/api/audit-logs/{written['id']}/").json()
+        assert shown == {**written, "origin": "client"}
+        [listed] = entries(client)
+        assert listed == written
+        exported = client_of(doctor).get("/api/users/me/export/?format=json")
+        assert json.loads(exported.getvalue())["audit_logs"][0]["origin"] == "client"
 
     def test_nonsense_where_the_server_decides_is_ignored_too(self, doctor):
         answer = write(client_of(doctor), id=[], user_id="\x00", timestamp=5, ip_address=None)

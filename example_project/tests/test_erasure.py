@@ -8,16 +8,18 @@ from django.contrib.auth import get_user_model
 from django.contrib.contenttypes.models import ContentType
 from django.core import mail
 from django.db import connection
+from django.db.models.signals import post_delete, pre_delete
 from django.test import Client
 from django.urls import reverse
 from rest_framework.test import APIClient
 
+from myometrics_analytics.models import Upload
 from myometrics_audit.models import AuditLog
-from myometrics_auth.models import PasswordResetRequest
+from myometrics_auth.models import PasswordResetRequest, Session
 from myometrics_auth.tasks import send_password_reset
 from myometrics_core.access_table.writer import access_writer
 from myometrics_core.accesses import flush_accesses
-from myometrics_notifications.models import Message
+from myometrics_notifications.models import Message, NotificationSettings
 from myometrics_notifications.tasks import deliver
 
 EMAIL = "Zebedee.Quux@Clinic.example"
@@ -148,6 +150,35 @@ def test_nor_when_they_are_deleted_in_the_admin_site(person):
 def test_nor_when_code_of_the_site_deletes_them(person):
     get_user_model().objects.filter(email=EMAIL.lower()).delete()
     assert places_that_tell() == set()
+
+
+@pytest.mark.parametrize("on_user_delete", ["cascade", "retain"])
+def test_a_site_that_listens_to_all_deletions_can_delete_users(person, settings, on_user_delete):
+    settings.MYOMETRICS_AUDIT = {**settings.MYOMETRICS_AUDIT, "ON_USER_DELETE": on_user_delete}
+    heard = set()
+
+    def listen(sender, **kwargs):
+        heard.add(sender)
+
+    pre_delete.connect(listen)
+    post_delete.connect(listen)
+    try:
+        assert person.delete("/api/users/me/").status_code == 204
+    finally:
+        pre_delete.disconnect(listen)
+        post_delete.disconnect(listen)
+    assert {get_user_model(), Session, Upload, Message, NotificationSettings} <= heard
+    assert AuditLog not in heard
+    assert not get_user_model().objects.filter(email=EMAIL.lower()).exists()
+    retained = AuditLog.objects.exclude(pseudonym="")
+    assert retained.exists() is (on_user_delete == "retain")
+    for model in (Session, Upload, Message, NotificationSettings):
+        assert not model.objects.exclude(pk__in=_of_others(model)).exists()
+
+
+def _of_others(model):
+    owner = "recipient" if model is Message else "user"
+    return model.objects.filter(**{f"{owner}__in": get_user_model().objects.all()}).values("pk")
 
 
 def test_the_log_says_that_somebody_was_erased_and_others_entries_stay(person, administrator):

@@ -33,7 +33,7 @@ def log(write: Any) -> list[AuditLog]:
     """Three sealed entries and one that waits."""
     entries = [write(action="viewed"), write(), write(resource_type="report", resource_id="r7")]
     list(seal_pending())
-    return [*entries, write(resource_id="late")]
+    return [*entries, write(resource_id="late", origin="client")]
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,16 @@ def log(write: Any) -> list[AuditLog]:
         ("days=1&action=viewed", [0]),
         ("q=r7", [2]),
         ("q=r7&action=viewed", []),
+        ("q=R7", []),
+        ("q=late&days=1&user_id={person}", [3]),
+        ("q=late&origin=client", [3]),
+        ("q=late&origin=server", []),
+        ("origin=client", [3]),
+        ("origin=server&action=upload_created&days=1", [2, 1]),
+        ("origin=import", []),
+        ("origin=nonsense", []),
+        ("origin=%00", []),
+        ("action=%00", []),
         ("o=4", [3, 2, 1, 0]),
     ],
 )
@@ -94,6 +104,7 @@ def test_the_list_says_how_far_the_log_is_verified(root: Any, log: Any) -> None:
 def test_an_entry_shows_its_evidence(root: Any, log: list[AuditLog]) -> None:
     page = root.get(f"{URL}{log[0].pk}/change/").content.decode()
     assert "seal 1" in page
+    assert '<div class="readonly">server</div>' in page
 
 
 def test_a_person_with_entries_can_be_deleted_in_the_admin(

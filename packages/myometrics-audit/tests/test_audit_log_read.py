@@ -16,11 +16,15 @@ def entry(person: Any) -> Any:
     return audit.record(actor=person, action="upload_created", resource=("upload", "u1"))
 
 
-def test_an_administrator_reads_an_entry_in_the_lists_shape(entry: Any, administrator: Any) -> None:
+def test_an_entry_has_the_lists_keys_and_its_origin(entry: Any, administrator: Any) -> None:
     client = APIClient()
     client.force_authenticate(administrator)
     listed = client.get("/api/audit-logs/").json()["results"]
-    assert client.get(f"/api/audit-logs/{entry.pk}/").json() == listed[0]
+    assert client.get(f"/api/audit-logs/{entry.pk}/").json() == {
+        **listed[0],
+        "origin": "server",
+    }
+    assert "origin" not in listed[0]
 
 
 def test_others_may_not(entry: Any, person: Any) -> None:
@@ -49,7 +53,7 @@ def test_what_is_no_entry_is_a_404(db: None, administrator: Any, entry_id: str) 
 
 def test_its_user_id_is_described_as_it_is_shown(entry: Any, administrator: Any) -> None:
     document = SchemaGenerator().get_schema(request=None, public=True)
-    described = document["components"]["schemas"]["Entry"]["properties"]["user_id"]
+    described = document["components"]["schemas"]["EntryDetail"]["properties"]["user_id"]
     assert described == {"type": "string", "format": "uuid", "nullable": True}
     client = APIClient()
     client.force_authenticate(administrator)

@@ -6,8 +6,12 @@ import json
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Group
+from django.test.utils import isolate_apps
 from rest_framework.test import APIClient
 
+from myometrics_audit import audit
+from myometrics_audit.changes import recorded
 from myometrics_audit.models import AuditLog, Leaf
 from myometrics_core import activities
 
@@ -62,12 +66,14 @@ def test_what_the_server_sets_can_not_be_chosen(
         "user_agent": "chosen",
         "timestamp": "2001-01-01T00:00:00Z",
         "nonce": "00",
+        "origin": "server",
     }
     body = client_of(person).post(URL, BODY | chosen, format="json").json()
     assert body["user_id"] == str(person.pk)
     assert body["ip_address"] == "127.0.0.1"
     assert body["user_agent"] == ""
     assert not body["timestamp"].startswith("2001")
+    assert AuditLog.objects.get().origin == "client"
 
 
 def test_a_forged_forwarding_header_does_not_count(person: Any, client_of: Any) -> None:
@@ -102,6 +108,8 @@ def _deep(levels: int) -> dict[str, Any]:
         value = {"deeper": value}
     return value
 
+
+META = type("Meta", (), {"proxy": True, "app_label": "auth"})
 
 BAD_FIELDS = [
     ("action", None),
@@ -146,6 +154,80 @@ def test_bad_input_is_a_400_that_names_the_field_and_writes_nothing(
     assert next(iter(answer.json()["field_errors"])).startswith(field)
     assert not AuditLog.objects.exists()
     assert not Leaf.objects.exists()
+
+
+RESERVED = ["data_exported", "system_down", "system_recovered", " system_down\n"]
+
+
+@pytest.mark.parametrize("action", RESERVED)
+def test_reserved_action_is_a_400_and_writes_nothing(
+    person: Any, administrator: Any, client_of: Any, action: str
+) -> None:
+    for user in (person, administrator):
+        answer = client_of(user).post(URL, BODY | {"action": action}, format="json")
+        assert answer.status_code == 400
+        assert answer.json() == {
+            "detail": "action: Only the server records this action.",
+            "code": "reserved_action",
+            "field_errors": {"action": ["Only the server records this action."]},
+        }
+    assert not AuditLog.objects.exists()
+    assert not Leaf.objects.exists()
+
+
+@isolate_apps("django.contrib.auth")
+def test_actions_of_recorded_models_and_their_subclasses_are_reserved(
+    person: Any, client_of: Any
+) -> None:
+    class Team(Group):
+        class Meta:
+            proxy = True
+            app_label = "auth"
+
+    recorded()(Group)
+    client = client_of(person)
+    for name in ("group", "team"):
+        for verb in ("created", "updated", "deleted"):
+            answer = client.post(URL, BODY | {"action": f"{name}_{verb}"}, format="json")
+            assert (answer.status_code, answer.json()["code"]) == (400, "reserved_action")
+    assert client.post(URL, BODY | {"action": "group_viewed"}, format="json").status_code == 201
+
+
+def test_long_actions_of_recorded_models_are_reserved_as_they_are_cut(
+    person: Any, client_of: Any
+) -> None:
+    with isolate_apps("django.contrib.auth"):
+        recorded()(type("X" * 60, (Group,), {"Meta": META, "__module__": __name__}))
+    for verb in ("created", "deleted"):
+        action = f"{'x' * 60}_{verb}"[-50:]
+        answer = client_of(person).post(URL, BODY | {"action": action}, format="json")
+        assert (answer.status_code, answer.json()["code"]) == (400, "reserved_action")
+
+
+UPLOAD_ACTIONS = (
+    "upload_created",
+    "upload_processing",
+    "upload_completed",
+    "upload_failed",
+    "analysis_ready",
+)
+
+
+@pytest.mark.parametrize(
+    "action", [*UPLOAD_ACTIONS, "logout", "login", "view", "System_Down", "system_downs"]
+)
+def test_other_actions_stay_open_to_clients(person: Any, client_of: Any, action: str) -> None:
+    with isolate_apps("django.contrib.auth"):
+        recorded()(type("Upload", (Group,), {"Meta": META, "__module__": __name__}))
+    answer = client_of(person).post(URL, BODY | {"action": action}, format="json")
+    assert answer.status_code == 201
+    assert answer.json()["action"] == action
+
+
+def test_host_code_and_imports_may_record_reserved_actions() -> None:
+    for origin in ("server", "import"):
+        audit.record(actor=None, action="system_down", resource=("a", 1), origin=origin)
+    assert AuditLog.objects.count() == 2
 
 
 @pytest.mark.parametrize("field", ["action", "resource_type", "resource_id"])
@@ -213,6 +295,7 @@ def test_an_entry_is_published_with_what_was_kept(person: Any, client_of: Any) -
     assert activity.actor_id == person.pk
     assert activity.details == BODY["details"]
     assert activity.client_address == "127.0.0.1"
+    assert activity.origin == "client"
 
 
 def test_a_receiver_that_fails_does_not_lose_the_entry(person: Any, client_of: Any) -> None:
@@ -236,5 +319,6 @@ def test_a_write_whose_author_is_deleted_meanwhile_is_a_401(person: Any, client_
     answer = client.post(URL, BODY, format="json")
     assert answer.status_code == 401
     assert list(answer.json()) == ["detail", "code", "field_errors"]
+    assert answer.json()["code"] == "token_not_valid"
     assert not AuditLog.objects.exists()
     assert not Leaf.objects.exists()

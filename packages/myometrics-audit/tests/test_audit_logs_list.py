@@ -32,7 +32,7 @@ def log(request: Any, write: Any, person: Any, administrator: Any) -> list[Audit
                 user=person if number % 3 else administrator,
                 action="upload_created" if number % 2 else "viewed",
                 resource_type="upload" if number % 5 else "report",
-                resource_id=f"r{number}",
+                resource_id=f"r{number % 20}",
                 timestamp=at(1 + number // 6, number % 6 * 4),
             )
         )
@@ -57,7 +57,7 @@ def test_a_page_has_the_specified_shape(log: Any, administrator: Any, client_of:
         "user_id": str(newest.user_id),
         "action": "upload_created",
         "resource_type": "upload",
-        "resource_id": "r59",
+        "resource_id": "r19",
         "timestamp": "2025-08-10T20:00:00Z",
         "ip_address": None,
         "user_agent": "",
@@ -85,6 +85,17 @@ FILTERS: list[tuple[dict[str, str], Any]] = [
         {"action": "viewed", "resource_type": "upload"},
         lambda e: e.action == "viewed" and e.resource_type == "upload",
     ),
+    ({"resource_id": "r3"}, lambda e: e.resource_id == "r3"),
+    ({"resource_id": "R3"}, lambda e: False),
+    (
+        {"resource_id": "r3", "action": "upload_created", "resource_type": "upload"},
+        lambda e: (e.resource_id, e.resource_type) == ("r3", "upload"),
+    ),
+    ({"resource_id": "r3", "action": "viewed"}, lambda e: False),
+    (
+        {"resource_id": "r9", "start_date": "2025-08-03", "end_date": "2025-08-09"},
+        lambda e: e.resource_id == "r9" and at(3, 0) <= e.timestamp < at(10, 0),
+    ),
     ({"start_date": "2025-08-04"}, lambda e: e.timestamp >= at(4, 0)),
     ({"end_date": "2025-08-04"}, lambda e: e.timestamp < at(5, 0)),
     (
@@ -98,7 +109,7 @@ FILTERS: list[tuple[dict[str, str], Any]] = [
 ]
 CHOOSING_ALL: list[tuple[dict[str, str], Any]] = [
     ({"start_date": "0001-01-01", "end_date": "9999-12-31"}, lambda e: True),
-    ({"action": "", "user_id": "", "start_date": ""}, lambda e: True),
+    ({"action": "", "user_id": "", "resource_id": "", "start_date": ""}, lambda e: True),
     ({"unknown": "x"}, lambda e: True),
 ]
 
@@ -142,6 +153,8 @@ def test_an_unknown_but_possible_user_has_no_entries(
         ("action", "x" * 51),
         ("action", "a\x00"),
         ("resource_type", "x" * 51),
+        ("resource_id", "x" * 101),
+        ("resource_id", "a\x00"),
         ("start_date", "yesterday"),
         ("start_date", "2025-02-30"),
         ("start_date", "20250819"),

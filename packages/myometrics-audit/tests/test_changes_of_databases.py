@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from django.contrib.sessions.models import Session
 from django.db import connections
-from django.db.migrations.recorder import MigrationRecorder
 
 from myometrics_audit.changes import recorded, recorded_delete, recorded_save, recorded_update
 from myometrics_audit.models import AuditLog
@@ -23,7 +22,6 @@ def archive(db: None, tmp_path: Path) -> Iterator[str]:
     options = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "archive")}
     connections.settings["archive"] = {**connections.settings["default"], "OPTIONS": {}, **options}
     connections["archive"].connect()  # by itself it would be no database of this test
-    MigrationRecorder(connections["archive"]).ensure_schema()
     with connections["archive"].schema_editor() as editor:
         editor.create_model(recorded()(Session))
     yield "archive"

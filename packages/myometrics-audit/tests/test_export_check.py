@@ -21,7 +21,12 @@ pytestmark = pytest.mark.django_db
 
 MOMENT = datetime(2025, 8, 19, 15, 45, tzinfo=timezone.utc)
 Lines = list[dict[str, Any]]
-FREE = {("header", "exported_at"), ("unsealed entry", "entry", "id")}
+ENTRIES = ("entry", "entry of nobody", "retained entry", "unsealed entry")
+FREE = {
+    ("header", "exported_at"),
+    ("unsealed entry", "entry", "id"),
+    *((kind, "entry", "origin") for kind in ENTRIES),
+}
 """What nothing proves; docs/audit/operations.md says so."""
 
 

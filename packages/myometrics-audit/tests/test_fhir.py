@@ -189,6 +189,28 @@ def test_whatever_stands_in_an_entry_becomes_a_valid_event(
     assert json.loads(event["entity"][0]["detail"][0]["valueString"]) == made.details
 
 
+@pytest.mark.parametrize("user_agent", ["Mozilla/5.0", ""])
+def test_a_client_is_the_observer_of_what_it_reports(user_agent: str) -> None:
+    event = exported(entry(origin="client", user_agent=user_agent))
+    assert event["source"]["observer"] == event["agent"][0]["who"]
+    assert event["source"]["observer"] == {"display": user_agent or "unknown"}
+    assert event["source"]["type"][0]["code"] == "1"
+    assert_follows(event, "Create")
+
+
+@pytest.mark.parametrize("origin", ["server", "import", None])
+def test_this_system_is_the_observer_of_what_no_client_reports(origin: str | None) -> None:
+    event = exported(entry(origin=origin))
+    assert event["source"]["observer"] == {"display": "clinic.example"}
+
+
+@pytest.mark.parametrize("origin", ["client", "server", "import", None])
+def test_an_event_holds_the_origin(origin: str | None) -> None:
+    event = exported(entry(origin=origin, details={}))
+    expected = [{"type": "origin", "valueString": origin}] if origin else []
+    assert event["entity"][0].get("detail", []) == expected
+
+
 @pytest.mark.django_db
 def test_the_command_hands_over_one_event_a_line(write: Any, person: Any) -> None:
     made = write(ip_address="192.168.1.100", timestamp=MOMENT, details={"a": 1})

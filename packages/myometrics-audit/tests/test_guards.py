@@ -12,6 +12,20 @@ from django.db import DatabaseError, connection
 from myometrics_audit.guards import missing_guards, remove_guards
 from myometrics_audit.models import AuditLog, Leaf
 
+OUTDATED = {
+    "sqlite": [
+        "CREATE TRIGGER myometrics_audit_guard_auditlog_update BEFORE UPDATE ON {table} "
+        "FOR EACH ROW WHEN NEW.action IS NOT OLD.action "
+        "BEGIN SELECT RAISE(ABORT, 'is refused'); END"
+    ],
+    "postgresql": [
+        "CREATE OR REPLACE FUNCTION myometrics_audit_guard_auditlog() RETURNS trigger "
+        "LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$",
+        "CREATE TRIGGER myometrics_audit_guard_auditlog_row BEFORE UPDATE OR DELETE ON {table} "
+        "FOR EACH ROW EXECUTE FUNCTION myometrics_audit_guard_auditlog()",
+    ],
+}
+
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -23,6 +37,36 @@ def test_a_rebuilt_table_gets_its_guards_back_at_the_next_migrate() -> None:
         remove_guards("default")
     assert missing_guards("default") != []
     call_command("migrate", verbosity=0)
+    assert missing_guards("default") == []
+
+
+def test_an_outdated_guard_is_replaced_at_the_next_migrate(write: Any) -> None:
+    write()
+    remove_guards("default")
+    table = AuditLog._meta.db_table
+    with connection.cursor() as cursor:
+        for statement in OUTDATED[connection.vendor]:
+            cursor.execute(statement.format(table=table))
+        assert [name for name in missing_guards("default") if name.endswith(("row", "update"))]
+        call_command("migrate", verbosity=0)
+        assert missing_guards("default") == []
+        with pytest.raises(DatabaseError, match="is refused"):
+            cursor.execute(f'UPDATE "{table}" SET origin = NULL')
+
+
+def test_guards_fit_the_table_of_an_earlier_migration(write: Any) -> None:
+    try:
+        call_command("migrate", "myometrics_audit", "0002", verbosity=0)
+        assert missing_guards("default") == []
+        with connection.cursor() as cursor, pytest.raises(DatabaseError, match="is refused"):
+            cursor.execute(
+                f'INSERT INTO "{AuditLog._meta.db_table}" (action, resource_type, resource_id, '
+                "timestamp, user_agent, details, pseudonym, nonce) VALUES "
+                "('a', 'b', 'c', '2025-08-19 15:45:00+00', '', '{}', '', '')"
+            )
+            cursor.execute(f"UPDATE \"{AuditLog._meta.db_table}\" SET action = 'x'")
+    finally:
+        call_command("migrate", "myometrics_audit", verbosity=0)
     assert missing_guards("default") == []
 
 
@@ -52,7 +96,7 @@ def test_flushing_is_refused_unless_the_settings_of_tests_allow_it(
         if allowed:
             fresh.ops.execute_sql_flush(flush)
         else:
-            with pytest.raises(DatabaseError, match="is refused"):
+            with pytest.raises(DatabaseError, match=r'is refused.*\["ALLOW_FLUSH"\] = True'):
                 fresh.ops.execute_sql_flush(flush)
     finally:
         fresh.close()

@@ -42,6 +42,8 @@ def test_the_orm_refuses_to_change_or_remove_an_entry_and_says_what_to_do(
 
 STATEMENTS = [
     "UPDATE {log} SET action = 'x'",
+    "UPDATE {log} SET origin = 'client'",
+    "UPDATE {log} SET origin = NULL",
     "UPDATE {log} SET user_id = NULL",
     "UPDATE {log} SET user_id = NULL, pseudonym = 'made up'",
     "DELETE FROM {log}",

@@ -35,6 +35,15 @@ def test_record_keeps_who_did_what_to_which_resource_from_where(person: Any) -> 
     assert (kept.resource_type, kept.resource_id) == ("report", "17")
     assert (kept.ip_address, kept.user_agent) == ("198.51.100.7", "Firefox")
     assert kept.details == {"pages": 3}
+    assert kept.origin == "server"
+
+
+@pytest.mark.parametrize("origin", ["client", "server", "import"])
+def test_record_keeps_the_given_origin(origin: Any) -> None:
+    values: Any = {"actor": None, "action": "a", "resource": ("b", "c"), "origin": origin}
+    audit.record(**values)
+    audit.record_many(audit.entry(**values) for _ in range(2))
+    assert list(AuditLog.objects.values_list("origin", flat=True)) == [origin] * 3
 
 
 def test_a_model_instance_is_a_resource_and_a_key_is_an_actor(person: Any) -> None:
@@ -59,6 +68,7 @@ def test_nobody_can_be_the_actor(nobody: Any) -> None:
         {"resource": ("x" * 51, "1")},
         {"resource": ("upload", "")},
         {"resource": ("upload", "x" * 101)},
+        {"origin": "elsewhere"},
         {"details": {"a": float("nan")}},
         {"details": {"a": "\x00"}},
         {"details": {"a": "\ud800"}},

@@ -8,8 +8,11 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
+from django.db import connection
 
+from myometrics_audit.guards import install_guards, remove_guards
 from myometrics_audit.models import AuditLog, Leaf
+from myometrics_audit.verification import LogVerifier
 from myometrics_core import activities
 from myometrics_core.export_files import export_chunks
 from myometrics_core.transactions import atomic_write
@@ -107,6 +110,25 @@ def test_replay_gives_every_entry_as_it_was_published(write: Any, person: Any) -
     assert replayed[1] == activity()
 
 
+@pytest.mark.parametrize("origin", ["client", "server", "import"])
+def test_activity_of_another_package_keeps_its_origin(origin: Any) -> None:
+    activities.publish(activity(origin=origin))
+    assert AuditLog.objects.get().origin == origin
+    (replayed,) = activities.replay_activities(["audit"])
+    assert replayed.origin == origin
+
+
+def test_replay_of_entry_from_before_origins_has_none(write: Any) -> None:
+    entry = write()
+    remove_guards(connection.alias)
+    with connection.cursor() as cursor:
+        cursor.execute(f'UPDATE "{AuditLog._meta.db_table}" SET origin = NULL')
+    install_guards(connection.alias)
+    (replayed,) = activities.replay_activities(["audit"])
+    assert (replayed.id, replayed.origin) == (f"audit:{entry.pk}", None)
+    assert list(LogVerifier().problems()) == []
+
+
 def test_the_export_holds_ones_own_entries_and_nobody_elses(
     write: Any, person: Any, administrator: Any
 ) -> None:
@@ -124,6 +146,7 @@ def test_the_export_holds_ones_own_entries_and_nobody_elses(
             "ip_address": None,
             "user_agent": "",
             "details": {"filename": "scan.jpg"},
+            "origin": "server",
         }
     ]
     assert b"scan.jpg" in b"".join(export_chunks(person, "csv"))

@@ -14,7 +14,12 @@ import time_machine
 from django.contrib.auth import get_user_model
 from rest_framework.test import APIClient
 
-from myometrics_core.activities import Activity, register_receiver
+from myometrics_core.activities import (
+    Activity,
+    _receivers,
+    is_reserved_action,
+    register_receiver,
+)
 from myometrics_core.times import utc_now
 
 PASSWORD = "quiet-otter-paddles-42"
@@ -123,6 +128,21 @@ def enrolled(clock: Any, doctor: Any, sign_in: Callable[..., APIClient]) -> APIC
     enrol(client)
     clock.shift(60)
     return client
+
+
+@pytest.fixture(autouse=True)
+def _clients_can_not_post_what_auth_publishes() -> Iterator[None]:
+    """Every action that auth publishes is reserved, but for ``logout``."""
+    open_to_clients: set[str] = set()
+
+    def note(activity: Activity) -> None:
+        if activity.source == "auth" and not is_reserved_action(activity.action):
+            open_to_clients.add(activity.action)
+
+    register_receiver("reserved", note)
+    yield
+    _receivers.pop("reserved")
+    assert open_to_clients <= {"logout"}
 
 
 @pytest.fixture

@@ -4,7 +4,9 @@ import threading
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.db import connection, models
 from django.db.models.signals import pre_delete
+from django.test.utils import isolate_apps
 
 from myometrics_core.people import (
     connect_person_deleted,
@@ -105,3 +107,44 @@ def test_whoever_connects_is_told_once_before_a_person_goes(person, administrato
     finally:
         label = get_user_model()._meta.label
         assert pre_delete.disconnect(sender=get_user_model(), dispatch_uid=f"test_people:{label}")
+
+
+@pytest.fixture
+def host():
+    """A site's clinic, and its doctors: users of a subclass, which go with their clinic."""
+    with isolate_apps("django.contrib.auth"):
+
+        class Clinic(models.Model):
+            class Meta:
+                app_label = "auth"
+
+        class Doctor(get_user_model()):
+            clinic = models.ForeignKey(Clinic, models.CASCADE)
+
+            class Meta:
+                app_label = "auth"
+
+        with connection.schema_editor() as editor:
+            editor.create_model(Clinic)
+            editor.create_model(Doctor)
+        yield Clinic, Doctor
+        with connection.schema_editor() as editor:
+            editor.delete_model(Doctor)
+            editor.delete_model(Clinic)
+
+
+@pytest.mark.parametrize("start", ["subclass", "cascade", "queryset"])
+def test_whoever_connects_is_told_of_users_of_a_subclass_and_in_a_cascade(host, start):
+    Clinic, Doctor = host
+    told = []
+    connect_person_deleted(lambda user, using: told.append(user.pk), uid="test_people")
+    clinic = Clinic.objects.create()
+    doctor = Doctor.objects.create(email="doctor@clinic.example", clinic=clinic)
+    gone = doctor.pk
+    try:
+        {"subclass": doctor, "cascade": clinic, "queryset": Doctor.objects.all()}[start].delete()
+    finally:
+        label = get_user_model()._meta.label
+        assert pre_delete.disconnect(sender=get_user_model(), dispatch_uid=f"test_people:{label}")
+    assert told == [gone]
+    assert not people_known([gone])

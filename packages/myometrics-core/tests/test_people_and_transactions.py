@@ -6,10 +6,10 @@ from datetime import date, datetime, timedelta, timezone
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
-from django.db import connection
+from django.db import OperationalError, connection
 
 from myometrics_core.times import utc_day, utc_day_start, utc_now, utc_text
-from myometrics_core.transactions import atomic_write
+from myometrics_core.transactions import atomic_write, write_lock
 from myometrics_core.users import is_administrator, parse_user_id, user_id_json
 
 
@@ -83,3 +83,28 @@ def test_it_nests_like_any_transaction():
         get_user_model().objects.create_user(email="n@clinic.example", password="x")
     assert not connection.in_atomic_block
     assert get_user_model().objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_transactions_need_no_table_of_the_site(database_vendor, person):
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TABLE IF EXISTS django_migrations")
+    with atomic_write():
+        write_lock()
+    get_user_model().objects.get(pk=person.pk).delete()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_write_lock_keeps_other_writers_of_sqlite_out(database_vendor):
+    other = connection.copy()
+    try:
+        with atomic_write(), other.cursor() as cursor:
+            if database_vendor == "sqlite":
+                cursor.execute("PRAGMA busy_timeout = 0")
+                with pytest.raises(OperationalError, match="locked"):
+                    cursor.execute("BEGIN IMMEDIATE")
+            else:
+                cursor.execute("BEGIN")
+                cursor.execute("ROLLBACK")
+    finally:
+        other.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from myometrics_core.activities import Activity
+from typing import cast
+
+from myometrics_core.activities import Activity, Origin
 
 from .models import AuditLog
 
@@ -24,4 +26,5 @@ def activity_of(entry: AuditLog) -> Activity:
         details=entry.details,
         client_address=entry.ip_address,
         user_agent=entry.user_agent,
+        origin=cast("Origin | None", entry.origin),
     )

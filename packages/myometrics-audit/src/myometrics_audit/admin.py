@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from django.contrib import admin
@@ -14,7 +15,13 @@ from django.utils.translation import gettext_lazy as _
 
 from myometrics_core.read_only_admin import ReadOnlyAdmin
 
-from .admin_filters import ActionFilter, PeriodFilter, ResourceTypeFilter, UserFilter
+from .admin_filters import (
+    ActionFilter,
+    OriginFilter,
+    PeriodFilter,
+    ResourceTypeFilter,
+    UserFilter,
+)
 from .models import AuditLog, EntryCount, Erasure, Leaf, Seal, Verification
 from .pagination import EntryPaginator, SealPaginator
 from .selections import Selection
@@ -42,9 +49,17 @@ class NewestFirst(ChangeList):
 class AuditLogAdmin(ReadOnlyAdmin):
     """Entries, newest first, with filters that the log's indexes serve."""
 
-    list_display = ("timestamp", "who", "action", "resource_type", "resource_id", "ip_address")
+    list_display = (
+        "timestamp",
+        "who",
+        "action",
+        "resource_type",
+        "resource_id",
+        "ip_address",
+        "origin",
+    )
     list_display_links = ("timestamp",)
-    list_filter = (PeriodFilter, ActionFilter, ResourceTypeFilter, UserFilter)
+    list_filter = (PeriodFilter, ActionFilter, ResourceTypeFilter, UserFilter, OriginFilter)
     list_select_related = ("user",)
     search_fields = ("resource_id__exact",)
     search_help_text = _("Finds entries about a resource by its exact id.")
@@ -59,6 +74,7 @@ class AuditLogAdmin(ReadOnlyAdmin):
         "resource_id",
         "ip_address",
         "user_agent",
+        "origin",
         "readable_details",
         "activity_id",
         "evidence",
@@ -68,6 +84,17 @@ class AuditLogAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[AuditLog]:
         """All entries, as a selection that filters narrow."""
         return AuditLog.objects.matching(Selection())
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: Any, search_term: str
+    ) -> tuple[QuerySet[AuditLog], bool]:
+        """The entries about the resource of that very id."""
+        resource_id = search_term.strip()
+        if not resource_id:
+            return queryset, False
+        if queryset.selection is None:
+            return queryset.filter(resource_id=resource_id), False
+        return queryset.matching(replace(queryset.selection, resource_id=resource_id)), False
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """A list in one order."""
@@ -79,15 +106,6 @@ class AuditLogAdmin(ReadOnlyAdmin):
         """The list, under a line that says how far the evidence is verified."""
         context = {"evidence_state": evidence_state(), **(extra_context or {})}
         return super().changelist_view(request, context)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Not here; but whoever may delete a person may, with the person, delete the entries."""
-        page = getattr(request.resolver_match, "url_name", None) or ""
-        return page.endswith(("_delete", "_changelist")) and not page.startswith(self._own_pages)
-
-    @property
-    def _own_pages(self) -> str:
-        return f"{self.opts.app_label}_{self.opts.model_name}_"
 
     @admin.display(description=_("user"))
     def who(self, entry: AuditLog) -> str:

@@ -20,6 +20,7 @@ class AuditConfig(AppConfig):
         from myometrics_core.personal_data import register_personal_data
 
         from . import activities, checks, personal_data, receivers, selectors
+        from .changes import reserve_recorded_actions
         from .conf import audit_settings
         from .gauges import register_gauges
 
@@ -29,4 +30,5 @@ class AuditConfig(AppConfig):
         register_receiver("audit", receivers.receive_activity, except_sources=(activities.SOURCE,))
         register_source("audit", selectors.activities_replay)
         register_personal_data(personal_data.AuditLogsSection())
+        reserve_recorded_actions()
         receivers.connect(self)

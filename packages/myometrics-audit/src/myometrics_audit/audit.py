@@ -12,6 +12,7 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.db.models import Model
 
+from myometrics_core.activities import Origin
 from myometrics_core.client_address import client_address, user_agent
 
 from .conf import audit_settings
@@ -31,20 +32,30 @@ def record(
     resource: Resource,
     details: Mapping[str, Any] | None = None,
     request: Any = None,
+    origin: Origin = "server",
 ) -> AuditLog:
     """Record that ``actor`` did ``action`` to ``resource``, and publish it.
 
     ``actor`` is a user, a user's primary key, or ``None`` where nobody was signed in.
     ``resource`` is a model instance (``"clinic.patient"`` and its primary key are kept) or a
     tuple of type and id. ``details`` is a JSON object of at most 64 KiB. ``request`` (Django or
-    DRF) gives the client's address and user agent. Entry, evidence and what receivers make of
+    DRF) gives the client's address and user agent. ``origin`` says who reports it: ``"server"`` for
+    this site's own code, ``"import"`` for data of another system, ``"client"`` for what a client
+    claims and the server has not seen itself. Entry, evidence and what receivers make of
     it are one transaction; inside a transaction of the caller they are part of that.
 
     Raises ``ValueError`` or ``TypeError`` for what can't be kept, :class:`ActorGone` when the
     actor doesn't exist (any more).
     """
     return entry_record(
-        entry(actor=actor, action=action, resource=resource, details=details, request=request)
+        entry(
+            actor=actor,
+            action=action,
+            resource=resource,
+            details=details,
+            request=request,
+            origin=origin,
+        )
     )
 
 
@@ -65,6 +76,7 @@ def entry(
     resource: Resource,
     details: Mapping[str, Any] | None = None,
     request: Any = None,
+    origin: Origin = "server",
 ) -> NewEntry:
     """An entry for :func:`record_many`; takes what :func:`record` takes."""
     resource_type, resource_id = _resource(resource)
@@ -76,6 +88,7 @@ def entry(
         details=details or {},
         client_address=None if request is None else client_address(request),
         user_agent="" if request is None else _agent(request),
+        origin=origin,
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models, router
 
+from myometrics_core.activities import register_reserved_actions
 from myometrics_core.people import people_known
 from myometrics_core.transactions import atomic_write
 
@@ -35,6 +36,7 @@ M = TypeVar("M", bound=models.Model)
 ALWAYS_MASKED = ("password", "secret", "token", "api_key")
 LONGEST_TEXT = 500
 CHUNK = 500
+VERBS = ("created", "updated", "deleted")
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ def recorded(
 
     ``fields``: names of the fields that are (default: all columns). ``masked``: fields of which
     an entry says that they changed, but not from what to what; those whose name holds
-    ``password``, ``secret``, ``token`` or ``api_key``, and binary ones, always are.
+    ``password``, ``secret``, ``token`` or ``api_key``, and binary ones, always are. Clients of the
+    API can't post ``<model>_created``, ``_updated`` and ``_deleted`` any more.
     Raises ``ValueError`` for a name that is no field.
     """
 
@@ -67,9 +70,16 @@ def recorded(
         chosen = [known[name] for name in fields] if fields is not None else list(known.values())
         hidden = {field.attname for field in chosen if field.name in masked or _is_secret(field)}
         _recordings[model] = _Recording(tuple(f.attname for f in chosen), frozenset(hidden))
+        _reserve_actions(model)
         return model
 
     return decorate
+
+
+def reserve_recorded_actions() -> None:
+    """Reserve the actions of all recorded models and their subclasses, once all are known."""
+    for model in list(_recordings):
+        _reserve_actions(model)
 
 
 def recorded_save(instance: models.Model, *, actor: Any, request: Any = None, **save: Any) -> None:
@@ -193,6 +203,16 @@ def _effects(
     return _updated(model, key, before, after, actor, request)
 
 
+def _reserve_actions(model: type[models.Model]) -> None:
+    register_reserved_actions(*(_action(model, verb) for verb in VERBS))
+    for subclass in model.__subclasses__():
+        _reserve_actions(subclass)
+
+
+def _action(model: type[models.Model], verb: str) -> str:
+    return f"{model._meta.model_name}_{verb}"[-LONGEST["action"] :]
+
+
 def _locked_keys(queryset: models.QuerySet[Any]) -> list[Any]:
     """The primary keys of the rows in ``queryset``, locked in their order: nobody else changes
     them until the transaction ends.
@@ -287,10 +307,15 @@ def _entry(
     actor: Any,
     request: Any,
 ) -> NewEntry:
-    action = f"{model._meta.model_name}_{verb}"[-LONGEST["action"] :]
     resource_type = model._meta.label_lower[-LONGEST["resource_type"] :]
     resource = (resource_type, str(key)[: LONGEST["resource_id"]])
-    return entry(actor=actor, action=action, resource=resource, details=details, request=request)
+    return entry(
+        actor=actor,
+        action=_action(model, verb),
+        resource=resource,
+        details=details,
+        request=request,
+    )
 
 
 def _shown(value: Any) -> Any:

@@ -7,7 +7,6 @@ from typing import Any
 
 from django.core import checks
 from django.db import connections, router
-from django.db.models.signals import post_delete, pre_delete
 
 from .conf import audit_settings
 from .guards import missing_guards
@@ -19,7 +18,6 @@ __all__ = ["register_checks"]
 def register_checks() -> None:
     """Have ``manage.py check`` run them."""
     checks.register(check_active_key)
-    checks.register(check_delete_listeners)
     checks.register(check_guards, checks.Tags.database)
     checks.register(check_production, checks.Tags.security, deploy=True)
 
@@ -34,20 +32,6 @@ def check_active_key(**kwargs: Any) -> list[checks.CheckMessage]:
             f"MYOMETRICS_AUDIT['ACTIVE_KEY'] is {active!r}, which KEYS doesn't hold.",
             hint="Add the key to KEYS, or leave ACTIVE_KEY out to use the last one.",
             id="myometrics_audit.E010",
-        )
-    ]
-
-
-def check_delete_listeners(**kwargs: Any) -> list[checks.CheckMessage]:
-    """W010: nobody listens to the deletion of entries."""
-    if not any(signal.has_listeners(AuditLog) for signal in (pre_delete, post_delete)):
-        return []
-    return [
-        checks.Warning(
-            "A listener to pre_delete or post_delete hears of audit entries.",
-            hint="Connect it with a sender: as it is, deleting a person loads all their entries "
-            "into memory, and fails where ON_USER_DELETE is 'retain'.",
-            id="myometrics_audit.W010",
         )
     ]
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.db import models, transaction
 from django.utils import timezone
 
@@ -74,7 +75,8 @@ def entries_erase(
 
 def _failed_sign_ins(user: Any, using: str) -> models.QuerySet[AuditLog]:
     failed = AuditLog._base_manager.using(using).filter(user=None, resource_type="user")
-    email = getattr(user, user.get_email_field_name(), None)
+    # Not ``user``'s own method: the user models of migrations have none.
+    email = getattr(user, get_user_model().get_email_field_name(), None)
     return failed.filter(resource_id=account_pseudonym(email)) if email else failed.none()
 
 

@@ -7,7 +7,7 @@ they are created again after each ``migrate``, and a system check looks for them
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,23 +30,30 @@ GUARDED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class _Guard:
-    """One trigger: SQL that creates it, and the name it goes by."""
+    """One trigger: its name, the SQL that creates it, and what the database keeps of its rules.
+
+    That is the whole SQL on SQLite, on PostgreSQL the body of its function.
+    """
 
     name: str
     table: str
     create: str
+    rules: str
 
 
 def install_guards(using: str) -> None:
-    """Create every guard that is missing, where the tables exist."""
+    """Create every guard that is missing or outdated, where the tables exist."""
     connection = connections[using]
-    missing = set(missing_guards(using))
+    guards, present = list(_guards(connection)), _present(connection)
+    outdated = [guard for guard in guards if present.get(guard.name) != guard.rules]
     with connection.cursor() as cursor:
-        if missing and connection.vendor == "postgresql":
-            for statement in _postgresql_functions():
+        if outdated and connection.vendor == "postgresql":
+            for statement in _postgresql_functions(connection):
                 cursor.execute(statement)
-        for guard in _guards(connection.vendor):
-            if guard.name in missing:
+        for guard in outdated:
+            # On PostgreSQL the function alone holds the rules; no lock on the table is needed.
+            if connection.vendor == "sqlite" or guard.name not in present:
+                cursor.execute(f"DROP TRIGGER IF EXISTS {_trigger(guard, connection)}")
                 cursor.execute(guard.create)
 
 
@@ -55,22 +62,16 @@ def remove_guards(using: str) -> None:
     connection = connections[using]
     present = _present(connection)
     with connection.cursor() as cursor:
-        for guard in _guards(connection.vendor):
+        for guard in _guards(connection):
             if guard.name in present:
-                on_table = f' ON "{guard.table}"' if connection.vendor == "postgresql" else ""
-                cursor.execute(f"DROP TRIGGER {guard.name}{on_table}")
+                cursor.execute(f"DROP TRIGGER {_trigger(guard, connection)}")
 
 
 def missing_guards(using: str) -> list[str]:
-    """Names of the guards that should exist and don't; none where the tables don't either."""
+    """Names of the guards that are missing or outdated; none where their tables are missing."""
     connection = connections[using]
-    tables = set(connection.introspection.table_names())
     present = _present(connection)
-    return [
-        guard.name
-        for guard in _guards(connection.vendor)
-        if guard.table in tables and guard.name not in present
-    ]
+    return [guard.name for guard in _guards(connection) if present.get(guard.name) != guard.rules]
 
 
 def allow_flush(connection: BaseDatabaseWrapper) -> None:
@@ -89,39 +90,62 @@ def allow_flush(connection: BaseDatabaseWrapper) -> None:
         connection.ops.execute_sql_flush = unguarded_flush  # type: ignore[method-assign,assignment]
 
 
-def _present(connection: BaseDatabaseWrapper) -> set[str]:
+def _present(connection: BaseDatabaseWrapper) -> dict[str, str]:
+    """The rules of each trigger that is there, by name."""
     query = {
-        "postgresql": "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal AND tgenabled <> 'D'",
-        "sqlite": "SELECT name FROM sqlite_master WHERE type = 'trigger'",
+        "postgresql": "SELECT t.tgname, p.prosrc FROM pg_trigger t JOIN pg_proc p "
+        "ON p.oid = t.tgfoid WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' "
+        "AND pg_table_is_visible(t.tgrelid)",
+        "sqlite": "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'",
     }.get(connection.vendor)
     if query is None:
-        return set()
+        return {}
     with connection.cursor() as cursor:
         cursor.execute(query)
-        return {name for (name,) in cursor.fetchall()}
+        return dict(cursor.fetchall())
 
 
-def _guards(vendor: str) -> Iterator[_Guard]:
-    for name in GUARDED if vendor in {"postgresql", "sqlite"} else ():
-        table = apps.get_model("myometrics_audit", name)._meta.db_table
-        make = _postgresql_guards if vendor == "postgresql" else _sqlite_guards
-        yield from make(name, table)
+def _guards(connection: BaseDatabaseWrapper) -> Iterator[_Guard]:
+    """The guards of the tables that are there."""
+    if connection.vendor in {"postgresql", "sqlite"}:
+        make = _postgresql_guards if connection.vendor == "postgresql" else _sqlite_guards
+        for name, columns in _columns(connection).items():
+            yield from make(name, columns)
+
+
+def _trigger(guard: _Guard, connection: BaseDatabaseWrapper) -> str:
+    return guard.name + (f' ON "{guard.table}"' if connection.vendor == "postgresql" else "")
 
 
 def _table(name: str) -> str:
-    return f'"{apps.get_model("myometrics_audit", name)._meta.db_table}"'
+    return f'"{_table_name(name)}"'
 
 
-def _columns(name: str) -> list[str]:
-    fields = apps.get_model("myometrics_audit", name)._meta.concrete_fields
-    return [str(field.column) for field in fields]
+def _table_name(name: str) -> str:
+    return apps.get_model("myometrics_audit", name)._meta.db_table
 
 
-def _unchanged(name: str) -> str:
+def _columns(connection: BaseDatabaseWrapper) -> dict[str, list[str]]:
+    """Model → the columns that its table has at this moment, which may be amid its migrations."""
+    with connection.cursor() as cursor:
+        tables = set(connection.introspection.table_names(cursor))
+        return {
+            name: [
+                column.name
+                for column in connection.introspection.get_table_description(
+                    cursor, _table_name(name)
+                )
+            ]
+            for name in GUARDED
+            if _table_name(name) in tables
+        }
+
+
+def _unchanged(name: str, columns: Iterable[str]) -> str:
     """SQL: the update touches nothing but what the table's rules let it touch."""
     once, free = GUARDED[name]
     terms = []
-    for column in _columns(name):
+    for column in columns:
         same = f'NEW."{column}" IS NOT DISTINCT FROM OLD."{column}"'
         if column in once:
             same = f'({same} OR OLD."{column}" IS NULL)'
@@ -130,11 +154,11 @@ def _unchanged(name: str) -> str:
     return " AND ".join(terms)
 
 
-def _retained() -> str:
+def _retained(columns: Iterable[str]) -> str:
     """SQL: the update takes the person off an entry, as an erasure says."""
     same = [
         f'NEW."{column}" IS NOT DISTINCT FROM OLD."{column}"'
-        for column in _columns("AuditLog")
+        for column in columns
         if column not in {"user_id", "pseudonym"}
     ]
     return (
@@ -145,8 +169,8 @@ def _retained() -> str:
     )
 
 
-def _update_allowed(name: str) -> str:
-    return _retained() if name == "AuditLog" else _unchanged(name)
+def _update_allowed(name: str, columns: Iterable[str]) -> str:
+    return _retained(columns) if name == "AuditLog" else _unchanged(name, columns)
 
 
 def _delete_allowed(name: str) -> str:
@@ -159,29 +183,32 @@ def _delete_allowed(name: str) -> str:
 
 
 def _refusal(name: str, operation: str) -> str:
-    way = "erase entries by deleting the person or with manage.py audit_purge"
+    way = (
+        "erase entries by deleting the user or with manage.py audit_purge; for tests that empty "
+        'tables (TransactionTestCase, flush) set MYOMETRICS_AUDIT["ALLOW_FLUSH"] = True'
+    )
     return f"myometrics_audit: {operation} on {name} is refused; {way}"
 
 
 # --- SQLite ------------------------------------------------------------------------------------
 
 
-def _sqlite_guards(name: str, table: str) -> Iterator[_Guard]:
+def _sqlite_guards(name: str, columns: Iterable[str]) -> Iterator[_Guard]:
+    table = _table_name(name)
     conditions = {
-        "UPDATE": f"NOT ({_update_allowed(name)})",
+        "UPDATE": f"NOT ({_update_allowed(name, columns)})",
         "DELETE": f"NOT ({_delete_allowed(name)})",
         # REPLACE INTO would delete the old row without firing the trigger on DELETE.
         "INSERT": f'EXISTS (SELECT 1 FROM "{table}" AS o WHERE {_same_key(name)})',
     }
     for operation, condition in conditions.items():
         trigger = f"{PREFIX}_{name.lower()}_{operation.lower()}"
-        yield _Guard(
-            trigger,
-            table,
+        create = (
             f'CREATE TRIGGER {trigger} BEFORE {operation} ON "{table}" FOR EACH ROW '
             f"WHEN {_sqlite_dialect(condition)} "
-            f"BEGIN SELECT RAISE(ABORT, '{_refusal(name, operation)}'); END",
+            f"BEGIN SELECT RAISE(ABORT, '{_refusal(name, operation)}'); END"
         )
+        yield _Guard(trigger, table, create, rules=create)
 
 
 def _same_key(name: str) -> str:
@@ -197,7 +224,8 @@ def _sqlite_dialect(sql: str) -> str:
 # --- PostgreSQL --------------------------------------------------------------------------------
 
 
-def _postgresql_guards(name: str, table: str) -> Iterator[_Guard]:
+def _postgresql_guards(name: str, columns: Iterable[str]) -> Iterator[_Guard]:
+    table = _table_name(name)
     function = f"{PREFIX}_{name.lower()}"
     row = f"{function}_row"
     yield _Guard(
@@ -205,6 +233,7 @@ def _postgresql_guards(name: str, table: str) -> Iterator[_Guard]:
         table,
         f'CREATE TRIGGER {row} BEFORE UPDATE OR DELETE ON "{table}" '
         f"FOR EACH ROW EXECUTE FUNCTION {function}()",
+        rules=_postgresql_row_rules(name, columns),
     )
     truncate = f"{function}_truncate"
     yield _Guard(
@@ -212,18 +241,27 @@ def _postgresql_guards(name: str, table: str) -> Iterator[_Guard]:
         table,
         f'CREATE TRIGGER {truncate} BEFORE TRUNCATE ON "{table}" '
         f"FOR EACH STATEMENT EXECUTE FUNCTION {PREFIX}_refuse()",
+        rules=_postgresql_truncate_rules(),
     )
 
 
-def _postgresql_functions() -> Iterator[str]:
-    yield _postgresql_function(f"{PREFIX}_refuse", _postgresql_raise("TRUNCATE"))
-    for name in GUARDED:
-        body = (
-            f"IF TG_OP = 'UPDATE' THEN IF {_update_allowed(name)} THEN RETURN NEW; END IF; "
-            f"ELSE IF {_delete_allowed(name)} THEN RETURN OLD; END IF; END IF; "
-            + _postgresql_raise(name)
-        )
-        yield _postgresql_function(f"{PREFIX}_{name.lower()}", body)
+def _postgresql_functions(connection: BaseDatabaseWrapper) -> Iterator[str]:
+    yield _postgresql_function(f"{PREFIX}_refuse", _postgresql_truncate_rules())
+    for name, columns in _columns(connection).items():
+        rules = _postgresql_row_rules(name, columns)
+        yield _postgresql_function(f"{PREFIX}_{name.lower()}", rules)
+
+
+def _postgresql_row_rules(name: str, columns: Iterable[str]) -> str:
+    return (
+        f" BEGIN IF TG_OP = 'UPDATE' THEN IF {_update_allowed(name, columns)} THEN RETURN NEW; "
+        f"END IF; ELSE IF {_delete_allowed(name)} THEN RETURN OLD; END IF; END IF; "
+        f"{_postgresql_raise(name)} END "
+    )
+
+
+def _postgresql_truncate_rules() -> str:
+    return f" BEGIN {_postgresql_raise('the audit tables')} END "
 
 
 def _postgresql_raise(name: str) -> str:
@@ -231,8 +269,8 @@ def _postgresql_raise(name: str) -> str:
     return f"RAISE EXCEPTION '{message}', TG_OP USING ERRCODE = 'restrict_violation';"
 
 
-def _postgresql_function(name: str, body: str) -> str:
+def _postgresql_function(name: str, rules: str) -> str:
     return (
         f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql "
-        f"AS $guard$ BEGIN {body} END $guard$"
+        f"AS $guard${rules}$guard$"
     )

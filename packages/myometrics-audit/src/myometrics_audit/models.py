@@ -16,6 +16,7 @@ from .evidence import entry_leaf, new_nonce, subject_of
 from .keys import Key, active_key
 from .querysets import AuditLogQuerySet, refuse
 from .rows import LONGEST, write_entry
+from .user_deletion import RELEASE_ENTRIES
 
 __all__ = ["AuditLog", "EntryCount", "Erasure", "Leaf", "Seal", "Verification"]
 
@@ -23,10 +24,17 @@ __all__ = ["AuditLog", "EntryCount", "Erasure", "Leaf", "Seal", "Verification"]
 class AuditLog(models.Model):
     """An entry: who did what to which resource, when, and from where. It never changes."""
 
+    class Origin(models.TextChoices):
+        """Who reported what an entry records."""
+
+        CLIENT = "client", _("client")
+        SERVER = "server", _("server")
+        IMPORT = "import", _("import")
+
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         verbose_name=_("user"),
-        on_delete=models.CASCADE,
+        on_delete=RELEASE_ENTRIES,
         null=True,
         blank=True,
         related_name="+",
@@ -51,6 +59,10 @@ class AuditLog(models.Model):
         editable=False,
     )
     nonce = models.BinaryField(_("nonce"), max_length=16, editable=False)
+    # NULL for entries of releases that did not record it. Leaves do not cover it yet.
+    origin = models.CharField(  # noqa: DJ001
+        _("origin"), max_length=10, null=True, blank=True, editable=False, choices=Origin.choices
+    )
 
     objects: ClassVar[AuditLogQuerySet] = AuditLogQuerySet.as_manager()  # type: ignore[assignment]
 
@@ -66,7 +78,7 @@ class AuditLog(models.Model):
                 fields=["user", "timestamp", "id", "action", "resource_type"],
                 name="myo_audit_user",
             ),
-            models.Index(fields=["resource_id"], name="myo_audit_resource"),
+            models.Index(fields=["resource_id", "timestamp", "id"], name="myo_audit_resource_time"),
         ]
         constraints = [
             models.UniqueConstraint(
@@ -103,6 +115,7 @@ class AuditLog(models.Model):
     def prepare(self) -> None:
         """Fill in what a new entry needs before it is inserted."""
         self.nonce = new_nonce()
+        self.origin = self.origin or self.Origin.SERVER
 
     @classmethod
     def write_leaves(cls, entries: Iterable[AuditLog], using: str) -> None:

@@ -31,12 +31,13 @@ class EntryPagination(PagePagination):
 
 
 class EntryPaginator(CappedPaginator):
-    """The same for Django's admin site, and with no cap."""
+    """The same for Django's admin site, with no cap where indexes or stored counts serve."""
 
     @cached_property
     def count(self) -> int:
-        """Exactly how many entries there are on all pages."""
-        return entries_count(self.object_list)  # type: ignore[arg-type]
+        """Exactly how many entries there are on all pages, if the list is a selection."""
+        entries: Any = self.object_list
+        return super().count if entries.selection is None else entries_count(entries)
 
     def page(self, number: Any) -> Page[Any]:
         """The page of that number; raises ``InvalidPage`` past the end."""

@@ -13,7 +13,7 @@ from myometrics_core.personal_data import PersonalDataSection
 from .entries import entry_json
 from .erasures import entries_release_user
 from .models import AuditLog
-from .rows import COLUMNS
+from .rows import DETAIL_COLUMNS
 from .selectors import entries_of_user
 
 __all__ = ["AuditLogsSection"]
@@ -34,7 +34,7 @@ class AuditLogsSection(PersonalDataSection):
         """The same entries as plain columns."""
         return ExportTable(
             queryset=AuditLog.objects.filter(user_id=user.pk).order_by("timestamp", "id"),
-            columns={name: name for name in COLUMNS},
+            columns={name: name for name in DETAIL_COLUMNS},
         )
 
     def erase(self, user: Any) -> None:

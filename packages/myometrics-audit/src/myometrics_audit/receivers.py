@@ -1,4 +1,4 @@
-"""What audit hears: other packages' activities, people being deleted, tables being made."""
+"""What audit receives: activities of other packages, and signals about databases."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from django.db.backends.signals import connection_created
 from django.db.models.signals import post_migrate
 
 from myometrics_core.activities import Activity
-from myometrics_core.people import connect_person_deleted
 
 from .conf import audit_settings
 from .erasures import entries_release_user
 from .guards import allow_flush, install_guards
 from .services import activity_record
+from .user_deletion import connect_release
 
 __all__ = ["connect", "receive_activity"]
 
@@ -25,13 +25,9 @@ def receive_activity(activity: Activity) -> None:
 
 def connect(sender: Any) -> None:
     """Connect everything; ``sender`` is audit's app configuration."""
-    connect_person_deleted(_person_deleted, uid="myometrics_audit")
+    connect_release(entries_release_user)
     post_migrate.connect(_migrated, sender=sender, dispatch_uid="myometrics_audit:guards")
     connection_created.connect(_connected, dispatch_uid="myometrics_audit:flush")
-
-
-def _person_deleted(user: Any, using: str) -> None:
-    entries_release_user(user=user, using=using)
 
 
 def _migrated(using: str, **kwargs: Any) -> None:

@@ -19,7 +19,7 @@ from myometrics_core.prepared import fetch_rows
 if TYPE_CHECKING:
     from .models import AuditLog
 
-__all__ = ["COLUMNS", "LONGEST", "read_rows", "write_entry"]
+__all__ = ["COLUMNS", "DETAIL_COLUMNS", "LONGEST", "read_rows", "write_entry"]
 
 COLUMNS = (
     "id",
@@ -32,7 +32,10 @@ COLUMNS = (
     "user_agent",
     "details",
 )
-"""What the API shows of an entry, in its order."""
+"""What the list of the API shows of an entry, in its order."""
+
+DETAIL_COLUMNS = (*COLUMNS, "origin")
+"""What the API shows of a single entry, and what exports hold."""
 
 LONGEST = {"action": 50, "resource_type": 50, "resource_id": 100}
 """Characters that the text columns of an entry hold."""

@@ -31,6 +31,7 @@ class Selection:
     user_id: Any = None
     action: str | None = None
     resource_type: str | None = None
+    resource_id: str | None = None
     start_date: date | None = None
     end_date: date | None = None
 

@@ -19,7 +19,7 @@ from .activities import activity_of
 from .models import AuditLog, EntryCount, Leaf, Verification
 from .paging import PageSlice, page_plan
 from .querysets import AuditLogQuerySet
-from .rows import COLUMNS, read_rows
+from .rows import DETAIL_COLUMNS, read_rows
 from .scopes import SEPARATOR
 from .selections import Selection
 
@@ -104,13 +104,13 @@ def entry_find(entry_id: str) -> dict[str, Any] | None:
     key = parse_entry_id(entry_id)
     if key is None:
         return None
-    return AuditLog.objects.filter(pk=key).values(*COLUMNS).first()
+    return AuditLog.objects.filter(pk=key).values(*DETAIL_COLUMNS).first()
 
 
 def entries_of_user(user: Any) -> Iterator[dict[str, Any]]:
     """A person's own entries in the API's shape, oldest first, in constant memory."""
     entries = AuditLog.objects.filter(user_id=user.pk).order_by("timestamp", "id")
-    yield from entries.values(*COLUMNS).iterator(chunk_size=2000)
+    yield from entries.values(*DETAIL_COLUMNS).iterator(chunk_size=2000)
 
 
 def activities_replay() -> Iterator[Activity]:

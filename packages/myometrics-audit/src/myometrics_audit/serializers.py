@@ -19,6 +19,7 @@ from .rows import LONGEST
 
 __all__ = [
     "EntryCreateSerializer",
+    "EntryDetailSerializer",
     "EntryPageSerializer",
     "EntryQuerySerializer",
     "EntrySerializer",
@@ -48,6 +49,12 @@ class EntrySerializer(serializers.Serializer[Any]):
     ip_address = serializers.IPAddressField(allow_null=True)
     user_agent = serializers.CharField(allow_blank=True)
     details = serializers.DictField()
+
+
+class EntryDetailSerializer(EntrySerializer):
+    """A single entry: the list's keys, and who reported it (null for entries of before)."""
+
+    origin = serializers.CharField(allow_null=True, help_text="client, server or import")
 
 
 class EntryPageSerializer(PageSerializer):
@@ -88,6 +95,9 @@ class EntryQuerySerializer(serializers.Serializer[Any]):
     )
     resource_type = StrictCharField(
         required=False, max_length=LONGEST["resource_type"], help_text="Filter by resource type"
+    )
+    resource_id = StrictCharField(
+        required=False, max_length=LONGEST["resource_id"], help_text="Filter by resource ID"
     )
     start_date = _DayField(required=False, help_text="First UTC day (YYYY-MM-DD)")
     end_date = _DayField(required=False, help_text="Last UTC day, included (YYYY-MM-DD)")

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db import IntegrityError, router, transaction
 
-from myometrics_core.activities import Activity, is_awaited, publish
+from myometrics_core.activities import Activity, Origin, is_awaited, publish
 from myometrics_core.people import people_hold, people_known
 from myometrics_core.texts import storable_text
 from myometrics_core.times import utc_now
@@ -35,7 +35,11 @@ class ActorGone(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class NewEntry:
-    """An entry to be written. ``actor_id`` is the user's primary key, ``None`` for nobody."""
+    """An entry to be written.
+
+    ``actor_id`` is the user's primary key, ``None`` where nobody was signed in. ``origin`` says who
+    reports it: a client of the API, this site's own code, or an import.
+    """
 
     actor_id: Any | None
     action: str
@@ -46,6 +50,7 @@ class NewEntry:
     user_agent: str = ""
     occurred_at: datetime | None = None
     activity_id: str | None = None
+    origin: Origin | None = "server"
 
 
 def entry_record(entry: NewEntry) -> AuditLog:
@@ -87,6 +92,7 @@ def activity_record(activity: Activity) -> AuditLog | None:
             user_agent=activity.user_agent,
             occurred_at=activity.occurred_at,
             activity_id=activity.id,
+            origin=activity.origin,
         )
     )
     row.save()
@@ -119,7 +125,7 @@ def _raise_if_gone(rows: Sequence[AuditLog], error: IntegrityError) -> None:
 
 
 def _row(entry: NewEntry) -> AuditLog:
-    _check_texts(entry)
+    _check(entry)
     details = dict(entry.details)
     if len(canonical_json(details)) > DETAILS_MAX_BYTES:
         raise ValueError(f"details must be at most {DETAILS_MAX_BYTES} bytes of JSON")
@@ -133,12 +139,15 @@ def _row(entry: NewEntry) -> AuditLog:
         user_agent=storable_text(entry.user_agent, audit_settings.USER_AGENT_MAX_LENGTH),
         details=details,
         activity_id=entry.activity_id,
+        origin=entry.origin,
     )
 
 
-def _check_texts(entry: NewEntry) -> None:
+def _check(entry: NewEntry) -> None:
     for name, longest in LONGEST.items():
         text = getattr(entry, name)
         if not isinstance(text, str) or not 1 <= len(text) <= longest or "\x00" in text:
             raise ValueError(f"{name} must be text of 1 to {longest} characters without NUL")
         text.encode()
+    if entry.origin is not None and entry.origin not in AuditLog.Origin.values:
+        raise ValueError(f"origin must be one of {AuditLog.Origin.values}")

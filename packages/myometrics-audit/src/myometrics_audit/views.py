@@ -9,6 +9,7 @@ from rest_framework import exceptions, serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from myometrics_core.activities import is_reserved_action
 from myometrics_core.client_address import client_address, user_agent
 from myometrics_core.pagination import PageQuerySerializer
 from myometrics_core.permissions import IsAdministrator, IsAuthenticated
@@ -24,6 +25,7 @@ from .selections import Selection
 from .selectors import entry_find
 from .serializers import (
     EntryCreateSerializer,
+    EntryDetailSerializer,
     EntryPageSerializer,
     EntryQuerySerializer,
     EntrySerializer,
@@ -38,8 +40,17 @@ class AuthorGone(exceptions.APIException):
 
     status_code = status.HTTP_401_UNAUTHORIZED
     default_detail = _("The signed-in user no longer exists.")
-    default_code = "user_not_found"
+    default_code = "token_not_valid"
     auth_header = "Bearer"
+
+
+class ReservedAction(exceptions.ValidationError):
+    """400: only the server records this action."""
+
+    default_code = "reserved_action"
+
+    def __init__(self) -> None:
+        super().__init__({"action": [_("Only the server records this action.")]})
 
 
 class AuditLogsView(ApiView):
@@ -72,12 +83,18 @@ class AuditLogsView(ApiView):
         responses={201: EntrySerializer},
     )
     def post(self, request: Request) -> Response:
-        """Write an entry about what the signed-in person did."""
+        """Write an entry about what the signed-in user did.
+
+        Actions that the server records itself are refused with the code `reserved_action`.
+        """
         body = self.validated(EntryCreateSerializer)
+        if is_reserved_action(body["action"]):
+            raise ReservedAction()
         entry = NewEntry(
             actor_id=request.user.pk,
             client_address=client_address(request),
             user_agent=user_agent(request, audit_settings.USER_AGENT_MAX_LENGTH),
+            origin="client",
             **body,
         )
         return Response(entry_json(_record(entry)), status=status.HTTP_201_CREATED)
@@ -90,7 +107,7 @@ class AuditLogView(ApiView):
     permission_classes = (IsAdministrator,)
 
     @extend_schema(
-        operation_id="audit_logs_retrieve", tags=["audit"], responses={200: EntrySerializer}
+        operation_id="audit_logs_retrieve", tags=["audit"], responses={200: EntryDetailSerializer}
     )
     def get(self, request: Request, entry_id: str) -> Response:
         """The entry of that id."""

@@ -15,12 +15,29 @@ from myometrics_core.users import user_id_json
 from .conf import auth_settings
 
 __all__ = [
+    "RESERVED_ACTIONS",
     "publish_account_event",
     "publish_failed_sign_in",
     "publish_session_ended",
     "publish_session_event",
     "publish_user_change",
 ]
+
+
+RESERVED_ACTIONS = (
+    "login_failed",
+    "login_succeeded",
+    "password_changed",
+    "password_reset",
+    "recovery_codes_replaced",
+    "second_factor_disabled",
+    "second_factor_enabled",
+    "session_ended",
+    "user_created",
+    "user_deleted",
+    "user_updated",
+)
+"""What this package publishes and clients can't post: all but ``logout``, which they log too."""
 
 
 def publish_session_event(action: str, *, session: Any, request: Any) -> None:

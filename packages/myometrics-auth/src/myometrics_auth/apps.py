@@ -14,15 +14,18 @@ class AuthConfig(AppConfig):
 
     def ready(self) -> None:
         """Tell core what auth brings."""
+        from myometrics_core.activities import register_reserved_actions
         from myometrics_core.conf import register_settings
         from myometrics_core.people import connect_person_deleted
         from myometrics_core.personal_data import register_personal_data
 
         from . import checks, schema  # noqa: F401
+        from .activities import RESERVED_ACTIONS
         from .conf import auth_settings
         from .personal_data import ProfileSection, person_forget
 
         register_settings(auth_settings)
         checks.register_checks()
         register_personal_data(ProfileSection())
+        register_reserved_actions(*RESERVED_ACTIONS)
         connect_person_deleted(person_forget, uid=self.label)

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from django.db import transaction
 
 __all__ = [
+    "CLIENT_ACTIONS",
     "Activity",
     "Origin",
     "is_awaited",
@@ -32,6 +33,18 @@ logger = logging.getLogger("myometrics.core.activities")
 
 Origin = Literal["client", "server", "import"]
 """Who says that something happened: a client of the API, this site's own code, or an import."""
+
+CLIENT_ACTIONS = frozenset(
+    {
+        "upload_created",
+        "upload_processing",
+        "upload_completed",
+        "upload_failed",
+        "analysis_ready",
+        "logout",
+    }
+)
+"""What clients report themselves, and so is never reserved. Clients log ``logout`` on their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,9 +121,10 @@ def register_source(name: str, replay: Replay) -> None:
 def register_reserved_actions(*actions: str) -> None:
     """Reserve action names for the server: clients of the API can't post them.
 
-    For actions that a package records itself. Call it from ``AppConfig.ready``.
+    For actions that a package records itself. Names are exact. Those of :data:`CLIENT_ACTIONS`
+    stay open to clients. Call it from ``AppConfig.ready``.
     """
-    _reserved_actions.update(actions)
+    _reserved_actions.update(set(actions) - CLIENT_ACTIONS)
 
 
 def is_reserved_action(action: str) -> bool:

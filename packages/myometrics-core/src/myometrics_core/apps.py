@@ -22,6 +22,10 @@ class CoreConfig(AppConfig):
 
         register_settings(core_settings)
         checks.register_checks()
+        # Those of the health log are reserved where it is not installed, too.
+        register_reserved_actions(
+            "data_exported", "system_degraded", "system_down", "system_recovered"
+        )
         for probe in BUILT_IN_PROBES:
             register_probe(probe)
         register_reserved_actions(DATA_EXPORTED)

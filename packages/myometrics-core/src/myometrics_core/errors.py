@@ -114,7 +114,10 @@ def _server_error(exc: Exception, context: Mapping[str, Any]) -> Response:
 def _body(exc: exceptions.APIException) -> dict[str, Any]:
     if isinstance(exc, exceptions.ValidationError):
         field_errors = _flatten(exc.detail)
-        return error_body(_first_problem(field_errors), "validation_error", field_errors)
+        code = exc.default_code
+        if code == exceptions.ValidationError.default_code:
+            code = "validation_error"
+        return error_body(_first_problem(field_errors), code, field_errors)
     detail: Any = exc.detail
     code = getattr(detail, "code", exc.default_code)
     if isinstance(detail, Mapping):

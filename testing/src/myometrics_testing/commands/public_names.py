@@ -38,6 +38,7 @@ PUBLIC: Mapping[str, Mapping[str, Sequence[str] | None]] = {
         "mail_backend": ALL,
         "metrics": ALL,
         "middleware": ALL,
+        "migration_operations": ALL,
         "pagination": ALL,
         "parsers": ALL,
         "people": ALL,

@@ -51,7 +51,7 @@ ROLES = {
 def fhir_lines(chosen: ExportFilter, *, observer: str, using: str | None = None) -> Iterator[str]:
     """The chosen entries as AuditEvent resources, one JSON text per line (NDJSON).
 
-    ``observer`` names this system.
+    ``observer`` names this system. Entries that a client posted name the client as observer.
     """
     for batch in batches(chosen, using or router.db_for_read(AuditLog)):
         for entry_id in sorted(batch.entries):
@@ -72,10 +72,7 @@ def audit_event(entry: AuditLog, *, observer: str) -> dict[str, Any]:
         "recorded": utc_text(entry.timestamp),
         "outcome": "4" if failed else "0",
         "agent": _agents(entry, interaction, observer),
-        "source": {
-            "observer": {"display": observer},
-            "type": [_coding(TERMINOLOGY + "security-source-type", "4", "Application Server")],
-        },
+        "source": _source(entry, observer),
         "entity": [_entity(entry)],
     }
 
@@ -116,6 +113,17 @@ def _agents(entry: AuditLog, interaction: str | None, observer: str) -> list[dic
     return [client_agent, server_agent, *users]
 
 
+def _source(entry: AuditLog, observer: str) -> dict[str, Any]:
+    """Who observed the event: the client where it alone says so, else this system."""
+    who, kind = {"display": observer}, ("4", "Application Server")
+    if entry.origin == AuditLog.Origin.CLIENT:
+        who, kind = {"display": _text(entry.user_agent)}, ("1", "User Device")
+    return {
+        "observer": who,
+        "type": [_coding(TERMINOLOGY + "security-source-type", *kind)],
+    }
+
+
 def _agent(
     part: tuple[str, str, str], who: dict[str, Any], *, requestor: bool = False
 ) -> dict[str, Any]:
@@ -130,9 +138,13 @@ def _entity(entry: AuditLog) -> dict[str, Any]:
         "type": _coding(TERMINOLOGY + "audit-entity-type", "2", "System Object"),
         "role": _coding(TERMINOLOGY + "object-role", "4", "Domain Resource"),
     }
+    details = {}
     if entry.details:
-        text = json.dumps(entry.details, ensure_ascii=False, sort_keys=True)
-        entity["detail"] = [{"type": "details", "valueString": text}]
+        details["details"] = json.dumps(entry.details, ensure_ascii=False, sort_keys=True)
+    if entry.origin:
+        details["origin"] = entry.origin
+    if details:
+        entity["detail"] = [{"type": name, "valueString": text} for name, text in details.items()]
     return entity
 
 

@@ -19,7 +19,7 @@ from ..evidence import erasure_facts, seal_facts, tree_entry, tree_erasure
 from ..keys import find_key
 from ..merkle import inclusion_path, tree_levels
 from ..models import AuditLog, Erasure, Leaf, Seal
-from ..rows import COLUMNS
+from ..rows import DETAIL_COLUMNS
 from ..verification.entries import retained_subjects, signed_subject
 from .rows import ExportFilter, SealedBatch, batches
 
@@ -72,7 +72,7 @@ def _seal_line(seal: Seal) -> dict[str, Any]:
 
 
 def _entry_line(entry: AuditLog, leaf: Leaf, subjects: dict[str, Any]) -> dict[str, Any]:
-    shown = entry_json({name: getattr(entry, name) for name in COLUMNS})
+    shown = entry_json({name: getattr(entry, name) for name in DETAIL_COLUMNS})
     # As the leaf covers them.
     covered = {
         "timestamp": canonical_moment(entry.timestamp),

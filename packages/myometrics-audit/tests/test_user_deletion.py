@@ -1,0 +1,225 @@
+"""Users are deleted on every path of the ORM, whatever listens, at a cost that does not grow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.contrib.admin import AdminSite, ModelAdmin
+from django.contrib.auth import get_user_model
+from django.db import IntegrityError, connection, models, transaction
+from django.db.migrations.loader import MigrationLoader
+from django.db.models.signals import post_delete, pre_delete
+from django.test import RequestFactory
+from django.test.utils import CaptureQueriesContext, isolate_apps
+
+from myometrics_audit import audit
+from myometrics_audit.models import AuditLog, Erasure, Leaf
+from myometrics_audit.seals import seal_pending
+from myometrics_audit.verification import LogVerifier
+
+pytestmark = pytest.mark.django_db
+
+LISTENERS = {
+    "nobody": [],
+    "before any deletion": [(pre_delete, None)],
+    "all": [(post_delete, None), (pre_delete, AuditLog), (post_delete, AuditLog)],
+}
+
+
+@pytest.fixture(params=LISTENERS)
+def heard(request: Any) -> Iterator[list[Any]]:
+    """The models whose deletion the site's listeners have heard of."""
+    models_heard: list[Any] = []
+
+    def listener(sender: Any, **kwargs: Any) -> None:
+        models_heard.append(sender)
+
+    for signal, sender in LISTENERS[request.param]:
+        signal.connect(listener, sender=sender)
+    yield models_heard
+    for signal, sender in LISTENERS[request.param]:
+        signal.disconnect(listener, sender=sender)
+
+
+@pytest.fixture(params=["cascade", "retain"])
+def mode(request: Any, settings: Any) -> str:
+    """``ON_USER_DELETE``."""
+    settings.MYOMETRICS_AUDIT = {"ON_USER_DELETE": request.param, "ALLOW_FLUSH": True}
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def host(django_db_setup: Any, django_db_blocker: Any) -> Iterator[Any]:
+    """A site's models: ``Clinic``, and ``Doctor``, a subclass of the user that a clinic cascades
+    to; ``Guest`` is a proxy of the user that was not there when the site started.
+    """
+    user_model: Any = get_user_model()
+    with isolate_apps("django.contrib.auth"), django_db_blocker.unblock():
+
+        class Clinic(models.Model):
+            class Meta:
+                app_label = "auth"
+
+        class Doctor(user_model):
+            clinic = models.ForeignKey(Clinic, models.CASCADE)
+
+            class Meta:
+                app_label = "auth"
+
+        class Guest(user_model):
+            class Meta:
+                app_label = "auth"
+                proxy = True
+
+        Host = type("Host", (), {"Clinic": Clinic, "Doctor": Doctor, "Guest": Guest})
+        with connection.schema_editor() as editor:
+            editor.create_model(Clinic)
+            editor.create_model(Doctor)
+        yield Host
+        with connection.schema_editor() as editor:
+            editor.delete_model(Doctor)
+            editor.delete_model(Clinic)
+
+
+def historical_user(user: Any) -> Any:
+    """``user`` as a data migration has it."""
+    state = MigrationLoader(connection).project_state()
+    model = state.apps.get_model(*get_user_model()._meta.label.split("."))
+    return model.objects.get(pk=user.pk)
+
+
+def by_admin(user: Any, **kwargs: Any) -> None:
+    """As the admin's page for deletion: what goes along is looked up, then all of it deleted."""
+    request = RequestFactory().get("/")
+    request.user = type(user)(is_superuser=True)
+    page = ModelAdmin(type(user), AdminSite())
+    page.get_deleted_objects([user], request)
+    page.delete_model(request, user)
+
+
+PATHS: dict[str, Callable[..., Any]] = {
+    "instance": lambda user, **_: user.delete(),
+    "queryset": lambda user, **_: type(user).objects.filter(pk=user.pk).delete(),
+    "admin": by_admin,
+    "proxy": lambda user, host: host.Guest(pk=user.pk, email=user.email).delete(),
+    "queryset of proxies": lambda user, host: host.Guest._base_manager.filter(pk=user.pk).delete(),
+    "data migration": lambda user, **_: historical_user(user).delete(),
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_user_with_entries_can_be_deleted(
+    write: Any, person: Any, administrator: Any, mode: str, heard: list[Any], host: Any, path: str
+) -> None:
+    for user in (person, administrator):
+        write(user=user)
+        list(seal_pending())
+        write(user=user)
+    key = person.pk
+    PATHS[path](person, host=host)
+    assert not type(person).objects.filter(pk=key).exists()
+    assert_released(mode, 2)
+    assert AuditLog.objects.filter(user=administrator).count() == 2
+    assert AuditLog not in heard
+
+
+@pytest.mark.parametrize("start", ["subclass", "cascade", "cascade of a queryset"])
+def test_users_of_a_subclass_can_be_deleted(
+    write: Any, administrator: Any, mode: str, heard: list[Any], host: Any, start: str
+) -> None:
+    clinic = host.Clinic.objects.create()
+    doctor = host.Doctor.objects.create(email="d@clinic.example", clinic=clinic)
+    write(user=get_user_model().objects.get(pk=doctor.pk))
+    write(user=administrator)
+    clinics = host.Clinic.objects.filter(pk=clinic.pk)
+    {"subclass": doctor, "cascade": clinic, "cascade of a queryset": clinics}[start].delete()
+    assert not get_user_model().objects.filter(email="d@clinic.example").exists()
+    assert_released(mode, 1)
+    assert AuditLog.objects.filter(user=administrator).exists()
+
+
+def test_deleting_a_subclass_alone_keeps_the_users_entries(
+    write: Any, mode: str, heard: list[Any], host: Any
+) -> None:
+    doctor = host.Doctor.objects.create(
+        email="d@clinic.example", clinic=host.Clinic.objects.create()
+    )
+    user = get_user_model().objects.get(pk=doctor.pk)
+    write(user=user)
+    doctor.delete(keep_parents=True)
+    assert AuditLog.objects.get().user_id == user.pk
+    assert not Erasure.objects.exists()
+
+
+def test_deletion_asks_the_same_number_of_queries_for_10_and_1000_entries(
+    person: Any, administrator: Any, mode: str, heard: list[Any]
+) -> None:
+    asked = []
+    for user, entries in ((person, 10), (administrator, 1000)):
+        AuditLog.objects.bulk_create(
+            AuditLog(user=user, action="a", resource_type="b", resource_id="c")
+            for _ in range(entries)
+        )
+        list(seal_pending())
+        with CaptureQueriesContext(connection) as queries:
+            user.delete()
+        asked.append(len(queries))
+    assert asked[0] == asked[1]
+
+
+def test_deletion_counts_the_entries_that_it_erases(write: Any, person: Any, mode: str) -> None:
+    write()
+    write()
+    _, deleted = person.delete()
+    assert deleted.get("myometrics_audit.AuditLog", 0) == (2 if mode == "cascade" else 0)
+
+
+def test_entries_recorded_while_the_user_is_deleted_are_released_too(
+    write: Any, person: Any, mode: str
+) -> None:
+    def record(instance: Any, **kwargs: Any) -> None:
+        audit.record(actor=instance, action="account_closed", resource=instance)
+
+    write()
+    pre_delete.connect(record, sender=type(person))
+    try:
+        person.delete()
+    finally:
+        pre_delete.disconnect(record, sender=type(person))
+    assert_released(mode, 2)
+
+
+def test_deletion_past_the_orm_is_refused_and_changes_nothing(
+    write: Any, person: Any, mode: str
+) -> None:
+    write()
+    with pytest.raises(IntegrityError), transaction.atomic():
+        type(person).objects.filter(pk=person.pk)._raw_delete("default")
+        connection.check_constraints()  # as a commit does
+    assert AuditLog.objects.get().user_id == person.pk
+    assert not Erasure.objects.exists()
+
+
+def test_a_deletion_that_is_undone_leaves_entries_and_evidence(
+    write: Any, person: Any, mode: str, heard: list[Any]
+) -> None:
+    write()
+    with pytest.raises(RuntimeError), transaction.atomic():
+        type(person).objects.get(pk=person.pk).delete()
+        raise RuntimeError("on purpose")
+    assert AuditLog.objects.get().user_id == person.pk
+    assert not Erasure.objects.exists()
+
+
+def assert_released(mode: str, entries: int) -> None:
+    """The entries of one user are erased or retained, and the evidence says so."""
+    erasure = Erasure.objects.get()
+    reason = {"cascade": "user", "retain": "retain"}[mode]
+    assert (erasure.reason, erasure.entries) == (reason, entries)
+    retained = AuditLog.objects.filter(user=None).count()
+    assert retained == (entries if mode == "retain" else 0)
+    erased = Leaf.objects.filter(erasure_id=erasure.pk).count()
+    assert erased == (entries if mode == "cascade" else 0)
+    assert list(LogVerifier().problems()) == []

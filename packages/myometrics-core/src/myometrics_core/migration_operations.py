@@ -1,0 +1,202 @@
+"""Migration operations for tables that are large and in use while they are migrated.
+
+On PostgreSQL, ``ALTER TABLE`` blocks all queries on its table from the moment it starts to wait for
+its lock, and ``CREATE INDEX`` blocks all writes while it reads the table. These operations wait
+briefly and retry, or work concurrently. On other databases they are Django's own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.db import NotSupportedError, OperationalError, transaction
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.migrations import AddField, AddIndex, RemoveField, RemoveIndex
+from django.db.migrations.operations.base import Operation
+
+__all__ = [
+    "AddFieldBriefly",
+    "AddIndexConcurrently",
+    "RemoveFieldBriefly",
+    "RemoveIndexConcurrently",
+]
+
+LOCK_TIMEOUT_MS = 2_000
+"""How long one attempt waits for its lock, and other queries behind it."""
+MAX_ATTEMPTS = 10
+PAUSE_SECONDS = 3.0
+"""Time between two attempts, in which waiting queries run."""
+LOCK_NOT_AVAILABLE = "55P03"
+
+
+class _Briefly(Operation):
+    """Waits for the table's lock for seconds at most, several times."""
+
+    def database_forwards(self, app_label: str, schema_editor: Any, *states: Any) -> None:
+        """Alter the table."""
+        alter = super().database_forwards
+        _alter_briefly(schema_editor, lambda: alter(app_label, schema_editor, *states))
+
+    def database_backwards(self, app_label: str, schema_editor: Any, *states: Any) -> None:
+        """Alter the table back."""
+        alter = super().database_backwards
+        _alter_briefly(schema_editor, lambda: alter(app_label, schema_editor, *states))
+
+
+class AddFieldBriefly(_Briefly, AddField):
+    """Add a nullable column without blocking the table for long.
+
+    The field has no default and is not unique: either would read or rewrite the table. Raises
+    ``OperationalError`` when the lock is not free; the migration can then be run again.
+    """
+
+
+class RemoveFieldBriefly(_Briefly, RemoveField):
+    """Remove a column, as :class:`AddFieldBriefly` adds one."""
+
+
+class AddIndexConcurrently(AddIndex):
+    """Create an index while the table is read and written.
+
+    The migration needs ``atomic = False``. It can be run again after a failure: an index that was
+    left invalid is dropped first, one that is complete is kept.
+    """
+
+    atomic = False
+
+    def database_forwards(
+        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+    ) -> None:
+        """Create the index."""
+        model = to_state.apps.get_model(app_label, self.model_name)
+        if self.allow_migrate_model(schema_editor.connection.alias, model):
+            _add_index(schema_editor, model, self.index)
+
+    def database_backwards(
+        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+    ) -> None:
+        """Drop the index."""
+        model = from_state.apps.get_model(app_label, self.model_name)
+        if self.allow_migrate_model(schema_editor.connection.alias, model):
+            _remove_index(schema_editor, model, self.index)
+
+
+class RemoveIndexConcurrently(RemoveIndex):
+    """Drop an index while the table is read and written; the rest as for adding one."""
+
+    atomic = False
+
+    def database_forwards(
+        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+    ) -> None:
+        """Drop the index."""
+        model = from_state.apps.get_model(app_label, self.model_name)
+        if self.allow_migrate_model(schema_editor.connection.alias, model):
+            state = from_state.models[app_label, self.model_name_lower]
+            _remove_index(schema_editor, model, state.get_index_by_name(self.name))
+
+    def database_backwards(
+        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+    ) -> None:
+        """Create the index."""
+        model = to_state.apps.get_model(app_label, self.model_name)
+        if self.allow_migrate_model(schema_editor.connection.alias, model):
+            state = to_state.models[app_label, self.model_name_lower]
+            _add_index(schema_editor, model, state.get_index_by_name(self.name))
+
+
+def _alter_briefly(schema_editor: BaseDatabaseSchemaEditor, alter: Callable[[], None]) -> None:
+    if schema_editor.connection.vendor != "postgresql":
+        alter()
+        return
+    if schema_editor.collect_sql:
+        _set_lock_timeout(schema_editor)
+        alter()
+        return
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        try:
+            with transaction.atomic(using=schema_editor.connection.alias):
+                _set_lock_timeout(schema_editor)
+                alter()
+            return
+        except OperationalError as error:
+            if not _is_lock_timeout(error):
+                raise
+            if attempt == MAX_ATTEMPTS:
+                raise OperationalError(
+                    f"The table was in use for too long, so nothing was changed ({error}). Look "
+                    "for long transactions in pg_stat_activity, then run 'manage.py migrate' again."
+                ) from error
+            time.sleep(PAUSE_SECONDS)
+
+
+def _is_lock_timeout(error: OperationalError) -> bool:
+    cause = error.__cause__
+    # psycopg's name for it, and psycopg2's.
+    return LOCK_NOT_AVAILABLE in (getattr(cause, "sqlstate", None), getattr(cause, "pgcode", None))
+
+
+def _set_lock_timeout(schema_editor: BaseDatabaseSchemaEditor) -> None:
+    schema_editor.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
+
+
+def _add_index(schema_editor: Any, model: Any, index: Any) -> None:
+    if schema_editor.connection.vendor != "postgresql":
+        if not _is_index_valid(schema_editor, model, index):
+            schema_editor.add_index(model, index)
+        return
+    with _no_time_limits(schema_editor):
+        is_valid = _is_index_valid(schema_editor, model, index)
+        if is_valid is False:
+            schema_editor.remove_index(model, index, concurrently=True)
+        if not is_valid:
+            schema_editor.add_index(model, index, concurrently=True)
+
+
+def _remove_index(schema_editor: Any, model: Any, index: Any) -> None:
+    if schema_editor.connection.vendor != "postgresql":
+        if _is_index_valid(schema_editor, model, index):
+            schema_editor.remove_index(model, index)
+        return
+    with _no_time_limits(schema_editor):
+        # DROP INDEX CONCURRENTLY IF EXISTS
+        schema_editor.remove_index(model, index, concurrently=True)
+
+
+def _is_index_valid(schema_editor: Any, model: Any, index: Any) -> bool | None:
+    """Whether the index is complete; ``None`` if there is none."""
+    connection = schema_editor.connection
+    if schema_editor.collect_sql:
+        return None
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute(
+                "SELECT i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
+                "WHERE c.relname = %s AND i.indrelid = to_regclass(%s)",
+                [index.name, schema_editor.quote_name(model._meta.db_table)],
+            )
+            row = cursor.fetchone()
+            return None if row is None else bool(row[0])
+        names = connection.introspection.get_constraints(cursor, model._meta.db_table)
+        return True if index.name in names else None
+
+
+@contextmanager
+def _no_time_limits(schema_editor: Any) -> Iterator[None]:
+    """Outlast long transactions: a time-out would leave an invalid index, and nobody waits."""
+    if schema_editor.connection.in_atomic_block:
+        raise NotSupportedError(
+            "An index can't be built concurrently in a transaction: set atomic = False on the "
+            "migration."
+        )
+    limits = ("lock_timeout", "statement_timeout")
+    for name in limits:
+        schema_editor.execute(f"SET {name} = 0")
+    try:
+        yield
+    finally:
+        for name in limits:
+            schema_editor.execute(f"RESET {name}")

@@ -1,0 +1,212 @@
+"""Operations for large tables: brief locks, concurrent indexes, migrations that can run again."""
+
+import pytest
+from django.db import NotSupportedError, OperationalError, connection, migrations, models
+from django.db.migrations.state import ProjectState
+from django.test.utils import CaptureQueriesContext
+
+from myometrics_core import migration_operations
+from myometrics_core.migration_operations import (
+    AddFieldBriefly,
+    AddIndexConcurrently,
+    RemoveFieldBriefly,
+    RemoveIndexConcurrently,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+APP = "clinic_site"
+TABLE = "clinic_site_visit"
+INDEX = models.Index(fields=["name"], name="visit_name")
+
+
+@pytest.fixture
+def state():
+    """The state of a table with rows."""
+    fields = [("id", models.BigAutoField(primary_key=True)), ("name", models.TextField())]
+    state = apply(migrations.CreateModel("Visit", fields), ProjectState())
+    model = state.apps.get_model(APP, "Visit")
+    model.objects.bulk_create(model(name=str(number)) for number in range(10))
+    yield state
+    with connection.schema_editor() as editor:
+        editor.delete_model(model)
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(migration_operations, "LOCK_TIMEOUT_MS", 50)
+    monkeypatch.setattr(migration_operations, "MAX_ATTEMPTS", 2)
+    monkeypatch.setattr(migration_operations, "PAUSE_SECONDS", 0)
+
+
+@pytest.fixture
+def other():
+    """Another connection, in a transaction that has read the table."""
+    other = connection.copy()
+    other.inc_thread_sharing()
+    other.set_autocommit(False)
+    yield other
+    other.close()
+
+
+def apply(operation, state, *, backwards=False, atomic=False):
+    """Run an operation as a migration does; the state after it, or before it if backwards."""
+    after = state.clone()
+    operation.state_forwards(APP, after)
+    with connection.schema_editor(atomic=atomic) as editor:
+        if backwards:
+            operation.database_backwards(APP, editor, after, state)
+        else:
+            operation.database_forwards(APP, editor, state, after)
+    return state if backwards else after
+
+
+def columns():
+    with connection.cursor() as cursor:
+        found = connection.introspection.get_table_description(cursor, TABLE)
+        return [column.name for column in found]
+
+
+def indexes():
+    with connection.cursor() as cursor:
+        found = connection.introspection.get_constraints(cursor, TABLE)
+        return sorted(name for name in found if name.startswith("visit_"))
+
+
+def is_valid(name):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT indisvalid FROM pg_index WHERE indexrelid = %s::regclass", [name])
+        return cursor.fetchone()[0]
+
+
+def wait_until(cursor, condition):
+    """Wait until a process of the server fulfils ``condition``, at most 20 seconds."""
+    for _ in range(2000):
+        cursor.execute(f"SELECT count(*), pg_sleep(0.01) FROM pg_stat_activity WHERE {condition}")
+        if cursor.fetchone()[0]:
+            return
+    raise AssertionError(condition)
+
+
+def add_origin():
+    return AddFieldBriefly("visit", "origin", models.CharField(max_length=10, null=True))
+
+
+@pytest.mark.parametrize("atomic", [True, False])
+def test_column_is_added_and_removed(state, atomic):
+    after = apply(add_origin(), state, atomic=atomic)
+    assert columns() == ["id", "name", "origin"]
+    apply(RemoveFieldBriefly("visit", "origin"), after, atomic=atomic)
+    assert columns() == ["id", "name"]
+    apply(RemoveFieldBriefly("visit", "origin"), after, atomic=atomic, backwards=True)
+    assert columns() == ["id", "name", "origin"]
+    apply(add_origin(), state, atomic=atomic, backwards=True)
+    assert columns() == ["id", "name"]
+
+
+def test_column_waits_briefly_for_a_table_in_use(state, impatient, other, database_vendor):
+    if database_vendor == "sqlite":
+        return  # its writers wait for each other, whatever they write
+    with other.cursor() as cursor:
+        cursor.execute(f"SELECT * FROM {TABLE}")
+    with pytest.raises(OperationalError, match=r"run 'manage\.py migrate' again"):
+        apply(add_origin(), state, atomic=True)
+    assert columns() == ["id", "name"]
+    other.rollback()
+    apply(add_origin(), state, atomic=True)
+    assert columns() == ["id", "name", "origin"]
+
+
+def test_column_is_added_as_soon_as_the_table_is_free(state, other, monkeypatch, database_vendor):
+    if database_vendor == "sqlite":
+        return
+    monkeypatch.setattr(migration_operations, "LOCK_TIMEOUT_MS", 50)
+    monkeypatch.setattr(migration_operations.time, "sleep", lambda seconds: other.rollback())
+    with other.cursor() as cursor:
+        cursor.execute(f"SELECT * FROM {TABLE}")
+    apply(add_origin(), state, atomic=True)
+    assert columns() == ["id", "name", "origin"]
+
+
+def test_other_errors_are_not_retried(state, monkeypatch):
+    def wait(seconds):
+        raise AssertionError("no lock was missed")
+
+    monkeypatch.setattr(migration_operations.time, "sleep", wait)
+    after = apply(add_origin(), state)
+    with pytest.raises(Exception, match=r"(?i)origin"):
+        apply(add_origin(), state)
+    apply(RemoveFieldBriefly("visit", "origin"), after)
+
+
+def test_index_is_added_and_removed_and_both_can_be_run_again(state):
+    for _ in range(2):
+        after = apply(AddIndexConcurrently("visit", INDEX), state)
+        assert indexes() == ["visit_name"]
+    remove = RemoveIndexConcurrently("visit", "visit_name")
+    for _ in range(2):
+        apply(remove, after)
+        assert indexes() == []
+    apply(remove, after, backwards=True)
+    assert indexes() == ["visit_name"]
+    apply(AddIndexConcurrently("visit", INDEX), state, backwards=True)
+    assert indexes() == []
+
+
+def test_index_is_built_while_others_write(state, other, database_vendor, run_concurrently):
+    if database_vendor == "sqlite":
+        return
+    with other.cursor() as cursor:
+        cursor.execute(f"INSERT INTO {TABLE} (name) VALUES ('being written')")
+
+    def build():
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '50ms'")  # the role's own is outlasted
+            cursor.execute("SET statement_timeout = '50ms'")
+        apply(AddIndexConcurrently("visit", INDEX), state)
+
+    def write():
+        # The build waits for the open transaction; it keeps nobody else from writing.
+        try:
+            with connection.cursor() as cursor:
+                wait_until(cursor, "query LIKE 'CREATE INDEX%' AND wait_event_type = 'Lock'")
+                cursor.execute("SET lock_timeout = '5s'")
+                cursor.execute(f"INSERT INTO {TABLE} (name) VALUES ('written meanwhile')")
+        finally:
+            other.commit()
+
+    assert run_concurrently([build, write]) == [None, None]
+    assert is_valid("visit_name")
+
+
+def test_invalid_index_of_a_failed_run_is_built_again(state, database_vendor):
+    if database_vendor == "sqlite":
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(f"UPDATE {TABLE} SET name = 'same'")
+        with pytest.raises(Exception, match="visit_name"):
+            cursor.execute(f"CREATE UNIQUE INDEX CONCURRENTLY visit_name ON {TABLE} (name)")
+    assert not is_valid("visit_name")
+    apply(AddIndexConcurrently("visit", INDEX), state)
+    assert is_valid("visit_name")
+
+
+def test_index_is_refused_in_a_transaction(state, database_vendor):
+    if database_vendor == "sqlite":
+        return
+    with pytest.raises(NotSupportedError, match="atomic = False"):
+        apply(AddIndexConcurrently("visit", INDEX), state, atomic=True)
+
+
+def test_time_limits_of_the_connection_are_restored(state, database_vendor):
+    if database_vendor == "sqlite":
+        return
+    with CaptureQueriesContext(connection) as queries:
+        apply(AddIndexConcurrently("visit", INDEX), state)
+    statements = [query["sql"] for query in queries]
+    assert [s for s in statements if s.startswith(("SET", "RESET"))] == [
+        "SET lock_timeout = 0",
+        "SET statement_timeout = 0",
+        "RESET lock_timeout",
+        "RESET statement_timeout",
+    ]
