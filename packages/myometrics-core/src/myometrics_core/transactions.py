@@ -6,16 +6,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections, transaction
+from django.db import (
+    DEFAULT_DB_ALIAS,
+    DatabaseError,
+    IntegrityError,
+    InterfaceError,
+    connections,
+    transaction,
+)
 from django.db.migrations.recorder import MigrationRecorder
 
-__all__ = ["DATABASE_FAILURES", "atomic_write", "write_lock"]
+__all__ = ["DATABASE_FAILURES", "atomic_write", "is_foreign_key_violation", "write_lock"]
 
 DATABASE_FAILURES: Final = (DatabaseError, InterfaceError)
 """What to catch where code copes without the database.
 
 Django's ``InterfaceError`` is no ``DatabaseError``; some drivers raise it on a dead connection.
 """
+
+
+_FOREIGN_KEY_STATES: Final = ("23503", "23001")
 
 
 @contextmanager
@@ -45,3 +55,10 @@ def write_lock(using: str = DEFAULT_DB_ALIAS) -> None:
         table = connection.ops.quote_name(MigrationRecorder.Migration._meta.db_table)
         with connection.cursor() as cursor:
             cursor.execute(f"DELETE FROM {table} WHERE id IS NULL")
+
+
+def is_foreign_key_violation(error: IntegrityError) -> bool:
+    """Whether the database refused because of a foreign key, by the driver's own words."""
+    cause = error.__cause__
+    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+    return state in _FOREIGN_KEY_STATES or "foreign key constraint" in str(error).lower()
