@@ -245,7 +245,9 @@ def test_of_administrators_that_go_at_once_one_stays(
     group = Group.objects.create(name="administrators")
     users: list[AbstractClinicUser] = []
     for number in range(5):
-        user = get_user_model().objects.create_superuser(f"u{number}@x.example", PASSWORD)
+        user = get_user_model().objects.create_superuser(
+            f"u{number}@x.example", PASSWORD, role="doctor"
+        )
         user.groups.add(group)
         users.append(user)
     clients = [sign_in(user) for user in users]

@@ -11,6 +11,7 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
+from django.db import router
 from django.db.models import QuerySet
 
 from .export_tables import ExportTable
@@ -91,7 +92,7 @@ def erase_person(user: Any) -> None:
 
 
 def _delete(user: Any) -> None:
-    key, using = user.pk, user._state.db
+    key, using = user.pk, router.db_for_write(type(user), instance=user)
     user.delete()
     # No manager of the host's: it may hide rows. A parent's row may outlive that of a child.
     model = get_user_model()
