@@ -14,9 +14,9 @@ from django.db.models.lookups import Exact
 from myometrics_auth.model_fields import DerivedColumn
 from myometrics_core.transactions import atomic_write
 
-__all__ = ["ADMIN_ROLE", "UserQuerySet", "with_derived"]
+__all__ = ["UserQuerySet", "with_derived"]
 
-ADMIN_ROLE = "admin"
+_ADMIN = "admin"  # of Role, whose module imports this one
 _BATCH = 500
 
 
@@ -88,7 +88,7 @@ class UserQuerySet(models.QuerySet[Any]):
         if not hasattr(role, "resolve_expression"):
             role = Value(role, output_field=field)
         is_same = Exact(F("role"), role)
-        is_admin = Exact(Cast(role, models.TextField()), Value(ADMIN_ROLE))
+        is_admin = Exact(Cast(role, models.TextField()), Value(_ADMIN))
         return {
             flag: Case(
                 When(is_same, then=F(flag)),

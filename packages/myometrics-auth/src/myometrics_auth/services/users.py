@@ -122,14 +122,15 @@ def user_update(
     unless the actor is one; ``ValidationError`` for a name that would be blanked; and
     ``Conflict`` where no active administrator would be left.
     """
-    with administrator_kept(user_id):
-        user = _locked(user_id)
-        if user is None:
-            raise NotFound(_("There is no such user."))
-        require_superuser_for(actor, user)
-        if not may_blank_names:
-            _require_names(user, changes)
-        changed = _apply(user, changes)
+    with atomic_write():
+        with administrator_kept(user_id):
+            user = _locked(user_id)
+            if user is None:
+                raise NotFound(_("There is no such user."))
+            require_superuser_for(actor, user)
+            if not may_blank_names:
+                _require_names(user, changes)
+            changed = _apply(user, changes)
         if not user.is_active:
             user.sessions.end()
         if changed:
