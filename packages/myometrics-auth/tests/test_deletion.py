@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
-from conftest import PASSWORD
+from conftest import NEW_PASSWORD, PASSWORD, send
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import reverse
 from hosts_records.models import ArchivedUser, Ledger, Note, Report
+from rest_framework.test import APIClient
 from specified import ERROR_KEYS
 from test_admin_site import USERS
 
@@ -99,3 +102,26 @@ def test_the_api_erases_by_the_hosts_function(doctor, sign_in, settings):
     assert client.get("/api/auth/user/").status_code == 401
     doctor.refresh_from_db()
     assert doctor.first_name == ""
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("put", "auth/user/", {"firstName": "X"}),
+        ("delete", "users/me/", {}),
+        ("delete", "auth/sessions/", {}),
+        ("delete", f"auth/sessions/{uuid.uuid4()}/", {}),
+        (
+            "post",
+            "auth/change-password/",
+            {"old_password": PASSWORD, "new_password": NEW_PASSWORD},
+        ),
+        ("post", "auth/mfa/enrol/", {"password": PASSWORD}),
+    ],
+)
+def test_a_caller_deleted_concurrently_is_unauthorized(doctor, method, path, body):
+    client = APIClient()
+    client.force_authenticate(doctor)
+    get_user_model().objects.filter(pk=doctor.pk).delete()
+    answer = send(client, method, path, body)
+    assert (answer.status_code, answer.json()["code"]) == (401, "token_not_valid")
