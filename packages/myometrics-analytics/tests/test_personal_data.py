@@ -59,3 +59,20 @@ def test_pending_changes_forget_the_person_at_once(make_person, tell):
     tell(person)
     erase_person(person)
     assert not PendingChange.objects.exclude(user=None).exists()
+
+
+def test_erasing_leaves_nothing_where_the_host_keeps_the_users_row(make_person, tell, settings):
+    settings.MYOMETRICS = {"ERASE_USER": f"{__name__}.keep"}
+    person = make_person()
+    tell(person, "upload_completed", "u1", AT, filename="a.jpg")
+    changes_fold()
+    assert UserRollup.objects.filter(user=person).exists()
+    erase_person(person)
+    changes_fold()
+    assert not Upload.objects.exists()
+    assert not UserRollup.objects.exists()
+    assert not rollups_check()
+
+
+def keep(user):
+    """Erase a user without deleting the row."""

@@ -10,11 +10,12 @@ import pytest
 from asgiref.sync import sync_to_async
 from celery import shared_task
 from django.contrib.auth.models import AnonymousUser
-from django.db import connections, transaction
+from django.db import IntegrityError, connections, transaction
 from django.test import RequestFactory
 
 from myometrics_audit import audit
 from myometrics_audit.models import AuditLog, Leaf
+from myometrics_audit.services import NewEntry, entry_record
 from myometrics_core import activities
 
 pytestmark = pytest.mark.django_db
@@ -125,6 +126,20 @@ def test_an_actor_who_is_gone_is_told_apart(person: Any) -> None:
     person.delete()
     with pytest.raises(audit.ActorGone):
         audit.record(actor=gone, action="a", resource=("b", "c"))
+
+
+def test_other_integrity_errors_are_raised_as_they_are(person: Any) -> None:
+    entry = NewEntry(
+        actor_id=person.pk,
+        action="a",
+        resource_type="b",
+        resource_id="c",
+        activity_id="host:1",
+    )
+    entry_record(entry)
+    with pytest.raises(IntegrityError):
+        entry_record(entry)
+    assert AuditLog.objects.count() == 1
 
 
 @pytest.mark.django_db(transaction=True)

@@ -2,7 +2,7 @@ from myometrics_testing.settings import package_settings
 
 globals().update(
     package_settings(
-        apps=["myometrics_auth", "myometrics_core.rate_limits"],
+        apps=["myometrics_auth", "myometrics_core.rate_limits", "hosts_records"],
         urls="auth_test_urls",
         AUTH_USER_MODEL="myometrics_auth.User",
         REST_FRAMEWORK={

@@ -128,6 +128,7 @@ def test_an_administrator_s_change_tells_roles_and_switches_but_no_names(
             "clinic_name": {},
             "role": {"from": "doctor", "to": "admin"},
             "is_active": {"from": True, "to": False},
+            "is_staff": {"from": False, "to": True},
         }
     }
     assert json.dumps(activity.details)

@@ -10,7 +10,7 @@ from typing import Any
 
 from myometrics_core.personal_data import PersonalDataSection
 
-from .models import Upload
+from .models import Upload, UserRollup
 from .services import uploads_forget
 
 __all__ = ["UploadsSection"]
@@ -40,3 +40,5 @@ class UploadsSection(PersonalDataSection):
     def erase(self, user: Any) -> None:
         """Delete the person's uploads and take them out of every count."""
         uploads_forget(user=user)
+        # A cascade would do it, but a host may keep the user's row.
+        UserRollup.objects.filter(user_id=user.pk).delete()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from django.db import IntegrityError, router, transaction
+from django.db import IntegrityError, connections, router, transaction
 
 from myometrics_core.activities import Activity, Origin, is_awaited, publish
 from myometrics_core.people import people_hold, people_known
@@ -103,7 +103,7 @@ def _insert(rows: Sequence[AuditLog]) -> None:
     using = router.db_for_write(AuditLog)
     awaited = any(is_awaited(source=SOURCE, resource_type=row.resource_type) for row in rows)
     try:
-        if len(rows) == 1 and not awaited:
+        if len(rows) == 1 and not awaited and not connections[using].in_atomic_block:
             rows[0].save(using=using)
             return
         with transaction.atomic(using=using):

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
 from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
 from django.core import checks
+from django.db import router, transaction
+from django.db.models import Q, QuerySet
 from rest_framework.settings import api_settings
+
+from myometrics_core.transactions import DATABASE_FAILURES
 
 from .authentication import SessionTokenAuthentication
 from .conf import auth_settings
-from .models import AbstractClinicUser
+from .models import AbstractClinicUser, Role
 
 __all__ = ["register_checks"]
 
 SHORTEST_KEY = 32
 """Bytes of a key for HS256 (RFC 7518, 3.2) and of one that secrets are encrypted under."""
+STAFF_SHOWN = 20
 LONGEST_ACCESS = timedelta(minutes=15)
 LONGEST_REFRESH = timedelta(days=7)
 LONGEST_RESET = timedelta(days=3)
@@ -39,6 +44,7 @@ def register_checks() -> None:
     checks.register(check_lifetimes, checks.Tags.security)
     checks.register(check_passwords, checks.Tags.security)
     checks.register(check_authentication)
+    checks.register(check_staff, checks.Tags.database)
 
 
 def check_user_model(**kwargs: Any) -> list[checks.CheckMessage]:
@@ -126,6 +132,32 @@ def check_authentication(**kwargs: Any) -> list[checks.CheckMessage]:
             "The tokens that sign-in hands out are accepted nowhere.",
             "Add 'myometrics_auth.authentication.SessionTokenAuthentication' to "
             "REST_FRAMEWORK['DEFAULT_AUTHENTICATION_CLASSES'].",
+        )
+    ]
+
+
+def check_staff(databases: Sequence[str] | None = None, **kwargs: Any) -> list[Any]:
+    """W030: staff and superusers whose role is below administrator."""
+    model = get_user_model()
+    using = router.db_for_read(model)
+    if using not in (databases or ()) or check_user_model():
+        return []
+    users: QuerySet[Any] = QuerySet(model, using=using)
+    staff = users.filter(Q(is_staff=True) | Q(is_superuser=True)).exclude(role=Role.ADMIN)
+    try:
+        with transaction.atomic(using=using):
+            keys = list(staff.order_by("pk").values_list("pk", flat=True))
+    except DATABASE_FAILURES:  # not migrated yet
+        return []
+    if not keys:
+        return []
+    shown = ", ".join(map(str, keys[:STAFF_SHOWN])) + (", …" if len(keys) > STAFF_SHOWN else "")
+    return [
+        _warning(
+            "W030",
+            f"Users whose role is not administrator may use the admin site ({len(keys)}): {shown}.",
+            "Clear is_staff and is_superuser, or give them the role. If they are meant to, add "
+            "this check to SILENCED_SYSTEM_CHECKS.",
         )
     ]
 

@@ -93,6 +93,13 @@ class AuthSettings(SettingsGroup):
         "myometrics_core.users.site_language",
         "Function of a user: the language code of the reset mail to them.",
     )
+    CLINIC_NAME_SET_BY = Setting(
+        str,
+        "owner",
+        "Who sets a user's clinic, by which figures are scoped. `administrators`: registration "
+        "ignores `clinicName`, and an owner who is no administrator gets a 400 for another value.",
+        choices=("owner", "administrators"),
+    )
     MFA_REQUIRED_ROLES = Setting(
         (list, tuple),
         (),

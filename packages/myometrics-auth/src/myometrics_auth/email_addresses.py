@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.utils.translation import gettext_lazy as _
 
-from myometrics_core.email_addresses import fold_text
+from myometrics_core.email_addresses import fold_email, has_ambiguous_domain
 
 __all__ = ["checked_email", "clean_email"]
 
@@ -19,7 +19,7 @@ LONGEST_EMAIL = 254
 
 def checked_email(address: str) -> str:
     """The folded form of an address; raises ``ValidationError`` when it is none."""
-    folded = fold_text(address).strip()
+    folded = fold_email(address)
     if len(folded) > LONGEST_EMAIL:
         raise ValidationError(_("Enter a valid email address."), code="invalid")
     validate_email(folded)
@@ -31,9 +31,10 @@ def clean_email(address: str) -> str:
 
     Raises ``ValidationError`` when it is no address, or holds letters beyond ASCII that do not
     fold into it: look-alikes (a Cyrillic ``а``, a dotless ``ı``) must not stand beside the real.
+    Neither does an ambiguous domain: ``straße.example`` is not ``strasse.example``.
     """
     folded = checked_email(address)
-    if not folded.isascii():
+    if not folded.isascii() or has_ambiguous_domain(address):
         raise ValidationError(
             _("Use an address in plain letters; write an international domain as xn--…"),
             code="not_ascii",

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
+from django.core.exceptions import FieldError
 from django.db import models
+from django.db.models import lookups, signals
 
 from myometrics_core.email_addresses import canonical_email, fold_text
 
-__all__ = ["AddedTextField", "CanonicalEmailField", "StoredEmailField", "UserSearchField"]
+__all__ = [
+    "AddedTextField",
+    "CanonicalEmailField",
+    "DerivedColumn",
+    "StoredEmailField",
+    "UserSearchField",
+]
 
 
 class AddedTextField(models.CharField):  # type: ignore[type-arg]
@@ -38,34 +46,97 @@ class AddedTextField(models.CharField):  # type: ignore[type-arg]
         return super().formfield(**{"empty_value": "", **options})
 
 
-class StoredEmailField(models.EmailField):  # type: ignore[type-arg]
-    """An e-mail address as mail is sent to it: lower-case, plain where it folds to plain."""
+class DerivedColumn(models.Field):  # type: ignore[type-arg]
+    """A column that is computed from ``source_fields`` of its row whenever the row is written.
+
+    :class:`~myometrics_auth.models.users.UserQuerySet` keeps it right in queries, too.
+    """
+
+    source_fields: ClassVar[tuple[str, ...]]
+
+    def derive(self, instance: models.Model) -> str:
+        """The value for ``instance`` as it is now."""
+        raise NotImplementedError
 
     def pre_save(self, model_instance: models.Model, add: bool) -> str:
+        """The value, also set on the instance."""
+        value = self.derive(model_instance)
+        setattr(model_instance, self.attname, value)
+        return value
+
+    def contribute_to_class(
+        self, cls: type[models.Model], name: str, private_only: bool = False
+    ) -> None:
+        """Compute the column for rows of fixtures, too, which are saved without ``pre_save``."""
+        super().contribute_to_class(cls, name, private_only)
+        if not cls._meta.abstract:
+            signals.pre_save.connect(self._fixture_row_saved, sender=cls)
+
+    def _fixture_row_saved(self, instance: models.Model, raw: bool, **kwargs: Any) -> None:
+        if raw:
+            self.pre_save(instance, add=False)
+
+
+class StoredEmailField(models.EmailField):  # type: ignore[type-arg]
+    """An e-mail address as mail is sent to it: lower-case, plain where it folds to plain.
+
+    Look-ups fold as well, so every spelling of an address finds it.
+    """
+
+    def get_prep_value(self, value: Any) -> Any:
+        """The stored form of an address, for columns and look-ups."""
+        value = super().get_prep_value(value)
+        return stored_email(value) if isinstance(value, str) else value
+
+    def pre_save(self, model_instance: models.Model, add: bool) -> Any:
         """The address in its stored form, also set on the instance."""
-        typed = getattr(model_instance, self.attname) or ""
-        folded = canonical_email(typed)
-        stored = folded if folded.isascii() else typed.strip().lower()
-        setattr(model_instance, self.attname, stored)
-        return stored
+        value = getattr(model_instance, self.attname) or ""
+        if isinstance(value, str):
+            value = stored_email(value)
+            setattr(model_instance, self.attname, value)
+        return value
 
 
-class CanonicalEmailField(models.CharField):  # type: ignore[type-arg]
+class CanonicalEmailField(DerivedColumn, models.CharField):  # type: ignore[type-arg]
     """The canonical form of the row's ``email``."""
 
-    def pre_save(self, model_instance: models.Model, add: bool) -> str:
-        """The form of the ``email`` as it is now, also set on the instance."""
-        canonical = canonical_email(getattr(model_instance, "email", "") or "")
-        setattr(model_instance, self.attname, canonical)
-        return canonical
+    source_fields = ("email",)
+
+    def derive(self, instance: models.Model) -> str:
+        """The canonical form of the ``email`` as it is now."""
+        return canonical_email(_text(instance, "email"))
+
+    def get_prep_value(self, value: Any) -> Any:
+        """The canonical form of an address, for look-ups."""
+        value = super().get_prep_value(value)
+        return canonical_email(value) if isinstance(value, str) else value
 
 
-class UserSearchField(models.TextField):  # type: ignore[type-arg]
+class UserSearchField(DerivedColumn, models.TextField):  # type: ignore[type-arg]
     """What an administrator's search looks in: first name, last name and e-mail, folded."""
 
-    def pre_save(self, model_instance: models.Model, add: bool) -> str:
-        """The text of the row as it is now, also set on the instance."""
-        parts = (getattr(model_instance, name) for name in ("first_name", "last_name", "email"))
-        text = fold_text(" ".join(part or "" for part in parts))
-        setattr(model_instance, self.attname, text)
-        return text
+    source_fields = ("first_name", "last_name", "email")
+
+    def derive(self, instance: models.Model) -> str:
+        """The text of the row as it is now."""
+        return fold_text(" ".join(_text(instance, name) for name in self.source_fields))
+
+
+@StoredEmailField.register_lookup
+class EmailIExact(lookups.IExact):
+    """``email__iexact``, which Django does not prepare: folded as ``exact`` is."""
+
+    prepare_rhs = True
+
+
+def stored_email(address: str) -> str:
+    """An address in the form in which it is stored."""
+    folded = canonical_email(address)
+    return folded if folded.isascii() else address.strip().lower()
+
+
+def _text(instance: models.Model, name: str) -> str:
+    value = getattr(instance, name) or ""
+    if isinstance(value, str):
+        return value
+    raise FieldError(f"{name} must be text: other columns of the user are computed from it.")

@@ -7,11 +7,12 @@ from typing import Any
 
 from django.apps import apps
 from django.contrib.contenttypes.models import ContentType
+from django.db import router
 
 from myometrics_core.people import person_lock
 from myometrics_core.personal_data import PersonalDataSection
 
-from .models import PasswordResetRequest, Session
+from .models import PasswordResetRequest, RecoveryCode, Session, TotpDevice
 from .selectors import second_factor_state
 from .serializers import AdminUserSerializer, SessionSerializer
 from .services.guessing import guesses_erase
@@ -36,7 +37,10 @@ class ProfileSection(PersonalDataSection):
         }
 
     def erase(self, user: Any) -> None:
-        """Nothing here: what goes with the user goes by :func:`person_forget`, whoever deletes."""
+        """Delete what no longer has a user, also where the host keeps the user's row."""
+        person_forget(user, router.db_for_write(Session))
+        for model in (Session, RecoveryCode, TotpDevice):
+            model.objects.filter(user=user).delete()
 
 
 def person_forget(user: Any, using: str) -> None:

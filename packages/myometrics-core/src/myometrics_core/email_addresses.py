@@ -6,9 +6,16 @@ and an international domain folds into its ASCII form.
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from typing import Final
 
-__all__ = ["canonical_email", "fold_text"]
+__all__ = ["canonical_email", "fold_email", "fold_text", "has_ambiguous_domain"]
+
+_AT_SIGNS: Final = re.compile("[@\ufe6b\uff20]")
+_FULL_STOPS: Final = re.compile("[.\u3002\uff0e\uff61]")
+# The deviation characters of UTS #46: IDNA 2003 maps them away, IDNA 2008 keeps them.
+_DEVIATIONS: Final = re.compile("[\u00df\u1e9e\u03c2\u200c\u200d]")
 
 
 def fold_text(text: str) -> str:
@@ -17,10 +24,39 @@ def fold_text(text: str) -> str:
     return unicodedata.normalize("NFKC", folded)
 
 
+def has_ambiguous_domain(address: str) -> bool:
+    """Whether folding the domain of ``address`` could name a domain of somebody else.
+
+    True for ß, ς and the zero-width joiners, on which the versions of IDNA disagree
+    (``straße.example`` is ``strasse.example`` only in the old one), and for characters that
+    stand for a full stop and are none (``⒈``).
+    """
+    domain = _AT_SIGNS.split(address)[-1]
+    compatible = unicodedata.normalize("NFKC", domain)
+    has_new_stops = len(_FULL_STOPS.findall(compatible)) != len(_FULL_STOPS.findall(domain))
+    return has_new_stops or bool(_DEVIATIONS.search(compatible))
+
+
+def fold_email(address: str) -> str:
+    """``address`` folded as by :func:`fold_text`, without spaces around it. Never raises.
+
+    An ambiguous domain (:func:`has_ambiguous_domain`) is only put into lower case.
+    """
+    if not has_ambiguous_domain(address):
+        return fold_text(address).strip()
+    domain = _AT_SIGNS.split(address)[-1]
+    before = address[: len(address) - len(domain)]
+    return f"{fold_text(before)}{domain.lower()}".strip()
+
+
 def canonical_email(address: str) -> str:
-    """The form of an e-mail address that all its spellings share. Takes any text, never raises."""
-    local, at, domain = fold_text(address).strip().rpartition("@")
-    return f"{local}{at}{_ascii_domain(domain)}"
+    """The form of an e-mail address that all its spellings share. Takes any text, never raises.
+
+    The canonical form of an address with an ambiguous domain is never that of a plain address.
+    """
+    folded = fold_email(address)
+    local, at, domain = folded.rpartition("@")
+    return folded if has_ambiguous_domain(folded) else f"{local}{at}{_ascii_domain(domain)}"
 
 
 def _ascii_domain(domain: str) -> str:

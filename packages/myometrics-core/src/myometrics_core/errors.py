@@ -27,6 +27,7 @@ from .requests import http_request
 
 __all__ = [
     "BodyTooLarge",
+    "CallerDeleted",
     "Conflict",
     "error_body",
     "exception_handler",
@@ -44,6 +45,19 @@ class Conflict(exceptions.APIException):
     status_code = status.HTTP_409_CONFLICT
     default_detail = _("The request conflicts with the present state.")
     default_code = "conflict"
+
+
+class CallerDeleted(exceptions.APIException):
+    """401: the signed-in user was deleted while the request was served.
+
+    Not ``AuthenticationFailed``, which becomes a 403 where the host's first authentication class
+    names no scheme.
+    """
+
+    status_code = status.HTTP_401_UNAUTHORIZED
+    default_detail = _("The token is invalid or has expired.")
+    default_code = "token_not_valid"
+    auth_header = "Bearer"
 
 
 class BodyTooLarge(exceptions.APIException):

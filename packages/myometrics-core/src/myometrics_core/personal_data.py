@@ -9,8 +9,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ImproperlyConfigured
+from django.db import router
+from django.db.models import QuerySet
+
 from .export_tables import ExportTable
 from .people import person_lock
+from .settings import core_settings
 from .transactions import atomic_write
 
 __all__ = [
@@ -75,9 +81,30 @@ def personal_data_sections() -> list[PersonalDataSection]:
 
 
 def erase_person(user: Any) -> None:
-    """Erase all that is kept about ``user``, and the user: all of it or, on any error, nothing."""
+    """Erase all that is kept about ``user``, and the user: all of it or, on any error, nothing.
+
+    The user is deleted by ``user.delete()``, or erased by the host's ``ERASE_USER``. Raises
+    ``ImproperlyConfigured`` where ``delete()`` returns and the row is still there.
+    """
     with atomic_write():
         person_lock(user)
         for section in reversed(personal_data_sections()):
             section.erase(user)
-        user.delete()
+        if core_settings.ERASE_USER is not None:
+            core_settings.ERASE_USER(user)
+        else:
+            _delete(user)
+
+
+def _delete(user: Any) -> None:
+    key, using = user.pk, router.db_for_write(type(user), instance=user)
+    user.delete()
+    # No manager of the host's: it may hide rows. A parent's row may outlive that of a child.
+    model = get_user_model()
+    for table in (model, *model._meta.get_parent_list()):
+        if QuerySet(table, using=using).filter(pk=key).exists():
+            raise ImproperlyConfigured(
+                f"{model._meta.label}.delete() leaves the user's row in {table._meta.db_table}, so "
+                "the user is not erased. Name a function that erases users in "
+                'MYOMETRICS["ERASE_USER"].'
+            )

@@ -90,6 +90,12 @@ class CoreSettings(SettingsGroup):
         "myometrics_core.users.administrator_by_role_or_staff",
         "Function of a user: is this an administrator?",
     )
+    ERASE_USER = Setting(
+        DOTTED_PATH,
+        None,
+        "Function of a user that erases them, for user models whose `delete()` keeps the row. It "
+        "runs last, in the transaction of the erasure; by default `user.delete()` does it.",
+    )
     MAX_BODY_BYTES = Setting(
         int,
         16 * 1024 * 1024,

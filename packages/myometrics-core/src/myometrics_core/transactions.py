@@ -6,15 +6,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections, transaction
+from django.db import (
+    DEFAULT_DB_ALIAS,
+    DatabaseError,
+    IntegrityError,
+    InterfaceError,
+    connections,
+    transaction,
+)
 
-__all__ = ["DATABASE_FAILURES", "atomic_write", "write_lock"]
+__all__ = ["DATABASE_FAILURES", "atomic_write", "is_foreign_key_violation", "write_lock"]
 
 DATABASE_FAILURES: Final = (DatabaseError, InterfaceError)
 """What to catch where code copes without the database.
 
 Django's ``InterfaceError`` is no ``DatabaseError``; some drivers raise it on a dead connection.
 """
+
+
+_FOREIGN_KEY_STATES: Final = ("23503", "23001")
 
 
 @contextmanager
@@ -44,3 +54,10 @@ def write_lock(using: str = DEFAULT_DB_ALIAS) -> None:
         # It does nothing but where the database is set to vacuum incrementally.
         with connection.cursor() as cursor:
             cursor.execute("PRAGMA incremental_vacuum(1)")
+
+
+def is_foreign_key_violation(error: IntegrityError) -> bool:
+    """Whether the database refused because of a foreign key, by the driver's own words."""
+    cause = error.__cause__
+    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+    return state in _FOREIGN_KEY_STATES or "foreign key constraint" in str(error).lower()

@@ -13,9 +13,10 @@ from django.core.files import File
 from django.core.files.storage import Storage, storages
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
-from rest_framework.exceptions import NotAuthenticated, ValidationError
+from rest_framework.exceptions import ValidationError
 
 from myometrics_core.background import enqueue
+from myometrics_core.errors import CallerDeleted
 from myometrics_core.export_files import export_chunks
 from myometrics_core.mail_failures import failure_of
 from myometrics_core.people import people_hold
@@ -55,14 +56,14 @@ def export_request(*, user: Any, export_format: str) -> str:
     """Owe ``user`` a mail with a link to their export; returns a sentence for the answer.
 
     A request that is still being worked on is not taken on twice. Raises ``ValidationError`` on
-    ``delivery`` for somebody without an address, ``NotAuthenticated`` when the person has been
-    deleted meanwhile.
+    ``delivery`` for somebody without an address, ``CallerDeleted`` when the user was
+    deleted concurrently.
     """
     if not mail_address(user):
         raise ValidationError({"delivery": [_("There is no e-mail address to send a link to.")]})
     with atomic_write():
         if not people_hold([user.pk]):
-            raise NotAuthenticated()
+            raise CallerDeleted()
         export, _created = ExportFile.objects.get_or_create(
             user_id=user.pk,
             export_format=export_format,

@@ -9,11 +9,11 @@ from itertools import islice
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from rest_framework.exceptions import NotAuthenticated
 
 from myometrics_core.activities import Activity
 from myometrics_core.background import enqueue
-from myometrics_core.people import people_hold
+from myometrics_core.errors import CallerDeleted
+from myometrics_core.people import people_hold, people_known
 from myometrics_core.times import utc_now
 from myometrics_core.transactions import atomic_write
 
@@ -44,13 +44,15 @@ _DELIVERED_ONE_BY_ONE = 20
 def notification_settings_ensure(*, user: Any) -> NotificationSettings:
     """The person's settings, made with the defaults if this is their first use.
 
-    Any number of simultaneous first uses make one row. Raises ``NotAuthenticated`` when the
-    person has been deleted meanwhile.
+    Any number of simultaneous first uses make one row. Raises ``CallerDeleted`` when the
+    user was deleted concurrently.
     """
     try:
         return NotificationSettings.objects.get_or_create(user=user, defaults=column_defaults())[0]
-    except IntegrityError:
-        raise NotAuthenticated() from None
+    except IntegrityError as error:
+        if people_known([user.pk]):
+            raise
+        raise CallerDeleted() from error
 
 
 def notification_settings_update(
@@ -58,13 +60,13 @@ def notification_settings_update(
 ) -> NotificationSettings:
     """Turn the given switches (name → on) and leave the others as they are.
 
-    Raises ``NotAuthenticated`` when the person has been deleted meanwhile.
+    Raises ``CallerDeleted`` when the user was deleted concurrently.
     """
     notification_settings_ensure(user=user)
     with atomic_write():
         settings = NotificationSettings.objects.select_for_update().filter(user_id=user.pk).first()
         if settings is None:
-            raise NotAuthenticated()
+            raise CallerDeleted()
         _turn(settings, switches)
         settings.save()
     return settings

@@ -1,7 +1,8 @@
 """Accounts in the admin site.
 
 Changes go through the same services as the API's, so they leave the same traces, and the last
-active administrator stays.
+active administrator stays. Staff who are no superusers neither grant nor edit more than their own
+rights: the pages offer no more, and what is sent all the same is refused (403).
 """
 
 from __future__ import annotations
@@ -12,19 +13,32 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import UserChangeForm
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
+from rest_framework.exceptions import ValidationError
 
 from myometrics_auth.activities import publish_user_change
 from myometrics_auth.email_addresses import clean_email
 from myometrics_auth.models import User
+from myometrics_auth.privileges import grantable_groups, grantable_permissions, grantable_roles
 from myometrics_auth.selectors import has_second_factor, second_factors_in_use, users_in
+from myometrics_auth.services.administrators import administrator_kept
 from myometrics_auth.services.second_factor_enrolment import second_factor_remove
-from myometrics_auth.services.users import email_problems, user_delete, user_update
+from myometrics_auth.services.users import (
+    FLAGS,
+    deletion_conflicts_reported,
+    email_conflicts_reported,
+    email_problems,
+    user_delete,
+    user_update,
+)
 from myometrics_core.errors import Conflict
+
+from .rights import has_rights_over, own_privileges, require_rights_over
 
 __all__ = ["UserAdmin"]
 
@@ -114,6 +128,7 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
     )
     def remove_second_factor(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Let people who lost app and codes sign in with the password alone."""
+        require_rights_over(request, queryset)
         enrolled = list(queryset.filter(totp_device__in=second_factors_in_use()))
         for user in enrolled:
             with transaction.atomic():
@@ -134,35 +149,84 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
         people = [str(person) for person in objs]
         return people, {self.opts.verbose_name_plural: len(people)}, set(), []
 
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """As the site's permissions say, and nobody with more rights."""
+        return super().has_change_permission(request, obj) and has_rights_over(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """As the site's permissions say, and nobody with more rights."""
+        return super().has_delete_permission(request, obj) and has_rights_over(request, obj)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Superusers alone decide who gets into the admin site, and who is one of them."""
+        fields = super().get_readonly_fields(request, obj)
+        return fields if request.user.is_superuser else (*fields, *FLAGS)
+
+    def formfield_for_choice_field(
+        self, db_field: Any, request: HttpRequest, **options: Any
+    ) -> Any:
+        """Offer roles up to one's own."""
+        if db_field.name == "role":
+            roles = grantable_roles(own_privileges(request))
+            options["choices"] = [choice for choice in db_field.choices if choice[0] in roles]
+        return super().formfield_for_choice_field(db_field, request, **options)
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
+        """Offer groups and permissions within one's own rights."""
+        if db_field.name == "groups":
+            options["queryset"] = grantable_groups(request.user)
+        if db_field.name == "user_permissions":
+            options["queryset"] = grantable_permissions(request.user)
+        return super().formfield_for_manytomany(db_field, request, **options)
+
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Create, or change through the service."""
-        if not change:
-            super().save_model(request, obj, form, change)
-            self._publish(request, obj, "user_created", {"role": obj.role})
-            return
+        old = self.model._base_manager.filter(pk=obj.pk) if change else ()
+        require_rights_over(request, old)
+        with email_conflicts_reported(obj.email, but=obj if change else None), transaction.atomic():
+            if change:
+                self._update(request, obj, form)
+            else:
+                super().save_model(request, obj, form, change)
+                self._publish(request, obj, "user_created", {"role": obj.role})
+            require_rights_over(request, self.model._base_manager.filter(pk=obj.pk))
+
+    def _update(self, request: HttpRequest, obj: Any, form: Any) -> None:
         columns = {field.name for field in self.opts.concrete_fields}
         changes = {
             name: form.cleaned_data[name]
             for name in form.changed_data
             if name in columns and name != "password"
         }
-        user_update(actor=request.user, user_id=obj.pk, changes=changes, request=request)
+        if not request.user.is_superuser and set(FLAGS) & set(changes):
+            raise PermissionDenied
+        user_update(
+            actor=request.user,
+            user_id=obj.pk,
+            changes=changes,
+            request=request,
+            may_blank_names=True,
+        )
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """Groups and permissions."""
-        super().save_related(request, form, formsets, change)
+        user = form.instance
+        with administrator_kept(user.pk):
+            super().save_related(request, form, formsets, change)
+            require_rights_over(request, self.model._base_manager.filter(pk=user.pk))
         changed = {"groups", "user_permissions"} & set(form.changed_data)
         if change and changed:
             details: dict[str, Any] = {"changed": {name: {} for name in sorted(changed)}}
-            self._publish(request, form.instance, "user_updated", details)
+            self._publish(request, user, "user_updated", details)
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         """Erase one."""
+        require_rights_over(request, [obj])
         user_delete(actor=request.user, user_id=obj.pk, request=request)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Erase several, or none."""
-        with transaction.atomic():
+        with deletion_conflicts_reported(), transaction.atomic():
             for user in queryset:
                 self.delete_model(request, user)
 
@@ -196,10 +260,14 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
 
 def _said_in_place(request: HttpRequest, view: Any, *args: Any, **kwargs: Any) -> Any:
     try:
-        return view(request, *args, **kwargs)
+        with deletion_conflicts_reported():
+            return view(request, *args, **kwargs)
     except Conflict as refusal:
         messages.error(request, str(refusal.detail))
-        return HttpResponseRedirect(request.get_full_path())
+    except ValidationError as refusal:
+        detail: Any = refusal.detail
+        messages.error(request, " ".join(str(text) for texts in detail.values() for text in texts))
+    return HttpResponseRedirect(request.get_full_path())
 
 
 if not User._meta.swapped:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.auth import get_user_model
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
@@ -20,6 +21,8 @@ from myometrics_auth.models import (
 )
 from myometrics_auth.services.sessions import sessions_end
 from myometrics_core.read_only_admin import ReadOnlyAdmin
+
+from .rights import require_rights_over
 
 __all__ = [
     "PasswordResetRequestAdmin",
@@ -69,6 +72,8 @@ class SessionAdmin(ReadOnlyAdmin):
     @admin.action(description=_("End the selected sessions"), permissions=["end"])
     def end_sessions(self, request: HttpRequest, queryset: SessionQuerySet) -> None:
         """Refuse their tokens from now on."""
+        owners = queryset.live().values("user_id")
+        require_rights_over(request, get_user_model()._base_manager.filter(pk__in=owners))
         count = sessions_end(actor=request.user, sessions=queryset, request=request)
         text = ngettext("%d session ended.", "%d sessions ended.", count)
         messages.success(request, text % count)

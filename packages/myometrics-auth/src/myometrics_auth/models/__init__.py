@@ -4,6 +4,7 @@ from .guessing import SignInFailures
 from .password_resets import PasswordResetRequest
 from .sessions import Session, SessionQuerySet
 from .two_factor import RecoveryCode, TotpDevice
+from .user_queries import UserQuerySet
 from .users import AbstractClinicUser, Role, User, UserManager
 
 __all__ = [
@@ -17,4 +18,5 @@ __all__ = [
     "TotpDevice",
     "User",
     "UserManager",
+    "UserQuerySet",
 ]

@@ -11,7 +11,8 @@ from django.db import models, transaction
 from django.utils.translation import gettext_lazy as _
 
 from myometrics_auth.model_fields import CanonicalEmailField, StoredEmailField, UserSearchField
-from myometrics_core.email_addresses import canonical_email
+
+from .user_queries import UserQuerySet, with_derived
 
 __all__ = ["AbstractClinicUser", "Role", "User", "UserManager"]
 
@@ -24,7 +25,7 @@ class Role(models.TextChoices):
     TECHNICIAN = "technician", _("Technician")
 
 
-class UserManager(BaseUserManager["AbstractClinicUser"]):
+class UserManager(BaseUserManager.from_queryset(UserQuerySet)):  # type: ignore[misc]
     """Makes users, and finds them by their address however it is typed."""
 
     use_in_migrations = True
@@ -52,7 +53,7 @@ class UserManager(BaseUserManager["AbstractClinicUser"]):
 
     def get_by_natural_key(self, username: str | None) -> AbstractClinicUser:
         """The user of an address; raises ``DoesNotExist``."""
-        return self.get(email_canonical=canonical_email(username or ""))
+        return self.get(email_canonical=username or "")
 
 
 class AbstractClinicUser(AbstractUser):
@@ -74,7 +75,7 @@ class AbstractClinicUser(AbstractUser):
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []
 
-    objects = UserManager()  # type: ignore[assignment,misc]
+    objects = UserManager()  # type: ignore[misc]
 
     _was_disabled = False
 
@@ -115,8 +116,6 @@ class AbstractClinicUser(AbstractUser):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save; a password that was set or disabled ends every session, by whomever and where."""
-        if kwargs.get("update_fields") is not None:
-            kwargs["update_fields"] = _with_computed(kwargs["update_fields"])
         is_set = self._password is not None  # type: ignore[attr-defined]
         if self._state.adding or not (is_set or self._was_disabled):
             super().save(*args, **kwargs)
@@ -125,6 +124,42 @@ class AbstractClinicUser(AbstractUser):
                 super().save(*args, **kwargs)
                 self.sessions.end()  # type: ignore[attr-defined]
         self._was_disabled = False
+
+    def save_base(
+        self,
+        raw: bool = False,
+        force_insert: Any = False,
+        force_update: bool = False,
+        using: str | None = None,
+        update_fields: Iterable[str] | None = None,
+    ) -> None:
+        """Write what depends on the written fields, too.
+
+        Here and not in ``save``, whose ``update_fields`` Django fills in for deferred fields. A
+        role below administrator clears ``is_staff`` and ``is_superuser``; administrators get
+        ``is_staff``.
+        """
+        if not raw and not self._state.adding and _is_among("role", update_fields):
+            changed = self._follow_role(using)
+            update_fields = update_fields and [*update_fields, *changed]
+        if update_fields is not None:
+            update_fields = frozenset(with_derived(type(self), update_fields))
+        super().save_base(raw, force_insert, force_update, using, update_fields)
+
+    def _follow_role(self, using: str | None) -> list[str]:
+        # No manager of the host's: it may hide rows.
+        rows: models.QuerySet[Any] = models.QuerySet(type(self), using=using or self._state.db)
+        before = rows.filter(pk=self.pk).values("role", "is_staff", "is_superuser").first()
+        if before is None or before["role"] == self.role:
+            return []
+        if self.role == Role.ADMIN:
+            self.is_staff = True
+            return ["is_staff"]
+        # A flag that is granted together with the new role is a decision of its own.
+        cleared = [name for name in ("is_staff", "is_superuser") if before[name]]
+        for name in cleared:
+            setattr(self, name, False)
+        return cleared
 
     def _note_disabling(self) -> None:
         # Where there was no password, nobody loses one: sessions begun otherwise go on.
@@ -143,10 +178,5 @@ class User(AbstractClinicUser):
         ]
 
 
-def _with_computed(update_fields: Iterable[str]) -> set[str]:
-    fields = set(update_fields)
-    if fields & {"email", "first_name", "last_name"}:
-        fields.add("search_text")
-    if "email" in fields:
-        fields.add("email_canonical")
-    return fields
+def _is_among(name: str, update_fields: Iterable[str] | None) -> bool:
+    return update_fields is None or name in update_fields

@@ -29,10 +29,13 @@ __all__ = [
 
 
 class ProfileChangesSerializer(serializers.Serializer[Any]):
-    """Specification: "PUT /auth/user/", request; any subset."""
+    """Specification: "PUT /auth/user/", request; any subset.
 
-    firstName = StrictCharField(source="first_name", max_length=30)
-    lastName = StrictCharField(source="last_name", max_length=30)
+    A name may be blank here, for one that is blank already; the service refuses to blank one.
+    """
+
+    firstName = StrictCharField(source="first_name", max_length=30, allow_blank=True)
+    lastName = StrictCharField(source="last_name", max_length=30, allow_blank=True)
     clinicName = StrictCharField(
         source="clinic_name", max_length=100, required=False, allow_blank=True
     )
@@ -41,6 +44,8 @@ class ProfileChangesSerializer(serializers.Serializer[Any]):
 class RegisterSerializer(ProfileChangesSerializer):
     """Specification: "POST /auth/register/", request."""
 
+    firstName = StrictCharField(source="first_name", max_length=30)
+    lastName = StrictCharField(source="last_name", max_length=30)
     email = EmailAddressField(new=True)
     password = PasswordField()
 

@@ -20,6 +20,8 @@ from myometrics_auth.reset_links import user_of_reset_link
 from myometrics_core.background import enqueue
 from myometrics_core.client_address import client_address
 from myometrics_core.email_addresses import canonical_email
+from myometrics_core.errors import CallerDeleted
+from myometrics_core.people import people_known
 from myometrics_core.requests import http_request
 from myometrics_core.transactions import atomic_write
 
@@ -55,6 +57,8 @@ def password_change(
     encoded = make_password(new_password)
     with atomic_write():
         if not _replace_password(user, encoded):
+            if not people_known([user.pk]):
+                raise CallerDeleted()
             raise ValidationError({"old_password": [_("The old password is not right.")]})
         Session.objects.filter(user=user).but(session).end()
         password_changed(new_password, user)

@@ -17,6 +17,7 @@ from myometrics_auth.errors import invalid_credentials, invalid_token_error
 from myometrics_auth.models import Session, SessionQuerySet
 from myometrics_auth.tokens import REFRESH, InvalidToken, access_token, read_token
 from myometrics_core.client_address import client_address, user_agent
+from myometrics_core.errors import CallerDeleted
 from myometrics_core.people import people_hold
 from myometrics_core.requests import http_request
 from myometrics_core.times import utc_now
@@ -91,7 +92,8 @@ def session_end_by_refresh_token(*, user: Any, token: str, request: Any) -> None
 def session_end(*, user: Any, session_id: uuid.UUID | str, request: Any) -> None:
     """End one live session of ``user``; raises ``NotFound`` when there is no such."""
     with atomic_write():
-        people_hold([user.pk])
+        if not people_hold([user.pk]):
+            raise CallerDeleted()
         own = Session.objects.live().filter(pk=session_id, user=user)
         session = own.first()
         if session is None or not own.end():
@@ -103,7 +105,8 @@ def session_end(*, user: Any, session_id: uuid.UUID | str, request: Any) -> None
 def sessions_end_others(*, user: Any, keep: Session | None, request: Any) -> int:
     """End every live session of ``user`` but ``keep``; how many there were."""
     with atomic_write():
-        people_hold([user.pk])
+        if not people_hold([user.pk]):
+            raise CallerDeleted()
         others = _end_live(Session.objects.filter(user=user).but(keep))
         for session in others:
             publish_session_event("logout", session=session, request=request)

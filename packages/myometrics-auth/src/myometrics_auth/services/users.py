@@ -5,26 +5,33 @@ Specification: "POST /auth/register/", "PUT /auth/user/" and "User Management En
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
 
 from django.contrib.auth import get_user_model
 from django.db import IntegrityError
+from django.db.models import ProtectedError, RestrictedError
 from django.utils.translation import gettext_lazy as _
-from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.exceptions import NotFound, PermissionDenied, ValidationError
+from rest_framework.fields import CharField
 
 from myometrics_auth.activities import publish_user_change
-from myometrics_auth.errors import invalid_token_error
-from myometrics_auth.models import Role
+from myometrics_auth.conf import auth_settings
 from myometrics_core.email_addresses import canonical_email
-from myometrics_core.errors import Conflict
+from myometrics_core.errors import CallerDeleted, Conflict
 from myometrics_core.personal_data import erase_person
-from myometrics_core.transactions import atomic_write
+from myometrics_core.transactions import atomic_write, is_foreign_key_violation
+from myometrics_core.users import is_administrator
 
+from .administrators import administrator_kept
 from .passwords import password_problems
 
 __all__ = [
+    "deletion_conflicts_reported",
+    "email_conflicts_reported",
     "email_problems",
+    "require_superuser_for",
     "user_delete",
     "user_erase_self",
     "user_register",
@@ -33,7 +40,11 @@ __all__ = [
 ]
 
 TAKEN = _("An account with this address exists already.")
-OPEN_FIELDS = frozenset({"role", "is_active", "is_staff", "is_superuser"})
+NAMES: Final = {"first_name": "firstName", "last_name": "lastName"}
+"""Fields that can't be blanked, and what the API calls them."""
+FLAGS: Final = ("is_staff", "is_superuser")
+"""Fields that follow the role."""
+OPEN_FIELDS = frozenset({"role", "is_active", *FLAGS})
 """Fields whose values may be told to other packages; of all others only that they changed."""
 
 
@@ -49,46 +60,77 @@ def user_register(*, email: str, password: str, **profile: Any) -> Any:
     """A new account of the default role.
 
     ``email`` is as :func:`~myometrics_auth.email_addresses.clean_email` gives it, ``profile``
-    holds values of the user model's ``PROFILE_FIELDS``. Raises ``ValidationError`` on ``email``
-    when it is taken, and on ``password``.
+    holds values of the user model's ``PROFILE_FIELDS``; the clinic is left out where only
+    administrators set it. Raises ``ValidationError`` on ``email`` when it is taken, and on
+    ``password``.
     """
+    if auth_settings.CLINIC_NAME_SET_BY == "administrators":
+        profile.pop("clinic_name", None)
     user = get_user_model()(email=email, **profile)
     problems = {"email": email_problems(email), "password": password_problems(password, user)}
     if any(problems.values()):
         raise ValidationError({field: found for field, found in problems.items() if found})
     user.set_password(password)
-    try:
-        with atomic_write():
-            user.save()
-    except IntegrityError as error:
-        raise ValidationError({"email": [TAKEN]}) from error
+    with email_conflicts_reported(email), atomic_write():
+        user.save()
     return user
 
 
+@contextmanager
+def email_conflicts_reported(email: str, *, but: Any = None) -> Iterator[None]:
+    """Raise ``ValidationError`` on ``email`` where a write fails because the address was taken.
+
+    Wraps the transaction. An ``IntegrityError`` of any other cause (another unique column, a
+    host's signal receiver) is raised as it is.
+    """
+    try:
+        yield
+    except IntegrityError as error:
+        problems = email_problems(email, but=but)
+        if not problems:
+            raise
+        raise ValidationError({"email": problems}) from error
+
+
 def user_update_profile(*, user: Any, changes: Mapping[str, Any]) -> Any:
-    """Change what a person may change about themselves; the user as it is then."""
+    """Change what a person may change about themselves; the user as it is then.
+
+    Raises ``ValidationError`` for a name that would be blanked, and for a new clinic where only
+    administrators set it.
+    """
     with atomic_write():
         current = _locked(user.pk)
         if current is None:
-            raise invalid_token_error()
+            raise CallerDeleted()
+        _require_names(current, changes)
+        _require_clinic_of_owner(current, changes)
         _apply(current, changes)
     return current
 
 
-def user_update(*, actor: Any, user_id: Any, changes: Mapping[str, Any], request: Any) -> Any:
+def user_update(
+    *,
+    actor: Any,
+    user_id: Any,
+    changes: Mapping[str, Any],
+    request: Any,
+    may_blank_names: bool = False,
+) -> Any:
     """Change a user as an administrator; the user as it is then.
 
-    A deactivated user's sessions end. Raises ``NotFound``, and ``Conflict`` where no active
-    administrator would be left.
+    A deactivated user's sessions end. Raises ``NotFound``; ``PermissionDenied`` for a superuser,
+    unless the actor is one; ``ValidationError`` for a name that would be blanked; and
+    ``Conflict`` where no active administrator would be left.
     """
     with atomic_write():
-        administrators = _locked_administrators() if {"role", "is_active"} & set(changes) else set()
-        user = _locked(user_id)
-        if user is None:
-            raise NotFound(_("There is no such user."))
-        changed = _apply(user, changes)
-        if not _administers(user):
-            _require_another(administrators, user.pk)
+        with administrator_kept(user_id):
+            user = _locked(user_id)
+            if user is None:
+                raise NotFound(_("There is no such user."))
+            require_superuser_for(actor, user)
+            if not may_blank_names:
+                _require_names(user, changes)
+            changed = _apply(user, changes)
         if not user.is_active:
             user.sessions.end()
         if changed:
@@ -102,15 +144,25 @@ def user_update(*, actor: Any, user_id: Any, changes: Mapping[str, Any], request
     return user
 
 
+def require_superuser_for(actor: Any, user: Any) -> None:
+    """Raise ``PermissionDenied`` where ``user`` is a superuser and ``actor`` is not.
+
+    Without an ``actor`` it is the site's own code that acts.
+    """
+    if user.is_superuser and actor is not None and not actor.is_superuser:
+        raise PermissionDenied(_("Only a superuser may change a superuser."))
+
+
 def user_delete(*, actor: Any, user_id: Any, request: Any) -> None:
     """Erase a user and all that the installed packages hold about them, or nothing.
 
-    Raises ``NotFound``, and ``Conflict`` for the last active administrator.
+    Raises ``NotFound``; ``PermissionDenied`` for a superuser, unless the actor is one; and
+    ``Conflict`` for the last active administrator and for a user whom other rows protect.
     """
-    with atomic_write():
-        key = _erase(user_id)
+    with deletion_conflicts_reported(), atomic_write():
+        key = _erase(actor, user_id)
         # Who erases themselves is no longer there to be named, nor is their address.
-        by_self = key == actor.pk
+        by_self = actor is not None and key == actor.pk
         publish_user_change(
             "user_deleted",
             actor=None if by_self else actor,
@@ -120,21 +172,43 @@ def user_delete(*, actor: Any, user_id: Any, request: Any) -> None:
         )
 
 
+@contextmanager
+def deletion_conflicts_reported() -> Iterator[None]:
+    """Raise ``Conflict`` (``in_use``) where rows of the host keep a user from being deleted.
+
+    Wraps the transaction: databases may check foreign keys only when it is committed.
+    """
+    try:
+        yield
+    except (ProtectedError, RestrictedError) as error:
+        raise _in_use() from error
+    except IntegrityError as error:
+        if not is_foreign_key_violation(error):
+            raise
+        raise _in_use() from error
+
+
 def user_erase_self(*, user: Any) -> None:
-    """Erase one's own account. Raises as :func:`user_delete`, but 401 where it is gone."""
+    """Erase one's own account: as :func:`user_delete`."""
     try:
         user_delete(actor=user, user_id=user.pk, request=None)
     except NotFound as error:
-        raise invalid_token_error() from error
+        raise CallerDeleted() from error
 
 
-def _erase(user_id: Any) -> Any:
-    administrators = _locked_administrators()
-    user = _locked(user_id, to_delete=True)
-    if user is None:
-        raise NotFound(_("There is no such user."))
-    _require_another(administrators, user.pk)
-    erase_person(user)
+def _in_use() -> Conflict:
+    return Conflict(
+        _("Other records refer to this user, so the account can't be deleted."), "in_use"
+    )
+
+
+def _erase(actor: Any, user_id: Any) -> Any:
+    with administrator_kept(user_id):
+        user = _locked(user_id, to_delete=True)
+        if user is None:
+            raise NotFound(_("There is no such user."))
+        require_superuser_for(actor, user)
+        erase_person(user)
     return user_id
 
 
@@ -144,31 +218,32 @@ def _locked(user_id: Any, *, to_delete: bool = False) -> Any | None:
     return people.filter(pk=user_id).first()
 
 
-def _locked_administrators() -> set[Any]:
-    # All of them, in one order: two that demote each other must queue, and not dead-lock. Rows
-    # that refer to them are written meanwhile: whoever waited here while holding the person who
-    # is about to be deleted would dead-lock, too.
-    active = get_user_model().objects.filter(role=Role.ADMIN, is_active=True)
-    return set(active.select_for_update(no_key=True).order_by("pk").values_list("pk", flat=True))
+def _require_names(user: Any, changes: Mapping[str, Any]) -> None:
+    blanked = [
+        shown
+        for name, shown in NAMES.items()
+        if changes.get(name) == "" and getattr(user, name).strip()
+    ]
+    if blanked:
+        problem = CharField.default_error_messages["blank"]
+        raise ValidationError({shown: [problem] for shown in blanked})
 
 
-def _administers(user: Any) -> bool:
-    return bool(user.role == Role.ADMIN and user.is_active)
-
-
-def _require_another(administrators: set[Any], user_id: Any) -> None:
-    if administrators == {user_id}:
-        raise Conflict(_("This is the last active administrator."), "last_administrator")
+def _require_clinic_of_owner(user: Any, changes: Mapping[str, Any]) -> None:
+    if auth_settings.CLINIC_NAME_SET_BY == "owner" or is_administrator(user):
+        return
+    if changes.get("clinic_name", user.clinic_name) != user.clinic_name:
+        raise ValidationError({"clinicName": [_("Only an administrator may change the clinic.")]})
 
 
 def _apply(user: Any, changes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    changed = {}
-    for field, value in changes.items():
-        before = getattr(user, field)
-        if before != value:
-            setattr(user, field, value)
-            is_open = field in OPEN_FIELDS
-            changed[field] = {"from": before, "to": value} if is_open else {}
-    if changed:
-        user.save(update_fields=list(changed))
-    return changed
+    before = {name: getattr(user, name) for name in (*changes, *FLAGS)}
+    for name, value in changes.items():
+        setattr(user, name, value)
+    if given := [name for name, value in changes.items() if before[name] != value]:
+        user.save(update_fields=given)
+    return {
+        name: {"from": value, "to": getattr(user, name)} if name in OPEN_FIELDS else {}
+        for name, value in before.items()
+        if getattr(user, name) != value
+    }
