@@ -4,6 +4,7 @@ from .guessing import SignInFailures
 from .password_resets import PasswordResetRequest
 from .sessions import Session, SessionQuerySet
 from .two_factor import RecoveryCode, TotpDevice
+from .used_tokens import UsedToken
 from .users import AbstractClinicUser, Role, User, UserManager
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "SessionQuerySet",
     "SignInFailures",
     "TotpDevice",
+    "UsedToken",
     "User",
     "UserManager",
 ]

@@ -52,7 +52,7 @@ def user_register(*, email: str, password: str, **profile: Any) -> Any:
     holds values of the user model's ``PROFILE_FIELDS``. Raises ``ValidationError`` on ``email``
     when it is taken, and on ``password``.
     """
-    user = get_user_model()(email=email, **profile)
+    user = get_user_model()(email=email, self_registered=True, **profile)
     problems = {"email": email_problems(email), "password": password_problems(password, user)}
     if any(problems.values()):
         raise ValidationError({field: found for field, found in problems.items() if found})
@@ -86,6 +86,9 @@ def user_update(*, actor: Any, user_id: Any, changes: Mapping[str, Any], request
         user = _locked(user_id)
         if user is None:
             raise NotFound(_("There is no such user."))
+        if canonical_email(changes.get("email", user.email)) != user.email_canonical:
+            # The administrator answers for the new address; nobody has read its mail yet.
+            changes = {**changes, "self_registered": False, "verified_at": None}
         changed = _apply(user, changes)
         if not _administers(user):
             _require_another(administrators, user.pk)
