@@ -34,7 +34,7 @@ ROTATIONS = {
         for keys in (OLD, f"{OLD},{NEW}", f"{NEW},{OLD}", NEW)
     ],
 }
-"""Variable → the environments before, with the new key announced, put first, the old one dropped."""
+"""Variable → the environments: before, new key announced, new key first, old key dropped."""
 
 
 @pytest.fixture(params=ROTATIONS)

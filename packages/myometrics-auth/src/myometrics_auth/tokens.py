@@ -85,7 +85,8 @@ class RotatingTokenBackend(TokenBackend):
     def encode(self, payload: dict[str, Any]) -> str:
         """Sign ``payload`` with the first key."""
         claims = {**payload, "iss": self.issuer}
-        return jwt.encode(claims, self.signing_key, self.algorithm, headers={"kid": self.key_id})
+        key, headers = self.keys[self.key_id], {"kid": self.key_id}
+        return jwt.encode(claims, key, self.algorithm, headers=headers)
 
     def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:
         """Return the claims of a token that one of the keys has signed; ``verify`` is ignored.

@@ -116,7 +116,7 @@ def guesses_forget(*, email: str) -> None:
     SignInFailures.objects.filter(key__in=GuessedAccount(email).shared_keys).delete()
 
 
-def guesses_erase(*, email: str, addresses: Iterable[str]) -> None:
+def guesses_erase(*, email: str, addresses: Iterable[str | None]) -> None:
     """Forget all failures at an account: strangers', and those from the ``addresses`` it knew."""
     keys = GuessedAccount(email, guessed=SECOND_FACTOR).shared_keys
     for address in {None, *addresses}:

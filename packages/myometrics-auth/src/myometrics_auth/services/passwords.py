@@ -81,8 +81,10 @@ def password_reset_confirm(*, uid: str, token: str, new_password: str, request: 
     """Set a new password by the link of a reset mail; every session of the user ends.
 
     Who has the link reads the account's mail, so this verifies its address. Of a self-registered
-    account that never was verified, all that stems from whoever registered goes: second factors,
-    sessions and the addresses that the login throttle trusts. A link works once; a refused password does not spend it. Raises ``ValidationError`` on
+    account that was never verified, all that stems from whoever registered it goes: second
+    factors, sessions and the addresses that the login throttle trusts.
+
+    A link works once; a refused password does not spend it. Raises ``ValidationError`` on
     ``token`` (wrong, used, too old; inactive or deleted user) or ``new_password``.
     """
     user = user_of_reset_link(uid, token)
@@ -110,6 +112,7 @@ def _verify(user: Any, request: Any) -> None:
 
 
 def _take_over(user: Any, request: Any) -> None:
+    """Remove all by which whoever registered the account could still get in."""
     if has_second_factor(user):
         publish_account_event("second_factor_disabled", user=user, request=request)
     second_factor_remove(user=user)
