@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
+from django.db import IntegrityError
+
+from myometrics_auth.errors import invalid_token_error
 from myometrics_auth.models import UsedToken
 from myometrics_auth.tokens import TokenClaims
 from myometrics_core.times import utc_now
@@ -19,11 +22,13 @@ def token_is_used(claims: TokenClaims) -> bool:
 def token_use(claims: TokenClaims) -> None:
     """Use the token up, within the transaction of what it is used for.
 
-    Raises ``IntegrityError`` if it was used before: lock what it is about, and ask
-    :func:`token_is_used`.
+    Raises ``AuthenticationFailed`` if another transaction has used it concurrently.
     """
     expires_at = datetime.fromtimestamp(claims.expires_at, timezone.utc)
-    UsedToken.objects.create(token_id=claims.token_id, expires_at=expires_at)
+    try:
+        UsedToken.objects.create(token_id=claims.token_id, expires_at=expires_at)
+    except IntegrityError as error:
+        raise invalid_token_error() from error
 
 
 def used_tokens_sweep() -> int:
