@@ -10,7 +10,6 @@ from django.contrib.contenttypes.models import ContentType
 
 from myometrics_core.people import person_lock
 from myometrics_core.personal_data import PersonalDataSection
-from myometrics_core.times import utc_text
 
 from .models import PasswordResetRequest, Session
 from .selectors import second_factor_state
@@ -28,12 +27,10 @@ class ProfileSection(PersonalDataSection):
     many = False
 
     def export(self, user: Any) -> Iterator[Mapping[str, Any]]:
-        """The user as administrators see them, how the account came about, and its sessions."""
+        """The user as administrators see them, their second factor and their sessions."""
         sessions = Session.objects.filter(user=user).order_by("created_at")
         yield {
             **AdminUserSerializer(user).data,
-            "selfRegistered": bool(user.self_registered),
-            "verifiedAt": user.verified_at and utc_text(user.verified_at),
             "secondFactor": second_factor_state(user=user)["enabled"],
             "sessions": [_session(row) for row in SessionSerializer(sessions, many=True).data],
         }
