@@ -29,6 +29,8 @@ DEBUG = env.switch("DEBUG", "false")
 DATA_DIR = Path(env.str("DATA_DIR", "") or BASE_DIR / "var")
 SECRET_KEY = env.secret_key("SECRET_KEY", from_file("SECRET_KEY"), debug=bool(DEBUG))
 SECRET_KEY_FALLBACKS = env.texts("SECRET_KEY_FALLBACKS", from_file("SECRET_KEY_FALLBACKS"))
+SIGNING_KEYS = env.texts("SIGNING_KEYS", from_file("SIGNING_KEYS")) or None
+PSEUDONYM_KEYS = env.texts("PSEUDONYM_KEYS", from_file("PSEUDONYM_KEYS")) or None
 DATABASE = env.database(
     "DATABASE_URL", from_file("DATABASE_URL", f"sqlite:///{DATA_DIR / 'db.sqlite3'}")
 )
@@ -188,7 +190,9 @@ MYOMETRICS = {
     "API_URL": DJANGO_API_URL,
     "METRICS_TOKEN": METRICS_TOKEN,
     "METRICS_NETWORKS": METRICS_NETWORKS or [],
+    "PSEUDONYM_KEYS": PSEUDONYM_KEYS,
 }
+MYOMETRICS_AUTH = {"SIGNING_KEYS": SIGNING_KEYS}
 MYOMETRICS_AUDIT = {
     "KEYS": AUDIT_KEYS or {},
     "ANCHOR_FILE": AUDIT_ANCHOR_FILE,

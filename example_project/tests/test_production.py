@@ -79,6 +79,8 @@ SECRETS = {
     "REDIS_URL": ("redis://of-the-file:6379/0", "REDIS_URL"),
     "EMAIL_HOST_PASSWORD": ("of the file", "EMAIL_HOST_PASSWORD"),
     "SECRET_KEY_FALLBACKS": ("of-the-file", "SECRET_KEY_FALLBACKS"),
+    "SIGNING_KEYS": ("signing-key-of-the-file", "MYOMETRICS_AUTH"),
+    "PSEUDONYM_KEYS": ("pseudonym-key-of-the-file", "MYOMETRICS"),
 }
 
 

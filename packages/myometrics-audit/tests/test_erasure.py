@@ -11,8 +11,9 @@ from django.test.utils import CaptureQueriesContext
 from myometrics_audit.models import AuditLog, EntryCount, Erasure, Leaf
 from myometrics_audit.seals import seal_pending
 from myometrics_audit.selections import Selection
-from myometrics_audit.selectors import entries_count, entries_select
+from myometrics_audit.selectors import entries_count, entries_select, oldest_failed_sign_in
 from myometrics_core.personal_data import erase_person
+from myometrics_core.pseudonyms import account_pseudonym
 
 pytestmark = pytest.mark.django_db
 
@@ -153,3 +154,43 @@ def test_people_deleted_by_the_sites_own_code_amid_writes_keep_what_they_did(
     assert Erasure.objects.count() == len(people)
     assert AuditLog.objects.filter(user=None).count() == len(people)
     assert AuditLog.objects.filter(user=administrator).count() == len(writes)
+
+
+@pytest.fixture
+def fail_to_sign_in(write: Any) -> Any:
+    """A function that writes the entry of a failed sign-in at an address."""
+
+    def make(email: str, **fields: Any) -> AuditLog:
+        name = account_pseudonym(email)
+        values = {"user": None, "resource_type": "user", "resource_id": name, **fields}
+        return write(action="login_failed", **values)
+
+    return make
+
+
+@pytest.mark.parametrize("pseudonym_keys", [False, True])
+def test_erasure_after_key_rotations_finds_failed_sign_ins_of_before(
+    person: Any, remove: Any, fail_to_sign_in: Any, settings: Any, pseudonym_keys: bool
+) -> None:
+    stranger = fail_to_sign_in("stranger@clinic.example")
+    keys = [settings.SECRET_KEY]
+    for number in range(3):
+        keys.insert(0, f"{number}" * 50)
+        if pseudonym_keys:
+            settings.MYOMETRICS = {"PSEUDONYM_KEYS": keys[:]}
+        else:
+            settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS = keys
+        fail_to_sign_in(person.email)
+    remove(person)
+    assert list(AuditLog.objects.all()) == [stranger]
+
+
+def test_oldest_failed_sign_in_is_the_oldest_under_an_accounts_pseudonym(
+    person: Any, write: Any, fail_to_sign_in: Any
+) -> None:
+    assert oldest_failed_sign_in() is None
+    write(action="login_failed", resource_type="user", resource_id=str(person.pk))
+    assert oldest_failed_sign_in() is None
+    first = fail_to_sign_in(person.email)
+    fail_to_sign_in("stranger@clinic.example")
+    assert oldest_failed_sign_in() == first.timestamp

@@ -9,6 +9,7 @@ import pyotp
 import pytest
 from conftest import NEW_PASSWORD, PASSWORD, query_of, send, sign_out
 from django.contrib.auth import get_user_model
+from django.test import RequestFactory
 from rest_framework.test import APIClient
 
 from myometrics_auth.models import RecoveryCode, Session, SignInFailures, TotpDevice
@@ -16,7 +17,10 @@ from myometrics_auth.reset_links import reset_link
 from myometrics_auth.secret_box import encrypt_secret
 from myometrics_auth.services.guessing import GuessedAccount, guess_failed, password_limit
 from myometrics_auth.services.second_factor_codes import recovery_codes_create, second_factor_take
+from myometrics_auth.services.second_factor_enrolment import totp_enrol
+from myometrics_auth.services.sessions import session_start
 from myometrics_auth.services.users import user_update
+from myometrics_auth.tokens import access_token
 from myometrics_core.times import utc_now
 from myometrics_core.transactions import atomic_write
 
@@ -194,6 +198,20 @@ def test_failures_are_counted_to_the_last(run_concurrently):
     assert SignInFailures.objects.get().failures == 19
 
 
+def client_like(client):
+    """Another client with the token of ``client``: one is not for several threads."""
+    return APIClient(HTTP_AUTHORIZATION=client._credentials["HTTP_AUTHORIZATION"])
+
+
+def mfa_token_of(user):
+    body = {"email": user.email, "password": PASSWORD}
+    return send(APIClient(), "post", "auth/login/", body).json()["mfa_token"]
+
+
+def second_half(token, code):
+    return send(APIClient(), "post", "auth/login/mfa/", {"mfa_token": token, "code": code})
+
+
 @pytest.fixture
 def device(doctor):
     secret = pyotp.random_base32()
@@ -201,6 +219,130 @@ def device(doctor):
         user=doctor, secret=encrypt_secret(secret, owner=doctor.pk), confirmed_at=utc_now()
     )
     return pyotp.TOTP(secret)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("change-password", {"old_password": "wrong", "new_password": NEW_PASSWORD}),
+        ("mfa/enrol", {"password": "wrong"}),
+        ("mfa/disable", {"password": "wrong", "code": "000000"}),
+    ],
+)
+def test_wrong_passwords_sent_at_once_are_all_counted_and_recorded(
+    doctor, sign_in, run_concurrently, published, path, body
+):
+    client = sign_in(doctor)
+    published.clear()
+    answers = run_concurrently(
+        lambda: send(client_like(client), "post", f"auth/{path}/", body), times=20
+    )
+    assert statuses(answers) == {400: 20}
+    assert SignInFailures.objects.get().failures == 20
+    assert [event.action for event in published] == ["login_failed"] * 20
+    body = {"email": doctor.email, "password": PASSWORD}
+    assert send(APIClient(), "post", "auth/login/", body).status_code == 401
+
+
+def test_wrong_codes_sent_at_once_stay_within_the_limit(doctor, device, run_concurrently):
+    token = mfa_token_of(doctor)
+    answers = run_concurrently(lambda: second_half(token, "000000"), times=20)
+    assert statuses(answers) == {401: 20}
+    assert {answer.json()["code"] for answer in answers} == {"invalid_credentials"}
+    assert SignInFailures.objects.get().failures == 10
+    assert second_half(token, device.at(utc_now())).status_code == 401
+
+
+def test_mfa_token_sent_many_times_at_once_makes_one_session(doctor, device, run_concurrently):
+    token, codes = mfa_token_of(doctor), recovery_codes_create(user=doctor)
+    codes += [device.at(utc_now())] * 10
+    answers = run_concurrently([lambda code=code: second_half(token, code) for code in codes])
+    assert statuses(answers) == {200: 1, 401: 19}
+    refused = {answer.json().get("code") for answer in answers if answer.status_code == 401}
+    assert refused == {"token_not_valid"}
+    assert Session.objects.count() == 1
+    assert RecoveryCode.objects.count() >= 9
+
+
+def test_wrong_codes_beside_a_right_one_do_not_use_the_mfa_token_up(
+    doctor, device, run_concurrently
+):
+    token = mfa_token_of(doctor)
+    codes = ["000000"] * 5 + [device.at(utc_now())]
+    answers = run_concurrently([lambda code=code: second_half(token, code) for code in codes])
+    assert statuses(answers) == {200: 1, 401: 5}
+    assert Session.objects.count() == 1
+
+
+def test_two_mfa_tokens_of_one_user_make_two_sessions(doctor, device, run_concurrently):
+    codes = recovery_codes_create(user=doctor)
+    pairs = [(mfa_token_of(doctor), codes[number]) for number in range(6)]
+    answers = run_concurrently([lambda pair=pair: second_half(*pair) for pair in pairs])
+    assert statuses(answers) == {200: 6}
+
+
+def test_enrolment_confirmed_many_times_at_once_is_confirmed_once(
+    doctor, sign_in, run_concurrently
+):
+    client = sign_in(doctor)
+    answer = send(client, "post", "auth/mfa/enrol/", {"password": PASSWORD})
+    body = {"code": pyotp.parse_uri(answer.json()["otpauth_url"]).at(utc_now())}
+    answers = run_concurrently(
+        lambda: send(client_like(client), "post", "auth/mfa/confirm/", body), times=6
+    )
+    assert statuses(answers) == {200: 1, 409: 5}
+    assert RecoveryCode.objects.count() == 10
+
+
+def test_recovery_codes_replaced_with_one_code_at_once_are_replaced_once(
+    doctor, device, run_concurrently
+):
+    code = recovery_codes_create(user=doctor)[0]
+    session = session_start(user=doctor, request=RequestFactory().get("/"), second_factor=True)
+    header = f"Bearer {access_token(session)}"
+    body = {"password": PASSWORD, "code": code}
+
+    def replace():
+        client = APIClient(HTTP_AUTHORIZATION=header)
+        return send(client, "post", "auth/mfa/recovery-codes/", body)
+
+    answers = run_concurrently(replace, times=6)
+    assert statuses(answers) == {200: 1, 400: 5}
+
+
+def test_reset_of_an_unverified_account_leaves_the_previous_holder_nothing(
+    run_concurrently, make_user
+):
+    for number in range(5):
+        user = make_user(f"victim{number}@clinic.example", self_registered=True)
+        sessions = [session_start(user=user, request=RequestFactory().get("/")) for _ in range(3)]
+        secret, _url = totp_enrol(user=user, password=PASSWORD)
+        link, code = query_of(reset_link(user)), pyotp.TOTP(secret).at(utc_now())
+
+        def confirm(session, code=code):
+            client = APIClient(HTTP_AUTHORIZATION=f"Bearer {access_token(session)}")
+            return lambda: send(client, "post", "auth/mfa/confirm/", {"code": code})
+
+        def enrol_again(session):
+            client = APIClient(HTTP_AUTHORIZATION=f"Bearer {access_token(session)}")
+            return lambda: send(client, "post", "auth/mfa/enrol/", {"password": PASSWORD})
+
+        def log_in(user=user):
+            body = {"email": user.email, "password": PASSWORD}
+            return send(APIClient(), "post", "auth/login/", body)
+
+        def reset(link=link):
+            body = {**link, "new_password": NEW_PASSWORD}
+            return send(APIClient(), "post", "auth/password-reset/confirm/", body)
+
+        answers = run_concurrently(
+            [reset, log_in, enrol_again(sessions[0]), *map(confirm, sessions)]
+        )
+        assert set(statuses(answers)) <= {200, 201, 400, 401, 409}
+        assert answers[0].status_code == 200
+        assert not TotpDevice.objects.filter(user=user).exists()
+        assert not RecoveryCode.objects.filter(user=user).exists()
+        assert not Session.objects.live().filter(user=user).exists()
 
 
 def test_a_code_sent_many_times_at_once_counts_once(doctor, device, run_concurrently):

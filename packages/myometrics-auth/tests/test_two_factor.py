@@ -8,8 +8,9 @@ import pyotp
 import pytest
 from conftest import NEW_PASSWORD, PASSWORD, enrol, send, sign_out
 
-from myometrics_auth.models import RecoveryCode, SignInFailures, TotpDevice
+from myometrics_auth.models import RecoveryCode, SignInFailures, TotpDevice, UsedToken
 from myometrics_auth.secret_box import decrypt_secret, encrypt_secret
+from myometrics_auth.tasks import sweep
 from myometrics_core.times import utc_now
 
 pytestmark = pytest.mark.django_db
@@ -145,6 +146,47 @@ class TestSignIn:
         clock.shift(301)
         answer = second_half(api, token, enrolled.app.at(utc_now()))
         assert (answer.status_code, answer.json()["code"]) == (401, "token_not_valid")
+
+    def test_token_works_once(self, enrolled, doctor, api, clock):
+        token = first_half(api, doctor)["mfa_token"]
+        assert second_half(api, token, enrolled.app.at(utc_now())).status_code == 200
+        clock.shift(60)
+        for code in (enrolled.app.at(utc_now()), enrolled.recovery_codes[0], "000000"):
+            answer = second_half(api, token, code)
+            assert (answer.status_code, answer.json()["code"]) == (401, "token_not_valid")
+        assert RecoveryCode.objects.count() == 10
+        assert not SignInFailures.objects.exists()
+        token = first_half(api, doctor)["mfa_token"]
+        assert second_half(api, token, enrolled.app.at(utc_now())).status_code == 200
+
+    def test_wrong_codes_do_not_use_the_token_up(self, enrolled, doctor, api):
+        token = first_half(api, doctor)["mfa_token"]
+        for _ in range(3):
+            answer = second_half(api, token, "000000")
+            assert (answer.status_code, answer.json()["code"]) == (401, "invalid_credentials")
+        assert SignInFailures.objects.get().failures == 3
+        assert second_half(api, token, enrolled.app.at(utc_now())).status_code == 200
+
+    def test_codes_refused_by_the_throttle_do_not_use_the_token_up(
+        self, enrolled, doctor, api, clock, settings
+    ):
+        settings.MYOMETRICS_AUTH = {"MFA_FAILURE_PAUSE": timedelta(minutes=1)}
+        token = first_half(api, doctor)["mfa_token"]
+        for _ in range(10):
+            second_half(api, token, "000000")
+        assert second_half(api, token, enrolled.recovery_codes[0]).status_code == 401
+        clock.shift(61)
+        assert second_half(api, token, enrolled.recovery_codes[0]).status_code == 200
+
+    def test_used_tokens_are_swept_after_they_have_expired(self, enrolled, doctor, api, clock):
+        token = first_half(api, doctor)["mfa_token"]
+        second_half(api, token, enrolled.app.at(utc_now()))
+        assert UsedToken.objects.count() == 1
+        sweep()
+        assert UsedToken.objects.count() == 1
+        clock.shift(timedelta(days=1, minutes=6))
+        sweep()
+        assert not UsedToken.objects.exists()
 
     def test_begun_with_a_password_since_changed_is_void(self, enrolled, doctor, api):
         token = first_half(api, doctor)["mfa_token"]

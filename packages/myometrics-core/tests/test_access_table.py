@@ -7,11 +7,13 @@ from datetime import timedelta
 from io import StringIO
 
 import pytest
+from django.contrib.admin import site
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 from django.db import connection, connections, transaction
 from django.test import AsyncClient, Client
 
+from myometrics_core.access_table.admin import AccessAdmin
 from myometrics_core.access_table.checks import check_middleware
 from myometrics_core.access_table.models import Access
 from myometrics_core.access_table.services import accesses_insert
@@ -79,6 +81,18 @@ def test_of_strangers_only_a_keyed_hash_of_the_address_is_kept(access_table, db)
     row = Access.objects.get()
     assert (row.user_id, row.ip_address) == ("", None)
     assert len(row.address_key) == 32
+
+
+def test_search_by_address_finds_accesses_of_before_a_key_rotation(access_table, db, settings):
+    for key in ("another" * 10, "a third" * 10):
+        Client(REMOTE_ADDR=ADDRESS).get("/api/nothing")
+        flush_accesses()
+        settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+        settings.SECRET_KEY = key
+    accesses = AccessAdmin(Access, site)
+    found, _may_repeat = accesses.get_search_results(None, Access.objects.all(), f" {ADDRESS} ")
+    assert found.count() == 2
+    assert len(set(found.values_list("address_key", flat=True))) == 2
 
 
 def test_a_site_may_choose_to_keep_strangers_addresses(access_table, db):

@@ -52,6 +52,13 @@ def test_the_export_link_of_a_mail_from_0_1_works(settings):
     assert APIClient().get(EXPORT).getvalue() == b"a,b\n"
 
 
+def test_links_of_before_a_rotation_of_the_secret_key_work_while_it_is_a_fallback(settings):
+    settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = [settings.SECRET_KEY], "new" * 20
+    assert APIClient().post(UNSUBSCRIBE).status_code == 200
+    settings.SECRET_KEY_FALLBACKS = []
+    assert APIClient().post(UNSUBSCRIBE).status_code == 404
+
+
 def test_neither_link_serves_for_the_other():
     for link, other in ((UNSUBSCRIBE, EXPORT), (EXPORT, UNSUBSCRIBE)):
         address, token = link.partition("?")[0], other.partition("?")[2]

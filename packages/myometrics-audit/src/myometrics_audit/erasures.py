@@ -13,7 +13,7 @@ from django.db import models, transaction
 from django.utils import timezone
 
 from myometrics_core.people import person_lock
-from myometrics_core.pseudonyms import account_pseudonym
+from myometrics_core.pseudonyms import account_pseudonyms
 
 from .conf import audit_settings
 from .counts import counts_add, counts_drop_user
@@ -77,7 +77,7 @@ def _failed_sign_ins(user: Any, using: str) -> models.QuerySet[AuditLog]:
     failed = AuditLog._base_manager.using(using).filter(user=None, resource_type="user")
     # Not ``user``'s own method: the user models of migrations have none.
     email = getattr(user, get_user_model().get_email_field_name(), None)
-    return failed.filter(resource_id=account_pseudonym(email)) if email else failed.none()
+    return failed.filter(resource_id__in=account_pseudonyms(email)) if email else failed.none()
 
 
 def entries_purge_chunk(*, before: datetime, limit: int, using: str) -> int:

@@ -7,6 +7,7 @@ statement and so of one moment. A deep page skips whole months and days by their
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from django.db import router
@@ -34,6 +35,7 @@ __all__ = [
     "entry_find",
     "entry_rows_page",
     "evidence_state",
+    "oldest_failed_sign_in",
     "parse_entry_id",
     "unsealed_count",
 ]
@@ -111,6 +113,18 @@ def entries_of_user(user: Any) -> Iterator[dict[str, Any]]:
     """A person's own entries in the API's shape, oldest first, in constant memory."""
     entries = AuditLog.objects.filter(user_id=user.pk).order_by("timestamp", "id")
     yield from entries.values(*DETAIL_COLUMNS).iterator(chunk_size=2000)
+
+
+def oldest_failed_sign_in() -> datetime | None:
+    """Return the time of the oldest failed sign-in that stands under an account's pseudonym.
+
+    A key of ``MYOMETRICS["PSEUDONYM_KEYS"]`` that was replaced before this time has no entries
+    left and can be dropped; ``None`` means that there are none, so every key but the first can.
+    Dropped earlier, the erasure of a user leaves failed sign-ins at the account behind.
+    """
+    failed = AuditLog.objects.filter(action="login_failed", user=None, pseudonym="")
+    oldest = failed.order_by("timestamp", "id").values_list("timestamp", flat=True)
+    return oldest.first()
 
 
 def activities_replay() -> Iterator[Activity]:

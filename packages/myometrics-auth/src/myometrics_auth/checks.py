@@ -13,6 +13,7 @@ from django.db import router, transaction
 from django.db.models import Q, QuerySet
 from rest_framework.settings import api_settings
 
+from myometrics_core.secret_keys import MIN_KEY_BYTES, has_short_key
 from myometrics_core.transactions import DATABASE_FAILURES
 
 from .authentication import SessionTokenAuthentication
@@ -21,8 +22,6 @@ from .models import AbstractClinicUser, Role
 
 __all__ = ["register_checks"]
 
-SHORTEST_KEY = 32
-"""Bytes of a key for HS256 (RFC 7518, 3.2) and of one that secrets are encrypted under."""
 STAFF_SHOWN = 20
 LONGEST_ACCESS = timedelta(minutes=15)
 LONGEST_REFRESH = timedelta(days=7)
@@ -32,6 +31,8 @@ NEEDED_OF_USERS = (
     "email_canonical",
     "search_text",
     "role",
+    "verified_at",
+    "self_registered",
     *AbstractClinicUser.PROFILE_FIELDS,
 )
 UNSAFE_HASHERS = ("MD5PasswordHasher", "SHA1PasswordHasher", "UnsaltedMD5", "UnsaltedSHA1")
@@ -69,16 +70,16 @@ def check_keys(**kwargs: Any) -> Iterator[checks.CheckMessage]:
     """W010, W011: keys that can be found by trying."""
     if auth_settings.check():
         return
-    if len(auth_settings.signing_key.encode()) < SHORTEST_KEY:
+    if has_short_key(auth_settings.signing_keys):
         yield _warning(
             "W010",
-            f"Tokens are signed with a key of fewer than {SHORTEST_KEY} bytes.",
-            'Make SECRET_KEY, or MYOMETRICS_AUTH["SIGNING_KEY"], long and random.',
+            f"Tokens are signed or accepted with a key of fewer than {MIN_KEY_BYTES} bytes.",
+            'Make SECRET_KEY, or each of MYOMETRICS_AUTH["SIGNING_KEYS"], long and random.',
         )
-    if any(len(key.encode()) < SHORTEST_KEY for key in auth_settings.encryption_keys):
+    if has_short_key(auth_settings.encryption_keys):
         yield _warning(
             "W011",
-            f"Second factors are encrypted under a key of fewer than {SHORTEST_KEY} bytes.",
+            f"Second factors are encrypted under a key of fewer than {MIN_KEY_BYTES} bytes.",
             'Make SECRET_KEY, or each of MYOMETRICS_AUTH["MFA_ENCRYPTION_KEYS"], long and random.',
         )
 

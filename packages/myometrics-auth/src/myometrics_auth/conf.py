@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, Final
 
-from django.conf import settings as django_settings
-
 from myometrics_core.conf import DOTTED_PATH, Setting, SettingsGroup, positive
+from myometrics_core.secret_keys import django_secret_keys, key_list
 
 __all__ = ["ROLES", "AuthSettings", "auth_settings"]
 
@@ -22,22 +21,23 @@ def _roles(value: Iterable[Any]) -> None:
             raise ValueError(f"holds {role!r}; the roles are {', '.join(ROLES)}")
 
 
-def _keys(value: Iterable[Any]) -> None:
-    keys = list(value)
-    if not keys or not all(isinstance(key, str) and key for key in keys):
-        raise ValueError("must hold at least one key, each a text that is not empty")
-
-
 class AuthSettings(SettingsGroup):
     """What a host can choose about accounts, sessions and second factors."""
 
     name = "MYOMETRICS_AUTH"
     app = "myometrics_auth"
 
+    SIGNING_KEYS = Setting(
+        (list, tuple),
+        None,
+        "Keys of the tokens (HS256), each at least 32 bytes; the first signs, all verify. By "
+        "default `SECRET_KEY`, then `SECRET_KEY_FALLBACKS`.",
+        validate=key_list,
+    )
     SIGNING_KEY = Setting(
         str,
         None,
-        "Key that signs the tokens (HS256), at least 32 bytes; by default `SECRET_KEY`.",
+        "Deprecated: write `SIGNING_KEYS` with this one key. Ignored beside `SIGNING_KEYS`.",
     )
     ACCESS_TOKEN_LIFETIME = Setting(
         timedelta,
@@ -113,7 +113,7 @@ class AuthSettings(SettingsGroup):
         None,
         "Keys under which TOTP secrets are stored; the first encrypts, all decrypt. By default "
         "`SECRET_KEY`, then `SECRET_KEY_FALLBACKS`.",
-        validate=_keys,
+        validate=key_list,
     )
     MFA_TOKEN_LIFETIME = Setting(
         timedelta,
@@ -135,15 +135,15 @@ class AuthSettings(SettingsGroup):
     )
 
     @property
-    def signing_key(self) -> str:
-        """The key in use: the package's own, else the site's ``SECRET_KEY``."""
-        return str(self.SIGNING_KEY or django_settings.SECRET_KEY)
+    def signing_keys(self) -> tuple[str, ...]:
+        """The keys in use for tokens, the signing one first."""
+        own = self.SIGNING_KEYS or ([self.SIGNING_KEY] if self.SIGNING_KEY else None)
+        return tuple(str(key) for key in own or django_secret_keys())
 
     @property
     def encryption_keys(self) -> list[str]:
         """The keys in use for TOTP secrets, the encrypting one first."""
-        default = [django_settings.SECRET_KEY, *django_settings.SECRET_KEY_FALLBACKS]
-        return [str(key) for key in self.MFA_ENCRYPTION_KEYS or default]
+        return [str(key) for key in self.MFA_ENCRYPTION_KEYS or django_secret_keys()]
 
 
 auth_settings = AuthSettings()

@@ -7,6 +7,7 @@ from celery import shared_task
 from .services.guessing import guesses_sweep
 from .services.reset_mails import reset_mail_send, reset_mails_sweep
 from .services.sessions import sessions_sweep
+from .services.used_tokens import used_tokens_sweep
 
 __all__ = ["send_password_reset", "sweep", "sweep_password_resets"]
 
@@ -29,6 +30,7 @@ def sweep_password_resets() -> None:
 
 @shared_task(name="myometrics_auth.sweep", acks_late=True, time_limit=900, soft_time_limit=840)
 def sweep() -> None:
-    """Delete sessions long over and failed sign-ins long forgotten."""
+    """Delete sessions long over, failed sign-ins long forgotten and used tokens past their time."""
     sessions_sweep()
     guesses_sweep()
+    used_tokens_sweep()

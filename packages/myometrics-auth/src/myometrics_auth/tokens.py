@@ -1,7 +1,7 @@
 """Signed tokens: what they say, and how they are made and read.
 
 Specification: "JWT Token Configuration". simplejwt's token backend does the signing, with our
-settings and never the host's ``SIMPLE_JWT``.
+settings and never the host's ``SIMPLE_JWT``. Its ``Token`` classes and blacklist are not used.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Final
 import jwt
 from rest_framework_simplejwt.backends import TokenBackend
 
+from myometrics_core.pseudonyms import keyed_hash
 from myometrics_core.times import utc_now
 
 from .conf import auth_settings
@@ -55,12 +56,61 @@ class InvalidToken(Exception):
 
 @dataclass(frozen=True)
 class TokenClaims:
-    """What a validly signed token says. ``session_id`` is ``None`` in an ``mfa`` token."""
+    """What a validly signed token says.
+
+    ``session_id`` is ``None`` in an ``mfa`` token; only there ``fingerprint`` and ``token_id``
+    count. ``expires_at`` is in seconds since the epoch.
+    """
 
     token_type: str
     user_id: str
     session_id: uuid.UUID | None
     fingerprint: str = ""
+    token_id: str = ""
+    expires_at: float = 0.0
+
+
+class RotatingTokenBackend(TokenBackend):
+    """simplejwt's backend with a list of keys: the first signs, all verify.
+
+    A token names its key by ``kid``; one without, from a release that set none, is tried with
+    every key. Expiry and time of issue are the caller's to check: see :func:`read_token`.
+    """
+
+    def __init__(self, keys: tuple[str, ...]) -> None:
+        super().__init__(ALGORITHM, signing_key=keys[0], issuer=ISSUER)
+        self.keys = {_key_id(key): key for key in keys}
+        self.key_id = _key_id(keys[0])
+
+    def encode(self, payload: dict[str, Any]) -> str:
+        """Sign ``payload`` with the first key."""
+        claims = {**payload, "iss": self.issuer}
+        key, headers = self.keys[self.key_id], {"kid": self.key_id}
+        return jwt.encode(claims, key, self.algorithm, headers=headers)
+
+    def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:
+        """Return the claims of a token that one of the keys has signed; ``verify`` is ignored.
+
+        Raises one of ``UNREADABLE``: most often an error of PyJWT, ``KeyError`` for a foreign key.
+        """
+        key_id = jwt.get_unverified_header(token).get("kid")
+        if key_id is not None:
+            return self._decode(token, self.keys[key_id])
+        for key in self.keys.values():
+            try:
+                return self._decode(token, key)
+            except jwt.InvalidSignatureError:
+                continue
+        raise jwt.InvalidSignatureError
+
+    def _decode(self, token: Any, key: str) -> dict[str, Any]:
+        return jwt.decode(
+            token,
+            key,
+            algorithms=[self.algorithm],
+            issuer=self.issuer,
+            options={"verify_exp": False, "verify_iat": False, "verify_nbf": False},
+        )
 
 
 def access_token(session: Session) -> str:
@@ -86,10 +136,10 @@ def read_token(text: str, token_type: str, *, accept_expired: bool = False) -> T
     """
     if len(text) > LONGEST_TOKEN or not text.isascii():
         raise InvalidToken
-    claims, expires_at = _signed_claims(text, auth_settings.signing_key)
+    claims = _signed_claims(text, auth_settings.signing_keys)
     if claims.token_type != token_type:
         raise InvalidToken
-    if expires_at <= time.time() and not accept_expired:
+    if claims.expires_at <= time.time() and not accept_expired:
         raise InvalidToken
     return claims
 
@@ -107,35 +157,38 @@ def _encode(token_type: str, lifetime: timedelta, claims: dict[str, str]) -> str
         "iat": int(issued_at.timestamp()),
         "jti": uuid.uuid4().hex,
     }
-    return _backend(auth_settings.signing_key).encode({**standard, **claims})
+    return _backend(auth_settings.signing_keys).encode({**standard, **claims})
 
 
 @lru_cache(maxsize=REMEMBERED_TOKENS)
-def _signed_claims(text: str, signing_key: str) -> tuple[TokenClaims, float]:
-    """What a token signed with ``signing_key`` says, and until when (seconds since the epoch).
+def _signed_claims(text: str, signing_keys: tuple[str, ...]) -> TokenClaims:
+    """Return the claims of a token signed with one of ``signing_keys``.
 
     A client shows the same token for a quarter of an hour: its signature need not be computed each
     time. Its expiry is looked at each time, and not by the library; nor is when it was issued: a
     clock that was put back must not refuse the tokens of the last hour.
     """
     try:
-        payload = jwt.decode(
-            text,
-            signing_key,
-            algorithms=[ALGORITHM],
-            issuer=ISSUER,
-            options={"verify_exp": False, "verify_iat": False, "verify_nbf": False},
-        )
+        payload = _backend(signing_keys).decode(text)
         token_type = str(payload["token_type"])
-        session_id = uuid.UUID(payload["sid"]) if token_type != MFA else None
-        claims = TokenClaims(
-            token_type, str(payload["user_id"]), session_id, str(payload.get("pwd", ""))
+        is_mfa = token_type == MFA
+        return TokenClaims(
+            token_type,
+            str(payload["user_id"]),
+            None if is_mfa else uuid.UUID(payload["sid"]),
+            fingerprint=str(payload.get("pwd", "")),
+            token_id=str(payload["jti"]) if is_mfa else "",
+            expires_at=float(payload["exp"]),
         )
-        return claims, float(payload["exp"])
     except UNREADABLE as error:
         raise InvalidToken from error
 
 
 @lru_cache(maxsize=8)
-def _backend(signing_key: str) -> TokenBackend:
-    return TokenBackend(ALGORITHM, signing_key=signing_key, issuer=ISSUER)
+def _backend(signing_keys: tuple[str, ...]) -> RotatingTokenBackend:
+    return RotatingTokenBackend(signing_keys)
+
+
+def _key_id(key: str) -> str:
+    """Name a key by part of a keyed hash, from which the key can't be computed."""
+    return keyed_hash("signing key", secret=key)[:16]

@@ -9,6 +9,8 @@ from django.core import checks
 from limits.errors import ConfigurationError
 
 from .replica_checks import check_read_replicas
+from .secret_keys import MIN_KEY_BYTES, has_short_key
+from .settings import core_settings
 from .throttling import storage_for, storage_uri
 
 __all__ = ["register_checks"]
@@ -18,6 +20,7 @@ def register_checks() -> None:
     """Have ``manage.py check`` run them."""
     checks.register(check_rate_limit_storage)
     checks.register(check_read_replicas)
+    checks.register(check_pseudonym_keys, checks.Tags.security)
 
 
 def check_rate_limit_storage(**kwargs: Any) -> list[checks.CheckMessage]:
@@ -36,6 +39,19 @@ def check_rate_limit_storage(**kwargs: Any) -> list[checks.CheckMessage]:
                 '"myometrics_core.rate_limits" to INSTALLED_APPS and migrate.'
             ),
             id="myometrics_core.W010",
+        )
+    ]
+
+
+def check_pseudonym_keys(**kwargs: Any) -> list[checks.CheckMessage]:
+    """W020: a key that can be found by trying, and with it the address behind a pseudonym."""
+    if core_settings.check() or not has_short_key(core_settings.pseudonym_keys):
+        return []
+    return [
+        checks.Warning(
+            f"Pseudonyms are made with a key of fewer than {MIN_KEY_BYTES} bytes.",
+            hint='Make SECRET_KEY, or each of MYOMETRICS["PSEUDONYM_KEYS"], long and random.',
+            id="myometrics_core.W020",
         )
     ]
 

@@ -9,6 +9,7 @@ from typing import Any
 from limits import parse as parse_rate
 
 from .conf import DOTTED_PATH, Setting, SettingsGroup, http_url, positive
+from .secret_keys import django_secret_keys, key_list
 
 __all__ = ["RATE_LIMIT_BUCKETS", "CoreSettings", "core_settings"]
 
@@ -58,6 +59,13 @@ class CoreSettings(SettingsGroup):
         str,
         "X-Forwarded-For",
         "The one header in which trusted proxies name the client.",
+    )
+    PSEUDONYM_KEYS = Setting(
+        (list, tuple),
+        None,
+        "Keys of the pseudonyms of accounts and addresses, each at least 32 bytes; the first makes "
+        "new ones, look-ups try all. By default `SECRET_KEY`, then `SECRET_KEY_FALLBACKS`.",
+        validate=key_list,
     )
     RATE_LIMITS = Setting(
         dict,
@@ -226,6 +234,11 @@ class CoreSettings(SettingsGroup):
         ("myometrics_core.throttling.BucketThrottle",),
         "Throttles of every endpoint.",
     )
+
+    @property
+    def pseudonym_keys(self) -> list[str]:
+        """The keys in use for pseudonyms, the one for new pseudonyms first."""
+        return [str(key) for key in self.PSEUDONYM_KEYS or django_secret_keys()]
 
 
 core_settings = CoreSettings()

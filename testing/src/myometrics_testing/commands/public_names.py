@@ -53,6 +53,7 @@ PUBLIC: Mapping[str, Mapping[str, Sequence[str] | None]] = {
         "requests": ALL,
         "row_lookup": ALL,
         "schema": ALL,
+        "secret_keys": ALL,
         "settings": ALL,
         "texts": ALL,
         "throttling": ALL,

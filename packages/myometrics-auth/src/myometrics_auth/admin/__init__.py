@@ -7,6 +7,7 @@ from .records import (
     SessionAdmin,
     SignInFailuresAdmin,
     TotpDeviceAdmin,
+    UsedTokenAdmin,
 )
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "SessionAdmin",
     "SignInFailuresAdmin",
     "TotpDeviceAdmin",
+    "UsedTokenAdmin",
     "UserAdmin",
 ]

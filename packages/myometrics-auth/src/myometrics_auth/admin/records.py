@@ -18,6 +18,7 @@ from myometrics_auth.models import (
     SessionQuerySet,
     SignInFailures,
     TotpDevice,
+    UsedToken,
 )
 from myometrics_auth.services.sessions import sessions_end
 from myometrics_core.read_only_admin import ReadOnlyAdmin
@@ -30,6 +31,7 @@ __all__ = [
     "SessionAdmin",
     "SignInFailuresAdmin",
     "TotpDeviceAdmin",
+    "UsedTokenAdmin",
 ]
 
 
@@ -124,3 +126,11 @@ class PasswordResetRequestAdmin(ReadOnlyAdmin):
     list_display = ("id", "created_at", "claimed_at")
     ordering = ("-created_at",)
     fields = ("created_at", "claimed_at")
+
+
+@admin.register(UsedToken)
+class UsedTokenAdmin(ReadOnlyAdmin):
+    """One-time tokens that were used, until they are swept."""
+
+    list_display = ("token_id", "expires_at")
+    ordering = ("-expires_at",)

@@ -4,6 +4,7 @@ from .guessing import SignInFailures
 from .password_resets import PasswordResetRequest
 from .sessions import Session, SessionQuerySet
 from .two_factor import RecoveryCode, TotpDevice
+from .used_tokens import UsedToken
 from .user_queries import UserQuerySet
 from .users import AbstractClinicUser, Role, User, UserManager
 
@@ -16,6 +17,7 @@ __all__ = [
     "SessionQuerySet",
     "SignInFailures",
     "TotpDevice",
+    "UsedToken",
     "User",
     "UserManager",
     "UserQuerySet",

@@ -60,6 +60,9 @@ class AbstractClinicUser(AbstractUser):
     """A user who signs in by e-mail address; the base for a host's own user model.
 
     ``PROFILE_FIELDS``: what people tell about themselves, as the admin site lays it out.
+    ``verified_at``: when the user first showed that they read the mail of ``email``; ``None``
+    where nobody asked. ``self_registered``: whether the account was made by ``auth/register/``;
+    ``None`` reads as no, the previous release leaves it so.
     """
 
     username = None  # type: ignore[assignment]
@@ -70,6 +73,10 @@ class AbstractClinicUser(AbstractUser):
     role = models.CharField(_("role"), max_length=20, choices=Role.choices, default=Role.DOCTOR)
     clinic_name = models.CharField(_("clinic"), max_length=100, blank=True)
     search_text = UserSearchField(editable=False, default="")
+    verified_at = models.DateTimeField(_("address verified"), null=True, editable=False)
+    self_registered = models.BooleanField(
+        _("self-registered"), null=True, default=False, editable=False
+    )
 
     PROFILE_FIELDS: ClassVar[tuple[str, ...]] = ("first_name", "last_name", "clinic_name")
     USERNAME_FIELD = "email"

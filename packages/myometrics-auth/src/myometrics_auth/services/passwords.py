@@ -17,15 +17,19 @@ from rest_framework.exceptions import ValidationError
 from myometrics_auth.activities import publish_account_event
 from myometrics_auth.models import PasswordResetRequest, Session
 from myometrics_auth.reset_links import user_of_reset_link
+from myometrics_auth.selectors import has_second_factor
 from myometrics_core.background import enqueue
 from myometrics_core.client_address import client_address
 from myometrics_core.email_addresses import canonical_email
 from myometrics_core.errors import CallerDeleted
 from myometrics_core.people import people_known
 from myometrics_core.requests import http_request
+from myometrics_core.times import utc_now
 from myometrics_core.transactions import atomic_write
 
-from .guessing import guesses_forget, guesses_trust_address
+from .guessing import guesses_erase, guesses_forget, guesses_trust_address
+from .own_secrets import own_password_is_right
+from .second_factor_enrolment import second_factor_remove
 
 __all__ = [
     "password_change",
@@ -49,9 +53,10 @@ def password_change(
 ) -> None:
     """Set a new password; every session of ``user`` ends but ``session``, which goes on.
 
-    Raises ``ValidationError`` on ``old_password`` or ``new_password``.
+    Raises ``ValidationError`` on ``old_password`` (wrong, or refused by the login throttle) or
+    ``new_password``.
     """
-    if not user.check_password(old_password):
+    if not own_password_is_right(user=user, password=old_password, request=request):
         raise ValidationError({"old_password": [_("The old password is not right.")]})
     _require_good("new_password", new_password, user)
     encoded = make_password(new_password)
@@ -79,6 +84,10 @@ def password_reset_request(*, email: str) -> None:
 def password_reset_confirm(*, uid: str, token: str, new_password: str, request: Any) -> None:
     """Set a new password by the link of a reset mail; every session of the user ends.
 
+    Who has the link reads the account's mail, so this verifies its address. Of a self-registered
+    account that was never verified, all that stems from whoever registered it goes: second
+    factors, sessions and the addresses that the login throttle trusts.
+
     A link works once; a refused password does not spend it. Raises ``ValidationError`` on
     ``token`` (wrong, used, too old; inactive or deleted user) or ``new_password``.
     """
@@ -88,19 +97,39 @@ def password_reset_confirm(*, uid: str, token: str, new_password: str, request: 
     _require_good("new_password", new_password, user)
     encoded = make_password(new_password)
     with atomic_write():
-        if not _replace_password(user, encoded):
+        if not _replace_password(user, encoded, email_canonical=user.email_canonical):
             raise _bad_link()
         Session.objects.filter(user=user).end()
         guesses_forget(email=user.email)
+        _verify(user, request)
         guesses_trust_address(email=user.email, address=client_address(request))
         password_changed(new_password, user)
         publish_account_event("password_reset", user=user, request=request)
 
 
-def _replace_password(user: Any, encoded: str) -> bool:
-    # Only over the very password that was judged: of two at once, one wins.
-    judged = get_user_model().objects.filter(pk=user.pk, password=user.password, is_active=True)
-    return bool(judged.update(password=encoded))
+def _verify(user: Any, request: Any) -> None:
+    unverified = get_user_model().objects.filter(pk=user.pk, verified_at=None)
+    if unverified.filter(self_registered=True).update(verified_at=utc_now()):
+        _take_over(user, request)
+    else:
+        unverified.update(verified_at=utc_now())
+
+
+def _take_over(user: Any, request: Any) -> None:
+    """Remove all by which whoever registered the account could still get in."""
+    if has_second_factor(user):
+        publish_account_event("second_factor_disabled", user=user, request=request)
+    second_factor_remove(user=user)
+    sessions = Session.objects.filter(user=user)
+    addresses = sessions.exclude(address=None).values_list("address", flat=True)
+    guesses_erase(email=user.email, addresses=addresses)
+    sessions.delete()
+
+
+def _replace_password(user: Any, encoded: str, **unchanged: Any) -> bool:
+    # Compare and set: fails if the password, or what else was checked, changed since.
+    same = {"pk": user.pk, "password": user.password, "is_active": True, **unchanged}
+    return bool(get_user_model().objects.filter(**same).update(password=encoded))
 
 
 def _require_good(field: str, password: str, user: Any) -> None:

@@ -31,6 +31,8 @@ from .guessing import (
 
 __all__ = [
     "recovery_codes_create",
+    "second_factor_allow",
+    "second_factor_failed",
     "second_factor_take",
     "totp_secrets_rotate",
     "totp_take",
@@ -49,14 +51,23 @@ def second_factor_take(*, user: Any, code: str) -> bool:
 
     Beyond the limit of wrong ones it is refused like a wrong one, and then not used up.
     """
-    account = GuessedAccount(user.email, guessed=SECOND_FACTOR)
     with atomic_write():
         if _take(user, code):
-            is_judged = guess_was_right(account=account, limit=second_factor_limit())
+            is_judged = second_factor_allow(user=user)
             transaction.set_rollback(not is_judged)
             return is_judged
-    guess_failed(account=account, limit=second_factor_limit())
+    second_factor_failed(user=user)
     return False
+
+
+def second_factor_allow(*, user: Any) -> bool:
+    """Return whether the throttle accepts a right code now; its failures are then forgotten."""
+    return guess_was_right(account=_guessed(user), limit=second_factor_limit())
+
+
+def second_factor_failed(*, user: Any) -> None:
+    """Count a wrong code."""
+    guess_failed(account=_guessed(user), limit=second_factor_limit())
 
 
 def totp_take(*, device: TotpDevice, code: str) -> bool:
@@ -91,6 +102,10 @@ def totp_secrets_rotate() -> tuple[int, int]:
         same = TotpDevice.objects.filter(pk=device.pk, secret=device.secret)
         rotated += same.update(secret=encrypt_secret(secret, owner=device.pk))
     return rotated, unreadable
+
+
+def _guessed(user: Any) -> GuessedAccount:
+    return GuessedAccount(user.email, guessed=SECOND_FACTOR)
 
 
 def _take(user: Any, code: str) -> bool:

@@ -24,6 +24,7 @@ from myometrics_core.times import utc_now
 from myometrics_core.transactions import atomic_write
 
 __all__ = [
+    "is_as_checked",
     "session_end",
     "session_end_by_refresh_token",
     "session_refresh",
@@ -47,7 +48,7 @@ def session_start(
     with atomic_write():
         people = get_user_model().objects.select_for_update(no_key=True)
         current: Any = people.filter(pk=user.pk).first()
-        if current is None or not _is_as_checked(current, user, password):
+        if current is None or not is_as_checked(current, user, password):
             raise invalid_credentials()
         session = Session.objects.create(
             user=current,
@@ -59,6 +60,15 @@ def session_start(
         user_logged_in.send(sender=type(current), request=http_request(request), user=current)
         publish_session_event("login_succeeded", session=session, request=request)
     return session
+
+
+def is_as_checked(current: Any, user: Any, password: str | None) -> bool:
+    """Return whether ``current`` is active and still has the password that ``user`` had.
+
+    Another hash need not be another password: it may have been renewed concurrently.
+    """
+    is_same = current.password == user.password
+    return current.is_active and (is_same or bool(password and current.check_password(password)))
 
 
 def session_refresh(*, token: str) -> str:
@@ -131,12 +141,6 @@ def sessions_sweep(*, batch: int = SWEEP_BATCH) -> int:
     while keys := list(Session.objects.filter(is_over).values_list("pk", flat=True)[:batch]):
         swept += Session.objects.filter(pk__in=keys).delete()[0]
     return swept
-
-
-def _is_as_checked(current: Any, user: Any, password: str | None) -> bool:
-    # Another hash need not be another password: it may have been renewed meanwhile.
-    is_same = current.password == user.password
-    return current.is_active and (is_same or bool(password and current.check_password(password)))
 
 
 def _end_live(sessions: SessionQuerySet) -> list[Session]:

@@ -10,15 +10,14 @@ from typing import Any
 
 from django.contrib.auth import authenticate, get_user_model
 from django.contrib.auth.signals import user_login_failed
-from django.utils.crypto import constant_time_compare
 
 from myometrics_auth.activities import publish_failed_sign_in
 from myometrics_auth.errors import invalid_credentials, invalid_token_error
 from myometrics_auth.models import Session
 from myometrics_auth.selectors import has_second_factor
-from myometrics_auth.tokens import MFA, InvalidToken, mfa_token, read_token
+from myometrics_auth.tokens import MFA, InvalidToken, TokenClaims, mfa_token, read_token
 from myometrics_core.client_address import client_address
-from myometrics_core.pseudonyms import keyed_hash
+from myometrics_core.pseudonyms import keyed_hashes
 from myometrics_core.requests import http_request
 from myometrics_core.transactions import atomic_write
 from myometrics_core.users import parse_user_id
@@ -26,6 +25,7 @@ from myometrics_core.users import parse_user_id
 from .guessing import GuessedAccount, guess_failed, guess_was_right, password_limit
 from .second_factor_codes import second_factor_take
 from .sessions import session_start
+from .used_tokens import token_is_used, token_use
 
 __all__ = ["SignIn", "sign_in", "sign_in_with_second_factor"]
 
@@ -55,7 +55,7 @@ def sign_in(*, email: str, password: str, request: Any) -> SignIn:
         _tell_of_failure(email, request)
         raise invalid_credentials()
     if has_second_factor(user):
-        return SignIn(mfa_token=mfa_token(user, _fingerprint(user)))
+        return SignIn(mfa_token=mfa_token(user, _fingerprints(user)[0]))
     return SignIn(session=session_start(user=user, request=request, password=password))
 
 
@@ -63,24 +63,30 @@ def sign_in_with_second_factor(*, token: str, code: str, request: Any) -> Sessio
     """Finish a sign-in with a code of the authenticator app or a recovery code.
 
     Raises ``AuthenticationFailed``: ``token_not_valid`` for a token that isn't good (any more),
-    ``invalid_credentials`` for a code that isn't.
+    ``invalid_credentials`` for a code that isn't. A token works once; a wrong code does not use
+    it up.
     """
-    user = _user_of(token)
-    if not second_factor_take(user=user, code=code):
-        _tell_of_failure(user.email, request)
-        raise invalid_credentials()
-    return session_start(user=user, request=request, second_factor=True)
-
-
-def _user_of(token: str) -> Any:
     try:
         claims = read_token(token, MFA)
-        user = get_user_model().objects.filter(pk=parse_user_id(claims.user_id)).first()
+        user_id = parse_user_id(claims.user_id)
     except (InvalidToken, ValueError) as error:
         raise invalid_token_error() from error
-    if user is None or not user.is_active:
+    with atomic_write():
+        user = _user_locked(user_id, claims)
+        if second_factor_take(user=user, code=code):
+            token_use(claims)
+            return session_start(user=user, request=request, second_factor=True)
+        _tell_of_failure(user.email, request)
+    raise invalid_credentials()
+
+
+def _user_locked(user_id: Any, claims: TokenClaims) -> Any:
+    # Locked, so that of requests with the same token one follows the other.
+    people = get_user_model().objects.select_for_update(no_key=True)
+    user = people.filter(pk=user_id, is_active=True).first()
+    if user is None or token_is_used(claims):
         raise invalid_token_error()
-    if not constant_time_compare(_fingerprint(user), claims.fingerprint):
+    if claims.fingerprint not in _fingerprints(user):
         raise invalid_token_error()
     return user
 
@@ -94,5 +100,5 @@ def _tell_of_failure(email: str, request: Any) -> None:
         publish_failed_sign_in(email=email, request=request)
 
 
-def _fingerprint(user: Any) -> str:
-    return keyed_hash("password", user.password)[:32]
+def _fingerprints(user: Any) -> list[str]:
+    return [made[:32] for made in keyed_hashes("password", user.password)]

@@ -66,7 +66,7 @@ def user_register(*, email: str, password: str, **profile: Any) -> Any:
     """
     if auth_settings.CLINIC_NAME_SET_BY == "administrators":
         profile.pop("clinic_name", None)
-    user = get_user_model()(email=email, **profile)
+    user = get_user_model()(email=email, self_registered=True, **profile)
     problems = {"email": email_problems(email), "password": password_problems(password, user)}
     if any(problems.values()):
         raise ValidationError({field: found for field, found in problems.items() if found})
@@ -130,6 +130,9 @@ def user_update(
             require_superuser_for(actor, user)
             if not may_blank_names:
                 _require_names(user, changes)
+            if canonical_email(changes.get("email", user.email)) != user.email_canonical:
+                # The administrator answers for the new address; nobody has read its mail yet.
+                changes = {**changes, "self_registered": False, "verified_at": None}
             changed = _apply(user, changes)
         if not user.is_active:
             user.sessions.end()

@@ -105,7 +105,7 @@ class TotpEnrolView(ApiView):
     def post(self, request: Request) -> Response:
         """A new secret; it counts once a code of it is confirmed."""
         body = self.validated(PasswordSerializer)
-        secret, address = totp_enrol(user=request.user, **body)
+        secret, address = totp_enrol(user=request.user, **body, request=request)
         return Response({"secret": secret, "otpauth_url": address}, status=201)
 
 

@@ -92,6 +92,18 @@ class Migration(migrations.Migration):
                     "search_text",
                     myometrics_auth.model_fields.UserSearchField(default="", editable=False),
                 ),
+                (
+                    "verified_at",
+                    models.DateTimeField(
+                        editable=False, null=True, verbose_name="address verified"
+                    ),
+                ),
+                (
+                    "self_registered",
+                    models.BooleanField(
+                        default=False, editable=False, null=True, verbose_name="self-registered"
+                    ),
+                ),
                 ("id", models.UUIDField(default=uuid.uuid4, primary_key=True, serialize=False)),
                 ("licence", models.CharField(blank=True, max_length=40)),
                 (

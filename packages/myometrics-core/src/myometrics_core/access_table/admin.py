@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..read_only_admin import ReadOnlyAdmin
 from .models import Access
-from .services import address_key
+from .services import address_keys
 
 __all__ = ["AccessAdmin"]
 
@@ -41,6 +41,6 @@ class AccessAdmin(ReadOnlyAdmin):
         term = search_term.strip()
         if not term:
             return queryset, False
-        key = address_key(term)
-        found = queryset.filter(address_key=key) if key else queryset.filter(user_id=term)
+        keys = address_keys(term)
+        found = queryset.filter(address_key__in=keys) if keys else queryset.filter(user_id=term)
         return found, False

@@ -11,14 +11,14 @@ from typing import Any
 from django.db import router
 
 from ..people import people_hold, person_lock
-from ..pseudonyms import keyed_hash
+from ..pseudonyms import keyed_hashes
 from ..settings import core_settings
 from ..texts import storable_text
 from ..transactions import atomic_write
 from ..users import parse_user_id
 from .models import Access
 
-__all__ = ["accesses_insert", "accesses_purge_chunk", "accesses_release_user", "address_key"]
+__all__ = ["accesses_insert", "accesses_purge_chunk", "accesses_release_user", "address_keys"]
 
 KEY_LENGTH = 32
 LONGEST_MILLISECONDS = 2**31 - 1
@@ -57,13 +57,16 @@ def accesses_purge_chunk(*, before: datetime, limit: int) -> int:
     return rows.filter(pk__in=oldest.values("pk")[:limit]).delete()[0]
 
 
-def address_key(address: str) -> str:
-    """What stands for an address wherever it came from; ``""`` for text that is none."""
+def address_keys(address: str) -> list[str]:
+    """What may stand for an address: one key for each of ``PSEUDONYM_KEYS``, the newest first.
+
+    Empty for text that is no address.
+    """
     try:
         canonical = str(ipaddress.ip_address(address.strip()))
     except ValueError:
-        return ""
-    return keyed_hash("access address", canonical)[:KEY_LENGTH]
+        return []
+    return [key[:KEY_LENGTH] for key in keyed_hashes("access address", canonical)]
 
 
 def _hold_present(user_ids: Iterable[str], using: str) -> set[str]:
@@ -87,7 +90,7 @@ def _row(access: Mapping[str, Any], present: set[str]) -> Access:
         timestamp=datetime.fromisoformat(str(access["time"]).replace("Z", "+00:00")),
         user_id=str(access["user_id"]) if known else "",
         ip_address=address if plain else None,
-        address_key=address_key(address) if address else "",
+        address_key=next(iter(address_keys(address)), "") if address else "",
         method=storable_text(str(access["method"]), 16),
         endpoint=storable_text(str(access["endpoint"]), 255),
         status=min(max(int(access["status"]), 0), HIGHEST_STATUS),

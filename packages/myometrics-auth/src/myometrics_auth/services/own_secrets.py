@@ -1,0 +1,67 @@
+"""Passwords and codes that signed-in users enter again, within the login throttle.
+
+A wrong one counts and leaves the same entry as at sign-in. Beyond the limit a right one is
+refused too, so that nobody can guess with a stolen access token.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from myometrics_auth.activities import publish_account_event
+from myometrics_auth.errors import invalid_token_error
+from myometrics_core.client_address import client_address
+from myometrics_core.people import people_hold
+from myometrics_core.transactions import atomic_write
+
+from .guessing import GuessedAccount, guess_failed, guess_was_right, password_limit
+from .second_factor_codes import second_factor_failed, second_factor_take
+
+__all__ = ["own_code_refused", "own_code_take", "own_password_is_right"]
+
+
+def own_password_is_right(*, user: Any, password: str, request: Any) -> bool:
+    """Return whether ``password`` is that of ``user`` and the login throttle accepts it.
+
+    Raises ``AuthenticationFailed`` when the user was deleted since the request was authenticated.
+    """
+    address = None if request is None else client_address(request)
+    account = GuessedAccount(user.email, address)
+    is_right = user.check_password(password)
+    if is_right and guess_was_right(account=account, limit=password_limit()):
+        return True
+    with atomic_write():
+        _hold(user)
+        if not is_right:
+            guess_failed(account=account, limit=password_limit())
+        publish_account_event("login_failed", user=user, request=request)
+    return False
+
+
+def own_code_take(*, user: Any, code: str, request: Any) -> bool:
+    """Take a code of the user's second factor as
+    :func:`~myometrics_auth.services.second_factor_codes.second_factor_take` does.
+
+    Raises as :func:`own_password_is_right`.
+    """
+    with atomic_write():
+        _hold(user)
+        is_right = second_factor_take(user=user, code=code)
+        if not is_right:
+            publish_account_event("login_failed", user=user, request=request)
+    return is_right
+
+
+def own_code_refused(*, user: Any, is_wrong: bool, request: Any) -> None:
+    """Record a code that was checked elsewhere, and count it if ``is_wrong``; raises likewise."""
+    with atomic_write():
+        _hold(user)
+        if is_wrong:
+            second_factor_failed(user=user)
+        publish_account_event("login_failed", user=user, request=request)
+
+
+def _hold(user: Any) -> None:
+    # Before the counts: a deletion of the user locks them in this order, too.
+    if not people_hold([user.pk]):
+        raise invalid_token_error()

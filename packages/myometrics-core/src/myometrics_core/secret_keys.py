@@ -1,0 +1,30 @@
+"""Lists of secret keys that can be rotated: the first makes what is new, all are accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from django.conf import settings as django_settings
+
+__all__ = ["MIN_KEY_BYTES", "django_secret_keys", "has_short_key", "key_list"]
+
+MIN_KEY_BYTES: Final = 32
+"""Bytes of a key for HMAC-SHA-256 (RFC 7518, 3.2)."""
+
+
+def key_list(value: Iterable[Any]) -> None:
+    """For ``validate`` of a setting: raises ``ValueError`` unless it lists one key or more."""
+    keys = list(value)
+    if not keys or not all(isinstance(key, str) and key for key in keys):
+        raise ValueError("must hold at least one key, each a text that is not empty")
+
+
+def django_secret_keys() -> list[str]:
+    """Return ``SECRET_KEY`` and then ``SECRET_KEY_FALLBACKS``: the default of every key list."""
+    return [str(key) for key in (django_settings.SECRET_KEY, *django_settings.SECRET_KEY_FALLBACKS)]
+
+
+def has_short_key(keys: Iterable[str]) -> bool:
+    """Return whether any of ``keys`` has fewer than :data:`MIN_KEY_BYTES` bytes."""
+    return any(len(key.encode()) < MIN_KEY_BYTES for key in keys)
