@@ -61,7 +61,7 @@ RATE_LIMITS = {
     "api": env.rate("RATE_LIMIT_API", "100/minute"),
     "export": env.rate("RATE_LIMIT_EXPORT", "2/hour"),
 }
-TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES", "")
+TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES", "", besides="unix:")
 METRICS_TOKEN = env.str("METRICS_TOKEN", from_file("METRICS_TOKEN")) or None
 METRICS_NETWORKS = env.networks("METRICS_NETWORKS", "")
 ACCESS_TABLE = env.switch("ACCESS_TABLE", "false")
