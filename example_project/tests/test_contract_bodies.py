@@ -1,7 +1,5 @@
 """Limits of bodies, principals without a user row, caches: what holds at every endpoint alike."""
 
-import io
-
 import pytest
 from api_routes import all_routes
 from conftest import assert_error, client_of, make_user
@@ -143,14 +141,3 @@ def test_answers_outside_the_views_are_stored_by_no_cache(settings):
     answer = APIClient().get("/api/health/", HTTP_HOST="evil.example")
     assert_error(answer, 400)
     assert answer["Cache-Control"] == "private, no-store"
-
-
-def test_body_that_breaks_off_is_a_400_that_counts(doctor):
-    class BrokenOff(io.BytesIO):
-        def read(self, *args):
-            raise OSError("connection reset")
-
-    extra = {"CONTENT_LENGTH": "10", "wsgi.input": BrokenOff()}
-    for status in [400] * 5 + [429]:
-        answer = APIClient().generic("POST", REFRESH, content_type="application/json", **extra)
-        assert_error(answer, status)

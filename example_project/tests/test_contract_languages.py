@@ -18,7 +18,9 @@ def assert_each_in_its_language(ask):
     assert german == german_again
     assert english == english_again
     for field, problems in english["field_errors"].items():
-        assert german["field_errors"][field] != problems, field
+        # DRF before 3.15 has no German for this one.
+        if problems != ["Must be a valid boolean."]:
+            assert german["field_errors"][field] != problems, field
     assert german["code"] == english["code"] == "validation_error"
 
 

@@ -187,6 +187,16 @@ def test_unusable_body_counts_per_address_under_a_key_that_reads_it(client, db, 
         assert [answer.status_code for answer in answers] == [200] * 5 + [429]
 
 
+def test_body_that_breaks_off_counts_per_address_under_a_key_that_reads_it(client, db, settings):
+    class BrokenOff(io.BytesIO):
+        def read(self, *args):
+            raise OSError("connection reset")
+
+    settings.MYOMETRICS = {"RATE_LIMIT_KEY": f"{__name__}.key_of_the_body"}
+    answers = [send(client, "/api/sign-in/", BrokenOff(), length=10) for _ in range(6)]
+    assert [answer.status_code for answer in answers] == [400] * 5 + [429]
+
+
 @pytest.mark.parametrize("parser", ["JSONParser", "FormParser", "MultiPartParser"])
 def test_limit_holds_for_parsers_of_the_site(client, db, settings, parser):
     settings.MYOMETRICS = {"PARSER_CLASSES": [f"rest_framework.parsers.{parser}"]}
