@@ -7,12 +7,13 @@ from http.cookies import SimpleCookie
 from typing import Any
 
 from asgiref.sync import async_to_sync
-from config.requests import Utf8ASGIRequest
 from django.core.handlers.asgi import ASGIHandler
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.test.client import conditional_content_removal
 from rest_framework.test import ForceAuthClientHandler, force_authenticate
+
+from config.requests import Utf8ASGIRequest
 
 Message = dict[str, Any]
 

@@ -24,7 +24,12 @@ pytestmark = pytest.mark.any_database
         ("RATE_LIMIT_AUTH", "often", "expected a rate such as 5/minute, got 'often'"),
         ("RATE_LIMIT_API", "5", "expected a rate such as 5/minute"),
         ("RATE_LIMIT_EXPORT", "-2/hour", "expected a rate such as 5/minute"),
-        ("TRUSTED_PROXIES", "10.0.0.0/8,proxy", "expected networks such as 10.0.0.0/8,::1"),
+        (
+            "TRUSTED_PROXIES",
+            "10.0.0.0/8,proxy",
+            "expected networks such as 10.0.0.0/8,::1 or unix:",
+        ),
+        ("METRICS_NETWORKS", "unix:", "expected networks such as 10.0.0.0/8,::1, got"),
         ("LOG_LEVEL", "LOUD", "expected one of DEBUG, INFO"),
         ("SECURE_SSL_REDIRECT", "2", "expected true or false"),
         ("SECURE_HSTS_SECONDS", "a year", "expected a whole number"),
@@ -58,6 +63,11 @@ def test_the_defaults_are_the_specifications():
     assert credentials is True
     assert rates == {"auth": "5/minute", "api": "100/minute", "export": "2/hour"}
     assert redirect is False
+
+
+def test_trusted_proxies_may_hold_a_unix_socket():
+    (myometrics,) = shown({"TRUSTED_PROXIES": "unix:, 10.0.0.0/8"}, "MYOMETRICS")
+    assert myometrics["TRUSTED_PROXIES"] == ["unix:", "10.0.0.0/8"]
 
 
 def test_redis_carries_cache_sessions_limits_and_tasks():
