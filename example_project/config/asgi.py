@@ -1,4 +1,4 @@
-"""``uvicorn config.asgi:application``."""
+"""``uvicorn --no-proxy-headers config.asgi:application``: see `TRUSTED_PROXIES`."""
 
 import os
 

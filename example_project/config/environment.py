@@ -139,15 +139,12 @@ def rate(text: str) -> str:
 
 
 @env.parser_for("networks")
-def networks(text: str) -> list[str]:
-    """Networks (CIDR) or addresses separated by commas."""
+def networks(text: str, *, besides: str = "") -> list[str]:
+    """Networks (CIDR) or addresses separated by commas; ``besides`` is accepted as well."""
     for network in texts(text):
-        try:
-            ipaddress.ip_network(network, strict=False)
-        except ValueError:
-            raise EnvError(
-                f"expected networks such as 10.0.0.0/8,::1, got {_shown(network)}."
-            ) from None
+        if network != besides and not _is_network(network):
+            expected = " or ".join(filter(None, ["networks such as 10.0.0.0/8,::1", besides]))
+            raise EnvError(f"expected {expected}, got {_shown(network)}.")
     return texts(text)
 
 
@@ -195,6 +192,14 @@ def keys(text: str) -> dict[str, str]:
         if not 1 <= len(key_id) <= 32 or len(secret) < 32:
             raise EnvError("expected id:secret pairs, each secret of 32 or more characters.")
     return {key_id: secret for key_id, _, secret in pairs}
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _url(text: str, *schemes: str) -> str:

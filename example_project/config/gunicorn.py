@@ -26,6 +26,11 @@ workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
 timeout = 60
 # A load balancer stops sending first; then what runs may end. Below the platform's own limit.
 graceful_timeout = int(os.environ.get("WEB_GRACEFUL_TIMEOUT") or 25)
+# The settings decide about the client's address and scheme (TRUSTED_PROXIES, BEHIND_TLS_PROXY).
+# Gunicorn and uvicorn would take them from any peer on this machine or on a Unix socket.
+forwarded_allow_ips = ""
+secure_scheme_headers: dict[str, str] = {}
+forwarder_headers = ""
 client_timeout = int(os.environ.get("WEB_CLIENT_TIMEOUT") or 15)
 keepalive = 5
 # The heartbeat file, in memory where there is such a place: the disk may be read-only or slow.
@@ -54,6 +59,15 @@ os.environ.setdefault("DATABASE_POOL_SIZE", str(threads * (4 if is_asgi else 1) 
 if any(os.environ.get(f"METRICS_{name}") for name in ("TOKEN", "TOKEN_FILE", "NETWORKS")):
     # Prometheus' counters of all processes meet in this folder.
     os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="metrics-"))
+
+
+def on_starting(server: Any) -> None:
+    """Warn if the command line makes the server take the client's address from a header."""
+    if server.cfg.forwarded_allow_ips:
+        server.log.warning(
+            "forwarded_allow_ips lets the server replace the client's address and scheme; leave "
+            "it empty and set TRUSTED_PROXIES and BEHIND_TLS_PROXY"
+        )
 
 
 def when_ready(server: Any) -> None:

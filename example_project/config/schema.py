@@ -14,7 +14,7 @@ from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from myometrics_core.errors import exception_handler
+from myometrics_core.errors import CACHE_CONTROL, exception_handler
 
 
 class LenientNegotiation(DefaultContentNegotiation):
@@ -48,12 +48,16 @@ class OpenView:
     def finalize_response(
         self, request: Request, response: Response, *args: Any, **kwargs: Any
     ) -> Response:
-        """Errors are JSON, whatever the answer would have been."""
+        """Errors are JSON, whatever the answer would have been. No cache stores any answer."""
         if response.exception:
             renderer = JSONRenderer()
             request.accepted_renderer = renderer
             request.accepted_media_type = renderer.media_type
-        return super().finalize_response(request, response, *args, **kwargs)  # type: ignore[misc]
+        answer: Response = super().finalize_response(  # type: ignore[misc]
+            request, response, *args, **kwargs
+        )
+        answer.headers.setdefault("Cache-Control", CACHE_CONTROL)
+        return answer
 
 
 class SchemaView(OpenView, SpectacularAPIView):  # type: ignore[misc]

@@ -65,7 +65,7 @@ RATE_LIMITS = {
     "export": env.rate("RATE_LIMIT_EXPORT", "2/hour"),
 }
 MAILS_PER_USER_PER_HOUR = env.whole_number("MAILS_PER_USER_PER_HOUR", "20")
-TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES", "")
+TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES", "", besides="unix:")
 METRICS_TOKEN = env.str("METRICS_TOKEN", from_file("METRICS_TOKEN")) or None
 METRICS_NETWORKS = env.networks("METRICS_NETWORKS", "")
 ACCESS_TABLE = env.switch("ACCESS_TABLE", "false")

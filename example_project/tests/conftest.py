@@ -8,6 +8,8 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections
 from rest_framework.test import APIClient
 
 from myometrics_auth.models import Session
@@ -15,6 +17,31 @@ from myometrics_auth.tokens import access_token
 from myometrics_core.times import utc_now
 
 PASSWORD = "correct-horse-battery"
+
+
+def pytest_addoption(parser):
+    parser.getgroup("myometrics").addoption(
+        "--asgi", action="store_true", help="Send requests through the ASGI handler"
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _requests_go_through_asgi(pytestconfig):
+    """With ``--asgi``, every ``APIClient`` is one of the ASGI application."""
+    if not pytestconfig.getoption("asgi"):
+        yield
+        return
+    from asgi_client import AsgiClientHandler
+
+    # As Django's test client does: the test's transaction is on this connection.
+    signals = (request_started, request_finished)
+    for signal in signals:
+        signal.disconnect(close_old_connections)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rest_framework.test.ForceAuthClientHandler", AsgiClientHandler)
+        yield
+    for signal in signals:
+        signal.connect(close_old_connections)
 
 
 def make_user(email, role="doctor", **fields):

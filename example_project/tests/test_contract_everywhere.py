@@ -131,8 +131,8 @@ MALFORMED = [
     b"\xff\xfe",
     b"{'action': 'x'}",
     b'{"action": "a",}',
-    b"[" * 100_000,
-    b'{"a":' * 5_000,
+    b"[" * 16_000,
+    b'{"a":' * 3_000,
     b"\x1f\x8b\x08\x00gzip",
 ]
 
@@ -541,5 +541,5 @@ class TestTheClientsAddress:
 def test_answers_are_json_and_no_cache_may_keep_them(doctors_client):
     answer = doctors_client.get("/api/auth/user/")
     assert answer["Content-Type"].startswith("application/json")
-    assert "no-store" in answer["Cache-Control"]
+    assert answer["Cache-Control"] == "private, no-store"
     assert json.loads(answer.content)["email"] == "doctor@clinic.example"

@@ -24,8 +24,13 @@ pytestmark = pytest.mark.any_database
         ("RATE_LIMIT_AUTH", "often", "expected a rate such as 5/minute, got 'often'"),
         ("RATE_LIMIT_API", "5", "expected a rate such as 5/minute"),
         ("RATE_LIMIT_EXPORT", "-2/hour", "expected a rate such as 5/minute"),
-        ("TRUSTED_PROXIES", "10.0.0.0/8,proxy", "expected networks such as 10.0.0.0/8,::1"),
         ("AUDIT_ON_USER_DELETE", "forget", "expected cascade or retain, got 'forget'"),
+        (
+            "TRUSTED_PROXIES",
+            "10.0.0.0/8,proxy",
+            "expected networks such as 10.0.0.0/8,::1 or unix:",
+        ),
+        ("METRICS_NETWORKS", "unix:", "expected networks such as 10.0.0.0/8,::1, got"),
         ("LOG_LEVEL", "LOUD", "expected one of DEBUG, INFO"),
         ("SECURE_SSL_REDIRECT", "2", "expected true or false"),
         ("SECURE_HSTS_SECONDS", "a year", "expected a whole number"),
@@ -66,6 +71,10 @@ def test_what_becomes_of_audit_entries_is_a_variable(value):
     given = {} if value is None else {"AUDIT_ON_USER_DELETE": value}
     (audit,) = shown(given, "MYOMETRICS_AUDIT")
     assert audit["ON_USER_DELETE"] == ((value or "").strip().lower() or "cascade")
+
+def test_trusted_proxies_may_hold_a_unix_socket():
+    (myometrics,) = shown({"TRUSTED_PROXIES": "unix:, 10.0.0.0/8"}, "MYOMETRICS")
+    assert myometrics["TRUSTED_PROXIES"] == ["unix:", "10.0.0.0/8"]
 
 
 def test_redis_carries_cache_sessions_limits_and_tasks():

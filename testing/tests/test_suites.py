@@ -12,9 +12,11 @@ from _pytest.mark.expression import Expression
 
 from myometrics_testing.commands.jobs import Job
 from myometrics_testing.commands.suites import (
+    ASGI,
     Part,
     Suite,
     all_suites,
+    asgi_suite,
     browser_suites,
     marked_suites,
     pytest_job,
@@ -35,11 +37,11 @@ def suite(name: str, database: str, *, redis: bool = True) -> Suite:
 
 def test_every_package_and_the_example_run_on_both_databases():
     names = {"core", "auth", "audit", "analytics", "notifications", "example"}
-    browsers = {suite.name for suite in browser_suites()}
+    left_out = {suite.name for suite in [*browser_suites(), asgi_suite()]}
     found = {
         (suite.name, suite.database)
         for suite in all_suites()
-        if suite.name not in browsers and suite.part is Part.USUAL
+        if suite.name not in left_out and suite.part is Part.USUAL
     }
     assert found == {
         (name, database) for name in names for database in ("sqlite", "postgresql")
@@ -143,7 +145,8 @@ def test_settings_of_the_callers_shell_do_not_reach_a_suite(monkeypatch):
 def test_without_a_browser_everything_else_runs_and_it_says_so(monkeypatch, capsys):
     monkeypatch.setenv("PATH", "")
     browsers = browser_suites()
-    assert chosen_suites() == [suite for suite in all_suites() if suite not in browsers]
+    left_out = [*browsers, asgi_suite()]
+    assert chosen_suites() == [suite for suite in all_suites() if suite not in left_out]
     assert bool(browsers) == ("chromium and chromedriver not found" in capsys.readouterr().out)
 
 
@@ -152,6 +155,15 @@ def test_a_python_that_is_missing_is_named(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
     chosen_suites()
     assert "Nothing is embedded on Python 3.13: pyenv install 3.13" in capsys.readouterr().out
+
+
+def test_asgi_suite_runs_only_if_it_is_named():
+    assert chosen_suites([ASGI]) == [asgi_suite()]
+    assert asgi_suite() not in chosen_suites()
+    command = pytest_job(asgi_suite(), URLS, "/7", Path("report.xml"), []).command
+    assert "--asgi" in command
+    assert any(word.endswith("test_contract_everywhere.py") for word in command)
+    assert not any(word.endswith("test_site.py") for word in command)
 
 
 def test_a_browser_suite_that_is_asked_for_runs_or_fails(monkeypatch):

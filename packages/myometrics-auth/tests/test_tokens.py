@@ -142,7 +142,7 @@ class TestRefresh:
         assert list(answer.json()["field_errors"]) == ["refresh"]
 
     @pytest.mark.parametrize(
-        "token", ["x", " ", "a.b.c", "é", "x\x00", "\ud800", "x" * 100_000, "🙂", "null"]
+        "token", ["x", " ", "a.b.c", "é", "x\x00", "\ud800", "x" * 16_000, "🙂", "null"]
     )
     def test_refuses_any_other_text_with_a_401(self, api, token):
         answer = refresh_by(api, token)

@@ -201,7 +201,7 @@ class TestSignIn:
         type(doctor).objects.all().delete()
         assert second_half(api, token, enrolled.app.at(utc_now())).status_code == 401
 
-    @pytest.mark.parametrize("token", ["x", "a.b.c", "x\x00", "\ud800", "x" * 100_000])
+    @pytest.mark.parametrize("token", ["x", "a.b.c", "x\x00", "\ud800", "x" * 16_000])
     def test_refuses_a_token_that_is_none(self, api, token):
         assert second_half(api, token, "123456").status_code == 401
 

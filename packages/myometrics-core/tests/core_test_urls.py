@@ -60,6 +60,18 @@ class OtherSignInView(SignInView):
     pass
 
 
+class AccountView(ApiView):
+    throttle_bucket = "auth"
+
+    def post(self, request):
+        return Response({})
+
+
+class RawBodyView(EchoView):
+    def post(self, request):
+        return Response({"length": len(request.body)})
+
+
 class ExportView(ApiView):
     permission_classes = (IsAuthenticated,)
     throttle_bucket = "export"
@@ -106,6 +118,8 @@ urlpatterns = [
     path("api/faulty/<str:what>/", FaultyView.as_view()),
     path("api/sign-in/", SignInView.as_view()),
     path("api/sign-in/other/", OtherSignInView.as_view()),
+    path("api/account/", AccountView.as_view()),
+    path("api/reads-raw-body/", RawBodyView.as_view()),
     path("api/export/", ExportView.as_view()),
     path("admin/", admin.site.urls),
     path("api/download/<int:whole>/", DownloadView.as_view()),

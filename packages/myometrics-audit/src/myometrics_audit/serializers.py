@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any
 
 from django.utils.translation import gettext as _
-from rest_framework import serializers
+from rest_framework import ISO_8601, serializers
 
 from myometrics_core.fields import JSONObjectField, StrictCharField, UserIdField, UtcDateTimeField
 from myometrics_core.pagination import PageSerializer
@@ -76,6 +76,9 @@ class _UserIdField(serializers.CharField):
 
 class _DayField(serializers.DateField):
     """A day as ``YYYY-MM-DD`` and in no other way."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(input_formats=[ISO_8601], **kwargs)
 
     def to_internal_value(self, value: Any) -> date:
         if not DAY.fullmatch(str(value)):

@@ -1,7 +1,8 @@
 """Who is calling: one rule for throttles, audit and access log alike.
 
 The peer's address counts, unless the peer is a trusted proxy; then the chain in exactly one
-header is walked from right to left, past trusted hops, to the first hop that isn't one.
+header is walked from right to left, past trusted hops, to the first hop that isn't one. The server
+must leave the peer as it is: see "The client's address" in the documentation.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
-from .settings import core_settings
+from .settings import UNIX_SOCKET, core_settings
 from .texts import storable_text
 
 __all__ = ["client_address", "in_networks", "user_agent"]
@@ -20,25 +21,24 @@ __all__ = ["client_address", "in_networks", "user_agent"]
 logger = logging.getLogger("myometrics.core.client_address")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Proxies = tuple[str, ...]
 Networks = tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
 
 
 def client_address(request: Any) -> str | None:
     """The client's address, which no client can choose by sending a header.
 
-    Takes a Django or DRF request. ``None`` where the server tells of no peer (a Unix socket)
-    and none is trusted.
+    Takes a Django or DRF request. ``None`` where the peer has no address (a Unix socket) and
+    ``TRUSTED_PROXIES`` does not hold ``unix:``.
     """
     peer = _parse(request.META.get("REMOTE_ADDR", ""))
-    if peer is None:
-        return None
-    trusted = _parsed_networks(tuple(core_settings.TRUSTED_PROXIES))
-    verified = peer
-    if trusted and _is_within(peer, trusted):
-        verified = _last_verified(peer, _forwarded(request), trusted)
-    elif peer.is_private and _header_name() in request.META:
-        _warn_of_untrusted_proxy(str(core_settings.CLIENT_ADDRESS_HEADER))
-    return str(verified)
+    trusted = tuple(core_settings.TRUSTED_PROXIES)
+    address = peer
+    if _is_trusted(peer, trusted):
+        address = _last_verified(peer, _forwarded(request), trusted)
+    else:
+        _warn_of_misconfiguration(request, peer)
+    return None if address is None else str(address)
 
 
 def in_networks(address: str | None, networks: Iterable[str]) -> bool:
@@ -56,33 +56,75 @@ def user_agent(request: Any, max_length: int = 1024) -> str:
     return storable_text(str(request.META.get("HTTP_USER_AGENT", "")), max_length)
 
 
-def _last_verified(peer: Address, hops: Iterator[Address | None], trusted: Networks) -> Address:
+def _last_verified(peer: Address | None, hops: Iterator[str], trusted: Proxies) -> Address | None:
     verified = peer
     for hop in hops:
-        if hop is None:
+        address = _parse(hop)
+        if address is None and hop != UNIX_SOCKET:
             break
-        verified = hop
-        if not _is_within(hop, trusted):
+        verified = address or verified
+        if not _is_trusted(address, trusted):
             break
     return verified
 
 
-def _forwarded(request: Any) -> Iterator[Address | None]:
+def _is_trusted(peer: Address | None, proxies: Proxies) -> bool:
+    if peer is None:
+        return UNIX_SOCKET in proxies
+    return _is_within(peer, _parsed_networks(proxies))
+
+
+def _forwarded(request: Any) -> Iterator[str]:
     hops = str(request.META.get(_header_name(), "")).split(",")
-    return (_parse(hop) for hop in reversed(hops))
+    return (hop.strip() for hop in reversed(hops))
 
 
 def _header_name() -> str:
     return "HTTP_" + str(core_settings.CLIENT_ADDRESS_HEADER).upper().replace("-", "_")
 
 
+def _warn_of_misconfiguration(request: Any, peer: Address | None) -> None:
+    header = str(core_settings.CLIENT_ADDRESS_HEADER)
+    if peer is None:
+        _warn_of_missing_address()
+    elif _is_rewritten(request):
+        _warn_of_rewritten_peer()
+    elif peer.is_private and _header_name() in request.META:
+        _warn_of_untrusted_proxy(header)
+
+
+def _is_rewritten(request: Any) -> bool:
+    """Whether the server took the peer from ``X-Forwarded-For``: uvicorn then reports port 0."""
+    hops = request.META.get("HTTP_X_FORWARDED_FOR", "")
+    return str(request.META.get("REMOTE_PORT")) == "0" and request.META["REMOTE_ADDR"] in hops
+
+
+# Cached: each warning once for each process (and header).
+
+
 @lru_cache(maxsize=4)
 def _warn_of_untrusted_proxy(header: str) -> None:
-    # Cached: once for each process and header.
     logger.warning(
         "Requests come with %s from a private address that is no trusted proxy: if it is your "
         'proxy, name it in MYOMETRICS["TRUSTED_PROXIES"], or all its clients count as one',
         header,
+    )
+
+
+@lru_cache(maxsize=1)
+def _warn_of_missing_address() -> None:
+    logger.warning(
+        "Requests come from a peer without an address, and all count as one client: if it is your "
+        'proxy on a Unix socket, add "unix:" to MYOMETRICS["TRUSTED_PROXIES"]'
+    )
+
+
+@lru_cache(maxsize=1)
+def _warn_of_rewritten_peer() -> None:
+    logger.warning(
+        "The server replaces the peer's address by X-Forwarded-For, which clients can forge: "
+        "switch that off (uvicorn --no-proxy-headers) and name your proxies in "
+        'MYOMETRICS["TRUSTED_PROXIES"]'
     )
 
 
@@ -104,5 +146,9 @@ def _is_within(address: Address, networks: Networks) -> bool:
 
 
 @lru_cache(maxsize=16)
-def _parsed_networks(networks: tuple[str, ...]) -> Networks:
-    return tuple(ipaddress.ip_network(network, strict=False) for network in networks)
+def _parsed_networks(networks: Proxies) -> Networks:
+    return tuple(
+        ipaddress.ip_network(network, strict=False)
+        for network in networks
+        if network != UNIX_SOCKET
+    )

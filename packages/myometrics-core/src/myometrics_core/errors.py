@@ -21,6 +21,7 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.serializers import as_serializer_error
+from rest_framework.settings import api_settings
 from rest_framework.views import set_rollback
 
 from .requests import http_request
@@ -37,6 +38,8 @@ __all__ = [
 logger = logging.getLogger("myometrics.core.errors")
 
 NON_FIELD = "non_field_errors"
+CACHE_CONTROL = "private, no-store"
+"""``Cache-Control`` of every answer of the API. Django before 5.2.15 respects only ``private``."""
 
 
 class Conflict(exceptions.APIException):
@@ -61,7 +64,7 @@ class CallerDeleted(exceptions.APIException):
 
 
 class BodyTooLarge(exceptions.APIException):
-    """413: the body is longer than ``MYOMETRICS["MAX_BODY_BYTES"]``."""
+    """413: the body is longer than the endpoint accepts."""
 
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
     default_detail = _("The request body is too large.")
@@ -85,7 +88,8 @@ def _encodable(text: str) -> str:
 
 def json_error(status_code: int, detail: str, code: str) -> JsonResponse:
     """An error answer for code outside DRF: middleware, ``handler404`` and their like."""
-    return JsonResponse(error_body(detail, code), status=status_code)
+    headers = {"Cache-Control": CACHE_CONTROL}
+    return JsonResponse(error_body(detail, code), status=status_code, headers=headers)
 
 
 def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response:
@@ -172,7 +176,9 @@ def _flatten(detail: Any) -> dict[str, list[str]]:
 def _walk(detail: Any, name: str) -> Iterator[tuple[str, str]]:
     if isinstance(detail, Mapping):
         for key, value in detail.items():
-            yield from _walk(value, _join(name, str(key)))
+            # The host may call it something else.
+            is_non_field = key == api_settings.NON_FIELD_ERRORS_KEY
+            yield from _walk(value, _join(name, NON_FIELD if is_non_field else str(key)))
     elif isinstance(detail, Sequence) and not isinstance(detail, str):
         for position, item in enumerate(detail):
             nested = isinstance(item, (Mapping, list))

@@ -14,7 +14,7 @@ from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
-from rest_framework import serializers
+from rest_framework import ISO_8601, serializers
 from rest_framework.fields import empty
 
 from .users import user_id_json
@@ -37,10 +37,12 @@ class UserIdField(serializers.Field):  # type: ignore[type-arg]
 
 
 class UtcDateTimeField(serializers.DateTimeField):
-    """A moment as ``2025-08-19T15:45:00Z``, whatever the site's time zone."""
+    """A moment as ``2025-08-19T15:45:00Z``, whatever the site's time zone and formats are."""
 
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("default_timezone", timezone.utc)
+        kwargs.setdefault("format", ISO_8601)
+        kwargs.setdefault("input_formats", [ISO_8601])
         super().__init__(**kwargs)
 
 

@@ -50,6 +50,7 @@ class ServiceUnavailable(APIException):
 class HealthView(ApiView):
     """How the system and each of its services do. Specification: "GET /health/"."""
 
+    needs_user_row = False
     report: HealthReport | None = None
 
     def perform_authentication(self, request: Request) -> None:

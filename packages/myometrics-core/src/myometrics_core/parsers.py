@@ -19,8 +19,9 @@ __all__ = ["StrictJSONParser"]
 class StrictJSONParser(BaseParser):
     """Parses a request body or raises ``ParseError`` (400) or ``BodyTooLarge`` (413).
 
-    Not a ``JSONParser``: newer versions of DRF hand those a body that is already in memory, and
-    older ones a stream without any limit. Here ``MAX_BODY_BYTES`` is the limit on all of them.
+    Not a subclass of ``JSONParser``: DRF 3.17 and later read the whole body into memory for those.
+    This one reads at most the view's ``body_limit``. JSON is UTF-8 (RFC 8259), whatever charset
+    the request names.
     """
 
     media_type = "application/json"
@@ -32,21 +33,22 @@ class StrictJSONParser(BaseParser):
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
         """The decoded body."""
-        encoding = (parser_context or {}).get("encoding") or "utf-8"
+        view = (parser_context or {}).get("view")
+        limit = getattr(view, "body_limit", core_settings.MAX_BODY_BYTES)
         try:
-            text = self._read(stream).decode(encoding)
+            text = _read(stream, limit).decode()
             return json.loads(text, parse_constant=_refuse, parse_float=_finite)
         except RecursionError:
             raise ParseError("JSON parse error - nested too deeply") from None
         except ValueError as error:
             raise ParseError(f"JSON parse error - {error}") from error
 
-    def _read(self, stream: IO[bytes]) -> bytes:
-        limit = core_settings.MAX_BODY_BYTES
-        body = stream.read(limit + 1)
-        if len(body) > limit:
-            raise BodyTooLarge()
-        return body
+
+def _read(stream: IO[bytes], limit: int) -> bytes:
+    body = stream.read(limit + 1)
+    if len(body) > limit:
+        raise BodyTooLarge()
+    return body
 
 
 def _refuse(constant: str) -> NoReturn:

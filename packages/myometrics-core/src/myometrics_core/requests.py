@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import IO, Any
 
+from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest
 
-__all__ = ["http_request"]
+__all__ = ["content_length", "http_request", "unsized_body"]
 
 
 def http_request(request: Any) -> HttpRequest:
     """The ``HttpRequest`` of a DRF request, or the request itself."""
     return getattr(request, "_request", request)
+
+
+def content_length(request: Any) -> int:
+    """The ``Content-Length`` of a Django or DRF request; 0 if there is none that is a number."""
+    try:
+        return int(request.META.get("CONTENT_LENGTH") or 0)
+    except ValueError:
+        return 0
+
+
+def unsized_body(request: Any) -> IO[bytes] | None:
+    """The body of a request without ``Content-Length`` (sent in chunks, or over HTTP/2).
+
+    ``None`` if the request has a length, or if the WSGI server does not mark the body's end.
+    """
+    request = http_request(request)
+    if request.META.get("CONTENT_LENGTH"):
+        return None
+    if isinstance(request, ASGIRequest):
+        return request  # type: ignore[return-value]  # has read()
+    return request.META["wsgi.input"] if request.META.get("wsgi.input_terminated") else None

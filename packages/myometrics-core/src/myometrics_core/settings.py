@@ -11,10 +11,16 @@ from limits import parse as parse_rate
 from .conf import DOTTED_PATH, Setting, SettingsGroup, http_url, positive
 from .secret_keys import django_secret_keys, key_list
 
-__all__ = ["RATE_LIMIT_BUCKETS", "CoreSettings", "core_settings"]
+__all__ = ["RATE_LIMIT_BUCKETS", "UNIX_SOCKET", "CoreSettings", "core_settings"]
 
 RATE_LIMIT_BUCKETS = {"auth": "5/minute", "api": "100/minute", "export": "2/hour"}
 """Bucket → rate, as the specification sets them ("Rate Limiting")."""
+UNIX_SOCKET = "unix:"
+"""Entry of ``TRUSTED_PROXIES`` for peers without an address, as nginx writes it."""
+
+
+def _proxies(value: Iterable[Any]) -> None:
+    _networks(proxy for proxy in value if proxy != UNIX_SOCKET)
 
 
 def _networks(value: Iterable[Any]) -> None:
@@ -51,9 +57,9 @@ class CoreSettings(SettingsGroup):
     TRUSTED_PROXIES = Setting(
         (list, tuple),
         (),
-        "Networks (CIDR) of the proxies whose word on the client's address counts. "
-        "With none, the peer is the client.",
-        validate=_networks,
+        "Networks (CIDR) of the proxies that may name the client's address; `unix:` stands for "
+        "peers on a Unix socket, which have no address. Without proxies the peer is the client.",
+        validate=_proxies,
     )
     CLIENT_ADDRESS_HEADER = Setting(
         str,
@@ -106,8 +112,9 @@ class CoreSettings(SettingsGroup):
     )
     MAX_BODY_BYTES = Setting(
         int,
-        16 * 1024 * 1024,
-        "Largest request body that is read; a longer one is answered 413.",
+        2 * 1024 * 1024,
+        "Largest request body in bytes; a larger one is answered 413. Endpoints under `auth/` "
+        "accept at most 16 KiB.",
         validate=positive,
     )
     MICROSERVICE_URL = Setting(
@@ -221,7 +228,7 @@ class CoreSettings(SettingsGroup):
     )
     RENDERER_CLASSES = Setting(
         (list, tuple),
-        ("rest_framework.renderers.JSONRenderer",),
+        ("myometrics_core.renderers.CompactJSONRenderer",),
         "Renderers of every endpoint.",
     )
     PARSER_CLASSES = Setting(

@@ -19,17 +19,21 @@ from typing import Any
 
 from django.apps import apps
 from django.conf import settings as django_settings
+from django.core.exceptions import RequestDataTooBig
+from django.http import UnreadablePostError
 from limits import RateLimitItem
 from limits import parse as parse_rate
 from limits.errors import ConfigurationError, StorageError
 from limits.storage import MemoryStorage, Storage, storage_from_string
 from limits.strategies import MovingWindowRateLimiter
+from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from .client_address import client_address
 from .pseudonyms import keyed_hash
 from .settings import RATE_LIMIT_BUCKETS, core_settings
+from .users import has_user_row
 
 __all__ = ["BucketThrottle", "RateLimiter", "Verdict", "rate_limit_key", "rate_limiter"]
 
@@ -37,6 +41,8 @@ logger = logging.getLogger("myometrics.core.throttling")
 
 LOCAL_SECONDS = 5.0
 """How long the storage is left alone after it could not be reached."""
+BODY_ERRORS = (APIException, RequestDataTooBig, UnreadablePostError)
+"""What reading and parsing a body can raise."""
 REDIS_OPTIONS = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
 
 
@@ -51,13 +57,18 @@ class Verdict:
 def rate_limit_key(request: Request, view: Any, bucket: str) -> str:
     """Whom a request counts against: what the view says, else the user, else the address.
 
-    Of an IPv6 address the first 64 bits count: anybody who has one has them all.
+    A principal without a row in the user table counts by its address.
     """
     identity = view.rate_limit_identity(request)
     if identity:
         return str(identity)
-    if request.user and request.user.is_authenticated:
+    if has_user_row(request.user):
         return f"user:{request.user.pk}"
+    return _address_key(request)
+
+
+def _address_key(request: Request) -> str:
+    """Of an IPv6 address the first 64 bits count: who has one address has them all."""
     return f"address:{_site_of(client_address(request))}"
 
 
@@ -82,13 +93,22 @@ class BucketThrottle(BaseThrottle):
         if rate is None:
             return True
         scope = f"{bucket}:{type(view).__name__}" if bucket == "auth" else bucket
-        key = core_settings.RATE_LIMIT_KEY(request, view, bucket)
-        self.verdict = rate_limiter.hit(rate, scope, key)
+        self.verdict = rate_limiter.hit(rate, scope, _key(request, view, bucket))
         return self.verdict.allowed
 
     def wait(self) -> float:
         """Seconds until the next request can pass."""
         return float(self.verdict.retry_after)
+
+
+def _key(request: Request, view: Any, bucket: str) -> str:
+    """The key of the request, or its address if the body, which the key may need, is unusable."""
+    if view.body_error is None:
+        try:
+            return str(core_settings.RATE_LIMIT_KEY(request, view, bucket))
+        except BODY_ERRORS as error:
+            view.body_error = error  # raised by the view once the request has been counted
+    return _address_key(request)
 
 
 class RateLimiter:

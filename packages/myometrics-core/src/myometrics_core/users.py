@@ -12,6 +12,7 @@ from django.db import connection, models
 from .settings import core_settings
 
 __all__ = [
+    "has_user_row",
     "is_administrator",
     "parse_user_id",
     "site_language",
@@ -57,12 +58,21 @@ def user_id_schema() -> dict[str, Any]:
     return {"type": "string"}
 
 
-def is_administrator(user: Any) -> bool:
-    """Whether ``user`` administers, by the host's rule ``MYOMETRICS["IS_ADMINISTRATOR"]``.
+def has_user_row(user: Any) -> bool:
+    """Whether ``user`` is an instance of the user model that has a primary key; runs no query.
 
-    Nobody who is inactive or not signed in ever is.
+    False for anonymous users and for principals that a token alone describes, such as
+    simplejwt's ``TokenUser`` or a service account of the host.
     """
-    if not (user and user.is_authenticated and user.is_active):
+    return isinstance(user, get_user_model()) and user.pk is not None
+
+
+def is_administrator(user: Any) -> bool:
+    """Whether ``user`` is an administrator, by the host's rule ``MYOMETRICS["IS_ADMINISTRATOR"]``.
+
+    Always false for users who are inactive, anonymous or no rows of the user table.
+    """
+    if not (has_user_row(user) and user.is_active):
         return False
     return bool(core_settings.IS_ADMINISTRATOR(user))
 

@@ -6,13 +6,17 @@ nothing there.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, ClassVar, NoReturn, cast
+from typing import Any, ClassVar, Final, NoReturn, cast
 
+from django.conf import settings
 from django.db import transaction
+from django.http import HttpRequest
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from rest_framework import exceptions
 from rest_framework.permissions import SAFE_METHODS, AllowAny, IsAuthenticated
 from rest_framework.request import Request
@@ -21,32 +25,51 @@ from rest_framework.serializers import BaseSerializer
 from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
+from .errors import CACHE_CONTROL, BodyTooLarge
 from .negotiation import FirstRendererNegotiation
 from .replicas import write_remember
+from .requests import content_length, http_request, unsized_body
 from .schema import AutoSchema
 from .settings import core_settings
+from .users import has_user_row
 
-__all__ = ["ApiView", "PublicApiView", "UnknownPathView"]
+__all__ = ["MAX_AUTH_BODY_BYTES", "ApiView", "PublicApiView", "UnknownPathView"]
+
+MAX_AUTH_BODY_BYTES: Final = 16 * 1024
+"""Largest body of an endpoint under ``auth/``, unless ``MAX_BODY_BYTES`` is lower."""
+METHODS_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
 class ApiView(APIView):
-    """Parse, call a service or selector, respond; the contract's manners come from here.
+    """Parse, call a service or selector, respond; everything else of the contract is here.
 
-    A request is authenticated, refused (405) if the method isn't offered, counted in
-    ``throttle_bucket`` and then checked for permission. Nobody signed in: permission is checked
-    before counting, so that strangers can't spend the bucket of an address.
+    A request is checked in this order: authentication (401), method (405), media type (415), size
+    of the body (413), rate limit (429), permission (403). A body that is too large counts against
+    the client's address and is not parsed. Anonymous requests are refused before they are counted,
+    so that they can't use up the bucket of an address.
 
     Errors take the one error shape; transactions are the services' affair, so
     ``ATOMIC_REQUESTS`` of the host does not apply (a refused sign-in must stay counted).
     """
 
     throttle_bucket: ClassVar[str | None] = "api"
+    # Largest body in bytes; None: MAX_AUTH_BODY_BYTES in the bucket "auth", else MAX_BODY_BYTES.
+    max_body_bytes: ClassVar[int | None] = None
+    # Whether a body is left unread, whatever its media type.
+    ignores_body: ClassVar[bool] = False
+    # Whether only users with a row in the user table may call it (others: 403).
+    needs_user_row: ClassVar[bool] = True
+    # Why the body can't be used. Raised after the request has been counted.
+    body_error: Exception | None = None
     permission_classes: Sequence[Any] = (IsAuthenticated,)
     # No authentication classes of its own: the host's default ones.
     authentication_classes: Sequence[Any] | None = None  # type: ignore[assignment]
     http_method_names = ["get", "post", "put", "patch", "delete", "head"]
     content_negotiation_class = FirstRendererNegotiation
     metadata_class = None
+    versioning_class = None
+    # Not the host's default: with two renderers there DRF would add "Vary: Accept".
+    renderer_classes = ()
     schema: Any = AutoSchema()
 
     @classmethod
@@ -55,8 +78,9 @@ class ApiView(APIView):
         return transaction.non_atomic_requests(super().as_view(**initkwargs))
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Authenticate, check the method, count, check permission, in this order."""
-        self.format_kwarg = self.get_format_suffix(**kwargs)
+        """Check the request, in the order that the class describes."""
+        _decode_query_as_utf8(http_request(request))
+        self.format_kwarg = None
         request.accepted_renderer, request.accepted_media_type = self.perform_content_negotiation(
             request
         )
@@ -66,33 +90,42 @@ class ApiView(APIView):
         if not is_known:
             self.check_permissions(request)
         self._check_method(request)
+        self._check_body(request)
         self.check_throttles(request)
+        if self.body_error is not None:
+            raise self.body_error
         if is_known:
+            self._check_user_row(request)
             self.check_permissions(request)
 
     def finalize_response(
         self, request: Request, response: Any, *args: Any, **kwargs: Any
     ) -> Response:
-        """Answers hold people's data: no cache may keep them."""
+        """Answers hold personal data, so no cache may store them."""
         response = super().finalize_response(request, response, *args, **kwargs)
-        response.headers.setdefault("Cache-Control", "no-store")
+        response.headers.setdefault("Cache-Control", CACHE_CONTROL)
         if request.method not in SAFE_METHODS:
-            # Nobody is asked for anew who could not be authenticated.
+            # Read `_user`: `request.user` would authenticate again after a failure.
             write_remember(getattr(request, "_user", None))
         return response
+
+    @property
+    def body_limit(self) -> int:
+        """Bytes of a body that are accepted, at most ``MYOMETRICS["MAX_BODY_BYTES"]``."""
+        limit = int(core_settings.MAX_BODY_BYTES)
+        own = self.max_body_bytes
+        if own is None and self.throttle_bucket == "auth":
+            own = MAX_AUTH_BODY_BYTES
+        return limit if own is None else min(own, limit)
 
     def validated(
         self, serializer_class: type[BaseSerializer[Any]], *, partial: bool = False
     ) -> dict[str, Any]:
-        """The request's body as ``serializer_class`` has checked it; raises ``ValidationError``.
-
-        The serializer only shapes and checks: one instance serves all requests, so it has no
-        context and no ``initial_data``.
-        """
+        """The request's body, validated by ``serializer_class``; raises ``ValidationError``."""
         return _checked(serializer_class, self.request.data, partial=partial)
 
     def validated_query(self, serializer_class: type[BaseSerializer[Any]]) -> dict[str, Any]:
-        """The query string's known parameters, checked as a body is."""
+        """The query string's known parameters, validated as a body is."""
         return _checked(serializer_class, self.request.query_params.dict())
 
     def rate_limit_identity(self, request: Request) -> str | None:
@@ -141,6 +174,32 @@ class ApiView(APIView):
         if method not in self.http_method_names or not hasattr(self, method):
             raise exceptions.MethodNotAllowed(str(request.method))
 
+    def _check_body(self, request: Request) -> None:
+        """Raise 415 for another media type; note in ``body_error`` that the body is too large."""
+        length = content_length(request)
+        if request.method in METHODS_WITH_BODY and not self.ignores_body:
+            length = length or self._read_unsized_body(request)
+            if length and not self._has_parser(request):
+                raise exceptions.UnsupportedMediaType(str(request.content_type))
+        if length > self.body_limit:
+            self.body_error = BodyTooLarge()
+
+    def _read_unsized_body(self, request: Request) -> int:
+        """Read a body without ``Content-Length``, which DRF takes for empty; returns its length."""
+        stream = unsized_body(request)
+        body = stream.read(self.body_limit + 1) if stream is not None else b""
+        if body:
+            request._stream = io.BytesIO(body)
+        return len(body)
+
+    def _has_parser(self, request: Request) -> bool:
+        negotiator = self.get_content_negotiator()
+        return negotiator.select_parser(request, request.parsers) is not None
+
+    def _check_user_row(self, request: Request) -> None:
+        if self.needs_user_row and not has_user_row(request.user):
+            raise exceptions.PermissionDenied(gettext_lazy("Only a user account may do this."))
+
 
 class PublicApiView(ApiView):
     """An endpoint for anybody. Whoever sends credentials as well is not asked who they are."""
@@ -164,18 +223,16 @@ def _classes(paths: Sequence[Any]) -> tuple[type, ...]:
     return tuple(import_string(path) if isinstance(path, str) else path for path in paths)
 
 
+def _decode_query_as_utf8(request: HttpRequest) -> None:
+    # Django decodes it by the charset in Content-Type, which may be one that can't decode text.
+    if (request.encoding or settings.DEFAULT_CHARSET) != "utf-8":
+        request.encoding = "utf-8"
+
+
 def _checked(
     serializer_class: type[BaseSerializer[Any]], data: Any, *, partial: bool = False
 ) -> dict[str, Any]:
-    if data is None:  # has an error of its own, which only a serializer with data gives
-        serializer_class(data=None).is_valid(raise_exception=True)
-    serializer = _shared_serializer(serializer_class, partial)  # type: ignore[arg-type]  # hashable
-    return dict(serializer.run_validation(data))
-
-
-@lru_cache(maxsize=256)
-def _shared_serializer(
-    serializer_class: type[BaseSerializer[Any]], partial: bool
-) -> BaseSerializer[Any]:
-    # To copy a serializer's fields costs more than to check a request with them.
-    return serializer_class(partial=partial)
+    # One instance per request: DRF's messages keep the language in which they are first shown.
+    serializer = serializer_class(data=data, partial=partial)
+    serializer.is_valid(raise_exception=True)
+    return dict(serializer.validated_data)

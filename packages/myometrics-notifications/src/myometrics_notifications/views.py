@@ -67,6 +67,8 @@ class UnsubscribeView(PublicApiView):
     follow links (RFC 8058).
     """
 
+    ignores_body = True  # mail programs send a form
+
     @extend_schema(
         operation_id="unsubscribe_preview",
         tags=["notifications"],

@@ -21,6 +21,7 @@ from myometrics_testing.commands.repository import (
 from myometrics_testing.services import OwnedServer
 
 DATABASES = ("sqlite", "postgresql")
+ASGI = "example-asgi"
 BROWSER = "browser"
 BROWSER_PROGRAMS = (("chromium", "chromium-browser", "google-chrome"), ("chromedriver",))
 
@@ -35,13 +36,18 @@ class Part(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """A part of ``folder``'s tests on one database; ``redis``: whether they see a REDIS_URL."""
+    """A part of ``folder``'s tests on one database; ``redis``: whether they see a REDIS_URL.
+
+    ``files``: a pattern, if not all of them; ``options``: further options of pytest.
+    """
 
     name: str
     folder: Path
     database: str
     redis: bool = True
     part: Part = Part.USUAL
+    files: str = ""
+    options: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         if self.part is Part.USUAL:
@@ -53,7 +59,19 @@ def all_suites() -> list[Suite]:
     """The longest first, so that none is left over when the others have ended."""
     usual = _suites_by_database()
     own_servers = [*marked_suites(usual, Part.ANY_DATABASE), *marked_suites(usual, Part.ALONE)]
-    return [*own_servers, *browser_suites(), *usual]
+    return [*own_servers, *browser_suites(), *usual, asgi_suite()]
+
+
+def asgi_suite() -> Suite:
+    """The contract's tests through the ASGI handler, which `dev test` runs only if it is named."""
+    return Suite(
+        name=ASGI,
+        folder=EXAMPLE / "tests",
+        database="sqlite",
+        redis=False,
+        files="test_contract_*.py",
+        options=("--asgi",),
+    )
 
 
 def _suites_by_database() -> list[Suite]:
@@ -126,7 +144,9 @@ def pytest_job(
         variables["DATABASE_URL"] = urlsplit(urls["postgresql"])._replace(path=own_name).geturl()
     if suite.redis:
         variables["REDIS_URL"] = urlsplit(urls["redis"])._replace(path=redis_database).geturl()
-    command = [sys.executable, "-m", "pytest", str(suite.folder), f"--database={suite.database}"]
+    paths = sorted(map(str, suite.folder.glob(suite.files))) if suite.files else [str(suite.folder)]
+    command = [sys.executable, "-m", "pytest", *paths, f"--database={suite.database}"]
+    command += suite.options
     chosen = [f"--ignore={suite.folder / BROWSER}", f"--junitxml={report}", "-m", suite.part.value]
     return Job(
         name=str(suite),

@@ -22,6 +22,7 @@ from myometrics_testing.commands.jobs import (
 )
 from myometrics_testing.commands.matrix import missing_pythons
 from myometrics_testing.commands.suites import (
+    ASGI,
     DATABASES,
     Part,
     Suite,
@@ -52,8 +53,8 @@ def chosen_suites(names: Collection[str] = (), database: str | None = None) -> l
 
 
 def _usual_suites() -> set[str]:
-    """All, but for those with a browser where there is none: this command needs Python alone."""
-    names = {suite.name for suite in all_suites()}
+    """All but ASGI's, and those with a browser where there is none."""
+    names = {suite.name for suite in all_suites()} - {ASGI}
     missing = missing_browser_programs()
     left_out = {suite.name for suite in browser_suites() if missing}
     if left_out:

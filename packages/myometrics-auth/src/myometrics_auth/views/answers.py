@@ -13,11 +13,15 @@ from myometrics_auth.tokens import access_token, refresh_token
 
 __all__ = ["admin_user_json", "current_session", "detail", "profile_json", "signed_in"]
 
-# Bound once: building a serializer costs more than using it.
-profile_json = ProfileSerializer().to_representation
-"""A user as they see themselves."""
-admin_user_json = AdminUserSerializer().to_representation
-"""A user as administrators see them."""
+
+def profile_json(user: Any) -> dict[str, Any]:
+    """A user as they see themselves."""
+    return dict(ProfileSerializer(user).data)
+
+
+def admin_user_json(user: Any) -> dict[str, Any]:
+    """A user as administrators see them."""
+    return dict(AdminUserSerializer(user).data)
 
 
 def detail(sentence: Any) -> Response:

@@ -8,7 +8,7 @@ from rest_framework.response import Response
 from myometrics_auth.serializers import ProfileChangesSerializer, ProfileSerializer
 from myometrics_auth.services.users import user_erase_self, user_update_profile
 from myometrics_core.schema import ErrorSerializer, extend_schema
-from myometrics_core.views import ApiView
+from myometrics_core.views import MAX_AUTH_BODY_BYTES, ApiView
 
 from .answers import profile_json
 
@@ -18,6 +18,7 @@ __all__ = ["OwnAccountView", "ProfileView"]
 class ProfileView(ApiView):
     """Specification: "GET /auth/user/" and "PUT /auth/user/"."""
 
+    max_body_bytes = MAX_AUTH_BODY_BYTES
     open_without_second_factor = True
 
     @extend_schema(operation_id="auth_user_get", tags=["auth"], responses={200: ProfileSerializer})

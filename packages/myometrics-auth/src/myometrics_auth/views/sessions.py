@@ -15,7 +15,7 @@ from myometrics_auth.serializers import (
 from myometrics_auth.services.sessions import session_end, sessions_end_others
 from myometrics_core.pagination import PagePagination, PageQuerySerializer
 from myometrics_core.schema import extend_schema
-from myometrics_core.views import ApiView
+from myometrics_core.views import MAX_AUTH_BODY_BYTES, ApiView
 
 from .answers import current_session
 
@@ -23,7 +23,9 @@ __all__ = ["SessionListView", "SessionView"]
 
 
 class SessionListView(ApiView):
-    """The sessions of the signed-in person."""
+    """The sessions of the signed-in user."""
+
+    max_body_bytes = MAX_AUTH_BODY_BYTES
 
     @extend_schema(
         operation_id="auth_sessions_list",
@@ -47,7 +49,9 @@ class SessionListView(ApiView):
 
 
 class SessionView(ApiView):
-    """One session of the signed-in person."""
+    """One session of the signed-in user."""
+
+    max_body_bytes = MAX_AUTH_BODY_BYTES
 
     @extend_schema(operation_id="auth_sessions_end", tags=["auth"], responses={204: None})
     def delete(self, request: Request, session_id: UUID) -> Response:

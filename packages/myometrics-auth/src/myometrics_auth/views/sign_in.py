@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import PolymorphicProxySerializer
-from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -80,7 +79,6 @@ class RefreshView(PublicApiView):
     """Specification: "POST /auth/token/refresh/"."""
 
     throttle_bucket = "auth"
-    unreadable_body: APIException | None = None
 
     @extend_schema(
         operation_id="auth_token_refresh",
@@ -90,18 +88,12 @@ class RefreshView(PublicApiView):
     )
     def post(self, request: Request) -> Response:
         """A new access token; the refresh token stays as it is."""
-        if self.unreadable_body is not None:
-            raise self.unreadable_body
         token = self.validated(RefreshTokenSerializer)["refresh"]
         return Response({"access": session_refresh(token=token)})
 
     def rate_limit_identity(self, request: Request) -> str | None:
         """The session of a validly signed token; anything else counts per address."""
-        try:
-            body = request.data
-        except APIException as error:
-            self.unreadable_body = error  # counted like the others; what is wrong is said later
-            return None
+        body = request.data
         token = body.get("refresh") if isinstance(body, dict) else None
         if not isinstance(token, str):
             return None

@@ -1,0 +1,66 @@
+"""Every method of every endpoint that the packages serve under ``/api/``, from the URL patterns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.urls import URLPattern, URLResolver
+
+from config.urls import api
+from myometrics_core.views import ApiView, PublicApiView, UnknownPathView
+
+EXAMPLES = {
+    "session_id": "00000000-0000-4000-8000-000000000000",
+    "user_id": "987654",
+    "entry_id": "987654",
+}
+
+
+@dataclass(frozen=True)
+class Route:
+    """One method of one endpoint."""
+
+    method: str
+    path: str
+    view: type[ApiView]
+
+    @property
+    def is_public(self) -> bool:
+        """Whether the endpoint authenticates nobody."""
+        return issubclass(self.view, PublicApiView)
+
+    @property
+    def reads_body(self) -> bool:
+        """Whether the endpoint reads a body, which then must be JSON."""
+        return self.method in {"POST", "PUT", "PATCH"} and not self.view.ignores_body
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+def all_routes() -> list[Route]:
+    """Every offered method of every endpoint."""
+    return [
+        Route(method.upper(), path, view)
+        for path, view in _views(api, "/api/")
+        for method in ("get", "post", "put", "patch", "delete")
+        if method in view.http_method_names and hasattr(view, method)
+    ]
+
+
+def _views(patterns: list[Any], prefix: str) -> Iterator[tuple[str, type[ApiView]]]:
+    for pattern in patterns:
+        path = prefix + re.sub(r"<(?:\w+:)?(\w+)>", _example, str(pattern.pattern))
+        if isinstance(pattern, URLResolver):
+            yield from _views(pattern.url_patterns, path)
+        elif isinstance(pattern, URLPattern):
+            view = getattr(pattern.callback, "cls", None)
+            if view and issubclass(view, ApiView) and view is not UnknownPathView:
+                yield path, view
+
+
+def _example(match: re.Match[str]) -> str:
+    return EXAMPLES.get(match[1], "x")

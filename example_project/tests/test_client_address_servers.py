@@ -1,0 +1,161 @@
+"""One rule decides about the client's address, whichever server runs the site and on what socket."""
+
+import json
+import shutil
+from contextlib import contextmanager
+
+import httpx
+import pytest
+from running_site import RunningSite
+
+pytestmark = pytest.mark.any_database
+
+UVICORN = "uvicorn_worker.UvicornWorker"
+ENTRY = {"action": "viewed", "resource_type": "scan", "resource_id": "7"}
+FORWARDED = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https"}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A migrated database with two administrators, and the access token of one."""
+    folder = tmp_path_factory.mktemp("prepared")
+    site = RunningSite(folder, f"sqlite:///{folder / 'site.sqlite3'}", None)
+    site.manage("migrate", "--verbosity=0")
+    site.make_administrator()
+    site.environment["DJANGO_SUPERUSER_EMAIL"] = "other@clinic.example"
+    site.manage("createsuperuser", "--noinput")
+    script = (
+        "from django.contrib.auth import get_user_model\n"
+        "from myometrics_auth.tokens import access_token\n"
+        "from myometrics_auth.models import Session\n"
+        "from django.utils.timezone import now, timedelta\n"
+        "user = get_user_model().objects.first()\n"
+        "print(access_token(Session.objects.create(user=user, expires_at=now() + timedelta(1))))\n"
+    )
+    token = site.manage("shell", "-c", script).split()[-1]
+    site.stop()
+    return site, token
+
+
+@contextmanager
+def serving(prepared, folder, worker_class, options="", **variables):
+    """A site on a TCP socket and on a Unix socket, and a client of each."""
+    template, token = prepared
+    shutil.copy(template.folder / "site.sqlite3", folder)
+    site = RunningSite(folder, f"sqlite:///{folder / 'site.sqlite3'}", None)
+    socket = str(folder / "web.sock")
+    binds = f"--bind unix:{socket} --bind 127.0.0.1:{site.port}"
+    site.environment |= {
+        "SECRET_KEY": template.environment["SECRET_KEY"],
+        "WEB_WORKER_CLASS": worker_class,
+        "WEB_CONCURRENCY": "1",
+        "GUNICORN_CMD_ARGS": f"{binds} {options}",
+        **variables,
+    }
+    asking = {
+        "base_url": site.url,
+        "headers": {"Authorization": f"Bearer {token}"},
+        "timeout": 60,
+    }
+    by_tcp = httpx.Client(**asking)
+    by_unix_socket = httpx.Client(transport=httpx.HTTPTransport(uds=socket), **asking)
+    with by_tcp, by_unix_socket:
+        try:
+            site.run("web")
+            site.wait_until_ready()
+            yield site, by_tcp, by_unix_socket
+        finally:
+            site.stop()
+
+
+@pytest.fixture(scope="module", params=["gthread", UVICORN])
+def without_proxy(request, prepared, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("without_proxy")
+    with serving(prepared, folder, request.param, RATE_LIMIT_AUTH="2/minute") as served:
+        yield served
+
+
+@pytest.fixture(scope="module", params=["gthread", UVICORN])
+def behind_proxy(request, prepared, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("behind_proxy")
+    variables = {
+        "TRUSTED_PROXIES": "unix:,127.0.0.1",
+        "BEHIND_TLS_PROXY": "true",
+        "RATE_LIMIT_AUTH": "1/minute",
+    }
+    with serving(prepared, folder, request.param, **variables) as served:
+        yield served
+
+
+def address_of_an_entry(client, **headers):
+    answer = client.post("/api/audit-logs/", json=ENTRY, headers=headers)
+    assert answer.status_code == 201, answer.text
+    return answer.json()["ip_address"]
+
+
+def next_page(client):
+    return client.get("/api/users/?page_size=1", headers=FORWARDED).json()["next"]
+
+
+def refresh(client, address):
+    headers = {"X-Forwarded-For": address}
+    answer = client.post("/api/auth/token/refresh/", json={"refresh": "x"}, headers=headers)
+    return answer.status_code
+
+
+def test_peer_that_is_no_trusted_proxy_can_not_choose_address_or_scheme(without_proxy):
+    site, client, _ = without_proxy
+    assert address_of_an_entry(client, **FORWARDED) == "127.0.0.1"
+    assert next_page(client).startswith("http://")
+    statuses = [refresh(client, f"203.0.113.{number}") for number in range(4)]
+    assert statuses == [401, 401, 429, 429]
+    assert "no trusted proxy" in site.log
+
+
+def test_untrusted_peer_on_a_unix_socket_has_no_address_and_is_warned_of(without_proxy):
+    site, _, client = without_proxy
+    assert address_of_an_entry(client, **FORWARDED) is None
+    assert address_of_an_entry(client) is None
+    assert next_page(client).startswith("http://")
+    assert site.log.count("peer without an address") == 1
+
+
+def test_body_in_chunks_is_read_up_to_the_limit(without_proxy):
+    _, client, _ = without_proxy
+
+    def send(count, media_type="application/json"):
+        text = json.dumps({**ENTRY, "details": {"x": "@"}}).encode()
+        start, end = text.split(b"@")
+        body = (part for part in (start, *([b"y" * 1024] * count), end))
+        headers = {"Content-Type": media_type}
+        return client.post("/api/audit-logs/", content=body, headers=headers)
+
+    assert send(3).status_code == 201
+    assert send(3, "text/plain").status_code == 415
+    large = send(2049)
+    assert (large.status_code, large.json()["code"]) == (413, "body_too_large")
+
+
+def test_trusted_proxy_names_its_clients_on_either_socket(behind_proxy):
+    _, *clients = behind_proxy
+    for client in clients:
+        for number in range(7):
+            address = f"203.0.113.{number}"
+            headers = {"X-Forwarded-For": f"6.6.6.6, {address}"}
+            assert address_of_an_entry(client, **headers) == address
+        assert next_page(client).startswith("https://")
+
+
+def test_each_client_of_a_proxy_on_a_unix_socket_has_a_bucket_of_its_own(behind_proxy):
+    _, _, client = behind_proxy
+    for number in range(7):
+        statuses = [refresh(client, f"198.51.100.{number}") for _ in range(2)]
+        assert statuses == [401, 429]
+
+
+def test_server_that_is_told_to_rewrite_the_peer_is_warned_of(prepared, tmp_path):
+    options = "--forwarded-allow-ips 127.0.0.1"
+    with serving(prepared, tmp_path, UVICORN, options) as (site, client, _):
+        assert "forwarded_allow_ips" in site.log
+        address_of_an_entry(client, **FORWARDED)
+        assert "replaces the peer's address" in site.log

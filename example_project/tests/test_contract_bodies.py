@@ -1,0 +1,143 @@
+"""Limits of bodies, principals without a user row, caches: what holds at every endpoint alike."""
+
+import pytest
+from api_routes import all_routes
+from conftest import assert_error, client_of, make_user
+from django.core.cache import cache
+from rest_framework.test import APIClient
+from rest_framework_simplejwt.models import TokenUser
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cheap_hashes")]
+
+KIB, MIB = 1024, 1024 * 1024
+ROUTES = all_routes()
+REFRESH = "/api/auth/token/refresh/"
+
+
+def limit_of(route):
+    return 16 * KIB if route.path.startswith("/api/auth/") else 2 * MIB
+
+
+def body_of(size):
+    return b'{"x": "' + b"y" * (size - 9) + b'"}'
+
+
+@pytest.fixture
+def administrators_client(administrator):
+    return client_of(administrator)
+
+
+def test_routes_are_those_of_all_packages():
+    assert {route.path.split("/")[2] for route in ROUTES} >= {
+        *("auth", "users", "audit-logs", "analytics", "notifications", "health")
+    }
+    assert len(ROUTES) > 30
+
+
+@pytest.mark.usefixtures("unlimited")
+@pytest.mark.parametrize("route", ROUTES, ids=str)
+def test_body_over_the_limit_is_413_and_writes_nothing(route, administrators_client):
+    body = body_of(limit_of(route) + 1)
+    answer = administrators_client.generic(route.method, route.path, body, "application/json")
+    assert_error(answer, 413, code="body_too_large")
+
+
+@pytest.mark.usefixtures("unlimited")
+@pytest.mark.parametrize("route", [r for r in ROUTES if r.reads_body], ids=str)
+def test_body_of_just_the_limit_is_read(route, administrators_client):
+    body = body_of(limit_of(route))
+    answer = administrators_client.generic(route.method, route.path, body, "application/json")
+    assert answer.status_code not in (413, 415, 429, 500)
+
+
+@pytest.mark.usefixtures("unlimited")
+@pytest.mark.parametrize("route", ROUTES, ids=str)
+def test_huge_body_changes_no_401_405_or_415(route, administrators_client):
+    body = body_of(3 * MIB)
+    if not route.is_public:
+        assert_error(APIClient().generic(route.method, route.path, body, "application/json"), 401)
+    answer = administrators_client.generic("TRACE", route.path, body, "application/json")
+    assert_error(answer, 405)
+    if route.reads_body:
+        answer = administrators_client.generic(route.method, route.path, body, "text/plain")
+        assert_error(answer, 415)
+
+
+def test_refresh_over_its_limit_is_refused_with_any_body(doctor):
+    client = APIClient(REMOTE_ADDR="203.0.113.9")
+    huge = body_of(15 * MIB)
+    for _ in range(5):
+        assert_error(client.generic("POST", REFRESH, huge, "application/json"), 413)
+    for body in (huge, b"{", body_of(1000), b'{"refresh": "x"}'):
+        answer = client.generic("POST", REFRESH, body, "application/json")
+        assert_error(answer, 429, code="throttled")
+        assert int(answer["Retry-After"]) >= 1
+    elsewhere = APIClient(REMOTE_ADDR="203.0.113.10")
+    assert_error(elsewhere.generic("POST", REFRESH, huge, "application/json"), 413)
+
+
+def test_refresh_counts_a_readable_body_by_its_session(doctor, settings):
+    from myometrics_auth.tokens import refresh_token
+
+    own, other = client_of(doctor), client_of(make_user("other@clinic.example"))
+    bodies = [{"refresh": refresh_token(c.session_of_token)} for c in (own, other)]
+    answers = [own.post(REFRESH, bodies[0], format="json").status_code for _ in range(6)]
+    assert answers == [200] * 5 + [429]
+    assert other.post(REFRESH, bodies[1], format="json").status_code == 200
+
+
+class Service:
+    """A principal of the host: the least that DRF asks of a user."""
+
+    is_authenticated = True
+
+
+TOKEN_USERS = [
+    TokenUser({"user_id": 7, "role": "admin", "is_staff": True, "is_superuser": True}),
+    TokenUser({"user_id": "00000000-0000-4000-8000-000000000000"}),
+    Service(),
+]
+
+
+@pytest.mark.usefixtures("unlimited")
+@pytest.mark.parametrize("principal", TOKEN_USERS, ids=lambda user: type(user).__name__)
+@pytest.mark.parametrize("route", [r for r in ROUTES if not r.is_public], ids=str)
+def test_principal_without_a_user_row_is_403(route, principal):
+    client = APIClient()
+    client.force_authenticate(principal)
+    answer = client.generic(route.method, route.path, b"{}", "application/json")
+    if route.path == "/api/health/":
+        assert answer.status_code == 200
+    else:
+        assert_error(answer, 403, code="permission_denied")
+
+
+CACHED = [
+    "django.middleware.cache.UpdateCacheMiddleware",
+    "django.middleware.http.ConditionalGetMiddleware",
+    "django.middleware.cache.FetchFromCacheMiddleware",
+]
+
+
+@pytest.mark.usefixtures("unlimited")
+@pytest.mark.parametrize("route", [r for r in ROUTES if r.method == "GET"], ids=str)
+def test_no_cache_gives_an_answer_to_another_user(route, administrators_client, settings):
+    settings.MIDDLEWARE = [*CACHED[:2], *settings.MIDDLEWARE, CACHED[2]]
+    cache.clear()
+    answer = administrators_client.get(route.path)
+    assert answer["Cache-Control"] == "private, no-store"
+    if not route.is_public:
+        assert_error(APIClient().get(route.path), 401)
+    cache.clear()
+
+
+@pytest.mark.parametrize("path", ["schema/", "docs/", "nowhere/", "auth/user", "%ff/"])
+def test_other_answers_under_the_api_are_stored_by_no_cache(path):
+    assert APIClient().get(f"/api/{path}")["Cache-Control"] == "private, no-store"
+
+
+def test_answers_outside_the_views_are_stored_by_no_cache(settings):
+    settings.ALLOWED_HOSTS = ["api.clinic.example"]
+    answer = APIClient().get("/api/health/", HTTP_HOST="evil.example")
+    assert_error(answer, 400)
+    assert answer["Cache-Control"] == "private, no-store"

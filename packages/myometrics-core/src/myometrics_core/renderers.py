@@ -1,0 +1,15 @@
+"""JSON as the contract has it, whatever ``REST_FRAMEWORK`` of the host says."""
+
+from __future__ import annotations
+
+from rest_framework.renderers import JSONRenderer
+
+__all__ = ["CompactJSONRenderer"]
+
+
+class CompactJSONRenderer(JSONRenderer):
+    """Compact UTF-8 JSON; ignores ``UNICODE_JSON``, ``COMPACT_JSON`` and ``STRICT_JSON``."""
+
+    ensure_ascii = False
+    compact = True
+    strict = True
