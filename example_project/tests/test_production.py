@@ -6,6 +6,7 @@ import json
 import re
 
 import django
+import django
 import pytest
 from fresh_process import GOOD, PRODUCTION, PROJECT, SECRET, SHOW, deploy_check, python, shown
 
@@ -77,7 +78,10 @@ SECRETS = {
     "SECRET_KEY": (SECRET, "SECRET_KEY"),
     "DATABASE_URL": ("sqlite:////tmp/of-the-file.sqlite3", "DATABASES"),
     "REDIS_URL": ("redis://of-the-file:6379/0", "REDIS_URL"),
-    "EMAIL_HOST_PASSWORD": ("of the file", "EMAIL_HOST_PASSWORD"),
+    "EMAIL_HOST_PASSWORD": (
+        "of the file",
+        "MAILERS" if django.VERSION >= (6, 1) else "EMAIL_HOST_PASSWORD",
+    ),
     "SECRET_KEY_FALLBACKS": ("of-the-file", "SECRET_KEY_FALLBACKS"),
 }
 

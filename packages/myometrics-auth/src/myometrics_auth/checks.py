@@ -11,11 +11,15 @@ from django.contrib.auth import get_user_model
 from django.core import checks
 from rest_framework.settings import api_settings
 
+from myometrics_core.site_checks import register_check, register_mail_check
+
 from .authentication import SessionTokenAuthentication
 from .conf import auth_settings
 from .models import AbstractClinicUser
 
 __all__ = ["register_checks"]
+
+APP = "myometrics_auth"
 
 SHORTEST_KEY = 32
 """Bytes of a key for HS256 (RFC 7518, 3.2) and of one that secrets are encrypted under."""
@@ -34,11 +38,12 @@ UNSAFE_HASHERS = ("MD5PasswordHasher", "SHA1PasswordHasher", "UnsaltedMD5", "Uns
 
 def register_checks() -> None:
     """Have ``manage.py check`` run them."""
-    checks.register(check_user_model)
-    checks.register(check_keys, checks.Tags.security)
-    checks.register(check_lifetimes, checks.Tags.security)
-    checks.register(check_passwords, checks.Tags.security)
-    checks.register(check_authentication)
+    register_check(check_user_model, app=APP)
+    register_check(check_keys, checks.Tags.security, app=APP)
+    register_check(check_lifetimes, checks.Tags.security, app=APP)
+    register_check(check_passwords, checks.Tags.security, app=APP)
+    register_check(check_authentication, app=APP)
+    register_mail_check(APP)
 
 
 def check_user_model(**kwargs: Any) -> list[checks.CheckMessage]:
@@ -107,7 +112,7 @@ def check_passwords(**kwargs: Any) -> Iterator[checks.CheckMessage]:
             "Any password will do: AUTH_PASSWORD_VALIDATORS is empty.",
             "Take those of Django's project template.",
         )
-    if str(django_settings.PASSWORD_HASHERS[0]).endswith(UNSAFE_HASHERS):
+    if "".join(map(str, django_settings.PASSWORD_HASHERS[:1])).endswith(UNSAFE_HASHERS):
         yield _warning(
             "W016",
             "New passwords are stored under a hash that is quick to try.",

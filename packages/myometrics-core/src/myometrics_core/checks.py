@@ -9,6 +9,7 @@ from django.core import checks
 from limits.errors import ConfigurationError
 
 from .replica_checks import check_read_replicas
+from .site_checks import register_check
 from .throttling import storage_for, storage_uri
 
 __all__ = ["register_checks"]
@@ -16,8 +17,8 @@ __all__ = ["register_checks"]
 
 def register_checks() -> None:
     """Have ``manage.py check`` run them."""
-    checks.register(check_rate_limit_storage)
-    checks.register(check_read_replicas)
+    register_check(check_rate_limit_storage, app="myometrics_core")
+    register_check(check_read_replicas, app="myometrics_core")
 
 
 def check_rate_limit_storage(**kwargs: Any) -> list[checks.CheckMessage]:
