@@ -6,7 +6,6 @@ import json
 import re
 
 import django
-import django
 import pytest
 from fresh_process import GOOD, PRODUCTION, PROJECT, SECRET, SHOW, deploy_check, python, shown
 
