@@ -95,3 +95,18 @@ def test_every_package_registers_its_checks_where_exceptions_are_caught():
     assert {check.__module__.partition(".")[0] for check in _checks()} >= {
         f"myometrics_{name}" for name in ("core", "auth", "audit", "analytics", "notifications")
     }
+
+
+def test_site_without_time_zones_is_an_error_of_each_package_that_stores_times():
+    with override_settings(USE_TZ=False):
+        found = {message.id for message in checks.run_checks() if message.level == checks.ERROR}
+    assert found == {
+        "myometrics_analytics.E010",
+        *(f"myometrics_{name}.E020" for name in ("core", "auth", "audit", "notifications")),
+    }
+
+
+@pytest.mark.django_db
+def test_site_with_a_public_address_has_nothing_to_report(settings):
+    settings.MYOMETRICS = {**settings.MYOMETRICS, "API_URL": "https://clinic.example/api"}
+    assert checks.run_checks(databases=["default"]) == []

@@ -26,5 +26,6 @@ def default_mail_backend_path() -> str | None:
     # Django before 6.1 ignores MAILERS.
     if not hasattr(mail, "mailers") or not hasattr(django_settings, "MAILERS"):
         return str(django_settings.EMAIL_BACKEND)
-    mailer = (django_settings.MAILERS or {}).get("default")
+    mailers: Any = getattr(django_settings, "MAILERS", None) or {}
+    mailer = mailers.get("default")
     return None if mailer is None else str(mailer.get("BACKEND", SMTP))

@@ -98,7 +98,7 @@ class AutoSchema(SpectacularAutoSchema):
         return PREFIX + name if _is_taken(name) else name
 
     def _map_serializer(self, serializer: Any, direction: Any, *args: Any) -> Any:
-        schema = super()._map_serializer(serializer, direction, *args)
+        schema: Any = super()._map_serializer(serializer, direction, *args)  # type: ignore[no-untyped-call]
         if _is_ours(serializer):
             properties = schema.get("properties", {})
             properties.update({name: _inline(value) for name, value in properties.items()})
