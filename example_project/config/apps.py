@@ -11,13 +11,14 @@ class SiteConfig(AppConfig):
 
     def ready(self) -> None:
         from django.conf import settings
-        from django.core.checks import register
+
+        from myometrics_core.site_checks import register_check
 
         from .production import check_production
         from .tracing import check_tracing
 
-        register(check_production, "security", deploy=True)
-        register(check_tracing, "tracing")
+        register_check(check_production, "security", app="config", deploy=True)
+        register_check(check_tracing, "tracing", app="config")
         if settings.METRICS_TOKEN or settings.METRICS_NETWORKS:
             from myometrics_core.prometheus import connect_prometheus
 

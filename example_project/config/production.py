@@ -7,6 +7,9 @@ from typing import Any
 
 from django.conf import settings
 from django.core import checks
+from django.db import connection
+
+from myometrics_core.mail_backend import default_mail_backend_path
 
 logger = logging.getLogger("config.production")
 
@@ -15,7 +18,7 @@ def check_production(**kwargs: Any) -> list[checks.CheckMessage]:
     """W001 SQLite, W002 no Redis, W003 mail that reaches nobody."""
     found = {
         "W001": (
-            settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"),
+            connection.vendor == "sqlite",
             "SQLite serves one machine and one writer at a time.",
             "Set DATABASE_URL to a PostgreSQL server.",
         ),
@@ -26,7 +29,7 @@ def check_production(**kwargs: Any) -> list[checks.CheckMessage]:
             "Set REDIS_URL, and run the worker and beat of the Procfile.",
         ),
         "W003": (
-            settings.EMAIL_BACKEND.endswith("console.EmailBackend"),
+            str(default_mail_backend_path()).endswith("console.EmailBackend"),
             "Mail is written to the console: nobody gets any.",
             "Set EMAIL_HOST.",
         ),

@@ -19,6 +19,7 @@ from myometrics_notifications.beat import beat_schedule as notifications_schedul
 from .content_security import CONTENT_SECURITY_MIDDLEWARE, CONTENT_SECURITY_POLICY
 from .databases import ready_to_serve
 from .environment import check, env, folder, from_file
+from .mail import mail_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DEVELOPMENT_HOSTS = "localhost,127.0.0.1,[::1]"
@@ -48,17 +49,7 @@ CORS_ALLOWED_ORIGINS = env.origins(
     "CORS_ALLOWED_ORIGINS", "http://localhost:3000,https://myometrics.com"
 )
 CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS", "")
-EMAIL_HOST = env.str("EMAIL_HOST", "")
-EMAIL_PORT = env.whole_number("EMAIL_PORT", "587")
-EMAIL_HOST_USER = env.str("EMAIL_HOST_USER", "")
-EMAIL_HOST_PASSWORD = env.str("EMAIL_HOST_PASSWORD", from_file("EMAIL_HOST_PASSWORD"))
-EMAIL_USE_TLS = env.switch("EMAIL_USE_TLS", "true" if EMAIL_PORT == 587 else "false")
-EMAIL_USE_SSL = env.switch("EMAIL_USE_SSL", "true" if EMAIL_PORT == 465 else "false")
-EMAIL_BACKEND = env.str("EMAIL_BACKEND", "") or "django.core.mail.backends.{}.EmailBackend".format(
-    "smtp" if EMAIL_HOST else "console"
-)
-EMAIL_FILE_PATH = env.str("EMAIL_FILE_PATH", "") or None
-DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "") or EMAIL_HOST_USER or "noreply@localhost"
+globals().update(mail_settings())
 RATE_LIMITS = {
     "auth": env.rate("RATE_LIMIT_AUTH", "5/minute"),
     "api": env.rate("RATE_LIMIT_API", "100/minute"),
@@ -173,7 +164,6 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
-EMAIL_TIMEOUT = 10
 
 # --- the API ---------------------------------------------------------------------------------
 

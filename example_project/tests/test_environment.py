@@ -1,9 +1,19 @@
 """The environment is checked as a whole: what can't be used is named, with what was expected."""
 
+import json
+
 import pytest
 from fresh_process import GOOD, manage, python, shown
 
 pytestmark = pytest.mark.any_database
+
+SHOW_MAILER = """
+import json, django
+django.setup()
+from myometrics_core.mail_backend import default_mail_backend
+mailer = default_mail_backend()
+print(json.dumps({"module": type(mailer).__module__, **vars(mailer)}, default=str))
+"""
 
 
 @pytest.mark.parametrize(
@@ -86,15 +96,29 @@ def test_redis_carries_cache_sessions_limits_and_tasks():
     assert embedded is False
 
 
-def test_mail_goes_where_the_variables_say():
+def mailer(environment):
+    """What the site's default mail back end is made of."""
+    done = python(SHOW_MAILER, {**GOOD, **environment})
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_mail_goes_where_the_variables_say(tmp_path):
     host = {"EMAIL_HOST": "smtp.example", "EMAIL_HOST_USER": "me", "EMAIL_HOST_PASSWORD": "pw"}
-    backend, port, tls, user = shown(
-        host, "EMAIL_BACKEND", "EMAIL_PORT", "EMAIL_USE_TLS", "EMAIL_HOST_USER"
-    )
-    assert (backend.split(".")[-2], port, tls, user) == ("smtp", 587, True, "me")
-    assert shown({}, "EMAIL_BACKEND")[0].split(".")[-2] == "console"
+    server = mailer(host)
+    assert server["module"] == "django.core.mail.backends.smtp"
+    assert (server["host"], server["port"]) == ("smtp.example", 587)
+    assert (server["username"], server["password"]) == ("me", "pw")
+    assert (server["use_tls"], server["use_ssl"], server["timeout"]) == (True, False, 10)
+    assert mailer({})["module"] == "django.core.mail.backends.console"
     files = {"EMAIL_BACKEND": "django.core.mail.backends.filebased.EmailBackend"}
-    assert shown({**files, "EMAIL_FILE_PATH": "/mail"}, "EMAIL_FILE_PATH") == ["/mail"]
+    folder = str(tmp_path / "mail")
+    assert mailer({**files, "EMAIL_FILE_PATH": folder})["file_path"] == folder
+
+
+def test_mail_is_configured_without_a_warning_of_deprecation():
+    done = python("import django; django.setup()", {**GOOD, "PYTHONWARNINGS": "always"})
+    assert "EMAIL_" not in done.stderr
 
 
 def test_an_unknown_host_is_refused_in_the_api_shape():

@@ -77,7 +77,10 @@ SECRETS = {
     "SECRET_KEY": (SECRET, "SECRET_KEY"),
     "DATABASE_URL": ("sqlite:////tmp/of-the-file.sqlite3", "DATABASES"),
     "REDIS_URL": ("redis://of-the-file:6379/0", "REDIS_URL"),
-    "EMAIL_HOST_PASSWORD": ("of the file", "EMAIL_HOST_PASSWORD"),
+    "EMAIL_HOST_PASSWORD": (
+        "of the file",
+        "MAILERS" if django.VERSION >= (6, 1) else "EMAIL_HOST_PASSWORD",
+    ),
     "SECRET_KEY_FALLBACKS": ("of-the-file", "SECRET_KEY_FALLBACKS"),
     "SIGNING_KEYS": ("signing-key-of-the-file", "MYOMETRICS_AUTH"),
     "PSEUDONYM_KEYS": ("pseudonym-key-of-the-file", "MYOMETRICS"),

@@ -6,7 +6,9 @@ That no answer is of another status or shape than it tells is ``test_fuzz``'s to
 from __future__ import annotations
 
 import pytest
+from django.core.management import call_command
 from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.settings import patched_settings
 
 ERROR = {"$ref": "#/components/schemas/Error"}
 
@@ -79,3 +81,20 @@ def test_health_that_can_not_tell_who_asks_answers_with_an_error():
     health = {"$ref": "#/components/schemas/Health"}
     responses = OPERATIONS["GET /api/health/"]["responses"]
     assert bodies(responses["503"]) == [health, ERROR]
+
+
+@pytest.mark.parametrize("splits", [False, True])
+def test_document_is_clean_and_has_the_same_components_with_other_settings(splits, tmp_path):
+    file = tmp_path / "openapi.yml"
+    with patched_settings({"COMPONENT_SPLIT_REQUEST": splits}):
+        call_command("spectacular", validate=True, fail_on_warn=True, file=str(file))
+        document = SchemaGenerator().get_schema(request=None, public=True)
+    assert set(document["components"]["schemas"]) == set(DOCUMENT["components"]["schemas"])
+
+
+def test_sign_in_is_documented_with_its_body_and_both_answers():
+    login = OPERATIONS["POST /api/auth/login/"]
+    body = login["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+    assert set(COMPONENTS[body]["properties"]) == {"email", "password"}
+    shapes = [COMPONENTS[kind["$ref"]]["properties"] for kind in bodies(login["responses"]["200"])]
+    assert [next(iter(shape)) for shape in shapes] == ["access", "mfa_required"]

@@ -284,3 +284,10 @@ class TestResetConfirm:
     def test_makes_no_session(self, api, doctor, link):
         self.confirm(api, link)
         assert not Session.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_reset_mail_is_sent_at_once_where_tasks_are_eager(api, doctor, settings):
+    settings.CELERY_TASK_ALWAYS_EAGER = True
+    send(api, "post", "auth/password-reset/", {"email": doctor.email})
+    assert [message.to for message in mail.outbox] == [[doctor.email]]

@@ -186,3 +186,12 @@ def test_the_same_event_at_the_same_moment_owes_one_mail(
 
     assert outcomes == [None] * 10
     assert owed() == [("upload_completed", person.pk)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_mail_is_sent_at_once_where_tasks_are_eager(person, make_activity, settings, mailoutbox):
+    settings.CELERY_TASK_ALWAYS_EAGER = True
+    with transaction.atomic():
+        publish(make_activity(actor_id=person.pk))
+        assert mailoutbox == []
+    assert [message.to for message in mailoutbox] == [[person.email]]

@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from django.utils.translation import gettext_lazy as _
 
-from myometrics_core.read_only_admin import ReadOnlyAdmin
+from myometrics_core.read_only_admin import InternalAdmin, ReadOnlyAdmin
 from myometrics_core.users import is_administrator
 
 from . import dashboard_views
@@ -68,7 +68,7 @@ class UploadAdmin(ReadOnlyAdmin):
 
 
 @admin.register(DayRollup)
-class DayRollupAdmin(ReadOnlyAdmin):
+class DayRollupAdmin(InternalAdmin):
     """One row a day."""
 
     list_display = ("day", "uploads", "completed", "failed", "uploaders")
@@ -76,7 +76,7 @@ class DayRollupAdmin(ReadOnlyAdmin):
 
 
 @admin.register(DailyRollup)
-class DailyRollupAdmin(ReadOnlyAdmin):
+class DailyRollupAdmin(InternalAdmin):
     """One row a day, diagnosis and status."""
 
     list_display = ("day", "diagnosis", "status", "uploads")
@@ -87,7 +87,7 @@ class DailyRollupAdmin(ReadOnlyAdmin):
 
 
 @admin.register(UserRollup)
-class UserRollupAdmin(ReadOnlyAdmin):
+class UserRollupAdmin(InternalAdmin):
     """One row a person."""
 
     list_display = ("user", "uploads", "last_day")
@@ -96,7 +96,7 @@ class UserRollupAdmin(ReadOnlyAdmin):
 
 
 @admin.register(PendingChange)
-class PendingChangeAdmin(ReadOnlyAdmin):
+class PendingChangeAdmin(InternalAdmin):
     """What the next fold will take in."""
 
     list_display = ("day", "diagnosis", "status", "uploads")
@@ -104,21 +104,21 @@ class PendingChangeAdmin(ReadOnlyAdmin):
 
 
 @admin.register(RollupState)
-class RollupStateAdmin(ReadOnlyAdmin):
+class RollupStateAdmin(InternalAdmin):
     """How the rollups are."""
 
     list_display = ("uploads", "folded_at", "checked_at", "repairs")
 
 
 @admin.register(PullState)
-class PullStateAdmin(ReadOnlyAdmin):
+class PullStateAdmin(InternalAdmin):
     """How pulling from the image service goes."""
 
     list_display = ("succeeded_at", "due_at", "failures", "last_error", "rows", "bad_rows")
 
 
 @admin.register(RebuildCheckpoint)
-class RebuildCheckpointAdmin(ReadOnlyAdmin):
+class RebuildCheckpointAdmin(InternalAdmin):
     """How far an unfinished rebuild has come."""
 
     list_display = ("source", "reached_at", "activities")

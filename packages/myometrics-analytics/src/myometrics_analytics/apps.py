@@ -20,6 +20,7 @@ class AnalyticsConfig(AppConfig):
     def ready(self) -> None:
         """Declare settings and checks, listen to the other packages, take on personal data."""
         from myometrics_core.personal_data import register_personal_data
+        from myometrics_core.site_checks import register_site_checks
 
         from . import checks
         from .catching_up import connect_hint
@@ -30,6 +31,7 @@ class AnalyticsConfig(AppConfig):
 
         register_settings(analytics_settings)
         checks.register_checks()
+        register_site_checks(self, time_zone_id="E010")
         register_personal_data(UploadsSection())
         connect_receivers()
         connect_hint(self)

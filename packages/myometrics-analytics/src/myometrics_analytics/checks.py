@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.conf import settings as django_settings
 from django.core import checks
+
+from myometrics_core.site_checks import register_check
 
 from .conf import analytics_settings
 from .filters import person_field
@@ -15,20 +16,7 @@ __all__ = ["register_checks"]
 
 def register_checks() -> None:
     """Have ``manage.py check`` run them."""
-    checks.register(check_time_zone_support)
-    checks.register(check_person_fields)
-
-
-def check_time_zone_support(**kwargs: Any) -> list[checks.CheckMessage]:
-    """``myometrics_analytics.E010``: days are UTC days, so times must be aware."""
-    if django_settings.USE_TZ:
-        return []
-    return [
-        checks.Error(
-            "Analytics counts in UTC days and needs USE_TZ = True.",
-            id="myometrics_analytics.E010",
-        )
-    ]
+    register_check(check_person_fields, app="myometrics_analytics")
 
 
 def check_person_fields(**kwargs: Any) -> list[checks.CheckMessage]:

@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
-from myometrics_core.read_only_admin import ReadOnlyAdmin
+from myometrics_core.read_only_admin import InternalAdmin, ReadOnlyAdmin
 
 from .admin_filters import (
     ActionFilter,
@@ -132,7 +132,7 @@ class AuditLogAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Seal)
-class SealAdmin(ReadOnlyAdmin):
+class SealAdmin(InternalAdmin):
     """Seals, newest first."""
 
     list_display = ("number", "sealed_at", "entries", "erasures", "key_id", "anchored_at")
@@ -149,7 +149,7 @@ class SealAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Erasure)
-class ErasureAdmin(ReadOnlyAdmin):
+class ErasureAdmin(InternalAdmin):
     """What was lawfully removed, newest first."""
 
     list_display = ("erased_at", "reason", "entries", "pseudonym", "seal_number")
@@ -160,7 +160,7 @@ class ErasureAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Leaf)
-class LeafAdmin(ReadOnlyAdmin):
+class LeafAdmin(InternalAdmin):
     """The evidence of each entry, newest first; it stays when the entry goes."""
 
     list_display = ("entry_id", "hex_hash", "key_id", "seal_number", "erasure_id")
@@ -188,7 +188,7 @@ class LeafAdmin(ReadOnlyAdmin):
 
 
 @admin.register(EntryCount)
-class EntryCountAdmin(ReadOnlyAdmin):
+class EntryCountAdmin(InternalAdmin):
     """How many sealed entries there are of each kind on each day: what lists count with."""
 
     list_display = [field.name for field in EntryCount._meta.fields if field.name != "id"]
@@ -198,7 +198,7 @@ class EntryCountAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Verification)
-class VerificationAdmin(ReadOnlyAdmin):
+class VerificationAdmin(InternalAdmin):
     """Past runs of ``audit_verify``."""
 
     list_display = ("finished_at", "entries", "problems", "seal_number", "sealed_at")

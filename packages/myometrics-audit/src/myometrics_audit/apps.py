@@ -18,6 +18,7 @@ class AuditConfig(AppConfig):
         from myometrics_core.activities import register_receiver, register_source
         from myometrics_core.conf import register_settings
         from myometrics_core.personal_data import register_personal_data
+        from myometrics_core.site_checks import register_site_checks
 
         from . import activities, checks, personal_data, receivers, selectors
         from .changes import reserve_recorded_actions
@@ -26,6 +27,7 @@ class AuditConfig(AppConfig):
 
         register_settings(audit_settings)
         checks.register_checks()
+        register_site_checks(self)
         register_gauges()
         register_receiver("audit", receivers.receive_activity, except_sources=(activities.SOURCE,))
         register_source("audit", selectors.activities_replay)

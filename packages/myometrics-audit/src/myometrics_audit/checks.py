@@ -8,18 +8,22 @@ from typing import Any
 from django.core import checks
 from django.db import connections, router
 
+from myometrics_core.site_checks import register_check
+
 from .conf import audit_settings
 from .guards import missing_guards
 from .models import AuditLog
 
 __all__ = ["register_checks"]
 
+APP = "myometrics_audit"
+
 
 def register_checks() -> None:
     """Have ``manage.py check`` run them."""
-    checks.register(check_active_key)
-    checks.register(check_guards, checks.Tags.database)
-    checks.register(check_production, checks.Tags.security, deploy=True)
+    register_check(check_active_key, app=APP)
+    register_check(check_guards, checks.Tags.database, app=APP)
+    register_check(check_production, checks.Tags.security, app=APP, deploy=True)
 
 
 def check_active_key(**kwargs: Any) -> list[checks.CheckMessage]:

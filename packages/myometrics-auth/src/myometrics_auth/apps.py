@@ -18,14 +18,16 @@ class AuthConfig(AppConfig):
         from myometrics_core.conf import register_settings
         from myometrics_core.people import connect_person_deleted
         from myometrics_core.personal_data import register_personal_data
+        from myometrics_core.site_checks import register_site_checks
 
-        from . import checks, schema  # noqa: F401
+        from . import checks, schema, tasks  # noqa: F401  (Celery knows tasks once imported)
         from .activities import RESERVED_ACTIONS
         from .conf import auth_settings
         from .personal_data import ProfileSection, person_forget
 
         register_settings(auth_settings)
         checks.register_checks()
+        register_site_checks(self)
         register_personal_data(ProfileSection())
         register_reserved_actions(*RESERVED_ACTIONS)
         connect_person_deleted(person_forget, uid=self.label)

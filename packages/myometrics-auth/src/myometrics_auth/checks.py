@@ -15,6 +15,7 @@ from rest_framework.settings import api_settings
 
 from myometrics_core.secret_keys import MIN_KEY_BYTES, has_short_key
 from myometrics_core.transactions import DATABASE_FAILURES
+from myometrics_core.site_checks import register_check, register_mail_check
 
 from .authentication import SessionTokenAuthentication
 from .conf import auth_settings
@@ -23,6 +24,8 @@ from .models import AbstractClinicUser, Role
 __all__ = ["register_checks"]
 
 STAFF_SHOWN = 20
+APP = "myometrics_auth"
+
 LONGEST_ACCESS = timedelta(minutes=15)
 LONGEST_REFRESH = timedelta(days=7)
 LONGEST_RESET = timedelta(days=3)
@@ -40,12 +43,13 @@ UNSAFE_HASHERS = ("MD5PasswordHasher", "SHA1PasswordHasher", "UnsaltedMD5", "Uns
 
 def register_checks() -> None:
     """Have ``manage.py check`` run them."""
-    checks.register(check_user_model)
-    checks.register(check_keys, checks.Tags.security)
-    checks.register(check_lifetimes, checks.Tags.security)
-    checks.register(check_passwords, checks.Tags.security)
-    checks.register(check_authentication)
-    checks.register(check_staff, checks.Tags.database)
+    register_check(check_user_model, app=APP)
+    register_check(check_keys, checks.Tags.security, app=APP)
+    register_check(check_lifetimes, checks.Tags.security, app=APP)
+    register_check(check_passwords, checks.Tags.security, app=APP)
+    register_check(check_authentication, app=APP)
+    register_check(check_staff, checks.Tags.database, app=APP)
+    register_mail_check(APP)
 
 
 def check_user_model(**kwargs: Any) -> list[checks.CheckMessage]:
@@ -114,7 +118,7 @@ def check_passwords(**kwargs: Any) -> Iterator[checks.CheckMessage]:
             "Any password will do: AUTH_PASSWORD_VALIDATORS is empty.",
             "Take those of Django's project template.",
         )
-    if str(django_settings.PASSWORD_HASHERS[0]).endswith(UNSAFE_HASHERS):
+    if "".join(map(str, django_settings.PASSWORD_HASHERS[:1])).endswith(UNSAFE_HASHERS):
         yield _warning(
             "W016",
             "New passwords are stored under a hash that is quick to try.",

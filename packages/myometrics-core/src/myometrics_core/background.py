@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from celery import current_app
+from django.conf import settings as django_settings
 from django.db import transaction
 
 __all__ = ["enqueue"]
@@ -28,13 +29,18 @@ PUBLISH_RETRY = {
 def enqueue(task_name: str, *args: Any, countdown: float | None = None) -> None:
     """Hand ``task_name`` with ``args`` (JSON: ids) to Celery after the transaction commits.
 
-    Nothing is handed over when the transaction rolls back. Never raises.
+    Nothing is handed over when the transaction rolls back. Never raises. Where the site runs its
+    tasks eagerly (``CELERY_TASK_ALWAYS_EAGER``), the task runs at once, whatever ``countdown`` is,
+    and its failure is logged.
     """
     transaction.on_commit(partial(_send, task_name, args, countdown))
 
 
 def _send(task_name: str, args: tuple[Any, ...], countdown: float | None) -> None:
     try:
+        if _is_eager():
+            _task(task_name).apply(args=args, throw=False)
+            return
         current_app.send_task(
             task_name, args=list(args), countdown=countdown, retry_policy=PUBLISH_RETRY
         )
@@ -44,3 +50,15 @@ def _send(task_name: str, args: tuple[Any, ...], countdown: float | None) -> Non
             task_name,
             type(error).__name__,
         )
+
+
+def _is_eager() -> bool:
+    """``send_task`` ignores the setting; Django's is read too, so that tests can override it."""
+    eager = getattr(django_settings, "CELERY_TASK_ALWAYS_EAGER", False)
+    return bool(eager or current_app.conf.task_always_eager)
+
+
+def _task(name: str) -> Any:
+    if name not in current_app.tasks:
+        current_app.loader.import_default_modules()
+    return current_app.tasks[name]

@@ -11,6 +11,7 @@ from limits.errors import ConfigurationError
 from .replica_checks import check_read_replicas
 from .secret_keys import MIN_KEY_BYTES, has_short_key
 from .settings import core_settings
+from .site_checks import register_check
 from .throttling import storage_for, storage_uri
 
 __all__ = ["register_checks"]
@@ -18,9 +19,9 @@ __all__ = ["register_checks"]
 
 def register_checks() -> None:
     """Have ``manage.py check`` run them."""
-    checks.register(check_rate_limit_storage)
-    checks.register(check_read_replicas)
-    checks.register(check_pseudonym_keys, checks.Tags.security)
+    register_check(check_rate_limit_storage, app="myometrics_core")
+    register_check(check_read_replicas, app="myometrics_core")
+    register_check(check_pseudonym_keys, checks.Tags.security, app="myometrics_core")
 
 
 def check_rate_limit_storage(**kwargs: Any) -> list[checks.CheckMessage]:

@@ -10,13 +10,14 @@ import difflib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
 
 from django.conf import settings as django_settings
 from django.core import checks
 from django.utils.module_loading import import_string
+
+from .site_checks import register_check
 
 __all__ = [
     "DOTTED_PATH",
@@ -130,7 +131,7 @@ _groups: dict[str, SettingsGroup] = {}
 def register_settings(group: SettingsGroup) -> None:
     """Have ``group`` checked by ``manage.py check`` and listed by the settings tables."""
     if group.name not in _groups:
-        checks.register(partial(group.check))
+        register_check(group.check, app=group.app)
     _groups[group.name] = group
 
 
@@ -165,7 +166,7 @@ def _import_problem(value: Any) -> str | None:
         return None
     try:
         import_string(value)
-    except (ImportError, ValueError) as error:
+    except Exception as error:
         return f"can't be imported ({error})"
     return None
 
@@ -176,4 +177,6 @@ def _validation_problem(validate: Callable[[Any], object] | None, value: Any) ->
             validate(value)
     except ValueError as error:
         return str(error)
+    except Exception as error:
+        return f"can't be used ({type(error).__name__}: {error})"
     return None

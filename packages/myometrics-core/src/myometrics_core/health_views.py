@@ -8,7 +8,7 @@ from django.http import HttpRequest, JsonResponse
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
-from drf_spectacular.utils import OpenApiResponse, PolymorphicProxySerializer
+from drf_spectacular.utils import OpenApiResponse
 from rest_framework import serializers, status
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
@@ -16,7 +16,7 @@ from rest_framework.response import Response
 
 from .fields import UtcDateTimeField
 from .health import HealthReport, check_health
-from .schema import ErrorSerializer, extend_schema
+from .schema import ErrorSerializer, OneOfSerializer, extend_schema
 from .transactions import DATABASE_FAILURES
 from .views import ApiView
 
@@ -34,9 +34,7 @@ class HealthSerializer(serializers.Serializer[Any]):
 
 
 # The error: nobody can tell who asks.
-HEALTH_OR_ERROR = PolymorphicProxySerializer(
-    "Unavailable", [HealthSerializer, ErrorSerializer], resource_type_field_name=None
-)
+HEALTH_OR_ERROR = OneOfSerializer("Unavailable", HealthSerializer, ErrorSerializer)
 
 
 class ServiceUnavailable(APIException):

@@ -13,14 +13,19 @@ SMTP = "django.core.mail.backends.smtp.EmailBackend"
 
 
 def default_mail_backend() -> Any:
-    """A new back end object of the site's default mailer, not yet opened."""
+    """A new back end object of the site's default mailer, not yet opened.
+
+    Raises what Django raises where the site has none, or one that can't be made.
+    """
     mailers = getattr(mail, "mailers", None)
     return mail.get_connection() if mailers is None else mailers.default
 
 
-def default_mail_backend_path() -> str:
-    """The dotted path of its class."""
-    mailers = getattr(django_settings, "MAILERS", None)
-    if mailers is None:
+def default_mail_backend_path() -> str | None:
+    """The dotted path of its class; ``None``: the site has no default mailer."""
+    # Django before 6.1 ignores MAILERS.
+    if not hasattr(mail, "mailers") or not hasattr(django_settings, "MAILERS"):
         return str(django_settings.EMAIL_BACKEND)
-    return str(mailers.get("default", {}).get("BACKEND", SMTP))
+    mailers: Any = getattr(django_settings, "MAILERS", None) or {}
+    mailer = mailers.get("default")
+    return None if mailer is None else str(mailer.get("BACKEND", SMTP))

@@ -78,7 +78,8 @@ class EmailProbe(HealthProbe):
 
     def is_configured(self) -> bool:
         """Whether mail leaves the machine at all."""
-        return UNDELIVERING.isdisjoint(default_mail_backend_path().split("."))
+        path = default_mail_backend_path()
+        return path is not None and UNDELIVERING.isdisjoint(path.split("."))
 
     def run(self) -> None:
         """Open and close a connection."""

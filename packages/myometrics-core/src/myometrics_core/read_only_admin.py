@@ -9,7 +9,9 @@ from django.core.paginator import Paginator
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 
-__all__ = ["CappedPaginator", "ReadOnlyAdmin"]
+from .settings import core_settings
+
+__all__ = ["CappedPaginator", "InternalAdmin", "ReadOnlyAdmin"]
 
 COUNTED_TO = 10_000
 
@@ -46,3 +48,14 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Never."""
         return False
+
+
+class InternalAdmin(ReadOnlyAdmin):
+    """Rows that a package keeps for its own work: they have pages, for diagnosis, but no links.
+
+    ``MYOMETRICS["ADMIN_SHOWS_INTERNALS"]`` lists them in the index.
+    """
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        """Decides about the index alone; the pages follow the view permission."""
+        return core_settings.ADMIN_SHOWS_INTERNALS and super().has_module_permission(request)

@@ -46,7 +46,8 @@ def _warnings() -> list[checks.CheckMessage]:
                 id="myometrics_core.W012",
             )
         )
-    if django_settings.CACHES["default"]["BACKEND"].endswith(PRIVATE_CACHES):
+    cache = django_settings.CACHES.get("default", {})
+    if str(cache.get("BACKEND")).endswith(PRIVATE_CACHES):
         found.append(
             checks.Warning(
                 "Each process remembers for itself who has written: people may miss in lists "

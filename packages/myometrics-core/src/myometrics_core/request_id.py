@@ -58,10 +58,13 @@ def _attach(headers: dict[str, Any] | None = None, **kwargs: Any) -> None:
 
 
 def _adopt(task: Any = None, **kwargs: Any) -> None:
+    if task.request.is_eager:
+        return
     headers = getattr(task.request, "headers", None) or {}
     brought = getattr(task.request, "myometrics_request_id", None)
     set_request_id(brought or headers.get("myometrics_request_id"))
 
 
-def _drop(**kwargs: Any) -> None:
-    set_request_id(None)
+def _drop(task: Any = None, **kwargs: Any) -> None:
+    if not task.request.is_eager:
+        set_request_id(None)

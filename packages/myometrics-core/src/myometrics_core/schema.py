@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from drf_spectacular.drainage import get_override
 from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_spectacular.openapi import AutoSchema as SpectacularAutoSchema
+from drf_spectacular.plumbing import is_list_serializer
+from drf_spectacular.serializers import PolymorphicProxySerializerExtension
+from drf_spectacular.settings import spectacular_settings
+from drf_spectacular.utils import PolymorphicProxySerializer
 from drf_spectacular.utils import extend_schema as spectacular_extend_schema
 from rest_framework import serializers
 
 from .users import user_id_schema
 
-__all__ = ["AutoSchema", "ErrorSerializer", "extend_schema"]
+__all__ = ["AutoSchema", "ErrorSerializer", "OneOfSerializer", "extend_schema"]
+
+PREFIX = "MyoMetrics"
 
 
 class ErrorSerializer(serializers.Serializer[Any]):
@@ -24,6 +31,13 @@ class ErrorSerializer(serializers.Serializer[Any]):
         child=serializers.ListField(child=serializers.CharField()),
         help_text="Problems by field; empty when none.",
     )
+
+
+class OneOfSerializer(PolymorphicProxySerializer):
+    """A body that is of one of several shapes, as the component ``name``."""
+
+    def __init__(self, name: str, *shapes: type[serializers.Serializer[Any]]) -> None:
+        super().__init__(name, list(shapes), resource_type_field_name=None)
 
 
 DESCRIPTIONS = {
@@ -55,7 +69,13 @@ HEADERS = {
 
 
 class AutoSchema(SpectacularAutoSchema):
-    """drf-spectacular's schema with the error answers that each view can give."""
+    """drf-spectacular's schema with the error answers that each view can give.
+
+    The components of this package's serializers keep out of the host's way: requests and
+    responses are apart whatever ``COMPONENT_SPLIT_REQUEST`` says, a name that a serializer of the
+    host has is prefixed with ``MyoMetrics``, and choices are written out, because drf-spectacular
+    would name them after the field and compare them with the host's fields of that name.
+    """
 
     def get_operation(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
         """The operation of one method, completed with error responses."""
@@ -68,6 +88,21 @@ class AutoSchema(SpectacularAutoSchema):
                 self._complete(status, response)
             operation["responses"] = dict(sorted(responses.items()))
         return operation
+
+    def _get_serializer_name(self, serializer: Any, direction: Any, *args: Any) -> str:
+        name = str(super()._get_serializer_name(serializer, direction, *args))
+        if is_list_serializer(serializer) or not _is_ours(serializer):
+            return name
+        if direction == "request" and not spectacular_settings.COMPONENT_SPLIT_REQUEST:
+            name += "Request"
+        return PREFIX + name if _is_taken(name) else name
+
+    def _map_serializer(self, serializer: Any, direction: Any, *args: Any) -> Any:
+        schema: Any = super()._map_serializer(serializer, direction, *args)  # type: ignore[no-untyped-call]
+        if _is_ours(serializer):
+            properties = schema.get("properties", {})
+            properties.update({name: _inline(value) for name, value in properties.items()})
+        return schema
 
     def _error_statuses(self, operation: dict[str, Any]) -> list[str]:
         parameters = {parameter["in"] for parameter in operation.get("parameters", [])}
@@ -94,6 +129,42 @@ class AutoSchema(SpectacularAutoSchema):
         if status >= "400" and "content" not in response:
             component = self.resolve_serializer(ErrorSerializer, "response")
             response["content"] = {"application/json": {"schema": component.ref}}
+
+
+def _is_ours(serializer: Any) -> bool:
+    kind = serializer if isinstance(serializer, type) else type(serializer)
+    return kind.__module__.startswith("myometrics_")
+
+
+def _is_taken(name: str) -> bool:
+    """Whether a serializer of the host, or of another library, has this component's name."""
+    plain = name.removeprefix("Patched").removesuffix("Request")
+    return not {name, plain}.isdisjoint(_other_names(serializers.BaseSerializer))
+
+
+def _other_names(base: type[Any]) -> Iterator[str]:
+    for kind in base.__subclasses__():
+        if not kind.__module__.startswith(("myometrics_", "rest_framework.")):
+            named = get_override(kind, "component_name") or getattr(
+                getattr(kind, "Meta", None), "ref_name", None
+            )
+            yield str(named or kind.__name__).removesuffix("Serializer")
+        yield from _other_names(kind)
+
+
+def _inline(schema: Any) -> Any:
+    """``schema`` of a property, whose choices drf-spectacular makes no component of."""
+    if not isinstance(schema, dict) or "enum" not in schema:
+        return schema
+    rest = {key: value for key, value in schema.items() if key != "x-spec-enum-id"}
+    choices = {key: rest.pop(key) for key in ("type", "enum") if key in rest}
+    return {"allOf": [choices], **rest}
+
+
+class OneOfSchema(PolymorphicProxySerializerExtension):  # type: ignore[no-untyped-call]
+    """Extensions of drf-spectacular match exact classes; this one makes it know the subclass."""
+
+    target_class = "myometrics_core.schema.OneOfSerializer"
 
 
 class UserIdSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]

@@ -221,6 +221,12 @@ class CoreSettings(SettingsGroup):
         "Networks (CIDR) from which metrics may be read without the token.",
         validate=_networks,
     )
+    ADMIN_SHOWS_INTERNALS = Setting(
+        bool,
+        False,
+        "List in the admin site's index also what packages keep for their own work, such as seals, "
+        "rollups and counted requests; their pages can be opened by URL either way.",
+    )
     EXCEPTION_HANDLER = Setting(
         DOTTED_PATH,
         "myometrics_core.errors.exception_handler",

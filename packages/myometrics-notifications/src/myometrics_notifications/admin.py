@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from myometrics_core.read_only_admin import CappedPaginator, ReadOnlyAdmin
+from myometrics_core.read_only_admin import CappedPaginator, InternalAdmin, ReadOnlyAdmin
 
 from .models import ExportFile, Message, NotificationSettings
 from .services import message_retry
@@ -78,7 +78,7 @@ class MessageAdmin(ReadOnlyAdmin):
 
 
 @admin.register(ExportFile)
-class ExportFileAdmin(ReadOnlyAdmin):
+class ExportFileAdmin(InternalAdmin):
     """Exports that were asked for by mail."""
 
     list_display = ("id", "user", "export_format", "state", "attempts", "expires_at", "last_error")

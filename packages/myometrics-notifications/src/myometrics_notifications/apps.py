@@ -18,6 +18,7 @@ class NotificationsConfig(AppConfig):
         from myometrics_core.conf import register_settings
         from myometrics_core.export_deliveries import register_export_delivery
         from myometrics_core.personal_data import register_personal_data
+        from myometrics_core.site_checks import register_site_checks
 
         from . import checks, tasks  # noqa: F401  (tasks: Celery knows them once imported)
         from .built_in_kinds import BUILT_IN_KINDS
@@ -30,6 +31,7 @@ class NotificationsConfig(AppConfig):
 
         register_settings(notifications_settings)
         checks.register_checks()
+        register_site_checks(self)
         register_gauges()
         for kind in BUILT_IN_KINDS:
             register_kind(kind)

@@ -98,7 +98,10 @@ server_pause = ServerPause()
 
 
 def mail_timeout() -> float:
-    """Seconds that the mail server has for each step: the site's own limit, else ours."""
+    """Seconds that the mail server has for each step: the site's own limit, else ours.
+
+    Raises what Django raises where the site has no default mailer that can be made.
+    """
     own = getattr(default_mail_backend(), "timeout", None)
     return float(notifications_settings.SMTP_TIMEOUT if own is None else own)
 

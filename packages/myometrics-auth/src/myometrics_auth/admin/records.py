@@ -21,7 +21,7 @@ from myometrics_auth.models import (
     UsedToken,
 )
 from myometrics_auth.services.sessions import sessions_end
-from myometrics_core.read_only_admin import ReadOnlyAdmin
+from myometrics_core.read_only_admin import InternalAdmin, ReadOnlyAdmin
 
 from .rights import require_rights_over
 
@@ -100,7 +100,7 @@ class SignInFailuresAdmin(ReadOnlyAdmin):
 
 
 @admin.register(TotpDevice)
-class TotpDeviceAdmin(ReadOnlyAdmin):
+class TotpDeviceAdmin(InternalAdmin):
     """Who has an authenticator app. The secret is not shown."""
 
     list_display = ("user", "created_at", "confirmed_at")
@@ -110,7 +110,7 @@ class TotpDeviceAdmin(ReadOnlyAdmin):
 
 
 @admin.register(RecoveryCode)
-class RecoveryCodeAdmin(ReadOnlyAdmin):
+class RecoveryCodeAdmin(InternalAdmin):
     """Whose recovery codes are left. The codes are known to nobody here."""
 
     list_display = ("id", "user")
@@ -120,7 +120,7 @@ class RecoveryCodeAdmin(ReadOnlyAdmin):
 
 
 @admin.register(PasswordResetRequest)
-class PasswordResetRequestAdmin(ReadOnlyAdmin):
+class PasswordResetRequestAdmin(InternalAdmin):
     """Resets that were asked for and not yet mailed: more than a few mean no worker runs."""
 
     list_display = ("id", "created_at", "claimed_at")

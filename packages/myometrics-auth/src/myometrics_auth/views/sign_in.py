@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.utils.translation import gettext as _
-from drf_spectacular.utils import PolymorphicProxySerializer
+from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -25,18 +25,14 @@ from myometrics_auth.services.sessions import (
 from myometrics_auth.services.sign_in import sign_in
 from myometrics_auth.services.users import user_register
 from myometrics_auth.tokens import REFRESH, InvalidToken, read_token
-from myometrics_core.schema import ErrorSerializer, extend_schema
+from myometrics_core.schema import ErrorSerializer, OneOfSerializer, extend_schema
 from myometrics_core.views import ApiView, PublicApiView
 
 from .answers import detail, signed_in
 
 __all__ = ["LoginView", "LogoutView", "RefreshView", "RegisterView"]
 
-LOGIN_ANSWER = PolymorphicProxySerializer(
-    component_name="Login",
-    serializers=[SignedInSerializer, SecondFactorRequiredSerializer],
-    resource_type_field_name=None,
-)
+LOGIN_ANSWER = OneOfSerializer("Login", SignedInSerializer, SecondFactorRequiredSerializer)
 
 
 class LoginView(PublicApiView):

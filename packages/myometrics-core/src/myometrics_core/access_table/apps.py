@@ -17,12 +17,14 @@ class AccessTableConfig(AppConfig):
         from ..accesses import register_access_observer
         from ..people import connect_person_deleted
         from ..personal_data import register_personal_data
+        from ..site_checks import register_site_checks
         from . import checks
         from .personal_data import AccessesSection
         from .services import accesses_release_user
         from .writer import access_writer
 
         checks.register_checks()
+        register_site_checks(self, app="myometrics_core")
         register_access_observer("access_table", access_writer)
         register_personal_data(AccessesSection())
         connect_person_deleted(lambda user, using: accesses_release_user(user=user), uid=self.label)

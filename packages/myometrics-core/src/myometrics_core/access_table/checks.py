@@ -9,18 +9,19 @@ from django.core import checks
 from django.utils.module_loading import import_string
 
 from ..middleware import AccessLogMiddleware
+from ..site_checks import register_check
 
 __all__ = ["register_checks"]
 
 
 def register_checks() -> None:
     """Have ``manage.py check`` run them."""
-    checks.register(check_middleware)
+    register_check(check_middleware, app="myometrics_core")
 
 
 def check_middleware(**kwargs: Any) -> list[checks.CheckMessage]:
     """W011: the table is installed, and nothing fills it."""
-    if any(_is_access_log(path) for path in django_settings.MIDDLEWARE):
+    if any(_is_access_log(path) for path in django_settings.MIDDLEWARE or ()):
         return []
     return [
         checks.Warning(

@@ -2,14 +2,14 @@
 
 from django.contrib import admin
 
-from ..read_only_admin import ReadOnlyAdmin
+from ..read_only_admin import InternalAdmin
 from .models import HealthState
 
 __all__ = ["HealthStateAdmin"]
 
 
 @admin.register(HealthState)
-class HealthStateAdmin(ReadOnlyAdmin):
+class HealthStateAdmin(InternalAdmin):
     """The one row that all workers share."""
 
     list_display = ("checked_at", "status", "told_down")

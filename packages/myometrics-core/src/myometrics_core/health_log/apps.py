@@ -11,3 +11,9 @@ class HealthLogConfig(AppConfig):
     label = "myometrics_health_log"
     verbose_name = _("Health log")
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Check what its table needs of the site."""
+        from ..site_checks import register_site_checks
+
+        register_site_checks(self, app="myometrics_core")

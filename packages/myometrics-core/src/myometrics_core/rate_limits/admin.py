@@ -7,14 +7,14 @@ from datetime import datetime, timezone
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
-from ..read_only_admin import ReadOnlyAdmin
+from ..read_only_admin import InternalAdmin
 from .models import CountedRequest
 
 __all__ = ["CountedRequestAdmin"]
 
 
 @admin.register(CountedRequest)
-class CountedRequestAdmin(ReadOnlyAdmin):
+class CountedRequestAdmin(InternalAdmin):
     """What is counted now. Whom a key stands for can't be read from it."""
 
     list_display = ("key", "time_counted", "time_expiring")

@@ -11,3 +11,9 @@ class RateLimitsConfig(AppConfig):
     label = "myometrics_rate_limits"
     verbose_name = _("Rate limits")
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Check what its table needs of the site."""
+        from ..site_checks import register_site_checks
+
+        register_site_checks(self, app="myometrics_core", needs_times=False)

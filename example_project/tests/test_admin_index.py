@@ -1,0 +1,56 @@
+"""The admin site's index shows what people act on; the rest of our tables have pages alone."""
+
+from __future__ import annotations
+
+import pytest
+
+pytestmark = pytest.mark.django_db
+
+SHOWN = {
+    "myometrics_auth": {"User", "Session", "SignInFailures"},
+    "myometrics_audit": {"AuditLog"},
+    "myometrics_analytics": {"Dashboard", "Upload"},
+    "myometrics_notifications": {"Message", "NotificationSettings"},
+    "myometrics_access_table": {"Access"},
+}
+INTERNAL = {
+    "myometrics_auth": {"TotpDevice", "RecoveryCode", "PasswordResetRequest"},
+    "myometrics_audit": {"Seal", "Erasure", "Leaf", "EntryCount", "Verification"},
+    "myometrics_analytics": {
+        *("DayRollup", "DailyRollup", "UserRollup", "PendingChange"),
+        *("RollupState", "PullState", "RebuildCheckpoint"),
+    },
+    "myometrics_notifications": {"ExportFile"},
+    "myometrics_rate_limits": {"CountedRequest"},
+    "myometrics_health_log": {"HealthState"},
+}
+
+
+def listed(admin_client):
+    """Models of ours in the index, by app."""
+    apps = admin_client.get("/admin/").context["app_list"]
+    return {
+        app["app_label"]: {model["object_name"] for model in app["models"]}
+        for app in apps
+        if app["app_label"].startswith("myometrics_")
+    }
+
+
+def test_index_lists_what_people_act_on(admin_client):
+    found = listed(admin_client)
+    assert {app: found[app] & names for app, names in SHOWN.items()} == SHOWN
+    assert not any(found.get(app, set()) & names for app, names in INTERNAL.items())
+
+
+def test_index_lists_internals_where_the_setting_says_so(admin_client, settings):
+    settings.MYOMETRICS = {**settings.MYOMETRICS, "ADMIN_SHOWS_INTERNALS": True}
+    found = listed(admin_client)
+    for group in (SHOWN, INTERNAL):
+        assert {app: found[app] & names for app, names in group.items()} == group
+
+
+def test_page_of_an_internal_model_opens_by_its_url(admin_client):
+    for app, names in INTERNAL.items():
+        for name in names:
+            url = f"/admin/{app}/{name.lower()}/"
+            assert admin_client.get(url).status_code == 200, url

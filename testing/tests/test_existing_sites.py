@@ -1,0 +1,168 @@
+"""Our packages in a site that has settings, users, an API and tests of its own.
+
+The site does what the quickstart of each package says, and is for its own people as it was: its
+answers, its checks and its tests. On the oldest and the newest Django.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from clinics_site import ClinicsSite
+from existing_site import DERIVED, ExistingSite
+from strangers import rows
+from whole_site import make_environment
+
+from myometrics_testing.commands.repository import PACKAGES, PREFIX
+
+pytestmark = pytest.mark.any_database
+
+OURS = {
+    "core": "/api/health/",
+    "audit": "/api/audit-logs/",
+    "analytics": "/api/analytics/",
+    "notifications": "/api/users/me/notifications/",
+}
+FLUSH = """
+MYOMETRICS_AUDIT = {**globals().get("MYOMETRICS_AUDIT", {}), "ALLOW_FLUSH": True}
+"""
+OWN = "own_model, own_classes = AUTH_USER_MODEL, REST_FRAMEWORK"
+KEPT = """
+AUTH_USER_MODEL = own_model
+added = REST_FRAMEWORK["DEFAULT_AUTHENTICATION_CLASSES"]
+REST_FRAMEWORK = {
+    **own_classes,
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        *own_classes["DEFAULT_AUTHENTICATION_CLASSES"], *added
+    ],
+}
+"""
+EXPECTED = {
+    "myometrics_core.W010",  # DEBUG is off, and nothing counts requests but core's own memory
+    "myometrics_audit.W010",  # a listener to every deletion
+    "myometrics_auth.W016",  # quick hashes, for tests
+    "myometrics_notifications.W011",
+}
+SPARSE = {
+    "people/__init__.py": "",
+    "people/migrations/__init__.py": "",
+    "people/models.py": """
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.db import models
+
+class Person(AbstractBaseUser):
+    login = models.CharField(max_length=40, unique=True)
+    USERNAME_FIELD = "login"
+    role = "admin"
+    objects = BaseUserManager()
+""",
+    "clinic/settings.py": """
+INSTALLED_APPS = ("django.contrib.contenttypes", "django.contrib.auth", "people",
+    "rest_framework", "myometrics_core", "myometrics_core.health_log", "myometrics_audit",
+    "myometrics_analytics", "myometrics_notifications")
+AUTH_USER_MODEL = "people.Person"
+DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
+DATABASES["default"]["ATOMIC_REQUESTS"] = True
+MIDDLEWARE = ()
+TEMPLATES = TEMPLATES[:1]
+TEMPLATES[0]["OPTIONS"] = {}
+USE_I18N = APPEND_SLASH = False
+LANGUAGE_CODE = "de"
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.BasicAuthentication"],
+}
+""",
+}
+SPARSE_URLS = """
+from django.urls import include, path
+urlpatterns = [
+    path("api/", include(f"myometrics_{name}.urls"))
+    for name in ("core", "audit", "analytics", "notifications")
+]
+"""
+ASK = f"""
+import base64, json
+from django.contrib.auth import get_user_model
+from django.core.checks import run_checks
+from django.test import Client
+root = get_user_model()(login="root")
+root.set_password("correct-horse")
+root.save()
+known = base64.b64encode(b"root:correct-horse").decode()
+client = Client(HTTP_AUTHORIZATION=f"Basic {{known}}", HTTP_HOST="localhost")
+answers = [client.get(path).status_code for path in {list(OURS.values())!r}]
+ids = [message.id for message in run_checks()]
+print(json.dumps({{"get": answers, "ids": ids}}))
+"""
+
+
+@pytest.fixture(scope="module", params=rows(), ids=str)
+def python(request, wheels, tmp_path_factory):
+    """The Python of an environment with all packages."""
+    folder = tmp_path_factory.mktemp(f"existing-{request.param.name}")
+    return make_environment(folder, request.param, wheels.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def before(python, tmp_path_factory):
+    """What the site's people see before any of our packages is there."""
+    seen = ExistingSite(tmp_path_factory.mktemp("before"), python).seen()
+    assert seen["tests"][1] == 0
+    return seen
+
+
+def readme(package):
+    return (PACKAGES / f"{PREFIX}{package}" / "README.md").read_text()
+
+
+def changes(before, seen):
+    """What the site's people see now, where they saw something else before."""
+    pairs = {
+        **{name: (before[name], seen[name]) for name in ("checks", "tests")},
+        **{request: (old, seen["answers"][request]) for request, old in before["answers"].items()},
+    }
+    return {name: new for name, (old, new) in pairs.items() if old != new}
+
+
+def unexpected(seen):
+    """Messages of our own checks beside those about this site's choices."""
+    return [message for message in seen["ours"] if message[0] not in EXPECTED]
+
+
+def test_existing_site_is_as_it_was_with_our_packages(python, before, tmp_path):
+    site = ExistingSite(tmp_path, python)
+    paths: list[str] = []
+    for packages in (("core", "audit"), ("analytics", "notifications")):
+        for package in packages:
+            site.follow_quickstart(readme(package))
+            paths.append(OURS[package])
+        site.write("clinic/settings.py", FLUSH)
+        seen = site.seen(*paths)
+        assert changes(before, seen) == {}, packages
+        assert seen["asked"] == dict.fromkeys(paths, 200)
+        assert unexpected(seen) == []
+
+
+def test_existing_site_is_as_it_was_with_users_derived_from_ours(python, before, tmp_path):
+    site = ExistingSite(tmp_path, python, user=DERIVED)
+    site.write("clinic/settings.py", OWN)
+    site.follow_quickstart(readme("auth"))
+    site.write("clinic/settings.py", KEPT)
+    seen = site.seen("/api/auth/user/")
+    # The site accepts our tokens now, so it refuses one that is none.
+    assert [name for name in changes(before, seen) if "Bearer" not in name] == []
+    assert seen["asked"] == {"/api/auth/user/": 200}
+    assert unexpected(seen) == []
+
+
+def test_site_without_admin_sessions_and_mail_addresses_works(python, tmp_path):
+    site = ClinicsSite(tmp_path, python)
+    for name, text in SPARSE.items():
+        site.write(name, text)
+    (tmp_path / "clinic" / "urls.py").write_text(SPARSE_URLS)
+    site.manage("makemigrations", "people")
+    site.manage("makemigrations", "--check")
+    site.manage("migrate")
+    answered = json.loads(site.manage("shell", "-c", ASK).splitlines()[-1])
+    assert answered == {"get": [200, 200, 200, 200], "ids": ["myometrics_notifications.W010"]}
