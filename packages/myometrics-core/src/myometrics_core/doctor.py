@@ -1,0 +1,116 @@
+"""The registry behind ``manage.py myometrics_doctor``.
+
+A package registers examinations in ``AppConfig.ready``. Each one looks at one subject, changes
+nothing, and returns a :class:`Diagnosis` for every promise that it has checked.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from django.db import connection, connections
+
+__all__ = [
+    "Diagnosis",
+    "State",
+    "register_examination",
+    "run_examinations",
+]
+
+State = Literal["ok", "warning", "problem", "not configured"]
+"""``problem``: a promise is broken now. ``warning``: works, but is not fit for production."""
+
+MAX_SECONDS: Final = 10.0
+"""Deadline of one examination. Those that use the network have shorter time-outs of their own."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The result of an examination, for people and for ``--json``.
+
+    ``name`` says what was looked at, in a few words. ``summary`` is one sentence; ``advice`` is
+    one line on what to do, needed for a warning or a problem. Neither holds a secret, a mail
+    address or a URL with a password.
+    """
+
+    name: str
+    state: State
+    summary: str
+    advice: str = ""
+
+
+Examine = Callable[[], Iterable[Diagnosis]]
+
+
+@dataclass(frozen=True)
+class _Examination:
+    name: str
+    examine: Examine
+    needs_database: bool
+
+
+_examinations: dict[str, _Examination] = {}
+
+
+def register_examination(name: str, examine: Examine, *, needs_database: bool = False) -> None:
+    """Have ``myometrics_doctor`` run ``examine``. A name again replaces its examination.
+
+    ``examine`` returns or yields diagnoses. It may raise: that is reported as a problem, with
+    nothing of the exception but its class. With ``needs_database`` it is left out while the
+    database can't be reached. Call this from ``AppConfig.ready``.
+    """
+    _examinations[name] = _Examination(name, examine, needs_database)
+
+
+def run_examinations() -> Iterator[Diagnosis]:
+    """Run every examination in the order of registration; never raises, never hangs.
+
+    Each one runs in a thread with a database connection of its own. One that misses its deadline
+    is reported and left behind.
+    """
+    is_reachable: bool | None = None
+    for examination in list(_examinations.values()):
+        if examination.needs_database and is_reachable is None:
+            is_reachable = not any(_run("database", _connect))
+        if examination.needs_database and not is_reachable:
+            yield Diagnosis(
+                examination.name,
+                "warning",
+                "Not examined: the database can't be reached.",
+                "Run the doctor again once the database answers.",
+            )
+        else:
+            yield from _run(examination.name, examination.examine)
+
+
+def _connect() -> list[Diagnosis]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    return []
+
+
+def _run(name: str, examine: Examine) -> list[Diagnosis]:
+    found: list[Diagnosis] = []
+
+    def run() -> None:
+        try:
+            found.extend(list(examine()))
+        except Exception as error:
+            # The message may hold addresses or passwords; the class does not.
+            found.append(_failed(name, f"Could not be examined ({type(error).__name__})."))
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=run, name=f"doctor-{name}", daemon=True)
+    thread.start()
+    thread.join(MAX_SECONDS)
+    if thread.is_alive():
+        return [_failed(name, f"No result within {MAX_SECONDS:.0f} seconds.")]
+    return found
+
+
+def _failed(name: str, summary: str) -> Diagnosis:
+    return Diagnosis(name, "problem", summary, "See whether what it depends on answers.")
