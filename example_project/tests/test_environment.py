@@ -24,6 +24,7 @@ pytestmark = pytest.mark.any_database
         ("RATE_LIMIT_AUTH", "often", "expected a rate such as 5/minute, got 'often'"),
         ("RATE_LIMIT_API", "5", "expected a rate such as 5/minute"),
         ("RATE_LIMIT_EXPORT", "-2/hour", "expected a rate such as 5/minute"),
+        ("UPLOADS_PER_USER_PER_DAY", "0", "expected a whole number from 1, got '0'"),
         ("TRUSTED_PROXIES", "10.0.0.0/8,proxy", "expected networks such as 10.0.0.0/8,::1"),
         ("LOG_LEVEL", "LOUD", "expected one of DEBUG, INFO"),
         ("SECURE_SSL_REDIRECT", "2", "expected true or false"),
