@@ -85,8 +85,8 @@ def uploads_forget(*, user: Any) -> None:
 def _merge(evidence: Sequence[Evidence]) -> MergeReport:
     people = people_hold(item.user_id for item in evidence)
     known = [item for item in evidence if item.user_id in people]
-    news = _news(known)
-    locked = _uploads(news, lock=True)
+    present, news = _news(known)
+    locked = _uploads(present.keys() & news.keys(), lock=True)
     sheet = ChangeSheet()
     for key in sorted(locked, key=_lock_order):
         _update(locked[key], news[key], sheet)
@@ -100,17 +100,19 @@ def _merge(evidence: Sequence[Evidence]) -> MergeReport:
     return MergeReport(len(created), len(news) - len(created), len(evidence) - len(known))
 
 
-def _news(evidence: Iterable[Evidence]) -> dict[Key, list[Evidence]]:
+def _news(evidence: Iterable[Evidence]) -> tuple[dict[Key, Upload], dict[Key, list[Evidence]]]:
+    """The uploads that are known, and the evidence that adds to what is known."""
     # Read without locks first: a pull brings thousands of rows of which few are new.
     by_key: dict[Key, list[Evidence]] = defaultdict(list)
     for item in evidence:
         by_key[item.key].append(item)
     present = _uploads(by_key, lock=False)
-    return {
+    news = {
         key: items
         for key, items in by_key.items()
         if key not in present or any(is_news(present[key], item) for item in items)
     }
+    return present, news
 
 
 def _uploads(keys: Iterable[Key], *, lock: bool) -> dict[Key, Upload]:
