@@ -20,9 +20,11 @@ class AuthConfig(AppConfig):
 
         from . import checks, schema  # noqa: F401
         from .conf import auth_settings
+        from .doctor import register_examinations
         from .personal_data import ProfileSection, person_forget
 
         register_settings(auth_settings)
         checks.register_checks()
+        register_examinations()
         register_personal_data(ProfileSection())
         connect_person_deleted(person_forget, uid=self.label)

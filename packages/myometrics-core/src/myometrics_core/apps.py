@@ -4,7 +4,7 @@ from django.apps import AppConfig
 
 
 class CoreConfig(AppConfig):
-    """Registers core's settings, checks and health probes. Core has no models."""
+    """Registers core's settings, checks, health probes and examinations. Core has no models."""
 
     name = "myometrics_core"
     label = "myometrics_core"
@@ -14,12 +14,14 @@ class CoreConfig(AppConfig):
         """Register what core offers to the other packages."""
         from . import checks, request_id
         from .conf import register_settings
+        from .examinations import register_examinations
         from .health import register_probe
         from .probes import BUILT_IN_PROBES
         from .settings import core_settings
 
         register_settings(core_settings)
         checks.register_checks()
+        register_examinations()
         for probe in BUILT_IN_PROBES:
             register_probe(probe)
         request_id.connect_celery()

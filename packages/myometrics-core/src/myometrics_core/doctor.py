@@ -16,6 +16,8 @@ from django.db import connection, connections
 __all__ = [
     "Diagnosis",
     "State",
+    "covered_checks",
+    "describe_age",
     "register_examination",
     "run_examinations",
 ]
@@ -25,6 +27,7 @@ State = Literal["ok", "warning", "problem", "not configured"]
 
 MAX_SECONDS: Final = 10.0
 """Deadline of one examination. Those that use the network have shorter time-outs of their own."""
+CONNECT_SECONDS: Final = 3.0
 
 
 @dataclass(frozen=True)
@@ -50,19 +53,28 @@ class _Examination:
     name: str
     examine: Examine
     needs_database: bool
+    covers: frozenset[str]
 
 
 _examinations: dict[str, _Examination] = {}
 
 
-def register_examination(name: str, examine: Examine, *, needs_database: bool = False) -> None:
+def register_examination(
+    name: str, examine: Examine, *, needs_database: bool = False, covers: Iterable[str] = ()
+) -> None:
     """Have ``myometrics_doctor`` run ``examine``. A name again replaces its examination.
 
     ``examine`` returns or yields diagnoses. It may raise: that is reported as a problem, with
     nothing of the exception but its class. With ``needs_database`` it is left out while the
-    database can't be reached. Call this from ``AppConfig.ready``.
+    database can't be reached. ``covers`` names system checks about the same subject, which the
+    doctor then doesn't repeat. Call this from ``AppConfig.ready``.
     """
-    _examinations[name] = _Examination(name, examine, needs_database)
+    _examinations[name] = _Examination(name, examine, needs_database, frozenset(covers))
+
+
+def covered_checks() -> set[str]:
+    """The ids of system checks that an examination covers."""
+    return {check for known in _examinations.values() for check in known.covers}
 
 
 def run_examinations() -> Iterator[Diagnosis]:
@@ -74,7 +86,7 @@ def run_examinations() -> Iterator[Diagnosis]:
     is_reachable: bool | None = None
     for examination in list(_examinations.values()):
         if examination.needs_database and is_reachable is None:
-            is_reachable = not any(_run("database", _connect))
+            is_reachable = not any(_run("database", _connect, CONNECT_SECONDS))
         if examination.needs_database and not is_reachable:
             yield Diagnosis(
                 examination.name,
@@ -86,13 +98,21 @@ def run_examinations() -> Iterator[Diagnosis]:
             yield from _run(examination.name, examination.examine)
 
 
+def describe_age(seconds: float) -> str:
+    """A span of time in its largest whole unit, such as ``"3 minutes"``."""
+    units = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
+    unit, length = next(item for item in units if seconds >= item[1] or item[1] == 1)
+    count = max(0, int(seconds // length))
+    return f"{count} {unit}{'' if count == 1 else 's'}"
+
+
 def _connect() -> list[Diagnosis]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
     return []
 
 
-def _run(name: str, examine: Examine) -> list[Diagnosis]:
+def _run(name: str, examine: Examine, seconds: float | None = None) -> list[Diagnosis]:
     found: list[Diagnosis] = []
 
     def run() -> None:
@@ -106,9 +126,10 @@ def _run(name: str, examine: Examine) -> list[Diagnosis]:
 
     thread = threading.Thread(target=run, name=f"doctor-{name}", daemon=True)
     thread.start()
-    thread.join(MAX_SECONDS)
+    allowed = MAX_SECONDS if seconds is None else seconds
+    thread.join(allowed)
     if thread.is_alive():
-        return [_failed(name, f"No result within {MAX_SECONDS:.0f} seconds.")]
+        return [_failed(name, f"No result within {allowed:.0f} seconds.")]
     return found
 
 

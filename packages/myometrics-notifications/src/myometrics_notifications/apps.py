@@ -22,6 +22,7 @@ class NotificationsConfig(AppConfig):
         from . import checks, tasks  # noqa: F401  (tasks: Celery knows them once imported)
         from .built_in_kinds import BUILT_IN_KINDS
         from .conf import notifications_settings
+        from .doctor import register_examinations
         from .exports import export_request
         from .gauges import register_gauges
         from .kinds import RESOURCE_TYPES, register_kind
@@ -31,6 +32,7 @@ class NotificationsConfig(AppConfig):
         register_settings(notifications_settings)
         checks.register_checks()
         register_gauges()
+        register_examinations()
         for kind in BUILT_IN_KINDS:
             register_kind(kind)
         register_receiver(
