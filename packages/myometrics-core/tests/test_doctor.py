@@ -7,9 +7,11 @@ import json
 import threading
 from datetime import timedelta
 
+import dj_database_url
+import psycopg
 import pytest
 from django.core.management import call_command
-from django.db import connection
+from django.db import ConnectionHandler, connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import RequestFactory
 
@@ -23,6 +25,8 @@ from myometrics_core.doctor import (
 from myometrics_core.health_log.models import HealthState
 from myometrics_core.times import utc_now
 from myometrics_core.views import ApiView
+from myometrics_testing.services import OwnedServer
+from myometrics_testing.waiting import wait_for
 
 
 @pytest.fixture
@@ -266,3 +270,28 @@ def test_periodic_tasks_are_shown_by_the_last_health_check(age, state, words):
     (found,) = examinations.examine_health_log()
     assert (found.name, found.state) == ("periodic tasks", state)
     assert words in found.summary
+
+
+@pytest.mark.any_database
+def test_replica_that_is_behind_or_gone_is_a_problem(
+    settings, postgresql_server, django_db_blocker, monkeypatch
+):
+    settings.MYOMETRICS = {"READ_REPLICAS": ["replica"], "REPLICA_LAG": 0.05}
+    with OwnedServer("postgresql-replica", postgresql_server.url) as server:
+        replica = ConnectionHandler({"default": {}, "replica": dj_database_url.parse(server.url)})
+        monkeypatch.setattr(examinations, "connections", replica)
+
+        def examine() -> Diagnosis:
+            return next(one for one in examinations.examine_replicas() if "replica r" in one.name)
+
+        with django_db_blocker.unblock(), psycopg.connect(postgresql_server.url) as primary:
+            primary.autocommit = True
+            wait_for(lambda: examine().state == "ok")
+            with replica["replica"].cursor() as cursor:
+                cursor.execute("SELECT pg_wal_replay_pause()")
+            primary.execute("CREATE TABLE later ()")
+            wait_for(lambda: examine().state == "problem")
+            assert "REPLICA_LAG allows 0.05 s" in examine().summary
+            replica.close_all()
+            server.stop()
+            assert "Can't be reached" in examine().summary

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -47,10 +49,13 @@ REPLICA_CHECKS: Final = ("myometrics_core.E011", "myometrics_core.W012", "myomet
 SHORT_KEY: Final = 50
 UNREAL_DOMAINS: Final = {"", "localhost", "localhost.localdomain", "example.com"}
 SECRETS: Final = re.compile(r"[^\s'\"<>]*@[^\s'\"<>]+")
-REPLICA_STATE: Final = """
+# The age of the last replayed transaction is no lag while there is nothing to replay. Infinite
+# where something waits and nothing was replayed since the replica's start.
+REPLICA_LAG: Final = """
 SELECT CASE WHEN NOT pg_is_in_recovery() THEN 0
             WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0
-            ELSE EXTRACT(EPOCH FROM clock_timestamp() - pg_last_xact_replay_timestamp()) END
+            ELSE COALESCE(EXTRACT(EPOCH FROM clock_timestamp()
+                                  - pg_last_xact_replay_timestamp()), 'Infinity') END
 """
 
 
@@ -232,23 +237,29 @@ def _replica(alias: str) -> Diagnosis:
         return Diagnosis(name, "ok", "Answers; its lag is not known.")
     allowed = core_settings.REPLICA_LAG
     if lag > allowed:
+        behind = "an unknown time" if math.isinf(lag) else describe_age(lag)
         return Diagnosis(
             name,
             "problem",
-            f"Is {describe_age(lag)} behind; REPLICA_LAG allows {allowed:g} s.",
+            f"Is behind by {behind}; REPLICA_LAG allows {allowed:g} s.",
             "See whether replay is paused, or raise REPLICA_LAG.",
         )
     return Diagnosis(name, "ok", f"Answers, {lag:.1f} s behind.")
 
 
 def _replica_lag(alias: str) -> float | None:
+    """Seconds; the smaller of two measurements, since what has just arrived is no lag yet."""
     with connections[alias].cursor() as cursor:
         if connections[alias].vendor != "postgresql":
             cursor.execute("SELECT 1")
             return None
-        cursor.execute(REPLICA_STATE)
-        (lag,) = cursor.fetchone()
-        return None if lag is None else max(0.0, float(lag))
+        cursor.execute(REPLICA_LAG)
+        lag = float(cursor.fetchone()[0])
+        if lag > core_settings.REPLICA_LAG:
+            time.sleep(0.5)
+            cursor.execute(REPLICA_LAG)
+            lag = min(lag, float(cursor.fetchone()[0]))
+        return lag
 
 
 def examine_services() -> Iterator[Diagnosis]:
