@@ -126,12 +126,16 @@ class Upload(models.Model):
 
 
 class ClientReports(models.Model):
-    """How many new uploads of one user a client has reported first on one UTC day."""
+    """How many new uploads of one user a client has reported first on one UTC day.
+
+    No constraint in the database: processes of the release before may delete the user.
+    """
 
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         verbose_name=_("user"),
         on_delete=models.CASCADE,
+        db_constraint=False,
         related_name="+",
         db_index=False,
     )
@@ -156,6 +160,7 @@ class LimitDecision(models.Model):
         settings.AUTH_USER_MODEL,
         verbose_name=_("user"),
         on_delete=models.CASCADE,
+        db_constraint=False,
         related_name="+",
         db_index=False,
     )
