@@ -84,6 +84,15 @@ def whole_number(text: Any) -> int:
     return int(text)
 
 
+@env.parser_for("positive_number")
+def positive_number(text: Any) -> int:
+    """A number from 1."""
+    number = whole_number(text)
+    if number < 1:
+        raise EnvError(f"expected a whole number from 1, got {_shown(text)}.")
+    return number
+
+
 @env.parser_for("texts")
 def texts(text: str) -> list[str]:
     """Items separated by commas."""

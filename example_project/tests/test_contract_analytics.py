@@ -64,6 +64,17 @@ def report(administrator):
     return ask
 
 
+def test_uploads_of_a_client_over_the_daily_limit_do_not_count(doctor, report, settings):
+    settings.MYOMETRICS_ANALYTICS = {"UPLOADS_PER_USER_PER_DAY": 3}
+    for number in range(5):
+        tell(doctor, "upload_completed", f"u{number}", diagnosis="Normal", processing_time=86_400)
+    assert report()["system_health"]["total_uploads"] == 3
+    assert report()["diagnosis_trends"][0]["count"] == 3
+    assert activity(doctor)["uploads_today"] == 5
+    settings.MYOMETRICS_ANALYTICS = {"COUNT_CLIENT_REPORTED": False}
+    assert report()["system_health"]["total_uploads"] == 0
+
+
 def test_analytics_have_the_shape_of_the_specification(doctor, report):
     tell(doctor, "upload_completed", diagnosis="Normal", processing_time=45.6)
     body = report()

@@ -41,6 +41,7 @@ print(json.dumps({"module": type(mailer).__module__, **vars(mailer)}, default=st
             "expected networks such as 10.0.0.0/8,::1 or unix:",
         ),
         ("METRICS_NETWORKS", "unix:", "expected networks such as 10.0.0.0/8,::1, got"),
+        ("UPLOADS_PER_USER_PER_DAY", "0", "expected a whole number from 1, got '0'"),
         ("LOG_LEVEL", "LOUD", "expected one of DEBUG, INFO"),
         ("SECURE_SSL_REDIRECT", "2", "expected true or false"),
         ("SECURE_HSTS_SECONDS", "a year", "expected a whole number"),

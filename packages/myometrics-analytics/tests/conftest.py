@@ -53,9 +53,10 @@ def activity_about(
     action: str = "upload_created",
     upload_id: str | None = None,
     at: datetime | None = None,
+    origin: Any = "server",
     **details: Any,
 ) -> Activity:
-    """What ``person`` did with an upload, as the audit log tells of it."""
+    """What ``person`` did with an upload, as the audit log publishes it."""
     return Activity(
         id=f"test:{next(NUMBERS)}",
         actor_id=getattr(person, "pk", person),
@@ -64,6 +65,7 @@ def activity_about(
         resource_id=upload_id or f"upload-{next(NUMBERS)}",
         occurred_at=at or datetime.now(timezone.utc),
         details=details,
+        origin=origin,
     )
 
 

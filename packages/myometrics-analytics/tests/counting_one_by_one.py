@@ -8,6 +8,7 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 
+from myometrics_analytics.conf import analytics_settings
 from myometrics_analytics.models import DailyRollup, DayRollup, RollupState, Upload, UserRollup
 
 
@@ -18,7 +19,7 @@ def report_one_by_one(days: int, keep: Any = lambda upload: True, people: Any = 
     before = [span[0] - timedelta(days=back) for back in range(1, days + 1)]
     users = [u for u in get_user_model().objects.all() if people is None or u.pk in people]
     keys = {user.pk for user in users}
-    uploads = [u for u in Upload.objects.all() if u.user_id in keys and keep(u)]
+    uploads = [u for u in Upload.objects.all() if u.user_id in keys and keep(u) and is_counted(u)]
     day_of = {u.pk: u.uploaded_at.astimezone(timezone.utc).date() for u in uploads}
     per_day = Counter(day_of.values())
     per_month = Counter(f"{day:%Y-%m}" for day in day_of.values())
@@ -45,7 +46,9 @@ def report_one_by_one(days: int, keep: Any = lambda upload: True, people: Any = 
         },
         "diagnosis_trends": [
             _trend(name, count, then[name])
-            for name, count in sorted(now.items(), key=lambda item: (-item[1], item[0]))
+            for name, count in sorted(now.items(), key=lambda item: (-item[1], item[0]))[
+                : analytics_settings.DIAGNOSES_SHOWN
+            ]
         ],
         "system_health": {
             "active_users": len(uploaders | signed_in),
@@ -56,6 +59,12 @@ def report_one_by_one(days: int, keep: Any = lambda upload: True, people: Any = 
     }
 
 
+def is_counted(upload: Upload) -> bool:
+    return not upload.over_limit and (
+        analytics_settings.COUNT_CLIENT_REPORTED or not upload.client_only
+    )
+
+
 def _trend(name: str, count: int, before: int) -> Any:
     change = round(100 * (count - before) / before, 1) if before else 100.0
     trend = "up" if change > 5 else "down" if change < -5 else "stable"
@@ -64,7 +73,7 @@ def _trend(name: str, count: int, before: int) -> Any:
 
 def assert_rollups_equal_facts() -> None:
     """With nothing pending every row of every rollup is what the facts give."""
-    uploads = list(Upload.objects.all())
+    uploads = [upload for upload in Upload.objects.all() if not upload.over_limit]
     for model, key in (
         (DailyRollup, lambda u: (u.day, u.diagnosis, u.status)),
         (DayRollup, lambda u: (u.day,)),

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 import time_machine
 
+from myometrics_analytics.counting import counts_get
 from myometrics_analytics.folding import changes_fold
+from myometrics_analytics.models import DailyRollup
+from myometrics_analytics.periods import Span
 
 NOON = datetime(2026, 3, 15, 12, tzinfo=timezone.utc)
 
@@ -240,3 +243,36 @@ def test_only_administrators_may_ask(person, as_person):
 @pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
 def test_other_methods_are_not_offered(administrator, as_person, method):
     assert getattr(as_person(administrator), method)("/api/analytics/").status_code == 405
+
+
+def test_trends_hold_200_diagnoses_the_most_frequent_first(report):
+    DailyRollup.objects.bulk_create(
+        (
+            DailyRollup(
+                day=NOON.date(), diagnosis=f"D{n:05}", status="completed", uploads=1 + n % 3
+            )
+            for n in range(30_000)
+        ),
+        batch_size=1000,
+    )
+    assert len(counts_get(Span(NOON.date(), 30)).diagnoses) == 200
+    trends = report()["diagnosis_trends"]
+    assert [row["diagnosis"] for row in trends] == [f"D{n:05}" for n in range(2, 600, 3)]
+    assert {row["count"] for row in trends} == {3}
+
+
+def test_diagnoses_of_equal_count_are_ordered_by_code_point(report, person, tell, settings):
+    settings.MYOMETRICS_ANALYTICS = {"DIAGNOSES_SHOWN": 3}
+    for diagnosis in ("é", "a", "b", "B", "Z"):
+        tell(person, "upload_completed", diagnosis=diagnosis)
+    for query in ({}, {"role": ""}):
+        trends = report(**query)["diagnosis_trends"]
+        assert [row["diagnosis"] for row in trends] == ["B", "Z", "a"]
+
+
+def test_diagnosis_of_the_span_before_takes_no_place(report, person, tell, settings):
+    settings.MYOMETRICS_ANALYTICS = {"DIAGNOSES_SHOWN": 1}
+    for _ in range(3):
+        tell(person, "upload_completed", at=NOON - timedelta(days=1), diagnosis="Before")
+    tell(person, "upload_completed", diagnosis="Now")
+    assert [row["diagnosis"] for row in report(days=1)["diagnosis_trends"]] == ["Now"]

@@ -9,6 +9,7 @@ import pytest
 import time_machine
 from counting_one_by_one import assert_rollups_equal_facts, report_one_by_one
 from django.contrib.auth import get_user_model
+from django.test import override_settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
@@ -50,6 +51,7 @@ told = st.fixed_dictionaries(
         "at": st.sampled_from(MOMENTS),
         "diagnosis": st.sampled_from([None, "Normal", "Infarct", "normal", "É", 7, " "]),
         "time": st.sampled_from([None, 0, 0.1, 45.6, -1, float("nan"), 86400]),
+        "origin": st.sampled_from(["client", "client", "client", "server", "import", None]),
     }
 )
 event = st.tuples(st.just("event"), st.sampled_from(ACTIONS), told)
@@ -74,6 +76,7 @@ def publish_event(people: list[Any], action: str, what: dict[str, Any]) -> None:
             resource_id=what["upload"],
             occurred_at=what["at"],
             details={"diagnosis": what["diagnosis"], "processing_time": what["time"]},
+            origin=what["origin"],
         )
     )
 
@@ -104,11 +107,28 @@ def the_facts() -> list[Any]:
     return sorted(map(str, Upload.objects.values_list(*names)))
 
 
+def settings_of_analytics(**values: Any) -> Any:
+    return override_settings(MYOMETRICS_ANALYTICS=values)
+
+
 class AnyInterleaving(TestCase):
     @settings(max_examples=60, deadline=None)
-    @given(steps=st.lists(step, max_size=25))
-    def test_answers_equal_counting_the_facts_one_by_one(self, steps: list[Any]) -> None:
-        people = make_people()
+    @given(
+        steps=st.lists(step, max_size=25),
+        limit=st.integers(1, 3),
+        shown=st.sampled_from([1, 2, 200]),
+    )
+    def test_answers_equal_counting_the_facts_one_by_one(
+        self, steps: list[Any], limit: int, shown: int
+    ) -> None:
+        chosen = {"UPLOADS_PER_USER_PER_DAY": limit, "DIAGNOSES_SHOWN": shown}
+        with settings_of_analytics(**chosen):
+            self.compare_after(steps)
+            with settings_of_analytics(**chosen, COUNT_CLIENT_REPORTED=False):
+                self.compare_after([])
+
+    def compare_after(self, steps: list[Any]) -> None:
+        people = make_people() if steps else []
         with time_machine.travel(NOW, tick=False):
             for kind, *rest in steps:
                 if kind == "event":

@@ -19,6 +19,7 @@ from django.utils import translation
 
 from myometrics_analytics.charts import Point, chart_make, nice_step
 from myometrics_analytics.folding import changes_fold
+from myometrics_analytics.models import DailyRollup
 
 pytestmark = pytest.mark.django_db
 PAGE = "/admin/myometrics_analytics/dashboard/"
@@ -226,3 +227,32 @@ def test_a_chart_fills_its_width_and_stays_within_its_height():
     )
     assert all(0 <= float(column.y) <= chart.height for column in chart.columns)
     assert len(chart.labels) == 5
+
+
+@pytest.fixture
+def _many_diagnoses() -> None:
+    today = datetime.now(timezone.utc).date()
+    DailyRollup.objects.bulk_create(
+        (
+            DailyRollup(day=today, diagnosis=f"D{n:05}", status="completed", uploads=1)
+            for n in range(30_000)
+        ),
+        batch_size=1000,
+    )
+
+
+@pytest.mark.usefixtures("_many_diagnoses")
+def test_page_and_downloads_hold_200_diagnoses(browser):
+    html = browser.get(PAGE).content.decode()
+    assert html.count('<tr>\n          <th scope="row">D') == 200
+    assert html.count('<option value="D') == 200
+    assert len(html) < 500_000
+    rows = csv.reader(io.StringIO(browser.get(f"{PAGE}download.csv").content.decode()))
+    assert sum(row[0] == "diagnosis_trends" for row in rows) == 200
+    assert len(browser.get(f"{PAGE}download.json").json()["diagnosis_trends"]) == 200
+
+
+@pytest.mark.usefixtures("_many_diagnoses")
+def test_chosen_filter_is_an_option_beyond_the_first_200(browser):
+    html = browser.get(PAGE, {"diagnosis": "D29999"}).content.decode()
+    assert '<option value="D29999" selected>' in html

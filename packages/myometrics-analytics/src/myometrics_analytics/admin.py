@@ -20,9 +20,11 @@ from myometrics_core.users import is_administrator
 
 from . import dashboard_views
 from .models import (
+    ClientReports,
     DailyRollup,
     Dashboard,
     DayRollup,
+    LimitDecision,
     PendingChange,
     PullState,
     RebuildCheckpoint,
@@ -38,15 +40,18 @@ __all__ = ["DashboardAdmin", "UploadAdmin"]
 class UploadAdmin(ReadOnlyAdmin):
     """Uploads, latest first; found by upload id or by whose they are."""
 
-    list_display = ("upload_id", "filename", "user", "status", "diagnosis", "uploaded_at")
-    list_filter = ("status",)
+    list_display = (
+        *("upload_id", "filename", "user", "status", "diagnosis", "uploaded_at"),
+        *("client_only", "over_limit"),
+    )
+    list_filter = ("status", "client_only", "over_limit")
     list_select_related = ("user",)
     ordering = ("-day", "-uploaded_at")
     search_fields = ("upload_id",)
     search_help_text = _("A whole upload id, or the beginning of a person's sign-in name.")
     fields = (
         *("user", "upload_id", "filename", "uploaded_at", "status", "diagnosis"),
-        *("confidence", "file_size", "seconds"),
+        *("confidence", "file_size", "seconds", "client_only", "over_limit"),
     )
     readonly_fields = ("seconds",)
 
@@ -101,6 +106,24 @@ class PendingChangeAdmin(InternalAdmin):
 
     list_display = ("day", "diagnosis", "status", "uploads")
     ordering = ("-pk",)
+
+
+@admin.register(ClientReports)
+class ClientReportsAdmin(ReadOnlyAdmin):
+    """How many new uploads clients reported."""
+
+    list_display = ("user", "day", "uploads")
+    list_select_related = ("user",)
+    ordering = ("-pk",)
+
+
+@admin.register(LimitDecision)
+class LimitDecisionAdmin(ReadOnlyAdmin):
+    """Decisions that an unfinished rebuild has kept."""
+
+    list_display = ("upload_id", "user", "over_limit")
+    list_select_related = ("user",)
+    ordering = ("pk",)
 
 
 @admin.register(RollupState)

@@ -25,6 +25,7 @@ class AnalyticsConfig(AppConfig):
         from . import checks
         from .catching_up import connect_hint
         from .conf import analytics_settings
+        from .doctor import register_examinations
         from .gauges import register_gauges
         from .personal_data import UploadsSection
         from .receivers import connect_receivers
@@ -36,3 +37,4 @@ class AnalyticsConfig(AppConfig):
         connect_receivers()
         connect_hint(self)
         register_gauges()
+        register_examinations()

@@ -24,7 +24,9 @@ class ChangeSheet:
     processed: Counter[Place] = field(default_factory=Counter)
 
     def add(self, upload: Upload, sign: int = 1) -> None:
-        """Count ``upload`` as it is now; ``sign=-1`` takes it out."""
+        """Count ``upload`` as it is now, unless it is over the daily limit; -1 takes it out."""
+        if upload.over_limit:
+            return
         place = (upload.day, upload.diagnosis, str(upload.status), upload.user_id)
         self.uploads[place] += sign
         if upload.processing_us is not None:

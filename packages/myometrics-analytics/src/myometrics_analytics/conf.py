@@ -66,6 +66,26 @@ class AnalyticsSettings(SettingsGroup):
     FOLD_BATCH = Setting(
         int, 5000, "Changes that one transaction folds into the rollups.", validate=positive
     )
+    DIAGNOSES_SHOWN = Setting(
+        int,
+        200,
+        "Most diagnoses that an answer and the dashboard hold, the most frequent first.",
+        validate=positive,
+    )
+    UPLOADS_PER_USER_PER_DAY = Setting(
+        int,
+        1000,
+        "New uploads first reported by a client that count for one user on one UTC day. Further "
+        "ones are kept, and count once the image service or the server's own code confirms them.",
+        validate=positive,
+    )
+    COUNT_CLIENT_REPORTED = Setting(
+        bool,
+        True,
+        "Whether uploads count that only a client has reported. Off: the numbers hold what the "
+        "image service or the server's own code reports; they are counted from the facts, not "
+        "from the rollups. Takes effect at once.",
+    )
 
 
 analytics_settings = AnalyticsSettings()

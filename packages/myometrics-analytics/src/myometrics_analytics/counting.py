@@ -1,7 +1,8 @@
 """Counting uploads in one statement, which is one snapshot on every database.
 
 Unfiltered counts come from the rollups and what is pending beside them; their cost depends on the
-days asked for. Filtered counts come from the facts of those days.
+days asked for. Filtered counts come from the facts of those days, and so do all counts where
+``COUNT_CLIENT_REPORTED`` is off.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class DiagnosisCounts(NamedTuple):
 class Counts:
     """Everything that a report is made of, as of one moment.
 
-    ``days`` holds each day with uploads in the calendar months that the span touches.
+    ``days`` holds each day with uploads in the calendar months that the span touches,
+    ``diagnoses`` the most frequent ones of the span, ``DIAGNOSES_SHOWN`` at most.
     """
 
     days: dict[date, DayCounts] = field(default_factory=dict)

@@ -8,8 +8,9 @@ from typing import Any, Final
 from django.db import connection
 from django.db.models import F
 
+from .conf import analytics_settings
 from .filters import Filters, person_field
-from .tables import tables
+from .tables import confirmed_uploads, tables
 
 __all__ = ["report_sql"]
 
@@ -20,10 +21,14 @@ SELECT 'day' AS kind, day, '' AS diagnosis,
        CAST(SUM(processed) AS BIGINT) AS processed
 FROM ({days}) AS days GROUP BY day
 UNION ALL
-SELECT 'diagnosis', NULL, diagnosis,
-       CAST(SUM(CASE WHEN day >= %(start)s THEN uploads ELSE 0 END) AS BIGINT),
-       CAST(SUM(CASE WHEN day < %(start)s THEN uploads ELSE 0 END) AS BIGINT), 0, 0, 0
-FROM ({diagnoses}) AS diagnoses GROUP BY diagnosis
+SELECT 'diagnosis', NULL, diagnosis, uploads, uploads_before, 0, 0, 0 FROM (
+  SELECT diagnosis, CAST(SUM(CASE WHEN day >= %(start)s THEN uploads ELSE 0 END) AS BIGINT)
+                    AS uploads,
+         CAST(SUM(CASE WHEN day < %(start)s THEN uploads ELSE 0 END) AS BIGINT) AS uploads_before
+  FROM ({diagnoses}) AS diagnoses GROUP BY diagnosis
+  HAVING SUM(CASE WHEN day >= %(start)s THEN uploads ELSE 0 END) > 0
+  ORDER BY 2 DESC, diagnosis{by_code_point} LIMIT %(diagnoses_shown)s
+) AS trends
 UNION ALL
 SELECT 'active', NULL, '', ({active}), 0, 0, 0, 0
 UNION ALL
@@ -51,11 +56,11 @@ FACTS: Final = """
 SELECT fact.day, fact.diagnosis, fact.status, 1 AS uploads,
        COALESCE(fact.processing_us, 0) AS processing_us,
        CASE WHEN fact.processing_us IS NULL THEN 0 ELSE 1 END AS processed
-FROM {upload} AS fact JOIN ({people}) AS person ON person.person_key = fact.user_id
+FROM {counted} AS fact JOIN ({people}) AS person ON person.person_key = fact.user_id
 """
 
 UPLOADED: Final = """
-EXISTS (SELECT 1 FROM {upload} AS fact WHERE fact.user_id = person.person_key
+EXISTS (SELECT 1 FROM {counted} AS fact WHERE fact.user_id = person.person_key
         AND fact.uploaded_at >= %(start_moment)s AND fact.uploaded_at < %(end_moment)s{which})
 """
 
@@ -87,17 +92,18 @@ COALESCE((SELECT SUM(rollup.uploads) FROM {user_rollup} AS rollup
 
 
 def report_sql(filters: Filters) -> tuple[str, dict[str, Any]]:
-    """The statement that counts what ``filters`` let through, and the parameters it adds.
+    """The statement that counts what ``filters`` select, and the parameters it adds.
 
     It also needs those of the span: ``start``, ``today``, ``previous_start``, ``first_of_months``,
     ``last_of_months`` (dates), ``start_moment`` and ``end_moment``.
     """
-    if not filters:
-        return _unfiltered(connection.vendor), {}
+    shown = {"diagnoses_shown": analytics_settings.DIAGNOSES_SHOWN}
+    if not filters and analytics_settings.COUNT_CLIENT_REPORTED:
+        return _unfiltered(connection.vendor), shown
     people, parameters = _people(filters)
     if filters.diagnosis is not None:
         parameters["diagnosis"] = filters.diagnosis
-    return REPORT.format(**_filtered(filters, people)), parameters
+    return REPORT.format(**_filtered(filters, people)), {**parameters, **shown}
 
 
 @lru_cache(maxsize=8)
@@ -107,6 +113,7 @@ def _unfiltered(vendor: str) -> str:
     return REPORT.format(
         days=DAYS_FROM_ROLLUP.format(**tables()) + pending,
         diagnoses=DIAGNOSES.format(source=_rolled_and_pending()),
+        by_code_point=_by_code_point(),
         active=_active(people, _uploaded_by_rollup()),
         total=TOTAL.format(totals=tables()["rollup_state"], **tables()),
     )
@@ -114,20 +121,29 @@ def _unfiltered(vendor: str) -> str:
 
 def _filtered(filters: Filters, people: str) -> dict[str, str]:
     which = " AND fact.diagnosis = %(diagnosis)s" if filters.diagnosis is not None else ""
-    if filters.names_people:
-        source = FACTS.format(people=people, **tables()) + which.replace("AND", "WHERE", 1)
+    counts_all, names = bool(analytics_settings.COUNT_CLIENT_REPORTED), tables()
+    if not counts_all:
+        names["counted"] = confirmed_uploads()
+    if filters.names_people or not counts_all:
+        source = FACTS.format(people=people, **names) + which.replace("AND", "WHERE", 1)
     else:
         source = f"SELECT * FROM ({_rolled_and_pending()}) AS r WHERE diagnosis = %(diagnosis)s"
-    if which:
+    if which or not counts_all:
         total = f"COALESCE((SELECT SUM(uploads) FROM ({source}) AS counted), 0)"
     else:
-        total = TOTAL_OF_PEOPLE.format(people=people, **tables())
+        total = TOTAL_OF_PEOPLE.format(people=people, **names)
     return {
+        "by_code_point": _by_code_point(),
         "days": BY_STATUS.format(source=source),
         "diagnoses": DIAGNOSES.format(source=source),
-        "active": _active(people, UPLOADED.format(which=which, **tables())),
+        "active": _active(people, UPLOADED.format(which=which, **names)),
         "total": total,
     }
+
+
+def _by_code_point() -> str:
+    """Ties are in the same order whatever the database's collation."""
+    return ' COLLATE "C"' if connection.vendor == "postgresql" else ""
 
 
 def _rolled_and_pending() -> str:

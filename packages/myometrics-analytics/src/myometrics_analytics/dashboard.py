@@ -175,13 +175,21 @@ def filter_choices(filters: Filters) -> list[FilterChoice]:
         ("role", _("Role"), analytics_settings.ROLE_FIELD),
     ):
         if person_field(field_name) is not None:
-            options = _person_options(field_name)
-            chosen = getattr(filters, name) or ""
-            choices.append(FilterChoice(name, label, options, chosen))
+            choices.append(_choice(name, label, _person_options(field_name), filters))
     names = DailyRollup.objects.exclude(diagnosis="").order_by("diagnosis")
     found = names.values_list("diagnosis", flat=True).distinct()[:MOST_CHOICES]
     options = [(name, name) for name in found]
-    return [*choices, FilterChoice("diagnosis", _("Diagnosis"), options, filters.diagnosis or "")]
+    return [*choices, _choice("diagnosis", _("Diagnosis"), options, filters)]
+
+
+def _choice(
+    name: str, label: str, options: list[tuple[str, str]], filters: Filters
+) -> FilterChoice:
+    """With the chosen value among the options, of which there may be more than are shown."""
+    chosen = getattr(filters, name) or ""
+    if chosen and chosen not in dict(options):
+        options = [*options, (chosen, chosen)]
+    return FilterChoice(name, label, options, chosen)
 
 
 def _person_options(field_name: str) -> list[tuple[str, str]]:

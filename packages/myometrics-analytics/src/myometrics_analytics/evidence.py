@@ -58,6 +58,7 @@ class Evidence:
 
     ``user_id`` is the person's primary key in its native type, ``uploaded_at`` aware, in UTC,
     ``processing_us`` in microseconds, ``file_size`` in bytes; ``None``: it doesn't say.
+    ``is_client_report``: only a client of the API claims it; the daily limit applies.
     """
 
     user_id: Any
@@ -70,6 +71,7 @@ class Evidence:
     file_size: int | None = None
     confidence: float | None = None
     processing_us: int | None = None
+    is_client_report: bool = False
 
     @property
     def key(self) -> tuple[Any, str]:
@@ -82,6 +84,7 @@ def is_news(upload: Upload, evidence: Evidence) -> bool:
     return (
         evidence.uploaded_at < upload.uploaded_at
         or STATUS_RANKS[evidence.status] > STATUS_RANKS[upload.status]
+        or _confirms(upload, evidence)
         or any(_improves(upload, name, evidence) for name in DETAILS)
     )
 
@@ -90,17 +93,23 @@ def absorb(upload: Upload, evidence: Evidence) -> None:
     """Merge ``evidence`` into ``upload``, which is not saved.
 
     The earliest time; completed over failed over processing; of each detail the one of the
-    highest origin, among equals the smallest.
+    highest origin, among equals the smallest. Anything but a client's report confirms the upload.
     """
     if upload.uploaded_at is None or evidence.uploaded_at < upload.uploaded_at:
         upload.uploaded_at = evidence.uploaded_at
         upload.day = utc_day(evidence.uploaded_at)
     if STATUS_RANKS[evidence.status] > STATUS_RANKS[upload.status]:
         upload.status = evidence.status
+    if _confirms(upload, evidence):
+        upload.client_only = upload.over_limit = False
     for name in DETAILS:
         if _improves(upload, name, evidence):
             setattr(upload, name, getattr(evidence, name))
             setattr(upload, f"{name}_rank", int(evidence.origin))
+
+
+def _confirms(upload: Upload, evidence: Evidence) -> bool:
+    return bool(upload.client_only) and not evidence.is_client_report
 
 
 def _improves(upload: Upload, name: str, evidence: Evidence) -> bool:

@@ -8,7 +8,7 @@ queue on a shared row. See the decision record "Pending changes beside rollups".
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -16,9 +16,11 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 __all__ = [
+    "ClientReports",
     "DailyRollup",
     "Dashboard",
     "DayRollup",
+    "LimitDecision",
     "PendingChange",
     "PullState",
     "RebuildCheckpoint",
@@ -41,12 +43,24 @@ class Status(models.TextChoices):
     FAILED = "failed", _("failed")
 
 
+class UploadQuerySet(models.QuerySet["Upload"]):
+    """Look-ups of upload facts."""
+
+    def counted(self) -> UploadQuerySet:
+        """Those that the rollups hold: all but the ones over the daily limit."""
+        return self.exclude(over_limit=True)
+
+
 class Upload(models.Model):
     """What is known of one upload; unique per person and upload id.
 
     Every detail carries the rank of the evidence it comes from (``evidence.Origin``; 0: not
     known), so that evidence can arrive in any order. Processing time is kept in whole
     microseconds: sums of it are exact.
+
+    ``client_only`` and ``over_limit`` are null on facts from before they were introduced, which
+    count. ``over_limit`` is decided once, when a client reports the upload first; what confirms
+    an upload sets both to ``False``.
     """
 
     user = models.ForeignKey(
@@ -85,6 +99,10 @@ class Upload(models.Model):
     processing_us_rank = models.PositiveSmallIntegerField(
         _("processing us rank"), default=0, editable=False
     )
+    client_only = models.BooleanField(_("reported by a client only"), null=True, editable=False)
+    over_limit = models.BooleanField(_("over the daily limit"), null=True, editable=False)
+
+    objects: ClassVar[UploadQuerySet] = UploadQuerySet.as_manager()  # type: ignore[assignment]
 
     class Meta:
         verbose_name = _("upload")
@@ -105,6 +123,59 @@ class Upload(models.Model):
     def processing_time(self) -> float | None:
         """Processing time in seconds; ``None``: not known."""
         return None if self.processing_us is None else self.processing_us / MICROSECONDS
+
+
+class ClientReports(models.Model):
+    """How many new uploads of one user a client has reported first on one UTC day.
+
+    No constraint in the database: processes of the release before may delete the user.
+    """
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("user"),
+        on_delete=models.CASCADE,
+        db_constraint=False,
+        related_name="+",
+        db_index=False,
+    )
+    day = models.DateField(_("UTC day"))
+    uploads = models.BigIntegerField(_("uploads"), default=0)
+
+    class Meta:
+        verbose_name = _("client's reports")
+        verbose_name_plural = _("clients' reports")
+        constraints = [
+            models.UniqueConstraint(fields=["user", "day"], name="analytics_reports_unique")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} {self.day}: {self.uploads}"
+
+
+class LimitDecision(models.Model):
+    """Whether an upload is over the daily limit, kept while facts are rebuilt from nothing."""
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("user"),
+        on_delete=models.CASCADE,
+        db_constraint=False,
+        related_name="+",
+        db_index=False,
+    )
+    upload_id = models.CharField(_("upload id"), max_length=LONGEST_UPLOAD_ID)
+    over_limit = models.BooleanField(_("over the daily limit"))
+
+    class Meta:
+        verbose_name = _("decision on the daily limit")
+        verbose_name_plural = _("decisions on the daily limit")
+        constraints = [
+            models.UniqueConstraint(fields=["user", "upload_id"], name="analytics_decision_unique")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.upload_id}: {self.over_limit}"
 
 
 class PendingChange(models.Model):

@@ -7,6 +7,8 @@ from datetime import datetime
 from itertools import groupby, islice
 from typing import Final
 
+from django.db import connection
+
 from myometrics_core.activities import Activity, replay_activities
 from myometrics_core.times import utc_now
 from myometrics_core.transactions import atomic_write
@@ -15,6 +17,7 @@ from .folding import changes_fold
 from .models import (
     DailyRollup,
     DayRollup,
+    LimitDecision,
     PendingChange,
     PullState,
     RebuildCheckpoint,
@@ -24,6 +27,7 @@ from .models import (
 from .rollups import rollup_lock
 from .self_check import rollups_check
 from .services import uploads_merge
+from .tables import tables
 from .upload_events import evidence_of
 
 __all__ = ["facts_clear", "rebuild_is_unfinished", "rebuild_run"]
@@ -31,6 +35,15 @@ __all__ = ["facts_clear", "rebuild_is_unfinished", "rebuild_run"]
 BATCH: Final = 2000
 FOLD_EVERY: Final = 10
 Progress = Callable[[str, float, int], None]
+
+# Those of an earlier clearing that no rebuild has finished stand.
+KEEP_DECISIONS: Final = """
+INSERT INTO {decision} (user_id, upload_id, over_limit)
+SELECT fact.user_id, fact.upload_id, fact.over_limit IS NOT NULL AND fact.over_limit
+FROM {upload} AS fact
+WHERE NOT EXISTS (SELECT 1 FROM {decision} AS kept
+                  WHERE kept.user_id = fact.user_id AND kept.upload_id = fact.upload_id)
+"""
 
 
 def rebuild_is_unfinished() -> bool:
@@ -59,18 +72,28 @@ def rebuild_run(*, restart: bool = False, progress: Progress | None = None) -> i
     changes_fold()
     rollups_check()
     RebuildCheckpoint.objects.all().delete()
+    LimitDecision.objects.all().delete()
     return replayed
 
 
 def facts_clear() -> None:
-    """Forget every fact and every rollup; the sources are then asked for everything again."""
+    """Delete every fact and every rollup; the sources are then asked for everything again.
+
+    Whether an upload is over the daily limit is kept for when it comes back.
+    """
     with rollup_lock() as state:
+        _keep_decisions()
         for model in (Upload, PendingChange, DailyRollup, DayRollup, UserRollup):
             model._base_manager.all().delete()
         RebuildCheckpoint.objects.all().delete()
         state.uploads = 0
         state.save()
     PullState.objects.update(due_at=None, etag="", last_modified="", completed_at=None)
+
+
+def _keep_decisions() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(KEEP_DECISIONS.format(**tables()))
 
 
 def _unseen(activities: Iterable[Activity], seen: Mapping[str, datetime]) -> Iterator[Activity]:

@@ -38,13 +38,13 @@ def rollup_lock() -> Iterator[RollupState]:
 
 def uploaders_by_day(days: Iterable[date]) -> dict[date, int]:
     """How many people uploaded on each of ``days``, counted from the facts."""
-    uploads = Upload.objects.filter(day__in=set(days)).order_by()
+    uploads = Upload.objects.counted().filter(day__in=set(days)).order_by()
     return dict(uploads.values_list("day").annotate(Count("user", distinct=True)))
 
 
 def last_upload_days(user_ids: Iterable[Any]) -> dict[Any, date | None]:
     """The UTC day of the last upload of each of these people who exists, from the facts."""
-    latest = Upload.objects.filter(user_id=OuterRef("pk")).order_by("-uploaded_at")
+    latest = Upload.objects.counted().filter(user_id=OuterRef("pk")).order_by("-uploaded_at")
     people = get_user_model()._base_manager.filter(pk__in=set(user_ids)).order_by()
     return dict(people.annotate(_day=Subquery(latest.values("day")[:1])).values_list("pk", "_day"))
 

@@ -1,6 +1,7 @@
 """Comparing the rollups with the facts, and repairing what differs.
 
-At any moment facts = rollup + pending changes, for every number. Each comparison is one statement,
+At any moment facts = rollup + pending changes, for every number; facts over the daily limit are in
+neither. Each comparison is one statement,
 and so one snapshot; while the rollups are locked, a difference it finds stays the same whatever
 writers do meanwhile, so adding it to the rollup is right.
 """

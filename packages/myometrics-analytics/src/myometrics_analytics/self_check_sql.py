@@ -16,7 +16,7 @@ SELECT day, diagnosis, status, CAST(SUM(uploads) AS BIGINT), CAST(SUM(processing
 FROM (
   SELECT day, diagnosis, status, COUNT(*) AS uploads,
          COALESCE(SUM(processing_us), 0) AS processing_us, COUNT(processing_us) AS processed
-  FROM {{upload}} {WITHIN} GROUP BY day, diagnosis, status
+  FROM {{counted}} {WITHIN} GROUP BY day, diagnosis, status
   UNION ALL
   SELECT day, diagnosis, status, -uploads, -processing_us, -processed
   FROM {{daily_rollup}} {WITHIN}
@@ -35,7 +35,7 @@ FROM (
          COUNT(processing_us) AS processed,
          SUM(CASE WHEN status = 'completed' THEN 1 ELSE 0 END) AS completed,
          SUM(CASE WHEN status = 'failed' THEN 1 ELSE 0 END) AS failed
-  FROM {{upload}} {WITHIN} GROUP BY day
+  FROM {{counted}} {WITHIN} GROUP BY day
   UNION ALL
   SELECT day, -uploads, -processing_us, -processed, -completed, -failed
   FROM {{day_rollup}} {WITHIN}
@@ -53,7 +53,7 @@ HAVING SUM(uploads) <> 0 OR SUM(processing_us) <> 0 OR SUM(processed) <> 0
 # Days and people with pending changes are left to the next fold, which counts them afresh.
 UPLOADERS: Final = f"""
 SELECT rollup.day FROM {{day_rollup}} AS rollup
-LEFT JOIN (SELECT day, COUNT(DISTINCT user_id) AS uploaders FROM {{upload}} {WITHIN} GROUP BY day)
+LEFT JOIN (SELECT day, COUNT(DISTINCT user_id) AS uploaders FROM {{counted}} {WITHIN} GROUP BY day)
        AS fact ON fact.day = rollup.day
 WHERE rollup.day BETWEEN %(first)s AND %(last)s
   AND rollup.uploaders <> COALESCE(fact.uploaders, 0)
@@ -63,7 +63,7 @@ WHERE rollup.day BETWEEN %(first)s AND %(last)s
 PEOPLE: Final = """
 SELECT person.{user_key}, CAST(SUM(uploads) AS BIGINT)
 FROM (
-  SELECT user_id, COUNT(*) AS uploads FROM {upload} GROUP BY user_id
+  SELECT user_id, COUNT(*) AS uploads FROM {counted} GROUP BY user_id
   UNION ALL
   SELECT user_id, -uploads FROM {user_rollup}
   UNION ALL
@@ -74,7 +74,7 @@ GROUP BY person.{user_key} HAVING SUM(uploads) <> 0
 
 LAST_DAYS: Final = """
 SELECT rollup.user_id FROM {user_rollup} AS rollup
-LEFT JOIN (SELECT user_id, MAX(day) AS last_day FROM {upload} GROUP BY user_id) AS fact
+LEFT JOIN (SELECT user_id, MAX(day) AS last_day FROM {counted} GROUP BY user_id) AS fact
        ON fact.user_id = rollup.user_id
 WHERE (rollup.last_day <> fact.last_day
        OR (rollup.last_day IS NULL AND fact.last_day IS NOT NULL)
@@ -83,7 +83,7 @@ WHERE (rollup.last_day <> fact.last_day
 """
 
 TOTAL: Final = """
-SELECT (SELECT COUNT(*) FROM {upload})
+SELECT (SELECT COUNT(*) FROM {counted})
      - COALESCE((SELECT SUM(uploads) FROM {pending}), 0)
      - COALESCE((SELECT SUM(uploads) FROM {rollup_state}), 0)
 """

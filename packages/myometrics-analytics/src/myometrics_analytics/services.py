@@ -14,8 +14,9 @@ from myometrics_core.people import people_hold, person_lock
 from myometrics_core.transactions import atomic_write
 
 from .changes import ChangeSheet
+from .daily_limit import keys_over_limit
 from .evidence import Evidence, absorb, is_news
-from .models import PendingChange, Upload
+from .models import ClientReports, LimitDecision, PendingChange, Upload
 
 __all__ = ["MergeReport", "uploads_forget", "uploads_merge"]
 
@@ -35,9 +36,10 @@ class MergeReport:
 def uploads_merge(*, evidence: Sequence[Evidence]) -> MergeReport:
     """Merge ``evidence`` into the facts, in one transaction.
 
-    Idempotent, whatever the order. Evidence on people who don't exist (any more) is left out and
-    counted. Two writers may bring the same new upload at once: the later merges into the row of
-    the earlier.
+    Idempotent, whatever the order; the daily limit alone depends on which uploads come first, and
+    is decided in the order of ``evidence``. Evidence on users who don't exist (any more) is left
+    out and counted. Two writers may bring the same new upload at once: the later merges into the
+    row of the earlier.
     """
     for attempt in range(1, ATTEMPTS + 1):
         try:
@@ -58,7 +60,7 @@ def uploads_forget(*, user: Any) -> None:
     with atomic_write():
         person_lock(user)
         mine = Upload.objects.filter(user_id=user.pk)
-        places = mine.values("day", "diagnosis", "status").order_by()
+        places = mine.counted().values("day", "diagnosis", "status").order_by()
         PendingChange.objects.bulk_create(
             PendingChange(
                 day=place["day"],
@@ -74,7 +76,8 @@ def uploads_forget(*, user: Any) -> None:
                 processed=Count("processing_us"),
             )
         )
-        mine.delete()
+        for model in (Upload, ClientReports, LimitDecision):
+            model._base_manager.filter(user_id=user.pk).delete()
         # A fold may hold some of these for a moment; it waits for nobody, so this can wait for it.
         PendingChange.objects.filter(user_id=user.pk).update(user=None)
 
@@ -82,16 +85,14 @@ def uploads_forget(*, user: Any) -> None:
 def _merge(evidence: Sequence[Evidence]) -> MergeReport:
     people = people_hold(item.user_id for item in evidence)
     known = [item for item in evidence if item.user_id in people]
-    news = _news(known)
-    locked = _uploads(news, lock=True)
+    present, news = _news(known)
+    locked = _uploads(present.keys() & news.keys(), lock=True)
     sheet = ChangeSheet()
-    created = []
-    for key in sorted(news, key=_lock_order):
-        upload = locked.get(key)
-        if upload is None:
-            created.append(_created(news[key]))
-        else:
-            _update(upload, news[key], sheet)
+    for key in sorted(locked, key=_lock_order):
+        _update(locked[key], news[key], sheet)
+    new = {key: items for key, items in news.items() if key not in locked}
+    over_limit = keys_over_limit([items[0] for items in new.values()])
+    created = [_created(new[key], key in over_limit) for key in sorted(new, key=_lock_order)]
     Upload.objects.bulk_create(created, batch_size=1000)
     for upload in created:
         sheet.add(upload)
@@ -99,17 +100,19 @@ def _merge(evidence: Sequence[Evidence]) -> MergeReport:
     return MergeReport(len(created), len(news) - len(created), len(evidence) - len(known))
 
 
-def _news(evidence: Iterable[Evidence]) -> dict[Key, list[Evidence]]:
+def _news(evidence: Iterable[Evidence]) -> tuple[dict[Key, Upload], dict[Key, list[Evidence]]]:
+    """The uploads that are known, and the evidence that adds to what is known."""
     # Read without locks first: a pull brings thousands of rows of which few are new.
     by_key: dict[Key, list[Evidence]] = defaultdict(list)
     for item in evidence:
         by_key[item.key].append(item)
     present = _uploads(by_key, lock=False)
-    return {
+    news = {
         key: items
         for key, items in by_key.items()
         if key not in present or any(is_news(present[key], item) for item in items)
     }
+    return present, news
 
 
 def _uploads(keys: Iterable[Key], *, lock: bool) -> dict[Key, Upload]:
@@ -126,8 +129,14 @@ def _uploads(keys: Iterable[Key], *, lock: bool) -> dict[Key, Upload]:
     return {key: upload for key, upload in found.items() if key in wanted}
 
 
-def _created(evidence: Sequence[Evidence]) -> Upload:
-    upload = Upload(user_id=evidence[0].user_id, upload_id=evidence[0].upload_id)
+def _created(evidence: Sequence[Evidence], over_limit: bool) -> Upload:
+    first = evidence[0]
+    upload = Upload(
+        user_id=first.user_id,
+        upload_id=first.upload_id,
+        client_only=first.is_client_report,
+        over_limit=over_limit,
+    )
     for item in evidence:
         absorb(upload, item)
     return upload

@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from django.contrib.auth import get_user_model
 from django.db import connection
 from django.db.models import Model
 
-from .models import DailyRollup, DayRollup, PendingChange, RollupState, Upload, UserRollup
+from .models import (
+    DailyRollup,
+    DayRollup,
+    LimitDecision,
+    PendingChange,
+    RollupState,
+    Upload,
+    UserRollup,
+)
 
-__all__ = ["tables", "user_table"]
+__all__ = ["confirmed_uploads", "tables", "user_table"]
+
+WITHIN_LIMIT: Final = "(over_limit IS NULL OR NOT over_limit)"
+CONFIRMED: Final = "(client_only IS NULL OR NOT client_only)"
 
 
 def tables() -> dict[str, str]:
-    """Our tables, by the names that the statements use."""
+    """Our tables, by the names that the statements use; ``counted`` are the uploads that count."""
     return {
         "upload": _quoted(Upload),
+        "counted": f"(SELECT * FROM {_quoted(Upload)} WHERE {WITHIN_LIMIT})",
+        "decision": _quoted(LimitDecision),
         "pending": _quoted(PendingChange),
         "daily_rollup": _quoted(DailyRollup),
         "day_rollup": _quoted(DayRollup),
         "user_rollup": _quoted(UserRollup),
         "rollup_state": _quoted(RollupState),
     }
+
+
+def confirmed_uploads() -> str:
+    """The uploads that count where ``COUNT_CLIENT_REPORTED`` is off."""
+    return f"(SELECT * FROM {_quoted(Upload)} WHERE {WITHIN_LIMIT} AND {CONFIRMED})"
 
 
 def user_table() -> dict[str, str]:

@@ -67,6 +67,7 @@ def evidence_of(activity: Activity) -> Evidence | None:
         file_size=as_file_size(details.get("file_size")),
         confidence=as_confidence(details.get("confidence")),
         processing_us=as_processing_us(details.get("processing_time")),
+        is_client_report=activity.origin == "client",
     )
 
 

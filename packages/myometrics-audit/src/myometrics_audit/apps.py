@@ -23,12 +23,14 @@ class AuditConfig(AppConfig):
         from . import activities, checks, personal_data, receivers, selectors
         from .changes import reserve_recorded_actions
         from .conf import audit_settings
+        from .doctor import register_examinations
         from .gauges import register_gauges
 
         register_settings(audit_settings)
         checks.register_checks()
         register_site_checks(self)
         register_gauges()
+        register_examinations()
         register_receiver("audit", receivers.receive_activity, except_sources=(activities.SOURCE,))
         register_source("audit", selectors.activities_replay)
         register_personal_data(personal_data.AuditLogsSection())

@@ -23,11 +23,13 @@ class AuthConfig(AppConfig):
         from . import checks, schema, tasks  # noqa: F401  (Celery knows tasks once imported)
         from .activities import RESERVED_ACTIONS
         from .conf import auth_settings
+        from .doctor import register_examinations
         from .personal_data import ProfileSection, person_forget
 
         register_settings(auth_settings)
         checks.register_checks()
         register_site_checks(self)
+        register_examinations()
         register_personal_data(ProfileSection())
         register_reserved_actions(*RESERVED_ACTIONS)
         connect_person_deleted(person_forget, uid=self.label)

@@ -4,7 +4,7 @@ from django.apps import AppConfig
 
 
 class CoreConfig(AppConfig):
-    """Registers core's settings, checks and health probes. Core has no models."""
+    """Registers core's settings, checks, health probes and examinations. Core has no models."""
 
     name = "myometrics_core"
     label = "myometrics_core"
@@ -16,6 +16,7 @@ class CoreConfig(AppConfig):
         from .activities import register_reserved_actions
         from .conf import register_settings
         from .export_deliveries import DATA_EXPORTED
+        from .examinations import register_examinations
         from .health import register_probe
         from .probes import BUILT_IN_PROBES
         from .settings import core_settings
@@ -24,9 +25,9 @@ class CoreConfig(AppConfig):
         checks.register_checks()
         # Those of the health log are reserved where it is not installed, too.
         register_reserved_actions(
-            "data_exported", "system_degraded", "system_down", "system_recovered"
+            DATA_EXPORTED, "system_degraded", "system_down", "system_recovered"
         )
+        register_examinations()
         for probe in BUILT_IN_PROBES:
             register_probe(probe)
-        register_reserved_actions(DATA_EXPORTED)
         request_id.connect_celery()

@@ -23,6 +23,7 @@ class NotificationsConfig(AppConfig):
         from . import checks, tasks  # noqa: F401  (tasks: Celery knows them once imported)
         from .built_in_kinds import BUILT_IN_KINDS
         from .conf import notifications_settings
+        from .doctor import register_examinations
         from .exports import export_request
         from .gauges import register_gauges
         from .kinds import RESOURCE_TYPES, register_kind
@@ -33,6 +34,7 @@ class NotificationsConfig(AppConfig):
         checks.register_checks()
         register_site_checks(self)
         register_gauges()
+        register_examinations()
         for kind in BUILT_IN_KINDS:
             register_kind(kind)
         register_receiver(

@@ -27,6 +27,7 @@ PUBLIC: Mapping[str, Mapping[str, Sequence[str] | None]] = {
         "client_address": ALL,
         "command_line": ALL,
         "conf": ALL,
+        "doctor": ALL,
         "downloads": ALL,
         "email_addresses": ALL,
         "errors": ALL,

@@ -1,0 +1,95 @@
+"""What ``manage.py myometrics_doctor`` examines of analytics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from myometrics_core.doctor import Diagnosis, describe_age, register_examination
+from myometrics_core.times import utc_now
+
+from .conf import analytics_settings
+from .models import PendingChange, PullState, RebuildCheckpoint, RollupState
+from .upload_sources import UploadSource
+
+__all__ = ["examine_pull", "examine_rollups", "register_examinations"]
+
+MAX_FOLD_AGE: Final = 300.0
+"""Seconds; the task runs every 10."""
+MAX_CHECK_AGE: Final = 2 * 86_400.0
+
+
+def register_examinations() -> None:
+    """Have the doctor run them."""
+    register_examination("rollups", examine_rollups, needs_database=True)
+    register_examination("upload source", examine_pull, needs_database=True)
+
+
+def examine_rollups() -> Iterator[Diagnosis]:
+    """Whether changes are folded, and what the self-check found."""
+    state = RollupState.objects.first() or RollupState()
+    waiting = PendingChange.objects.count()
+    age = (utc_now() - state.folded_at).total_seconds() if state.folded_at else None
+    if waiting and (age is None or age > MAX_FOLD_AGE):
+        since = "never" if age is None else f"last {describe_age(age)} ago"
+        yield Diagnosis(
+            "rollups",
+            "problem",
+            f"{waiting} changes wait; they were folded {since}. Answers are exact, but slower.",
+            "Run a worker and beat, or 'manage.py analytics_fold' from cron.",
+        )
+    else:
+        yield Diagnosis("rollups", "ok", f"Up to date; {waiting} changes wait.")
+    yield _self_check(state)
+    if RebuildCheckpoint.objects.exists():
+        yield Diagnosis(
+            "rebuild",
+            "warning",
+            "A rebuild was interrupted: the numbers may lack uploads.",
+            "Run 'manage.py analytics_rebuild'; it goes on where it stopped.",
+        )
+
+
+def _self_check(state: RollupState) -> Diagnosis:
+    name, advice = "rollup self-check", "Run 'manage.py analytics_check', nightly by beat or cron."
+    if state.checked_at is None:
+        return Diagnosis(name, "warning", "Has never run.", advice)
+    age = (utc_now() - state.checked_at).total_seconds()
+    if age > MAX_CHECK_AGE:
+        return Diagnosis(name, "warning", f"Ran last {describe_age(age)} ago.", advice)
+    if state.repairs:
+        return Diagnosis(
+            name,
+            "warning",
+            f"Repaired {state.repairs} numbers {describe_age(age)} ago.",
+            "Look for what changed the tables behind Django's back.",
+        )
+    return Diagnosis(name, "ok", f"Found every rollup equal to the facts {describe_age(age)} ago.")
+
+
+def examine_pull() -> Iterator[Diagnosis]:
+    """Whether uploads are pulled from the image service, or what stands in its place."""
+    name = "upload source"
+    source: UploadSource = analytics_settings.UPLOAD_SOURCE()
+    if not source.is_configured():
+        yield Diagnosis(name, "not configured", "Uploads are not pulled from anywhere.")
+        return
+    state = PullState.objects.first() or PullState()
+    if state.failures:
+        yield Diagnosis(
+            name,
+            "problem",
+            f"The last {state.failures} pulls failed.",
+            "See whether the image service answers; 'Image service pulls' in the admin says why.",
+        )
+    elif state.succeeded_at is None:
+        yield Diagnosis(name, "warning", "Was never pulled from.", "Run a worker and beat.")
+    else:
+        age = (utc_now() - state.succeeded_at).total_seconds()
+        late = age > 10 * analytics_settings.PULL_INTERVAL + MAX_FOLD_AGE
+        yield Diagnosis(
+            name,
+            "problem" if late else "ok",
+            f"Was pulled from {describe_age(age)} ago.",
+            "See whether the worker and beat run." if late else "",
+        )

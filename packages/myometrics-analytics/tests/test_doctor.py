@@ -1,0 +1,66 @@
+"""What the doctor says of analytics, one hole at a time."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from myometrics_analytics import doctor
+from myometrics_analytics.folding import changes_fold
+from myometrics_analytics.models import PullState, RebuildCheckpoint, RollupState
+from myometrics_analytics.self_check import rollups_check
+from myometrics_core.times import utc_now
+
+pytestmark = pytest.mark.django_db
+AGO = timedelta(days=3)
+
+
+def states(examine: Any) -> dict[str, str]:
+    return {found.name: found.state for found in examine()}
+
+
+def test_changes_that_nobody_folds_are_a_problem(person, tell):
+    assert states(doctor.examine_rollups)["rollups"] == "ok"
+    tell(person)
+    assert states(doctor.examine_rollups)["rollups"] == "problem"
+    changes_fold()
+    tell(person)
+    assert states(doctor.examine_rollups)["rollups"] == "ok"
+    RollupState.objects.update(folded_at=utc_now() - AGO)
+    (found, *_) = doctor.examine_rollups()
+    assert (found.state, "3 days ago" in found.summary) == ("problem", True)
+
+
+def test_self_check_that_is_late_or_repaired_is_a_warning():
+    assert states(doctor.examine_rollups)["rollup self-check"] == "warning"
+    rollups_check()
+    assert states(doctor.examine_rollups)["rollup self-check"] == "ok"
+    RollupState.objects.update(repairs=3)
+    assert states(doctor.examine_rollups)["rollup self-check"] == "warning"
+    RollupState.objects.update(repairs=0, checked_at=utc_now() - AGO)
+    assert states(doctor.examine_rollups)["rollup self-check"] == "warning"
+
+
+def test_interrupted_rebuild_is_a_warning():
+    assert "rebuild" not in states(doctor.examine_rollups)
+    RebuildCheckpoint.objects.create(source="audit", began_at=utc_now(), reached_at=utc_now())
+    assert states(doctor.examine_rollups)["rebuild"] == "warning"
+
+
+@pytest.mark.parametrize(
+    ("row", "state"),
+    [
+        (None, "warning"),
+        ({"succeeded_at": timedelta()}, "ok"),
+        ({"succeeded_at": AGO}, "problem"),
+        ({"succeeded_at": timedelta(), "failures": 2}, "problem"),
+    ],
+)
+def test_pull_that_fails_or_is_late_is_a_problem(settings, row, state):
+    assert states(doctor.examine_pull) == {"upload source": "not configured"}
+    settings.MYOMETRICS = {"MICROSERVICE_URL": "http://images.example"}
+    if row:
+        PullState.objects.create(**{**row, "succeeded_at": utc_now() - row["succeeded_at"]})
+    assert states(doctor.examine_pull) == {"upload source": state}

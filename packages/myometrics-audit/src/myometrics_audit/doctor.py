@@ -1,0 +1,154 @@
+"""What ``manage.py myometrics_doctor`` examines of the audit log."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from django.db import router
+from django.utils import timezone
+
+from myometrics_core.doctor import Diagnosis, describe_age, register_examination
+
+from .conf import audit_settings
+from .gauges import seal_lag_seconds
+from .guards import missing_guards
+from .keys import active_key, known_keys
+from .models import AuditLog, Seal, Verification
+
+__all__ = [
+    "examine_anchors",
+    "examine_guards",
+    "examine_keys",
+    "examine_seals",
+    "examine_verification",
+    "register_examinations",
+]
+
+MAX_SEAL_LAG: Final = 300.0
+MAX_VERIFICATION_AGE: Final = 35 * 86_400.0
+
+
+def register_examinations() -> None:
+    """Have the doctor run them."""
+    register_examination("audit guards", examine_guards, needs_database=True)
+    register_examination(
+        "audit keys", examine_keys, needs_database=True, covers=("myometrics_audit.W013",)
+    )
+    register_examination("audit seals", examine_seals, needs_database=True)
+    register_examination("audit anchors", examine_anchors, needs_database=True)
+    register_examination("audit verification", examine_verification, needs_database=True)
+
+
+def examine_guards() -> Iterator[Diagnosis]:
+    """The triggers that refuse changes are there and enabled."""
+    missing = missing_guards(router.db_for_write(AuditLog))
+    if missing:
+        yield Diagnosis(
+            "audit guards",
+            "problem",
+            f"{len(missing)} triggers are missing or disabled: {', '.join(missing)}.",
+            "Run 'manage.py migrate', which creates missing ones, or enable them again; then "
+            "'manage.py audit_verify'.",
+        )
+    else:
+        yield Diagnosis("audit guards", "ok", "Every trigger is there and enabled.")
+
+
+def examine_keys() -> Iterator[Diagnosis]:
+    """Keys of their own, the active one among them, and none that seals need lost."""
+    name = "audit keys"
+    active = active_key()
+    known = {key.id for key in known_keys()}
+    used = Seal.objects.order_by().values_list("key_id", flat=True).distinct()
+    lost = sorted(set(used) - known)
+    if lost:
+        yield Diagnosis(
+            name,
+            "problem",
+            f"{len(lost)} keys that seals were signed with are lost: {', '.join(lost)}.",
+            "Bring them back to MYOMETRICS_AUDIT['KEYS'] or SECRET_KEY_FALLBACKS.",
+        )
+    elif not audit_settings.KEYS:
+        yield Diagnosis(
+            name,
+            "warning",
+            "The key is derived from SECRET_KEY.",
+            "Set MYOMETRICS_AUDIT['KEYS'], so that SECRET_KEY can change freely.",
+        )
+    else:
+        yield Diagnosis(name, "ok", f"{len(audit_settings.KEYS)} keys; {active.id!r} signs.")
+
+
+def examine_seals() -> Iterator[Diagnosis]:
+    """How long entries wait for a seal."""
+    lag = seal_lag_seconds()
+    if lag > MAX_SEAL_LAG:
+        yield Diagnosis(
+            "audit seals",
+            "problem",
+            f"The oldest entry without a seal is {describe_age(lag)} old.",
+            "Run a worker and beat, or 'manage.py audit_seal' from cron.",
+        )
+    else:
+        yield Diagnosis("audit seals", "ok", "Entries are sealed, or younger than five minutes.")
+
+
+def examine_anchors() -> Iterator[Diagnosis]:
+    """Whether seals are published outside of the database."""
+    name, path = "audit anchors", audit_settings.ANCHOR_FILE
+    waiting = Seal.objects.filter(anchored_at=None).count()
+    if path and not _is_writable(Path(path)):
+        yield Diagnosis(
+            name, "problem", "ANCHOR_FILE can't be written here.", "Let its folder be writable."
+        )
+    elif waiting:
+        yield Diagnosis(
+            name,
+            "problem",
+            f"{waiting} seals are not published.",
+            "See what the logger myometrics.audit.anchor says, then run 'manage.py audit_seal'.",
+        )
+    elif not path and audit_settings.ANCHOR_HOOK is None:
+        yield Diagnosis(
+            name,
+            "not configured",
+            "Seals are published by the logger myometrics.audit.anchor alone.",
+            "Keep its lines on another machine, or set ANCHOR_FILE or ANCHOR_HOOK.",
+        )
+    else:
+        yield Diagnosis(name, "ok", "Seals are published.")
+
+
+def _is_writable(path: Path) -> bool:
+    place = path if path.exists() else path.parent
+    return place.exists() and os.access(place, os.W_OK) and not path.is_dir()
+
+
+def examine_verification() -> Iterator[Diagnosis]:
+    """When the log was verified last, and what was found."""
+    name, last = "audit verification", Verification.objects.order_by("-id").first()
+    if last is None:
+        yield Diagnosis(
+            name, "warning", "Was never made.", "Run 'manage.py audit_verify' from cron."
+        )
+        return
+    age = (timezone.now() - last.finished_at).total_seconds()
+    if last.problems:
+        yield Diagnosis(
+            name,
+            "problem",
+            f"The last one found {last.problems} problems, {describe_age(age)} ago.",
+            "Run 'manage.py audit_verify', which names them.",
+        )
+    elif age > MAX_VERIFICATION_AGE:
+        yield Diagnosis(
+            name,
+            "warning",
+            f"The last one was {describe_age(age)} ago.",
+            "Run 'manage.py audit_verify' from cron, once a month or oftener.",
+        )
+    else:
+        yield Diagnosis(name, "ok", f"No problems {describe_age(age)} ago.")

@@ -1,0 +1,104 @@
+"""What the doctor says of the audit log, one hole at a time."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from myometrics_audit import doctor
+from myometrics_audit.guards import install_guards, remove_guards
+from myometrics_audit.models import Seal, Verification
+from myometrics_audit.seals import seal_pending
+
+pytestmark = pytest.mark.django_db
+KEYS = {"first": "f" * 32, "second": "s" * 32}
+
+
+def states(examine: Any) -> dict[str, str]:
+    return {found.name: found.state for found in examine()}
+
+
+def say(examine: Any) -> str:
+    return " ".join(f"{found.summary} {found.advice}" for found in examine())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_missing_guard_is_a_problem():
+    assert states(doctor.examine_guards) == {"audit guards": "ok"}
+    remove_guards("default")
+    try:
+        assert states(doctor.examine_guards) == {"audit guards": "problem"}
+        assert "myometrics_audit_guard_auditlog" in say(doctor.examine_guards)
+    finally:
+        install_guards("default")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_disabled_trigger_is_a_problem(database_vendor):
+    name = "myometrics_audit_guard_leaf"
+    with connection.cursor() as cursor:
+        if database_vendor == "postgresql":
+            cursor.execute(f"ALTER TABLE myometrics_audit_leaf DISABLE TRIGGER {name}_row")
+        else:
+            cursor.execute(f"DROP TRIGGER {name}_update")
+        try:
+            assert states(doctor.examine_guards) == {"audit guards": "problem"}
+        finally:
+            if database_vendor == "postgresql":
+                cursor.execute(f"ALTER TABLE myometrics_audit_leaf ENABLE TRIGGER {name}_row")
+    install_guards("default")
+    assert states(doctor.examine_guards) == {"audit guards": "ok"}
+
+
+def test_keys_are_own_derived_or_lost(settings, write):
+    assert states(doctor.examine_keys) == {"audit keys": "warning"}
+    settings.MYOMETRICS_AUDIT = {**settings.MYOMETRICS_AUDIT, "KEYS": KEYS}
+    assert states(doctor.examine_keys) == {"audit keys": "ok"}
+    write()
+    list(seal_pending())
+    settings.MYOMETRICS_AUDIT = {**settings.MYOMETRICS_AUDIT, "KEYS": {"first": "f" * 32}}
+    assert states(doctor.examine_keys) == {"audit keys": "problem"}
+    assert "second" in say(doctor.examine_keys)
+    assert "s" * 32 not in say(doctor.examine_keys)
+
+
+def test_entry_that_waits_for_a_seal_is_a_problem(write):
+    write()
+    assert states(doctor.examine_seals) == {"audit seals": "ok"}
+    write(timestamp=timezone.now() - timedelta(hours=2))
+    list(seal_pending())
+    assert states(doctor.examine_seals) == {"audit seals": "ok"}
+    write(timestamp=timezone.now() - timedelta(hours=2))
+    assert states(doctor.examine_seals) == {"audit seals": "problem"}
+    assert "2 hours old" in say(doctor.examine_seals)
+
+
+def test_anchors_are_published_or_not(settings, write, tmp_path):
+    assert states(doctor.examine_anchors) == {"audit anchors": "not configured"}
+    here = {**settings.MYOMETRICS_AUDIT, "ANCHOR_FILE": str(tmp_path / "anchors")}
+    settings.MYOMETRICS_AUDIT = here
+    write()
+    list(seal_pending())
+    assert states(doctor.examine_anchors) == {"audit anchors": "ok"}
+    settings.MYOMETRICS_AUDIT = {**here, "ANCHOR_FILE": str(tmp_path / "none" / "anchors")}
+    assert states(doctor.examine_anchors) == {"audit anchors": "problem"}
+    settings.MYOMETRICS_AUDIT = here
+    Seal.objects.update(anchored_at=None)
+    assert states(doctor.examine_anchors) == {"audit anchors": "problem"}
+
+
+@pytest.mark.parametrize(
+    ("days", "problems", "state"),
+    [(None, 0, "warning"), (1, 0, "ok"), (1, 3, "problem"), (40, 0, "warning")],
+)
+def test_last_verification_is_shown(days, problems, state):
+    if days is not None:
+        moment = timezone.now() - timedelta(days=days)
+        Verification.objects.create(
+            started_at=moment, finished_at=moment, entries=1, problems=problems
+        )
+    assert states(doctor.examine_verification) == {"audit verification": state}

@@ -1,0 +1,128 @@
+"""What ``manage.py myometrics_doctor`` examines of accounts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.apps import apps
+from django.contrib.auth import get_user_model
+from django.db.models import Q
+from django.urls import NoReverseMatch, reverse
+
+from myometrics_core.doctor import Diagnosis, register_examination
+
+from .conf import auth_settings
+from .selectors import second_factors_in_use
+
+__all__ = [
+    "examine_admin_login",
+    "examine_administrators",
+    "examine_second_factor",
+    "register_examinations",
+]
+
+
+def register_examinations() -> None:
+    """Have the doctor run them."""
+    register_examination("administrators", examine_administrators, needs_database=True)
+    register_examination("second factor", examine_second_factor, needs_database=True)
+    register_examination("admin sign-in", examine_admin_login, needs_database=True)
+
+
+def examine_administrators() -> Iterator[Diagnosis]:
+    """That there is one, and that nobody below has the rights of staff."""
+    active = get_user_model()._base_manager.filter(is_active=True)
+    count = active.filter(role="admin").count()
+    if count:
+        yield Diagnosis("administrators", "ok", f"{count} are active.")
+    else:
+        yield Diagnosis(
+            "administrators",
+            "warning",
+            "There is no active administrator.",
+            "Make one with 'manage.py createsuperuser'.",
+        )
+    below = active.filter(Q(is_staff=True) | Q(is_superuser=True)).exclude(role="admin").count()
+    if below:
+        yield Diagnosis(
+            "staff",
+            "warning",
+            f"{below} active users are staff or superusers with a role below administrator.",
+            "Take is_staff and is_superuser from them, or give them the role.",
+        )
+    else:
+        yield Diagnosis("staff", "ok", "All staff are administrators.")
+
+
+def examine_second_factor() -> Iterator[Diagnosis]:
+    """Whether administrators have a second factor, and must."""
+    required = list(auth_settings.MFA_REQUIRED_ROLES)
+    if "admin" in required:
+        yield Diagnosis("second factor", "ok", f"Required of: {', '.join(required)}.")
+    else:
+        yield Diagnosis(
+            "second factor",
+            "warning",
+            "Administrators need none.",
+            "Add 'admin' to MYOMETRICS_AUTH['MFA_REQUIRED_ROLES'].",
+        )
+    with_factor = second_factors_in_use().values("user_id")
+    missing = _administrators().exclude(pk__in=with_factor).count()
+    if missing:
+        yield Diagnosis(
+            "administrators' second factor",
+            "warning",
+            f"{missing} administrators or staff have none.",
+            "Have them enrol an authenticator app.",
+        )
+    else:
+        yield Diagnosis("administrators' second factor", "ok", "All administrators have one.")
+
+
+def examine_admin_login() -> Iterator[Diagnosis]:
+    """Whether the admin sites sign in through auth's sign-in service."""
+    names = _sites_with_other_login()
+    if names is None:
+        yield Diagnosis("admin sign-in", "not configured", "There is no admin site.")
+    elif names:
+        in_use = second_factors_in_use().exists() or bool(auth_settings.MFA_REQUIRED_ROLES)
+        yield Diagnosis(
+            "admin sign-in",
+            "problem" if in_use else "warning",
+            f"The password alone signs in to: {', '.join(names)}. No second factor, no throttle.",
+            "Leave MYOMETRICS_AUTH['ADMIN_LOGIN'] on, or protect these sites in another way.",
+        )
+    else:
+        yield Diagnosis("admin sign-in", "ok", "As strict as that of the API.")
+
+
+def _sites_with_other_login() -> list[str] | None:
+    """Names of admin sites that have routes and Django's own login; ``None``: no site at all."""
+    if not apps.is_installed("django.contrib.admin"):
+        return None
+    from django.contrib.admin.sites import all_sites  # noqa: PLC0415 (where it is installed)
+
+    routed = [site for site in all_sites if _has_routes(site)]
+    if not routed:
+        return None
+    return sorted(site.name for site in routed if not _is_ours(site))
+
+
+def _has_routes(site: Any) -> bool:
+    try:
+        reverse(f"{site.name}:login")
+    except NoReverseMatch:
+        return False
+    return True
+
+
+def _is_ours(site: Any) -> bool:
+    kinds = site.__class__.__mro__
+    return any(kind.__module__.startswith("myometrics_auth.") for kind in kinds)
+
+
+def _administrators() -> Any:
+    return get_user_model()._base_manager.filter(
+        Q(role="admin") | Q(is_staff=True) | Q(is_superuser=True), is_active=True
+    )

@@ -1,0 +1,70 @@
+"""What the doctor says of accounts, one hole at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+
+from myometrics_auth import doctor
+from myometrics_auth.models import TotpDevice
+from myometrics_core.times import utc_now
+
+pytestmark = pytest.mark.django_db
+
+
+def states(examine: Any) -> dict[str, str]:
+    return {found.name: found.state for found in examine()}
+
+
+def make_user(email: str, role: str = "doctor", **fields: Any) -> Any:
+    return get_user_model().objects.create_user(email=email, role=role, **fields)
+
+
+def test_site_without_an_administrator_is_a_warning():
+    assert states(doctor.examine_administrators)["administrators"] == "warning"
+    make_user("ada@clinic.example", "admin", is_active=False)
+    assert states(doctor.examine_administrators)["administrators"] == "warning"
+    make_user("eve@clinic.example", "admin")
+    assert states(doctor.examine_administrators)["administrators"] == "ok"
+
+
+def test_staff_below_administrator_is_a_warning():
+    make_user("ada@clinic.example", "admin", is_staff=True, is_superuser=True)
+    assert states(doctor.examine_administrators)["staff"] == "ok"
+    make_user("tom@clinic.example", is_superuser=True)
+    found = {one.name: one for one in doctor.examine_administrators()}
+    assert found["staff"].state == "warning"
+    assert "tom@" not in str(found)
+
+
+def test_administrators_without_a_second_factor_are_counted(settings):
+    ada = make_user("ada@clinic.example", "admin")
+    assert states(doctor.examine_second_factor) == {
+        "second factor": "warning",
+        "administrators' second factor": "warning",
+    }
+    TotpDevice.objects.create(user=ada, secret="x", confirmed_at=utc_now())
+    settings.MYOMETRICS_AUTH = {"MFA_REQUIRED_ROLES": ["admin"]}
+    assert set(states(doctor.examine_second_factor).values()) == {"ok"}
+    make_user("tom@clinic.example", is_staff=True)
+    assert states(doctor.examine_second_factor)["administrators' second factor"] == "warning"
+
+
+def test_admin_site_with_djangos_own_login_is_named(settings, monkeypatch):
+    from django.contrib import admin
+
+    class Protected(admin.AdminSite):
+        __module__ = "myometrics_auth.admin_site"
+
+    plain, protected, unrouted = admin.AdminSite(), Protected(), admin.AdminSite(name="nowhere")
+    monkeypatch.setattr(admin.sites, "all_sites", [plain])
+    assert states(doctor.examine_admin_login) == {"admin sign-in": "warning"}
+    settings.MYOMETRICS_AUTH = {"MFA_REQUIRED_ROLES": ["admin"]}
+    (found,) = doctor.examine_admin_login()
+    assert (found.state, "admin" in found.summary) == ("problem", True)
+    monkeypatch.setattr(admin.sites, "all_sites", [protected])
+    assert states(doctor.examine_admin_login) == {"admin sign-in": "ok"}
+    monkeypatch.setattr(admin.sites, "all_sites", [unrouted])
+    assert states(doctor.examine_admin_login) == {"admin sign-in": "not configured"}
