@@ -14,6 +14,9 @@ class AuthConfig(AppConfig):
 
     def ready(self) -> None:
         """Tell core what auth brings."""
+        from django.apps import apps
+        from django.contrib.auth.signals import user_logged_out
+
         from myometrics_core.conf import register_settings
         from myometrics_core.people import connect_person_deleted
         from myometrics_core.personal_data import register_personal_data
@@ -21,8 +24,14 @@ class AuthConfig(AppConfig):
         from . import checks, schema  # noqa: F401
         from .conf import auth_settings
         from .personal_data import ProfileSection, person_forget
+        from .services.browser_sessions import browser_logged_out
 
         register_settings(auth_settings)
         checks.register_checks()
         register_personal_data(ProfileSection())
         connect_person_deleted(person_forget, uid=self.label)
+        user_logged_out.connect(browser_logged_out, dispatch_uid=self.label)
+        if apps.is_installed("django.contrib.admin") and auth_settings.ADMIN_LOGIN:
+            from .admin_site import use_auth_sign_in
+
+            use_auth_sign_in()

@@ -23,6 +23,7 @@ from myometrics_core.email_addresses import canonical_email
 from myometrics_core.requests import http_request
 from myometrics_core.transactions import atomic_write
 
+from .browser_sessions import browser_key_store
 from .guessing import guesses_forget, guesses_trust_address
 
 __all__ = [
@@ -59,8 +60,10 @@ def password_change(
         Session.objects.filter(user=user).but(session).end()
         password_changed(new_password, user)
         publish_account_event("password_changed", user=user, request=request)
-    if session is None:
+    if session is None or session.is_of_browser:
         _keep_django_session(user, encoded, http_request(request))
+    if session is not None and session.is_of_browser:
+        browser_key_store(session=session, request=http_request(request))
 
 
 def password_reset_request(*, email: str) -> None:
