@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
 from django.core import checks
@@ -14,6 +15,8 @@ from rest_framework.settings import api_settings
 from .authentication import SessionTokenAuthentication
 from .conf import auth_settings
 from .models import AbstractClinicUser
+from .other_logins import other_logins
+from .services.browser_sessions import COOKIE_ENGINE
 
 __all__ = ["register_checks"]
 
@@ -39,6 +42,8 @@ def register_checks() -> None:
     checks.register(check_lifetimes, checks.Tags.security)
     checks.register(check_passwords, checks.Tags.security)
     checks.register(check_authentication)
+    checks.register(check_other_logins, checks.Tags.security)
+    checks.register(check_session_engine, checks.Tags.security)
 
 
 def check_user_model(**kwargs: Any) -> list[checks.CheckMessage]:
@@ -128,6 +133,32 @@ def check_authentication(**kwargs: Any) -> list[checks.CheckMessage]:
             "REST_FRAMEWORK['DEFAULT_AUTHENTICATION_CLASSES'].",
         )
     ]
+
+
+def check_other_logins(**kwargs: Any) -> Iterator[checks.CheckMessage]:
+    """W030: a view that signs users in without auth's sign-in service."""
+    for route, view in other_logins():
+        yield _warning(
+            "W030",
+            f"{route} ({view}) signs users in past auth: without its login throttle, second "
+            "factor and sessions.",
+            "Sign in through the API or the admin site instead; an admin site of your own "
+            "derives from myometrics_auth.admin_site.AuthAdminSite. If this login is meant to "
+            "be separate, put 'myometrics_auth.W030' into SILENCED_SYSTEM_CHECKS.",
+        )
+
+
+def check_session_engine(**kwargs: Any) -> Iterator[checks.CheckMessage]:
+    """W031: sessions of browsers that the server can't delete."""
+    if django_settings.SESSION_ENGINE == COOKIE_ENGINE and apps.is_installed(
+        "django.contrib.admin"
+    ):
+        yield _warning(
+            "W031",
+            "Django keeps sessions in cookies: a browser whose session has ended is signed out of "
+            "the admin site, but not of other pages.",
+            "Choose another SESSION_ENGINE.",
+        )
 
 
 def _warning(number: str, message: str, hint: str) -> checks.CheckMessage:
