@@ -8,6 +8,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
+import django
 import pyotp
 import pytest
 from conftest import NEW_PASSWORD, PASSWORD, enrol, later, send
@@ -21,6 +22,7 @@ from django.test.utils import CaptureQueriesContext
 
 from myometrics_auth.admin_site import AuthAdminSite, use_auth_sign_in
 from myometrics_auth.models import RecoveryCode, Session, SignInFailures, TotpDevice
+from myometrics_auth.secret_box import encrypt_secret
 from myometrics_core.throttling import rate_limiter
 from myometrics_core.times import utc_now
 from myometrics_testing.walkthrough import blocks_in, section
@@ -758,6 +760,58 @@ def test_browsers_that_an_api_accepts_are_known_to_it(signed_in, root, settings,
     answer = signed_in.post("/api/auth/change-password/", body, content_type="application/json")
     assert answer.status_code == 200
     assert is_signed_in(signed_in)
+
+
+def test_steps_are_open_where_every_other_page_asks_for_a_login(app, root, browser, settings):
+    if django.VERSION >= (5, 1):
+        middleware = "django.contrib.auth.middleware.LoginRequiredMiddleware"
+        settings.MIDDLEWARE = [*settings.MIDDLEWARE, middleware]
+    assert browser.get(LOGIN).status_code == 200
+    answer = give_password(browser, root)
+    assert browser.get(answer["Location"]).status_code == 200
+    assert give_code(browser, app.at(utc_now()))["Location"] == "/admin/"
+    settings.MYOMETRICS_AUTH = {"MFA_REQUIRED_ROLES": ["admin"]}
+    TotpDevice.objects.all().delete()
+    other = Client()
+    answer = give_password(other, root)
+    assert answer["Location"] == ENROLMENT
+    assert other.get(ENROLMENT).status_code == 200
+
+
+@pytest.mark.django_db(transaction=True)
+def test_refusals_count_where_each_request_is_a_transaction(root, browser, monkeypatch, settings):
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+    settings.MYOMETRICS_AUTH = {"FAILED_SIGN_IN_LIMIT": 2}
+    for _ in range(2):
+        give_password(browser, root, "wrong")
+    assert give_password(browser, root).status_code == 200
+    with later(minutes=1, seconds=1):
+        assert give_password(browser, root).status_code == 302
+    assert is_signed_in(browser)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_ten_browsers_with_one_code_one_is_signed_in(root, settings, run_concurrently):
+    secret = pyotp.random_base32()
+    encrypted = encrypt_secret(secret, owner=root.pk)
+    TotpDevice.objects.create(user=root, secret=encrypted, confirmed_at=utc_now())
+    code = pyotp.TOTP(secret).at(utc_now())
+
+    def sign_in():
+        browser = Client()
+        give_password(browser, root)
+        give_code(browser, code)
+        return is_signed_in(browser)
+
+    assert sorted(run_concurrently(sign_in, times=10)) == [False] * 9 + [True]
+
+
+def test_pages_speak_the_sites_language(root, browser, settings):
+    settings.LANGUAGE_CODE = "de"
+    settings.MYOMETRICS_AUTH = {"MFA_REQUIRED_ROLES": ["admin"]}
+    page = browser.get(give_password(browser, root)["Location"]).content.decode()
+    assert "Zweiten Faktor einrichten" in page
+    assert "QR-Code für die Authenticator-App" in page
 
 
 def test_several_authentication_backends_are_fine(app, root, browser, settings):

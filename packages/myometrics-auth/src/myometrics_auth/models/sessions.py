@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from django.conf import settings
-from django.db import models, transaction
+from django.db import models, router, transaction
 from django.utils.translation import gettext_lazy as _
 
 from myometrics_auth.django_sessions import delete_django_sessions
@@ -36,13 +36,14 @@ class SessionQuerySet(models.QuerySet["Session"]):
 
         Their Django sessions, where they have one, are deleted once that is committed.
         """
-        open_sessions = self.filter(ended_at=None)
+        using = router.db_for_write(self.model)
+        open_sessions = self.using(using).filter(ended_at=None)
         of_browsers = open_sessions.filter(browser_key__gt="")  # neither empty nor NULL
         browser_keys: dict[Any, Any] = dict(of_browsers.values_list("pk", "browser_key"))
         ended = open_sessions.update(ended_at=utc_now())
         if browser_keys:
             delete = partial(delete_django_sessions, browser_keys)
-            transaction.on_commit(delete, using=self.db, robust=True)
+            transaction.on_commit(delete, using=using, robust=True)
         return ended
 
 

@@ -77,15 +77,19 @@ def browser_attach(*, session: Session, backend: str, request: HttpRequest) -> N
     _limit_age(session, request)
     # `login` keeps the key where the same user was signed in already.
     request.session.cycle_key()
-    browser_key_store(session=session, request=request)
+    if not browser_key_store(session=session, request=request):
+        logout(request)  # ended before the key was known by which to delete the Django session
 
 
-def browser_key_store(*, session: Session, request: HttpRequest) -> None:
-    """Remember the key of the browser's Django session after Django has given it a new one."""
+def browser_key_store(*, session: Session, request: HttpRequest) -> bool:
+    """Remember the key of the browser's Django session after Django has given it a new one.
+
+    Whether the session is live.
+    """
     key = ""
     if django_settings.SESSION_ENGINE != COOKIE_ENGINE:
         key = encrypt_key(str(request.session.session_key), session_id=session.pk)
-    Session.objects.filter(pk=session.pk).update(browser_key=key)
+    return bool(Session.objects.live().filter(pk=session.pk).update(browser_key=key))
 
 
 def browser_logged_out(

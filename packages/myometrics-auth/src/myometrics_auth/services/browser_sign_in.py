@@ -22,7 +22,7 @@ from myometrics_core.times import utc_now
 from myometrics_core.transactions import atomic_write
 
 from .browser_sessions import browser_attach
-from .second_factor_enrolment import totp_confirm, totp_enrol, totp_enrolment
+from .second_factor_enrolment import totp_begin, totp_confirm, totp_enrolment
 from .sessions import session_start
 from .sign_in import password_accept, second_factor_token, sign_in_with_second_factor
 
@@ -70,7 +70,7 @@ def browser_sign_in(
         _suspend(request, {"mfa_token": token, "backend": user.backend})
         return Step.SECOND_FACTOR
     if user.role in auth_settings.MFA_REQUIRED_ROLES:
-        totp_enrol(user=user, password=password)
+        totp_begin(user=user)
         _suspend(request, _proof_of_password(user))
         return Step.ENROLMENT
     session = session_start(user=user, request=request, password=password, in_browser=True)

@@ -23,6 +23,7 @@ from .second_factor_codes import recovery_codes_create, second_factor_take, totp
 __all__ = [
     "recovery_codes_replace",
     "second_factor_remove",
+    "totp_begin",
     "totp_confirm",
     "totp_disable",
     "totp_enrol",
@@ -37,6 +38,11 @@ def totp_enrol(*, user: Any, password: str) -> tuple[str, str]:
     ``Conflict`` when a second factor is in use.
     """
     _require_password(user, password)
+    return totp_begin(user=user)
+
+
+def totp_begin(*, user: Any) -> tuple[str, str]:
+    """As :func:`totp_enrol`, for a user who has given the password just now."""
     secret = pyotp.random_base32()
     with atomic_write():
         _lock(user)

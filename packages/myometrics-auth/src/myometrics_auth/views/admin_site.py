@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from copy import copy
 from typing import Any, ClassVar
 from urllib.parse import urlencode
@@ -77,7 +78,7 @@ class ThrottledPost:
             is_path = isinstance(throttle_class, str)
             throttle = (import_string(throttle_class) if is_path else throttle_class)()
             if not throttle.allow_request(counted, self):
-                return int(throttle.wait() or 1)
+                return math.ceil(throttle.wait() or 1)
         return None
 
 
