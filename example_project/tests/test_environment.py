@@ -83,6 +83,7 @@ def test_what_becomes_of_audit_entries_is_a_variable(value):
     (audit,) = shown(given, "MYOMETRICS_AUDIT")
     assert audit["ON_USER_DELETE"] == ((value or "").strip().lower() or "cascade")
 
+
 def test_trusted_proxies_may_hold_a_unix_socket():
     (myometrics,) = shown({"TRUSTED_PROXIES": "unix:, 10.0.0.0/8"}, "MYOMETRICS")
     assert myometrics["TRUSTED_PROXIES"] == ["unix:", "10.0.0.0/8"]

@@ -41,6 +41,7 @@ def visit() -> dict[str, object]:
     from django.contrib.auth import get_user_model
     from django.core.checks import run_checks
     from django.core.management import call_command
+    from django.test import Client
     from drf_spectacular.generators import SchemaGenerator
     from rest_framework.test import APIClient
 
@@ -56,6 +57,10 @@ def visit() -> dict[str, object]:
     signed_in = client.post("/api/auth/login/", person, format="json").json()
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {signed_in['access']}")
     path = f"/api/users/{other.pk}/"
+    get_user_model().objects.filter(email=person["email"]).update(is_staff=True)
+    browser = Client()
+    form = {"username": person["email"].upper(), "password": person["password"]}
+    pages = [browser.post("/admin/login/", form), browser.get("/admin/")]
     return {
         "registered": registered.status_code,
         "id": signed_in["user"]["id"],
@@ -66,6 +71,7 @@ def visit() -> dict[str, object]:
         "deleted": client.delete(path).status_code,
         "exported": client.get("/api/users/me/export/?format=json").status_code,
         "described": described(document),
+        "admin": [page.status_code for page in pages],
         "last": client.delete("/api/users/me/").status_code,
         "errors": [message.id for message in run_checks() if message.is_serious()],
     }

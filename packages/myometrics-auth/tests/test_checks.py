@@ -8,7 +8,20 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.contrib import admin, auth
+from django.contrib.admin import AdminSite
+from django.contrib.admin.views.decorators import staff_member_required
+from django.contrib.auth import authenticate, login
+from django.contrib.auth.views import LoginView, LogoutView, PasswordResetConfirmView
 from django.core.checks import run_checks
+from django.urls import include, path, re_path, reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_exempt
+from django.views.generic import View
+from rest_framework.authtoken.views import ObtainAuthToken
+from rest_framework_simplejwt.views import TokenObtainPairView
+
+from myometrics_auth.admin_site import AuthAdminSite
 
 SAFE_HASHERS = ["django.contrib.auth.hashers.PBKDF2PasswordHasher"]
 
@@ -36,6 +49,7 @@ def test_a_safe_site_is_clean():
         ({"ACCESS_TOKEN_LIFETIME": timedelta(0)}, "E003"),
         ({"FAILED_SIGN_IN_LIMIT": 0}, "E003"),
         ({"MFA_REQUIRED_ROLES": ["nurse"]}, "E003"),
+        ({"ADMIN_LOGIN": "no"}, "E003"),
         ({"MFA_ENCRYPTION_KEYS": []}, "E003"),
         ({"SIGNING_KEY": "x" * 31}, "W010"),
         ({"MFA_ENCRYPTION_KEYS": ["x" * 31]}, "W011"),
@@ -75,6 +89,101 @@ print([message.id for message in run_checks() if message.is_serious()])
     folder = Path(__file__).parent
     output = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
     assert output.strip() == "['myometrics_auth.E010']"
+
+
+def hosts_function_view(request):
+    login(request, authenticate(request, **request.POST.dict()))
+
+
+def hosts_view_by_module(request):
+    auth.login(request, request.user)
+
+
+def hosts_view_by_its_own_function(request):
+    return hosts_function_view(request)
+
+
+def hosts_harmless_view(request):
+    return reverse("login")
+
+
+class HostsLoginView(LoginView):
+    pass
+
+
+class HostsClassView(View):
+    def post(self, request):
+        return self.sign_in(request)
+
+    def sign_in(self, request):
+        def inner():
+            auth.login(request, request.user)
+
+        return inner()
+
+
+class OwnLoginSite(AdminSite):
+    pass
+
+
+class DerivedSite(AuthAdminSite):
+    site_header = "North Clinic"
+
+
+def urls(*patterns):
+    return type("Urls", (), {"urlpatterns": [path("admin/", admin.site.urls), *patterns]})
+
+
+@pytest.mark.parametrize(
+    ("pattern", "route"),
+    [
+        (path("accounts/", include("django.contrib.auth.urls")), "/accounts/login/"),
+        (path("api-auth/", include("rest_framework.urls")), "/api-auth/login/"),
+        (path("in/", HostsLoginView.as_view()), "/in/"),
+        (path("in/", HostsClassView.as_view()), "/in/"),
+        (path("in/", csrf_exempt(never_cache(hosts_function_view))), "/in/"),
+        (path("in/", hosts_view_by_module), "/in/"),
+        (path("in/", hosts_view_by_its_own_function), "/in/"),
+        (re_path("^token/$", ObtainAuthToken.as_view()), "/^token/$"),
+        (path("token/", TokenObtainPairView.as_view()), "/token/"),
+        (path("clinic/", OwnLoginSite("clinic").urls), "/clinic/login/"),
+    ],
+)
+def test_a_view_that_signs_in_past_auth_is_named(settings, pattern, route):
+    settings.ROOT_URLCONF = urls(pattern)
+    messages = [message for message in run_checks() if message.id == "myometrics_auth.W030"]
+    assert [message.msg.split()[0] for message in messages] == [route]
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        path("clinic/", DerivedSite("clinic").urls),
+        path("elsewhere/", hosts_harmless_view),
+        path("out/", LogoutView.as_view()),
+        path("reset/", PasswordResetConfirmView.as_view()),
+        path("in/", staff_member_required(admin.site.login)),
+        path("api/", include("myometrics_auth.urls")),
+    ],
+)
+def test_views_that_sign_nobody_in_and_sites_of_ours_are_not_named(settings, pattern):
+    settings.ROOT_URLCONF = urls(pattern)
+    assert found() == set()
+
+
+def test_a_login_that_replaces_the_default_sites_is_named(settings):
+    before = admin.site.__class__
+    try:
+        admin.site.__class__ = OwnLoginSite  # as packages for second factors tell hosts to do
+        settings.ROOT_URLCONF = urls()
+        assert found() == {"myometrics_auth.W030"}
+    finally:
+        admin.site.__class__ = before
+
+
+def test_sessions_in_cookies_are_found(settings):
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+    assert found() == {"myometrics_auth.W031"}
 
 
 def test_tokens_that_no_endpoint_accepts_are_found(settings):

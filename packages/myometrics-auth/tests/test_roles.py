@@ -170,7 +170,7 @@ class TestSuperusers:
 
 
 def staff_warnings():
-    return [m for m in run_checks(databases=["default"]) if m.id == "myometrics_auth.W030"]
+    return [m for m in run_checks(databases=["default"]) if m.id == "myometrics_auth.W032"]
 
 
 class TestCheck:
@@ -182,7 +182,7 @@ class TestCheck:
 
     def test_needs_the_database(self, make_user):
         make_user(is_staff=True)
-        assert not [m for m in run_checks() if m.id == "myometrics_auth.W030"]
+        assert not [m for m in run_checks() if m.id == "myometrics_auth.W032"]
 
 
 @pytest.mark.parametrize("rule", ["is_superuser", "is_in_group"])

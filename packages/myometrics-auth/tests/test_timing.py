@@ -7,6 +7,7 @@ from time import process_time
 
 import pytest
 from conftest import PASSWORD, send
+from django.test import Client
 from rest_framework.test import APIClient
 
 pytestmark = pytest.mark.django_db
@@ -43,6 +44,14 @@ def login(email, password="wrong", status=401):
     return call
 
 
+def admin_login(email, password="wrong"):
+    def call():
+        form = {"username": email, "password": password}
+        assert Client().post("/admin/login/", form).status_code == 200
+
+    return call
+
+
 def reset(email):
     def call():
         answer = send(APIClient(), "post", "auth/password-reset/", {"email": email})
@@ -70,6 +79,20 @@ def test_sign_in_that_the_guard_refuses_takes_as_long(make_user, settings):
     guessed = make_user()
     login(guessed.email)()
     assert spread(login(guessed.email), login(guessed.email, PASSWORD)) >= BOUND
+
+
+def test_admin_login_takes_as_long_for_unknown_wrong_inactive_and_not_staff(make_user):
+    known, others = make_user(is_staff=True), make_user()
+    inactive = make_user(is_active=False, is_staff=True)
+    assert (
+        spread(
+            admin_login("nobody@clinic.example"),
+            admin_login(known.email),
+            admin_login(inactive.email, PASSWORD),
+            admin_login(others.email, PASSWORD),
+        )
+        >= BOUND
+    )
 
 
 def test_reset_takes_as_long_for_known_and_unknown(make_user):

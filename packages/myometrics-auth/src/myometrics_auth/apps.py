@@ -14,6 +14,9 @@ class AuthConfig(AppConfig):
 
     def ready(self) -> None:
         """Tell core what auth brings."""
+        from django.apps import apps
+        from django.contrib.auth.signals import user_logged_out
+
         from myometrics_core.activities import register_reserved_actions
         from myometrics_core.conf import register_settings
         from myometrics_core.people import connect_person_deleted
@@ -25,6 +28,7 @@ class AuthConfig(AppConfig):
         from .conf import auth_settings
         from .doctor import register_examinations
         from .personal_data import ProfileSection, person_forget
+        from .services.browser_sessions import browser_logged_out
 
         register_settings(auth_settings)
         checks.register_checks()
@@ -33,3 +37,8 @@ class AuthConfig(AppConfig):
         register_personal_data(ProfileSection())
         register_reserved_actions(*RESERVED_ACTIONS)
         connect_person_deleted(person_forget, uid=self.label)
+        user_logged_out.connect(browser_logged_out, dispatch_uid=self.label)
+        if apps.is_installed("django.contrib.admin") and auth_settings.ADMIN_LOGIN:
+            from .admin_site import use_auth_sign_in
+
+            use_auth_sign_in()

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
 from django.core import checks
@@ -14,12 +15,14 @@ from django.db.models import Q, QuerySet
 from rest_framework.settings import api_settings
 
 from myometrics_core.secret_keys import MIN_KEY_BYTES, has_short_key
-from myometrics_core.transactions import DATABASE_FAILURES
 from myometrics_core.site_checks import register_check, register_mail_check
+from myometrics_core.transactions import DATABASE_FAILURES
 
 from .authentication import SessionTokenAuthentication
 from .conf import auth_settings
 from .models import AbstractClinicUser, Role
+from .other_logins import other_logins
+from .services.browser_sessions import COOKIE_ENGINE
 
 __all__ = ["register_checks"]
 
@@ -49,6 +52,8 @@ def register_checks() -> None:
     register_check(check_passwords, checks.Tags.security, app=APP)
     register_check(check_authentication, app=APP)
     register_check(check_staff, checks.Tags.database, app=APP)
+    register_check(check_other_logins, checks.Tags.security, app=APP)
+    register_check(check_session_engine, checks.Tags.security, app=APP)
     register_mail_check(APP)
 
 
@@ -142,7 +147,7 @@ def check_authentication(**kwargs: Any) -> list[checks.CheckMessage]:
 
 
 def check_staff(databases: Sequence[str] | None = None, **kwargs: Any) -> list[Any]:
-    """W030: staff and superusers whose role is below administrator."""
+    """W032: staff and superusers whose role is below administrator."""
     model = get_user_model()
     using = router.db_for_read(model)
     if using not in (databases or ()) or check_user_model():
@@ -159,12 +164,38 @@ def check_staff(databases: Sequence[str] | None = None, **kwargs: Any) -> list[A
     shown = ", ".join(map(str, keys[:STAFF_SHOWN])) + (", …" if len(keys) > STAFF_SHOWN else "")
     return [
         _warning(
-            "W030",
+            "W032",
             f"Users whose role is not administrator may use the admin site ({len(keys)}): {shown}.",
             "Clear is_staff and is_superuser, or give them the role. If they are meant to, add "
             "this check to SILENCED_SYSTEM_CHECKS.",
         )
     ]
+
+
+def check_other_logins(**kwargs: Any) -> Iterator[checks.CheckMessage]:
+    """W030: a view that signs users in without auth's sign-in service."""
+    for route, view in other_logins():
+        yield _warning(
+            "W030",
+            f"{route} ({view}) signs users in past auth: without its login throttle, second "
+            "factor and sessions.",
+            "Sign in through the API or the admin site instead; an admin site of your own "
+            "derives from myometrics_auth.admin_site.AuthAdminSite. If this login is meant to "
+            "be separate, put 'myometrics_auth.W030' into SILENCED_SYSTEM_CHECKS.",
+        )
+
+
+def check_session_engine(**kwargs: Any) -> Iterator[checks.CheckMessage]:
+    """W031: sessions of browsers that the server can't delete."""
+    if django_settings.SESSION_ENGINE == COOKIE_ENGINE and apps.is_installed(
+        "django.contrib.admin"
+    ):
+        yield _warning(
+            "W031",
+            "Django keeps sessions in cookies: a browser whose session has ended is signed out of "
+            "the admin site, but not of other pages.",
+            "Choose another SESSION_ENGINE.",
+        )
 
 
 def _warning(number: str, message: str, hint: str) -> checks.CheckMessage:

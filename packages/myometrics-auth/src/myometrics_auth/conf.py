@@ -107,6 +107,13 @@ class AuthSettings(SettingsGroup):
         "see their profile and sign out, nothing else.",
         validate=_roles,
     )
+    ADMIN_LOGIN = Setting(
+        bool,
+        True,
+        "Sign in to the default admin site through auth: rate limit, login throttle, second "
+        "factor, sessions. `False` leaves it to Django, or to a login of the site's own. Read "
+        "when the process starts.",
+    )
     MFA_ISSUER = Setting(str, "MyoMetrics", "The name that an authenticator app shows.")
     MFA_ENCRYPTION_KEYS = Setting(
         (list, tuple),

@@ -38,6 +38,7 @@ def _box(owner: str) -> MultiFernet:
 
 @lru_cache(maxsize=256)
 def _fernet(key: str, owner: str) -> Fernet:
+    # "totp" from when there were no other secrets: with another text none of them would decrypt.
     info = f"myometrics-auth totp secret of {owner}".encode()
     derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(key.encode())
     return Fernet(base64.urlsafe_b64encode(derived))

@@ -15,8 +15,8 @@ class CoreConfig(AppConfig):
         from . import checks, request_id
         from .activities import register_reserved_actions
         from .conf import register_settings
-        from .export_deliveries import DATA_EXPORTED
         from .examinations import register_examinations
+        from .export_deliveries import DATA_EXPORTED
         from .health import register_probe
         from .probes import BUILT_IN_PROBES
         from .settings import core_settings

@@ -65,6 +65,7 @@ PUBLIC: Mapping[str, Mapping[str, Sequence[str] | None]] = {
     },
     "auth": {
         "admin": ALL,
+        "admin_site": ("AuthAdminSite",),
         "authentication": ("SessionTokenAuthentication",),
         "beat": ALL,
         "conf": ALL,

@@ -4,11 +4,7 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
-
-def limit_lock_wait(apps, schema_editor):
-    """Fail rather than queue: while ALTER TABLE waits, every writer waits behind it."""
-    if schema_editor.connection.vendor == "postgresql":
-        schema_editor.execute("SET LOCAL lock_timeout = '5s'")
+from myometrics_core.migration_operations import AddFieldBriefly
 
 
 class Migration(migrations.Migration):
@@ -18,15 +14,14 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.RunPython(limit_lock_wait, migrations.RunPython.noop),
-        migrations.AddField(
+        AddFieldBriefly(
             model_name="upload",
             name="client_only",
             field=models.BooleanField(
                 editable=False, null=True, verbose_name="reported by a client only"
             ),
         ),
-        migrations.AddField(
+        AddFieldBriefly(
             model_name="upload",
             name="over_limit",
             field=models.BooleanField(

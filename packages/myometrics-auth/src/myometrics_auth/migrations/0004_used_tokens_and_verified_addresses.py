@@ -2,6 +2,8 @@
 
 from django.db import migrations, models
 
+from myometrics_core.migration_operations import AddFieldBriefly
+
 
 class Migration(migrations.Migration):
     dependencies = [
@@ -9,14 +11,19 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.AddField(
+        AddFieldBriefly(
+            model_name="user",
+            name="self_registered",
+            field=models.BooleanField(editable=False, null=True, verbose_name="self-registered"),
+        ),
+        migrations.AlterField(
             model_name="user",
             name="self_registered",
             field=models.BooleanField(
                 default=False, editable=False, null=True, verbose_name="self-registered"
             ),
         ),
-        migrations.AddField(
+        AddFieldBriefly(
             model_name="user",
             name="verified_at",
             field=models.DateTimeField(editable=False, null=True, verbose_name="address verified"),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from functools import partial
+from typing import Any
 
 from django.conf import settings
-from django.db import models
+from django.db import models, router, transaction
 from django.utils.translation import gettext_lazy as _
 
+from myometrics_auth.django_sessions import delete_django_sessions
 from myometrics_core.times import utc_now
 
 __all__ = ["Session", "SessionQuerySet"]
@@ -29,12 +32,27 @@ class SessionQuerySet(models.QuerySet["Session"]):
         return self if session is None else self.exclude(pk=session.pk)
 
     def end(self) -> int:
-        """End those that are not ended yet; how many there were."""
-        return self.filter(ended_at=None).update(ended_at=utc_now())
+        """End those that are not ended yet; how many there were.
+
+        Their Django sessions, where they have one, are deleted once that is committed.
+        """
+        using = router.db_for_write(self.model)
+        open_sessions = self.using(using).filter(ended_at=None)
+        of_browsers = open_sessions.filter(browser_key__gt="")  # neither empty nor NULL
+        browser_keys: dict[Any, Any] = dict(of_browsers.values_list("pk", "browser_key"))
+        ended = open_sessions.update(ended_at=utc_now())
+        if browser_keys:
+            delete = partial(delete_django_sessions, browser_keys)
+            transaction.on_commit(delete, using=using, robust=True)
+        return ended
 
 
 class Session(models.Model):
-    """One sign-in of one person, on one device. Its id is the ``sid`` claim of its tokens."""
+    """One sign-in of a user, on one device.
+
+    Its id is the ``sid`` claim of its tokens. A sign-in to the admin site has no tokens but a
+    Django session: ``browser_key`` is its key, empty where sessions are kept in cookies.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(
@@ -50,6 +68,9 @@ class Session(models.Model):
     address = models.GenericIPAddressField(_("address"), null=True, blank=True)
     user_agent = models.CharField(_("device"), max_length=512, blank=True)
     second_factor = models.BooleanField(_("with a second factor"), default=False)
+    browser_key = models.TextField(  # noqa: DJ001 (NULL: it is no sign-in of a browser)
+        _("key of the Django session"), null=True, editable=False, help_text=_("Encrypted.")
+    )
 
     objects = SessionQuerySet.as_manager()
 
@@ -63,6 +84,11 @@ class Session(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user_id}: {self.user_agent or '–'}"
+
+    @property
+    def is_of_browser(self) -> bool:
+        """Whether it is a sign-in to the admin site, which has no tokens."""
+        return self.browser_key is not None
 
     @property
     def is_live(self) -> bool:

@@ -27,6 +27,7 @@ from myometrics_core.requests import http_request
 from myometrics_core.times import utc_now
 from myometrics_core.transactions import atomic_write
 
+from .browser_sessions import browser_key_store
 from .guessing import guesses_erase, guesses_forget, guesses_trust_address
 from .own_secrets import own_password_is_right
 from .second_factor_enrolment import second_factor_remove
@@ -68,8 +69,10 @@ def password_change(
         Session.objects.filter(user=user).but(session).end()
         password_changed(new_password, user)
         publish_account_event("password_changed", user=user, request=request)
-    if session is None:
+    if session is None or session.is_of_browser:
         _keep_django_session(user, encoded, http_request(request))
+    if session is not None and session.is_of_browser:
+        browser_key_store(session=session, request=http_request(request))
 
 
 def password_reset_request(*, email: str) -> None:

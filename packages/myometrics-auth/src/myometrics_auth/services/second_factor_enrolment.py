@@ -13,7 +13,7 @@ from myometrics_auth.activities import publish_account_event
 from myometrics_auth.conf import auth_settings
 from myometrics_auth.errors import invalid_token_error
 from myometrics_auth.models import RecoveryCode, Session, TotpDevice
-from myometrics_auth.secret_box import encrypt_secret
+from myometrics_auth.secret_box import UnreadableSecret, decrypt_secret, encrypt_secret
 from myometrics_auth.selectors import has_second_factor
 from myometrics_core.errors import Conflict
 from myometrics_core.times import utc_now
@@ -26,9 +26,11 @@ from .sessions import is_as_checked
 __all__ = [
     "recovery_codes_replace",
     "second_factor_remove",
+    "totp_begin",
     "totp_confirm",
     "totp_disable",
     "totp_enrol",
+    "totp_enrolment",
 ]
 
 
@@ -40,6 +42,11 @@ def totp_enrol(*, user: Any, password: str, request: Any = None) -> tuple[str, s
     ``AuthenticationFailed`` when the account was given another password since.
     """
     _require_password(user, password, request)
+    return totp_begin(user=user, password=password)
+
+
+def totp_begin(*, user: Any, password: str) -> tuple[str, str]:
+    """As :func:`totp_enrol`, for a user who has given the password just now."""
     secret = pyotp.random_base32()
     with atomic_write():
         _lock(user, password)
@@ -49,8 +56,23 @@ def totp_enrol(*, user: Any, password: str, request: Any = None) -> tuple[str, s
             user=user,
             defaults={"secret": encrypt_secret(secret, owner=user.pk), "last_used_step": 0},
         )
-    totp = pyotp.TOTP(secret)
-    return secret, totp.provisioning_uri(name=user.email, issuer_name=auth_settings.MFA_ISSUER)
+    return secret, _otpauth_url(user, secret)
+
+
+def totp_enrolment(*, user: Any) -> tuple[str, str] | None:
+    """Secret and ``otpauth://`` address of the enrolment that ``user`` has begun.
+
+    For the browser in which the password was given. ``None`` where nothing is to be confirmed, or
+    no key decrypts the secret.
+    """
+    device = TotpDevice.objects.filter(user=user, confirmed_at=None).first()
+    if device is None:
+        return None
+    try:
+        secret = decrypt_secret(device.secret, owner=user.pk)
+    except UnreadableSecret:
+        return None
+    return secret, _otpauth_url(user, secret)
 
 
 def totp_confirm(*, user: Any, session: Session | None, code: str, request: Any) -> list[str]:
@@ -107,6 +129,11 @@ def recovery_codes_replace(*, user: Any, password: str, code: str, request: Any)
         _lock(user, password)
         publish_account_event("recovery_codes_replaced", user=user, request=request)
         return recovery_codes_create(user=user)
+
+
+def _otpauth_url(user: Any, secret: str) -> str:
+    totp = pyotp.TOTP(secret)
+    return totp.provisioning_uri(name=user.email, issuer_name=auth_settings.MFA_ISSUER)
 
 
 def _require_password(user: Any, password: str, request: Any) -> None:

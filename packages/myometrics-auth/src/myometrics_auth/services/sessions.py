@@ -38,12 +38,19 @@ SWEEP_BATCH = 1000
 
 
 def session_start(
-    *, user: Any, request: Any, password: str | None = None, second_factor: bool = False
+    *,
+    user: Any,
+    request: Any,
+    password: str | None = None,
+    second_factor: bool = False,
+    in_browser: bool = False,
 ) -> Session:
     """Sign ``user`` in: a session on the requesting device.
 
-    ``user`` is as read when the ``password`` was checked. Raises ``AuthenticationFailed`` when
-    the account was deleted, deactivated or given another password since.
+    ``user`` is as read when the ``password`` was checked. With ``in_browser`` the caller passes
+    the session on to ``browser_attach``, which sends Django's ``user_logged_in``. Raises
+    ``AuthenticationFailed`` when the account was deleted, deactivated or given another password
+    since.
     """
     with atomic_write():
         people = get_user_model().objects.select_for_update(no_key=True)
@@ -57,7 +64,8 @@ def session_start(
             user_agent=user_agent(request, max_length=512),
             second_factor=second_factor,
         )
-        user_logged_in.send(sender=type(current), request=http_request(request), user=current)
+        if not in_browser:
+            user_logged_in.send(sender=type(current), request=http_request(request), user=current)
         publish_session_event("login_succeeded", session=session, request=request)
     return session
 
@@ -108,7 +116,9 @@ def session_end(*, user: Any, session_id: uuid.UUID | str, request: Any) -> None
         session = own.first()
         if session is None or not own.end():
             raise NotFound(_("There is no such session."))
-        user_logged_out.send(sender=type(user), request=http_request(request), user=user)
+        user_logged_out.send(
+            sender=type(user), request=http_request(request), user=user, session=session
+        )
         publish_session_event("logout", session=session, request=request)
 
 

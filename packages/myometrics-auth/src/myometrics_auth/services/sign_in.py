@@ -5,6 +5,7 @@ Specification: "POST /auth/login/".
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +28,13 @@ from .second_factor_codes import second_factor_take
 from .sessions import session_start
 from .used_tokens import token_is_used, token_use
 
-__all__ = ["SignIn", "sign_in", "sign_in_with_second_factor"]
+__all__ = [
+    "SignIn",
+    "password_accept",
+    "second_factor_token",
+    "sign_in",
+    "sign_in_with_second_factor",
+]
 
 
 @dataclass(frozen=True)
@@ -41,8 +48,26 @@ class SignIn:
 def sign_in(*, email: str, password: str, request: Any) -> SignIn:
     """Check a password against the host's authentication backends and sign in.
 
-    Raises ``AuthenticationFailed``, after the same work, for an unknown address, a wrong
-    password, an inactive user and a right password that the guard against guessing refuses.
+    Raises as :func:`password_accept`.
+    """
+    user = password_accept(email=email, password=password, request=request)
+    if has_second_factor(user):
+        return SignIn(mfa_token=second_factor_token(user))
+    return SignIn(session=session_start(user=user, request=request, password=password))
+
+
+def password_accept(
+    *,
+    email: str,
+    password: str,
+    request: Any,
+    is_allowed: Callable[[Any], bool] | None = None,
+) -> Any:
+    """The user of an address, whose password this is, as the authentication backends return it.
+
+    ``is_allowed`` restricts who may sign in here. Raises ``AuthenticationFailed``, after the same
+    work, for an unknown address, a wrong password, an inactive user, a user who is not allowed,
+    and a right password that the guard against guessing refuses.
     """
     account = GuessedAccount(email, client_address(request))
     user = authenticate(http_request(request), username=email, password=password)
@@ -51,20 +76,30 @@ def sign_in(*, email: str, password: str, request: Any) -> SignIn:
             guess_failed(account=account, limit=password_limit())
             publish_failed_sign_in(email=email, request=request)
         raise invalid_credentials()
+    if is_allowed is not None and not is_allowed(user):
+        with atomic_write():
+            guess_failed(account=account, limit=password_limit())
+            _tell_of_failure(email, request)
+        raise invalid_credentials()
     if not guess_was_right(account=account, limit=password_limit()):
         _tell_of_failure(email, request)
         raise invalid_credentials()
-    if has_second_factor(user):
-        return SignIn(mfa_token=mfa_token(user, _fingerprints(user)[0]))
-    return SignIn(session=session_start(user=user, request=request, password=password))
+    return user
 
 
-def sign_in_with_second_factor(*, token: str, code: str, request: Any) -> Session:
+def second_factor_token(user: Any) -> str:
+    """The token with which ``user``, whose password was right, brings the second factor."""
+    return mfa_token(user, _fingerprints(user)[0])
+
+
+def sign_in_with_second_factor(
+    *, token: str, code: str, request: Any, in_browser: bool = False
+) -> Session:
     """Finish a sign-in with a code of the authenticator app or a recovery code.
 
-    Raises ``AuthenticationFailed``: ``token_not_valid`` for a token that isn't good (any more),
-    ``invalid_credentials`` for a code that isn't. A token works once; a wrong code does not use
-    it up.
+    ``in_browser`` is that of ``session_start``. Raises ``AuthenticationFailed``:
+    ``token_not_valid`` for a token that isn't good (any more), ``invalid_credentials`` for a code
+    that isn't. A token works once; a wrong code does not use it up.
     """
     try:
         claims = read_token(token, MFA)
@@ -75,7 +110,9 @@ def sign_in_with_second_factor(*, token: str, code: str, request: Any) -> Sessio
         user = _user_locked(user_id, claims)
         if second_factor_take(user=user, code=code):
             token_use(claims)
-            return session_start(user=user, request=request, second_factor=True)
+            return session_start(
+                user=user, request=request, second_factor=True, in_browser=in_browser
+            )
         _tell_of_failure(user.email, request)
     raise invalid_credentials()
 

@@ -9,7 +9,9 @@ from rest_framework.response import Response
 
 from myometrics_auth.models import Session
 from myometrics_auth.serializers import AdminUserSerializer, ProfileSerializer
+from myometrics_auth.services.browser_sessions import browser_session
 from myometrics_auth.tokens import access_token, refresh_token
+from myometrics_core.requests import http_request
 
 __all__ = ["admin_user_json", "current_session", "detail", "profile_json", "signed_in"]
 
@@ -40,5 +42,10 @@ def signed_in(session: Session, status: int = 200) -> Response:
 
 
 def current_session(request: Request) -> Session | None:
-    """The session whose token the request bears; ``None`` where the host signed the user in."""
-    return request.auth if isinstance(request.auth, Session) else None
+    """The session of the request's token, or of its browser where the host accepts those.
+
+    ``None`` where the host has signed the user in.
+    """
+    if isinstance(request.auth, Session):
+        return request.auth
+    return browser_session(http_request(request))

@@ -4,8 +4,6 @@ from myometrics_core.migration_operations import AddFieldBriefly
 
 
 class Migration(migrations.Migration):
-    atomic = False  # each column waits for its lock by itself
-
     dependencies = [
         ("myometrics_notifications", "0002_labels"),
     ]

@@ -1,0 +1,147 @@
+"""The admin site's sign-in through auth: for the default site, and for a host's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import update_wrapper
+from typing import Any, Final
+
+from django.contrib import admin
+from django.db.transaction import non_atomic_requests
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.urls import path, reverse
+from django.utils.decorators import method_decorator
+from django.views.decorators.cache import never_cache
+
+from .services.browser_sessions import browser_session_enforce
+from .views.admin_site import (
+    AdminEnrolmentView,
+    AdminLoginView,
+    AdminPasswordView,
+    AdminSecondFactorView,
+)
+
+__all__ = ["AuthAdminSite", "has_own_login", "use_auth_sign_in"]
+
+LOGIN_PARTS: Final = ("login", "login_form", "logout", "password_change")
+"""Attributes of an admin site that make up its login."""
+
+
+class AuthAdminSite(admin.AdminSite):
+    """An admin site that signs in through auth, as the API does.
+
+    The password and the second factor are checked by auth's services, each sign-in is a
+    ``Session``, and a browser whose ``Session`` has ended is signed out at its next request. Takes
+    the place of Django's ``AdminSite``; beside another subclass of that it comes first among the
+    bases. ``login_form`` is not used.
+    """
+
+    def may_sign_in(self, user: Any) -> bool:
+        """Whether ``user``, whose password is right, may sign in here: active staff.
+
+        Override it together with ``has_permission``.
+        """
+        return bool(user.is_active and user.is_staff)
+
+    def has_permission(self, request: HttpRequest) -> bool:
+        """As Django says, for a browser that was not signed out meanwhile."""
+        browser_session_enforce(request)
+        return super().has_permission(request)
+
+    def get_urls(self) -> list[Any]:
+        """With the second steps of signing in."""
+        return [
+            path("login/second-factor/", self.login_second_factor, name="login_second_factor"),
+            path("login/enrolment/", self.login_enrolment, name="login_enrolment"),
+            *super().get_urls(),
+        ]
+
+    def admin_view(self, view: Any, cacheable: bool = False) -> Any:
+        """As Django does, and sign the browser out if the request has ended its own session."""
+
+        def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+            response = view(request, *args, **kwargs)
+            if request.method == "POST":
+                # Now: the Django session is deleted, and to save it would be a 400.
+                browser_session_enforce(request, again=True)
+            return response
+
+        return super().admin_view(update_wrapper(checked, view), cacheable)
+
+    @method_decorator(never_cache)
+    @method_decorator(non_atomic_requests)
+    def login(
+        self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None
+    ) -> HttpResponse:
+        """Ask for address and password; to the index, where somebody is signed in."""
+        if request.method == "GET" and self.has_permission(request):
+            return HttpResponseRedirect(reverse("admin:index", current_app=self.name))
+        template = self.login_template or AdminLoginView.template_name
+        return self._page(
+            AdminLoginView, request, template_name=template, extra_context=extra_context
+        )
+
+    @method_decorator(never_cache)
+    @method_decorator(non_atomic_requests)
+    def login_second_factor(self, request: HttpRequest) -> HttpResponse:
+        """Ask for the second factor."""
+        return self._page(AdminSecondFactorView, request)
+
+    @method_decorator(never_cache)
+    @method_decorator(non_atomic_requests)
+    def login_enrolment(self, request: HttpRequest) -> HttpResponse:
+        """Set up the second factor that the user's role requires."""
+        return self._page(AdminEnrolmentView, request)
+
+    def logout(self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None) -> Any:
+        """Sign out, by POST only; Django 4.2 would accept GET. ``user_logged_out`` ends the row."""
+        if request.method not in {"POST", "OPTIONS"}:
+            return HttpResponseNotAllowed(["POST", "OPTIONS"])
+        return super().logout(request, dict(extra_context or {}))
+
+    def password_change(
+        self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Change one's own password as at the API."""
+        options: dict[str, Any] = {
+            "success_url": reverse("admin:password_change_done", current_app=self.name),
+            "extra_context": {**self.each_context(request), **(extra_context or {})},
+        }
+        if self.password_change_template is not None:
+            options["template_name"] = self.password_change_template
+        return self._page(AdminPasswordView, request, **options)
+
+    def _page(self, view: Any, request: HttpRequest, **options: Any) -> HttpResponse:
+        request.current_app = self.name  # for {% url %}
+        response: HttpResponse = view.as_view(site=self, **options)(request)
+        return response
+
+
+# What Django's decorator `login_not_required` sets, which is new in 5.1.
+for _view in (
+    AuthAdminSite.login,
+    AuthAdminSite.login_second_factor,
+    AuthAdminSite.login_enrolment,
+):
+    _view.login_required = False  # type: ignore[attr-defined]
+
+
+def use_auth_sign_in() -> None:
+    """Have the default admin site sign in through auth, unless it has a login of its own."""
+    site_class = admin.site.__class__
+    if issubclass(site_class, AuthAdminSite) or has_own_login(admin.site):
+        return
+    if site_class is admin.AdminSite:
+        admin.site.__class__ = AuthAdminSite
+    else:
+        bases = (AuthAdminSite, site_class)
+        admin.site.__class__ = type(site_class.__name__, bases, {})
+
+
+def has_own_login(site: admin.AdminSite) -> bool:
+    """Whether ``site`` replaces a part of the login of Django's ``AdminSite``."""
+    return any(
+        getattr(part, "__func__", part) is not getattr(admin.AdminSite, name)
+        for name in LOGIN_PARTS
+        for part in (getattr(site, name),)
+    )

@@ -1,0 +1,36 @@
+"""Django sessions by their key: encrypted for ``Session.browser_key``, deleted from their store."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from django.conf import settings as django_settings
+
+from .secret_box import UnreadableSecret, decrypt_secret, encrypt_secret
+
+__all__ = ["decrypt_key", "delete_django_sessions", "encrypt_key"]
+
+logger = logging.getLogger("myometrics.auth.django_sessions")
+
+
+def encrypt_key(key: str, *, session_id: Any) -> str:
+    """The key of a Django session, as the row ``session_id`` may store it."""
+    return encrypt_secret(key, owner=f"session {session_id}")
+
+
+def decrypt_key(stored: str, *, session_id: Any) -> str:
+    """The key again; raises ``UnreadableSecret``."""
+    return decrypt_secret(stored, owner=f"session {session_id}")
+
+
+def delete_django_sessions(browser_keys: Mapping[Any, str]) -> None:
+    """Delete Django sessions from the session store; ``Session`` ids → stored keys."""
+    store = import_module(django_settings.SESSION_ENGINE).SessionStore()
+    for session_id, stored in browser_keys.items():
+        try:
+            store.delete(decrypt_key(stored, session_id=session_id))
+        except UnreadableSecret:
+            logger.warning("No key decrypts the Django session of session %s", session_id)

@@ -1,0 +1,71 @@
+"""Forms of the admin site's sign-in. They check shape; services check passwords and codes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib.admin.forms import AdminAuthenticationForm, AdminPasswordChangeForm
+from django.core.validators import MaxLengthValidator
+from django.utils.translation import gettext_lazy as _
+
+from .serializers.fields import LONGEST_PASSWORD
+from .serializers.second_factor import LONGEST_CODE
+
+__all__ = ["EnrolmentForm", "OwnPasswordForm", "PasswordForm", "SecondFactorForm"]
+
+
+class PasswordForm(AdminAuthenticationForm):
+    """E-mail address and password."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["password"].validators.append(MaxLengthValidator(LONGEST_PASSWORD))
+
+    def clean(self) -> dict[str, Any]:
+        """The input; the base class would authenticate, which is the sign-in service's part."""
+        return self.cleaned_data
+
+
+class CodeInput(forms.TextInput):
+    """An input that is empty again after a wrong code."""
+
+    def format_value(self, value: Any) -> None:
+        """Nothing."""
+
+
+class SecondFactorForm(forms.Form):
+    """A code of the authenticator app or a recovery code."""
+
+    code = forms.CharField(
+        label=_("Code"),
+        max_length=LONGEST_CODE,
+        widget=CodeInput(
+            attrs={"autocomplete": "one-time-code", "autofocus": True, "spellcheck": "false"}
+        ),
+    )
+
+
+class EnrolmentForm(forms.Form):
+    """The first code of an authenticator app."""
+
+    code = forms.CharField(
+        label=_("Code"),
+        max_length=LONGEST_CODE,
+        # No autofocus: it would scroll the QR code away.
+        widget=CodeInput(attrs={"autocomplete": "one-time-code", "inputmode": "numeric"}),
+    )
+
+
+class OwnPasswordForm(AdminPasswordChangeForm):
+    """The old password and, twice, a new one."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for field in self.fields.values():
+            field.validators.append(MaxLengthValidator(LONGEST_PASSWORD))
+
+    def clean_old_password(self) -> str:
+        """The input; the base class would compare it, which is the password service's part."""
+        old_password: str = self.cleaned_data["old_password"]
+        return old_password

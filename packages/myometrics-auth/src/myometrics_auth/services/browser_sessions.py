@@ -1,0 +1,149 @@
+"""Sign-ins of browsers: a Django session that is valid for as long as its ``Session``.
+
+The Django session names the ``Session`` by its id, and the admin site looks it up on each request.
+The ``Session`` holds the key of the Django session, so ending it deletes the Django session, for
+the pages of the site that only look at ``request.user``. See the decision record "The admin site
+signs in through auth".
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django.conf import settings as django_settings
+from django.contrib.auth import login, logout
+from django.http import HttpRequest
+
+from myometrics_auth.activities import publish_session_event
+from myometrics_auth.conf import auth_settings
+from myometrics_auth.django_sessions import decrypt_key, encrypt_key
+from myometrics_auth.models import Session
+from myometrics_auth.secret_box import UnreadableSecret
+from myometrics_core.people import people_hold
+from myometrics_core.times import utc_now
+from myometrics_core.transactions import atomic_write
+
+__all__ = [
+    "browser_attach",
+    "browser_key_store",
+    "browser_logged_out",
+    "browser_session",
+    "browser_session_enforce",
+]
+
+SESSION_ID: Final = "_myometrics_auth_session"
+"""Key in the Django session: the id of the ``Session``."""
+COOKIE_ENGINE: Final = "django.contrib.sessions.backends.signed_cookies"
+
+
+def browser_session(request: HttpRequest) -> Session | None:
+    """The live session of the request's browser; ``None`` where auth did not sign it in."""
+    session_id = _session_id(request)
+    if session_id is None:
+        return None
+    return Session.objects.live().filter(pk=session_id, user=request.user.pk).first()
+
+
+def browser_session_enforce(request: HttpRequest, *, again: bool = False) -> None:
+    """Sign the browser out if its session has ended, or lacks a second factor that it needs.
+
+    One query for the first call in a request, and for each ``again``. A browser that auth did not
+    sign in is left alone.
+    """
+    session_id = _session_id(request)
+    is_checked = getattr(request, "_myometrics_checked_session", "") == session_id
+    if session_id is None or (is_checked and not again):
+        return
+    session = browser_session(request)
+    # A limit for idle sessions belongs here: `refreshed_at` is when the browser was last seen.
+    if session is None or _lacks_second_factor(session, request.user):
+        logout(request)
+        return
+    _note_request(session, request)
+    request._myometrics_checked_session = session_id  # type: ignore[attr-defined]
+
+
+def browser_attach(*, session: Session, backend: str, request: HttpRequest) -> None:
+    """Sign the browser in to Django for ``session``, under a new key.
+
+    A session that the browser had before ends. ``backend`` is the dotted path of the
+    authentication backend that has accepted the user.
+    """
+    previous = browser_session(request)
+    if previous is not None:
+        _end(previous, request)
+    login(request, session.user, backend=backend)
+    request.session[SESSION_ID] = str(session.pk)
+    _limit_age(session, request)
+    # `login` keeps the key where the same user was signed in already.
+    request.session.cycle_key()
+    if not browser_key_store(session=session, request=request):
+        logout(request)  # ended before the key was known by which to delete the Django session
+
+
+def browser_key_store(*, session: Session, request: HttpRequest) -> bool:
+    """Remember the key of the browser's Django session after Django has given it a new one.
+
+    Whether the session is live.
+    """
+    key = ""
+    if django_settings.SESSION_ENGINE != COOKIE_ENGINE:
+        key = encrypt_key(str(request.session.session_key), session_id=session.pk)
+    return bool(Session.objects.live().filter(pk=session.pk).update(browser_key=key))
+
+
+def browser_logged_out(
+    *, request: HttpRequest | None, user: Any, session: Session | None = None, **kwargs: Any
+) -> None:
+    """End the browser's session; receiver of Django's ``user_logged_out``.
+
+    So it ends whichever page signs the browser out. ``session`` is given where a token's session
+    has ended, which leaves the browser signed in.
+    """
+    if session is not None or request is None or user is None:
+        return
+    own = browser_session(request)
+    if own is not None:
+        _end(own, request)
+
+
+def _session_id(request: HttpRequest) -> str | None:
+    user = getattr(request, "user", None)
+    if not hasattr(request, "session") or user is None or not user.is_authenticated:
+        return None
+    session_id: str | None = request.session.get(SESSION_ID)
+    return session_id
+
+
+def _end(session: Session, request: HttpRequest) -> None:
+    with atomic_write():
+        people_hold([session.user_id])
+        if Session.objects.live().filter(pk=session.pk).end():
+            publish_session_event("logout", session=session, request=request)
+
+
+def _lacks_second_factor(session: Session, user: Any) -> bool:
+    return not session.second_factor and user.role in auth_settings.MFA_REQUIRED_ROLES
+
+
+def _limit_age(session: Session, request: HttpRequest) -> None:
+    if request.session.get_expire_at_browser_close():
+        return
+    if request.session.get_expiry_date() > session.expires_at:
+        request.session.set_expiry(session.expires_at)
+
+
+def _note_request(session: Session, request: HttpRequest) -> None:
+    # As exact as for tokens: a client refreshes its token about as often.
+    now = utc_now()
+    if session.refreshed_at <= now - auth_settings.ACCESS_TOKEN_LIFETIME:
+        Session.objects.filter(pk=session.pk).update(refreshed_at=now)
+    if session.browser_key and _stored_key(session) != request.session.session_key:
+        browser_key_store(session=session, request=request)
+
+
+def _stored_key(session: Session) -> str:
+    try:
+        return decrypt_key(session.browser_key or "", session_id=session.pk)
+    except UnreadableSecret:
+        return ""

@@ -1,0 +1,156 @@
+"""Signing in to the admin site: password, then second factor or enrolment, then a session.
+
+Until the last step is done, Django does not see the user as signed in: what was given so far is
+kept in the browser's Django session, under a new key, for ``MFA_TOKEN_LIFETIME``.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.contrib.auth import get_user_model
+from django.http import HttpRequest
+from django.utils.crypto import constant_time_compare
+from rest_framework.exceptions import ValidationError
+
+from myometrics_auth.conf import auth_settings
+from myometrics_auth.errors import invalid_token_error
+from myometrics_auth.selectors import has_second_factor
+from myometrics_core.times import utc_now
+from myometrics_core.transactions import atomic_write
+
+from .browser_sessions import browser_attach
+from .second_factor_enrolment import totp_begin, totp_confirm, totp_enrolment
+from .sessions import session_start
+from .sign_in import password_accept, second_factor_token, sign_in_with_second_factor
+
+__all__ = [
+    "Enrolment",
+    "Step",
+    "browser_enrol",
+    "browser_enrolment",
+    "browser_needs_code",
+    "browser_sign_in",
+    "browser_sign_in_with_second_factor",
+]
+
+PENDING: Final = "_myometrics_auth_sign_in"
+"""Key in the Django session: a sign-in that lacks a step."""
+
+
+class Step(enum.Enum):
+    """What a sign-in with the right password needs next."""
+
+    NONE = "none"
+    SECOND_FACTOR = "second factor"
+    ENROLMENT = "enrolment"
+
+
+@dataclass(frozen=True)
+class Enrolment:
+    """A second factor to be confirmed: the secret, and the address for a QR code."""
+
+    user: Any
+    secret: str
+    otpauth_url: str
+
+
+def browser_sign_in(
+    *, email: str, password: str, request: HttpRequest, is_allowed: Callable[[Any], bool]
+) -> Step:
+    """Check a password, and sign the browser in unless a second factor is to be given or enrolled.
+
+    Raises ``AuthenticationFailed`` as ``password_accept``.
+    """
+    user = password_accept(email=email, password=password, request=request, is_allowed=is_allowed)
+    if has_second_factor(user):
+        token = second_factor_token(user)
+        _suspend(request, {"mfa_token": token, "backend": user.backend})
+        return Step.SECOND_FACTOR
+    if user.role in auth_settings.MFA_REQUIRED_ROLES:
+        totp_begin(user=user, password=password)
+        _suspend(request, _proof_of_password(user))
+        return Step.ENROLMENT
+    session = session_start(user=user, request=request, password=password, in_browser=True)
+    request.session.pop(PENDING, None)
+    browser_attach(session=session, backend=user.backend, request=request)
+    return Step.NONE
+
+
+def browser_needs_code(request: HttpRequest) -> bool:
+    """Whether the browser has given a password and owes the second factor."""
+    return "mfa_token" in request.session.get(PENDING, {})
+
+
+def browser_sign_in_with_second_factor(*, code: str, request: HttpRequest) -> None:
+    """Finish the browser's sign-in with a code of the authenticator app or a recovery code.
+
+    Raises ``AuthenticationFailed``: ``token_not_valid`` where the password must be given again,
+    ``invalid_credentials`` for a wrong code.
+    """
+    pending = request.session.get(PENDING, {})
+    session = sign_in_with_second_factor(
+        token=pending.get("mfa_token", ""), code=code, request=request, in_browser=True
+    )
+    del request.session[PENDING]
+    browser_attach(session=session, backend=pending["backend"], request=request)
+
+
+def browser_enrolment(request: HttpRequest) -> Enrolment | None:
+    """The second factor that the browser's sign-in has to confirm; ``None`` without one."""
+    user = _user_of_enrolment(request)
+    pending = totp_enrolment(user=user) if user is not None else None
+    return None if pending is None else Enrolment(user, *pending)
+
+
+def browser_enrol(*, code: str, request: HttpRequest) -> list[str]:
+    """Confirm the second factor with its first code, and sign in; the recovery codes, this once.
+
+    Raises ``ValidationError`` on ``code``, ``Conflict`` with nothing to confirm, and
+    ``AuthenticationFailed`` where the password must be given again.
+    """
+    user = _user_of_enrolment(request)
+    if user is None:
+        raise invalid_token_error()
+    refusal = None
+    with atomic_write():
+        try:
+            codes = totp_confirm(user=user, session=None, code=code, request=request)
+            session = session_start(user=user, request=request, second_factor=True, in_browser=True)
+        except ValidationError as error:
+            refusal = error  # raised once what a wrong code leaves behind is kept
+    if refusal is not None:
+        raise refusal
+    pending = request.session.pop(PENDING)
+    browser_attach(session=session, backend=pending["backend"], request=request)
+    return codes
+
+
+def _suspend(request: HttpRequest, pending: dict[str, Any]) -> None:
+    # A new key: one that somebody else has put into the browser must not lead past the password.
+    request.session[PENDING] = pending
+    request.session.cycle_key()
+
+
+def _proof_of_password(user: Any) -> dict[str, Any]:
+    return {
+        "user_id": str(user.pk),
+        "password": user.get_session_auth_hash(),
+        "given_at": utc_now().timestamp(),
+        "backend": user.backend,
+    }
+
+
+def _user_of_enrolment(request: HttpRequest) -> Any | None:
+    pending = request.session.get(PENDING, {})
+    age = utc_now().timestamp() - pending.get("given_at", 0)
+    if age > auth_settings.MFA_TOKEN_LIFETIME.total_seconds():
+        return None
+    user = get_user_model().objects.filter(pk=pending["user_id"]).first()
+    if user is None or not user.is_active:
+        return None
+    is_same = constant_time_compare(user.get_session_auth_hash(), pending["password"])
+    return user if is_same else None
