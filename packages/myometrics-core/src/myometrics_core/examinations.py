@@ -282,7 +282,8 @@ def examine_services() -> Iterator[Diagnosis]:
 
 def examine_mail() -> Iterator[Diagnosis]:
     """Whether mail leaves the machine, and from whom."""
-    if not UNDELIVERING.isdisjoint(default_mail_backend_path().split(".")):
+    path = default_mail_backend_path()
+    if path is None or not UNDELIVERING.isdisjoint(path.split(".")):
         yield Diagnosis(
             "mail backend",
             "not configured" if django_settings.DEBUG else "warning",
