@@ -1,4 +1,4 @@
-"""One rule decides about the client's address, whichever server runs the site and on what socket."""
+"""One rule decides about the client's address, whichever server runs the site."""
 
 import json
 import shutil

@@ -194,7 +194,7 @@ class ApiView(APIView):
 
     def _has_parser(self, request: Request) -> bool:
         negotiator = self.get_content_negotiator()
-        return negotiator.select_parser(request, request.parsers) is not None
+        return negotiator.select_parser(request, request.parsers or ()) is not None
 
     def _check_user_row(self, request: Request) -> None:
         if self.needs_user_row and not has_user_row(request.user):
