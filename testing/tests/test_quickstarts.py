@@ -67,7 +67,11 @@ def walkthrough(environment, row, wheels, tmp_path):
 # What startproject writes about mail differs between versions of Django.
 @pytest.mark.parametrize(
     ("package", "row"),
-    [*((package, CURRENT) for package in OURS), ("core", rows()[-1]), ("notifications", rows()[-1])],
+    [
+        *((package, CURRENT) for package in OURS),
+        ("core", rows()[-1]),
+        ("notifications", rows()[-1]),
+    ],
     ids=str,
 )
 def test_the_quickstart_of_a_package_does_what_it_says(package, walkthrough):
