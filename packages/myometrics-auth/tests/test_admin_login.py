@@ -374,7 +374,7 @@ class TestRequiredSecondFactor:
         where, page, app = self.begin(browser, root, f"{LOGIN}?next=/admin/auth/group/")
         assert where == f"{ENROLMENT}?next=%2Fadmin%2Fauth%2Fgroup%2F"
         assert "no-store" in page["Cache-Control"]
-        address = app.provisioning_uri(root.email, issuer_name="MyoMetrics")
+        address = app.provisioning_uri(name=root.email, issuer_name="MyoMetrics")
         assert qr_code_svg(address) in page.content.decode()
         assert 'aria-label="QR code' in page.content.decode()
         assert django_user(browser) is None
