@@ -22,6 +22,7 @@ from django.test.utils import CaptureQueriesContext
 
 from myometrics_auth.admin_site import AuthAdminSite, use_auth_sign_in
 from myometrics_auth.models import RecoveryCode, Session, SignInFailures, TotpDevice
+from myometrics_auth.qr_codes import qr_code_svg
 from myometrics_auth.secret_box import encrypt_secret
 from myometrics_core.throttling import rate_limiter
 from myometrics_core.times import utc_now
@@ -370,10 +371,11 @@ class TestRequiredSecondFactor:
         return answer["Location"], page, pyotp.TOTP(secret.replace(" ", ""))
 
     def test_user_without_one_is_led_to_enrolment(self, root, browser):
-        where, page, _app = self.begin(browser, root, f"{LOGIN}?next=/admin/auth/group/")
+        where, page, app = self.begin(browser, root, f"{LOGIN}?next=/admin/auth/group/")
         assert where == f"{ENROLMENT}?next=%2Fadmin%2Fauth%2Fgroup%2F"
         assert "no-store" in page["Cache-Control"]
-        assert "<svg" in page.content.decode()
+        address = app.provisioning_uri(name=root.email, issuer_name="MyoMetrics")
+        assert qr_code_svg(address) in page.content.decode()
         assert 'aria-label="QR code' in page.content.decode()
         assert django_user(browser) is None
         assert not is_signed_in(browser)
