@@ -45,14 +45,14 @@ def check_rate_limit_storage(**kwargs: Any) -> list[checks.CheckMessage]:
 
 
 def check_pseudonym_keys(**kwargs: Any) -> list[checks.CheckMessage]:
-    """W020: a key that can be found by trying, and with it the address behind a pseudonym."""
+    """W014: a key that can be found by trying, and with it the address behind a pseudonym."""
     if core_settings.check() or not has_short_key(core_settings.pseudonym_keys):
         return []
     return [
         checks.Warning(
             f"Pseudonyms are made with a key of fewer than {MIN_KEY_BYTES} bytes.",
             hint='Make SECRET_KEY, or each of MYOMETRICS["PSEUDONYM_KEYS"], long and random.',
-            id="myometrics_core.W020",
+            id="myometrics_core.W014",
         )
     ]
 
