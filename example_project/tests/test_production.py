@@ -89,6 +89,7 @@ SECRETS = {
 
 def test_secrets_can_come_from_files(tmp_path):
     environment = {name: value for name, value in GOOD.items() if name not in SECRETS}
+    environment["EMAIL_HOST"] = "smtp.clinic.example"
     for name, (secret, _) in SECRETS.items():
         (tmp_path / name).write_text(f"{secret}\n")
         environment[f"{name}_FILE"] = str(tmp_path / name)
