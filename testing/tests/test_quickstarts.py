@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 import pytest
+from strangers import UV
 
 from myometrics_testing.commands.repository import PACKAGES, PREFIX, ROOT, package_folders
 from myometrics_testing.walkthrough import Block, Walkthrough, blocks_in, section
@@ -20,7 +21,6 @@ pytestmark = pytest.mark.any_database
 OURS = list(package_folders())
 RECIPES = {path.name for path in (ROOT / "docs" / "recipes").glob("*.md")} - {"index.md"}
 PAGES = ["embedding/worked-example.md", *sorted(f"recipes/{name}" for name in RECIPES)]
-UV = (sys.executable, "-m", "uv", "-q")
 
 
 @pytest.fixture(scope="session")
@@ -29,11 +29,11 @@ def environment(wheels, tmp_path_factory):
     folder = tmp_path_factory.mktemp("environment")
     python = str(folder / "bin" / "python")
     names = [f"{PREFIX}{name}" for name in OURS]
-    subprocess.run([*UV, "venv", "--seed", "-p", sys.executable, str(folder)], check=True)
+    subprocess.run([*UV, "-q", "venv", "--seed", "-p", sys.executable, str(folder)], check=True)
     subprocess.run(
-        [*UV, "pip", "install", "-p", python, "--find-links", str(wheels), *names], check=True
+        [*UV, "-q", "pip", "install", "-p", python, "--find-links", str(wheels), *names], check=True
     )
-    subprocess.run([*UV, "pip", "uninstall", "-p", python, *names], check=True)
+    subprocess.run([*UV, "-q", "pip", "uninstall", "-p", python, *names], check=True)
     return folder / "bin"
 
 
