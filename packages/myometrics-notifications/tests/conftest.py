@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,17 @@ from myometrics_notifications import kinds
 from myometrics_notifications.kinds import register_kind
 from myometrics_notifications.mail_server import server_pause
 from myometrics_notifications.models import Message
+from myometrics_testing.waiting import PATIENCE
 
 numbers = itertools.count(1)
+
+PATIENT = {
+    "SMTP_TIMEOUT": PATIENCE,
+    "SWEEP_SECONDS": 3600,
+    "LEASE": timedelta(hours=1),
+    "SERVER_PAUSE": timedelta(hours=1),
+}
+"""Settings under which no time-out, lease or pause ends in a test by itself."""
 
 
 @pytest.fixture(autouse=True)
@@ -114,10 +124,10 @@ def queued(person: Any, make_activity: Callable[..., Activity]) -> Message:
 
 @pytest.fixture
 def mail_server(smtp: SmtpServer, settings: Any) -> SmtpServer:
-    """``smtp``, and Django set to send by it."""
+    """``smtp``, and Django set to send by it, with all the time that a slow machine needs."""
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", smtp.port
-    settings.MYOMETRICS_NOTIFICATIONS = {"SMTP_TIMEOUT": 0.5}
+    settings.MYOMETRICS_NOTIFICATIONS = PATIENT
     return smtp
 
 
