@@ -148,12 +148,15 @@ def _measure(subject: str) -> dict[str, float]:
     memory, cpu = _peak_megabytes(), _cpu_seconds(processes)
     own = _cpu_seconds(processes[:1])
     started = time.perf_counter()
-    first, size = 0.0, 0
+    first = first_cpu = 0.0
+    size = 0
     for chunk in chunks():
-        first = first or time.perf_counter() - started
+        if not size:
+            first, first_cpu = time.perf_counter() - started, _cpu_seconds(processes) - cpu
         size += len(chunk)
     return {
         "first_byte": first,
+        "first_byte_cpu": first_cpu,
         "seconds": time.perf_counter() - started,
         "cpu": _cpu_seconds(processes) - cpu,
         "own_cpu": _cpu_seconds(processes[:1]) - own,

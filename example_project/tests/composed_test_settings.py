@@ -7,7 +7,7 @@ os.environ.setdefault("SECRET_KEY", secrets.token_urlsafe(50))
 os.environ.setdefault("EMBEDDED_WORKER", "false")
 os.environ.setdefault("EMAIL_BACKEND", "django.core.mail.backends.locmem.EmailBackend")
 
-from config.settings import *  # noqa: F403
+from patient_settings import *  # noqa: F403
 
 # Opt-in: the composed tests opt in, and let no thread write into what they count.
 INSTALLED_APPS = [*globals()["INSTALLED_APPS"], "myometrics_core.access_table"]

@@ -104,6 +104,11 @@ def _empty_redis(request):
         request.getfixturevalue("redis_url")
 
 
+@pytest.fixture(autouse=True)
+def _dependencies_have_time(patient_dependencies):
+    """What is up is found up, however slow the machine."""
+
+
 UNLIMITED = {"auth": None, "api": None, "export": None}
 
 

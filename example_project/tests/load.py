@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from myometrics_testing.waiting import wait_for
+from myometrics_testing.waiting import PATIENCE, wait_for
 
 
 def upload(number: int) -> dict[str, str]:
@@ -44,13 +44,13 @@ class Load:
     def wait_for_successes(self, more: int = 20) -> None:
         """Return once ``more`` further requests have succeeded."""
         before = self.succeeded
-        wait_for(lambda: self.succeeded >= before + more, 120)
+        wait_for(lambda: self.succeeded >= before + more)
 
     def _run(self) -> None:
         headers = {"Authorization": f"Bearer {self.access}"}
         while not self._over.is_set():
             # Some time-out there must be; on a machine under load an answer can take long.
-            with httpx.Client(base_url=self.url, headers=headers, timeout=60) as client:
+            with httpx.Client(base_url=self.url, headers=headers, timeout=PATIENCE) as client:
                 self._ask(client, "POST", "/api/audit-logs/")
                 self._ask(client, "GET", "/api/auth/user/")
 

@@ -19,10 +19,12 @@ import httpx
 import psycopg
 
 from myometrics_testing.services import free_port
-from myometrics_testing.waiting import wait_for
+from myometrics_testing.waiting import PATIENCE, wait_for
 
 PROJECT = Path(__file__).resolve().parent.parent
 ADMIN, PASSWORD = "root@clinic.example", "correct-horse-battery"
+PATIENT = {"DJANGO_SETTINGS_MODULE": "patient_settings", "PYTHONPATH": str(PROJECT / "tests")}
+"""Variables of a site that takes nothing for down because the machine is busy."""
 
 
 def procfile() -> dict[str, list[str]]:
@@ -75,7 +77,7 @@ class RunningSite:
             process.send_signal(signal.SIGTERM)
         for process in self.processes.values():
             with suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=10)
+                process.wait(timeout=30)
             process.kill()
             process.wait()
         self._log.close()
@@ -110,13 +112,17 @@ class RunningSite:
     def ask_to_sign_in(self) -> httpx.Response:
         """What the site answers when the administrator signs in."""
         body = {"email": ADMIN, "password": PASSWORD}
-        return httpx.post(f"{self.url}/api/auth/login/", json=body, timeout=60)
+        return httpx.post(f"{self.url}/api/auth/login/", json=body, timeout=PATIENCE)
 
     def ask(self, access: str, method: str, path: str, body: Any = None) -> httpx.Response:
         """What the API answers to the owner of the token ``access``."""
         headers = {"Authorization": f"Bearer {access}"}
         url = f"{self.url}/api{path}"
-        return httpx.request(method, url, json=body, headers=headers, timeout=60)
+        return httpx.request(method, url, json=body, headers=headers, timeout=PATIENCE)
+
+    def get(self, path: str, **headers: str) -> httpx.Response:
+        """What the site answers at ``path`` to a client that is not signed in."""
+        return httpx.get(f"{self.url}{path}", headers=headers, timeout=PATIENCE)
 
     def wait_until_ready(self) -> None:
         """Return once ``/readyz`` says so; fail with the log if it does not in time."""
@@ -124,7 +130,7 @@ class RunningSite:
 
     def mail_to(self, address: str, count: int = 1) -> list[str]:
         """The texts of the mails to ``address`` once there are ``count`` of them."""
-        return wait_for(lambda: self._at_least(count, address), 30, log=lambda: self.log)
+        return wait_for(lambda: self._at_least(count, address), log=lambda: self.log)
 
     def mails_to(self, address: str) -> list[str]:
         """The texts of the mails to ``address`` up to now."""
@@ -137,7 +143,7 @@ class RunningSite:
 
     def _is_ready(self) -> bool:
         with suppress(httpx.TransportError):
-            return httpx.get(f"{self.url}/readyz").status_code == 200
+            return self.get("/readyz").status_code == 200
         return False
 
     def _at_least(self, count: int, address: str) -> list[str]:

@@ -7,6 +7,8 @@ import httpx
 import pytest
 from running_site import RunningSite
 
+from myometrics_testing.waiting import PATIENCE
+
 pytestmark = pytest.mark.any_database
 
 REQUESTS = 40
@@ -24,11 +26,11 @@ def site(request, tmp_path):
 
 
 def test_no_access_before_the_end_is_lost(site, tmp_path):
-    with httpx.Client(base_url=site.url) as client:
+    with httpx.Client(base_url=site.url, timeout=PATIENCE) as client:
         for _ in range(REQUESTS):
             assert client.get("/api/nothing").status_code == 404
     site.processes["web"].send_signal(signal.SIGTERM)
-    assert site.processes["web"].wait(timeout=30) == 0
+    assert site.processes["web"].wait(timeout=PATIENCE) == 0
     with sqlite3.connect(tmp_path / "site.sqlite3") as database:
         rows = database.execute(
             "SELECT COUNT(*) FROM myometrics_access_table_access WHERE status = 404"

@@ -8,7 +8,17 @@ import time_machine
 from conftest import PASSWORD, assert_error, client_of, make_user, send_json
 from rest_framework.test import APIClient
 
+from myometrics_core.times import utc_now
+
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cheap_hashes")]
+
+
+@pytest.fixture(autouse=True)
+def _clock_stands_still():
+    """All requests of a test come within one minute, however long they take."""
+    with time_machine.travel(utc_now(), tick=False):
+        yield
+
 
 WRONG = {"email": "nobody@clinic.example", "password": "wrong"}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.any_database
+pytestmark = pytest.mark.alone
 
 BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "export_million.py"
 ROWS = 1_000_000
@@ -34,15 +34,16 @@ def measured():
 @pytest.mark.parametrize("export_format", ["csv", "json"])
 def test_a_million_entries_are_exported_at_once_in_little_memory(measured, export_format, capsys):
     found, bare = measured[export_format], measured["copy"]
-    ratio = found["cpu"] / bare["cpu"]
+    ratio, share = found["cpu"] / bare["cpu"], found["first_byte_cpu"] / found["cpu"]
 
     with capsys.disabled():
         print(
             f"\n{ROWS} entries as {export_format}: {found['size']:.0f} MB, first byte after "
-            f"{found['first_byte']:.3f} s, "
+            f"{found['first_byte']:.3f} s and {share:.1%} of the CPU, "
             f"memory + {found['growth']:.1f} MB, CPU {ratio:.2f} × COPY"
         )
     assert found["size"] > 300
-    assert found["first_byte"] < 1
+    # At once: before a twentieth of the work is done, however long that takes here.
+    assert share < 0.05
     assert found["growth"] <= 30
     assert ratio <= 2.5

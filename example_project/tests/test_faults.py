@@ -21,11 +21,12 @@ from load import Load, upload
 from running_site import ADMIN, RunningSite
 
 from myometrics_testing.services import OwnedServer
-from myometrics_testing.waiting import wait_for
+from myometrics_testing.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.any_database
 
-CLIENT_TIMEOUT = 3
+CLIENT_TIMEOUT = 10
+"""Seconds: clients of these tests stop for longer only where they mean to."""
 
 
 @pytest.fixture(scope="module")
@@ -103,8 +104,12 @@ def test_redis_is_stopped_and_everything_goes_on(site, access, redis):
 
 def told_down(site, access):
     answer = site.ask(access, "GET", "/health/")
+    services = answer.json()["services"]
+    # On a busy machine the database may once take longer than its probe waits.
+    if (services["redis"], services["database"]) != ("down", "up"):
+        return None
     assert answer.status_code == 200
-    return answer.json() if answer.json()["services"]["redis"] == "down" else None
+    return answer.json()
 
 
 def test_redis_hangs_and_everything_goes_on(site, access, redis):
@@ -141,7 +146,7 @@ def test_clients_that_stop_in_mid_request_are_let_go_and_others_served(site, acc
     stalled = [socket.create_connection(("127.0.0.1", site.port)) for _ in range(threads + 2)]
     try:
         for number, connection in enumerate(stalled):
-            connection.settimeout(60)
+            connection.settimeout(PATIENCE)
             connection.sendall(halves[number % 2])
         assert site.ask(access, "GET", "/auth/user/").status_code == 200
         endings = [everything_from(connection) for connection in stalled]
@@ -182,7 +187,7 @@ def test_sigterm_lets_requests_end(site, access, postgresql):
         wait_for(lambda: "Handling signal: term" in site.log)
         assert web.poll() is None
     asking.join()
-    assert web.wait(timeout=60) == 0
+    assert web.wait(timeout=PATIENCE) == 0
     assert [answer.status_code for answer in answers] == [201]
     assert answers[0].json()["id"] in entries(postgresql)
     site.run("web")
@@ -197,6 +202,6 @@ def test_sigterm_lets_tasks_end(site, access, postgresql):
         worker.terminate()
         wait_for(lambda: "Warm shutdown" in site.log)
         assert worker.poll() is None
-    assert worker.wait(timeout=60) == 0
+    assert worker.wait(timeout=PATIENCE) == 0
     assert count(postgresql, seals) > before
     site.run("worker")

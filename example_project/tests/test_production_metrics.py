@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 
-import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from running_site import PROJECT, RunningSite
@@ -30,15 +29,15 @@ def site(tmp_path):
 
 
 def metrics_of(site):
-    answer = httpx.get(f"{site.url}/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
+    answer = site.get("/metrics", Authorization=f"Bearer {TOKEN}")
     assert answer.status_code == 200
     return list(text_string_to_metric_families(answer.text))
 
 
 def test_every_process_is_counted_and_every_gauge_told(site):
-    assert httpx.get(f"{site.url}/metrics").status_code == 401
+    assert site.get("/metrics").status_code == 401
     for _ in range(60):
-        assert httpx.get(f"{site.url}/api/health/").status_code == 401
+        assert site.get("/api/health/").status_code == 401
     families = metrics_of(site)
     labels = {"method": "GET", "endpoint": "/api/health/", "status": "401"}
     counted = [s.value for f in families for s in f.samples if s.labels == labels]

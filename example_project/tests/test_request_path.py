@@ -17,7 +17,7 @@ from running_site import ADMIN, PASSWORD, RunningSite, database_beside
 from trace_receiver import trace_receiver
 
 from myometrics_testing.services import OwnedServer
-from myometrics_testing.waiting import wait_for
+from myometrics_testing.waiting import PATIENCE, wait_for
 
 TASK = "myometrics_auth.send_password_reset"
 BROWSER = "Someones-Own-Browser/1.0"
@@ -55,7 +55,9 @@ def request_id():
 
 def ask(site, method, path, request_id, body=None, **headers):
     headers |= {"X-Request-ID": request_id, "User-Agent": BROWSER}
-    return httpx.request(method, f"{site.url}/api{path}", json=body, headers=headers, timeout=60)
+    return httpx.request(
+        method, f"{site.url}/api{path}", json=body, headers=headers, timeout=PATIENCE
+    )
 
 
 def forget_password(site, request_id):
@@ -82,7 +84,7 @@ def test_the_id_of_a_request_is_in_the_access_log_and_in_the_log_of_its_task(sit
             line for line in found if TASK in line["message"] and "succeeded" in line["message"]
         ]
 
-    (told,) = wait_for(of_the_task, 30)
+    (told,) = wait_for(of_the_task)
     (access,) = [
         line for line in lines_about(site, request_id) if line["logger"] == "myometrics.access"
     ]
@@ -106,7 +108,7 @@ def test_a_request_its_queries_its_message_and_its_task_are_one_trace(
 ):
     forget_password(site, request_id)
     web, message, task = "POST api/auth/password-reset/", f"apply_async/{TASK}", f"run/{TASK}"
-    wait_for(lambda: {web, message, task} <= set(trace_of(receiver, request_id)), 30)
+    wait_for(lambda: {web, message, task} <= set(trace_of(receiver, request_id)))
     found = trace_of(receiver, request_id)
     assert found[web].parent_span_id == b""
     assert found[message].parent_span_id == found[web].span_id
@@ -125,7 +127,7 @@ def test_what_is_sent_tells_nothing_about_a_person(site, receiver, request_id):
     ask(site, "POST", "/audit-logs/", request_id, entry, **signed_in)
     ask(site, "GET", f"/audit-logs/?search={ADMIN}", request_id, **signed_in)
     ask(site, "GET", f"/nothing/at/{ADMIN}", request_id)
-    wait_for(lambda: statuses(receiver, request_id) == [200, 200, 201, 404], 30)
+    wait_for(lambda: statuses(receiver, request_id) == [200, 200, 201, 404])
     sent = b"".join(receiver.received)
     for private in (ADMIN, "clinic.example", "127.0.0.1", BROWSER, "of-mrs-secret", PASSWORD):
         assert private.encode() not in sent
@@ -144,7 +146,7 @@ def statements(receiver):
 
 
 def test_probes_are_not_traced(site, receiver):
-    httpx.get(f"{site.url}/readyz")
+    site.get("/readyz")
     assert not any("readyz" in span.name for span in receiver.spans)
 
 

@@ -13,11 +13,9 @@ from pathlib import Path
 import httpx
 
 from myometrics_testing.services import free_port
-from myometrics_testing.waiting import wait_for
+from myometrics_testing.waiting import PATIENCE, wait_for
 
 PASSWORD = "correct-horse-battery"
-PATIENCE = 60
-"""Seconds. Some time-out there must be; on a machine under load an answer can take long."""
 QUICK_HASHER = "django.contrib.auth.hashers.MD5PasswordHasher"
 SETUP = Path(__file__).with_name("operator_setup.py")
 
@@ -91,7 +89,7 @@ class ClinicsSite:
             yield self
         finally:
             server.terminate()
-            server.wait(timeout=20)
+            server.wait(timeout=PATIENCE)
 
     def asking(self, **known) -> Callable[..., httpx.Response]:
         """A function that asks the API, as who is ``known``, for an answer with a status."""
@@ -155,6 +153,6 @@ class AdminSession:
 def _is_served(url: str, server: subprocess.Popen) -> bool:
     assert server.poll() is None, "the server has ended"
     with suppress(httpx.TransportError):
-        httpx.get(url)
+        httpx.get(url, timeout=PATIENCE)
         return True
     return False

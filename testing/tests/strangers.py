@@ -11,14 +11,16 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from myometrics_testing.commands import matrix
 from myometrics_testing.commands.repository import PREFIX, package_folders
+from myometrics_testing.programs import find_program
 
-UV = (sys.executable, "-m", "uv")
+UV = (sys.executable, "-m", "uv") if find_spec("uv") else (find_program("uv") or "uv",)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,7 @@
 import threading
 
+from myometrics_testing.waiting import PATIENCE
+
 
 def test_results_and_exceptions_come_back_in_order(run_concurrently):
     def refuse():
@@ -12,4 +14,10 @@ def test_results_and_exceptions_come_back_in_order(run_concurrently):
 
 def test_all_calls_run_at_the_same_time(run_concurrently):
     everyone = threading.Barrier(5)
-    assert sorted(run_concurrently(lambda: everyone.wait(timeout=20), times=5)) == [0, 1, 2, 3, 4]
+    assert sorted(run_concurrently(lambda: everyone.wait(timeout=PATIENCE), times=5)) == [
+        0,
+        1,
+        2,
+        3,
+        4,
+    ]

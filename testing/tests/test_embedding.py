@@ -10,8 +10,10 @@ from __future__ import annotations
 import httpx
 import pytest
 from clinics_choices import API, CELERY, SETTINGS, URLS, UUID_USER
-from clinics_site import PASSWORD, PATIENCE, AdminSession, ClinicsSite
+from clinics_site import PASSWORD, AdminSession, ClinicsSite
 from strangers import rows
+
+from myometrics_testing.waiting import PATIENCE
 
 pytestmark = pytest.mark.any_database
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import httpx
 import pytest
-from clinics_site import PASSWORD, PATIENCE, AdminSession, ClinicsSite
+from clinics_site import PASSWORD, AdminSession, ClinicsSite
 from strangers import rows
 
 from myometrics_testing.commands import repository
+from myometrics_testing.waiting import PATIENCE
 from myometrics_testing.walkthrough import blocks_in, section
 
 pytestmark = pytest.mark.any_database

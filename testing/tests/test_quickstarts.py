@@ -8,11 +8,10 @@ the very ``pip install`` of the text.
 from __future__ import annotations
 
 import subprocess
-import sys
 from functools import cache
 
 import pytest
-from strangers import CURRENT, rows
+from strangers import CURRENT, UV, rows
 
 from myometrics_testing.commands.repository import PACKAGES, PREFIX, ROOT, package_folders
 from myometrics_testing.walkthrough import Block, Walkthrough, blocks_in, section
@@ -22,7 +21,6 @@ pytestmark = pytest.mark.any_database
 OURS = list(package_folders())
 RECIPES = {path.name for path in (ROOT / "docs" / "recipes").glob("*.md")} - {"index.md"}
 PAGES = ["embedding/worked-example.md", *sorted(f"recipes/{name}" for name in RECIPES)]
-UV = (sys.executable, "-m", "uv", "-q")
 
 
 @pytest.fixture(scope="session")
@@ -38,12 +36,25 @@ def environment(wheels, tmp_path_factory):
         python = str(folder / "bin" / "python")
         names = [f"{PREFIX}{name}" for name in OURS]
         django = [f"Django~={row.django}.0"] if row.django else []
-        subprocess.run([*UV, "venv", "--seed", "-p", row.interpreter(), str(folder)], check=True)
         subprocess.run(
-            [*UV, "pip", "install", "-p", python, "--find-links", str(wheels), *names, *django],
+            [*UV, "-q", "venv", "--seed", "-p", row.interpreter(), str(folder)], check=True
+        )
+        subprocess.run(
+            [
+                *UV,
+                "-q",
+                "pip",
+                "install",
+                "-p",
+                python,
+                "--find-links",
+                str(wheels),
+                *names,
+                *django,
+            ],
             check=True,
         )
-        subprocess.run([*UV, "pip", "uninstall", "-p", python, *names], check=True)
+        subprocess.run([*UV, "-q", "pip", "uninstall", "-p", python, *names], check=True)
         return folder / "bin"
 
     return make

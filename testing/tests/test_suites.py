@@ -19,10 +19,17 @@ from myometrics_testing.commands.suites import (
     asgi_suite,
     browser_suites,
     marked_suites,
+    missing_programs,
     pytest_job,
     servers,
 )
-from myometrics_testing.commands.test import chosen_suites, main, run_in_turn, split_at_dashes
+from myometrics_testing.commands.test import (
+    chosen_suites,
+    main,
+    run_in_turn,
+    run_suites,
+    split_at_dashes,
+)
 
 URLS = {"postgresql": "postgresql://postgres@%2Ftmp%2Fx/postgres", "redis": "redis://h:1/0"}
 
@@ -142,38 +149,70 @@ def test_settings_of_the_callers_shell_do_not_reach_a_suite(monkeypatch):
     assert environment["PATH"] == os.environ["PATH"]
 
 
-def test_without_a_browser_everything_else_runs_and_it_says_so(monkeypatch, capsys):
-    monkeypatch.setenv("PATH", "")
+@pytest.fixture
+def bare_machine(monkeypatch, tmp_path):
+    """A folder that is the whole PATH: there are no programs and no Pythons but those put there."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
+    monkeypatch.delenv("CI", raising=False)
+    return tmp_path
+
+
+def put_program(folder: Path, name: str, script: str = "exit 0") -> None:
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
+def test_suites_whose_programs_are_missing_are_left_out_and_named(bare_machine):
+    chosen, notes = chosen_suites()
     browsers = browser_suites()
     left_out = [*browsers, asgi_suite()]
-    assert chosen_suites() == [suite for suite in all_suites() if suite not in left_out]
-    assert bool(browsers) == ("chromium and chromedriver not found" in capsys.readouterr().out)
+    assert chosen == [suite for suite in all_suites() if suite not in left_out]
+    for suite_with_browser in browsers:
+        missing = " and ".join(missing_programs(suite_with_browser))
+        assert (
+            f"Left out: {suite_with_browser.name}, because {missing} can't be found or run."
+            in notes
+        )
 
 
-def test_a_python_that_is_missing_is_named(monkeypatch, tmp_path, capsys):
-    monkeypatch.setenv("PATH", "")
-    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
-    chosen_suites()
-    assert "Nothing is embedded on Python 3.13: pyenv install 3.13" in capsys.readouterr().out
+def test_a_program_that_does_not_run_is_missing(bare_machine):
+    (browsers,) = (suite for suite in browser_suites() if suite.name == "example-browser")
+    put_program(bare_machine, "chromium")
+    put_program(bare_machine, "chromedriver", "echo 'no version is set' >&2; exit 127")
+    assert missing_programs(browsers) == ["chromedriver", "npm"]
+    (note,) = (note for note in chosen_suites()[1] if "example-browser" in note)
+    assert "because chromedriver and npm can't be found or run" in note
 
 
 def test_asgi_suite_runs_only_if_it_is_named():
-    assert chosen_suites([ASGI]) == [asgi_suite()]
-    assert asgi_suite() not in chosen_suites()
+    assert chosen_suites([ASGI])[0] == [asgi_suite()]
+    assert asgi_suite() not in chosen_suites()[0]
     command = pytest_job(asgi_suite(), URLS, "/7", Path("report.xml"), []).command
     assert "--asgi" in command
     assert any(word.endswith("test_contract_everywhere.py") for word in command)
     assert not any(word.endswith("test_site.py") for word in command)
 
 
-def test_a_browser_suite_that_is_asked_for_runs_or_fails(monkeypatch):
-    monkeypatch.setenv("PATH", "")
+def test_a_python_that_is_missing_is_named(bare_machine):
+    notes = chosen_suites()[1]
+    assert len([note for note in notes if "pyenv install 3.13" in note]) == 1
+    assert chosen_suites(["audit"])[1] == []
+
+
+def test_what_is_left_out_stands_just_before_the_sum(capsys):
+    assert run_suites([], [], at_once=1, notes=["Left out: one.", "Left out: two."]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["Left out: one.", "Left out: two.", "0 passed, 0 failed, 0 skipped"]
+
+
+def test_a_browser_suite_that_is_asked_for_runs_or_fails(bare_machine):
     for suite_with_browser in browser_suites():
-        assert chosen_suites([suite_with_browser.name]) == [suite_with_browser]
+        assert chosen_suites([suite_with_browser.name]) == ([suite_with_browser], [])
 
 
 def test_suites_can_be_chosen_by_name_and_by_database():
-    chosen = chosen_suites(["audit", "core"], "sqlite")
+    chosen, _ = chosen_suites(["audit", "core"], "sqlite")
     assert {(suite.name, suite.database) for suite in chosen} == {
         ("audit", "sqlite"),
         ("core", "sqlite"),

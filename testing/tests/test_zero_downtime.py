@@ -13,6 +13,7 @@ from strangers import CURRENT
 from whole_site import Person, WholeSite, holds, make_environment
 
 from myometrics_testing.releases import previous_wheels
+from myometrics_testing.waiting import wait_for
 
 
 @pytest.fixture
@@ -29,7 +30,10 @@ def sites(wheels, tmp_path, postgresql_server):
 
 @contextmanager
 def busy(person):
-    """``person`` works without a pause at the previous release; every request must succeed."""
+    """``person`` works without a pause at the previous release, before the block and throughout it.
+
+    Every request must succeed.
+    """
     over, done, failed = threading.Event(), [], []
 
     def work():
@@ -43,7 +47,8 @@ def busy(person):
     thread = threading.Thread(target=work)
     thread.start()
     try:
-        yield done
+        wait_for(lambda: done or failed)
+        yield done, failed
     finally:
         over.set()
         thread.join()
@@ -57,9 +62,10 @@ def test_the_previous_release_serves_during_and_after_the_migration_beside_ours(
         root, ada = Person(old, "root@clinic.example"), Person(old, "ada@clinic.example")
         root.sign_in()
         ada.register()
-        with busy(ada) as uploads:
+        with busy(ada) as (uploads, failed):
+            before = len(uploads)
             new.manage("migrate", "--verbosity=0")
-        assert uploads
+            wait_for(lambda: failed or len(uploads) > before)
         servers.enter_context(new.served())
         for here, there in ((old, new), (new, old)):
             uploads += _works_at(here, seen_at=there, root=root, ada=ada)

@@ -13,6 +13,8 @@ from clinics_choices import CELERY
 from clinics_site import PASSWORD, ClinicsSite
 from strangers import UV, Row
 
+from myometrics_testing.waiting import PATIENCE
+
 APPS = [
     "rest_framework",
     *("myometrics_core", "myometrics_core.rate_limits", "myometrics_core.health_log"),
@@ -103,7 +105,7 @@ class Person:
 
     def __init__(self, site: ClinicsSite, email: str, token: str = "") -> None:
         self.email, self.token = email, token
-        self.http = httpx.Client(base_url=f"{site.url}/api/", timeout=30)
+        self.http = httpx.Client(base_url=f"{site.url}/api/", timeout=PATIENCE)
 
     def ask(self, method: str, path: str, status: int = 200, **options) -> httpx.Response:
         """The answer, which has ``status``."""

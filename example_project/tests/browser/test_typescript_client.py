@@ -13,6 +13,7 @@ from running_site import ADMIN, PASSWORD
 from selenium.webdriver.support.ui import WebDriverWait
 
 from myometrics_testing.commands.repository import ROOT
+from myometrics_testing.waiting import PATIENCE
 from myometrics_testing.walkthrough import blocks_in
 
 CREDENTIALS = {"email": ADMIN, "password": PASSWORD}
@@ -42,8 +43,8 @@ def administrator(site):
 def call(browser, origin, name, *given):
     """What the function ``name`` of the journey comes to on the page at ``origin``."""
     browser.get(f"{origin}{PAGE}")
-    WebDriverWait(browser, 20).until(lambda page: page.title == "Front end")
-    browser.set_script_timeout(60)
+    WebDriverWait(browser, PATIENCE).until(lambda page: page.title == "Front end")
+    browser.set_script_timeout(PATIENCE)
     outcome = browser.execute_async_script(CALL, name, list(given))
     assert "error" not in outcome, outcome
     return outcome["answer"]
@@ -68,7 +69,7 @@ def test_it_can_read_how_long_to_wait_after_too_many_requests(
 ):
     seen = call(chromium, origin, "tooMany", site.url, {**CREDENTIALS, "password": "guess"})
     assert seen["code"] == "throttled"
-    assert 1 <= seen["seconds"] <= 60
+    assert 1 <= seen["seconds"] <= 3600
     assert seen["attempt"] <= 5
 
 

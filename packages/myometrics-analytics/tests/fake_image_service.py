@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from myometrics_testing.waiting import PATIENCE
+
 
 def row(
     user_id: Any, upload_id: str = "5e9b6c1e-0000-4000-8000-000000000001", **fields: Any
@@ -53,7 +55,7 @@ class ImageServiceDouble(ThreadingHTTPServer):
         self.answer = lambda handler: handler.send_body(status, body, content_type)
 
     def hangs(self) -> None:
-        self.answer = lambda handler: self.released.wait(60)
+        self.answer = lambda handler: self.released.wait(PATIENCE)
 
     def resets(self) -> None:
         self.answer = lambda handler: handler.reset()

@@ -18,6 +18,7 @@ from myometrics_analytics.rollups import rollup_lock
 from myometrics_analytics.selectors import report_get
 from myometrics_analytics.self_check import rollups_check
 from myometrics_core.transactions import atomic_write
+from myometrics_testing.waiting import PATIENCE
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ACTIONS = ["upload_created", "upload_completed", "upload_failed", "analysis_ready"]
@@ -113,7 +114,7 @@ def test_a_fold_does_not_wait_for_a_deletion_and_leaves_its_changes_for_later(
     for person in (leaving, staying):
         tell_alone(person, "upload_failed")
     is_deleted, is_folded = threading.Event(), threading.Event()
-    waits = 20 if database_vendor == "postgresql" else 0.2  # SQLite has one writer at a time
+    waits = PATIENCE if database_vendor == "postgresql" else 0.2  # SQLite has one writer at a time
 
     def delete() -> bool:
         with atomic_write():
@@ -122,7 +123,7 @@ def test_a_fold_does_not_wait_for_a_deletion_and_leaves_its_changes_for_later(
             return is_folded.wait(waits)
 
     def fold() -> int:
-        is_deleted.wait(20)
+        is_deleted.wait(PATIENCE)
         folded = changes_fold()
         is_folded.set()
         return folded
@@ -168,7 +169,7 @@ def test_readers_see_every_change_exactly_once_while_folding(
 
 def test_writers_do_not_wait_for_a_fold(person, tell_alone, run_concurrently, database_vendor):
     is_told = threading.Event()
-    waits = 20 if database_vendor == "postgresql" else 0.2  # SQLite has one writer at a time
+    waits = PATIENCE if database_vendor == "postgresql" else 0.2  # SQLite has one writer at a time
 
     def hold() -> bool:
         with rollup_lock():
@@ -189,7 +190,7 @@ def test_writers_of_one_day_do_not_wait_for_each_other(
 ):
     first, second = make_person(), make_person()
     is_told = threading.Event()
-    waits = 20 if database_vendor == "postgresql" else 0.2
+    waits = PATIENCE if database_vendor == "postgresql" else 0.2
 
     def hold() -> bool:
         with atomic_write():

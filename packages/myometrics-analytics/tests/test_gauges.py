@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+import time_machine
 from django.test import override_settings
 
 from myometrics_analytics.gauges import pending_changes, sync_age_seconds, sync_failures
@@ -18,8 +19,9 @@ def test_the_sync_age_is_the_time_since_the_last_good_pull():
     assert {"myometrics_sync_age_seconds", "myometrics_sync_failures"} <= names
     PullState.objects.all().delete()
     assert sync_age_seconds() is None
-    PullState.objects.create(succeeded_at=utc_now() - timedelta(seconds=90), failures=3)
-    assert 90 <= sync_age_seconds() < 120
+    with time_machine.travel(utc_now(), tick=False):
+        PullState.objects.create(succeeded_at=utc_now() - timedelta(seconds=90), failures=3)
+        assert sync_age_seconds() == 90
     assert sync_failures() == 3
 
 

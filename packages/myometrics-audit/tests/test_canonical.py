@@ -128,9 +128,7 @@ VALUES = st.recursive(
 
 
 @pytest.mark.django_db
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     details=st.dictionaries(TEXT, VALUES, max_size=5),
     texts=st.tuples(TEXT, TEXT, TEXT),

@@ -27,6 +27,7 @@ from myometrics_audit.changes import (
 )
 from myometrics_audit.models import AuditLog
 from myometrics_core.times import utc_now
+from myometrics_testing.waiting import PATIENCE
 
 pytestmark = pytest.mark.django_db
 
@@ -225,12 +226,12 @@ def _just_before_the_second_read(change: Callable[[], Any]) -> Iterator[None]:
         if is_read and reads == 2:
             other.start()
             if connection.vendor == "postgresql":
-                other.join(timeout=60)
+                other.join(timeout=PATIENCE)
         return execute(sql, *call)
 
     with connection.execute_wrapper(execute_and_count):
         yield
-    other.join(timeout=60)
+    other.join(timeout=PATIENCE)
 
 
 def _in_own_connection(change: Callable[[], Any]) -> None:

@@ -22,6 +22,7 @@ from myometrics_audit.selectors import entries_count, entries_select, unsealed_c
 from myometrics_audit.tasks import seal
 from myometrics_audit.verification import LogVerifier
 from myometrics_core.personal_data import erase_person
+from myometrics_testing.waiting import PATIENCE
 
 pytestmark = [
     pytest.mark.django_db,
@@ -214,12 +215,12 @@ def _commit_late() -> None:
         with transaction.atomic():
             AuditLog.objects.create(action="a", resource_type="t", resource_id="late")
             written.set()
-            sealed.wait(30)
+            sealed.wait(PATIENCE)
         connection.close()
 
     thread = threading.Thread(target=late)
     thread.start()
-    assert written.wait(30)
+    assert written.wait(PATIENCE)
     AuditLog.objects.create(action="a", resource_type="t", resource_id="first")
     list(seal_pending())
     sealed.set()

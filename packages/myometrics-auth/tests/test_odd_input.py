@@ -63,7 +63,7 @@ EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "30"))
 anything = settings(
     max_examples=EXAMPLES,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=list(HealthCheck),
 )
 
 

@@ -23,6 +23,7 @@ from myometrics_auth.services.users import user_update
 from myometrics_auth.tokens import access_token
 from myometrics_core.times import utc_now
 from myometrics_core.transactions import atomic_write
+from myometrics_testing.waiting import PATIENCE
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -116,7 +117,7 @@ def test_what_administrators_do_is_written_while_one_of_them_is_being_changed(
 ):
     one, two = make_user(role="admin"), make_user(role="admin")
     is_changed, is_written = threading.Event(), threading.Event()
-    waits = 20 if database_vendor == "postgresql" else 0.2  # SQLite has one writer at a time
+    waits = PATIENCE if database_vendor == "postgresql" else 0.2  # SQLite has one writer at a time
 
     def change():
         with atomic_write():
@@ -125,7 +126,7 @@ def test_what_administrators_do_is_written_while_one_of_them_is_being_changed(
             return is_written.wait(waits)
 
     def write():
-        is_changed.wait(20)
+        is_changed.wait(PATIENCE)
         for person in (one, two):
             Session.objects.create(user=person, expires_at=utc_now())
         is_written.set()
@@ -213,7 +214,7 @@ def second_half(token, code):
 
 
 @pytest.fixture
-def device(doctor):
+def device(clock, doctor):
     secret = pyotp.random_base32()
     TotpDevice.objects.create(
         user=doctor, secret=encrypt_secret(secret, owner=doctor.pk), confirmed_at=utc_now()

@@ -2,28 +2,27 @@
 
     python access_process.py '{"ACCESS_TABLE_SECONDS": 60}'
 
-``ask 20`` answers so many requests and prints the seconds of the slowest; ``fork 20`` has a child
-do it and end like a web worker; ``dropped`` prints how many accesses were; ``migrate`` makes the
-tables. At the end of the input the process ends as Python does.
+``ask 20`` answers so many requests and prints whether the thread that does so has connected to the
+database; ``fork 20`` has a child do it and end like a web worker; ``dropped`` prints how many
+accesses were; ``migrate`` makes the tables; ``patience`` gives the end of the process all the time
+that a machine under load needs. At the end of the input the process ends as Python does.
 """
 
 import json
 import os
 import sys
-import time
 
 import django
 from django.conf import settings
 from django.core.management import call_command
+from django.db import connection
 
 
 def ask(times):
-    client, slowest = Client(), 0.0
+    client = Client()
     for _ in range(times):
-        start = time.perf_counter()
         assert client.get("/api/nothing").status_code == 404
-        slowest = max(slowest, time.perf_counter() - start)
-    return slowest
+    return {"connected": connection.connection is not None}
 
 
 def fork(times):
@@ -40,8 +39,12 @@ def answer(line):
     if command == "fork":
         return fork(int(argument))
     if command == "migrate":
-        return call_command("migrate", verbosity=0)
-    return access_writer.dropped
+        call_command("migrate", verbosity=0)
+        return connection.close()
+    if command == "patience":
+        writer.PATIENCE = PATIENCE
+        return None
+    return writer.access_writer.dropped
 
 
 settings.MYOMETRICS = json.loads(sys.argv[1])
@@ -49,7 +52,8 @@ django.setup()
 
 from django.test import Client  # noqa: E402
 
-from myometrics_core.access_table.writer import access_writer  # noqa: E402
+from myometrics_core.access_table import writer  # noqa: E402
+from myometrics_testing.waiting import PATIENCE  # noqa: E402
 
 for line in sys.stdin:
-    print(answer(line), flush=True)
+    print(json.dumps(answer(line)), flush=True)

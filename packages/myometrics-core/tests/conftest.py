@@ -5,7 +5,7 @@ from rest_framework.test import APIClient
 from myometrics_core import accesses
 from myometrics_core.accesses import register_access_observer
 from myometrics_core.throttling import rate_limiter
-from myometrics_testing.waiting import wait_for
+from myometrics_testing.waiting import PATIENCE, wait_for
 
 
 @pytest.fixture
@@ -69,5 +69,7 @@ def celery_worker_here():
     from celery import current_app
     from celery.contrib.testing.worker import start_worker
 
-    with start_worker(current_app, pool="solo", perform_ping_check=False):
+    with start_worker(
+        current_app, pool="solo", perform_ping_check=False, shutdown_timeout=PATIENCE
+    ):
         yield wait_for

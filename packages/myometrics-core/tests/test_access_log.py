@@ -12,6 +12,8 @@ from django.test import AsyncClient, Client
 from myometrics_core.background import enqueue
 from myometrics_core.request_id import RequestIdFilter, current_request_id, set_request_id
 
+pytestmark = pytest.mark.usefixtures("patient_dependencies")
+
 
 @pytest.fixture
 def lines(caplog):

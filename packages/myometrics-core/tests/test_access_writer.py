@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from myometrics_core import accesses
 from myometrics_core.access_table.models import Access
 from myometrics_core.access_table.writer import access_writer
 from myometrics_core.accesses import AccessObserver, flush_accesses, register_access_observer
-from myometrics_testing.waiting import wait_for
+from myometrics_testing.waiting import PATIENCE, wait_for
 
 # --- a request never waits ---------------------------------------------------------------------
 
@@ -58,7 +57,9 @@ def test_a_full_batch_does_not_wait_for_its_time(access_table, transactional_db)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_locked_table_holds_up_no_request(access_table, database_vendor):
+def test_a_locked_table_holds_up_no_request(
+    access_table, database_vendor, django_assert_num_queries
+):
     access_table(SECONDS=0.01)
     other = connections.create_connection("default")
     with other.cursor() as cursor:
@@ -66,10 +67,9 @@ def test_a_locked_table_holds_up_no_request(access_table, database_vendor):
         cursor.execute(lock)
         if database_vendor == "postgresql":
             cursor.execute("LOCK TABLE myometrics_access_table_access IN EXCLUSIVE MODE")
-        start = time.monotonic()
-        for _ in range(50):
-            Client().get("/api/nothing")
-        assert time.monotonic() - start < 5
+        with django_assert_num_queries(0):
+            for _ in range(50):
+                Client().get("/api/nothing")
         assert not Access.objects.exists()
         cursor.execute("ROLLBACK")
     other.close()
@@ -95,6 +95,10 @@ def test_an_observer_that_fails_harms_no_request(access_table, caplog):
 # --- processes and databases that end ----------------------------------------------------------
 
 
+NOT_CONNECTED = {"connected": False}
+"""The thread that answers requests has no connection to the database: it can't wait for one."""
+
+
 class Process:
     """``access_process.py`` on a database."""
 
@@ -117,11 +121,11 @@ class Process:
     def __call__(self, command):
         self._child.stdin.write(f"{command}\n")
         self._child.stdin.flush()
-        return json.loads(self._child.stdout.readline().replace("None", "null"))
+        return json.loads(self._child.stdout.readline())
 
     def end(self):
         """Ends the process as Python does; what it has logged."""
-        errors = self._child.communicate(timeout=60)[1]
+        errors = self._child.communicate(timeout=PATIENCE)[1]
         assert self._child.returncode == 0, errors
         return errors
 
@@ -147,6 +151,7 @@ def this_database():
 @pytest.mark.django_db(transaction=True)
 def test_a_process_that_ends_writes_what_waits():
     with process(this_database(), SECONDS=600) as site:
+        site("patience")
         site("ask 30")
         assert not Access.objects.exists()
         site.end()
@@ -156,6 +161,7 @@ def test_a_process_that_ends_writes_what_waits():
 @pytest.mark.django_db(transaction=True)
 def test_a_forked_worker_writes_its_own_and_not_its_parents():
     with process(this_database(), SECONDS=600) as site:
+        site("patience")
         site("ask 30")
         site("fork 7")
         assert Access.objects.count() == 7
@@ -165,7 +171,7 @@ def test_a_forked_worker_writes_its_own_and_not_its_parents():
 
 def rows(url):
     try:
-        with psycopg.connect(url, connect_timeout=5) as database:
+        with psycopg.connect(url, connect_timeout=30) as database:
             return database.execute(
                 "SELECT COUNT(*) FROM myometrics_access_table_access"
             ).fetchone()[0]
@@ -174,7 +180,7 @@ def rows(url):
 
 
 @pytest.mark.any_database
-def test_a_killed_database_delays_no_request_and_is_written_again_once_it_is_back(
+def test_no_request_asks_a_killed_database_which_is_written_again_once_it_is_back(
     postgresql_server,
 ):
     with process(postgresql_server.url, SECONDS=0.05, QUEUE=100) as site:
@@ -182,11 +188,11 @@ def test_a_killed_database_delays_no_request_and_is_written_again_once_it_is_bac
         site("ask 10")
         wait_for(lambda: rows(postgresql_server.url) == 10)
         postgresql_server.stop()
-        assert site("ask 60") < 3
+        assert site("ask 60") == NOT_CONNECTED
         postgresql_server.start()
         wait_for(lambda: rows(postgresql_server.url) == 70)
         postgresql_server.stop()
-        assert site("ask 5000") < 3
+        assert site("ask 5000") == NOT_CONNECTED
         dropped = site("dropped")
         assert 5000 - 100 - 500 <= dropped <= 5000 - 100
         postgresql_server.start()
@@ -200,8 +206,7 @@ def test_a_database_that_hangs_holds_up_neither_requests_nor_the_end(postgresql_
         site("migrate")
         site("ask 1")
         postgresql_server.freeze()
-        assert site("ask 200") < 3
-        start = time.monotonic()
+        # Answered while the database hangs, and ended while it does.
+        assert site("ask 200") == NOT_CONNECTED
         assert "could not be written before the process ended" in site.end()
-        assert time.monotonic() - start < 20
         postgresql_server.thaw()

@@ -7,10 +7,14 @@ from limits import parse
 
 from myometrics_core.tasks import check_health
 from myometrics_core.throttling import RateLimiter, storage_for
+from myometrics_testing.waiting import PATIENCE
 
-RATE = parse("5/minute")
+RATE = parse("5/hour")
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("patient_dependencies"),
+]
 
 
 @pytest.fixture(params=[OperationalError, DatabaseError, InterfaceError])
@@ -23,7 +27,8 @@ def failing(request):
     return connection.execute_wrapper(fail)
 
 
-def test_the_rate_limiter_counts_on_its_own(settings, failing):
+def test_the_rate_limiter_counts_on_its_own(settings, failing, monkeypatch):
+    monkeypatch.setattr("myometrics_core.throttling.LOCAL_SECONDS", PATIENCE)
     settings.MYOMETRICS = {"RATE_LIMIT_STORAGE": "database://"}
     limiter = RateLimiter()
     with failing:

@@ -1,9 +1,12 @@
-"""Health answers in time whatever hangs, and says which service is down."""
+"""Health answers in time whatever hangs, and says which service is down.
+
+The clock stands still, except while an answer waits for a probe that hangs: how long the answers
+take follows from the deadlines, not from the machine.
+"""
 
 import json
 import socket
 import threading
-import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -14,6 +17,10 @@ from redis import Redis
 from myometrics_core import health
 from myometrics_core.health import HealthProbe, check_health, register_probe
 from myometrics_core.probes import BUILT_IN_PROBES
+from myometrics_testing.waiting import PATIENCE, wait_for
+
+PROMISE = 3.0
+"""Seconds within which an answer comes."""
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +46,50 @@ def read_only_database():
         finally:
             cursor.execute("SET default_transaction_read_only = off")
             cursor.execute(f"{statement} = off")
+
+
+class Clock:
+    """Stands for the module ``time``: seconds that pass only in waiting for a thread that hangs.
+
+    A probe hangs if its service is in ``hanging``, or if its thread is; a thread that does neither
+    is given all the time that the machine needs.
+    """
+
+    def __init__(self):
+        self.now = 0.0
+        self.hanging = set()
+        self.meanwhile = None
+        """A function to call once, while somebody waits for a thread that hangs."""
+
+    def monotonic(self):
+        return self.now
+
+    def join(self, thread, timeout):
+        wait_for(lambda: not thread.is_alive() or self._hangs(thread))
+        if thread.is_alive():
+            ends = self.now + timeout
+            if self.meanwhile:
+                meanwhile, self.meanwhile = self.meanwhile, None
+                meanwhile()
+            self.now = max(self.now, ends)
+
+    def _hangs(self, thread):
+        return thread in self.hanging or thread.name.removeprefix("health-") in self.hanging
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch):
+    clock, join = Clock(), threading.Thread.join
+
+    def join_by_clock(thread, timeout=None):
+        if timeout is None or not thread.name.startswith("health-"):
+            join(thread, timeout)
+        else:
+            clock.join(thread, timeout)
+
+    monkeypatch.setattr(health, "time", clock)
+    monkeypatch.setattr(threading.Thread, "join", join_by_clock)
+    return clock
 
 
 @pytest.fixture
@@ -78,6 +129,44 @@ class Probe(HealthProbe):
         self.ask()
 
 
+class HangingProbe(HealthProbe):
+    """Hangs until it is released; only the first ``times`` if it is given."""
+
+    def __init__(self, clock, name, timeout=None, times=None):
+        self.clock, self.name, self.timeout, self.times = clock, name, timeout, times
+        self.runs = 0
+        self.threads = []
+        self.released = threading.Event()
+
+    def run(self):
+        self.runs += 1
+        if self.times is None or self.runs <= self.times:
+            self.threads.append(threading.current_thread())
+            self.clock.hanging.add(threading.current_thread())
+            self.released.wait(PATIENCE)
+
+    def release(self):
+        """Let all that hang go on, and wait until they have ended."""
+        self.released.set()
+        for thread in self.threads:
+            thread.join()
+
+
+@pytest.fixture
+def hang(clock):
+    """Registers a probe that hangs; it is released at the end of the test."""
+    probes = []
+
+    def register(name, **options):
+        probes.append(HangingProbe(clock, name, **options))
+        register_probe(probes[-1])
+        return probes[-1]
+
+    yield register
+    for probe in probes:
+        probe.release()
+
+
 SERVICES = {
     "database": "up",
     "redis": "not_configured",
@@ -103,10 +192,11 @@ def test_strangers_are_told_nothing(client):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_redis_that_stops_degrades_the_system(settings, redis_server):
-    settings.MYOMETRICS = {"REDIS_URL": redis_server.url, "HEALTH_MAX_AGE": 1e-9}
+def test_redis_that_stops_degrades_the_system(settings, redis_server, clock):
+    settings.MYOMETRICS = {"REDIS_URL": redis_server.url}
     assert check_health().services["redis"] == "up"
     redis_server.stop()
+    clock.now += 60
     report = check_health()
     assert report.services["redis"] == "down"
     assert report.status == "degraded"
@@ -115,7 +205,7 @@ def test_redis_that_stops_degrades_the_system(settings, redis_server):
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("option", [("maxmemory", "1"), ("min-replicas-to-write", "1")])
 def test_redis_that_refuses_writes_is_down(settings, redis_server, option):
-    settings.MYOMETRICS = {"REDIS_URL": redis_server.url, "HEALTH_MAX_AGE": 1e-9}
+    settings.MYOMETRICS = {"REDIS_URL": redis_server.url}
     with Redis.from_url(redis_server.url) as client:
         client.config_set(*option)
         assert client.ping()
@@ -125,8 +215,7 @@ def test_redis_that_refuses_writes_is_down(settings, redis_server, option):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_database_that_takes_no_writes_is_down(settings):
-    settings.MYOMETRICS = {"HEALTH_MAX_AGE": 1e-9}
+def test_database_that_takes_no_writes_is_down():
     assert check_health().status == "healthy"
     with read_only_database():
         refused = check_health().status
@@ -134,27 +223,40 @@ def test_database_that_takes_no_writes_is_down(settings):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_image_services_own_word_counts(settings, image_service):
+def test_the_image_services_own_word_counts(settings, image_service, clock):
     url, answer = image_service
-    settings.MYOMETRICS = {"MICROSERVICE_URL": url, "HEALTH_MAX_AGE": 1e-9}
+    settings.MYOMETRICS = {"MICROSERVICE_URL": url}
     assert check_health().services["microservice"] == "up"
     answer["status"] = "error"
+    clock.now += 60
     assert check_health().services["microservice"] == "down"
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_answer_comes_within_three_seconds_whatever_hangs(settings, hanging_port):
+def test_an_answer_comes_within_three_seconds_whatever_hangs(settings, hanging_port, clock):
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", hanging_port
     settings.MYOMETRICS = {
         "REDIS_URL": f"redis://127.0.0.1:{hanging_port}/0",
         "MICROSERVICE_URL": f"http://127.0.0.1:{hanging_port}",
     }
-    started = time.monotonic()
+    clock.hanging |= {"redis", "email", "microservice"}
     report = check_health()
-    assert time.monotonic() - started < 3
-    hanging = {"redis": "down", "email": "down", "microservice": "down"}
+    assert 0 < clock.now < PROMISE
+    hanging = dict.fromkeys(clock.hanging, "down")
     assert report.services == {**SERVICES, **hanging}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_probe_whose_server_hangs_ends_by_itself(settings, hanging_port):
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", hanging_port
+    settings.MYOMETRICS = {
+        "REDIS_URL": f"redis://127.0.0.1:{hanging_port}/0",
+        "MICROSERVICE_URL": f"http://127.0.0.1:{hanging_port}",
+    }
+    hanging = {"redis": "down", "email": "down", "microservice": "down"}
+    assert check_health().services == {**SERVICES, **hanging}
 
 
 @pytest.mark.django_db(transaction=True)
@@ -167,31 +269,29 @@ def test_a_database_that_fails_is_down_with_503():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_probe_that_hangs_is_not_started_twice(settings):
-    settings.MYOMETRICS = {"HEALTH_PROBE_TIMEOUT": 0.05}
-    release, runs = threading.Event(), []
-
-    def hang():
-        runs.append(1)
-        release.wait(20)
-
-    register_probe(Probe("slow", hang))
+def test_a_probe_that_hangs_is_not_started_twice(hang):
+    slow = hang("slow")
     assert check_health().services["slow"] == "down"
     assert check_health().services["slow"] == "down"
-    release.set()
-    assert runs == [1]
+    slow.release()
+    assert slow.runs == 1
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_result_is_given_again_for_a_while_but_not_the_databases(settings):
+def test_a_result_is_given_again_for_a_while_but_not_the_databases(settings, clock):
     settings.MYOMETRICS = {"HEALTH_MAX_AGE": 60}
-    runs = []
-    register_probe(Probe("counted", lambda: runs.append(1)))
-    check_health()
-    check_health()
-    assert runs == [1]
+    runs = {"counted": 0, "database": 0}
+    probes = [Probe(name, lambda name=name: runs.update({name: runs[name] + 1})) for name in runs]
+    probes[1].max_age = 0.0
+    for probe in probes:
+        register_probe(probe)
+    for seconds, counted in ((0, 1), (59, 1), (2, 2)):
+        clock.now += seconds
+        check_health()
+        assert runs["counted"] == counted
+    assert runs["database"] == 3
     check_health(max_age=0)
-    assert runs == [1, 1]
+    assert runs["counted"] == 3
 
 
 @pytest.mark.django_db(transaction=True)
@@ -213,78 +313,68 @@ def test_not_ready_without_a_database(client):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_every_probe_has_a_deadline_of_its_own(settings):
-    settings.MYOMETRICS = {"HEALTH_PROBE_TIMEOUT": 0.05}
-    patient = Probe("patient", lambda: time.sleep(0.8))
+def test_every_probe_has_a_deadline_of_its_own(hang, clock):
+    hang("hasty", timeout=0.05)
+    patient = Probe("patient", lambda: wait_for(lambda: clock.now >= 0.05))
     patient.timeout = 2
     register_probe(patient)
-    register_probe(Probe("hasty", lambda: time.sleep(0.8)))
     services = check_health().services
     assert (services["patient"], services["hasty"]) == ("up", "down")
 
 
 @pytest.mark.django_db(transaction=True)
-def test_no_deadline_is_longer_than_two_seconds():
-    release = threading.Event()
-    endless = Probe("endless", lambda: release.wait(20))
-    endless.timeout = 3600
-    register_probe(endless)
-    started = time.monotonic()
+def test_no_deadline_is_longer_than_two_seconds(hang, clock):
+    hang("endless", timeout=3600)
     assert check_health().services["endless"] == "down"
-    assert time.monotonic() - started < 3
-    release.set()
+    assert clock.now == 2 < PROMISE
 
 
 @pytest.mark.django_db(transaction=True)
-def test_who_asks_while_a_probe_hangs_does_not_wait_again(settings):
+def test_probes_that_hang_are_waited_for_side_by_side(settings, hang, clock):
     settings.MYOMETRICS = {"HEALTH_PROBE_TIMEOUT": 1.2}
-    release = threading.Event()
-    register_probe(Probe("slow", lambda: release.wait(20)))
+    for number in range(5):
+        hang(f"hanging {number}")
+    assert check_health().status == "degraded"
+    assert clock.now == 1.2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_asks_while_a_probe_hangs_does_not_wait_again(hang, clock):
+    hang("slow")
     check_health()
-    started = time.monotonic()
+    waited = clock.now
     assert check_health().services["slow"] == "down"
-    assert time.monotonic() - started < 1
-    release.set()
+    assert clock.now == waited > 0
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_run_that_never_ends_is_given_up_for_a_new_one(settings, monkeypatch):
-    settings.MYOMETRICS = {"HEALTH_PROBE_TIMEOUT": 0.05}
-    monkeypatch.setattr(health, "GIVE_UP_AFTER", 0.1)
-    release, runs = threading.Event(), []
-
-    def hang_three_times():
-        runs.append(1)
-        if len(runs) <= 3:
-            release.wait(20)
-
-    register_probe(Probe("lost", hang_three_times))
-    deadline = time.monotonic() + 10
-    while check_health(max_age=0).services["lost"] == "down":
-        assert time.monotonic() < deadline
-    assert len(runs) == 4
-    release.set()
+def test_a_run_that_never_ends_is_given_up_for_a_new_one(hang, clock):
+    lost = hang("lost", times=3)
+    for runs in (1, 2, 3):
+        assert check_health(max_age=0).services["lost"] == "down"
+        assert check_health(max_age=0).services["lost"] == "down"
+        assert lost.runs == runs
+        clock.now += health.GIVE_UP_AFTER
+    assert check_health(max_age=0).services["lost"] == "up"
+    lost.release()
     assert check_health(max_age=60).services["lost"] == "up"
+    assert lost.runs == 4
 
 
 @pytest.mark.django_db(transaction=True)
-def test_who_asks_does_not_wait_for_a_run_that_others_start_later(settings):
+def test_who_asks_does_not_wait_for_a_run_that_others_start_later(settings, hang, clock):
     settings.MYOMETRICS = {"HEALTH_PROBE_TIMEOUT": 1.2, "HEALTH_MAX_AGE": 0.6}
-    release, hangs, took = threading.Event(), threading.Event(), []
-    register_probe(Probe("quick", lambda: hangs.is_set() and release.wait(20)))
+    later = []
+
+    def ask_when_the_result_is_old():
+        clock.now += 0.8
+        later.append(check_health().services)
+
+    slow, late = hang("slow", times=0), hang("late", times=0)
+    slow.max_age = 0
     check_health()
-    hangs.set()
-    register_probe(Probe("slow", lambda: release.wait(20)))
-
-    def ask():
-        began = time.monotonic()
-        check_health()
-        took.append(time.monotonic() - began)
-
-    askers = [threading.Timer(delay, ask) for delay in (0, 0.8)]  # "quick" is remembered at 0
-    for asker in askers:
-        asker.start()
-    for asker in askers:
-        asker.join()
-    release.set()
-    assert max(took) < 1.8
+    slow.times = late.times = None
+    clock.meanwhile = ask_when_the_result_is_old
+    first = check_health().services
+    assert (first["slow"], first["late"]) == ("down", "up")
+    assert [(asked["slow"], asked["late"]) for asked in later] == [("down", "down")]

@@ -17,16 +17,16 @@ from myometrics_core.people import (
 )
 from myometrics_core.personal_data import erase_person
 from myometrics_core.transactions import atomic_write
+from myometrics_testing.waiting import PATIENCE
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NOBODY = "00000000-0000-0000-0000-000000000000"
-SECONDS = 20
 
 
 @pytest.fixture
 def waits(database_vendor):
     """How long one may wait for another: SQLite has one writer at a time, who waits in vain."""
-    return SECONDS if database_vendor == "postgresql" else 0.2
+    return PATIENCE if database_vendor == "postgresql" else 0.2
 
 
 def test_only_who_exists_is_known_and_held(person):
@@ -51,13 +51,13 @@ def test_who_is_held_can_be_edited_and_held_by_others_but_is_deleted_only_afterw
             existed.append(people_known([person.pk]))
 
     def edit():
-        is_held.wait(SECONDS)
+        is_held.wait(PATIENCE)
         people_hold([person.pk])
         get_user_model().objects.filter(pk=person.pk).update(full_name="Edited")
         is_edited.set()
 
     def delete():
-        is_held.wait(SECONDS)
+        is_held.wait(PATIENCE)
         erase_person(get_user_model().objects.get(pk=person.pk))
 
     outcomes = run_concurrently([hold, edit, delete])
@@ -79,7 +79,7 @@ def test_who_is_being_deleted_is_busy_and_nobody_waits(
             return is_asked.wait(waits)
 
     def ask():
-        is_locked.wait(SECONDS)
+        is_locked.wait(PATIENCE)
         with atomic_write():
             found = people_hold_unless_busy([person.pk, administrator.pk])
         is_asked.set()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,17 @@ from myometrics_notifications.kinds import register_kind
 from myometrics_notifications.mail_server import server_pause
 from myometrics_notifications.models import Message
 from myometrics_testing.smtp_server import SmtpServer
+from myometrics_testing.waiting import PATIENCE
 
 numbers = itertools.count(1)
+
+PATIENT = {
+    "SMTP_TIMEOUT": PATIENCE,
+    "SWEEP_SECONDS": 3600,
+    "LEASE": timedelta(hours=1),
+    "SERVER_PAUSE": timedelta(hours=1),
+}
+"""Settings under which no time-out, lease or pause ends in a test by itself."""
 
 
 @pytest.fixture(autouse=True)
@@ -115,8 +125,8 @@ def queued(person: Any, make_activity: Callable[..., Activity]) -> Message:
 
 @pytest.fixture
 def mail_server(mail_server: SmtpServer, settings: Any) -> SmtpServer:
-    """As the plugin's, with a time-out that lets a silent server fail soon."""
-    settings.MYOMETRICS_NOTIFICATIONS = {"SMTP_TIMEOUT": 0.5}
+    """As the plugin's, with all the time that a slow machine needs."""
+    settings.MYOMETRICS_NOTIFICATIONS = PATIENT
     return mail_server
 
 

@@ -14,8 +14,10 @@ globals().update(
         EMAIL_PORT=int(os.environ.get("SMTP_PORT", "25")),
         DEFAULT_FROM_EMAIL="noreply@clinic.example",
         MYOMETRICS_NOTIFICATIONS={
-            "SMTP_TIMEOUT": 0.6,
-            "LEASE": timedelta(seconds=8),
+            # Long enough for a busy machine: a server whose answer came too late would get the
+            # mail twice. Leases of workers that died end when the test says so.
+            "SMTP_TIMEOUT": 10,
+            "LEASE": timedelta(hours=1),
             "RETRY_BASE": timedelta(seconds=1),
             "RETRY_CAP": timedelta(seconds=3),
             "SERVER_PAUSE": timedelta(seconds=1),
@@ -37,7 +39,7 @@ globals().update(
             "sweep": {
                 "task": "myometrics_notifications.sweep",
                 "schedule": 1.0,
-                "options": {"expires": 2},
+                "options": {"expires": 60},
             }
         },
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from conftest import PATIENT
 
 from myometrics_core.activities import publish
 from myometrics_core.times import utc_now
@@ -60,7 +61,7 @@ def test_a_sweep_uses_one_connection_for_all(mail_server, person, make_activity)
 def test_a_sweep_ends_in_time(mail_server, person, make_activity, settings):
     for _ in range(5):
         publish(make_activity(actor_id=person.pk))
-    settings.MYOMETRICS_NOTIFICATIONS = {"SMTP_TIMEOUT": 0.5, "SWEEP_SECONDS": 0.000001}
+    settings.MYOMETRICS_NOTIFICATIONS = {**PATIENT, "SWEEP_SECONDS": 1e-9}
 
     assert messages_sweep() == 0
 

@@ -6,7 +6,6 @@ with what to install.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
@@ -15,6 +14,8 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
+from myometrics_testing.programs import find_program
+
 __all__ = ["chromium", "make_browser", "required_program", "start_browser"]
 
 ARGUMENTS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
@@ -22,15 +23,12 @@ INSTALL_BROWSER = "apt-get install chromium chromium-driver"
 
 
 def required_program(*names: str, install: str) -> str:
-    """The path of the first of ``names`` there is; the test fails, saying ``install``, if none."""
-    for name in names:
-        if path := shutil.which(name):
-            return path
-    return _missing(names[0], install)
+    """The path of the first of ``names`` that runs; the test fails, saying ``install``, if none."""
+    return find_program(*names) or _missing(names[0], install)
 
 
 def _missing(name: str, install: str) -> NoReturn:
-    pytest.fail(f"{name} is not installed: {install}", pytrace=False)
+    pytest.fail(f"{name} is not installed, or does not run: {install}", pytrace=False)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,8 @@ from typing import Any
 
 from django.db import connections
 
+from myometrics_testing.waiting import PATIENCE
+
 
 def run_concurrently(
     functions: Callable[[], Any] | Iterable[Callable[[], Any]], times: int = 1
@@ -29,7 +31,7 @@ def run_concurrently(
 
 def _outcome(call: Callable[[], Any], barrier: Barrier) -> Any:
     try:
-        barrier.wait(timeout=60)
+        barrier.wait(timeout=PATIENCE)
         return call()
     except Exception as error:
         return error

@@ -16,12 +16,13 @@ from django.db import connection
 from myometrics_testing.concurrency import run_concurrently as _run_concurrently
 from myometrics_testing.services import OwnedServer
 from myometrics_testing.smtp_server import SmtpServer
+from myometrics_testing.waiting import PATIENCE
 
 DATABASES = ("sqlite", "postgresql")
 MARKERS = (
     "any_database: brings its own servers and processes, and means the same whatever database the "
     "other tests use: `dev test` runs it once",
-    "alone: measures seconds: `dev test` runs it once, last, with nothing beside it",
+    "alone: measures time or memory: `dev test` runs it once, last, with nothing beside it",
 )
 
 
@@ -149,3 +150,10 @@ def mail_server(smtp: SmtpServer, settings: Any) -> SmtpServer:
 def run_concurrently() -> Callable[..., list[Any]]:
     """:func:`myometrics_testing.concurrency.run_concurrently`."""
     return _run_concurrently
+
+
+@pytest.fixture
+def patient_dependencies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have health probes find no dependency down that is up, however slow the machine."""
+    monkeypatch.setattr("myometrics_core.health._Runner.timeout", PATIENCE)
+    monkeypatch.setattr("myometrics_core.probes.SECONDS", PATIENCE)

@@ -9,6 +9,8 @@ from typing import Any
 
 import dj_database_url
 
+from myometrics_testing.waiting import PATIENCE
+
 STRANGERS_USER = "clinic_site.Person"
 
 DJANGO_APPS = [
@@ -85,14 +87,15 @@ def _installed_apps(apps: Sequence[str], user_model: str) -> list[str]:
 def database_from_environment() -> dict[str, Any]:
     """The entry of DATABASES that ``DATABASE_URL`` names; the pytest plugin sets the variable.
 
-    On SQLite the test database is a file, so that threads and processes share it. On PostgreSQL
-    repeated statements are prepared, as the deployment has it.
+    On SQLite the test database is a file, so that threads and processes share it; its writers take
+    turns, for which they have all the time that a machine under load needs. On PostgreSQL repeated
+    statements are prepared, as the deployment has it.
     """
     database: dict[str, Any] = dict(
         dj_database_url.parse(os.environ.get("DATABASE_URL", "sqlite://:memory:"))
     )
     if database["ENGINE"].endswith("sqlite3") and database["NAME"] != ":memory:":
-        database["OPTIONS"] = {"timeout": 20, **database.get("OPTIONS", {})}
+        database["OPTIONS"] = {"timeout": PATIENCE, **database.get("OPTIONS", {})}
         database["TEST"] = {"NAME": f"{database['NAME']}.test"}
     if database["ENGINE"].endswith("postgresql"):
         database["OPTIONS"] = {"prepare_threshold": 2, **database.get("OPTIONS", {})}

@@ -10,6 +10,8 @@ from typing import Any
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from myometrics_testing.waiting import PATIENCE
+
 OK = "250 OK"
 
 
@@ -37,12 +39,12 @@ class SmtpServer:
         """Listen, unless it does: at first on any free port, later on the same again."""
         if not self._thread.is_alive():
             self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(PATIENCE)
         return self
 
     def stop(self) -> None:
         """Listen no more; connections that are open stay so."""
-        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(PATIENCE)
 
     async def _listen(self) -> None:
         if self._server is not None:

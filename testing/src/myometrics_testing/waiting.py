@@ -1,4 +1,8 @@
-"""Wait for what other processes and threads do, for as long as it takes and no longer."""
+"""Wait for what other processes and threads do, for as long as it takes and no longer.
+
+No test may depend on how fast the machine is: tests wait for a state, set the clock, or count what
+is done. A time-out only ends a test that hangs.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,16 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-__all__ = ["wait_for"]
+__all__ = ["PATIENCE", "wait_for"]
+
+PATIENCE = 180.0
+"""Seconds after which what a test waits for is taken to hang, even on a machine under load."""
 
 Found = TypeVar("Found")
 
 
 def wait_for(
-    condition: Callable[[], Found], seconds: float = 60, *, log: Callable[[], str] = str
+    condition: Callable[[], Found], seconds: float = PATIENCE, *, log: Callable[[], str] = str
 ) -> Found:
     """What ``condition`` gives once that is true.
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from myometrics_testing.services import free_port
-from myometrics_testing.waiting import wait_for
+from myometrics_testing.waiting import PATIENCE, wait_for
 
 __all__ = ["Block", "Walkthrough", "blocks_in", "section"]
 
@@ -157,7 +157,7 @@ def _matches(printed: str, expected: str) -> bool:
 
 def _is_served(port: int, server: subprocess.Popen[bytes]) -> bool:
     assert server.poll() is None, "the server has ended"
-    with suppress(OSError), closing(socket.create_connection(("127.0.0.1", port), 1)):
+    with suppress(OSError), closing(socket.create_connection(("127.0.0.1", port), 10)):
         return True
     return False
 
@@ -165,4 +165,4 @@ def _is_served(port: int, server: subprocess.Popen[bytes]) -> bool:
 def _end(server: subprocess.Popen[bytes]) -> None:
     """End the server with the process that reloads it."""
     os.killpg(server.pid, signal.SIGTERM)
-    server.wait(timeout=20)
+    server.wait(timeout=PATIENCE)

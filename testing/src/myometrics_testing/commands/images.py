@@ -74,6 +74,6 @@ def _sign_in(browser: Chrome, url: str) -> None:
 def _take(browser: Chrome, name: str, url: str, *, shown: str) -> None:
     """The picture ``name`` of a page, once something on it matches the selector ``shown``."""
     browser.get(url)
-    wait_for(lambda: browser.find_elements(By.CSS_SELECTOR, shown), 20)
+    wait_for(lambda: browser.find_elements(By.CSS_SELECTOR, shown))
     browser.save_screenshot(str(FOLDER / f"{name}.png"))
     print(f"docs/images/{name}.png")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -11,9 +10,11 @@ from pathlib import Path
 
 from myometrics_testing.commands.jobs import Job, run_job
 from myometrics_testing.commands.tally import Tally, read_tally
+from myometrics_testing.programs import find_program
 
 OLDEST, NEWEST = "3.10", "3.13"
 RUNNING = ("p", "run-parallel", "r", "run")
+PRINT_VERSION = ("-c", "import sys; print('%d.%d' % sys.version_info[:2])")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -52,9 +53,11 @@ def _sum(reports: Path, code: int) -> Tally:
 
 
 def find_python(version: str) -> Path | None:
-    """The interpreter of a ``version`` such as ``"3.10"``: pyenv's, else one on the PATH."""
+    """An interpreter of ``version``, such as ``"3.10"``, that runs: pyenv's, else on the PATH."""
     folders = [*map(str, pyenv_folders()), os.environ.get("PATH", os.defpath)]
-    found = shutil.which(f"python{version}", path=os.pathsep.join(folders))
+    found = find_program(
+        f"python{version}", path=os.pathsep.join(folders), check=PRINT_VERSION, says=f"{version}\n"
+    )
     return Path(found) if found else None
 
 

