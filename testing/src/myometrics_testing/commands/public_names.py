@@ -53,6 +53,7 @@ PUBLIC: Mapping[str, Mapping[str, Sequence[str] | None]] = {
         "row_lookup": ALL,
         "schema": ALL,
         "settings": ALL,
+        "site_checks": ALL,
         "texts": ALL,
         "throttling": ALL,
         "times": ALL,
