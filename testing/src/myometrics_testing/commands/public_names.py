@@ -56,6 +56,7 @@ PUBLIC: Mapping[str, Mapping[str, Sequence[str] | None]] = {
         "schema": ALL,
         "secret_keys": ALL,
         "settings": ALL,
+        "site_checks": ALL,
         "texts": ALL,
         "throttling": ALL,
         "times": ALL,
