@@ -103,7 +103,7 @@ class BucketThrottle(BaseThrottle):
 
 def _key(request: Request, view: Any, bucket: str) -> str:
     """The key of the request, or its address if the body, which the key may need, is unusable."""
-    if view.body_error is None:
+    if getattr(view, "body_error", None) is None:
         try:
             return str(core_settings.RATE_LIMIT_KEY(request, view, bucket))
         except BODY_ERRORS as error:
