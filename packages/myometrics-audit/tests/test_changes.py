@@ -170,7 +170,7 @@ def test_deletion_reads_no_table_that_leads_to_no_recorded_rows(
 ) -> None:
     recorded()(Session)
     session = Session.objects.create(pk="s1", session_data="a", expire_date=utc_now())
-    with django_assert_max_num_queries(8):
+    with django_assert_max_num_queries(10):
         recorded_delete(session, actor=person)
 
 
