@@ -108,6 +108,15 @@ def choice(text: str, *, choices: tuple[str, ...]) -> str:
     return word
 
 
+@env.parser_for("choices")
+def choices(text: str, *, known: tuple[str, ...]) -> list[str]:
+    """Items of ``known`` separated by commas."""
+    for word in texts(text):
+        if word not in known:
+            raise EnvError(f"expected some of {', '.join(known)}, got {_shown(word)}.")
+    return texts(text)
+
+
 @env.parser_for("log_level_name")
 def log_level(text: str) -> str:
     """One of Python's log levels, in any case."""
