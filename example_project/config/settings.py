@@ -12,9 +12,9 @@ from pathlib import Path
 from myometrics_analytics.beat import beat_schedule as analytics_schedule
 from myometrics_audit.beat import beat_schedule as audit_schedule
 from myometrics_auth.beat import beat_schedule as auth_schedule
+from myometrics_auth.conf import ROLES
 from myometrics_core.access_table.beat import beat_schedule as access_table_schedule
 from myometrics_core.beat import beat_schedule as core_schedule
-from myometrics_auth.conf import ROLES
 from myometrics_notifications.beat import beat_schedule as notifications_schedule
 
 from .content_security import CONTENT_SECURITY_MIDDLEWARE, CONTENT_SECURITY_POLICY

@@ -34,7 +34,11 @@ print(json.dumps({"module": type(mailer).__module__, **vars(mailer)}, default=st
         ("RATE_LIMIT_AUTH", "often", "expected a rate such as 5/minute, got 'often'"),
         ("RATE_LIMIT_API", "5", "expected a rate such as 5/minute"),
         ("RATE_LIMIT_EXPORT", "-2/hour", "expected a rate such as 5/minute"),
-        ("MFA_REQUIRED_ROLES", "admin,root", "expected some of admin, doctor, technician, got 'root'"),
+        (
+            "MFA_REQUIRED_ROLES",
+            "admin,root",
+            "expected some of admin, doctor, technician, got 'root'",
+        ),
         ("AUDIT_ON_USER_DELETE", "forget", "expected cascade or retain, got 'forget'"),
         (
             "TRUSTED_PROXIES",
