@@ -510,7 +510,7 @@ def examine_proxies() -> Iterator[Diagnosis]:
         yield Diagnosis(
             "forwarded addresses",
             "warning",
-            "FORWARDED_ALLOW_IPS lets gunicorn and uvicorn take the client's address from a header.",
+            "FORWARDED_ALLOW_IPS lets the server take the client's address from a header.",
             "Unset it, and name your proxies in MYOMETRICS['TRUSTED_PROXIES'] instead.",
         )
 
