@@ -37,8 +37,8 @@ class AccessLogMiddleware:
 
     A line holds user id, address, method, endpoint (the route, so that no id or query string is
     logged), status, milliseconds, request id and time, as attributes of the log record. A streamed
-    response is logged when it ends: with 500 if it broke off, with 499 if the client went away. So is
-    a request that the server cancels under ASGI because its client went away.
+    response is logged when it ends: with 500 if it broke off, with 499 if the client went away.
+    So is a request that is cancelled under ASGI because its client went away.
     """
 
     sync_capable = True
