@@ -20,7 +20,6 @@ from limits import parse as parse_rate
 
 DEVELOPMENT_SECRET_KEY = "development-only-" + "not-a-secret-" * 4
 EXAMPLE_SECRET_KEYS = {DEVELOPMENT_SECRET_KEY, "your-secret-key", "change-me"}
-ROLES = ("admin", "doctor", "technician")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 env = Env(eager=False)
@@ -109,14 +108,13 @@ def choice(text: str, *, choices: tuple[str, ...]) -> str:
     return word
 
 
-@env.parser_for("roles")
-def roles(text: str) -> list[str]:
-    """Roles of users separated by commas, in any case."""
-    found = [item.lower() for item in texts(text)]
-    if unknown := set(found) - set(ROLES):
-        names = ", ".join(ROLES)
-        raise EnvError(f"expected roles of {names}, got {_shown(min(unknown))}.")
-    return found
+@env.parser_for("choices")
+def choices(text: str, *, known: tuple[str, ...]) -> list[str]:
+    """Items of ``known`` separated by commas."""
+    for word in texts(text):
+        if word not in known:
+            raise EnvError(f"expected some of {', '.join(known)}, got {_shown(word)}.")
+    return texts(text)
 
 
 @env.parser_for("log_level_name")

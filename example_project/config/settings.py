@@ -12,6 +12,7 @@ from pathlib import Path
 from myometrics_analytics.beat import beat_schedule as analytics_schedule
 from myometrics_audit.beat import beat_schedule as audit_schedule
 from myometrics_auth.beat import beat_schedule as auth_schedule
+from myometrics_auth.conf import ROLES
 from myometrics_core.access_table.beat import beat_schedule as access_table_schedule
 from myometrics_core.beat import beat_schedule as core_schedule
 from myometrics_notifications.beat import beat_schedule as notifications_schedule
@@ -32,6 +33,7 @@ SECRET_KEY = env.secret_key("SECRET_KEY", from_file("SECRET_KEY"), debug=bool(DE
 SECRET_KEY_FALLBACKS = env.texts("SECRET_KEY_FALLBACKS", from_file("SECRET_KEY_FALLBACKS"))
 SIGNING_KEYS = env.texts("SIGNING_KEYS", from_file("SIGNING_KEYS")) or None
 PSEUDONYM_KEYS = env.texts("PSEUDONYM_KEYS", from_file("PSEUDONYM_KEYS")) or None
+MFA_REQUIRED_ROLES = env.choices("MFA_REQUIRED_ROLES", "", known=ROLES)
 DATABASE = env.database(
     "DATABASE_URL", from_file("DATABASE_URL", f"sqlite:///{DATA_DIR / 'db.sqlite3'}")
 )
@@ -57,7 +59,6 @@ RATE_LIMITS = {
 }
 MAILS_PER_USER_PER_HOUR = env.positive_number("MAILS_PER_USER_PER_HOUR", "20")
 TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES", "", besides="unix:")
-MFA_REQUIRED_ROLES = env.roles("MFA_REQUIRED_ROLES", "")
 UPLOADS_PER_USER_PER_DAY = env.positive_number("UPLOADS_PER_USER_PER_DAY", "1000")
 METRICS_TOKEN = env.str("METRICS_TOKEN", from_file("METRICS_TOKEN")) or None
 METRICS_NETWORKS = env.networks("METRICS_NETWORKS", "")
@@ -184,10 +185,7 @@ MYOMETRICS = {
     "METRICS_NETWORKS": METRICS_NETWORKS or [],
     "PSEUDONYM_KEYS": PSEUDONYM_KEYS,
 }
-MYOMETRICS_AUTH = {
-    "SIGNING_KEYS": SIGNING_KEYS,
-    "MFA_REQUIRED_ROLES": MFA_REQUIRED_ROLES,
-}
+MYOMETRICS_AUTH = {"SIGNING_KEYS": SIGNING_KEYS, "MFA_REQUIRED_ROLES": MFA_REQUIRED_ROLES or []}
 MYOMETRICS_AUDIT = {
     "KEYS": AUDIT_KEYS or {},
     "ANCHOR_FILE": AUDIT_ANCHOR_FILE,

@@ -54,3 +54,11 @@ def test_page_of_an_internal_model_opens_by_its_url(admin_client):
         for name in names:
             url = f"/admin/{app}/{name.lower()}/"
             assert admin_client.get(url).status_code == 200, url
+
+
+def test_page_of_an_app_lists_its_internal_models(admin_client):
+    for app, names in INTERNAL.items():
+        answer = admin_client.get(f"/admin/{app}/")
+        assert answer.status_code == 200, app
+        listed_here = {model["object_name"] for model in answer.context["app_list"][0]["models"]}
+        assert listed_here >= names, app

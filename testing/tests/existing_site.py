@@ -227,6 +227,28 @@ class CommitTests(TransactionTestCase):
     def test_database_is_empty_again(self):
         self.assertEqual(people.count(), 0)
 """
+HARD_DELETION = """
+import json
+from django.contrib.auth import get_user_model
+from django.db.models import Model
+from myometrics_audit import audit
+from myometrics_audit.models import AuditLog
+from people.models import heard
+
+people = get_user_model().objects
+left = []
+for delete in (
+    lambda user: people.filter(pk=user.pk).delete(),
+    lambda user: Model.delete(user),
+):
+    user = people.create_user(email="leaves@clinic.example", password="correct-horse")
+    entry = audit.record(actor=user, action="printed", resource=("report", "17"))
+    heard.clear()
+    delete(user)
+    kept = AuditLog.objects.get(pk=entry.pk)
+    left.append([people.filter(pk=user.pk).exists(), kept.user_id, bool(kept.pseudonym), heard[:]])
+print(json.dumps(left))
+"""
 SEEN = Path(__file__).with_name("existing_seen.py")
 
 
@@ -250,5 +272,25 @@ class ExistingSite(ClinicsSite):
                 self.write(f"clinic/{block.file}", f"\n{block.text}")
 
     def seen(self, *ours: str) -> dict:
-        """What ``existing_seen.py`` has seen; ``ours``: paths of our API to ask for."""
-        return json.loads(self._run(SEEN.name, *ours).splitlines()[-1])
+        """What ``existing_seen.py`` has seen, and how many tests passed.
+
+        ``ours``: paths of our API to ask for.
+        """
+        seen = json.loads(self._run(SEEN.name, *ours).splitlines()[-1])
+        return {**seen, "tests": self._tests()}
+
+    def delete_users(self) -> list:
+        """Delete two users' rows, though ``Person.delete()`` keeps them.
+
+        Of each: whether the row is still there, the user of its audit entry, whether that has a
+        pseudonym, and what the site's listener heard.
+        """
+        return json.loads(self.manage("shell", "-c", HARD_DELETION).splitlines()[-1])
+
+    def _tests(self) -> str:
+        """The number of the site's own tests, all of which must pass."""
+        has_settings = (self.folder / "clinic" / "test_settings.py").exists()
+        settings = "clinic.test_settings" if has_settings else "clinic.settings"
+        done = self._done("manage.py", "test", "people", "--settings", settings)
+        assert done.returncode == 0, done.stderr
+        return re.search(r"^Ran \d+ tests", done.stderr, re.MULTILINE)[0]

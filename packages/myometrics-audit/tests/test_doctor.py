@@ -13,6 +13,7 @@ from myometrics_audit import doctor
 from myometrics_audit.guards import install_guards, remove_guards
 from myometrics_audit.models import Seal, Verification
 from myometrics_audit.seals import seal_pending
+from myometrics_core.times import utc_text
 
 pytestmark = pytest.mark.django_db
 KEYS = {"first": "f" * 32, "second": "s" * 32}
@@ -52,6 +53,19 @@ def test_disabled_trigger_is_a_problem(database_vendor):
                 cursor.execute(f"ALTER TABLE myometrics_audit_leaf ENABLE TRIGGER {name}_row")
     install_guards("default")
     assert states(doctor.examine_guards) == {"audit guards": "ok"}
+
+
+def test_pseudonym_key_may_be_dropped_when_no_failed_sign_in_needs_it(settings, write):
+    settings.MYOMETRICS = {"PSEUDONYM_KEYS": ["n" * 32]}
+    assert say(doctor.examine_pseudonym_keys).strip() == "There is one."
+    settings.MYOMETRICS = {"PSEUDONYM_KEYS": ["n" * 32, "o" * 32]}
+    assert "All but the first may be dropped" in say(doctor.examine_pseudonym_keys)
+    failed = write(action="login_failed", user=None, resource_type="user", resource_id="f" * 64)
+    said = say(doctor.examine_pseudonym_keys)
+    assert utc_text(failed.timestamp) in said
+    assert "Only a key that was replaced before that may be dropped." in said
+    assert "o" * 32 not in said
+    assert states(doctor.examine_pseudonym_keys) == {"pseudonym keys": "ok"}
 
 
 def test_keys_are_own_derived_or_lost(settings, write):

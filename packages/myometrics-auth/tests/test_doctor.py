@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
 
 from myometrics_auth import doctor
-from myometrics_auth.models import TotpDevice
-from myometrics_core.times import utc_now
+from myometrics_auth.models import Session, TotpDevice
+from myometrics_core.times import utc_now, utc_text
 
 pytestmark = pytest.mark.django_db
 
@@ -37,6 +38,23 @@ def test_staff_below_administrator_is_a_warning():
     found = {one.name: one for one in doctor.examine_administrators()}
     assert found["staff"].state == "warning"
     assert "tom@" not in str(found)
+
+
+def test_token_key_may_be_dropped_when_no_session_needs_it(settings):
+    def say():
+        return " ".join(f"{found.summary} {found.advice}" for found in doctor.examine_token_keys())
+
+    settings.MYOMETRICS_AUTH = {"SIGNING_KEYS": ["n" * 32]}
+    assert say().strip() == "There is one."
+    settings.MYOMETRICS_AUTH = {"SIGNING_KEYS": ["n" * 32, "o" * 32]}
+    now, user = utc_now(), make_user("ada@clinic.example")
+    Session.objects.create(user=user, created_at=now - timedelta(days=8), expires_at=now)
+    assert "All but the first may be dropped" in say()
+    started = now - timedelta(days=3)
+    Session.objects.create(user=user, created_at=started, expires_at=now + timedelta(days=4))
+    assert utc_text(started) in say()
+    assert "Only a key that was replaced before that may be dropped." in say()
+    assert "o" * 32 not in say()
 
 
 def test_administrators_without_a_second_factor_are_counted(settings):

@@ -176,6 +176,7 @@ CASES = [
     ({}, "middleware", "per-site cache", "ok", "No cache middleware"),
     ({}, "proxies", "proxies", "not configured", "the peer is the client"),
     ({"MYOMETRICS": {"TRUSTED_PROXIES": ["10.0.0.0/8"]}}, "proxies", "proxies", "ok", "1 trusted"),
+    ({"MYOMETRICS": {"TRUSTED_PROXIES": ["unix:"]}}, "proxies", "proxies", "ok", "1 trusted"),
     ({"MYOMETRICS": {"TRUSTED_PROXIES": ["::/0"]}}, "proxies", "proxies", "problem", "chooses"),
     (
         {"SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https")},
@@ -212,6 +213,13 @@ def test_known_number_of_processes_decides_on_rate_limits(settings, monkeypatch)
     assert [one.state for one in examinations.examine_rate_limits()] == ["ok"]
     monkeypatch.setenv("WEB_CONCURRENCY", "4")
     assert "4 processes" in next(iter(examinations.examine_rate_limits())).summary
+
+
+def test_server_that_takes_addresses_from_a_header_is_a_warning(settings, monkeypatch):
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
+    assert "forwarded addresses" in {one.name for one in examinations.examine_proxies()}
+    monkeypatch.delenv("FORWARDED_ALLOW_IPS")
+    assert "forwarded addresses" not in {one.name for one in examinations.examine_proxies()}
 
 
 def test_per_site_cache_depends_on_what_answers_allow(settings, monkeypatch):

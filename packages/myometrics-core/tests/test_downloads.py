@@ -11,6 +11,7 @@ from django.test import AsyncRequestFactory, RequestFactory
 from rest_framework.request import Request
 
 from myometrics_core.downloads import download_response
+from myometrics_core.middleware import AccessLogMiddleware
 
 # Django 4.2 sends on, and the server drops what it gets.
 DISCONNECTS_ARE_NOTICED = django.VERSION >= (5, 0)
@@ -208,3 +209,15 @@ def test_under_asgi_a_client_that_is_gone_is_logged_as_such(logged, exceptions):
         499 if DISCONNECTS_ARE_NOTICED else 200
     ]
     assert exceptions == []
+
+
+def test_under_asgi_a_request_cancelled_before_its_answer_is_logged(logged):
+    async def view(request):
+        raise asyncio.CancelledError
+
+    async def answer():
+        await AccessLogMiddleware(view)(AsyncRequestFactory().get("/slow/"))
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(answer())
+    assert [record.status for record in logged("access")] == [499]

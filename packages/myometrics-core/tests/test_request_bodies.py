@@ -16,6 +16,10 @@ MIB = 1024 * 1024
 JSON = "application/json"
 
 
+class InvalidChunkSize(Exception):
+    """As gunicorn's, which is no OSError."""
+
+
 class CountedStream(io.RawIOBase):
     """A body of ``size`` bytes that counts how many of them have been read."""
 
@@ -131,6 +135,19 @@ def test_body_without_a_length_is_read_up_to_the_limit(client, db):
     assert stream.taken == MAX_AUTH_BODY_BYTES + 1
     answer = send(client, "/api/echo/", io.BytesIO(b'{"name": "Ada"}'), length="", **chunked)
     assert answer.json() == {"name": "Ada"}
+
+
+@pytest.mark.parametrize("error", [OSError("connection reset"), InvalidChunkSize(b"zz")])
+def test_body_without_a_length_that_is_broken_is_400_and_counts(client, db, error):
+    class BrokenOff(io.BytesIO):
+        def read(self, *args):
+            raise error
+
+    chunked = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
+    answers = [send(client, "/api/sign-in/", BrokenOff(), length="", **chunked) for _ in range(6)]
+    for answer in answers[:5]:
+        assert_error(answer, 400, "parse_error")
+    assert_error(answers[5], 429, "throttled")
 
 
 @pytest.mark.parametrize("length", ["x", "-1", "1.5", "9" * 5000])

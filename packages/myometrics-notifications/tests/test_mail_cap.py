@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import timedelta
 from threading import Lock
 
@@ -14,6 +15,8 @@ from myometrics_core.activities import publish
 from myometrics_core.times import utc_now
 from myometrics_notifications.delivery import message_deliver, messages_sweep
 from myometrics_notifications.exports import export_generate, export_request
+from myometrics_notifications.leases import work_lease
+from myometrics_notifications.mail_cap import message_admit
 from myometrics_notifications.models import ExportFile, Message
 from myometrics_notifications.services import messages_purge, notification_settings_update
 
@@ -154,11 +157,30 @@ def test_summary_is_in_the_recipients_language(person, upload, later, settings):
     assert mails_to(person)[-1].subject == "MyoMetrics: 2 weitere Benachrichtigungen"
 
 
+def test_message_whose_lease_was_lost_makes_no_summary(person, upload):
+    upload(person, 4)
+    for pk in list(Message.objects.order_by("pk").values_list("pk", flat=True))[:3]:
+        message_deliver(message_id=pk)
+    leased = work_lease(Message, Message.objects.get(state="queued").pk, timedelta(minutes=5))
+    Message.objects.filter(pk=leased.pk).update(lease_token=uuid.uuid4())
+    assert not message_admit(message=leased)
+    assert states() == ["queued"] + ["sent"] * 3
+
+
 def test_summarised_messages_are_purged_like_sent_ones(person, upload):
     upload(person, 5)
     messages_sweep()
     with time_machine.travel(utc_now() + timedelta(days=31), tick=False):
         assert messages_purge() == 5
+
+
+def test_summary_whose_messages_are_purged_is_dropped(person, upload, later):
+    upload(person, 5)
+    messages_sweep()
+    Message.objects.filter(state="summarised").delete()
+    later(minutes=61)
+    assert len(mails_to(person)) == 3
+    assert states() == ["dropped"] + ["sent"] * 3
 
 
 @pytest.mark.django_db(transaction=True)

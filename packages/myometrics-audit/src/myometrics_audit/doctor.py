@@ -11,17 +11,21 @@ from django.db import router
 from django.utils import timezone
 
 from myometrics_core.doctor import Diagnosis, describe_age, register_examination
+from myometrics_core.settings import core_settings
+from myometrics_core.times import utc_text
 
 from .conf import audit_settings
 from .gauges import seal_lag_seconds
 from .guards import missing_guards
 from .keys import active_key, known_keys
 from .models import AuditLog, Seal, Verification
+from .selectors import oldest_failed_sign_in
 
 __all__ = [
     "examine_anchors",
     "examine_guards",
     "examine_keys",
+    "examine_pseudonym_keys",
     "examine_seals",
     "examine_verification",
     "register_examinations",
@@ -37,6 +41,7 @@ def register_examinations() -> None:
     register_examination(
         "audit keys", examine_keys, needs_database=True, covers=("myometrics_audit.W013",)
     )
+    register_examination("pseudonym keys", examine_pseudonym_keys, needs_database=True)
     register_examination("audit seals", examine_seals, needs_database=True)
     register_examination("audit anchors", examine_anchors, needs_database=True)
     register_examination("audit verification", examine_verification, needs_database=True)
@@ -80,6 +85,29 @@ def examine_keys() -> Iterator[Diagnosis]:
         )
     else:
         yield Diagnosis(name, "ok", f"{len(audit_settings.KEYS)} keys; {active.id!r} signs.")
+
+
+def examine_pseudonym_keys() -> Iterator[Diagnosis]:
+    """Which keys of pseudonyms failed sign-ins still need, so that an erasure finds them."""
+    name, count = "pseudonym keys", len(core_settings.pseudonym_keys)
+    if count == 1:
+        yield Diagnosis(name, "ok", "There is one.")
+        return
+    oldest = oldest_failed_sign_in()
+    if oldest is None:
+        yield Diagnosis(
+            name,
+            "ok",
+            f"There are {count}; no failed sign-in needs the old ones.",
+            "All but the first may be dropped from MYOMETRICS['PSEUDONYM_KEYS'].",
+        )
+    else:
+        yield Diagnosis(
+            name,
+            "ok",
+            f"There are {count}; the oldest failed sign-in is of {utc_text(oldest)}.",
+            "Only a key that was replaced before that may be dropped.",
+        )
 
 
 def examine_seals() -> Iterator[Diagnosis]:

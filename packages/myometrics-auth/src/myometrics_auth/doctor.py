@@ -7,18 +7,21 @@ from typing import Any
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
-from django.db.models import Q
+from django.db.models import Min, Q
 from django.urls import NoReverseMatch, reverse
 
 from myometrics_core.doctor import Diagnosis, register_examination
+from myometrics_core.times import utc_text
 
 from .conf import auth_settings
+from .models import Session
 from .selectors import second_factors_in_use
 
 __all__ = [
     "examine_admin_login",
     "examine_administrators",
     "examine_second_factor",
+    "examine_token_keys",
     "register_examinations",
 ]
 
@@ -26,6 +29,7 @@ __all__ = [
 def register_examinations() -> None:
     """Have the doctor run them."""
     register_examination("administrators", examine_administrators, needs_database=True)
+    register_examination("token keys", examine_token_keys, needs_database=True)
     register_examination("second factor", examine_second_factor, needs_database=True)
     register_examination("admin sign-in", examine_admin_login, needs_database=True)
 
@@ -53,6 +57,29 @@ def examine_administrators() -> Iterator[Diagnosis]:
         )
     else:
         yield Diagnosis("staff", "ok", "All staff are administrators.")
+
+
+def examine_token_keys() -> Iterator[Diagnosis]:
+    """Which keys of tokens live sessions still need."""
+    name, count = "token keys", len(auth_settings.signing_keys)
+    if count == 1:
+        yield Diagnosis(name, "ok", "There is one.")
+        return
+    oldest = Session.objects.live().aggregate(at=Min("created_at"))["at"]
+    if oldest is None:
+        yield Diagnosis(
+            name,
+            "ok",
+            f"There are {count}; no session needs the old ones.",
+            "All but the first may be dropped from MYOMETRICS_AUTH['SIGNING_KEYS'].",
+        )
+    else:
+        yield Diagnosis(
+            name,
+            "ok",
+            f"There are {count}; the oldest live session began at {utc_text(oldest)}.",
+            "Only a key that was replaced before that may be dropped.",
+        )
 
 
 def examine_second_factor() -> Iterator[Diagnosis]:

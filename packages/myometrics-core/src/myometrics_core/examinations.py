@@ -506,6 +506,13 @@ def examine_proxies() -> Iterator[Diagnosis]:
             "No trusted proxy: the peer is the client.",
             "Behind a proxy, name its network in MYOMETRICS['TRUSTED_PROXIES'].",
         )
+    if os.environ.get("FORWARDED_ALLOW_IPS"):
+        yield Diagnosis(
+            "forwarded addresses",
+            "warning",
+            "FORWARDED_ALLOW_IPS lets the server take the client's address from a header.",
+            "Unset it, and name your proxies in MYOMETRICS['TRUSTED_PROXIES'] instead.",
+        )
 
 
 def _is_everybody(network: Any) -> bool:

@@ -38,6 +38,7 @@ class AccessLogMiddleware:
     A line holds user id, address, method, endpoint (the route, so that no id or query string is
     logged), status, milliseconds, request id and time, as attributes of the log record. A streamed
     response is logged when it ends: with 500 if it broke off, with 499 if the client went away.
+    So is a request that is cancelled under ASGI because its client went away.
     """
 
     sync_capable = True
@@ -58,7 +59,13 @@ class AccessLogMiddleware:
 
     async def _answer_async(self, request: HttpRequest) -> HttpResponse:
         started = self._begin(request)
-        return self._finish(request, await self.get_response(request), started)
+        try:
+            response = await self.get_response(request)
+        except asyncio.CancelledError:
+            if request.path not in core_settings.ACCESS_LOG_EXCLUDE:
+                _log(request, started, CLIENT_CLOSED_REQUEST)
+            raise
+        return self._finish(request, response, started)
 
     def _begin(self, request: HttpRequest) -> float:
         request.request_id = request_id_of(request)  # type: ignore[attr-defined]

@@ -57,5 +57,12 @@ class InternalAdmin(ReadOnlyAdmin):
     """
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        """Decides about the index alone; the pages follow the view permission."""
-        return core_settings.ADMIN_SHOWS_INTERNALS and super().has_module_permission(request)
+        """Decides about the index; the pages follow the view permission.
+
+        The page of the app, to which their breadcrumbs link, lists them all the same.
+        """
+        match = request.resolver_match
+        is_listed = core_settings.ADMIN_SHOWS_INTERNALS or (
+            match is not None and match.url_name == "app_list"
+        )
+        return is_listed and super().has_module_permission(request)

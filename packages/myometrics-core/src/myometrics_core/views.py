@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final, NoReturn, cast
 
 from django.conf import settings
 from django.db import transaction
-from django.http import HttpRequest
+from django.http import HttpRequest, UnreadablePostError
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -187,7 +187,11 @@ class ApiView(APIView):
     def _read_unsized_body(self, request: Request) -> int:
         """Read a body without ``Content-Length``, which DRF takes for empty; returns its length."""
         stream = unsized_body(request)
-        body = stream.read(self.body_limit + 1) if stream is not None else b""
+        try:
+            body = stream.read(self.body_limit + 1) if stream is not None else b""
+        except Exception as error:  # servers have errors of their own for malformed chunks
+            self.body_error = UnreadablePostError(*error.args)
+            return 0
         if body:
             request._stream = io.BytesIO(body)
         return len(body)

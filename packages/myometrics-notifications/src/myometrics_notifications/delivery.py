@@ -94,4 +94,6 @@ def _reason_to_drop(message: Message) -> str:
         is_summary and not settings_of(user).email_notifications
     ):
         return "switched off"
+    if is_summary and not Message.objects.filter(summary_uuid=message.mail_uuid).exists():
+        return "nothing to sum up"
     return ""

@@ -50,5 +50,7 @@ def export_file_for_token(token: str) -> ExportFile:
 
 
 def _password_fingerprint(user: Any) -> str:
-    # Of the salted hash, so it says nothing about the password to who reads the link.
-    return hashlib.sha256(f"export link\0{user.password}".encode()).hexdigest()[:32]
+    # Of the salted hash, so it says nothing about the password to who reads the link. A site's user
+    # model may have no password.
+    password = getattr(user, "password", "")
+    return hashlib.sha256(f"export link\0{password}".encode()).hexdigest()[:32]

@@ -58,15 +58,19 @@ def _leased(message: Message) -> QuerySet[Message]:
 
 
 def _add_to_summary(message: Message, recent: QuerySet[Message], now: datetime) -> None:
-    summary = _open_summary(message) or _new_summary(message, recent, now)
-    _leased(message).update(
+    summary = _open_summary(message)
+    mail_uuid = summary.mail_uuid if summary else uuid.uuid4()
+    is_added = _leased(message).update(
         state=Message.State.SUMMARISED,
-        summary_uuid=summary.mail_uuid,
+        summary_uuid=mail_uuid,
         settled_at=now,
         lease_token=None,
         leased_until=None,
         last_error="",
     )
+    # Without the lease another worker sends it: a new summary would be empty.
+    if is_added and summary is None:
+        _create_summary(message, mail_uuid, recent, now)
 
 
 def _open_summary(message: Message) -> Message | None:
@@ -80,10 +84,11 @@ def _open_summary(message: Message) -> Message | None:
     return summaries.first()
 
 
-def _new_summary(message: Message, recent: QuerySet[Message], now: datetime) -> Message:
+def _create_summary(
+    message: Message, mail_uuid: uuid.UUID, recent: QuerySet[Message], now: datetime
+) -> None:
     first: Any = recent.order_by("admitted_at").values_list("admitted_at", flat=True).first()
-    mail_uuid = uuid.uuid4()
-    return Message.objects.create(
+    Message.objects.create(
         kind=Summary.name,
         recipient_id=message.recipient_id,
         context={"summary": str(mail_uuid)},

@@ -49,6 +49,7 @@ PUBLIC: Mapping[str, Mapping[str, Sequence[str] | None]] = {
         "prometheus": ALL,
         "pseudonyms": ALL,
         "read_only_admin": ALL,
+        "renderers": ALL,
         "replicas": ALL,
         "request_id": ALL,
         "requests": ALL,
