@@ -6,6 +6,7 @@ from django.db import connection
 
 from myometrics_analytics.models import Upload
 from myometrics_audit.models import AuditLog
+from myometrics_core.rate_limits.storage import DatabaseStorage
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -85,3 +86,9 @@ def test_administrators_who_demote_each_other_leave_one(
     codes = sorted(answer.status_code for answer in answers)
     # The later of the two is no administrator any more, or the last one is kept.
     assert codes in ([200, 403], [200, 409])
+
+
+def test_database_counts_requests_exactly(isolation_level, run_concurrently):
+    storage = DatabaseStorage()
+    outcomes = run_concurrently(lambda: storage.acquire_entry("key", 5, 3600), times=60)
+    assert sorted(outcomes) == [False] * 55 + [True] * 5

@@ -23,6 +23,7 @@ __all__ = [
     "is_foreign_key_violation",
     "is_serialization_failure",
     "is_unique_violation",
+    "read_committed",
     "write_lock",
 ]
 
@@ -59,6 +60,32 @@ def atomic_write(using: str = DEFAULT_DB_ALIAS, *, savepoint: bool = True) -> It
         if outermost:
             write_lock(using)
         yield
+
+
+@contextmanager
+def read_committed(using: str = DEFAULT_DB_ALIAS) -> Iterator[None]:
+    """``transaction.atomic()`` whose statements see what was committed before each of them.
+
+    Whatever ``default_transaction_isolation`` is: for code that waits for an advisory lock and then
+    reads what the lock's last holder wrote. Inside a transaction, that one's level stays.
+    """
+    connection = connections[using]
+    if connection.vendor != "postgresql" or connection.in_atomic_block:
+        with transaction.atomic(using=using):
+            yield
+        return
+    from django.db.backends.postgresql.psycopg_any import IsolationLevel
+
+    connection.ensure_connection()
+    driver = connection.connection
+    level = driver.isolation_level
+    driver.isolation_level = IsolationLevel.READ_COMMITTED  # goes with BEGIN
+    try:
+        with transaction.atomic(using=using):
+            yield
+    finally:
+        if not driver.closed:
+            driver.isolation_level = level
 
 
 def write_lock(using: str = DEFAULT_DB_ALIAS) -> None:
