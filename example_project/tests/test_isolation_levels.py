@@ -88,6 +88,24 @@ def test_administrators_who_demote_each_other_leave_one(
     assert codes in ([200, 403], [200, 409])
 
 
+def test_user_who_is_writing_can_be_deleted(
+    isolation_level, doctor, administrator, run_concurrently
+):
+    client, admin = sign_in(doctor), sign_in(administrator)
+    entry = {"action": "view", "resource_type": "scan", "resource_id": "s1"}
+
+    def write():
+        return {client.post("/api/audit-logs/", entry, format="json").status_code for _ in range(9)}
+
+    def delete():
+        return {admin.delete(f"/api/users/{doctor.pk}/").status_code}
+
+    codes = run_concurrently([write] * 8 + [delete])
+    assert codes.pop() == {204}
+    assert set().union(*codes) <= {201, 401}
+    assert not AuditLog.objects.filter(resource_id="s1").exists()
+
+
 def test_database_counts_requests_exactly(isolation_level, run_concurrently):
     storage = DatabaseStorage()
     outcomes = run_concurrently(lambda: storage.acquire_entry("key", 5, 3600), times=60)

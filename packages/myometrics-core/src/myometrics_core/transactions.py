@@ -64,15 +64,14 @@ def atomic_write(using: str = DEFAULT_DB_ALIAS, *, savepoint: bool = True) -> It
 
 @contextmanager
 def read_committed(using: str = DEFAULT_DB_ALIAS) -> Iterator[None]:
-    """``transaction.atomic()`` whose statements see what was committed before each of them.
+    """Have transactions that begin within see what was committed before each statement.
 
-    Whatever ``default_transaction_isolation`` is: for code that waits for an advisory lock and then
-    reads what the lock's last holder wrote. Inside a transaction, that one's level stays.
+    Whatever ``default_transaction_isolation`` is: for code that waits for a lock and then reads
+    what the lock's last holder wrote. A transaction that has begun keeps its level.
     """
     connection = connections[using]
     if connection.vendor != "postgresql" or connection.in_atomic_block:
-        with transaction.atomic(using=using):
-            yield
+        yield
         return
     from django.db.backends.postgresql.psycopg_any import IsolationLevel
 
@@ -81,8 +80,7 @@ def read_committed(using: str = DEFAULT_DB_ALIAS) -> Iterator[None]:
     level = driver.isolation_level
     driver.isolation_level = IsolationLevel.READ_COMMITTED  # goes with BEGIN
     try:
-        with transaction.atomic(using=using):
-            yield
+        yield
     finally:
         if not driver.closed:
             driver.isolation_level = level

@@ -6,7 +6,7 @@ import random
 import time
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 from limits.storage import MovingWindowSupport, Storage
 
 from ..transactions import DATABASE_FAILURES, read_committed
@@ -46,7 +46,7 @@ class DatabaseStorage(Storage, MovingWindowSupport):
         if amount != 1:
             raise ValueError(f"requests are counted one by one, not {amount} at once")
         now = time.time()
-        with read_committed(), connection.cursor() as cursor:
+        with read_committed(), transaction.atomic(), connection.cursor() as cursor:
             if connection.vendor == "postgresql":
                 cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [key])
                 now = time.time()
@@ -55,7 +55,8 @@ class DatabaseStorage(Storage, MovingWindowSupport):
             cursor.execute(INSERT.format(table=table), row)
             counted = cursor.rowcount == 1
         if random.randrange(SWEEP_EVERY) == 0:
-            with read_committed():  # others sweep the same rows
+            # Others sweep the same rows.
+            with read_committed(), transaction.atomic():
                 CountedRequest.objects.filter(expires_at__lt=now).delete()
         return counted
 
