@@ -9,6 +9,7 @@ from django.core.management import call_command
 from django.core.management.color import no_style
 from django.db import DatabaseError, connection
 
+from myometrics_audit.checks import check_guards
 from myometrics_audit.guards import missing_guards, remove_guards
 from myometrics_audit.models import AuditLog, Leaf
 
@@ -70,16 +71,59 @@ def test_guards_fit_the_table_of_an_earlier_migration(write: Any) -> None:
     assert missing_guards("default") == []
 
 
-def test_a_disabled_guard_counts_as_missing() -> None:
+@pytest.mark.parametrize("state", ["DISABLE", "ENABLE REPLICA"])
+def test_a_guard_that_does_not_fire_is_replaced_at_the_next_migrate(write: Any, state: str) -> None:
     if connection.vendor == "sqlite":
         return  # SQLite can drop a trigger, not disable it
+    write()
     table = AuditLog._meta.db_table
+    guards = [f"myometrics_audit_guard_auditlog_{name}" for name in ("row", "truncate")]
     with connection.cursor() as cursor:
-        cursor.execute(f'ALTER TABLE "{table}" DISABLE TRIGGER USER')
-        missing = missing_guards("default")
-        cursor.execute(f'ALTER TABLE "{table}" ENABLE TRIGGER USER')
-    assert missing != []
-    assert missing_guards("default") == []
+        for guard in guards:
+            cursor.execute(f'ALTER TABLE "{table}" {state} TRIGGER {guard}')
+        assert sorted(missing_guards("default")) == guards
+        call_command("migrate", verbosity=0)
+        assert missing_guards("default") == []
+        with pytest.raises(DatabaseError, match="is refused"):
+            cursor.execute(f'UPDATE "{table}" SET origin = NULL')
+
+
+def test_each_schema_of_a_database_has_guards_of_its_own() -> None:
+    if connection.vendor == "sqlite":
+        return  # one schema
+    names = ("first", "second")
+    with connection.cursor() as cursor:
+        cursor.execute('CREATE SCHEMA "first"; CREATE SCHEMA "second"')
+        try:
+            for name in names:
+                cursor.execute(f'SET search_path = "{name}"')
+                call_command("migrate", verbosity=0)
+                assert len(guards_in(name)) == 8
+            AuditLog.objects.create(action="a", resource_type="b", resource_id="c")
+            with pytest.raises(DatabaseError, match="is refused"):
+                AuditLog.objects.all()._raw_delete("default")
+            remove_guards("default")
+            assert len(guards_in("first")) == 8
+            assert len(missing_guards("default")) == 8
+            assert [message.id for message in check_guards(["default"])] == [
+                "myometrics_audit.W011"
+            ]
+            cursor.execute('SET search_path = "first"')
+            assert check_guards(["default"]) == []
+        finally:
+            cursor.execute("RESET search_path")
+            cursor.execute('DROP SCHEMA "first" CASCADE; DROP SCHEMA "second" CASCADE')
+
+
+def guards_in(schema: str) -> list[str]:
+    """The triggers on the tables of a schema."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid "
+            "WHERE NOT t.tgisinternal AND c.relnamespace = to_regnamespace(%s)",
+            [schema],
+        )
+        return [name for (name,) in cursor.fetchall()]
 
 
 @pytest.mark.parametrize("allowed", [True, False])

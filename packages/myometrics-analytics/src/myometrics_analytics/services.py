@@ -11,7 +11,11 @@ from django.db import IntegrityError
 from django.db.models import Count, Sum
 
 from myometrics_core.people import people_hold, person_lock
-from myometrics_core.transactions import atomic_write
+from myometrics_core.transactions import (
+    SerializationFailure,
+    atomic_write,
+    is_unique_violation,
+)
 
 from .changes import ChangeSheet
 from .daily_limit import keys_over_limit
@@ -45,8 +49,11 @@ def uploads_merge(*, evidence: Sequence[Evidence]) -> MergeReport:
         try:
             with atomic_write():
                 return _merge(evidence)
-        except IntegrityError:
+        except IntegrityError as error:
             if attempt == ATTEMPTS:
+                if is_unique_violation(error):
+                    # "repeatable read": the snapshot doesn't show the other writer's row.
+                    raise SerializationFailure(str(error)) from error
                 raise
     raise AssertionError("unreachable")
 

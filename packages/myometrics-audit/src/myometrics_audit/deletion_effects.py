@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any, Final
@@ -11,8 +12,15 @@ from django.db import models
 __all__ = ["rows_affected_by_deletion"]
 
 CHUNK: Final = 500
-# on_delete handlers that keep the rows that refer to a deleted one.
-KEEPING: Final = (models.SET_NULL, models.SET_DEFAULT, models.DO_NOTHING, models.PROTECT)
+# on_delete handlers that keep the rows that refer to a deleted one. DB_… came with Django 6.1.
+KEEPING: Final = tuple(
+    getattr(models, name)
+    for name in (
+        *("SET_NULL", "SET_DEFAULT", "DO_NOTHING", "PROTECT"),
+        *("DB_SET_NULL", "DB_SET_DEFAULT"),
+    )
+    if hasattr(models, name)
+)
 
 ModelClass = type[models.Model]
 Keys = dict[ModelClass, dict[Any, None]]
@@ -26,21 +34,28 @@ def rows_affected_by_deletion(
 
     Follows foreign keys whatever deletes by them, Django or the database (``DB_CASCADE``), and
     generic relations, as far as they lead to models that are ``wanted``. A row that is named here
-    may still come through unchanged.
+    may still come through unchanged. Call it in the transaction that deletes: rows that others can
+    refer to are locked, so that none is added.
     """
+    own_model = type(instance)
     found: Keys = {}
-    waiting = [(_concrete(type(instance)), [instance.pk])]
+    followed: dict[ModelClass, set[Any]] = defaultdict(set)
+    waiting: list[tuple[ModelClass, list[Any]]] = [(own_model, [instance.pk])]
     leads = _leads_to(wanted)
     while waiting:
         model, keys = waiting.pop()
-        known = found.setdefault(model, {})
-        new = [key for key in keys if key not in known]
-        known.update(dict.fromkeys(new))
+        found.setdefault(_concrete(model), {}).update(dict.fromkeys(keys))
+        new = [key for key in keys if key not in followed[model]]
+        followed[model].update(new)
         for related, referring, follow in _referring(model, new, using, leads):
             if follow:
                 waiting.append((related, referring))
             else:
-                found.setdefault(related, {}).update(dict.fromkeys(referring))
+                found.setdefault(_concrete(related), {}).update(dict.fromkeys(referring))
+    if own_model is not _concrete(own_model):
+        # Perhaps only the proxy is wanted.
+        del found[_concrete(own_model)][instance.pk]
+        return {own_model: {instance.pk: None}, **found}
     return found
 
 
@@ -65,26 +80,33 @@ def _leads_to(wanted: Callable[[ModelClass], bool]) -> Callable[[ModelClass], bo
 def _referring_models(model: ModelClass) -> Iterator[ModelClass]:
     for field, follow in _foreign_keys_to(model):
         if follow:
-            yield _concrete(field.model)
+            yield field.model
     for generic in _generic_relations(model):
-        yield _concrete(generic.related_model)
+        yield generic.related_model
 
 
 def _referring(
     model: ModelClass, keys: list[Any], using: str, leads: Callable[[ModelClass], bool]
 ) -> Iterator[tuple[ModelClass, list[Any], bool]]:
-    for field, follow in _foreign_keys_to(model):
-        if not leads(_concrete(field.model)):
-            continue
-        for chunk in _chunks(keys):
-            rows = field.model._base_manager.using(using).filter(**{f"{field.name}__pk__in": chunk})
-            referring = list(rows.order_by("pk").values_list("pk", flat=True))
-            yield _concrete(field.model), referring, follow
-    for generic in _generic_relations(model):
-        for chunk in _chunks(keys) if leads(_concrete(generic.related_model)) else ():
-            owners = model._base_manager.using(using).filter(pk__in=chunk)
-            rows = generic.bulk_related_objects(list(owners), using)
-            yield _concrete(rows.model), list(rows.values_list("pk", flat=True)), True
+    foreign_keys = [
+        (field, follow)
+        for field, follow in _foreign_keys_to(model)
+        if leads(field.model if follow else _concrete(field.model))
+    ]
+    generics = [generic for generic in _generic_relations(model) if leads(generic.related_model)]
+    for chunk in _chunks(keys) if foreign_keys or generics else ():
+        referred = _rows(model, using).filter(pk__in=chunk).select_for_update()
+        owners = list(referred.order_by("pk"))
+        for field, follow in foreign_keys:
+            rows = _rows(field.model, using).filter(**{f"{field.name}__pk__in": chunk})
+            yield field.model, list(rows.order_by("pk").values_list("pk", flat=True)), follow
+        for generic in generics:
+            rows = generic.bulk_related_objects(owners, using)
+            yield rows.model, list(rows.values_list("pk", flat=True)), True
+
+
+def _rows(model: ModelClass, using: str) -> models.QuerySet[Any]:
+    return model._base_manager.using(using)
 
 
 def _generic_relations(model: ModelClass) -> list[Any]:

@@ -94,8 +94,9 @@ def _present(connection: BaseDatabaseWrapper) -> dict[str, str]:
     """The rules of each trigger that is there, by name."""
     query = {
         "postgresql": "SELECT t.tgname, p.prosrc FROM pg_trigger t JOIN pg_proc p "
-        "ON p.oid = t.tgfoid WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' "
-        "AND pg_table_is_visible(t.tgrelid)",
+        "ON p.oid = t.tgfoid WHERE NOT t.tgisinternal "
+        # 'D' is disabled, 'R' (ENABLE REPLICA) fires for what is replicated alone.
+        "AND t.tgenabled IN ('O', 'A') AND pg_table_is_visible(t.tgrelid)",
         "sqlite": "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'",
     }.get(connection.vendor)
     if query is None:

@@ -15,6 +15,8 @@ from typing import Any, Literal
 
 from django.db import transaction
 
+from .transactions import is_serialization_failure
+
 __all__ = [
     "CLIENT_ACTIONS",
     "Activity",
@@ -143,7 +145,8 @@ def publish(activity: Activity) -> None:
     A receiver that raises is rolled back to its savepoint and logged; neither the writer nor
     the other receivers are disturbed. It isn't told again: the log names the activity that it
     lacks, and the command that makes this good where the receiver has one and a source keeps what
-    happened.
+    happened. Serialization failures and deadlocks reach the writer: the whole transaction has to
+    be run again.
     """
     for name, subscription in list(_receivers.items()):
         if subscription.wants(activity.source, activity.resource_type):
@@ -160,7 +163,9 @@ def _deliver(name: str, subscription: _Subscription, activity: Activity) -> None
     try:
         with transaction.atomic():
             subscription.receiver(activity)
-    except Exception:
+    except Exception as error:
+        if is_serialization_failure(error):
+            raise
         logger.exception(
             "Receiver %s failed on activity %s (%s) and lacks it; %s",
             name,

@@ -11,11 +11,21 @@ from django.db import (
     DatabaseError,
     IntegrityError,
     InterfaceError,
+    OperationalError,
     connections,
     transaction,
 )
 
-__all__ = ["DATABASE_FAILURES", "atomic_write", "is_foreign_key_violation", "write_lock"]
+__all__ = [
+    "DATABASE_FAILURES",
+    "SerializationFailure",
+    "atomic_write",
+    "is_foreign_key_violation",
+    "is_serialization_failure",
+    "is_unique_violation",
+    "read_committed",
+    "write_lock",
+]
 
 DATABASE_FAILURES: Final = (DatabaseError, InterfaceError)
 """What to catch where code copes without the database.
@@ -25,6 +35,15 @@ Django's ``InterfaceError`` is no ``DatabaseError``; some drivers raise it on a 
 
 
 _FOREIGN_KEY_STATES: Final = ("23503", "23001")
+_UNIQUE_STATE: Final = "23505"
+_SERIALIZATION_STATES: Final = ("40001", "40P01")
+
+
+class SerializationFailure(OperationalError):
+    """The transaction can't see what it conflicts with: run it again, from its start.
+
+    For code that finds this out itself, where PostgreSQL raises another error.
+    """
 
 
 @contextmanager
@@ -43,6 +62,30 @@ def atomic_write(using: str = DEFAULT_DB_ALIAS, *, savepoint: bool = True) -> It
         yield
 
 
+@contextmanager
+def read_committed(using: str = DEFAULT_DB_ALIAS) -> Iterator[None]:
+    """Have transactions that begin within see what was committed before each statement.
+
+    Whatever ``default_transaction_isolation`` is: for code that waits for a lock and then reads
+    what the lock's last holder wrote. A transaction that has begun keeps its level.
+    """
+    connection = connections[using]
+    if connection.vendor != "postgresql" or connection.in_atomic_block:
+        yield
+        return
+    from django.db.backends.postgresql.psycopg_any import IsolationLevel
+
+    connection.ensure_connection()
+    driver = connection.connection
+    level = driver.isolation_level
+    driver.isolation_level = IsolationLevel.READ_COMMITTED  # goes with BEGIN
+    try:
+        yield
+    finally:
+        if not driver.closed:
+            driver.isolation_level = level
+
+
 def write_lock(using: str = DEFAULT_DB_ALIAS) -> None:
     """Take SQLite's write lock for the rest of the transaction; elsewhere nothing happens.
 
@@ -58,6 +101,26 @@ def write_lock(using: str = DEFAULT_DB_ALIAS) -> None:
 
 def is_foreign_key_violation(error: IntegrityError) -> bool:
     """Whether the database refused because of a foreign key, by the driver's own words."""
+    return _sqlstate(error) in _FOREIGN_KEY_STATES or "foreign key constraint" in str(error).lower()
+
+
+def is_unique_violation(error: IntegrityError) -> bool:
+    """Whether PostgreSQL refused because of a unique constraint."""
+    return _sqlstate(error) == _UNIQUE_STATE
+
+
+def is_serialization_failure(error: BaseException) -> bool:
+    """Whether the whole transaction may succeed if it is run again.
+
+    True for serialization failures (``repeatable read``, ``serializable``) and for deadlocks. The
+    savepoint that failed is not enough: the next attempt needs a snapshot of its own. So whoever
+    catches errors within a transaction raises these again.
+    """
+    if isinstance(error, SerializationFailure):
+        return True
+    return isinstance(error, DatabaseError) and _sqlstate(error) in _SERIALIZATION_STATES
+
+
+def _sqlstate(error: DatabaseError) -> str | None:
     cause = error.__cause__
-    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
-    return state in _FOREIGN_KEY_STATES or "foreign key constraint" in str(error).lower()
+    return getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)

@@ -7,12 +7,14 @@ nothing there.
 from __future__ import annotations
 
 import io
+import random
+import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar, Final, NoReturn, cast
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connections, transaction
 from django.http import HttpRequest, UnreadablePostError
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
@@ -31,12 +33,16 @@ from .replicas import write_remember
 from .requests import content_length, http_request, unsized_body
 from .schema import AutoSchema
 from .settings import core_settings
+from .transactions import is_serialization_failure
 from .users import has_user_row
 
 __all__ = ["MAX_AUTH_BODY_BYTES", "ApiView", "PublicApiView", "UnknownPathView"]
 
 MAX_AUTH_BODY_BYTES: Final = 16 * 1024
 """Largest body of an endpoint under ``auth/``, unless ``MAX_BODY_BYTES`` is lower."""
+MAX_ATTEMPTS: Final = 30
+MAX_RETRY_SECONDS: Final = 0.5
+"""Longest pause before a request is run again; its length is random, so that others get done."""
 METHODS_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -47,6 +53,8 @@ class ApiView(APIView):
     of the body (413), rate limit (429), permission (403). A body that is too large counts against
     the client's address and is not parsed. Anonymous requests are refused before they are counted,
     so that they can't use up the bucket of an address.
+
+    A request whose transaction the database can't serialize with others is run again from there.
 
     Errors take the one error shape; transactions are the services' affair, so
     ``ATOMIC_REQUESTS`` of the host does not apply (a refused sign-in must stay counted).
@@ -59,6 +67,8 @@ class ApiView(APIView):
     ignores_body: ClassVar[bool] = False
     # Whether only users with a row in the user table may call it (others: 403).
     needs_user_row: ClassVar[bool] = True
+    # How often the request has been run; 0 while it is checked.
+    attempts: int = 0
     # Why the body can't be used. Raised after the request has been counted.
     body_error: Exception | None = None
     permission_classes: Sequence[Any] = (IsAuthenticated,)
@@ -97,6 +107,23 @@ class ApiView(APIView):
         if is_known:
             self._check_user_row(request)
             self.check_permissions(request)
+        self.attempts = 1
+
+    def handle_exception(self, exc: Exception) -> Response:
+        """Run the request again after a serialization failure; else answer with the error.
+
+        Whatever the failed attempt wrote in its transaction is undone. What it committed before
+        stays: a view that writes in several transactions can be run again after each of them.
+        """
+        if not self._can_retry(exc):
+            return super().handle_exception(exc)
+        time.sleep(random.uniform(0, min(MAX_RETRY_SECONDS, 0.01 * 2**self.attempts)))
+        self.attempts += 1
+        handler = getattr(self, str(self.request.method).lower())
+        try:
+            return cast("Response", handler(self.request, *self.args, **self.kwargs))
+        except Exception as error:
+            return self.handle_exception(error)
 
     def finalize_response(
         self, request: Request, response: Any, *args: Any, **kwargs: Any
@@ -168,6 +195,12 @@ class ApiView(APIView):
         if not (request.user and request.user.is_authenticated):
             raise exceptions.NotAuthenticated()
         raise exceptions.PermissionDenied(detail=message, code=code)
+
+    def _can_retry(self, exc: Exception) -> bool:
+        if not 0 < self.attempts < MAX_ATTEMPTS or not is_serialization_failure(exc):
+            return False
+        # A transaction around the request is not ours to run again.
+        return not any(known.in_atomic_block for known in connections.all(initialized_only=True))
 
     def _check_method(self, request: Request) -> None:
         method = str(request.method).lower()

@@ -15,7 +15,7 @@ from myometrics_core.background import enqueue
 from myometrics_core.errors import CallerDeleted
 from myometrics_core.people import people_hold, people_known
 from myometrics_core.times import utc_now
-from myometrics_core.transactions import atomic_write
+from myometrics_core.transactions import atomic_write, is_serialization_failure
 
 from .conf import notifications_settings
 from .kinds import NotificationKind, kinds_for, registered_kinds
@@ -152,7 +152,9 @@ def _notify_of_kind(kind: NotificationKind, activity: Activity) -> None:
                 context=kind.context(activity),
                 once_per=kind.once_per(activity),
             )
-    except Exception:
+    except Exception as error:
+        if is_serialization_failure(error):
+            raise
         logger.exception("Kind %s failed on activity %s", kind.name, activity.id)
 
 

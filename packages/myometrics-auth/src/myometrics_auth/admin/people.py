@@ -37,6 +37,7 @@ from myometrics_auth.services.users import (
     user_update,
 )
 from myometrics_core.errors import Conflict
+from myometrics_core.transactions import read_committed
 
 from .rights import has_rights_over, own_privileges, require_rights_over
 
@@ -260,7 +261,7 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
 
 def _said_in_place(request: HttpRequest, view: Any, *args: Any, **kwargs: Any) -> Any:
     try:
-        with deletion_conflicts_reported():
+        with deletion_conflicts_reported(), read_committed():
             return view(request, *args, **kwargs)
     except Conflict as refusal:
         messages.error(request, str(refusal.detail))

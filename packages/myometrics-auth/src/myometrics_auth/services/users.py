@@ -21,7 +21,11 @@ from myometrics_auth.conf import auth_settings
 from myometrics_core.email_addresses import canonical_email
 from myometrics_core.errors import CallerDeleted, Conflict
 from myometrics_core.personal_data import erase_person
-from myometrics_core.transactions import atomic_write, is_foreign_key_violation
+from myometrics_core.transactions import (
+    atomic_write,
+    is_foreign_key_violation,
+    read_committed,
+)
 from myometrics_core.users import is_administrator
 
 from .administrators import administrator_kept
@@ -162,7 +166,8 @@ def user_delete(*, actor: Any, user_id: Any, request: Any) -> None:
     Raises ``NotFound``; ``PermissionDenied`` for a superuser, unless the actor is one; and
     ``Conflict`` for the last active administrator and for a user whom other rows protect.
     """
-    with deletion_conflicts_reported(), atomic_write():
+    # Read committed: rows that others write until the user is locked are found and erased, too.
+    with deletion_conflicts_reported(), read_committed(), atomic_write():
         key = _erase(actor, user_id)
         # Who erases themselves is no longer there to be named, nor is their address.
         by_self = actor is not None and key == actor.pk

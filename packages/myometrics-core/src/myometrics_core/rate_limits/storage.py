@@ -9,7 +9,7 @@ from typing import Any
 from django.db import connection, transaction
 from limits.storage import MovingWindowSupport, Storage
 
-from ..transactions import DATABASE_FAILURES
+from ..transactions import DATABASE_FAILURES, read_committed
 from .models import CountedRequest
 
 __all__ = ["DatabaseStorage"]
@@ -46,7 +46,7 @@ class DatabaseStorage(Storage, MovingWindowSupport):
         if amount != 1:
             raise ValueError(f"requests are counted one by one, not {amount} at once")
         now = time.time()
-        with transaction.atomic(), connection.cursor() as cursor:
+        with read_committed(), transaction.atomic(), connection.cursor() as cursor:
             if connection.vendor == "postgresql":
                 cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [key])
                 now = time.time()
@@ -55,7 +55,9 @@ class DatabaseStorage(Storage, MovingWindowSupport):
             cursor.execute(INSERT.format(table=table), row)
             counted = cursor.rowcount == 1
         if random.randrange(SWEEP_EVERY) == 0:
-            CountedRequest.objects.filter(expires_at__lt=now).delete()
+            # Others sweep the same rows.
+            with read_committed(), transaction.atomic():
+                CountedRequest.objects.filter(expires_at__lt=now).delete()
         return counted
 
     def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
