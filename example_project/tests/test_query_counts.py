@@ -79,7 +79,7 @@ WRITES = {
     "sign in": 10,
     "refresh": 2,
     "change the profile": 2,
-    "change a notification": 5,
+    "change a notification": 4,
     "write an audit entry": 3,
     "write an upload": 13,  # three for the daily limit on what clients report
 }

@@ -12,6 +12,7 @@ from django.http import StreamingHttpResponse
 from django.test import AsyncClient
 from specified import CHANGES, LONGEST, PROFILE
 
+from myometrics_auth.serializers import AdminUserSerializer, ProfileSerializer
 from myometrics_core import export_deliveries
 
 pytestmark = pytest.mark.django_db
@@ -23,6 +24,10 @@ class TestProfile:
         assert answer.status_code == 200
         joined = doctor.date_joined.isoformat().replace("+00:00", "Z")
         assert answer.json() == {**PROFILE, "id": doctor.pk, "dateJoined": joined}
+
+    @pytest.mark.parametrize("serializer", [ProfileSerializer, AdminUserSerializer])
+    def test_read_converts_every_field_as_the_serializer_does(self, doctor, serializer):
+        assert serializer.read(doctor) == serializer(doctor).data
 
     def test_is_nobody_s_without_a_token(self, api):
         answer = api.get("/api/auth/user/")

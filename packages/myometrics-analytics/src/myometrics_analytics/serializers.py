@@ -7,6 +7,8 @@ from typing import Any
 from django.utils.translation import gettext as _
 from rest_framework import serializers
 
+from myometrics_core.serializers import RequestSerializer
+
 from .conf import analytics_settings
 from .filters import Filters, person_field
 from .models import LONGEST_DIAGNOSIS, Status
@@ -25,7 +27,7 @@ class DaysField(serializers.IntegerField):
         return super().to_internal_value(data)
 
 
-class ReportQuerySerializer(serializers.Serializer[Any]):
+class ReportQuerySerializer(RequestSerializer):
     """The query of ``GET /analytics/``; an empty filter is none."""
 
     days = DaysField(

@@ -12,6 +12,7 @@ from rest_framework import ISO_8601, serializers
 
 from myometrics_core.fields import JSONObjectField, StrictCharField, UserIdField, UtcDateTimeField
 from myometrics_core.pagination import PageSerializer
+from myometrics_core.serializers import RequestSerializer
 from myometrics_core.users import parse_user_id
 
 from .canonical import DETAILS_MAX_BYTES
@@ -28,7 +29,7 @@ __all__ = [
 DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
-class EntryCreateSerializer(serializers.Serializer[Any]):
+class EntryCreateSerializer(RequestSerializer):
     """The body of ``POST /audit-logs/``; what the server sets is ignored."""
 
     action = StrictCharField(max_length=LONGEST["action"])
@@ -86,7 +87,7 @@ class _DayField(serializers.DateField):
         return super().to_internal_value(value)
 
 
-class EntryQuerySerializer(serializers.Serializer[Any]):
+class EntryQuerySerializer(RequestSerializer):
     """The filters of ``GET /audit-logs/`` and ``audit_export``; an empty one filters nothing.
 
     Each is a field of :class:`~myometrics_audit.selections.Selection` of the same name.

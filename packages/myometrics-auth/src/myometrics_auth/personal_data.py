@@ -31,7 +31,7 @@ class ProfileSection(PersonalDataSection):
         """The user as administrators see them, their second factor and their sessions."""
         sessions = Session.objects.filter(user=user).order_by("created_at")
         yield {
-            **AdminUserSerializer(user).data,
+            **AdminUserSerializer.read(user),
             "secondFactor": second_factor_state(user=user)["enabled"],
             "sessions": [_session(row) for row in SessionSerializer(sessions, many=True).data],
         }

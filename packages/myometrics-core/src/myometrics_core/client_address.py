@@ -84,13 +84,12 @@ def _header_name() -> str:
 
 
 def _warn_of_misconfiguration(request: Any, peer: Address | None) -> None:
-    header = str(core_settings.CLIENT_ADDRESS_HEADER)
     if peer is None:
         _warn_of_missing_address()
     elif _is_rewritten(request):
         _warn_of_rewritten_peer()
-    elif peer.is_private and _header_name() in request.META:
-        _warn_of_untrusted_proxy(header)
+    elif _header_name() in request.META and peer.is_private:
+        _warn_of_untrusted_proxy(str(core_settings.CLIENT_ADDRESS_HEADER))
 
 
 def _is_rewritten(request: Any) -> bool:
@@ -128,6 +127,7 @@ def _warn_of_rewritten_peer() -> None:
     )
 
 
+@lru_cache(maxsize=256)
 def _parse(text: str) -> Address | None:
     text = text.strip().strip('"')
     if text.startswith("["):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 import django
@@ -40,17 +41,22 @@ class RowLookup(Generic[Row]):
     """
 
     def __init__(self, queryset: Callable[[], QuerySet[Row]]) -> None:
-        self._queryset = queryset
+        self._make_queryset = queryset
         self._compiled: dict[str, _Compiled] = {}
 
     def get(self, key: Any) -> Row | None:
         """The row whose primary key is ``key`` (native type), or ``None``."""
-        queryset = self._queryset()
+        queryset = self._queryset
         connection = connections[queryset.db]
         compiled = self._compiled.get(queryset.db) or self._compile(queryset, key)
         value = queryset.model._meta.pk.get_db_prep_value(key, connection)
         rows = fetch_rows(compiled.sql, [value], using=queryset.db)
         return self._instance(compiled, rows[0], queryset.db) if rows else None
+
+    @cached_property
+    def _queryset(self) -> QuerySet[Row]:
+        """Never evaluated; its ``db`` asks the site's routers each time."""
+        return self._make_queryset()
 
     def _compile(self, queryset: QuerySet[Row], key: Any) -> _Compiled:
         query = queryset.filter(pk=key).order_by().query

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from rest_framework import serializers
@@ -23,11 +24,17 @@ class NotificationSwitchesSerializer(serializers.Serializer[Any]):
     email_notifications = StrictBooleanField()
 
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
-        """The main switch and one for each optional kind that is registered now."""
+        """The main switch and one for each optional kind that is registered now.
+
+        For a partial update only those kinds that the data names.
+        """
         fields = super().get_fields()
-        for kind in registered_kinds():
-            if kind.optional:
-                fields[kind.name] = StrictBooleanField(help_text=str(kind.title))
+        kinds = [kind for kind in registered_kinds() if kind.optional]
+        data = getattr(self, "initial_data", None)
+        if self.partial and isinstance(data, Mapping):
+            kinds = [kind for kind in kinds if kind.name in data]
+        for kind in kinds:
+            fields[kind.name] = StrictBooleanField(help_text=str(kind.title))
         return fields
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -47,12 +48,8 @@ def notification_settings_ensure(*, user: Any) -> NotificationSettings:
     Any number of simultaneous first uses make one row. Raises ``CallerDeleted`` when the
     user was deleted concurrently.
     """
-    try:
+    with _deleted_caller_reported(user):
         return NotificationSettings.objects.get_or_create(user=user, defaults=column_defaults())[0]
-    except IntegrityError as error:
-        if people_known([user.pk]):
-            raise
-        raise CallerDeleted() from error
 
 
 def notification_settings_update(
@@ -62,11 +59,9 @@ def notification_settings_update(
 
     Raises ``CallerDeleted`` when the user was deleted concurrently.
     """
-    notification_settings_ensure(user=user)
-    with atomic_write():
-        settings = NotificationSettings.objects.select_for_update().filter(user_id=user.pk).first()
-        if settings is None:
-            raise CallerDeleted()
+    locked = NotificationSettings.objects.select_for_update()
+    with _deleted_caller_reported(user), atomic_write():
+        settings = locked.get_or_create(user=user, defaults=column_defaults())[0]
         _turn(settings, switches)
         settings.save()
     return settings
@@ -156,6 +151,20 @@ def _notify_of_kind(kind: NotificationKind, activity: Activity) -> None:
         if is_serialization_failure(error):
             raise
         logger.exception("Kind %s failed on activity %s", kind.name, activity.id)
+
+
+@contextmanager
+def _deleted_caller_reported(user: Any) -> Iterator[None]:
+    """Raise ``CallerDeleted`` where a row can't be written because ``user`` is gone.
+
+    Wraps the transaction: databases may check foreign keys only when it is committed.
+    """
+    try:
+        yield
+    except IntegrityError as error:
+        if people_known([user.pk]):
+            raise
+        raise CallerDeleted() from error
 
 
 def _turn(settings: NotificationSettings, switches: Mapping[str, bool]) -> None:

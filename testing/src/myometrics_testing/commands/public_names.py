@@ -56,6 +56,7 @@ PUBLIC: Mapping[str, Mapping[str, Sequence[str] | None]] = {
         "row_lookup": ALL,
         "schema": ALL,
         "secret_keys": ALL,
+        "serializers": ALL,
         "settings": ALL,
         "site_checks": ALL,
         "texts": ALL,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rest_framework import serializers
 
 from myometrics_auth.models import Role
@@ -14,6 +12,7 @@ from myometrics_core.fields import (
     UtcDateTimeField,
 )
 from myometrics_core.pagination import PageSerializer
+from myometrics_core.serializers import AttributesSerializer, RequestSerializer
 
 from .fields import EmailAddressField, PasswordField
 
@@ -28,7 +27,7 @@ __all__ = [
 ]
 
 
-class ProfileChangesSerializer(serializers.Serializer[Any]):
+class ProfileChangesSerializer(RequestSerializer):
     """Specification: "PUT /auth/user/", request; any subset.
 
     A name may be blank here, for one that is blank already; the service refuses to blank one.
@@ -57,7 +56,7 @@ class AdminUserChangesSerializer(ProfileChangesSerializer):
     isActive = StrictBooleanField(source="is_active")
 
 
-class ProfileSerializer(serializers.Serializer[Any]):
+class ProfileSerializer(AttributesSerializer):
     """A user as they see themselves. Specification: "GET /auth/user/", response."""
 
     id = UserIdField(source="pk")
@@ -76,7 +75,7 @@ class AdminUserSerializer(ProfileSerializer):
     isActive = serializers.BooleanField(source="is_active")
 
 
-class UserListQuerySerializer(serializers.Serializer[Any]):
+class UserListQuerySerializer(RequestSerializer):
     """Specification: "GET /users/", query parameters beside the page's."""
 
     search = StrictCharField(required=False, allow_blank=True, max_length=255)

@@ -18,12 +18,12 @@ __all__ = ["admin_user_json", "current_session", "detail", "profile_json", "sign
 
 def profile_json(user: Any) -> dict[str, Any]:
     """A user as they see themselves."""
-    return dict(ProfileSerializer(user).data)
+    return ProfileSerializer.read(user)
 
 
 def admin_user_json(user: Any) -> dict[str, Any]:
     """A user as administrators see them."""
-    return dict(AdminUserSerializer(user).data)
+    return AdminUserSerializer.read(user)
 
 
 def detail(sentence: Any) -> Response:

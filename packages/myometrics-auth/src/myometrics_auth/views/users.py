@@ -43,7 +43,7 @@ class UserListView(ApiView):
         users = users_matching(**self.validated_query(UserListQuerySerializer))
         pages = PagePagination()
         found = pages.paginate(users, request, self)
-        return pages.response(list(AdminUserSerializer(found, many=True).data))
+        return pages.response([admin_user_json(user) for user in found])
 
 
 class UserView(ApiView):

@@ -1,0 +1,91 @@
+"""Serializers that build few fields.
+
+A serializer builds its fields again for each request: DRF's messages keep the language in which
+they are first shown. Building a field costs several times what using it does.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any, Final
+
+from rest_framework import serializers
+from rest_framework.fields import empty
+
+from .fields import UserIdField, UtcDateTimeField
+from .times import utc_text
+from .users import user_id_json
+
+__all__ = ["AttributesSerializer", "RequestSerializer"]
+
+Field = serializers.Field[Any, Any, Any, Any]
+
+
+class RequestSerializer(serializers.Serializer[Any]):
+    """A body or query: builds the fields that its data names, and those that must not be missing.
+
+    ``fields`` of an instance without data are all declared fields.
+    """
+
+    def get_fields(self) -> dict[str, Field]:
+        """The fields that matter for this data."""
+        data = getattr(self, "initial_data", None)
+        if not isinstance(data, Mapping):
+            return super().get_fields()
+        return {
+            name: copy.deepcopy(field)
+            for name, field in _declared_fields(type(self)).items()
+            if name in data or not (self.partial or _may_be_missing(field))
+        }
+
+
+class AttributesSerializer(serializers.Serializer[Any]):
+    """A response that copies attributes: the fields are for the schema, :meth:`read` does the work.
+
+    ``UserIdField`` and ``UtcDateTimeField`` convert their values; all other fields must be of
+    values that JSON has (text, numbers, booleans).
+    """
+
+    @classmethod
+    def read(cls, instance: Any) -> dict[str, Any]:
+        """Return what ``.data`` of a serializer of ``instance`` would be; builds no field."""
+        return {name: read(instance) for name, read in _readers(cls)}
+
+
+@lru_cache(maxsize=64)
+def _declared_fields(serializer_class: type[RequestSerializer]) -> Mapping[str, Field]:
+    """Only to be copied, as DRF copies what a class declares: requests must not share a field."""
+    return dict(serializer_class().fields)
+
+
+def _may_be_missing(field: Field) -> bool:
+    return not field.required and field.default is empty
+
+
+_CONVERSIONS: Final[Mapping[type, Callable[[Any], Any]]] = {
+    UserIdField: user_id_json,
+    UtcDateTimeField: utc_text,
+}
+
+
+@lru_cache(maxsize=64)
+def _readers(
+    serializer_class: type[AttributesSerializer],
+) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
+    fields = serializer_class().fields.items()
+    return tuple((name, _reader(field)) for name, field in fields)
+
+
+def _reader(field: Field) -> Callable[[Any], Any]:
+    get, convert = attrgetter(str(field.source)), _CONVERSIONS.get(type(field))
+    if convert is None:
+        return get
+
+    def read(instance: Any) -> Any:
+        value = get(instance)
+        return None if value is None else convert(value)
+
+    return read

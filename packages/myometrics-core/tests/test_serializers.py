@@ -1,0 +1,75 @@
+"""Serializers that build few fields, and return what DRF's own do."""
+
+from __future__ import annotations
+
+import datetime
+from types import SimpleNamespace
+
+import pytest
+from django.utils.translation import override
+from rest_framework import serializers
+
+from myometrics_core.fields import StrictCharField, UserIdField, UtcDateTimeField
+from myometrics_core.serializers import AttributesSerializer, RequestSerializer
+
+TOO_LONG = {"name": "x" * 31}
+
+
+class PlaceSerializer(AttributesSerializer):
+    id = UserIdField(source="pk")
+    city = serializers.CharField(source="address.city")
+    openedAt = UtcDateTimeField(source="opened_at", allow_null=True)
+    isOpen = serializers.BooleanField(source="is_open")
+
+
+class QuerySerializer(RequestSerializer):
+    name = StrictCharField(max_length=30)
+    city = StrictCharField(required=False)
+    days = serializers.IntegerField(default=30)
+
+
+def built(**arguments):
+    return list(QuerySerializer(**arguments).fields)
+
+
+@pytest.mark.parametrize("opened_at", [None, "2025-08-19T17:45:00.000001+02:00"])
+def test_read_returns_what_a_serializer_does(opened_at):
+    place = SimpleNamespace(
+        pk=7,
+        address=SimpleNamespace(city="Köln"),
+        opened_at=opened_at and datetime.datetime.fromisoformat(opened_at),
+        is_open=True,
+    )
+    assert PlaceSerializer.read(place) == PlaceSerializer(place).data
+    assert list(PlaceSerializer.read(place)) == ["id", "city", "openedAt", "isOpen"]
+
+
+def test_request_builds_fields_of_its_data_and_those_that_must_be_there():
+    assert built(data={}) == ["name", "days"]
+    assert built(data={"city": "Köln", "unknown": 1}) == ["name", "city", "days"]
+    assert built(data={"city": "Köln"}, partial=True) == ["city"]
+
+
+@pytest.mark.parametrize("arguments", [{}, {"data": ["no object"]}, {"partial": True}])
+def test_without_an_object_of_data_all_fields_are_there(arguments):
+    assert built(**arguments) == ["name", "city", "days"]
+
+
+def test_missing_values_are_as_with_all_fields():
+    serializer = QuerySerializer(data={})
+    assert not serializer.is_valid()
+    assert list(serializer.errors) == ["name"]
+    serializer = QuerySerializer(data={"name": "Ada"})
+    assert serializer.is_valid()
+    assert serializer.validated_data == {"name": "Ada", "days": 30}
+
+
+def test_no_field_or_message_is_shared_between_requests():
+    first, second = QuerySerializer(data=TOO_LONG), QuerySerializer(data=TOO_LONG)
+    with override("de"):
+        assert not first.is_valid()
+        assert "Zeichen" in str(first.errors["name"][0])
+    with override("en"):
+        assert not second.is_valid()
+        assert "characters" in str(second.errors["name"][0])
+    assert first.fields["name"] is not second.fields["name"]
