@@ -263,7 +263,8 @@ class TestReading:
             ({"action": "printed", "end_date": "2026-03-02", "resource_type": "report"}, "4"),
             ({"action": "never"}, ""),
             ({"action": "", "user_id": "", "start_date": "", "end_date": ""}, "543210"),
-            ({"resource_id": "3", "unknown": "x"}, "543210"),
+            ({"resource_id": "3"}, "3"),
+            ({"unknown": "x"}, "543210"),
         ],
     )
     def test_filters_combine_and_days_are_whole_utc_days_inclusive(self, client, query, expected):

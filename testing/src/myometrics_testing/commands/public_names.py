@@ -37,6 +37,8 @@ PUBLIC: Mapping[str, Mapping[str, Sequence[str] | None]] = {
         "fields": ALL,
         "health": ALL,
         "mail_backend": ALL,
+        "mail_failures": ALL,
+        "mail_messages": ALL,
         "metrics": ALL,
         "middleware": ALL,
         "migration_operations": ALL,
