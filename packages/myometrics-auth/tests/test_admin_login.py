@@ -86,6 +86,16 @@ def actions(published):
     return [activity.action for activity in published]
 
 
+class DeletingValidator:
+    """Accepts any password, and deletes the user before it can be set."""
+
+    def validate(self, password, user=None):
+        get_user_model().objects.filter(pk=user.pk).delete()
+
+    def get_help_text(self):
+        return ""
+
+
 @contextmanager
 def failing_sign_in():
     """As long as it lasts, a receiver of the site fails when a browser is signed in."""
@@ -673,6 +683,11 @@ class TestOwnPassword:
             assert page.context["form"].errors
         root.refresh_from_db()
         assert root.check_password(PASSWORD)
+
+    def test_user_deleted_concurrently_is_led_to_the_login(self, signed_in, settings):
+        settings.AUTH_PASSWORD_VALIDATORS = [{"NAME": f"{__name__}.DeletingValidator"}]
+        assert self.change(signed_in)["Location"] == LOGIN
+        assert django_user(signed_in) is None
 
     def test_works_for_a_browser_that_the_site_has_signed_in(self, root, browser, sign_in):
         browser.force_login(root)
