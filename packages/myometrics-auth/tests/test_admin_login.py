@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -83,6 +84,28 @@ def django_user(browser):
 
 def actions(published):
     return [activity.action for activity in published]
+
+
+class DeletingValidator:
+    """Accepts any password, and deletes the user before it can be set."""
+
+    def validate(self, password, user=None):
+        get_user_model().objects.filter(pk=user.pk).delete()
+
+    def get_help_text(self):
+        return ""
+
+
+@contextmanager
+def failing_sign_in():
+    """As long as it lasts, a receiver of the site fails when a browser is signed in."""
+
+    def fail(**kwargs):
+        raise RuntimeError
+
+    user_logged_in.connect(fail)
+    yield
+    user_logged_in.disconnect(fail)
 
 
 class Received(list):
@@ -307,6 +330,16 @@ class TestSecondFactor:
         assert give_code(browser, app.recovery_codes[0]).status_code == 200
         assert RecoveryCode.objects.count() == 10
 
+    def test_recovery_code_is_kept_if_the_browser_can_not_be_signed_in(self, app, root, browser):
+        browser.raise_request_exception = False
+        code = app.recovery_codes[0]
+        give_password(browser, root)
+        with failing_sign_in():
+            assert give_code(browser, code).status_code == 500
+        assert not root.sessions.filter(browser_key__isnull=False).exists()
+        give_password(browser, root)
+        assert give_code(browser, code)["Location"] == "/admin/"
+
     def test_password_step_belongs_to_its_browser(self, app, root, browser):
         give_password(browser, root)
         other = Client()
@@ -402,6 +435,21 @@ class TestRequiredSecondFactor:
         assert answer.context["secret"].replace(" ", "") == app.secret
         assert not is_signed_in(browser)
 
+    def test_nobody_is_enrolled_whose_browser_can_not_be_signed_in(self, root, browser):
+        where, _page, app = self.begin(browser, root)
+        browser.raise_request_exception = False
+        with failing_sign_in():
+            assert give_code(browser, app.at(utc_now()), where).status_code == 500
+        assert not TotpDevice.objects.exclude(confirmed_at=None).exists()
+        where, _page, app = self.begin(browser, root)
+        assert "recovery-codes" in give_code(browser, app.at(utc_now()), where).content.decode()
+
+    def test_wrong_code_counts_and_leaves_an_entry(self, root, browser, published):
+        where, _page, _app = self.begin(browser, root)
+        give_code(browser, "000000", where)
+        assert SignInFailures.objects.get().failures == 1
+        assert actions(published) == ["login_failed"]
+
     def test_enrolment_belongs_to_its_browser(self, root, browser):
         where, _page, app = self.begin(browser, root)
         assert give_code(Client(), app.at(utc_now()), where).status_code == 302
@@ -484,6 +532,17 @@ class TestEndingSessions:
         with django_capture_on_commit_callbacks(execute=True):
             root.sessions.end()
         assert signed_in.get("/whoami/").content == b""
+
+    def test_ending_it_while_another_user_signs_in_deletes_the_django_session(
+        self, app, browser, root, make_user, django_capture_on_commit_callbacks
+    ):
+        first = make_user(is_staff=True)
+        give_password(browser, first)
+        assert give_password(browser, root)["Location"] == SECOND_FACTOR
+        assert browser.get("/whoami/").content == first.email.encode()
+        with django_capture_on_commit_callbacks(execute=True):
+            first.sessions.end()
+        assert browser.get("/whoami/").content == b""
 
     @pytest.mark.parametrize("engine", ["cache", "cached_db", "file"])
     def test_ending_it_deletes_the_django_session_in_every_store(
@@ -624,6 +683,11 @@ class TestOwnPassword:
             assert page.context["form"].errors
         root.refresh_from_db()
         assert root.check_password(PASSWORD)
+
+    def test_user_deleted_concurrently_is_led_to_the_login(self, signed_in, settings):
+        settings.AUTH_PASSWORD_VALIDATORS = [{"NAME": f"{__name__}.DeletingValidator"}]
+        assert self.change(signed_in)["Location"] == LOGIN
+        assert django_user(signed_in) is None
 
     def test_works_for_a_browser_that_the_site_has_signed_in(self, root, browser, sign_in):
         browser.force_login(root)

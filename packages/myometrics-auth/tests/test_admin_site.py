@@ -8,15 +8,20 @@ import django
 import pytest
 from conftest import NEW_PASSWORD, PASSWORD
 from django.apps import apps
+from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.admin.templatetags.admin_urls import admin_urlname
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
+from django.contrib.messages.storage.fallback import FallbackStorage
+from django.contrib.sessions.backends.db import SessionStore
 from django.test import Client
 from django.urls import reverse
 from specified import CHANGES
 
+from myometrics_auth.admin import UserAdmin
 from myometrics_auth.models import PasswordResetRequest, RecoveryCode, SignInFailures, TotpDevice
+from myometrics_auth.selectors import users_in
 from myometrics_core.times import utc_now
 
 pytestmark = pytest.mark.django_db
@@ -289,3 +294,49 @@ def test_never_shows_a_secret(site, doctor):
     TotpDevice.objects.create(user=doctor, secret="encrypted-secret")
     page = site.get(reverse("admin:myometrics_auth_totpdevice_change", args=[doctor.pk]))
     assert "encrypted-secret" not in page.content.decode()
+
+
+class DeletedMeanwhile(UserAdmin):
+    """An admin page whose user is deleted after the page has read the row."""
+
+    def get_object(self, request, object_id, from_field=None):
+        found = super().get_object(request, object_id, from_field)
+        get_user_model().objects.filter(pk=found.pk).delete()
+        return found
+
+
+@pytest.mark.parametrize("page", ["changeform_view", "delete_view"])
+def test_a_user_deleted_concurrently_is_said_to_be_gone(rf, root, doctor, page):
+    form = {"email": doctor.email, "role": "technician", "is_active": "on", "post": "yes"}
+    request = rf.post("/", form)
+    request.user, request._dont_enforce_csrf_checks = root, True
+    request.session = SessionStore()
+    request._messages = FallbackStorage(request)
+    users = DeletedMeanwhile(get_user_model(), admin.site)
+    assert getattr(users, page)(request, str(doctor.pk)).status_code == 302
+    assert [str(message) for message in request._messages] == ["There is no such user."]
+
+
+def test_passwords_that_no_sign_in_accepts_are_refused(site, doctor):
+    long = {"password1": "quiet-otter-" * 22, "password2": "quiet-otter-" * 22}
+    add = {"email": "new@clinic.example", "role": "doctor", "usable_password": "true", **long}
+    assert "at most 256 characters" in site.post(reverse(f"{USERS}_add"), add).content.decode()
+    url = reverse("admin:auth_user_password_change", args=[doctor.pk])
+    answer = site.post(url, {"usable_password": "true", **long})
+    assert "at most 256 characters" in answer.content.decode()
+    doctor.refresh_from_db()
+    assert doctor.check_password(PASSWORD)
+
+
+def test_an_address_older_than_the_rules_can_stay(site, make_user):
+    user = make_user("jane@straße.example")
+    change(site, user, first_name="Janet")
+    user.refresh_from_db()
+    assert (user.first_name, user.email) == ("Janet", "jane@straße.example")
+    change(site, user, email="joan@straße.example")
+    user.refresh_from_db()
+    assert user.email == "jane@straße.example"
+
+
+def test_search_text_that_no_database_takes_finds_nothing(doctor):
+    assert not users_in(get_user_model().objects.all(), "smi\x00th").exists()

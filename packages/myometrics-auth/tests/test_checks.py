@@ -148,6 +148,7 @@ def urls(*patterns):
         (path("api-auth/", include("rest_framework.urls")), "/api-auth/login/"),
         (path("in/", HostsLoginView.as_view()), "/in/"),
         (path("in/", HostsClassView.as_view()), "/in/"),
+        (path("in/", PasswordResetConfirmView.as_view(post_reset_login=True)), "/in/"),
         (path("in/", csrf_exempt(never_cache(hosts_function_view))), "/in/"),
         (path("in/", hosts_view_by_module), "/in/"),
         (path("in/", hosts_view_by_its_own_function), "/in/"),

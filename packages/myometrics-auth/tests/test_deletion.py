@@ -95,6 +95,18 @@ def test_erasing_a_user_by_the_hosts_function(archived, settings):
         assert not model.objects.exists()
 
 
+def test_erasing_by_the_hosts_function_signs_browsers_out(
+    make_user, settings, client, django_capture_on_commit_callbacks
+):
+    settings.MYOMETRICS = {**settings.MYOMETRICS, "ERASE_USER": f"{__name__}.anonymise"}
+    user = make_user(is_staff=True)
+    client.post("/admin/login/", {"username": user.email, "password": PASSWORD})
+    assert client.get("/whoami/").content == user.email.encode()
+    with django_capture_on_commit_callbacks(execute=True):
+        erase_person(user)
+    assert client.get("/whoami/").content == b""
+
+
 def test_the_api_erases_by_the_hosts_function(doctor, sign_in, settings):
     settings.MYOMETRICS = {**settings.MYOMETRICS, "ERASE_USER": f"{__name__}.anonymise"}
     client = sign_in(doctor)
@@ -117,11 +129,21 @@ def test_the_api_erases_by_the_hosts_function(doctor, sign_in, settings):
             {"old_password": PASSWORD, "new_password": NEW_PASSWORD},
         ),
         ("post", "auth/mfa/enrol/", {"password": PASSWORD}),
+        ("post", "auth/mfa/enrol/", {"password": "wrong"}),
+        ("post", "auth/mfa/confirm/", {"code": "000000"}),
     ],
 )
-def test_a_caller_deleted_concurrently_is_unauthorized(doctor, method, path, body):
+@pytest.mark.parametrize("first_class", [None, "SessionAuthentication"])
+def test_a_caller_deleted_concurrently_is_unauthorized(
+    doctor, settings, method, path, body, first_class
+):
+    if first_class is not None:
+        settings.REST_FRAMEWORK = {
+            "DEFAULT_AUTHENTICATION_CLASSES": [f"rest_framework.authentication.{first_class}"]
+        }
     client = APIClient()
     client.force_authenticate(doctor)
     get_user_model().objects.filter(pk=doctor.pk).delete()
     answer = send(client, method, path, body)
     assert (answer.status_code, answer.json()["code"]) == (401, "token_not_valid")
+    assert answer.headers["WWW-Authenticate"] == "Bearer"

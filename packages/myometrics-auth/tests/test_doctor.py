@@ -31,6 +31,18 @@ def test_site_without_an_administrator_is_a_warning():
     assert states(doctor.examine_administrators)["administrators"] == "ok"
 
 
+def is_superuser(user: Any) -> bool:
+    return bool(user.is_superuser)
+
+
+def test_administrators_are_counted_by_the_sites_rule(settings):
+    settings.MYOMETRICS = {**settings.MYOMETRICS, "IS_ADMINISTRATOR": f"{__name__}.is_superuser"}
+    make_user("ada@clinic.example", "admin")
+    assert states(doctor.examine_administrators)["administrators"] == "warning"
+    make_user("eve@clinic.example", is_superuser=True)
+    assert states(doctor.examine_administrators)["administrators"] == "ok"
+
+
 def test_staff_below_administrator_is_a_warning():
     make_user("ada@clinic.example", "admin", is_staff=True, is_superuser=True)
     assert states(doctor.examine_administrators)["staff"] == "ok"

@@ -163,3 +163,22 @@ class TestRefresh:
         answer = api.post("/api/auth/token/refresh/", body, content_type="application/json")
         assert answer.status_code == 400
         assert set(answer.json()) == ERROR_KEYS
+
+
+@pytest.mark.parametrize("path", ["auth/user/", "auth/sessions/", "users/"])
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [({}, "not_authenticated"), ({"HTTP_AUTHORIZATION": "Bearer x"}, "token_not_valid")],
+)
+def test_no_or_a_bad_token_is_a_401_beside_session_authentication(
+    db, api, settings, path, headers, code
+):
+    settings.REST_FRAMEWORK = {
+        "DEFAULT_AUTHENTICATION_CLASSES": [
+            "rest_framework.authentication.SessionAuthentication",
+            "myometrics_auth.authentication.SessionTokenAuthentication",
+        ]
+    }
+    answer = api.get(f"/api/{path}", **headers)
+    assert (answer.status_code, answer.json()["code"]) == (401, code)
+    assert answer.headers["WWW-Authenticate"] == "Bearer"

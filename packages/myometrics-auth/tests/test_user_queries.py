@@ -14,6 +14,7 @@ from django.db.models import F, Value
 from django.db.models.functions import Concat, Lower
 
 from myometrics_auth.models import Session
+from myometrics_core.email_addresses import canonical_email
 
 pytestmark = pytest.mark.django_db
 
@@ -73,6 +74,23 @@ def test_an_international_domain_is_found_in_both_forms(users, make_user):
     user = make_user("ada@müller.example")
     for email in ("Ada@MÜLLER.example", "ada@xn--mller-kva.example"):
         assert users.get(email=email) == users.get(email__iexact=email) == user
+
+
+@pytest.mark.parametrize(
+    "email", ["é@ΟΔΟΣ.example", "é@ﾉϹ.example", "é@οδός.example", "é@straße.example", "ΣΟΦΟΣ@x"]
+)
+def test_what_create_user_stores_is_found_by_its_own_address(users, email):
+    user = users.create_user(email)
+    user.refresh_from_db()
+    for spelling in (email, user.email, user.email_canonical):
+        assert users.get(email_canonical=spelling) == user
+        assert users.get_by_natural_key(spelling) == user
+    assert users.get(email=email) == users.get(email=user.email) == user
+
+
+@pytest.mark.parametrize("email", ["a@T\u202f\u200b", "a@\u200b", "\u00b4a@\u00b4x.example"])
+def test_folding_an_address_again_changes_nothing(email):
+    assert canonical_email(canonical_email(email)) == canonical_email(email)
 
 
 def test_remote_user_is_found_in_every_spelling(settings, jane):

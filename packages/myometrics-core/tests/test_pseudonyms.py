@@ -62,6 +62,9 @@ def test_pseudonym_keys_of_their_own_are_independent_of_the_secret_key(settings)
         ("x" * 32, [], ["y" * 32, ""], {"myometrics_core.E003"}),
         ("x" * 32, [], ["y" * 32, 7], {"myometrics_core.E003"}),
         ("x" * 32, [], "y" * 32, {"myometrics_core.E003"}),
+        ("x" * 32, [], [b"y" * 32], {"myometrics_core.E003"}),
+        ("x" * 32, [], ["y" * 32 + "\udcff"], {"myometrics_core.E003"}),
+        ("x" * 32, [], ("ü" * 16, "y" * 32), set()),
     ],
 )
 def test_pseudonym_keys_that_are_short_or_missing_are_reported(

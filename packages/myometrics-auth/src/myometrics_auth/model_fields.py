@@ -132,7 +132,11 @@ class EmailIExact(lookups.IExact):
 def stored_email(address: str) -> str:
     """An address in the form in which it is stored."""
     folded = canonical_email(address)
-    return folded if folded.isascii() else address.strip().lower()
+    if folded.isascii():
+        return folded
+    lowered = address.strip().lower()
+    # Lower case may end in a final sigma, which makes a domain ambiguous.
+    return lowered if canonical_email(lowered) == folded else folded
 
 
 def _text(instance: models.Model, name: str) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import CodeType, FunctionType, MethodType
 from typing import Any, Final
 
 from django.apps import apps
 from django.conf import settings as django_settings
 from django.contrib import auth
-from django.contrib.auth.views import LoginView
+from django.contrib.auth.views import LoginView, PasswordResetConfirmView
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from .conf import auth_settings
@@ -53,7 +53,8 @@ def _is_other_login(callback: Any) -> bool:
     view_class = getattr(callback, "view_class", None) or getattr(callback, "cls", None)
     view = inspect.unwrap(callback, stop=lambda view: isinstance(view, MethodType))
     if view_class is not None:
-        return _is_login_class(view_class)
+        options = getattr(callback, "view_initkwargs", {})
+        return _is_login_class(view_class) or _signs_in_after_reset(view_class, options)
     if isinstance(view, MethodType):
         return _is_login_of_admin_site(view)
     return _calls_login(view, set())
@@ -72,6 +73,12 @@ def _is_login_class(view_class: type) -> bool:
             for member in vars(base).values()
         )
     )
+
+
+def _signs_in_after_reset(view_class: type, options: Mapping[str, Any]) -> bool:
+    if not issubclass(view_class, PasswordResetConfirmView):
+        return False
+    return bool(options.get("post_reset_login", view_class.post_reset_login))
 
 
 def _is_login_of_admin_site(method: MethodType) -> bool:

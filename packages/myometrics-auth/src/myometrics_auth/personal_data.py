@@ -39,6 +39,8 @@ class ProfileSection(PersonalDataSection):
     def erase(self, user: Any) -> None:
         """Delete what no longer has a user, also where the host keeps the user's row."""
         person_forget(user, router.db_for_write(Session))
+        # Ended first: the Django sessions of browsers are deleted with that.
+        Session.objects.filter(user=user).end()
         for model in (Session, RecoveryCode, TotpDevice):
             model.objects.filter(user=user).delete()
 

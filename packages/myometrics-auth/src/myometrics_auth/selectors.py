@@ -40,6 +40,8 @@ def users_matching(*, search: str = "", role: str = "") -> QuerySet[Any]:
 
 def users_in(users: QuerySet[Any], search: str) -> QuerySet[Any]:
     """Those of ``users`` whose names or e-mail hold ``search``; all when it is blank."""
+    if "\x00" in search:  # PostgreSQL refuses it, and no name holds it
+        return users.none()
     words = " ".join(fold_text(search).split())
     return users.filter(search_text__contains=words) if words else users
 

@@ -56,7 +56,9 @@ def canonical_email(address: str) -> str:
     """
     folded = fold_email(address)
     local, at, domain = folded.rpartition("@")
-    return folded if has_ambiguous_domain(folded) else f"{local}{at}{_ascii_domain(domain)}"
+    if has_ambiguous_domain(folded):
+        return folded
+    return f"{local}{at}{_ascii_domain(domain)}".strip()
 
 
 def _ascii_domain(domain: str) -> str:

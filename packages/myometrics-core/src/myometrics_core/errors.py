@@ -51,11 +51,7 @@ class Conflict(exceptions.APIException):
 
 
 class CallerDeleted(exceptions.APIException):
-    """401: the signed-in user was deleted while the request was served.
-
-    Not ``AuthenticationFailed``, which becomes a 403 where the host's first authentication class
-    names no scheme.
-    """
+    """401: the signed-in user was deleted while the request was served."""
 
     status_code = status.HTTP_401_UNAUTHORIZED
     default_detail = _("The token is invalid or has expired.")

@@ -18,6 +18,8 @@ def key_list(value: Iterable[Any]) -> None:
     keys = list(value)
     if not keys or not all(isinstance(key, str) and key for key in keys):
         raise ValueError("must hold at least one key, each a text that is not empty")
+    if any(key.encode(errors="replace").decode() != key for key in keys):
+        raise ValueError("holds a key that is not valid UTF-8")  # from the environment
 
 
 def django_secret_keys() -> list[str]:

@@ -167,10 +167,13 @@ class ApiView(APIView):
         return [authenticator() for authenticator in cast("Any", classes)]
 
     def get_authenticate_header(self, request: Request) -> Any:
-        """``WWW-Authenticate`` of a 401: the host's scheme, ``Bearer`` on public endpoints."""
-        if not request.authenticators:
-            return "Bearer"
-        return super().get_authenticate_header(request)
+        """``WWW-Authenticate`` of a 401: the host's scheme, else ``Bearer``.
+
+        Never ``None``: DRF would answer 403 where the first authentication class has no scheme
+        (``SessionAuthentication``).
+        """
+        has_classes = bool(request.authenticators)
+        return (super().get_authenticate_header(request) if has_classes else None) or "Bearer"
 
     def get_renderers(self) -> list[Any]:
         """As ``MYOMETRICS["RENDERER_CLASSES"]`` says."""

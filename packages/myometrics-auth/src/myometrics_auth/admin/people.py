@@ -11,21 +11,24 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import UserChangeForm
 from django.core.exceptions import PermissionDenied
+from django.core.validators import MaxLengthValidator
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import APIException, ValidationError
 
 from myometrics_auth.activities import publish_user_change
 from myometrics_auth.email_addresses import clean_email
 from myometrics_auth.models import User
 from myometrics_auth.privileges import grantable_groups, grantable_permissions, grantable_roles
 from myometrics_auth.selectors import has_second_factor, second_factors_in_use, users_in
+from myometrics_auth.serializers.fields import LONGEST_PASSWORD
 from myometrics_auth.services.administrators import administrator_kept
 from myometrics_auth.services.second_factor_enrolment import second_factor_remove
 from myometrics_auth.services.users import (
@@ -36,7 +39,6 @@ from myometrics_auth.services.users import (
     user_delete,
     user_update,
 )
-from myometrics_core.errors import Conflict
 from myometrics_core.transactions import read_committed
 
 from .rights import has_rights_over, own_privileges, require_rights_over
@@ -48,14 +50,33 @@ class FreeAddressForm(forms.ModelForm):  # type: ignore[type-arg]
     """A form whose e-mail address must be one, and free."""
 
     def clean_email(self) -> str:
-        """The address in its stored form; raises ``ValidationError``."""
-        email = clean_email(self.cleaned_data["email"])
+        """The address in its stored form; raises ``ValidationError``.
+
+        One that stays as it is passes: it may be older than the rules for new addresses.
+        """
+        email: str = self.cleaned_data["email"]
+        if not self.instance._state.adding and email == self.initial.get("email"):
+            return email
+        email = clean_email(email)
         if problems := email_problems(email, but=self.instance):
             raise forms.ValidationError(problems)
         return email
 
 
-class UserAddForm(FreeAddressForm, DjangoUserAdmin.add_form):  # type: ignore[misc]
+class NewPasswordForm(forms.BaseForm):
+    """A form for a password that the sign-in accepts: not longer than the API allows."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in ("password1", "password2"):
+            self.fields[name].validators.append(MaxLengthValidator(LONGEST_PASSWORD))
+
+
+class PasswordForm(NewPasswordForm, DjangoUserAdmin.change_password_form):  # type: ignore[misc]
+    """A new password of another user."""
+
+
+class UserAddForm(NewPasswordForm, FreeAddressForm, DjangoUserAdmin.add_form):  # type: ignore[misc]
     """A new account: address, password and role."""
 
     class Meta:
@@ -86,6 +107,7 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
 
     form = UserForm
     add_form = UserAddForm
+    change_password_form = PasswordForm
     ordering = ("email",)
     list_display = (
         "email",
@@ -237,7 +259,7 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
             response = super().user_change_password(request, *args, **kwargs)
             # A form that contradicts itself leads back to itself, and has changed nothing.
             if response.status_code == 302 and response["Location"] != request.get_full_path():
-                user = self.get_object(request, args[0] if args else kwargs["id"])
+                user = self.get_object(request, unquote(args[0] if args else kwargs["id"]))
                 self._publish(request, user, "user_updated", {"changed": {"password": {}}})
         return response
 
@@ -263,11 +285,11 @@ def _said_in_place(request: HttpRequest, view: Any, *args: Any, **kwargs: Any) -
     try:
         with deletion_conflicts_reported(), read_committed():
             return view(request, *args, **kwargs)
-    except Conflict as refusal:
-        messages.error(request, str(refusal.detail))
     except ValidationError as refusal:
         detail: Any = refusal.detail
         messages.error(request, " ".join(str(text) for texts in detail.values() for text in texts))
+    except APIException as refusal:  # also NotFound: the user was deleted concurrently
+        messages.error(request, str(refusal.detail))
     return HttpResponseRedirect(request.get_full_path())
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from django.contrib.auth import get_user_model
 from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import AuthenticationFailed, ValidationError
 
 from myometrics_auth.conf import auth_settings
 from myometrics_auth.errors import invalid_token_error
@@ -22,7 +22,7 @@ from myometrics_auth.selectors import has_second_factor
 from myometrics_core.times import utc_now
 from myometrics_core.transactions import atomic_write
 
-from .browser_sessions import browser_attach
+from .browser_sessions import browser_attach, browser_key_store, browser_session
 from .second_factor_enrolment import totp_begin, totp_confirm, totp_enrolment
 from .sessions import session_start
 from .sign_in import password_accept, second_factor_token, sign_in_with_second_factor
@@ -74,14 +74,15 @@ def browser_sign_in(
         totp_begin(user=user, password=password)
         _suspend(request, _proof_of_password(user))
         return Step.ENROLMENT
-    session = session_start(user=user, request=request, password=password, in_browser=True)
-    request.session.pop(PENDING, None)
-    browser_attach(session=session, backend=user.backend, request=request)
+    with atomic_write():
+        session = session_start(user=user, request=request, password=password, in_browser=True)
+        request.session.pop(PENDING, None)
+        browser_attach(session=session, backend=user.backend, request=request)
     return Step.NONE
 
 
 def browser_needs_code(request: HttpRequest) -> bool:
-    """Whether the browser has given a password and owes the second factor."""
+    """Return whether the browser has given a password and lacks the second factor."""
     return "mfa_token" in request.session.get(PENDING, {})
 
 
@@ -92,11 +93,19 @@ def browser_sign_in_with_second_factor(*, code: str, request: HttpRequest) -> No
     ``invalid_credentials`` for a wrong code.
     """
     pending = request.session.get(PENDING, {})
-    session = sign_in_with_second_factor(
-        token=pending.get("mfa_token", ""), code=code, request=request, in_browser=True
-    )
-    del request.session[PENDING]
-    browser_attach(session=session, backend=pending["backend"], request=request)
+    refusal = None
+    # One transaction: a code is used up only if the browser is signed in.
+    with atomic_write():
+        try:
+            session = sign_in_with_second_factor(
+                token=pending.get("mfa_token", ""), code=code, request=request, in_browser=True
+            )
+            del request.session[PENDING]
+            browser_attach(session=session, backend=pending["backend"], request=request)
+        except AuthenticationFailed as error:
+            refusal = error
+    if refusal is not None:  # raised here, so that the failure stays counted and recorded
+        raise refusal
 
 
 def browser_enrolment(request: HttpRequest) -> Enrolment | None:
@@ -116,23 +125,27 @@ def browser_enrol(*, code: str, request: HttpRequest) -> list[str]:
     if user is None:
         raise invalid_token_error()
     refusal = None
+    # One transaction: nobody is enrolled whose browser does not get the recovery codes.
     with atomic_write():
         try:
             codes = totp_confirm(user=user, session=None, code=code, request=request)
             session = session_start(user=user, request=request, second_factor=True, in_browser=True)
+            pending = request.session.pop(PENDING)
+            browser_attach(session=session, backend=pending["backend"], request=request)
         except ValidationError as error:
-            refusal = error  # raised once what a wrong code leaves behind is kept
-    if refusal is not None:
+            refusal = error
+    if refusal is not None:  # raised here, so that a wrong code stays counted and recorded
         raise refusal
-    pending = request.session.pop(PENDING)
-    browser_attach(session=session, backend=pending["backend"], request=request)
     return codes
 
 
 def _suspend(request: HttpRequest, pending: dict[str, Any]) -> None:
-    # A new key: one that somebody else has put into the browser must not lead past the password.
+    # A new key, against session fixation.
     request.session[PENDING] = pending
     request.session.cycle_key()
+    signed_in = browser_session(request)
+    if signed_in is not None:  # to the user of before, whose session still ends with its row
+        browser_key_store(session=signed_in, request=request)
 
 
 def _proof_of_password(user: Any) -> dict[str, Any]:

@@ -233,7 +233,7 @@ class AdminPasswordView(ThrottledPost, PasswordChangeView):
         except ValidationError as error:
             _add_problems(form, error)
             return self.form_invalid(form)
-        except AuthenticationFailed:  # the user is gone
+        except APIException:  # the user was deleted concurrently
             return HttpResponseRedirect(reverse("admin:login", current_app=self.site.name))
         return HttpResponseRedirect(self.get_success_url())
 
