@@ -340,3 +340,17 @@ def test_an_address_older_than_the_rules_can_stay(site, make_user):
 
 def test_search_text_that_no_database_takes_finds_nothing(doctor):
     assert not users_in(get_user_model().objects.all(), "smi\x00th").exists()
+
+
+@pytest.mark.parametrize("model", ["user", "session", "signinfailures", "totpdevice", "usedtoken"])
+@pytest.mark.parametrize("query", ["q=%00", "pk=%00", "pk__in=1,%00", "address=x", "e=1&pk=%00"])
+def test_filters_that_a_database_refuses_are_no_error(site, model, query):
+    answer = site.get(f"/admin/myometrics_auth/{model}/?{query}", follow=True)
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("model", ["user", "session", "signinfailures", "totpdevice", "usedtoken"])
+@pytest.mark.parametrize("key", ["%00", "9" * 30])
+def test_keys_that_a_database_refuses_lead_to_the_index(site, model, key):
+    answer = site.get(f"/admin/myometrics_auth/{model}/{key}/change/")
+    assert (answer.status_code, answer["Location"]) == (302, "/admin/")

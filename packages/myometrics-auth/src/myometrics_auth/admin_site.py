@@ -44,7 +44,7 @@ class AuthAdminSite(admin.AdminSite):
         return bool(user.is_active and user.is_staff)
 
     def has_permission(self, request: HttpRequest) -> bool:
-        """As Django says, for a browser that was not signed out meanwhile."""
+        """As Django's, after signing out a browser whose session has ended."""
         browser_session_enforce(request)
         return super().has_permission(request)
 
@@ -57,12 +57,12 @@ class AuthAdminSite(admin.AdminSite):
         ]
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
-        """As Django does, and sign the browser out if the request has ended its own session."""
+        """As Django's; also sign the browser out if the request has ended its own session."""
 
         def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
             response = view(request, *args, **kwargs)
             if request.method == "POST":
-                # Now: the Django session is deleted, and to save it would be a 400.
+                # Before the middleware saves the Django session: once deleted, that is a 400.
                 browser_session_enforce(request, again=True)
             return response
 
@@ -73,7 +73,7 @@ class AuthAdminSite(admin.AdminSite):
     def login(
         self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None
     ) -> HttpResponse:
-        """Ask for address and password; to the index, where somebody is signed in."""
+        """Ask for address and password; redirect users who are signed in to the index."""
         if request.method == "GET" and self.has_permission(request):
             return HttpResponseRedirect(reverse("admin:index", current_app=self.name))
         template = self.login_template or AdminLoginView.template_name

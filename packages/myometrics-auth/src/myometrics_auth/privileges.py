@@ -1,4 +1,4 @@
-"""Who has more rights than whom: in the admin site nobody grants or edits more than they have."""
+"""Compare the rights of users: in the admin site staff can't grant more than they have."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Privileges", "grantable_groups", "grantable_permissions", "grantable
 
 @dataclass(frozen=True)
 class Privileges:
-    """The rights of a user at one moment, whether active or not."""
+    """The rights of a user at one moment. An inactive user has the rights of an active one."""
 
     is_superuser: bool
     is_administrator: bool

@@ -1,8 +1,8 @@
 """Accounts in the admin site.
 
 Changes go through the same services as the API's, so they leave the same traces, and the last
-active administrator stays. Staff who are no superusers neither grant nor edit more than their own
-rights: the pages offer no more, and what is sent all the same is refused (403).
+active administrator stays. Staff who are not superusers can't grant more than their own rights, nor
+edit users with more: the pages don't offer it, and a forged request is refused (403).
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from myometrics_auth.services.users import (
     user_delete,
     user_update,
 )
+from myometrics_core.read_only_admin import FilterCheckedAdmin
 from myometrics_core.transactions import read_committed
 
 from .rights import has_rights_over, own_privileges, require_rights_over
@@ -102,7 +103,7 @@ class UserForm(FreeAddressForm, UserChangeForm):  # type: ignore[type-arg]
         )
 
 
-class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
+class UserAdmin(FilterCheckedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
     """People: found by name or address, changed and erased as through the API."""
 
     form = UserForm
@@ -173,15 +174,15 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
         return people, {self.opts.verbose_name_plural: len(people)}, set(), []
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """As the site's permissions say, and nobody with more rights."""
+        """As Django's, but not for users with more rights."""
         return super().has_change_permission(request, obj) and has_rights_over(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """As the site's permissions say, and nobody with more rights."""
+        """As Django's, but not for users with more rights."""
         return super().has_delete_permission(request, obj) and has_rights_over(request, obj)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Superusers alone decide who gets into the admin site, and who is one of them."""
+        """Only superusers change ``is_staff`` and ``is_superuser``."""
         fields = super().get_readonly_fields(request, obj)
         return fields if request.user.is_superuser else (*fields, *FLAGS)
 

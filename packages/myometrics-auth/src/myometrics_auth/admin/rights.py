@@ -1,4 +1,4 @@
-"""What staff may do to whom in the admin site, beside the site's permissions."""
+"""Which users staff may change in the admin site, beside the site's permissions."""
 
 from __future__ import annotations
 

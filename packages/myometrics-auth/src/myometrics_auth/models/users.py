@@ -59,10 +59,10 @@ class UserManager(BaseUserManager.from_queryset(UserQuerySet)):  # type: ignore[
 class AbstractClinicUser(AbstractUser):
     """A user who signs in by e-mail address; the base for a host's own user model.
 
-    ``PROFILE_FIELDS``: what people tell about themselves, as the admin site lays it out.
-    ``verified_at``: when the user first showed that they read the mail of ``email``; ``None``
-    where nobody asked. ``self_registered``: whether the account was made by ``auth/register/``;
-    ``None`` reads as no, the previous release leaves it so.
+    ``PROFILE_FIELDS``: what users state about themselves, in the order of the admin site.
+    ``verified_at``: when the user first proved to receive mail at ``email``; ``None`` if never.
+    ``self_registered``: whether the account was made by ``auth/register/``; ``None``, which the
+    previous release leaves, means no.
     """
 
     username = None  # type: ignore[assignment]

@@ -87,9 +87,9 @@ def password_reset_request(*, email: str) -> None:
 def password_reset_confirm(*, uid: str, token: str, new_password: str, request: Any) -> None:
     """Set a new password by the link of a reset mail; every session of the user ends.
 
-    Who has the link reads the account's mail, so this verifies its address. Of a self-registered
-    account that was never verified, all that stems from whoever registered it goes: second
-    factors, sessions and the addresses that the login throttle trusts.
+    The link came by mail, so this verifies the address. The first reset of a self-registered
+    account also removes its second factors, its sessions and the addresses that the login throttle
+    trusts: the account may have been registered by someone who does not own the address.
 
     A link works once; a refused password does not spend it. Raises ``ValidationError`` on
     ``token`` (wrong, used, too old; inactive or deleted user) or ``new_password``.
@@ -119,7 +119,7 @@ def _verify(user: Any, request: Any) -> None:
 
 
 def _take_over(user: Any, request: Any) -> None:
-    """Remove all by which whoever registered the account could still get in."""
+    """Remove every other way to sign in to an account that its owner may not have registered."""
     if has_second_factor(user):
         publish_account_event("second_factor_disabled", user=user, request=request)
     second_factor_remove(user=user)

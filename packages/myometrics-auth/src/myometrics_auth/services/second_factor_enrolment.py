@@ -114,8 +114,7 @@ def totp_disable(*, user: Any, password: str, code: str, request: Any) -> None:
 
 
 def second_factor_remove(*, user: Any) -> None:
-    """Forget the app and the recovery codes of ``user``: what an administrator does for a person
-    who has lost both."""
+    """Delete the app and the recovery codes of ``user``, such as for a user who has lost both."""
     with atomic_write():
         TotpDevice.objects.filter(user=user).delete()
         RecoveryCode.objects.filter(user=user).delete()

@@ -39,7 +39,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class SignIn:
-    """What a right password leads to: a session, or a token to bring a second factor with."""
+    """The result of a right password: a session, or a token for the step of the second factor."""
 
     session: Session | None = None
     mfa_token: str = ""
@@ -79,16 +79,16 @@ def password_accept(
     if is_allowed is not None and not is_allowed(user):
         with atomic_write():
             guess_failed(account=account, limit=password_limit())
-            _tell_of_failure(email, request)
+            _publish_failure(email, request)
         raise invalid_credentials()
     if not guess_was_right(account=account, limit=password_limit()):
-        _tell_of_failure(email, request)
+        _publish_failure(email, request)
         raise invalid_credentials()
     return user
 
 
 def second_factor_token(user: Any) -> str:
-    """The token with which ``user``, whose password was right, brings the second factor."""
+    """The token for the second step of ``user``, whose password was right."""
     return mfa_token(user, _fingerprints(user)[0])
 
 
@@ -113,12 +113,12 @@ def sign_in_with_second_factor(
             return session_start(
                 user=user, request=request, second_factor=True, in_browser=in_browser
             )
-        _tell_of_failure(user.email, request)
+        _publish_failure(user.email, request)
     raise invalid_credentials()
 
 
 def _user_locked(user_id: Any, claims: TokenClaims) -> Any:
-    # Locked, so that of requests with the same token one follows the other.
+    # Locked: requests with the same token run one after the other.
     people = get_user_model().objects.select_for_update(no_key=True)
     user = people.filter(pk=user_id, is_active=True).first()
     if user is None or token_is_used(claims):
@@ -128,7 +128,7 @@ def _user_locked(user_id: Any, claims: TokenClaims) -> Any:
     return user
 
 
-def _tell_of_failure(email: str, request: Any) -> None:
+def _publish_failure(email: str, request: Any) -> None:
     with atomic_write():
         credentials = {"username": email}
         user_login_failed.send(

@@ -97,7 +97,7 @@ def email_conflicts_reported(email: str, *, but: Any = None) -> Iterator[None]:
 
 
 def user_update_profile(*, user: Any, changes: Mapping[str, Any]) -> Any:
-    """Change what a person may change about themselves; the user as it is then.
+    """Change a user's own profile; returns the user as it is then.
 
     Raises ``ValidationError`` for a name that would be blanked, and for a new clinic where only
     administrators set it.
@@ -135,7 +135,7 @@ def user_update(
             if not may_blank_names:
                 _require_names(user, changes)
             if canonical_email(changes.get("email", user.email)) != user.email_canonical:
-                # The administrator answers for the new address; nobody has read its mail yet.
+                # Chosen by the administrator and not yet verified.
                 changes = {**changes, "self_registered": False, "verified_at": None}
             changed = _apply(user, changes)
         if not user.is_active:
@@ -169,7 +169,7 @@ def user_delete(*, actor: Any, user_id: Any, request: Any) -> None:
     # Read committed: rows that others write until the user is locked are found and erased, too.
     with deletion_conflicts_reported(), read_committed(), atomic_write():
         key = _erase(actor, user_id)
-        # Who erases themselves is no longer there to be named, nor is their address.
+        # After self-erasure the entry must not hold the user's key or address.
         by_self = actor is not None and key == actor.pk
         publish_user_change(
             "user_deleted",
@@ -221,7 +221,7 @@ def _erase(actor: Any, user_id: Any) -> Any:
 
 
 def _locked(user_id: Any, *, to_delete: bool = False) -> Any | None:
-    # Only who deletes a person needs to keep out those who write rows that refer to them.
+    # Only a deletion has to block writers of rows that refer to the user.
     people = get_user_model().objects.select_for_update(no_key=not to_delete)
     return people.filter(pk=user_id).first()
 
