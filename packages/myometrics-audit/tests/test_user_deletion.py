@@ -53,7 +53,8 @@ def mode(request: Any, settings: Any) -> str:
 @pytest.fixture(scope="module")
 def host(django_db_setup: Any, django_db_blocker: Any) -> Iterator[Any]:
     """A site's models: ``Clinic``, and ``Doctor``, a subclass of the user that a clinic cascades
-    to; ``Nurse`` is a subclass with a primary key of its own, ``Guest`` is a proxy of the user that was not there when the site started.
+    to; ``Nurse`` is a subclass with a primary key of its own, ``Guest`` a proxy of the user that
+    was not there when the site started.
     """
     user_model: Any = get_user_model()
     with isolate_apps("django.contrib.auth"), django_db_blocker.unblock():
