@@ -67,6 +67,13 @@ def host(django_db_setup: Any, django_db_blocker: Any) -> Iterator[Any]:
             class Meta:
                 app_label = "auth"
 
+        class NumberedBed(Bed):
+            number = models.AutoField(primary_key=True)
+            bed_ptr = models.OneToOneField(Bed, models.CASCADE, parent_link=True)
+
+            class Meta:
+                app_label = "auth"
+
         class Sheet(models.Model):
             bed = models.ForeignKey(Bed, models.CASCADE)
 
@@ -86,7 +93,7 @@ def host(django_db_setup: Any, django_db_blocker: Any) -> Iterator[Any]:
             class Meta:
                 app_label = "auth"
 
-        tables = [Note, Ward, Bed, HeatedBed, Sheet, Door, Key]
+        tables = [Note, Ward, Bed, HeatedBed, NumberedBed, Sheet, Door, Key]
         with django_db_blocker.unblock(), connection.schema_editor() as editor:
             for table in tables:
                 editor.create_model(table)
@@ -140,6 +147,20 @@ def test_deletion_of_a_subclass_with_its_parent_is_recorded(host: Any, record: A
     bed = host.HeatedBed.objects.create(ward=ward)
     expected = [("heatedbed_deleted", str(bed.pk)), ("ward_deleted", str(ward.pk))]
     recorded_delete(ward, actor=None)
+    assert entries() == expected
+
+
+def test_deletion_of_a_subclass_with_its_own_key_follows_its_parents_row(
+    host: Any, record: Any
+) -> None:
+    record(host.NumberedBed)
+    record(host.Sheet)
+    other = host.Bed.objects.create()
+    bed = host.NumberedBed.objects.create(number=other.pk)
+    sheet = host.Sheet.objects.create(bed_id=bed.id)
+    host.Sheet.objects.create(bed=other)
+    expected = [("numberedbed_deleted", str(bed.pk)), ("sheet_deleted", str(sheet.pk))]
+    recorded_delete(bed, actor=None)
     assert entries() == expected
 
 

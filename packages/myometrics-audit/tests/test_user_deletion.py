@@ -53,7 +53,8 @@ def mode(request: Any, settings: Any) -> str:
 @pytest.fixture(scope="module")
 def host(django_db_setup: Any, django_db_blocker: Any) -> Iterator[Any]:
     """A site's models: ``Clinic``, and ``Doctor``, a subclass of the user that a clinic cascades
-    to; ``Guest`` is a proxy of the user that was not there when the site started.
+    to; ``Nurse`` is a subclass with a primary key of its own, ``Guest`` a proxy of the user that
+    was not there when the site started.
     """
     user_model: Any = get_user_model()
     with isolate_apps("django.contrib.auth"), django_db_blocker.unblock():
@@ -68,17 +69,28 @@ def host(django_db_setup: Any, django_db_blocker: Any) -> Iterator[Any]:
             class Meta:
                 app_label = "auth"
 
+        class Nurse(user_model):
+            number = models.AutoField(primary_key=True)
+            user_ptr = models.OneToOneField(user_model, models.CASCADE, parent_link=True)
+
+            class Meta:
+                app_label = "auth"
+
         class Guest(user_model):
             class Meta:
                 app_label = "auth"
                 proxy = True
 
-        Host = type("Host", (), {"Clinic": Clinic, "Doctor": Doctor, "Guest": Guest})
+        Host = type(
+            "Host", (), {"Clinic": Clinic, "Doctor": Doctor, "Nurse": Nurse, "Guest": Guest}
+        )
         with connection.schema_editor() as editor:
             editor.create_model(Clinic)
             editor.create_model(Doctor)
+            editor.create_model(Nurse)
         yield Host
         with connection.schema_editor() as editor:
+            editor.delete_model(Nurse)
             editor.delete_model(Doctor)
             editor.delete_model(Clinic)
 
@@ -136,6 +148,17 @@ def test_users_of_a_subclass_can_be_deleted(
     clinics = host.Clinic.objects.filter(pk=clinic.pk)
     {"subclass": doctor, "cascade": clinic, "cascade of a queryset": clinics}[start].delete()
     assert not get_user_model().objects.filter(email="d@clinic.example").exists()
+    assert_released(mode, 1)
+    assert AuditLog.objects.filter(user=administrator).exists()
+
+
+def test_users_of_a_subclass_with_its_own_primary_key_can_be_deleted(
+    write: Any, administrator: Any, mode: str, host: Any
+) -> None:
+    nurse = host.Nurse.objects.create(email="n@clinic.example")
+    write(user=get_user_model().objects.get(email="n@clinic.example"))
+    write(user=administrator)
+    nurse.delete()
     assert_released(mode, 1)
     assert AuditLog.objects.filter(user=administrator).exists()
 

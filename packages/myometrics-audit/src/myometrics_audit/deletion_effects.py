@@ -98,7 +98,7 @@ def _referring(
         referred = _rows(model, using).filter(pk__in=chunk).select_for_update()
         owners = list(referred.order_by("pk"))
         for field, follow in foreign_keys:
-            rows = _rows(field.model, using).filter(**{f"{field.name}__pk__in": chunk})
+            rows = _rows(field.model, using).filter(**{f"{field.name}__in": owners})
             yield field.model, list(rows.order_by("pk").values_list("pk", flat=True)), follow
         for generic in generics:
             rows = generic.bulk_related_objects(owners, using)

@@ -55,11 +55,15 @@ class _Release(models.QuerySet[Any]):
         return sum(erasure.entries for erasure in released if erasure and not erasure.pseudonym)
 
     def _users(self) -> list[Any]:
-        """The collected users, in the order of their keys; a subclass' row is its parent's user."""
+        """The collected users, in the order of their keys.
+
+        Rows of subclasses are left out: with each its parent's row is collected, which is the user.
+        """
+        table = self.user_model._meta.concrete_model
         users = {
             user.pk: user
             for model, instances in self.collector.data.items()
-            if issubclass(model, self.user_model)
+            if model._meta.concrete_model is table
             for user in instances
         }
         return [users[key] for key in sorted(users)]

@@ -73,6 +73,7 @@ def read_committed(using: str = DEFAULT_DB_ALIAS) -> Iterator[None]:
     if connection.vendor != "postgresql" or connection.in_atomic_block:
         yield
         return
+    # A site on SQLite has no driver to import.
     from django.db.backends.postgresql.psycopg_any import IsolationLevel  # noqa: PLC0415
 
     connection.ensure_connection()
