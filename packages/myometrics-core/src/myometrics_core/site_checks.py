@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import wraps
+from functools import cache, wraps
 from typing import Any
 
 from django.apps import AppConfig
@@ -35,8 +35,13 @@ def register_check(check: Check, *tags: str, app: str, deploy: bool = False) -> 
     """Have Django run ``check``; an exception in it becomes the warning ``<app>.W021``.
 
     A check that raises would end every management command, whatever the site's mistake is.
+    Registering a check again changes nothing.
     """
+    checks.register(_guarded(check, app), *tags, deploy=deploy)
 
+
+@cache
+def _guarded(check: Check, app: str) -> Check:
     @wraps(check)
     def run(**kwargs: Any) -> list[checks.CheckMessage]:
         try:
@@ -44,7 +49,7 @@ def register_check(check: Check, *tags: str, app: str, deploy: bool = False) -> 
         except Exception as error:
             return [_not_run(check, error, app)]
 
-    checks.register(run, *tags, deploy=deploy)
+    return run
 
 
 def register_site_checks(

@@ -167,13 +167,14 @@ class ApiView(APIView):
         return [authenticator() for authenticator in cast("Any", classes)]
 
     def get_authenticate_header(self, request: Request) -> Any:
-        """``WWW-Authenticate`` of a 401: the host's scheme, else ``Bearer``.
+        """``WWW-Authenticate`` of a 401: the host's scheme, ``Bearer`` on public endpoints.
 
-        Never ``None``: DRF would answer 403 where the first authentication class has no scheme
-        (``SessionAuthentication``).
+        ``Bearer`` as well for a client that brings a token: where the first authentication class
+        has no scheme (``SessionAuthentication``), DRF would answer a bad one with 403.
         """
-        has_classes = bool(request.authenticators)
-        return (super().get_authenticate_header(request) if has_classes else None) or "Bearer"
+        scheme = super().get_authenticate_header(request) if request.authenticators else "Bearer"
+        brings_token = request.headers.get("Authorization", "").lower().startswith("bearer ")
+        return scheme or ("Bearer" if brings_token else None)
 
     def get_renderers(self) -> list[Any]:
         """As ``MYOMETRICS["RENDERER_CLASSES"]`` says."""
