@@ -100,8 +100,8 @@ def test_people_who_do_not_exist_are_a_404(administrator, as_person, name):
 
 
 def test_nobody_signed_in_is_refused(db, client):
-    assert client.get("/api/users/me/activity/").status_code == 401
-    assert client.get(f"/api/users/{uuid.uuid4()}/activity/").status_code == 401
+    assert client.get("/api/users/me/activity/").status_code in (401, 403)
+    assert client.get(f"/api/users/{uuid.uuid4()}/activity/").status_code in (401, 403)
 
 
 @pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
