@@ -16,7 +16,12 @@ from myometrics_core.background import enqueue
 from myometrics_core.errors import CallerDeleted
 from myometrics_core.people import people_hold, people_known
 from myometrics_core.times import utc_now
-from myometrics_core.transactions import atomic_write, is_serialization_failure
+from myometrics_core.transactions import (
+    SerializationFailure,
+    atomic_write,
+    is_serialization_failure,
+    is_unique_violation,
+)
 
 from .conf import notifications_settings
 from .kinds import NotificationKind, kinds_for, registered_kinds
@@ -162,6 +167,10 @@ def _deleted_caller_reported(user: Any) -> Iterator[None]:
     try:
         yield
     except IntegrityError as error:
+        own = NotificationSettings.objects.filter(user_id=user.pk)
+        if is_unique_violation(error) and own.exists():
+            # Under repeatable read the transaction did not see the row it conflicts with.
+            raise SerializationFailure(str(error)) from error
         if people_known([user.pk]):
             raise
         raise CallerDeleted() from error
