@@ -169,12 +169,14 @@ class ApiView(APIView):
     def get_authenticate_header(self, request: Request) -> Any:
         """``WWW-Authenticate`` of a 401: the host's scheme, ``Bearer`` on public endpoints.
 
-        ``Bearer`` as well for a client that brings a token: where the first authentication class
-        has no scheme (``SessionAuthentication``), DRF would answer a bad one with 403.
+        ``Bearer`` as well for a client with a token, and for a caller who was deleted since: where
+        the first authentication class has no scheme (``SessionAuthentication``), DRF would answer
+        403.
         """
         scheme = super().get_authenticate_header(request) if request.authenticators else "Bearer"
-        brings_token = request.headers.get("Authorization", "").lower().startswith("bearer ")
-        return scheme or ("Bearer" if brings_token else None)
+        has_token = request.headers.get("Authorization", "").lower().startswith("bearer ")
+        was_known = getattr(getattr(request, "_user", None), "is_authenticated", False)
+        return scheme or ("Bearer" if has_token or was_known else None)
 
     def get_renderers(self) -> list[Any]:
         """As ``MYOMETRICS["RENDERER_CLASSES"]`` says."""
