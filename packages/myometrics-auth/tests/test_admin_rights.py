@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
+import django
 import pytest
 from conftest import NEW_PASSWORD, PASSWORD
 from django.contrib import admin
@@ -160,7 +163,9 @@ class TestUsersWithMoreRights:
         request.user, request._dont_enforce_csrf_checks = clerk, True
         site = EditableList(get_user_model(), admin.site)
         site.get_queryset = lambda request: get_user_model().objects.filter(pk=superior.pk)
-        with pytest.raises(PermissionDenied):
+        # Django 6.1 leaves such rows out of the form; before, the whole form is refused.
+        refusal = nullcontext() if django.VERSION >= (6, 1) else pytest.raises(PermissionDenied)
+        with refusal:
             site.changelist_view(request)
         assert stored(superior) == before
 
