@@ -10,7 +10,7 @@ import copy
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rest_framework import serializers
 from rest_framework.fields import empty
@@ -21,7 +21,8 @@ from .users import user_id_json
 
 __all__ = ["AttributesSerializer", "RequestSerializer"]
 
-Field = serializers.Field[Any, Any, Any, Any]
+if TYPE_CHECKING:
+    Field = serializers.Field[Any, Any, Any, Any]  # no generic class at run time, before DRF 3.15
 
 
 class RequestSerializer(serializers.Serializer[Any]):
