@@ -129,7 +129,8 @@ def csv_lines(section: str, table: ExportTable, harmless: Callable[[str], str]) 
     ]
     shape = [b"", *(line.encode() for line in lines)]
     number = 0
-    for batch in _batches(table.copy(_IN_CSV, "*")):
+    # A NULL as the empty cell that it becomes: as "\\N" it would have each row examined.
+    for batch in _batches(table.copy(_IN_CSV, "*", "(NULL '')")):
         records = []
         for row in _rows(batch, quoted, harmless):
             number += 1
