@@ -10,7 +10,7 @@ from typing import Any
 from django.urls import URLPattern, URLResolver
 
 from config.urls import api
-from myometrics_core.views import ApiView, PublicApiView, UnknownPathView
+from myometrics_core.views import ApiView, PublicApiView, PublicPageView, UnknownPathView
 
 EXAMPLES = {
     "session_id": "00000000-0000-4000-8000-000000000000",
@@ -42,7 +42,16 @@ class Route:
 
 
 def all_routes() -> list[Route]:
-    """Every offered method of every endpoint."""
+    """Every offered method of every endpoint; not of the pages that mails link to."""
+    return [route for route in _all() if not issubclass(route.view, PublicPageView)]
+
+
+def page_routes() -> list[Route]:
+    """Every offered method of the pages that mails link to."""
+    return [route for route in _all() if issubclass(route.view, PublicPageView)]
+
+
+def _all() -> list[Route]:
     return [
         Route(method.upper(), path, view)
         for path, view in _views(api, "/api/")

@@ -1,7 +1,7 @@
 """Limits of bodies, principals without a user row, caches: what holds at every endpoint alike."""
 
 import pytest
-from api_routes import all_routes
+from api_routes import all_routes, page_routes
 from conftest import assert_error, client_of, make_user
 from django.core.cache import cache
 from rest_framework.test import APIClient
@@ -61,6 +61,22 @@ def test_huge_body_changes_no_401_405_or_415(route, administrators_client):
     if route.reads_body:
         answer = administrators_client.generic(route.method, route.path, body, "text/plain")
         assert_error(answer, 415)
+
+
+@pytest.mark.usefixtures("unlimited")
+@pytest.mark.parametrize("route", page_routes(), ids=str)
+def test_page_shows_the_same_errors_as_html(route):
+    client = APIClient()
+    statuses = {
+        413: client.generic(route.method, route.path, body_of(17 * KIB), "text/plain"),
+        405: client.generic("TRACE", route.path),
+        400: client.generic(route.method, route.path),
+        404: client.generic(route.method, f"{route.path}?token=x"),
+    }
+    for status, answer in statuses.items():
+        assert answer.status_code == status
+        assert answer["Content-Type"] == "text/html; charset=utf-8"
+        assert answer["Cache-Control"] == "private, no-store"
 
 
 def test_refresh_over_its_limit_is_refused_with_any_body(doctor):

@@ -7,7 +7,7 @@ globals().update(
         MYOMETRICS={
             "FRONTEND_URL": "https://clinic.example",
             "API_URL": "https://clinic.example/api",
-            "RATE_LIMITS": {"api": None},
+            "RATE_LIMITS": {"auth": None, "api": None},
         },
         DEFAULT_FROM_EMAIL="Clinic <noreply@clinic.example>",
     )

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 import pytest
 from django.core import signing
 from rest_framework.test import APIClient
-from specified import ERROR_KEYS
 
+from myometrics_core.throttling import rate_limiter
 from myometrics_notifications.kinds import kind_named
 from myometrics_notifications.models import NotificationSettings
 from myometrics_notifications.unsubscribing import unsubscribe_token, unsubscribe_url
@@ -26,6 +26,26 @@ def link(person):
     return f"{url.path}?{url.query}"
 
 
+@pytest.fixture
+def limits(settings):
+    """Set the rates of buckets; nothing is counted before."""
+
+    def set_rates(**rates):
+        settings.MYOMETRICS = {**settings.MYOMETRICS, "RATE_LIMITS": rates}
+        rate_limiter.reset()
+
+    yield set_rates
+    rate_limiter.reset()
+
+
+def page_of(response):
+    """The HTML of ``response``, which must be a whole page."""
+    assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+    page = response.content.decode()
+    assert page.startswith("<!DOCTYPE html>")
+    return page
+
+
 def switches(person):
     return NotificationSettings.objects.filter(user=person).values(KIND, "analysis_ready").first()
 
@@ -36,11 +56,7 @@ def test_one_click_turns_off_that_kind_alone(link, person):
     )
 
     assert response.status_code == 200
-    assert response.json() == {
-        "detail": "No mails are sent about: Completed uploads.",
-        "kind": KIND,
-        "subscribed": False,
-    }
+    assert "Completed uploads" in page_of(response)
     assert switches(person) == {KIND: False, "analysis_ready": True}
 
 
@@ -53,19 +69,14 @@ def test_looking_at_the_link_turns_nothing_off(link, person):
     response = APIClient().get(link)
 
     assert response.status_code == 200
-    assert response.json()["subscribed"] is True
+    assert '<form method="post">' in page_of(response)
     assert switches(person) is None
 
 
-def test_a_browser_gets_a_page_with_a_button_and_then_a_page_that_says_done(link, person):
-    browser = APIClient(HTTP_ACCEPT="text/html,application/xhtml+xml")
+def test_after_unsubscribing_the_page_has_no_button(link, person):
+    answer = APIClient().post(link)
 
-    question = browser.get(link)
-    answer = browser.post(link)
-
-    assert question.headers["Content-Type"].startswith("text/html")
-    assert '<form method="post">' in question.content.decode()
-    assert "<form" not in answer.content.decode()
+    assert "<form" not in page_of(answer)
     assert switches(person)[KIND] is False
 
 
@@ -73,22 +84,64 @@ def test_a_stale_authorization_header_is_ignored(link):
     assert APIClient(HTTP_AUTHORIZATION="Bearer stale").post(link).status_code == 200
 
 
-@pytest.mark.parametrize("accept", ["application/json", "text/html"])
+@pytest.mark.parametrize("accept", ["application/json", "text/html", "*/*", ""])
+def test_every_answer_is_a_page_that_no_cache_keeps(link, accept):
+    client = APIClient(HTTP_ACCEPT=accept)
+
+    for answer in (client.get(link), client.get(f"{URL}?token=x"), client.post(link)):
+        page_of(answer)
+        assert answer.headers["Cache-Control"] == "private, no-store"
+
+
 @pytest.mark.parametrize("method", ["get", "post"])
-@pytest.mark.parametrize("token", ["x", "a:b:c", "%00", "%ED%A0%80", "ä" * 200, "🦊"])
-def test_a_token_that_is_not_ours_is_a_404_in_json(db, method, token, accept):
-    response = getattr(APIClient(HTTP_ACCEPT=accept), method)(f"{URL}?token={token}")
+@pytest.mark.parametrize("token", ["x", "a:b:c", "%00", "%ED%A0%80", "ä" * 200, "🦊", "<b>"])
+def test_a_token_of_others_is_an_error_page_without_the_token(db, method, token):
+    response = getattr(APIClient(), method)(f"{URL}?token={token}")
 
     assert response.status_code in (400, 404)
-    assert set(response.json()) == ERROR_KEYS
+    page = page_of(response)
+    assert "This did not work" in page
+    assert "<b>" not in page
 
 
 @pytest.mark.parametrize("query", ["", "?token=", "?token=" + "x" * 1001, "?other=1"])
-def test_a_missing_or_endless_token_is_a_400_on_token(db, query):
+def test_a_missing_or_endless_token_is_a_400(db, query):
     response = APIClient().post(f"{URL}{query}")
 
     assert response.status_code == 400
-    assert list(response.json()["field_errors"]) == ["token"]
+    assert "token" in page_of(response)
+
+
+def test_only_post_is_counted_and_in_the_bucket_of_sign_ins(link, limits):
+    limits(auth="2/minute", api="1/minute")
+    client = APIClient()
+
+    looked = [client.get(link).status_code for _ in range(4)]
+    clicked = [client.post(link) for _ in range(3)]
+
+    assert looked == [200] * 4
+    assert [answer.status_code for answer in clicked] == [200, 200, 429]
+    assert "This did not work" in page_of(clicked[-1])
+    assert int(clicked[-1].headers["Retry-After"]) > 0
+
+
+def test_users_behind_one_address_are_counted_apart(make_person, limits):
+    limits(auth="1/minute")
+    links = [
+        f"{URL}?token={unsubscribe_token(kind=kind_named(KIND), user=make_person())}"
+        for _ in range(3)
+    ]
+
+    assert [APIClient().post(link).status_code for link in links] == [200] * 3
+    assert [APIClient().post(f"{URL}?token=x").status_code for _ in range(2)] == [404, 429]
+
+
+def test_a_fault_is_a_page_as_well(link, monkeypatch):
+    monkeypatch.setattr("myometrics_notifications.views.message_is_wanted", lambda **_: 1 / 0)
+    response = APIClient(raise_request_exception=False).get(link)
+
+    assert response.status_code == 500
+    assert "A server error occurred." in page_of(response)
 
 
 def test_a_token_signed_for_something_else_is_refused(person):
@@ -121,4 +174,7 @@ def test_the_token_holds_no_address(person):
 
 @pytest.mark.parametrize("method", ["put", "patch", "delete"])
 def test_other_methods_are_405(link, method):
-    assert getattr(APIClient(), method)(link).status_code == 405
+    response = getattr(APIClient(), method)(link)
+
+    assert response.status_code == 405
+    assert "This did not work" in page_of(response)

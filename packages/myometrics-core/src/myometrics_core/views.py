@@ -15,7 +15,8 @@ from typing import Any, ClassVar, Final, NoReturn, cast
 
 from django.conf import settings
 from django.db import connections, transaction
-from django.http import HttpRequest, UnreadablePostError
+from django.http import HttpRequest, HttpResponse, UnreadablePostError
+from django.template.loader import render_to_string
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -36,13 +37,15 @@ from .settings import core_settings
 from .transactions import is_serialization_failure
 from .users import has_user_row
 
-__all__ = ["MAX_AUTH_BODY_BYTES", "ApiView", "PublicApiView", "UnknownPathView"]
+__all__ = ["MAX_AUTH_BODY_BYTES", "ApiView", "PublicApiView", "PublicPageView", "UnknownPathView"]
 
 MAX_AUTH_BODY_BYTES: Final = 16 * 1024
 """Largest body of an endpoint under ``auth/``, unless ``MAX_BODY_BYTES`` is lower."""
 MAX_ATTEMPTS: Final = 30
 MAX_RETRY_SECONDS: Final = 0.5
 """Longest pause before a request is run again; its length is random, so that others get done."""
+ERROR_HEADERS: Final = ("Allow", "Retry-After")
+"""What an error's page keeps of its JSON answer."""
 METHODS_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -249,6 +252,42 @@ class PublicApiView(ApiView):
 
     permission_classes = (AllowAny,)
     authentication_classes = ()
+
+
+class PublicPageView(PublicApiView):
+    """A page that a mail links to, for anybody who has the link: HTML, its errors as well.
+
+    Only POST changes anything, since mail scanners follow links, and only POST is counted.
+    """
+
+    schema = None  # pages are for people, not for programs
+    throttle_bucket = "auth"
+    ignores_body = True  # browsers and mail programs send a form
+
+    def get_throttles(self) -> list[Any]:
+        """None for looking at the page."""
+        return super().get_throttles() if self.request.method == "POST" else []
+
+    def finalize_response(
+        self, request: Request, response: Any, *args: Any, **kwargs: Any
+    ) -> Response:
+        """Show an error as a page."""
+        if getattr(response, "exception", False):
+            response = self._error_page(response)
+        return super().finalize_response(request, response, *args, **kwargs)
+
+    def page(self, template: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
+        """``template`` in UTF-8, whatever the host's ``DEFAULT_CHARSET`` is."""
+        content = render_to_string(template, context, http_request(self.request))
+        return HttpResponse(content, content_type="text/html; charset=utf-8", status=status)
+
+    def _error_page(self, error: Response) -> HttpResponse:
+        context = {"detail": error.data["detail"]}
+        page = self.page("myometrics_core/error_page.html", context, error.status_code)
+        for name in ERROR_HEADERS:
+            if name in error:
+                page[name] = error[name]
+        return page
 
 
 class UnknownPathView(PublicApiView):

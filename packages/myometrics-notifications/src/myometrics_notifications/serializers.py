@@ -12,7 +12,7 @@ from myometrics_core.fields import StrictBooleanField, StrictCharField
 from .kinds import registered_kinds
 from .signed_links import LONGEST_TOKEN
 
-__all__ = ["LinkQuerySerializer", "NotificationSwitchesSerializer", "UnsubscribeSerializer"]
+__all__ = ["LinkQuerySerializer", "NotificationSwitchesSerializer"]
 
 
 class NotificationSwitchesSerializer(serializers.Serializer[Any]):
@@ -42,11 +42,3 @@ class LinkQuerySerializer(serializers.Serializer[Any]):
     """The signed token that a mail's link bears."""
 
     token = StrictCharField(max_length=LONGEST_TOKEN)
-
-
-class UnsubscribeSerializer(serializers.Serializer[Any]):
-    """What a link is about, and whether those mails are on."""
-
-    detail = serializers.CharField()
-    kind = serializers.CharField()
-    subscribed = serializers.BooleanField()

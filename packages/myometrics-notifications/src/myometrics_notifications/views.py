@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.http import HttpResponseBase, StreamingHttpResponse
-from django.shortcuts import render
+from django.http import HttpResponse, StreamingHttpResponse
 from django.utils import translation
-from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse
+from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -17,7 +16,7 @@ from myometrics_core.downloads import download_response
 from myometrics_core.export_deliveries import publish_export
 from myometrics_core.export_files import export_filename
 from myometrics_core.schema import extend_schema
-from myometrics_core.views import ApiView, PublicApiView
+from myometrics_core.views import ApiView, PublicApiView, PublicPageView
 
 from .conf import notifications_settings
 from .export_links import export_file_for_token
@@ -27,7 +26,6 @@ from .selectors import message_is_wanted, switches
 from .serializers import (
     LinkQuerySerializer,
     NotificationSwitchesSerializer,
-    UnsubscribeSerializer,
 )
 from .services import notification_settings_ensure, notification_settings_update
 from .unsubscribing import read_unsubscribe_token
@@ -60,56 +58,35 @@ class MyNotificationSettingsView(ApiView):
         return Response(switches(settings))
 
 
-class UnsubscribeView(PublicApiView):
-    """Where a mail's unsubscribe link leads. Public: the signed token says who and what.
+class UnsubscribeView(PublicPageView):
+    """Where a mail's unsubscribe link leads (RFC 8058). The signed token says who and what."""
 
-    A browser gets a page, a program gets JSON. Only POST turns anything off: mail scanners
-    follow links (RFC 8058).
-    """
+    def get(self, request: Request) -> HttpResponse:
+        """A page with a button that turns one kind of mail off."""
+        kind, user = self._kind_and_user()
+        return self._page(kind, user, subscribed=message_is_wanted(kind=kind, user=user))
 
-    ignores_body = True  # mail programs send a form
-
-    @extend_schema(
-        operation_id="unsubscribe_preview",
-        tags=["notifications"],
-        parameters=[LinkQuerySerializer],
-        responses={
-            200: UnsubscribeSerializer,
-            404: OpenApiResponse(description="The link is not valid."),
-        },
-    )
-    def get(self, request: Request) -> HttpResponseBase:
-        """What the link would turn off."""
-        kind, user = self._named()
-        return self._answer(kind, user, subscribed=message_is_wanted(kind=kind, user=user))
-
-    @extend_schema(
-        operation_id="unsubscribe",
-        tags=["notifications"],
-        parameters=[LinkQuerySerializer],
-        request=None,
-        responses={
-            200: UnsubscribeSerializer,
-            404: OpenApiResponse(description="The link is not valid."),
-        },
-    )
-    def post(self, request: Request) -> HttpResponseBase:
+    def post(self, request: Request) -> HttpResponse:
         """Turn it off; the body (``List-Unsubscribe=One-Click``) is not read. Twice is fine."""
-        kind, user = self._named()
+        kind, user = self._kind_and_user()
         notification_settings_update(user=user, switches={kind.name: False})
-        return self._answer(kind, user, subscribed=False)
+        return self._page(kind, user, subscribed=False)
 
-    def _named(self) -> tuple[NotificationKind, Any]:
+    def rate_limit_identity(self, request: Request) -> str | None:
+        """The user whose mails they are: many unsubscribe through one address, their provider's."""
+        try:
+            return f"user:{self._kind_and_user()[1].pk}"
+        except APIException:
+            return None
+
+    def _kind_and_user(self) -> tuple[NotificationKind, Any]:
         token = self.validated_query(LinkQuerySerializer)["token"]
         return read_unsubscribe_token(token)
 
-    def _answer(self, kind: NotificationKind, user: Any, *, subscribed: bool) -> HttpResponseBase:
-        body = {"detail": _sentence(kind, subscribed), "kind": kind.name, "subscribed": subscribed}
-        if "text/html" not in self.request.headers.get("Accept", ""):
-            return Response(UnsubscribeSerializer(body).data)
+    def _page(self, kind: NotificationKind, user: Any, *, subscribed: bool) -> HttpResponse:
         with translation.override(notifications_settings.RECIPIENT_LANGUAGE(user)):
             context = {"kind_title": str(kind.title), "subscribed": subscribed}
-            return render(self.request, "myometrics_notifications/unsubscribe.html", context)
+            return self.page("myometrics_notifications/unsubscribe.html", context)
 
 
 class ExportDownloadView(PublicApiView):
@@ -138,11 +115,3 @@ class ExportDownloadView(PublicApiView):
             request=request,
         )
         return response
-
-
-def _sentence(kind: NotificationKind, subscribed: bool) -> str:
-    if subscribed:
-        sentence = _("POST to this address to get no more mails about: %(kind)s.")
-    else:
-        sentence = _("No mails are sent about: %(kind)s.")
-    return sentence % {"kind": kind.title}
