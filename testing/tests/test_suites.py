@@ -185,9 +185,19 @@ def test_a_program_that_does_not_run_is_missing(bare_machine):
     assert "because chromedriver and npm can't be found or run" in note
 
 
-def test_asgi_suite_runs_only_if_it_is_named():
+def test_long_tests_run_only_if_all_are_asked_for():
+    few, notes = chosen_suites(["testing"])
+    everything, no_notes = chosen_suites(["testing"], everything=True)
+    assert all(suite.expression.endswith("and not long") for suite in few)
+    assert not any("long" in suite.expression for suite in everything)
+    assert any("dev test --all" in note for note in notes)
+    assert not any("dev test --all" in note for note in no_notes)
+
+
+def test_asgi_suite_runs_if_it_is_named_or_all_are_asked_for():
     assert chosen_suites([ASGI])[0] == [asgi_suite()]
     assert asgi_suite() not in chosen_suites()[0]
+    assert ASGI in {suite.name for suite in chosen_suites(everything=True)[0]}
     command = pytest_job(asgi_suite(), URLS, "/7", Path("report.xml"), []).command
     assert "--asgi" in command
     assert any(word.endswith("test_contract_everywhere.py") for word in command)
@@ -197,7 +207,7 @@ def test_asgi_suite_runs_only_if_it_is_named():
 def test_a_python_that_is_missing_is_named(bare_machine):
     notes = chosen_suites()[1]
     assert len([note for note in notes if "pyenv install 3.13" in note]) == 1
-    assert chosen_suites(["audit"])[1] == []
+    assert chosen_suites(["audit"], everything=True)[1] == []
 
 
 def test_what_is_left_out_stands_just_before_the_sum(capsys):
@@ -208,7 +218,7 @@ def test_what_is_left_out_stands_just_before_the_sum(capsys):
 
 def test_a_browser_suite_that_is_asked_for_runs_or_fails(bare_machine):
     for suite_with_browser in browser_suites():
-        assert chosen_suites([suite_with_browser.name]) == ([suite_with_browser], [])
+        assert chosen_suites([suite_with_browser.name])[0] == [suite_with_browser]
 
 
 def test_suites_can_be_chosen_by_name_and_by_database():

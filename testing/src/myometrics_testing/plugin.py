@@ -20,6 +20,7 @@ from myometrics_testing.waiting import PATIENCE
 
 DATABASES = ("sqlite", "postgresql")
 MARKERS = (
+    "long: takes a minute or more: `dev test --all` runs it, and so does .ci/run",
     "any_database: brings its own servers and processes, and means the same whatever database the "
     "other tests use: `dev test` runs it once",
     "alone: measures time or memory: `dev test` runs it once, last, with nothing beside it",

@@ -40,7 +40,8 @@ class Part(Enum):
 class Suite:
     """A part of ``folder``'s tests on one database; ``redis``: whether they see a REDIS_URL.
 
-    ``files``: a pattern, if not all of them; ``options``: further options of pytest.
+    ``files``: a pattern, if not all of them; ``options``: further options of pytest; ``long``:
+    whether tests with the marker ``long`` are among them.
     """
 
     name: str
@@ -50,6 +51,12 @@ class Suite:
     part: Part = Part.USUAL
     files: str = ""
     options: tuple[str, ...] = ()
+    long: bool = False
+
+    @property
+    def expression(self) -> str:
+        """Which of the folder's tests, for pytest's ``-m``."""
+        return self.part.value if self.long else f"{self.part.value} and not long"
 
     def __str__(self) -> str:
         if self.part is Part.USUAL:
@@ -65,7 +72,7 @@ def all_suites() -> list[Suite]:
 
 
 def asgi_suite() -> Suite:
-    """The contract's tests through the ASGI handler, which `dev test` runs only if it is named."""
+    """The contract's tests through the ASGI handler."""
     return Suite(
         name=ASGI,
         folder=EXAMPLE / "tests",
@@ -152,7 +159,7 @@ def pytest_job(
     paths = sorted(map(str, suite.folder.glob(suite.files))) if suite.files else [str(suite.folder)]
     command = [sys.executable, "-m", "pytest", *paths, f"--database={suite.database}"]
     command += suite.options
-    chosen = [f"--ignore={suite.folder / BROWSER}", f"--junitxml={report}", "-m", suite.part.value]
+    chosen = [f"--ignore={suite.folder / BROWSER}", f"--junitxml={report}", "-m", suite.expression]
     return Job(
         name=str(suite),
         command=[*command, "-q", *chosen, *options],

@@ -38,20 +38,22 @@ def main(arguments: Sequence[str]) -> int:
     """Run all tests: each package alone and the example, on SQLite and on PostgreSQL."""
     own, for_pytest = split_at_dashes(arguments)
     options = _parse(own)
-    suites, notes = chosen_suites(options.suites, options.database)
+    suites, notes = chosen_suites(options.suites, options.database, everything=options.all)
     print(*notes, sep="\n", end="\n" if notes else "", flush=True)
     return run_suites(suites, for_pytest, options.jobs, notes)
 
 
 def chosen_suites(
-    names: Collection[str] = (), database: str | None = None
+    names: Collection[str] = (), database: str | None = None, *, everything: bool = False
 ) -> tuple[list[Suite], list[str]]:
     """The suites of ``names`` on ``database``, and a sentence about each thing left untested.
 
-    Without names these are all suites but ASGI's that this machine has the programs for; this
-    command needs Python alone. A suite that is named runs, and fails where a program is missing.
+    Without names these are all suites that this machine has the programs for; this command needs
+    Python alone. A suite that is named runs, and fails where a program is missing. ``everything``:
+    with their long tests, and without names the suite of ASGI as well.
     """
-    wanted = names or {suite.name for suite in all_suites()} - {ASGI}
+    left_out = set() if everything else {ASGI}
+    wanted = names or {suite.name for suite in all_suites()} - left_out
     asked = [
         suite
         for suite in all_suites()
@@ -64,7 +66,9 @@ def chosen_suites(
         for suite, missing in lacking.items()
         if missing
     ]
-    return chosen, notes + _notes_on_pythons(chosen)
+    if not everything:
+        notes.append("Left out: tests that take minutes; python3 dev test --all runs them.")
+    return [replace(suite, long=everything) for suite in chosen], notes + _notes_on_pythons(chosen)
 
 
 def _notes_on_pythons(suites: Collection[Suite]) -> list[str]:
@@ -88,7 +92,7 @@ def split_at_dashes(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="dev test",
-        usage="dev test [SUITE ...] [--database DATABASE] [--jobs N] [-- PYTEST OPTIONS]",
+        usage="dev test [SUITE ...] [--all] [--database DATABASE] [--jobs N] [-- PYTEST OPTIONS]",
         description=main.__doc__,
         epilog="PostgreSQL and Redis are those of DATABASE_URL and REDIS_URL where these are set "
         "(test databases are made and dropped; that Redis database is emptied), else servers "
@@ -96,6 +100,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     names = sorted({suite.name for suite in all_suites()})
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"of {', '.join(names)}")
+    parser.add_argument("--all", action="store_true", help="with the tests that take minutes")
     parser.add_argument("--database", choices=DATABASES, help="this one only")
     parser.add_argument(
         "--jobs", type=int, default=_jobs(), help="at a time (default: %(default)s)"
