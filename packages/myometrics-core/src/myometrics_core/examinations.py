@@ -214,25 +214,21 @@ def _shares_backends() -> bool:
 
     On a busy pooler they may not be, so this can miss one, and never takes another for one.
     """
-    if _backend() == _announced_backend():
+    # The process that the server named when the connection began: a pooler names another.
+    announced = connection.connection.info.backend_pid
+    if _backend(connection) == announced:
         return False
     other = connections.create_connection(connection.alias)
     try:
-        return any(_backend() == _backend(other) for _ in range(BACKEND_ATTEMPTS))
+        return any(_backend(connection) == _backend(other) for _ in range(BACKEND_ATTEMPTS))
     finally:
         other.close()
 
 
-def _backend(of: Any = connection) -> int:
-    with of.cursor() as cursor:
+def _backend(connected: Any) -> int:
+    with connected.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
         return int(cursor.fetchone()[0])
-
-
-def _announced_backend() -> int:
-    """The process that the server named when the connection began; a pooler names another."""
-    # psycopg 3, and psycopg2 from 2.8.
-    return int(connection.connection.info.backend_pid)
 
 
 def examine_migrations() -> Iterator[Diagnosis]:

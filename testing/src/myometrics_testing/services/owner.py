@@ -1,8 +1,8 @@
 """The owner of one server: ``python -m myometrics_testing.services.owner KIND [PRIMARY]``.
 
 KIND is ``postgresql``, ``redis``, ``postgresql-replica``, which follows the URL PRIMARY,
-``pgbouncer``, which pools the transactions of PRIMARY (and of how many connections, if a number
-follows), or ``postgresql-on-a-small-disk``, which wants to be started in a mount namespace of its
+``pgbouncer``, which pools the connections of PRIMARY (a file of its settings and a pool mode may
+follow), or ``postgresql-on-a-small-disk``, which wants to be started in a mount namespace of its
 own.
 
 Answers ``ok URL`` when the server is up, then ``ok`` to each of the lines ``stop``, ``start``,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+from configparser import ConfigParser
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
@@ -13,37 +14,36 @@ from myometrics_testing.services.servers import Server, give_to_unprivileged_use
 __all__ = ["PgBouncer"]
 
 PORT = 6432
-CONFIGURATION = """
-[databases]
-* = host={host} port=5432 user=postgres
-[pgbouncer]
-listen_addr =
-listen_port = {port}
-unix_socket_dir = {folder}
-auth_type = any
-pool_mode = transaction
-default_pool_size = {size}
-query_wait_timeout = 180
-max_client_conn = 500
-"""
-
-
 class PgBouncer(Server):
-    """Pools the transactions of the server at ``primary_url``, ``size`` connections to a database.
+    """Pools the server at ``primary_url`` as the file ``configuration`` says, in ``pool_mode``.
 
-    As its documentation installs it, so it forgets whatever outlives a transaction.
+    Addresses and users are those of the test, and at most three connections go to a database.
     """
 
-    def __init__(self, folder: Path, primary_url: str, size: str = "3") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        primary_url: str,
+        configuration: str = "",
+        pool_mode: str = "transaction",
+    ) -> None:
         super().__init__(folder)
         primary = urlsplit(primary_url)
-        user, _, _ = primary.netloc.rpartition("@")
+        user, _, host = primary.netloc.rpartition("@")
+        self.url = f"postgresql://{user}@{quote(str(folder), safe='')}:{PORT}{primary.path}"
         self._socket = folder / f".s.PGSQL.{PORT}"
         self._configuration = folder / "pgbouncer.ini"
-        self._text = CONFIGURATION.format(
-            host=unquote(primary.netloc.rpartition("@")[2]), port=PORT, folder=folder, size=size
+        self._settings = ConfigParser(interpolation=None)
+        self._settings["pgbouncer"] = {"pool_mode": pool_mode}
+        self._settings.read(filter(None, [configuration]))
+        self._settings["databases"] = {"*": f"host={unquote(host)} port=5432 user={user}"}
+        self._settings["pgbouncer"].update(
+            listen_addr="",
+            listen_port=str(PORT),
+            unix_socket_dir=str(folder),
+            auth_type="any",
+            default_pool_size="3",
         )
-        self.url = f"postgresql://{user}@{quote(str(folder), safe='')}:{PORT}{primary.path}"
 
     def command(self) -> list[str]:
         program = find_server_program("pgbouncer")
@@ -52,7 +52,8 @@ class PgBouncer(Server):
         return [program, str(self._configuration)]
 
     def start(self) -> None:
-        self._configuration.write_text(self._text)
+        with self._configuration.open("w") as file:
+            self._settings.write(file)
         give_to_unprivileged_user(self.folder)
         super().start()
 
