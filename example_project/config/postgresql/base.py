@@ -28,7 +28,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if options:
             # The next request makes the next attempt.
             options.update(reconnect_timeout=0, reconnect_failed=fail_waiting_requests)
-        pool: ConnectionPool | None = super().pool
+        # Django has a pool from 5.1.
+        pool: ConnectionPool | None = getattr(super(), "pool", None)
         return pool
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Connection[Any]:
