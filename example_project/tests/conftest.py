@@ -11,13 +11,13 @@ from urllib.parse import quote, unquote, urlsplit
 
 import psycopg
 import pytest
-from config.databases import HAS_POOL
 from django.contrib.auth import get_user_model
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections
 from rest_framework.test import APIClient
 from unreachable import connections_to
 
+from config.databases import HAS_POOL
 from myometrics_auth.models import Session
 from myometrics_auth.tokens import access_token
 from myometrics_core.times import utc_now

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from config.databases import CONNECT_SECONDS, POOL_SECONDS
 from django.db import OperationalError, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from unreachable import REFUSED, attempt, is_refused
 
+from config.databases import CONNECT_SECONDS, POOL_SECONDS
 from myometrics_testing.waiting import wait_for
 
 UPLOAD = {"action": "upload_created", "resource_type": "upload", "resource_id": "1"}

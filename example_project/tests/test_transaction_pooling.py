@@ -84,7 +84,7 @@ def variables(text: str) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
-    (folder / "documented.ini").write_text(code_blocks("ini")[0])
+    (folder / "documented.ini").write_text(code_blocks("cfg")[0])
     with ExitStack() as stack:
         postgresql = stack.enter_context(OwnedServer("postgresql"))
         redis = stack.enter_context(OwnedServer("redis"))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dj_database_url
 import psycopg
 import pytest
-from config.databases import ready_to_serve
 from django.db import ConnectionHandler, OperationalError
 
+from config.databases import ready_to_serve
 from myometrics_testing.services import free_port
 from myometrics_testing.waiting import PATIENCE
 

@@ -36,12 +36,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
         """Take a connection that works from the pool, or make one where there is no pool."""
         connection: Connection[Any] = super().get_new_connection(conn_params)
         pool = self.pool
-        if pool is None or _works(connection):
-            return connection
-        pool.putconn(connection)
-        # The server was restarted, so the others are broken, too.
-        pool.check()
-        connection = super().get_new_connection(conn_params)
+        if pool is not None and not _works(connection):
+            pool.putconn(connection)
+            # The server was restarted, so the others are broken, too.
+            pool.check()
+            connection = super().get_new_connection(conn_params)
         return connection
 
 

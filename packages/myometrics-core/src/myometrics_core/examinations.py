@@ -198,7 +198,9 @@ def _transaction_pooling() -> Iterator[Diagnosis]:
     if not _shares_backends():
         return
     if connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"):
-        yield Diagnosis("connection pooler", "ok", "Pools transactions; cursors don't outlive them.")
+        yield Diagnosis(
+            "connection pooler", "ok", "Pools transactions; cursors don't outlive them."
+        )
     else:
         yield Diagnosis(
             "connection pooler",

@@ -14,6 +14,8 @@ from myometrics_testing.services.servers import Server, give_to_unprivileged_use
 __all__ = ["PgBouncer"]
 
 PORT = 6432
+
+
 class PgBouncer(Server):
     """Pools the server at ``primary_url`` as the file ``configuration`` says, in ``pool_mode``.
 
@@ -48,7 +50,9 @@ class PgBouncer(Server):
     def command(self) -> list[str]:
         program = find_server_program("pgbouncer")
         if program is None:
-            raise RuntimeError("pgbouncer can't be found or run (Debian: apt-get install pgbouncer)")
+            raise RuntimeError(
+                "pgbouncer can't be found or run (Debian: apt-get install pgbouncer)"
+            )
         return [program, str(self._configuration)]
 
     def start(self) -> None:
