@@ -74,7 +74,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     lacking = {item: missing_program(item) for item in items}
     left_out = [] if os.environ.get("CI") else [item for item in items if lacking[item]]
     if left_out:
-        items[:] = [item for item in items if item not in left_out]
+        items[:] = [item for item in items if not lacking[item]]
         config.hook.pytest_deselected(items=left_out)
         config.stash[_LEFT_OUT] = sorted({str(lacking[item]) for item in left_out})
 
