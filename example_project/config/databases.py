@@ -6,29 +6,36 @@ from pathlib import Path
 from typing import Any
 
 import django
+from django.db import connection
 
 from .environment import folder
 
-__all__ = ["ready_to_serve"]
+__all__ = ["open_pool", "ready_to_serve"]
 
 HAS_POOL = django.VERSION >= (5, 1)
 
-# Seconds: how long a request waits for a connection, and how soon the pool gives up making one
-# while the server is away, to try afresh for the next request.
-POOL = {"timeout": 5, "reconnect_timeout": 5}
+POOL_SECONDS = 0.5
+"""How long a request waits for one of the pool's connections."""
+CONNECT_SECONDS = 2
+"""How long an address that does not answer is waited for; libpq takes no less."""
+PREPARED_AFTER = 5
+"""After so many uses on a connection a repeated statement is planned once and for all."""
 
 
-def ready_to_serve(parsed: dict[str, Any], *, pool_size: int, prepares: bool) -> dict[str, Any]:
+def ready_to_serve(
+    parsed: dict[str, Any], *, pool_size: int, pools_transactions: bool
+) -> dict[str, Any]:
     """``parsed``, an entry of ``DATABASES``, with its options.
 
-    ``pool_size``: connections of each process, 0 for one that each thread keeps; ``prepares``:
-    whether PostgreSQL is to plan repeated statements once.
+    ``pool_size``: connections of each process, 0 for one that each thread keeps;
+    ``pools_transactions``: the server is a pooler, such as PgBouncer, that gives each transaction
+    another connection. What the URL says about an option counts.
     """
     options = parsed.setdefault("OPTIONS", {})
     if parsed["ENGINE"].endswith("sqlite3"):
         _sqlite(parsed, options)
     elif parsed["ENGINE"].endswith("postgresql"):
-        _postgresql(parsed, options, pool_size, prepares)
+        _postgresql(parsed, options, pool_size, pools_transactions)
     return parsed
 
 
@@ -42,13 +49,21 @@ def _sqlite(parsed: dict[str, Any], options: dict[str, Any]) -> None:
 
 
 def _postgresql(
-    parsed: dict[str, Any], options: dict[str, Any], pool_size: int, prepares: bool
+    parsed: dict[str, Any], options: dict[str, Any], pool_size: int, pools_transactions: bool
 ) -> None:
-    options.setdefault("connect_timeout", 2)
-    if prepares:
-        options.setdefault("prepare_threshold", 5)
-    parsed["CONN_HEALTH_CHECKS"] = True
+    options.setdefault("connect_timeout", CONNECT_SECONDS)
+    options.setdefault("prepare_threshold", None if pools_transactions else PREPARED_AFTER)
+    parsed["DISABLE_SERVER_SIDE_CURSORS"] = pools_transactions
     if pool_size and HAS_POOL:
-        options["pool"] = {"min_size": 1, "max_size": pool_size, **POOL}
+        parsed["ENGINE"] = "config.postgresql"
+        # All connections at once, so that no request waits until one is made.
+        options["pool"] = {"min_size": pool_size, "max_size": pool_size, "timeout": POOL_SECONDS}
     else:
         parsed["CONN_MAX_AGE"] = 60
+        parsed["CONN_HEALTH_CHECKS"] = True
+
+
+def open_pool() -> None:
+    """Have this process's pool of connections, if it has one, make them now."""
+    if pool := getattr(connection, "pool", None):
+        pool.open()

@@ -79,6 +79,9 @@ def when_ready(server: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """What a process does once, before its first request."""
+    from .databases import open_pool  # noqa: PLC0415 (Django is set up by now)
+
+    open_pool()
     # What is loaded by now stays: the garbage collector need not look at it again and again.
     gc.collect()
     gc.freeze()

@@ -38,7 +38,7 @@ DATABASE = env.database(
     "DATABASE_URL", from_file("DATABASE_URL", f"sqlite:///{DATA_DIR / 'db.sqlite3'}")
 )
 DATABASE_POOL_SIZE = env.whole_number("DATABASE_POOL_SIZE", "0")
-DATABASE_PREPARED_STATEMENTS = env.switch("DATABASE_PREPARED_STATEMENTS", "true")
+DATABASE_POOLING = env.choice("DATABASE_POOLING", "", choices=("none", "transaction"))
 REDIS_URL = env.redis_url("REDIS_URL", from_file("REDIS_URL")) or None
 AUDIT_KEYS = env.keys("AUDIT_KEYS", from_file("AUDIT_KEYS"))
 AUDIT_ANCHOR_FILE = env.str("AUDIT_ANCHOR_FILE", "") or None
@@ -141,7 +141,9 @@ WHITENOISE_USE_FINDERS = True
 
 DATABASES = {
     "default": ready_to_serve(
-        DATABASE, pool_size=DATABASE_POOL_SIZE, prepares=bool(DATABASE_PREPARED_STATEMENTS)
+        DATABASE,
+        pool_size=DATABASE_POOL_SIZE,
+        pools_transactions=DATABASE_POOLING == "transaction",
     )
 }
 CACHES = {

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import ExitStack
 from datetime import timedelta
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
 
+import psycopg
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections
 from rest_framework.test import APIClient
+from unreachable import connections_to
 
+from config.databases import HAS_POOL
 from myometrics_auth.models import Session
 from myometrics_auth.tokens import access_token
 from myometrics_core.times import utc_now
 
 PASSWORD = "correct-horse-battery"
+collect_ignore = [] if HAS_POOL else ["test_database_pool.py"]
 
 
 def pytest_addoption(parser):
@@ -42,6 +49,34 @@ def _requests_go_through_asgi(pytestconfig):
         yield
     for signal in signals:
         signal.connect(close_old_connections)
+
+
+@pytest.fixture
+def connect(django_db_blocker):
+    """:func:`unreachable.connections_to`, for the time of the test."""
+    with ExitStack() as stack:
+        stack.enter_context(django_db_blocker.unblock())
+
+        def make(url, pool_size=0):
+            handler = connections_to(url, pool_size)
+            if pool_size:
+                stack.callback(handler["default"].close_pool)
+            stack.callback(handler.close_all)
+            return handler
+
+        yield make
+
+
+@pytest.fixture
+def wrong_password(postgresql_server):
+    """A URL with a password that its server refuses, as soon as it has read its new rules."""
+    host = unquote(urlsplit(postgresql_server.url).netloc.rpartition("@")[2])
+    rules = Path(host, "data", "pg_hba.conf")
+    with psycopg.connect(postgresql_server.url, autocommit=True) as superuser:
+        superuser.execute("CREATE ROLE locked LOGIN PASSWORD 'right'")
+        rules.write_text(f"local all locked scram-sha-256\n{rules.read_text()}")
+        superuser.execute("SELECT pg_reload_conf()")
+    return f"postgresql://locked:wrong@{quote(host, safe='')}/postgres"
 
 
 def make_user(email, role="doctor", **fields):

@@ -122,15 +122,36 @@ def test_a_secret_file_that_can_not_be_used_is_named(tmp_path):
 def test_connections_are_pooled_where_django_can_and_persistent_elsewhere():
     pooled = shown({**PRODUCTION, "DATABASE_POOL_SIZE": "6"}, "DATABASES")[0]["default"]
     if django.VERSION >= (5, 1):
+        assert pooled["ENGINE"] == "config.postgresql"
         assert pooled["OPTIONS"]["pool"]["max_size"] == 6
         assert pooled.get("CONN_MAX_AGE", 0) == 0
     else:
         assert "pool" not in pooled["OPTIONS"]
         assert pooled["CONN_MAX_AGE"] == 60
+        assert pooled["CONN_HEALTH_CHECKS"] is True
     single = shown(PRODUCTION, "DATABASES")[0]["default"]
     assert "pool" not in single["OPTIONS"]
     assert single["CONN_MAX_AGE"] == 60
-    assert pooled["CONN_HEALTH_CHECKS"] is single["CONN_HEALTH_CHECKS"] is True
+    assert single["CONN_HEALTH_CHECKS"] is True
+
+
+@pytest.mark.parametrize("pool_size", ["0", "6"])
+def test_transaction_pooling_is_one_variable(pool_size):
+    environment = {**PRODUCTION, "DATABASE_POOL_SIZE": pool_size}
+    direct, pooled = (
+        shown({**environment, "DATABASE_POOLING": value}, "DATABASES")[0]["default"]
+        for value in ("none", "transaction")
+    )
+    assert direct["DISABLE_SERVER_SIDE_CURSORS"] is False
+    assert direct["OPTIONS"]["prepare_threshold"] == 5
+    assert pooled["DISABLE_SERVER_SIDE_CURSORS"] is True
+    assert pooled["OPTIONS"]["prepare_threshold"] is None
+
+
+def test_option_of_the_database_url_counts():
+    url = "postgresql://u:p@h/n?prepare_threshold=7"
+    environment = {**PRODUCTION, "DATABASE_POOLING": "transaction", "DATABASE_URL": url}
+    assert shown(environment, "DATABASES")[0]["default"]["OPTIONS"]["prepare_threshold"] == 7
 
 
 def test_sqlite_knows_nothing_of_pools():

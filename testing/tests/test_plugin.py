@@ -30,6 +30,18 @@ def test_threads_see_one_database(number, run_concurrently):
     assert {person.pk for person in people.all()} == set(made)
 """
 
+# In two parts: else `dev test` would take this file's tests for some that need the program.
+PROGRAM_TEST = (
+    "import pytest\n\n@pytest.mark.program"
+    """("no-such-program")
+def test_with_program():
+    raise AssertionError
+
+def test_without_program():
+    pass
+"""
+)
+
 
 @pytest.fixture
 def run(pytester, monkeypatch, temporary_folder):
@@ -48,6 +60,18 @@ def run(pytester, monkeypatch, temporary_folder):
 
     yield _run
     assert [name for name in os.listdir(temporary_folder) if name.startswith("mm-")] == []
+
+
+def test_tests_without_their_program_are_left_out_and_named(run, monkeypatch):
+    monkeypatch.delenv("CI", raising=False)
+    result = run(PROGRAM_TEST)
+    result.assert_outcomes(passed=1, deselected=1)
+    result.stdout.fnmatch_lines(["Left out: what needs no-such-program,*"])
+
+
+def test_tests_without_their_program_fail_in_ci(run, monkeypatch):
+    monkeypatch.setenv("CI", "true")
+    run(PROGRAM_TEST).assert_outcomes(passed=1, failed=1)
 
 
 def test_sqlite_is_the_default(run):

@@ -176,6 +176,14 @@ def test_suites_whose_programs_are_missing_are_left_out_and_named(bare_machine):
         )
 
 
+def test_tests_whose_server_program_is_missing_are_named(bare_machine, monkeypatch):
+    monkeypatch.setattr("myometrics_testing.commands.suites.find_server_program", lambda _: None)
+    (note,) = (note for note in chosen_suites(["core"])[1] if "pgbouncer" in note)
+    assert note == "Left out: the tests of core that need pgbouncer, which can't be found or run."
+    monkeypatch.setenv("CI", "true")
+    assert chosen_suites(["core"])[1] == []
+
+
 def test_a_program_that_does_not_run_is_missing(bare_machine):
     (browsers,) = (suite for suite in browser_suites() if suite.name == "example-browser")
     put_program(bare_machine, "chromium")

@@ -241,6 +241,28 @@ def test_database_and_migrations_are_well():
     assert found["migrations"].state == "ok"
 
 
+@pytest.mark.any_database
+@pytest.mark.program("pgbouncer")
+def test_transaction_pooler_is_a_warning_while_cursors_outlive_transactions(
+    postgresql_server, monkeypatch, django_db_blocker
+):
+    def examine(url: str, **options: bool) -> list[str]:
+        handler = ConnectionHandler({"default": {**dj_database_url.parse(url), **options}})
+        monkeypatch.setattr(examinations, "connections", handler)
+        monkeypatch.setattr(examinations, "connection", handler["default"])
+        with django_db_blocker.unblock():
+            found = list(examinations.examine_database())
+            handler.close_all()
+        return [one.state for one in found if one.name == "connection pooler"]
+
+    assert examine(postgresql_server.url) == []
+    with OwnedServer("pgbouncer", postgresql_server.url, "", "session") as pooler:
+        assert examine(pooler.url) == []
+    with OwnedServer("pgbouncer", postgresql_server.url) as pooler:
+        assert examine(pooler.url) == ["warning"]
+        assert examine(pooler.url, DISABLE_SERVER_SIDE_CURSORS=True) == ["ok"]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_unapplied_migration_is_a_problem():
     MigrationRecorder(connection).migration_qs.filter(app="sessions").delete()

@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from functools import cache
 
-__all__ = ["find_program", "runs"]
+__all__ = ["find_program", "find_server_program", "runs"]
 
 SECONDS = 60.0
 """A program that does not even tell its version within this time hangs."""
@@ -35,6 +35,12 @@ def find_program(
         ),
         None,
     )
+
+
+def find_server_program(name: str) -> str | None:
+    """As :func:`find_program`, also in the folders that hold servers and only root's PATH names."""
+    folders = [os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"]
+    return find_program(name, path=os.pathsep.join(folders))
 
 
 @cache

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from myometrics_core.batches import read_in_batches
 from myometrics_core.personal_data import PersonalDataSection
 
 from .models import Upload, UserRollup
@@ -25,7 +26,7 @@ class UploadsSection(PersonalDataSection):
     def export(self, user: Any) -> Iterator[Mapping[str, Any]]:
         """The person's uploads, read in batches."""
         mine = Upload.objects.filter(user_id=user.pk).order_by("uploaded_at", "pk")
-        for upload in mine.iterator(chunk_size=2000):
+        for upload in read_in_batches(mine):
             yield {
                 "id": upload.upload_id,
                 "filename": upload.filename,

@@ -12,6 +12,7 @@ from django.contrib.auth import get_user_model
 from django.db import models, transaction
 from django.utils import timezone
 
+from myometrics_core.batches import read_in_batches
 from myometrics_core.people import person_lock
 from myometrics_core.pseudonyms import account_pseudonyms
 
@@ -128,7 +129,8 @@ def _erasure_sign(erasure: Erasure, using: str) -> Erasure:
 
 def leaf_pairs(leaves: models.QuerySet[Leaf]) -> Iterator[tuple[int, bytes | memoryview]]:
     """Entry id and leaf of each of ``leaves``, by entry id."""
-    return leaves.order_by("entry_id").values_list("entry_id", "hash").iterator(chunk_size=10_000)
+    pairs = leaves.order_by("entry_id").values("entry_id", "hash")
+    return ((leaf["entry_id"], leaf["hash"]) for leaf in read_in_batches(pairs, size=10_000))
 
 
 def _take_from_counts(erased: models.QuerySet[Leaf], using: str) -> None:

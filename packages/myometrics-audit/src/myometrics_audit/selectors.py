@@ -14,6 +14,7 @@ from django.db import router
 from django.utils.translation import gettext as _
 
 from myometrics_core.activities import Activity
+from myometrics_core.batches import read_in_batches
 from myometrics_core.prepared import fetch_rows
 
 from .activities import activity_of
@@ -112,7 +113,7 @@ def entry_find(entry_id: str) -> dict[str, Any] | None:
 def entries_of_user(user: Any) -> Iterator[dict[str, Any]]:
     """A person's own entries in the API's shape, oldest first, in constant memory."""
     entries = AuditLog.objects.filter(user_id=user.pk).order_by("timestamp", "id")
-    yield from entries.values(*DETAIL_COLUMNS).iterator(chunk_size=2000)
+    yield from read_in_batches(entries.values(*DETAIL_COLUMNS))
 
 
 def oldest_failed_sign_in() -> datetime | None:
@@ -129,7 +130,7 @@ def oldest_failed_sign_in() -> datetime | None:
 
 def activities_replay() -> Iterator[Activity]:
     """Every entry as the activity it recorded, oldest first, in constant memory."""
-    for entry in AuditLog.objects.order_by("id").iterator(chunk_size=2000):
+    for entry in read_in_batches(AuditLog.objects.order_by("id")):
         yield activity_of(entry)
 
 

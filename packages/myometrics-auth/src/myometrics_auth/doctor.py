@@ -10,6 +10,7 @@ from django.contrib.auth import get_user_model
 from django.db.models import Min, Q
 from django.urls import NoReverseMatch, reverse
 
+from myometrics_core.batches import read_in_batches
 from myometrics_core.doctor import Diagnosis, register_examination
 from myometrics_core.times import utc_text
 from myometrics_core.users import is_administrator
@@ -38,7 +39,7 @@ def register_examinations() -> None:
 def examine_administrators() -> Iterator[Diagnosis]:
     """Whether there is an administrator by the site's rule, and staff whose role is below."""
     active = get_user_model()._base_manager.filter(is_active=True)
-    count = sum(map(is_administrator, active.iterator(chunk_size=500)))
+    count = sum(map(is_administrator, read_in_batches(active.order_by("pk"))))
     if count:
         yield Diagnosis("administrators", "ok", f"{count} are active.")
     else:

@@ -44,6 +44,7 @@ LOCAL_HOSTS: Final = {"localhost", "127.0.0.1", "::1", ""}
 MAX_HEALTH_AGE: Final = 300.0
 """Seconds; the task runs every 20."""
 BROKER_SECONDS: Final = 3
+BACKEND_ATTEMPTS: Final = 5
 RATE_LIMIT_CHECKS: Final = ("myometrics_core.E010", "myometrics_core.W010")
 REPLICA_CHECKS: Final = ("myometrics_core.E011", "myometrics_core.W012", "myometrics_core.W013")
 SHORT_KEY: Final = 50
@@ -171,6 +172,7 @@ def examine_database() -> Iterator[Diagnosis]:
         return
     if connection.vendor == "postgresql":
         yield Diagnosis("database", "ok", f"PostgreSQL, {_pooling()}.")
+        yield from _transaction_pooling()
     elif connection.vendor == "sqlite":
         state: State = "ok" if django_settings.DEBUG else "warning"
         advice = "" if django_settings.DEBUG else "Use PostgreSQL in production."
@@ -190,6 +192,45 @@ def _pooling() -> str:
         return "with a pool of connections in each process"
     age = connection.settings_dict.get("CONN_MAX_AGE")
     return f"connections kept for {age} s" if age else "a new connection for each request"
+
+
+def _transaction_pooling() -> Iterator[Diagnosis]:
+    if not _shares_backends():
+        return
+    if connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"):
+        yield Diagnosis(
+            "connection pooler", "ok", "Pools transactions; cursors don't outlive them."
+        )
+    else:
+        yield Diagnosis(
+            "connection pooler",
+            "warning",
+            "Pools transactions, and QuerySet.iterator() uses cursors that outlive them.",
+            "Set DISABLE_SERVER_SIDE_CURSORS in DATABASES (the example: "
+            "DATABASE_POOLING=transaction).",
+        )
+
+
+def _shares_backends() -> bool:
+    """Whether two connections that are open at once are served by the same backend.
+
+    On a busy pooler they may not be, so this can miss one, and never takes another for one.
+    """
+    # The process that the server named when the connection began: a pooler names another.
+    announced = connection.connection.info.backend_pid
+    if _backend(connection) == announced:
+        return False
+    other = connections.create_connection(connection.alias)
+    try:
+        return any(_backend(connection) == _backend(other) for _ in range(BACKEND_ATTEMPTS))
+    finally:
+        other.close()
+
+
+def _backend(connected: Any) -> int:
+    with connected.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return int(cursor.fetchone()[0])
 
 
 def examine_migrations() -> Iterator[Diagnosis]:

@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from myometrics_core.batches import read_in_batches
 from myometrics_core.read_only_admin import CappedPaginator, InternalAdmin, ReadOnlyAdmin
 
 from .models import ExportFile, Message, NotificationSettings
@@ -62,7 +63,7 @@ class MessageAdmin(ReadOnlyAdmin):
         """Give the chosen dead or dropped messages all their attempts again."""
         ended = queryset.filter(state__in=(Message.State.DEAD, Message.State.DROPPED))
         count = 0
-        for message in ended.iterator():
+        for message in read_in_batches(ended.order_by("pk")):
             message_retry(message=message)
             count += 1
         text = ngettext("%d message is tried again.", "%d messages are tried again.", count)

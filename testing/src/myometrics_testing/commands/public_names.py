@@ -23,6 +23,7 @@ PUBLIC: Mapping[str, Mapping[str, Sequence[str] | None]] = {
         "accesses": ALL,
         "activities": ALL,
         "background": ALL,
+        "batches": ALL,
         "beat": ALL,
         "client_address": ALL,
         "command_line": ALL,

@@ -28,6 +28,7 @@ from myometrics_testing.commands.suites import (
     Suite,
     all_suites,
     missing_programs,
+    missing_server_programs,
     pytest_job,
     servers,
 )
@@ -68,7 +69,19 @@ def chosen_suites(
     ]
     if not everything:
         notes.append("Left out: tests that take minutes; python3 dev test --all runs them.")
-    return [replace(suite, long=everything) for suite in chosen], notes + _notes_on_pythons(chosen)
+    notes += _notes_on_programs(chosen) + _notes_on_pythons(chosen)
+    return [replace(suite, long=everything) for suite in chosen], notes
+
+
+def _notes_on_programs(chosen: Collection[Suite]) -> list[str]:
+    """Of the server programs that single tests need; in CI these fail without."""
+    if os.environ.get("CI"):
+        return []
+    lacking = {(suite.name, name) for suite in chosen for name in missing_server_programs(suite)}
+    return [
+        f"Left out: the tests of {suite} that need {program}, which can't be found or run."
+        for suite, program in sorted(lacking)
+    ]
 
 
 def _notes_on_pythons(suites: Collection[Suite]) -> list[str]:

@@ -20,9 +20,9 @@ class OwnedServer:
     The owner stops the server and removes its folder as soon as its standard input closes,
     which happens however this process ends: return, exception, SIGTERM or SIGKILL.
 
-    ``kind`` is ``"postgresql"``, ``"postgresql-on-a-small-disk"``, ``"redis"`` or
-    ``"postgresql-replica"``, which follows the server whose URL is ``primary``. The server runs
-    when the constructor returns.
+    ``kind`` is ``"postgresql"``, ``"postgresql-on-a-small-disk"``, ``"redis"``,
+    ``"postgresql-replica"``, which follows the server whose URL is ``primary``, or ``"pgbouncer"``,
+    which pools its transactions. The server runs when the constructor returns.
     """
 
     def __init__(self, kind: str, *primary: str) -> None:

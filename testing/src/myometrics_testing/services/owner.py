@@ -1,7 +1,9 @@
 """The owner of one server: ``python -m myometrics_testing.services.owner KIND [PRIMARY]``.
 
-KIND is ``postgresql``, ``redis``, ``postgresql-replica``, which follows the URL PRIMARY, or
-``postgresql-on-a-small-disk``, which wants to be started in a mount namespace of its own.
+KIND is ``postgresql``, ``redis``, ``postgresql-replica``, which follows the URL PRIMARY,
+``pgbouncer``, which pools the connections of PRIMARY (a file of its settings and a pool mode may
+follow), or ``postgresql-on-a-small-disk``, which wants to be started in a mount namespace of its
+own.
 
 Answers ``ok URL`` when the server is up, then ``ok`` to each of the lines ``stop``, ``start``,
 ``freeze``, ``thaw``, ``fill``, ``free``, or ``error REASON``. When standard input closes it stops
@@ -16,12 +18,14 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from myometrics_testing.services.poolers import PgBouncer
 from myometrics_testing.services.replicas import PostgresReplica
 from myometrics_testing.services.servers import SERVERS, Server
 from myometrics_testing.services.small_disk import SmallDiskPostgres
 
 KINDS: Mapping[str, Callable[..., Server]] = {
     **SERVERS,
+    "pgbouncer": PgBouncer,
     "postgresql-replica": PostgresReplica,
     "postgresql-on-a-small-disk": SmallDiskPostgres,
 }

@@ -9,6 +9,8 @@ from uuid import UUID
 
 from django.db import connections
 
+from myometrics_core.batches import read_in_batches
+
 from ..erasures import leaf_pairs
 from ..evidence import erasure_digest, erasure_leaf
 from ..models import Erasure, Leaf
@@ -19,7 +21,7 @@ __all__ = ["erasure_problems"]
 
 def erasure_problems(using: str, find_key: Any) -> Iterator[Problem]:
     """Everything that is wrong with erasures."""
-    for erasure in Erasure.objects.using(using).order_by("id").iterator(chunk_size=500):
+    for erasure in read_in_batches(Erasure.objects.using(using).order_by("id"), size=500):
         yield from _signature_problems(erasure, find_key)
         if erasure.reason != Erasure.Reason.RETAIN:
             yield from _digest_problems(erasure, using)

@@ -10,6 +10,8 @@ from typing import Any
 
 from django.db.models import Count, Exists, Max, OuterRef
 
+from myometrics_core.batches import read_in_batches
+
 from ..evidence import GENESIS, seal_signature, tree_erasure
 from ..keys import Key
 from ..merkle import MerkleTree
@@ -128,17 +130,17 @@ class _Erasures:
 
     def __init__(self, using: str, last_number: int) -> None:
         sealed = Erasure.objects.using(using).filter(seal_number__lte=last_number)
-        ordered = sealed.order_by("seal_number", "id").values_list("seal_number", "hash", "id")
-        self._stored = ordered.iterator(chunk_size=2000)
+        ordered = sealed.order_by("seal_number", "id").only("seal_number", "id", "hash")
+        self._stored = read_in_batches(ordered)
         self._next = next(self._stored, None)
-        self._stray: list[Any] = []
+        self._stray: list[Erasure] = []
 
     def of(self, number: int) -> list[bytes]:
         """The leaves of the erasures under that seal; call with rising numbers."""
         leaves = []
-        while self._next is not None and (self._next[0] or 0) <= number:
-            if self._next[0] == number:
-                leaves.append(tree_erasure(self._next[2], self._next[1]))
+        while self._next is not None and (self._next.seal_number or 0) <= number:
+            if self._next.seal_number == number:
+                leaves.append(tree_erasure(self._next.id, self._next.hash))
             else:
                 self._stray.append(self._next)
             self._next = next(self._stored, None)
@@ -147,9 +149,9 @@ class _Erasures:
     def left_over(self) -> Iterator[Problem]:
         """Erasures that name a seal which isn't there."""
         remaining = [self._next, *self._stored] if self._next else []
-        for number, _, erasure_id in (*self._stray, *remaining):
-            message = f"names seal {number}, which is missing"
-            yield Problem("seal_missing", f"erasure {erasure_id}", message)
+        for erasure in (*self._stray, *remaining):
+            message = f"names seal {erasure.seal_number}, which is missing"
+            yield Problem("seal_missing", f"erasure {erasure.id}", message)
 
 
 def read_anchors(path: str) -> Iterator[dict[str, Any]]:

@@ -17,6 +17,7 @@ from myometrics_auth.conf import auth_settings
 from myometrics_auth.models import RecoveryCode, TotpDevice
 from myometrics_auth.secret_box import UnreadableSecret, decrypt_secret, encrypt_secret
 from myometrics_auth.selectors import second_factors_in_use
+from myometrics_core.batches import read_in_batches
 from myometrics_core.pseudonyms import keyed_hash
 from myometrics_core.times import utc_now
 from myometrics_core.transactions import atomic_write
@@ -92,7 +93,7 @@ def recovery_codes_create(*, user: Any) -> list[str]:
 def totp_secrets_rotate() -> tuple[int, int]:
     """Encrypt every secret anew under the newest key; how many were, how many no key opens."""
     rotated = unreadable = 0
-    for device in TotpDevice.objects.iterator():
+    for device in read_in_batches(TotpDevice.objects.order_by("pk")):
         try:
             secret = decrypt_secret(device.secret, owner=device.pk)
         except UnreadableSecret:

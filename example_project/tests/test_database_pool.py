@@ -1,0 +1,107 @@
+"""A pool that can't give a connection fails a request at once, and recovers at the first one.
+
+No test measures time: a request that would wait waits until the test is given up.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from unreachable import REFUSED, attempt, is_refused
+
+from myometrics_testing.services import OwnedServer
+from myometrics_testing.waiting import PATIENCE, wait_for
+
+pytestmark = pytest.mark.any_database
+
+SIZE = 3
+NO_CONNECTION = "No connection could be made; the log says why."
+NONE_IN_TIME = "couldn't get a connection"
+
+
+@pytest.fixture
+def pool_of(connect):
+    """A function that gives the pool of a URL, whole, and connections from it."""
+
+    def make(url):
+        handler = connect(url, SIZE)
+        pool = handler["default"].pool
+        pool.open()
+        wait_for(lambda: pool.get_stats()["pool_available"] == SIZE)
+        return handler, pool
+
+    return make
+
+
+def test_wrong_password_fails_at_once(connect, wrong_password, caplog):
+    wait_for(lambda: is_refused(wrong_password))
+    handler = connect(wrong_password, SIZE)
+    assert attempt(handler) == attempt(handler) == NO_CONNECTION
+    assert "password authentication failed" in caplog.text
+
+
+def test_refused_port_fails_at_once(connect, caplog):
+    handler = connect(REFUSED, SIZE)
+    assert [attempt(handler) for _ in range(3)] == [NO_CONNECTION] * 3
+    assert "refused" in caplog.text
+
+
+def test_requests_that_wait_together_fail_together(connect, run_concurrently):
+    handler = connect(REFUSED, SIZE)
+    assert run_concurrently(lambda: attempt(handler), times=10) == [NO_CONNECTION] * 10
+
+
+def test_full_pool_fails_a_request_after_its_timeout(pool_of, server):
+    handler, pool = pool_of(server.url)
+    taken = [pool.getconn() for _ in range(SIZE)]
+    pool.timeout = 0.01
+    assert NONE_IN_TIME in attempt(handler)
+    pool.timeout = PATIENCE
+    for one in taken:
+        pool.putconn(one)
+    handler["default"].ensure_connection()
+
+
+def test_server_that_does_not_answer_is_waited_for_no_longer(connect, postgresql_server):
+    handler = connect(postgresql_server.url, SIZE)
+    handler["default"].pool.timeout = 0.01
+    postgresql_server.freeze()
+    try:
+        assert NONE_IN_TIME in attempt(handler)
+    finally:
+        postgresql_server.thaw()
+
+
+def test_first_request_after_a_restart_succeeds(pool_of, postgresql_server):
+    handler, pool = pool_of(postgresql_server.url)
+    postgresql_server.stop()
+    postgresql_server.start()
+    with handler["default"].cursor() as cursor:
+        cursor.execute("SELECT 1")
+        assert cursor.fetchone() == (1,)
+    # All connections were replaced, not only the one that was taken.
+    wait_for(lambda: pool.get_stats()["pool_available"] == SIZE - 1)
+    assert pool.get_stats()["connections_num"] == 2 * SIZE
+
+
+def test_request_waits_while_others_hold_connections(pool_of, server):
+    """No further connection can be made, but one comes back."""
+    _, pool = pool_of(server.url)
+    taken = [pool.getconn() for _ in range(SIZE)]
+    found = []
+    waiting = threading.Thread(target=lambda: found.append(pool.getconn()))
+    waiting.start()
+    wait_for(lambda: pool.get_stats()["requests_waiting"] == 1)
+    pool.reconnect_failed()
+    pool.putconn(taken.pop())
+    waiting.join(PATIENCE)
+    assert len(found) == 1
+    for one in [*taken, *found]:
+        pool.putconn(one)
+
+
+@pytest.fixture(scope="module")
+def server():
+    with OwnedServer("postgresql") as server:
+        yield server

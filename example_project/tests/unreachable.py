@@ -1,0 +1,39 @@
+"""Databases that can't be reached, and connections to them as the site's settings make them."""
+
+from __future__ import annotations
+
+import dj_database_url
+import psycopg
+import pytest
+from django.db import ConnectionHandler, OperationalError
+
+from config.databases import ready_to_serve
+from myometrics_testing.services import free_port
+from myometrics_testing.waiting import PATIENCE
+
+REFUSED = f"postgresql://site:wrong@127.0.0.1:{free_port()}/site"
+
+
+def connections_to(url: str, pool_size: int = 0) -> ConnectionHandler:
+    """Connections to the database of ``url``; a pool is waited for until a test is given up."""
+    parsed = dict(dj_database_url.parse(url))
+    database = ready_to_serve(parsed, pool_size=pool_size, pools_transactions=False)
+    if pool_size:
+        database["OPTIONS"]["pool"]["timeout"] = PATIENCE
+    return ConnectionHandler({"default": database})
+
+
+def attempt(handler: ConnectionHandler) -> str:
+    """The error of an attempt to connect."""
+    with pytest.raises(OperationalError) as caught:
+        handler["default"].ensure_connection()
+    return str(caught.value)
+
+
+def is_refused(url: str) -> bool:
+    """Whether the server already refuses the user of ``url``."""
+    try:
+        psycopg.connect(url).close()
+    except psycopg.OperationalError:
+        return True
+    return False

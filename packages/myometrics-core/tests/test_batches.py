@@ -1,0 +1,60 @@
+"""Rows that are read by one short statement after the other, as if it were one."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import Group
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+from myometrics_core.batches import read_in_batches
+from myometrics_core.health_log.models import HealthState
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def groups():
+    return Group.objects.bulk_create(Group(name=f"group {number:02}") for number in range(10))
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 10, 11])
+def test_rows_come_in_their_order_in_batches(groups, size):
+    with CaptureQueriesContext(connection) as queries:
+        found = list(read_in_batches(Group.objects.order_by("name"), size=size))
+    assert [group.name for group in found] == [group.name for group in groups]
+    assert len(queries) == 10 // size + 1
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_equal_values_are_split_between_batches(size):
+    for status in "bbabaca":
+        HealthState.objects.create(status=status, services={}, checked_at="2026-01-01T00:00Z")
+    rows = HealthState.objects.order_by("status", "checked_at", "id")
+    assert list(read_in_batches(rows, size=size)) == list(rows)
+    shown = rows.values("id", "status", "checked_at")
+    assert list(read_in_batches(shown, size=size)) == list(shown)
+
+
+def test_nothing_is_read_where_there_is_nothing():
+    assert list(read_in_batches(Group.objects.order_by("pk"))) == []
+    assert list(read_in_batches(Group.objects.none().order_by("pk"))) == []
+
+
+@pytest.mark.parametrize("order", [(), ("-name",), ("?",)])
+def test_order_that_can_not_be_continued_is_refused(order):
+    with pytest.raises(ValueError, match="ascending columns"):
+        list(read_in_batches(Group.objects.order_by(*order)))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_cursor_outlives_a_statement(groups, database_vendor):
+    rows = read_in_batches(Group.objects.order_by("pk"), size=2)
+    next(rows)
+    if database_vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_cursors WHERE name <> ''")
+            assert cursor.fetchone() == (0,)
+    with transaction.atomic():
+        Group.objects.create(name="written meanwhile")
+    assert len(list(rows)) == 10
