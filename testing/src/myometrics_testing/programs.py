@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from functools import cache
 
-__all__ = ["find_program", "runs"]
+__all__ = ["find_nginx", "find_program", "runs"]
 
 SECONDS = 60.0
 """A program that does not even tell its version within this time hangs."""
@@ -35,6 +35,14 @@ def find_program(
         ),
         None,
     )
+
+
+def find_nginx() -> str:
+    """The path of nginx, which Debian keeps outside other users' PATH. FileNotFoundError if none."""
+    path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin"))
+    if found := find_program("nginx", path=path, check=("-v",)):
+        return found
+    raise FileNotFoundError("nginx is not installed, or does not run: apt-get install nginx")
 
 
 @cache
