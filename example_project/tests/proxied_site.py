@@ -8,8 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 from running_site import PATIENT, PROJECT, RunningSite, procfile
@@ -54,8 +55,8 @@ def documented_configuration(replacements: Mapping[str, str]) -> str:
 class WebProcess:
     """A gunicorn on a port whose socket stays open while it restarts."""
 
-    def __init__(self, site: ProxiedSite) -> None:
-        self.site = site
+    def __init__(self, site: ProxiedSite, **variables: str) -> None:
+        self.site, self.variables = site, variables
         self.port = free_port()
         self.open()
 
@@ -64,15 +65,19 @@ class WebProcess:
         self.socket = socket.create_server(("127.0.0.1", self.port), backlog=1000)
 
     def start(self) -> None:
-        """Start gunicorn; return when it is ready."""
+        """Start gunicorn, which then becomes ready."""
         program, *arguments = procfile()["web"]
         gunicorn = str(Path(sys.executable).parent / program)
         number = self.socket.fileno()
         self.process = self.site.spawn(
             [sys.executable, "-c", START_WITH_SOCKET, str(number), gunicorn, *arguments],
+            self.variables,
             pass_fds=[number],
         )
-        wait_for(lambda: self._is_ready(), log=lambda: self.site.log)
+
+    def wait_until_ready(self) -> None:
+        """Return when it answers."""
+        wait_for(self._is_ready, log=lambda: self.site.log)
 
     def stop(self) -> None:
         """End gunicorn; it must answer the requests it has, and end with 0."""
@@ -83,6 +88,7 @@ class WebProcess:
         """What ``systemctl restart`` does."""
         self.stop()
         self.start()
+        self.wait_until_ready()
 
     def reload(self) -> None:
         """What ``systemctl reload`` does; return when other workers have taken over."""
@@ -106,7 +112,10 @@ class WebProcess:
 
 
 class ProxiedSite(RunningSite):
-    """Two web processes, each with its embedded worker, and nginx at :attr:`url`."""
+    """Two web processes, each with its embedded worker, and nginx at :attr:`url`.
+
+    A third one under ASGI is not behind nginx.
+    """
 
     def __init__(self, folder: Path, database_url: str, certificate) -> None:
         super().__init__(folder, database_url, None)
@@ -126,20 +135,20 @@ class ProxiedSite(RunningSite):
         certificate.private_key_pem.write_to_path(str(folder / "key.pem"))
         certificate.cert_chain_pems[0].write_to_path(str(folder / "certificate.pem"))
         self.webs = [WebProcess(self), WebProcess(self)]
+        self.asgi = WebProcess(self, WEB_WORKER_CLASS="uvicorn_worker.UvicornWorker")
         self._configure_nginx()
 
     def start(self) -> None:
         """Migrate, start the web processes and nginx, wait until the site is ready."""
         self.manage("migrate", "--verbosity=0")
-        for web in self.webs:
-            web.start()
+        self.start_all([*self.webs, self.asgi])
         self.nginx = self.spawn([*self.nginx_command, "-g", "daemon off;"])
         self.processes["nginx"] = self.nginx
         self.wait_until_ready()
 
     def stop(self) -> None:
         """Stop every process."""
-        for number, web in enumerate(self.webs):
+        for number, web in enumerate([*self.webs, self.asgi]):
             web.socket.close()
             if hasattr(web, "process"):
                 self.processes[f"web {number}"] = web.process
@@ -150,12 +159,22 @@ class ProxiedSite(RunningSite):
         if "DJANGO_SUPERUSER_EMAIL" not in self.environment:
             super().make_administrator()
 
-    def spawn(self, command: list[str], **options) -> subprocess.Popen[bytes]:
+    @staticmethod
+    def start_all(webs: Sequence[WebProcess]) -> None:
+        """Start ``webs`` at once; return when all are ready."""
+        for web in webs:
+            web.start()
+        for web in webs:
+            web.wait_until_ready()
+
+    def spawn(
+        self, command: list[str], variables: Mapping[str, str] | None = None, **options: Any
+    ) -> subprocess.Popen[bytes]:
         """Start a process of the site."""
         return subprocess.Popen(
             command,
             cwd=PROJECT,
-            env=self.environment,
+            env={**self.environment, **(variables or {})},
             stdout=self._log,
             stderr=subprocess.STDOUT,
             **options,
@@ -170,6 +189,11 @@ class ProxiedSite(RunningSite):
     def nginx_log(self) -> str:
         """The lines that nginx has logged about requests."""
         return (self.folder / "myometrics.log").read_text()
+
+    @property
+    def nginx_errors(self) -> str:
+        """What nginx has logged about errors."""
+        return (self.folder / "nginx-error.log").read_text()
 
     def _configure_nginx(self) -> None:
         folder = self.folder
