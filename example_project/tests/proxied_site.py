@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 from running_site import PATIENT, PROJECT, RunningSite, procfile
 
-from myometrics_testing.programs import find_nginx
+from myometrics_testing.programs import find_server_program
 from myometrics_testing.services import free_port
 from myometrics_testing.waiting import PATIENCE, wait_for
 
@@ -218,7 +218,8 @@ class ProxiedSite(RunningSite):
         paths = (f"{kind}_temp_path {folder}/{kind};\n" for kind in TEMPORARY)
         (conf_d / "temporary.conf").write_text("".join(paths))
         (folder / "nginx.conf").write_text(debians_configuration(folder))
-        program = find_nginx()
+        program = find_server_program("nginx")
+        assert program, "nginx can't be found or run: apt-get install nginx"
         self.nginx_command = [program, "-p", str(folder), "-c", str(folder / "nginx.conf")]
 
 

@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from functools import cache
 
-__all__ = ["find_nginx", "find_program", "runs"]
+__all__ = ["find_program", "find_server_program", "runs"]
 
 SECONDS = 60.0
 """A program that does not even tell its version within this time hangs."""
@@ -37,12 +37,12 @@ def find_program(
     )
 
 
-def find_nginx() -> str:
-    """The path of nginx, which Debian keeps outside other users' PATH. FileNotFoundError if none."""
-    path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin"))
-    if found := find_program("nginx", path=path, check=("-v",)):
-        return found
-    raise FileNotFoundError("nginx is not installed, or does not run: apt-get install nginx")
+def find_server_program(name: str) -> str | None:
+    """As :func:`find_program`, also in the folders that hold servers and only root's PATH names."""
+    folders = [os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"]
+    path = os.pathsep.join(folders)
+    # nginx has no --version.
+    return find_program(name, path=path) or find_program(name, path=path, check=("-v",))
 
 
 @cache

@@ -18,13 +18,17 @@ import django.contrib.admin
 import httpx
 import psycopg
 import pytest
+import trustme
 from aftermath import count
 from load import Load
-from proxied_site import FRONT_END
+from proxied_site import FRONT_END, ProxiedSite
 from running_site import PASSWORD
 from test_journey import test_the_whole_way_of_a_newcomer  # noqa: F401: it runs here by HTTPS
 
+from myometrics_testing.services import OwnedServer
 from myometrics_testing.waiting import PATIENCE, wait_for
+
+pytestmark = [pytest.mark.any_database, pytest.mark.program("nginx")]
 
 CUT_OFF = "upstream prematurely closed connection"
 ENTRY = {"action": "viewed", "resource_type": "scan", "resource_id": "7"}
@@ -36,6 +40,33 @@ FORGED = {
     "X-Forwarded-Host": "evil.example",
     "Forwarded": "for=203.0.113.7;proto=http;host=evil.example",
 }
+
+
+@pytest.fixture(scope="module")
+def postgresql():
+    with OwnedServer("postgresql") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory, postgresql):
+    folder = tmp_path_factory.mktemp("proxied")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "authority.pem"))
+    site = ProxiedSite(folder, postgresql.url, authority.issue_cert("localhost"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(folder / "authority.pem"))
+        try:
+            site.start()
+            yield site
+        finally:
+            site.stop()
+
+
+@pytest.fixture
+def access(site):
+    site.make_administrator()
+    return site.sign_in()
 
 
 def assert_error_of_nginx(answer, status, code):
