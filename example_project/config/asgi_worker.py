@@ -46,7 +46,7 @@ class DeadlineProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
             self._deadline = None
 
 
-class DeadlineUvicornWorker(UvicornWorker):
+class DeadlineUvicornWorker(UvicornWorker):  # type: ignore[misc]
     """The worker class for ASGI."""
 
     CONFIG_KWARGS = {**UvicornWorker.CONFIG_KWARGS, "http": DeadlineProtocol}

@@ -197,12 +197,13 @@ class ProxiedSite(RunningSite):
 
     def _configure_nginx(self) -> None:
         folder = self.folder
+        certificates = "/etc/letsencrypt/live/api.clinic.example"
         configured = documented_configuration(
             {
                 "api.clinic.example": "localhost",
                 "https://clinic.example": FRONT_END,
-                "/etc/letsencrypt/live/api.clinic.example/fullchain.pem": f"{folder}/certificate.pem",
-                "/etc/letsencrypt/live/api.clinic.example/privkey.pem": f"{folder}/key.pem",
+                f"{certificates}/fullchain.pem": f"{folder}/certificate.pem",
+                f"{certificates}/privkey.pem": f"{folder}/key.pem",
                 "server 127.0.0.1:8001": f"server 127.0.0.1:{self.webs[0].port}",
                 "server 127.0.0.1:8002": f"server 127.0.0.1:{self.webs[1].port}",
                 "listen 80": f"listen {self.http_port}",

@@ -23,7 +23,7 @@ from aftermath import count
 from load import Load
 from proxied_site import FRONT_END, ProxiedSite
 from running_site import PASSWORD
-from test_journey import test_the_whole_way_of_a_newcomer  # noqa: F401: it runs here by HTTPS
+from test_journey import test_the_whole_way_of_a_newcomer as go_the_whole_way
 
 from myometrics_testing.services import OwnedServer
 from myometrics_testing.waiting import PATIENCE, wait_for
@@ -93,6 +93,11 @@ def read_answer(connection):
     head, _, body = received.partition(b"\r\n\r\n")
     status, *lines = head.decode().split("\r\n")
     return int(status.split()[1]), dict(line.lower().split(": ", 1) for line in lines), body
+
+
+def test_front_end_goes_the_whole_way_by_https(site):
+    # First: it counts the uploads of the whole site.
+    go_the_whole_way(site)
 
 
 def test_documented_file_loads_without_a_warning(site):
@@ -249,7 +254,10 @@ def both_processes_down(site):
 
 
 def test_site_that_is_down_is_a_502_and_a_flood_of_requests_a_429_in_json(site):
-    with both_processes_down(site), site.client("127.0.0.4", headers={"Origin": FRONT_END}) as client:
+    with (
+        both_processes_down(site),
+        site.client("127.0.0.4", headers={"Origin": FRONT_END}) as client,
+    ):
         for method in ("GET", "POST"):
             answer = client.request(method, "/api/auth/user/")
             assert_error_of_nginx(answer, 502, "bad_gateway")
@@ -266,7 +274,7 @@ def throttled(client):
     return next((answer for answer in answers if answer.status_code == 429), None)
 
 
-
+# The export's query; the table of accesses is written meanwhile, and waits, too.
 SELECTS = "wait_event_type = 'Lock' AND query NOT ILIKE 'INSERT%' AND query NOT ILIKE 'LOCK%'"
 
 
