@@ -10,8 +10,6 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import socket
-import struct
 import sys
 import tempfile
 from pathlib import Path
@@ -20,6 +18,11 @@ from typing import Any
 threads = int(os.environ.get("WEB_THREADS") or 4)
 worker_class = os.environ.get("WEB_WORKER_CLASS") or "gthread"
 is_asgi = "uvicorn" in worker_class
+# The same with a deadline for slow clients (WEB_CLIENT_TIMEOUT).
+worker_class = {
+    "gthread": "config.thread_worker.DeadlineThreadWorker",
+    "uvicorn_worker.UvicornWorker": "config.asgi_worker.DeadlineUvicornWorker",
+}.get(worker_class, worker_class)
 wsgi_app = "config.asgi:application" if is_asgi else "config.wsgi:application"
 bind = f"{os.environ.get('HOST') or '0.0.0.0'}:{os.environ.get('PORT') or 8001}"  # noqa: S104
 workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
@@ -31,7 +34,6 @@ graceful_timeout = int(os.environ.get("WEB_GRACEFUL_TIMEOUT") or 25)
 forwarded_allow_ips = ""
 secure_scheme_headers: dict[str, str] = {}
 forwarder_headers = ""
-client_timeout = int(os.environ.get("WEB_CLIENT_TIMEOUT") or 15)
 keepalive = 5
 # The heartbeat file, in memory where there is such a place: the disk may be read-only or slow.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
@@ -58,7 +60,9 @@ logconfig_dict = {
 os.environ.setdefault("DATABASE_POOL_SIZE", str(threads * (4 if is_asgi else 1) + 3))
 if any(os.environ.get(f"METRICS_{name}") for name in ("TOKEN", "TOKEN_FILE", "NETWORKS")):
     # Prometheus' counters of all processes meet in this folder.
-    os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="metrics-"))
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="metrics-")
+    Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).mkdir(parents=True, exist_ok=True)
 
 
 def on_starting(server: Any) -> None:
@@ -68,13 +72,6 @@ def on_starting(server: Any) -> None:
             "forwarded_allow_ips lets the server replace the client's address and scheme; leave "
             "it empty and set TRUSTED_PROXIES and BEHIND_TLS_PROXY"
         )
-
-
-def when_ready(server: Any) -> None:
-    """Let go of clients that stop in mid-request: accepted sockets inherit this limit."""
-    limit = struct.pack("ll", client_timeout, 0)
-    for listener in server.LISTENERS:
-        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
 
 
 def post_worker_init(worker: Any) -> None:

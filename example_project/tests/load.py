@@ -18,11 +18,15 @@ def upload(number: int) -> dict[str, str]:
 
 @dataclass
 class Load:
-    """``clients`` threads, each writing an audit entry and reading its profile in turn."""
+    """``clients`` threads, each writing an audit entry and reading its profile in turn.
+
+    ``pause``: seconds that a thread waits between two turns.
+    """
 
     url: str
     access: str
     clients: int = 4
+    pause: float = 0.0
     written: list[int] = field(default_factory=list)
     succeeded: int = 0
     refused: list[httpx.Response] = field(default_factory=list)
@@ -53,6 +57,7 @@ class Load:
             with httpx.Client(base_url=self.url, headers=headers, timeout=PATIENCE) as client:
                 self._ask(client, "POST", "/api/audit-logs/")
                 self._ask(client, "GET", "/api/auth/user/")
+            self._over.wait(self.pause)
 
     def _ask(self, client: httpx.Client, method: str, path: str) -> None:
         entry = {"action": "load", "resource_type": "test", "resource_id": "1"}

@@ -40,7 +40,9 @@ def find_program(
 def find_server_program(name: str) -> str | None:
     """As :func:`find_program`, also in the folders that hold servers and only root's PATH names."""
     folders = [os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"]
-    return find_program(name, path=os.pathsep.join(folders))
+    path = os.pathsep.join(folders)
+    # nginx has no --version.
+    return find_program(name, path=path) or find_program(name, path=path, check=("-v",))
 
 
 @cache

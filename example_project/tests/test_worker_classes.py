@@ -1,12 +1,16 @@
-"""One rule decides about the client's address, whichever server runs the site."""
+"""Under either worker class, one rule decides about the client's address, and slow clients end."""
 
 import json
 import shutil
-from contextlib import contextmanager
+import socket
+import threading
+from contextlib import ExitStack, contextmanager
 
 import httpx
 import pytest
 from running_site import RunningSite
+
+from myometrics_testing.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.any_database
 
@@ -55,7 +59,7 @@ def serving(prepared, folder, worker_class, options="", **variables):
     asking = {
         "base_url": site.url,
         "headers": {"Authorization": f"Bearer {token}"},
-        "timeout": 60,
+        "timeout": PATIENCE,
     }
     by_tcp = httpx.Client(**asking)
     by_unix_socket = httpx.Client(transport=httpx.HTTPTransport(uds=socket), **asking)
@@ -71,7 +75,8 @@ def serving(prepared, folder, worker_class, options="", **variables):
 @pytest.fixture(scope="module", params=["gthread", UVICORN])
 def without_proxy(request, prepared, tmp_path_factory):
     folder = tmp_path_factory.mktemp("without_proxy")
-    with serving(prepared, folder, request.param, RATE_LIMIT_AUTH="2/minute") as served:
+    variables = {"RATE_LIMIT_AUTH": "2/minute", "WEB_CLIENT_TIMEOUT": "2"}
+    with serving(prepared, folder, request.param, **variables) as served:
         yield served
 
 
@@ -134,6 +139,58 @@ def test_body_in_chunks_is_read_up_to_the_limit(without_proxy):
     assert send(3, "text/plain").status_code == 415
     large = send(2049)
     assert (large.status_code, large.json()["code"]) == (413, "body_too_large")
+
+
+HEAD = b"POST /api/auth/token/refresh/ HTTP/1.1\r\nHost: localhost\r\n"
+SLOW_CLIENTS = 8
+"""Twice as many as there are threads."""
+
+
+@contextmanager
+def slow_clients(site, started):
+    """Clients that go on sending single bytes, and those of them that the site has let go."""
+    over, let_go = threading.Event(), []
+
+    def send_slowly(connections):
+        while connections and not over.wait(0.1):
+            for connection in list(connections):
+                try:
+                    connection.sendall(b"1")
+                except OSError:
+                    connections.remove(connection)
+                    let_go.append(connection)
+
+    with ExitStack() as stack:
+        address = ("127.0.0.1", site.port)
+        connections = [
+            stack.enter_context(socket.create_connection(address, timeout=PATIENCE))
+            for _ in range(SLOW_CLIENTS)
+        ]
+        for connection in connections:
+            connection.sendall(started)
+        thread = threading.Thread(target=send_slowly, args=[list(connections)])
+        thread.start()
+        try:
+            yield let_go
+        finally:
+            over.set()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    "started",
+    [
+        HEAD + b"X-Slow: ",
+        HEAD + b"Content-Type: application/json\r\nContent-Length: 9000\r\n\r\n",
+    ],
+    ids=["headers", "body"],
+)
+def test_slow_clients_are_let_go_and_others_are_served(without_proxy, started):
+    site, client, _ = without_proxy
+    with slow_clients(site, started) as let_go:
+        assert client.get("/livez").status_code == 200
+        wait_for(lambda: len(let_go) == SLOW_CLIENTS)
+    assert client.get("/livez").status_code == 200
 
 
 def test_trusted_proxy_names_its_clients_on_either_socket(behind_proxy):

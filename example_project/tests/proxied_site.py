@@ -1,0 +1,240 @@
+"""The site with two web processes behind nginx, set up as ``docs/operations/nginx.md`` says."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+from running_site import PATIENT, PROJECT, RunningSite, procfile
+
+from myometrics_testing.programs import find_server_program
+from myometrics_testing.services import free_port
+from myometrics_testing.waiting import PATIENCE, wait_for
+
+PAGES = PROJECT.parent / "docs" / "operations"
+FRONT_END = "http://localhost:3000"
+# As systemd starts a service with a socket: the socket is descriptor 3 of the process.
+START_WITH_SOCKET = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+
+
+def documented_variables() -> dict[str, str]:
+    """The variables that the page sets, with the host names of the tests."""
+    (block,) = re.findall(r"```ini\n(.*?)```", (PAGES / "nginx.md").read_text(), re.DOTALL)
+    text = block.replace("https://clinic.example", FRONT_END)
+    text = text.replace("api.clinic.example", "localhost")
+    lines = (line.strip() for line in text.splitlines())
+    return dict(line.split("=", 1) for line in lines if line)
+
+
+def documented_configuration(replacements: Mapping[str, str]) -> str:
+    """The documented file; each replaced text is one that the page names."""
+    page, text = (PAGES / "nginx.md").read_text(), (PAGES / "nginx.conf").read_text()
+    named = re.findall(r"^ *\| `([^`]+)` \|", page.split("## What the file does")[0], re.MULTILINE)
+    assert set(named) == set(replacements)
+    # The longest first: some contain others.
+    for before in sorted(named, key=len, reverse=True):
+        assert before in text, before
+        text = text.replace(before, replacements[before])
+    return text
+
+
+class WebProcess:
+    """A gunicorn on a port whose socket stays open while it restarts."""
+
+    def __init__(self, site: ProxiedSite, **variables: str) -> None:
+        self.site, self.variables = site, variables
+        self.port = free_port()
+        self.open()
+
+    def open(self) -> None:
+        """Listen on the port, as systemd does."""
+        self.socket = socket.create_server(("127.0.0.1", self.port), backlog=1000)
+
+    def start(self) -> None:
+        """Start gunicorn, which then becomes ready."""
+        program, *arguments = procfile()["web"]
+        gunicorn = str(Path(sys.executable).parent / program)
+        number = self.socket.fileno()
+        self.process = self.site.spawn(
+            [sys.executable, "-c", START_WITH_SOCKET, str(number), gunicorn, *arguments],
+            self.variables,
+            pass_fds=[number],
+        )
+
+    def wait_until_ready(self) -> None:
+        """Return when it answers."""
+        wait_for(self._is_ready, log=lambda: self.site.log)
+
+    def stop(self) -> None:
+        """End gunicorn; it must answer the requests it has, and end with 0."""
+        self.process.terminate()
+        assert self.process.wait(timeout=PATIENCE) == 0
+
+    def restart(self) -> None:
+        """What ``systemctl restart`` does."""
+        self.stop()
+        self.start()
+        self.wait_until_ready()
+
+    def reload(self) -> None:
+        """What ``systemctl reload`` does; return when other workers have taken over."""
+        before = self.workers()
+        self.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: self.workers() and not self.workers() & before)
+
+    def workers(self) -> set[int]:
+        """The ids of its worker processes."""
+        pid = self.process.pid
+        return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+    def get(self, path: str, **headers: str) -> httpx.Response:
+        """What this process answers, past nginx."""
+        headers = {"X-Forwarded-Proto": "https", **headers}
+        return httpx.get(f"http://localhost:{self.port}{path}", headers=headers, timeout=PATIENCE)
+
+    def _is_ready(self) -> bool:
+        assert self.process.poll() is None, self.site.log
+        return self.get("/readyz").status_code == 200
+
+
+class ProxiedSite(RunningSite):
+    """Two web processes, each with its embedded worker, and nginx at :attr:`url`.
+
+    A third one under ASGI is not behind nginx.
+    """
+
+    def __init__(self, folder: Path, database_url: str, certificate) -> None:
+        super().__init__(folder, database_url, None)
+        self.http_port, self.https_port = free_port(), free_port()
+        self.url = f"https://localhost:{self.https_port}"
+        self.environment |= {
+            **documented_variables(),
+            **PATIENT,
+            "WEB_CONCURRENCY": "1",
+            "METRICS_TOKEN": "metrics-token",
+            "ACCESS_TABLE": "true",  # the last part of an export, which a test can keep waiting
+            "PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics"),
+            # Limits of the site itself: they have tests of their own.
+            "RATE_LIMIT_AUTH": "10000/minute",
+            "RATE_LIMIT_API": "100000/minute",
+        }
+        certificate.private_key_pem.write_to_path(str(folder / "key.pem"))
+        certificate.cert_chain_pems[0].write_to_path(str(folder / "certificate.pem"))
+        self.webs = [WebProcess(self), WebProcess(self)]
+        self.asgi = WebProcess(self, WEB_WORKER_CLASS="uvicorn_worker.UvicornWorker")
+        self._configure_nginx()
+
+    def start(self) -> None:
+        """Migrate, start the web processes and nginx, wait until the site is ready."""
+        self.manage("migrate", "--verbosity=0")
+        self.start_all([*self.webs, self.asgi])
+        self.nginx = self.spawn([*self.nginx_command, "-g", "daemon off;"])
+        self.processes["nginx"] = self.nginx
+        self.wait_until_ready()
+
+    def stop(self) -> None:
+        """Stop every process."""
+        for number, web in enumerate([*self.webs, self.asgi]):
+            web.socket.close()
+            if hasattr(web, "process"):
+                self.processes[f"web {number}"] = web.process
+        super().stop()
+
+    def make_administrator(self) -> None:
+        """Make ``ADMIN``, unless a test before has done so."""
+        if "DJANGO_SUPERUSER_EMAIL" not in self.environment:
+            super().make_administrator()
+
+    @staticmethod
+    def start_all(webs: Sequence[WebProcess]) -> None:
+        """Start ``webs`` at once; return when all are ready."""
+        for web in webs:
+            web.start()
+        for web in webs:
+            web.wait_until_ready()
+
+    def spawn(
+        self, command: list[str], variables: Mapping[str, str] | None = None, **options: Any
+    ) -> subprocess.Popen[bytes]:
+        """Start a process of the site."""
+        return subprocess.Popen(
+            command,
+            cwd=PROJECT,
+            env={**self.environment, **(variables or {})},
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            **options,
+        )
+
+    def client(self, address: str = "127.0.0.1", **options) -> httpx.Client:
+        """A client that connects from ``address``."""
+        transport = httpx.HTTPTransport(local_address=address)
+        return httpx.Client(base_url=self.url, transport=transport, timeout=PATIENCE, **options)
+
+    @property
+    def nginx_log(self) -> str:
+        """The lines that nginx has logged about requests."""
+        return (self.folder / "myometrics.log").read_text()
+
+    @property
+    def nginx_errors(self) -> str:
+        """What nginx has logged about errors."""
+        return (self.folder / "nginx-error.log").read_text()
+
+    def _configure_nginx(self) -> None:
+        folder = self.folder
+        certificates = "/etc/letsencrypt/live/api.clinic.example"
+        configured = documented_configuration(
+            {
+                "api.clinic.example": "localhost",
+                "https://clinic.example": FRONT_END,
+                f"{certificates}/fullchain.pem": f"{folder}/certificate.pem",
+                f"{certificates}/privkey.pem": f"{folder}/key.pem",
+                "server 127.0.0.1:8001": f"server 127.0.0.1:{self.webs[0].port}",
+                "server 127.0.0.1:8002": f"server 127.0.0.1:{self.webs[1].port}",
+                "listen 80": f"listen {self.http_port}",
+                "listen [::]:80": f"listen [::]:{self.http_port}",
+                "listen 443": f"listen {self.https_port}",
+                "listen [::]:443": f"listen [::]:{self.https_port}",
+                "/var/log/nginx/": f"{folder}/",
+            }
+        )
+        conf_d = folder / "conf.d"
+        conf_d.mkdir()
+        (conf_d / "myometrics.conf").write_text(configured)
+        paths = (f"{kind}_temp_path {folder}/{kind};\n" for kind in TEMPORARY)
+        (conf_d / "temporary.conf").write_text("".join(paths))
+        (folder / "nginx.conf").write_text(debians_configuration(folder))
+        program = find_server_program("nginx")
+        assert program, "nginx can't be found or run: apt-get install nginx"
+        self.nginx_command = [program, "-p", str(folder), "-c", str(folder / "nginx.conf")]
+
+
+def debians_configuration(folder: Path) -> str:
+    """Debian's ``nginx.conf``, with everything it writes in ``folder``, and this user."""
+    text = Path("/etc/nginx/nginx.conf").read_text()
+    user = "user root;" if os.geteuid() == 0 else ""
+    for before, after in {
+        "user www-data;": user,
+        "/run/nginx.pid": f"{folder}/nginx.pid",
+        "/var/log/nginx/": f"{folder}/nginx-",
+        "/etc/nginx/conf.d/": f"{folder}/conf.d/",
+        "include /etc/nginx/sites-enabled/*;": "",
+    }.items():
+        assert before in text, f"/etc/nginx/nginx.conf is not Debian's: it has no {before!r}"
+        text = text.replace(before, after)
+    return text
