@@ -15,6 +15,7 @@ from myometrics_testing.commands import (
     example,
     keep,
     lint,
+    lock,
     matrix,
     test,
 )
@@ -32,6 +33,7 @@ COMMANDS: dict[str, Command] = {
     "tox": matrix.main,
     "build": build.main,
     "keep": keep.main,
+    "lock": lock.main,
 }
 
 
