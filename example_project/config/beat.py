@@ -8,13 +8,18 @@ task twice at most. A task with a time of day (crontab) waits for that time.
 
 from __future__ import annotations
 
+import tempfile
+from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from celery.beat import Scheduler
 from celery.schedules import crontab
 
 TOLERANCE = timedelta(seconds=1)
+HEARTBEAT = Path(tempfile.gettempdir()) / "beat-heartbeat"
+"""Touched several times a minute while beat can send; the health check of its container."""
 
 
 class StatelessScheduler(Scheduler):
@@ -38,7 +43,10 @@ class StatelessScheduler(Scheduler):
             entry.last_run_at = entry.default_now()
         if moved:
             self.populate_heap()
-        return super().tick(*arguments, **options)
+        delay = super().tick(*arguments, **options)
+        with suppress(OSError):
+            HEARTBEAT.touch()
+        return delay
 
 
 def _is_in_the_future(entry: Any) -> bool:
