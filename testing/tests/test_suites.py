@@ -18,6 +18,7 @@ from myometrics_testing.commands.suites import (
     all_suites,
     asgi_suite,
     browser_suites,
+    container_suite,
     marked_suites,
     missing_programs,
     pytest_job,
@@ -44,7 +45,7 @@ def suite(name: str, database: str, *, redis: bool = True) -> Suite:
 
 def test_every_package_and_the_example_run_on_both_databases():
     names = {"core", "auth", "audit", "analytics", "notifications", "example"}
-    left_out = {suite.name for suite in [*browser_suites(), asgi_suite()]}
+    left_out = {suite.name for suite in [*browser_suites(), asgi_suite(), container_suite()]}
     found = {
         (suite.name, suite.database)
         for suite in all_suites()

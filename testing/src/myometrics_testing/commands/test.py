@@ -23,6 +23,7 @@ from myometrics_testing.commands.jobs import (
 from myometrics_testing.commands.matrix import missing_pythons
 from myometrics_testing.commands.suites import (
     ASGI,
+    CONTAINERS,
     DATABASES,
     Part,
     Suite,
@@ -48,10 +49,10 @@ def chosen_suites(
 ) -> tuple[list[Suite], list[str]]:
     """The suites of ``names`` on ``database``, and a sentence about each thing left untested.
 
-    Without names these are all suites but ASGI's that this machine has the programs for; this
+    Without names these are all suites but ASGI's and that of containers that this machine has the programs for; this
     command needs Python alone. A suite that is named runs, and fails where a program is missing.
     """
-    wanted = names or {suite.name for suite in all_suites()} - {ASGI}
+    wanted = names or {suite.name for suite in all_suites()} - {ASGI, CONTAINERS}
     asked = [
         suite
         for suite in all_suites()
@@ -88,7 +89,7 @@ def split_at_dashes(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="dev test",
-        usage="dev test [SUITE ...] [--database DATABASE] [--jobs N] [-- PYTEST OPTIONS]",
+        usage="dev test [SUITE ...] [--containers] [--database DATABASE] [--jobs N] [-- PYTEST OPTIONS]",
         description=main.__doc__,
         epilog="PostgreSQL and Redis are those of DATABASE_URL and REDIS_URL where these are set "
         "(test databases are made and dropped; that Redis database is emptied), else servers "
@@ -96,6 +97,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     names = sorted({suite.name for suite in all_suites()})
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"of {', '.join(names)}")
+    parser.add_argument(
+        "--containers", action="store_true", help="build and run the image instead; needs buildah"
+    )
     parser.add_argument("--database", choices=DATABASES, help="this one only")
     parser.add_argument(
         "--jobs", type=int, default=_jobs(), help="at a time (default: %(default)s)"
@@ -103,6 +107,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if unknown := set(options.suites) - set(names):
         parser.error(f"no suite {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    if options.containers:
+        options.suites = [CONTAINERS]
     return options
 
 

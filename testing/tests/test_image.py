@@ -1,0 +1,118 @@
+"""The image is built by the Dockerfile as it stands, and the site runs in it.
+
+Without a container engine: buildah builds and runs it in a chroot. Only the base image is another,
+made by debootstrap, since a registry of images may be out of reach; ``test_production_files.py``
+says that the Dockerfile pins the real one. Networks, volumes and compose are not tried here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from packaging.utils import canonicalize_name
+
+from myometrics_testing.browser import required_program
+from myometrics_testing.commands.repository import EXAMPLE, PREFIX, ROOT
+from myometrics_testing.services import free_port
+
+pytestmark = [pytest.mark.any_database, pytest.mark.containers]
+
+INSTALL = "apt-get install buildah debootstrap (as root)"
+BASE, IMAGE = "localhost/python-base", "localhost/myometrics-example"
+DEBIAN = "trixie"
+PACKAGES = "python3,python3-venv,python-is-python3,ca-certificates"
+CERTIFICATES = "/etc/ssl/certs"
+JOURNEY = """
+set -eu
+python manage.py migrate --verbosity=0
+gunicorn --config python:config.gunicorn 2> /tmp/log & server=$!
+until python healthcheck.py; do kill -0 $server; sleep 1; done
+kill $server
+wait $server
+if touch /app/file /venv/file 2> /dev/null; then echo writable; fi
+id --user
+"""
+
+
+class Buildah:
+    """``buildah`` with a storage of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        program = required_program("buildah", install=INSTALL)
+        places = [f"--root={folder / 'root'}", f"--runroot={folder / 'runroot'}"]
+        self.command = [program, *places, "--storage-driver=vfs"]
+
+    def __call__(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [*self.command, *arguments],
+            cwd=ROOT,
+            env={**os.environ, "BUILDAH_ISOLATION": "chroot"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
+        return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def buildah(tmp_path_factory):
+    return Buildah(tmp_path_factory.mktemp("storage"))
+
+
+@pytest.fixture(scope="module")
+def container(buildah, tmp_path_factory):
+    """A container of the image, built just now."""
+    system = tmp_path_factory.mktemp("system")
+    debootstrap = required_program("debootstrap", install=INSTALL)
+    command = [debootstrap, "--variant=minbase", f"--include={PACKAGES}", DEBIAN, str(system)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    scratch = buildah("from", "scratch")
+    buildah("add", "--quiet", scratch, str(system), "/")
+    buildah("commit", "--quiet", scratch, BASE)
+    buildah(
+        *("bud", "--network=host", "--format=docker", f"--tag={IMAGE}"),
+        # The machine's certificates, where packages come from behind one of its own.
+        *(f"--volume={CERTIFICATES}:{CERTIFICATES}:ro", f"--build-arg=PYTHON={BASE}"),
+        f"--env=PIP_CERT={CERTIFICATES}/ca-certificates.crt",
+        ".",
+    )
+    return buildah("from", IMAGE)
+
+
+def test_the_site_runs_in_the_image_without_rights(buildah, container):
+    variables = {"SECRET_KEY": "k" * 50, "HOST": "127.0.0.1", "PORT": str(free_port())}
+    given = [f"--env={name}={value}" for name, value in variables.items()]
+    printed = buildah("run", *given, container, "--", "sh", "-c", JOURNEY)
+    assert printed.splitlines()[-1] == "10001"
+    assert "writable" not in printed
+
+
+def test_the_image_holds_what_the_lock_file_names_and_no_installer(buildah, container):
+    code = (
+        "import json; from importlib.metadata import distributions as found;"
+        "print(json.dumps([[one.name, one.version] for one in found()]))"
+    )
+    printed = buildah("run", container, "--", "python", "-c", code)
+    pairs = json.loads(printed.splitlines()[-1])
+    installed = {canonicalize_name(name): version for name, version in pairs}
+    text = (EXAMPLE / "requirements.txt").read_text()
+    locked = set(re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE))
+    theirs = {item for item in installed.items() if not item[0].startswith(PREFIX)}
+    assert theirs
+    assert theirs - locked == set()
+    assert not {"pip", "hatchling", "setuptools"} & set(installed)
+
+
+def test_the_image_tells_a_container_engine_how_to_run_it(buildah, container):
+    settings = json.loads(buildah("inspect", "--type=container", container))["Docker"]["config"]
+    assert settings["User"] == "site"
+    assert settings["Healthcheck"]["Test"] == ["CMD", "python", "healthcheck.py"]
+    assert settings["Cmd"] == ["gunicorn", "--config", "python:config.gunicorn"]
+    assert list(settings["Volumes"]) == ["/data"]
