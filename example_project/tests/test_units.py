@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from running_site import PROJECT, UNITS, RunningSite
+from running_site import PROJECT, UNITS, RunningSite, unit_commands
 
 from myometrics_testing.services import free_port
 from myometrics_testing.waiting import PATIENCE, wait_for
@@ -58,11 +58,17 @@ def test_services_are_hardened(analyze, name):
     assert done.returncode == 0, done.stdout
 
 
-def test_secrets_stand_in_no_unit_and_the_shell_wins_over_their_file():
-    texts = [path.read_text() for path in UNITS.rglob("*") if path.is_file()]
-    assert all("EnvironmentFile" not in text for text in texts)
-    names = set(re.findall(r"\b([A-Z][A-Z_]+)=", "".join(re.findall(r"^Environment=.*$", "\n".join(texts), re.M))))
-    assert names == {"ENVIRONMENT_FILE", "DATA_DIR", "PYTHONUNBUFFERED"}
+def test_units_hold_no_secrets_and_let_the_unit_win_over_the_file():
+    texts = "\n".join(path.read_text() for path in UNITS.rglob("*") if path.is_file())
+    assert "EnvironmentFile" not in texts  # it would win over Environment=
+    lines = "".join(re.findall(r"^Environment=.*$", texts, re.MULTILINE))
+    names = set(re.findall(r"\b([A-Z][A-Z_]+)=", lines))
+    assert names == {
+        "ENVIRONMENT_FILE",
+        "DATA_DIR",
+        "PROMETHEUS_MULTIPROC_DIR",
+        "PYTHONUNBUFFERED",
+    }
 
 
 @pytest.fixture
@@ -75,14 +81,14 @@ def site(tmp_path):
 
 def test_the_web_server_takes_the_port_of_its_socket_unit_and_reports_readiness(site):
     """As systemd starts it: with the socket that is open already, and a place to be notified at."""
-    command = re.findall(r"^ExecStart=.*/(gunicorn .*)$", (UNITS / "myometrics-web@.service").read_text(), re.M)
+    program, *arguments = unit_commands()["web"]
     port, other = free_port(), free_port()
     site.environment["PORT"] = str(other)
     site.processes["web"] = subprocess.Popen(
         [
             *("systemd-socket-activate", f"--listen=127.0.0.1:{port}"),
             *(f"--setenv={name}" for name in site.environment),
-            *(f"{Path(sys.executable).parent}/{command[0]}").split(),
+            *(f"{Path(sys.executable).parent}/{program}", *arguments),
         ],
         cwd=PROJECT,
         env=site.environment,

@@ -167,7 +167,7 @@ def put_program(folder: Path, name: str, script: str = "exit 0") -> None:
 def test_suites_whose_programs_are_missing_are_left_out_and_named(bare_machine):
     chosen, notes = chosen_suites()
     browsers = browser_suites()
-    left_out = [*browsers, asgi_suite()]
+    left_out = [*browsers, asgi_suite(), container_suite()]
     assert chosen == [suite for suite in all_suites() if suite not in left_out]
     for suite_with_browser in browsers:
         missing = " and ".join(missing_programs(suite_with_browser))
@@ -188,6 +188,7 @@ def test_a_program_that_does_not_run_is_missing(bare_machine):
 
 def test_asgi_suite_runs_only_if_it_is_named():
     assert chosen_suites([ASGI])[0] == [asgi_suite()]
+    assert chosen_suites(["containers"])[0] == [container_suite()]
     assert asgi_suite() not in chosen_suites()[0]
     command = pytest_job(asgi_suite(), URLS, "/7", Path("report.xml"), []).command
     assert "--asgi" in command

@@ -17,6 +17,7 @@ from myometrics_testing.commands import (
     lint,
     lock,
     matrix,
+    sbom,
     test,
 )
 
@@ -34,6 +35,7 @@ COMMANDS: dict[str, Command] = {
     "build": build.main,
     "keep": keep.main,
     "lock": lock.main,
+    "sbom": sbom.main,
 }
 
 

@@ -65,26 +65,31 @@ def find_problems(path: Path, needed: Sequence[Requirement]) -> Iterator[str]:
     text = path.read_text() if path.exists() else ""
     if "://" in text or re.search(r"^-", text, re.M):
         yield f"{name} names a place to install from; it may name versions and hashes only."
-    entries = [
-        (Requirement(found["requirement"].strip()), found["hashes"])
-        for found in ENTRY.finditer(text)
-    ]
-    for locked, hashes in entries:
+    locked_here = entries(text)
+    for locked, hashes in locked_here:
         if "--hash=sha256:" not in hashes:
             yield f"{name}: {locked.name} has no hash."
     for python in PYTHONS:
         for one in needed:
-            if not _is_satisfied(one, [locked for locked, _ in entries], python):
+            if not _is_satisfied(one, [locked for locked, _ in locked_here], python):
                 yield f"{name}: nothing for {one} on Python {python}. Run python3 dev lock."
 
 
-def _is_satisfied(needed: Requirement, entries: Sequence[Requirement], python: str) -> bool:
+def entries(text: str) -> list[tuple[Requirement, str]]:
+    """Each requirement of a lock file's ``text``, with its hashes as they stand there."""
+    return [
+        (Requirement(found["requirement"].strip()), found["hashes"])
+        for found in ENTRY.finditer(text)
+    ]
+
+
+def _is_satisfied(needed: Requirement, locked: Sequence[Requirement], python: str) -> bool:
     place = {"python_version": python, "python_full_version": f"{python}.0"}
     if needed.marker and not needed.marker.evaluate(place):
         return True
     versions = [
         next(iter(entry.specifier)).version
-        for entry in entries
+        for entry in locked
         if canonicalize_name(entry.name) == canonicalize_name(needed.name)
         and (entry.marker is None or entry.marker.evaluate(place))
     ]
@@ -92,20 +97,24 @@ def _is_satisfied(needed: Requirement, entries: Sequence[Requirement], python: s
 
 
 def _write(path: Path, needed: Sequence[Requirement], *, upgrade: bool) -> int:
-    uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
-    if uv is None:
-        print("uv is missing; install it with: pip install uv", file=sys.stderr)
-        return 1
     wanted = path.with_suffix(".in")
     wanted.write_text("".join(f"{one}\n" for one in needed))
-    command = [uv, "pip", "compile", "--quiet", "--universal", f"--python-version={OLDEST}"]
+    command = [find_uv(), "pip", "compile", "--quiet", "--universal", f"--python-version={OLDEST}"]
     command += ["--generate-hashes", "--no-header", "--no-annotate", "--no-config"]
+    if path != SITE:  # both can then be installed into one environment
+        command += [f"--constraints={SITE}"]
     command += [*(["--upgrade"] if upgrade else []), f"--output-file={path}", str(wanted)]
     code = run_job(Job(name="lock", command=command), captured=False).code
     wanted.unlink()
     if code == 0:
         path.write_text(HEADER + path.read_text().removeprefix(HEADER))
     return code
+
+
+def find_uv() -> str:
+    """The path of uv, of this environment or on the PATH; ends the command if there is none."""
+    found = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
+    return found or sys.exit("uv is missing. Install it: pip install uv")
 
 
 def _toml(folder: Path) -> dict[str, Any]:
