@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from celery.beat import Scheduler
-from celery.schedules import crontab
+from celery.schedules import schedule
 
 TOLERANCE = timedelta(seconds=1)
 HEARTBEAT = Path(tempfile.gettempdir()) / "beat-heartbeat"
@@ -29,8 +29,8 @@ class StatelessScheduler(Scheduler):
         """Read the schedule from the settings; tasks with an interval are due now."""
         super().setup_schedule()
         for entry in self.schedule.values():
-            if not isinstance(entry.schedule, crontab):
-                entry.last_run_at -= entry.schedule.run_every
+            if isinstance(entry.schedule, schedule):  # a crontab is none
+                entry.last_run_at -= entry.schedule.run_every  # type: ignore[attr-defined]
 
     def tick(self, *arguments: Any, **options: Any) -> float:
         """Send what is due; return the seconds until the next call.

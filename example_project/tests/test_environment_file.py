@@ -80,7 +80,8 @@ def test_values_are_taken_as_they_stand(environment_file):
     path = environment_file(EMAIL_HOST_USER="a$HOME${HOME}#b", EMAIL_HOST_PASSWORD="'two words'")
     show = [
         "-c",
-        "import config, os; print(os.environ['EMAIL_HOST_USER'], os.environ['EMAIL_HOST_PASSWORD'])",
+        "import config; from os import environ as given;"
+        "print(given['EMAIL_HOST_USER'], given['EMAIL_HOST_PASSWORD'])",
     ]
     assert output(show, ENVIRONMENT_FILE=path) == "a$HOME${HOME}#b two words\n"
 

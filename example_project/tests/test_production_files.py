@@ -1,4 +1,4 @@
-"""Units, compose.yaml, Dockerfile and workflows say the same; what they run answers as it should."""
+"""Units, compose.yaml, Dockerfile and workflows say the same; what they run answers."""
 
 from __future__ import annotations
 

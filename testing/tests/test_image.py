@@ -54,7 +54,7 @@ EDIT = """sed -i /etc/myometrics/environment \\
 """
 """What an operator changes in the environment file, at the least."""
 OWN_WAYS = {"apt install": "", "git clone": "", "editor": EDIT}
-"""Commands of the page that are done otherwise here: the base has the packages, the code is here."""
+"""Commands of the page that are done otherwise: the base has the packages, the code is here."""
 
 
 class Buildah:

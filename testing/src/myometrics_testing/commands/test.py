@@ -49,8 +49,9 @@ def chosen_suites(
 ) -> tuple[list[Suite], list[str]]:
     """The suites of ``names`` on ``database``, and a sentence about each thing left untested.
 
-    Without names these are all suites but ASGI's and that of containers that this machine has the programs for; this
-    command needs Python alone. A suite that is named runs, and fails where a program is missing.
+    Without names these are all suites but ASGI's and that of containers that this machine has the
+    programs for; this command needs Python alone. A suite that is named runs, and fails where a
+    program is missing.
     """
     wanted = names or {suite.name for suite in all_suites()} - {ASGI, CONTAINERS}
     asked = [
@@ -89,7 +90,8 @@ def split_at_dashes(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="dev test",
-        usage="dev test [SUITE ...] [--containers] [--database DATABASE] [--jobs N] [-- PYTEST OPTIONS]",
+        usage="dev test [SUITE ...] [--containers] [--database DATABASE] [--jobs N] "
+        "[-- PYTEST OPTIONS]",
         description=main.__doc__,
         epilog="PostgreSQL and Redis are those of DATABASE_URL and REDIS_URL where these are set "
         "(test databases are made and dropped; that Redis database is emptied), else servers "
