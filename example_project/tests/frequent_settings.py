@@ -1,6 +1,6 @@
 """The composed site, whose beat sends each task with an interval every second."""
 
-from config.settings import *  # noqa: F403
+from patient_settings import *  # noqa: F403
 
 CELERY_BEAT_SCHEDULE = {
     name: {**entry, "schedule": 1.0} if isinstance(entry["schedule"], float) else entry
