@@ -1,19 +1,26 @@
 # syntax=docker/dockerfile:1
-# The composed site. One image runs every line of example_project/Procfile; see compose.yaml.
+# The composed site. One image runs web, worker, beat and migrate; see compose.yaml.
+# Everything comes by hash: the base image by digest, packages from lock files (python3 dev lock).
 
-FROM python:3.13-slim AS build
+ARG PYTHON=docker.io/library/python:3.13.15-slim-trixie@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b
+
+FROM ${PYTHON} AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /source
-RUN python -m venv /venv
+COPY example_project/requirements.txt example_project/requirements-build.txt example_project/
+RUN python -m venv /build && python -m venv --without-pip /venv \
+    && /build/bin/pip install --no-deps --require-hashes -r example_project/requirements-build.txt \
+    && /build/bin/pip --python /venv install --no-deps --require-hashes -r example_project/requirements.txt
 COPY packages packages
 COPY example_project example_project
-RUN /venv/bin/pip install \
-    ./packages/myometrics-core ./packages/myometrics-auth ./packages/myometrics-audit \
-    ./packages/myometrics-analytics ./packages/myometrics-notifications \
-    "./example_project[opentelemetry,production]" \
+# The packages of this repository: built here, with nothing from an index.
+RUN /build/bin/pip wheel --no-deps --no-index --no-build-isolation --wheel-dir /wheels \
+        ./packages/* ./example_project \
+    && /build/bin/pip --python /venv install --no-deps --no-index /wheels/*.whl \
+    && /build/bin/pip --python /venv check \
     && /venv/bin/python -m compileall -q /venv/lib
 
-FROM python:3.13-slim
+FROM ${PYTHON}
 ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -24,10 +31,10 @@ RUN useradd --system --uid 10001 --home-dir /nonexistent --shell /usr/sbin/nolog
     && install -d -o site -g site /data
 WORKDIR /app
 COPY --from=build /venv /venv
-COPY example_project/manage.py example_project/healthcheck.py example_project/Procfile ./
+COPY example_project/manage.py example_project/healthcheck.py ./
 USER site
-# All that is ever written: exports, beat's schedule (and the database, if it is SQLite). Everything
-# else can be read-only; give /tmp as tmpfs.
+# All that is ever written: exported files (and the database, if it is SQLite). Everything else can
+# be read-only; give /tmp as tmpfs.
 VOLUME /data
 EXPOSE 8001
 STOPSIGNAL SIGTERM

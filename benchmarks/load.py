@@ -2,7 +2,7 @@
 
     python benchmarks/load.py [--seconds 60] [--clients 8] [--report PATH]
 
-Runs the Procfile (gunicorn with two processes, worker, beat) with rate limits and access log on,
+Runs the site (gunicorn with two processes, worker, beat) with rate limits and access log on,
 on a PostgreSQL and a Redis of its own, filled with 120 days of uploads. First all requests mixed
 in the client's proportions, in a closed loop (a client sends its next request when it has its
 answer); then each endpoint alone, in turns with a bare Django view that does the least the

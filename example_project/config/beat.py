@@ -1,31 +1,53 @@
-"""Celery's beat, which a clock that is moved back would stop for as long as it was moved."""
+"""Celery beat's scheduler: the schedule is code, and nothing is stored.
+
+Celery's default scheduler keeps the time of each last run in a file, which two beats corrupt. Here
+every task that repeats at an interval is due when beat starts, so no stored time is needed: all of
+them find their work in the database, claim it, and do nothing if there is none. Two beats send each
+task twice at most. A task with a time of day (crontab) waits for that time.
+"""
 
 from __future__ import annotations
 
+import tempfile
+from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
-from celery.beat import PersistentScheduler, Scheduler
+from celery.beat import Scheduler
+from celery.schedules import schedule
 
-TOLERATED = timedelta(seconds=1)
+TOLERANCE = timedelta(seconds=1)
+HEARTBEAT = Path(tempfile.gettempdir()) / "beat-heartbeat"
+"""Touched several times a minute while beat can send; the health check of its container."""
 
 
-class ForgetsTheFuture(Scheduler):
-    """Takes what was last sent later than now as sent now: it is due again after its interval."""
+class StatelessScheduler(Scheduler):
+    """The scheduler of ``celery beat``, and of the beat in the server process."""
+
+    def setup_schedule(self) -> None:
+        """Read the schedule from the settings; tasks with an interval are due now."""
+        super().setup_schedule()
+        for entry in self.schedule.values():
+            if isinstance(entry.schedule, schedule):  # a crontab is none
+                entry.last_run_at -= entry.schedule.run_every  # type: ignore[attr-defined]
 
     def tick(self, *arguments: Any, **options: Any) -> float:
-        """Send what is due; the seconds until it wants to be asked again."""
-        moved = [entry for entry in self.schedule.values() if _is_of_the_future(entry)]
+        """Send what is due; return the seconds until the next call.
+
+        A last run in the future means that the clock was moved back: it counts as now, otherwise
+        the task would wait until the clock has caught up.
+        """
+        moved = [entry for entry in self.schedule.values() if _is_in_the_future(entry)]
         for entry in moved:
             entry.last_run_at = entry.default_now()
         if moved:
             self.populate_heap()
-        return super().tick(*arguments, **options)
+        delay = super().tick(*arguments, **options)
+        with suppress(OSError):
+            HEARTBEAT.touch()
+        return delay
 
 
-class SteadyScheduler(ForgetsTheFuture, PersistentScheduler):
-    """The scheduler of ``celery beat``."""
-
-
-def _is_of_the_future(entry: Any) -> bool:
-    return bool(entry.last_run_at > entry.default_now() + TOLERATED)
+def _is_in_the_future(entry: Any) -> bool:
+    return bool(entry.last_run_at > entry.default_now() + TOLERANCE)

@@ -26,7 +26,7 @@ def check_production(**kwargs: Any) -> list[checks.CheckMessage]:
             not settings.REDIS_URL,
             "Without Redis, rate limits cost the database a write for each request, and tasks "
             "run in the server's own processes.",
-            "Set REDIS_URL, and run the worker and beat of the Procfile.",
+            "Set REDIS_URL, and run a worker and a beat (docs/operations/systemd).",
         ),
         "W003": (
             str(default_mail_backend_path()).endswith("console.EmailBackend"),

@@ -3,6 +3,8 @@
 import os
 import secrets
 
+# Tests never read the environment of a site that is in use.
+os.environ.pop("ENVIRONMENT_FILE", None)
 os.environ.setdefault("SECRET_KEY", secrets.token_urlsafe(50))
 os.environ.setdefault("EMBEDDED_WORKER", "false")
 os.environ.setdefault("EMAIL_BACKEND", "django.core.mail.backends.locmem.EmailBackend")

@@ -22,27 +22,33 @@ from myometrics_testing.services import free_port
 from myometrics_testing.waiting import PATIENCE, wait_for
 
 PROJECT = Path(__file__).resolve().parent.parent
+UNITS = PROJECT.parent / "docs/operations/systemd"
+DROPPED = {"EMBEDDED_WORKER", "ENVIRONMENT_FILE"}
 ADMIN, PASSWORD = "root@clinic.example", "correct-horse-battery"
 PATIENT = {"DJANGO_SETTINGS_MODULE": "patient_settings", "PYTHONPATH": str(PROJECT / "tests")}
 """Variables of a site that takes nothing for down because the machine is busy."""
 
 
-def procfile() -> dict[str, list[str]]:
-    """Name → command line of every process that the ``Procfile`` names."""
-    lines = (PROJECT / "Procfile").read_text().splitlines()
-    pairs = [line.partition(":") for line in lines if line.strip()]
-    return {name: shlex.split(command) for name, _, command in pairs}
+def unit_commands() -> dict[str, list[str]]:
+    """Name → command line of every process of the site, as its systemd unit starts it."""
+    units = {"web": "myometrics-web@", "worker": "myometrics-worker", "beat": "myometrics-beat"}
+    commands = {}
+    for name, unit in units.items():
+        text = (UNITS / f"{unit}.service").read_text()
+        program, *arguments = shlex.split(text.partition("ExecStart=")[2].partition("\n")[0])
+        commands[name] = [Path(program).name, *arguments]
+    return commands
 
 
 class RunningSite:
-    """The processes of the ``Procfile``; without a broker the web server alone."""
+    """The processes of the systemd units; without a broker the web server alone."""
 
     def __init__(self, folder: Path, database_url: str, redis_url: str | None) -> None:
         self.folder = folder
         self.port = free_port()
         self.url = f"http://localhost:{self.port}"
         self.environment = {
-            **{name: value for name, value in os.environ.items() if name != "EMBEDDED_WORKER"},
+            **{name: value for name, value in os.environ.items() if name not in DROPPED},
             "DJANGO_SETTINGS_MODULE": "config.settings",
             "DEBUG": "false",
             "SECRET_KEY": secrets.token_urlsafe(50),
@@ -67,7 +73,7 @@ class RunningSite:
     def start(self) -> None:
         """Migrate, start every process, wait until the site is ready."""
         self.manage("migrate", "--verbosity=0")
-        for name in procfile() if self.environment["REDIS_URL"] else ["web"]:
+        for name in unit_commands() if self.environment["REDIS_URL"] else ["web"]:
             self.run(name)
         self.wait_until_ready()
 
@@ -159,8 +165,8 @@ class RunningSite:
                     yield message["To"], body.get_content()
 
     def run(self, name: str) -> None:
-        """Start the process ``name`` of the ``Procfile``."""
-        program, *arguments = procfile()[name]
+        """Start the process ``name``: ``web``, ``worker`` or ``beat``."""
+        program, *arguments = unit_commands()[name]
         self.processes[name] = subprocess.Popen(
             [str(Path(sys.executable).parent / program), *arguments],
             cwd=PROJECT,

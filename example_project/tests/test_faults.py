@@ -1,6 +1,6 @@
 """What must fail fails cleanly, and all recovers by itself: real processes, real faults.
 
-One site for all of these: PostgreSQL, Redis and the processes of the ``Procfile``; every test
+One site for all of these: PostgreSQL, Redis and the processes of the site; every test
 leaves it as it found it.
 """
 

@@ -1,19 +1,24 @@
-"""Back-up and restore as ``docs/operations/backup.md`` describes them, with PostgreSQL's own tools.
+"""Back-up and restore by the commands of ``docs/operations/backup.md`` as they stand there.
 
 The tools are those beside the test server; on a machine of yours they come with PostgreSQL.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
-from pathlib import Path
+import sys
 
 import pytest
-from running_site import RunningSite
+from running_site import PROJECT, UNITS, RunningSite
 
 from myometrics_testing.services.servers import postgres_programs
+from myometrics_testing.walkthrough import blocks_in, section
 
 pytestmark = pytest.mark.any_database
+
+PAGE = (PROJECT.parent / "docs/operations/backup.md").read_text()
 
 
 @pytest.fixture
@@ -27,31 +32,67 @@ def site(tmp_path, postgresql_server):
     return running
 
 
-class Tools:
-    """``pg_dump``, ``createdb`` and ``pg_restore`` on the site's server."""
+class Operator:
+    """Follows the page: the commands of its sections, in a shell for each time it is followed."""
 
     def __init__(self, site):
+        self.site = site
         self.programs = postgres_programs(site.folder)
-        self.url = site.environment["DATABASE_URL"]
-        self.folder = site.folder
+        self.live = site.environment["DATABASE_URL"]
+        self.environment_file = site.folder / "environment"
+        self.bin = site.folder / "bin"
+        self.bin.mkdir()
+        self._write_environment_file()
+        self._install_manage()
 
-    def dump(self, name) -> Path:
-        file = self.folder / name
-        self.run("pg_dump", "--format=custom", f"--file={file}", self.url)
-        return file
-
-    def restore(self, file, database) -> str:
-        """The URL of the new database ``database``, filled from ``file``."""
-        self.run("psql", "--quiet", "--command", f"CREATE DATABASE {database}", self.url)
-        url = self.url.rpartition("/")[0] + f"/{database}"
-        self.run("pg_restore", "--no-owner", "--exit-on-error", f"--dbname={url}", file)
-        return url
-
-    def run(self, program, *arguments):
-        done = subprocess.run(
-            [self.programs / program, *arguments], capture_output=True, text=True, check=False
+    def follow(self, *headings, restored="site_restored", more=""):
+        """The end of a shell in which the sections ``headings`` were followed, then ``more``."""
+        page = section(PAGE, "Prepare a shell") + "".join(section(PAGE, name) for name in headings)
+        commands = [command for block in blocks_in(page) for command, _ in block.commands()]
+        server = self.live.rpartition("/")[0]
+        script = "\n".join([*commands, more])
+        script = script.replace("site_restored", restored)
+        script = script.replace("postgresql://site@db.clinic.example/site\n", f"{self.live}\n")
+        script = script.replace("postgresql://site@db.clinic.example", server)
+        return subprocess.run(
+            ["bash", "-euc", script],
+            cwd=self.site.folder,
+            env={
+                "PATH": os.pathsep.join([str(self.bin), str(self.programs), os.environ["PATH"]]),
+                "ENVIRONMENT_FILE": str(self.environment_file),
+                "DATA_DIR": str(self.site.folder),
+            },
+            input="any password\n",
+            capture_output=True,
+            text=True,
+            check=False,
         )
-        assert done.returncode == 0, done.stderr
+
+    def url(self, database):
+        return f"{self.live.rpartition('/')[0]}/{database}"
+
+    def _write_environment_file(self):
+        """As on the site's machine: with a Redis and a broker that commands must not reach."""
+        unreachable = dict.fromkeys(("REDIS_URL", "CELERY_BROKER_URL"), "redis://127.0.0.1:1/0")
+        variables = {
+            name: self.site.environment[name]
+            for name in ("SECRET_KEY", "DATABASE_URL", "AUDIT_ANCHOR_FILE", "EMAIL_BACKEND")
+        }
+        lines = [f"{name}={value}\n" for name, value in {**variables, **unreachable}.items()]
+        self.environment_file.write_text("".join(lines))
+
+    def _install_manage(self):
+        """``myometrics-manage`` as it is, but for where this site is installed, and its user."""
+        text = (UNITS / "myometrics-manage").read_text()
+        for there, here in {
+            "/opt/myometrics/example_project": str(PROJECT),
+            "/opt/myometrics/venv/bin/python": sys.executable,
+            "runuser --user myometrics -- ": "",
+        }.items():
+            assert there in text
+            text = text.replace(there, here)
+        (self.bin / "myometrics-manage").write_text(text)
+        (self.bin / "myometrics-manage").chmod(0o755)
 
 
 def count(site):
@@ -60,6 +101,12 @@ def count(site):
         " Upload; print(AuditLog.objects.count(), Upload.objects.count())"
     )
     return site.manage("shell", "-c", code).splitlines()[-1]
+
+
+def contents(url, programs):
+    """The database as a dump without the key that PostgreSQL makes for each."""
+    command = [programs / "pg_dump", "--restrict-key=same", f"--dbname={url}"]
+    return subprocess.run(command, capture_output=True, check=True).stdout
 
 
 def write_one_more_and_seal(site):
@@ -71,23 +118,55 @@ def write_one_more_and_seal(site):
     site.manage("audit_seal")
 
 
-def test_what_was_dumped_is_there_after_the_restore_and_its_evidence_holds(site):
-    tools, before = Tools(site), count(site)
-    assert "No problems." in site.manage("audit_verify")
-    site.environment["DATABASE_URL"] = tools.restore(tools.dump("site.dump"), "restored")
+RESTORE = "Restore into a new database"
+
+
+def test_the_restored_database_holds_everything_and_its_evidence_is_whole(site):
+    operator, before = Operator(site), count(site)
+    done = operator.follow("Back up")
+    assert done.returncode == 0, done.stderr
+    done = operator.follow(RESTORE)
+    assert done.returncode == 0, done.stderr
+    assert "No problems." in done.stdout
+    assert "UPDATE" in done.stdout
+    site.environment["DATABASE_URL"] = operator.url("site_restored")
     assert count(site) == before
-    assert "No problems." in site.manage("audit_verify")
-    site.manage("analytics_check")
     # It goes on from there: guards, sequences and the chain of seals are whole.
     write_one_more_and_seal(site)
     assert "No problems." in site.manage("audit_verify")
 
 
-def test_the_restore_of_an_older_dump_is_detected_by_the_anchor(site):
-    tools = Tools(site)
-    older = tools.dump("older.dump")
+def test_no_restore_touches_the_live_database_and_anchors_detect_an_older_dump(site):
+    operator = Operator(site)
+    assert operator.follow("Back up").returncode == 0
     write_one_more_and_seal(site)
-    assert "No problems." in site.manage("audit_verify")
-    site.environment["DATABASE_URL"] = tools.restore(older, "rolled_back")
-    with pytest.raises(AssertionError, match="1 PROBLEMS"):
-        site.manage("audit_verify")
+    before = contents(operator.live, operator.programs)
+    # A name that is taken is refused before anything is restored.
+    done = operator.follow(RESTORE, restored=operator.live.rpartition("/")[2])
+    assert done.returncode != 0
+    assert "already exists" in done.stderr
+    # Whoever restores there all the same is refused too, and nothing is half-written.
+    (restore,) = re.findall(r"^\$ (pg_restore .*--dbname.*)$", PAGE, re.MULTILINE)
+    over = restore.replace("RESTORED", "LIVE").replace('"$DUMP"', "site-*.dump")
+    done = operator.follow(more=over)
+    assert done.returncode != 0
+    assert "already exists" in done.stderr
+    assert contents(operator.live, operator.programs) == before
+    # A restore of this older dump goes elsewhere; the anchors tell that a seal is missing.
+    done = operator.follow(RESTORE)
+    assert done.returncode != 0
+    assert "1 PROBLEMS" in done.stdout + done.stderr
+    assert contents(operator.live, operator.programs) == before
+
+
+@pytest.mark.parametrize("name", ["LIVE", "RESTORED"])
+def test_commands_without_the_name_of_a_database_are_refused(name):
+    commands = [command for block in blocks_in(PAGE) for command, _ in block.commands()]
+    with_name = [command for command in commands if f"${{{name}:?}}" in command]
+    assert with_name
+    for command in with_name:
+        done = subprocess.run(
+            ["bash", "-c", command], env={}, capture_output=True, text=True, check=False
+        )
+        assert done.returncode != 0
+        assert "parameter null or not set" in done.stderr

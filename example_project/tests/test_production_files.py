@@ -1,4 +1,4 @@
-"""Procfile, compose.yaml and Dockerfile say the same; what they run answers as it should."""
+"""Units, compose.yaml, Dockerfile and workflows say the same; what they run answers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 
 import pytest
 import yaml
-from running_site import PROJECT, RunningSite, procfile
+from running_site import PROJECT, UNITS, RunningSite, unit_commands
 
 from myometrics_testing.waiting import PATIENCE
 
@@ -17,27 +17,112 @@ pytestmark = pytest.mark.any_database
 
 ROOT = PROJECT.parent
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
+OPERATIONS = ROOT / "docs" / "operations"
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 
-def test_compose_runs_the_very_commands_of_the_procfile():
-    services = COMPOSE["services"]
-    assert {name: services[name]["command"].split() for name in procfile()} == procfile()
+SITE = ("web", "worker", "beat", "migrate")
+SERVICES = COMPOSE["services"]
+LAYOUT = {"DATA_DIR", "HOST", "PORT", "BEHIND_TLS_PROXY"}
+"""Variables that follow from compose.yaml itself, so that it alone sets them."""
+PORTS = ["8001", "8002"]
+KNOWN = set(re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
 
 
-def test_the_image_runs_the_web_server_of_the_procfile():
+def command_of(service):
+    return SERVICES[service]["command"].split()
+
+
+def test_units_compose_and_image_run_the_same_commands():
+    commands = unit_commands()
+    assert {name: command_of(name)[: len(commands[name])] for name in commands} == commands
     command = re.findall(r"^CMD \[(.*)\]$", DOCKERFILE, re.MULTILINE)[-1]
-    assert re.findall(r'"([^"]+)"', command) == procfile()["web"]
+    assert re.findall(r'"([^"]+)"', command) == commands["web"]
 
 
 def test_the_site_runs_without_rights_on_a_read_only_file_system():
     assert re.search(r"^USER site$", DOCKERFILE, re.MULTILINE)
     assert re.search(r"^HEALTHCHECK ", DOCKERFILE, re.MULTILINE)
-    for name in (*procfile(), "migrate"):
-        service = COMPOSE["services"][name]
+    for name in SITE:
+        service = SERVICES[name]
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
         assert "/tmp" in service["tmpfs"]
+
+
+def test_every_variable_of_the_environment_file_reaches_every_container_of_the_site():
+    for name in SITE:
+        assert SERVICES[name]["env_file"] == [".env"]
+        for variable, value in SERVICES[name]["environment"].items():
+            # What is set beside the file must be what the file says, if it says anything.
+            assert variable in LAYOUT or value.startswith((f"${{{variable}-", f"${{{variable}:-"))
+            assert variable in KNOWN
+
+
+def test_passwords_are_required_and_have_no_default():
+    text = (ROOT / "compose.yaml").read_text()
+    for name in ("POSTGRES_PASSWORD", "REDIS_PASSWORD"):
+        uses = re.findall(rf"\$\{{{name}([^}}]*)\}}", text)
+        assert uses
+        assert all(use.startswith(f":?Set {name} in .env") for use in uses)
+        assert name in KNOWN
+    # Nothing else that is used must be set.
+    required = set(re.findall(r"\$\{([A-Z_]+):?\?", text))
+    assert required == {"POSTGRES_PASSWORD", "REDIS_PASSWORD"}
+    assert set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", text)) <= KNOWN
+
+
+def test_only_nginx_publishes_ports_and_nothing_else_reaches_the_web_server():
+    assert {name for name, service in SERVICES.items() if "ports" in service} == {"nginx"}
+    assert SERVICES["web"]["network_mode"] == "service:nginx"
+    assert SERVICES["web"]["environment"]["HOST"] == "127.0.0.1"
+
+
+def test_nginx_units_and_compose_agree_on_the_ports_of_the_web_servers():
+    nginx = (OPERATIONS / "nginx.conf").read_text()
+    target = (UNITS / "myometrics.target").read_text()
+    assert re.findall(r"server 127\.0\.0\.1:(\d+)", nginx) == PORTS
+    assert re.findall(r"myometrics-web@(\d+)\.service", target) == PORTS
+    assert re.findall(r"--bind 127\.0\.0\.1:(\d+)", SERVICES["web"]["command"]) == PORTS
+    assert SERVICES["web"]["environment"]["PORT"] == PORTS[0]
+    assert "/etc/nginx/conf.d/" in nginx
+    mounts = " ".join(SERVICES["nginx"]["volumes"])
+    assert "./docs/operations/nginx.conf}:/etc/nginx/conf.d/" in mounts
+    # Each folder that the file names is there in the container.
+    for folder in re.findall(r"(?:root|access_log|ssl_certificate) (/\w+/[\w.]+(?:/html)?)", nginx):
+        assert f":{folder}" in mounts
+
+
+def test_every_service_has_a_health_check_and_starts_after_what_it_needs():
+    for name, service in SERVICES.items():
+        if service.get("restart") == "no":
+            assert service["healthcheck"] == {"disable": True}
+        else:
+            assert service["healthcheck"]["test"][0] in {"CMD", "CMD-SHELL"}, name
+        for needed, how in service.get("depends_on", {}).items():
+            ends = SERVICES[needed].get("restart") == "no"
+            state = "service_completed_successfully" if ends else "service_healthy"
+            assert how == {"condition": state}
+    assert set(SERVICES["worker"]["depends_on"]) == {"migrate", "redis"}
+    assert set(SERVICES["migrate"]["depends_on"]) == {"postgres"}
+
+
+PINNED = re.compile(r"[\w./-]+:\d+\.\d+[\w.-]*@sha256:[0-9a-f]{64}")
+
+
+def test_images_are_pinned_by_version_and_digest():
+    images = [service["image"] for service in SERVICES.values() if "build" not in service]
+    images += re.findall(r"^ARG PYTHON=(.*)$", DOCKERFILE, re.MULTILINE)
+    assert len(images) == 4
+    assert [image for image in images if not PINNED.fullmatch(image)] == []
+    assert set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)) == {"${PYTHON}"}
+
+
+def test_the_image_installs_by_hash_and_asks_no_index_for_anything_else():
+    commands = re.split(r"&&|\n", DOCKERFILE.replace("\\\n", " "))
+    installs = [one for one in commands if re.search(r"pip .*(install|wheel) ", one)]
+    assert len(installs) == 4
+    assert all("--require-hashes" in one or "--no-index" in one for one in installs)
 
 
 def test_what_the_image_copies_is_there_and_not_ignored():
@@ -48,9 +133,12 @@ def test_what_the_image_copies_is_there_and_not_ignored():
             assert f"!{source.split('/')[0]}" in allowed
 
 
-def test_every_variable_that_compose_sets_is_in_the_example_environment():
-    known = set(re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
-    assert set(COMPOSE["services"]["web"]["environment"]) <= known
+def test_actions_of_workflows_are_pinned_by_commit():
+    workflows = list((ROOT / ".github" / "workflows").glob("*.yml"))
+    uses = [line for path in workflows for line in re.findall(r"uses: .*", path.read_text())]
+    assert len(uses) > 5
+    pinned = re.compile(r"uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
+    assert [line for line in uses if not pinned.fullmatch(line)] == []
 
 
 def test_the_example_environment_names_every_variable_of_the_settings():

@@ -10,6 +10,25 @@ from strangers import build_wheels, make_environment, make_library
 pytest_plugins = ["pytester"]
 
 
+def pytest_addoption(parser):
+    parser.getgroup("myometrics").addoption(
+        "--containers", action="store_true", help="run the tests that build images, and no others"
+    )
+
+
+def pytest_configure(config):
+    line = "containers: builds images, in minutes: `dev test --containers` alone runs it"
+    config.addinivalue_line("markers", line)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out the tests that build images, or with ``--containers`` all others."""
+    wanted = config.getoption("--containers")
+    kept = [item for item in items if bool(item.get_closest_marker("containers")) is wanted]
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
+
+
 @pytest.fixture
 def temporary_folder():
     """An empty folder that any user can reach; pytest's own is closed to PostgreSQL's user."""

@@ -18,6 +18,7 @@ from myometrics_testing.commands.suites import (
     all_suites,
     asgi_suite,
     browser_suites,
+    container_suite,
     marked_suites,
     missing_programs,
     pytest_job,
@@ -44,7 +45,7 @@ def suite(name: str, database: str, *, redis: bool = True) -> Suite:
 
 def test_every_package_and_the_example_run_on_both_databases():
     names = {"core", "auth", "audit", "analytics", "notifications", "example"}
-    left_out = {suite.name for suite in [*browser_suites(), asgi_suite()]}
+    left_out = {suite.name for suite in [*browser_suites(), asgi_suite(), container_suite()]}
     found = {
         (suite.name, suite.database)
         for suite in all_suites()
@@ -166,7 +167,7 @@ def put_program(folder: Path, name: str, script: str = "exit 0") -> None:
 def test_suites_whose_programs_are_missing_are_left_out_and_named(bare_machine):
     chosen, notes = chosen_suites()
     browsers = browser_suites()
-    left_out = [*browsers, asgi_suite()]
+    left_out = [*browsers, asgi_suite(), container_suite()]
     assert chosen == [suite for suite in all_suites() if suite not in left_out]
     for suite_with_browser in browsers:
         missing = " and ".join(missing_programs(suite_with_browser))
@@ -204,6 +205,7 @@ def test_long_tests_run_only_if_all_are_asked_for():
 
 def test_asgi_suite_runs_if_it_is_named_or_all_are_asked_for():
     assert chosen_suites([ASGI])[0] == [asgi_suite()]
+    assert chosen_suites(["containers"])[0] == [container_suite()]
     assert asgi_suite() not in chosen_suites()[0]
     assert ASGI in {suite.name for suite in chosen_suites(everything=True)[0]}
     command = pytest_job(asgi_suite(), URLS, "/7", Path("report.xml"), []).command

@@ -15,7 +15,9 @@ from myometrics_testing.commands import (
     example,
     keep,
     lint,
+    lock,
     matrix,
+    sbom,
     test,
 )
 
@@ -32,6 +34,8 @@ COMMANDS: dict[str, Command] = {
     "tox": matrix.main,
     "build": build.main,
     "keep": keep.main,
+    "lock": lock.main,
+    "sbom": sbom.main,
 }
 
 

@@ -60,6 +60,7 @@ def all_checks(site: str) -> list[Job]:
         example_job("migrations", *MANAGE, *DRY_MIGRATIONS),
         *(_migrations_alone(name, str(folder)) for name, folder in package_folders().items()),
         Job(name="imports", command=[str(Path(sys.executable).with_name("lint-imports"))]),
+        _tool("lock", "myometrics_testing.commands.lock", "--check"),
         _tool("lint", "ruff", "check"),
         _tool("format", "ruff", "format", "--check"),
     ]

@@ -19,6 +19,12 @@ def package_folders() -> dict[str, Path]:
 
 def clean_environment(**changes: str) -> dict[str, str]:
     """This environment without what chooses settings, databases or servers, plus ``changes``."""
-    dropped = {"DATABASE_URL", "DJANGO_SETTINGS_MODULE", "REDIS_URL", "TEST_DATABASE"}
+    dropped = {
+        "DATABASE_URL",
+        "DJANGO_SETTINGS_MODULE",
+        "ENVIRONMENT_FILE",
+        "REDIS_URL",
+        "TEST_DATABASE",
+    }
     kept = {name: value for name, value in os.environ.items() if name not in dropped}
     return {**kept, **changes}

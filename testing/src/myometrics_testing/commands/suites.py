@@ -23,6 +23,7 @@ from myometrics_testing.services import OwnedServer
 
 DATABASES = ("sqlite", "postgresql")
 ASGI = "example-asgi"
+CONTAINERS = "containers"
 BROWSER = "browser"
 BROWSER_PROGRAMS = (("chromium", "chromium-browser", "google-chrome"), ("chromedriver",))
 _PROGRAM_MARKER = re.compile(r'pytest\.mark\.program\("([\w-]+)"\)')
@@ -70,7 +71,7 @@ def all_suites() -> list[Suite]:
     """The longest first, so that none is left over when the others have ended."""
     usual = _suites_by_database()
     own_servers = [*marked_suites(usual, Part.ANY_DATABASE), *marked_suites(usual, Part.ALONE)]
-    return [*own_servers, *browser_suites(), *usual, asgi_suite()]
+    return [*own_servers, *browser_suites(), *usual, asgi_suite(), container_suite()]
 
 
 def asgi_suite() -> Suite:
@@ -82,6 +83,19 @@ def asgi_suite() -> Suite:
         redis=False,
         files="test_contract_*.py",
         options=("--asgi",),
+    )
+
+
+def container_suite() -> Suite:
+    """The tests that build images, which `dev test` runs only if it is asked to."""
+    return Suite(
+        name=CONTAINERS,
+        folder=ROOT / "testing" / "tests",
+        database="sqlite",
+        redis=False,
+        part=Part.ANY_DATABASE,
+        files="test_image.py",
+        options=("--containers",),
     )
 
 

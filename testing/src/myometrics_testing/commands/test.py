@@ -23,6 +23,7 @@ from myometrics_testing.commands.jobs import (
 from myometrics_testing.commands.matrix import missing_pythons
 from myometrics_testing.commands.suites import (
     ASGI,
+    CONTAINERS,
     DATABASES,
     Part,
     Suite,
@@ -49,11 +50,11 @@ def chosen_suites(
 ) -> tuple[list[Suite], list[str]]:
     """The suites of ``names`` on ``database``, and a sentence about each thing left untested.
 
-    Without names these are all suites that this machine has the programs for; this command needs
-    Python alone. A suite that is named runs, and fails where a program is missing. ``everything``:
-    with their long tests, and without names the suite of ASGI as well.
+    Without names these are all suites that this machine has the programs for, but for that of
+    containers; this command needs Python alone. A suite that is named runs, and fails where a
+    program is missing. ``everything``: with their long tests, and the suite of ASGI as well.
     """
-    left_out = set() if everything else {ASGI}
+    left_out = {CONTAINERS} if everything else {ASGI, CONTAINERS}
     wanted = names or {suite.name for suite in all_suites()} - left_out
     asked = [
         suite
@@ -105,7 +106,8 @@ def split_at_dashes(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="dev test",
-        usage="dev test [SUITE ...] [--all] [--database DATABASE] [--jobs N] [-- PYTEST OPTIONS]",
+        usage="dev test [SUITE ...] [--all] [--containers] [--database DATABASE] [--jobs N] "
+        "[-- PYTEST OPTIONS]",
         description=main.__doc__,
         epilog="PostgreSQL and Redis are those of DATABASE_URL and REDIS_URL where these are set "
         "(test databases are made and dropped; that Redis database is emptied), else servers "
@@ -114,6 +116,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     names = sorted({suite.name for suite in all_suites()})
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"of {', '.join(names)}")
     parser.add_argument("--all", action="store_true", help="with the tests that take minutes")
+    parser.add_argument(
+        "--containers", action="store_true", help="build and run the image instead; needs buildah"
+    )
     parser.add_argument("--database", choices=DATABASES, help="this one only")
     parser.add_argument(
         "--jobs", type=int, default=_jobs(), help="at a time (default: %(default)s)"
@@ -121,6 +126,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if unknown := set(options.suites) - set(names):
         parser.error(f"no suite {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    if options.containers:
+        options.suites = [CONTAINERS]
     return options
 
 

@@ -1,0 +1,35 @@
+"""Variables from the file that ``ENVIRONMENT_FILE`` names; those of the shell and the unit win."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+from dotenv import dotenv_values
+
+__all__ = ["read_environment_file"]
+
+
+def read_environment_file() -> None:
+    """Set the variables of the file that are not set yet. No other file is read."""
+    path = os.environ.get("ENVIRONMENT_FILE")
+    if not path:
+        return
+    try:
+        Path(path).read_bytes()
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"ENVIRONMENT_FILE names {path}, which can't be read ({type(error).__name__})."
+        ) from None
+    given = frozenset(os.environ)
+    for name, value in dotenv_values(path, interpolate=False).items():
+        if value is not None and not _is_given(name, given):
+            os.environ[name] = value
+
+
+def _is_given(name: str, given: Collection[str]) -> bool:
+    """Whether ``name`` is set already; ``X`` and ``X_FILE`` are two ways to set one variable."""
+    other = name.removesuffix("_FILE") if name.endswith("_FILE") else f"{name}_FILE"
+    return name in given or other in given

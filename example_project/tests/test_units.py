@@ -1,0 +1,107 @@
+"""The systemd units: systemd accepts them, they are hardened, and they start the site."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from running_site import PROJECT, UNITS, RunningSite, unit_commands
+
+from myometrics_testing.services import free_port
+from myometrics_testing.waiting import PATIENCE, wait_for
+
+pytestmark = [pytest.mark.any_database, pytest.mark.program("systemd-analyze")]
+
+SERVICES = ("myometrics-web@8001", "myometrics-worker", "myometrics-beat")
+OTHERS = ("myometrics.target", "myometrics-web@8001.socket")
+EXPOSURE = 15
+"""The highest exposure that systemd may find, in tenths: 0 is best, 100 worst."""
+
+
+@pytest.fixture(scope="module")
+def analyze(tmp_path_factory):
+    """``systemd-analyze`` with the units as installed, but for the folder of the programs."""
+    folder = tmp_path_factory.mktemp("system")
+    shutil.copytree(UNITS, folder, dirs_exist_ok=True)
+    for path in folder.glob("*.service"):
+        text = path.read_text()
+        path.write_text(text.replace("/opt/myometrics/venv/bin", str(Path(sys.executable).parent)))
+
+    def run(*arguments):
+        return subprocess.run(
+            ["systemd-analyze", *arguments],
+            env={**os.environ, "SYSTEMD_UNIT_PATH": f"{folder}:"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+def test_systemd_accepts_the_units(analyze):
+    done = analyze("verify", "--man=no", *(f"{name}.service" for name in SERVICES), *OTHERS)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_services_are_hardened(analyze, name):
+    done = analyze("security", "--offline=true", f"--threshold={EXPOSURE}", f"{name}.service")
+    assert done.returncode == 0, done.stdout
+
+
+def test_units_hold_no_secrets_and_let_the_unit_win_over_the_file():
+    texts = "\n".join(path.read_text() for path in UNITS.rglob("*") if path.is_file())
+    assert "EnvironmentFile" not in texts  # it would win over Environment=
+    lines = "".join(re.findall(r"^Environment=.*$", texts, re.MULTILINE))
+    names = set(re.findall(r"\b([A-Z][A-Z_]+)=", lines))
+    assert names == {
+        "ENVIRONMENT_FILE",
+        "DATA_DIR",
+        "PROMETHEUS_MULTIPROC_DIR",
+        "PYTHONUNBUFFERED",
+    }
+
+
+@pytest.fixture
+def site(tmp_path):
+    running = RunningSite(tmp_path, f"sqlite:///{tmp_path / 'site.sqlite3'}", None)
+    running.manage("migrate", "--verbosity=0")
+    yield running
+    running.stop()
+
+
+def test_the_web_server_takes_the_port_of_its_socket_unit_and_reports_readiness(site):
+    """As systemd starts it: with the socket that is open already, and a place to be notified at."""
+    program, *arguments = unit_commands()["web"]
+    port, other = free_port(), free_port()
+    site.environment["PORT"] = str(other)
+    site.processes["web"] = subprocess.Popen(
+        [
+            *("systemd-socket-activate", f"--listen=127.0.0.1:{port}"),
+            *(f"--setenv={name}" for name in site.environment),
+            *(f"{Path(sys.executable).parent}/{program}", *arguments),
+        ],
+        cwd=PROJECT,
+        env=site.environment,
+    )
+    url = f"http://localhost:{port}/livez"
+
+    def answers(at=url):
+        try:
+            return httpx.get(at, timeout=PATIENCE).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    assert wait_for(answers)
+    assert not answers(f"http://localhost:{other}/livez")
+    site.processes["web"].send_signal(signal.SIGTERM)
+    assert site.processes["web"].wait(timeout=PATIENCE) == 0
