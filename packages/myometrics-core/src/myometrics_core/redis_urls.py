@@ -78,7 +78,7 @@ def check_redis_url(url: str) -> None:
         which = f" {name[1]}" if name else ""
         raise ValueError(f"has a query parameter{which} that redis-py doesn't know") from None
     except ValueError:
-        raise
+        raise ValueError("has a query parameter whose value can't be used") from None
     except Exception as error:  # redis-py's own, which differ between its versions
         raise ValueError(f"can't be used ({type(error).__name__})") from None
 

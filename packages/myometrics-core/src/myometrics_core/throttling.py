@@ -133,7 +133,7 @@ class RateLimiter:
         if time.monotonic() >= self._local_until:
             try:
                 return _hit(self._limiter(), rate, identifiers)
-            except (StorageError, ConfigurationError, ImportError) as error:
+            except (StorageError, ConfigurationError, ImportError, ValueError) as error:
                 self._note_unavailable(error)
         return self._hit_without_storage(rate, identifiers)
 

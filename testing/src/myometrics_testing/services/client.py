@@ -20,7 +20,8 @@ class OwnedServer:
     The owner stops the server and removes its folder as soon as its standard input closes,
     which happens however this process ends: return, exception, SIGTERM or SIGKILL.
 
-    ``kind`` is ``"postgresql"``, ``"postgresql-on-a-small-disk"``, ``"redis"`` or
+    ``kind`` is ``"postgresql"``, ``"postgresql-on-a-small-disk"``, ``"redis"``,
+    ``"redis-socket"``, ``"redis-tls"``, ``"redis-sentinel"``, ``"rabbitmq"`` or
     ``"postgresql-replica"``, which follows the server whose URL is ``primary``. The server runs
     when the constructor returns.
     """
@@ -34,7 +35,7 @@ class OwnedServer:
             text=True,
             start_new_session=True,  # Ctrl-C reaches us, and the owner through its stdin
         )
-        self.url = self._answer()
+        self.url, _, self.tls_url = self._answer().partition(" ")
         atexit.register(self.close)
 
     def __enter__(self) -> OwnedServer:
@@ -66,6 +67,10 @@ class OwnedServer:
     def free(self) -> None:
         """Give back what :meth:`fill` took."""
         self._ask("free")
+
+    def fail_over(self) -> None:
+        """Kill the primary that the Sentinel watches, for it to promote the replica."""
+        self._ask("fail_over")
 
     def close(self) -> None:
         """Stop the server for good and remove its folder. Twice does no harm."""
