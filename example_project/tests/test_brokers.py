@@ -8,16 +8,21 @@ import json
 import shutil
 import subprocess
 import sys
+from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from urllib.parse import quote
 
 import httpx
 import pytest
+from celery import Celery
+from kombu.exceptions import OperationalError
 from load import upload
+from redis import Redis
 from running_site import ADMIN, PASSWORD, PROJECT, RunningSite
 from test_doctor import run_doctor
 
+from config.brokers import broker_settings
 from myometrics_core.redis_urls import redis_pool
 from myometrics_testing.services import OwnedServer
 from myometrics_testing.services.brokers import PASSWORD as SECRET
@@ -25,8 +30,18 @@ from myometrics_testing.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.any_database
 
-KINDS = ["redis-socket", "redis-tls", "redis-sentinel", "rabbitmq"]
 ELSEWHERE = {"TZ": "America/New_York"}
+REDIS_AND_BROKER = [
+    pytest.param(("redis-tls", "redis-socket"), marks=pytest.mark.program("redis-server")),
+    pytest.param(("redis-sentinel", None), marks=pytest.mark.program("redis-server")),
+    pytest.param((None, "rabbitmq"), marks=pytest.mark.program("rabbitmq-server")),
+]
+"""What ``REDIS_URL`` and ``CELERY_BROKER_URL`` name; without the latter the former is both."""
+BROKERS = {
+    "redis-socket": "Redis on a Unix socket",
+    "redis-sentinel": "Redis by Sentinel",
+    "rabbitmq": "RabbitMQ",
+}
 
 
 @pytest.fixture(scope="module")
@@ -40,31 +55,38 @@ def prepared(tmp_path_factory):
     return site
 
 
-@pytest.fixture(scope="module", params=KINDS)
-def server(request):
-    with OwnedServer(request.param) as running:
-        yield running
+@pytest.fixture(scope="module", params=REDIS_AND_BROKER, ids=lambda kinds: kinds[1] or kinds[0])
+def servers(request):
+    """Redis and the broker: two servers, one for both, or no Redis."""
+    redis, broker = request.param
+    with ExitStack() as stack:
+        started = {kind: stack.enter_context(OwnedServer(kind)) for kind in (redis, broker) if kind}
+        yield started.get(redis), started.get(broker)
 
 
 @pytest.fixture(scope="module")
-def site(prepared, server, tmp_path_factory):
-    folder = tmp_path_factory.mktemp(server.kind)
+def broker(servers):
+    return servers[1] or servers[0]
+
+
+@pytest.fixture(scope="module")
+def site(prepared, servers, tmp_path_factory):
+    """A web server on another continent, and no worker."""
+    redis, broker = servers
+    folder = tmp_path_factory.mktemp("site")
     shutil.copy(prepared.folder / "site.sqlite3", folder)
-    is_redis = server.kind.startswith("redis")
-    site = RunningSite(
-        folder, f"sqlite:///{folder / 'site.sqlite3'}", server.url if is_redis else None
-    )
+    url = f"sqlite:///{folder / 'site.sqlite3'}"
+    site = RunningSite(folder, url, redis.url if redis else None)
     site.environment |= {
         **ELSEWHERE,
         "SECRET_KEY": prepared.environment["SECRET_KEY"],
-        "CELERY_BROKER_URL": "" if is_redis else server.url,
+        "CELERY_BROKER_URL": broker.url if broker else "",
         "RATE_LIMIT_AUTH": "1000/minute",
         "WEB_CONCURRENCY": "1",
         "GUNICORN_CMD_ARGS": "--access-logfile -",
     }
     try:
-        for name in ("web", "worker"):
-            site.run(name)
+        site.run("web")
         site.wait_until_ready()
         yield site
         assert SECRET not in site.log
@@ -87,11 +109,6 @@ def report_upload(site, access, number):
     return answer.headers["X-Request-ID"]
 
 
-def stop_worker(site):
-    site.processes["worker"].terminate()
-    assert site.processes["worker"].wait(timeout=PATIENCE) == 0
-
-
 def call_sweep(site):
     """Send the periodic task, as beat does."""
     subprocess.run(
@@ -107,40 +124,41 @@ def services_of(site, access):
     return site.ask(access, "GET", "/health/").json()["services"]
 
 
-def test_mail_and_export_arrive_and_a_restarted_worker_goes_on(site, access):
-    report_upload(site, access, 1)
+def test_mail_and_export_arrive_also_what_waited_for_a_worker(site, access):
+    request_id = report_upload(site, access, 1)
+    site.run("worker")
     site.mail_to(ADMIN, 1)
     answer = site.ask(access, "GET", "/users/me/export/?format=json&delivery=email")
     assert answer.status_code == 202
     assert any("/exports/" in text for text in site.mail_to(ADMIN, 2))
-    stop_worker(site)
+    assert request_id in site.log
+
+
+def test_worker_that_is_restarted_goes_on(site, access, broker):
+    if broker.kind != "rabbitmq":
+        return  # of Redis, test_faults asserts it
+    site.processes["worker"].terminate()
+    assert site.processes["worker"].wait(timeout=PATIENCE) == 0
     report_upload(site, access, 2)
     site.run("worker")
     site.mail_to(ADMIN, 3)
 
 
-def test_health_and_doctor_show_the_broker(site, access, server):
-    services = wait_for(
-        lambda: (found := services_of(site, access)) and "down" not in found.values() and found
-    )
-    code, found = run_doctor(site.environment)
+def test_health_and_doctor_show_the_broker(site, access, servers, broker):
+    def services_up():
+        found = services_of(site, access)
+        return found if "down" not in found.values() else None
+
+    services = wait_for(services_up)
+    _, found = run_doctor(site.environment)
     assert SECRET not in json.dumps(found)
-    kinds = {
-        "redis-socket": "Redis on a Unix socket",
-        "redis-tls": "Redis",
-        "redis-sentinel": "Redis by Sentinel",
-        "rabbitmq": "RabbitMQ",
-    }
-    assert found["celery broker"]["summary"] == f"Answers ({kinds[server.kind]})."
+    assert found["celery broker"]["summary"] == f"Answers ({BROKERS[broker.kind]})."
     for name in ("celery broker", "celery worker", "rate limits", "caches", "sessions"):
         assert found[name]["state"] == "ok", found[name]
-    if server.kind == "rabbitmq":
-        assert services["broker"] == found["broker"]["state"].replace("ok", "up") == "up"
-        assert services["redis"] == "not_configured"
-    else:
-        assert services["redis"] == "up"
-        assert "broker" not in services
-        assert found["redis"]["state"] == "ok"
+    redis, separate_broker = servers
+    assert services["redis"] == ("up" if redis else "not_configured")
+    assert services.get("broker") == ("up" if separate_broker else None)
+    assert ("broker" in found) is bool(separate_broker)
 
 
 def test_lines_are_in_utc_and_name_their_request(site, access):
@@ -162,9 +180,10 @@ def test_lines_are_in_utc_and_name_their_request(site, access):
             assert now - timedelta(hours=1) < when <= now + timedelta(minutes=1)
 
 
-def test_values_in_redis_are_no_pickles(site, server):
-    if server.kind == "rabbitmq":
-        return  # its site has no Redis
+def test_values_in_redis_are_no_pickles(site, servers):
+    redis, _ = servers
+    if redis is None:
+        return
     with httpx.Client(base_url=site.url, timeout=PATIENCE) as browser:
         browser.get("/admin/login/")
         form = {
@@ -174,29 +193,27 @@ def test_values_in_redis_are_no_pickles(site, server):
         }
         assert browser.post("/admin/login/", data=form).status_code == 302
         assert browser.get("/admin/").status_code == 200
-    from redis import Redis
-
-    client = Redis(connection_pool=redis_pool(server.url))
-    values = [client.get(key) for key in client.keys("json:*")]
-    assert any("_auth_user_id" in json.loads(value) for value in values)
+    client = Redis(connection_pool=redis_pool(redis.url))
+    values = [json.loads(client.get(key)) for key in client.keys("json:*")]
+    assert any("_auth_user_id" in value for value in values)
 
 
-def test_primary_that_sentinel_replaces_is_followed(site, access, server):
-    if server.kind != "redis-sentinel":
+def test_primary_that_sentinel_replaces_is_followed(site, access, broker):
+    if broker.kind != "redis-sentinel":
         return
     mails = len(site.mails_to(ADMIN))
-    server.fail_over()
+    broker.fail_over()
     wait_for(lambda: services_of(site, access)["redis"] == "down")
     wait_for(lambda: services_of(site, access)["redis"] == "up")
     report_upload(site, access, 4)
     site.mail_to(ADMIN, mails + 1)
 
 
-def test_work_that_found_no_broker_is_done_later(site, access, server):
-    if server.kind != "rabbitmq":
+def test_work_that_found_no_broker_is_done_later(site, access, broker):
+    if broker.kind != "rabbitmq":
         return  # of Redis, test_faults asserts it
     mails = len(site.mails_to(ADMIN))
-    server.stop()
+    broker.stop()
     report_upload(site, access, 5)
     answer = site.ask(access, "GET", "/users/me/export/?format=csv&delivery=email")
     assert answer.status_code == 202
@@ -204,6 +221,26 @@ def test_work_that_found_no_broker_is_done_later(site, access, server):
     code, found = run_doctor(site.environment)
     assert code == 1
     assert found["celery broker"]["state"] == found["broker"]["state"] == "problem"
-    server.start()
+    # The sweep is sent over TLS, to the same queue.
+    broker.start()
+    site.environment["CELERY_BROKER_URL"] = broker.tls_url
     call_sweep(site)
     site.mail_to(ADMIN, mails + 1)
+
+
+def test_tls_reaches_redis_as_a_broker(servers):
+    redis, _ = servers
+    if redis is None or redis.kind != "redis-tls":
+        return
+    settings = broker_settings(redis.url)
+    app = Celery("tls", set_as_current=False)
+    app.config_from_object(settings, namespace="CELERY")
+    with app.connection_for_write() as link:
+        queue = link.SimpleQueue("tls")
+        queue.put({"number": 1})
+        assert queue.get(timeout=PATIENCE).payload == {"number": 1}
+    untrusted = broker_settings(redis.url.partition("?")[0])
+    app = Celery("untrusted", set_as_current=False)
+    app.config_from_object(untrusted, namespace="CELERY")
+    with app.connection_for_write() as link, pytest.raises(OperationalError):
+        link.ensure_connection(max_retries=1, interval_start=0)

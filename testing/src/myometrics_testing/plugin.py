@@ -14,15 +14,19 @@ from django.conf import settings as django_settings
 from django.db import connection
 
 from myometrics_testing.concurrency import run_concurrently as _run_concurrently
+from myometrics_testing.programs import find_server_program
 from myometrics_testing.services import OwnedServer
 from myometrics_testing.smtp_server import SmtpServer
 from myometrics_testing.waiting import PATIENCE
 
 DATABASES = ("sqlite", "postgresql")
+_LEFT_OUT = pytest.StashKey[list[str]]()
 MARKERS = (
     "any_database: brings its own servers and processes, and means the same whatever database the "
     "other tests use: `dev test` runs it once",
     "alone: measures time or memory: `dev test` runs it once, last, with nothing beside it",
+    "program(name): needs this server program; where it is missing the test is left out, and named "
+    "at the end, unless CI is set",
 )
 
 
@@ -63,6 +67,29 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_report_header() -> str:
     return f"database: {_vendor(os.environ['DATABASE_URL'])}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out tests whose program this machine lacks; in CI they run, and so fail."""
+    lacking = {item: missing_program(item) for item in items}
+    left_out = [] if os.environ.get("CI") else [item for item in items if lacking[item]]
+    if left_out:
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
+        config.stash[_LEFT_OUT] = sorted({str(lacking[item]) for item in left_out})
+
+
+def missing_program(item: pytest.Item) -> str | None:
+    """The program that ``item`` needs and that can't be found or run."""
+    marker = item.get_closest_marker("program")
+    return marker.args[0] if marker and find_server_program(marker.args[0]) is None else None
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    for program in config.stash.get(_LEFT_OUT, []):
+        terminalreporter.write_line(
+            f"Left out: what needs {program}, because it can't be found or run."
+        )
 
 
 def _provide_database(kind: str, config: pytest.Config) -> None:

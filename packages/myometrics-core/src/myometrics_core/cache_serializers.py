@@ -32,4 +32,4 @@ def is_pickled(cache: Mapping[str, Any]) -> bool:
     given = {str(name).lower(): str(value).lower() for name, value in options.items()}
     if "redis" in backend:
         return "pickle" in given.get("serializer", "pickle")
-    return "memcache" in backend and "serde" not in given
+    return "memcached" in backend and "serde" not in given

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,13 +18,14 @@ from myometrics_testing.commands.repository import (
     clean_environment,
     package_folders,
 )
-from myometrics_testing.programs import find_program
+from myometrics_testing.programs import find_program, find_server_program
 from myometrics_testing.services import OwnedServer
 
 DATABASES = ("sqlite", "postgresql")
 ASGI = "example-asgi"
 BROWSER = "browser"
 BROWSER_PROGRAMS = (("chromium", "chromium-browser", "google-chrome"), ("chromedriver",))
+_PROGRAM_MARKER = re.compile(r'pytest\.mark\.program\("([\w-]+)"\)')
 NPM_SUITES = ("example-browser",)
 """These build the TypeScript client, too."""
 
@@ -115,6 +117,13 @@ def missing_programs(suite: Suite) -> list[str]:
         return []
     needed = [*BROWSER_PROGRAMS, *([("npm",)] if suite.name in NPM_SUITES else [])]
     return [names[0] for names in needed if find_program(*names) is None]
+
+
+def missing_server_programs(suite: Suite) -> list[str]:
+    """The programs that some tests of ``suite`` are marked with and this machine can't run."""
+    texts = (file.read_text(encoding="utf-8") for file in suite.folder.glob("test_*.py"))
+    wanted = {name for text in texts for name in _PROGRAM_MARKER.findall(text)}
+    return sorted(name for name in wanted if find_server_program(name) is None)
 
 
 @contextmanager

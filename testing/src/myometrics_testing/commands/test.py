@@ -28,6 +28,7 @@ from myometrics_testing.commands.suites import (
     Suite,
     all_suites,
     missing_programs,
+    missing_server_programs,
     pytest_job,
     servers,
 )
@@ -64,7 +65,18 @@ def chosen_suites(
         for suite, missing in lacking.items()
         if missing
     ]
-    return chosen, notes + _notes_on_pythons(chosen)
+    return chosen, notes + _notes_on_programs(chosen) + _notes_on_pythons(chosen)
+
+
+def _notes_on_programs(chosen: Collection[Suite]) -> list[str]:
+    """Of the server programs that single tests need; in CI these fail without."""
+    if os.environ.get("CI"):
+        return []
+    lacking = {(suite.name, name) for suite in chosen for name in missing_server_programs(suite)}
+    return [
+        f"Left out: the tests of {suite} that need {program}, which can't be found or run."
+        for suite, program in sorted(lacking)
+    ]
 
 
 def _notes_on_pythons(suites: Collection[Suite]) -> list[str]:

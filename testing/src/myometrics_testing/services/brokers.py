@@ -118,7 +118,7 @@ class RedisSentinel(Server):
         super().start()
 
     def command(self) -> list[str]:
-        return ["redis-sentinel", str(self._configuration)]
+        return ["redis-server", str(self._configuration), "--sentinel"]
 
     def is_ready(self) -> bool:
         """Whether the Sentinel knows the primary and its replica."""
@@ -235,8 +235,9 @@ def make_certificate(folder: Path) -> Path:
     _openssl([*common, *key, "-subj", "/CN=Authority of the tests"])
     key = ["-keyout", str(folder / "server.key"), "-out", str(folder / "server.pem")]
     signed_by = ["-CA", str(authority), "-CAkey", str(folder / "authority.key")]
-    names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-addext", "keyUsage=digitalSignature,keyEncipherment"]
-    _openssl([*common, *key, *signed_by, "-subj", "/CN=localhost", *names])
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    usage = ["-addext", "keyUsage=digitalSignature,keyEncipherment"]
+    _openssl([*common, *key, *signed_by, *names, *usage])
     return authority
 
 
