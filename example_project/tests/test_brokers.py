@@ -5,6 +5,7 @@ is shown, and log lines are in UTC with the id of their request.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -84,6 +85,8 @@ def site(prepared, servers, tmp_path_factory):
         "RATE_LIMIT_AUTH": "1000/minute",
         "WEB_CONCURRENCY": "1",
         "GUNICORN_CMD_ARGS": "--access-logfile -",
+        "WEB_WORKER_CLASS": "gthread" if redis else "uvicorn_worker.UvicornWorker",
+        "METRICS_NETWORKS": "127.0.0.1,::1",
     }
     try:
         site.run("web")
@@ -126,6 +129,7 @@ def services_of(site, access):
 
 def test_mail_and_export_arrive_also_what_waited_for_a_worker(site, access):
     request_id = report_upload(site, access, 1)
+    assert float(site.get("/metrics").text.partition("\nmyometrics_queued_tasks ")[2].split()[0]) >= 1
     site.run("worker")
     site.mail_to(ADMIN, 1)
     answer = site.ask(access, "GET", "/users/me/export/?format=json&delivery=email")
@@ -170,7 +174,12 @@ def test_lines_are_in_utc_and_name_their_request(site, access):
         lines = [json.loads(line) for line in site.log.splitlines() if line.startswith("{")]
         return {line["logger"] for line in lines if line["request_id"] == request_id}
 
-    expected = {"gunicorn.access", "myometrics.access", "celery.worker.strategy", "celery.app.trace"}
+    expected = {"myometrics.access", "celery.worker.strategy", "celery.app.trace"}
+    if site.environment["WEB_WORKER_CLASS"] == "gthread":
+        expected.add("gunicorn.access")
+    else:
+        assert '"logger": "uvicorn.error"' in site.log
+        assert '"logger": "uvicorn.access"' not in site.log
     wait_for(lambda: loggers() >= expected, log=lambda: site.log)
     now = datetime.now(timezone.utc)
     for line in site.log.splitlines():
@@ -228,19 +237,20 @@ def test_work_that_found_no_broker_is_done_later(site, access, broker):
     site.mail_to(ADMIN, mails + 1)
 
 
-def test_tls_reaches_redis_as_a_broker(servers):
-    redis, _ = servers
-    if redis is None or redis.kind != "redis-tls":
-        return
-    settings = broker_settings(redis.url)
-    app = Celery("tls", set_as_current=False)
-    app.config_from_object(settings, namespace="CELERY")
-    with app.connection_for_write() as link:
+@pytest.mark.program("redis-server")
+@pytest.mark.parametrize("kind", ["redis-tls", "redis-sentinel-tls"])
+def test_redis_with_tls_can_be_the_broker(kind):
+    with OwnedServer(kind) as server, broker_connection(server.url) as link:
         queue = link.SimpleQueue("tls")
         queue.put({"number": 1})
         assert queue.get(timeout=PATIENCE).payload == {"number": 1}
-    untrusted = broker_settings(redis.url.partition("?")[0])
-    app = Celery("untrusted", set_as_current=False)
-    app.config_from_object(untrusted, namespace="CELERY")
-    with app.connection_for_write() as link, pytest.raises(OperationalError):
-        link.ensure_connection(max_retries=1, interval_start=0)
+        # The certificate is verified.
+        with broker_connection(re.sub("ssl_[^&]*&?", "", server.url)) as untrusted:
+            with pytest.raises(OperationalError):
+                untrusted.ensure_connection(max_retries=1, interval_start=0)
+
+
+def broker_connection(url):
+    app = Celery("tls", set_as_current=False)
+    app.config_from_object(broker_settings(url), namespace="CELERY")
+    return app.connection_for_write()

@@ -6,6 +6,7 @@ import json
 
 import pytest
 from django.core.cache import caches
+from redis.exceptions import ConnectionError
 
 from myometrics_core.cache_serializers import JSONSerializer, is_pickled
 from myometrics_core.checks import check_pickled_caches
@@ -30,6 +31,7 @@ FORMS = [
     "redis-socket",
     pytest.param("redis-tls", marks=pytest.mark.program("redis-server")),
     pytest.param("redis-sentinel", marks=pytest.mark.program("redis-server")),
+    pytest.param("redis-sentinel-tls", marks=pytest.mark.program("redis-server")),
 ]
 
 
@@ -55,6 +57,17 @@ def test_health_rate_limits_and_cache_reach_redis_in_every_form(server, settings
     assert cache.incr("count") == 2
     assert cache.get("value") == {"number": 1, "text": "ü"}
     cache.close()
+
+
+@pytest.mark.program("redis-server")
+def test_certificate_is_verified_unless_the_url_says_otherwise(settings):
+    with OwnedServer("redis-tls") as server:
+        url = server.url.partition("?")[0]
+        settings.MYOMETRICS = {"REDIS_URL": url}
+        with pytest.raises(ConnectionError):
+            RedisProbe().run()
+        settings.MYOMETRICS = {"REDIS_URL": f"{url}?ssl_cert_reqs=none"}
+        RedisProbe().run()
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 from urllib.parse import quote
 
 from redis import Redis, RedisError
@@ -31,6 +33,7 @@ __all__ = [
     "PASSWORD",
     "RabbitServer",
     "RedisSentinel",
+    "RedisSentinelTls",
     "RedisSocketServer",
     "RedisTlsServer",
 ]
@@ -89,6 +92,8 @@ class RedisTlsServer(Server):
 class RedisSentinel(Server):
     """Debian's Redis with a replica, and a Sentinel that knows both; each wants a password."""
 
+    client_options: Mapping[str, Any] = MappingProxyType({})
+
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self._ports = free_port(), free_port()
@@ -101,14 +106,19 @@ class RedisSentinel(Server):
         self._redis: list[subprocess.Popen[bytes]] = []
         give_to_unprivileged_user(folder)
 
+    def options(self, port: int) -> dict[str, str]:
+        """Where a Redis or the Sentinel listens."""
+        return {"port": str(port), "bind": "127.0.0.1"}
+
     def start(self) -> None:
         for port in self._ports:
-            options = {**_redis_options(port), "masterauth": PASSWORD}
+            options = {**_redis_options(port), **self.options(port), "masterauth": PASSWORD}
             if port != self._ports[0]:
                 options["replicaof"] = f"127.0.0.1 {self._ports[0]}"
             self._redis.append(self._run(["redis-server", *_words(options)]))
+        listening = self.options(self._sentinel_port).items()
         self._configuration.write_text(
-            f"port {self._sentinel_port}\nbind 127.0.0.1\nrequirepass {PASSWORD}\n"
+            "".join(f"{name} {value}\n" for name, value in listening) + f"requirepass {PASSWORD}\n"
             f"sentinel monitor {SERVICE} 127.0.0.1 {self._ports[0]} 1\n"
             f"sentinel auth-pass {SERVICE} {PASSWORD}\n"
             f"sentinel sentinel-pass {PASSWORD}\n"
@@ -123,7 +133,8 @@ class RedisSentinel(Server):
     def is_ready(self) -> bool:
         """Whether the Sentinel knows the primary and its replica."""
         sentinel = Sentinel(
-            [("127.0.0.1", self._sentinel_port)], sentinel_kwargs={"password": PASSWORD}
+            [("127.0.0.1", self._sentinel_port)],
+            sentinel_kwargs={"password": PASSWORD, **self.client_options},
         )
         with suppress(RedisError, MasterNotFoundError):
             return bool(sentinel.discover_master(SERVICE) and sentinel.discover_slaves(SERVICE))
@@ -140,6 +151,31 @@ class RedisSentinel(Server):
             process.kill()
             process.wait()
         self._redis = []
+
+
+class RedisSentinelTls(RedisSentinel):
+    """The same with TLS alone, between the servers too."""
+
+    client_options = MappingProxyType({"ssl": True, "ssl_cert_reqs": "none"})
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._authority = make_certificate(folder)
+        self.url += f"&ssl_ca_certs={quote(str(self._authority))}"
+        for path in folder.iterdir():
+            give_to_unprivileged_user(path)
+
+    def options(self, port: int) -> dict[str, str]:
+        return {
+            "port": "0",
+            "tls-port": str(port),
+            "bind": "127.0.0.1",
+            "tls-cert-file": str(self.folder / "server.pem"),
+            "tls-key-file": str(self.folder / "server.key"),
+            "tls-ca-cert-file": str(self._authority),
+            "tls-auth-clients": "no",
+            "tls-replication": "yes",
+        }
 
 
 class RabbitServer(Server):

@@ -20,6 +20,7 @@ from pathlib import Path
 from myometrics_testing.services.brokers import (
     RabbitServer,
     RedisSentinel,
+    RedisSentinelTls,
     RedisSocketServer,
     RedisTlsServer,
 )
@@ -32,6 +33,7 @@ KINDS: Mapping[str, Callable[..., Server]] = {
     "redis-socket": RedisSocketServer,
     "redis-tls": RedisTlsServer,
     "redis-sentinel": RedisSentinel,
+    "redis-sentinel-tls": RedisSentinelTls,
     "rabbitmq": RabbitServer,
     "postgresql-replica": PostgresReplica,
     "postgresql-on-a-small-disk": SmallDiskPostgres,
