@@ -4,7 +4,7 @@ import http.client
 import os
 import sys
 
-EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 """What ``HOST`` is where the server listens on every interface, and where it is reached then."""
 
 listens_on = os.environ.get("HOST", "").strip("[]")

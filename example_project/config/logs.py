@@ -19,9 +19,7 @@ REQUEST_ID = {"()": "myometrics_core.request_id.RequestIdFilter"}
 class _Utc(logging.Formatter):
     """Times such as ``2026-03-01T12:00:00.000+00:00``, whatever the server's time zone is."""
 
-    def formatTime(  # noqa: N802
-        self, record: logging.LogRecord, datefmt: str | None = None
-    ) -> str:
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
         when = datetime.fromtimestamp(record.created, timezone.utc)
         return when.isoformat(timespec="milliseconds")
 

@@ -115,7 +115,13 @@ def report_upload(site, access, number):
 def call_sweep(site):
     """Send the periodic task, as beat does."""
     subprocess.run(
-        [Path(sys.executable).parent / "celery", "-A", "config", "call", "myometrics_notifications.sweep"],
+        [
+            Path(sys.executable).parent / "celery",
+            "-A",
+            "config",
+            "call",
+            "myometrics_notifications.sweep",
+        ],
         cwd=PROJECT,
         env=site.environment,
         check=True,
@@ -129,7 +135,9 @@ def services_of(site, access):
 
 def test_mail_and_export_arrive_also_what_waited_for_a_worker(site, access):
     request_id = report_upload(site, access, 1)
-    assert float(site.get("/metrics").text.partition("\nmyometrics_queued_tasks ")[2].split()[0]) >= 1
+    assert (
+        float(site.get("/metrics").text.partition("\nmyometrics_queued_tasks ")[2].split()[0]) >= 1
+    )
     site.run("worker")
     site.mail_to(ADMIN, 1)
     answer = site.ask(access, "GET", "/users/me/export/?format=json&delivery=email")
@@ -245,9 +253,9 @@ def test_redis_with_tls_can_be_the_broker(kind):
         queue.put({"number": 1})
         assert queue.get(timeout=PATIENCE).payload == {"number": 1}
         # The certificate is verified.
-        with broker_connection(re.sub("ssl_[^&]*&?", "", server.url)) as untrusted:
-            with pytest.raises(OperationalError):
-                untrusted.ensure_connection(max_retries=1, interval_start=0)
+        untrusted = broker_connection(re.sub("ssl_ca_certs=[^&]*", "", server.url))
+        with untrusted, pytest.raises(OperationalError):
+            untrusted.ensure_connection(max_retries=1, interval_start=0)
 
 
 def broker_connection(url):

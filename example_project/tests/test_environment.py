@@ -1,10 +1,12 @@
 """The environment is checked as a whole: what can't be used is named, with what was expected."""
 
 import json
+import re
 
 import pytest
-from config.brokers import broker_settings, check_broker_url
 from fresh_process import GOOD, manage, python, shown
+
+from config.brokers import broker_settings, check_broker_url
 
 pytestmark = pytest.mark.any_database
 
@@ -146,9 +148,8 @@ def test_broker_is_spelled_as_celery_wants_it(url, celerys):
     ],
 )
 def test_broker_that_can_not_be_used_is_refused_with_a_sentence(url, reason):
-    with pytest.raises(ValueError, match=".") as refused:
+    with pytest.raises(ValueError, match=re.escape(reason)) as refused:
         check_broker_url(url)
-    assert reason in str(refused.value)
     assert "hunter2" not in str(refused.value)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from django.core.cache import caches
@@ -94,9 +95,8 @@ def test_certificate_is_verified_unless_the_url_says_otherwise(settings):
     ],
 )
 def test_url_that_can_not_be_used_is_refused_with_a_sentence(url, reason):
-    with pytest.raises(ValueError, match=".") as refused:
+    with pytest.raises(ValueError, match=re.escape(reason)) as refused:
         check_redis_url(url)
-    assert reason in str(refused.value)
     assert "hunter2" not in str(refused.value)
 
 
@@ -159,7 +159,7 @@ def test_json_serializer_refuses_what_json_does_not_know():
     assert serializer.dumps(5) == b"5"
     with pytest.raises(TypeError):
         serializer.dumps(object())
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match="decode"):
         serializer.loads(b"\x80\x04K\x05.")
 
 

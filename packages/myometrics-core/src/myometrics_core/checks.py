@@ -31,9 +31,7 @@ def register_checks() -> None:
     register_check(check_rate_limit_storage, app="myometrics_core")
     register_check(check_read_replicas, app="myometrics_core")
     register_check(check_pseudonym_keys, checks.Tags.security, app="myometrics_core")
-    register_check(
-        check_pickled_caches, checks.Tags.security, app="myometrics_core", deploy=True
-    )
+    register_check(check_pickled_caches, checks.Tags.security, app="myometrics_core", deploy=True)
 
 
 def check_rate_limit_storage(**kwargs: Any) -> list[checks.CheckMessage]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Final
+from typing import Any, Final
 from urllib.request import ProxyHandler, Request, build_opener
 
 from celery import current_app
@@ -125,7 +125,8 @@ class BrokerProbe(HealthProbe):
 
     def run(self) -> None:
         """Connect and log in."""
-        with current_app.connection_for_write(connect_timeout=SECONDS) as link:
+        link: Any = current_app.connection_for_write(connect_timeout=SECONDS)
+        with link:
             link.ensure_connection(max_retries=1, interval_start=0, timeout=SECONDS)
 
 

@@ -123,7 +123,7 @@ def _connection_options(url: str) -> dict[str, Any]:
     """What redis-py makes of ``url``, with Celery's spelling of ``ssl_cert_reqs`` accepted."""
     from redis.connection import parse_url  # noqa: PLC0415
 
-    options = dict(parse_url(url))
+    options: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
     if "ssl_cert_reqs" in options:
         verification = str(options["ssl_cert_reqs"]).lower().removeprefix("cert_")
         options["ssl_cert_reqs"] = verification
@@ -143,9 +143,8 @@ def _sentinel_pool(url: str, options: dict[str, Any]) -> ConnectionPool:
         found["ssl"] = True
     shared = {name: found[name] for name in found if name.startswith(("ssl", "socket_"))}
     given = {name: value for name, value in login.items() if value is not None}
-    return SentinelConnectionPool(
-        service, Sentinel(hosts, sentinel_kwargs={**shared, **given}), **found
-    )
+    sentinel = Sentinel(hosts, sentinel_kwargs={**shared, **given})  # type: ignore[no-untyped-call]
+    return SentinelConnectionPool(service, sentinel, **found)  # type: ignore[no-untyped-call]
 
 
 def _sentinel_parts(url: str) -> tuple[list[tuple[str, int]], str, str]:

@@ -11,7 +11,7 @@ from .request_id import TASK_HEADER, request_id_as, set_request_id
 __all__ = ["TaskRequest"]
 
 
-class TaskRequest(Request):  # type: ignore[misc]
+class TaskRequest(Request):
     """A task in the worker's main process, logged under the id of the request that sent it.
 
     Use it with ``app.Task.Request = "myometrics_core.task_requests:TaskRequest"``. Lines that the

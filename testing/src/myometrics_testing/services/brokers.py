@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
@@ -26,7 +25,6 @@ from myometrics_testing.services.servers import (
     Server,
     free_port,
     give_to_unprivileged_user,
-    server_user,
 )
 
 __all__ = [
@@ -132,7 +130,7 @@ class RedisSentinel(Server):
 
     def is_ready(self) -> bool:
         """Whether the Sentinel knows the primary and its replica."""
-        sentinel = Sentinel(
+        sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]
             [("127.0.0.1", self._sentinel_port)],
             sentinel_kwargs={"password": PASSWORD, **self.client_options},
         )

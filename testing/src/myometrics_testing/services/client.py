@@ -21,9 +21,9 @@ class OwnedServer:
     which happens however this process ends: return, exception, SIGTERM or SIGKILL.
 
     ``kind`` is ``"postgresql"``, ``"postgresql-on-a-small-disk"``, ``"redis"``,
-    ``"redis-socket"``, ``"redis-tls"``, ``"redis-sentinel"``, ``"redis-sentinel-tls"``, ``"rabbitmq"`` or
-    ``"postgresql-replica"``, which follows the server whose URL is ``primary``. The server runs
-    when the constructor returns.
+    ``"redis-socket"``, ``"redis-tls"``, ``"redis-sentinel"``, ``"redis-sentinel-tls"``,
+    ``"rabbitmq"`` or ``"postgresql-replica"``, which follows the server whose URL is ``primary``.
+    The server runs when the constructor returns.
     """
 
     def __init__(self, kind: str, *primary: str) -> None:
