@@ -157,6 +157,8 @@ CACHES = {
         "OPTIONS": {
             "pool_class": "myometrics_core.redis_urls.RedisPool",
             "serializer": "myometrics_core.cache_serializers.JSONSerializer",
+            "socket_connect_timeout": 2,
+            "socket_timeout": 5,
         },
     }
     if REDIS_URL

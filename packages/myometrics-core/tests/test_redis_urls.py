@@ -7,14 +7,16 @@ import re
 
 import pytest
 from django.core.cache import caches
+from redis import Redis
 from redis.exceptions import ConnectionError
+from redis.sentinel import MasterNotFoundError
 
 from myometrics_core.cache_serializers import JSONSerializer, is_pickled
 from myometrics_core.checks import check_pickled_caches
 from myometrics_core.examinations import examine_caches
 from myometrics_core.probes import RedisProbe
 from myometrics_core.redaction import redact
-from myometrics_core.redis_urls import check_redis_url
+from myometrics_core.redis_urls import check_redis_url, redis_pool
 from myometrics_core.throttling import storage_for
 from myometrics_testing.services import OwnedServer
 
@@ -58,6 +60,17 @@ def test_health_rate_limits_and_cache_reach_redis_in_every_form(server, settings
     assert cache.incr("count") == 2
     assert cache.get("value") == {"number": 1, "text": "ü"}
     cache.close()
+
+
+def test_sentinels_that_are_gone_are_asked_once_each():
+    pool = redis_pool("sentinel://127.0.0.1:1,127.0.0.1:2/service/0")
+    attempts = [
+        sentinel.connection_pool.connection_kwargs["retry"]._retries
+        for sentinel in pool.sentinel_manager.sentinels
+    ]
+    assert attempts == [0, 0]
+    with pytest.raises(MasterNotFoundError):
+        Redis(connection_pool=pool).get("key")
 
 
 @pytest.mark.program("redis-server")

@@ -133,6 +133,8 @@ def _connection_options(url: str) -> dict[str, Any]:
 
 
 def _sentinel_pool(url: str, options: dict[str, Any]) -> ConnectionPool:
+    from redis.backoff import NoBackoff  # noqa: PLC0415
+    from redis.retry import Retry  # noqa: PLC0415
     from redis.sentinel import Sentinel, SentinelConnectionPool  # noqa: PLC0415
 
     hosts, service, plain_url = _sentinel_parts(url)
@@ -142,7 +144,9 @@ def _sentinel_pool(url: str, options: dict[str, Any]) -> ConnectionPool:
     if any(name.startswith("ssl_") for name in found):
         found["ssl"] = True
     shared = {name: found[name] for name in found if name.startswith(("ssl", "socket_"))}
-    given = {name: value for name, value in login.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in login.items() if value is not None}
+    # The next Sentinel is asked at once: redis-py would ask one that is gone for seconds.
+    given["retry"] = Retry(NoBackoff(), 0)  # type: ignore[no-untyped-call]
     sentinel = Sentinel(hosts, sentinel_kwargs={**shared, **given})  # type: ignore[no-untyped-call]
     return SentinelConnectionPool(service, sentinel, **found)  # type: ignore[no-untyped-call]
 
