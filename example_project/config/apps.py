@@ -19,6 +19,11 @@ class SiteConfig(AppConfig):
 
         register_check(check_production, "security", app="config", deploy=True)
         register_check(check_tracing, "tracing", app="config")
+        if settings.BROKER_URL not in {None, settings.REDIS_URL}:
+            from myometrics_core.health import register_probe
+            from myometrics_core.probes import BrokerProbe
+
+            register_probe(BrokerProbe())
         if settings.METRICS_TOKEN or settings.METRICS_NETWORKS:
             from myometrics_core.prometheus import connect_prometheus
 

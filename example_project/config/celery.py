@@ -4,7 +4,9 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_process_init, worker_process_shutdown
+from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
+from django.conf import settings
+from django.utils.log import configure_logging
 
 from .tracing import start_tracing, stop_tracing
 
@@ -13,6 +15,13 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 app = Celery("config")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+app.Task.Request = "myometrics_core.task_requests:TaskRequest"
+
+
+@setup_logging.connect
+def _log_as_the_site_does(**kwargs: Any) -> None:
+    """Celery sets up no loggers of its own, which would have another format and time."""
+    configure_logging(settings.LOGGING_CONFIG, settings.LOGGING)
 
 
 @worker_process_init.connect

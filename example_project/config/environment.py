@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,11 @@ import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 from environs import Env, EnvError, EnvValidationError
 from limits import parse as parse_rate
+
+from myometrics_core.redaction import redact
+from myometrics_core.redis_urls import check_redis_url
+
+from .brokers import check_broker_url
 
 DEVELOPMENT_SECRET_KEY = "development-only-" + "not-a-secret-" * 4
 EXAMPLE_SECRET_KEYS = {DEVELOPMENT_SECRET_KEY, "your-secret-key", "change-me"}
@@ -133,8 +139,14 @@ def http_url(text: str) -> str:
 
 @env.parser_for("redis_url")
 def redis_url(text: str) -> str:
-    """A Redis URL; empty stays empty."""
-    return _url(text, "redis", "rediss", "unix")
+    """A Redis URL; empty stays empty. Nothing of it is ever repeated."""
+    return _checked(text, check_redis_url)
+
+
+@env.parser_for("broker_url")
+def broker_url(text: str) -> str:
+    """The URL of Celery's broker; empty stays empty. Nothing of it is ever repeated."""
+    return _checked(text, check_broker_url)
 
 
 @env.parser_for("origins")
@@ -220,17 +232,29 @@ def _is_network(text: str) -> bool:
     return True
 
 
+def _checked(text: str, check_url: Callable[[str], None]) -> str:
+    if text:
+        try:
+            check_url(text)
+        except ValueError as error:
+            raise EnvError(f"{error}.") from None
+    return text
+
+
 def _url(text: str, *schemes: str) -> str:
     try:
         parts = urlsplit(text)
-        usable = parts.scheme in schemes and bool(parts.hostname or parts.scheme == "unix")
+        usable = parts.scheme in schemes and bool(parts.hostname)
         parts.port  # noqa: B018  (raises on a port that is no number)
     except ValueError:
         usable = False
     if text and not usable:
         raise EnvError(f"expected a URL such as {schemes[0]}://host:port, got {_shown(text)}.")
+    if text and "@" in parts.netloc:
+        raise EnvError("must have no user name or password in it.")
     return text
 
 
 def _shown(text: Any) -> str:
-    return repr(str(text)[:60])
+    """The beginning of a value, without the secrets that a URL carries."""
+    return repr(redact(str(text))[:60])

@@ -15,6 +15,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from config.logs import REQUEST_ID
+from myometrics_core.request_id import set_request_id
+
 threads = int(os.environ.get("WEB_THREADS") or 4)
 worker_class = os.environ.get("WEB_WORKER_CLASS") or "gthread"
 is_asgi = "uvicorn" in worker_class
@@ -24,7 +27,9 @@ worker_class = {
     "uvicorn_worker.UvicornWorker": "config.asgi_worker.DeadlineUvicornWorker",
 }.get(worker_class, worker_class)
 wsgi_app = "config.asgi:application" if is_asgi else "config.wsgi:application"
-bind = f"{os.environ.get('HOST') or '0.0.0.0'}:{os.environ.get('PORT') or 8001}"  # noqa: S104
+# An IPv6 address with or without brackets.
+host = (os.environ.get("HOST") or "0.0.0.0").strip("[]")  # noqa: S104
+bind = f"{f'[{host}]' if ':' in host else host}:{os.environ.get('PORT') or 8001}"
 workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
 timeout = 60
 # A load balancer stops sending first; then what runs may end. Below the platform's own limit.
@@ -38,21 +43,24 @@ keepalive = 5
 # The heartbeat file, in memory where there is such a place: the disk may be read-only or slow.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 control_socket_disable = True
+# For `--access-logfile -`, which switches it on: no query string, and the time is the line's own.
+access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(B)s'
 logconfig_dict = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {
-        "json": {
-            "()": "pythonjsonlogger.json.JsonFormatter",
-            "format": "%(asctime)s %(levelname)s %(name)s %(message)s",
-            "rename_fields": {"asctime": "logged_at", "levelname": "level", "name": "logger"},
+    "filters": {"request_id": REQUEST_ID},
+    "formatters": {"json": {"()": "config.logs.JsonLogFormatter"}},
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "filters": ["request_id"],
+            "formatter": "json",
         }
     },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "json"}},
     "root": {"handlers": [], "level": "WARNING"},
     "loggers": {
         "gunicorn.error": {"handlers": ["console"], "level": "INFO", "propagate": False},
-        "gunicorn.access": {"handlers": [], "level": "WARNING", "propagate": False},
+        "gunicorn.access": {"handlers": ["console"], "level": "WARNING", "propagate": False},
     },
 }
 
@@ -66,7 +74,9 @@ if any(os.environ.get(f"METRICS_{name}") for name in ("TOKEN", "TOKEN_FILE", "NE
 
 
 def on_starting(server: Any) -> None:
-    """Warn if the command line makes the server take the client's address from a header."""
+    """Switch the access log on, and warn if a header would replace the client's address."""
+    if server.cfg.accesslog:
+        server.log.access_log.setLevel("INFO")
     if server.cfg.forwarded_allow_ips:
         server.log.warning(
             "forwarded_allow_ips lets the server replace the client's address and scheme; leave "
@@ -93,6 +103,16 @@ def _end_as_python_does() -> None:
     handled it before: unhandled, it would end the process on the spot.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+
+
+def pre_request(worker: Any, req: Any) -> None:
+    """A thread serves one request after another: no line carries the id of the one before."""
+    set_request_id(None)
+
+
+def post_request(worker: Any, req: Any, environ: Any, resp: Any) -> None:
+    """The access log has its line: what the thread logs from now on is of no request."""
+    set_request_id(None)
 
 
 def child_exit(server: Any, worker: Any) -> None:

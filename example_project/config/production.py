@@ -24,8 +24,8 @@ def check_production(**kwargs: Any) -> list[checks.CheckMessage]:
         ),
         "W002": (
             not settings.REDIS_URL,
-            "Without Redis, rate limits cost the database a write for each request, and tasks "
-            "run in the server's own processes.",
+            "Without Redis, rate limits cost the database a write for each request"
+            + ("." if settings.BROKER_URL else ", and tasks run in the server's own processes."),
             "Set REDIS_URL, and run a worker and a beat (docs/operations/systemd).",
         ),
         "W003": (

@@ -6,7 +6,6 @@ The variables are those of the specification ("Environment Variables") and a few
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
 
 from myometrics_analytics.beat import beat_schedule as analytics_schedule
@@ -17,9 +16,11 @@ from myometrics_core.access_table.beat import beat_schedule as access_table_sche
 from myometrics_core.beat import beat_schedule as core_schedule
 from myometrics_notifications.beat import beat_schedule as notifications_schedule
 
+from .brokers import broker_settings
 from .content_security import CONTENT_SECURITY_MIDDLEWARE, CONTENT_SECURITY_POLICY
 from .databases import ready_to_serve
 from .environment import check, env, folder, from_file
+from .logs import REQUEST_ID
 from .mail import mail_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -40,6 +41,9 @@ DATABASE = env.database(
 DATABASE_POOL_SIZE = env.whole_number("DATABASE_POOL_SIZE", "0")
 DATABASE_POOLING = env.choice("DATABASE_POOLING", "", choices=("none", "transaction"))
 REDIS_URL = env.redis_url("REDIS_URL", from_file("REDIS_URL")) or None
+BROKER_URL = (
+    env.broker_url("CELERY_BROKER_URL", from_file("CELERY_BROKER_URL")) or REDIS_URL or None
+)
 AUDIT_KEYS = env.keys("AUDIT_KEYS", from_file("AUDIT_KEYS"))
 AUDIT_ANCHOR_FILE = env.str("AUDIT_ANCHOR_FILE", "") or None
 AUDIT_ON_USER_DELETE = env.choice("AUDIT_ON_USER_DELETE", "", choices=("cascade", "retain"))
@@ -65,7 +69,7 @@ METRICS_NETWORKS = env.networks("METRICS_NETWORKS", "")
 ACCESS_TABLE = env.switch("ACCESS_TABLE", "false")
 LOG_LEVEL = env.log_level_name("LOG_LEVEL", "INFO")
 WORKER_CONCURRENCY = env.whole_number("WORKER_CONCURRENCY", "0")
-EMBEDDED_WORKER = env.switch("EMBEDDED_WORKER", "true" if DEBUG or not REDIS_URL else "false")
+EMBEDDED_WORKER = env.switch("EMBEDDED_WORKER", "true" if DEBUG or not BROKER_URL else "false")
 SECURE_SSL_REDIRECT = env.switch("SECURE_SSL_REDIRECT", "false")
 SECURE_HSTS_SECONDS = env.whole_number("SECURE_HSTS_SECONDS", "0")
 SECURE_HSTS_INCLUDE_SUBDOMAINS = env.switch("SECURE_HSTS_INCLUDE_SUBDOMAINS", "false")
@@ -147,7 +151,18 @@ DATABASES = {
     )
 }
 CACHES = {
-    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": [REDIS_URL],  # a list: Django would split a text at commas
+        # Apart from the pickles that earlier versions have left there.
+        "KEY_PREFIX": "json",
+        "OPTIONS": {
+            "pool_class": "myometrics_core.redis_urls.RedisPool",
+            "serializer": "myometrics_core.cache_serializers.JSONSerializer",
+            "socket_connect_timeout": 2,
+            "socket_timeout": 5,
+        },
+    }
     if REDIS_URL
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
 }
@@ -220,7 +235,9 @@ if BEHIND_TLS_PROXY:
 
 # --- background work -------------------------------------------------------------------------
 
-CELERY_BROKER_URL = REDIS_URL or "memory://localhost/"
+globals().update(broker_settings(BROKER_URL))
+CELERY_TASK_SERIALIZER = CELERY_RESULT_SERIALIZER = CELERY_EVENT_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
@@ -228,16 +245,6 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_CONCURRENCY = WORKER_CONCURRENCY or None
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-CELERY_BROKER_TRANSPORT_OPTIONS = (
-    {
-        "visibility_timeout": int(timedelta(hours=1).total_seconds()),
-        "unacked_restore_limit": 100,
-        "socket_timeout": 5,
-        "socket_connect_timeout": 2,
-    }
-    if REDIS_URL
-    else {"polling_interval": 0.2}
-)
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULER = "config.beat:StatelessScheduler"
 CELERY_BEAT_SCHEDULE = {
@@ -254,14 +261,10 @@ CELERY_BEAT_SCHEDULE = {
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"request_id": {"()": "myometrics_core.request_id.RequestIdFilter"}},
+    "filters": {"request_id": REQUEST_ID},
     "formatters": {
-        "json": {
-            "()": "pythonjsonlogger.json.JsonFormatter",
-            "format": "%(asctime)s %(levelname)s %(name)s %(message)s %(request_id)s",
-            "rename_fields": {"asctime": "logged_at", "levelname": "level", "name": "logger"},
-        },
-        "plain": {"format": "%(levelname)s %(name)s: %(message)s"},
+        "json": {"()": "config.logs.JsonLogFormatter"},
+        "plain": {"()": "config.logs.PlainLogFormatter"},
     },
     "handlers": {
         "console": {
@@ -278,5 +281,10 @@ LOGGING = {
         # Our access log says it better.
         "django.server": {"handlers": ["console"], "level": "WARNING", "propagate": False},
         "django.request": {"level": "ERROR"},
+        # Uvicorn has formats of its own, and its access lines hold query strings.
+        "uvicorn": {"handlers": ["console"], "level": "INFO", "propagate": False},
+        "uvicorn.error": {"handlers": [], "propagate": True},
+        "uvicorn.access": {"handlers": ["console"], "level": "WARNING", "propagate": False},
     },
 }
+DEFAULT_EXCEPTION_REPORTER_FILTER = "config.error_reports.ExceptionReporterFilter"

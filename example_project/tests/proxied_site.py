@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from running_site import PATIENT, PROJECT, RunningSite, procfile
+from running_site import PATIENT, PROJECT, RunningSite, unit_commands
 
 from myometrics_testing.programs import find_server_program
 from myometrics_testing.services import free_port
@@ -66,7 +66,7 @@ class WebProcess:
 
     def start(self) -> None:
         """Start gunicorn, which then becomes ready."""
-        program, *arguments = procfile()["web"]
+        program, *arguments = unit_commands()["web"]
         gunicorn = str(Path(sys.executable).parent / program)
         number = self.socket.fileno()
         self.process = self.site.spawn(

@@ -73,7 +73,7 @@ class RunningSite:
     def start(self) -> None:
         """Migrate, start every process, wait until the site is ready."""
         self.manage("migrate", "--verbosity=0")
-        for name in unit_commands() if self.environment["REDIS_URL"] else ["web"]:
+        for name in unit_commands() if self.has_broker else ["web"]:
             self.run(name)
         self.wait_until_ready()
 
@@ -141,6 +141,11 @@ class RunningSite:
     def mails_to(self, address: str) -> list[str]:
         """The texts of the mails to ``address`` up to now."""
         return [text for to, text in self._mails() if to == address]
+
+    @property
+    def has_broker(self) -> bool:
+        """Whether tasks go to a worker."""
+        return any(self.environment.get(name) for name in ("REDIS_URL", "CELERY_BROKER_URL"))
 
     @property
     def log(self) -> str:

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.any_database
 NOT_DECIDED_HERE = {
     *("second factor", "administrators' second factor", "admin sign-in"),  # a choice of the site
     *("audit verification", "rollup self-check"),  # never yet run on a new site
-    *("cache default", "myometrics_notifications.W011", "security.W004", "security.W008"),
+    *("myometrics_notifications.W011", "security.W004", "security.W008"),
     *("security.W012", "security.W016"),
 }
 """What may be a warning on a new site that is well."""
@@ -170,7 +170,7 @@ def test_every_hole_is_named_at_once(tmp_path, postgresql, silent_port, vendor):
         *("audit verification", "rollups", "upload source", "outbox", "export storage"),
     }
     assert names(found, "warning") >= {
-        *("mail sender", "cache default", "administrators", "staff", "second factor"),
+        *("mail sender", "administrators", "staff", "second factor"),
         *("administrators' second factor", "failed mails", "audit keys"),
         *("security.W008", "security.W012", "security.W016"),
     }

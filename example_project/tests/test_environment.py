@@ -1,9 +1,12 @@
 """The environment is checked as a whole: what can't be used is named, with what was expected."""
 
 import json
+import re
 
 import pytest
 from fresh_process import GOOD, manage, python, shown
+
+from config.brokers import broker_settings, check_broker_url
 
 pytestmark = pytest.mark.any_database
 
@@ -24,7 +27,10 @@ print(json.dumps({"module": type(mailer).__module__, **vars(mailer)}, default=st
         ("DEBUG", "maybe", "expected true or false, got 'maybe'"),
         ("DATABASE_URL", "nonsense", "expected a URL such as postgresql://"),
         ("DATABASE_URL", "oracle9://x", "expected a URL such as postgresql://"),
-        ("REDIS_URL", "localhost:6379", "expected a URL such as redis://host:port"),
+        ("REDIS_URL", "localhost:6379", "must be a URL such as redis://host:6379/0"),
+        ("REDIS_URL", "unix://run/redis.sock", "the socket's path after three slashes"),
+        ("CELERY_BROKER_URL", "sqs://", "must be a URL such as amqp://user:password@host"),
+        ("FRONTEND_URL", "http://me:pw@host", "must have no user name or password in it"),
         ("EMAIL_PORT", "smtp", "expected a whole number from 0, got 'smtp'"),
         ("EMAIL_PORT", "-1", "expected a whole number from 0"),
         ("MICROSERVICE_URL", "ftp://x", "expected a URL such as http://host:port"),
@@ -108,6 +114,65 @@ def test_redis_carries_cache_sessions_limits_and_tasks():
     engine, broker, myometrics, embedded = shown({"REDIS_URL": url}, *names)
     assert engine.endswith(".cache")
     assert broker == myometrics["RATE_LIMIT_STORAGE"] == url
+    assert embedded is False
+
+
+BROKERS = [
+    ("redis://:p%2Fw@host/3", "redis://:p%2Fw@host:6379/3"),
+    ("redis://host:1?password=p%2Fw&db=3", "redis://:p%2Fw@host:1/3"),
+    ("rediss://[::1]:1?ssl_cert_reqs=CERT_NONE", "redis://[::1]:1/0"),
+    ("unix://:pw@/run/redis.sock?db=2", "redis+socket://:pw@/run/redis.sock?virtual_host=2"),
+    ("sentinel://me:pw@a:1,b/main/4", "sentinel://me:pw@a:1/4;sentinel://me:pw@b:26379/4"),
+    ("amqp://me:p%2Fw@host/vhost", "amqp://me:p%2Fw@host/vhost"),
+    ("amqps://me:p%2Fw@host/vhost?ssl_cert_reqs=none", "amqp://me:p%2Fw@host:5671/vhost"),
+]
+
+
+@pytest.mark.parametrize(("url", "celerys"), BROKERS, ids=[url for url, _ in BROKERS])
+def test_broker_is_spelled_as_celery_wants_it(url, celerys):
+    check_broker_url(url)
+    assert broker_settings(url)["CELERY_BROKER_URL"] == celerys
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("memory://", "must be a URL such as amqp://user:password@host"),
+        ("amqp://", "must be a URL such as amqp://user:password@host"),
+        ("amqp://me:hunter2/x@host", "of a password percent-encoded"),
+        ("amqp://host?ssl_ca_certs=/hunter2", "ssl_ca_certs that can't be used, which needs amqps"),
+        ("amqps://host?ssl_ca_certs=/hunter2", "a file in ssl_ca_certs that can't be read"),
+        ("amqps://host?ssl_cert_reqs=hunter2", "none of required, optional, none"),
+        ("amqps://host?colour=hunter2", "a query parameter colour that can't be used"),
+        ("unix://run/redis.sock", "three slashes"),
+    ],
+)
+def test_broker_that_can_not_be_used_is_refused_with_a_sentence(url, reason):
+    with pytest.raises(ValueError, match=re.escape(reason)) as refused:
+        check_broker_url(url)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_broker_is_a_variable_apart_from_redis():
+    given = {"REDIS_URL": "redis://localhost:6379/0", "CELERY_BROKER_URL": "unix:///run/redis.sock"}
+    code = (
+        "from config.celery import app; conf = app.conf\n"
+        "print(conf.broker_read_url, conf.broker_write_url, conf.MYOMETRICS['REDIS_URL'])\n"
+        "print(conf.accept_content, conf.task_serializer)"
+    )
+    done = python(code, {**GOOD, **given})
+    # Celery prefers the environment's own CELERY_BROKER_URL, which has another spelling.
+    spelled = "redis+socket:///run/redis.sock?virtual_host=0"
+    assert done.stdout.splitlines() == [
+        f"{spelled} {spelled} {given['REDIS_URL']}",
+        "['json'] json",
+    ], done.stderr
+
+
+def test_broker_without_redis_needs_a_worker():
+    given = {"CELERY_BROKER_URL": "amqp://host"}
+    engine, embedded = shown(given, "SESSION_ENGINE", "EMBEDDED_WORKER")
+    assert engine.endswith(".db")
     assert embedded is False
 
 

@@ -77,6 +77,7 @@ SECRETS = {
     "SECRET_KEY": (SECRET, "SECRET_KEY"),
     "DATABASE_URL": ("sqlite:////tmp/of-the-file.sqlite3", "DATABASES"),
     "REDIS_URL": ("redis://of-the-file:6379/0", "REDIS_URL"),
+    "CELERY_BROKER_URL": ("amqp://of-the-file/", "CELERY_BROKER_URL"),
     "EMAIL_HOST_PASSWORD": (
         "of the file",
         "MAILERS" if django.VERSION >= (6, 1) else "EMAIL_HOST_PASSWORD",

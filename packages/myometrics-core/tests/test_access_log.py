@@ -3,14 +3,21 @@
 import asyncio
 import logging
 import uuid
+from contextvars import Context
 
 import pytest
-from celery import Celery, current_app, shared_task
+from celery import Celery, current_app, shared_task, signals
 from django.db import transaction
 from django.test import AsyncClient, Client
 
 from myometrics_core.background import enqueue
-from myometrics_core.request_id import RequestIdFilter, current_request_id, set_request_id
+from myometrics_core.request_id import (
+    TASK_HEADER,
+    RequestIdFilter,
+    current_request_id,
+    set_request_id,
+)
+from myometrics_core.task_requests import TaskRequest
 
 pytestmark = pytest.mark.usefixtures("patient_dependencies")
 
@@ -118,3 +125,33 @@ def test_what_is_rolled_back_is_handed_to_nobody(celery_worker_here):
     celery_worker_here(lambda: seen_in_tasks)
     set_request_id(None)
     assert seen_in_tasks == ["request-4713"]
+
+
+class AcceptedMessage:
+    """The parts of a broker's message that a worker's request reads."""
+
+    def __init__(self, request_id):
+        self.headers = {"id": "7", "task": note_request_id.name, TASK_HEADER: request_id}
+        self.body, self.payload = b"[[], {}, {}]", [[], {}, {}]
+        self.content_type, self.content_encoding = "application/json", "utf-8"
+        self.delivery_info, self.properties = {}, {}
+
+
+def test_workers_own_lines_about_a_task_carry_the_id_of_its_request(caplog):
+    caplog.handler.addFilter(RequestIdFilter())
+
+    def receive_and_time_out():
+        request = TaskRequest(
+            AcceptedMessage("request-4714"), app=current_app, task=note_request_id
+        )
+        assert current_request_id() == "request-4714"
+        signals.task_received.send(sender=None, request=request)
+        assert current_request_id() is None
+        request.on_timeout(soft=True, timeout=1)
+        assert current_request_id() is None
+        TaskRequest(AcceptedMessage(None), app=current_app, task=note_request_id)
+        assert current_request_id() is None
+
+    Context().run(receive_and_time_out)
+    (line,) = [record for record in caplog.records if "time limit" in record.getMessage()]
+    assert line.request_id == "request-4714"

@@ -17,6 +17,9 @@ __all__ = ["find_program", "find_server_program", "runs"]
 SECONDS = 60.0
 """A program that does not even tell its version within this time hangs."""
 
+STARTED_BY_ANY_CALL = {"rabbitmq-server"}
+"""Programs that can't be asked for their version without leaving a process behind."""
+
 
 def find_program(
     *names: str, path: str | None = None, check: Sequence[str] = ("--version",), says: str = ""
@@ -41,6 +44,8 @@ def find_server_program(name: str) -> str | None:
     """As :func:`find_program`, also in the folders that hold servers and only root's PATH names."""
     folders = [os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"]
     path = os.pathsep.join(folders)
+    if name in STARTED_BY_ANY_CALL:
+        return shutil.which(name, path=path)
     # nginx has no --version.
     return find_program(name, path=path) or find_program(name, path=path, check=("-v",))
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings as django_settings
 from django.core import checks
+from django.core.cache import DEFAULT_CACHE_ALIAS
 from limits.errors import ConfigurationError
 
+from .cache_serializers import is_pickled
+from .redaction import redact
 from .replica_checks import check_read_replicas
 from .secret_keys import MIN_KEY_BYTES, has_short_key
 from .settings import core_settings
@@ -16,12 +19,19 @@ from .throttling import storage_for, storage_uri
 
 __all__ = ["register_checks"]
 
+CACHED_SESSIONS: Final = (".cache", ".cached_db")
+PICKLES_HINT: Final = (
+    "Set OPTIONS['serializer'] to 'myometrics_core.cache_serializers.JSONSerializer', with a new "
+    "KEY_PREFIX, or keep sessions in the database."
+)
+
 
 def register_checks() -> None:
     """Have ``manage.py check`` run them."""
     register_check(check_rate_limit_storage, app="myometrics_core")
     register_check(check_read_replicas, app="myometrics_core")
     register_check(check_pseudonym_keys, checks.Tags.security, app="myometrics_core")
+    register_check(check_pickled_caches, checks.Tags.security, app="myometrics_core", deploy=True)
 
 
 def check_rate_limit_storage(**kwargs: Any) -> list[checks.CheckMessage]:
@@ -57,9 +67,25 @@ def check_pseudonym_keys(**kwargs: Any) -> list[checks.CheckMessage]:
     ]
 
 
+def check_pickled_caches(**kwargs: Any) -> list[checks.CheckMessage]:
+    """W017: sessions, or what core remembers, are unpickled from a server that others may reach."""
+    used = {DEFAULT_CACHE_ALIAS} if core_settings.READ_REPLICAS else set()
+    if str(django_settings.SESSION_ENGINE).endswith(CACHED_SESSIONS):
+        used.add(django_settings.SESSION_CACHE_ALIAS)
+    return [
+        checks.Warning(
+            f"The cache {alias!r} keeps pickles: whoever can write to its server runs code here.",
+            hint=PICKLES_HINT,
+            id="myometrics_core.W017",
+        )
+        for alias in sorted(used)
+        if is_pickled(django_settings.CACHES.get(alias, {}))
+    ]
+
+
 def _unusable(error: Exception) -> checks.Error:
     return checks.Error(
-        f"The rate-limit storage can't be used: {error}",
+        f"The rate-limit storage can't be used: {redact(str(error))}",
         hint='Check MYOMETRICS["RATE_LIMIT_STORAGE"], and that the client for it is installed.',
         id="myometrics_core.E010",
     )

@@ -17,6 +17,7 @@ from django.conf import settings as django_settings
 from django.core import checks
 from django.utils.module_loading import import_string
 
+from .redaction import redact
 from .site_checks import register_check
 
 __all__ = [
@@ -168,7 +169,7 @@ def _import_problem(value: Any) -> str | None:
     try:
         import_string(value)
     except Exception as error:
-        return f"can't be imported ({error})"
+        return f"can't be imported ({redact(str(error))})"
     return None
 
 
@@ -177,7 +178,7 @@ def _validation_problem(validate: Callable[[Any], object] | None, value: Any) ->
         if validate is not None:
             validate(value)
     except ValueError as error:
-        return str(error)
+        return redact(str(error))
     except Exception as error:
-        return f"can't be used ({type(error).__name__}: {error})"
+        return redact(f"can't be used ({type(error).__name__}: {error})")
     return None

@@ -9,7 +9,6 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from celery import current_app
 from django.apps import apps
@@ -19,6 +18,8 @@ from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.db.migrations.executor import MigrationExecutor
 from django.test import RequestFactory
 
+from .cache_serializers import is_pickled
+from .checks import PICKLES_HINT
 from .conf import registered_settings
 from .doctor import (
     Diagnosis,
@@ -30,6 +31,8 @@ from .doctor import (
 from .health import check_health
 from .mail_backend import default_mail_backend_path
 from .probes import UNDELIVERING
+from .redaction import redact
+from .redis_urls import is_redis_url, redis_pool
 from .replica_checks import check_read_replicas
 from .settings import core_settings
 from .throttling import storage_for, storage_uri
@@ -46,10 +49,11 @@ MAX_HEALTH_AGE: Final = 300.0
 BROKER_SECONDS: Final = 3
 BACKEND_ATTEMPTS: Final = 5
 RATE_LIMIT_CHECKS: Final = ("myometrics_core.E010", "myometrics_core.W010")
+CACHE_CHECKS: Final = ("myometrics_core.W017",)
 REPLICA_CHECKS: Final = ("myometrics_core.E011", "myometrics_core.W012", "myometrics_core.W013")
 SHORT_KEY: Final = 50
 UNREAL_DOMAINS: Final = {"", "localhost", "localhost.localdomain", "example.com"}
-SECRETS: Final = re.compile(r"[^\s'\"<>]*@[^\s'\"<>]+")
+ADDRESS: Final = re.compile(r"[^\s'\"<>]*@[^\s'\"<>]+")
 # The age of the last replayed transaction is no lag while there is nothing to replay. Infinite
 # where something waits and nothing was replayed since the replica's start.
 REPLICA_LAG: Final = """
@@ -73,7 +77,7 @@ def register_examinations() -> None:
     register_examination("celery", examine_celery)
     register_examination("health log", examine_health_log, needs_database=True)
     register_examination("rate limits", examine_rate_limits, covers=RATE_LIMIT_CHECKS)
-    register_examination("caches", examine_caches)
+    register_examination("caches", examine_caches, covers=CACHE_CHECKS)
     register_examination("middleware", examine_middleware)
     register_examination("proxies", examine_proxies)
 
@@ -131,7 +135,7 @@ def _state(message: checks.CheckMessage) -> State:
 def _line(text: str) -> str:
     """One line without passwords and mail addresses."""
     line = " ".join(str(text).split())
-    return SECRETS.sub("…", line)
+    return ADDRESS.sub("…", redact(line))
 
 
 def examine_keys() -> Iterator[Diagnosis]:
@@ -347,7 +351,7 @@ def examine_mail() -> Iterator[Diagnosis]:
 
 def examine_celery() -> Iterator[Diagnosis]:
     """The broker, and whether a worker answers."""
-    broker = str(current_app.conf.broker_url or "")
+    broker = str(current_app.conf.broker_read_url or "")
     if current_app.conf.task_always_eager:
         yield Diagnosis(
             "celery",
@@ -371,11 +375,11 @@ def examine_celery() -> Iterator[Diagnosis]:
         yield Diagnosis(
             "celery broker",
             "problem",
-            f"Can't be reached ({type(error).__name__}).",
+            f"{_broker_kind(broker)} can't be reached ({type(error).__name__}).",
             "See whether it runs, and check the broker's URL.",
         )
         return
-    yield Diagnosis("celery broker", "ok", "Answers.")
+    yield Diagnosis("celery broker", "ok", f"Answers ({_broker_kind(broker)}).")
     workers = len(current_app.control.ping(timeout=1.0) or [])
     if workers:
         yield Diagnosis("celery worker", "ok", f"{workers} workers answer.")
@@ -386,6 +390,13 @@ def examine_celery() -> Iterator[Diagnosis]:
             "No worker answers: mail, seals and roll-ups wait.",
             "Start a worker.",
         )
+
+
+def _broker_kind(url: str) -> str:
+    scheme = url.partition(":")[0]
+    kinds = {"amqp": "RabbitMQ", "amqps": "RabbitMQ", "pyamqp": "RabbitMQ"}
+    kinds |= {"sentinel": "Redis by Sentinel", "redis+socket": "Redis on a Unix socket"}
+    return kinds.get(scheme, "Redis" if scheme.startswith("redis") else scheme)
 
 
 def examine_health_log() -> Iterator[Diagnosis]:
@@ -447,12 +458,11 @@ def examine_caches() -> Iterator[Diagnosis]:
     """Caches that unpickle what others can write, and sessions that processes don't share."""
     exposed = False
     for alias, options in django_settings.CACHES.items():
-        if "redis" in str(options.get("BACKEND", "")).lower():
-            for summary, advice in _redis_holes(options):
-                exposed = True
-                yield Diagnosis(f"cache {alias}", "warning", summary, advice)
+        for summary, advice in _cache_holes(options):
+            exposed = True
+            yield Diagnosis(f"cache {alias}", "warning", summary, advice)
     if not exposed:
-        yield Diagnosis("caches", "ok", "None unpickles what is read from Redis.")
+        yield Diagnosis("caches", "ok", "None unpickles what is read from a server.")
     engine = str(django_settings.SESSION_ENGINE)
     session_cache = django_settings.CACHES.get(django_settings.SESSION_CACHE_ALIAS, {})
     if engine.endswith(".cache") and "locmem" in str(session_cache.get("BACKEND", "")):
@@ -466,13 +476,11 @@ def examine_caches() -> Iterator[Diagnosis]:
         yield Diagnosis("sessions", "ok", f"Kept by {engine.rpartition('.')[2]}.")
 
 
-def _redis_holes(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    given = {str(name).lower() for name in options.get("OPTIONS", {})}
-    if "serializer" not in given:
-        yield (
-            "Values are pickles: whoever can write to this Redis runs code here.",
-            "Set OPTIONS['serializer'] to one for JSON, and keep sessions in the database.",
-        )
+def _cache_holes(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if is_pickled(options):
+        yield "Values are pickles: whoever can write to its server runs code here.", PICKLES_HINT
+    if "redis" not in str(options.get("BACKEND", "")).lower():
+        return
     location = options.get("LOCATION") or ""
     urls = [location] if isinstance(location, str) else list(location)
     if any(_is_open(str(url)) for url in urls):
@@ -480,9 +488,13 @@ def _redis_holes(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _is_open(url: str) -> bool:
-    parts = urlsplit(url)
-    is_network = parts.scheme in {"redis", "rediss"}
-    return is_network and not parts.password and (parts.hostname or "") not in LOCAL_HOSTS
+    if not is_redis_url(url) or url.startswith("unix:"):
+        return False
+    pool = redis_pool(url)
+    options = pool.connection_kwargs
+    # The password may be a query parameter; where Redis is, the Sentinels know alone.
+    is_local = str(options.get("host", "")) in LOCAL_HOSTS and not url.startswith("sentinel:")
+    return not options.get("password") and not is_local
 
 
 def examine_middleware() -> Iterator[Diagnosis]:

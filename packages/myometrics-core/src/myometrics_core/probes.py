@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import Final
+from typing import Any, Final
 from urllib.request import ProxyHandler, Request, build_opener
 
+from celery import current_app
 from django.db import connection
 
 from .health import HealthProbe
 from .mail_backend import default_mail_backend, default_mail_backend_path
+from .redis_urls import redis_pool
 from .settings import core_settings
 
 __all__ = [
     "BUILT_IN_PROBES",
+    "BrokerProbe",
     "DatabaseProbe",
     "EmailProbe",
     "MicroserviceProbe",
@@ -63,12 +66,13 @@ class RedisProbe(HealthProbe):
         """Connect, and write a key that expires."""
         from redis import Redis  # noqa: PLC0415  (an extra: sites without Redis have none)
 
-        with Redis.from_url(
-            core_settings.REDIS_URL,
-            socket_timeout=SECONDS,
-            socket_connect_timeout=SECONDS,
-        ) as client:
-            client.set("myometrics:health", 1, ex=60)
+        pool = redis_pool(
+            core_settings.REDIS_URL, socket_timeout=SECONDS, socket_connect_timeout=SECONDS
+        )
+        try:
+            Redis(connection_pool=pool).set("myometrics:health", 1, ex=60)
+        finally:
+            pool.disconnect()
 
 
 class EmailProbe(HealthProbe):
@@ -109,6 +113,21 @@ class MicroserviceProbe(HealthProbe):
             answer = json.loads(response.read(65536))
         if not isinstance(answer, dict) or answer.get("status") != "healthy":
             raise RuntimeError("the image service says it is not healthy")
+
+
+class BrokerProbe(HealthProbe):
+    """Celery's broker, where it is another server than the Redis of ``REDIS_URL``.
+
+    Not built in: such a site registers it.
+    """
+
+    name = "broker"
+
+    def run(self) -> None:
+        """Connect and log in."""
+        link: Any = current_app.connection_for_write(connect_timeout=SECONDS)
+        with link:
+            link.ensure_connection(max_retries=1, interval_start=0, timeout=SECONDS)
 
 
 BUILT_IN_PROBES: Final = (DatabaseProbe(), RedisProbe(), EmailProbe(), MicroserviceProbe())

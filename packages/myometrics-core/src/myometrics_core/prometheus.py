@@ -34,6 +34,7 @@ from .settings import core_settings
 
 __all__ = ["connect_prometheus", "metrics"]
 
+CONNECT_SECONDS = 2.0
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -73,12 +74,16 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 
 def queued_tasks() -> float | None:
-    """How many tasks wait in the default queue; ``None`` where the broker isn't Redis."""
-    if not str(current_app.conf.broker_url).startswith("redis"):
-        return None
-    with current_app.connection_for_read() as connection:
+    """How many tasks wait in the default queue; ``None`` without a broker."""
+    with current_app.connection_for_read(connect_timeout=CONNECT_SECONDS) as connection:
+        if connection.transport_cls == "memory":
+            return None
         channel: Any = connection.default_channel
-        return float(channel.client.llen(current_app.conf.task_default_queue))
+        queue = current_app.conf.task_default_queue
+        try:
+            return float(channel.queue_declare(queue, passive=True).message_count)
+        except connection.channel_errors:
+            return 0.0  # no such queue yet, or with Redis an empty one
 
 
 class GaugeCollector(Collector):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import re
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -14,6 +16,8 @@ from django.http import HttpRequest
 __all__ = ["RequestIdFilter", "connect_celery", "current_request_id", "request_id_of"]
 
 HEADER = "X-Request-ID"
+TASK_HEADER = "myometrics_request_id"
+"""Header of a task's message."""
 ACCEPTABLE = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
 
 _request_id: ContextVar[str | None] = ContextVar("myometrics_request_id", default=None)
@@ -27,6 +31,16 @@ def current_request_id() -> str | None:
 def set_request_id(request_id: str | None) -> None:
     """Make ``request_id`` the current one in this thread or task."""
     _request_id.set(request_id)
+
+
+@contextmanager
+def request_id_as(request_id: str | None) -> Iterator[None]:
+    """Make ``request_id`` the current one within the block."""
+    token = _request_id.set(request_id)
+    try:
+        yield
+    finally:
+        _request_id.reset(token)
 
 
 def request_id_of(request: HttpRequest) -> str:
@@ -48,21 +62,27 @@ class RequestIdFilter(logging.Filter):
 def connect_celery() -> None:
     """Have tasks carry the id of the request that sent them."""
     signals.before_task_publish.connect(_attach, dispatch_uid="myometrics_request_id")
+    signals.task_received.connect(_clear, dispatch_uid="myometrics_request_id")
     signals.task_prerun.connect(_adopt, dispatch_uid="myometrics_request_id")
     signals.task_postrun.connect(_drop, dispatch_uid="myometrics_request_id")
 
 
 def _attach(headers: dict[str, Any] | None = None, **kwargs: Any) -> None:
     if headers is not None and current_request_id():
-        headers.setdefault("myometrics_request_id", current_request_id())
+        headers.setdefault(TASK_HEADER, current_request_id())
 
 
 def _adopt(task: Any = None, **kwargs: Any) -> None:
     if task.request.is_eager:
         return
     headers = getattr(task.request, "headers", None) or {}
-    brought = getattr(task.request, "myometrics_request_id", None)
-    set_request_id(brought or headers.get("myometrics_request_id"))
+    brought = getattr(task.request, TASK_HEADER, None)
+    set_request_id(brought or headers.get(TASK_HEADER))
+
+
+def _clear(**kwargs: Any) -> None:
+    """The worker has logged that it received a task; its next lines are about others."""
+    set_request_id(None)
 
 
 def _drop(task: Any = None, **kwargs: Any) -> None:

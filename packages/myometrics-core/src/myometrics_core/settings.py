@@ -9,6 +9,7 @@ from typing import Any
 from limits import parse as parse_rate
 
 from .conf import DOTTED_PATH, Setting, SettingsGroup, http_url, positive
+from .redis_urls import check_redis_url
 from .secret_keys import django_secret_keys, key_list
 
 __all__ = ["RATE_LIMIT_BUCKETS", "UNIX_SOCKET", "CoreSettings", "core_settings"]
@@ -48,6 +49,11 @@ def _rate(bucket: str, rate: Any) -> None:
         raise ValueError(f"has {rate!r} for {bucket!r}; expected such as '5/minute'") from None
 
 
+def _redis_url(value: str) -> None:
+    if value:
+        check_redis_url(value)
+
+
 class CoreSettings(SettingsGroup):
     """What a host can choose for every MyoMetrics package at once."""
 
@@ -83,8 +89,8 @@ class CoreSettings(SettingsGroup):
     RATE_LIMIT_STORAGE = Setting(
         str,
         None,
-        "Where requests are counted: a storage URI of the `limits` library "
-        "(`redis://…`, `memory://`) or `database://`. By default the database where "
+        "Where requests are counted: a Redis URL as in `REDIS_URL`, another storage URI of the "
+        "`limits` library (`memory://`) or `database://`. By default the database where "
         "`myometrics_core.rate_limits` is installed, else the memory of each process.",
     )
     RATE_LIMIT_KEY = Setting(
@@ -123,7 +129,13 @@ class CoreSettings(SettingsGroup):
         "Base URL of the image service; without it, it is `not_configured`.",
         validate=http_url,
     )
-    REDIS_URL = Setting(str, None, "Redis that health asks; without it, `not_configured`.")
+    REDIS_URL = Setting(
+        str,
+        None,
+        "Redis that health asks (`redis://`, `rediss://`, `unix://` or `sentinel://`); without it, "
+        "`not_configured`.",
+        validate=_redis_url,
+    )
     FRONTEND_URL = Setting(
         str,
         "http://localhost:3000",

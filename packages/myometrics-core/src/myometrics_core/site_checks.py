@@ -21,6 +21,7 @@ from django.core import checks
 from django.db import DEFAULT_DB_ALIAS, connections, router
 
 from .mail_backend import default_mail_backend
+from .redaction import redact
 
 __all__ = ["register_check", "register_mail_check", "register_site_checks"]
 
@@ -120,4 +121,4 @@ def _not_run(check: Check, error: Exception, app: str) -> checks.CheckMessage:
 
 
 def _words(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+    return redact(f"{type(error).__name__}: {error}")

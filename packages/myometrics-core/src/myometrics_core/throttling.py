@@ -24,7 +24,7 @@ from django.http import UnreadablePostError
 from limits import RateLimitItem
 from limits import parse as parse_rate
 from limits.errors import ConfigurationError, StorageError
-from limits.storage import MemoryStorage, Storage, storage_from_string
+from limits.storage import MemoryStorage, RedisStorage, Storage, storage_from_string
 from limits.strategies import MovingWindowRateLimiter
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
@@ -32,6 +32,7 @@ from rest_framework.throttling import BaseThrottle
 
 from .client_address import client_address
 from .pseudonyms import keyed_hash
+from .redis_urls import is_redis_url, redis_pool
 from .settings import RATE_LIMIT_BUCKETS, core_settings
 from .users import has_user_row
 
@@ -132,7 +133,7 @@ class RateLimiter:
         if time.monotonic() >= self._local_until:
             try:
                 return _hit(self._limiter(), rate, identifiers)
-            except (StorageError, ConfigurationError, ImportError) as error:
+            except (StorageError, ConfigurationError, ImportError, ValueError) as error:
                 self._note_unavailable(error)
         return self._hit_without_storage(rate, identifiers)
 
@@ -181,7 +182,7 @@ def storage_uri() -> str:
 def storage_for(uri: str) -> Storage:
     """The storage at ``uri``, not connected yet.
 
-    Raises ``ConfigurationError`` or ``ImportError`` where it can't be used.
+    Raises ``ConfigurationError``, ``ImportError`` or ``ValueError`` where it can't be used.
     """
     if uri.startswith("database:"):
         # Importing registers the scheme; the app holds a model, so not before it is installed.
@@ -192,11 +193,14 @@ def storage_for(uri: str) -> Storage:
         # Once for each process that serves: as many as this line comes, so many times the rate.
         logger.warning("Rate limits are counted in the memory of process %d alone", os.getpid())
     options: dict[str, Any] = {}
-    if uri.startswith("redis"):
+    if is_redis_url(uri) or uri.startswith("redis"):
         # The library looks at whatever stands in sys.modules: a module that another thread is
         # still importing has no version yet. An import waits for it.
         import_module("redis")
         options = dict(REDIS_OPTIONS)
+    if is_redis_url(uri):
+        pool = redis_pool(uri, **options)
+        return RedisStorage(uri, connection_pool=pool, wrap_exceptions=True)
     return storage_from_string(uri, wrap_exceptions=True, **options)  # type: ignore[return-value]
 
 

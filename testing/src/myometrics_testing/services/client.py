@@ -21,8 +21,9 @@ class OwnedServer:
     which happens however this process ends: return, exception, SIGTERM or SIGKILL.
 
     ``kind`` is ``"postgresql"``, ``"postgresql-on-a-small-disk"``, ``"redis"``,
-    ``"postgresql-replica"``, which follows the server whose URL is ``primary``, or ``"pgbouncer"``,
-    which pools its transactions. The server runs when the constructor returns.
+    ``"redis-socket"``, ``"redis-tls"``, ``"redis-sentinel"``, ``"redis-sentinel-tls"``,
+    ``"rabbitmq"``, ``"postgresql-replica"``, which follows the server whose URL is ``primary``, or
+    ``"pgbouncer"``, which pools its transactions. The server runs when the constructor returns.
     """
 
     def __init__(self, kind: str, *primary: str) -> None:
@@ -34,7 +35,7 @@ class OwnedServer:
             text=True,
             start_new_session=True,  # Ctrl-C reaches us, and the owner through its stdin
         )
-        self.url = self._answer()
+        self.url, _, self.tls_url = self._answer().partition(" ")
         atexit.register(self.close)
 
     def __enter__(self) -> OwnedServer:
@@ -66,6 +67,10 @@ class OwnedServer:
     def free(self) -> None:
         """Give back what :meth:`fill` took."""
         self._ask("free")
+
+    def fail_over(self) -> None:
+        """Kill the primary that the Sentinel watches, for it to promote the replica."""
+        self._ask("fail_over")
 
     def close(self) -> None:
         """Stop the server for good and remove its folder. Twice does no harm."""

@@ -5,9 +5,10 @@ KIND is ``postgresql``, ``redis``, ``postgresql-replica``, which follows the URL
 follow), or ``postgresql-on-a-small-disk``, which wants to be started in a mount namespace of its
 own.
 
-Answers ``ok URL`` when the server is up, then ``ok`` to each of the lines ``stop``, ``start``,
-``freeze``, ``thaw``, ``fill``, ``free``, or ``error REASON``. When standard input closes it stops
-the server, removes its folder, and ends.
+Answers ``ok URL`` (and its URL with TLS, where it listens to both) when the server is up, then
+``ok`` to each of the lines ``stop``, ``start``, ``freeze``, ``thaw``, ``fill``, ``free``,
+``fail_over``, or ``error REASON``. When standard input closes it stops the server, removes its
+folder, and ends.
 """
 
 from __future__ import annotations
@@ -18,6 +19,13 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from myometrics_testing.services.brokers import (
+    RabbitServer,
+    RedisSentinel,
+    RedisSentinelTls,
+    RedisSocketServer,
+    RedisTlsServer,
+)
 from myometrics_testing.services.poolers import PgBouncer
 from myometrics_testing.services.replicas import PostgresReplica
 from myometrics_testing.services.servers import SERVERS, Server
@@ -26,6 +34,11 @@ from myometrics_testing.services.small_disk import SmallDiskPostgres
 KINDS: Mapping[str, Callable[..., Server]] = {
     **SERVERS,
     "pgbouncer": PgBouncer,
+    "redis-socket": RedisSocketServer,
+    "redis-tls": RedisTlsServer,
+    "redis-sentinel": RedisSentinel,
+    "redis-sentinel-tls": RedisSentinelTls,
+    "rabbitmq": RabbitServer,
     "postgresql-replica": PostgresReplica,
     "postgresql-on-a-small-disk": SmallDiskPostgres,
 }
@@ -36,7 +49,7 @@ def main(kind: str, *primary: str) -> None:
     with tempfile.TemporaryDirectory(prefix="mm-", ignore_cleanup_errors=True) as folder:
         server = KINDS[kind](Path(folder), *primary)
         try:
-            if _answered(server, "start", server.url):
+            if _answered(server, "start", server.url, server.tls_url):
                 _obey(server)
         finally:
             server.close()

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import quote
@@ -27,6 +27,8 @@ class Server(ABC):
     """A server process in the folder ``folder``, reachable under ``url`` while it runs."""
 
     url: str
+    tls_url = ""
+    """Its URL with TLS, where it listens both with and without."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -43,16 +45,12 @@ class Server(ABC):
 
     def start(self) -> None:
         """Return when the server answers. Raises RuntimeError with its log if it never does."""
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self.command(),
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                user=server_user(),
-            )
+        self._process = self._run(self.command())
         self._await_ready(self._process)
+
+    def environment(self) -> Mapping[str, str] | None:
+        """The variables of the server's process; ``None`` for those of this one."""
+        return None
 
     def stop(self) -> None:
         """Shut down, at once and without mercy for connections."""
@@ -73,6 +71,19 @@ class Server(ABC):
         """Stop for good, even if it is frozen."""
         self.thaw()
         self.stop()
+
+    def _run(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                user=server_user(),
+                start_new_session=True,
+            )
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None:

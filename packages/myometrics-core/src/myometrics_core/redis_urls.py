@@ -1,0 +1,171 @@
+"""Redis by URL: TCP, TLS, a Unix socket or Sentinel, for all that connects to it.
+
+| URL | what it means |
+|---|---|
+| ``redis://user:password@host:6379/0`` | TCP |
+| ``rediss://user:password@host:6379/0?ssl_ca_certs=/path`` | TLS |
+| ``unix://user:password@/path/to/socket?db=0`` | a Unix socket |
+| ``sentinel://user:password@host:26379,host:26379/service/0`` | the primary of ``service``, as the
+  Sentinels at these addresses know it |
+
+User and password are those of Redis; Sentinels that want some too get them by the query parameters
+``sentinel_username`` and ``sentinel_password``. All other query parameters are those of redis-py.
+``ssl_…`` parameters with ``sentinel://`` mean TLS to the Sentinels and to Redis.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qs, urlsplit
+
+if TYPE_CHECKING:
+    from redis import ConnectionPool
+
+__all__ = ["REDIS_SCHEMES", "RedisPool", "check_redis_url", "is_redis_url", "redis_pool"]
+
+REDIS_SCHEMES: Final = ("redis", "rediss", "unix", "sentinel")
+SENTINEL_PORT: Final = 26379
+EXPECTED: Final = (
+    "must be a URL such as redis://host:6379/0, rediss://host:6379/0, unix:///path/to/socket or "
+    "sentinel://host:26379,host:26379/service"
+)
+CERTIFICATE_FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+VERIFICATIONS: Final = ("required", "optional", "none")
+
+
+def is_redis_url(url: str) -> bool:
+    """Whether the scheme of ``url`` is one of :data:`REDIS_SCHEMES`."""
+    return url.partition("://")[0] in REDIS_SCHEMES
+
+
+def redis_pool(url: str, **options: Any) -> ConnectionPool:
+    """A pool of connections to the Redis at ``url``; connects when a connection is first used.
+
+    ``options`` are those of redis-py's connections; what the URL says wins. Raises ``ValueError``
+    without repeating the URL if it can't be used.
+    """
+    from redis import ConnectionPool  # noqa: PLC0415  (an extra: sites without Redis have none)
+
+    if url.partition("://")[0] == "sentinel":
+        return _sentinel_pool(url, options)
+    return ConnectionPool(**{**options, **_connection_options(url)})
+
+
+class RedisPool:
+    """``OPTIONS["pool_class"]`` of Django's ``RedisCache``, for all forms of :mod:`redis_urls`."""
+
+    @staticmethod
+    def from_url(url: str, **options: Any) -> ConnectionPool:
+        """:func:`redis_pool`."""
+        return redis_pool(url, **options)
+
+
+def check_redis_url(url: str) -> None:
+    """For ``validate``: raises ``ValueError`` with a sentence if ``url`` can't be used.
+
+    Connects to nothing. The sentence repeats nothing of the URL but names of its parameters.
+    """
+    _check_form(url)
+    _check_parameters(url)
+    try:
+        redis_pool(url).make_connection()
+    except ImportError:
+        raise ValueError("needs the package redis (pip install redis)") from None
+    except TypeError as error:
+        name = re.search(r"argument '(\w+)'", str(error))
+        which = f" {name[1]}" if name else ""
+        raise ValueError(f"has a query parameter{which} that redis-py doesn't know") from None
+    except ValueError:
+        raise ValueError("has a query parameter whose value can't be used") from None
+    except Exception as error:  # redis-py's own, which differ between its versions
+        raise ValueError(f"can't be used ({type(error).__name__})") from None
+
+
+def _check_form(url: str) -> None:
+    scheme, _, rest = url.partition("://")
+    if scheme not in REDIS_SCHEMES or not rest:
+        raise ValueError(EXPECTED)
+    if scheme == "sentinel":
+        _sentinel_parts(url)
+        return
+    try:
+        parts = urlsplit(url)
+        host, path, _ = parts.hostname, parts.path, parts.port
+    except ValueError:
+        raise ValueError(
+            f"{EXPECTED}, with reserved characters such as / ? # @ of a password percent-encoded"
+        ) from None
+    if scheme == "unix":
+        if host or path in {"", "/"}:
+            raise ValueError("must name the socket's path after three slashes: unix:///path")
+    elif not host:
+        raise ValueError(EXPECTED)
+    elif not re.fullmatch(r"/?\d*", path):
+        raise ValueError("must end with the number of a database, such as /0")
+
+
+def _check_parameters(url: str) -> None:
+    scheme, given = url.partition("://")[0], parse_qs(url.partition("?")[2])
+    for name in given:
+        if name.startswith("ssl_") and scheme in {"redis", "unix"}:
+            raise ValueError(f"has the parameter {name}, which needs rediss:// (TLS)")
+    for name in CERTIFICATE_FILES:
+        if name in given and not Path(given[name][0]).is_file():
+            raise ValueError(f"names a file in {name} that can't be read")
+    for value in given.get("ssl_cert_reqs", []):
+        if value.lower().removeprefix("cert_") not in VERIFICATIONS:
+            raise ValueError(f"has an ssl_cert_reqs that is none of {', '.join(VERIFICATIONS)}")
+
+
+def _connection_options(url: str) -> dict[str, Any]:
+    """What redis-py makes of ``url``, with Celery's spelling of ``ssl_cert_reqs`` accepted."""
+    from redis.connection import parse_url  # noqa: PLC0415
+
+    options: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
+    if "ssl_cert_reqs" in options:
+        verification = str(options["ssl_cert_reqs"]).lower().removeprefix("cert_")
+        options["ssl_cert_reqs"] = verification
+        if verification == "none":
+            options["ssl_check_hostname"] = False
+    return options
+
+
+def _sentinel_pool(url: str, options: dict[str, Any]) -> ConnectionPool:
+    from redis.backoff import NoBackoff  # noqa: PLC0415
+    from redis.retry import Retry  # noqa: PLC0415
+    from redis.sentinel import Sentinel, SentinelConnectionPool  # noqa: PLC0415
+
+    hosts, service, plain_url = _sentinel_parts(url)
+    found = {**options, **_connection_options(plain_url)}
+    found.pop("host", None)
+    login = {name: found.pop(f"sentinel_{name}", None) for name in ("username", "password")}
+    if any(name.startswith("ssl_") for name in found):
+        found["ssl"] = True
+    shared = {name: found[name] for name in found if name.startswith(("ssl", "socket_"))}
+    given: dict[str, Any] = {name: value for name, value in login.items() if value is not None}
+    # The next Sentinel is asked at once: redis-py would ask one that is gone for seconds.
+    given["retry"] = Retry(NoBackoff(), 0)  # type: ignore[no-untyped-call]
+    sentinel = Sentinel(hosts, sentinel_kwargs={**shared, **given})  # type: ignore[no-untyped-call]
+    return SentinelConnectionPool(service, sentinel, **found)  # type: ignore[no-untyped-call]
+
+
+def _sentinel_parts(url: str) -> tuple[list[tuple[str, int]], str, str]:
+    """Addresses of the Sentinels, the service, and what else ``url`` says as a ``redis://`` URL."""
+    main, _, query = url.partition("://")[2].partition("?")
+    authority, _, path = main.partition("/")
+    user_info, at, addresses = authority.rpartition("@")
+    service, _, database = path.partition("/")
+    if not service or not re.fullmatch(r"\d*", database):
+        raise ValueError(
+            "must name the service, and may name a database: sentinel://host:26379/service/0"
+        )
+    try:
+        hosts = [urlsplit(f"//{address}") for address in addresses.split(",")]
+        pairs = [(str(host.hostname or ""), host.port or SENTINEL_PORT) for host in hosts]
+    except ValueError:
+        raise ValueError("has a Sentinel whose port is no number") from None
+    if not all(host for host, _ in pairs):
+        raise ValueError("must name the Sentinels: sentinel://host:26379,host:26379/service")
+    return pairs, service, f"redis://{user_info}{at}sentinel/{database}?{query}"

@@ -1,0 +1,45 @@
+"""The request id in the lines that Celery's worker itself logs about a task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery.worker.request import Request
+
+from .request_id import TASK_HEADER, request_id_as, set_request_id
+
+__all__ = ["TaskRequest"]
+
+
+class TaskRequest(Request):
+    """A task in the worker's main process, logged under the id of the request that sent it.
+
+    Use it with ``app.Task.Request = "myometrics_core.task_requests:TaskRequest"``. Lines that the
+    task itself logs carry the id without it.
+    """
+
+    def __init__(self, message: Any, **options: Any) -> None:
+        super().__init__(message, **options)
+        # The worker logs "received" next; the signal `task_received` ends it.
+        set_request_id(self._request_id)
+
+    def revoked(self) -> bool:
+        """Whether the task is not to run; then nothing more is logged about it."""
+        is_revoked = bool(super().revoked())
+        if is_revoked:
+            set_request_id(None)
+        return is_revoked
+
+    def on_failure(self, *arguments: Any, **options: Any) -> Any:
+        """Log and acknowledge a failure."""
+        with request_id_as(self._request_id):
+            return super().on_failure(*arguments, **options)
+
+    def on_timeout(self, *arguments: Any, **options: Any) -> Any:
+        """Log and acknowledge a task that took too long."""
+        with request_id_as(self._request_id):
+            return super().on_timeout(*arguments, **options)
+
+    @property
+    def _request_id(self) -> str | None:
+        return self.request_dict.get(TASK_HEADER)
