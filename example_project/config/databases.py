@@ -9,6 +9,14 @@ import django
 
 from .environment import folder
 
+# Of libpq: seconds without an answer, between probes and their number; milliseconds without a receipt.
+LOST_CONNECTION = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+
 __all__ = ["ready_to_serve"]
 
 HAS_POOL = django.VERSION >= (5, 1)
@@ -44,7 +52,11 @@ def _sqlite(parsed: dict[str, Any], options: dict[str, Any]) -> None:
 def _postgresql(
     parsed: dict[str, Any], options: dict[str, Any], pool_size: int, prepares: bool
 ) -> None:
+    parsed["ENGINE"] = "config.postgresql"
     options.setdefault("connect_timeout", 2)
+    # A server whose machine is gone without a word is noticed in seconds, not in minutes or hours.
+    for name, value in LOST_CONNECTION.items():
+        options.setdefault(name, value)
     if prepares:
         options.setdefault("prepare_threshold", 5)
     parsed["CONN_HEALTH_CHECKS"] = True

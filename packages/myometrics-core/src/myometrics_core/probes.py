@@ -1,4 +1,7 @@
-"""The four dependencies that the specification names: database, Redis, e-mail, image service."""
+"""The four dependencies that the specification names: database, Redis, e-mail, image service.
+
+And the read replicas of a site that has some.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ import json
 from typing import Final
 from urllib.request import ProxyHandler, Request, build_opener
 
-from django.db import connection
+from django.db import connection, connections
 
 from .health import HealthProbe
 from .mail_backend import default_mail_backend, default_mail_backend_path
+from .replicas import replicas_left_out
 from .settings import core_settings
 
 __all__ = [
@@ -18,6 +22,7 @@ __all__ = [
     "EmailProbe",
     "MicroserviceProbe",
     "RedisProbe",
+    "ReplicasProbe",
 ]
 
 SECONDS = 1.1
@@ -69,6 +74,25 @@ class RedisProbe(HealthProbe):
             socket_connect_timeout=SECONDS,
         ) as client:
             client.set("myometrics:health", 1, ex=60)
+
+
+class ReplicasProbe(HealthProbe):
+    """Down while a replica of ``MYOMETRICS["READ_REPLICAS"]`` is left out; reads go elsewhere."""
+
+    name = "replicas"
+
+    def is_configured(self) -> bool:
+        """Whether there are replicas."""
+        return bool(core_settings.READ_REPLICAS)
+
+    def run(self) -> None:
+        """Measure the lag of each."""
+        try:
+            left_out = [alias for alias, is_left_out in replicas_left_out().items() if is_left_out]
+        finally:
+            connections.close_all()
+        if left_out:
+            raise RuntimeError(f"nothing is read from {', '.join(left_out)}")
 
 
 class EmailProbe(HealthProbe):

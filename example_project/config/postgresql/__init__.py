@@ -1,0 +1,1 @@
+"""Django's back end for PostgreSQL, for servers that change their roles."""
