@@ -4,7 +4,7 @@ KIND is ``postgresql``, ``redis``, ``postgresql-replica``, which follows the URL
 ``postgresql-on-a-small-disk``, which wants to be started in a mount namespace of its own.
 
 Answers ``ok URL`` when the server is up, then ``ok`` to each of the lines ``stop``, ``start``,
-``freeze``, ``thaw``, ``fill``, ``free``, or ``error REASON``. When standard input closes it stops
+``kill``, ``freeze``, ``thaw``, ``fill``, ``free``, or ``error REASON``. When standard input closes it stops
 the server, removes its folder, and ends.
 """
 
