@@ -9,7 +9,7 @@ import django
 
 from .environment import folder
 
-# Of libpq: seconds without an answer, between probes and their number; milliseconds without a receipt.
+# Parameters of libpq: probes after seconds of silence, and milliseconds until data is received.
 LOST_CONNECTION = {
     "keepalives_idle": 5,
     "keepalives_interval": 2,

@@ -153,7 +153,9 @@ REPLICAS = {
     )
     for number, replica in enumerate(REPLICA_URLS, start=1)
 }
-DATABASES |= {alias: {**replica, "TEST": {"MIRROR": "default"}} for alias, replica in REPLICAS.items()}
+DATABASES |= {
+    alias: {**replica, "TEST": {"MIRROR": "default"}} for alias, replica in REPLICAS.items()
+}
 DATABASE_ROUTERS = ["myometrics_core.replicas.ReplicaRouter"] if REPLICAS else []
 CACHES = {
     "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}

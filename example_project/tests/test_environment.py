@@ -24,6 +24,9 @@ print(json.dumps({"module": type(mailer).__module__, **vars(mailer)}, default=st
         ("DEBUG", "maybe", "expected true or false, got 'maybe'"),
         ("DATABASE_URL", "nonsense", "expected a URL such as postgresql://"),
         ("DATABASE_URL", "oracle9://x", "expected a URL such as postgresql://"),
+        ("DATABASE_URL", "postgresql://a:x,b:y/name", "expected a URL such as postgresql://"),
+        ("REPLICA_URLS", "postgresql://a/x,nonsense", "expected a URL such as postgresql://"),
+        ("REPLICA_LAG", "0", "expected a whole number from 1, got '0'"),
         ("REDIS_URL", "localhost:6379", "expected a URL such as redis://host:port"),
         ("EMAIL_PORT", "smtp", "expected a whole number from 0, got 'smtp'"),
         ("EMAIL_PORT", "-1", "expected a whole number from 0"),
@@ -109,6 +112,20 @@ def test_redis_carries_cache_sessions_limits_and_tasks():
     assert engine.endswith(".cache")
     assert broker == myometrics["RATE_LIMIT_STORAGE"] == url
     assert embedded is False
+
+
+def test_replicas_are_databases_that_lists_are_read_from():
+    urls = "postgresql://me:pw@db2/site,postgresql://me:pw@db3:5433/site"
+    names = ("DATABASES", "DATABASE_ROUTERS", "MYOMETRICS")
+    given = {"REPLICA_URLS": urls, "REPLICA_LAG": "7"}
+    databases, routers, myometrics = shown(given, *names)
+    assert [databases[alias]["HOST"] for alias in ("replica1", "replica2")] == ["db2", "db3"]
+    assert databases["replica1"]["TEST"]["MIRROR"] == "default"
+    assert routers == ["myometrics_core.replicas.ReplicaRouter"]
+    assert myometrics["READ_REPLICAS"] == ["replica1", "replica2"]
+    assert myometrics["REPLICA_LAG"] == 7
+    databases, routers, myometrics = shown({}, *names)
+    assert (list(databases), routers, myometrics["READ_REPLICAS"]) == (["default"], [], [])
 
 
 def mailer(environment):

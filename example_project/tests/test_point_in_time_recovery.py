@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from datetime import date
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -85,7 +84,8 @@ def test_recovery_brings_back_the_chosen_moment(postgresql_server):
     operator.asks("INSERT INTO entries VALUES ('a mistake')")
 
     postgresql_server.stop()
-    recover = re.sub(r"(?<=base-)[\d-]+", str(date.today()), recover)
+    [base] = operator.backup.glob("base-*")
+    recover = re.sub(r"base-[\d-]+", base.name, recover)
     operator.types(re.sub(r"(?<=MOMENT=').*(?=')", moment, recover))
     postgresql_server.start()
     operator.types(wait)

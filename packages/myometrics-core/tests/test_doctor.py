@@ -183,6 +183,11 @@ CASES = [
         *("proxies", "proxies", "problem", "not trusted"),
     ),
     ({}, "replicas", "replicas", "not configured", "one database"),
+    ({}, "backup", "back-up", "not configured", "is not known"),
+    (
+        {"MYOMETRICS": {"BACKUP_FILE": "/nowhere/done"}},
+        *("backup", "back-up", "problem", "There is none"),
+    ),
     (
         {"MYOMETRICS": {"READ_REPLICAS": ["replica"]}},
         *("replicas", "replicas", "problem", "which is no database"),
@@ -287,7 +292,9 @@ def test_replica_that_is_behind_or_gone_is_a_problem(
     settings.MYOMETRICS = {"READ_REPLICAS": ["replica"], "REPLICA_LAG": 0.05}
     with OwnedServer("postgresql-replica", postgresql_server.url) as server:
         urls = {"default": postgresql_server.url, "replica": server.url}
-        replica = ConnectionHandler({name: dj_database_url.parse(url) for name, url in urls.items()})
+        replica = ConnectionHandler(
+            {name: dj_database_url.parse(url) for name, url in urls.items()}
+        )
         monkeypatch.setattr(examinations, "connections", replica)
         monkeypatch.setattr(replicas, "connections", replica)
 

@@ -10,8 +10,8 @@ import dj_database_url
 import psycopg
 import pytest
 from django.contrib.auth.models import Group
-from django.test.utils import CaptureQueriesContext
 from django.db.utils import ConnectionHandler
+from django.test.utils import CaptureQueriesContext
 
 from myometrics_core import gauges, replicas
 from myometrics_core.health import check_health, register_probe

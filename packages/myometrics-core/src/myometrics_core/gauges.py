@@ -54,7 +54,9 @@ def register_gauges() -> None:
 def services_up() -> dict[str, float]:
     """Of each service that the site has: 1 if it is up, else 0."""
     services = check_health().services
-    return {name: float(state == "up") for name, state in services.items() if state in {"up", "down"}}
+    return {
+        name: float(state == "up") for name, state in services.items() if state in {"up", "down"}
+    }
 
 
 def finite_replica_lags() -> dict[str, float]:

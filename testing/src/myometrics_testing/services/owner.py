@@ -4,8 +4,8 @@ KIND is ``postgresql``, ``redis``, ``postgresql-replica``, which follows the URL
 ``postgresql-on-a-small-disk``, which wants to be started in a mount namespace of its own.
 
 Answers ``ok URL`` when the server is up, then ``ok`` to each of the lines ``stop``, ``start``,
-``kill``, ``freeze``, ``thaw``, ``fill``, ``free``, or ``error REASON``. When standard input closes it stops
-the server, removes its folder, and ends.
+``kill``, ``freeze``, ``thaw``, ``fill``, ``free``, or ``error REASON``. When standard input closes
+it stops the server, removes its folder, and ends.
 """
 
 from __future__ import annotations
