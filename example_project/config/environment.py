@@ -229,8 +229,11 @@ def _database(text: str) -> dict[str, Any]:
     from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415  (not installed with SQLite)
 
     several = conninfo_to_dict(f"postgresql://{hosts}")
+    ports = str(several.get("port", ""))
+    if any(port and not port.isdigit() for port in ports.split(",")):
+        raise ValueError("a port is no number")
     parsed = dict(dj_database_url.parse(text.replace(hosts, "host", 1)))
-    return {**parsed, "HOST": several["host"], "PORT": several.get("port", "")}
+    return {**parsed, "HOST": several["host"], "PORT": ports}
 
 
 def _is_network(text: str) -> bool:
