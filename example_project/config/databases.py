@@ -10,6 +10,14 @@ from django.db import connection
 
 from .environment import folder
 
+# Parameters of libpq: probes after seconds of silence, and milliseconds until data is received.
+LOST_CONNECTION = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+
 __all__ = ["open_pool", "ready_to_serve"]
 
 HAS_POOL = django.VERSION >= (5, 1)
@@ -51,13 +59,22 @@ def _sqlite(parsed: dict[str, Any], options: dict[str, Any]) -> None:
 def _postgresql(
     parsed: dict[str, Any], options: dict[str, Any], pool_size: int, pools_transactions: bool
 ) -> None:
+    parsed["ENGINE"] = "config.postgresql"
     options.setdefault("connect_timeout", CONNECT_SECONDS)
+    # A server whose machine is gone without a word is noticed in seconds, not in minutes or hours.
+    for name, value in LOST_CONNECTION.items():
+        options.setdefault(name, value)
     options.setdefault("prepare_threshold", None if pools_transactions else PREPARED_AFTER)
     parsed["DISABLE_SERVER_SIDE_CURSORS"] = pools_transactions
     if pool_size and HAS_POOL:
-        parsed["ENGINE"] = "config.postgresql"
-        # All connections at once, so that no request waits until one is made.
-        options["pool"] = {"min_size": pool_size, "max_size": pool_size, "timeout": POOL_SECONDS}
+        # All connections at once, so that no request waits until one is made. An attempt that
+        # fails is not repeated: the next request makes the next one.
+        options["pool"] = {
+            "min_size": pool_size,
+            "max_size": pool_size,
+            "timeout": POOL_SECONDS,
+            "reconnect_timeout": 0,
+        }
     else:
         parsed["CONN_MAX_AGE"] = 60
         parsed["CONN_HEALTH_CHECKS"] = True

@@ -180,14 +180,23 @@ def networks(text: str, *, besides: str = "") -> list[str]:
 
 @env.parser_for("database")
 def database(text: str) -> dict[str, Any]:
-    """A database URL as an entry of ``DATABASES``. Its password is never repeated."""
+    """A database URL as an entry of ``DATABASES``. Its password is never repeated.
+
+    A PostgreSQL URL may name several hosts, separated by commas.
+    """
     try:
-        parsed = dict(dj_database_url.parse(text))
+        parsed = _database(text)
     except Exception:
         parsed = {}
     if not parsed.get("ENGINE") or not parsed.get("NAME"):
         raise EnvError("expected a URL such as postgresql://user:password@host:5432/name.")
     return parsed
+
+
+@env.parser_for("databases")
+def databases(text: str) -> list[dict[str, Any]]:
+    """Database URLs separated by commas, of one host each."""
+    return [database(url) for url in texts(text)]
 
 
 @env.parser_for("secret_key")
@@ -222,6 +231,21 @@ def keys(text: str) -> dict[str, str]:
         if not 1 <= len(key_id) <= 32 or len(secret) < 32:
             raise EnvError("expected id:secret pairs, each secret of 32 or more characters.")
     return {key_id: secret for key_id, _, secret in pairs}
+
+
+def _database(text: str) -> dict[str, Any]:
+    hosts = urlsplit(text).netloc.rpartition("@")[2]
+    if "," not in hosts:
+        return dict(dj_database_url.parse(text))
+    # dj-database-url reads one host only; libpq reads the list as it will use it.
+    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415  (not installed with SQLite)
+
+    several = conninfo_to_dict(f"postgresql://{hosts}")
+    ports = str(several.get("port", ""))
+    if any(port and not port.isdigit() for port in ports.split(",")):
+        raise ValueError("a port is no number")
+    parsed = dict(dj_database_url.parse(text.replace(hosts, "host", 1)))
+    return {**parsed, "HOST": several["host"], "PORT": ports}
 
 
 def _is_network(text: str) -> bool:

@@ -40,6 +40,8 @@ DATABASE = env.database(
 )
 DATABASE_POOL_SIZE = env.whole_number("DATABASE_POOL_SIZE", "0")
 DATABASE_POOLING = env.choice("DATABASE_POOLING", "", choices=("none", "transaction"))
+REPLICA_URLS = env.databases("REPLICA_URLS", from_file("REPLICA_URLS")) or []
+REPLICA_LAG = env.positive_number("REPLICA_LAG", "5")
 REDIS_URL = env.redis_url("REDIS_URL", from_file("REDIS_URL")) or None
 BROKER_URL = (
     env.broker_url("CELERY_BROKER_URL", from_file("CELERY_BROKER_URL")) or REDIS_URL or None
@@ -64,6 +66,7 @@ RATE_LIMITS = {
 MAILS_PER_USER_PER_HOUR = env.positive_number("MAILS_PER_USER_PER_HOUR", "20")
 TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES", "", besides="unix:")
 UPLOADS_PER_USER_PER_DAY = env.positive_number("UPLOADS_PER_USER_PER_DAY", "1000")
+BACKUP_FILE = env.str("BACKUP_FILE", "") or None
 METRICS_TOKEN = env.str("METRICS_TOKEN", from_file("METRICS_TOKEN")) or None
 METRICS_NETWORKS = env.networks("METRICS_NETWORKS", "")
 ACCESS_TABLE = env.switch("ACCESS_TABLE", "false")
@@ -150,6 +153,18 @@ DATABASES = {
         pools_transactions=DATABASE_POOLING == "transaction",
     )
 }
+REPLICAS = {
+    f"replica{number}": ready_to_serve(
+        replica,
+        pool_size=DATABASE_POOL_SIZE,
+        pools_transactions=DATABASE_POOLING == "transaction",
+    )
+    for number, replica in enumerate(REPLICA_URLS, start=1)
+}
+DATABASES |= {
+    alias: {**replica, "TEST": {"MIRROR": "default"}} for alias, replica in REPLICAS.items()
+}
+DATABASE_ROUTERS = ["myometrics_core.replicas.ReplicaRouter"] if REPLICAS else []
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
@@ -198,6 +213,9 @@ MYOMETRICS = {
     "REDIS_URL": REDIS_URL,
     "FRONTEND_URL": FRONTEND_URL,
     "API_URL": DJANGO_API_URL,
+    "READ_REPLICAS": list(REPLICAS),
+    "REPLICA_LAG": REPLICA_LAG,
+    "BACKUP_FILE": BACKUP_FILE,
     "METRICS_TOKEN": METRICS_TOKEN,
     "METRICS_NETWORKS": METRICS_NETWORKS or [],
     "PSEUDONYM_KEYS": PSEUDONYM_KEYS,

@@ -31,6 +31,9 @@ print(json.dumps({"module": type(mailer).__module__, **vars(mailer)}, default=st
         ("REDIS_URL", "unix://run/redis.sock", "the socket's path after three slashes"),
         ("CELERY_BROKER_URL", "sqs://", "must be a URL such as amqp://user:password@host"),
         ("FRONTEND_URL", "http://me:pw@host", "must have no user name or password in it"),
+        ("DATABASE_URL", "postgresql://a:x,b:y/name", "expected a URL such as postgresql://"),
+        ("REPLICA_URLS", "postgresql://a/x,nonsense", "expected a URL such as postgresql://"),
+        ("REPLICA_LAG", "0", "expected a whole number from 1, got '0'"),
         ("EMAIL_PORT", "smtp", "expected a whole number from 0, got 'smtp'"),
         ("EMAIL_PORT", "-1", "expected a whole number from 0"),
         ("MICROSERVICE_URL", "ftp://x", "expected a URL such as http://host:port"),
@@ -174,6 +177,20 @@ def test_broker_without_redis_needs_a_worker():
     engine, embedded = shown(given, "SESSION_ENGINE", "EMBEDDED_WORKER")
     assert engine.endswith(".db")
     assert embedded is False
+
+
+def test_replicas_are_databases_that_lists_are_read_from():
+    urls = "postgresql://me:pw@db2/site,postgresql://me:pw@db3:5433/site"
+    names = ("DATABASES", "DATABASE_ROUTERS", "MYOMETRICS")
+    given = {"REPLICA_URLS": urls, "REPLICA_LAG": "7"}
+    databases, routers, myometrics = shown(given, *names)
+    assert [databases[alias]["HOST"] for alias in ("replica1", "replica2")] == ["db2", "db3"]
+    assert databases["replica1"]["TEST"]["MIRROR"] == "default"
+    assert routers == ["myometrics_core.replicas.ReplicaRouter"]
+    assert myometrics["READ_REPLICAS"] == ["replica1", "replica2"]
+    assert myometrics["REPLICA_LAG"] == 7
+    databases, routers, myometrics = shown({}, *names)
+    assert (list(databases), routers, myometrics["READ_REPLICAS"]) == (["default"], [], [])
 
 
 def mailer(environment):

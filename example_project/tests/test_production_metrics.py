@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+from api_routes import all_routes
 from prometheus_client.parser import text_string_to_metric_families
 from running_site import PROJECT, RunningSite
 
@@ -63,6 +64,14 @@ def names_that_exist():
 def test_alerts_and_dashboard_ask_only_for_what_there_is(name):
     text = (OPERATIONS / name).read_text()
     assert set(re.findall(r"myometrics_[a-z_]+", text)) <= names_that_exist()
+
+
+@pytest.mark.parametrize("name", ["alerts.yaml", "dashboard.json"])
+def test_alerts_and_dashboard_name_only_endpoints_that_exist(name):
+    text = (OPERATIONS / name).read_text().replace('\\"', '"')
+    for operator, endpoint in re.findall(r'endpoint(=~?)"([^"]+)"', text):
+        pattern = endpoint if operator == "=~" else re.escape(endpoint)
+        assert any(re.fullmatch(pattern, route.path) for route in all_routes()), endpoint
 
 
 def test_every_gauge_is_on_the_dashboard():

@@ -1,1 +1,1 @@
-"""Django's back end for PostgreSQL, with a pool that fails and recovers at once."""
+"""Django's back end for PostgreSQL, for pools of connections and servers that change their roles."""

@@ -1,4 +1,4 @@
-"""The seal lag, for those who watch the site."""
+"""The lags of seals and anchors, for those who watch the site."""
 
 from datetime import timedelta
 
@@ -6,7 +6,7 @@ import pytest
 import time_machine
 from django.utils import timezone
 
-from myometrics_audit.gauges import seal_lag_seconds
+from myometrics_audit.gauges import anchor_lag_seconds, seal_lag_seconds
 from myometrics_audit.models import AuditLog
 from myometrics_audit.seals import seal_pending
 from myometrics_core.metrics import registered_gauges
@@ -23,3 +23,26 @@ def test_the_lag_is_the_age_of_the_oldest_entry_without_a_seal():
         assert seal_lag_seconds() == 90
     list(seal_pending())
     assert seal_lag_seconds() == 0
+
+
+@pytest.mark.django_db
+def test_anchor_lag_is_the_age_of_the_oldest_seal_that_is_not_published(settings, tmp_path):
+    assert "myometrics_anchor_lag_seconds" in {gauge.name for gauge in registered_gauges()}
+    assert anchor_lag_seconds() == 0
+    with time_machine.travel(timezone.now(), tick=False) as clock:
+        _seal_an_entry()
+        assert anchor_lag_seconds() == 0
+        # A folder can't be written to as a file.
+        settings.MYOMETRICS_AUDIT = {**settings.MYOMETRICS_AUDIT, "ANCHOR_FILE": str(tmp_path)}
+        _seal_an_entry()
+        clock.shift(60)
+        _seal_an_entry()
+        assert anchor_lag_seconds() == 60
+        settings.MYOMETRICS_AUDIT = {**settings.MYOMETRICS_AUDIT, "ANCHOR_FILE": None}
+        list(seal_pending())
+        assert anchor_lag_seconds() == 0
+
+
+def _seal_an_entry():
+    AuditLog(action="a", resource_type="t", resource_id="1").save()
+    list(seal_pending())

@@ -15,7 +15,7 @@ from django.db import ConnectionHandler, connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import RequestFactory
 
-from myometrics_core import doctor, examinations
+from myometrics_core import doctor, examinations, replicas
 from myometrics_core.doctor import (
     Diagnosis,
     describe_age,
@@ -183,6 +183,11 @@ CASES = [
         *("proxies", "proxies", "problem", "not trusted"),
     ),
     ({}, "replicas", "replicas", "not configured", "one database"),
+    ({}, "backup", "back-up", "not configured", "is not known"),
+    (
+        {"MYOMETRICS": {"BACKUP_FILE": "/nowhere/done"}},
+        *("backup", "back-up", "problem", "There is none"),
+    ),
     (
         {"MYOMETRICS": {"READ_REPLICAS": ["replica"]}},
         *("replicas", "replicas", "problem", "which is no database"),
@@ -308,8 +313,12 @@ def test_replica_that_is_behind_or_gone_is_a_problem(
 ):
     settings.MYOMETRICS = {"READ_REPLICAS": ["replica"], "REPLICA_LAG": 0.05}
     with OwnedServer("postgresql-replica", postgresql_server.url) as server:
-        replica = ConnectionHandler({"default": {}, "replica": dj_database_url.parse(server.url)})
+        urls = {"default": postgresql_server.url, "replica": server.url}
+        replica = ConnectionHandler(
+            {name: dj_database_url.parse(url) for name, url in urls.items()}
+        )
         monkeypatch.setattr(examinations, "connections", replica)
+        monkeypatch.setattr(replicas, "connections", replica)
 
         def examine() -> Diagnosis:
             return next(one for one in examinations.examine_replicas() if "replica r" in one.name)
@@ -325,3 +334,5 @@ def test_replica_that_is_behind_or_gone_is_a_problem(
             replica.close_all()
             server.stop()
             assert "Can't be reached" in examine().summary
+            replica.settings["replica"].update(dj_database_url.parse(postgresql_server.url))
+            assert "no replica" in examine().summary

@@ -3,15 +3,12 @@
 from datetime import datetime, timedelta, timezone
 
 import pytest
-import time_machine
 
 from myometrics_core import activities, health
 from myometrics_core.activities import register_receiver
 from myometrics_core.health import HealthProbe, HealthReport, register_probe, status_of
-from myometrics_core.health_log.gauges import health_check_age_seconds
 from myometrics_core.health_log.models import HealthState
 from myometrics_core.health_log.services import health_record
-from myometrics_core.metrics import registered_gauges
 from myometrics_core.tasks import check_health
 
 pytestmark = pytest.mark.django_db
@@ -151,11 +148,3 @@ def test_the_task_asks_every_probe_and_records_the_result(monkeypatch, told):
     register_probe(Broken())
     assert check_health() == "degraded"
     assert HealthState.objects.get().services == {"broken": "down"}
-
-
-def test_the_age_of_the_last_check_is_a_gauge():
-    assert "myometrics_health_check_age_seconds" in {gauge.name for gauge in registered_gauges()}
-    assert health_check_age_seconds() is None
-    at(0)
-    with time_machine.travel(START + timedelta(minutes=7), tick=False):
-        assert health_check_age_seconds() == 420

@@ -1,13 +1,23 @@
 """Metrics: requests and gauges, for Prometheus alone."""
 
+import math
+import os
+import time
+from datetime import timedelta
+
 import pytest
 from django.db import OperationalError
 from django.test import override_settings
 from prometheus_client.parser import text_string_to_metric_families
 
 from myometrics_core import metrics
+from myometrics_core.gauges import backup_age_seconds, health_check_age_seconds, services_up
+from myometrics_core.health import HealthReport
+from myometrics_core.health_log.models import HealthState
 from myometrics_core.metrics import gauge_values, observe_requests, register_gauge
 from myometrics_core.prometheus import connect_prometheus
+from myometrics_core.times import utc_now
+from myometrics_testing.waiting import PATIENCE
 
 TOKEN = {"METRICS_TOKEN": "of-prometheus-alone"}
 BEARER = {"HTTP_AUTHORIZATION": "Bearer of-prometheus-alone"}
@@ -74,6 +84,39 @@ def test_a_gauge_is_asked_at_each_look(client, db):
     register_gauge("myometrics_test_age_seconds", "An age.", lambda: next(answers))
     seen = [samples(client.get("/metrics", **BEARER).content.decode()) for _ in range(3)]
     assert [look.get(("myometrics_test_age_seconds",)) for look in seen] == [1.5, None, 2.0]
+
+
+@override_settings(MYOMETRICS=TOKEN)
+def test_gauge_with_a_label_has_a_sample_for_each_value(client, db):
+    register_gauge("myometrics_test_beds", "Beds.", lambda: {"a": 3, "b": 0}, label="ward")
+    seen = samples(client.get("/metrics", **BEARER).content.decode())
+    assert seen["myometrics_test_beds", ("ward", "a")] == 3
+    assert seen["myometrics_test_beds", ("ward", "b")] == 0
+
+
+def test_backup_age_is_the_age_of_its_file(settings, tmp_path):
+    file = tmp_path / "done"
+    settings.MYOMETRICS = {}
+    assert backup_age_seconds() is None
+    settings.MYOMETRICS = {"BACKUP_FILE": str(file)}
+    assert backup_age_seconds() == math.inf
+    file.touch()
+    os.utime(file, (time.time() - 7200,) * 2)
+    assert 7200 <= backup_age_seconds() < 7200 + PATIENCE
+
+
+def test_health_check_age_is_infinite_before_the_first(db):
+    HealthState.objects.all().delete()
+    assert health_check_age_seconds() == math.inf
+    HealthState.objects.create(pk=1, checked_at=utc_now() - timedelta(hours=2))
+    assert 7200 <= health_check_age_seconds() < 7200 + PATIENCE
+
+
+def test_service_that_is_down_is_0(monkeypatch):
+    services = {"database": "up", "redis": "down", "email": "not_configured"}
+    report = HealthReport("degraded", services, utc_now())
+    monkeypatch.setattr("myometrics_core.gauges.check_health", lambda: report)
+    assert services_up() == {"database": 1.0, "redis": 0.0}
 
 
 def test_a_gauge_that_fails_hides_no_other(caplog):

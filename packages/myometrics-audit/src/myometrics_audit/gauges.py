@@ -7,17 +7,22 @@ from django.utils import timezone
 
 from myometrics_core.metrics import register_gauge
 
-from .models import AuditLog, Leaf
+from .models import AuditLog, Leaf, Seal
 
-__all__ = ["register_gauges", "seal_lag_seconds"]
+__all__ = ["anchor_lag_seconds", "register_gauges", "seal_lag_seconds"]
 
 
 def register_gauges() -> None:
-    """Offer the seal lag."""
+    """Offer the lags of seals and anchors."""
     register_gauge(
         "myometrics_seal_lag_seconds",
         "Age of the oldest audit entry that no seal covers yet.",
         seal_lag_seconds,
+    )
+    register_gauge(
+        "myometrics_anchor_lag_seconds",
+        "Age of the oldest seal of the audit log that is not published as an anchor yet.",
+        anchor_lag_seconds,
     )
 
 
@@ -28,3 +33,16 @@ def seal_lag_seconds() -> float:
     oldest = waiting.order_by("entry_id").values_list("entry_id", flat=True).first()
     entry = AuditLog._base_manager.using(alias).filter(pk=oldest).first() if oldest else None
     return max(0.0, (timezone.now() - entry.timestamp).total_seconds()) if entry else 0.0
+
+
+def anchor_lag_seconds() -> float:
+    """Age of the oldest seal without an anchor; 0 when none waits.
+
+    Unlike the age of the newest anchor it does not grow while nothing is recorded.
+    """
+    # Anchors are published in the order of the numbers: two look-ups by primary key.
+    anchored = Seal.objects.filter(anchored_at__isnull=False).order_by("-number")
+    newest = anchored.values_list("number", flat=True).first() or 0
+    waiting = Seal.objects.filter(number__gt=newest).order_by("number")
+    since = waiting.values_list("sealed_at", flat=True).first()
+    return max(0.0, (timezone.now() - since).total_seconds()) if since else 0.0

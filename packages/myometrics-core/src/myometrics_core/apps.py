@@ -12,13 +12,13 @@ class CoreConfig(AppConfig):
 
     def ready(self) -> None:
         """Register what core offers to the other packages."""
-        from . import checks, request_id
+        from . import checks, gauges, request_id
         from .activities import register_reserved_actions
         from .conf import register_settings
         from .examinations import register_examinations
         from .export_deliveries import DATA_EXPORTED
         from .health import register_probe
-        from .probes import BUILT_IN_PROBES
+        from .probes import BUILT_IN_PROBES, ReplicasProbe
         from .settings import core_settings
 
         register_settings(core_settings)
@@ -30,4 +30,8 @@ class CoreConfig(AppConfig):
         register_examinations()
         for probe in BUILT_IN_PROBES:
             register_probe(probe)
+        # The other sites' answers keep the services that the specification names.
+        if core_settings.values().get("READ_REPLICAS"):
+            register_probe(ReplicasProbe())
+        gauges.register_gauges()
         request_id.connect_celery()

@@ -28,22 +28,24 @@ from .doctor import (
     describe_age,
     register_examination,
 )
+from .gauges import HEALTH_LOG, backup_age_seconds, health_check_age_seconds
 from .health import check_health
 from .mail_backend import default_mail_backend_path
 from .probes import UNDELIVERING
 from .redaction import redact
 from .redis_urls import is_redis_url, redis_pool
 from .replica_checks import check_read_replicas
+from .replicas import NotAReplica, measure_lag
 from .settings import core_settings
 from .throttling import storage_for, storage_uri
-from .times import utc_now
 
 __all__ = ["register_examinations"]
 
 ACCESS_LOG: Final = "myometrics_core.middleware.AccessLogMiddleware"
 CACHE_MIDDLEWARE: Final = ("CacheMiddleware", "UpdateCacheMiddleware", "FetchFromCacheMiddleware")
-HEALTH_LOG: Final = "myometrics_core.health_log"
 LOCAL_HOSTS: Final = {"localhost", "127.0.0.1", "::1", ""}
+MAX_BACKUP_AGE: Final = 26 * 3600.0
+"""Seconds: a day, and two hours for the back-up itself."""
 MAX_HEALTH_AGE: Final = 300.0
 """Seconds; the task runs every 20."""
 BROKER_SECONDS: Final = 3
@@ -54,14 +56,6 @@ REPLICA_CHECKS: Final = ("myometrics_core.E011", "myometrics_core.W012", "myomet
 SHORT_KEY: Final = 50
 UNREAL_DOMAINS: Final = {"", "localhost", "localhost.localdomain", "example.com"}
 ADDRESS: Final = re.compile(r"[^\s'\"<>]*@[^\s'\"<>]+")
-# The age of the last replayed transaction is no lag while there is nothing to replay. Infinite
-# where something waits and nothing was replayed since the replica's start.
-REPLICA_LAG: Final = """
-SELECT CASE WHEN NOT pg_is_in_recovery() THEN 0
-            WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0
-            ELSE COALESCE(EXTRACT(EPOCH FROM clock_timestamp()
-                                  - pg_last_xact_replay_timestamp()), 'Infinity') END
-"""
 
 
 def register_examinations() -> None:
@@ -76,6 +70,7 @@ def register_examinations() -> None:
     register_examination("mail", examine_mail)
     register_examination("celery", examine_celery)
     register_examination("health log", examine_health_log, needs_database=True)
+    register_examination("back-up", examine_backup)
     register_examination("rate limits", examine_rate_limits, covers=RATE_LIMIT_CHECKS)
     register_examination("caches", examine_caches, covers=CACHE_CHECKS)
     register_examination("middleware", examine_middleware)
@@ -271,6 +266,14 @@ def _replica(alias: str) -> Diagnosis:
     name = f"replica {alias}"
     try:
         lag = _replica_lag(alias)
+    except NotAReplica:
+        return Diagnosis(
+            name,
+            "problem",
+            "Is no replica of the primary: it accepts writes, or follows another history.",
+            "After a fail-over, build it anew from the primary, or run CHECKPOINT on it if it "
+            "follows the new primary already.",
+        )
     except Exception as error:  # drivers and pools have errors of their own
         return Diagnosis(
             name,
@@ -278,7 +281,7 @@ def _replica(alias: str) -> Diagnosis:
             f"Can't be reached ({type(error).__name__}); reads fall back to the primary.",
             "See whether the server runs, and check DATABASES.",
         )
-    if lag is None:
+    if connections[alias].vendor != "postgresql":
         return Diagnosis(name, "ok", "Answers; its lag is not known.")
     allowed = core_settings.REPLICA_LAG
     if lag > allowed:
@@ -292,25 +295,19 @@ def _replica(alias: str) -> Diagnosis:
     return Diagnosis(name, "ok", f"Answers, {lag:.1f} s behind.")
 
 
-def _replica_lag(alias: str) -> float | None:
+def _replica_lag(alias: str) -> float:
     """Seconds; the smaller of two measurements, since what has just arrived is no lag yet."""
-    with connections[alias].cursor() as cursor:
-        if connections[alias].vendor != "postgresql":
-            cursor.execute("SELECT 1")
-            return None
-        cursor.execute(REPLICA_LAG)
-        lag = float(cursor.fetchone()[0])
-        if lag > core_settings.REPLICA_LAG:
-            time.sleep(0.5)
-            cursor.execute(REPLICA_LAG)
-            lag = min(lag, float(cursor.fetchone()[0]))
-        return lag
+    lag = measure_lag(alias)
+    if lag > core_settings.REPLICA_LAG:
+        time.sleep(0.5)
+        lag = min(lag, measure_lag(alias))
+    return lag
 
 
 def examine_services() -> Iterator[Diagnosis]:
-    """The registered health probes, but for the database."""
+    """The registered health probes, but for the database and its replicas."""
     for name, found in check_health(max_age=0).services.items():
-        if name == "database":
+        if name in {"database", "replicas"}:
             continue
         if found == "up":
             yield Diagnosis(name, "ok", "Answers.")
@@ -405,16 +402,12 @@ def examine_health_log() -> Iterator[Diagnosis]:
     if not apps.is_installed(HEALTH_LOG):
         yield Diagnosis(name, "not configured", f"{HEALTH_LOG} is not installed.")
         return
-    from .health_log.models import HealthState  # noqa: PLC0415  (its app may be absent)
-
-    checked_at = HealthState.objects.values_list("checked_at", flat=True).first()
-    if checked_at is None:
+    age = health_check_age_seconds()
+    if age is None or math.isinf(age):
         yield Diagnosis(
             name, "warning", "The health check has never run.", "Start a worker and beat."
         )
-        return
-    age = (utc_now() - checked_at).total_seconds()
-    if age > MAX_HEALTH_AGE:
+    elif age > MAX_HEALTH_AGE:
         yield Diagnosis(
             name,
             "problem",
@@ -423,6 +416,25 @@ def examine_health_log() -> Iterator[Diagnosis]:
         )
     else:
         yield Diagnosis(name, "ok", f"The health check ran {describe_age(age)} ago.")
+
+
+def examine_backup() -> Iterator[Diagnosis]:
+    """How old the newest back-up is, where the site tells."""
+    name, age = "back-up", backup_age_seconds()
+    if age is None:
+        yield Diagnosis(
+            name,
+            "not configured",
+            "The age of the newest back-up is not known.",
+            "Have each back-up write a file, and name it in MYOMETRICS['BACKUP_FILE'].",
+        )
+    elif age > MAX_BACKUP_AGE:
+        found = "There is none" if math.isinf(age) else f"The newest is {describe_age(age)} old"
+        yield Diagnosis(
+            name, "problem", f"{found}.", "See what the job that backs up the database says."
+        )
+    else:
+        yield Diagnosis(name, "ok", f"The newest is {describe_age(age)} old.")
 
 
 def examine_rate_limits() -> Iterator[Diagnosis]:

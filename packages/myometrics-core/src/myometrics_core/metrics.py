@@ -6,7 +6,7 @@ Packages register; who reads is the host's affair (``myometrics_core.prometheus`
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from .transactions import DATABASE_FAILURES
@@ -27,24 +27,34 @@ RequestObserver = Callable[[str, str, int, float], None]
 """Takes method, endpoint (route), status and seconds of an answered request."""
 
 
+GaugeValue = float | Mapping[str, float]
+"""A number; of a gauge with a label, a number for each value of the label."""
+GaugeFunction = Callable[[], GaugeValue | None]
+
+
 @dataclass(frozen=True)
 class Gauge:
-    """A number that is asked for when somebody looks: ``function()`` gives it, or ``None``
-    where there is nothing to tell. The name ends in its unit (``_seconds``), if it has one.
+    """A number that is read when metrics are: ``function()`` returns it, or ``None`` if there is
+    none. The name ends in its unit (``_seconds``), if it has one.
+
+    With ``label``, the name of a label, the function returns a number for each of its values.
     """
 
     name: str
     description: str
-    function: Callable[[], float | None]
+    function: GaugeFunction
+    label: str | None = None
 
 
 _gauges: dict[str, Gauge] = {}
 _observers: dict[str, RequestObserver] = {}
 
 
-def register_gauge(name: str, description: str, function: Callable[[], float | None]) -> None:
+def register_gauge(
+    name: str, description: str, function: GaugeFunction, *, label: str | None = None
+) -> None:
     """Have ``function`` asked whenever metrics are read. A name again replaces its gauge."""
-    _gauges[name] = Gauge(name, description, function)
+    _gauges[name] = Gauge(name, description, function, label)
 
 
 def registered_gauges() -> list[Gauge]:
@@ -52,7 +62,7 @@ def registered_gauges() -> list[Gauge]:
     return [_gauges[name] for name in sorted(_gauges)]
 
 
-def gauge_values() -> Iterator[tuple[Gauge, float]]:
+def gauge_values() -> Iterator[tuple[Gauge, GaugeValue]]:
     """Each gauge with its value; those that fail or have nothing to tell are left out.
 
     Once the database has failed, no further gauge is asked: each would wait for its time-out.
@@ -67,7 +77,7 @@ def gauge_values() -> Iterator[tuple[Gauge, float]]:
             logger.warning("Gauge %s can't be read (%s)", gauge.name, type(error).__name__)
         else:
             if value is not None:
-                yield gauge, float(value)
+                yield gauge, value
 
 
 def observe_requests(name: str, observer: RequestObserver) -> None:

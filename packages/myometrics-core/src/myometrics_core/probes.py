@@ -1,4 +1,7 @@
-"""The four dependencies that the specification names: database, Redis, e-mail, image service."""
+"""The four dependencies that the specification names: database, Redis, e-mail, image service.
+
+And the read replicas of a site that has some.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,12 @@ from typing import Any, Final
 from urllib.request import ProxyHandler, Request, build_opener
 
 from celery import current_app
-from django.db import connection
+from django.db import connection, connections
 
 from .health import HealthProbe
 from .mail_backend import default_mail_backend, default_mail_backend_path
 from .redis_urls import redis_pool
+from .replicas import replicas_left_out
 from .settings import core_settings
 
 __all__ = [
@@ -21,6 +25,7 @@ __all__ = [
     "EmailProbe",
     "MicroserviceProbe",
     "RedisProbe",
+    "ReplicasProbe",
 ]
 
 SECONDS = 1.1
@@ -73,6 +78,25 @@ class RedisProbe(HealthProbe):
             Redis(connection_pool=pool).set("myometrics:health", 1, ex=60)
         finally:
             pool.disconnect()
+
+
+class ReplicasProbe(HealthProbe):
+    """Down while a replica of ``MYOMETRICS["READ_REPLICAS"]`` is left out; reads go elsewhere."""
+
+    name = "replicas"
+
+    def is_configured(self) -> bool:
+        """Whether there are replicas."""
+        return bool(core_settings.READ_REPLICAS)
+
+    def run(self) -> None:
+        """Measure the lag of each."""
+        try:
+            left_out = [alias for alias, is_left_out in replicas_left_out().items() if is_left_out]
+        finally:
+            connections.close_all()
+        if left_out:
+            raise RuntimeError(f"nothing is read from {', '.join(left_out)}")
 
 
 class EmailProbe(HealthProbe):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from celery import current_app
@@ -92,7 +92,13 @@ class GaugeCollector(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Each gauge with its present value."""
         for gauge, value in gauge_values():
-            yield GaugeMetricFamily(gauge.name, gauge.description, value=value)
+            if isinstance(value, Mapping):
+                family = GaugeMetricFamily(gauge.name, gauge.description, labels=[str(gauge.label)])
+                for label, number in value.items():
+                    family.add_metric([label], number)
+                yield family
+            else:
+                yield GaugeMetricFamily(gauge.name, gauge.description, value=value)
 
 
 def _count(method: str, endpoint: str, status: int, seconds: float) -> None:

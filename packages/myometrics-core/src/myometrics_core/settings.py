@@ -220,9 +220,15 @@ class CoreSettings(SettingsGroup):
     REPLICA_LAG = Setting(
         (int, float),
         5,
-        "Seconds after a request that writes in which its author is answered from the primary "
-        "database alone.",
+        "Seconds that a replica may be behind: one that is later is left out, and after a request "
+        "that writes its author reads from the primary for so long.",
         validate=positive,
+    )
+    BACKUP_FILE = Setting(
+        str,
+        None,
+        "File that each back-up writes when it has succeeded. The metrics and the doctor show its "
+        "age.",
     )
     METRICS_TOKEN = Setting(
         str, None, "Bearer token with which Prometheus may read the metrics (extra `metrics`)."

@@ -52,6 +52,10 @@ class OwnedServer:
         """Start a stopped server again under the same :attr:`url`; Redis data is gone."""
         self._ask("start")
 
+    def kill(self) -> None:
+        """End the server's main process at once; it sends nothing more to anyone."""
+        self._ask("kill")
+
     def freeze(self) -> None:
         """Let the server hang: it accepts connections and never answers, until :meth:`thaw`."""
         self._ask("freeze")

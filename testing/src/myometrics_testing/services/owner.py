@@ -6,7 +6,7 @@ follow), or ``postgresql-on-a-small-disk``, which wants to be started in a mount
 own.
 
 Answers ``ok URL`` (and its URL with TLS, where it listens to both) when the server is up, then
-``ok`` to each of the lines ``stop``, ``start``, ``freeze``, ``thaw``, ``fill``, ``free``,
+``ok`` to each of the lines ``stop``, ``start``, ``kill``, ``freeze``, ``thaw``, ``fill``, ``free``,
 ``fail_over``, or ``error REASON``. When standard input closes it stops the server, removes its
 folder, and ends.
 """

@@ -59,6 +59,13 @@ class Server(ABC):
             self._process.wait()
             self._process = None
 
+    def kill(self) -> None:
+        """End without a farewell, as when the machine loses its power."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
     def freeze(self) -> None:
         """Stop answering without closing anything."""
         self._signal(signal.SIGSTOP)

@@ -13,9 +13,7 @@ class HealthLogConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Check what its table needs of the site, and offer its gauge."""
+        """Check what its table needs of the site."""
         from ..site_checks import register_site_checks
-        from .gauges import register_gauges
 
         register_site_checks(self, app="myometrics_core")
-        register_gauges()

@@ -1,0 +1,186 @@
+"""Which replicas are read from, as their lag is measured on streaming replicas of PostgreSQL."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import dj_database_url
+import psycopg
+import pytest
+from django.contrib.auth.models import Group
+from django.db.utils import ConnectionHandler
+from django.test.utils import CaptureQueriesContext
+
+from myometrics_core import gauges, replicas
+from myometrics_core.health import check_health, register_probe
+from myometrics_core.probes import ReplicasProbe
+from myometrics_core.replicas import NotAReplica, ReplicaRouter, measure_lag, replica_reads
+from myometrics_testing.services import OwnedServer
+from myometrics_testing.waiting import wait_for
+
+pytestmark = pytest.mark.any_database
+
+ADA = SimpleNamespace(pk=1)
+GONE = "postgresql://postgres@%2Fnowhere/postgres"
+
+
+@pytest.fixture(scope="module")
+def primary():
+    with OwnedServer("postgresql") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def standby(primary):
+    with OwnedServer("postgresql-replica", primary.url) as server:
+        yield server
+
+
+@pytest.fixture
+def connections(primary, standby, settings, monkeypatch, django_db_blocker):
+    urls = {"default": primary.url, "replica": standby.url, "gone": GONE, "itself": primary.url}
+    handler = ConnectionHandler({alias: dj_database_url.parse(url) for alias, url in urls.items()})
+    monkeypatch.setattr(replicas, "connections", handler)
+    monkeypatch.setattr("myometrics_core.probes.connections", handler)
+    settings.MYOMETRICS = {"READ_REPLICAS": ["replica"], "REPLICA_LAG": 1}
+    replicas._replica.cache_clear()
+    with django_db_blocker.unblock():
+        yield handler
+        handler.close_all()
+    replicas._replica.cache_clear()
+
+
+def read_from():
+    with replica_reads(person=ADA):
+        return ReplicaRouter().db_for_read(Group)
+
+
+def ask(server, statement):
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        cursor = connection.execute(statement)
+        return cursor.fetchone()[0] if cursor.description else None
+
+
+def write(primary):
+    ask(primary, "CREATE TABLE IF NOT EXISTS written (); DROP TABLE written")
+
+
+@contextmanager
+def paused_replay(standby):
+    ask(standby, "SELECT pg_wal_replay_pause()")
+    try:
+        yield
+    finally:
+        ask(standby, "SELECT pg_wal_replay_resume()")
+
+
+@contextmanager
+def lost_primary(standby):
+    """The standby receives nothing any more, and has replayed all that it has received."""
+    address = ask(standby, "SHOW primary_conninfo")
+    receives = "SELECT count(*) FROM pg_stat_wal_receiver"
+    set_primary(standby, "")
+    try:
+        wait_for(lambda: ask(standby, receives) == 0)
+        yield
+        assert ask(standby, "SELECT pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn()")
+    finally:
+        set_primary(standby, address)
+
+
+def set_primary(standby, address):
+    quoted = address.replace("'", "''")
+    ask(standby, f"ALTER SYSTEM SET primary_conninfo = '{quoted}'")
+    ask(standby, "SELECT pg_reload_conf()")
+
+
+def test_replica_of_an_idle_primary_is_not_behind(connections, standby):
+    last = "SELECT clock_timestamp() - pg_last_xact_replay_timestamp() > interval '1 second'"
+    wait_for(lambda: ask(standby, last) is not False)
+    wait_for(lambda: measure_lag("replica") == 0)
+    wait_for(lambda: read_from() == "replica")
+
+
+@pytest.mark.parametrize("fault", [paused_replay, lost_primary])
+def test_replica_that_is_too_late_is_left_out_until_it_has_caught_up(
+    connections, primary, standby, fault
+):
+    wait_for(lambda: read_from() == "replica")
+    with fault(standby):
+        write(primary)
+        wait_for(lambda: read_from() is None)
+        assert measure_lag("replica") > 0
+    wait_for(lambda: read_from() == "replica")
+
+
+def test_replica_that_is_left_out_shows_in_metrics_and_health(
+    connections, primary, standby, monkeypatch, patient_dependencies
+):
+    monkeypatch.setattr("myometrics_core.health._runners", {})
+    register_probe(ReplicasProbe())
+    wait_for(lambda: check_health(max_age=0).services == {"replicas": "up"})
+    with paused_replay(standby):
+        write(primary)
+        wait_for(lambda: replicas.replicas_left_out() == {"replica": 1.0})
+        assert gauges.finite_replica_lags()["replica"] > 1
+        assert check_health(max_age=0).status == "degraded"
+
+
+def test_other_replicas_are_read_while_one_is_gone(connections, settings):
+    settings.MYOMETRICS = {"READ_REPLICAS": ["gone", "replica"], "REPLICA_LAG": 1}
+    wait_for(lambda: read_from() == "replica")
+    assert "gone" not in {read_from() for _ in range(20)}
+    assert replicas.replicas_left_out()["gone"] == 1.0
+    assert "gone" not in gauges.finite_replica_lags()
+
+
+def test_server_that_accepts_writes_is_no_replica(connections, settings):
+    settings.MYOMETRICS = {"READ_REPLICAS": ["itself"]}
+    with pytest.raises(NotAReplica):
+        measure_lag("itself")
+    assert read_from() is None
+
+
+def test_replica_of_another_history_is_no_replica(connections, primary):
+    with OwnedServer("postgresql-replica", primary.url) as other:
+        wait_for(lambda: measure_lag("replica") == 0)
+        ask(other, "SELECT pg_promote()")
+        connections.settings["default"].update(dj_database_url.parse(other.url))
+        connections["default"].close()
+        with pytest.raises(NotAReplica):
+            measure_lag("replica")
+
+
+def test_many_reads_cost_one_query_on_primary_and_replica(connections, settings, monkeypatch):
+    settings.MYOMETRICS = {"READ_REPLICAS": ["replica"], "REPLICA_LAG": 7200}
+    monkeypatch.setattr(replicas, "CHECK_SECONDS", 3600.0)
+    wait_for(lambda: measure_lag("replica") == 0)
+    with (
+        CaptureQueriesContext(connections["default"]) as on_primary,
+        CaptureQueriesContext(connections["replica"]) as on_replica,
+    ):
+        assert {read_from() for _ in range(20)} == {"replica"}
+    assert (len(on_primary), len(on_replica)) == (1, 1)
+
+
+def test_threads_wait_for_no_measurement_of_another(connections, monkeypatch):
+    """One thread measures a replica that hangs; the others read from the primary."""
+    calls = []
+
+    def measure(alias):
+        calls.append(alias)
+        wait_for(lambda: len(others) == 4)
+        return 0.0
+
+    others = []
+    monkeypatch.setattr(replicas, "measure_lag", measure)
+    with ThreadPoolExecutor(5) as pool:
+        first = pool.submit(replicas._replica("replica").lag)
+        wait_for(lambda: calls)
+        for lag in [pool.submit(replicas._replica("replica").lag) for _ in range(4)]:
+            others.append(lag.result())
+        assert first.result() < float("inf")
+    assert calls == ["replica"]
+    assert others == [float("inf")] * 4
