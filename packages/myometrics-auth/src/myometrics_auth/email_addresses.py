@@ -31,7 +31,7 @@ def clean_email(address: str) -> str:
 
     Raises ``ValidationError`` when it is no address, or holds letters beyond ASCII that do not
     fold into it: look-alikes (a Cyrillic ``а``, a dotless ``ı``) must not stand beside the real.
-    Nor control characters, which a quoted local part may hold.
+    Control characters, which Django's validator accepts in quotes, are refused as well.
     Neither does an ambiguous domain: ``straße.example`` is not ``strasse.example``.
     """
     folded = checked_email(address)

@@ -1,0 +1,232 @@
+"""A composed site whose data move to another database: ``moved_site.py fill|load FOLDER …``.
+
+Each command is one process. ``fill`` works with the site of ``DATABASE_URL``, dumps it in every
+format and keeps what it answers; ``load`` loads each dump into a migrated database of its own and
+compares the answers.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta
+from difflib import unified_diff
+from io import StringIO
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import django
+
+django.setup()
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group, Permission
+from django.contrib.contenttypes.models import ContentType
+from django.core import mail
+from django.core.management import call_command
+from django.db import connection, transaction
+from django.db.models import F, Max
+from django.db.models.functions import Trunc
+from django.test import override_settings
+from rest_framework.test import APIClient
+from time_machine import travel
+
+from myometrics_analytics.models import PendingChange
+from myometrics_audit import audit
+from myometrics_audit.models import AuditLog, Leaf, Seal
+from myometrics_auth.models import Session
+from myometrics_auth.tokens import access_token
+from myometrics_notifications.models import Message
+
+FORMATS = ("json", "jsonl", "xml", "yaml")
+DUMP = ("--natural-foreign", "--exclude=contenttypes", "--exclude=auth.permission")
+SIGNING = ("core.activities", "audit.models", "audit.seals", "audit.erasures")
+PASSWORD = "correct-horse-battery"
+ODD = "  \x01 line\r\nend \ufffe\U0001f600 \\json \"x\" "
+ROOT, ADA, BOB, EVE = (f"{name}@clinic.example" for name in ("root", "ada", "bob", "eve"))
+PAGES = {
+    ROOT: ("audit-logs/?page_size=100", "analytics/", "users/", "users/me/activity/"),
+    ADA: (
+        "auth/user/",
+        "auth/sessions/",
+        "users/me/activity/",
+        "users/me/notifications/",
+        "users/me/export/?format=json",
+        "users/me/export/?format=csv",
+    ),
+}
+User = get_user_model()
+
+
+def command(name: str, *arguments: str) -> str:
+    """What a management command prints."""
+    printed = StringIO()
+    call_command(name, *arguments, stdout=printed)
+    return printed.getvalue()
+
+
+def client_of(email: str) -> APIClient:
+    """A client with the first session of a user."""
+    session = Session.objects.filter(user__email=email).order_by("created_at").first()
+    return APIClient(HTTP_AUTHORIZATION=f"Bearer {access_token(session)}")
+
+
+def ask(client: APIClient, method: str, path: str, body: Any = None, status: int = 200) -> Any:
+    """The answer of the API, which has ``status``."""
+    answer = client.generic(
+        method, f"/api/{path}", json.dumps(body), "application/json", HTTP_USER_AGENT="a\x07 b"
+    )
+    assert answer.status_code == status, (path, answer.status_code, answer.content[:500])
+    return answer
+
+
+def upload(email: str, name: str, **details: Any) -> None:
+    """Report a finished upload."""
+    body = {
+        "action": "upload_completed",
+        "resource_type": "upload",
+        "resource_id": name,
+        "details": details,
+    }
+    ask(client_of(email), "POST", "audit-logs/", body, 201)
+
+
+def register(email: str, **names: str) -> None:
+    """Make an account by the API."""
+    body = {"firstName": "A", "lastName": "B", "clinicName": "C", "role": "doctor", **names}
+    body |= {"email": email, "password": PASSWORD}
+    ask(APIClient(), "POST", "auth/register/", body, 201)
+
+
+def fill(folder: Path) -> None:
+    """Fill the site, dump it, keep its answers."""
+    command("migrate", "--verbosity=0")
+    root = User.objects.create_superuser(ROOT, PASSWORD)
+    ask(APIClient(), "POST", "auth/login/", {"email": ROOT, "password": PASSWORD})
+    register(ADA, firstName="A\x02da\ufffeX", clinicName="A\rB")
+    register(BOB)
+    register(EVE)
+    ask(APIClient(), "POST", "auth/login/", {"email": ADA, "password": "wrong"}, 401)
+    with signed_to_the_microsecond():
+        upload(ADA, "old", filename="old.jpg\x03", diagnosis="D\x04\rE", processing_time=2.5)
+        audit.record(actor=root, action=ODD, resource=(ODD, ODD), details={ODD: [ODD, 1e22, -0.0]})
+        upload(BOB, "b\x05", diagnosis="Normal")
+        command("audit_seal")
+        with override_settings(
+            MYOMETRICS_AUDIT={**settings.MYOMETRICS_AUDIT, "ON_USER_DELETE": "retain"}
+        ):
+            User.objects.get(email=BOB).delete()
+    command("analytics_fold")
+    command("notifications_sweep")
+    switches = {"upload_completed": True, "system_alerts": True}
+    ask(client_of(ADA), "PATCH", "users/me/notifications/", switches)
+    upload(ADA, "new", diagnosis="Normal", processing_time=0.1)
+    ada = User.objects.get(email=ADA)
+    ada.user_permissions.add(Permission.objects.get(codename="view_auditlog"))
+    ada.groups.add(Group.objects.create(name="Readers"))
+    # Django's own columns, whose times Django's JSON cuts.
+    User.objects.update(
+        **{name: Trunc(F(name), "second") for name in ("date_joined", "last_login")}
+    )
+    # The newest entries are erased: their ids must not be used again.
+    upload(EVE, "gone")
+    User.objects.get(email=EVE).delete()
+    assert Leaf.objects.aggregate(n=Max("pk"))["n"] > AuditLog.objects.aggregate(n=Max("pk"))["n"]
+    assert PendingChange.objects.exists()
+    assert any(time.microsecond % 1000 for time in Seal.objects.values_list("sealed_at", flat=True))
+    mail.outbox = []
+    for name in FORMATS:
+        command("dumpdata", *DUMP, f"--format={name}", f"--output={folder / name}.{name}")
+    (folder / "answers").write_text(json.dumps(answers()))
+
+
+@contextmanager
+def signed_to_the_microsecond() -> Iterator[None]:
+    """Write the log as release 0.1 did."""
+    with ExitStack() as patches:
+        for module in SIGNING:
+            patches.enter_context(patch(f"myometrics_{module}.whole_milliseconds", precise))
+        yield
+
+
+def precise(moment: datetime) -> datetime:
+    """``moment`` with microseconds that milliseconds do not hold."""
+    return moment.replace(microsecond=moment.microsecond // 10 * 10 + 7)
+
+
+def answers() -> dict[str, Any]:
+    """What the site answers; nothing is left of having asked."""
+    found: dict[str, Any] = {}
+    # An export shows its own entry.
+    now = AuditLog.objects.aggregate(n=Max("timestamp"))["n"] + timedelta(hours=1)
+    for email, paths in PAGES.items():
+        for path in paths:
+            with travel(now, tick=False), transaction.atomic():
+                answer = ask(client_of(email), "GET", path)
+                body = b"".join(answer.streaming_content) if answer.streaming else answer.content
+                found[f"{email} {path}"] = (
+                    body.decode() if path.endswith("csv") else json.loads(body)
+                )
+                transaction.set_rollback(True)
+    # The first line says when it was made.
+    found["proofs"] = [json.loads(line) for line in command("audit_export").splitlines()[1:]]
+    found["permissions"] = sorted(User.objects.get(email=ADA).get_all_permissions())
+    return found
+
+
+def load(folder: Path, *databases: str) -> None:
+    """Load the dump of each format into the database of the same place."""
+    expected = json.loads((folder / "answers").read_text())
+    for name, database in zip(FORMATS, databases, strict=True):
+        connection.close()
+        connection.settings_dict["NAME"] = database
+        ContentType.objects.clear_cache()
+        check_loaded(folder, folder / f"{name}.{name}", expected)
+        print(name, "ok")
+
+
+def check_loaded(folder: Path, dump: Path, expected: dict[str, Any]) -> None:
+    """Load ``dump`` twice, compare the answers, and go on working."""
+    queued = Message.objects.filter(state="queued")
+    mail.outbox = []
+    command("loaddata", str(dump))
+    assert not mail.outbox
+    verified()
+    found = answers()
+    for path, answer in expected.items():
+        before, after = (json.dumps(a, indent=1, sort_keys=True).split("\n") for a in (answer, found[path]))
+        assert before == after, "\n".join(unified_diff(before, after, "before", path, lineterm=""))
+    try:
+        command("loaddata", str(dump))
+    except Exception as error:
+        assert "loaddata needs a database without entries" in str(error), error
+    else:
+        raise AssertionError("A second loaddata was not refused.")
+    assert answers() == found
+    # The loaded site goes on.
+    due = queued.count()
+    assert due
+    command("notifications_sweep")
+    assert len(mail.outbox) == due
+    last = Leaf.objects.aggregate(n=Max("pk"))["n"]
+    upload(ADA, "after", diagnosis="Normal")
+    assert AuditLog.objects.get(resource_id="after").pk > last
+    command("audit_seal")
+    command("analytics_fold")
+    verified()
+
+
+def verified() -> None:
+    """Everything checks itself."""
+    assert "No problems." in command("audit_verify")
+    assert "Every rollup equals the facts." in command("analytics_check")
+
+
+if __name__ == "__main__":
+    settings.MYOMETRICS["RATE_LIMITS"] = {"auth": None, "api": None, "export": None}
+    action, where, *more = sys.argv[1:]
+    {"fill": fill, "load": load}[action](Path(where), *more)
