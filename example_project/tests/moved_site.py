@@ -1,13 +1,14 @@
 """A composed site whose data move to another database: ``moved_site.py fill|load FOLDER …``.
 
-Each command is one process. ``fill`` works with the site of ``DATABASE_URL``, dumps it in every
-format and keeps what it answers; ``load`` loads each dump into a migrated database of its own and
-compares the answers.
+``fill`` fills the site of ``DATABASE_URL``, dumps it into the folder in every format and keeps what
+the site answers. ``load`` loads each dump into a migrated copy of ``DATABASE_URL`` and compares.
 """
 
 from __future__ import annotations
 
+import csv
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -49,7 +50,7 @@ PASSWORD = "correct-horse-battery"
 ODD = "  \x01 line\r\nend \ufffe\U0001f600 \\json \"x\" "
 ROOT, ADA, BOB, EVE = (f"{name}@clinic.example" for name in ("root", "ada", "bob", "eve"))
 PAGES = {
-    ROOT: ("audit-logs/?page_size=100", "analytics/", "users/", "users/me/activity/"),
+    ROOT: ("audit-logs/?page_size=100", "analytics/", "users/"),
     ADA: (
         "auth/user/",
         "auth/sessions/",
@@ -140,7 +141,7 @@ def fill(folder: Path) -> None:
     assert any(time.microsecond % 1000 for time in Seal.objects.values_list("sealed_at", flat=True))
     mail.outbox = []
     for name in FORMATS:
-        command("dumpdata", *DUMP, f"--format={name}", f"--output={folder / name}.{name}")
+        command("dumpdata", *DUMP, f"--format={name}", f"--output={folder}/site.{name}")
     (folder / "answers").write_text(json.dumps(answers()))
 
 
@@ -161,35 +162,58 @@ def precise(moment: datetime) -> datetime:
 def answers() -> dict[str, Any]:
     """What the site answers; nothing is left of having asked."""
     found: dict[str, Any] = {}
-    # An export shows its own entry.
+    # Days stay what they are, whenever the load runs.
     now = AuditLog.objects.aggregate(n=Max("timestamp"))["n"] + timedelta(hours=1)
     for email, paths in PAGES.items():
         for path in paths:
             with travel(now, tick=False), transaction.atomic():
                 answer = ask(client_of(email), "GET", path)
                 body = b"".join(answer.streaming_content) if answer.streaming else answer.content
-                found[f"{email} {path}"] = (
-                    body.decode() if path.endswith("csv") else json.loads(body)
-                )
+                text = body.decode()
+                found[path] = table(text) if path.endswith("csv") else json.loads(text)
                 transaction.set_rollback(True)
+    logs = found["users/me/export/?format=json"]["audit_logs"]
+    assert logs.pop()["action"] == "data_exported"  # the entry of this very export
     # The first line says when it was made.
     found["proofs"] = [json.loads(line) for line in command("audit_export").splitlines()[1:]]
     found["permissions"] = sorted(User.objects.get(email=ADA).get_all_permissions())
     return found
 
 
-def load(folder: Path, *databases: str) -> None:
-    """Load the dump of each format into the database of the same place."""
-    expected = json.loads((folder / "answers").read_text())
-    for name, database in zip(FORMATS, databases, strict=True):
+def table(text: str) -> list[list[str]]:
+    """The rows of an export as CSV, without the entry of this very export."""
+    rows = list(csv.reader(StringIO(text, newline="")))
+    own = next(row[:2] for row in rows if row[3] == "data_exported")
+    return [row for row in rows if row[:2] != own]
+
+
+def load(*folders: Path) -> None:
+    """Load every dump in ``folders`` into a database of its own, on the server of this one."""
+    command("migrate", "--verbosity=0")
+    empty = connection.settings_dict["NAME"]
+    for folder in folders:
+        expected = json.loads((folder / "answers").read_text())
+        for name in FORMATS:
+            use_copy_of(empty, f"{folder.name}_{name}")
+            check_loaded(folder / f"site.{name}", expected)
+
+
+def use_copy_of(empty: str, name: str) -> None:
+    """Make ``name`` the database of this process, a copy of ``empty``."""
+    connection.close()
+    if connection.vendor == "sqlite":
+        connection.settings_dict["NAME"] = f"{empty}.{name}"
+        shutil.copy(empty, f"{empty}.{name}")
+    else:
+        connection.settings_dict["NAME"] = "postgres"
+        with connection.cursor() as cursor:
+            cursor.execute(f"CREATE DATABASE {name} TEMPLATE {empty}")
         connection.close()
-        connection.settings_dict["NAME"] = database
-        ContentType.objects.clear_cache()
-        check_loaded(folder, folder / f"{name}.{name}", expected)
-        print(name, "ok")
+        connection.settings_dict["NAME"] = name
+    ContentType.objects.clear_cache()
 
 
-def check_loaded(folder: Path, dump: Path, expected: dict[str, Any]) -> None:
+def check_loaded(dump: Path, expected: dict[str, Any]) -> None:
     """Load ``dump`` twice, compare the answers, and go on working."""
     queued = Message.objects.filter(state="queued")
     mail.outbox = []
@@ -198,8 +222,7 @@ def check_loaded(folder: Path, dump: Path, expected: dict[str, Any]) -> None:
     verified()
     found = answers()
     for path, answer in expected.items():
-        before, after = (json.dumps(a, indent=1, sort_keys=True).split("\n") for a in (answer, found[path]))
-        assert before == after, "\n".join(unified_diff(before, after, "before", path, lineterm=""))
+        assert found[path] == answer, difference(answer, found[path], f"{dump} {path}")
     try:
         command("loaddata", str(dump))
     except Exception as error:
@@ -220,6 +243,12 @@ def check_loaded(folder: Path, dump: Path, expected: dict[str, Any]) -> None:
     verified()
 
 
+def difference(before: Any, after: Any, name: str) -> str:
+    """The lines in which two answers differ."""
+    texts = [json.dumps(answer, indent=1, sort_keys=True).split("\n") for answer in (before, after)]
+    return "\n".join(unified_diff(*texts, "before", name, lineterm=""))
+
+
 def verified() -> None:
     """Everything checks itself."""
     assert "No problems." in command("audit_verify")
@@ -228,5 +257,5 @@ def verified() -> None:
 
 if __name__ == "__main__":
     settings.MYOMETRICS["RATE_LIMITS"] = {"auth": None, "api": None, "export": None}
-    action, where, *more = sys.argv[1:]
-    {"fill": fill, "load": load}[action](Path(where), *more)
+    action, *folders = sys.argv[1:]
+    {"fill": fill, "load": load}[action](*map(Path, folders))
