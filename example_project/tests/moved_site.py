@@ -1,7 +1,7 @@
-"""A composed site whose data move to another database: ``moved_site.py fill|load FOLDER …``.
+"""A composed site whose data move to other databases: ``moved_site.py FOLDER …``.
 
-``fill`` fills the site of ``DATABASE_URL``, dumps it into the folder in every format and keeps what
-the site answers. ``load`` loads each dump into a migrated copy of ``DATABASE_URL`` and compares.
+Fills the site of ``DATABASE_URL``, dumps it into the first folder in every format and keeps what it
+answers. Then loads each dump in the folders into a new database beside it, and compares.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from myometrics_audit.models import AuditLog, Leaf, Seal
 from myometrics_auth.models import Session
 from myometrics_auth.tokens import access_token
 from myometrics_notifications.models import Message
+from myometrics_testing.waiting import wait_for
 
 FORMATS = ("json", "jsonl", "xml", "yaml")
 DUMP = ("--natural-foreign", "--exclude=contenttypes", "--exclude=auth.permission")
@@ -105,7 +106,6 @@ def register(email: str, **names: str) -> None:
 
 def fill(folder: Path) -> None:
     """Fill the site, dump it, keep its answers."""
-    command("migrate", "--verbosity=0")
     root = User.objects.create_superuser(ROOT, PASSWORD)
     ask(APIClient(), "POST", "auth/login/", {"email": ROOT, "password": PASSWORD})
     register(ADA, firstName="A\x02da\ufffeX", clinicName="A\rB")
@@ -142,7 +142,8 @@ def fill(folder: Path) -> None:
     mail.outbox = []
     for name in FORMATS:
         command("dumpdata", *DUMP, f"--format={name}", f"--output={folder}/site.{name}")
-    (folder / "answers").write_text(json.dumps(answers()))
+    (folder / "answers.new").write_text(json.dumps(answers()))
+    (folder / "answers.new").rename(folder / "answers")
 
 
 @contextmanager
@@ -187,30 +188,38 @@ def table(text: str) -> list[list[str]]:
     return [row for row in rows if row[:2] != own]
 
 
-def load(*folders: Path) -> None:
-    """Load every dump in ``folders`` into a database of its own, on the server of this one."""
-    command("migrate", "--verbosity=0")
-    empty = connection.settings_dict["NAME"]
-    for folder in folders:
-        expected = json.loads((folder / "answers").read_text())
-        for name in FORMATS:
-            use_copy_of(empty, f"{folder.name}_{name}")
-            check_loaded(folder / f"site.{name}", expected)
-
-
-def use_copy_of(empty: str, name: str) -> None:
-    """Make ``name`` the database of this process, a copy of ``empty``."""
-    connection.close()
-    if connection.vendor == "sqlite":
-        connection.settings_dict["NAME"] = f"{empty}.{name}"
-        shutil.copy(empty, f"{empty}.{name}")
-    else:
-        connection.settings_dict["NAME"] = "postgres"
-        with connection.cursor() as cursor:
-            cursor.execute(f"CREATE DATABASE {name} TEMPLATE {empty}")
+def load(folder: Path, empty: str) -> None:
+    """Load each dump in ``folder`` into a copy of the database ``empty``, and compare."""
+    wait_for((folder / "answers").exists)
+    expected = json.loads((folder / "answers").read_text())
+    for name in FORMATS:
         connection.close()
-        connection.settings_dict["NAME"] = name
-    ContentType.objects.clear_cache()
+        connection.settings_dict["NAME"] = copy_of(empty, f"{folder.name}_{name}")
+        ContentType.objects.clear_cache()
+        check_loaded(folder / f"site.{name}", expected)
+
+
+def copy_of(database: str, name: str) -> str:
+    """A copy of a database that nothing is connected to, on the same server or in its folder."""
+    if connection.vendor == "sqlite":
+        return str(shutil.copy(database, Path(database).with_name(f"{name}.sqlite3")))
+    connection.settings_dict["NAME"] = "postgres"
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name} TEMPLATE {database}")
+    connection.close()
+    return name
+
+
+def main(*folders: Path) -> None:
+    """Fill, dump, load."""
+    command("migrate", "--verbosity=0")
+    connection.close()
+    source = connection.settings_dict["NAME"]
+    empty = copy_of(source, "empty")
+    connection.settings_dict["NAME"] = source
+    fill(folders[0])
+    for folder in folders:
+        load(folder, empty)
 
 
 def check_loaded(dump: Path, expected: dict[str, Any]) -> None:
@@ -257,5 +266,4 @@ def verified() -> None:
 
 if __name__ == "__main__":
     settings.MYOMETRICS["RATE_LIMITS"] = {"auth": None, "api": None, "export": None}
-    action, *folders = sys.argv[1:]
-    {"fill": fill, "load": load}[action](*map(Path, folders))
+    main(*map(Path, sys.argv[1:]))
