@@ -48,7 +48,7 @@ FORMATS = ("json", "jsonl", "xml", "yaml")
 DUMP = ("--natural-foreign", "--exclude=contenttypes", "--exclude=auth.permission")
 SIGNING = ("core.activities", "audit.models", "audit.seals", "audit.erasures")
 PASSWORD = "correct-horse-battery"
-ODD = "  \x01 line\r\nend \ufffe\U0001f600 \\json \"x\" "
+ODD = '  \x01 line\r\nend \ufffe\U0001f600 \\json "x" '
 ROOT, ADA, BOB, EVE = (f"{name}@clinic.example" for name in ("root", "ada", "bob", "eve"))
 PAGES = {
     ROOT: ("audit-logs/?page_size=100", "analytics/", "users/"),

@@ -58,7 +58,7 @@ class AuditLog(models.Model):
         _("pseudonym"), max_length=32, blank=True, default="", editable=False
     )
     # NULL where there is none, so that those there are can be unique.
-    activity_id = PortableCharField(  # noqa: DJ001
+    activity_id = PortableCharField(
         _("activity id"),
         max_length=150,
         null=True,

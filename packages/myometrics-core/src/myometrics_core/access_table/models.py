@@ -7,7 +7,7 @@ from typing import ClassVar
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from ..model_fields import PortableCharField
+from ..model_fields import PortableCharField, PortableDateTimeField
 
 __all__ = ["Access"]
 
@@ -17,7 +17,7 @@ class Access(models.Model):
     an access must neither wait for whoever edits that person nor keep them from being deleted.
     """
 
-    timestamp = models.DateTimeField(_("timestamp"))
+    timestamp = PortableDateTimeField(_("timestamp"))
     user_id = PortableCharField(
         _("user id"), max_length=255, blank=True, help_text=_("Empty: nobody was signed in.")
     )
