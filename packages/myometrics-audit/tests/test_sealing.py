@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from datetime import datetime, timezone
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+import time_machine
 from django.core.management import call_command
 from django.db import connection, connections, transaction
 
 from myometrics_audit.beat import beat_schedule
 from myometrics_audit.locks import LOCK_NUMBER
-from myometrics_audit.models import AuditLog, EntryCount, Leaf, Seal
+from myometrics_audit.models import AuditLog, EntryCount, Erasure, Leaf, Seal
 from myometrics_audit.seals import seal_pending
 from myometrics_audit.selections import Selection
 from myometrics_audit.selectors import entries_count, entries_select, unsealed_count
@@ -256,3 +258,15 @@ def test_writers_do_not_wait_for_the_sealer(run_concurrently: Any) -> None:
         assert outcome is None
         (progress,) = run_concurrently(lambda: list(seal_pending()))
         assert progress == []
+
+
+def test_times_are_signed_in_whole_milliseconds(write: Any, person: Any) -> None:
+    moment = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=timezone.utc)
+    with time_machine.travel(moment, tick=False):
+        saved = write(timestamp=moment)
+        (created,) = AuditLog.objects.bulk_create([AuditLog(user=person, action="a")])
+        list(seal_pending())
+        person.delete()
+    times = [saved.timestamp, created.timestamp]
+    times += [Seal.objects.get().sealed_at, Erasure.objects.get().erased_at]
+    assert times == [moment.replace(microsecond=678_000)] * 4

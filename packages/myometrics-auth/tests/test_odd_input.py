@@ -8,6 +8,7 @@ import os
 import pytest
 from conftest import NEW_PASSWORD, PASSWORD, send
 from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from rest_framework.test import APIClient
@@ -187,6 +188,11 @@ def test_the_canonical_form_of_an_address_is_its_own(address):
     once = canonical_email(address)
     assert canonical_email(once) == once
     assert canonical_email(address.upper()) == canonical_email(address.upper().lower())
+
+
+def test_addresses_with_control_characters_are_refused():
+    with pytest.raises(ValidationError):
+        clean_email('"\x01"@clinic.example')
 
 
 @given(st.emails())

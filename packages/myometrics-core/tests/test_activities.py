@@ -1,5 +1,7 @@
 """What happened in one package is told to the others; a receiver that fails harms nobody."""
 
+from dataclasses import replace
+
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import transaction
@@ -108,3 +110,12 @@ def test_sources_replay_one_after_the_other():
     register_source("host", lambda: iter([activity(3)]))
     assert [found.id for found in replay_activities()] == ["audit:1", "audit:2", "audit:3"]
     assert [found.id for found in replay_activities(["host"])] == ["audit:3"]
+
+
+@pytest.mark.django_db
+def test_receivers_get_the_time_in_whole_milliseconds():
+    times = []
+    register_receiver("all", lambda happened: times.append(happened.occurred_at))
+    moment = utc_now().replace(microsecond=123_456)
+    publish(replace(activity(), occurred_at=moment))
+    assert times == [moment.replace(microsecond=123_000)]

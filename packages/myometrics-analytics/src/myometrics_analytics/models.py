@@ -15,6 +15,8 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from myometrics_core.model_fields import PortableCharField, PortableDateTimeField
+
 __all__ = [
     "ClientReports",
     "DailyRollup",
@@ -70,17 +72,17 @@ class Upload(models.Model):
         related_name="+",
         db_index=False,
     )
-    upload_id = models.CharField(_("upload id"), max_length=LONGEST_UPLOAD_ID)
-    uploaded_at = models.DateTimeField(_("uploaded at"))
+    upload_id = PortableCharField(_("upload id"), max_length=LONGEST_UPLOAD_ID)
+    uploaded_at = PortableDateTimeField(_("uploaded at"))
     day = models.DateField(_("UTC day"), editable=False)
     status = models.CharField(
         _("status"), max_length=10, choices=Status.choices, default=Status.PROCESSING
     )
-    diagnosis = models.CharField(_("diagnosis"), max_length=LONGEST_DIAGNOSIS, blank=True)
+    diagnosis = PortableCharField(_("diagnosis"), max_length=LONGEST_DIAGNOSIS, blank=True)
     diagnosis_rank = models.PositiveSmallIntegerField(
         _("diagnosis rank"), default=0, editable=False
     )
-    filename = models.CharField(_("filename"), max_length=LONGEST_FILENAME, blank=True)
+    filename = PortableCharField(_("filename"), max_length=LONGEST_FILENAME, blank=True)
     filename_rank = models.PositiveSmallIntegerField(_("filename rank"), default=0, editable=False)
     file_size = models.PositiveBigIntegerField(_("file size (bytes)"), null=True, blank=True)
     file_size_rank = models.PositiveSmallIntegerField(
@@ -164,7 +166,7 @@ class LimitDecision(models.Model):
         related_name="+",
         db_index=False,
     )
-    upload_id = models.CharField(_("upload id"), max_length=LONGEST_UPLOAD_ID)
+    upload_id = PortableCharField(_("upload id"), max_length=LONGEST_UPLOAD_ID)
     over_limit = models.BooleanField(_("over the daily limit"))
 
     class Meta:
@@ -185,7 +187,7 @@ class PendingChange(models.Model):
     """
 
     day = models.DateField(_("day"))
-    diagnosis = models.CharField(_("diagnosis"), max_length=LONGEST_DIAGNOSIS, blank=True)
+    diagnosis = PortableCharField(_("diagnosis"), max_length=LONGEST_DIAGNOSIS, blank=True)
     status = models.CharField(_("status"), max_length=10)
     user: models.ForeignKey[Any, Any] = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -215,7 +217,7 @@ class DailyRollup(models.Model):
     """
 
     day = models.DateField(_("day"))
-    diagnosis = models.CharField(_("diagnosis"), max_length=LONGEST_DIAGNOSIS, blank=True)
+    diagnosis = PortableCharField(_("diagnosis"), max_length=LONGEST_DIAGNOSIS, blank=True)
     status = models.CharField(_("status"), max_length=10, choices=Status.choices)
     uploads = models.BigIntegerField(_("uploads"), default=0)
     processing_us = models.BigIntegerField(_("processing time (µs)"), default=0)
@@ -304,12 +306,12 @@ class PullState(models.Model):
 
     due_at = models.DateTimeField(_("due at"), null=True)
     leased_until = models.DateTimeField(_("leased until"), null=True)
-    etag = models.CharField(_("etag"), max_length=500, blank=True)
-    last_modified = models.CharField(_("last modified"), max_length=100, blank=True)
+    etag = PortableCharField(_("etag"), max_length=500, blank=True)
+    last_modified = PortableCharField(_("last modified"), max_length=100, blank=True)
     succeeded_at = models.DateTimeField(_("succeeded at"), null=True)
     completed_at = models.DateTimeField(_("last unconditional pull"), null=True)
     failures = models.PositiveIntegerField(_("failures in a row"), default=0)
-    last_error = models.CharField(_("last error"), max_length=500, blank=True)
+    last_error = PortableCharField(_("last error"), max_length=500, blank=True)
     rows = models.BigIntegerField(_("rows of the last pull"), default=0)
     bad_rows = models.BigIntegerField(_("bad rows"), default=0)
     unknown_users = models.BigIntegerField(_("unknown users"), default=0)

@@ -15,6 +15,7 @@ from django.utils import timezone
 from myometrics_core.batches import read_in_batches
 from myometrics_core.people import person_lock
 from myometrics_core.pseudonyms import account_pseudonyms
+from myometrics_core.times import whole_milliseconds
 
 from .conf import audit_settings
 from .counts import counts_add, counts_drop_user
@@ -121,7 +122,7 @@ def _erasure_sign(erasure: Erasure, using: str) -> Erasure:
     key = active_key()
     erasure.nonce = new_nonce()
     erasure.key_id = key.id
-    erasure.erased_at = timezone.now()
+    erasure.erased_at = whole_milliseconds(timezone.now())
     erasure.hash = erasure_leaf(erasure, key)
     erasure.save(force_insert=True, using=using)
     return erasure

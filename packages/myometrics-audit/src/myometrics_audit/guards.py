@@ -185,7 +185,8 @@ def _delete_allowed(name: str) -> str:
 
 def _refusal(name: str, operation: str) -> str:
     way = (
-        "erase entries by deleting the user or with manage.py audit_purge; for tests that empty "
+        "erase entries by deleting the user or with manage.py audit_purge; loaddata needs a "
+        "database without entries; for tests that empty "
         'tables (TransactionTestCase, flush) set MYOMETRICS_AUDIT["ALLOW_FLUSH"] = True'
     )
     return f"myometrics_audit: {operation} on {name} is refused; {way}"

@@ -11,6 +11,13 @@ from django.db import connections, models, router, transaction
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from myometrics_core.model_fields import (
+    PortableCharField,
+    PortableDateTimeField,
+    PortableTextField,
+)
+from myometrics_core.times import whole_milliseconds
+
 from .conf import KEY_ID_LENGTH
 from .evidence import entry_leaf, new_nonce, subject_of
 from .keys import Key, active_key
@@ -40,18 +47,18 @@ class AuditLog(models.Model):
         related_name="+",
         db_index=False,
     )
-    action = models.CharField(_("action"), max_length=LONGEST["action"])
-    resource_type = models.CharField(_("resource type"), max_length=LONGEST["resource_type"])
-    resource_id = models.CharField(_("resource id"), max_length=LONGEST["resource_id"])
-    timestamp = models.DateTimeField(_("time"), default=timezone.now, editable=False)
+    action = PortableCharField(_("action"), max_length=LONGEST["action"])
+    resource_type = PortableCharField(_("resource type"), max_length=LONGEST["resource_type"])
+    resource_id = PortableCharField(_("resource id"), max_length=LONGEST["resource_id"])
+    timestamp = PortableDateTimeField(_("time"), default=timezone.now, editable=False)
     ip_address = models.GenericIPAddressField(_("IP address"), null=True, blank=True)
-    user_agent = models.TextField(_("user agent"), blank=True, default="")
+    user_agent = PortableTextField(_("user agent"), blank=True, default="")
     details = models.JSONField(_("details"), default=dict, blank=True)
     pseudonym = models.CharField(
         _("pseudonym"), max_length=32, blank=True, default="", editable=False
     )
     # NULL where there is none, so that those there are can be unique.
-    activity_id = models.CharField(  # noqa: DJ001
+    activity_id = PortableCharField(
         _("activity id"),
         max_length=150,
         null=True,
@@ -115,6 +122,8 @@ class AuditLog(models.Model):
     def prepare(self) -> None:
         """Fill in what a new entry needs before it is inserted."""
         self.nonce = new_nonce()
+        # Standard serializers keep no more, and the time is signed.
+        self.timestamp = whole_milliseconds(self.timestamp)
         self.origin = self.origin or self.Origin.SERVER
 
     @classmethod
@@ -163,7 +172,7 @@ class Seal(models.Model):
     root = models.BinaryField(_("root"), max_length=32)
     entries = models.IntegerField(_("entries"))
     erasures = models.IntegerField(_("erasures"))
-    sealed_at = models.DateTimeField(_("sealed at"))
+    sealed_at = PortableDateTimeField(_("sealed at"))
     previous = models.BinaryField(_("previous"), max_length=32)
     key_id = models.CharField(_("key id"), max_length=KEY_ID_LENGTH)
     signature = models.BinaryField(_("signature"), max_length=32)
@@ -197,7 +206,7 @@ class Erasure(models.Model):
 
     id = models.UUIDField(_("id"), primary_key=True, default=uuid.uuid4, editable=False)
     reason = models.CharField(_("reason"), max_length=10, choices=Reason.choices)
-    erased_at = models.DateTimeField(_("erased at"), default=timezone.now)
+    erased_at = PortableDateTimeField(_("erased at"), default=timezone.now)
     entries = models.BigIntegerField(_("entries"))
     digest = models.BinaryField(_("digest"), max_length=32)
     pseudonym = models.CharField(  # noqa: DJ001
@@ -229,7 +238,7 @@ class EntryCount(models.Model):
         MONTH = "M", _("month")
         DAY = "D", _("day")
 
-    scope = models.CharField(_("scope"), max_length=255)
+    scope = PortableCharField(_("scope"), max_length=255)
     period = models.CharField(_("period"), max_length=1, choices=Period.choices)
     start = models.DateField(_("start"))
     count = models.BigIntegerField(_("count"))
@@ -251,7 +260,7 @@ class Verification(models.Model):
     started_at = models.DateTimeField(_("started at"))
     finished_at = models.DateTimeField(_("finished at"))
     seal_number = models.BigIntegerField(_("seal number"), null=True)
-    sealed_at = models.DateTimeField(_("sealed at"), null=True)
+    sealed_at = PortableDateTimeField(_("sealed at"), null=True)
     entries = models.BigIntegerField(_("entries"))
     problems = models.BigIntegerField(_("problems"))
 

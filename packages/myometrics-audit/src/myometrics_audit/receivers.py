@@ -10,6 +10,7 @@ from django.db.models.signals import post_migrate
 from myometrics_core.activities import Activity
 
 from .conf import audit_settings
+from .entry_ids import connect_fixtures
 from .erasures import entries_release_user
 from .guards import allow_flush, install_guards
 from .services import activity_record
@@ -26,6 +27,7 @@ def receive_activity(activity: Activity) -> None:
 def connect(sender: Any) -> None:
     """Connect everything; ``sender`` is audit's app configuration."""
     connect_release(entries_release_user)
+    connect_fixtures()
     post_migrate.connect(_migrated, sender=sender, dispatch_uid="myometrics_audit:guards")
     connection_created.connect(_connected, dispatch_uid="myometrics_audit:flush")
 

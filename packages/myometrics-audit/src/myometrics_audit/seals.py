@@ -16,6 +16,8 @@ from typing import Any
 from django.db import connections, router
 from django.utils import timezone
 
+from myometrics_core.times import whole_milliseconds
+
 from .bulk_values import one_of
 from .canonical import canonical_moment
 from .conf import audit_settings
@@ -131,7 +133,7 @@ def _seal_sign(root: bytes, entries: int, erasures: int, using: str) -> Seal:
         root=root,
         entries=entries,
         erasures=erasures,
-        sealed_at=timezone.now(),
+        sealed_at=whole_milliseconds(timezone.now()),
         previous=bytes(last.signature) if last else GENESIS,
         key_id=key.id,
     )

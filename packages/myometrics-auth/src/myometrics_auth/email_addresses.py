@@ -31,10 +31,11 @@ def clean_email(address: str) -> str:
 
     Raises ``ValidationError`` when it is no address, or holds letters beyond ASCII that do not
     fold into it: look-alikes (a Cyrillic ``а``, a dotless ``ı``) must not stand beside the real.
+    Control characters, which Django's validator accepts in quotes, are refused as well.
     Neither does an ambiguous domain: ``straße.example`` is not ``strasse.example``.
     """
     folded = checked_email(address)
-    if not folded.isascii() or has_ambiguous_domain(address):
+    if not (folded.isascii() and folded.isprintable()) or has_ambiguous_domain(address):
         raise ValidationError(
             _("Use an address in plain letters; write an international domain as xn--…"),
             code="not_ascii",

@@ -10,6 +10,7 @@ from django.db import models
 from django.db.models import lookups, signals
 
 from myometrics_core.email_addresses import canonical_email, fold_text
+from myometrics_core.model_fields import PortableText
 
 __all__ = [
     "AddedTextField",
@@ -77,7 +78,7 @@ class DerivedColumn(models.Field):  # type: ignore[type-arg]
             self.pre_save(instance, add=False)
 
 
-class StoredEmailField(models.EmailField):  # type: ignore[type-arg]
+class StoredEmailField(PortableText, models.EmailField):  # type: ignore[type-arg]
     """An e-mail address as mail is sent to it: lower-case, plain where it folds to plain.
 
     Look-ups fold as well, so every spelling of an address finds it.
@@ -97,7 +98,7 @@ class StoredEmailField(models.EmailField):  # type: ignore[type-arg]
         return value
 
 
-class CanonicalEmailField(DerivedColumn, models.CharField):  # type: ignore[type-arg]
+class CanonicalEmailField(DerivedColumn, PortableText, models.CharField):  # type: ignore[type-arg]
     """The canonical form of the row's ``email``."""
 
     source_fields = ("email",)
@@ -112,7 +113,7 @@ class CanonicalEmailField(DerivedColumn, models.CharField):  # type: ignore[type
         return canonical_email(value) if isinstance(value, str) else value
 
 
-class UserSearchField(DerivedColumn, models.TextField):  # type: ignore[type-arg]
+class UserSearchField(DerivedColumn, PortableText, models.TextField):  # type: ignore[type-arg]
     """What an administrator's search looks in: first name, last name and e-mail, folded."""
 
     source_fields = ("first_name", "last_name", "email")

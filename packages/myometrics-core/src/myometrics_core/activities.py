@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
 from django.db import transaction
 
+from .times import whole_milliseconds
 from .transactions import is_serialization_failure
 
 __all__ = [
@@ -146,8 +147,10 @@ def publish(activity: Activity) -> None:
     the other receivers are disturbed. It isn't told again: the log names the activity that it
     lacks, and the command that makes this good where the receiver has one and a source keeps what
     happened. Serialization failures and deadlocks reach the writer: the whole transaction has to
-    be run again.
+    be run again. Receivers get the time in whole milliseconds, as the audit log keeps it: what is
+    replayed later equals what was published.
     """
+    activity = replace(activity, occurred_at=whole_milliseconds(activity.occurred_at))
     for name, subscription in list(_receivers.items()):
         if subscription.wants(activity.source, activity.resource_type):
             _deliver(name, subscription, activity)

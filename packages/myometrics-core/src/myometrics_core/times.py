@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from datetime import date, datetime, time, timezone
 
-__all__ = ["utc_day", "utc_day_start", "utc_now", "utc_text"]
+__all__ = ["utc_day", "utc_day_start", "utc_now", "utc_text", "whole_milliseconds"]
 
 
 def utc_now() -> datetime:
     """The present moment, aware, in UTC."""
     return datetime.now(timezone.utc)
+
+
+def whole_milliseconds(moment: datetime) -> datetime:
+    """``moment`` without what is finer than a millisecond."""
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 def utc_text(moment: datetime) -> str:

@@ -12,6 +12,8 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from myometrics_core.model_fields import PortableCharField
+
 from .kinds import NotificationKind, registered_kinds
 
 __all__ = [
@@ -95,7 +97,7 @@ class OwedWork(models.Model):
     next_attempt_at = models.DateTimeField(_("next attempt"))
     leased_until = models.DateTimeField(_("leased until"), null=True, editable=False)
     lease_token = models.UUIDField(_("lease token"), null=True, editable=False)
-    last_error = models.CharField(_("last error"), max_length=200, blank=True)
+    last_error = PortableCharField(_("last error"), max_length=200, blank=True)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     settled_at = models.DateTimeField(_("settled"), null=True)
 

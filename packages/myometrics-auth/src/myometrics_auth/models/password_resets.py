@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from myometrics_core.model_fields import PortableCharField
 from myometrics_core.times import utc_now
 
 __all__ = ["PasswordResetRequest"]
@@ -13,7 +14,7 @@ __all__ = ["PasswordResetRequest"]
 class PasswordResetRequest(models.Model):
     """An address for which somebody asked a reset, known or not; gone once it is dealt with."""
 
-    email_canonical = models.CharField(_("email canonical"), max_length=512)
+    email_canonical = PortableCharField(_("email canonical"), max_length=512)
     created_at = models.DateTimeField(_("created at"), default=utc_now, editable=False)
     claimed_at = models.DateTimeField(_("claimed at"), null=True, blank=True)
 

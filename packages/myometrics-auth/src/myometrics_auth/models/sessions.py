@@ -11,6 +11,7 @@ from django.db import models, router, transaction
 from django.utils.translation import gettext_lazy as _
 
 from myometrics_auth.django_sessions import delete_django_sessions
+from myometrics_core.model_fields import PortableCharField, PortableDateTimeField
 from myometrics_core.times import utc_now
 
 __all__ = ["Session", "SessionQuerySet"]
@@ -61,12 +62,12 @@ class Session(models.Model):
         related_name="sessions",
         verbose_name=_("user"),
     )
-    created_at = models.DateTimeField(_("signed in"), default=utc_now, editable=False)
-    refreshed_at = models.DateTimeField(_("last seen"), default=utc_now)
-    expires_at = models.DateTimeField(_("expires"))
+    created_at = PortableDateTimeField(_("signed in"), default=utc_now, editable=False)
+    refreshed_at = PortableDateTimeField(_("last seen"), default=utc_now)
+    expires_at = PortableDateTimeField(_("expires"))
     ended_at = models.DateTimeField(_("ended"), null=True, blank=True)
     address = models.GenericIPAddressField(_("address"), null=True, blank=True)
-    user_agent = models.CharField(_("device"), max_length=512, blank=True)
+    user_agent = PortableCharField(_("device"), max_length=512, blank=True)
     second_factor = models.BooleanField(_("with a second factor"), default=False)
     browser_key = models.TextField(  # noqa: DJ001 (NULL: it is no sign-in of a browser)
         _("key of the Django session"), null=True, editable=False, help_text=_("Encrypted.")

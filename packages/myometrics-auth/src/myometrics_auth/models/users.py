@@ -11,6 +11,7 @@ from django.db import models, transaction
 from django.utils.translation import gettext_lazy as _
 
 from myometrics_auth.model_fields import CanonicalEmailField, StoredEmailField, UserSearchField
+from myometrics_core.model_fields import PortableCharField
 
 from .user_queries import UserQuerySet, with_derived
 
@@ -66,12 +67,12 @@ class AbstractClinicUser(AbstractUser):
     """
 
     username = None  # type: ignore[assignment]
-    first_name = models.CharField(_("first name"), max_length=30, blank=True)
-    last_name = models.CharField(_("last name"), max_length=30, blank=True)
+    first_name = PortableCharField(_("first name"), max_length=30, blank=True)
+    last_name = PortableCharField(_("last name"), max_length=30, blank=True)
     email = StoredEmailField(_("e-mail address"), unique=True)
     email_canonical = CanonicalEmailField(max_length=512, unique=True, editable=False)
     role = models.CharField(_("role"), max_length=20, choices=Role.choices, default=Role.DOCTOR)
-    clinic_name = models.CharField(_("clinic"), max_length=100, blank=True)
+    clinic_name = PortableCharField(_("clinic"), max_length=100, blank=True)
     search_text = UserSearchField(editable=False, default="")
     verified_at = models.DateTimeField(_("address verified"), null=True, editable=False)
     self_registered = models.BooleanField(

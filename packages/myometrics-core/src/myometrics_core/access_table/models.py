@@ -7,6 +7,8 @@ from typing import ClassVar
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from ..model_fields import PortableCharField, PortableDateTimeField
+
 __all__ = ["Access"]
 
 
@@ -15,8 +17,8 @@ class Access(models.Model):
     an access must neither wait for whoever edits that person nor keep them from being deleted.
     """
 
-    timestamp = models.DateTimeField(_("timestamp"))
-    user_id = models.CharField(
+    timestamp = PortableDateTimeField(_("timestamp"))
+    user_id = PortableCharField(
         _("user id"), max_length=255, blank=True, help_text=_("Empty: nobody was signed in.")
     )
     ip_address = models.GenericIPAddressField(_("IP address"), null=True)
@@ -26,13 +28,13 @@ class Access(models.Model):
         blank=True,
         help_text=_("Keyed hash of the address, to find it by."),
     )
-    method = models.CharField(_("method"), max_length=16)
-    endpoint = models.CharField(
+    method = PortableCharField(_("method"), max_length=16)
+    endpoint = PortableCharField(
         _("endpoint"), max_length=255, help_text=_("The route, never the path.")
     )
     status = models.PositiveSmallIntegerField(_("status"))
     milliseconds = models.PositiveIntegerField(_("milliseconds"))
-    request_id = models.CharField(_("request id"), max_length=64, blank=True)
+    request_id = PortableCharField(_("request id"), max_length=64, blank=True)
 
     objects: ClassVar[models.Manager[Access]] = models.Manager()
 
