@@ -21,7 +21,7 @@ from myometrics_notifications.leases import back_off, work_lease, work_settle
 from myometrics_notifications.mail_server import server_pause
 from myometrics_notifications.models import Message
 from myometrics_notifications.services import (
-    message_retry,
+    messages_retry,
     notification_settings_update,
 )
 from myometrics_testing.smtp_server import OK
@@ -245,7 +245,7 @@ def test_a_retried_dead_letter_has_all_its_attempts_again(queued, mail_server):
     queued.refresh_from_db()
     mail_server.at_recipient = OK
 
-    message_retry(message=queued)
+    messages_retry(messages=Message.objects.all())
 
     queued.refresh_from_db()
     assert (queued.state, queued.attempts, queued.settled_at) == ("queued", 0, None)
@@ -257,7 +257,7 @@ def test_what_has_been_sent_is_not_retried(queued):
     message_deliver(message_id=queued.pk)
     queued.refresh_from_db()
 
-    message_retry(message=queued)
+    messages_retry(messages=Message.objects.all())
 
     queued.refresh_from_db()
     assert queued.state == "sent"

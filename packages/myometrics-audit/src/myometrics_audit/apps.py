@@ -25,13 +25,19 @@ class AuditConfig(AppConfig):
         from .conf import audit_settings
         from .doctor import register_examinations
         from .gauges import register_gauges
+        from .services import activities_record
 
         register_settings(audit_settings)
         checks.register_checks()
         register_site_checks(self)
         register_gauges()
         register_examinations()
-        register_receiver("audit", receivers.receive_activity, except_sources=(activities.SOURCE,))
+        register_receiver(
+            "audit",
+            receivers.receive_activity,
+            except_sources=(activities.SOURCE,),
+            batch_receiver=activities_record,
+        )
         register_source("audit", selectors.activities_replay)
         register_personal_data(personal_data.AuditLogsSection())
         reserve_recorded_actions()

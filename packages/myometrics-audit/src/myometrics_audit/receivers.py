@@ -12,7 +12,7 @@ from myometrics_core.activities import Activity
 from .conf import audit_settings
 from .erasures import entries_release_user
 from .guards import allow_flush, install_guards
-from .services import activity_record
+from .services import activities_record
 from .user_deletion import connect_release
 
 __all__ = ["connect", "receive_activity"]
@@ -20,7 +20,7 @@ __all__ = ["connect", "receive_activity"]
 
 def receive_activity(activity: Activity) -> None:
     """Keep what another package published. What audit publishes never gets here: see ``apps``."""
-    activity_record(activity)
+    activities_record([activity])
 
 
 def connect(sender: Any) -> None:

@@ -14,7 +14,7 @@ from django.utils.translation import ngettext
 from myometrics_core.read_only_admin import CappedPaginator, InternalAdmin, ReadOnlyAdmin
 
 from .models import ExportFile, Message, NotificationSettings
-from .services import message_retry
+from .services import messages_retry
 
 __all__ = ["ExportFileAdmin", "MessageAdmin", "NotificationSettingsAdmin"]
 
@@ -60,11 +60,7 @@ class MessageAdmin(ReadOnlyAdmin):
     @admin.action(description=_("Retry dead letters and dropped messages"), permissions=["retry"])
     def retry(self, request: HttpRequest, queryset: QuerySet[Message]) -> None:
         """Give the chosen dead or dropped messages all their attempts again."""
-        ended = queryset.filter(state__in=(Message.State.DEAD, Message.State.DROPPED))
-        count = 0
-        for message in ended.iterator():
-            message_retry(message=message)
-            count += 1
+        count = messages_retry(messages=queryset)
         text = ngettext("%d message is tried again.", "%d messages are tried again.", count)
         self.message_user(request, text % count, messages.SUCCESS)
 
