@@ -54,6 +54,30 @@ def test_the_same_activity_twice_is_one_entry() -> None:
     assert AuditLog.objects.count() == 1
 
 
+def test_activities_published_together_become_entries_once_and_in_order(person: Any) -> None:
+    activities.publish(activity(id="auth:2", action="kept"))
+    activities.publish_many(
+        activity(id=f"auth:{number}", action=action, actor_id=actor)
+        for number, action, actor in [
+            (3, "first", person.pk),
+            (1, "second", str(person.pk)),
+            (2, "known", None),
+            (3, "repeated", person.pk),
+            (4, "x" * 51, None),
+            (5, "third", None),
+        ]
+    )
+    entries = AuditLog.objects.order_by("pk").values_list("action", "user_id")
+    assert list(entries) == [
+        ("kept", None),
+        ("first", person.pk),
+        ("second", person.pk),
+        ("third", None),
+    ]
+    assert Leaf.objects.count() == 4
+    assert list(LogVerifier().problems()) == []
+
+
 def test_what_audit_published_itself_is_not_recorded_again(write: Any) -> None:
     entry = write()
     activities.publish(activity(id=f"audit:{entry.pk}"))
