@@ -30,7 +30,7 @@ SELECT %s, 'upload_created', 'upload', 'upload_' || n, now() - n * interval '1 s
     '203.0.113.7', 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0',
     jsonb_build_object('filename', 'cardiac_scan_' || n || '.jpg', 'file_size', 2000000 + n,
         'diagnosis', 'Normal', 'confidence', 0.93), '', decode(md5(n::text), 'hex'),
-    CASE WHEN n % 2 = 0 THEN 'client' END
+    CASE WHEN mod(n, 2) = 0 THEN 'client' END
 FROM generate_series(1, %s) n
 """
 INDEXES = """

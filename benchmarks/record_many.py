@@ -1,6 +1,6 @@
 """Uploads per second of ``audit.record_many`` with all packages installed.
 
-    python -m benchmarks.record_many [--uploads 1000] [--rounds 7]
+    python -m benchmarks.record_many [--uploads 1000] [--rounds 5]
 
 Three ways take turns on a PostgreSQL of its own (or DATABASE_URL), each in a transaction that is
 rolled back afterwards:
@@ -127,7 +127,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--uploads", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     with _database() as url:
         sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "example_project"))
