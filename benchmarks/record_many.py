@@ -7,7 +7,7 @@ rolled back afterwards:
 
 - *together*: ``record_many``, whose events the packages receive in batches;
 - *one by one*: the same, but each event is published by itself;
-- *plain*: ``bulk_create`` of the very rows that ``record_many`` leaves in the tables of all packages.
+- *plain*: ``bulk_create`` of the very rows that ``record_many`` leaves behind.
 
 The uploads are new ones of ten users, reported complete. Medians over the rounds.
 """

@@ -25,7 +25,6 @@ class AuditConfig(AppConfig):
         from .conf import audit_settings
         from .doctor import register_examinations
         from .gauges import register_gauges
-        from .services import activities_record
 
         register_settings(audit_settings)
         checks.register_checks()
@@ -36,7 +35,7 @@ class AuditConfig(AppConfig):
             "audit",
             receivers.receive_activity,
             except_sources=(activities.SOURCE,),
-            batch_receiver=activities_record,
+            batch_receiver=receivers.receive_activities,
         )
         register_source("audit", selectors.activities_replay)
         register_personal_data(personal_data.AuditLogsSection())

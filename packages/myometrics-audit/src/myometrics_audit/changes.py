@@ -107,7 +107,8 @@ def recorded_delete(instance: models.Model, *, actor: Any, request: Any = None) 
     Rows of recorded models that are deleted with it, or changed by it (``SET_NULL``), get an
     entry of their own each, whether Django or the database changes them. The entries name no actor
     who is deleted by it. The recorded values of all these rows are in memory until their entries
-    are written, 500 at a time. Raises ``LookupError`` where the model of ``instance`` is not recorded.
+    are written, 500 at a time. Raises ``LookupError`` where the model of ``instance`` is not
+    recorded.
     """
     _recording(type(instance))
     using = router.db_for_write(type(instance), instance=instance)

@@ -116,8 +116,8 @@ def register_receiver(
 
     Activities of ``except_sources`` (a package's own, say) don't reach it. ``catch_up`` is the
     command that replays the sources into what the receiver has missed, for the log to name.
-    ``batch_receiver`` is called in place of ``receiver`` with up to 500 activities that are published
-    together, in their order; when it raises, ``receiver`` is called with each of them.
+    ``batch_receiver`` is called in place of ``receiver`` with up to 500 activities that are
+    published together, in their order; when it raises, ``receiver`` is called with each of them.
     Call it from ``AppConfig.ready``. Registering a name again replaces it.
     """
     _receivers[name] = _Subscription(
