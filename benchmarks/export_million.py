@@ -25,11 +25,12 @@ SUBJECTS = ("copy", "csv", "json")
 ROUNDS = 2
 FILL = """
 INSERT INTO myometrics_audit_auditlog (user_id, action, resource_type, resource_id, "timestamp",
-    ip_address, user_agent, details, pseudonym, nonce)
+    ip_address, user_agent, details, pseudonym, nonce, origin)
 SELECT %s, 'upload_created', 'upload', 'upload_' || n, now() - n * interval '1 second',
     '203.0.113.7', 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0',
     jsonb_build_object('filename', 'cardiac_scan_' || n || '.jpg', 'file_size', 2000000 + n,
-        'diagnosis', 'Normal', 'confidence', 0.93), '', decode(md5(n::text), 'hex')
+        'diagnosis', 'Normal', 'confidence', 0.93), '', decode(md5(n::text), 'hex'),
+    CASE WHEN mod(n, 2) = 0 THEN 'client' END
 FROM generate_series(1, %s) n
 """
 INDEXES = """
@@ -38,7 +39,8 @@ AND indexname NOT IN ('myo_audit_user', 'myometrics_audit_auditlog_pkey')
 """
 COPY = "COPY (SELECT {} FROM myometrics_audit_auditlog WHERE user_id = {}) TO STDOUT"
 COLUMNS = (
-    "id, user_id, action, resource_type, resource_id, timestamp, ip_address, user_agent, details"
+    "id, user_id, action, resource_type, resource_id, timestamp, ip_address, user_agent, details, "
+    "origin"
 )
 
 

@@ -7,9 +7,12 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from conftest import activity_about
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from myometrics_analytics.models import PendingChange, Upload
-from myometrics_core.activities import Activity, publish
+from myometrics_core.activities import Activity, publish, publish_many
 
 pytestmark = pytest.mark.django_db
 
@@ -163,3 +166,19 @@ def test_telling_twice_leaves_nothing_more_to_fold(person, tell):
     pending = PendingChange.objects.count()
     tell(person, "upload_completed", "u1", EARLY, diagnosis="Normal")
     assert PendingChange.objects.count() == pending == 1
+
+
+@pytest.mark.parametrize("number", [2, 400])
+def test_events_on_known_uploads_cost_few_statements_together(person, number):
+    def events(action: str, **details: Any) -> list[Activity]:
+        return [activity_about(person, action, f"u{n}", EARLY, **details) for n in range(number)]
+
+    publish_many(events("upload_created"))
+    with CaptureQueriesContext(connection) as queries:
+        publish_many(events("upload_completed", diagnosis="Normal", processing_time=2))
+
+    # SQLite takes a few statements for 400 rows.
+    assert len(queries) <= (9 if connection.vendor == "postgresql" else 20)
+    facts = set(Upload.objects.values_list("status", "diagnosis", "processing_us", "day"))
+    assert facts == {("completed", "Normal", 2_000_000, EARLY.date())}
+    assert Upload.objects.count() == number

@@ -168,6 +168,7 @@ def test_orm_creation_leaves_evidence_too(person: Any) -> None:
         [AuditLog(action="a", resource_type="b", resource_id=str(n)) for n in range(3)]
     )
     assert Leaf.objects.count() == 4
+    assert set(AuditLog.objects.values_list("origin", flat=True)) == {"server"}
     assert (
         json.dumps(list(AuditLog.objects.values_list("details", flat=True))) == "[{}, {}, {}, {}]"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import threading
 from datetime import datetime, timezone
@@ -12,9 +14,11 @@ from django.db import connection
 
 from myometrics_audit.guards import install_guards, remove_guards
 from myometrics_audit.models import AuditLog, Leaf
+from myometrics_audit.personal_data import AuditLogsSection
 from myometrics_audit.verification import LogVerifier
 from myometrics_core import activities
 from myometrics_core.export_files import export_chunks
+from myometrics_core.export_tables import csv_lines
 from myometrics_core.transactions import atomic_write
 from myometrics_testing.waiting import PATIENCE, wait_for
 
@@ -52,6 +56,30 @@ def test_the_same_activity_twice_is_one_entry() -> None:
     activities.publish(activity())
     activities.publish(activity())
     assert AuditLog.objects.count() == 1
+
+
+def test_activities_published_together_become_entries_once_and_in_order(person: Any) -> None:
+    activities.publish(activity(id="auth:2", action="kept"))
+    activities.publish_many(
+        activity(id=f"auth:{number}", action=action, actor_id=actor)
+        for number, action, actor in [
+            (3, "first", person.pk),
+            (1, "second", str(person.pk)),
+            (2, "known", None),
+            (3, "repeated", person.pk),
+            (4, "x" * 51, None),
+            (5, "third", None),
+        ]
+    )
+    entries = AuditLog.objects.order_by("pk").values_list("action", "user_id")
+    assert list(entries) == [
+        ("kept", None),
+        ("first", person.pk),
+        ("second", person.pk),
+        ("third", None),
+    ]
+    assert Leaf.objects.count() == 4
+    assert list(LogVerifier().problems()) == []
 
 
 def test_what_audit_published_itself_is_not_recorded_again(write: Any) -> None:
@@ -133,15 +161,44 @@ def test_activity_of_another_package_keeps_its_origin(origin: Any) -> None:
     assert replayed.origin == origin
 
 
-def test_replay_of_entry_from_before_origins_has_none(write: Any) -> None:
-    entry = write()
+def _forget_origins(where: str) -> None:
+    """Make entries such as were recorded before entries had an origin."""
     remove_guards(connection.alias)
     with connection.cursor() as cursor:
-        cursor.execute(f'UPDATE "{AuditLog._meta.db_table}" SET origin = NULL')
+        cursor.execute(f'UPDATE "{AuditLog._meta.db_table}" SET origin = NULL WHERE {where}')
     install_guards(connection.alias)
+
+
+def test_replay_of_entry_from_before_origins_has_none(write: Any) -> None:
+    entry = write()
+    _forget_origins("TRUE")
     (replayed,) = activities.replay_activities(["audit"])
     assert (replayed.id, replayed.origin) == (f"audit:{entry.pk}", None)
     assert list(LogVerifier().problems()) == []
+
+
+def test_entries_without_origin_are_exported_as_empty_cells_unexamined(
+    write: Any, person: Any
+) -> None:
+    for user_agent in ("", "Firefox"):
+        write(user=person, user_agent=user_agent)
+    _forget_origins("user_agent = ''")
+
+    in_json = json.loads(b"".join(export_chunks(person, "json")))["audit_logs"]
+    assert [(row["origin"], row["user_agent"]) for row in in_json] == [
+        (None, ""),
+        ("server", "Firefox"),
+    ]
+    in_csv = csv.reader(io.StringIO(b"".join(export_chunks(person, "csv")).decode(), newline=""))
+    cells = [value for *_, field, value in in_csv if field in ("origin", "user_agent")]
+    assert cells == ["", "", "Firefox", "server"]
+
+    if connection.vendor == "postgresql":
+        examined: list[str] = []
+        table = AuditLogsSection().export_table(person)
+        for _ in csv_lines("audit_logs", table, lambda text: examined.append(text) or text):
+            pass
+        assert examined == []
 
 
 def test_the_export_holds_ones_own_entries_and_nobody_elses(

@@ -4,17 +4,19 @@ from dataclasses import replace
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.db import transaction
+from django.db import connection, transaction
 
 from myometrics_core import activities
 from myometrics_core.activities import (
     Activity,
     publish,
+    publish_many,
     register_receiver,
     register_source,
     replay_activities,
 )
 from myometrics_core.times import utc_now
+from myometrics_core.transactions import SerializationFailure
 
 
 @pytest.fixture(autouse=True)
@@ -103,6 +105,78 @@ def test_what_a_receiver_owes_goes_with_its_writer():
         publish(activity())
         raise ZeroDivisionError
     assert not get_user_model().objects.exists()
+
+
+@pytest.mark.django_db
+def test_batch_receiver_gets_batches_of_at_most_500_in_order():
+    batches, singles = [], []
+    register_receiver("batches", fail, resource_types={"upload"}, batch_receiver=batches.append)
+    register_receiver("singles", singles.append)
+    published = [activity(n, "session" if n == 3 else "upload") for n in range(1, 1102)]
+    publish_many(iter(published))
+    uploads = [happened for happened in published if happened.resource_type == "upload"]
+    assert [len(batch) for batch in batches] == [499, 500, 101]
+    assert [happened for batch in batches for happened in batch] == uploads
+    assert singles == published
+
+
+@pytest.mark.django_db
+def test_single_activity_goes_to_the_single_receiver():
+    received = []
+    register_receiver("both", received.append, batch_receiver=fail)
+    publish(activity(1))
+    publish_many([activity(2)])
+    publish_many([])
+    assert [happened.id for happened in received] == ["audit:1", "audit:2"]
+
+
+@pytest.mark.django_db
+def test_failed_batch_is_undone_and_received_one_by_one(caplog):
+    def write_all_and_fail(batch):
+        for happened in batch:
+            write_person(happened)
+        raise RuntimeError("no")
+
+    def write_but_two(happened):
+        write_person(happened)
+        if happened.id == "audit:2":
+            raise RuntimeError("not this one")
+
+    others = []
+    register_receiver("faulty", write_but_two, batch_receiver=write_all_and_fail)
+    register_receiver("good", fail, batch_receiver=others.extend)
+    publish_many([activity(number) for number in (1, 2, 3)])
+    emails = get_user_model().objects.order_by("email").values_list("email", flat=True)
+    assert list(emails) == ["1@clinic.example", "3@clinic.example"]
+    assert len(others) == 3
+    assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
+    assert "Receiver faulty failed on a batch of 3 activities" in caplog.text
+    assert "Receiver faulty failed on activity audit:2" in caplog.text
+
+
+@pytest.mark.django_db
+def test_batch_that_breaks_the_transaction_is_received_one_by_one():
+    def break_the_transaction(batch):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT * FROM no_such_table")
+
+    received = []
+    register_receiver("broken", received.append, batch_receiver=break_the_transaction)
+    publish_many([activity(1), activity(2)])
+    assert len(received) == 2
+    assert not get_user_model().objects.exists()
+
+
+@pytest.mark.django_db
+def test_serialization_failure_of_a_batch_reaches_the_writer():
+    def conflict(batch):
+        raise SerializationFailure("again")
+
+    received = []
+    register_receiver("unlucky", received.append, batch_receiver=conflict)
+    with pytest.raises(SerializationFailure):
+        publish_many([activity(1), activity(2)])
+    assert received == []
 
 
 def test_sources_replay_one_after_the_other():

@@ -13,7 +13,7 @@ from hypothesis.extra.django import TestCase
 
 from myometrics_core import personal_data
 from myometrics_core.export_files import export_chunks
-from myometrics_core.export_tables import ExportTable
+from myometrics_core.export_tables import ExportTable, csv_lines
 from myometrics_core.health_log.models import HealthState
 from myometrics_core.personal_data import PersonalDataSection, register_personal_data
 from myometrics_core.users import user_id_json
@@ -146,6 +146,40 @@ def test_many_rows_come_in_order_and_in_pieces():
     personal_data._sections.clear()
     register_personal_data(Quick(queryset, STATE))
     assert len(list(export_chunks(None, "csv"))) > 2
+
+
+def examined_texts(table):
+    """The texts that were looked at for formulas: those of rows that take the slow way."""
+    texts = []
+
+    def examine(text):
+        texts.append(text)
+        return text
+
+    lines = b"".join(csv_lines("rows", table, examine)).decode()
+    return texts, list(csv.reader(io.StringIO(lines, newline="")))
+
+
+@pytest.mark.django_db
+def test_rows_without_values_are_not_examined(database_vendor):
+    if database_vendor != "postgresql":
+        return  # nothing is copied
+    people = get_user_model().objects
+    people.bulk_create(people.model(email=f"p{n}@x.example", full_name="") for n in range(500))
+    people.filter(email__startswith="p1").update(last_login=datetime.now(timezone.utc))
+    table = ExportTable(queryset=people.order_by("email"), columns=PERSON)
+
+    texts, lines = examined_texts(table)
+
+    assert texts == []
+    assert len(lines) == 500 * len(PERSON)
+    assert {value for _, _, field, value in lines if field == "name"} == {""}
+    without_time = [value for _, _, field, value in lines if field == "at" and not value]
+    assert len(without_time) == people.filter(last_login=None).count() > 0
+
+    people.create(email="z@x.example", full_name="=1+1")
+    texts, _ = examined_texts(table)
+    assert "=1+1" in texts
 
 
 def _microseconds(count):

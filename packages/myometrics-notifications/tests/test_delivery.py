@@ -13,17 +13,14 @@ from django.core import mail
 from django.core.mail.backends.base import BaseEmailBackend
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
-from myometrics_core.activities import publish
+from myometrics_core.activities import publish, publish_many
 from myometrics_core.times import utc_now
 from myometrics_notifications.conf import notifications_settings
 from myometrics_notifications.delivery import message_deliver, messages_sweep
 from myometrics_notifications.leases import back_off, work_lease, work_settle
 from myometrics_notifications.mail_server import server_pause
 from myometrics_notifications.models import Message
-from myometrics_notifications.services import (
-    message_retry,
-    notification_settings_update,
-)
+from myometrics_notifications.services import messages_retry, notification_settings_update
 from myometrics_testing.smtp_server import OK
 from myometrics_testing.waiting import PATIENCE
 
@@ -245,7 +242,7 @@ def test_a_retried_dead_letter_has_all_its_attempts_again(queued, mail_server):
     queued.refresh_from_db()
     mail_server.at_recipient = OK
 
-    message_retry(message=queued)
+    messages_retry(messages=Message.objects.all())
 
     queued.refresh_from_db()
     assert (queued.state, queued.attempts, queued.settled_at) == ("queued", 0, None)
@@ -253,11 +250,23 @@ def test_a_retried_dead_letter_has_all_its_attempts_again(queued, mail_server):
     assert len(mail_server.accepted) == 1
 
 
+def test_many_messages_are_retried_in_few_statements(
+    person, make_activity, django_assert_max_num_queries
+):
+    publish_many(make_activity(actor_id=person.pk) for _ in range(600))
+    Message.objects.update(state="dead", settled_at=utc_now(), attempts=9)
+
+    with django_assert_max_num_queries(10):
+        assert messages_retry(messages=Message.objects.all()) == 600
+
+    assert Message.objects.filter(state="queued", attempts=0, settled_at=None).count() == 600
+
+
 def test_what_has_been_sent_is_not_retried(queued):
     message_deliver(message_id=queued.pk)
     queued.refresh_from_db()
 
-    message_retry(message=queued)
+    messages_retry(messages=Message.objects.all())
 
     queued.refresh_from_db()
     assert queued.state == "sent"

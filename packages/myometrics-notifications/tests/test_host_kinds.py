@@ -8,7 +8,7 @@ import pytest
 from django.core import mail
 from specified import SETTINGS_URL
 
-from myometrics_core.activities import publish
+from myometrics_core.activities import publish, publish_many
 from myometrics_notifications.built_in_kinds import SystemAlerts, UploadCompleted
 from myometrics_notifications.delivery import message_deliver
 from myometrics_notifications.kinds import NotificationKind
@@ -166,6 +166,52 @@ def test_a_kind_that_fails_does_not_silence_the_others(use_kind, person, make_ac
     publish(make_activity(actor_id=person.pk))
 
     assert [message.kind for message in Message.objects.all()] == ["upload_completed"]
+
+
+def test_kind_that_fails_on_one_event_of_a_batch_loses_that_notice_only(
+    use_kind, person, make_activity
+):
+    class Broken(ReportSigned):
+        resource_type = "upload"
+        actions = frozenset({"upload_completed"})
+        default_on = True
+
+        def context(self, activity):
+            if activity.resource_id == "u2":
+                raise RuntimeError("the host's fault")
+            return super().context(activity)
+
+    use_kind(Broken())
+
+    publish_many(make_activity(actor_id=person.pk, resource_id=f"u{n}") for n in (1, 2, 3))
+
+    assert [message.kind for message in Message.objects.order_by("pk")] == [
+        *("upload_completed", Broken.name),
+        "upload_completed",
+        *("upload_completed", Broken.name),
+    ]
+
+
+def test_kind_for_all_and_kind_for_one_are_queued_together(use_kind, make_person, make_activity):
+    class ForAll(ReportSigned):
+        resource_type = "upload"
+        actions = frozenset({"upload_completed"})
+        default_on = True
+
+        def concerns(self, activity):
+            return None
+
+    use_kind(ForAll())
+    people = [make_person() for _ in range(3)]
+
+    publish_many(make_activity(actor_id=people[n].pk, resource_id=f"u{n}") for n in (0, 1))
+
+    queued = Message.objects.order_by("pk").values_list("kind", "recipient_id")
+    everyone = [(ForAll.name, key) for key in sorted((one.pk for one in people), key=str)]
+    assert list(queued) == [
+        *[("upload_completed", people[0].pk), *everyone],
+        *[("upload_completed", people[1].pk), *everyone],
+    ]
 
 
 def test_messages_of_a_kind_that_is_gone_are_dropped(person, make_activity):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 
-from myometrics_core.activities import publish
+from myometrics_core.activities import publish, publish_many
 from myometrics_core.times import utc_now
 from myometrics_notifications.kinds import kind_named
 from myometrics_notifications.models import Message, NotificationSettings
@@ -160,6 +160,28 @@ def test_an_upload_costs_its_writer_few_statements(
 ):
     with django_assert_max_num_queries(7):  # two savepoints, who wants it, the row, its key
         publish(make_activity(actor_id=person.pk))
+
+
+@pytest.mark.parametrize("number", [50, 500])
+def test_uploads_published_together_cost_few_statements(
+    make_person, make_activity, number, django_assert_max_num_queries
+):
+    people = [make_person() for _ in range(5)]
+    notification_settings_update(user=people[0], switches={"upload_completed": False})
+    activities = [
+        make_activity(actor_id=person.pk, resource_id=f"u{upload}")
+        for upload in range(number // 10)
+        for person in people
+        for _ in range(2)
+    ]
+    # Savepoint, who wants it, the rows: a few statements on SQLite.
+    with django_assert_max_num_queries(6 if connection.vendor == "postgresql" else 12):
+        publish_many(activities)
+
+    expected = [
+        ("upload_completed", person.pk) for _ in range(number // 10) for person in people[1:]
+    ]
+    assert owed() == expected
 
 
 def test_many_thousand_recipients_are_queued_in_few_queries(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from myometrics_core.activities import Activity, register_receiver
@@ -10,14 +11,19 @@ from myometrics_core.people import connect_person_deleted
 from .services import uploads_forget, uploads_merge
 from .upload_events import RESOURCE_TYPE, evidence_of
 
-__all__ = ["connect_receivers", "receive_activity"]
+__all__ = ["connect_receivers", "receive_activities", "receive_activity"]
 
 
 def receive_activity(activity: Activity) -> None:
     """Merge what ``activity`` says of an upload into the facts."""
-    evidence = evidence_of(activity)
-    if evidence is not None:
-        uploads_merge(evidence=[evidence])
+    receive_activities([activity])
+
+
+def receive_activities(activities: Sequence[Activity]) -> None:
+    """Merge what ``activities`` say of uploads into the facts."""
+    evidence = [item for item in map(evidence_of, activities) if item is not None]
+    if evidence:
+        uploads_merge(evidence=evidence)
 
 
 def connect_receivers() -> None:
@@ -27,6 +33,7 @@ def connect_receivers() -> None:
         receive_activity,
         resource_types=frozenset({RESOURCE_TYPE}),
         catch_up="manage.py analytics_rebuild",
+        batch_receiver=receive_activities,
     )
     connect_person_deleted(_person_deleted, uid="myometrics_analytics")
 

@@ -110,8 +110,10 @@ def _check_days(first: date, last: date) -> int:
     rows_store(repaired, DAY_COUNTS, counts_nothing)
     wrong = {as_date(row[0]) for row in _rows(sql.UPLOADERS, first, last)}
     uploaders = uploaders_by_day(wrong)
-    for day in wrong:
-        DayRollup.objects.filter(day=day).update(uploaders=uploaders.get(day, 0))
+    rows = list(DayRollup.objects.filter(day__in=wrong))
+    for row in rows:
+        row.uploaders = uploaders.get(row.day, 0)
+    DayRollup.objects.bulk_update(rows, ["uploaders"], batch_size=500)
     return len(wrong.union(found))
 
 

@@ -25,6 +25,12 @@ from .models import ClientReports, LimitDecision, PendingChange, Upload
 __all__ = ["MergeReport", "uploads_forget", "uploads_merge"]
 
 ATTEMPTS: Final = 5
+BATCH: Final = 500
+MERGED_FIELDS: Final = tuple(
+    field.name
+    for field in Upload._meta.concrete_fields
+    if field.name not in ("id", "user", "upload_id")
+)
 Key = tuple[Any, str]
 
 
@@ -95,12 +101,11 @@ def _merge(evidence: Sequence[Evidence]) -> MergeReport:
     present, news = _news(known)
     locked = _uploads(present.keys() & news.keys(), lock=True)
     sheet = ChangeSheet()
-    for key in sorted(locked, key=_lock_order):
-        _update(locked[key], news[key], sheet)
+    _update([(upload, news[key]) for key, upload in locked.items()], sheet)
     new = {key: items for key, items in news.items() if key not in locked}
     over_limit = keys_over_limit([items[0] for items in new.values()])
     created = [_created(new[key], key in over_limit) for key in sorted(new, key=_lock_order)]
-    Upload.objects.bulk_create(created, batch_size=1000)
+    Upload.objects.bulk_create(created, batch_size=BATCH)
     for upload in created:
         sheet.add(upload)
     sheet.write()
@@ -149,12 +154,23 @@ def _created(evidence: Sequence[Evidence], over_limit: bool) -> Upload:
     return upload
 
 
-def _update(upload: Upload, evidence: Iterable[Evidence], sheet: ChangeSheet) -> None:
-    sheet.add(upload, -1)
-    for item in evidence:
-        absorb(upload, item)
-    upload.save()
-    sheet.add(upload)
+def _update(changed: Iterable[tuple[Upload, list[Evidence]]], sheet: ChangeSheet) -> None:
+    """Merge evidence into uploads that are locked, and write them."""
+    uploads = []
+    for upload, evidence in changed:
+        sheet.add(upload, -1)
+        for item in evidence:
+            absorb(upload, item)
+        sheet.add(upload)
+        uploads.append(upload)
+    # The rows exist. bulk_update() costs a CASE for each row and column.
+    Upload.objects.bulk_create(
+        uploads,
+        batch_size=BATCH,
+        update_conflicts=True,
+        unique_fields=["pk"],
+        update_fields=MERGED_FIELDS,
+    )
 
 
 def _lock_order(key: Key) -> tuple[str, str]:

@@ -31,7 +31,12 @@ class AuditConfig(AppConfig):
         register_site_checks(self)
         register_gauges()
         register_examinations()
-        register_receiver("audit", receivers.receive_activity, except_sources=(activities.SOURCE,))
+        register_receiver(
+            "audit",
+            receivers.receive_activity,
+            except_sources=(activities.SOURCE,),
+            batch_receiver=receivers.receive_activities,
+        )
         register_source("audit", selectors.activities_replay)
         register_personal_data(personal_data.AuditLogsSection())
         reserve_recorded_actions()

@@ -106,23 +106,27 @@ def recorded_delete(instance: models.Model, *, actor: Any, request: Any = None) 
 
     Rows of recorded models that are deleted with it, or changed by it (``SET_NULL``), get an
     entry of their own each, whether Django or the database changes them. The entries name no actor
-    who is deleted by it. Raises ``LookupError``
-    where the model of ``instance`` is not recorded.
+    who is deleted by it. The recorded values of all these rows are in memory until their entries
+    are written, 500 at a time. Raises ``LookupError`` where the model of ``instance`` is not
+    recorded.
     """
     _recording(type(instance))
     using = router.db_for_write(type(instance), instance=instance)
     with atomic_write(using):
         affected = rows_affected_by_deletion(instance, using, wanted=_is_recorded)
-        before = _recorded_rows(affected, using, lock=True)
+        before = _locked_rows(affected, using)
         instance.delete()
-        after = _recorded_rows(before, using)
         actor = _unless_deleted(actor)
-        record_many(
-            change
-            for model, rows in before.items()
-            for key, row in rows.items()
-            for change in _effects(model, key, row, after[model].get(key), actor, request)
-        )
+        for model, rows in before.items():
+            for chunk in _chunks(list(rows)):
+                after = _stored(model, chunk, using)
+                record_many(
+                    change
+                    for key in chunk
+                    for change in _effects(
+                        model, key, rows.pop(key), after.get(key), actor, request
+                    )
+                )
 
 
 def recorded_bulk_create(
@@ -141,8 +145,9 @@ def recorded_bulk_create(
     using = router.db_for_write(model)
     with atomic_write(using):
         created = model._default_manager.bulk_create(instances, **bulk)
-        rows = _stored(model, [instance.pk for instance in created], using)
-        record_many(_created(model, key, row, actor, request) for key, row in rows.items())
+        for chunk in _chunks([instance.pk for instance in created]):
+            rows = _stored(model, chunk, using)
+            record_many(_created(model, key, row, actor, request) for key, row in rows.items())
     return created
 
 
@@ -170,15 +175,15 @@ def recorded_update(
     return len(keys)
 
 
-def _recorded_rows(
-    affected: Mapping[type[models.Model], Iterable[Any]], using: str, *, lock: bool = False
+def _locked_rows(
+    affected: Mapping[type[models.Model], Iterable[Any]], using: str
 ) -> dict[type[models.Model], dict[Any, dict[str, Any]]]:
-    """The recorded columns of those rows whose model is recorded."""
+    """The recorded columns of those rows whose model is recorded; the rows are locked."""
     return {
         model: {
             key: row
             for chunk in _chunks(list(keys))
-            for key, row in _stored(model, chunk, using, lock=lock).items()
+            for key, row in _stored(model, chunk, using, lock=True).items()
         }
         for model, keys in affected.items()
         if _is_recorded(model)

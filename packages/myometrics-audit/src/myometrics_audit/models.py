@@ -127,11 +127,13 @@ class AuditLog(models.Model):
         self.origin = self.origin or self.Origin.SERVER
 
     @classmethod
-    def write_leaves(cls, entries: Iterable[AuditLog], using: str) -> None:
+    def write_leaves(
+        cls, entries: Iterable[AuditLog], using: str, batch_size: int | None = None
+    ) -> None:
         """Sign new entries: one leaf each, in the transaction that inserted them."""
         key = active_key()
         leaves = [Leaf.of(entry, key) for entry in entries]
-        Leaf.objects.using(using).bulk_create(leaves)
+        Leaf.objects.using(using).bulk_create(leaves, batch_size=batch_size)
 
 
 class Leaf(models.Model):

@@ -64,7 +64,7 @@ class AuditLogQuerySet(models.QuerySet["AuditLog"]):
             entry.prepare()
         with transaction.atomic(using=self.db, savepoint=False):
             created = super().bulk_create(entries, batch_size=batch_size)
-            self.model.write_leaves(created, using=self.db)
+            self.model.write_leaves(created, using=self.db, batch_size=batch_size)
         return created
 
     def update(self, **kwargs: Any) -> int:

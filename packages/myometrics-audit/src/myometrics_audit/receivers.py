@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.db.backends.signals import connection_created
@@ -13,15 +14,20 @@ from .conf import audit_settings
 from .entry_ids import connect_fixtures
 from .erasures import entries_release_user
 from .guards import allow_flush, install_guards
-from .services import activity_record
+from .services import activities_record
 from .user_deletion import connect_release
 
-__all__ = ["connect", "receive_activity"]
+__all__ = ["connect", "receive_activities", "receive_activity"]
 
 
 def receive_activity(activity: Activity) -> None:
     """Keep what another package published. What audit publishes never gets here: see ``apps``."""
-    activity_record(activity)
+    activities_record([activity])
+
+
+def receive_activities(activities: Sequence[Activity]) -> None:
+    """Keep many activities, as :func:`receive_activity` does one."""
+    activities_record(activities)
 
 
 def connect(sender: Any) -> None:

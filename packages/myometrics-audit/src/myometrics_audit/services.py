@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
+from django.contrib.auth import get_user_model
 from django.db import IntegrityError, connections, router, transaction
 
-from myometrics_core.activities import Activity, Origin, is_awaited, publish
+from myometrics_core.activities import Activity, Origin, is_awaited, publish_many
 from myometrics_core.people import people_hold, people_known
 from myometrics_core.texts import storable_text
 from myometrics_core.times import utc_now
@@ -23,10 +24,13 @@ from .rows import LONGEST
 __all__ = [
     "ActorGone",
     "NewEntry",
+    "activities_record",
     "activity_record",
     "entries_record",
     "entry_record",
 ]
+
+BATCH: Final = 500
 
 
 class ActorGone(Exception):
@@ -77,45 +81,64 @@ def activity_record(activity: Activity) -> AuditLog | None:
 
     Doesn't publish again. An actor who is gone is left out.
     """
-    known = AuditLog.objects.filter(activity_id=activity.id)
-    if known.exists():
-        return None
-    is_present = activity.actor_id is not None and people_hold([activity.actor_id])
-    row = _row(
-        NewEntry(
-            actor_id=activity.actor_id if is_present else None,
-            action=activity.action,
-            resource_type=activity.resource_type,
-            resource_id=activity.resource_id,
-            details=activity.details,
-            client_address=activity.client_address,
-            user_agent=activity.user_agent,
-            occurred_at=activity.occurred_at,
-            activity_id=activity.id,
-            origin=activity.origin,
-        )
+    return next(iter(activities_record([activity])), None)
+
+
+def activities_record(activities: Sequence[Activity]) -> list[AuditLog]:
+    """Keep many activities, as :func:`activity_record` does one; returns the new entries."""
+    first: dict[str, Activity] = {}
+    for activity in activities:
+        first.setdefault(activity.id, activity)
+    kept = set(
+        AuditLog.objects.filter(activity_id__in=list(first)).values_list("activity_id", flat=True)
     )
-    row.save()
-    return row
+    new = [activity for key, activity in first.items() if key not in kept]
+    to_key = get_user_model()._meta.pk.to_python
+    actors = [None if item.actor_id is None else to_key(item.actor_id) for item in new]
+    wanted = set(actors) - {None}
+    present = people_hold(wanted) if wanted else set()
+    rows = [
+        _row(
+            NewEntry(
+                actor_id=actor_id if actor_id in present else None,
+                action=activity.action,
+                resource_type=activity.resource_type,
+                resource_id=activity.resource_id,
+                details=activity.details,
+                client_address=activity.client_address,
+                user_agent=activity.user_agent,
+                occurred_at=activity.occurred_at,
+                activity_id=activity.id,
+                origin=activity.origin,
+            )
+        )
+        for activity, actor_id in zip(new, actors, strict=True)
+    ]
+    _write(rows, router.db_for_write(AuditLog))
+    return rows
 
 
 def _insert(rows: Sequence[AuditLog]) -> None:
     using = router.db_for_write(AuditLog)
-    awaited = any(is_awaited(source=SOURCE, resource_type=row.resource_type) for row in rows)
+    types = {row.resource_type for row in rows}
+    awaited = any(is_awaited(source=SOURCE, resource_type=name) for name in types)
     try:
         if len(rows) == 1 and not awaited and not connections[using].in_atomic_block:
             rows[0].save(using=using)
             return
         with transaction.atomic(using=using):
-            if len(rows) == 1:
-                rows[0].save(using=using)
-            else:
-                AuditLog.objects.using(using).bulk_create(rows)
-            for row in rows:
-                publish(activity_of(row))
+            _write(rows, using)
+            publish_many(map(activity_of, rows))
     except IntegrityError as error:
         _raise_if_gone(rows, error)
         raise
+
+
+def _write(rows: Sequence[AuditLog], using: str) -> None:
+    if len(rows) == 1:
+        rows[0].save(using=using)
+    elif rows:
+        AuditLog.objects.using(using).bulk_create(rows, batch_size=BATCH)
 
 
 def _raise_if_gone(rows: Sequence[AuditLog], error: IntegrityError) -> None:

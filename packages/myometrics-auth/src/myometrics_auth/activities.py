@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from myometrics_core.activities import Activity, publish
+from myometrics_core.activities import Activity, publish, publish_many
 from myometrics_core.client_address import client_address, user_agent
 from myometrics_core.pseudonyms import account_pseudonym
 from myometrics_core.times import utc_now
@@ -18,8 +18,8 @@ __all__ = [
     "RESERVED_ACTIONS",
     "publish_account_event",
     "publish_failed_sign_in",
-    "publish_session_ended",
-    "publish_session_event",
+    "publish_session_events",
+    "publish_sessions_ended",
     "publish_user_change",
 ]
 
@@ -40,28 +40,40 @@ RESERVED_ACTIONS = (
 """What this package publishes and clients can't post: all but ``logout``, which they log too."""
 
 
-def publish_session_event(action: str, *, session: Any, request: Any) -> None:
-    """``login_succeeded`` or ``logout`` of a session, if sign-ins are recorded."""
+def publish_session_events(action: str, *, sessions: Iterable[Any], request: Any) -> None:
+    """``login_succeeded`` or ``logout`` of sessions, if sign-ins are recorded."""
     if auth_settings.RECORD_SIGN_INS:
-        _publish(action, session.user_id, "session", str(session.pk), request)
+        publish_many(
+            _activity(action, session.user_id, "session", str(session.pk), request)
+            for session in sessions
+        )
 
 
-def publish_session_ended(*, actor: Any, session: Any, request: Any) -> None:
-    """``session_ended``: an administrator, about a session; ``details`` say whose it was."""
-    details = {"user_id": user_id_json(session.user_id)}
-    _publish("session_ended", actor.pk, "session", str(session.pk), request, details)
+def publish_sessions_ended(*, actor: Any, sessions: Iterable[Any], request: Any) -> None:
+    """``session_ended``: an administrator, about sessions; ``details`` say whose they were."""
+    publish_many(
+        _activity(
+            "session_ended",
+            actor.pk,
+            "session",
+            str(session.pk),
+            request,
+            {"user_id": user_id_json(session.user_id)},
+        )
+        for session in sessions
+    )
 
 
 def publish_failed_sign_in(*, email: str, request: Any) -> None:
     """``login_failed``, about the pseudonym of the address that was tried, real or not."""
     if auth_settings.RECORD_SIGN_INS:
-        _publish("login_failed", None, "user", account_pseudonym(email), request)
+        publish(_activity("login_failed", None, "user", account_pseudonym(email), request))
 
 
 def publish_account_event(action: str, *, user: Any, request: Any) -> None:
     """``password_changed``, ``password_reset`` and their like: a person, about themselves."""
     if auth_settings.RECORD_SIGN_INS:
-        _publish(action, user.pk, "user", str(user_id_json(user.pk)), request)
+        publish(_activity(action, user.pk, "user", str(user_id_json(user.pk)), request))
 
 
 def publish_user_change(
@@ -69,27 +81,25 @@ def publish_user_change(
 ) -> None:
     """``user_created``, ``user_updated`` or ``user_deleted``: an administrator, about a user."""
     actor_id = getattr(actor, "pk", None)
-    _publish(action, actor_id, "user", str(user_id_json(user_id)), request, details)
+    publish(_activity(action, actor_id, "user", str(user_id_json(user_id)), request, details))
 
 
-def _publish(
+def _activity(
     action: str,
     actor_id: Any,
     resource_type: str,
     resource_id: str,
     request: Any,
     details: Mapping[str, Any] | None = None,
-) -> None:
-    publish(
-        Activity(
-            id=f"auth:{uuid.uuid4()}",
-            actor_id=actor_id,
-            action=action,
-            resource_type=resource_type,
-            resource_id=resource_id,
-            occurred_at=utc_now(),
-            details=details or {},
-            client_address=client_address(request) if request is not None else None,
-            user_agent=user_agent(request) if request is not None else "",
-        )
+) -> Activity:
+    return Activity(
+        id=f"auth:{uuid.uuid4()}",
+        actor_id=actor_id,
+        action=action,
+        resource_type=resource_type,
+        resource_id=resource_id,
+        occurred_at=utc_now(),
+        details=details or {},
+        client_address=client_address(request) if request is not None else None,
+        user_agent=user_agent(request) if request is not None else "",
     )

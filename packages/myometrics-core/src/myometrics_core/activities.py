@@ -8,10 +8,11 @@ Packages that keep history register a source, so that a receiver added later can
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Literal
+from itertools import islice
+from typing import Any, Final, Literal
 
 from django.db import transaction
 
@@ -25,6 +26,7 @@ __all__ = [
     "is_awaited",
     "is_reserved_action",
     "publish",
+    "publish_many",
     "register_receiver",
     "register_reserved_actions",
     "register_source",
@@ -33,6 +35,7 @@ __all__ = [
 
 logger = logging.getLogger("myometrics.core.activities")
 
+MAX_BATCH: Final = 500
 
 Origin = Literal["client", "server", "import"]
 """Who says that something happened: a client of the API, this site's own code, or an import."""
@@ -78,6 +81,7 @@ class Activity:
 
 
 Receiver = Callable[[Activity], None]
+BatchReceiver = Callable[[Sequence[Activity]], None]
 Replay = Callable[[], Iterator[Activity]]
 
 
@@ -87,6 +91,7 @@ class _Subscription:
     resource_types: Container[str] | None
     except_sources: Container[str]
     catch_up: str
+    batch_receiver: BatchReceiver | None
 
     def wants(self, source: str, resource_type: str) -> bool:
         if source in self.except_sources:
@@ -106,14 +111,19 @@ def register_receiver(
     resource_types: Container[str] | None = None,
     except_sources: Container[str] = (),
     catch_up: str = "",
+    batch_receiver: BatchReceiver | None = None,
 ) -> None:
     """Have ``receiver`` called with every activity, or those of ``resource_types`` only.
 
     Activities of ``except_sources`` (a package's own, say) don't reach it. ``catch_up`` is the
     command that replays the sources into what the receiver has missed, for the log to name.
+    ``batch_receiver`` is called in place of ``receiver`` with up to 500 activities that are
+    published together, in their order; when it raises, ``receiver`` is called with each of them.
     Call it from ``AppConfig.ready``. Registering a name again replaces it.
     """
-    _receivers[name] = _Subscription(receiver, resource_types, except_sources, catch_up)
+    _receivers[name] = _Subscription(
+        receiver, resource_types, except_sources, catch_up, batch_receiver
+    )
 
 
 def register_source(name: str, replay: Replay) -> None:
@@ -156,10 +166,45 @@ def publish(activity: Activity) -> None:
             _deliver(name, subscription, activity)
 
 
+def publish_many(activities: Iterable[Activity]) -> None:
+    """Publish many activities with a few statements for each 500 of them.
+
+    To each receiver as if :func:`publish` were called for one after the other, but one receiver may
+    get a whole batch before the next gets its first activity.
+    """
+    remaining = iter(activities)
+    while batch := list(islice(remaining, MAX_BATCH)):
+        for name, subscription in list(_receivers.items()):
+            _deliver_batch(
+                name,
+                subscription,
+                [item for item in batch if subscription.wants(item.source, item.resource_type)],
+            )
+
+
 def replay_activities(names: Iterable[str] | None = None) -> Iterator[Activity]:
     """Every past activity of the named sources (default: all), source by source."""
     for name in list(_sources) if names is None else names:
         yield from _sources[name]()
+
+
+def _deliver_batch(name: str, subscription: _Subscription, batch: Sequence[Activity]) -> None:
+    if len(batch) > 1 and subscription.batch_receiver is not None:
+        try:
+            with transaction.atomic():
+                subscription.batch_receiver(batch)
+            return
+        except Exception as error:
+            if is_serialization_failure(error):
+                raise
+            logger.warning(
+                "Receiver %s failed on a batch of %d activities; it gets them one by one",
+                name,
+                len(batch),
+                exc_info=True,
+            )
+    for activity in batch:
+        _deliver(name, subscription, activity)
 
 
 def _deliver(name: str, subscription: _Subscription, activity: Activity) -> None:

@@ -11,11 +11,10 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from myometrics_core.batches import read_in_batches
 from myometrics_core.read_only_admin import CappedPaginator, InternalAdmin, ReadOnlyAdmin
 
 from .models import ExportFile, Message, NotificationSettings
-from .services import message_retry
+from .services import messages_retry
 
 __all__ = ["ExportFileAdmin", "MessageAdmin", "NotificationSettingsAdmin"]
 
@@ -61,11 +60,7 @@ class MessageAdmin(ReadOnlyAdmin):
     @admin.action(description=_("Retry dead letters and dropped messages"), permissions=["retry"])
     def retry(self, request: HttpRequest, queryset: QuerySet[Message]) -> None:
         """Give the chosen dead or dropped messages all their attempts again."""
-        ended = queryset.filter(state__in=(Message.State.DEAD, Message.State.DROPPED))
-        count = 0
-        for message in read_in_batches(ended.order_by("pk")):
-            message_retry(message=message)
-            count += 1
+        count = messages_retry(messages=queryset)
         text = ngettext("%d message is tried again.", "%d messages are tried again.", count)
         self.message_user(request, text % count, messages.SUCCESS)
 

@@ -28,7 +28,7 @@ class NotificationsConfig(AppConfig):
         from .gauges import register_gauges
         from .kinds import RESOURCE_TYPES, register_kind
         from .personal_data import NotificationSettingsSection
-        from .services import activity_notify
+        from .services import activities_notify, activity_notify
 
         register_settings(notifications_settings)
         checks.register_checks()
@@ -38,7 +38,10 @@ class NotificationsConfig(AppConfig):
         for kind in BUILT_IN_KINDS:
             register_kind(kind)
         register_receiver(
-            "myometrics_notifications", activity_notify, resource_types=RESOURCE_TYPES
+            "myometrics_notifications",
+            activity_notify,
+            resource_types=RESOURCE_TYPES,
+            batch_receiver=activities_notify,
         )
         register_export_delivery("email", export_request)
         register_personal_data(NotificationSettingsSection())

@@ -64,7 +64,7 @@ def free_to_take() -> Q:
 def messages_due(limit: int) -> list[int]:
     """Primary keys of queued messages whose time has come and that nobody owns, oldest first."""
     due = Message.objects.filter(free_to_take())
-    return list(due.order_by("next_attempt_at").values_list("pk", flat=True)[:limit])
+    return list(due.order_by("next_attempt_at", "pk").values_list("pk", flat=True)[:limit])
 
 
 def _wants(kind: NotificationKind) -> Exists | Any:

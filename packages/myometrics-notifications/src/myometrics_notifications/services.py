@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 
 from myometrics_core.activities import Activity
 from myometrics_core.background import enqueue
@@ -29,11 +33,12 @@ from .models import Message, NotificationSettings, column_defaults
 from .selectors import people_wanting
 
 __all__ = [
+    "activities_notify",
     "activity_notify",
-    "message_retry",
     "messages_erase",
     "messages_purge",
     "messages_queue",
+    "messages_retry",
     "notification_settings_ensure",
     "notification_settings_update",
 ]
@@ -45,6 +50,22 @@ SWEEP = "myometrics_notifications.sweep"
 
 _CHUNK = 500
 _DELIVERED_ONE_BY_ONE = 20
+
+
+@dataclass(frozen=True)
+class _Notice:
+    """What a kind writes about one activity, to whom (``None``: to all), and how often."""
+
+    kind: NotificationKind
+    user_ids: Iterable[Any] | None
+    context: Mapping[str, Any]
+    once_per: str
+
+    def recipients(self) -> Iterator[Any]:
+        if self.user_ids is None:
+            return people_wanting(self.kind).values_list("pk", flat=True).iterator()
+        to_key = get_user_model()._meta.pk.to_python
+        return iter(dict.fromkeys(map(to_key, self.user_ids)))
 
 
 def notification_settings_ensure(*, user: Any) -> NotificationSettings:
@@ -77,11 +98,19 @@ def activity_notify(activity: Activity) -> None:
 
     Old activities (a replay) are passed over: nobody wants mails about last year.
     """
-    kinds = kinds_for(activity)
-    if not kinds or utc_now() - activity.occurred_at > notifications_settings.IGNORE_OLDER_THAN:
-        return
-    for kind in kinds:
+    for kind in _kinds_notifying(activity):
         _notify_of_kind(kind, activity)
+
+
+def activities_notify(activities: Sequence[Activity]) -> None:
+    """Queue what ``activities`` give reason to write, as :func:`activity_notify` does for each.
+
+    Raises what a kind raises: the caller then calls :func:`activity_notify` one by one, where a
+    fault costs no more than one kind's notice of one activity.
+    """
+    _queue(
+        _notice(kind, activity) for activity in activities for kind in _kinds_notifying(activity)
+    )
 
 
 def messages_queue(
@@ -97,30 +126,30 @@ def messages_queue(
     ``once_per`` never owes a person a second mail. Returns how many people were found to want
     it.
     """
-    if user_ids is None:
-        asked = people_wanting(kind).values_list("pk", flat=True).iterator()
-    else:
-        asked = iter(dict.fromkeys(user_ids))
-    count = 0
-    while chunk := list(islice(asked, _CHUNK)):
-        count += _queue_chunk(kind, chunk, context, once_per)
-    return count
+    return _queue([_Notice(kind, user_ids, context, once_per)])
 
 
-def message_retry(*, message: Message) -> None:
-    """Give a dead or dropped message all its attempts again, starting now."""
-    retried = Message.objects.filter(
-        pk=message.pk, state__in=(Message.State.DEAD, Message.State.DROPPED)
-    ).update(
-        state=Message.State.QUEUED,
-        attempts=0,
-        next_attempt_at=utc_now(),
-        settled_at=None,
-        lease_token=None,
-        leased_until=None,
-    )
-    if retried:
-        enqueue(DELIVER, message.pk)
+def messages_retry(*, messages: QuerySet[Message]) -> int:
+    """Give the dead and dropped among ``messages`` all their attempts again, starting now.
+
+    Returns how many there were.
+    """
+    ended = messages.filter(state__in=(Message.State.DEAD, Message.State.DROPPED)).order_by("pk")
+    retried = 0
+    with atomic_write():
+        locked = ended.select_for_update(of=("self",))
+        while batch := list(locked.values_list("pk", flat=True)[:_CHUNK]):
+            chosen = Message.objects.filter(pk__in=batch)
+            retried += chosen.update(
+                state=Message.State.QUEUED,
+                attempts=0,
+                next_attempt_at=utc_now(),
+                settled_at=None,
+                lease_token=None,
+                leased_until=None,
+            )
+            _start_delivery(chosen)
+    return retried
 
 
 def messages_erase(*, user: Any) -> None:
@@ -142,16 +171,27 @@ def messages_purge() -> int:
     return sum(_delete_in_batches(old) for old in (ended, dead))
 
 
+def _kinds_notifying(activity: Activity) -> list[NotificationKind]:
+    kinds = kinds_for(activity)
+    if not kinds or utc_now() - activity.occurred_at > notifications_settings.IGNORE_OLDER_THAN:
+        return []
+    return kinds
+
+
+def _notice(kind: NotificationKind, activity: Activity) -> _Notice:
+    return _Notice(
+        kind=kind,
+        user_ids=kind.concerns(activity),
+        context=kind.context(activity),
+        once_per=kind.once_per(activity),
+    )
+
+
 def _notify_of_kind(kind: NotificationKind, activity: Activity) -> None:
     # A fault in one kind, perhaps the host's, must not silence the others.
     try:
         with transaction.atomic():
-            messages_queue(
-                kind=kind,
-                user_ids=kind.concerns(activity),
-                context=kind.context(activity),
-                once_per=kind.once_per(activity),
-            )
+            _queue([_notice(kind, activity)])
     except Exception as error:
         if is_serialization_failure(error):
             raise
@@ -184,33 +224,60 @@ def _turn(settings: NotificationSettings, switches: Mapping[str, bool]) -> None:
             settings.set_switch(kind, switches[kind.name])
 
 
-def _queue_chunk(
-    kind: NotificationKind, user_ids: list[Any], context: Mapping[str, Any], once_per: str
-) -> int:
+def _queue(notices: Iterable[_Notice]) -> int:
+    """Queue the messages of ``notices``, in their order; returns how many were found wanted."""
+    addressed = (
+        (number, notice, user_id)
+        for number, notice in enumerate(notices)
+        for user_id in notice.recipients()
+    )
+    count = 0
+    while chunk := list(islice(addressed, _CHUNK)):
+        count += _queue_chunk(chunk)
+    return count
+
+
+def _queue_chunk(addressed: Sequence[tuple[int, _Notice, Any]]) -> int:
     now = utc_now()
     with atomic_write(savepoint=False):
-        # In one order: two who owe the same mails to the same people wait for each other's rows.
-        wanting = sorted(people_hold(user_ids, among=people_wanting(kind)), key=str)
+        wanting = _people_wanting([(notice.kind, user_id) for _, notice, user_id in addressed])
         rows = [
             Message(
-                kind=kind.name,
+                kind=notice.kind.name,
                 recipient_id=user_id,
-                context=dict(context),
-                dedupe_key=_dedupe_key(kind, user_id, once_per),
+                context=dict(notice.context),
+                dedupe_key=_dedupe_key(notice.kind, user_id, notice.once_per),
                 next_attempt_at=now,
             )
-            for user_id in wanting
+            # Of one notice in one order: two transactions that queue the same messages wait for
+            # each other's rows.
+            for _, notice, user_id in sorted(addressed, key=lambda one: (one[0], str(one[2])))
+            if user_id in wanting[notice.kind.name]
         ]
         Message.objects.bulk_create(rows, ignore_conflicts=True)
-        _start_delivery([row.mail_uuid for row in rows])
+        _start_delivery(Message.objects.filter(mail_uuid__in=[row.mail_uuid for row in rows]))
     return len(rows)
 
 
-def _start_delivery(mail_uuids: list[Any]) -> None:
-    if len(mail_uuids) > _DELIVERED_ONE_BY_ONE:
+def _people_wanting(asked: Iterable[tuple[NotificationKind, Any]]) -> dict[str, set[Any]]:
+    """Who wants each kind, of those asked about, by name of the kind; they are held."""
+    kinds: dict[str, NotificationKind] = {}
+    user_ids = defaultdict(set)
+    for kind, user_id in asked:
+        kinds[kind.name] = kind
+        user_ids[kind.name].add(user_id)
+    return {
+        name: people_hold(user_ids[name], among=people_wanting(kind))
+        for name, kind in kinds.items()
+    }
+
+
+def _start_delivery(messages: QuerySet[Message]) -> None:
+    first = list(messages.order_by("pk").values_list("pk", flat=True)[: _DELIVERED_ONE_BY_ONE + 1])
+    if len(first) > _DELIVERED_ONE_BY_ONE:
         enqueue(SWEEP)
         return
-    for pk in Message.objects.filter(mail_uuid__in=mail_uuids).values_list("pk", flat=True):
+    for pk in first:
         enqueue(DELIVER, pk)
 
 

@@ -14,7 +14,7 @@ from django.conf import settings as django_settings
 from django.contrib.auth import login, logout
 from django.http import HttpRequest
 
-from myometrics_auth.activities import publish_session_event
+from myometrics_auth.activities import publish_session_events
 from myometrics_auth.conf import auth_settings
 from myometrics_auth.django_sessions import decrypt_key, encrypt_key
 from myometrics_auth.models import Session
@@ -119,7 +119,7 @@ def _end(session: Session, request: HttpRequest) -> None:
     with atomic_write():
         people_hold([session.user_id])
         if Session.objects.live().filter(pk=session.pk).end():
-            publish_session_event("logout", session=session, request=request)
+            publish_session_events("logout", sessions=[session], request=request)
 
 
 def _lacks_second_factor(session: Session, user: Any) -> bool:

@@ -11,7 +11,7 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import NotFound, ValidationError
 
-from myometrics_auth.activities import publish_session_ended, publish_session_event
+from myometrics_auth.activities import publish_session_events, publish_sessions_ended
 from myometrics_auth.conf import auth_settings
 from myometrics_auth.errors import invalid_credentials, invalid_token_error
 from myometrics_auth.models import Session, SessionQuerySet
@@ -66,7 +66,7 @@ def session_start(
         )
         if not in_browser:
             user_logged_in.send(sender=type(current), request=http_request(request), user=current)
-        publish_session_event("login_succeeded", session=session, request=request)
+        publish_session_events("login_succeeded", sessions=[session], request=request)
     return session
 
 
@@ -119,7 +119,7 @@ def session_end(*, user: Any, session_id: uuid.UUID | str, request: Any) -> None
         user_logged_out.send(
             sender=type(user), request=http_request(request), user=user, session=session
         )
-        publish_session_event("logout", session=session, request=request)
+        publish_session_events("logout", sessions=[session], request=request)
 
 
 def sessions_end_others(*, user: Any, keep: Session | None, request: Any) -> int:
@@ -128,8 +128,7 @@ def sessions_end_others(*, user: Any, keep: Session | None, request: Any) -> int
         if not people_hold([user.pk]):
             raise CallerDeleted()
         others = _end_live(Session.objects.filter(user=user).but(keep))
-        for session in others:
-            publish_session_event("logout", session=session, request=request)
+        publish_session_events("logout", sessions=others, request=request)
     return len(others)
 
 
@@ -138,8 +137,7 @@ def sessions_end(*, actor: Any, sessions: SessionQuerySet, request: Any) -> int:
     with atomic_write():
         owners = people_hold(sessions.live().values_list("user_id", flat=True))
         ended = _end_live(sessions.filter(user_id__in=owners))
-        for session in ended:
-            publish_session_ended(actor=actor, session=session, request=request)
+        publish_sessions_ended(actor=actor, sessions=ended, request=request)
     return len(ended)
 
 

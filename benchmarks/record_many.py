@@ -1,0 +1,148 @@
+"""Uploads per second of ``audit.record_many`` with all packages installed.
+
+    python -m benchmarks.record_many [--uploads 1000] [--rounds 5]
+
+Three ways take turns on a PostgreSQL of its own (or DATABASE_URL), each in a transaction that is
+rolled back afterwards:
+
+- *together*: ``record_many``, whose events the packages receive in batches;
+- *one by one*: the same, but each event is published by itself;
+- *plain*: ``bulk_create`` of the very rows that ``record_many`` leaves behind.
+
+The uploads are new ones of ten users, reported complete. Medians over the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+USERS = 10
+BATCH = 500
+
+
+def measure(uploads: int, rounds: int) -> dict[str, float]:
+    """Seconds that each way takes in the median."""
+    from django.contrib.auth import get_user_model
+
+    from myometrics_audit import audit, services
+    from myometrics_core.activities import publish
+
+    create_user = get_user_model().objects.create_user
+    users = [create_user(email=f"p{n}@clinic.example", password=None) for n in range(USERS)]
+    entries = [
+        audit.entry(
+            actor=users[number % USERS],
+            action="upload_completed",
+            resource=("upload", f"upload_{number}"),
+            details={"filename": f"scan_{number}.jpg", "diagnosis": "Normal", "processing_time": 4},
+        )
+        for number in range(uploads)
+    ]
+
+    def together() -> None:
+        audit.record_many(entries)
+
+    def one_by_one() -> None:
+        def publish_each(activities: Any) -> None:
+            for activity in activities:
+                publish(activity)
+
+        with mock.patch.object(services, "publish_many", publish_each):
+            audit.record_many(entries)
+
+    rows: dict[Any, list[Any]] = {}
+    _seconds(together, lambda: rows.update(_rows_of_all_packages()))
+
+    def plain() -> None:
+        from django.db.models import QuerySet
+
+        for model, instances in rows.items():
+            QuerySet(model).bulk_create(instances, batch_size=BATCH)
+
+    ways = {"together": together, "one by one": one_by_one, "plain": plain}
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            found[name].append(_seconds(way))
+    return {name: statistics.median(seconds) for name, seconds in found.items()}
+
+
+def report(found: dict[str, float], uploads: int) -> str:
+    """The measurements as a table, with the ratio to ``plain``."""
+    lines = [f"{uploads} uploads    uploads/s   time × plain"]
+    for name, seconds in found.items():
+        lines.append(f"{name:<15} {uploads / seconds:>9,.0f} {seconds / found['plain']:>14.2f}")
+    ratio = found["one by one"] / found["together"]
+    return "\n".join([*lines, f"together is {ratio:.1f} times as fast as one by one"])
+
+
+def _seconds(way: Callable[[], None], look: Callable[[], object] = lambda: None) -> float:
+    from django.db import transaction
+
+    with transaction.atomic():
+        started = time.perf_counter()
+        way()
+        took = time.perf_counter() - started
+        look()
+        transaction.set_rollback(True)
+    return took
+
+
+def _rows_of_all_packages() -> dict[Any, list[Any]]:
+    from django.apps import apps
+
+    names = ("audit", "analytics", "notifications")
+    models = [m for name in names for m in apps.get_app_config(f"myometrics_{name}").get_models()]
+    return {
+        model: list(model._base_manager.all())
+        for model in models
+        if not model._meta.proxy and model._meta.managed and model._base_manager.exists()
+    }
+
+
+@contextlib.contextmanager
+def _database() -> Iterator[str]:
+    if given := os.environ.get("DATABASE_URL"):
+        yield given
+        return
+    from myometrics_testing.services import OwnedServer
+
+    server = OwnedServer("postgresql")
+    try:
+        yield server.url
+    finally:
+        server.close()
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--uploads", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    with _database() as url:
+        sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "example_project"))
+        os.environ.update(DATABASE_URL=url, DEBUG="false", LOG_LEVEL="ERROR")
+        os.environ.setdefault("SECRET_KEY", "benchmark" * 8)
+        os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
+        import django
+        from django.core.management import call_command
+        from django.db import connections
+
+        django.setup()
+        call_command("migrate", verbosity=0)
+        print(report(measure(options.uploads, options.rounds), options.uploads))
+        connections.close_all()
+
+
+if __name__ == "__main__":
+    main()
