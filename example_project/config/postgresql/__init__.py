@@ -1,1 +1,1 @@
-"""Django's back end for PostgreSQL, for pools of connections and servers that change their roles."""
+"""Django's back end for PostgreSQL, for pools and for servers that change their roles."""
