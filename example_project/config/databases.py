@@ -67,14 +67,8 @@ def _postgresql(
     options.setdefault("prepare_threshold", None if pools_transactions else PREPARED_AFTER)
     parsed["DISABLE_SERVER_SIDE_CURSORS"] = pools_transactions
     if pool_size and HAS_POOL:
-        # All connections at once, so that no request waits until one is made. An attempt that
-        # fails is not repeated: the next request makes the next one.
-        options["pool"] = {
-            "min_size": pool_size,
-            "max_size": pool_size,
-            "timeout": POOL_SECONDS,
-            "reconnect_timeout": 0,
-        }
+        # All connections at once, so that no request waits until one is made.
+        options["pool"] = {"min_size": pool_size, "max_size": pool_size, "timeout": POOL_SECONDS}
     else:
         parsed["CONN_MAX_AGE"] = 60
         parsed["CONN_HEALTH_CHECKS"] = True

@@ -180,7 +180,7 @@ def test_connection_that_turned_read_only_is_replaced_before_its_next_use(
 
 def _replaces_connection(first, second, pool_size):
     url = url_of([first, second])
-    options = ready_to_serve(database(url), pool_size=pool_size, prepares=False)
+    options = ready_to_serve(database(url), pool_size=pool_size, pools_transactions=False)
     handler = ConnectionHandler({"default": options})
 
     def server_of_a_request():

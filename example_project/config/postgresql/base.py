@@ -5,8 +5,9 @@ With several servers in ``DATABASE_URL``, libpq chooses the one with the wanted
 that may refuse writes since: it was set to read only for a switch-over. Such a connection is not
 usable, and the next one is made to the server that accepts writes.
 
-psycopg's pool has requests wait for its ``timeout`` after a restart of the server, once for each
-connection that it still keeps. Here they are all dropped by the first request.
+psycopg's pool alone has requests wait for its ``timeout`` while no connection can be made, and
+after a restart of the server for each connection that it still keeps. Here they fail at once, and
+the first request drops what is broken.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 from django.db.backends.postgresql import base
 from psycopg import Connection, OperationalError
+from psycopg_pool import ConnectionPool
 
 __all__ = ["DatabaseWrapper"]
 
@@ -28,30 +30,53 @@ UNWANTED = {
 class DatabaseWrapper(base.DatabaseWrapper):
     """Django's, but checks connections of a pool itself: ``CONN_HEALTH_CHECKS`` is off there."""
 
+    @property
+    def pool(self) -> ConnectionPool | None:
+        """The pool of this process and alias."""
+        options = self.settings_dict["OPTIONS"].get("pool")
+        if options:
+            # The next request makes the next attempt.
+            options.update(reconnect_timeout=0, reconnect_failed=fail_waiting_requests)
+        # Django has a pool from 5.1.
+        pool: ConnectionPool | None = getattr(super(), "pool", None)
+        return pool
+
     def is_usable(self) -> bool:
         """Whether the server answers, and accepts writes if the settings want that."""
         return super().is_usable() and not self._has_lost_its_role(self.connection)
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Connection[Any]:
-        """A connection that is new, or one of the pool that works."""
+        """A connection that works: one of the pool, or a new one where there is no pool."""
         connection: Connection[Any] = super().get_new_connection(conn_params)
-        pool = getattr(self, "pool", None)  # Django has one from 5.1.
+        pool = self.pool
         # Each turn ends one connection of the pool; a new one works, or can't be made.
-        while pool and not self._works(pool, connection):
+        while pool and (not _answers(connection) or self._has_lost_its_role(connection)):
             connection.close()
             pool.putconn(connection)
             connection = super().get_new_connection(conn_params)
         return connection
-
-    def _works(self, pool: Any, connection: Connection[Any]) -> bool:
-        try:
-            pool.check_connection(connection)
-        except OperationalError:
-            return False
-        return not self._has_lost_its_role(connection)
 
     def _has_lost_its_role(self, connection: Connection[Any]) -> bool:
         # The server (from PostgreSQL 14) sends these with its answers when they change: no query.
         wanted = self.settings_dict["OPTIONS"].get("target_session_attrs")
         status = connection.info.parameter_status
         return any(status(name) == "on" for name in UNWANTED.get(wanted, ()))
+
+
+def fail_waiting_requests(pool: ConnectionPool) -> None:
+    """Let no request wait for a pool that could not make a connection and has none."""
+    with pool._lock:
+        if pool._nconns:
+            return
+        waiting = list(pool._waiting)
+        pool._waiting.clear()
+    for request in waiting:
+        request.fail(OperationalError("No connection could be made; the log says why."))
+
+
+def _answers(connection: Connection[Any]) -> bool:
+    try:
+        ConnectionPool.check_connection(connection)
+    except OperationalError:
+        return False
+    return True
