@@ -64,8 +64,12 @@ logconfig_dict = {
     },
 }
 
-# One connection for each thread, two for the probes of health, one for the table of accesses.
-os.environ.setdefault("DATABASE_POOL_SIZE", str(threads * (4 if is_asgi else 1) + 3))
+# One connection for each thread, one for the table of accesses, and one for each probe of health
+# that asks the database: its own, that of tables, and that of replicas.
+_has_replicas = any(os.environ.get(f"REPLICA_URLS{end}") for end in ("", "_FILE"))
+os.environ.setdefault(
+    "DATABASE_POOL_SIZE", str(threads * (4 if is_asgi else 1) + 3 + _has_replicas)
+)
 if any(os.environ.get(f"METRICS_{name}") for name in ("TOKEN", "TOKEN_FILE", "NETWORKS")):
     # Prometheus' counters of all processes meet in this folder.
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
