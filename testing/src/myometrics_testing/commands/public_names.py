@@ -43,6 +43,7 @@ PUBLIC: Mapping[str, Mapping[str, Sequence[str] | None]] = {
         "metrics": ALL,
         "middleware": ALL,
         "migration_operations": ALL,
+        "model_fields": ALL,
         "pagination": ALL,
         "parsers": ALL,
         "people": ALL,
