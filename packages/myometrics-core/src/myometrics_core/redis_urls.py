@@ -146,7 +146,7 @@ def _sentinel_pool(url: str, options: dict[str, Any]) -> ConnectionPool:
     shared = {name: found[name] for name in found if name.startswith(("ssl", "socket_"))}
     given: dict[str, Any] = {name: value for name, value in login.items() if value is not None}
     # The next Sentinel is asked at once: redis-py would ask one that is gone for seconds.
-    given["retry"] = Retry(NoBackoff(), 0)  # type: ignore[no-untyped-call]
+    given["retry"] = Retry(NoBackoff(), 0)
     sentinel = Sentinel(hosts, sentinel_kwargs={**shared, **given})  # type: ignore[no-untyped-call]
     return SentinelConnectionPool(service, sentinel, **found)  # type: ignore[no-untyped-call]
 
