@@ -29,7 +29,7 @@ from myometrics_testing.services import OwnedServer
 from myometrics_testing.services.brokers import PASSWORD as SECRET
 from myometrics_testing.waiting import PATIENCE, wait_for
 
-pytestmark = [pytest.mark.any_database, pytest.mark.long]
+pytestmark = pytest.mark.long
 
 ELSEWHERE = {"TZ": "America/New_York"}
 REDIS_AND_BROKER = [

@@ -21,7 +21,7 @@ from config.environment import database
 from myometrics_testing.services import OwnedServer
 from myometrics_testing.waiting import wait_for
 
-pytestmark = [pytest.mark.any_database, pytest.mark.long]
+pytestmark = pytest.mark.long
 
 
 TOKEN = "of-prometheus-alone"

@@ -19,7 +19,7 @@ from running_site import PASSWORD, RunningSite
 
 from myometrics_core.times import utc_now
 
-pytestmark = [pytest.mark.any_database, pytest.mark.long]
+pytestmark = pytest.mark.long
 
 OLD, NEW = secrets.token_urlsafe(50), secrets.token_urlsafe(50)
 ROTATIONS = {

@@ -16,7 +16,7 @@ from myometrics_testing.services import OwnedServer
 from myometrics_testing.services.servers import postgres_programs
 from myometrics_testing.walkthrough import Walkthrough, blocks_in, section
 
-pytestmark = [pytest.mark.any_database, pytest.mark.long]
+pytestmark = pytest.mark.long
 
 BACKUP = PROJECT.parent / "docs" / "operations" / "backup.md"
 

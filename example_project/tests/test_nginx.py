@@ -28,7 +28,7 @@ from test_journey import test_the_whole_way_of_a_newcomer as go_the_whole_way
 from myometrics_testing.services import OwnedServer
 from myometrics_testing.waiting import PATIENCE, wait_for
 
-pytestmark = [pytest.mark.any_database, pytest.mark.long, pytest.mark.program("nginx")]
+pytestmark = [pytest.mark.long, pytest.mark.program("nginx")]
 
 CUT_OFF = "upstream prematurely closed connection"
 ENTRY = {"action": "viewed", "resource_type": "scan", "resource_id": "7"}

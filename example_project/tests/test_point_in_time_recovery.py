@@ -22,7 +22,7 @@ from myometrics_testing.services.servers import (
     server_user,
 )
 
-pytestmark = [pytest.mark.any_database, pytest.mark.long]
+pytestmark = pytest.mark.long
 
 PAGE = PROJECT.parent / "docs" / "operations" / "backup.md"
 

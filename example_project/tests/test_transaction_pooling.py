@@ -20,7 +20,7 @@ from running_site import ADMIN, PASSWORD, PATIENT, PROJECT, RunningSite
 from myometrics_testing.services import OwnedServer
 from myometrics_testing.waiting import PATIENCE, wait_for
 
-pytestmark = [pytest.mark.any_database, pytest.mark.long, pytest.mark.program("pgbouncer")]
+pytestmark = [pytest.mark.long, pytest.mark.program("pgbouncer")]
 
 PAGE = (PROJECT.parent / "docs" / "operations" / "deployment.md").read_text(encoding="utf-8")
 UPLOADS = 6000

@@ -15,7 +15,7 @@ from strangers import rows
 
 from myometrics_testing.waiting import PATIENCE
 
-pytestmark = [pytest.mark.any_database, pytest.mark.long]
+pytestmark = pytest.mark.long
 
 PACKAGES = ("audit", "analytics", "notifications")
 PEOPLE = f"""

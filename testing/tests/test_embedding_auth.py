@@ -14,7 +14,7 @@ from myometrics_testing.commands import repository
 from myometrics_testing.waiting import PATIENCE
 from myometrics_testing.walkthrough import blocks_in, section
 
-pytestmark = [pytest.mark.any_database, pytest.mark.long]
+pytestmark = pytest.mark.long
 
 EMAIL, ROOT = "Ada@Clinic.example", "root@clinic.example"
 PEOPLE = f"""

@@ -16,7 +16,7 @@ from whole_site import make_environment
 
 from myometrics_testing.commands.repository import PACKAGES, PREFIX
 
-pytestmark = [pytest.mark.any_database, pytest.mark.long]
+pytestmark = pytest.mark.long
 
 OURS = {
     "core": "/api/health/",

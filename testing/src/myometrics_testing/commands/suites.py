@@ -34,8 +34,9 @@ NPM_SUITES = ("example-browser",)
 class Part(Enum):
     """Which of a folder's tests: the expression is for pytest's ``-m``."""
 
-    USUAL = "not any_database and not alone"
-    ANY_DATABASE = "any_database and not alone"
+    USUAL = "not any_database and not long and not alone"
+    ANY_DATABASE = "any_database and not long and not alone"
+    LONG = "long and not alone"
     ALONE = "alone"
 
 
@@ -43,8 +44,7 @@ class Part(Enum):
 class Suite:
     """A part of ``folder``'s tests on one database; ``redis``: whether they see a REDIS_URL.
 
-    ``files``: a pattern, if not all of them; ``options``: further options of pytest; ``long``:
-    whether tests with the marker ``long`` are among them.
+    ``files``: a pattern, if not all of them; ``options``: further options of pytest.
     """
 
     name: str
@@ -54,12 +54,6 @@ class Suite:
     part: Part = Part.USUAL
     files: str = ""
     options: tuple[str, ...] = ()
-    long: bool = False
-
-    @property
-    def expression(self) -> str:
-        """Which of the folder's tests, for pytest's ``-m``."""
-        return self.part.value if self.long else f"{self.part.value} and not long"
 
     def __str__(self) -> str:
         if self.part is Part.USUAL:
@@ -70,8 +64,12 @@ class Suite:
 def all_suites() -> list[Suite]:
     """The longest first, so that none is left over when the others have ended."""
     usual = _suites_by_database()
-    own_servers = [*marked_suites(usual, Part.ANY_DATABASE), *marked_suites(usual, Part.ALONE)]
-    return [*own_servers, *browser_suites(), *usual, asgi_suite(), container_suite()]
+    marked = [
+        suite
+        for part in (Part.LONG, Part.ANY_DATABASE, Part.ALONE)
+        for suite in marked_suites(usual, part)
+    ]
+    return [*marked, *browser_suites(), *usual, asgi_suite(), container_suite()]
 
 
 def asgi_suite() -> Suite:
@@ -182,7 +180,7 @@ def pytest_job(
     paths = sorted(map(str, suite.folder.glob(suite.files))) if suite.files else [str(suite.folder)]
     command = [sys.executable, "-m", "pytest", *paths, f"--database={suite.database}"]
     command += suite.options
-    chosen = [f"--ignore={suite.folder / BROWSER}", f"--junitxml={report}", "-m", suite.expression]
+    chosen = [f"--ignore={suite.folder / BROWSER}", f"--junitxml={report}", "-m", suite.part.value]
     return Job(
         name=str(suite),
         command=[*command, "-q", *chosen, *options],

@@ -60,6 +60,7 @@ def chosen_suites(
         suite
         for suite in all_suites()
         if suite.name in wanted and database in (None, suite.database)
+        if everything or suite.part is not Part.LONG
     ]
     lacking = {} if names else {suite: missing_programs(suite) for suite in asked}
     chosen = [suite for suite in asked if not lacking.get(suite)]
@@ -71,7 +72,7 @@ def chosen_suites(
     if not everything:
         notes.append("Left out: tests that take minutes; python3 dev test --all runs them.")
     notes += _notes_on_programs(chosen) + _notes_on_pythons(chosen)
-    return [replace(suite, long=everything) for suite in chosen], notes
+    return chosen, notes
 
 
 def _notes_on_programs(chosen: Collection[Suite]) -> list[str]:
