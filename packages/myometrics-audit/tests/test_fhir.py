@@ -222,7 +222,7 @@ def test_the_command_hands_over_one_event_a_line(write: Any, person: Any) -> Non
         AuditEvent.model_validate(found)
     assert_follows(event, "Create")
     assert event["id"] == f"audit-{made.pk}"
-    assert event["recorded"] == "2025-08-19T15:45:30.123456Z"
+    assert event["recorded"] == "2025-08-19T15:45:30.123000Z"
     client, server, user = event["agent"]
     assert client["network"] == {"address": "192.168.1.100", "type": "2"}
     assert server["who"] == event["source"]["observer"] == {"display": "c.example"}

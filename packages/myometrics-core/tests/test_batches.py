@@ -47,6 +47,26 @@ def test_order_that_can_not_be_continued_is_refused(order):
         list(read_in_batches(Group.objects.order_by(*order)))
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        Group.objects.order_by("pk").values_list("pk"),
+        Group.objects.order_by("pk").values_list("pk", flat=True),
+        Group.objects.order_by("pk").values("name"),
+        Group.objects.order_by("pk")[:5],
+    ],
+    ids=["tuples", "flat", "values without the order", "slice"],
+)
+def test_query_set_that_can_not_be_continued_is_refused_at_once(rows):
+    with pytest.raises(ValueError, match="are read in batches"):
+        list(read_in_batches(rows))
+
+
+def test_keys_alone_are_read_in_batches(groups):
+    keys = Group.objects.order_by("pk").values("pk")
+    assert list(read_in_batches(keys, size=3)) == list(keys)
+
+
 @pytest.mark.django_db(transaction=True)
 def test_no_cursor_outlives_a_statement(groups, database_vendor):
     rows = read_in_batches(Group.objects.order_by("pk"), size=2)

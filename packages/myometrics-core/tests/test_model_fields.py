@@ -92,3 +92,12 @@ def test_a_form_gives_back_the_text_that_it_shows(text):
     form = form_class({"endpoint": shown}, instance=row)
     assert form.is_valid()
     assert form.save(commit=False).endpoint == text
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("escape", ["\\u0000", "\\ud800"])
+def test_form_can_not_bring_in_what_no_database_keeps(escape):
+    typed = f'\\json "{escape}"'
+    form = modelform_factory(Access, fields=["endpoint"])({"endpoint": typed}, instance=access(""))
+    assert form.is_valid()
+    assert form.save(commit=False).endpoint == typed

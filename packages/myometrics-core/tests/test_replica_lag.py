@@ -136,6 +136,18 @@ def test_other_replicas_are_read_while_one_is_gone(connections, settings):
     assert "gone" not in gauges.finite_replica_lags()
 
 
+def test_primary_that_is_gone_says_nothing_about_a_replica(connections, settings, monkeypatch):
+    settings.MYOMETRICS = {"READ_REPLICAS": ["replica"], "REPLICA_LAG": 3600}
+    wait_for(lambda: read_from() == "replica")
+    connections.settings["default"].update(dj_database_url.parse(GONE))
+    connections["default"].close()
+    monkeypatch.setattr(replicas, "CHECK_SECONDS", 0.0)
+    replicas._replica("replica")._due_at = 0.0
+    assert read_from() == "replica"
+    with pytest.raises(replicas.PrimaryUnavailable):
+        measure_lag("replica")
+
+
 def test_server_that_accepts_writes_is_no_replica(connections, settings):
     settings.MYOMETRICS = {"READ_REPLICAS": ["itself"]}
     with pytest.raises(NotAReplica):

@@ -46,3 +46,10 @@ def test_a_replica_that_is_named_is_never_migrated(replica):
     router = ReplicaRouter()
     assert router.allow_migrate("replica", "auth") is False
     assert router.allow_migrate("default", "auth") is None
+
+
+def test_write_is_remembered_for_as_long_as_replicas_may_be_behind(replica, settings):
+    settings.MYOMETRICS = {**settings.MYOMETRICS, "REPLICA_LAG": 0.5}
+    write_remember(ADA)
+    with replica_reads(person=ADA):
+        assert ReplicaRouter().db_for_read(Group) is None

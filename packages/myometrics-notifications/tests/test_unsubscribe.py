@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from django.core import signing
+from rest_framework.response import Response
 from rest_framework.test import APIClient
 
 from myometrics_core.throttling import rate_limiter
@@ -134,6 +135,18 @@ def test_users_behind_one_address_are_counted_apart(make_person, limits):
 
     assert [APIClient().post(link).status_code for link in links] == [200] * 3
     assert [APIClient().post(f"{URL}?token=x").status_code for _ in range(2)] == [404, 429]
+
+
+def answer_in_another_shape(exc, context):
+    return Response(["no", "detail"], status=404)
+
+
+def test_an_error_in_the_shape_of_the_host_is_a_page(link, settings):
+    settings.MYOMETRICS = {**settings.MYOMETRICS, "EXCEPTION_HANDLER": answer_in_another_shape}
+    response = APIClient().get(f"{URL}?token=x")
+
+    assert response.status_code == 404
+    assert "Not Found" in page_of(response)
 
 
 def test_a_fault_is_a_page_as_well(link, monkeypatch):

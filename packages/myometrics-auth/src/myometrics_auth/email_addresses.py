@@ -31,8 +31,8 @@ def clean_email(address: str) -> str:
 
     Raises ``ValidationError`` when it is no address, or holds letters beyond ASCII that do not
     fold into it: look-alikes (a Cyrillic ``а``, a dotless ``ı``) must not stand beside the real.
-    Control characters, which Django's validator accepts in quotes, are refused as well.
-    Neither does an ambiguous domain: ``straße.example`` is not ``strasse.example``.
+    An ambiguous domain is refused too (``straße.example`` is not ``strasse.example``), and so are
+    control characters, which Django's validator accepts in quotes.
     """
     folded = checked_email(address)
     if not (folded.isascii() and folded.isprintable()) or has_ambiguous_domain(address):

@@ -160,7 +160,7 @@ def publish(activity: Activity) -> None:
     be run again. Receivers get the time in whole milliseconds, as the audit log keeps it: what is
     replayed later equals what was published.
     """
-    activity = replace(activity, occurred_at=whole_milliseconds(activity.occurred_at))
+    activity = _in_milliseconds(activity)
     for name, subscription in list(_receivers.items()):
         if subscription.wants(activity.source, activity.resource_type):
             _deliver(name, subscription, activity)
@@ -172,7 +172,7 @@ def publish_many(activities: Iterable[Activity]) -> None:
     To each receiver as if :func:`publish` were called for one after the other, but one receiver may
     get a whole batch before the next gets its first activity.
     """
-    remaining = iter(activities)
+    remaining = map(_in_milliseconds, activities)
     while batch := list(islice(remaining, MAX_BATCH)):
         for name, subscription in list(_receivers.items()):
             _deliver_batch(
@@ -180,6 +180,10 @@ def publish_many(activities: Iterable[Activity]) -> None:
                 subscription,
                 [item for item in batch if subscription.wants(item.source, item.resource_type)],
             )
+
+
+def _in_milliseconds(activity: Activity) -> Activity:
+    return replace(activity, occurred_at=whole_milliseconds(activity.occurred_at))
 
 
 def replay_activities(names: Iterable[str] | None = None) -> Iterator[Activity]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from django.db.models import Model, Q, QuerySet
+from django.db.models.query import ModelIterable, ValuesIterable
 
 __all__ = ["read_in_batches"]
 
@@ -22,12 +23,19 @@ def read_in_batches(rows: QuerySet[ModelT, Row], *, size: int = 2000) -> Iterato
 
     ``rows`` are ordered by columns without NULL, ascending, the last of them unique; with
     ``values()``, the columns of the order are among them. A row that is added or deleted
-    meanwhile may come or not; one that moves in the order may also come twice. Raises
-    ``ValueError`` for an order that can't be continued.
+    concurrently may come or not; one that moves in the order may also come twice. Raises
+    ``ValueError`` for an order that can't be continued, ``values_list()`` and slices.
     """
     names = rows.query.order_by
     if not names or not all(isinstance(name, str) and name[:1] not in "-?" for name in names):
         raise ValueError(f"Rows are read in batches by ascending columns, not by {names!r}.")
+    columns = rows.query.values_select if rows._iterable_class is ValuesIterable else names
+    has_names = rows._iterable_class in (ModelIterable, ValuesIterable)
+    if not has_names or rows.query.is_sliced or not set(names) <= set(columns):
+        raise ValueError(
+            "Only whole query sets of instances, or of values() with the columns of their order, "
+            "are read in batches."
+        )
     batch = list(rows[:size])
     while batch:
         yield from batch

@@ -17,6 +17,7 @@ from django.db.models import signals
 __all__ = ["PortableCharField", "PortableDateTimeField", "PortableText", "PortableTextField"]
 
 _ESCAPED = "\\json "
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _NOT_IN_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -104,4 +105,4 @@ def _unescape(value: Any) -> Any:
         text = json.loads(value[len(_ESCAPED) :])
     except ValueError:
         return value
-    return text if isinstance(text, str) else value
+    return text if isinstance(text, str) and not _UNSTORABLE.search(text) else value

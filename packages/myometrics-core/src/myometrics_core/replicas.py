@@ -51,6 +51,10 @@ class NotAReplica(RuntimeError):
     """The server accepts writes, or follows another history than the primary's."""
 
 
+class PrimaryUnavailable(RuntimeError):
+    """The primary can't say what it has written: it is gone, or not a primary any more."""
+
+
 class ReplicaRouter:
     """For ``DATABASE_ROUTERS``, after the host's own: ``"myometrics_core.replicas.ReplicaRouter"``.
 
@@ -87,7 +91,7 @@ def replica_reads(*, person: Any) -> Iterator[None]:
 
     From the primary where no replica is named, answers and is at most ``REPLICA_LAG`` seconds
     behind, while a transaction is open, and for ``REPLICA_LAG`` seconds after ``person`` has
-    written something: so the own writes are always seen.
+    written something: users always see their own writes.
     """
     token = _current.set(_replica_for(person))
     try:
@@ -101,7 +105,9 @@ def write_remember(person: Any) -> None:
     if not core_settings.READ_REPLICAS or getattr(person, "pk", None) is None:
         return
     try:
-        shared_cache.set(_cache_key(person), True, timeout=core_settings.REPLICA_LAG)
+        # Whole seconds: some caches cut the rest off.
+        timeout = math.ceil(core_settings.REPLICA_LAG)
+        shared_cache.set(_cache_key(person), True, timeout=timeout)
     except Exception as error:  # each cache has errors of its own; what was written stands
         logger.warning("The cache does not remember a write: %s", type(error).__name__)
 
@@ -134,7 +140,7 @@ def replica_lags() -> dict[str, float]:
 
 
 def replicas_left_out() -> dict[str, float]:
-    """Of each replica: 1 if nothing is read from it, because it is too late or gone; else 0."""
+    """1 for each replica that is left out (lagging or unreachable), 0 for the others."""
     return {alias: float(lag > core_settings.REPLICA_LAG) for alias, lag in replica_lags().items()}
 
 
@@ -147,15 +153,19 @@ def measure_lag(alias: str) -> float:
     where nothing was replayed since the replica's start. Databases other than PostgreSQL can't
     tell; they count as 0 behind if they answer.
 
-    Raises :class:`NotAReplica`, or the error of a database that can't be reached.
+    Raises :class:`NotAReplica`, :class:`PrimaryUnavailable`, or the error of a replica that can't
+    be reached.
     """
     if connections[alias].vendor != "postgresql":
         with connections[alias].cursor() as cursor:
             cursor.execute("SELECT 1")
         return 0.0
-    with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
-        cursor.execute(WRITTEN)
-        position, file_name, now = cursor.fetchone()
+    try:
+        with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
+            cursor.execute(WRITTEN)
+            position, file_name, now = cursor.fetchone()
+    except DATABASE_FAILURES as error:
+        raise PrimaryUnavailable(type(error).__name__) from error
     timeline = int(file_name[:8], 16)
     with connections[alias].cursor() as cursor:
         cursor.execute(REPLAYED, [timeline, position])
@@ -193,6 +203,10 @@ class _Replica:
         asked_at = time.monotonic()
         try:
             complete_at = asked_at - measure_lag(self._alias)
+        except PrimaryUnavailable:
+            # That says nothing about the replica: its lag grows until the primary answers.
+            self._due_at = asked_at + CHECK_SECONDS
+            return
         except (*DATABASE_FAILURES, NotAReplica) as error:
             self._leave_out(error)
             return

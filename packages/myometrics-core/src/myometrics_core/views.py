@@ -282,7 +282,9 @@ class PublicPageView(PublicApiView):
         return HttpResponse(content, content_type="text/html; charset=utf-8", status=status)
 
     def _error_page(self, error: Response) -> HttpResponse:
-        context = {"detail": error.data["detail"]}
+        # A handler of the host may give errors another shape.
+        detail = error.data.get("detail") if isinstance(error.data, dict) else None
+        context = {"detail": detail or error.status_text}
         page = self.page("myometrics_core/error_page.html", context, error.status_code)
         for name in ERROR_HEADERS:
             if name in error:

@@ -17,6 +17,7 @@ from django.db.models import QuerySet
 
 from myometrics_core.activities import Activity
 from myometrics_core.background import enqueue
+from myometrics_core.batches import read_in_batches
 from myometrics_core.errors import CallerDeleted
 from myometrics_core.people import people_hold, people_known
 from myometrics_core.times import utc_now
@@ -63,7 +64,8 @@ class _Notice:
 
     def recipients(self) -> Iterator[Any]:
         if self.user_ids is None:
-            return people_wanting(self.kind).values_list("pk", flat=True).iterator()
+            wanting = people_wanting(self.kind).order_by("pk").values("pk")
+            return (row["pk"] for row in read_in_batches(wanting))
         to_key = get_user_model()._meta.pk.to_python
         return iter(dict.fromkeys(map(to_key, self.user_ids)))
 

@@ -108,10 +108,7 @@ class SealChecker:
 
 def _stored_seals(using: str, last_number: int) -> Iterator[Seal]:
     seals = Seal.objects.using(using).filter(number__lte=last_number).order_by("number")
-    chunk = list(seals[:CHUNK])
-    while chunk:
-        yield from chunk
-        chunk = list(seals.filter(number__gt=chunk[-1].number)[:CHUNK])
+    return read_in_batches(seals, size=CHUNK)
 
 
 def unknown_seal_problems(using: str, last_number: int) -> Iterator[Problem]:
