@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 from configparser import ConfigParser
 from pathlib import Path
@@ -62,12 +61,9 @@ class PgBouncer(Server):
         super().start()
 
     def stop(self) -> None:
-        # At once: on SIGINT it would wait for its clients.
-        if self._process is not None:
-            self._process.send_signal(signal.SIGQUIT)
-            self._process.wait()
-            self._process = None
-            self._socket.unlink(missing_ok=True)
+        # Versions differ in the signal on which it does not wait for its clients.
+        self.kill()
+        self._socket.unlink(missing_ok=True)
 
     def is_ready(self) -> bool:
         with socket.socket(socket.AF_UNIX) as probe:
