@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from fresh_process import SECRET
 from running_site import PROJECT
 
 from myometrics_testing.services import free_port
@@ -33,6 +34,8 @@ def test_health_check_finds_the_web_server(tmp_path, host):
         "PORT": str(port),
         "WEB_CONCURRENCY": "1",
         "ALLOWED_HOSTS": "api.clinic.example,localhost",
+        "SECRET_KEY": SECRET,
+        "DATA_DIR": str(tmp_path),
     }
     gunicorn = [str(Path(sys.executable).with_name("gunicorn")), "--config=python:config.gunicorn"]
     server = subprocess.Popen(
