@@ -49,7 +49,7 @@ id --user
 
 
 EDIT = """sed -i /etc/myometrics/environment \\
-    -e "s|^SECRET_KEY=.*|SECRET_KEY=kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk|" \\
+    -e "s|^#SECRET_KEY=.*|SECRET_KEY=kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk|" \\
     -e "s|^#DATABASE_URL=.*|DATABASE_URL=sqlite:////var/lib/myometrics/db.sqlite3|"
 """
 """What an operator changes in the environment file, at the least."""
