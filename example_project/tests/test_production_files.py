@@ -159,13 +159,19 @@ def test_actions_of_workflows_are_pinned_by_commit():
 
 
 def test_the_example_environment_names_every_variable_of_the_settings():
-    known = set(re.findall(r"[A-Z_]{3,}", (ROOT / ".env.example").read_text()))
-    source = "".join(
-        (PROJECT / "config" / name).read_text() for name in ("settings.py", "gunicorn.py")
-    )
-    used = set(re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', source))
-    used |= set(re.findall(r'environ\.get\("([A-Z_]+)"', source))
-    assert used - known == set()
+    source = "".join(path.read_text() for path in (PROJECT / "config").glob("*.py"))
+    used = set(re.findall(r'\benv\.\w+\(\s*"([A-Z_]+)"', source))
+    used |= set(re.findall(r'environ(?:\.get\(|\[)"([A-Z_]+)"', source))
+    assert used - KNOWN - {"DJANGO_SETTINGS_MODULE"} == set()
+
+
+def test_the_page_of_variables_has_a_row_for_each_and_names_every_file_of_secrets():
+    page = (OPERATIONS / "variables.md").read_text()
+    assert set(re.findall(r"^\| `([A-Z_]+)` \|", page, re.MULTILINE)) == KNOWN
+    settings = "".join((PROJECT / "config" / name).read_text() for name in ("settings.py", "mail.py"))
+    secrets = re.findall(r'from_file\(\s*"([A-Z_]+)"', settings)
+    assert secrets
+    assert [name for name in secrets if f"{name}_FILE" not in page] == []
 
 
 @pytest.fixture
