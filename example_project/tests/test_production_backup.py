@@ -173,7 +173,7 @@ def test_nightly_back_up_is_a_dump_and_removes_those_that_are_too_old(site):
     for path, days in ((outdated, 40), (recent, 20)):
         path.touch()
         os.utime(path, (time.time() - days * 86_400,) * 2)
-    (block,) = [block for block in blocks_in(section(PAGE, "Every night")) if block.language == "ini"]
+    block = blocks_in(section(PAGE, "Every night"))[0]
     settings = block.text.replace("/mnt/backup", str(folder))
     settings = settings.replace("/var/lib/myometrics/last-backup", str(newest))
     done = run_nightly(operator, settings)
@@ -192,7 +192,7 @@ def test_nightly_back_up_is_a_dump_and_removes_those_that_are_too_old(site):
 
 
 def run_nightly(operator, settings, **variables):
-    """The program of the nightly unit, with the documented file of settings for the test's server."""
+    """The program of the nightly unit, with the documented settings and those of the test."""
     (command,) = re.findall("ExecStart=(.*)", (UNITS / "myometrics-backup.service").read_text())
     live = conninfo_to_dict(operator.live)
     given = {

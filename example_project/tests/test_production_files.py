@@ -168,8 +168,8 @@ def test_the_example_environment_names_every_variable_of_the_settings():
 def test_the_page_of_variables_has_a_row_for_each_and_names_every_file_of_secrets():
     page = (OPERATIONS / "variables.md").read_text()
     assert set(re.findall(r"^\| `([A-Z_]+)` \|", page, re.MULTILINE)) == KNOWN
-    settings = "".join((PROJECT / "config" / name).read_text() for name in ("settings.py", "mail.py"))
-    secrets = re.findall(r'from_file\(\s*"([A-Z_]+)"', settings)
+    source = "".join(path.read_text() for path in (PROJECT / "config").glob("*.py"))
+    secrets = re.findall(r'from_file\(\s*"([A-Z_]+)"', source)
     assert secrets
     assert [name for name in secrets if f"{name}_FILE" not in page] == []
 

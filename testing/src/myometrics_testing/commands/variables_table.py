@@ -35,6 +35,6 @@ def _row(name: str, value: str, meaning: str) -> str:
 
 
 def _markdown(meaning: str) -> str:
-    """``meaning`` with addresses, patterns and commands as code, and links to the pages it names."""
+    """``meaning`` with addresses and commands as code, and links to the pages it names."""
     coded = re.sub(r"(?<!\S)(\S+://\S*[\w/]|python3? -c \".*\"|\[::\]|--\S+ -)", r"`\1`", meaning)
     return PAGE.sub(r"[\2](\1)", coded)
