@@ -52,7 +52,11 @@ def folder(path: Path) -> Path:
 
 def from_file(name: str, default: str = "") -> str:
     """The default of variable ``name``: the content of the file that ``<name>_FILE`` names."""
-    return env.file_content(f"{name}_FILE", "", instead_of=name) or default
+    content = env.file_content(f"{name}_FILE", "", instead_of=name)
+    if content and not os.environ.get(name):
+        # Empty, as in a copied .env.example: it must not win over the file.
+        os.environ.pop(name, None)
+    return content or default
 
 
 @env.parser_for("file_content")

@@ -1,4 +1,4 @@
-"""``gunicorn config.wsgi:application``."""
+"""The WSGI application; ``gunicorn --config python:config.gunicorn`` serves it."""
 
 import os
 

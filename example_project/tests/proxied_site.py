@@ -1,4 +1,4 @@
-"""The site with two web processes behind nginx, set up as ``docs/operations/nginx.md`` says."""
+"""The site with two web processes behind nginx, set up as ``docs/operations`` says."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
 def documented_variables() -> dict[str, str]:
-    """The variables that the page sets, with the host names of the tests."""
-    (block,) = re.findall(r"```ini\n(.*?)```", (PAGES / "nginx.md").read_text(), re.DOTALL)
+    """The documented variables but for secrets, with the host names of the tests."""
+    (block,) = re.findall(r"```ini\n(.*?)```", (PAGES / "deployment.md").read_text(), re.DOTALL)
     text = block.replace("https://clinic.example", FRONT_END)
     text = text.replace("api.clinic.example", "localhost")
-    lines = (line.strip() for line in text.splitlines())
-    return dict(line.split("=", 1) for line in lines if line)
+    variables = dict(line.split("=", 1) for line in text.splitlines())
+    return {name: value for name, value in variables.items() if not name.endswith("_FILE")}
 
 
 def documented_configuration(replacements: Mapping[str, str]) -> str:

@@ -9,8 +9,11 @@ import os
 import re
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 from running_site import PROJECT, UNITS, RunningSite
 
 from myometrics_testing.services.servers import postgres_programs
@@ -42,8 +45,9 @@ class Operator:
         self.environment_file = site.folder / "environment"
         self.bin = site.folder / "bin"
         self.bin.mkdir()
+        self.release = site.folder / "release"
         self._write_environment_file()
-        self._install_manage()
+        self._install()
 
     def follow(self, *headings, restored="site_restored", more=""):
         """The end of a shell in which the sections ``headings`` were followed, then ``more``."""
@@ -61,6 +65,7 @@ class Operator:
                 "PATH": os.pathsep.join([str(self.bin), str(self.programs), os.environ["PATH"]]),
                 "ENVIRONMENT_FILE": str(self.environment_file),
                 "DATA_DIR": str(self.site.folder),
+                "RELEASE": str(self.release),
             },
             input="any password\n",
             capture_output=True,
@@ -81,18 +86,19 @@ class Operator:
         lines = [f"{name}={value}\n" for name, value in {**variables, **unreachable}.items()]
         self.environment_file.write_text("".join(lines))
 
-    def _install_manage(self):
-        """``myometrics-manage`` as it is, but for where this site is installed, and its user."""
+    def _install(self):
+        """A release in a folder of its own, and ``myometrics-manage`` but for its user."""
+        python = self.release / "venv/bin/python"
+        python.parent.mkdir(parents=True)
+        (self.release / "example_project").symlink_to(PROJECT)
+        change_of_user = "runuser --user myometrics -- "
         text = (UNITS / "myometrics-manage").read_text()
-        for there, here in {
-            "/opt/myometrics/example_project": str(PROJECT),
-            "/opt/myometrics/venv/bin/python": sys.executable,
-            "runuser --user myometrics -- ": "",
-        }.items():
-            assert there in text
-            text = text.replace(there, here)
-        (self.bin / "myometrics-manage").write_text(text)
-        (self.bin / "myometrics-manage").chmod(0o755)
+        assert change_of_user in text
+        manage = self.bin / "myometrics-manage"
+        manage.write_text(text.replace(change_of_user, ""))
+        python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+        for program in (python, manage):
+            program.chmod(0o755)
 
 
 def count(site):
@@ -157,6 +163,58 @@ def test_no_restore_touches_the_live_database_and_anchors_detect_an_older_dump(s
     assert done.returncode != 0
     assert "1 PROBLEMS" in done.stdout + done.stderr
     assert contents(operator.live, operator.programs) == before
+
+
+def test_nightly_back_up_is_a_dump_and_removes_those_that_are_too_old(site):
+    operator = Operator(site)
+    folder, newest = site.folder / "dumps", site.folder / "last-backup"
+    folder.mkdir()
+    outdated, recent = folder / "site-old.dump", folder / "site-recent.dump"
+    for path, days in ((outdated, 40), (recent, 20)):
+        path.touch()
+        os.utime(path, (time.time() - days * 86_400,) * 2)
+    block = blocks_in(section(PAGE, "Every night"))[0]
+    settings = block.text.replace("/mnt/backup", str(folder))
+    settings = settings.replace("/var/lib/myometrics/last-backup", str(newest))
+    done = run_nightly(operator, settings)
+    assert done.returncode == 0, done.stderr
+    assert not outdated.exists()
+    (dump,) = set(folder.iterdir()) - {recent}
+    listed = [operator.programs / "pg_restore", "--list", dump]
+    assert b"myometrics_audit" in subprocess.run(listed, capture_output=True, check=True).stdout
+    assert dump.stat().st_mode & 0o077 == 0
+    newest.unlink()
+    # One that fails leaves no half dump, and doesn't look like a success.
+    done = run_nightly(operator, settings, PGDATABASE="missing")
+    assert done.returncode != 0
+    assert set(folder.iterdir()) == {recent, dump}
+    assert not newest.exists()
+
+
+def run_nightly(operator, settings, **variables):
+    """The program of the nightly unit, with the documented settings and those of the test."""
+    (command,) = re.findall("ExecStart=(.*)", (UNITS / "myometrics-backup.service").read_text())
+    live = conninfo_to_dict(operator.live)
+    given = {
+        "PGHOST": live["host"],
+        "PGUSER": live["user"],
+        "PGDATABASE": live["dbname"],
+        **variables,
+    }
+    if "port" in live:
+        given["PGPORT"] = live["port"]
+    path = operator.site.folder / "backup-settings"
+    path.write_text(settings + "".join(f"{name}='{value}'\n" for name, value in given.items()))
+    return subprocess.run(
+        [UNITS / Path(command).name],
+        env={
+            "PATH": os.pathsep.join([str(operator.programs), os.environ["PATH"]]),
+            "BACKUP_SETTINGS": str(path),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize("name", ["LIVE", "RESTORED"])

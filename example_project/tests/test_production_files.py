@@ -72,10 +72,26 @@ def test_passwords_are_required_and_have_no_default():
     assert set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", text)) <= KNOWN
 
 
-def test_only_nginx_publishes_ports_and_nothing_else_reaches_the_web_server():
-    assert {name for name, service in SERVICES.items() if "ports" in service} == {"nginx"}
-    assert SERVICES["web"]["network_mode"] == "service:nginx"
+def test_only_nginx_is_published_and_nothing_else_reaches_the_web_server():
+    assert {name for name, service in SERVICES.items() if "ports" in service} == {"network"}
     assert SERVICES["web"]["environment"]["HOST"] == "127.0.0.1"
+
+
+def test_nginx_and_web_keep_their_network_when_the_other_restarts():
+    """Docker restarts a container in the network of one that is gone into no network at all."""
+    for name in ("nginx", "web"):
+        assert SERVICES[name]["network_mode"] == "service:network"
+    assert SERVICES["network"]["command"] == "tail -f /dev/null"
+
+
+def test_logs_of_containers_are_limited():
+    for name, service in SERVICES.items():
+        assert set(service["logging"]["options"]) == {"max-size", "max-file"}, name
+    command = " ".join(SERVICES["nginx"]["command"])
+    assert "/var/log/nginx" in SERVICES["nginx"]["tmpfs"]
+    logs = re.findall(r"access_log /var/log/nginx/(\S+)", (OPERATIONS / "nginx.conf").read_text())
+    for log in (*logs, "access.log"):
+        assert f"ln -sf /dev/stdout {log}" in command
 
 
 def test_nginx_units_and_compose_agree_on_the_ports_of_the_web_servers():
@@ -87,10 +103,11 @@ def test_nginx_units_and_compose_agree_on_the_ports_of_the_web_servers():
     assert SERVICES["web"]["environment"]["PORT"] == PORTS[0]
     assert "/etc/nginx/conf.d/" in nginx
     mounts = " ".join(SERVICES["nginx"]["volumes"])
+    places = mounts + "".join(f":{place}" for place in SERVICES["nginx"]["tmpfs"])
     assert "./docs/operations/nginx.conf}:/etc/nginx/conf.d/" in mounts
     # Each folder that the file names is there in the container.
     for folder in re.findall(r"(?:root|access_log|ssl_certificate) (/\w+/[\w.]+(?:/html)?)", nginx):
-        assert f":{folder}" in mounts
+        assert f":{folder}" in places
 
 
 def test_every_service_has_a_health_check_and_starts_after_what_it_needs():
@@ -113,7 +130,7 @@ PINNED = re.compile(r"[\w./-]+:\d+\.\d+[\w.-]*@sha256:[0-9a-f]{64}")
 def test_images_are_pinned_by_version_and_digest():
     images = [service["image"] for service in SERVICES.values() if "build" not in service]
     images += re.findall(r"^ARG PYTHON=(.*)$", DOCKERFILE, re.MULTILINE)
-    assert len(images) == 4
+    assert len(set(images)) == 4
     assert [image for image in images if not PINNED.fullmatch(image)] == []
     assert set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)) == {"${PYTHON}"}
 
@@ -142,13 +159,19 @@ def test_actions_of_workflows_are_pinned_by_commit():
 
 
 def test_the_example_environment_names_every_variable_of_the_settings():
-    known = set(re.findall(r"[A-Z_]{3,}", (ROOT / ".env.example").read_text()))
-    source = "".join(
-        (PROJECT / "config" / name).read_text() for name in ("settings.py", "gunicorn.py")
-    )
-    used = set(re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', source))
-    used |= set(re.findall(r'environ\.get\("([A-Z_]+)"', source))
-    assert used - known == set()
+    source = "".join(path.read_text() for path in (PROJECT / "config").glob("*.py"))
+    used = set(re.findall(r'\benv\.\w+\(\s*"([A-Z_]+)"', source))
+    used |= set(re.findall(r'environ(?:\.get\(|\[)"([A-Z_]+)"', source))
+    assert used - KNOWN - {"DJANGO_SETTINGS_MODULE"} == set()
+
+
+def test_the_page_of_variables_has_a_row_for_each_and_names_every_file_of_secrets():
+    page = (OPERATIONS / "variables.md").read_text()
+    assert set(re.findall(r"^\| `([A-Z_]+)` \|", page, re.MULTILINE)) == KNOWN
+    source = "".join(path.read_text() for path in (PROJECT / "config").glob("*.py"))
+    secrets = re.findall(r'from_file\(\s*"([A-Z_]+)"', source)
+    assert secrets
+    assert [name for name in secrets if f"{name}_FILE" not in page] == []
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+import yaml
 from api_routes import all_routes
 from prometheus_client.parser import text_string_to_metric_families
 from running_site import PROJECT, RunningSite
@@ -64,6 +65,17 @@ def names_that_exist():
 def test_alerts_and_dashboard_ask_only_for_what_there_is(name):
     text = (OPERATIONS / name).read_text()
     assert set(re.findall(r"myometrics_[a-z_]+", text)) <= names_that_exist()
+
+
+def test_every_alert_has_its_section_and_leads_there():
+    page = (OPERATIONS / "alerts.md").read_text()
+    (group,) = yaml.safe_load((OPERATIONS / "alerts.yaml").read_text())["groups"]
+    rules = group["rules"]
+    sections = dict(re.findall(r"^### (\w+)\n\n(\w+)", page, re.MULTILINE))
+    assert sections == {rule["alert"]: rule["labels"]["severity"].title() for rule in rules}
+    for rule in rules:
+        anchor = rule["alert"].lower()
+        assert rule["annotations"]["runbook_url"].endswith(f"/operations/alerts/#{anchor}")
 
 
 @pytest.mark.parametrize("name", ["alerts.yaml", "dashboard.json"])

@@ -19,8 +19,14 @@ from myometrics_testing.waiting import PATIENCE, wait_for
 
 pytestmark = [pytest.mark.any_database, pytest.mark.program("systemd-analyze")]
 
-SERVICES = ("myometrics-web@8001", "myometrics-worker", "myometrics-beat")
-OTHERS = ("myometrics.target", "myometrics-web@8001.socket")
+SERVERS = ("myometrics-web@8001", "myometrics-worker", "myometrics-beat")
+TIMED = ("myometrics-backup", "myometrics-verify")
+SERVICES = (*SERVERS, *TIMED)
+OTHERS = (
+    "myometrics.target",
+    "myometrics-web@8001.socket",
+    *(f"{name}.timer" for name in TIMED),
+)
 EXPOSURE = 15
 """The highest exposure that systemd may find, in tenths: 0 is best, 100 worst."""
 
@@ -32,7 +38,8 @@ def analyze(tmp_path_factory):
     shutil.copytree(UNITS, folder, dirs_exist_ok=True)
     for path in folder.glob("*.service"):
         text = path.read_text()
-        path.write_text(text.replace("/opt/myometrics/venv/bin", str(Path(sys.executable).parent)))
+        text = text.replace("/opt/myometrics/venv/bin", str(Path(sys.executable).parent))
+        path.write_text(text.replace("/usr/local/sbin", str(UNITS)))
 
     def run(*arguments):
         return subprocess.run(
@@ -58,6 +65,27 @@ def test_services_are_hardened(analyze, name):
     assert done.returncode == 0, done.stdout
 
 
+def test_units_run_the_release_that_the_link_names():
+    texts = "\n".join(path.read_text() for path in UNITS.rglob("*") if path.is_file())
+    assert set(re.findall(r"/opt/[^/\s\"}]*", texts)) == {"/opt/myometrics"}
+
+
+def test_servers_are_restarted_and_timed_services_run_once():
+    assert "Restart=" not in (UNITS / "myometrics-.service.d/site.conf").read_text()
+    for name in SERVERS:
+        text = (UNITS / f"{name.partition('@')[0]}{'@' * ('@' in name)}.service").read_text()
+        assert "Restart=always" in text
+    for name in TIMED:
+        assert "Type=oneshot" in (UNITS / f"{name}.service").read_text()
+        assert "WantedBy=myometrics.target" in (UNITS / f"{name}.timer").read_text()
+
+
+@pytest.mark.parametrize("name", TIMED)
+def test_calendar_of_a_timer_is_one(name):
+    (calendar,) = re.findall("OnCalendar=(.*)", (UNITS / f"{name}.timer").read_text())
+    subprocess.run(["systemd-analyze", "calendar", calendar], check=True, capture_output=True)
+
+
 def test_units_hold_no_secrets_and_let_the_unit_win_over_the_file():
     texts = "\n".join(path.read_text() for path in UNITS.rglob("*") if path.is_file())
     assert "EnvironmentFile" not in texts  # it would win over Environment=
@@ -77,6 +105,18 @@ def site(tmp_path):
     running.manage("migrate", "--verbosity=0")
     yield running
     running.stop()
+
+
+def test_timed_verification_runs_and_is_recorded(site):
+    (command,) = re.findall("ExecStart=(.*)", (UNITS / "myometrics-verify.service").read_text())
+    program, *arguments = command.split()
+    assert (Path(program).name, arguments[0]) == ("python", "manage.py")
+    assert "No problems." in site.manage(*arguments[1:])
+    code = (
+        "from myometrics_audit.gauges import verification_problems;"
+        "print('found', verification_problems())"
+    )
+    assert site.manage("shell", "-c", code).splitlines()[-1] == "found 0"
 
 
 def test_the_web_server_takes_the_port_of_its_socket_unit_and_reports_readiness(site):

@@ -1,13 +1,19 @@
-"""The lags of seals and anchors, for those who watch the site."""
+"""The lags of seals and anchors and the outcome of verifications, for monitoring."""
 
+import math
 from datetime import timedelta
 
 import pytest
 import time_machine
 from django.utils import timezone
 
-from myometrics_audit.gauges import anchor_lag_seconds, seal_lag_seconds
-from myometrics_audit.models import AuditLog
+from myometrics_audit.gauges import (
+    anchor_lag_seconds,
+    seal_lag_seconds,
+    verification_age_seconds,
+    verification_problems,
+)
+from myometrics_audit.models import AuditLog, Verification
 from myometrics_audit.seals import seal_pending
 from myometrics_core.metrics import registered_gauges
 
@@ -43,6 +49,20 @@ def test_anchor_lag_is_the_age_of_the_oldest_seal_that_is_not_published(settings
         settings.MYOMETRICS_AUDIT = {**settings.MYOMETRICS_AUDIT, "ANCHOR_FILE": None}
         list(seal_pending())
         assert anchor_lag_seconds() == 0
+
+
+@pytest.mark.django_db
+def test_gauges_of_verification_are_those_of_the_last_one():
+    names = {gauge.name for gauge in registered_gauges()}
+    assert {"myometrics_verification_age_seconds", "myometrics_verification_problems"} <= names
+    assert (verification_age_seconds(), verification_problems()) == (math.inf, 0)
+    with time_machine.travel(timezone.now(), tick=False):
+        for age, problems in ((500, 0), (90, 3)):
+            at = timezone.now() - timedelta(seconds=age)
+            Verification.objects.create(
+                started_at=at, finished_at=at, entries=7, problems=problems
+            )
+        assert (verification_age_seconds(), verification_problems()) == (90, 3)
 
 
 def _seal_an_entry():

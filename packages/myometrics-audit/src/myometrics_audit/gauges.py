@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import math
+
 from django.db import router
 from django.utils import timezone
 
 from myometrics_core.metrics import register_gauge
 
-from .models import AuditLog, Leaf, Seal
+from .models import AuditLog, Leaf, Seal, Verification
 
-__all__ = ["anchor_lag_seconds", "register_gauges", "seal_lag_seconds"]
+__all__ = [
+    "anchor_lag_seconds",
+    "register_gauges",
+    "seal_lag_seconds",
+    "verification_age_seconds",
+    "verification_problems",
+]
 
 
 def register_gauges() -> None:
-    """Offer the lags of seals and anchors."""
+    """Offer the lags of seals and anchors, and the outcome of the last verification."""
     register_gauge(
         "myometrics_seal_lag_seconds",
         "Age of the oldest audit entry that no seal covers yet.",
@@ -23,6 +31,16 @@ def register_gauges() -> None:
         "myometrics_anchor_lag_seconds",
         "Age of the oldest seal of the audit log that is not published as an anchor yet.",
         anchor_lag_seconds,
+    )
+    register_gauge(
+        "myometrics_verification_age_seconds",
+        "Time since the audit log was last verified; infinite before the first time.",
+        verification_age_seconds,
+    )
+    register_gauge(
+        "myometrics_verification_problems",
+        "Problems that the last verification of the audit log found.",
+        verification_problems,
     )
 
 
@@ -46,3 +64,19 @@ def anchor_lag_seconds() -> float:
     waiting = Seal.objects.filter(number__gt=newest).order_by("number")
     since = waiting.values_list("sealed_at", flat=True).first()
     return max(0.0, (timezone.now() - since).total_seconds()) if since else 0.0
+
+
+def verification_age_seconds() -> float:
+    """Time since the last verification ended; infinite before the first one."""
+    last = _last_verification()
+    return max(0.0, (timezone.now() - last.finished_at).total_seconds()) if last else math.inf
+
+
+def verification_problems() -> float:
+    """Number of problems that the last verification found; 0 before the first one."""
+    last = _last_verification()
+    return float(last.problems) if last else 0.0
+
+
+def _last_verification() -> Verification | None:
+    return Verification.objects.order_by("-id").first()

@@ -17,9 +17,11 @@ import django
 from myometrics_testing.commands.public_names import PUBLIC, public_names_table
 from myometrics_testing.commands.repository import PACKAGES, PREFIX, ROOT
 from myometrics_testing.commands.settings_tables import GROUPS, settings_group, settings_table
+from myometrics_testing.commands.variables_table import variables_table
 
 RECORDS = ROOT / "docs" / "adr" / "index.md"
 PUBLIC_NAMES = ROOT / "docs" / "reference" / "public-names.md"
+VARIABLES = ROOT / "docs" / "operations" / "variables.md"
 
 
 def main() -> int:
@@ -50,6 +52,7 @@ def _documents() -> Iterator[Path]:
     yield from (_readme(package) for package in GROUPS)
     yield PUBLIC_NAMES
     yield RECORDS
+    yield VARIABLES
 
 
 def _readme(package: str) -> Path:
@@ -69,6 +72,8 @@ def _bring_up_to_date(path: Path, *, write: bool) -> bool:
 def _parts(path: Path) -> Iterator[tuple[str, str]]:
     if path == RECORDS:
         yield "records", "\n".join(map(_record, sorted(RECORDS.parent.glob("0*.md"))))
+    elif path == VARIABLES:
+        yield "variables", variables_table((ROOT / ".env.example").read_text())
     elif path == PUBLIC_NAMES:
         yield from ((package, public_names_table(package)) for package in PUBLIC)
     else:

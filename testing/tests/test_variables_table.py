@@ -1,0 +1,28 @@
+"""The table of variables is written from ``.env.example``."""
+
+from __future__ import annotations
+
+import pytest
+
+from myometrics_testing.commands.variables_table import variables_table
+
+EXAMPLE = """# About the file.
+
+# Where the data are,
+# in docs/operations/backup.md.
+#DATA=var
+# A choice.
+CHOICE=
+"""
+
+
+def test_table_has_a_row_for_each_variable_with_its_comment():
+    assert variables_table(EXAMPLE).splitlines()[2:] == [
+        "| `DATA` | `var` | Where the data are, in [backup](backup.md). |",
+        "| `CHOICE` | – | A choice. |",
+    ]
+
+
+def test_variable_without_a_comment_of_its_own_is_refused():
+    with pytest.raises(ValueError, match="OTHER .* needs a comment"):
+        variables_table(f"{EXAMPLE}OTHER=1\n")
