@@ -24,5 +24,5 @@ def test_table_has_a_row_for_each_variable_with_its_comment():
 
 
 def test_variable_without_a_comment_of_its_own_is_refused():
-    with pytest.raises(ValueError, match="OTHER .* needs a comment"):
+    with pytest.raises(ValueError, match=r"OTHER .* needs a comment"):
         variables_table(f"{EXAMPLE}OTHER=1\n")

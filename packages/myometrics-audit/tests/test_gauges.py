@@ -57,9 +57,7 @@ def test_gauges_of_verification_are_those_of_the_last_one():
     with time_machine.travel(timezone.now(), tick=False):
         for age, problems in ((500, 0), (90, 3)):
             at = timezone.now() - timedelta(seconds=age)
-            Verification.objects.create(
-                started_at=at, finished_at=at, entries=7, problems=problems
-            )
+            Verification.objects.create(started_at=at, finished_at=at, entries=7, problems=problems)
         assert (verification_age_seconds(), verification_problems()) == (90, 3)
 
 
