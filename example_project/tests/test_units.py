@@ -116,7 +116,7 @@ def test_timed_verification_runs_and_is_recorded(site):
         "from myometrics_audit.gauges import verification_problems;"
         "print('found', verification_problems())"
     )
-    assert site.manage("shell", "-c", code).splitlines()[-1] == "found 0"
+    assert site.manage("shell", "-c", code).splitlines()[-1] == "found 0.0"
 
 
 def test_the_web_server_takes_the_port_of_its_socket_unit_and_reports_readiness(site):
