@@ -58,12 +58,18 @@ from django.core.cache import cache
 from django.db import connection
 print(check_health(max_age=0).services)
 print(Client(SERVER_NAME="localhost").get("/api/health/").content)
+client = Client(SERVER_NAME="localhost", raise_request_exception=False)
+for name in ("exports", "unsubscribe"):
+    print(name, client.get(f"/api/notifications/{name}/?token=hunter2").status_code)
 _send("myometrics_notifications.sweep", (), None)
 for fail in (lambda: cache.get("key"), connection.ensure_connection, queued_tasks):
     try:
         fail()
     except Exception as error:
         logging.getLogger("test").exception("It failed: %r", error, extra={"cause": error.args})
+logging.getLogger("test").error(
+    "An object", extra={"error": ValueError("redis://me:hunter2@host/0"), "number": 7}
+)
 with override_settings(DEBUG=True):
     def view(request):
         raise RuntimeError("settings are shown")
@@ -103,6 +109,8 @@ def test_health_logs_and_error_pages_show_no_secret(url):
     assert done.returncode == 0, done.stderr
     assert "'redis': 'down'" in done.stdout
     assert done.stderr.count("It failed") == 3
+    assert re.findall("^(exports|unsubscribe) 5..$", done.stdout, re.MULTILINE)
+    assert '"number": 7' in done.stderr
     assert SECRET not in done.stdout + done.stderr
 
 
