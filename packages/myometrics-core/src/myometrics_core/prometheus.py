@@ -78,6 +78,8 @@ def queued_tasks() -> float | None:
     with current_app.connection_for_read(connect_timeout=CONNECT_SECONDS) as connection:
         if connection.transport_cls == "memory":
             return None
+        # `default_channel` alone retries without end in kombu 5.2.1, the oldest supported.
+        connection.ensure_connection(max_retries=1, interval_start=0, timeout=CONNECT_SECONDS)
         channel: Any = connection.default_channel
         queue = current_app.conf.task_default_queue
         try:
