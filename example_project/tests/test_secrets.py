@@ -51,6 +51,9 @@ from django.conf import settings
 from django.test import Client
 from django.test.utils import override_settings
 import logging, traceback
+from django.contrib.auth import get_user_model
+from myometrics_notifications.kinds import registered_kinds
+from myometrics_notifications.unsubscribing import unsubscribe_token
 from myometrics_core.background import _send
 from myometrics_core.health import check_health
 from myometrics_core.prometheus import queued_tasks
@@ -59,8 +62,9 @@ from django.db import connection
 print(check_health(max_age=0).services)
 print(Client(SERVER_NAME="localhost").get("/api/health/").content)
 client = Client(SERVER_NAME="localhost", raise_request_exception=False)
-for name in ("exports", "unsubscribe"):
-    print(name, client.get(f"/api/notifications/{name}/?token=hunter2").status_code)
+token = unsubscribe_token(kind=registered_kinds()[0], user=get_user_model()(pk=1))
+print("with a token:", client.post(f"/api/notifications/unsubscribe/?token={token}").status_code)
+print("token:", token)
 _send("myometrics_notifications.sweep", (), None)
 for fail in (lambda: cache.get("key"), connection.ensure_connection, queued_tasks):
     try:
@@ -109,7 +113,8 @@ def test_health_logs_and_error_pages_show_no_secret(url):
     assert done.returncode == 0, done.stderr
     assert "'redis': 'down'" in done.stdout
     assert done.stderr.count("It failed") == 3
-    assert re.findall("^(exports|unsubscribe) 5..$", done.stdout, re.MULTILINE)
+    assert re.search("^with a token: 5..$", done.stdout, re.MULTILINE)
+    assert re.findall("^token: (.*)$", done.stdout, re.MULTILINE)[0] not in done.stderr
     assert '"number": 7' in done.stderr
     assert SECRET not in done.stdout + done.stderr
 
