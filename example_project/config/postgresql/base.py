@@ -56,7 +56,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 return connection
             connection.close()
             pool.putconn(connection)
-        raise OperationalError("New connections can't be used: look at the log of the server or pooler.")
+        raise OperationalError(
+            "New connections can't be used: look at the log of the server or pooler."
+        )
 
     def _has_lost_its_role(self, connection: Connection[Any]) -> bool:
         # The server (from PostgreSQL 14) sends these with its answers when they change: no query.

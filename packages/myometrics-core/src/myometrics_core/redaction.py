@@ -35,6 +35,4 @@ def _hide(word: re.Match[str]) -> str:
     # The last `@`: a password that was not percent-encoded may hold `/`, `?` and `@` itself.
     user_info, at, rest = rest.rpartition("@")
     address, mark, query = rest.partition("?")
-    return (
-        f"{start}{scheme}{HIDDEN if at else ''}{at}{address}{mark}{HIDDEN if query else ''}"
-    )
+    return f"{start}{scheme}{HIDDEN if at else ''}{at}{address}{mark}{HIDDEN if query else ''}"
