@@ -33,8 +33,8 @@ class Utf8WSGIRequest(Utf8, WSGIRequest):
 
     def __init__(self, environ: dict[str, Any]) -> None:
         super().__init__(environ)
-        body = CompleteBody(environ["wsgi.input"])
-        self._stream = LimitedStream(body, content_length(self))
+        body: Any = CompleteBody(environ["wsgi.input"])
+        self._stream: Any = LimitedStream(body, content_length(self))
 
 
 class CompleteBody:

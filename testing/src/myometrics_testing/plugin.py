@@ -22,7 +22,7 @@ from myometrics_testing.waiting import PATIENCE
 DATABASES = ("sqlite", "postgresql")
 _LEFT_OUT = pytest.StashKey[list[str]]()
 MARKERS = (
-    "long: as any_database, and takes minutes with the others of its file: only `dev test --all` and "
+    "long: as any_database, and a file of them takes a minute or more: only `dev test --all` and "
     ".ci/run run it",
     "any_database: brings its own servers and processes, and means the same whatever database the "
     "other tests use: `dev test` runs it once",

@@ -34,7 +34,7 @@ from .settings import core_settings
 
 __all__ = ["connect_prometheus", "metrics"]
 
-CONNECT_SECONDS = 2.0
+CONNECT_SECONDS = 2
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 

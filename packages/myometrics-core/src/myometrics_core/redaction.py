@@ -33,6 +33,6 @@ def _hide(word: re.Match[str]) -> str:
         return f"{path}{mark}{HIDDEN if query else ''}"
     start, scheme, rest = word[0].partition("://")
     # The last `@`: a password that was not percent-encoded may hold `/`, `?` and `@` itself.
-    user_info, at, rest = rest.rpartition("@")
+    _, at, rest = rest.rpartition("@")
     address, mark, query = rest.partition("?")
     return f"{start}{scheme}{HIDDEN if at else ''}{at}{address}{mark}{HIDDEN if query else ''}"
