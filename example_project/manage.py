@@ -7,12 +7,15 @@ import sys
 
 def main() -> None:
     """Run a management command."""
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     from django.conf import settings
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
 
     try:
+        # Reads ENVIRONMENT_FILE, which may name the settings module.
+        import config  # noqa: F401
+
+        os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
         # Django would try again for most commands, and complain of the second time only.
         settings.DEBUG  # noqa: B018  (reads the settings)
     except ImproperlyConfigured as error:

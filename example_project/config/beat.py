@@ -19,11 +19,14 @@ from celery.schedules import schedule
 
 TOLERANCE = timedelta(seconds=1)
 HEARTBEAT = Path(tempfile.gettempdir()) / "beat-heartbeat"
-"""Touched several times a minute while beat can send; the health check of its container."""
+"""Touched several times a minute while beat can send tasks; the health check of its container."""
 
 
 class StatelessScheduler(Scheduler):
     """The scheduler of ``celery beat``, and of the beat in the server process."""
+
+    can_send = True
+    """Whether the last task could be sent."""
 
     def setup_schedule(self) -> None:
         """Read the schedule from the settings; tasks with an interval are due now."""
@@ -44,9 +47,17 @@ class StatelessScheduler(Scheduler):
         if moved:
             self.populate_heap()
         delay = super().tick(*arguments, **options)
-        with suppress(OSError):
-            HEARTBEAT.touch()
+        if self.can_send:
+            with suppress(OSError):
+                HEARTBEAT.touch()
         return delay
+
+    def apply_async(self, *arguments: Any, **options: Any) -> Any:
+        """Send a task; ``tick`` only logs an error."""
+        self.can_send = False
+        result = super().apply_async(*arguments, **options)
+        self.can_send = True
+        return result
 
 
 def _is_in_the_future(entry: Any) -> bool:

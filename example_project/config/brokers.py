@@ -1,26 +1,25 @@
 """Celery's settings for a broker, which is Redis in any form or RabbitMQ.
 
-Celery spells a Unix socket ``redis+socket://`` and repeats ``sentinel://`` for each Sentinel, and
-takes TLS by a setting of its own: here one URL says it all, as for the cache.
+Converts one URL into Celery's settings, TLS included.
 """
 
 from __future__ import annotations
 
 import ssl
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
-from myometrics_core.redis_urls import check_redis_url, is_redis_url, redis_pool
+from myometrics_core.redis_urls import (
+    check_redis_url,
+    check_tls_parameters,
+    is_redis_url,
+    redis_pool,
+    tls_verification,
+)
 
 AMQP_SCHEMES = ("amqp", "amqps")
 CONNECT_SECONDS = 2
-VERIFICATIONS = {
-    "required": ssl.CERT_REQUIRED,
-    "optional": ssl.CERT_OPTIONAL,
-    "none": ssl.CERT_NONE,
-}
 AMQP_PARAMETERS = {
     "ssl_ca_certs": "ca_certs",
     "ssl_certfile": "certfile",
@@ -104,9 +103,9 @@ def _amqp_settings(url: str) -> dict[str, Any]:
     if parts.scheme == "amqp":
         return _settings(url, {})
     given = dict(parse_qsl(parts.query))
-    verification = given.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
+    verification = tls_verification(given.get("ssl_cert_reqs", "required"))
     tls: dict[str, Any] = {
-        "cert_reqs": VERIFICATIONS[verification],
+        "cert_reqs": ssl.VerifyMode[f"CERT_{verification.upper()}"],
         **{AMQP_PARAMETERS[name]: given[name] for name in given if name in AMQP_PARAMETERS},
     }
     if verification != "none":
@@ -135,12 +134,7 @@ def _check_amqp_url(url: str) -> None:
         if name not in known:
             tls = ", which needs amqps:// (TLS)" if name.startswith("ssl_") and not known else ""
             raise ValueError(f"has a query parameter {name} that can't be used{tls}")
-    for name in AMQP_PARAMETERS:
-        if name in given and not Path(given[name]).is_file():
-            raise ValueError(f"names a file in {name} that can't be read")
-    verification = given.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
-    if verification not in VERIFICATIONS:
-        raise ValueError(f"has an ssl_cert_reqs that is none of {', '.join(VERIFICATIONS)}")
+    check_tls_parameters(given)
 
 
 def _user_info(username: str | None, password: str | None) -> str:

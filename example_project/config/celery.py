@@ -20,7 +20,7 @@ app.Task.Request = "myometrics_core.task_requests:TaskRequest"
 
 @setup_logging.connect
 def _log_as_the_site_does(**kwargs: Any) -> None:
-    """Celery sets up no loggers of its own, which would have another format and time."""
+    """Log in the format of the site: without this, Celery configures loggers of its own."""
     configure_logging(settings.LOGGING_CONFIG, settings.LOGGING)
 
 

@@ -25,9 +25,9 @@ HAS_POOL = django.VERSION >= (5, 1)
 POOL_SECONDS = 0.5
 """How long a request waits for one of the pool's connections."""
 CONNECT_SECONDS = 2
-"""How long an address that does not answer is waited for; libpq takes no less."""
+"""Connect timeout per address; 2 is libpq's minimum."""
 PREPARED_AFTER = 5
-"""After so many uses on a connection a repeated statement is planned once and for all."""
+"""Executions before psycopg prepares a statement."""
 
 
 def ready_to_serve(

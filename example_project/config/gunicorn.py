@@ -110,12 +110,12 @@ def _end_as_python_does() -> None:
 
 
 def pre_request(worker: Any, req: Any) -> None:
-    """A thread serves one request after another: no line carries the id of the one before."""
+    """Clear the id of the request that the thread served before."""
     set_request_id(None)
 
 
 def post_request(worker: Any, req: Any, environ: Any, resp: Any) -> None:
-    """The access log has its line: what the thread logs from now on is of no request."""
+    """Clear the request id after the access log line."""
     set_request_id(None)
 
 

@@ -32,6 +32,8 @@ class JsonLogFormatter(_Utc, JsonFormatter):
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         """What is about to become JSON."""
+        # Django adds the request, whose text has the query and with it the token of a link.
+        log_data.pop("request", None)
         return {name: redacted(value) for name, value in log_data.items()}
 
 
@@ -47,11 +49,11 @@ class PlainLogFormatter(_Utc):
 
 
 def redacted(value: Any) -> Any:
-    """``value`` with every text in it redacted."""
-    if isinstance(value, str):
-        return redact(value)
+    """``value`` with every text in it redacted; objects become their texts."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
     if isinstance(value, dict):
         return {key: redacted(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
         return [redacted(one) for one in value]
-    return value
+    return redact(str(value))

@@ -1,4 +1,4 @@
-"""Requests that are UTF-8 whatever their ``Content-Type`` says.
+"""Requests that are UTF-8 whatever their ``Content-Type`` says, with complete bodies.
 
 JSON is UTF-8 and so are the admin's forms. Django believes a ``charset`` of the client's so early
 that ``base64`` or ``undefined`` end the request before any handler of errors is there.
@@ -6,9 +6,13 @@ that ``base64`` or ``undefined`` end the request before any handler of errors is
 
 from __future__ import annotations
 
+from typing import IO, Any
+
 from django.core.handlers.asgi import ASGIRequest
-from django.core.handlers.wsgi import WSGIRequest
+from django.core.handlers.wsgi import LimitedStream, WSGIRequest
 from django.http import HttpRequest
+
+from myometrics_core.requests import content_length
 
 
 class Utf8(HttpRequest):
@@ -25,7 +29,38 @@ class Utf8(HttpRequest):
 
 
 class Utf8WSGIRequest(Utf8, WSGIRequest):
-    """A request under WSGI."""
+    """A request under WSGI, whose body can't be read if the client sends less than announced."""
+
+    def __init__(self, environ: dict[str, Any]) -> None:
+        super().__init__(environ)
+        body: Any = CompleteBody(environ["wsgi.input"])
+        self._stream: Any = LimitedStream(body, content_length(self))
+
+
+class CompleteBody:
+    """Raises ``OSError``, which Django expects, where a body ends before its ``Content-Length``.
+
+    WSGI servers return what has arrived, and a form that was cut may still be a valid one.
+    """
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def read(self, size: int) -> bytes:
+        """``size`` bytes."""
+        data = self._stream.read(size)
+        while len(data) < size:
+            data += self._more(self._stream.read(size - len(data)))
+        return data
+
+    def readline(self, size: int) -> bytes:
+        """A line, or its first ``size`` bytes."""
+        return self._more(self._stream.readline(size))
+
+    def _more(self, data: bytes) -> bytes:
+        if not data:
+            raise ConnectionResetError("The body ended before its Content-Length.")
+        return data
 
 
 class Utf8ASGIRequest(Utf8, ASGIRequest):

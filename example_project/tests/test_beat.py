@@ -7,6 +7,7 @@ from datetime import datetime, timedelta, timezone
 
 import psycopg
 import pytest
+from celery import Celery
 from running_site import ADMIN, PROJECT, RunningSite
 
 from config.beat import StatelessScheduler
@@ -93,3 +94,32 @@ def test_a_clock_that_is_moved_back_delays_no_task(scheduler, monkeypatch):
         entry.last_run_at = datetime.now(timezone.utc) + timedelta(hours=1)
     scheduler.tick()
     assert all(entry.last_run_at <= datetime.now(timezone.utc) for entry in entries)
+
+
+def test_heartbeat_stops_while_the_broker_is_gone(redis_server, tmp_path, monkeypatch):
+    heartbeat = tmp_path / "heartbeat"
+    monkeypatch.setattr("config.beat.HEARTBEAT", heartbeat)
+    options = {"socket_timeout": 5, "max_retries": 0, "retry_on_timeout": False}
+    with Celery(broker=redis_server.url, set_as_current=False) as celery:
+        celery.conf.update(
+            beat_schedule={"sweep": {"task": "sweep", "schedule": timedelta(hours=1)}},
+            broker_transport_options=options,
+            task_publish_retry=False,
+        )
+        scheduler = StatelessScheduler(celery, lazy=True)
+        scheduler.setup_schedule()
+
+        def beats():
+            """Whether sending the task, and waiting for the next one, touch the file."""
+            heartbeat.unlink(missing_ok=True)
+            scheduler.schedule["sweep"].last_run_at -= timedelta(hours=2)
+            scheduler.populate_heap()
+            scheduler.tick()
+            scheduler.tick()
+            return heartbeat.exists()
+
+        assert beats()
+        redis_server.stop()
+        assert not beats()
+        redis_server.start()
+        assert beats()

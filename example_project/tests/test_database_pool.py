@@ -6,7 +6,9 @@ No test measures time: a request that would wait waits until the test is given u
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
 
+import psycopg
 import pytest
 from unreachable import REFUSED, attempt, is_refused
 
@@ -83,6 +85,40 @@ def test_first_request_after_a_restart_succeeds(pool_of, postgresql_server):
     # All connections were replaced, not only the one that was taken.
     wait_for(lambda: pool.get_stats()["pool_available"] == SIZE - 1)
     assert pool.get_stats()["connections_num"] == 2 * SIZE
+
+
+@pytest.mark.program("pgbouncer")
+def test_pooler_that_has_lost_its_server_fails_a_request(pool_of, postgresql_server, tmp_path):
+    """PgBouncer goes on accepting logins, and refuses the first query of each."""
+    configuration = tmp_path / "pgbouncer.ini"
+    configuration.write_text("[pgbouncer]\nquery_wait_timeout = 1\nserver_login_retry = 1\n")
+    with OwnedServer("pgbouncer", postgresql_server.url, str(configuration)) as pooler:
+        handler, pool = pool_of(pooler.url)
+        postgresql_server.stop()
+        wait_for(lambda: refuses_queries(pooler.url))
+        errors = []
+        # A request that never fails would also keep the run from ending.
+        request = threading.Thread(target=lambda: errors.append(attempt(handler)), daemon=True)
+        request.start()
+        request.join(PATIENCE)
+        assert len(errors) == 1
+        # All of the pool's connections come back.
+        postgresql_server.start()
+        wait_for(lambda: not refuses_queries(pooler.url))
+        with ExitStack() as stack:
+            for _ in range(SIZE):
+                other = stack.enter_context(pool.connection(PATIENCE))
+                other.execute("SELECT 1")
+
+
+def refuses_queries(url):
+    """Whether the pooler accepts a login, and fails its first query."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        try:
+            connection.execute("SELECT 1")
+        except psycopg.Error:
+            return True
+    return False
 
 
 def test_request_waits_while_others_hold_connections(pool_of, server):

@@ -76,6 +76,27 @@ def test_an_empty_variable_of_the_shell_wins_too(environment_file):
     assert output(show, ENVIRONMENT_FILE=path, REDIS_URL="") == "None\n"
 
 
+SHOW_SETTINGS = "from django.conf import settings; print(settings.SETTINGS_MODULE)"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["manage.py", "shell", "-c", SHOW_SETTINGS],
+        ["-c", f"import config.wsgi; {SHOW_SETTINGS}"],
+        ["-c", f"import config.celery; {SHOW_SETTINGS}"],
+    ],
+    ids=["manage.py", "wsgi", "celery"],
+)
+def test_file_may_name_the_settings_module(environment_file, command):
+    path = environment_file(
+        DJANGO_SETTINGS_MODULE="patient_settings", DATABASE_URL="sqlite://:memory:"
+    )
+    tests = str(PROJECT / "tests")
+    printed = output(command, ENVIRONMENT_FILE=path, PYTHONPATH=tests)
+    assert printed.split()[-1] == "patient_settings"
+
+
 def test_values_are_taken_as_they_stand(environment_file):
     path = environment_file(EMAIL_HOST_USER="a$HOME${HOME}#b", EMAIL_HOST_PASSWORD="'two words'")
     show = [

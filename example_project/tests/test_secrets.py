@@ -51,6 +51,9 @@ from django.conf import settings
 from django.test import Client
 from django.test.utils import override_settings
 import logging, traceback
+from django.contrib.auth import get_user_model
+from myometrics_notifications.kinds import registered_kinds
+from myometrics_notifications.unsubscribing import unsubscribe_token
 from myometrics_core.background import _send
 from myometrics_core.health import check_health
 from myometrics_core.prometheus import queued_tasks
@@ -58,12 +61,19 @@ from django.core.cache import cache
 from django.db import connection
 print(check_health(max_age=0).services)
 print(Client(SERVER_NAME="localhost").get("/api/health/").content)
+client = Client(SERVER_NAME="localhost", raise_request_exception=False)
+token = unsubscribe_token(kind=registered_kinds()[0], user=get_user_model()(pk=1))
+print("with a token:", client.post(f"/api/notifications/unsubscribe/?token={token}").status_code)
+print("token:", token)
 _send("myometrics_notifications.sweep", (), None)
 for fail in (lambda: cache.get("key"), connection.ensure_connection, queued_tasks):
     try:
         fail()
     except Exception as error:
         logging.getLogger("test").exception("It failed: %r", error, extra={"cause": error.args})
+logging.getLogger("test").error(
+    "An object", extra={"error": ValueError("redis://me:hunter2@host/0"), "number": 7}
+)
 with override_settings(DEBUG=True):
     def view(request):
         raise RuntimeError("settings are shown")
@@ -103,6 +113,9 @@ def test_health_logs_and_error_pages_show_no_secret(url):
     assert done.returncode == 0, done.stderr
     assert "'redis': 'down'" in done.stdout
     assert done.stderr.count("It failed") == 3
+    assert re.search("^with a token: 5..$", done.stdout, re.MULTILINE)
+    assert re.findall("^token: (.*)$", done.stdout, re.MULTILINE)[0] not in done.stderr
+    assert '"number": 7' in done.stderr
     assert SECRET not in done.stdout + done.stderr
 
 

@@ -1,6 +1,8 @@
 """Under either worker class, one rule decides about the client's address, and slow clients end."""
 
+import io
 import json
+import re
 import shutil
 import socket
 import threading
@@ -8,14 +10,18 @@ from contextlib import ExitStack, contextmanager
 
 import httpx
 import pytest
-from running_site import RunningSite
+from django.http import UnreadablePostError
+from django.test import RequestFactory
+from running_site import ADMIN, PASSWORD, RunningSite
 
+from config.requests import Utf8WSGIRequest
 from myometrics_testing.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.any_database
 
 UVICORN = "uvicorn_worker.UvicornWorker"
 ENTRY = {"action": "viewed", "resource_type": "scan", "resource_id": "7"}
+FORM = b'--x\r\nContent-Disposition: form-data; name="post"\r\n\r\nyes\r\n--x--\r\n'
 FORWARDED = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https"}
 
 
@@ -216,3 +222,56 @@ def test_server_that_is_told_to_rewrite_the_peer_is_warned_of(prepared, tmp_path
         assert "forwarded_allow_ips" in site.log
         address_of_an_entry(client, **FORWARDED)
         assert "replaces the peer's address" in site.log
+
+
+def test_form_that_is_cut_changes_nothing(without_proxy):
+    """A form without its end is a valid one; here what is missing is of no meaning."""
+    site, _, _ = without_proxy
+    with httpx.Client(base_url=site.url, timeout=PATIENCE) as browser:
+        browser.get("/admin/login/")
+        form = {"username": ADMIN, "password": PASSWORD, "next": "/admin/"}
+        form["csrfmiddlewaretoken"] = browser.cookies["csrftoken"]
+        assert browser.post("/admin/login/", data=form).status_code == 302
+        users = "/admin/myometrics_auth/user/"
+        (path,) = re.findall(
+            rf'href="({users}[^/"]+/change/)[^"]*">other@clinic.example', browser.get(users).text
+        )
+        path = path.replace("/change/", "/delete/")
+        token = browser.cookies["csrftoken"]
+        body = f"csrfmiddlewaretoken={token}&post=yes&note=".encode()
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            f"Cookie: {'; '.join(f'{name}={value}' for name, value in browser.cookies.items())}\r\n"
+            "Content-Type: application/x-www-form-urlencoded\r\n"
+            f"Content-Length: {len(body) + 9}\r\n\r\n"
+        )
+        with socket.create_connection(("127.0.0.1", site.port), timeout=PATIENCE) as connection:
+            connection.sendall(head.encode() + body)
+            connection.shutdown(socket.SHUT_WR)
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+        assert answer.partition(b"\r\n")[0] in {b"HTTP/1.1 403 Forbidden", b""}
+        assert browser.get(path).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("media_type", "body"),
+    [
+        ("application/x-www-form-urlencoded", b"post=yes&note=12345"),
+        ("multipart/form-data; boundary=x", FORM),
+        ("application/json", b"[1, 2, 3]    "),
+    ],
+    ids=["form", "multipart", "json"],
+)
+def test_body_of_any_kind_is_read_whole_or_not_at_all(media_type, body):
+    def request(sent):
+        given = {"CONTENT_TYPE": media_type, "CONTENT_LENGTH": str(len(body))}
+        environ = RequestFactory().generic("POST", "/").environ | given
+        return Utf8WSGIRequest(environ | {"wsgi.input": io.BytesIO(sent)})
+
+    def read(sent):
+        found = request(sent)
+        return dict(found.POST), found.body if "multipart" not in media_type else b""
+
+    assert read(body + b"the next request") == read(body)
+    with pytest.raises(UnreadablePostError):
+        read(body[:-4])

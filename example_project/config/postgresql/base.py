@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.backends.postgresql import base
-from psycopg import Connection, OperationalError
+from psycopg import Connection, Error, OperationalError
 from psycopg_pool import ConnectionPool
 
 __all__ = ["DatabaseWrapper"]
@@ -47,14 +47,18 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Connection[Any]:
         """A connection that works: one of the pool, or a new one where there is no pool."""
-        connection: Connection[Any] = super().get_new_connection(conn_params)
         pool = self.pool
-        # Each turn ends one connection of the pool; a new one works, or can't be made.
-        while pool and (not _answers(connection) or self._has_lost_its_role(connection)):
+        # Each attempt replaces one connection of the pool, so the last one gets a new connection.
+        # That fails, too, if a pooler accepts logins while its server is down.
+        for _ in range(pool.max_size + 1 if pool else 1):
+            connection: Connection[Any] = super().get_new_connection(conn_params)
+            if not pool or (_answers(connection) and not self._has_lost_its_role(connection)):
+                return connection
             connection.close()
             pool.putconn(connection)
-            connection = super().get_new_connection(conn_params)
-        return connection
+        raise OperationalError(
+            "New connections can't be used: look at the log of the server or pooler."
+        )
 
     def _has_lost_its_role(self, connection: Connection[Any]) -> bool:
         # The server (from PostgreSQL 14) sends these with its answers when they change: no query.
@@ -77,6 +81,6 @@ def fail_waiting_requests(pool: ConnectionPool) -> None:
 def _answers(connection: Connection[Any]) -> bool:
     try:
         ConnectionPool.check_connection(connection)
-    except OperationalError:
+    except Error:
         return False
     return True

@@ -6,8 +6,10 @@ import time
 from datetime import timedelta
 
 import pytest
+from celery import Celery
 from django.db import OperationalError
 from django.test import override_settings
+from kombu.exceptions import OperationalError as BrokerError
 from prometheus_client.parser import text_string_to_metric_families
 
 from myometrics_core import metrics
@@ -15,7 +17,7 @@ from myometrics_core.gauges import backup_age_seconds, health_check_age_seconds,
 from myometrics_core.health import HealthReport
 from myometrics_core.health_log.models import HealthState
 from myometrics_core.metrics import gauge_values, observe_requests, register_gauge
-from myometrics_core.prometheus import connect_prometheus
+from myometrics_core.prometheus import connect_prometheus, queued_tasks
 from myometrics_core.times import utc_now
 from myometrics_testing.waiting import PATIENCE
 
@@ -135,6 +137,16 @@ def test_without_a_database_no_gauge_waits_after_the_first():
     register_gauge("a_first", "", no_database)
     register_gauge("z_last", "", lambda: pytest.fail("asked"))
     assert list(gauge_values()) == []
+
+
+@pytest.mark.any_database
+@pytest.mark.parametrize("url", ["amqp://127.0.0.1:1//", "redis://127.0.0.1:1/0"])
+def test_queue_length_fails_while_the_broker_is_down(url, monkeypatch):
+    """The oldest supported kombu retries without end unless it is given a limit."""
+    broker = Celery(broker=url, set_as_current=False)
+    monkeypatch.setattr("myometrics_core.prometheus.current_app", broker)
+    with pytest.raises(BrokerError, match="refused"):
+        queued_tasks()
 
 
 def test_an_observer_that_fails_harms_no_request(client, db):

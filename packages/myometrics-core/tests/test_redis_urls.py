@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 from django.core.cache import caches
@@ -19,6 +21,7 @@ from myometrics_core.redaction import redact
 from myometrics_core.redis_urls import check_redis_url, redis_pool
 from myometrics_core.throttling import storage_for
 from myometrics_testing.services import OwnedServer
+from myometrics_testing.waiting import PATIENCE
 
 pytestmark = pytest.mark.any_database
 
@@ -142,6 +145,8 @@ def test_url_that_can_be_used_is_accepted(url):
         "{'host': 'db', 'password': 'hunter2', 'db': 0}",
         'password="hunter2 and more"',
         "{'sentinel_kwargs': {'PASSWORD': 'hunter2'}}",
+        "Error handling request /api/exports/1/?token=hunter2&next=https://clinic.example/",
+        "<WSGIRequest: GET '/api/exports/1/?token=hunter2'>",
     ],
 )
 def test_secrets_of_urls_are_hidden(text):
@@ -152,7 +157,7 @@ def test_secrets_of_urls_are_hidden(text):
 @pytest.mark.parametrize(
     "text",
     [
-        "GET /api/users/?search=a",
+        "GET /api/users/",
         "see https://docs.example/page#part",
         "ada@clinic.example",
         "Connection refused: host db:5432",
@@ -161,6 +166,15 @@ def test_secrets_of_urls_are_hidden(text):
 )
 def test_other_text_is_left_alone(text):
     assert redact(text) == text
+
+
+@pytest.mark.parametrize("part", ["a", "://", "/", "passwd", "password=' ", "a://?@", "a=", " \\'"])
+def test_long_text_of_a_client_takes_linear_time(part):
+    """A megabyte with a quadratic pattern would take hours; this fails as a hung test."""
+    script = (
+        f"from myometrics_core.redaction import redact; redact({part!r} * (2**20 // {len(part)}))"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=PATIENCE)
 
 
 def test_hidden_text_still_names_the_server():

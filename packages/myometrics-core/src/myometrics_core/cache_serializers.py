@@ -1,4 +1,4 @@
-"""What cached values are in a shared cache: JSON, which runs no code when it is read."""
+"""JSON serializer for shared caches; unlike pickle, loading runs no code."""
 
 from __future__ import annotations
 

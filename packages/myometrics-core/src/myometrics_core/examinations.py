@@ -213,7 +213,7 @@ def _transaction_pooling() -> Iterator[Diagnosis]:
 def _shares_backends() -> bool:
     """Whether two connections that are open at once are served by the same backend.
 
-    On a busy pooler they may not be, so this can miss one, and never takes another for one.
+    Can miss a busy pooler; no false positives.
     """
     # The process that the server named when the connection began: a pooler names another.
     announced = connection.connection.info.backend_pid
@@ -504,7 +504,7 @@ def _is_open(url: str) -> bool:
         return False
     pool = redis_pool(url)
     options = pool.connection_kwargs
-    # The password may be a query parameter; where Redis is, the Sentinels know alone.
+    # The password may be a query parameter. With Sentinel the URL does not name the Redis host.
     is_local = str(options.get("host", "")) in LOCAL_HOSTS and not url.startswith("sentinel:")
     return not options.get("password") and not is_local
 

@@ -1,4 +1,4 @@
-"""What core tells those who watch the site."""
+"""Gauges of core: services, replicas, and the age of periodic work."""
 
 from __future__ import annotations
 

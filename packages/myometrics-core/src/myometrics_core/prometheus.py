@@ -34,7 +34,7 @@ from .settings import core_settings
 
 __all__ = ["connect_prometheus", "metrics"]
 
-CONNECT_SECONDS = 2.0
+CONNECT_SECONDS = 2
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -78,6 +78,8 @@ def queued_tasks() -> float | None:
     with current_app.connection_for_read(connect_timeout=CONNECT_SECONDS) as connection:
         if connection.transport_cls == "memory":
             return None
+        # `default_channel` alone retries without end in kombu 5.2.1, the oldest supported.
+        connection.ensure_connection(max_retries=1, interval_start=0, timeout=CONNECT_SECONDS)
         channel: Any = connection.default_channel
         queue = current_app.conf.task_default_queue
         try:

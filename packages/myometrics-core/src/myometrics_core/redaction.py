@@ -8,20 +8,31 @@ from typing import Final
 __all__ = ["redact"]
 
 HIDDEN: Final = "…"
-# Up to the last `@`: a password that was not percent-encoded may hold `/`, `?` and `@` itself.
-USER_INFO: Final = re.compile(r"(?<=://)[^\s'\"<>]*@")
-QUERY: Final = re.compile(r"(://[^\s'\"<>?]*\?)[^\s'\"<>]+")
+# Matched once from its start: a pattern that may begin at each character takes quadratic time.
+WORD: Final = re.compile(r"[^\s'\"<>]+")
 PAIR: Final = re.compile(
-    r"""(\w*passw(?:or)?d['"]?\s*[=:]\s*)('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^\s'"&,;})]+)""",
+    r"""(passw(?:or)?d['"]?\s*[=:]\s*)('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^\s'"&,;})]+)""",
     re.IGNORECASE,
 )
 
 
 def redact(text: str) -> str:
-    """``text`` with the user info and the query of every URL, and every ``password=``, hidden.
+    """``text`` without the secrets of URLs and of every ``password=``.
 
-    For messages of exceptions and for log lines: scheme, host, port and path stay readable.
+    Hides the user info and query of a URL and the query of a path; scheme, host, port and path
+    stay readable. For messages of exceptions and for log lines.
     """
-    if "://" in text:
-        text = QUERY.sub(rf"\1{HIDDEN}", USER_INFO.sub(f"{HIDDEN}@", text))
+    if "/" in text:
+        text = WORD.sub(_hide, text)
     return PAIR.sub(rf"\1{HIDDEN}", text)
+
+
+def _hide(word: re.Match[str]) -> str:
+    path, mark, query = word[0].partition("?")
+    if "/" in path and "://" not in path:
+        return f"{path}{mark}{HIDDEN if query else ''}"
+    start, scheme, rest = word[0].partition("://")
+    # The last `@`: a password that was not percent-encoded may hold `/`, `?` and `@` itself.
+    _, at, rest = rest.rpartition("@")
+    address, mark, query = rest.partition("?")
+    return f"{start}{scheme}{HIDDEN if at else ''}{at}{address}{mark}{HIDDEN if query else ''}"

@@ -16,6 +16,7 @@ User and password are those of Redis; Sentinels that want some too get them by t
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, urlsplit
@@ -23,7 +24,15 @@ from urllib.parse import parse_qs, urlsplit
 if TYPE_CHECKING:
     from redis import ConnectionPool
 
-__all__ = ["REDIS_SCHEMES", "RedisPool", "check_redis_url", "is_redis_url", "redis_pool"]
+__all__ = [
+    "REDIS_SCHEMES",
+    "RedisPool",
+    "check_redis_url",
+    "check_tls_parameters",
+    "is_redis_url",
+    "redis_pool",
+    "tls_verification",
+]
 
 REDIS_SCHEMES: Final = ("redis", "rediss", "unix", "sentinel")
 SENTINEL_PORT: Final = 26379
@@ -83,6 +92,24 @@ def check_redis_url(url: str) -> None:
         raise ValueError(f"can't be used ({type(error).__name__})") from None
 
 
+def check_tls_parameters(given: Mapping[str, str]) -> None:
+    """For ``validate``: raises ``ValueError`` with a sentence about a parameter that is wrong.
+
+    ``given``: the query parameters of a URL; those are checked that name a file of certificates,
+    and ``ssl_cert_reqs``. The sentence repeats none of the values.
+    """
+    for name in CERTIFICATE_FILES:
+        if name in given and not Path(given[name]).is_file():
+            raise ValueError(f"names a file in {name} that can't be read")
+    if tls_verification(given.get("ssl_cert_reqs", "required")) not in VERIFICATIONS:
+        raise ValueError(f"has an ssl_cert_reqs that is none of {', '.join(VERIFICATIONS)}")
+
+
+def tls_verification(value: str) -> str:
+    """``required``, ``optional`` or ``none``, also from Celery's spelling (``CERT_NONE``)."""
+    return value.lower().removeprefix("cert_")
+
+
 def _check_form(url: str) -> None:
     scheme, _, rest = url.partition("://")
     if scheme not in REDIS_SCHEMES or not rest:
@@ -111,12 +138,7 @@ def _check_parameters(url: str) -> None:
     for name in given:
         if name.startswith("ssl_") and scheme in {"redis", "unix"}:
             raise ValueError(f"has the parameter {name}, which needs rediss:// (TLS)")
-    for name in CERTIFICATE_FILES:
-        if name in given and not Path(given[name][0]).is_file():
-            raise ValueError(f"names a file in {name} that can't be read")
-    for value in given.get("ssl_cert_reqs", []):
-        if value.lower().removeprefix("cert_") not in VERIFICATIONS:
-            raise ValueError(f"has an ssl_cert_reqs that is none of {', '.join(VERIFICATIONS)}")
+    check_tls_parameters({name: values[0] for name, values in given.items()})
 
 
 def _connection_options(url: str) -> dict[str, Any]:
@@ -125,7 +147,7 @@ def _connection_options(url: str) -> dict[str, Any]:
 
     options: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
     if "ssl_cert_reqs" in options:
-        verification = str(options["ssl_cert_reqs"]).lower().removeprefix("cert_")
+        verification = tls_verification(str(options["ssl_cert_reqs"]))
         options["ssl_cert_reqs"] = verification
         if verification == "none":
             options["ssl_check_hostname"] = False
