@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
+import trustme
 from redis import Redis, RedisError
 from redis.sentinel import MasterNotFoundError, Sentinel
 
@@ -263,20 +264,13 @@ class RabbitServer(Server):
 
 def make_certificate(folder: Path) -> Path:
     """Make ``server.pem`` and ``server.key`` for localhost; the authority's certificate."""
-    authority = folder / "authority.pem"
-    common = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-    key = ["-keyout", str(folder / "authority.key"), "-out", str(authority)]
-    _openssl([*common, *key, "-subj", "/CN=Authority of the tests"])
-    key = ["-keyout", str(folder / "server.key"), "-out", str(folder / "server.pem")]
-    signed_by = ["-CA", str(authority), "-CAkey", str(folder / "authority.key")]
-    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    usage = ["-addext", "keyUsage=digitalSignature,keyEncipherment"]
-    _openssl([*common, *key, *signed_by, *names, *usage])
-    return authority
-
-
-def _openssl(command: list[str]) -> None:
-    subprocess.run(command, check=True, capture_output=True)
+    authority = trustme.CA()
+    server = authority.issue_cert("localhost", "127.0.0.1")
+    authority.cert_pem.write_to_path(folder / "authority.pem")
+    server.private_key_pem.write_to_path(folder / "server.key")
+    for certificate in server.cert_chain_pems:
+        certificate.write_to_path(folder / "server.pem", append=True)
+    return folder / "authority.pem"
 
 
 def _redis_options(port: int) -> dict[str, str]:
