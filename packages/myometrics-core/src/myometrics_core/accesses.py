@@ -1,4 +1,4 @@
-"""Who hears of each access beside the log: a small registry for what keeps accesses elsewhere.
+"""Registry of access observers, which receive each access in addition to the log.
 
 Specification: "Logging".
 """
@@ -16,39 +16,42 @@ logger = logging.getLogger("myometrics.core.accesses")
 
 
 class AccessObserver(ABC):
-    """Hears of every access that the access log writes a line about."""
+    """Receives every access that the access log records."""
 
     @abstractmethod
     def observe(self, access: Mapping[str, Any]) -> None:
-        """Take note of one access, at once: the request waits, maybe on an event loop.
+        """Receive one access. Must not block: the request waits for it, possibly on an event loop.
 
-        ``access`` has what the log line has: ``user_id``, ``address``, ``method``, ``endpoint``,
-        ``status``, ``milliseconds``, ``request_id`` and ``time`` (ISO 8601 in UTC).
+        ``access`` has the fields of the log line: ``user_id``, ``address``, ``method``,
+        ``endpoint``, ``status``, ``milliseconds``, ``request_id`` and ``time`` (ISO 8601 in UTC).
         """
 
     @abstractmethod
     def flush(self) -> None:
-        """Put in its place what is held back. May take its time, and may raise."""
+        """Write buffered accesses. May block, and may raise."""
 
 
 _observers: dict[str, AccessObserver] = {}
 
 
 def register_access_observer(name: str, observer: AccessObserver) -> None:
-    """Have ``observer`` told. Call it from ``AppConfig.ready``; a name again replaces."""
+    """Register ``observer`` under ``name``, replacing an earlier one. Call it in
+    ``AppConfig.ready``.
+    """
     _observers[name] = observer
 
 
 def flush_accesses() -> None:
-    """Have every observer put in its place what it holds back: for tests, and for servers that
-    end a process without Python's exit handlers.
+    """Flush every observer.
+
+    For tests, and for servers that end a process without running Python's exit handlers.
     """
     for observer in _observers.values():
         observer.flush()
 
 
 def access_answered(access: Mapping[str, Any]) -> None:
-    """Tell every observer; one that fails is logged and harms nobody."""
+    """Notify every observer; an exception is logged and does not affect the others."""
     for name, observer in _observers.items():
         try:
             observer.observe(access)

@@ -1,8 +1,8 @@
-"""The event seam: what happened in one package, told to the others.
+"""Event bus between packages.
 
-A writer calls :func:`publish` inside its own transaction. Each interested receiver runs in a
-savepoint of that transaction; what it owes because of the activity it writes as a row there.
-Packages that keep history register a source, so that a receiver added later can catch up.
+A writer calls :func:`publish` inside its own transaction. Each subscribed receiver runs in a
+savepoint of that transaction and stores any resulting job as a row there. Packages that keep a
+history register a source, so that a receiver that is added later can catch up.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ logger = logging.getLogger("myometrics.core.activities")
 MAX_BATCH: Final = 500
 
 Origin = Literal["client", "server", "import"]
-"""Who says that something happened: a client of the API, this site's own code, or an import."""
+"""Origin of an event: a client of the API, the server's own code, or an import."""
 
 CLIENT_ACTIONS = frozenset(
     {
@@ -50,17 +50,17 @@ CLIENT_ACTIONS = frozenset(
         "logout",
     }
 )
-"""What clients report themselves, and so is never reserved. Clients log ``logout`` on their own."""
+"""Actions that clients report, and that can't be reserved. Clients report ``logout`` themselves."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Activity:
-    """Something that a user or the system did.
+    """An event: an action of a user or of the system.
 
-    ``id`` is unique over all sources and stable over replays (``"audit:123"``): receivers are
-    idempotent on it. ``actor_id`` is the acting user's primary key in its native type, ``None``
-    where nobody was signed in. ``occurred_at`` is aware. ``details`` is JSON-like. ``origin`` is
-    ``"client"`` for what a client of the API claims, which the server has not seen itself.
+    ``id`` is unique over all sources and stable over replays (``"audit:123"``): receivers must be
+    idempotent on it. ``actor_id`` is the acting user's primary key in its native type, ``None`` for
+    anonymous. ``occurred_at`` is aware. ``details`` is JSON-serializable. ``origin`` is
+    ``"client"`` for events that a client of the API reports and the server has not observed.
     """
 
     id: str
@@ -76,7 +76,7 @@ class Activity:
 
     @property
     def source(self) -> str:
-        """The publishing package: the part of the id before the colon."""
+        """Name of the publishing package: the part of the id before the colon."""
         return self.id.partition(":")[0]
 
 
@@ -113,13 +113,13 @@ def register_receiver(
     catch_up: str = "",
     batch_receiver: BatchReceiver | None = None,
 ) -> None:
-    """Have ``receiver`` called with every activity, or those of ``resource_types`` only.
+    """Subscribe ``receiver`` to all events, or to those of ``resource_types``.
 
-    Activities of ``except_sources`` (a package's own, say) don't reach it. ``catch_up`` is the
-    command that replays the sources into what the receiver has missed, for the log to name.
-    ``batch_receiver`` is called in place of ``receiver`` with up to 500 activities that are
-    published together, in their order; when it raises, ``receiver`` is called with each of them.
-    Call it from ``AppConfig.ready``. Registering a name again replaces it.
+    Events from ``except_sources`` (such as the package's own) are skipped. ``catch_up`` is the
+    management command that replays missed events into the receiver; error logs name it.
+    ``batch_receiver`` is called instead of ``receiver`` with up to 500 events that were published
+    together, in order; if it raises, ``receiver`` is called with each of them. Call it in
+    ``AppConfig.ready``. A second registration of a name replaces the first.
     """
     _receivers[name] = _Subscription(
         receiver, resource_types, except_sources, catch_up, batch_receiver
@@ -127,15 +127,15 @@ def register_receiver(
 
 
 def register_source(name: str, replay: Replay) -> None:
-    """Register a source whose ``replay()`` yields all its activities, oldest first."""
+    """Register a source whose ``replay()`` yields all its events, oldest first."""
     _sources[name] = replay
 
 
 def register_reserved_actions(*actions: str) -> None:
     """Reserve action names for the server: clients of the API can't post them.
 
-    For actions that a package records itself. Names are exact. Those of :data:`CLIENT_ACTIONS`
-    stay open to clients. Call it from ``AppConfig.ready``.
+    For actions that a package records itself. Names are matched exactly. Names in
+    :data:`CLIENT_ACTIONS` stay available to clients. Call it in ``AppConfig.ready``.
     """
     _reserved_actions.update(set(actions) - CLIENT_ACTIONS)
 
@@ -146,19 +146,21 @@ def is_reserved_action(action: str) -> bool:
 
 
 def is_awaited(*, source: str, resource_type: str) -> bool:
-    """Whether any receiver wants such activities; if none does, a writer needs no transaction."""
+    """Return whether any receiver subscribes to such events; if none does, no transaction is
+    needed.
+    """
     return any(known.wants(source, resource_type) for known in _receivers.values())
 
 
 def publish(activity: Activity) -> None:
-    """Tell every interested receiver, inside the caller's transaction.
+    """Deliver ``activity`` to every subscribed receiver, inside the caller's transaction.
 
-    A receiver that raises is rolled back to its savepoint and logged; neither the writer nor
-    the other receivers are disturbed. It isn't told again: the log names the activity that it
-    lacks, and the command that makes this good where the receiver has one and a source keeps what
-    happened. Serialization failures and deadlocks reach the writer: the whole transaction has to
-    be run again. Receivers get the time in whole milliseconds, as the audit log keeps it: what is
-    replayed later equals what was published.
+    A receiver that raises is rolled back to its savepoint and logged; the writer and the other
+    receivers are not affected. Delivery is not retried: the log names the missed event and, if the
+    receiver has a catch-up command and a source exists, that command. Serialization failures and
+    deadlocks propagate to the writer, which must run the whole transaction again. Times are
+    truncated to milliseconds, the precision of the audit log, so that a replayed event equals the
+    published one.
     """
     activity = _in_milliseconds(activity)
     for name, subscription in list(_receivers.items()):
@@ -167,10 +169,10 @@ def publish(activity: Activity) -> None:
 
 
 def publish_many(activities: Iterable[Activity]) -> None:
-    """Publish many activities with a few statements for each 500 of them.
+    """Publish many events with a few statements per 500 events.
 
-    To each receiver as if :func:`publish` were called for one after the other, but one receiver may
-    get a whole batch before the next gets its first activity.
+    Equivalent to calling :func:`publish` for each in order, except that one receiver may get a
+    whole batch before the next receiver gets its first event.
     """
     remaining = map(_in_milliseconds, activities)
     while batch := list(islice(remaining, MAX_BATCH)):
@@ -187,7 +189,7 @@ def _in_milliseconds(activity: Activity) -> Activity:
 
 
 def replay_activities(names: Iterable[str] | None = None) -> Iterator[Activity]:
-    """Every past activity of the named sources (default: all), source by source."""
+    """Yield all past events of the named sources (default: all), source by source."""
     for name in list(_sources) if names is None else names:
         yield from _sources[name]()
 

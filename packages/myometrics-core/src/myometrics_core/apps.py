@@ -11,7 +11,7 @@ class CoreConfig(AppConfig):
     verbose_name = "MyoMetrics core"
 
     def ready(self) -> None:
-        """Register what core offers to the other packages."""
+        """Register core's settings, checks, probes, examinations and gauges."""
         from . import checks, gauges, request_id
         from .activities import register_reserved_actions
         from .conf import register_settings
@@ -23,14 +23,14 @@ class CoreConfig(AppConfig):
 
         register_settings(core_settings)
         checks.register_checks()
-        # Those of the health log are reserved where it is not installed, too.
+        # Reserved even without the health log, so that clients can't post them.
         register_reserved_actions(
             DATA_EXPORTED, "system_degraded", "system_down", "system_recovered"
         )
         register_examinations()
         for probe in BUILT_IN_PROBES:
             register_probe(probe)
-        # The other sites' answers keep the services that the specification names.
+        # Without replicas the health response lists only the services of the specification.
         if core_settings.values().get("READ_REPLICAS"):
             register_probe(ReplicasProbe())
         gauges.register_gauges()

@@ -1,7 +1,7 @@
-"""The one door to background work.
+"""The single entry point for background tasks.
 
-Celery carries only what is already a row: a task that can't be handed over now is logged and
-left to its sweep, and the request goes on.
+A task only carries the id of a stored job: if Celery can't accept the task, the failure is logged,
+the periodic sweep picks the job up, and the request continues.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ PUBLISH_RETRY = {
 
 
 def enqueue(task_name: str, *args: Any, countdown: float | None = None) -> None:
-    """Hand ``task_name`` with ``args`` (JSON: ids) to Celery after the transaction commits.
+    """Send ``task_name`` with ``args`` (JSON-serializable ids) to Celery after the transaction
+    commits.
 
-    Nothing is handed over when the transaction rolls back. Never raises. Where the site runs its
-    tasks eagerly (``CELERY_TASK_ALWAYS_EAGER``), the task runs at once, whatever ``countdown`` is,
-    and its failure is logged.
+    Nothing is sent if the transaction rolls back. Never raises. With ``CELERY_TASK_ALWAYS_EAGER``
+    the task runs immediately, ``countdown`` is ignored, and a failure is logged.
     """
     transaction.on_commit(partial(_send, task_name, args, countdown))
 
@@ -53,7 +53,10 @@ def _send(task_name: str, args: tuple[Any, ...], countdown: float | None) -> Non
 
 
 def _is_eager() -> bool:
-    """``send_task`` ignores the setting; Django's is read too, so that tests can override it."""
+    """Return whether tasks run eagerly.
+
+    ``send_task`` ignores the setting. Django's setting is read too, so that tests can override it.
+    """
     eager = getattr(django_settings, "CELERY_TASK_ALWAYS_EAGER", False)
     return bool(eager or current_app.conf.task_always_eager)
 

@@ -1,7 +1,8 @@
-"""Reading many rows by short statements, each complete in itself.
+"""Read many rows with short, independent statements.
 
-``QuerySet.iterator()`` outside a transaction keeps a cursor on one connection of the database. A
-pooler in transaction mode gives each statement another one: "cursor does not exist".
+Outside a transaction, ``QuerySet.iterator()`` keeps a cursor open on one database connection. A
+pooler in transaction mode may run each statement on another connection, and the query fails with
+"cursor does not exist".
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ Row = TypeVar("Row")
 
 
 def read_in_batches(rows: QuerySet[ModelT, Row], *, size: int = 2000) -> Iterator[Row]:
-    """Yield ``rows`` in their order, ``size`` of them per statement, in constant memory.
+    """Yield ``rows`` in their order, ``size`` rows per statement, in constant memory.
 
-    ``rows`` are ordered by columns without NULL, ascending, the last of them unique; with
-    ``values()``, the columns of the order are among them. A row that is added or deleted
-    concurrently may come or not; one that moves in the order may also come twice. Raises
-    ``ValueError`` for an order that can't be continued, ``values_list()`` and slices.
+    ``rows`` must be ordered by non-null columns, ascending, the last of them unique; with
+    ``values()``, these columns must be selected. A row that is added or deleted concurrently may be
+    missing; a row whose order changes may be yielded twice. Raises ``ValueError`` for an
+    unsupported order, for ``values_list()`` and for slices.
     """
     names = rows.query.order_by
     if not names or not all(isinstance(name, str) and name[:1] not in "-?" for name in names):
@@ -45,10 +46,10 @@ def read_in_batches(rows: QuerySet[ModelT, Row], *, size: int = 2000) -> Iterato
 
 
 def _after(row: Any, names: Any) -> Q:
-    """The rows after ``row``: by the first column, and among its equals by the others."""
+    """Filter for the rows after ``row``: by the first column, then by the other columns."""
     name, *others = names
     value = row[name] if isinstance(row, dict) else getattr(row, name)
     if not others:
         return Q(**{f"{name}__gt": value})
-    # Not "greater, or equal and …": only this form is a range of an index.
+    # PostgreSQL uses an index range only for this form, not for "greater, or equal and …".
     return Q(**{f"{name}__gte": value}) & (Q(**{f"{name}__gt": value}) | _after(row, others))

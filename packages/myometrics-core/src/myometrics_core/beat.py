@@ -1,4 +1,4 @@
-"""Core's periodic tasks, to be merged into the site's ``beat_schedule``."""
+"""Core's periodic tasks; merge them into the site's ``beat_schedule``."""
 
 from __future__ import annotations
 
@@ -13,4 +13,4 @@ beat_schedule: dict[str, dict[str, Any]] = {
         "options": {"expires": 20},
     },
 }
-"""Name of the entry → task, schedule and options, as Celery's ``beat_schedule`` takes them."""
+"""Entry name → task, schedule and options, in the format of Celery's ``beat_schedule``."""

@@ -1,4 +1,4 @@
-"""JSON serializer for shared caches; unlike pickle, loading runs no code."""
+"""JSON serializer for shared caches. Unlike pickle, it can't execute code on load."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ __all__ = ["JSONSerializer", "is_pickled"]
 class JSONSerializer:
     """``OPTIONS["serializer"]`` of Django's ``RedisCache``.
 
-    Takes what JSON knows: a tuple comes back as a list, keys as texts; anything else, such as a
-    time, raises ``TypeError`` when it is written. Numbers stay numbers for ``incr()``.
+    Supports JSON values: a tuple is read back as a list, keys as strings. Other types, such as
+    datetimes, raise ``TypeError`` on write. Integers stay integers for ``incr()``.
     """
 
     def dumps(self, value: Any) -> bytes:
-        """``value`` as it is stored."""
+        """Return ``value`` as JSON bytes."""
         return json.dumps(value, separators=(",", ":")).encode()
 
     def loads(self, data: bytes) -> Any:
-        """The value that ``data`` stands for; raises ``ValueError`` if it is no JSON."""
+        """Return the decoded value; raises ``ValueError`` if ``data`` is not JSON."""
         return json.loads(data)
 
 
 def is_pickled(cache: Mapping[str, Any]) -> bool:
-    """Whether ``cache``, an entry of ``CACHES``, unpickles what others can write over a network."""
+    """Return whether ``cache``, an entry of ``CACHES``, unpickles values from a network server."""
     backend = str(cache.get("BACKEND", "")).lower()
     options = cache.get("OPTIONS") or {}
     given = {str(name).lower(): str(value).lower() for name, value in options.items()}

@@ -1,4 +1,4 @@
-"""System checks of core beyond the settings' own: what is unsafe though it is well-formed."""
+"""System checks of core for unsafe configurations; the settings classes check their own values."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PICKLES_HINT: Final = (
 
 
 def register_checks() -> None:
-    """Have ``manage.py check`` run them."""
+    """Register the checks with ``manage.py check``."""
     register_check(check_rate_limit_storage, app="myometrics_core")
     register_check(check_read_replicas, app="myometrics_core")
     register_check(check_pseudonym_keys, checks.Tags.security, app="myometrics_core")
@@ -35,7 +35,7 @@ def register_checks() -> None:
 
 
 def check_rate_limit_storage(**kwargs: Any) -> list[checks.CheckMessage]:
-    """E010: a storage that can't be used. W010: each process counts for itself."""
+    """E010: the storage is unusable. W010: each process counts separately."""
     try:
         storage_for(storage_uri())
     except (ConfigurationError, ImportError, ValueError) as error:
@@ -55,7 +55,7 @@ def check_rate_limit_storage(**kwargs: Any) -> list[checks.CheckMessage]:
 
 
 def check_pseudonym_keys(**kwargs: Any) -> list[checks.CheckMessage]:
-    """W014: a key that can be found by trying, and with it the address behind a pseudonym."""
+    """W014: the key is short enough for brute force, which would reveal the addresses."""
     if core_settings.check() or not has_short_key(core_settings.pseudonym_keys):
         return []
     return [
@@ -68,7 +68,7 @@ def check_pseudonym_keys(**kwargs: Any) -> list[checks.CheckMessage]:
 
 
 def check_pickled_caches(**kwargs: Any) -> list[checks.CheckMessage]:
-    """W017: sessions, or what core remembers, are unpickled from a server that others may reach."""
+    """W017: sessions or core's cache entries are unpickled from a network server."""
     used = {DEFAULT_CACHE_ALIAS} if core_settings.READ_REPLICAS else set()
     if str(django_settings.SESSION_ENGINE).endswith(CACHED_SESSIONS):
         used.add(django_settings.SESSION_CACHE_ALIAS)

@@ -1,8 +1,8 @@
-"""Who is calling: one rule for throttles, audit and access log alike.
+"""Client address of a request, shared by throttling, audit and access log.
 
-The peer's address counts, unless the peer is a trusted proxy; then the chain in exactly one
-header is walked from right to left, past trusted hops, to the first hop that isn't one. The server
-must leave the peer as it is: see "The client's address" in the documentation.
+The peer address is used unless the peer is a trusted proxy. Then the hops in the one configured
+header are read from right to left, past trusted hops, up to the first untrusted one. The server
+must not rewrite the peer address: see "The client's address" in the documentation.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ Networks = tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
 
 
 def client_address(request: Any) -> str | None:
-    """The client's address, which no client can choose by sending a header.
+    """Return the client's address, which a client can't forge with a header.
 
-    Takes a Django or DRF request. ``None`` where the peer has no address (a Unix socket) and
-    ``TRUSTED_PROXIES`` does not hold ``unix:``.
+    Takes a Django or DRF request. ``None`` if the peer has no address (a Unix socket) and
+    ``TRUSTED_PROXIES`` does not contain ``unix:``.
     """
     peer = _parse(request.META.get("REMOTE_ADDR", ""))
     trusted = tuple(core_settings.TRUSTED_PROXIES)
@@ -42,9 +42,9 @@ def client_address(request: Any) -> str | None:
 
 
 def in_networks(address: str | None, networks: Iterable[str]) -> bool:
-    """Whether an address is of one of ``networks`` (CIDR); nobody's, ``None``, is of none.
+    """Return whether ``address`` is in one of ``networks`` (CIDR); ``None`` is in no network.
 
-    Raises ``ValueError`` for what is no address or no network.
+    Raises ``ValueError`` for an invalid address or network.
     """
     return address is not None and _is_within(
         ipaddress.ip_address(address), _parsed_networks(tuple(networks))
@@ -52,7 +52,7 @@ def in_networks(address: str | None, networks: Iterable[str]) -> bool:
 
 
 def user_agent(request: Any, max_length: int = 1024) -> str:
-    """The client's user agent, ``""`` when it sent none, cut to ``max_length`` characters."""
+    """Return the user agent, truncated to ``max_length`` characters; ``""`` if not sent."""
     return storable_text(str(request.META.get("HTTP_USER_AGENT", "")), max_length)
 
 
@@ -93,12 +93,12 @@ def _warn_of_misconfiguration(request: Any, peer: Address | None) -> None:
 
 
 def _is_rewritten(request: Any) -> bool:
-    """Whether the server took the peer from ``X-Forwarded-For``: uvicorn then reports port 0."""
+    """Whether the server took the peer from ``X-Forwarded-For``; uvicorn then reports port 0."""
     hops = request.META.get("HTTP_X_FORWARDED_FOR", "")
     return str(request.META.get("REMOTE_PORT")) == "0" and request.META["REMOTE_ADDR"] in hops
 
 
-# Cached: each warning once for each process (and header).
+# Cached, so that each warning is logged once per process (and header).
 
 
 @lru_cache(maxsize=4)

@@ -1,4 +1,4 @@
-"""What management commands share: days and ages, progress on a terminal, how to purge."""
+"""Shared parts of management commands: dates and ages, progress bar, purge command."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WIDTH = 30
 
 
 def day(text: str) -> date:
-    """A day as ``YYYY-MM-DD``; raises ``CommandError``."""
+    """Parse a day as ``YYYY-MM-DD``; raises ``CommandError``."""
     try:
         return date.fromisoformat(text)
     except ValueError:
@@ -28,9 +28,9 @@ def day(text: str) -> date:
 
 
 def day_or_age(text: str) -> date:
-    """A day, or an age in days or years (``400d``, ``10y``) counted back from today in UTC.
+    """Parse a day, or an age in days or years (``400d``, ``10y``) before today in UTC.
 
-    Raises ``CommandError`` for what is neither, and for an age from before the calendar.
+    Raises ``CommandError`` for other text, and for an age before year 1.
     """
     number, unit = text[:-1], text[-1:]
     if unit in {"d", "y"} and number.isascii() and number.isdigit() and len(number) <= 6:
@@ -43,10 +43,10 @@ def day_or_age(text: str) -> date:
 
 
 class Progress:
-    """A bar on standard error, redrawn a few times a second, only where that is a terminal.
+    """A progress bar on standard error, redrawn a few times per second, only on a terminal.
 
-    What knows how many there are to do gives ``total`` and ``unit``, and calls :meth:`update`;
-    what only knows a share calls :meth:`show`.
+    If the total is known, pass ``total`` and ``unit`` and call :meth:`update`. If only a share is
+    known, call :meth:`show`.
     """
 
     def __init__(self, stream: IO[str], total: int = 1, unit: str = "") -> None:
@@ -65,7 +65,7 @@ class Progress:
             self._draw(done / self._total, f"{done:,} {self._unit}  {rate:,.0f}/s")
 
     def show(self, share: float, note: str = "") -> None:
-        """Show that ``share`` (0 to 1) is done, and what ``note`` says of it."""
+        """Show ``share`` (0 to 1), with ``note`` beside the bar."""
         if self._is_due():
             self._draw(share, note)
 
@@ -82,17 +82,17 @@ class Progress:
         share = min(share, 1.0)
         bar = "#" * int(share * WIDTH)
         line = f"[{bar:<{WIDTH}}] {share:6.1%}  {note}"
-        # The line before is written over, which may have been longer.
+        # Pad with spaces: the previous line may have been longer.
         self._stream.write("\r" + line.ljust(self._width))
         self._stream.flush()
         self._width, self._drawn = max(self._width, len(line)), time.monotonic()
 
 
 class PurgeCommand(ABC, BaseCommand):
-    """Remove what is older than a day, in chunks; without ``--execute`` only say how much that is.
+    """Delete records older than a day, in chunks; without ``--execute`` only count them.
 
-    A command says what it removes (``things``, in the plural), which ages its help names as
-    examples, what a chunk is removed by (a statement, a transaction), and how large one may be.
+    A subclass sets the plural name of the records (``things``), example ages for the help text, the
+    unit of a chunk (statement or transaction) and the largest chunk size.
     """
 
     things: ClassVar[str]
@@ -102,14 +102,14 @@ class PurgeCommand(ABC, BaseCommand):
 
     @abstractmethod
     def due(self, before: date) -> int:
-        """How many there are from before the start of ``before`` in UTC."""
+        """Return the number of records from before the start of ``before`` in UTC."""
 
     @abstractmethod
     def purge_chunk(self, before: date, limit: int) -> int:
-        """Remove at most ``limit`` of those, oldest first; how many, 0 where none was left."""
+        """Delete at most ``limit`` of them, oldest first; return the number, 0 if none are left."""
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """``--older-than``, ``--execute``, ``--chunk`` and ``--json``."""
+        """Add ``--older-than``, ``--execute``, ``--chunk`` and ``--json``."""
         parser.add_argument(
             "--older-than",
             required=True,
@@ -124,7 +124,7 @@ class PurgeCommand(ABC, BaseCommand):
         parser.add_argument("--json", action="store_true", help="print the result as one JSON line")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Remove, or count, and say so."""
+        """Delete or count the records, and print the result."""
         before = day_or_age(options["older_than"])
         if before > utc_now().date():
             raise CommandError("--older-than must not lie in the future.", returncode=2)

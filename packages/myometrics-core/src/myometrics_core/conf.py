@@ -1,7 +1,7 @@
-"""Package settings: declared once, read at each use, checked by Django's system checks.
+"""Package settings: declared once, read at each access, validated by Django's system checks.
 
-A package declares its settings as attributes of a :class:`SettingsGroup`; a host sets them in
-one dictionary. Nothing is copied at import, so ``override_settings`` works everywhere.
+A package declares its settings as attributes of a :class:`SettingsGroup`; a site sets them in one
+dictionary. Nothing is copied at import, so ``override_settings`` works everywhere.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ DOTTED_PATH: Final = "dotted path"
 class Setting:
     """One key of a package's settings dictionary.
 
-    ``kind`` is a type, a tuple of types or :data:`DOTTED_PATH`; ``None`` is accepted where the
-    default is ``None``. ``validate`` takes the value and raises ``ValueError`` with a sentence
-    for people when it can't be used. Reading the attribute gives the host's value or the
-    default; a dotted path is imported.
+    ``kind`` is a type, a tuple of types or :data:`DOTTED_PATH`; ``None`` is accepted if the default
+    is ``None``. ``validate`` takes the value and raises ``ValueError`` with a readable message if
+    it is invalid. Reading the attribute returns the site's value or the default; a dotted path is
+    imported.
     """
 
     kind: Any
@@ -63,7 +63,7 @@ class Setting:
         return value
 
     def problem(self, value: Any) -> str | None:
-        """What is wrong with ``value``, as the end of a sentence; ``None`` when it will do."""
+        """Return why ``value`` is invalid, as the end of a sentence, or ``None`` if it is valid."""
         if value is None and self.default is None:
             return None
         if self.kind == DOTTED_PATH:
@@ -76,7 +76,7 @@ class Setting:
 
     @property
     def kind_name(self) -> str:
-        """The kind in words, as the settings tables of the documentation show it."""
+        """The kind in words, as shown in the settings tables of the documentation."""
         kinds = self.kind if isinstance(self.kind, tuple) else (self.kind,)
         return " or ".join(kind if isinstance(kind, str) else kind.__name__ for kind in kinds)
 
@@ -88,20 +88,21 @@ class SettingsGroup:
     app: ClassVar[str]
 
     def values(self) -> Mapping[str, Any]:
-        """The host's dictionary as it is now; empty when absent or not a dictionary."""
+        """Return the site's current dictionary; empty if it is missing or not a dictionary."""
         values = getattr(django_settings, self.name, None)
-        # `dict` first: to check the abstract class costs more than the rest of a look-up.
+        # Test for `dict` first: the check of the abstract class is slower than the rest of the
+        # lookup.
         return values if isinstance(values, (dict, Mapping)) else {}
 
     def declared(self) -> Iterator[Setting]:
-        """Every declared setting, in the order of declaration, base classes first."""
+        """Yield every declared setting in declaration order, base classes first."""
         for owner in reversed(type(self).__mro__):
             for attribute in vars(owner).values():
                 if isinstance(attribute, Setting):
                     yield attribute
 
     def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
-        """System check: the dictionary is one, its keys are known, its values fit."""
+        """System check: the setting is a dictionary with known keys and valid values."""
         raw = getattr(django_settings, self.name, {})
         if not isinstance(raw, Mapping):
             return [self._error("E001", f"{self.name} must be a dictionary.", None)]
@@ -131,26 +132,26 @@ _groups: dict[str, SettingsGroup] = {}
 
 
 def register_settings(group: SettingsGroup) -> None:
-    """Have ``group`` checked by ``manage.py check`` and listed by the settings tables."""
+    """Register ``group`` for ``manage.py check`` and the documentation's settings tables."""
     if group.name not in _groups:
         register_check(group.check, app=group.app)
     _groups[group.name] = group
 
 
 def registered_settings() -> list[SettingsGroup]:
-    """Every registered group, in order of registration."""
+    """Return every registered group, in order of registration."""
     return list(_groups.values())
 
 
 def positive(value: float | timedelta) -> None:
-    """For ``validate``: raises ``ValueError`` unless the number or span is greater than nothing."""
+    """For ``validate``: raises ``ValueError`` unless the number or timedelta is greater than 0."""
     number = value.total_seconds() if isinstance(value, timedelta) else value
     if number <= 0:
         raise ValueError("must be greater than 0")
 
 
 def http_url(value: str) -> None:
-    """For ``validate``: raises ``ValueError`` unless the text is an HTTP URL, or empty."""
+    """For ``validate``: raises ``ValueError`` unless the text is an HTTP URL or empty."""
     parts = urlsplit(value)
     if value and (parts.scheme not in {"http", "https"} or not parts.netloc):
         raise ValueError("must be a URL such as 'http://localhost:8000'")

@@ -1,7 +1,7 @@
-"""The registry behind ``manage.py myometrics_doctor``.
+"""Registry of the examinations of ``manage.py myometrics_doctor``.
 
-A package registers examinations in ``AppConfig.ready``. Each one looks at one subject, changes
-nothing, and returns a :class:`Diagnosis` for every promise that it has checked.
+A package registers examinations in ``AppConfig.ready``. Each examination checks one subject without
+changing anything, and returns one :class:`Diagnosis` per check.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ __all__ = [
 ]
 
 State = Literal["ok", "warning", "problem", "not configured"]
-"""``problem``: a promise is broken now. ``warning``: works, but is not fit for production."""
+"""``problem``: something is broken now. ``warning``: works, but is not fit for production."""
 
 MAX_SECONDS: Final = 10.0
-"""Deadline of one examination. Those that use the network have shorter time-outs of their own."""
+"""Deadline of one examination. Examinations that use the network have shorter timeouts."""
 CONNECT_SECONDS: Final = 3.0
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The result of an examination, for people and for ``--json``.
+    """The result of one check, for the console and for ``--json``.
 
-    ``name`` says what was looked at, in a few words. ``summary`` is one sentence; ``advice`` is
-    one line on what to do, needed for a warning or a problem. Neither holds a secret, a mail
+    ``name`` names the subject in a few words. ``summary`` is one sentence. ``advice`` is one line
+    on what to do, required for a warning or a problem. None of them may contain a secret, an e-mail
     address or a URL with a password.
     """
 
@@ -62,26 +62,26 @@ _examinations: dict[str, _Examination] = {}
 def register_examination(
     name: str, examine: Examine, *, needs_database: bool = False, covers: Iterable[str] = ()
 ) -> None:
-    """Have ``myometrics_doctor`` run ``examine``. A name again replaces its examination.
+    """Register ``examine`` for ``myometrics_doctor``; replaces an earlier one of the same name.
 
-    ``examine`` returns or yields diagnoses. It may raise: that is reported as a problem, with
-    nothing of the exception but its class. With ``needs_database`` it is left out while the
-    database can't be reached. ``covers`` names system checks about the same subject, which the
-    doctor then doesn't repeat. Call this from ``AppConfig.ready``.
+    ``examine`` returns or yields diagnoses. If it raises, a problem is reported with only the class
+    of the exception. With ``needs_database`` it is skipped while the database is unreachable.
+    ``covers`` lists system checks about the same subject, which the doctor then does not repeat.
+    Call it in ``AppConfig.ready``.
     """
     _examinations[name] = _Examination(name, examine, needs_database, frozenset(covers))
 
 
 def covered_checks() -> set[str]:
-    """The ids of system checks that an examination covers."""
+    """Return the ids of the system checks that an examination covers."""
     return {check for known in _examinations.values() for check in known.covers}
 
 
 def run_examinations() -> Iterator[Diagnosis]:
-    """Run every examination in the order of registration; never raises, never hangs.
+    """Run every examination in order of registration; never raises, never hangs.
 
-    Each one runs in a thread with a database connection of its own. One that misses its deadline
-    is reported and left behind.
+    Each examination runs in a thread with its own database connection. If it misses its deadline,
+    that is reported and the thread is abandoned.
     """
     is_reachable: bool | None = None
     for examination in list(_examinations.values()):
@@ -99,7 +99,7 @@ def run_examinations() -> Iterator[Diagnosis]:
 
 
 def describe_age(seconds: float) -> str:
-    """A span of time in its largest whole unit, such as ``"3 minutes"``."""
+    """Return a duration in its largest whole unit, such as ``"3 minutes"``."""
     units = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
     unit, length = next(item for item in units if seconds >= item[1] or item[1] == 1)
     count = max(0, int(seconds // length))
@@ -119,7 +119,7 @@ def _run(name: str, examine: Examine, seconds: float | None = None) -> list[Diag
         try:
             found.extend(list(examine()))
         except Exception as error:
-            # The message may hold addresses or passwords; the class does not.
+            # Only the class: the message may contain addresses or passwords.
             found.append(_failed(name, f"Could not be examined ({type(error).__name__})."))
         finally:
             connections.close_all()

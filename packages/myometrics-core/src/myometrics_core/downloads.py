@@ -1,4 +1,4 @@
-"""Files as responses, streamed under WSGI and ASGI alike."""
+"""Streamed file responses under WSGI and ASGI."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ logger = logging.getLogger("myometrics.core.downloads")
 def download_response(
     request: Any, chunks: Iterator[bytes], filename: str
 ) -> StreamingHttpResponse:
-    """``chunks`` as an attachment of type ``application/octet-stream``, in constant memory.
+    """Return ``chunks`` as an ``application/octet-stream`` attachment, in constant memory.
 
     Takes a Django or DRF request. ``filename`` is ASCII without quotes. The first chunk is read
-    here, so that an error before the first byte is an ordinary error response. A later one is
-    logged and raised, and the server cuts the connection.
+    here, so that an error before the first byte becomes a normal error response. A later error is
+    logged and raised, and the server closes the connection.
     """
     django_request = http_request(request)
     body: Any = _Body(django_request, chunks)
     if isinstance(django_request, ASGIRequest):
-        # Django would collect a plain iterator in memory before sending any of it.
+        # Under ASGI, Django would read a synchronous iterator into memory before sending it.
         body = _AsyncBody(body)
     response = StreamingHttpResponse(body, content_type="application/octet-stream")
     response["Content-Disposition"] = f'attachment; filename="{filename}"'
@@ -58,7 +58,7 @@ class _Body:
             raise
 
     def close(self) -> None:
-        """Close what the chunks hold open: a cursor, a file."""
+        """Release the resources of the chunks, such as a cursor or file."""
         if hasattr(self._rest, "close"):
             self._rest.close()
 

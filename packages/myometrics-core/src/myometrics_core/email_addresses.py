@@ -1,7 +1,7 @@
-"""One form per mailbox, however its address is written.
+"""Canonical form of e-mail addresses.
 
-Compatibility variants (full-width letters, ligatures, the Kelvin sign) and case fold together,
-and an international domain folds into its ASCII form.
+Compatibility variants (full-width letters, ligatures, the Kelvin sign) and case are folded, and an
+internationalized domain is converted to its ASCII form.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ _DEVIATIONS: Final = re.compile("[\u00df\u1e9e\u03c2\u200c\u200d]")
 
 
 def fold_text(text: str) -> str:
-    """``text`` without distinctions of case and compatibility: NFKC, case-folded, NFKC."""
+    """Return ``text`` without case and compatibility distinctions: NFKC, case-folded, NFKC."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     return unicodedata.normalize("NFKC", folded)
 
 
 def has_ambiguous_domain(address: str) -> bool:
-    """Whether folding the domain of ``address`` could name a domain of somebody else.
+    """Return whether folding the domain of ``address`` could yield another owner's domain.
 
-    True for ß, ς and the zero-width joiners, on which the versions of IDNA disagree
-    (``straße.example`` is ``strasse.example`` only in the old one), and for characters that
-    stand for a full stop and are none (``⒈``).
+    True for ß, ς and the zero-width joiners, which the versions of IDNA map differently
+    (``straße.example`` is ``strasse.example`` only in IDNA 2003), and for characters that NFKC
+    turns into a full stop (``⒈``).
     """
     domain = _AT_SIGNS.split(address)[-1]
     compatible = unicodedata.normalize("NFKC", domain)
@@ -38,9 +38,9 @@ def has_ambiguous_domain(address: str) -> bool:
 
 
 def fold_email(address: str) -> str:
-    """``address`` folded as by :func:`fold_text`, without spaces around it. Never raises.
+    """Return ``address`` folded by :func:`fold_text` and stripped. Never raises.
 
-    An ambiguous domain (:func:`has_ambiguous_domain`) is only put into lower case.
+    An ambiguous domain (:func:`has_ambiguous_domain`) is only lowercased.
     """
     if not has_ambiguous_domain(address):
         return fold_text(address).strip()
@@ -50,9 +50,10 @@ def fold_email(address: str) -> str:
 
 
 def canonical_email(address: str) -> str:
-    """The form of an e-mail address that all its spellings share. Takes any text, never raises.
+    """Return the canonical form that all spellings of an e-mail address share. Never raises.
 
-    The canonical form of an address with an ambiguous domain is never that of a plain address.
+    The canonical form of an address with an ambiguous domain never equals that of an address
+    without.
     """
     folded = fold_email(address)
     local, at, domain = folded.rpartition("@")

@@ -1,4 +1,4 @@
-"""The one error shape: ``{"detail", "code", "field_errors"}``.
+"""The common error format: ``{"detail", "code", "field_errors"}``.
 
 Specification: "Error Handling".
 """
@@ -39,11 +39,11 @@ logger = logging.getLogger("myometrics.core.errors")
 
 NON_FIELD = "non_field_errors"
 CACHE_CONTROL = "private, no-store"
-"""``Cache-Control`` of every answer of the API. Django before 5.2.15 respects only ``private``."""
+"""``Cache-Control`` of every API response. Django before 5.2.15 respects only ``private``."""
 
 
 class Conflict(exceptions.APIException):
-    """409: the request is right, but the state of things forbids it."""
+    """409: the request is valid, but conflicts with the current state."""
 
     status_code = status.HTTP_409_CONFLICT
     default_detail = _("The request conflicts with the present state.")
@@ -51,7 +51,7 @@ class Conflict(exceptions.APIException):
 
 
 class CallerDeleted(exceptions.APIException):
-    """401: the signed-in user was deleted while the request was served."""
+    """401: the authenticated user was deleted while the request was processed."""
 
     status_code = status.HTTP_401_UNAUTHORIZED
     default_detail = _("The token is invalid or has expired.")
@@ -60,7 +60,7 @@ class CallerDeleted(exceptions.APIException):
 
 
 class BodyTooLarge(exceptions.APIException):
-    """413: the body is longer than the endpoint accepts."""
+    """413: the body exceeds the endpoint's limit."""
 
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
     default_detail = _("The request body is too large.")
@@ -70,9 +70,10 @@ class BodyTooLarge(exceptions.APIException):
 def error_body(
     detail: str, code: str, field_errors: Mapping[str, list[str]] | None = None
 ) -> dict[str, Any]:
-    """The body of every error answer.
+    """Return the body of an error response.
 
-    What quotes a client's text may hold lone surrogates, which no answer can: they become ``?``.
+    Messages that quote client input may contain lone surrogates, which can't be encoded; they are
+    replaced by ``?``.
     """
     problems = {name: list(map(_encodable, texts)) for name, texts in (field_errors or {}).items()}
     return {"detail": _encodable(detail), "code": code, "field_errors": problems}
@@ -83,16 +84,16 @@ def _encodable(text: str) -> str:
 
 
 def json_error(status_code: int, detail: str, code: str) -> JsonResponse:
-    """An error answer for code outside DRF: middleware, ``handler404`` and their like."""
+    """Return an error response for code outside DRF, such as middleware and ``handler404``."""
     headers = {"Cache-Control": CACHE_CONTROL}
     return JsonResponse(error_body(detail, code), status=status_code, headers=headers)
 
 
 def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response:
-    """Turn any exception of a view into an answer in the error shape.
+    """Convert any exception of a view into a response in the common error format.
 
-    What is not meant for clients becomes a bare 500; it is logged with its traceback and sent
-    as ``got_request_exception``, so error trackers and the test client see it.
+    Unexpected exceptions become a 500 without details; they are logged with the traceback and sent
+    as ``got_request_exception``, so that error trackers and the test client see them.
     """
     set_rollback()
     known = _as_api_exception(exc)
@@ -172,7 +173,7 @@ def _flatten(detail: Any) -> dict[str, list[str]]:
 def _walk(detail: Any, name: str) -> Iterator[tuple[str, str]]:
     if isinstance(detail, Mapping):
         for key, value in detail.items():
-            # The host may call it something else.
+            # The key is configurable (`NON_FIELD_ERRORS_KEY`).
             is_non_field = key == api_settings.NON_FIELD_ERRORS_KEY
             yield from _walk(value, _join(name, NON_FIELD if is_non_field else str(key)))
     elif isinstance(detail, Sequence) and not isinstance(detail, str):

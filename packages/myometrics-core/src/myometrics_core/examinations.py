@@ -45,7 +45,7 @@ ACCESS_LOG: Final = "myometrics_core.middleware.AccessLogMiddleware"
 CACHE_MIDDLEWARE: Final = ("CacheMiddleware", "UpdateCacheMiddleware", "FetchFromCacheMiddleware")
 LOCAL_HOSTS: Final = {"localhost", "127.0.0.1", "::1", ""}
 MAX_BACKUP_AGE: Final = 26 * 3600.0
-"""Seconds: a day, and two hours for the back-up itself."""
+"""Seconds: one day plus two hours for the backup itself."""
 MAX_HEALTH_AGE: Final = 300.0
 """Seconds; the task runs every 20."""
 BROKER_SECONDS: Final = 3
@@ -59,7 +59,7 @@ ADDRESS: Final = re.compile(r"[^\s'\"<>]*@[^\s'\"<>]+")
 
 
 def register_examinations() -> None:
-    """Have the doctor run them, what everything else depends on first."""
+    """Register core's examinations, basic dependencies first."""
     register_examination("settings", examine_settings, covers=("security.W018",))
     register_examination("system checks", examine_checks)
     register_examination("keys", examine_keys, covers=("security.W009",))
@@ -78,7 +78,7 @@ def register_examinations() -> None:
 
 
 def examine_settings() -> Iterator[Diagnosis]:
-    """DEBUG, ALLOWED_HOSTS and USE_TZ."""
+    """Check DEBUG, ALLOWED_HOSTS and USE_TZ."""
     if django_settings.DEBUG:
         yield Diagnosis(
             "debug mode", "warning", "DEBUG is on: errors show code and settings.", "Turn it off."
@@ -108,7 +108,7 @@ def examine_settings() -> Iterator[Diagnosis]:
 
 
 def examine_checks() -> Iterator[Diagnosis]:
-    """System checks of ours and Django's security checks, those of ``--deploy`` included."""
+    """Run the suite's system checks and Django's security checks, including ``--deploy``."""
     prefixes = (*(f"{group.app}." for group in registered_settings()), "security.")
     covered, failed = covered_checks(), False
     for message in checks.run_checks(include_deployment_checks=True):
@@ -128,13 +128,13 @@ def _state(message: checks.CheckMessage) -> State:
 
 
 def _line(text: str) -> str:
-    """One line without passwords and mail addresses."""
+    """Return ``text`` as one line without passwords and e-mail addresses."""
     line = " ".join(str(text).split())
     return ADDRESS.sub("…", redact(line))
 
 
 def examine_keys() -> Iterator[Diagnosis]:
-    """SECRET_KEY and its fallbacks."""
+    """Check SECRET_KEY and its fallbacks."""
     weak = [key for key in (django_settings.SECRET_KEY, *_fallbacks()) if _is_weak(str(key))]
     if weak:
         state: State = "warning" if django_settings.DEBUG else "problem"
@@ -158,10 +158,10 @@ def _is_weak(key: str) -> bool:
 
 
 def examine_database() -> Iterator[Diagnosis]:
-    """Whether it answers, what it is, and how connections are kept."""
+    """Check that the database is reachable and supported, and report its connection pooling."""
     try:
         connection.ensure_connection()
-    except Exception as error:  # drivers and pools have errors of their own
+    except Exception as error:  # drivers and pools raise exceptions of their own
         yield Diagnosis(
             "database",
             "problem",
@@ -211,11 +211,11 @@ def _transaction_pooling() -> Iterator[Diagnosis]:
 
 
 def _shares_backends() -> bool:
-    """Whether two connections that are open at once are served by the same backend.
+    """Return whether two open connections are served by the same backend (transaction pooling).
 
-    Can miss a busy pooler; no false positives.
+    May miss a busy pooler; no false positives.
     """
-    # The process that the server named when the connection began: a pooler names another.
+    # The backend announced at connection start; a transaction pooler announces another one.
     announced = connection.connection.info.backend_pid
     if _backend(connection) == announced:
         return False
@@ -233,7 +233,7 @@ def _backend(connected: Any) -> int:
 
 
 def examine_migrations() -> Iterator[Diagnosis]:
-    """Migrations that are not applied."""
+    """Check for unapplied migrations."""
     executor = MigrationExecutor(connection)
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if plan:
@@ -249,7 +249,7 @@ def examine_migrations() -> Iterator[Diagnosis]:
 
 
 def examine_replicas() -> Iterator[Diagnosis]:
-    """Whether each replica answers, and how far it is behind."""
+    """Check that each replica is reachable, and report its lag."""
     aliases = list(core_settings.READ_REPLICAS)
     if not aliases:
         yield Diagnosis("replicas", "not configured", "Everything is read from one database.")
@@ -274,7 +274,7 @@ def _replica(alias: str) -> Diagnosis:
             "After a fail-over, build it anew from the primary, or run CHECKPOINT on it if it "
             "follows the new primary already.",
         )
-    except Exception as error:  # drivers and pools have errors of their own
+    except Exception as error:  # drivers and pools raise exceptions of their own
         return Diagnosis(
             name,
             "problem",
@@ -296,7 +296,7 @@ def _replica(alias: str) -> Diagnosis:
 
 
 def _replica_lag(alias: str) -> float:
-    """Seconds; the smaller of two measurements, since what has just arrived is no lag yet."""
+    """Return the lag in seconds: the smaller of two measurements, to ignore a short spike."""
     lag = measure_lag(alias)
     if lag > core_settings.REPLICA_LAG:
         time.sleep(0.5)
@@ -305,7 +305,7 @@ def _replica_lag(alias: str) -> float:
 
 
 def examine_services() -> Iterator[Diagnosis]:
-    """The registered health probes, but for the database and its replicas."""
+    """Run the registered health probes, except those of the database and its replicas."""
     for name, found in check_health(max_age=0).services.items():
         if name in {"database", "replicas"}:
             continue
@@ -323,7 +323,7 @@ def examine_services() -> Iterator[Diagnosis]:
 
 
 def examine_mail() -> Iterator[Diagnosis]:
-    """Whether mail leaves the machine, and from whom."""
+    """Check that mail is sent to a server, with a valid sender domain."""
     path = default_mail_backend_path()
     if path is None or not UNDELIVERING.isdisjoint(path.split(".")):
         yield Diagnosis(
@@ -347,7 +347,7 @@ def examine_mail() -> Iterator[Diagnosis]:
 
 
 def examine_celery() -> Iterator[Diagnosis]:
-    """The broker, and whether a worker answers."""
+    """Check that the broker is reachable and a worker responds."""
     broker = str(current_app.conf.broker_read_url or "")
     if current_app.conf.task_always_eager:
         yield Diagnosis(
@@ -368,7 +368,7 @@ def examine_celery() -> Iterator[Diagnosis]:
     try:
         with current_app.connection_for_read() as link:
             link.ensure_connection(max_retries=1, interval_start=0, timeout=BROKER_SECONDS)
-    except Exception as error:  # each transport has errors of its own
+    except Exception as error:  # each transport raises exceptions of its own
         yield Diagnosis(
             "celery broker",
             "problem",
@@ -397,7 +397,7 @@ def _broker_kind(url: str) -> str:
 
 
 def examine_health_log() -> Iterator[Diagnosis]:
-    """When the periodic health check ran last: whether beat and worker do their work."""
+    """Check when the periodic health check last ran, which shows that beat and worker run."""
     name = "periodic tasks"
     if not apps.is_installed(HEALTH_LOG):
         yield Diagnosis(name, "not configured", f"{HEALTH_LOG} is not installed.")
@@ -419,7 +419,7 @@ def examine_health_log() -> Iterator[Diagnosis]:
 
 
 def examine_backup() -> Iterator[Diagnosis]:
-    """How old the newest back-up is, where the site tells."""
+    """Check the age of the newest backup, if ``BACKUP_FILE`` is set."""
     name, age = "back-up", backup_age_seconds()
     if age is None:
         yield Diagnosis(
@@ -438,7 +438,7 @@ def examine_backup() -> Iterator[Diagnosis]:
 
 
 def examine_rate_limits() -> Iterator[Diagnosis]:
-    """Whether processes share their counts, and the storage answers."""
+    """Check that processes share the rate-limit counts, and that the storage is reachable."""
     name, uri = "rate limits", storage_uri()
     if uri.startswith("memory:"):
         processes = os.environ.get("WEB_CONCURRENCY", "")
@@ -467,7 +467,9 @@ def examine_rate_limits() -> Iterator[Diagnosis]:
 
 
 def examine_caches() -> Iterator[Diagnosis]:
-    """Caches that unpickle what others can write, and sessions that processes don't share."""
+    """Check for caches that unpickle values from a server, and for sessions not shared by
+    processes.
+    """
     exposed = False
     for alias, options in django_settings.CACHES.items():
         for summary, advice in _cache_holes(options):
@@ -504,13 +506,13 @@ def _is_open(url: str) -> bool:
         return False
     pool = redis_pool(url)
     options = pool.connection_kwargs
-    # The password may be a query parameter. With Sentinel the URL does not name the Redis host.
+    # The password may be a query parameter. A Sentinel URL does not contain the Redis host.
     is_local = str(options.get("host", "")) in LOCAL_HOSTS and not url.startswith("sentinel:")
     return not options.get("password") and not is_local
 
 
 def examine_middleware() -> Iterator[Diagnosis]:
-    """The access log, and Django's per-site cache beside our answers."""
+    """Check the position of the access log, and Django's per-site cache."""
     names = list(django_settings.MIDDLEWARE)
     if ACCESS_LOG not in names:
         yield Diagnosis("access log", "not configured", "AccessLogMiddleware is not in MIDDLEWARE.")
@@ -537,7 +539,7 @@ def examine_middleware() -> Iterator[Diagnosis]:
 
 
 def _cache_control() -> str:
-    """``Cache-Control`` of an answer of the API, as its views make it."""
+    """Return the ``Cache-Control`` header of an API response."""
     from .views import ApiView  # noqa: PLC0415  (DRF reads settings when it is imported)
 
     answer = ApiView.as_view()(RequestFactory().get("/"))
@@ -545,7 +547,7 @@ def _cache_control() -> str:
 
 
 def examine_proxies() -> Iterator[Diagnosis]:
-    """Whose word on a client's address counts."""
+    """Check which proxies may set the client's address."""
     name, trusted = "proxies", list(core_settings.TRUSTED_PROXIES)
     header = core_settings.CLIENT_ADDRESS_HEADER
     if any(_is_everybody(network) for network in trusted):

@@ -1,7 +1,7 @@
-"""Other ways to deliver an export than in the response itself (``?delivery=…``).
+"""Registry of export deliveries other than in the response itself (``?delivery=…``).
 
-The package with the endpoint imports none of them; a package that has one registers it. Every
-export and every download of one is published as an event.
+The package with the endpoint does not import the package with the delivery, which registers itself
+here. Every export, and every download of one, is published as an event.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ __all__ = [
 ]
 
 DATA_EXPORTED: Final = "data_exported"
-"""Action of the event that each export, and each download of one, leaves."""
+"""Action of the event that each export, and each download of one, publishes."""
 
 
 class ExportDelivery(Protocol):
-    """Takes on to hand over an export later."""
+    """Accepts an export for later delivery."""
 
     def __call__(self, *, user: Any, export_format: str) -> str:
-        """Owe ``user`` their data as ``export_format`` (``csv`` or ``json``).
+        """Store a job that delivers ``user``'s data as ``export_format`` (``csv`` or ``json``).
 
-        Returns a sentence for the answer; raises ``ValidationError`` where it can't be done.
+        Returns a sentence for the response; raises ``ValidationError`` if delivery is impossible.
         """
 
 
@@ -42,28 +42,29 @@ _deliveries: dict[str, ExportDelivery] = {}
 
 
 def register_export_delivery(name: str, delivery: ExportDelivery) -> None:
-    """Offer ``?delivery=name``. Call it from ``AppConfig.ready``."""
+    """Register a delivery as ``?delivery=name``. Call it in ``AppConfig.ready``."""
     _deliveries[name] = delivery
 
 
 def export_deliveries() -> list[str]:
-    """The names on offer."""
+    """Return the names of the registered deliveries."""
     return sorted(_deliveries)
 
 
 def deliver_export(name: str, *, user: Any, export_format: str) -> str:
-    """Have the named delivery take on ``user``'s export; a sentence for the answer (202).
+    """Request the export of ``user`` by the named delivery; return a sentence for the response
+    (202).
 
-    Raises ``KeyError`` for a name that is not on offer.
+    Raises ``KeyError`` for an unregistered name.
     """
     return _deliveries[name](user=user, export_format=export_format)
 
 
 def publish_export(*, user: Any, export_format: str, delivery: str, request: Any) -> None:
-    """Publish that the data of ``user`` were exported, in a transaction of its own.
+    """Publish an event for an export of ``user``'s data, in a transaction of its own.
 
-    ``delivery`` is ``response``, the name of a delivery that was requested, or ``link`` for a
-    download by the link that one mailed.
+    ``delivery`` is ``response``, the name of the requested delivery, or ``link`` for a download by
+    a mailed link.
     """
     with atomic_write():
         publish(

@@ -1,4 +1,4 @@
-"""A person's data as one file, streamed.
+"""Export of a user's data as one streamed file.
 
 Specification: "GET /users/me/export/".
 """
@@ -22,18 +22,18 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "�
 
 
 def export_chunks(user: Any, export_format: str) -> Iterator[bytes]:
-    """The export of ``user`` as UTF-8, in chunks of about 64 KiB.
+    """Return the export of ``user`` as UTF-8, in chunks of about 64 KiB.
 
-    ``export_format`` is a key of :data:`EXPORT_FORMATS`. JSON is one object keyed by section;
-    CSV is one table ``section,record,field,value``. Both end by saying that they are complete:
-    a file that lacks ``"complete": true`` or the row ``export,,complete,true`` was cut off.
+    ``export_format`` is a key of :data:`EXPORT_FORMATS`. JSON is one object keyed by section; CSV
+    is one table ``section,record,field,value``. Both end with a completeness marker: a file without
+    ``"complete": true`` or the row ``export,,complete,true`` is truncated.
     """
     pieces = EXPORT_FORMATS[export_format](user)
     return _chunks(pieces)
 
 
 def export_filename(export_format: str) -> str:
-    """What a person's export is called: ``user_data.csv``, ``user_data.json``."""
+    """Return the file name of an export: ``user_data.csv`` or ``user_data.json``."""
     return f"user_data.{export_format}"
 
 
@@ -86,11 +86,11 @@ def _csv_records(writer: Any, section: PersonalDataSection, user: Any) -> Iterat
 
 
 EXPORT_FORMATS = {"csv": _csv_pieces, "json": _json_pieces}
-"""Format → what yields the file in pieces."""
+"""Format → generator function of the file's content."""
 
 
 class _Line:
-    """A file whose ``write`` hands the line back, so that ``csv`` can stream."""
+    """A file-like object whose ``write`` returns the line, so that ``csv`` can stream."""
 
     def write(self, line: str) -> str:
         return line
@@ -125,9 +125,9 @@ def _json_value(value: Any) -> str:
 
 
 def spreadsheet_safe(value: Any) -> Any:
-    """``value``; text that a spreadsheet would run as a formula gets a leading quote.
+    """Return ``value``; a string that a spreadsheet would run as a formula gets a leading quote.
 
-    NUL, which no reader of CSV agrees on, becomes the replacement character.
+    NUL, which CSV readers treat differently, is replaced by the replacement character.
     """
     if not isinstance(value, str):
         return value

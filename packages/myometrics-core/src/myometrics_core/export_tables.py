@@ -1,8 +1,8 @@
-"""Many records at little cost: PostgreSQL's COPY read as text, with no object per row.
+"""Fast export of many records: PostgreSQL's COPY as text, without a Python object per row.
 
-A section whose records are the plain columns of one query says so with an :class:`ExportTable`.
-A million rows then cost about twice the CPU of a bare COPY, where dictionaries cost ten to
-twenty times as much.
+A section whose records are columns of one query describes them with an :class:`ExportTable`. A
+million rows then cost about twice the CPU of a bare COPY; dictionaries cost ten to twenty times as
+much.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _IN_JSON = {"time": _MOMENT, "address": "host({})"}
 _IN_CSV = {"time": _MOMENT, "address": "host({})", "boolean": "{}::text"}
 _ESCAPE = re.compile(rb"\\(.)", re.S)
 _ESCAPED = {
-    b"N": b"",  # all of a column without a value
+    b"N": b"",  # the whole column is NULL
     b"b": b"\b",
     b"t": b"\t",
     b"n": b"\n",
@@ -39,29 +39,29 @@ _ESCAPED = {
     b"f": b"\f",
     b"r": b"\r",
 }
-# Where a column begins with anything but these, all are looked at more closely.
+# If a column begins with any other character, the rows of the batch are unescaped one by one.
 _SUSPICIOUS = re.compile(rb"\t[^\t!-*,./0-<>?A-~]")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportTable:
-    """Records that are columns of one query: ``columns`` is field name → the model's field.
+    """Records that are columns of one query; ``columns`` maps export names to model field names.
 
-    ``queryset`` is filtered and ordered. Numbers, texts, switches, moments, addresses and JSON
-    have a form; a column of any other kind makes the table unfit.
+    ``queryset`` is filtered and ordered. Supported are numbers, text, booleans, datetimes, IP
+    addresses and JSON. With a column of any other type, ``can_be_copied`` is false.
     """
 
     queryset: QuerySet[Any]
     columns: Mapping[str, str]
 
     def can_be_copied(self) -> bool:
-        """Whether this database has the quick way; else the section's ``export`` is used."""
+        """Return whether this database supports COPY; if not, the section's ``export`` is used."""
         connection = connections[self.queryset.db]
         if connection.vendor != "postgresql" or None in self.kinds:
             return False
         with connection.cursor() as cursor:
             driver = cursor.cursor
-            # psycopg 3 has `copy`, and where values are bound in the client, `mogrify`.
+            # psycopg 3 has `copy`; `mogrify` exists only with client-side binding.
             if not (hasattr(driver, "copy") and hasattr(driver, "mogrify")):
                 return False
             style = driver.connection.info.parameter_status("DateStyle")
@@ -69,16 +69,16 @@ class ExportTable:
 
     @cached_property
     def kinds(self) -> list[str | None]:
-        """The kind of each column; ``None`` for one that has no form."""
+        """The kind of each column; ``None`` for an unsupported type."""
         fields = self.queryset.model._meta
         return [_kind(fields.get_field(name)) for name in self.columns.values()]
 
     def copy(
         self, expressions: Mapping[str, str], shown: str, options: str = ""
     ) -> Iterator[bytes]:
-        """The lines of COPY, of ``shown``: a select list over the table ``record``.
+        """Yield the lines of ``COPY (SELECT {shown} FROM … AS record)``.
 
-        ``expressions``: kind → SQL of a column of that kind, where not the column itself.
+        ``expressions`` maps a kind to the SQL expression for columns of that kind.
         """
         connection = connections[self.queryset.db]
         quote = connection.ops.quote_name
@@ -103,7 +103,7 @@ class ExportTable:
 
 
 def json_objects(table: ExportTable) -> Iterator[bytes]:
-    """The rows as JSON objects separated by commas, in pieces of some 32 to 64 KiB."""
+    """Yield the rows as comma-separated JSON objects, in pieces of about 32 to 64 KiB."""
     batch: list[bytes] = []
     size = 0
     between = b""
@@ -118,9 +118,9 @@ def json_objects(table: ExportTable) -> Iterator[bytes]:
 
 
 def csv_lines(section: str, table: ExportTable, harmless: Callable[[str], str]) -> Iterator[bytes]:
-    """The rows as lines ``section,record,field,value``, in pieces of some 32 to 64 KiB.
+    """Yield the rows as lines ``section,record,field,value``, in pieces of about 32 to 64 KiB.
 
-    ``harmless`` guards texts that a spreadsheet might run as formulas.
+    ``harmless`` escapes text that a spreadsheet might run as a formula.
     """
     quoted = [number for number, kind in enumerate(table.kinds) if kind in {"text", "json"}]
     lines = [
@@ -129,7 +129,7 @@ def csv_lines(section: str, table: ExportTable, harmless: Callable[[str], str]) 
     ]
     shape = [b"", *(line.encode() for line in lines)]
     number = 0
-    # A NULL as the empty cell that it becomes: as "\\N" it would have each row examined.
+    # NULL as an empty cell: "\\N" contains a backslash, so every row would need unescaping.
     for batch in _batches(table.copy(_IN_CSV, "*", "(NULL '')")):
         records = []
         for row in _rows(batch, quoted, harmless):
@@ -153,10 +153,10 @@ def _batches(lines: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _only_values(lines: Iterator[bytes]) -> Iterator[bytes]:
-    """The values of COPY's binary format with one column that is never null.
+    """Yield the values of COPY's binary format with one non-null column.
 
-    The first line begins with a header, each row with the number of its columns and the length
-    of its value, and the last line is a bare -1.
+    The first line begins with a header. Each row begins with the number of columns and the length
+    of the value. The last line is a bare -1.
     """
     skipped = _BINARY_HEADER + _BINARY_ROW
     for line in lines:
@@ -167,7 +167,7 @@ def _only_values(lines: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _rows(batch: bytes, texts: list[int], harmless: Callable[[str], str]) -> Iterator[list[bytes]]:
-    """The cells of each line of COPY's text format, quotes doubled, texts made harmless."""
+    """Return the cells of each line of COPY's text format, with quotes doubled and text escaped."""
     rows = (line.split(b"\t") for line in batch[:-1].replace(b'"', b'""').split(b"\n"))
     if b"\\" not in batch and not _SUSPICIOUS.search(b"\t" + batch.replace(b"\n", b"\t")):
         return rows

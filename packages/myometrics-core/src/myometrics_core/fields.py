@@ -1,7 +1,7 @@
-"""Serializer fields that take JSON at its word: text is text, a switch is ``true`` or ``false``.
+"""Serializer fields with strict JSON types: no coercion of strings, numbers and booleans.
 
-Serves the specification's demand that wrong types, NUL, lone surrogates and over-long input are
-a 400 that names the field.
+The specification requires a 400 that names the field for wrong types, NUL, lone surrogates and
+over-long input.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ __all__ = [
 
 
 class UserIdField(serializers.Field):  # type: ignore[type-arg]
-    """A user's primary key, to be shown: a number or text, as the site's user model has it."""
+    """A user's primary key, read-only: a number or a string, depending on the user model."""
 
     def to_representation(self, value: Any) -> int | str | None:
-        """A number as it is, all else as text."""
+        """Return a number unchanged, anything else as a string."""
         return user_id_json(value)
 
 
 class UtcDateTimeField(serializers.DateTimeField):
-    """A moment as ``2025-08-19T15:45:00Z``, whatever the site's time zone and formats are."""
+    """A datetime as ``2025-08-19T15:45:00Z``, independent of the site's time zone and formats."""
 
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("default_timezone", timezone.utc)
@@ -47,26 +47,26 @@ class UtcDateTimeField(serializers.DateTimeField):
 
 
 class StrictBooleanField(serializers.BooleanField):
-    """``true`` or ``false``; neither ``1`` nor ``"true"`` nor ``null``."""
+    """Accepts only ``true`` and ``false``; not ``1``, ``"true"`` or ``null``."""
 
     def to_internal_value(self, data: Any) -> bool:
-        """The boolean; raises ``ValidationError`` for anything else."""
+        """Return the boolean; raises ``ValidationError`` for anything else."""
         if not isinstance(data, bool):
             self.fail("invalid", input=data)
         return data
 
     def run_validation(self, data: Any = empty) -> Any:
-        """As the base class, but a boolean field of HTML forms has no meaning here."""
+        """Reject non-booleans first: the base class gives them a meaning for HTML forms."""
         if data is not empty and not isinstance(data, bool):
             self.fail("invalid", input=data)
         return super().run_validation(data)
 
 
 class StrictCharField(serializers.CharField):
-    """JSON text; numbers and booleans are not text. NUL and lone surrogates are refused."""
+    """Accepts only JSON strings, without NUL and lone surrogates."""
 
     def to_internal_value(self, data: Any) -> str:
-        """The text, trimmed unless ``trim_whitespace=False``."""
+        """Return the string, trimmed unless ``trim_whitespace=False``."""
         if not isinstance(data, str):
             self.fail("invalid")
         return super().to_internal_value(data)
@@ -74,10 +74,10 @@ class StrictCharField(serializers.CharField):
 
 @extend_schema_field({"type": "object", "additionalProperties": {}})
 class JSONObjectField(serializers.Field):  # type: ignore[type-arg]
-    """A JSON object that every database can keep as it is.
+    """A JSON object that every supported database can store unchanged.
 
-    At most ``max_bytes`` of compact JSON and ``max_depth`` levels; no NUL and no lone surrogate
-    in any key or text; finite numbers within the range of a double.
+    At most ``max_bytes`` of compact JSON and ``max_depth`` levels; no NUL or lone surrogate in any
+    key or string; only finite numbers within the range of a double.
     """
 
     default_error_messages = {
@@ -94,7 +94,7 @@ class JSONObjectField(serializers.Field):  # type: ignore[type-arg]
         super().__init__(**kwargs)
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
-        """``data`` itself once checked; raises ``ValidationError``."""
+        """Return ``data`` unchanged after validation; raises ``ValidationError``."""
         if not isinstance(data, dict):
             self.fail("not_an_object")
         for value, depth in _walk(data):
@@ -105,7 +105,7 @@ class JSONObjectField(serializers.Field):  # type: ignore[type-arg]
         return data
 
     def to_representation(self, value: dict[str, Any]) -> dict[str, Any]:
-        """The object as it is."""
+        """Return the object unchanged."""
         return value
 
     def _check(self, value: Any, depth: int) -> None:

@@ -1,4 +1,4 @@
-"""Gauges of core: services, replicas, and the age of periodic work."""
+"""Gauges of core: services, replicas, health check and backup."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HEALTH_LOG = "myometrics_core.health_log"
 
 
 def register_gauges() -> None:
-    """Offer the state of the services and replicas, and the age of what runs periodically."""
+    """Register the gauges."""
     register_gauge(
         "myometrics_service_up",
         "1 if the health probe of the service succeeds, 0 if not.",
@@ -52,7 +52,7 @@ def register_gauges() -> None:
 
 
 def services_up() -> dict[str, float]:
-    """Of each service that the site has: 1 if it is up, else 0."""
+    """Return 1 for each configured service that is up, 0 for one that is down."""
     services = check_health().services
     return {
         name: float(state == "up") for name, state in services.items() if state in {"up", "down"}
@@ -60,14 +60,14 @@ def services_up() -> dict[str, float]:
 
 
 def finite_replica_lags() -> dict[str, float]:
-    """Seconds that each replica that can be used is behind at most."""
+    """Return the lag in seconds of each usable replica."""
     return {alias: lag for alias, lag in replica_lags().items() if math.isfinite(lag)}
 
 
 def health_check_age_seconds() -> float | None:
-    """Time since the periodic health check; infinite before the first one.
+    """Return the time since the last periodic health check; infinite before the first one.
 
-    ``None`` where the health log, which remembers it, is not installed.
+    ``None`` if the health log, which stores the time, is not installed.
     """
     if not apps.is_installed(HEALTH_LOG):
         return None
@@ -78,7 +78,7 @@ def health_check_age_seconds() -> float | None:
 
 
 def backup_age_seconds() -> float | None:
-    """Time since ``BACKUP_FILE`` was written; infinite if there is none, ``None`` if not set."""
+    """Return the age of ``BACKUP_FILE``; infinite if it is missing, ``None`` if not configured."""
     if not core_settings.BACKUP_FILE:
         return None
     try:

@@ -1,7 +1,7 @@
-"""Is the system well? Probes with deadlines, run side by side.
+"""Health checks: probes with deadlines, run in parallel.
 
-Specification: "GET /health/". An answer comes within the deadline whatever hangs: each probe has
-a thread of its own, and one that still hangs is not started a second time.
+Specification: "GET /health/". A response is ready within the deadline even if a dependency hangs:
+each probe runs in its own thread, and a probe that still hangs is not started a second time.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ __all__ = [
 logger = logging.getLogger("myometrics.core.health")
 
 ServiceState = Literal["up", "down", "not_configured"]
-"""How a service was found; ``not_configured`` where the site has none."""
+"""State of a service; ``not_configured`` if the site does not use it."""
 MAX_TIMEOUT = 2.0
-"""Seconds; the whole answer is promised within three."""
+"""Seconds; the specification requires the whole response within three."""
 GIVE_UP_AFTER = 60.0
-"""Seconds after which a run that still hangs is no longer waited for, and the probe asks anew."""
+"""Seconds after which a hanging run is abandoned, so that the probe can run again."""
 GIVEN_UP = 3
-"""How many such runs of one probe may hang at the same time."""
+"""Maximum number of abandoned runs of one probe that may hang at the same time."""
 
 
 class HealthProbe(ABC):
-    """One dependency. ``run`` returns when it is well and raises when it is not.
+    """A health check of one dependency. ``run`` returns if it is healthy and raises if not.
 
-    ``max_age``: seconds for which a result is given again; ``None`` means
-    ``MYOMETRICS["HEALTH_MAX_AGE"]``. ``timeout``: seconds after which it counts as down, at most
-    2; ``None`` means ``MYOMETRICS["HEALTH_PROBE_TIMEOUT"]``.
+    ``max_age``: seconds for which a result is cached; ``None`` means
+    ``MYOMETRICS["HEALTH_MAX_AGE"]``. ``timeout``: seconds after which the dependency counts as
+    down, at most 2; ``None`` means ``MYOMETRICS["HEALTH_PROBE_TIMEOUT"]``.
     """
 
     name: str
@@ -53,17 +53,17 @@ class HealthProbe(ABC):
     timeout: float | None = None
 
     def is_configured(self) -> bool:
-        """Whether the site uses this dependency at all."""
+        """Return whether the site uses this dependency."""
         return True
 
     @abstractmethod
     def run(self) -> None:
-        """Ask the dependency; raise any exception if it is not well."""
+        """Check the dependency; raise any exception if it is not healthy."""
 
 
 @dataclass(frozen=True)
 class HealthReport:
-    """``status`` is ``healthy``, ``degraded`` or ``down`` (the database can't be reached)."""
+    """``status`` is ``healthy``, ``degraded`` or ``down`` (the database is unreachable)."""
 
     status: str
     services: dict[str, ServiceState]
@@ -72,7 +72,7 @@ class HealthReport:
 
 @dataclass(frozen=True)
 class _Run:
-    """A run that somebody waits for, until its deadline."""
+    """A run in progress and its deadline."""
 
     thread: threading.Thread
     deadline: float
@@ -83,10 +83,10 @@ class _Run:
 
 
 class _Runner:
-    """Runs one probe, at most once at a time, and remembers what came of it.
+    """Runs one probe, at most once at a time, and caches the result.
 
-    A run that does not even end long after its deadline is given up, a few at most, so that one
-    lost connection does not make a dependency look down for ever.
+    A run that hangs long after its deadline is abandoned (at most ``GIVEN_UP`` of them), so that
+    one lost connection does not make a dependency look down permanently.
     """
 
     def __init__(self, probe: HealthProbe) -> None:
@@ -98,9 +98,9 @@ class _Runner:
         self._started_at = self._finished_at = float("-inf")
 
     def start(self, max_age: float | None) -> _Run | None:
-        """The run to wait for; ``None`` when the last result will do.
+        """Return the run to wait for, or ``None`` if the cached result is fresh.
 
-        Who asks while a run hangs already gets that run, and does not wait for it anew.
+        A caller that arrives during a run joins that run and its deadline.
         """
         with self._lock:
             if not self._is_running():
@@ -114,7 +114,7 @@ class _Runner:
             return _Run(self._thread, self._started_at + self.timeout)  # type: ignore[arg-type]
 
     def state(self, run: _Run | None) -> ServiceState:
-        """The result of ``run``, else the last one."""
+        """Return the result of ``run``, or the cached result if ``run`` is ``None``."""
         if run is not None and not run.ends_in_time():
             logger.warning("Health probe %s did not answer in time", self.probe.name)
             return "down"
@@ -131,7 +131,7 @@ class _Runner:
 
     @property
     def timeout(self) -> float:
-        """Seconds that this probe may take."""
+        """The probe's timeout in seconds."""
         own = self.probe.timeout
         return min(core_settings.HEALTH_PROBE_TIMEOUT if own is None else own, MAX_TIMEOUT)
 
@@ -160,22 +160,22 @@ _runners: dict[str, _Runner] = {}
 
 
 def register_probe(probe: HealthProbe) -> None:
-    """Have ``probe`` asked by :func:`check_health`. Registering a name again replaces it."""
+    """Register ``probe`` for :func:`check_health`, replacing an earlier one of the same name."""
     _runners[probe.name] = _Runner(probe)
 
 
 def registered_probes() -> list[HealthProbe]:
-    """Every registered probe."""
+    """Return every registered probe."""
     return [runner.probe for runner in _runners.values()]
 
 
 def check_health(max_age: float | None = None) -> HealthReport:
-    """Ask every dependency side by side, each within its own deadline, all within two seconds.
+    """Run every probe in parallel, each within its deadline, all within two seconds.
 
-    A result no older than ``max_age`` seconds is given again instead of asking.
+    A result that is at most ``max_age`` seconds old is reused.
     """
     runs = {name: runner.start(max_age) for name, runner in _runners.items()}
-    # The hasty first: to wait for a patient one would give them more than their time.
+    # Shortest timeout first, so that a slow probe does not extend another's deadline.
     hasty_first = sorted(runs, key=lambda name: _runners[name].timeout)
     states = {name: _runners[name].state(runs[name]) for name in hasty_first}
     services = {name: states[name] for name in runs}
@@ -183,7 +183,9 @@ def check_health(max_age: float | None = None) -> HealthReport:
 
 
 def status_of(services: Mapping[str, str]) -> str:
-    """``down`` without the database, ``degraded`` without anything else, else ``healthy``."""
+    """Return ``down`` without the database, ``degraded`` if another service is down, else
+    ``healthy``.
+    """
     if services.get("database") == "down":
         return "down"
     return "degraded" if "down" in services.values() else "healthy"

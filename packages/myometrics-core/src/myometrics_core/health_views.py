@@ -1,4 +1,4 @@
-"""``/api/health/`` for people and monitors, ``/livez`` and ``/readyz`` for load balancers."""
+"""``/api/health/`` for users and monitoring, ``/livez`` and ``/readyz`` for load balancers."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class HealthSerializer(serializers.Serializer[Any]):
     last_check = UtcDateTimeField()
 
 
-# The error: nobody can tell who asks.
+# The error format is for requests that can't be authenticated without the database.
 HEALTH_OR_ERROR = OneOfSerializer("Unavailable", HealthSerializer, ErrorSerializer)
 
 
 class ServiceUnavailable(APIException):
-    """503: the database can't be reached, and who asks can't be told without it."""
+    """503: the database is unreachable, so the request can't be authenticated."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_detail = _("The database can't be reached.")
@@ -46,16 +46,16 @@ class ServiceUnavailable(APIException):
 
 
 class HealthView(ApiView):
-    """How the system and each of its services do. Specification: "GET /health/"."""
+    """Health of the system and of each service. Specification: "GET /health/"."""
 
     needs_user_row = False
     report: HealthReport | None = None
 
     def perform_authentication(self, request: Request) -> None:
-        """As everywhere; without a database, a validly signed unexpired token is enough.
+        """Authenticate; without a database, a validly signed unexpired token is sufficient.
 
-        The database is asked first, in a probe's thread: a connection that hangs must not hold
-        this request.
+        The database probe runs first, in its own thread, so that a hanging connection does not
+        block the request.
         """
         offline = _authenticate_without_database(request)
         if offline is not None:
@@ -70,11 +70,11 @@ class HealthView(ApiView):
 
     @property
     def is_down(self) -> bool:
-        """Whether the database was found down before anybody was authenticated."""
+        """Whether the database was found down before authentication."""
         return self.report is not None and self.report.status == "down"
 
     def check_throttles(self, request: Request) -> None:
-        """As everywhere, but nothing is counted in a database that is down."""
+        """Check the rate limit, unless the database, which may hold the counts, is down."""
         if not self.is_down:
             super().check_throttles(request)
 
@@ -87,7 +87,7 @@ class HealthView(ApiView):
         },
     )
     def get(self, request: Request) -> Response:
-        """200 when healthy or degraded, 503 when the database is down."""
+        """Return 200 if healthy or degraded, 503 if the database is down."""
         report = self.report or check_health()
         return Response(_body(report), status=503 if report.status == "down" else 200)
 
@@ -117,13 +117,13 @@ def _body(report: HealthReport) -> dict[str, Any]:
 @never_cache
 @require_safe
 def livez(request: HttpRequest) -> JsonResponse:
-    """The process serves requests. Open, asks nothing of anyone."""
+    """The process serves requests. Public; checks no dependencies."""
     return JsonResponse({"status": "alive"})
 
 
 @never_cache
 @require_safe
 def readyz(request: HttpRequest) -> JsonResponse:
-    """Requests can be sent here: the database answers. Open; 200 or 503."""
+    """The process can serve requests: the database is reachable. Public; 200 or 503."""
     ready = check_health(max_age=1.0).status != "down"
     return JsonResponse({"status": "ready" if ready else "not_ready"}, status=200 if ready else 503)

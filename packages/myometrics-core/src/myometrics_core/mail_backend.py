@@ -1,4 +1,4 @@
-"""The site's mail back end, on every supported Django (6.1 brought ``MAILERS``)."""
+"""The site's mail backend on every supported Django version (6.1 introduced ``MAILERS``)."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ SMTP = "django.core.mail.backends.smtp.EmailBackend"
 
 
 def default_mail_backend() -> Any:
-    """A new back end object of the site's default mailer, not yet opened.
+    """Return a new, unopened backend of the site's default mailer.
 
-    Raises what Django raises where the site has none, or one that can't be made.
+    Raises Django's exception if there is no default mailer or it can't be created.
     """
     mailers = getattr(mail, "mailers", None)
     return mail.get_connection() if mailers is None else mailers.default
 
 
 def default_mail_backend_path() -> str | None:
-    """The dotted path of its class; ``None``: the site has no default mailer."""
+    """Return the dotted path of its class, or ``None`` if the site has no default mailer."""
     # Django before 6.1 ignores MAILERS.
     if not hasattr(mail, "mailers") or not hasattr(django_settings, "MAILERS"):
         return str(django_settings.EMAIL_BACKEND)

@@ -1,4 +1,4 @@
-"""What a failed attempt to send a mail means: permanent or not, this mail or the whole server."""
+"""Classification of failed mail deliveries: permanent or temporary, one message or whole server."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ __all__ = ["SendFailure", "failure_of"]
 
 @dataclass(frozen=True, kw_only=True)
 class SendFailure:
-    """What an exception of an attempt means.
+    """The classification of an exception.
 
-    ``permanent``: trying again can't help. ``server``: every other message would fail as well.
-    ``summary``: for logs and operators, without addresses (servers repeat them in their answers,
-    so the exception itself and its traceback don't belong in a log).
+    ``permanent``: a retry can't succeed. ``server``: every other message would fail as well.
+    ``summary``: for logs and operators, without addresses. Servers repeat addresses in their
+    responses, so neither the exception nor its traceback may be logged.
     """
 
     permanent: bool
@@ -25,8 +25,8 @@ class SendFailure:
 def failure_of(error: Exception) -> SendFailure:
     """Classify ``error``.
 
-    Only a 5xx response to this recipient or to this message's text is permanent. A 5xx response to
-    the greeting, the sign-in or the sender is for the operator to fix, and so temporary.
+    Only a 5xx response to this recipient or to the message data is permanent. A 5xx response to the
+    greeting, the login or the sender can be fixed by the operator and counts as temporary.
     """
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         return _refused_recipient(error)

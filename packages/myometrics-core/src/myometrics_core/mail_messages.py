@@ -1,4 +1,4 @@
-"""Mails whose long headers reach the receiver as they were written."""
+"""Mails whose long headers are not folded."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ UNFOLDED_HEADERS: Final = ("List-Unsubscribe",)
 class PlainHeadersMail(EmailMultiAlternatives):
     """A mail whose ``List-Unsubscribe`` stays one line with a plain ``<https://…>``.
 
-    Receivers look for that, but Python folds a header longer than 78 characters, and since
-    Django 6 what it can't fold becomes RFC 2047 encoded words, which are no URL to them.
+    Mail clients expect that format. Python folds a header longer than 78 characters, and since
+    Django 6 text that can't be folded becomes RFC 2047 encoded words, which clients don't parse as
+    a URL.
     """
 
     def message(self, **options: Any) -> Any:
-        """Return the mail as Python's message; takes what the base class takes."""
+        """Return the mail as a Python message; accepts the base class's arguments."""
         if django.VERSION < (6, 0):
             message = super().message(**options)
             message.policy = message.policy.clone(max_line_length=MAX_LINE_LENGTH)

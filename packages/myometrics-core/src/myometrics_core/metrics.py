@@ -1,6 +1,6 @@
-"""What is worth watching: a small registry of gauges, and observers of answered requests.
+"""Registry of gauges, and of observers of completed requests.
 
-Packages register; who reads is the host's affair (``myometrics_core.prometheus`` is one way).
+Packages register; the site chooses the exporter (``myometrics_core.prometheus`` is one).
 """
 
 from __future__ import annotations
@@ -24,20 +24,21 @@ __all__ = [
 logger = logging.getLogger("myometrics.core.metrics")
 
 RequestObserver = Callable[[str, str, int, float], None]
-"""Takes method, endpoint (route), status and seconds of an answered request."""
+"""Takes method, endpoint (route), status and seconds of a completed request."""
 
 
 GaugeValue = float | Mapping[str, float]
-"""A number; of a gauge with a label, a number for each value of the label."""
+"""A number or, for a gauge with a label, a number for each label value."""
 GaugeFunction = Callable[[], GaugeValue | None]
 
 
 @dataclass(frozen=True)
 class Gauge:
-    """A number that is read when metrics are: ``function()`` returns it, or ``None`` if there is
-    none. The name ends in its unit (``_seconds``), if it has one.
+    """A number that is computed at each scrape: ``function()`` returns it, or ``None`` for no
+    value.
 
-    With ``label``, the name of a label, the function returns a number for each of its values.
+    The name ends in its unit (``_seconds``), if any. With ``label``, the name of a label, the
+    function returns a number for each label value.
     """
 
     name: str
@@ -53,19 +54,19 @@ _observers: dict[str, RequestObserver] = {}
 def register_gauge(
     name: str, description: str, function: GaugeFunction, *, label: str | None = None
 ) -> None:
-    """Have ``function`` asked whenever metrics are read. A name again replaces its gauge."""
+    """Register a gauge that calls ``function`` at each scrape; replaces one of the same name."""
     _gauges[name] = Gauge(name, description, function, label)
 
 
 def registered_gauges() -> list[Gauge]:
-    """Every registered gauge, by name."""
+    """Return every registered gauge, ordered by name."""
     return [_gauges[name] for name in sorted(_gauges)]
 
 
 def gauge_values() -> Iterator[tuple[Gauge, GaugeValue]]:
-    """Each gauge with its value; those that fail or have nothing to tell are left out.
+    """Yield each gauge with its value; gauges that fail or have no value are left out.
 
-    Once the database has failed, no further gauge is asked: each would wait for its time-out.
+    After a database failure no further gauge is read: each would wait for its timeout.
     """
     for gauge in registered_gauges():
         try:
@@ -81,12 +82,12 @@ def gauge_values() -> Iterator[tuple[Gauge, GaugeValue]]:
 
 
 def observe_requests(name: str, observer: RequestObserver) -> None:
-    """Have ``observer`` told of every answered request. A name again replaces its observer."""
+    """Register ``observer`` for completed requests; replaces one of the same name."""
     _observers[name] = observer
 
 
 def request_answered(method: str, endpoint: str, status: int, seconds: float) -> None:
-    """Tell every observer; one that fails is logged and harms nobody."""
+    """Notify every observer; an exception is logged and does not affect the others."""
     for name, observer in _observers.items():
         try:
             observer(method, endpoint, status, seconds)

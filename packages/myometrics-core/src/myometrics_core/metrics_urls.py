@@ -1,4 +1,4 @@
-"""``metrics``, to be included at the site's root; needs the extra ``metrics``."""
+"""URL ``metrics``; include it at the site's root. Needs the extra ``metrics``."""
 
 from django.urls import path
 

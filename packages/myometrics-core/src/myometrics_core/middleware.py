@@ -1,4 +1,4 @@
-"""The access log: one line for each request, under WSGI and ASGI.
+"""The access log: one line per request, under WSGI and ASGI.
 
 Specification: "Logging".
 """
@@ -29,16 +29,16 @@ __all__ = ["AccessLogMiddleware"]
 logger = logging.getLogger("myometrics.access")
 
 CLIENT_CLOSED_REQUEST: Final = 499
-"""As nginx logs a response that the client did not wait for; no standard status says it."""
+"""nginx's status for a client that disconnected before the response; there is no standard one."""
 
 
 class AccessLogMiddleware:
-    """Outermost middleware: gives the request an id and logs it once it is answered.
+    """Outermost middleware: assigns the request id and logs the request once it is completed.
 
-    A line holds user id, address, method, endpoint (the route, so that no id or query string is
-    logged), status, milliseconds, request id and time, as attributes of the log record. A streamed
-    response is logged when it ends: with 500 if it broke off, with 499 if the client went away.
-    So is a request that is cancelled under ASGI because its client went away.
+    The log record has the attributes user id, address, method, endpoint (the route, so that ids and
+    query strings are not logged), status, milliseconds, request id and time. A streamed response is
+    logged when it ends: with 500 if it was aborted, with 499 if the client disconnected. A request
+    that is cancelled under ASGI because the client disconnected is logged with 499, too.
     """
 
     sync_capable = True
@@ -51,7 +51,7 @@ class AccessLogMiddleware:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> HttpResponse | Awaitable[HttpResponse]:
-        """Answer the request, then log it."""
+        """Process the request, then log it."""
         if self.is_async:
             return self._answer_async(request)
         started = self._begin(request)
@@ -102,7 +102,7 @@ def _log(request: HttpRequest, started: float, status: int) -> None:
 
 
 def _is_sent_later(request: HttpRequest, response: Any) -> bool:
-    # A file that the server itself may send (sendfile) must stay a file.
+    # Don't wrap a file: the server may send it with sendfile.
     is_file = getattr(response, "file_to_stream", None) is not None
     return response.streaming and not is_file and request.method != "HEAD"
 
@@ -113,7 +113,7 @@ def _log_at_the_end(response: Any, log: Callable[[int], None]) -> None:
 
 
 class _Outcome:
-    """Logs a streamed response once: its status if all was sent, else 500 or 499."""
+    """Logs a streamed response once: with its status if completed, else with 500 or 499."""
 
     def __init__(self, content: Any, status: int, log: Callable[[int], None]) -> None:
         self.content = content
@@ -163,7 +163,7 @@ class _AsyncStream(_Outcome):
 
 
 def _user_id(request: HttpRequest) -> int | str | None:
-    # A lazy user that nobody has looked at is left alone: to log must cost no query.
+    # Don't evaluate a lazy user: logging must not cause a query.
     user = getattr(request, "user", None)
     if isinstance(user, LazyObject) and user._wrapped is empty:
         return None

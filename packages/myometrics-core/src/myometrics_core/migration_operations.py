@@ -1,8 +1,8 @@
-"""Migration operations for tables that are large and in use while they are migrated.
+"""Migration operations for large tables that are in use during the migration.
 
-On PostgreSQL, ``ALTER TABLE`` blocks all queries on its table from the moment it starts to wait for
-its lock, and ``CREATE INDEX`` blocks all writes while it reads the table. These operations wait
-briefly and retry, or work concurrently. On other databases they are Django's own.
+On PostgreSQL, ``ALTER TABLE`` blocks all queries on its table from the moment it waits for its
+lock, and ``CREATE INDEX`` blocks all writes while it reads the table. These operations use a short
+lock timeout and retry, or work concurrently. On other databases they behave like Django's.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ __all__ = [
 ]
 
 LOCK_TIMEOUT_MS = 2_000
-"""How long one attempt waits for its lock, and other queries behind it."""
+"""Lock timeout of one attempt; other queries wait behind it for as long."""
 MAX_ATTEMPTS = 10
 PAUSE_SECONDS = 3.0
-"""Time between two attempts, in which waiting queries run."""
+"""Pause between two attempts, in which waiting queries run."""
 LOCK_NOT_AVAILABLE = "55P03"
 
 
 class _Briefly(Operation):
-    """Waits for the table's lock for seconds at most, several times."""
+    """Runs the operation with a short lock timeout, several times if needed."""
 
     def database_forwards(self, app_label: str, schema_editor: Any, *states: Any) -> None:
         """Alter the table."""
@@ -49,20 +49,20 @@ class _Briefly(Operation):
 class AddFieldBriefly(_Briefly, AddField):
     """Add a nullable column without blocking the table for long.
 
-    The field has no default and is not unique: either would read or rewrite the table. Raises
-    ``OperationalError`` when the lock is not free; the migration can then be run again.
+    The field must have no default and not be unique: either would read or rewrite the table. Raises
+    ``OperationalError`` if the lock is not available; the migration can then be run again.
     """
 
 
 class RemoveFieldBriefly(_Briefly, RemoveField):
-    """Remove a column, as :class:`AddFieldBriefly` adds one."""
+    """Remove a column with the same locking as :class:`AddFieldBriefly`."""
 
 
 class AddIndexConcurrently(AddIndex):
     """Create an index while the table is read and written.
 
-    The migration needs ``atomic = False``. It can be run again after a failure: an index that was
-    left invalid is dropped first, one that is complete is kept.
+    The migration needs ``atomic = False``. It can be run again after a failure: an invalid index is
+    dropped and created again, a valid one is kept.
     """
 
     atomic = False
@@ -85,7 +85,7 @@ class AddIndexConcurrently(AddIndex):
 
 
 class RemoveIndexConcurrently(RemoveIndex):
-    """Drop an index while the table is read and written; the rest as for adding one."""
+    """Drop an index while the table is read and written; see :class:`AddIndexConcurrently`."""
 
     atomic = False
 
@@ -135,7 +135,7 @@ def _alter_briefly(schema_editor: BaseDatabaseSchemaEditor, alter: Callable[[], 
 
 def _is_lock_timeout(error: OperationalError) -> bool:
     cause = error.__cause__
-    # psycopg's name for it, and psycopg2's.
+    # `sqlstate` in psycopg, `pgcode` in psycopg2.
     return LOCK_NOT_AVAILABLE in (getattr(cause, "sqlstate", None), getattr(cause, "pgcode", None))
 
 
@@ -167,7 +167,7 @@ def _remove_index(schema_editor: Any, model: Any, index: Any) -> None:
 
 
 def _is_index_valid(schema_editor: Any, model: Any, index: Any) -> bool | None:
-    """Whether the index is complete; ``None`` if there is none."""
+    """Return whether the index is valid; ``None`` if it doesn't exist."""
     connection = schema_editor.connection
     if schema_editor.collect_sql:
         return None
@@ -186,7 +186,7 @@ def _is_index_valid(schema_editor: Any, model: Any, index: Any) -> bool | None:
 
 @contextmanager
 def _no_time_limits(schema_editor: Any) -> Iterator[None]:
-    """Outlast long transactions: a time-out would leave an invalid index, and nobody waits."""
+    """Disable timeouts: a timeout would leave an invalid index, and no query waits for this one."""
     if schema_editor.connection.in_atomic_block:
         raise NotSupportedError(
             "An index can't be built concurrently in a transaction: set atomic = False on the "

@@ -1,7 +1,8 @@
-"""Model fields whose values ``dumpdata`` and ``loaddata`` keep exactly, in every format.
+"""Model fields whose values survive ``dumpdata`` and ``loaddata`` unchanged, in every format.
 
-Django's JSON cuts times to milliseconds. Its XML refuses control characters, strips texts and
-changes their line ends. The columns are Django's own, and migrations name Django's own fields.
+Django's JSON serializer truncates times to milliseconds. Its XML serializer rejects control
+characters, strips text and changes line endings. The columns and the migrations are those of
+Django's own fields.
 """
 
 from __future__ import annotations
@@ -22,25 +23,25 @@ _NOT_IN_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class PortableText(models.Field):  # type: ignore[type-arg]
-    """Mixin for text fields: serializers get a text that XML can't keep as ``\\json "…"``.
+    """Mixin for text fields: text that XML can't represent is serialized as ``\\json "…"``.
 
-    It is read back when ``loaddata`` saves the row, before the row's other columns are derived.
-    Forms show the escaped form as well and read it back.
+    It is decoded when ``loaddata`` saves the row, before derived columns are computed. Forms show
+    the escaped form as well, and decode it.
     """
 
     def value_from_object(self, obj: models.Model) -> Any:
-        """Return the text for serializers and forms, escaped if need be."""
+        """Return the text for serializers and forms, escaped if necessary."""
         value = super().value_from_object(obj)
         return _escape(value) if isinstance(value, str) else value
 
     def save_form_data(self, instance: models.Model, data: Any) -> None:
-        """Set what a form holds."""
+        """Set the decoded value of a form."""
         super().save_form_data(instance, _unescape(data))
 
     def contribute_to_class(
         self, cls: type[models.Model], name: str, private_only: bool = False
     ) -> None:
-        """Listen for rows of fixtures."""
+        """Connect the receiver that decodes fixture rows."""
         super().contribute_to_class(cls, name, private_only)
         if not cls._meta.abstract:
             signals.pre_save.connect(self._unescape_fixture_row, sender=cls)
@@ -51,45 +52,45 @@ class PortableText(models.Field):  # type: ignore[type-arg]
 
 
 class _DjangoColumn(models.Field):  # type: ignore[type-arg]
-    """Mixin for fields that migrations see as the Django field that ``column_class`` names."""
+    """Mixin for fields that migrations record as the Django field ``column_class``."""
 
     column_class: type[models.Field[Any, Any]]
 
     def deconstruct(self) -> Any:
-        """Return what Django's own field would, so that no migration names this class."""
+        """Return the path of Django's field, so that no migration refers to this class."""
         name, _, names, options = super().deconstruct()
         return name, f"django.db.models.{self.column_class.__name__}", names, options
 
 
 class PortableCharField(_DjangoColumn, PortableText, models.CharField):  # type: ignore[type-arg]
-    """A ``CharField`` for any text that the database can keep."""
+    """A ``CharField`` for any text that the database can store."""
 
     column_class = models.CharField
 
 
 class PortableTextField(_DjangoColumn, PortableText, models.TextField):  # type: ignore[type-arg]
-    """A ``TextField`` for any text that the database can keep."""
+    """A ``TextField`` for any text that the database can store."""
 
     column_class = models.TextField
 
 
 class PortableDateTimeField(_DjangoColumn, models.DateTimeField):  # type: ignore[type-arg]
-    """A ``DateTimeField`` that serializers get as text with microseconds.
+    """A ``DateTimeField`` that is serialized as text with microseconds.
 
-    Not for columns that forms edit: forms would get the text, too.
+    Not for columns that forms edit: forms would receive the text, too.
     """
 
     column_class = models.DateTimeField
 
     def value_from_object(self, obj: models.Model) -> Any:
-        """Return the time as ISO 8601 text with six digits of a second."""
+        """Return the time as ISO 8601 text with microseconds."""
         value = super().value_from_object(obj)
         if isinstance(value, datetime):
             return value.isoformat(timespec="microseconds")
         return value
 
     def value_to_string(self, obj: models.Model) -> str:
-        """Return the same for XML."""
+        """Return the same text for XML."""
         return self.value_from_object(obj) or ""
 
 

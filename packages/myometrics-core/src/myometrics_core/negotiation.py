@@ -1,4 +1,4 @@
-"""Content negotiation that never answers 406. Private: ``ApiView`` brings it along."""
+"""Content negotiation that never responds with 406. Private: ``ApiView`` uses it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["FirstRendererNegotiation"]
 
 
 class FirstRendererNegotiation(DefaultContentNegotiation):
-    """Answers in the first renderer's type, whatever ``Accept`` or ``?format=`` ask for."""
+    """Always selects the first renderer, regardless of ``Accept`` and ``?format=``."""
 
     def select_renderer(
         self,
@@ -21,5 +21,5 @@ class FirstRendererNegotiation(DefaultContentNegotiation):
         renderers: Sequence[BaseRenderer],  # type: ignore[override]
         format_suffix: str | None = None,
     ) -> tuple[Any, str]:
-        """The first renderer and its media type."""
+        """Return the first renderer and its media type."""
         return renderers[0], str(renderers[0].media_type)

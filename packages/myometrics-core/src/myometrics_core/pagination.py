@@ -1,6 +1,6 @@
 """Numbered pages with an exact count.
 
-Specification: the list answers of "User Management" and "Audit Log".
+Specification: the list responses of "User Management" and "Audit Log".
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from rest_framework.views import APIView
 __all__ = ["PagePagination", "PageQuerySerializer", "PageSerializer"]
 
 LONGEST_NUMBER = 18
-"""Digits of a page number that are read: more pages than any database holds."""
+"""Maximum number of digits of a page number that are read; no database has that many pages."""
 
 
 class PageQuerySerializer(serializers.Serializer[Any]):
-    """Which page of a list. For the schema: the pagination itself reads these."""
+    """Query parameters of a page. For the schema only: the pagination reads the query itself."""
 
     page = serializers.IntegerField(required=False, min_value=1, default=1)
     page_size = serializers.IntegerField(required=False, min_value=1, default=20)
 
 
 class PageSerializer(serializers.Serializer[Any]):
-    """The envelope of a page. For the schema: declare ``results`` in a subclass."""
+    """The envelope of a page. For the schema only: declare ``results`` in a subclass."""
 
     count = serializers.IntegerField()
     next = serializers.URLField(allow_null=True)
@@ -39,11 +39,11 @@ class PageSerializer(serializers.Serializer[Any]):
 
 
 class PagePagination:
-    """Cuts a queryset into pages of ``page_size`` rows, at most ``max_page_size``.
+    """Splits a queryset into pages of ``page_size`` rows, at most ``max_page_size``.
 
-    A ``page`` or ``page_size`` that isn't a whole number from 1 raises ``ValidationError``;
-    a page past the end raises ``NotFound``; the first page of nothing is empty. Override
-    :meth:`count` and :meth:`rows` where a model knows a quicker way to either.
+    A ``page`` or ``page_size`` that is not a positive integer raises ``ValidationError``; a page
+    past the end raises ``NotFound``; the first page of an empty queryset is empty. Override
+    :meth:`count` and :meth:`rows` if a model has a faster way.
     """
 
     page_size = 20
@@ -52,7 +52,7 @@ class PagePagination:
     def paginate(
         self, queryset: QuerySet[Any], request: Request, view: APIView | None = None
     ) -> Sequence[Any]:
-        """The rows of the page that the request asks for."""
+        """Return the rows of the requested page."""
         self.url = request.build_absolute_uri()
         self.size = min(_whole_number(request, "page_size", self.page_size), self.max_page_size)
         self.number = _whole_number(request, "page", 1)
@@ -67,15 +67,15 @@ class PagePagination:
         return max(1, -(-self.total // self.size))
 
     def count(self, queryset: QuerySet[Any]) -> int:
-        """How many rows there are on all pages together."""
+        """Return the total number of rows."""
         return queryset.count()
 
     def rows(self, queryset: QuerySet[Any], offset: int, limit: int) -> Sequence[Any]:
-        """At most ``limit`` rows after the first ``offset``."""
+        """Return at most ``limit`` rows, starting at ``offset``."""
         return list(queryset[offset : offset + limit])
 
     def response(self, results: Sequence[Any]) -> Response:
-        """``{"count", "next", "previous", "results"}`` for the page last cut."""
+        """Return ``{"count", "next", "previous", "results"}`` for the current page."""
         return Response(
             {
                 "count": self.total,

@@ -1,4 +1,4 @@
-"""JSON as the contract has it: no ``NaN``, no infinity, no bottomless nesting, bounded size."""
+"""Strict JSON parsing: no ``NaN``, no infinity, limited nesting and size."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class StrictJSONParser(BaseParser):
     """Parses a request body or raises ``ParseError`` (400) or ``BodyTooLarge`` (413).
 
     Not a subclass of ``JSONParser``: DRF 3.17 and later read the whole body into memory for those.
-    This one reads at most the view's ``body_limit``. JSON is UTF-8 (RFC 8259), whatever charset
-    the request names.
+    This parser reads at most the view's ``body_limit``. JSON is UTF-8 (RFC 8259), regardless of the
+    request's charset.
     """
 
     media_type = "application/json"
@@ -32,7 +32,7 @@ class StrictJSONParser(BaseParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
-        """The decoded body."""
+        """Return the decoded body."""
         view = (parser_context or {}).get("view")
         limit = getattr(view, "body_limit", core_settings.MAX_BODY_BYTES)
         try:

@@ -1,7 +1,7 @@
-"""The people that rows belong to: who exists, held fast, locked, and told of when deleted.
+"""Locking of user rows: existence, shared locks, the lock for a deletion, the deletion signal.
 
-Who waits for whom, on PostgreSQL: see the decision record "Who waits for a person". On SQLite
-writers are alone anyway.
+Lock order on PostgreSQL: see the decision record "Who waits for a person". SQLite has a single
+writer.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ PersonDeleted = Callable[[Any, str], Any]
 
 
 def people_known(user_ids: Iterable[Any], using: str = DEFAULT_DB_ALIAS) -> set[Any]:
-    """Which of these primary keys belong to people who exist."""
+    """Return those of ``user_ids`` (primary keys) that exist."""
     return set(_people(user_ids, using).values_list("pk", flat=True))
 
 
 def people_hold(
     user_ids: Iterable[Any], using: str = DEFAULT_DB_ALIAS, *, among: QuerySet[Any] | None = None
 ) -> set[Any]:
-    """As :func:`people_known`, and none of them can be deleted until the transaction ends.
+    """Return those of ``user_ids`` that exist, locked against deletion until the transaction ends.
 
-    First in every transaction that writes rows about them after having changed others of theirs:
-    a deletion locks the person before their rows, too. By the lock that a foreign key takes
-    (``FOR KEY SHARE``): any number of writers share it, and nothing but a deletion waits for it.
-    ``among`` are the people who come into question, of all.
+    Call it first in every transaction that inserts rows about users after it changed other rows of
+    theirs: a deletion locks the user before these rows, too. The lock is the one of a foreign key
+    (``FOR KEY SHARE``): writers share it, and only a deletion waits for it. ``among`` restricts the
+    users that are considered.
     """
     return _held(user_ids, using, "FOR KEY SHARE", among)
 
@@ -49,10 +49,10 @@ def people_hold(
 def people_hold_unless_busy(
     user_ids: Iterable[Any], using: str = DEFAULT_DB_ALIAS
 ) -> tuple[set[Any], set[Any]]:
-    """As :func:`people_hold`, but without waiting for anybody.
+    """As :func:`people_hold`, but without waiting for locks.
 
-    Returns the keys of those who are held now, and of those who exist and are locked by another
-    transaction, which may be deleting them.
+    Returns the keys of the locked users, and the keys of the existing users that another
+    transaction has locked, possibly to delete them.
     """
     wanted = set(user_ids)
     existing = people_known(wanted, using)
@@ -61,10 +61,10 @@ def people_hold_unless_busy(
 
 
 def person_lock(user: Any, using: str = DEFAULT_DB_ALIAS) -> None:
-    """Lock the row of ``user``, who is about to be deleted.
+    """Lock the row of ``user`` before its deletion.
 
-    Rows about them that others are writing are there afterwards; new ones have to wait. On SQLite,
-    which has no row locks, the transaction is the only one that writes from here on.
+    Waits for rows about the user that other transactions are inserting; later inserts wait for this
+    transaction. On SQLite, which has no row locks, this takes the database's write lock.
     """
     write_lock(using)
     if connections[using].features.has_select_for_update:
@@ -73,10 +73,10 @@ def person_lock(user: Any, using: str = DEFAULT_DB_ALIAS) -> None:
 
 
 def connect_person_deleted(receiver: PersonDeleted, *, uid: str) -> None:
-    """Have ``receiver(user, using)`` called in each transaction that deletes a person, before.
+    """Call ``receiver(user, using)`` in each transaction that deletes a user, before the deletion.
 
-    Only senders that are people are listened to: a listener to all would cost every model of the
-    site its quick deletions. ``uid`` names the receiver; connecting it again changes nothing.
+    Per-sender: a global ``pre_delete`` receiver would disable fast deletes for every model of the
+    site. ``uid`` identifies the receiver; connecting it again has no effect.
     """
 
     def person_deleted(instance: Any, using: str, **kwargs: Any) -> None:

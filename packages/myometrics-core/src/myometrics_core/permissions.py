@@ -1,4 +1,4 @@
-"""Who may call an endpoint."""
+"""Permissions of the endpoints."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["AllowAny", "IsAdministrator", "IsAuthenticated"]
 
 
 class IsAdministrator(IsAuthenticated):
-    """Signed in, and an administrator by the host's rule (``MYOMETRICS["IS_ADMINISTRATOR"]``)."""
+    """Authenticated, and an administrator by ``MYOMETRICS["IS_ADMINISTRATOR"]``."""
 
     message = _("Only an administrator may do this.")
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        """Whether the request's user, as read for this very request, administers."""
+        """Return whether the request's user is an administrator."""
         return is_administrator(request.user)

@@ -1,4 +1,4 @@
-"""What the installed packages hold about a person, and how they let go of it.
+"""Registry of personal data: export and erasure across the installed packages.
 
 Specification: "Data Export Endpoints" and "DELETE /users/me/".
 """
@@ -28,10 +28,10 @@ __all__ = [
 
 
 class PersonalDataSection(ABC):
-    """One kind of record about people that a package or a host keeps.
+    """One kind of record about users that a package or the site stores.
 
-    ``name`` is the section's key in the export, ``order`` its place there. ``many`` says whether
-    the section is a list of records or exactly one.
+    ``name`` is the section's key in the export, ``order`` its position. ``many`` is true for a list
+    of records, false for exactly one record.
     """
 
     name: str
@@ -40,25 +40,26 @@ class PersonalDataSection(ABC):
 
     @abstractmethod
     def export(self, user: Any) -> Iterator[Mapping[str, Any]]:
-        """The records about ``user`` and nobody else, in the API's field names.
+        """Yield the records about ``user`` only, with the API's field names.
 
-        Values are JSON-ready, datetimes aware. Must not hold all records in memory.
+        Values are JSON-serializable, datetimes aware. Must not hold all records in memory.
         """
 
     def export_table(self, user: Any) -> ExportTable | None:
-        """The very records of :meth:`export` as columns of one query, where they are that.
+        """Return the records of :meth:`export` as columns of one query, or ``None`` if they are
+        not.
 
-        With a table, PostgreSQL renders the section at a tenth of the cost; ``export`` stays
-        what defines it, and serves every other database.
+        With a table, PostgreSQL renders the section at a tenth of the cost. ``export`` remains the
+        reference, and is used on other databases.
         """
         return None
 
     @abstractmethod
     def erase(self, user: Any) -> None:
-        """Remove or make anonymous what is kept about ``user``.
+        """Delete or anonymize the records about ``user``.
 
-        Called inside the erasure's transaction, before the user's own row goes; what a cascade
-        from that row removes may be left to it. An exception undoes the whole erasure.
+        Called inside the erasure's transaction, before the user's row is deleted; rows that this
+        cascade deletes need no handling. An exception rolls back the whole erasure.
         """
 
 
@@ -66,9 +67,9 @@ _sections: dict[str, PersonalDataSection] = {}
 
 
 def register_personal_data(section: PersonalDataSection) -> None:
-    """Add ``section`` to the export and to erasure. Call it from ``AppConfig.ready``.
+    """Register ``section`` for export and erasure. Call it in ``AppConfig.ready``.
 
-    Raises ``ValueError`` for the name ``complete``: the export's last member.
+    Raises ``ValueError`` for the name ``complete``, the last member of the export.
     """
     if section.name == "complete":
         raise ValueError("No section can be called 'complete': the export ends with that member.")
@@ -76,15 +77,15 @@ def register_personal_data(section: PersonalDataSection) -> None:
 
 
 def personal_data_sections() -> list[PersonalDataSection]:
-    """Every registered section in the order of the export."""
+    """Return every registered section in export order."""
     return sorted(_sections.values(), key=lambda section: (section.order, section.name))
 
 
 def erase_person(user: Any) -> None:
-    """Erase all that is kept about ``user``, and the user: all of it or, on any error, nothing.
+    """Erase all data about ``user``, and the user, in one transaction.
 
-    The user is deleted by ``user.delete()``, or erased by the host's ``ERASE_USER``. Raises
-    ``ImproperlyConfigured`` where ``delete()`` returns and the row is still there.
+    The user is deleted by ``user.delete()``, or erased by the setting ``ERASE_USER``. Raises
+    ``ImproperlyConfigured`` if the row still exists after ``delete()``.
     """
     with atomic_write():
         person_lock(user)
@@ -99,7 +100,7 @@ def erase_person(user: Any) -> None:
 def _delete(user: Any) -> None:
     key, using = user.pk, router.db_for_write(type(user), instance=user)
     user.delete()
-    # No manager of the host's: it may hide rows. A parent's row may outlive that of a child.
+    # A plain QuerySet: the model's manager may hide rows. A parent's row may outlive its child's.
     model = get_user_model()
     for table in (model, *model._meta.get_parent_list()):
         if QuerySet(table, using=using).filter(pk=key).exists():

@@ -1,4 +1,4 @@
-"""Running a statement that is the same each time, planned once where the host allows it."""
+"""Run a frequent statement as a prepared statement, if the site allows it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ __all__ = ["fetch_rows"]
 def fetch_rows(
     sql: str, parameters: Sequence[Any] | Mapping[str, Any], *, using: str = DEFAULT_DB_ALIAS
 ) -> Sequence[Sequence[Any]]:
-    """All rows of ``sql`` on the database ``using``. Raises Django's database errors.
+    """Return all rows of ``sql`` on the database ``using``. Raises Django's database errors.
 
-    To plan a joined look-up costs PostgreSQL as much as to run it. A host whose pooler permits
-    prepared statements says so by psycopg's own option
+    Planning a joined lookup costs PostgreSQL as much as running it. If the site's pooler supports
+    prepared statements, the site sets psycopg's option
     ``DATABASES[…]["OPTIONS"]["prepare_threshold"]``; the statement is then prepared on each
-    connection after that many uses. Where somebody watches the queries (``assertNumQueries``, a
-    debug toolbar, an ``execute_wrapper``), they go Django's way and are seen.
+    connection after that many uses. While queries are recorded (``assertNumQueries``, a debug
+    toolbar, an ``execute_wrapper``), the statement runs through Django's cursor, so that it is
+    recorded, too.
     """
     connection: Any = connections[using]
     if connection.vendor == "postgresql" and _may_prepare(connection):
@@ -38,7 +39,7 @@ def _may_prepare(connection: Any) -> bool:
 
 
 def _rows_prepared(connection: Any, sql: str, parameters: Any) -> Sequence[Sequence[Any]]:
-    # Django's own cursors write parameters into the statement, which so is never the same.
+    # Django's cursors interpolate the parameters, so the statement would differ each time.
     from psycopg import Cursor  # noqa: PLC0415 (only where Django itself uses it)
 
     connection.validate_no_broken_transaction()

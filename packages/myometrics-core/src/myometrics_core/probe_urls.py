@@ -1,4 +1,4 @@
-"""``livez`` and ``readyz``, to be included at the site's root."""
+"""URLs ``livez`` and ``readyz``; include them at the site's root."""
 
 from django.urls import path
 

@@ -1,6 +1,6 @@
-"""The four dependencies that the specification names: database, Redis, e-mail, image service.
+"""The probes that the specification requires: database, Redis, e-mail and image service.
 
-And the read replicas of a site that has some.
+Also probes for read replicas and for a separate Celery broker.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ __all__ = [
 ]
 
 SECONDS = 1.1
-"""Network time-out of a probe: a little under its deadline, so that its thread ends by itself."""
+"""Network timeout of a probe: slightly below its deadline, so that its thread ends by itself."""
 READ_ONLY: Final = {"postgresql": "SELECT current_setting('transaction_read_only')"}
 UNDELIVERING = {"console", "dummy", "filebased", "locmem"}
 
 
 class DatabaseProbe(HealthProbe):
-    """One statement on a connection of its own; never answered from memory.
+    """One statement on a separate connection; never cached.
 
-    A PostgreSQL that takes no writes (a standby, a full disk's ``default_transaction_read_only``)
-    is down: nothing of the site works with it.
+    A read-only PostgreSQL (a standby, or ``default_transaction_read_only`` after a full disk)
+    counts as down: the site can't work with it.
     """
 
     name = "database"
     max_age = 0.0
 
     def run(self) -> None:
-        """Connect, and ask whether the database takes writes."""
+        """Connect, and check that the database accepts writes."""
         try:
             with connection.cursor() as cursor:
                 cursor.execute(READ_ONLY.get(connection.vendor, "SELECT 'off'"))
@@ -58,13 +58,13 @@ class DatabaseProbe(HealthProbe):
 class RedisProbe(HealthProbe):
     """A write to ``MYOMETRICS["REDIS_URL"]``.
 
-    A Redis that is full, a replica or unable to save answers a PING, and refuses all else.
+    A Redis that is full, a replica or unable to save responds to PING but rejects writes.
     """
 
     name = "redis"
 
     def is_configured(self) -> bool:
-        """Whether a URL is set."""
+        """Return whether a URL is set."""
         return bool(core_settings.REDIS_URL)
 
     def run(self) -> None:
@@ -81,16 +81,18 @@ class RedisProbe(HealthProbe):
 
 
 class ReplicasProbe(HealthProbe):
-    """Down while a replica of ``MYOMETRICS["READ_REPLICAS"]`` is left out; reads go elsewhere."""
+    """Down while a replica of ``MYOMETRICS["READ_REPLICAS"]`` is left out; reads use other
+    databases.
+    """
 
     name = "replicas"
 
     def is_configured(self) -> bool:
-        """Whether there are replicas."""
+        """Return whether there are replicas."""
         return bool(core_settings.READ_REPLICAS)
 
     def run(self) -> None:
-        """Measure the lag of each."""
+        """Measure the lag of each replica."""
         try:
             left_out = [alias for alias, is_left_out in replicas_left_out().items() if is_left_out]
         finally:
@@ -100,12 +102,12 @@ class ReplicasProbe(HealthProbe):
 
 
 class EmailProbe(HealthProbe):
-    """Greets the mail server through the site's own e-mail back end."""
+    """Connects to the mail server through the site's e-mail backend."""
 
     name = "email"
 
     def is_configured(self) -> bool:
-        """Whether mail leaves the machine at all."""
+        """Return whether the backend sends mail to a server."""
         path = default_mail_backend_path()
         return path is not None and UNDELIVERING.isdisjoint(path.split("."))
 
@@ -121,16 +123,16 @@ class EmailProbe(HealthProbe):
 
 
 class MicroserviceProbe(HealthProbe):
-    """``GET {MICROSERVICE_URL}/health`` must say ``{"status": "healthy"}``."""
+    """``GET {MICROSERVICE_URL}/health`` must return ``{"status": "healthy"}``."""
 
     name = "microservice"
 
     def is_configured(self) -> bool:
-        """Whether a URL is set."""
+        """Return whether a URL is set."""
         return bool(core_settings.MICROSERVICE_URL)
 
     def run(self) -> None:
-        """Ask, and believe the body rather than the status code."""
+        """Request the health URL, and evaluate the body rather than the status code."""
         url = f"{core_settings.MICROSERVICE_URL.rstrip('/')}/health"
         request = Request(url, headers={"Accept": "application/json"})  # noqa: S310  (checked)
         with build_opener(ProxyHandler({})).open(request, timeout=SECONDS) as response:
@@ -140,9 +142,9 @@ class MicroserviceProbe(HealthProbe):
 
 
 class BrokerProbe(HealthProbe):
-    """Celery's broker, where it is another server than the Redis of ``REDIS_URL``.
+    """Celery's broker, if it is another server than the Redis of ``REDIS_URL``.
 
-    Not built in: such a site registers it.
+    Not built in; register it if needed.
     """
 
     name = "broker"

@@ -1,7 +1,7 @@
 """Metrics for Prometheus, with ``pip install myometrics-core[metrics]``.
 
-Requests are counted by method, route and status, with their duration; registered gauges are
-asked at each look. Where the server has several processes, set ``PROMETHEUS_MULTIPROC_DIR``.
+Requests are counted by method, route and status, with their duration. Registered gauges are read at
+each scrape. If the server has several processes, set ``PROMETHEUS_MULTIPROC_DIR``.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ request_seconds = Histogram(
 
 
 def connect_prometheus() -> None:
-    """Count requests, and offer the length of the task queue where the broker can tell."""
+    """Count requests, and register the gauge of the task queue's length."""
     observe_requests("prometheus", _count)
     register_gauge(
         "myometrics_queued_tasks", "Tasks that wait for a worker in the broker.", queued_tasks
@@ -60,9 +60,10 @@ def connect_prometheus() -> None:
 @never_cache
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """All metrics as text, for whoever brings ``METRICS_TOKEN`` or comes from ``METRICS_NETWORKS``.
+    """Return all metrics as text.
 
-    404 where neither is set; 401 for anybody else.
+    Access requires ``METRICS_TOKEN`` or a client address in ``METRICS_NETWORKS``. 404 if neither is
+    configured; 401 for other clients.
     """
     if not (core_settings.METRICS_TOKEN or core_settings.METRICS_NETWORKS):
         raise Http404
@@ -74,25 +75,25 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 
 def queued_tasks() -> float | None:
-    """How many tasks wait in the default queue; ``None`` without a broker."""
+    """Return the number of tasks in the default queue; ``None`` without a broker."""
     with current_app.connection_for_read(connect_timeout=CONNECT_SECONDS) as connection:
         if connection.transport_cls == "memory":
             return None
-        # `default_channel` alone retries without end in kombu 5.2.1, the oldest supported.
+        # In kombu 5.2.1, the oldest supported version, `default_channel` alone retries forever.
         connection.ensure_connection(max_retries=1, interval_start=0, timeout=CONNECT_SECONDS)
         channel: Any = connection.default_channel
         queue = current_app.conf.task_default_queue
         try:
             return float(channel.queue_declare(queue, passive=True).message_count)
         except connection.channel_errors:
-            return 0.0  # no such queue yet, or with Redis an empty one
+            return 0.0  # the queue does not exist yet or, with Redis, is empty
 
 
 class GaugeCollector(Collector):
-    """The registered gauges, asked once for each look, whichever process is asked."""
+    """The registered gauges, read once per scrape, independent of the process that serves it."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Each gauge with its present value."""
+        """Yield each gauge with its current value."""
         for gauge, value in gauge_values():
             if isinstance(value, Mapping):
                 family = GaugeMetricFamily(gauge.name, gauge.description, labels=[str(gauge.label)])

@@ -1,7 +1,7 @@
-"""Keyed hashes: the same thing recognised again without being kept.
+"""Keyed hashes that recognize a value without storing it.
 
-The keys are ``MYOMETRICS["PSEUDONYM_KEYS"]``. Store what the first one makes, and look it up under
-all of them: rows from before a rotation are then still found.
+The keys are ``MYOMETRICS["PSEUDONYM_KEYS"]``. Store the hash of the first key, and look up the
+hashes of all keys, so that rows from before a key rotation are found.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ __all__ = ["account_pseudonym", "account_pseudonyms", "keyed_hash", "keyed_hashe
 
 
 def keyed_hash(purpose: str, *parts: str, secret: str | None = None) -> str:
-    """64 hexadecimal digits for ``parts`` under ``secret``; differs by ``purpose``.
+    """Return 64 hexadecimal digits for ``parts`` under ``secret``; differs by ``purpose``.
 
-    Without ``secret``, under the first of ``PSEUDONYM_KEYS``.
+    The default for ``secret`` is the first of ``PSEUDONYM_KEYS``.
     """
     key = str(secret or core_settings.pseudonym_keys[0]).encode()
     message = "\x00".join((f"myometrics {purpose}", *parts))
@@ -25,18 +25,18 @@ def keyed_hash(purpose: str, *parts: str, secret: str | None = None) -> str:
 
 
 def keyed_hashes(purpose: str, *parts: str) -> list[str]:
-    """Every :func:`keyed_hash` of ``parts`` that may be stored: one for each key, newest first."""
+    """Return the :func:`keyed_hash` of ``parts`` under each key, newest key first."""
     return [keyed_hash(purpose, *parts, secret=key) for key in core_settings.pseudonym_keys]
 
 
 def account_pseudonym(email: str) -> str:
-    """What stands for an e-mail address, in any spelling, where it must not be kept itself.
+    """Return the pseudonym of an e-mail address, the same for all its spellings.
 
-    It is the ``resource_id`` of activities about an address that nobody signed in with.
+    It is the ``resource_id`` of events about an address for which no user was authenticated.
     """
     return keyed_hash("account", canonical_email(email))
 
 
 def account_pseudonyms(email: str) -> list[str]:
-    """Every :func:`account_pseudonym` that may be stored for ``email``: what to look for."""
+    """Return the :func:`account_pseudonym` of ``email`` under each key, for lookups."""
     return keyed_hashes("account", canonical_email(email))

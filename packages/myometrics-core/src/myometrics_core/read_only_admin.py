@@ -1,4 +1,4 @@
-"""The base of admin pages for records that nobody edits by hand."""
+"""Base classes for admin pages of records that are not edited by hand."""
 
 from __future__ import annotations
 
@@ -19,23 +19,25 @@ COUNTED_TO = 10_000
 
 
 class CappedPaginator(Paginator):  # type: ignore[type-arg]
-    """Counts to 10,000 and no further: beyond, people search instead of turning pages."""
+    """Counts at most 10,000 rows; for more rows, users search instead of paging."""
 
     @cached_property
     def count(self) -> int:
-        """The number of rows, or 10,000 if there are more."""
+        """The number of rows, at most 10,000."""
         rows: Any = self.object_list
         return int(rows[:COUNTED_TO].count())
 
 
 class FilterCheckedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Handles filters and keys that the database refuses as Django handles other invalid ones.
+    """Handles filters and keys that the database rejects like other invalid ones.
 
-    PostgreSQL accepts no NUL in text, and only addresses in the column of an address.
+    PostgreSQL accepts no NUL in text, and only valid addresses in an address column.
     """
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """As Django's; raises ``IncorrectLookupParameters``, which shows the unfiltered list."""
+        """As Django's; raises ``IncorrectLookupParameters``, which redirects to the unfiltered
+        list.
+        """
         try:
             with transaction.atomic(using=router.db_for_read(self.model)):
                 return super().get_changelist_instance(request)
@@ -43,18 +45,18 @@ class FilterCheckedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             raise IncorrectLookupParameters(error) from error
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
-        """As Django's: ``None`` for text that can't be a key."""
+        """As Django's; ``None`` for text that can't be a key."""
         try:
             is_key = "\x00" not in object_id
             return super().get_object(request, object_id, from_field) if is_key else None
-        except OverflowError:  # SQLite's driver, for a number that no column holds
+        except OverflowError:  # SQLite's driver, for an integer out of range
             return None
 
 
 class ReadOnlyAdmin(FilterCheckedAdmin):
-    """Shows rows to those who may view them; offers no way to add, change or remove one.
+    """Shows rows to users with the view permission, without adding, changing or deleting.
 
-    Quick on large tables: it counts no further than people turn pages.
+    Fast on large tables, because it counts at most 10,000 rows.
     """
 
     actions: Any = None
@@ -63,28 +65,28 @@ class ReadOnlyAdmin(FilterCheckedAdmin):
     list_per_page = 50
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never."""
+        """Always false."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never."""
+        """Always false."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never."""
+        """Always false."""
         return False
 
 
 class InternalAdmin(ReadOnlyAdmin):
-    """Rows that a package keeps for its own work: they have pages, for diagnosis, but no links.
+    """Internal rows of a package: they have pages, for diagnosis, but are not listed in the index.
 
-    ``MYOMETRICS["ADMIN_SHOWS_INTERNALS"]`` lists them in the index.
+    ``MYOMETRICS["ADMIN_SHOWS_INTERNALS"]`` lists them.
     """
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        """Decides about the index; the pages follow the view permission.
+        """Return whether the index lists the model; the pages require only the view permission.
 
-        The page of the app, to which their breadcrumbs link, lists them all the same.
+        The page of the app, to which breadcrumbs link, always lists it.
         """
         match = request.resolver_match
         is_listed = core_settings.ADMIN_SHOWS_INTERNALS or (

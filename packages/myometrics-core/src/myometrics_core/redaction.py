@@ -1,4 +1,4 @@
-"""Texts without the secrets that URLs and connection strings carry."""
+"""Removal of secrets from URLs and connection strings in text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 __all__ = ["redact"]
 
 HIDDEN: Final = "…"
-# Matched once from its start: a pattern that may begin at each character takes quadratic time.
+# Consumes whole words: a pattern that may start at each character takes quadratic time.
 WORD: Final = re.compile(r"[^\s'\"<>]+")
 PAIR: Final = re.compile(
     r"""(passw(?:or)?d['"]?\s*[=:]\s*)('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^\s'"&,;})]+)""",
@@ -17,10 +17,10 @@ PAIR: Final = re.compile(
 
 
 def redact(text: str) -> str:
-    """``text`` without the secrets of URLs and of every ``password=``.
+    """Return ``text`` without the secrets of URLs and of every ``password=``.
 
-    Hides the user info and query of a URL and the query of a path; scheme, host, port and path
-    stay readable. For messages of exceptions and for log lines.
+    Hides the user info and query of a URL, and the query of a path; scheme, host, port and path
+    stay readable. For exception messages and log lines.
     """
     if "/" in text:
         text = WORD.sub(_hide, text)
@@ -32,7 +32,7 @@ def _hide(word: re.Match[str]) -> str:
     if "/" in path and "://" not in path:
         return f"{path}{mark}{HIDDEN if query else ''}"
     start, scheme, rest = word[0].partition("://")
-    # The last `@`: a password that was not percent-encoded may hold `/`, `?` and `@` itself.
+    # Split at the last `@`: an unencoded password may contain `/`, `?` and `@`.
     _, at, rest = rest.rpartition("@")
     address, mark, query = rest.partition("?")
     return f"{start}{scheme}{HIDDEN if at else ''}{at}{address}{mark}{HIDDEN if query else ''}"

@@ -1,4 +1,4 @@
-"""Redis by URL: TCP, TLS, a Unix socket or Sentinel, for all that connects to it.
+"""Redis URLs: TCP, TLS, Unix socket or Sentinel, for everything that connects to Redis.
 
 | URL | what it means |
 |---|---|
@@ -6,11 +6,11 @@
 | ``rediss://user:password@host:6379/0?ssl_ca_certs=/path`` | TLS |
 | ``unix://user:password@/path/to/socket?db=0`` | a Unix socket |
 | ``sentinel://user:password@host:26379,host:26379/service/0`` | the primary of ``service``, as the
-  Sentinels at these addresses know it |
+  Sentinels at these addresses report it |
 
-User and password are those of Redis; Sentinels that want some too get them by the query parameters
+User and password are those of Redis. For Sentinels with authentication use the query parameters
 ``sentinel_username`` and ``sentinel_password``. All other query parameters are those of redis-py.
-``ssl_…`` parameters with ``sentinel://`` mean TLS to the Sentinels and to Redis.
+``ssl_…`` parameters with ``sentinel://`` enable TLS to the Sentinels and to Redis.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ VERIFICATIONS: Final = ("required", "optional", "none")
 
 
 def is_redis_url(url: str) -> bool:
-    """Whether the scheme of ``url`` is one of :data:`REDIS_SCHEMES`."""
+    """Return whether the scheme of ``url`` is one of :data:`REDIS_SCHEMES`."""
     return url.partition("://")[0] in REDIS_SCHEMES
 
 
 def redis_pool(url: str, **options: Any) -> ConnectionPool:
-    """A pool of connections to the Redis at ``url``; connects when a connection is first used.
+    """Return a connection pool for the Redis at ``url``; connects on first use.
 
-    ``options`` are those of redis-py's connections; what the URL says wins. Raises ``ValueError``
-    without repeating the URL if it can't be used.
+    ``options`` are those of redis-py's connections; the URL takes precedence. Raises
+    ``ValueError``, without the URL in the message, if the URL is invalid.
     """
     from redis import ConnectionPool  # noqa: PLC0415  (an extra: sites without Redis have none)
 
@@ -63,18 +63,18 @@ def redis_pool(url: str, **options: Any) -> ConnectionPool:
 
 
 class RedisPool:
-    """``OPTIONS["pool_class"]`` of Django's ``RedisCache``, for all forms of :mod:`redis_urls`."""
+    """``OPTIONS["pool_class"]`` of Django's ``RedisCache``, for all URLs of :mod:`redis_urls`."""
 
     @staticmethod
     def from_url(url: str, **options: Any) -> ConnectionPool:
-        """:func:`redis_pool`."""
+        """Return :func:`redis_pool`."""
         return redis_pool(url, **options)
 
 
 def check_redis_url(url: str) -> None:
-    """For ``validate``: raises ``ValueError`` with a sentence if ``url`` can't be used.
+    """For ``validate``: raises ``ValueError`` with a readable message if ``url`` is invalid.
 
-    Connects to nothing. The sentence repeats nothing of the URL but names of its parameters.
+    Does not connect. The message contains no part of the URL except parameter names.
     """
     _check_form(url)
     _check_parameters(url)
@@ -88,15 +88,15 @@ def check_redis_url(url: str) -> None:
         raise ValueError(f"has a query parameter{which} that redis-py doesn't know") from None
     except ValueError:
         raise ValueError("has a query parameter whose value can't be used") from None
-    except Exception as error:  # redis-py's own, which differ between its versions
+    except Exception as error:  # redis-py's exceptions differ between versions
         raise ValueError(f"can't be used ({type(error).__name__})") from None
 
 
 def check_tls_parameters(given: Mapping[str, str]) -> None:
-    """For ``validate``: raises ``ValueError`` with a sentence about a parameter that is wrong.
+    """For ``validate``: raises ``ValueError`` with a readable message for an invalid TLS parameter.
 
-    ``given``: the query parameters of a URL; those are checked that name a file of certificates,
-    and ``ssl_cert_reqs``. The sentence repeats none of the values.
+    ``given``: the query parameters of a URL. Checks the certificate files and ``ssl_cert_reqs``.
+    The message contains none of the values.
     """
     for name in CERTIFICATE_FILES:
         if name in given and not Path(given[name]).is_file():
@@ -106,7 +106,7 @@ def check_tls_parameters(given: Mapping[str, str]) -> None:
 
 
 def tls_verification(value: str) -> str:
-    """``required``, ``optional`` or ``none``, also from Celery's spelling (``CERT_NONE``)."""
+    """Return ``required``, ``optional`` or ``none``; accepts Celery's spelling (``CERT_NONE``)."""
     return value.lower().removeprefix("cert_")
 
 
@@ -142,7 +142,7 @@ def _check_parameters(url: str) -> None:
 
 
 def _connection_options(url: str) -> dict[str, Any]:
-    """What redis-py makes of ``url``, with Celery's spelling of ``ssl_cert_reqs`` accepted."""
+    """Return redis-py's options for ``url``; accepts Celery's spelling of ``ssl_cert_reqs``."""
     from redis.connection import parse_url  # noqa: PLC0415
 
     options: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
@@ -167,14 +167,14 @@ def _sentinel_pool(url: str, options: dict[str, Any]) -> ConnectionPool:
         found["ssl"] = True
     shared = {name: found[name] for name in found if name.startswith(("ssl", "socket_"))}
     given: dict[str, Any] = {name: value for name, value in login.items() if value is not None}
-    # The next Sentinel is asked at once: redis-py would ask one that is gone for seconds.
+    # Try the next Sentinel immediately: redis-py would retry an unreachable one for seconds.
     given["retry"] = Retry(NoBackoff(), 0)
     sentinel = Sentinel(hosts, sentinel_kwargs={**shared, **given})  # type: ignore[no-untyped-call]
     return SentinelConnectionPool(service, sentinel, **found)  # type: ignore[no-untyped-call]
 
 
 def _sentinel_parts(url: str) -> tuple[list[tuple[str, int]], str, str]:
-    """Addresses of the Sentinels, the service, and what else ``url`` says as a ``redis://`` URL."""
+    """Return the Sentinels' addresses, the service, and the rest as a ``redis://`` URL."""
     main, _, query = url.partition("://")[2].partition("?")
     authority, _, path = main.partition("/")
     user_info, at, addresses = authority.rpartition("@")

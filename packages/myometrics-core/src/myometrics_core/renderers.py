@@ -1,4 +1,4 @@
-"""JSON as the contract has it, whatever ``REST_FRAMEWORK`` of the host says."""
+"""JSON renderer that is independent of the site's ``REST_FRAMEWORK`` settings."""
 
 from __future__ import annotations
 

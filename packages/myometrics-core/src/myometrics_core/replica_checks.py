@@ -1,4 +1,4 @@
-"""System checks of read replicas: what would read nothing from them, or something stale."""
+"""System checks of read replicas: configurations that leave them unused or allow stale reads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PRIVATE_CACHES = ("locmem.LocMemCache", "dummy.DummyCache")
 
 
 def check_read_replicas(**kwargs: Any) -> list[checks.CheckMessage]:
-    """E011: no such database. W012: no router. W013: a cache that processes don't share."""
+    """E011: unknown database alias. W012: no router. W013: a cache that processes don't share."""
     aliases = core_settings.values().get("READ_REPLICAS") or ()
     if not aliases or not isinstance(aliases, (list, tuple)):
         return []

@@ -1,8 +1,8 @@
-"""Reads that may lag behind, from replicas of the database; off until a host names replicas.
+"""Reads from database replicas, which may lag; off unless ``READ_REPLICAS`` is set.
 
-Only code within :func:`replica_reads` reads from a replica: lists and numbers, never who is signed
-in and what they may do. Everything else stays on the primary database, and so does everything
-while a transaction is open there.
+Only code within :func:`replica_reads` reads from a replica: lists and statistics, never
+authentication or permissions. Everything else uses the primary, and so do all reads while a
+transaction is open there.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ __all__ = ["ReplicaRouter", "replica_reads", "write_remember"]
 logger = logging.getLogger("myometrics.core.replicas")
 
 CHECK_SECONDS: Final = 1.0
-"""A process measures each replica at most once in this time, with one query there and one on the
-primary."""
+"""Minimum interval in seconds between two measurements of a replica by one process. A measurement
+is one query on the replica and one on the primary.
+"""
 REST_SECONDS: Final = 10.0
-"""A process does not try a replica again for so long after it could not be reached."""
+"""Seconds for which a process does not retry an unreachable replica."""
 WRITTEN: Final = """
 SELECT pg_current_wal_lsn()::text, pg_walfile_name(pg_current_wal_lsn()), clock_timestamp()
 """
@@ -48,50 +49,50 @@ _current: ContextVar[str | None] = ContextVar("myometrics_replica", default=None
 
 
 class NotAReplica(RuntimeError):
-    """The server accepts writes, or follows another history than the primary's."""
+    """The server accepts writes, or its timeline differs from the primary's."""
 
 
 class PrimaryUnavailable(RuntimeError):
-    """The primary can't say what it has written: it is gone, or not a primary any more."""
+    """The primary can't report its WAL position: it is unreachable, or no longer a primary."""
 
 
 class ReplicaRouter:
-    """For ``DATABASE_ROUTERS``, after the host's own: ``"myometrics_core.replicas.ReplicaRouter"``.
+    """For ``DATABASE_ROUTERS``, last: ``"myometrics_core.replicas.ReplicaRouter"``.
 
-    What was read from a replica is written to, and its relations are read from, the primary.
-    Replicas are never migrated. All else is left to the routers after it.
+    Instances that were read from a replica are written to, and their relations read from, the
+    primary. Replicas are never migrated. All other decisions are left to the remaining routers.
     """
 
     def db_for_read(self, model: type[Model], **hints: Any) -> str | None:
-        """The replica of the surrounding :func:`replica_reads`, if any."""
+        """Return the replica of the surrounding :func:`replica_reads`, if any."""
         alias = _current.get()
         if alias is not None and not connections[DEFAULT_DB_ALIAS].in_atomic_block:
             return alias
         return self.db_for_write(model, **hints)
 
     def db_for_write(self, model: type[Model], **hints: Any) -> str | None:
-        """The primary, for what came from a replica."""
+        """Return the primary for instances that were read from a replica."""
         instance = hints.get("instance")
         is_of_replica = instance is not None and instance._state.db in core_settings.READ_REPLICAS
         return DEFAULT_DB_ALIAS if is_of_replica else None
 
     def allow_relation(self, one: Model, other: Model, **hints: Any) -> bool | None:
-        """Rows of primary and replicas are rows of one database."""
+        """Allow relations between rows of primary and replicas: they are the same database."""
         ours = {DEFAULT_DB_ALIAS, *core_settings.READ_REPLICAS}
         return True if {one._state.db, other._state.db} <= ours else None
 
     def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool | None:
-        """Not on a replica: it gets its tables from the primary."""
+        """Refuse migrations on replicas: they replicate the primary's tables."""
         return False if db in core_settings.READ_REPLICAS else None
 
 
 @contextmanager
 def replica_reads(*, person: Any) -> Iterator[None]:
-    """Read from a replica in this block, in which nothing is written, for ``person`` to see.
+    """Read from a replica in this block, for display to ``person`` (a user). Must not write.
 
-    From the primary where no replica is named, answers and is at most ``REPLICA_LAG`` seconds
-    behind, while a transaction is open, and for ``REPLICA_LAG`` seconds after ``person`` has
-    written something: users always see their own writes.
+    Reads use the primary if no replica is configured, reachable and at most ``REPLICA_LAG`` seconds
+    behind, while a transaction is open, and for ``REPLICA_LAG`` seconds after a write of the user:
+    users always see their own writes.
     """
     token = _current.set(_replica_for(person))
     try:
@@ -101,14 +102,16 @@ def replica_reads(*, person: Any) -> Iterator[None]:
 
 
 def write_remember(person: Any) -> None:
-    """Let ``person`` read from the primary for ``REPLICA_LAG`` seconds, in every process."""
+    """Make reads of the user ``person`` use the primary for ``REPLICA_LAG`` seconds, in every
+    process.
+    """
     if not core_settings.READ_REPLICAS or getattr(person, "pk", None) is None:
         return
     try:
-        # Whole seconds: some caches cut the rest off.
+        # Whole seconds: some caches truncate the timeout.
         timeout = math.ceil(core_settings.REPLICA_LAG)
         shared_cache.set(_cache_key(person), True, timeout=timeout)
-    except Exception as error:  # each cache has errors of its own; what was written stands
+    except Exception as error:  # each cache has its own exceptions; the write itself succeeded
         logger.warning("The cache does not remember a write: %s", type(error).__name__)
 
 
@@ -125,7 +128,7 @@ def _replica_for(person: Any) -> str | None:
 def _has_written_lately(person: Any) -> bool:
     try:
         return bool(shared_cache.get(_cache_key(person)))
-    except Exception as error:  # each cache has errors of its own; the primary is always right
+    except Exception as error:  # each cache has its own exceptions; the primary is always current
         logger.warning("The cache can't say who has written: %s", type(error).__name__)
         return True
 
@@ -135,26 +138,26 @@ def _cache_key(person: Any) -> str:
 
 
 def replica_lags() -> dict[str, float]:
-    """Seconds that each replica is behind at most; infinite for one that can't be used."""
+    """Return the maximum lag of each replica in seconds; infinite if it is unusable."""
     return {alias: _replica(alias).lag() for alias in core_settings.READ_REPLICAS}
 
 
 def replicas_left_out() -> dict[str, float]:
-    """1 for each replica that is left out (lagging or unreachable), 0 for the others."""
+    """Return 1 for each replica that is left out (lagging or unreachable), 0 for the others."""
     return {alias: float(lag > core_settings.REPLICA_LAG) for alias, lag in replica_lags().items()}
 
 
 def measure_lag(alias: str) -> float:
-    """Ask primary and replica how many seconds the replica is behind at most.
+    """Return the maximum lag of a replica in seconds, by a query on the primary and on the replica.
 
-    0 if it has replayed all that the primary had written when it was asked, even if its
-    connection to the primary is lost. Else the age of the last transaction that it has replayed,
-    by the primary's clock: too much where the primary has not committed for a while, and infinite
-    where nothing was replayed since the replica's start. Databases other than PostgreSQL can't
-    tell; they count as 0 behind if they answer.
+    0 if it has replayed the primary's WAL up to the position at the time of the query, even if its
+    connection to the primary is lost. Otherwise the age of the last replayed transaction by the
+    primary's clock, which is too high if the primary has not committed for a while, and infinite if
+    the replica has replayed nothing since its start. For databases other than PostgreSQL the lag is
+    unknown; they return 0 if they are reachable.
 
-    Raises :class:`NotAReplica`, :class:`PrimaryUnavailable`, or the error of a replica that can't
-    be reached.
+    Raises :class:`NotAReplica`, :class:`PrimaryUnavailable`, or the error of an unreachable
+    replica.
     """
     if connections[alias].vendor != "postgresql":
         with connections[alias].cursor() as cursor:
@@ -178,7 +181,7 @@ def measure_lag(alias: str) -> float:
 
 
 class _Replica:
-    """What this process knows of one replica. Threads share it; one of them measures at a time."""
+    """The state of one replica in this process. Threads share it; only one measures at a time."""
 
     def __init__(self, alias: str) -> None:
         self._alias = alias
@@ -186,12 +189,12 @@ class _Replica:
         self._due_at = self._complete_at = -math.inf
 
     def is_usable(self) -> bool:
-        """Whether it is near enough, and this thread has a connection to it."""
+        """Return whether the lag is acceptable and this thread has a connection to the replica."""
         return self.lag() <= core_settings.REPLICA_LAG and self._connect()
 
     def lag(self) -> float:
-        """Seconds since the moment for which the replica is known to have every write."""
-        # A thread that waits for a hanging replica holds up no other: the lag grows meanwhile.
+        """Return the seconds since the replica was last known to be up to date."""
+        # Non-blocking: a thread that waits for a hanging replica must not block others.
         if time.monotonic() >= self._due_at and self._measuring.acquire(blocking=False):
             try:
                 self._measure()
@@ -204,7 +207,7 @@ class _Replica:
         try:
             complete_at = asked_at - measure_lag(self._alias)
         except PrimaryUnavailable:
-            # That says nothing about the replica: its lag grows until the primary answers.
+            # The replica's state is unknown; its lag grows until the primary is reachable again.
             self._due_at = asked_at + CHECK_SECONDS
             return
         except (*DATABASE_FAILURES, NotAReplica) as error:

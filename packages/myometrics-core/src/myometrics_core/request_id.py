@@ -1,4 +1,4 @@
-"""One id for all that a request sets off: its log lines, its tasks, its answer's header."""
+"""Request id, shared by a request's log lines, its tasks and its response header."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ __all__ = ["RequestIdFilter", "connect_celery", "current_request_id", "request_i
 
 HEADER = "X-Request-ID"
 TASK_HEADER = "myometrics_request_id"
-"""Header of a task's message."""
+"""Header of a task message."""
 ACCEPTABLE = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
 
 _request_id: ContextVar[str | None] = ContextVar("myometrics_request_id", default=None)
 
 
 def current_request_id() -> str | None:
-    """The id of the request, or of the request whose task this is, that runs here."""
+    """Return the id of the current request, or of the request that sent the current task."""
     return _request_id.get()
 
 
 def set_request_id(request_id: str | None) -> None:
-    """Make ``request_id`` the current one in this thread or task."""
+    """Set the current request id of this thread or task."""
     _request_id.set(request_id)
 
 
 @contextmanager
 def request_id_as(request_id: str | None) -> Iterator[None]:
-    """Make ``request_id`` the current one within the block."""
+    """Set the current request id within the block."""
     token = _request_id.set(request_id)
     try:
         yield
@@ -44,23 +44,23 @@ def request_id_as(request_id: str | None) -> Iterator[None]:
 
 
 def request_id_of(request: HttpRequest) -> str:
-    """The id that the request brings if it is a decent one, else a new one."""
+    """Return the request's ``X-Request-ID`` if it is well-formed, else a new id."""
     brought = request.headers.get(HEADER, "")
     return brought if ACCEPTABLE.fullmatch(brought) else uuid.uuid4().hex
 
 
 class RequestIdFilter(logging.Filter):
-    """Gives every log record its ``request_id``."""
+    """Logging filter that sets ``request_id`` on every record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Always true; adds the attribute."""
+        """Set the attribute; always true."""
         if not hasattr(record, "request_id"):
             record.request_id = current_request_id()
         return True
 
 
 def connect_celery() -> None:
-    """Have tasks carry the id of the request that sent them."""
+    """Pass the request id to Celery tasks."""
     signals.before_task_publish.connect(_attach, dispatch_uid="myometrics_request_id")
     signals.task_received.connect(_clear, dispatch_uid="myometrics_request_id")
     signals.task_prerun.connect(_adopt, dispatch_uid="myometrics_request_id")
@@ -81,7 +81,7 @@ def _adopt(task: Any = None, **kwargs: Any) -> None:
 
 
 def _clear(**kwargs: Any) -> None:
-    """The worker has logged that it received a task; its next lines are about others."""
+    """Reset the id after the worker logged "received": its next lines are about other tasks."""
     set_request_id(None)
 
 

@@ -1,4 +1,4 @@
-"""The Django request behind DRF's: what signals and Django's own functions expect."""
+"""Access to the Django request and its body from DRF requests."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ __all__ = ["content_length", "http_request", "unsized_body"]
 
 
 def http_request(request: Any) -> HttpRequest:
-    """The ``HttpRequest`` of a DRF request, or the request itself."""
+    """Return the ``HttpRequest`` of a DRF request, or the request itself."""
     return getattr(request, "_request", request)
 
 
 def content_length(request: Any) -> int:
-    """The ``Content-Length`` of a Django or DRF request; 0 if there is none that is a number."""
+    """Return the ``Content-Length`` of a Django or DRF request; 0 if missing or not a number."""
     try:
         return int(request.META.get("CONTENT_LENGTH") or 0)
     except ValueError:
@@ -24,9 +24,9 @@ def content_length(request: Any) -> int:
 
 
 def unsized_body(request: Any) -> IO[bytes] | None:
-    """The body of a request without ``Content-Length`` (sent in chunks, or over HTTP/2).
+    """Return the body of a request without ``Content-Length`` (chunked, or over HTTP/2).
 
-    ``None`` if the request has a length, or if the WSGI server does not mark the body's end.
+    ``None`` if the request has a length, or if the WSGI server does not mark the end of the body.
     """
     request = http_request(request)
     if request.META.get("CONTENT_LENGTH"):

@@ -1,7 +1,7 @@
-"""One row by its primary key, with related rows, at the cost of the query alone.
+"""Lookup of one row by primary key, with related rows, compiled once.
 
-Django compiles a query each time it is run, which for a joined look-up costs several times what
-the database does. A look-up that every request makes is worth compiling once.
+Django compiles a query at each execution, which for a joined lookup costs several times the work of
+the database. That matters for a lookup that every request makes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class _Compiled:
 
 
 class RowLookup(Generic[Row]):
-    """``queryset().filter(pk=key).first()``, compiled at its first use on each database.
+    """``queryset().filter(pk=key).first()``, compiled at the first use on each database.
 
     ``queryset`` may use ``select_related``; it must not use annotations, parameters or
     ``prefetch_related``.
@@ -45,7 +45,7 @@ class RowLookup(Generic[Row]):
         self._compiled: dict[str, _Compiled] = {}
 
     def get(self, key: Any) -> Row | None:
-        """The row whose primary key is ``key`` (native type), or ``None``."""
+        """Return the row with the primary key ``key`` (native type), or ``None``."""
         queryset = self._queryset
         connection = connections[queryset.db]
         compiled = self._compiled.get(queryset.db) or self._compile(queryset, key)
@@ -55,7 +55,7 @@ class RowLookup(Generic[Row]):
 
     @cached_property
     def _queryset(self) -> QuerySet[Row]:
-        """Never evaluated; its ``db`` asks the site's routers each time."""
+        """Never evaluated; its ``db`` consults the site's routers at each access."""
         return self._make_queryset()
 
     def _compile(self, queryset: QuerySet[Row], key: Any) -> _Compiled:

@@ -1,4 +1,4 @@
-"""OpenAPI for every endpoint, error answers included."""
+"""OpenAPI schema of every endpoint, including error responses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PREFIX = "MyoMetrics"
 
 
 class ErrorSerializer(serializers.Serializer[Any]):
-    """The body of every error answer."""
+    """The body of every error response."""
 
     detail = serializers.CharField(help_text="One sentence for people.")
     code = serializers.CharField(help_text="Machine-readable, snake_case.")
@@ -34,7 +34,7 @@ class ErrorSerializer(serializers.Serializer[Any]):
 
 
 class OneOfSerializer(PolymorphicProxySerializer):
-    """A body that is of one of several shapes, as the component ``name``."""
+    """A body of one of several shapes, as the component ``name``."""
 
     def __init__(self, name: str, *shapes: type[serializers.Serializer[Any]]) -> None:
         super().__init__(name, list(shapes), resource_type_field_name=None)
@@ -69,16 +69,16 @@ HEADERS = {
 
 
 class AutoSchema(SpectacularAutoSchema):
-    """drf-spectacular's schema with the error answers that each view can give.
+    """drf-spectacular's schema with the possible error responses of each view.
 
-    The components of this package's serializers keep out of the host's way: requests and
-    responses are apart whatever ``COMPONENT_SPLIT_REQUEST`` says, a name that a serializer of the
-    host has is prefixed with ``MyoMetrics``, and choices are written out, because drf-spectacular
-    would name them after the field and compare them with the host's fields of that name.
+    Components of this suite's serializers don't clash with the site's: requests and responses are
+    separate components regardless of ``COMPONENT_SPLIT_REQUEST``, a component name that the site
+    uses is prefixed with ``MyoMetrics``, and choices are inlined, because drf-spectacular would
+    name them after the field and merge them with the site's fields of that name.
     """
 
     def get_operation(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
-        """The operation of one method, completed with error responses."""
+        """Return the operation of one method, with error responses added."""
         operation = super().get_operation(*args, **kwargs)
         if operation is not None:
             responses = operation["responses"]
@@ -122,7 +122,7 @@ class AutoSchema(SpectacularAutoSchema):
         return [status for status, can_be in possible.items() if can_be]
 
     def _complete(self, status: str, response: dict[str, Any]) -> None:
-        """Say of an answer, also of one that the view declares, what all of its status have."""
+        """Add the description, headers and error body that all responses of this status have."""
         response["description"] = response.get("description") or DESCRIPTIONS.get(status, "")
         if status in HEADERS:
             response.setdefault("headers", HEADERS[status])
@@ -137,7 +137,7 @@ def _is_ours(serializer: Any) -> bool:
 
 
 def _is_taken(name: str) -> bool:
-    """Whether a serializer of the host, or of another library, has this component's name."""
+    """Return whether a serializer of the site or of another library uses this component name."""
     plain = name.removeprefix("Patched").removesuffix("Request")
     return not {name, plain}.isdisjoint(_other_names(serializers.BaseSerializer))
 
@@ -153,7 +153,7 @@ def _other_names(base: type[Any]) -> Iterator[str]:
 
 
 def _inline(schema: Any) -> Any:
-    """``schema`` of a property, whose choices drf-spectacular makes no component of."""
+    """Return the property's ``schema`` with inlined choices, so that they become no component."""
     if not isinstance(schema, dict) or "enum" not in schema:
         return schema
     rest = {key: value for key, value in schema.items() if key != "x-spec-enum-id"}
@@ -162,26 +162,26 @@ def _inline(schema: Any) -> Any:
 
 
 class OneOfSchema(PolymorphicProxySerializerExtension):  # type: ignore[no-untyped-call]
-    """Extensions of drf-spectacular match exact classes; this one makes it know the subclass."""
+    """Extension for the subclass: drf-spectacular's extensions match exact classes."""
 
     target_class = "myometrics_core.schema.OneOfSerializer"
 
 
 class UserIdSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
-    """A user's id is of the type of the user model's key, which is not known before the site is."""
+    """The type of a user id depends on the site's user model."""
 
     target_class = "myometrics_core.fields.UserIdField"
 
     def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
-        """The schema of the field."""
+        """Return the schema of the field."""
         return user_id_schema()
 
 
 def extend_schema(**annotations: Any) -> Callable[[Any], Any]:
     """drf-spectacular's ``extend_schema`` for methods of an ``ApiView``, on any site.
 
-    The original builds on the host's ``DEFAULT_SCHEMA_CLASS``, which may know nothing of
-    OpenAPI 3; this one builds on :class:`AutoSchema` whatever the host has.
+    The original uses the site's ``DEFAULT_SCHEMA_CLASS``, which may not support OpenAPI 3; this one
+    always uses :class:`AutoSchema`.
     """
 
     def annotate(method: Any) -> Any:

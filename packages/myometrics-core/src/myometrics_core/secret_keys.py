@@ -1,4 +1,4 @@
-"""Lists of secret keys that can be rotated: the first makes what is new, all are accepted."""
+"""Secret keys with rotation: the first key signs, all keys are accepted."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from django.conf import settings as django_settings
 __all__ = ["MIN_KEY_BYTES", "django_secret_keys", "has_short_key", "key_list"]
 
 MIN_KEY_BYTES: Final = 32
-"""Bytes of a key for HMAC-SHA-256 (RFC 7518, 3.2)."""
+"""Minimum key length in bytes for HMAC-SHA-256 (RFC 7518, 3.2)."""
 
 
 def key_list(value: Iterable[Any]) -> None:
-    """For ``validate`` of a setting: raises ``ValueError`` unless it lists one key or more."""
+    """For ``validate`` of a setting: raises ``ValueError`` unless it lists at least one key."""
     keys = list(value)
     if not keys or not all(isinstance(key, str) and key for key in keys):
         raise ValueError("must hold at least one key, each a text that is not empty")
@@ -23,7 +23,7 @@ def key_list(value: Iterable[Any]) -> None:
 
 
 def django_secret_keys() -> list[str]:
-    """Return ``SECRET_KEY`` and then ``SECRET_KEY_FALLBACKS``: the default of every key list."""
+    """Return ``SECRET_KEY`` and ``SECRET_KEY_FALLBACKS``, the default of every key list."""
     return [str(key) for key in (django_settings.SECRET_KEY, *django_settings.SECRET_KEY_FALLBACKS)]
 
 

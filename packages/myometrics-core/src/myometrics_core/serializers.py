@@ -1,7 +1,7 @@
-"""Serializers that build few fields.
+"""Serializers that build only the fields they need.
 
-A serializer builds its fields again for each request: DRF's messages keep the language in which
-they are first shown. Building a field costs several times what using it does.
+A serializer builds its fields for each request, because DRF's messages keep the language of their
+first use. Building a field costs several times as much as using it.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from .users import user_id_json
 __all__ = ["AttributesSerializer", "RequestSerializer"]
 
 if TYPE_CHECKING:
-    Field = serializers.Field[Any, Any, Any, Any]  # no generic class at run time, before DRF 3.15
+    Field = serializers.Field[Any, Any, Any, Any]  # DRF before 3.15: not generic at run time
 
 
 class RequestSerializer(serializers.Serializer[Any]):
-    """A body or query: builds the fields that its data names, and those that must not be missing.
+    """A body or query; builds only the fields that its data contains, and the required ones.
 
-    ``fields`` of an instance without data are all declared fields.
+    Without data, ``fields`` contains all declared fields.
     """
 
     def get_fields(self) -> dict[str, Field]:
-        """The fields that matter for this data."""
+        """Return the fields for this data."""
         data = getattr(self, "initial_data", None)
         if not isinstance(data, Mapping):
             return super().get_fields()
@@ -44,21 +44,21 @@ class RequestSerializer(serializers.Serializer[Any]):
 
 
 class AttributesSerializer(serializers.Serializer[Any]):
-    """A response that copies attributes: the fields are for the schema, :meth:`read` does the work.
+    """A response that copies attributes: the fields define the schema, :meth:`read` the values.
 
-    ``UserIdField`` and ``UtcDateTimeField`` convert their values; all other fields must be of
-    values that JSON has (text, numbers, booleans).
+    ``UserIdField`` and ``UtcDateTimeField`` convert their values; the values of all other fields
+    must be JSON types (string, number, boolean).
     """
 
     @classmethod
     def read(cls, instance: Any) -> dict[str, Any]:
-        """Return what ``.data`` of a serializer of ``instance`` would be; builds no field."""
+        """Return a serializer's ``.data`` for ``instance``, without building fields."""
         return {name: read(instance) for name, read in _readers(cls)}
 
 
 @lru_cache(maxsize=64)
 def _declared_fields(serializer_class: type[RequestSerializer]) -> Mapping[str, Field]:
-    """Only to be copied, as DRF copies what a class declares: requests must not share a field."""
+    """Copy the fields before use, as DRF does: requests must not share a field."""
     return dict(serializer_class().fields)
 
 

@@ -1,4 +1,4 @@
-"""The settings of core: the dictionary ``MYOMETRICS``."""
+"""Settings of core: the dictionary ``MYOMETRICS``."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .secret_keys import django_secret_keys, key_list
 __all__ = ["RATE_LIMIT_BUCKETS", "UNIX_SOCKET", "CoreSettings", "core_settings"]
 
 RATE_LIMIT_BUCKETS = {"auth": "5/minute", "api": "100/minute", "export": "2/hour"}
-"""Bucket → rate, as the specification sets them ("Rate Limiting")."""
+"""Bucket → default rate, from the specification ("Rate Limiting")."""
 UNIX_SOCKET = "unix:"
-"""Entry of ``TRUSTED_PROXIES`` for peers without an address, as nginx writes it."""
+"""Entry of ``TRUSTED_PROXIES`` for peers without an address; nginx uses the same notation."""
 
 
 def _proxies(value: Iterable[Any]) -> None:
@@ -55,7 +55,7 @@ def _redis_url(value: str) -> None:
 
 
 class CoreSettings(SettingsGroup):
-    """What a host can choose for every MyoMetrics package at once."""
+    """Settings that all MyoMetrics packages share."""
 
     name = "MYOMETRICS"
     app = "myometrics_core"
@@ -268,9 +268,9 @@ class CoreSettings(SettingsGroup):
 
     @property
     def pseudonym_keys(self) -> list[str]:
-        """The keys in use for pseudonyms, the one for new pseudonyms first."""
+        """The pseudonym keys in use; the first one makes new pseudonyms."""
         return [str(key) for key in self.PSEUDONYM_KEYS or django_secret_keys()]
 
 
 core_settings = CoreSettings()
-"""``MYOMETRICS`` with its defaults, read anew at each access."""
+"""The settings ``MYOMETRICS`` with defaults, read at each access."""

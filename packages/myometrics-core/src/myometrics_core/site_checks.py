@@ -1,4 +1,4 @@
-"""System checks that every package makes of the site around it, under ids of its own.
+"""System checks of the site's configuration that every package registers under its own ids.
 
 | number | what it reports |
 |---|---|
@@ -27,16 +27,16 @@ __all__ = ["register_check", "register_mail_check", "register_site_checks"]
 
 SUPPORTED_DATABASES = {"postgresql", "sqlite"}
 NO_DATABASE = "unknown"
-"""Vendor of Django's dummy backend, under which images are built: there is nothing to check."""
+"""Vendor of Django's dummy backend, which is used to build images; its checks are skipped."""
 
 Check = Callable[..., Iterable[checks.CheckMessage]]
 
 
 def register_check(check: Check, *tags: str, app: str, deploy: bool = False) -> None:
-    """Have Django run ``check``; an exception in it becomes the warning ``<app>.W021``.
+    """Register ``check`` with Django; an exception in it becomes the warning ``<app>.W021``.
 
-    A check that raises would end every management command, whatever the site's mistake is.
-    Registering a check again changes nothing.
+    A check that raises would abort every management command. Registering a check again has no
+    effect.
     """
     checks.register(_guarded(check, app), *tags, deploy=deploy)
 
@@ -56,10 +56,10 @@ def _guarded(check: Check, app: str) -> Check:
 def register_site_checks(
     config: AppConfig, *, app: str = "", time_zone_id: str = "E020", needs_times: bool = True
 ) -> None:
-    """Check what the models of ``config`` need of the site (E020 to E022).
+    """Register the checks of what the models of ``config`` require (E020 to E022).
 
-    ``app`` begins the ids; by default the name of the app. ``needs_times=False``: the package
-    works without time zone support.
+    ``app`` is the prefix of the ids, by default the name of the app. ``needs_times=False``: the
+    package works without time zone support.
     """
     app = app or config.name
 
@@ -81,7 +81,7 @@ def register_site_checks(
 
 
 def register_mail_check(app: str) -> None:
-    """Check that the site can send mail (W020)."""
+    """Register the check that the site can send mail (W020)."""
 
     def check_mailer(**kwargs: Any) -> Iterator[checks.CheckMessage]:
         try:

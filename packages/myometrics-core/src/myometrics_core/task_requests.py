@@ -1,4 +1,4 @@
-"""The request id in the lines that Celery's worker itself logs about a task."""
+"""Request id in the log lines of Celery's worker about a task."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ __all__ = ["TaskRequest"]
 
 
 class TaskRequest(Request):
-    """A task in the worker's main process, logged under the id of the request that sent it.
+    """A task in the worker's main process, logged with the id of the request that sent it.
 
-    Use it with ``app.Task.Request = "myometrics_core.task_requests:TaskRequest"``. Lines that the
-    task itself logs carry the id without it.
+    Set ``app.Task.Request = "myometrics_core.task_requests:TaskRequest"`` to use it. Log lines of
+    the task itself have the id without it.
     """
 
     def __init__(self, message: Any, **options: Any) -> None:
         super().__init__(message, **options)
-        # The worker logs "received" next; the signal `task_received` ends it.
+        # The worker logs "received" next; then the signal `task_received` resets the id.
         set_request_id(self._request_id)
 
     def revoked(self) -> bool:
-        """Whether the task is not to run; then nothing more is logged about it."""
+        """Return whether the task was revoked, which ends its log lines."""
         is_revoked = bool(super().revoked())
         if is_revoked:
             set_request_id(None)
@@ -36,7 +36,7 @@ class TaskRequest(Request):
             return super().on_failure(*arguments, **options)
 
     def on_timeout(self, *arguments: Any, **options: Any) -> Any:
-        """Log and acknowledge a task that took too long."""
+        """Log and acknowledge a timeout."""
         with request_id_as(self._request_id):
             return super().on_timeout(*arguments, **options)
 

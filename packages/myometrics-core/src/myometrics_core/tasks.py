@@ -1,4 +1,4 @@
-"""Core's periodic work."""
+"""Core's periodic tasks."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ HEALTH_LOG = "myometrics_core.health_log"
 
 @shared_task(name="myometrics_core.check_health", acks_late=True, soft_time_limit=30, time_limit=40)
 def check_health() -> str:
-    """Ask every dependency, log the result and, with the health log installed, record it there
-    and publish what has changed. Returns the status.
+    """Run every health probe, log the result and return the status.
+
+    With the health log installed, also record the result and publish changes.
     """
     report = ask_everything(max_age=0)
     logger.info("Health: %s", report.status, extra={"services": report.services})
@@ -36,5 +37,5 @@ def _record(report: HealthReport) -> None:
     try:
         health_record(report=report)
     except DATABASE_FAILURES as error:
-        # What is told of it afterwards is told by the checks that follow.
+        # Later checks record and publish the change.
         logger.error("Health could not be recorded: %s", type(error).__name__)

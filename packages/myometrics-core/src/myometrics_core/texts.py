@@ -1,4 +1,4 @@
-"""Text of strangers, made fit to be stored."""
+"""Sanitization of untrusted text for storage."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ __all__ = ["storable_text"]
 
 
 def storable_text(text: str, longest: int) -> str:
-    """``text`` as every database can keep it: NUL left out, each lone surrogate as ``?``, at most
-    ``longest`` characters.
+    """Return ``text`` in a form that every database can store.
+
+    NUL is removed, each lone surrogate becomes ``?``, and the result has at most ``longest``
+    characters.
     """
     return text.replace("\x00", "").encode("utf-8", "replace").decode()[:longest]

@@ -1,7 +1,7 @@
 """Rate limits in three buckets, exact under concurrency.
 
-Specification: "Rate Limiting". Counting is a moving window of the ``limits`` library, on Redis,
-in the database or in the process; see ``MYOMETRICS["RATE_LIMIT_STORAGE"]``.
+Specification: "Rate Limiting". Requests are counted in a moving window of the ``limits`` library,
+in Redis, the database or process memory; see ``MYOMETRICS["RATE_LIMIT_STORAGE"]``.
 """
 
 from __future__ import annotations
@@ -41,22 +41,22 @@ __all__ = ["BucketThrottle", "RateLimiter", "Verdict", "rate_limit_key", "rate_l
 logger = logging.getLogger("myometrics.core.throttling")
 
 LOCAL_SECONDS = 5.0
-"""How long the storage is left alone after it could not be reached."""
+"""Seconds for which an unreachable storage is not retried."""
 BODY_ERRORS = (APIException, RequestDataTooBig, UnreadablePostError)
-"""What reading and parsing a body can raise."""
+"""Exceptions from reading and parsing a body."""
 REDIS_OPTIONS = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a request may pass, and if not, in how many whole seconds to try again."""
+    """Whether a request is allowed, and if not, after how many whole seconds to retry."""
 
     allowed: bool
     retry_after: int = 0
 
 
 def rate_limit_key(request: Request, view: Any, bucket: str) -> str:
-    """Whom a request counts against: what the view says, else the user, else the address.
+    """Return the key that a request counts against: the view's identity, the user, or the address.
 
     A principal without a row in the user table counts by its address.
     """
@@ -69,7 +69,7 @@ def rate_limit_key(request: Request, view: Any, bucket: str) -> str:
 
 
 def _address_key(request: Request) -> str:
-    """Of an IPv6 address the first 64 bits count: who has one address has them all."""
+    """Use the first 64 bits of an IPv6 address: a client usually controls the whole network."""
     return f"address:{_site_of(client_address(request))}"
 
 
@@ -82,13 +82,13 @@ def _site_of(address: str | None) -> str:
 class BucketThrottle(BaseThrottle):
     """Counts a request in its view's ``throttle_bucket``.
 
-    Buckets ``api`` and ``export`` span all endpoints; in ``auth`` each endpoint counts alone.
+    Buckets ``api`` and ``export`` span all endpoints; in ``auth`` each endpoint counts separately.
     """
 
     verdict = Verdict(allowed=True)
 
     def allow_request(self, request: Request, view: Any) -> bool:
-        """Whether the request is within its bucket's rate; counts it if so."""
+        """Return whether the request is within its bucket's rate, and count it if so."""
         bucket = view.throttle_bucket
         rate = _rate(bucket) if bucket else None
         if rate is None:
@@ -98,22 +98,22 @@ class BucketThrottle(BaseThrottle):
         return self.verdict.allowed
 
     def wait(self) -> float:
-        """Seconds until the next request can pass."""
+        """Return the seconds until the next request is allowed."""
         return float(self.verdict.retry_after)
 
 
 def _key(request: Request, view: Any, bucket: str) -> str:
-    """The key of the request, or its address if the body, which the key may need, is unusable."""
+    """Return the key of the request, or its address if the key needs a body that is unusable."""
     if getattr(view, "body_error", None) is None:
         try:
             return str(core_settings.RATE_LIMIT_KEY(request, view, bucket))
         except BODY_ERRORS as error:
-            view.body_error = error  # raised by the view once the request has been counted
+            view.body_error = error  # raised by the view after the request was counted
     return _address_key(request)
 
 
 class RateLimiter:
-    """Counts hits in the configured storage, and copes while that can't be reached."""
+    """Counts hits in the configured storage, with a fallback while it is unreachable."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -124,8 +124,8 @@ class RateLimiter:
     def hit(self, rate: RateLimitItem | str, scope: str, key: str) -> Verdict:
         """Count one request of ``key`` in ``scope`` against ``rate`` (``"5/minute"``).
 
-        Never raises while the storage is away. The key is hashed before it is stored: the storage
-        holds no address.
+        Does not raise if the storage is unreachable. The key is hashed before it is stored, so that
+        the storage contains no addresses.
         """
         if isinstance(rate, str):
             rate = parse_rate(rate)
@@ -138,7 +138,7 @@ class RateLimiter:
         return self._hit_without_storage(rate, identifiers)
 
     def reset(self) -> None:
-        """Forget every count that this process can reach. For tests and operators."""
+        """Delete every count that this process can reach. For tests and operators."""
         for limiter in [self._local, self._limiter()]:
             limiter.storage.reset()
         self._local_until = 0.0
@@ -168,11 +168,11 @@ class RateLimiter:
 
 
 rate_limiter = RateLimiter()
-"""The one of this process, which counts for every view."""
+"""The rate limiter of this process, shared by all views."""
 
 
 def storage_uri() -> str:
-    """The URI of the storage that counts now; see ``MYOMETRICS["RATE_LIMIT_STORAGE"]``."""
+    """Return the URI of the current storage; see ``MYOMETRICS["RATE_LIMIT_STORAGE"]``."""
     uri = core_settings.RATE_LIMIT_STORAGE
     if uri:
         return str(uri)
@@ -180,22 +180,22 @@ def storage_uri() -> str:
 
 
 def storage_for(uri: str) -> Storage:
-    """The storage at ``uri``, not connected yet.
+    """Return the storage at ``uri``, not connected yet.
 
-    Raises ``ConfigurationError``, ``ImportError`` or ``ValueError`` where it can't be used.
+    Raises ``ConfigurationError``, ``ImportError`` or ``ValueError`` if it is unusable.
     """
     if uri.startswith("database:"):
-        # Importing registers the scheme; the app holds a model, so not before it is installed.
+        # The import registers the scheme. It loads a model, so the app must be installed.
         from .rate_limits.storage import DatabaseStorage  # noqa: PLC0415
 
         return DatabaseStorage(uri, wrap_exceptions=True)
     if uri.startswith("memory:") and not django_settings.DEBUG:
-        # Once for each process that serves: as many as this line comes, so many times the rate.
+        # Once per process: the effective rate is multiplied by the number of processes.
         logger.warning("Rate limits are counted in the memory of process %d alone", os.getpid())
     options: dict[str, Any] = {}
     if is_redis_url(uri) or uri.startswith("redis"):
-        # The library looks at whatever stands in sys.modules: a module that another thread is
-        # still importing has no version yet. An import waits for it.
+        # The library reads sys.modules: a module that another thread is still importing has no
+        # version yet. An import waits for it.
         import_module("redis")
         options = dict(REDIS_OPTIONS)
     if is_redis_url(uri):
@@ -210,7 +210,7 @@ def _hit(
     if limiter.hit(rate, *identifiers):
         return Verdict(allowed=True)
     reset_at = limiter.get_window_stats(rate, *identifiers).reset_time
-    # In the very second of the reset the oldest request may still count.
+    # In the second of the reset the oldest request may still count.
     seconds = math.floor(reset_at - time.time()) + 1
     return Verdict(allowed=False, retry_after=max(1, min(seconds, rate.get_expiry())))
 

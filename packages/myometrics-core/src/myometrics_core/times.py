@@ -1,6 +1,6 @@
-"""Times as the API shows them: UTC, ISO 8601, ending in ``Z``.
+"""Times in the API's format: UTC, ISO 8601, ending in ``Z``.
 
-Serves the times of every answer and the UTC days of analytics.
+Also the UTC days of analytics.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ __all__ = ["utc_day", "utc_day_start", "utc_now", "utc_text", "whole_millisecond
 
 
 def utc_now() -> datetime:
-    """The present moment, aware, in UTC."""
+    """Return the current time, aware, in UTC."""
     return datetime.now(timezone.utc)
 
 
 def whole_milliseconds(moment: datetime) -> datetime:
-    """``moment`` without what is finer than a millisecond."""
+    """Return ``moment`` truncated to milliseconds."""
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 def utc_text(moment: datetime) -> str:
-    """``moment`` (aware) as ISO 8601 text in UTC with a ``Z``."""
+    """Return ``moment`` (aware) as ISO 8601 text in UTC with a ``Z``."""
     return moment.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
 
 
 def utc_day(moment: datetime) -> date:
-    """The UTC day that ``moment`` (aware) falls into."""
+    """Return the UTC day of ``moment`` (aware)."""
     return moment.astimezone(timezone.utc).date()
 
 
 def utc_day_start(day: date) -> datetime:
-    """Midnight at the start of ``day`` in UTC, aware."""
+    """Return midnight at the start of ``day`` in UTC, aware."""
     return datetime.combine(day, time.min, tzinfo=timezone.utc)

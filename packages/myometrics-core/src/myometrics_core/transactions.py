@@ -1,4 +1,4 @@
-"""Transactions that read before they write, safely on SQLite too; and how a database fails."""
+"""Transactions that read before they write, also on SQLite; classification of database errors."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ __all__ = [
 ]
 
 DATABASE_FAILURES: Final = (DatabaseError, InterfaceError)
-"""What to catch where code copes without the database.
+"""Exceptions of an unusable database.
 
-Django's ``InterfaceError`` is no ``DatabaseError``; some drivers raise it on a dead connection.
+Django's ``InterfaceError``, which some drivers raise on a dead connection, is no ``DatabaseError``.
 """
 
 
@@ -40,20 +40,20 @@ _SERIALIZATION_STATES: Final = ("40001", "40P01")
 
 
 class SerializationFailure(OperationalError):
-    """The transaction can't see what it conflicts with: run it again, from its start.
+    """The transaction conflicts with one outside its snapshot and must be run again from its start.
 
-    For code that finds this out itself, where PostgreSQL raises another error.
+    For code that detects this itself when PostgreSQL raises another error.
     """
 
 
 @contextmanager
 def atomic_write(using: str = DEFAULT_DB_ALIAS, *, savepoint: bool = True) -> Iterator[None]:
-    """``transaction.atomic()`` that on SQLite owns the write lock from its first statement.
+    """``transaction.atomic()`` that takes SQLite's write lock at its start.
 
-    SQLite refuses at once, without waiting, to turn a transaction that has read into one that
-    writes when another has written meanwhile. Taking the lock first makes writers queue for the
-    connection's ``timeout`` instead. Elsewhere it is plain ``atomic``: lock rows as needed.
-    ``savepoint`` is ``atomic``'s.
+    SQLite fails immediately, without waiting, if a transaction writes after a read and another
+    transaction has written since. Taking the lock first makes writers wait for up to the
+    connection's ``timeout`` instead. On other databases it equals ``atomic``: lock rows as needed.
+    ``savepoint`` is passed to ``atomic``.
     """
     outermost = not connections[using].in_atomic_block
     with transaction.atomic(using=using, savepoint=savepoint):
@@ -64,22 +64,22 @@ def atomic_write(using: str = DEFAULT_DB_ALIAS, *, savepoint: bool = True) -> It
 
 @contextmanager
 def read_committed(using: str = DEFAULT_DB_ALIAS) -> Iterator[None]:
-    """Have transactions that begin within see what was committed before each statement.
+    """Run transactions that begin within the block at the isolation level ``read committed``.
 
-    Whatever ``default_transaction_isolation`` is: for code that waits for a lock and then reads
-    what the lock's last holder wrote. A transaction that has begun keeps its level.
+    For code that waits for a lock and then reads what the previous holder wrote, regardless of
+    ``default_transaction_isolation``. A transaction that has already begun keeps its level.
     """
     connection = connections[using]
     if connection.vendor != "postgresql" or connection.in_atomic_block:
         yield
         return
-    # A site on SQLite has no driver to import.
+    # Imported here: a site on SQLite may have no psycopg.
     from django.db.backends.postgresql.psycopg_any import IsolationLevel  # noqa: PLC0415
 
     connection.ensure_connection()
     driver = connection.connection
     level = driver.isolation_level
-    driver.isolation_level = IsolationLevel.READ_COMMITTED  # goes with BEGIN
+    driver.isolation_level = IsolationLevel.READ_COMMITTED  # sent with BEGIN
     try:
         yield
     finally:
@@ -88,34 +88,34 @@ def read_committed(using: str = DEFAULT_DB_ALIAS) -> Iterator[None]:
 
 
 def write_lock(using: str = DEFAULT_DB_ALIAS) -> None:
-    """Take SQLite's write lock for the rest of the transaction; elsewhere nothing happens.
+    """Take SQLite's write lock for the rest of the transaction; no effect on other databases.
 
-    For code that runs in somebody else's transaction and reads before it writes.
+    For code that reads before it writes, inside a transaction that its caller has opened.
     """
     connection = connections[using]
     if connection.vendor == "sqlite":
-        # A write that needs no table: a site may have none of Django's (TEST["MIGRATE"] = False).
-        # It does nothing but where the database is set to vacuum incrementally.
+        # A write that needs no table: a site may have no Django tables (TEST["MIGRATE"] = False).
+        # It has an effect only if the database uses incremental vacuum.
         with connection.cursor() as cursor:
             cursor.execute("PRAGMA incremental_vacuum(1)")
 
 
 def is_foreign_key_violation(error: IntegrityError) -> bool:
-    """Whether the database refused because of a foreign key, by the driver's own words."""
+    """Return whether the error is a foreign key violation, by SQLSTATE or driver message."""
     return _sqlstate(error) in _FOREIGN_KEY_STATES or "foreign key constraint" in str(error).lower()
 
 
 def is_unique_violation(error: IntegrityError) -> bool:
-    """Whether PostgreSQL refused because of a unique constraint."""
+    """Return whether the error is a unique violation (PostgreSQL)."""
     return _sqlstate(error) == _UNIQUE_STATE
 
 
 def is_serialization_failure(error: BaseException) -> bool:
-    """Whether the whole transaction may succeed if it is run again.
+    """Return whether the whole transaction may succeed if it is run again.
 
-    True for serialization failures (``repeatable read``, ``serializable``) and for deadlocks. The
-    savepoint that failed is not enough: the next attempt needs a snapshot of its own. So whoever
-    catches errors within a transaction raises these again.
+    True for serialization failures (``repeatable read``, ``serializable``) and for deadlocks.
+    Rolling back to a savepoint is not sufficient: the next attempt needs a new snapshot. Code that
+    catches errors within a transaction must therefore re-raise these.
     """
     if isinstance(error, SerializationFailure):
         return True

@@ -1,4 +1,4 @@
-"""``health/`` under the API's prefix. ``livez`` and ``readyz``: see :mod:`.probe_urls`."""
+"""``health/`` under the API prefix. ``livez`` and ``readyz``: see :mod:`.probe_urls`."""
 
 from django.urls import path
 

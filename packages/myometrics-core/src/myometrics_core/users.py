@@ -1,4 +1,4 @@
-"""What the suite needs to know of people, whatever the host's user model is."""
+"""Access to users, independent of the site's user model."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ __all__ = [
 
 
 def parse_user_id(text: str) -> Any:
-    """A user id from a path or a query as the primary key's native value.
+    """Convert a user id from a path or query to the primary key's native type.
 
-    Raises ``ValueError`` for text that can't be the key of any user: not a number for numeric
-    keys (nor one written in another way: ``" 7"``, ``"+7"``, ``"07"``, ``"1_0"``), out of the
-    column's range, not a UUID, NUL.
+    Raises ``ValueError`` for text that can't be a user's key: for numeric keys text that is not a
+    number in canonical form (not ``" 7"``, ``"+7"``, ``"07"``, ``"1_0"``) or is out of the column's
+    range; an invalid UUID; NUL.
     """
     key = _key_field()
     text = str(text)
@@ -44,12 +44,12 @@ def parse_user_id(text: str) -> Any:
 
 
 def user_id_json(key: Any) -> int | str | None:
-    """A user's primary key as JSON shows it: numbers stay numbers, all else is text."""
+    """Return a user's primary key for JSON: an integer unchanged, anything else as a string."""
     return key if key is None or isinstance(key, int) else str(key)
 
 
 def user_id_schema() -> dict[str, Any]:
-    """What OpenAPI says of a user's primary key as :func:`user_id_json` shows it."""
+    """Return the OpenAPI schema of a user's primary key in the form of :func:`user_id_json`."""
     key = _key_field()
     if isinstance(key, models.IntegerField):
         return {"type": "integer"}
@@ -59,18 +59,18 @@ def user_id_schema() -> dict[str, Any]:
 
 
 def has_user_row(user: Any) -> bool:
-    """Whether ``user`` is an instance of the user model that has a primary key; runs no query.
+    """Return whether ``user`` is an instance of the user model with a primary key; runs no query.
 
-    False for anonymous users and for principals that a token alone describes, such as
-    simplejwt's ``TokenUser`` or a service account of the host.
+    False for anonymous users and for principals without a database row, such as simplejwt's
+    ``TokenUser`` or a service account of the site.
     """
     return isinstance(user, get_user_model()) and user.pk is not None
 
 
 def is_administrator(user: Any) -> bool:
-    """Whether ``user`` is an administrator, by the host's rule ``MYOMETRICS["IS_ADMINISTRATOR"]``.
+    """Return whether ``user`` is an administrator by ``MYOMETRICS["IS_ADMINISTRATOR"]``.
 
-    Always false for users who are inactive, anonymous or no rows of the user table.
+    Always false for users who are inactive, anonymous or without a row in the user table.
     """
     if not (has_user_row(user) and user.is_active):
         return False
@@ -78,19 +78,21 @@ def is_administrator(user: Any) -> bool:
 
 
 def administrator_by_role_or_staff(user: Any) -> bool:
-    """The default rule: the role ``admin`` where users have roles, else Django's staff flag."""
+    """Return the default rule: role ``admin`` if the user model has roles, else Django's staff
+    flag.
+    """
     if hasattr(user, "role"):
         return bool(user.role == "admin")
     return bool(getattr(user, "is_staff", False))
 
 
 def site_language(user: Any) -> str:
-    """The default language of mails: the site's own (``LANGUAGE_CODE``), for everyone."""
+    """Return the site's ``LANGUAGE_CODE``, the default language of mails."""
     return settings.LANGUAGE_CODE
 
 
 def site_time_zone(user: Any) -> str:
-    """The default time zone in mails: the site's own (``TIME_ZONE``), for everyone."""
+    """Return the site's ``TIME_ZONE``, the default time zone in mails."""
     return settings.TIME_ZONE
 
 
@@ -103,5 +105,5 @@ def _key_field() -> Any:
 
 def _fits(key: Any, value: int) -> bool:
     low, high = connection.ops.integer_field_range(key.get_internal_type())
-    # Django 4.2 knows no bounds of SQLite's integers; the driver has those of 64 bits.
+    # Django 4.2 has no bounds for SQLite's integers; the driver's are 64 bits.
     return (-(2**63) if low is None else low) <= value <= (2**63 - 1 if high is None else high)

@@ -1,7 +1,7 @@
-"""The base of every endpoint of the suite.
+"""The base views of all endpoints of the suite.
 
-A view needs nothing of the host's ``REST_FRAMEWORK`` but the authentication classes, and changes
-nothing there.
+A view uses only the authentication classes of the site's ``REST_FRAMEWORK``, and changes no setting
+there.
 """
 
 from __future__ import annotations
@@ -40,58 +40,58 @@ from .users import has_user_row
 __all__ = ["MAX_AUTH_BODY_BYTES", "ApiView", "PublicApiView", "PublicPageView", "UnknownPathView"]
 
 MAX_AUTH_BODY_BYTES: Final = 16 * 1024
-"""Largest body of an endpoint under ``auth/``, unless ``MAX_BODY_BYTES`` is lower."""
+"""Maximum body size of endpoints under ``auth/``, unless ``MAX_BODY_BYTES`` is lower."""
 MAX_ATTEMPTS: Final = 30
 MAX_RETRY_SECONDS: Final = 0.5
-"""Longest pause before a request is run again; its length is random, so that others get done."""
+"""Maximum pause before a retry; the pause is random, so that conflicting requests spread out."""
 ERROR_HEADERS: Final = ("Allow", "Retry-After")
-"""What an error's page keeps of its JSON answer."""
+"""Headers of the JSON error response that its page keeps."""
 METHODS_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
 class ApiView(APIView):
-    """Parse, call a service or selector, respond; everything else of the contract is here.
+    """Base view: parses, calls a service or selector, responds; implements the common contract.
 
-    A request is checked in this order: authentication (401), method (405), media type (415), size
-    of the body (413), rate limit (429), permission (403). A body that is too large counts against
-    the client's address and is not parsed. Anonymous requests are refused before they are counted,
-    so that they can't use up the bucket of an address.
+    A request is checked in this order: authentication (401), method (405), media type (415), body
+    size (413), rate limit (429), permission (403). A body that is too large counts against the
+    client's address and is not parsed. Anonymous requests are rejected before they are counted, so
+    that they can't use up the bucket of an address.
 
-    A request whose transaction the database can't serialize with others is run again from there.
-
-    Errors take the one error shape; transactions are the services' affair, so
-    ``ATOMIC_REQUESTS`` of the host does not apply (a refused sign-in must stay counted).
+    After a serialization failure the request is run again from there. Errors have the common error
+    format. Services manage transactions, so the site's ``ATOMIC_REQUESTS`` does not apply (a failed
+    login must stay counted).
     """
 
     throttle_bucket: ClassVar[str | None] = "api"
-    # Largest body in bytes; None: MAX_AUTH_BODY_BYTES in the bucket "auth", else MAX_BODY_BYTES.
+    # Maximum body size in bytes; None: MAX_AUTH_BODY_BYTES in the bucket "auth", else
+    # MAX_BODY_BYTES.
     max_body_bytes: ClassVar[int | None] = None
-    # Whether a body is left unread, whatever its media type.
+    # Whether the body is left unread, regardless of its media type.
     ignores_body: ClassVar[bool] = False
     # Whether only users with a row in the user table may call it (others: 403).
     needs_user_row: ClassVar[bool] = True
-    # How often the request has been run; 0 while it is checked.
+    # Number of runs of the request; 0 while it is checked.
     attempts: int = 0
-    # Why the body can't be used. Raised after the request has been counted.
+    # The exception for an unusable body, raised after the request was counted.
     body_error: Exception | None = None
     permission_classes: Sequence[Any] = (IsAuthenticated,)
-    # No authentication classes of its own: the host's default ones.
+    # None: the site's default authentication classes.
     authentication_classes: Sequence[Any] | None = None  # type: ignore[assignment]
     http_method_names = ["get", "post", "put", "patch", "delete", "head"]
     content_negotiation_class = FirstRendererNegotiation
     metadata_class = None
     versioning_class = None
-    # Not the host's default: with two renderers there DRF would add "Vary: Accept".
+    # Not the site's default: with two renderers DRF would add "Vary: Accept".
     renderer_classes = ()
     schema: Any = AutoSchema()
 
     @classmethod
     def as_view(cls, **initkwargs: Any) -> Any:
-        """The view function, exempt from ``ATOMIC_REQUESTS``."""
+        """Return the view function, exempt from ``ATOMIC_REQUESTS``."""
         return transaction.non_atomic_requests(super().as_view(**initkwargs))
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Check the request, in the order that the class describes."""
+        """Check the request in the order described in the class."""
         _decode_query_as_utf8(http_request(request))
         self.format_kwarg = None
         request.accepted_renderer, request.accepted_media_type = self.perform_content_negotiation(
@@ -113,10 +113,10 @@ class ApiView(APIView):
         self.attempts = 1
 
     def handle_exception(self, exc: Exception) -> Response:
-        """Run the request again after a serialization failure; else answer with the error.
+        """Run the request again after a serialization failure; otherwise return the error response.
 
-        Whatever the failed attempt wrote in its transaction is undone. What it committed before
-        stays: a view that writes in several transactions can be run again after each of them.
+        The transaction of the failed attempt is rolled back. Transactions committed before it stay:
+        a view that uses several transactions must be safe to run again after each of them.
         """
         if not self._can_retry(exc):
             return super().handle_exception(exc)
@@ -131,7 +131,7 @@ class ApiView(APIView):
     def finalize_response(
         self, request: Request, response: Any, *args: Any, **kwargs: Any
     ) -> Response:
-        """Answers hold personal data, so no cache may store them."""
+        """Forbid caching: responses contain personal data."""
         response = super().finalize_response(request, response, *args, **kwargs)
         response.headers.setdefault("Cache-Control", CACHE_CONTROL)
         if request.method not in SAFE_METHODS:
@@ -141,7 +141,7 @@ class ApiView(APIView):
 
     @property
     def body_limit(self) -> int:
-        """Bytes of a body that are accepted, at most ``MYOMETRICS["MAX_BODY_BYTES"]``."""
+        """Maximum body size in bytes, at most ``MYOMETRICS["MAX_BODY_BYTES"]``."""
         limit = int(core_settings.MAX_BODY_BYTES)
         own = self.max_body_bytes
         if own is None and self.throttle_bucket == "auth":
@@ -151,30 +151,30 @@ class ApiView(APIView):
     def validated(
         self, serializer_class: type[BaseSerializer[Any]], *, partial: bool = False
     ) -> dict[str, Any]:
-        """The request's body, validated by ``serializer_class``; raises ``ValidationError``."""
+        """Return the body validated by ``serializer_class``; raises ``ValidationError``."""
         return _checked(serializer_class, self.request.data, partial=partial)
 
     def validated_query(self, serializer_class: type[BaseSerializer[Any]]) -> dict[str, Any]:
-        """The query string's known parameters, validated as a body is."""
+        """Return the known query parameters, validated as a body is."""
         return _checked(serializer_class, self.request.query_params.dict())
 
     def rate_limit_identity(self, request: Request) -> str | None:
-        """Whom the request counts against, where that is neither the user nor the address."""
+        """Return the key to count the request against, or ``None`` for the user or address."""
         return None
 
     def get_authenticators(self) -> list[Any]:
-        """The view's own authentication classes, else the host's default ones."""
+        """Return the view's own authentication classes, else the site's defaults."""
         classes = self.authentication_classes
         if classes is None:
             classes = api_settings.DEFAULT_AUTHENTICATION_CLASSES
         return [authenticator() for authenticator in cast("Any", classes)]
 
     def get_authenticate_header(self, request: Request) -> Any:
-        """``WWW-Authenticate`` of a 401: the host's scheme, ``Bearer`` on public endpoints.
+        """Return ``WWW-Authenticate`` of a 401: the site's scheme, ``Bearer`` on public endpoints.
 
-        ``Bearer`` as well for a client with a token, and for a caller who was deleted since: where
-        the first authentication class has no scheme (``SessionAuthentication``), DRF would answer
-        403.
+        Also ``Bearer`` for a client with a token and for a user who was deleted in the meantime: if
+        the first authentication class has no scheme (``SessionAuthentication``), DRF would respond
+        with 403.
         """
         scheme = super().get_authenticate_header(request) if request.authenticators else "Bearer"
         has_token = request.headers.get("Authorization", "").lower().startswith("bearer ")
@@ -182,25 +182,25 @@ class ApiView(APIView):
         return scheme or ("Bearer" if has_token or was_known else None)
 
     def get_renderers(self) -> list[Any]:
-        """As ``MYOMETRICS["RENDERER_CLASSES"]`` says."""
+        """Return ``MYOMETRICS["RENDERER_CLASSES"]``."""
         return [renderer() for renderer in _classes(tuple(core_settings.RENDERER_CLASSES))]
 
     def get_parsers(self) -> list[Any]:
-        """As ``MYOMETRICS["PARSER_CLASSES"]`` says."""
+        """Return ``MYOMETRICS["PARSER_CLASSES"]``."""
         return [parser() for parser in _classes(tuple(core_settings.PARSER_CLASSES))]
 
     def get_throttles(self) -> list[Any]:
-        """As ``MYOMETRICS["THROTTLE_CLASSES"]`` says."""
+        """Return ``MYOMETRICS["THROTTLE_CLASSES"]``."""
         return [throttle() for throttle in _classes(tuple(core_settings.THROTTLE_CLASSES))]
 
     def get_exception_handler(self) -> Callable[..., Response | None]:
-        """As ``MYOMETRICS["EXCEPTION_HANDLER"]`` says."""
+        """Return ``MYOMETRICS["EXCEPTION_HANDLER"]``."""
         return core_settings.EXCEPTION_HANDLER
 
     def permission_denied(
         self, request: Request, message: str | None = None, code: str | None = None
     ) -> NoReturn:
-        """Raise 401 for nobody, 403 for somebody."""
+        """Raise 401 for an anonymous request, 403 for an authenticated one."""
         if not (request.user and request.user.is_authenticated):
             raise exceptions.NotAuthenticated()
         raise exceptions.PermissionDenied(detail=message, code=code)
@@ -208,7 +208,7 @@ class ApiView(APIView):
     def _can_retry(self, exc: Exception) -> bool:
         if not 0 < self.attempts < MAX_ATTEMPTS or not is_serialization_failure(exc):
             return False
-        # A transaction around the request is not ours to run again.
+        # A transaction around the request can't be run again from here.
         return not any(known.in_atomic_block for known in connections.all(initialized_only=True))
 
     def _check_method(self, request: Request) -> None:
@@ -217,7 +217,7 @@ class ApiView(APIView):
             raise exceptions.MethodNotAllowed(str(request.method))
 
     def _check_body(self, request: Request) -> None:
-        """Raise 415 for another media type; note in ``body_error`` that the body is too large."""
+        """Raise 415 for another media type; set ``body_error`` if the body is too large."""
         length = content_length(request)
         if request.method in METHODS_WITH_BODY and not self.ignores_body:
             length = length or self._read_unsized_body(request)
@@ -227,11 +227,11 @@ class ApiView(APIView):
             self.body_error = BodyTooLarge()
 
     def _read_unsized_body(self, request: Request) -> int:
-        """Read a body without ``Content-Length``, which DRF takes for empty; returns its length."""
+        """Read a body without ``Content-Length``, which DRF treats as empty; return its length."""
         stream = unsized_body(request)
         try:
             body = stream.read(self.body_limit + 1) if stream is not None else b""
-        except Exception as error:  # servers have errors of their own for malformed chunks
+        except Exception as error:  # servers raise their own exceptions for malformed chunks
             self.body_error = UnreadablePostError(*error.args)
             return 0
         if body:
@@ -248,41 +248,41 @@ class ApiView(APIView):
 
 
 class PublicApiView(ApiView):
-    """An endpoint for anybody. Whoever sends credentials as well is not asked who they are."""
+    """A public endpoint. Credentials in the request are ignored."""
 
     permission_classes = (AllowAny,)
     authentication_classes = ()
 
 
 class PublicPageView(PublicApiView):
-    """A page that a mail links to, for anybody who has the link: HTML, its errors as well.
+    """A public page that a mail links to: HTML, including errors.
 
-    Only POST changes anything, since mail scanners follow links, and only POST is counted.
+    Only POST changes data, because mail scanners follow links, and only POST is counted.
     """
 
-    schema = None  # pages are for people, not for programs
+    schema = None  # not part of the API
     throttle_bucket = "auth"
-    ignores_body = True  # browsers and mail programs send a form
+    ignores_body = True  # browsers and mail clients send a form
 
     def get_throttles(self) -> list[Any]:
-        """None for looking at the page."""
+        """Throttle only POST."""
         return super().get_throttles() if self.request.method == "POST" else []
 
     def finalize_response(
         self, request: Request, response: Any, *args: Any, **kwargs: Any
     ) -> Response:
-        """Show an error as a page."""
+        """Render an error as a page."""
         if getattr(response, "exception", False):
             response = self._error_page(response)
         return super().finalize_response(request, response, *args, **kwargs)
 
     def page(self, template: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
-        """``template`` in UTF-8, whatever the host's ``DEFAULT_CHARSET`` is."""
+        """Render ``template`` in UTF-8, regardless of the site's ``DEFAULT_CHARSET``."""
         content = render_to_string(template, context, http_request(self.request))
         return HttpResponse(content, content_type="text/html; charset=utf-8", status=status)
 
     def _error_page(self, error: Response) -> HttpResponse:
-        # A handler of the host may give errors another shape.
+        # The site's exception handler may use another format.
         detail = error.data.get("detail") if isinstance(error.data, dict) else None
         context = {"detail": detail or error.status_text}
         page = self.page("myometrics_core/error_page.html", context, error.status_code)
@@ -293,7 +293,7 @@ class PublicPageView(PublicApiView):
 
 
 class UnknownPathView(PublicApiView):
-    """A JSON 404 for every path under the API's prefix that no package serves."""
+    """A JSON 404 for every path under the API prefix that no package serves."""
 
     throttle_bucket = None
     schema = None
@@ -308,7 +308,7 @@ def _classes(paths: Sequence[Any]) -> tuple[type, ...]:
 
 
 def _decode_query_as_utf8(request: HttpRequest) -> None:
-    # Django decodes it by the charset in Content-Type, which may be one that can't decode text.
+    # Django decodes it by the charset in Content-Type, which may not be a text encoding.
     if (request.encoding or settings.DEFAULT_CHARSET) != "utf-8":
         request.encoding = "utf-8"
 
@@ -316,7 +316,7 @@ def _decode_query_as_utf8(request: HttpRequest) -> None:
 def _checked(
     serializer_class: type[BaseSerializer[Any]], data: Any, *, partial: bool = False
 ) -> dict[str, Any]:
-    # One instance per request: DRF's messages keep the language in which they are first shown.
+    # One instance per request: DRF's messages keep the language of their first use.
     serializer = serializer_class(data=data, partial=partial)
     serializer.is_valid(raise_exception=True)
     return dict(serializer.validated_data)

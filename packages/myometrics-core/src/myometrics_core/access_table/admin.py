@@ -1,4 +1,4 @@
-"""Accesses in Django's admin site."""
+"""Django admin of the access table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["AccessAdmin"]
 
 @admin.register(Access)
 class AccessAdmin(ReadOnlyAdmin):
-    """Newest first. A search is for one person's id or one address, whole: both are indexed."""
+    """Newest first. The search takes a complete user id or IP address; both columns are indexed."""
 
     list_display = (
         "timestamp",
@@ -37,7 +37,7 @@ class AccessAdmin(ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """Accesses from the address, where the term is one, else of that user."""
+        """Return the accesses from an address, if the term is one, else those of that user id."""
         term = search_term.strip()
         if not term:
             return queryset, False

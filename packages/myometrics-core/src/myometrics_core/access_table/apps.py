@@ -1,11 +1,11 @@
-"""App configuration of the table of accesses."""
+"""App configuration of the access table."""
 
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
 
 
 class AccessTableConfig(AppConfig):
-    """Owns the table of accesses and what writes it."""
+    """App of the access table and its writer."""
 
     name = "myometrics_core.access_table"
     label = "myometrics_access_table"
@@ -13,7 +13,7 @@ class AccessTableConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Have the access log tell the table, and erasures find it."""
+        """Register the observer, the erasure section, the checks and the deletion receiver."""
         from ..accesses import register_access_observer
         from ..people import connect_person_deleted
         from ..personal_data import register_personal_data

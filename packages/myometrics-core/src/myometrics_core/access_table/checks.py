@@ -1,4 +1,4 @@
-"""System checks of the table of accesses."""
+"""System checks of the access table."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["register_checks"]
 
 
 def register_checks() -> None:
-    """Have ``manage.py check`` run them."""
+    """Register the checks with ``manage.py check``."""
     register_check(check_middleware, app="myometrics_core")
 
 
 def check_middleware(**kwargs: Any) -> list[checks.CheckMessage]:
-    """W011: the table is installed, and nothing fills it."""
+    """W011: the table is installed, but the middleware that fills it is missing."""
     if any(_is_access_log(path) for path in django_settings.MIDDLEWARE or ()):
         return []
     return [

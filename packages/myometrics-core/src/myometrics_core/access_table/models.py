@@ -1,4 +1,4 @@
-"""The table of accesses."""
+"""Model of the access table."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ __all__ = ["Access"]
 
 
 class Access(models.Model):
-    """One answered request. The person is named by id alone, without a foreign key: to write
-    an access must neither wait for whoever edits that person nor keep them from being deleted.
+    """One completed request.
+
+    The user is stored as an id without a foreign key, so that an insert never waits for a lock on
+    the user's row and never blocks the deletion of the user.
     """
 
     timestamp = PortableDateTimeField(_("timestamp"))

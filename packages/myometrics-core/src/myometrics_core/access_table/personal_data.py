@@ -1,4 +1,4 @@
-"""A person's accesses, for export and erasure. Specification: "Data Export Endpoints"."""
+"""Export and erasure of a user's accesses. Specification: "Data Export Endpoints"."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ COLUMNS = (
 
 
 class AccessesSection(PersonalDataSection):
-    """What the person asked of the site, oldest first."""
+    """The user's requests, oldest first."""
 
     name = "accesses"
     order = 60
 
     def export(self, user: Any) -> Iterator[Mapping[str, Any]]:
-        """Each access with its time, route, status, duration, address and request id."""
+        """Yield each access with its time, route, status, duration, address and request id."""
         for access in read_in_batches(_accesses(user).values("id", *COLUMNS)):
             yield {name: access[name] for name in COLUMNS}
 
     def export_table(self, user: Any) -> ExportTable:
-        """The same accesses as plain columns."""
+        """Return the same records as columns of one query."""
         return ExportTable(queryset=_accesses(user), columns={name: name for name in COLUMNS})
 
     def erase(self, user: Any) -> None:
-        """Leave the accesses, without the person."""
+        """Anonymize the user's accesses; the rows stay."""
         accesses_release_user(user=user)
 
 

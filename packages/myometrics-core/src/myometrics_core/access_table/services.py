@@ -1,4 +1,4 @@
-"""Write accesses, let go of a person's, remove old ones."""
+"""Insert, anonymize and purge accesses."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ HIGHEST_STATUS = 2**15 - 1
 
 
 def accesses_insert(*, accesses: Sequence[Mapping[str, Any]]) -> None:
-    """Insert ``accesses``, as observers get them, in one transaction.
+    """Insert ``accesses``, in the format that observers receive, in one transaction.
 
-    Whoever has been erased meanwhile is not named: an erasure waits for this transaction, or
-    this transaction sees what the erasure has left.
+    A user who was deleted in the meantime is not stored: the insert shares a row lock with existing
+    users, so it either precedes the erasure or sees its result.
     """
     using = router.db_for_write(Access)
     with atomic_write(using):
@@ -39,10 +39,10 @@ def accesses_insert(*, accesses: Sequence[Mapping[str, Any]]) -> None:
 
 
 def accesses_release_user(*, user: Any, using: str | None = None) -> int:
-    """Take the person, their addresses and request ids out of their accesses; how many there are.
+    """Anonymize the user's accesses and return their number.
 
-    Call it inside the transaction that deletes the person: it locks their row, so that no
-    access of theirs is written unseen.
+    Clears the user id, address, address key and request id. Call it inside the transaction that
+    deletes the user: it locks the user's row, so that no access is inserted concurrently.
     """
     using = using or router.db_for_write(Access)
     person_lock(user, using)
@@ -51,16 +51,16 @@ def accesses_release_user(*, user: Any, using: str | None = None) -> int:
 
 
 def accesses_purge_chunk(*, before: datetime, limit: int) -> int:
-    """Delete at most ``limit`` accesses from before ``before``, oldest first; how many."""
+    """Delete at most ``limit`` accesses from before ``before``, oldest first; return the number."""
     rows = Access.objects.using(router.db_for_write(Access))
     oldest = rows.filter(timestamp__lt=before).order_by("timestamp")
     return rows.filter(pk__in=oldest.values("pk")[:limit]).delete()[0]
 
 
 def address_keys(address: str) -> list[str]:
-    """What may stand for an address: one key for each of ``PSEUDONYM_KEYS``, the newest first.
+    """Return the keyed hashes of an address, one for each of ``PSEUDONYM_KEYS``, newest key first.
 
-    Empty for text that is no address.
+    Empty for text that is not an IP address.
     """
     try:
         canonical = str(ipaddress.ip_address(address.strip()))
@@ -70,12 +70,12 @@ def address_keys(address: str) -> list[str]:
 
 
 def _hold_present(user_ids: Iterable[str], using: str) -> set[str]:
-    """Those of ``user_ids`` who still exist; they will until this transaction ends."""
+    """Return existing ``user_ids``, locked against deletion until the transaction ends."""
     return {str(key) for key in people_hold(_keys(user_ids), using)}
 
 
 def _keys(user_ids: Iterable[str]) -> Iterator[Any]:
-    # A request may be that of a service account, which no table of people knows.
+    # A service account has no row in the user table, and its id may not be a valid user id.
     for user_id in user_ids:
         with suppress(ValueError):
             yield parse_user_id(user_id)

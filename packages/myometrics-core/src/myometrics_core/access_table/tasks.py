@@ -1,4 +1,4 @@
-"""Periodic work of the table of accesses."""
+"""Periodic tasks of the access table."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ CHUNK = 5000
     name="myometrics_core.purge_accesses", acks_late=True, soft_time_limit=540, time_limit=600
 )
 def purge_accesses() -> int:
-    """Remove what is older than ``ACCESS_TABLE_KEEP_DAYS``, in chunks; how many were removed.
+    """Delete accesses older than ``ACCESS_TABLE_KEEP_DAYS``, in chunks; return the number deleted.
 
-    What one run does not get done the next one finds.
+    If the time limit ends a run early, the next run continues.
     """
     before = utc_now() - timedelta(days=core_settings.ACCESS_TABLE_KEEP_DAYS)
     removed = 0

@@ -1,4 +1,4 @@
-"""From requests to rows: a bounded queue in memory, and a thread that writes batches of it."""
+"""Write accesses from a bounded in-memory queue to the database, in batches, in a thread."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ __all__ = ["AccessWriter", "access_writer"]
 logger = logging.getLogger("myometrics.core.access_table")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
-"""Seconds between attempts while the database can't be written: doubled each time."""
+"""Backoff in seconds while the database can't be written; doubles with each failure."""
 SAY_EVERY = 60.0
-"""Seconds between two log lines about the same trouble."""
+"""Minimum interval in seconds between two log lines about the same failure."""
 PATIENCE = 5.0
-"""Seconds for which the end of a process waits for its last accesses to be written."""
+"""Seconds that the exit of a process waits for the last accesses to be written."""
 
 
 class AccessWriter(AccessObserver):
-    """Takes accesses from requests without ever making one wait, and writes them in batches.
+    """Queues accesses without blocking requests, and writes them in batches.
 
-    In memory are at most ``ACCESS_TABLE_QUEUE`` accesses and one batch. What comes while the
-    queue is full is dropped and counted in ``dropped``. Each process has its own thread, begun
-    with its first access: one forked starts empty, as what its parent holds is its parent's.
+    Holds at most ``ACCESS_TABLE_QUEUE`` accesses and one batch in memory. Further accesses are
+    dropped and counted in ``dropped``. Each process starts its own thread with its first access. A
+    forked process starts with an empty queue, because the parent writes its own.
     """
 
     def __init__(self) -> None:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew, with an empty queue and no thread."""
+        """Reset to an empty queue without a thread."""
         self.dropped = 0
         self._waiting: deque[Mapping[str, Any]] = deque()
         self._batch: list[Mapping[str, Any]] = []
@@ -54,7 +54,7 @@ class AccessWriter(AccessObserver):
         self._said: dict[str, float] = {}
 
     def observe(self, access: Mapping[str, Any]) -> None:
-        """Queue ``access``, or drop it when the queue is full."""
+        """Queue ``access``, or drop it if the queue is full."""
         mode = core_settings.ACCESS_TABLE_WRITES
         if mode == "off":
             return
@@ -66,10 +66,10 @@ class AccessWriter(AccessObserver):
             self._wake()
 
     def flush(self, timeout: float = PATIENCE) -> None:
-        """Write all that waits, on this thread's connection.
+        """Write all queued accesses on this thread's connection.
 
-        Raises ``DatabaseError`` when that fails, what is unwritten still waits then; and
-        ``TimeoutError`` when another thread's writing takes longer than ``timeout`` seconds.
+        Raises ``DatabaseError`` if the write fails (unwritten accesses stay queued), and
+        ``TimeoutError`` if another thread holds the write lock for longer than ``timeout`` seconds.
         """
         if not self._writing.acquire(timeout=timeout):
             raise TimeoutError("Accesses are being written by another thread")
@@ -81,7 +81,7 @@ class AccessWriter(AccessObserver):
             self._writing.release()
 
     def close(self) -> None:
-        """Write what waits and end the thread; at most ``PATIENCE`` seconds are spent on it."""
+        """Write the queue and stop the thread, within at most ``PATIENCE`` seconds."""
         thread = self._thread
         if thread is None or not thread.is_alive():
             return
@@ -124,7 +124,7 @@ class AccessWriter(AccessObserver):
         self._written()
 
     def _written(self) -> bool:
-        """Whether all that waits could be written, on this thread's own connection."""
+        """Write the queue on this thread's connection; return whether that succeeded."""
         connection = connections[router.db_for_write(Access)]
         try:
             self.flush()

@@ -1,4 +1,4 @@
-"""Django admin: how the system did at the last check."""
+"""Django admin of the health log."""
 
 from django.contrib import admin
 
@@ -10,6 +10,6 @@ __all__ = ["HealthStateAdmin"]
 
 @admin.register(HealthState)
 class HealthStateAdmin(InternalAdmin):
-    """The one row that all workers share."""
+    """The single row that all workers share."""
 
     list_display = ("checked_at", "status", "told_down")

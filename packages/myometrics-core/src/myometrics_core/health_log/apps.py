@@ -5,7 +5,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class HealthLogConfig(AppConfig):
-    """Owns the one row that remembers how the system did at the last check."""
+    """App of the health log: one row with the result of the last health check."""
 
     name = "myometrics_core.health_log"
     label = "myometrics_health_log"
@@ -13,7 +13,7 @@ class HealthLogConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Check what its table needs of the site."""
+        """Register the site checks for its table."""
         from ..site_checks import register_site_checks
 
         register_site_checks(self, app="myometrics_core")

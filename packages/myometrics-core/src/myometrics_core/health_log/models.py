@@ -1,4 +1,4 @@
-"""How the system did at the last check, and what has been told of it."""
+"""Model of the health log: the last health check, and the published state."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ __all__ = ["HealthState"]
 
 
 class HealthState(models.Model):
-    """The one row (key 1) that all workers share.
+    """The single row (key 1) that all workers share.
 
-    ``services``: name → state at the last check. ``told_down``: names of the services that were
-    last published as down. ``differs_since``: name → ISO 8601, for services that do otherwise
-    than was told, until that has lasted long enough to be told or has passed.
+    ``services``: name → state at the last check. ``told_down``: names of the services last
+    published as down. ``differs_since``: name → ISO 8601 time since which the state differs from
+    the published one; removed when the change is published or reverted.
     """
 
     checked_at = models.DateTimeField(_("checked at"), null=True)

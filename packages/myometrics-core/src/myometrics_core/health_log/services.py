@@ -1,7 +1,7 @@
-"""Record a health report, and publish what has changed for good.
+"""Record health reports and publish lasting changes.
 
-A service counts as changed once it has differed from what was told for a minute
-(``MYOMETRICS["HEALTH_SETTLE"]``): a shorter flap is nobody's trouble.
+A change is published once the state has differed from the published one for a minute
+(``MYOMETRICS["HEALTH_SETTLE"]``); shorter outages are not published.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _BADNESS = {"healthy": 0, "degraded": 1, "down": 2}
 
 
 def health_record(*, report: HealthReport) -> Activity | None:
-    """Keep ``report``; publish and return the change that it settles, if any.
+    """Store ``report``; publish and return the resulting event, if any.
 
-    ``system_degraded`` or ``system_down`` when a further service is down, ``system_recovered``
-    when the status is better than it was told; ``details`` hold ``status``,
-    ``previous_status`` and ``services``. One transaction: a change is published once, however
-    many workers check.
+    The event is ``system_degraded`` or ``system_down`` if another service is down, and
+    ``system_recovered`` if the status is better than the published one; ``details`` contain
+    ``status``, ``previous_status`` and ``services``. Runs in one transaction, so that a change is
+    published once, regardless of the number of workers.
     """
     HealthState.objects.get_or_create(pk=ROW)
     with atomic_write():
@@ -53,7 +53,7 @@ def _note(state: HealthState, report: HealthReport) -> Activity | None:
 
 
 def _settled(state: HealthState, told_down: Set[str]) -> set[str]:
-    """Names of services that have differed from ``told_down`` long enough."""
+    """Return the services whose state has differed from ``told_down`` for long enough."""
     now: datetime = state.checked_at  # type: ignore[assignment]
     differing = {
         name: state.differs_since.get(name, now.isoformat())

@@ -1,4 +1,4 @@
-"""Counted requests in Django's admin site."""
+"""Django admin of counted requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["CountedRequestAdmin"]
 
 @admin.register(CountedRequest)
 class CountedRequestAdmin(InternalAdmin):
-    """What is counted now. Whom a key stands for can't be read from it."""
+    """The current counts. Keys are hashed and don't reveal the user or address."""
 
     list_display = ("key", "time_counted", "time_expiring")
     search_fields = ("key__startswith",)
@@ -23,10 +23,10 @@ class CountedRequestAdmin(InternalAdmin):
 
     @admin.display(description=_("counted at"))
     def time_counted(self, row: CountedRequest) -> datetime:
-        """When the request came."""
+        """Time of the request."""
         return datetime.fromtimestamp(row.counted_at, timezone.utc)
 
     @admin.display(description=_("expires at"))
     def time_expiring(self, row: CountedRequest) -> datetime:
-        """When it stops to count."""
+        """Time after which the request no longer counts."""
         return datetime.fromtimestamp(row.expires_at, timezone.utc)

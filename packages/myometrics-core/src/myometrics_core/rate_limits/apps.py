@@ -5,7 +5,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class RateLimitsConfig(AppConfig):
-    """Owns the table of counted requests."""
+    """App of the table of counted requests."""
 
     name = "myometrics_core.rate_limits"
     label = "myometrics_rate_limits"
@@ -13,7 +13,7 @@ class RateLimitsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Check what its table needs of the site."""
+        """Register the site checks for its table."""
         from ..site_checks import register_site_checks
 
         register_site_checks(self, app="myometrics_core", needs_times=False)

@@ -1,4 +1,4 @@
-"""The table of counted requests."""
+"""Model of counted requests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["CountedRequest"]
 
 
 class CountedRequest(models.Model):
-    """One request within the window of its rate; swept when the window has passed."""
+    """One request within the window of its rate limit; deleted after the window."""
 
     key = models.CharField(
         _("key"), max_length=255, help_text=_("Rate, bucket and a keyed hash of whom.")

@@ -1,4 +1,4 @@
-"""A moving window of the ``limits`` library, kept in the database and exact across processes."""
+"""Moving-window storage for the ``limits`` library in the database, exact across processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .models import CountedRequest
 __all__ = ["DatabaseStorage"]
 
 SWEEP_EVERY = 50
-"""One request in so many removes what has expired."""
+"""One in this many requests deletes expired rows."""
 
 INSERT = """
 INSERT INTO {table} (key, counted_at, expires_at)
@@ -25,23 +25,23 @@ WHERE (SELECT COUNT(*) FROM {table} WHERE key = %s AND counted_at > %s) <= %s
 
 
 class DatabaseStorage(Storage, MovingWindowSupport):
-    """Counts requests with one conditional INSERT each.
+    """Counts each request with one conditional INSERT.
 
-    SQLite runs writers one by one; on PostgreSQL an advisory lock on the key does the same for
-    requests that count against the same one, and for no others.
+    SQLite serializes writers. On PostgreSQL an advisory lock on the key serializes the requests
+    that count against the same key.
     """
 
     STORAGE_SCHEME = ["database"]
 
     @property
     def base_exceptions(self) -> tuple[type[Exception], ...]:
-        """What the ``limits`` library takes for "can't be reached"."""
+        """The exceptions that the ``limits`` library treats as an unreachable storage."""
         return DATABASE_FAILURES
 
     def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """Count a request if at most ``limit`` then stand in the last ``expiry`` s.
+        """Count a request unless ``limit`` requests were counted in the last ``expiry`` seconds.
 
-        Raises ``ValueError`` for an ``amount`` other than 1: requests come one by one.
+        Returns whether it was counted. Raises ``ValueError`` for an ``amount`` other than 1.
         """
         if amount != 1:
             raise ValueError(f"requests are counted one by one, not {amount} at once")
@@ -55,44 +55,44 @@ class DatabaseStorage(Storage, MovingWindowSupport):
             cursor.execute(INSERT.format(table=table), row)
             counted = cursor.rowcount == 1
         if random.randrange(SWEEP_EVERY) == 0:
-            # Others sweep the same rows.
+            # Other processes delete the same rows concurrently.
             with read_committed(), transaction.atomic():
                 CountedRequest.objects.filter(expires_at__lt=now).delete()
         return counted
 
     def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
-        """When the oldest counted request of the window came (epoch), and how many there are."""
+        """Return the time of the window's oldest request (epoch) and the number of requests."""
         now = time.time()
         window = CountedRequest.objects.filter(key=key, counted_at__gt=now - expiry)
         times = list(window.order_by("-counted_at").values_list("counted_at", flat=True)[:limit])
         return (times[-1] if times else now), len(times)
 
     def reset(self) -> int:
-        """Forget all counts; the number of requests forgotten."""
+        """Delete all counts; return their number."""
         return CountedRequest.objects.all().delete()[0]
 
     def clear(self, key: str) -> None:
-        """Forget the counts of one key."""
+        """Delete the counts of one key."""
         CountedRequest.objects.filter(key=key).delete()
 
     def check(self) -> bool:
-        """Whether the table can be read."""
+        """Return whether the table can be read."""
         try:
             return CountedRequest.objects.exists() or True
         except DATABASE_FAILURES:
             return False
 
     def get(self, key: str) -> int:
-        """How many unexpired requests are counted under ``key``."""
+        """Return the number of unexpired requests of ``key``."""
         return CountedRequest.objects.filter(key=key, expires_at__gt=time.time()).count()
 
     def get_expiry(self, key: str) -> float:
-        """When the newest count of ``key`` expires (epoch)."""
+        """Return the expiry of the newest request of ``key`` (epoch)."""
         newest = CountedRequest.objects.filter(key=key).order_by("-expires_at").first()
         return newest.expires_at if newest else time.time()
 
     def incr(self, key: str, expiry: int, amount: int = 1, **kwargs: Any) -> int:
-        """Count without a limit; the number counted since."""
+        """Count without a limit; return the new count."""
         now = time.time()
         for _ in range(amount):
             CountedRequest.objects.create(key=key, counted_at=now, expires_at=now + expiry)

@@ -14,7 +14,7 @@ from ...doctor import Diagnosis, run_examinations
 
 
 class Command(BaseCommand):
-    """Say what is configured, which promises hold on this site, and what to do."""
+    """Examine the site: configuration, broken guarantees, and advice."""
 
     help = (
         "Examine this site: what is configured, which promises hold, and what to do about those "
@@ -22,11 +22,11 @@ class Command(BaseCommand):
         "States: ok; warning, fit for development alone; problem, a promise is broken now; "
         "not configured. Exit code 0: no problems; 1: problems; 2: wrong usage."
     )
-    # A site whose checks fail is one that needs the doctor.
+    # The doctor must run on sites whose system checks fail.
     requires_system_checks: Any = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """``--json``."""
+        """Add ``--json``."""
         parser.add_argument(
             "--json",
             action="store_true",
@@ -35,7 +35,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Print each diagnosis as it comes, and the sum."""
+        """Print each diagnosis as it arrives, and the totals."""
         states: Counter[str] = Counter()
         diagnoses = []
         for diagnosis in run_examinations():

@@ -11,7 +11,7 @@ from ...services import accesses_purge_chunk
 
 
 class Command(PurgeCommand):
-    """Remove accesses whose retention period is over."""
+    """Delete accesses older than the retention period."""
 
     help = (
         "Remove accesses that are older than a day, in chunks. Only says what it would remove "
