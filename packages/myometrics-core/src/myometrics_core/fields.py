@@ -29,7 +29,7 @@ __all__ = [
 
 
 class UserIdField(serializers.Field):  # type: ignore[type-arg]
-    """A user's primary key, read-only: a number or a string, depending on the user model."""
+    """A user's primary key, for output: a number or a string, depending on the user model."""
 
     def to_representation(self, value: Any) -> int | str | None:
         """Return a number unchanged, anything else as a string."""

@@ -37,7 +37,7 @@ MAX_TIMEOUT = 2.0
 GIVE_UP_AFTER = 60.0
 """Seconds after which a hanging run is abandoned, so that the probe can run again."""
 GIVEN_UP = 3
-"""Maximum number of abandoned runs of one probe that may hang at the same time."""
+"""Maximum number of abandoned runs of one probe that may still hang."""
 
 
 class HealthProbe(ABC):

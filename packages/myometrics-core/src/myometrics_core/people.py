@@ -38,10 +38,10 @@ def people_hold(
 ) -> set[Any]:
     """Return those of ``user_ids`` that exist, locked against deletion until the transaction ends.
 
-    Call it first in every transaction that inserts rows about users after it changed other rows of
+    Call it first in every transaction that inserts rows about users after changing other rows of
     theirs: a deletion locks the user before these rows, too. The lock is the one of a foreign key
     (``FOR KEY SHARE``): writers share it, and only a deletion waits for it. ``among`` restricts the
-    users that are considered.
+    users that are considered (default: all).
     """
     return _held(user_ids, using, "FOR KEY SHARE", among)
 

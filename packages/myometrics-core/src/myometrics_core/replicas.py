@@ -57,7 +57,8 @@ class PrimaryUnavailable(RuntimeError):
 
 
 class ReplicaRouter:
-    """For ``DATABASE_ROUTERS``, last: ``"myometrics_core.replicas.ReplicaRouter"``.
+    """For ``DATABASE_ROUTERS``, after the site's routers:
+    ``"myometrics_core.replicas.ReplicaRouter"``.
 
     Instances that were read from a replica are written to, and their relations read from, the
     primary. Replicas are never migrated. All other decisions are left to the remaining routers.

@@ -1,4 +1,4 @@
-"""Secret keys with rotation: the first key signs, all keys are accepted."""
+"""Secret keys with rotation: the first key makes new values, all keys are accepted."""
 
 from __future__ import annotations
 
