@@ -31,7 +31,7 @@ _IN_JSON = {"time": _MOMENT, "address": "host({})"}
 _IN_CSV = {"time": _MOMENT, "address": "host({})", "boolean": "{}::text"}
 _ESCAPE = re.compile(rb"\\(.)", re.S)
 _ESCAPED = {
-    b"N": b"",  # the whole column is NULL
+    b"N": b"",  # NULL: the column's whole text is \N
     b"b": b"\b",
     b"t": b"\t",
     b"n": b"\n",

@@ -71,7 +71,7 @@ def health_check_age_seconds() -> float | None:
     """
     if not apps.is_installed(HEALTH_LOG):
         return None
-    from .health_log.models import HealthState  # noqa: PLC0415  (its app may be absent)
+    from .health_log.models import HealthState  # noqa: PLC0415  (the app is optional)
 
     checked_at = HealthState.objects.values_list("checked_at", flat=True).first()
     return max(0.0, (utc_now() - checked_at).total_seconds()) if checked_at else math.inf

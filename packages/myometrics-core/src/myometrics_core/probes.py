@@ -69,7 +69,7 @@ class RedisProbe(HealthProbe):
 
     def run(self) -> None:
         """Connect, and write a key that expires."""
-        from redis import Redis  # noqa: PLC0415  (an extra: sites without Redis have none)
+        from redis import Redis  # noqa: PLC0415  (an optional dependency)
 
         pool = redis_pool(
             core_settings.REDIS_URL, socket_timeout=SECONDS, socket_connect_timeout=SECONDS

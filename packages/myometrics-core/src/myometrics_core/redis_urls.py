@@ -55,7 +55,7 @@ def redis_pool(url: str, **options: Any) -> ConnectionPool:
     ``options`` are those of redis-py's connections; the URL takes precedence. Raises
     ``ValueError``, without the URL in the message, if the URL is invalid.
     """
-    from redis import ConnectionPool  # noqa: PLC0415  (an extra: sites without Redis have none)
+    from redis import ConnectionPool  # noqa: PLC0415  (an optional dependency)
 
     if url.partition("://")[0] == "sentinel":
         return _sentinel_pool(url, options)

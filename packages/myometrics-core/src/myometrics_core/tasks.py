@@ -32,7 +32,7 @@ def check_health() -> str:
 
 
 def _record(report: HealthReport) -> None:
-    from .health_log.services import health_record  # noqa: PLC0415  (its model may be absent)
+    from .health_log.services import health_record  # noqa: PLC0415  (the app is optional)
 
     try:
         health_record(report=report)
