@@ -77,7 +77,7 @@ def entries_page(entries: AuditLogQuerySet, offset: int, limit: int) -> list[Any
 def entry_rows_page(
     selection: Selection, offset: int, limit: int
 ) -> tuple[int, list[dict[str, Any]]]:
-    """Return the exact count of a selection, and at most ``limit`` rows after the newest ``offset``.
+    """Return the exact count of a selection, and ``limit`` rows after the newest ``offset``.
 
     Rows are dictionaries of :data:`~myometrics_audit.rows.COLUMNS`. One statement reads count and
     rows, except for deep pages.

@@ -69,7 +69,7 @@ def entry_record(entry: NewEntry) -> AuditLog:
 
 
 def entries_record(entries: Iterable[NewEntry]) -> list[AuditLog]:
-    """Write and publish many entries in one transaction, with the errors of :func:`entry_record`."""
+    """Write and publish many entries, all or none; raises the errors of :func:`entry_record`."""
     rows = [_row(entry) for entry in entries]
     if rows:
         _insert(rows)
