@@ -1,3 +1,3 @@
-"""A tamper-evident audit log for Django that stays quick at ten million rows."""
+"""A tamper-evident audit log for Django that stays fast at ten million rows."""
 
 __version__ = "0.2.0.dev0"

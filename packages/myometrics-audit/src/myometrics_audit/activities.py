@@ -1,4 +1,4 @@
-"""Audit entries as activities, for those who receive or replay them."""
+"""Conversion of audit entries to activities, for receivers and replays."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .models import AuditLog
 __all__ = ["SOURCE", "activity_of"]
 
 SOURCE = "audit"
-"""What the ids of this package's activities begin with."""
+"""Prefix of the ids of this package's activities."""
 
 
 def activity_of(entry: AuditLog) -> Activity:
-    """An entry as the activity it was, or as that which it publishes."""
+    """Return the activity that an entry recorded, or the activity that it publishes."""
     return Activity(
         id=entry.activity_id or f"{SOURCE}:{entry.pk}",
         actor_id=entry.user_id,

@@ -1,4 +1,4 @@
-"""The audit log in Django's admin site: to read, never to change, and quick at any size."""
+"""The audit log in Django's admin site: read-only, and fast at any size."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ __all__ = [
 
 
 class NewestFirst(ChangeList):
-    """A list whose order is fixed: any other would sort the whole log."""
+    """A change list with a fixed order: any other order would sort the whole log."""
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
-        """By time, newest first, whatever the query string says."""
+        """Order by time, newest first; ignores the query string."""
         return ["-timestamp", "-id"]
 
 
 @admin.register(AuditLog)
 class AuditLogAdmin(ReadOnlyAdmin):
-    """Entries, newest first, with filters that the log's indexes serve."""
+    """Entries, newest first, with filters that use the log's indexes."""
 
     list_display = (
         "timestamp",
@@ -82,13 +82,13 @@ class AuditLogAdmin(ReadOnlyAdmin):
     readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[AuditLog]:
-        """All entries, as a selection that filters narrow."""
+        """Return all entries as a selection, which the filters narrow."""
         return AuditLog.objects.matching(Selection())
 
     def get_search_results(
         self, request: HttpRequest, queryset: Any, search_term: str
     ) -> tuple[QuerySet[AuditLog], bool]:
-        """The entries about the resource of that very id."""
+        """Return the entries whose resource id equals the search term."""
         resource_id = search_term.strip()
         if not resource_id:
             return queryset, False
@@ -97,26 +97,26 @@ class AuditLogAdmin(ReadOnlyAdmin):
         return queryset.matching(replace(queryset.selection, resource_id=resource_id)), False
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        """A list in one order."""
+        """Return the change list with a fixed order."""
         return NewestFirst
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """The list, under a line that says how far the evidence is verified."""
+        """Render the list with a line about the state of verification."""
         context = {"evidence_state": evidence_state(), **(extra_context or {})}
         return super().changelist_view(request, context)
 
     @admin.display(description=_("user"))
     def who(self, entry: AuditLog) -> str:
-        """The person, as a link to all of that person's entries."""
+        """The user, with a link to all entries of this user."""
         if entry.user_id is None:
             return entry.pseudonym or "–"
         return format_html('<a href="?user_id={}">{}</a>', entry.user_id, entry.user)
 
     @admin.display(description=_("details"))
     def readable_details(self, entry: AuditLog) -> str:
-        """The details, one key a line."""
+        """The details as indented JSON."""
         text = json.dumps(entry.details, indent=2, ensure_ascii=False, sort_keys=True)
         return format_html("<pre>{}</pre>", text)
 
@@ -150,7 +150,7 @@ class SealAdmin(InternalAdmin):
 
 @admin.register(Erasure)
 class ErasureAdmin(InternalAdmin):
-    """What was lawfully removed, newest first."""
+    """Erasures, newest first."""
 
     list_display = ("erased_at", "reason", "entries", "pseudonym", "seal_number")
     fields = ("erased_at", "reason", "entries", "pseudonym", "details", "key_id", "seal_number")
@@ -161,7 +161,7 @@ class ErasureAdmin(InternalAdmin):
 
 @admin.register(Leaf)
 class LeafAdmin(InternalAdmin):
-    """The evidence of each entry, newest first; it stays when the entry goes."""
+    """Leaves, newest first; a leaf outlives its entry."""
 
     list_display = ("entry_id", "hex_hash", "key_id", "seal_number", "erasure_id")
     fields = list_display
@@ -174,7 +174,7 @@ class LeafAdmin(InternalAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Leaf], search_term: str
     ) -> tuple[QuerySet[Leaf], bool]:
-        """The leaf of the entry with that very id; none for what can be no id."""
+        """Return the leaf of the entry with this id; no leaf for an invalid id."""
         text = search_term.strip()
         if not text:
             return queryset, False
@@ -189,7 +189,7 @@ class LeafAdmin(InternalAdmin):
 
 @admin.register(EntryCount)
 class EntryCountAdmin(InternalAdmin):
-    """How many sealed entries there are of each kind on each day: what lists count with."""
+    """Stored counts of sealed entries by scope and period."""
 
     list_display = [field.name for field in EntryCount._meta.fields if field.name != "id"]
     ordering = ("-pk",)

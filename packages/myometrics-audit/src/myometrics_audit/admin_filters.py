@@ -1,4 +1,4 @@
-"""Filters of the admin list that stay within the log's indexes and stored counts."""
+"""Filters of the admin list that use the log's indexes and stored counts."""
 
 from __future__ import annotations
 
@@ -22,61 +22,61 @@ __all__ = ["ActionFilter", "OriginFilter", "PeriodFilter", "ResourceTypeFilter",
 
 
 class _SelectionFilter(admin.SimpleListFilter):
-    """Narrows the list's selection by one field."""
+    """Narrow the list's selection by one field."""
 
     def queryset(self, request: HttpRequest, queryset: Any) -> AuditLogQuerySet:
-        """The list narrowed by this filter's value, if it has one."""
+        """Narrow the list by this filter's value, if it has one."""
         value = self.value()
         entries: AuditLogQuerySet = queryset
         if value is None or entries.selection is None:
             return entries
-        # No text of an entry holds NUL, and PostgreSQL refuses to compare with it.
+        # No stored text contains NUL, and PostgreSQL rejects it in parameters.
         narrowed = None if "\x00" in value else self.narrow(entries.selection, value)
         return entries.none() if narrowed is None else entries.matching(narrowed)
 
     def narrow(self, selection: Selection, value: str) -> Selection | None:
-        """``selection`` narrowed to ``value``; ``None`` when nothing can match."""
+        """Return ``selection`` narrowed to ``value``; ``None`` if no entry can match."""
         raise NotImplementedError
 
 
 class ActionFilter(_SelectionFilter):
-    """By action, out of those that were sealed."""
+    """Filter by action; offers the actions of sealed entries."""
 
     title = _("action")
     parameter_name = "action"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """The actions there are."""
+        """Return the actions of sealed entries."""
         return [(action, action) for action in counted_actions()]
 
     def narrow(self, selection: Selection, value: str) -> Selection | None:
-        """By this action."""
+        """Narrow to this action."""
         return replace(selection, action=value)
 
 
 class ResourceTypeFilter(_SelectionFilter):
-    """By resource type, out of those that were sealed."""
+    """Filter by resource type; offers the types of sealed entries."""
 
     title = _("resource type")
     parameter_name = "resource_type"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """The resource types there are."""
+        """Return the resource types of sealed entries."""
         return [(name, name) for name in counted_resource_types()]
 
     def narrow(self, selection: Selection, value: str) -> Selection | None:
-        """By this resource type."""
+        """Narrow to this resource type."""
         return replace(selection, resource_type=value)
 
 
 class OriginFilter(_SelectionFilter):
-    """By who reported it. The last filter: no index serves it, so it leaves the selection."""
+    """Filter by origin. Applied last: it has no index, so the result is no longer a selection."""
 
     title = _("origin")
     parameter_name = "origin"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        """Every origin."""
+        """Return every origin."""
         return list(AuditLog.Origin.choices)
 
     def queryset(self, request: HttpRequest, queryset: Any) -> AuditLogQuerySet:
@@ -89,18 +89,18 @@ class OriginFilter(_SelectionFilter):
 
 
 class UserFilter(_SelectionFilter):
-    """By the user that a link in the list chose."""
+    """Filter by user; a link in the list sets it."""
 
     title = _("user")
     parameter_name = "user_id"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """The chosen user alone: nobody wants to scroll through thousands."""
+        """Return only the chosen user: the list of all users is too long."""
         chosen = request.GET.get(self.parameter_name)
         return [(chosen, chosen)] if chosen else []
 
     def narrow(self, selection: Selection, value: str) -> Selection | None:
-        """By this user; nothing for what is no user id."""
+        """Narrow to this user; ``None`` for an invalid user id."""
         try:
             return replace(selection, user_id=parse_user_id(value))
         except ValueError:
@@ -108,17 +108,17 @@ class UserFilter(_SelectionFilter):
 
 
 class PeriodFilter(_SelectionFilter):
-    """By whole UTC days up to today."""
+    """Filter by whole UTC days up to today."""
 
     title = _("time")
     parameter_name = "days"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        """Usual periods."""
+        """Return common periods."""
         return [("1", _("Today")), ("7", _("7 days")), ("30", _("30 days")), ("90", _("90 days"))]
 
     def narrow(self, selection: Selection, value: str) -> Selection | None:
-        """By the last so many days, today included."""
+        """Narrow to the last ``value`` days, including today."""
         if not (value.isascii() and value.isdigit() and len(value) <= 5):
             return None
         today = utc_now().date()

@@ -7,14 +7,14 @@ from django.utils.translation import gettext_lazy as _
 
 
 class AuditConfig(AppConfig):
-    """Connects the audit log to core's seams and guards its tables."""
+    """Connects the audit log to core's event bus and registries, and guards its tables."""
 
     name = "myometrics_audit"
     verbose_name = _("Audit log")
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register settings, checks, the receiver, the replay source and personal data."""
+        """Register settings, checks, metrics, the receiver, the replay source and personal data."""
         from myometrics_core.activities import register_receiver, register_source
         from myometrics_core.conf import register_settings
         from myometrics_core.personal_data import register_personal_data

@@ -1,7 +1,7 @@
-"""The API for hosts: ``from myometrics_audit import audit``, then ``audit.record(…)``.
+"""The API for sites: ``from myometrics_audit import audit``, then ``audit.record(…)``.
 
-The actor is always passed, never guessed, so it works the same in views, Celery tasks and
-commands; ``arecord`` is for async code.
+The caller always passes the actor, so the functions work the same in views, Celery tasks and
+commands. ``arecord`` is for async code.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .services import ActorGone, NewEntry, entries_record, entry_record
 __all__ = ["ActorGone", "NewEntry", "Resource", "arecord", "entry", "record", "record_many"]
 
 Resource = Model | tuple[str, Any]
-"""What an entry is about: a model instance, or a type and an id."""
+"""The resource of an entry: a model instance, or a type and an id."""
 
 
 def record(
@@ -36,16 +36,16 @@ def record(
 ) -> AuditLog:
     """Record that ``actor`` did ``action`` to ``resource``, and publish it.
 
-    ``actor`` is a user, a user's primary key, or ``None`` where nobody was signed in.
-    ``resource`` is a model instance (``"clinic.patient"`` and its primary key are kept) or a
-    tuple of type and id. ``details`` is a JSON object of at most 64 KiB. ``request`` (Django or
-    DRF) gives the client's address and user agent. ``origin`` says who reports it: ``"server"`` for
-    this site's own code, ``"import"`` for data of another system, ``"client"`` for what a client
-    claims and the server has not seen itself. Entry, evidence and what receivers make of
-    it are one transaction; inside a transaction of the caller they are part of that.
+    ``actor`` is a user, a user's primary key, or ``None`` for anonymous actions.
+    ``resource`` is a model instance (stored as ``"clinic.patient"`` and its primary key) or a
+    tuple of type and id. ``details`` is a JSON object of at most 64 KiB. The client's address and
+    user agent are taken from ``request`` (Django or DRF). ``origin`` is the reporter: ``"server"``
+    for this site's code, ``"import"`` for data of another system, ``"client"`` for claims of a
+    client that the server has not observed. The entry, its evidence and the writes of receivers
+    are one transaction, or part of the caller's transaction.
 
-    Raises ``ValueError`` or ``TypeError`` for what can't be kept, :class:`ActorGone` when the
-    actor doesn't exist (any more).
+    Raises ``ValueError`` or ``TypeError`` for values that can't be stored, :class:`ActorGone` if
+    the actor doesn't exist.
     """
     return entry_record(
         entry(
@@ -78,7 +78,7 @@ def entry(
     request: Any = None,
     origin: Origin = "server",
 ) -> NewEntry:
-    """An entry for :func:`record_many`; takes what :func:`record` takes."""
+    """Build an entry for :func:`record_many`, with the arguments of :func:`record`."""
     resource_type, resource_id = _resource(resource)
     return NewEntry(
         actor_id=_actor_id(actor),

@@ -1,4 +1,4 @@
-"""When audit's background work runs: merge it into the site's ``beat_schedule``."""
+"""The schedule of audit's background tasks: merge it into the site's ``beat_schedule``."""
 
 from __future__ import annotations
 
@@ -13,4 +13,4 @@ beat_schedule: dict[str, dict[str, Any]] = {
         "options": {"expires": 10},
     }
 }
-"""Name of the entry → task, schedule and options, as Celery's ``beat_schedule`` takes them."""
+"""Name of the entry → task, schedule and options, in the format of Celery's ``beat_schedule``."""

@@ -1,6 +1,6 @@
-"""Many values as one parameter: an array on PostgreSQL, JSON on SQLite.
+"""Many values in one SQL parameter: an array on PostgreSQL, JSON on SQLite.
 
-A statement with thousands of placeholders costs more to parse than to run.
+Parsing a statement with thousands of placeholders takes longer than running it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["one_of", "row_source"]
 
 
 def one_of(column: str, numbers: Sequence[int], using: str) -> tuple[str, list[Any]]:
-    """SQL for ``column IN numbers``, and its parameters."""
+    """Return SQL for ``column IN numbers``, and its parameters."""
     if connections[using].vendor == "postgresql":
         return f'"{column}" = ANY(%s)', [list(numbers)]
     return f'"{column}" IN (SELECT value FROM json_each(%s))', [json.dumps(list(numbers))]
@@ -24,11 +24,11 @@ def one_of(column: str, numbers: Sequence[int], using: str) -> tuple[str, list[A
 def row_source(
     columns: Sequence[list[Any]], types: Sequence[str], using: str
 ) -> tuple[str, list[Any]]:
-    """SQL for a SELECT that gives rows made of ``columns``, and its parameters."""
+    """Return SQL for a SELECT whose rows are built from ``columns``, and its parameters."""
     if connections[using].vendor == "postgresql":
         arrays = ", ".join(f"%s::{name}[]" for name in types)
         return f"SELECT * FROM unnest({arrays})", list(columns)
     fields = ", ".join(f"json_extract(value, '$[{place}]')" for place in range(len(columns)))
     rows = json.dumps(list(zip(*columns, strict=True)))
-    # Without WHERE, SQLite takes ON CONFLICT for a join.
+    # Without WHERE, SQLite parses ON CONFLICT as part of a join.
     return f"SELECT {fields} FROM json_each(%s) WHERE TRUE", [rows]

@@ -1,7 +1,7 @@
-"""One sequence of bytes for one set of facts, on every database and every Python.
+"""Canonical encoding: the same bytes for the same facts on every database and Python version.
 
-PostgreSQL's ``jsonb`` gives ``1e+22`` back as an integer and ``-0.0`` as ``0.0``; SQLite gives
-both back as they were. Canonical JSON writes either way round as the same bytes.
+PostgreSQL's ``jsonb`` returns ``1e+22`` as an integer and ``-0.0`` as ``0.0``; SQLite returns both
+unchanged. Canonical JSON encodes both results as the same bytes.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Any
 __all__ = ["DETAILS_MAX_BYTES", "canonical_address", "canonical_json", "canonical_moment"]
 
 DETAILS_MAX_BYTES = 64 * 1024
-"""Longest ``details`` of an entry, as canonical JSON."""
+"""Maximum size of an entry's ``details`` as canonical JSON."""
 
 
 def canonical_json(value: Any) -> bytes:
-    """``value`` as UTF-8 JSON: keys sorted, no spaces, whole numbers without point or exponent.
+    """Encode ``value`` as UTF-8 JSON: sorted keys, no spaces, integers without point or exponent.
 
-    Raises ``ValueError`` for what can't be kept: NaN, infinity, NUL, lone surrogates, and
-    ``TypeError`` for what isn't JSON.
+    Raises ``ValueError`` for NaN, infinity, NUL and lone surrogates, which can't be stored, and
+    ``TypeError`` for values that aren't JSON.
     """
     text = json.dumps(
         _canonical(value),
@@ -37,12 +37,12 @@ def canonical_json(value: Any) -> bytes:
 
 
 def canonical_moment(moment: datetime) -> str:
-    """An aware time in UTC with exactly six digits of a second: ``2025-08-19T15:45:00.000000Z``."""
+    """Format an aware time in UTC with microseconds: ``2025-08-19T15:45:00.000000Z``."""
     return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def canonical_address(address: str | None) -> str | None:
-    """An IP address in the one spelling that no database or Python alters; ``None`` for none."""
+    """Normalise an IP address, so that no database or Python version alters it; keep ``None``."""
     if not address:
         return None
     parsed = ipaddress.ip_address(address)
@@ -77,6 +77,6 @@ def _canonical_number(number: float) -> float | int:
     if not math.isfinite(number):
         raise ValueError("NaN and infinity can't be kept")
     if number.is_integer():
-        # By way of the decimal text, as the databases do: int(1e23) is 99999999999999991611392.
+        # Via the decimal text, as the databases do: int(1e23) is 99999999999999991611392.
         return int(Decimal(repr(number)))
     return number

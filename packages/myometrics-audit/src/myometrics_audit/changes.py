@@ -1,8 +1,8 @@
-"""Recording what happens to a host's own models: who changed which field from what to what.
+"""Recording changes of a site's models: the actor, the fields, and their old and new values.
 
-A model says once what is recorded of it, with :func:`recorded`. Code that changes rows says who
-does it, by calling the functions here in place of ``save()``, ``delete()``, ``bulk_create()``
-and ``update()``; nothing listens to signals, and nobody's name leaks through a global.
+:func:`recorded` declares the recorded fields of a model. Code that changes rows calls the
+functions here with the actor, instead of ``save()``, ``delete()``, ``bulk_create()`` and
+``update()``. There are no signal receivers, and no global that holds the current user.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ VERBS = ("created", "updated", "deleted")
 
 @dataclass(frozen=True)
 class _Recording:
-    """What is recorded of a model: columns by attribute name, and those shown as changed only."""
+    """The recorded columns of a model by attribute name, and those without values in entries."""
 
     columns: tuple[str, ...]
     masked: frozenset[str]
@@ -53,13 +53,13 @@ _recordings: dict[type[models.Model], _Recording] = {}
 def recorded(
     *, fields: Sequence[str] | None = None, masked: Sequence[str] = ()
 ) -> Callable[[type[M]], type[M]]:
-    """Class decorator: changes of this model are recorded.
+    """Class decorator: record changes of this model.
 
-    ``fields``: names of the fields that are (default: all columns). ``masked``: fields of which
-    an entry says that they changed, but not from what to what; those whose name holds
-    ``password``, ``secret``, ``token`` or ``api_key``, and binary ones, always are. Clients of the
-    API can't post ``<model>_created``, ``_updated`` and ``_deleted`` any more.
-    Raises ``ValueError`` for a name that is no field.
+    ``fields``: names of the recorded fields (default: all columns). ``masked``: fields whose
+    changes are recorded without values. Fields with ``password``, ``secret``, ``token`` or
+    ``api_key`` in their name, and binary fields, are always masked. Clients of the API can't post
+    the actions ``<model>_created``, ``<model>_updated`` and ``<model>_deleted``.
+    Raises ``ValueError`` for an unknown field.
     """
 
     def decorate(model: type[M]) -> type[M]:
@@ -77,7 +77,7 @@ def recorded(
 
 
 def reserve_recorded_actions() -> None:
-    """Reserve the actions of all recorded models and their subclasses, once all are known."""
+    """Reserve the actions of all recorded models and their subclasses; call it in ``ready()``."""
     for model in list(_recordings):
         _reserve_actions(model)
 
@@ -85,8 +85,8 @@ def reserve_recorded_actions() -> None:
 def recorded_save(instance: models.Model, *, actor: Any, request: Any = None, **save: Any) -> None:
     """``instance.save(**save)``, recorded as ``<model>_created`` or ``<model>_updated``.
 
-    A save that changes no recorded column is not recorded. Actor and request as for
-    ``audit.record``; saving and recording are one transaction.
+    A save that changes no recorded column is not recorded. ``actor`` and ``request`` are those of
+    ``audit.record``. Saving and recording are one transaction.
     """
     model = type(instance)
     using = save.get("using") or router.db_for_write(model, instance=instance)
@@ -102,13 +102,12 @@ def recorded_save(instance: models.Model, *, actor: Any, request: Any = None, **
 
 
 def recorded_delete(instance: models.Model, *, actor: Any, request: Any = None) -> None:
-    """``instance.delete()``, recorded as ``<model>_deleted`` with the values that went.
+    """``instance.delete()``, recorded as ``<model>_deleted`` with the deleted values.
 
-    Rows of recorded models that are deleted with it, or changed by it (``SET_NULL``), get an
-    entry of their own each, whether Django or the database changes them. The entries name no actor
-    who is deleted by it. The recorded values of all these rows are in memory until their entries
-    are written, 500 at a time. Raises ``LookupError`` where the model of ``instance`` is not
-    recorded.
+    Each row of a recorded model that is also deleted, or changed (``SET_NULL``), gets its own
+    entry, whether Django or the database changes it. If the deletion includes the actor, the
+    entries have no user. The recorded values of all these rows are in memory until their entries
+    are written, 500 at a time. Raises ``LookupError`` if the model of ``instance`` is not recorded.
     """
     _recording(type(instance))
     using = router.db_for_write(type(instance), instance=instance)
@@ -134,8 +133,8 @@ def recorded_bulk_create(
 ) -> list[M]:
     """``model.objects.bulk_create(instances, **bulk)``, with one entry for each new row.
 
-    Raises ``ValueError`` when asked to ignore or update conflicting rows: the database doesn't
-    say which rows those are.
+    Raises ``ValueError`` for ``ignore_conflicts`` and ``update_conflicts``: the database doesn't
+    return the conflicting rows.
     """
     if bulk.get("ignore_conflicts") or bulk.get("update_conflicts"):
         raise ValueError(
@@ -154,13 +153,13 @@ def recorded_bulk_create(
 def recorded_update(
     queryset: models.QuerySet[Any], *, actor: Any, request: Any = None, **values: Any
 ) -> int:
-    """``queryset.update(**values)``, with one entry for each row that changed; returns how many
-    rows matched. In one transaction, a few hundred rows at a time.
+    """``queryset.update(**values)``, with one entry for each row that changed.
 
-    A row that another transaction takes out of ``queryset`` before it is locked is left alone.
+    Returns the number of matched rows. Runs in one transaction, in chunks of 500 rows. Rows that
+    stop matching ``queryset`` before they are locked are not changed.
     """
     model = queryset.model
-    using = queryset.select_for_update().db  # where it would write
+    using = queryset.select_for_update().db  # the write database
     with atomic_write(using):
         keys = _locked_keys(queryset.using(using))
         for chunk in _chunks(keys):
@@ -178,7 +177,7 @@ def recorded_update(
 def _locked_rows(
     affected: Mapping[type[models.Model], Iterable[Any]], using: str
 ) -> dict[type[models.Model], dict[Any, dict[str, Any]]]:
-    """The recorded columns of those rows whose model is recorded; the rows are locked."""
+    """Lock the rows of recorded models; return their recorded columns."""
     return {
         model: {
             key: row
@@ -219,15 +218,13 @@ def _action(model: type[models.Model], verb: str) -> str:
 
 
 def _locked_keys(queryset: models.QuerySet[Any]) -> list[Any]:
-    """The primary keys of the rows in ``queryset``, locked in their order: nobody else changes
-    them until the transaction ends.
-    """
+    """Lock the rows of ``queryset`` in the order of their primary keys; return the keys."""
     rows = queryset.order_by("pk").values_list("pk", flat=True)
-    # A selection that joins may name a row more than once.
+    # A query with joins may return a row more than once.
     found = list(dict.fromkeys(rows))
     for chunk in _chunks(found):
         _stored(queryset.model, chunk, queryset.db, lock=True)
-    # All are asked again before one is changed: a selection may look at other rows of its own.
+    # Query again after locking all and before changing any: the filter may depend on other rows.
     still = (key for chunk in _chunks(found) for key in rows.filter(pk__in=chunk))
     return list(dict.fromkeys(still))
 
@@ -255,7 +252,7 @@ def _recording(model: type[models.Model]) -> _Recording:
 def _stored(
     model: type[models.Model], keys: Sequence[Any], using: str, *, lock: bool = False
 ) -> dict[Any, dict[str, Any]]:
-    """The recorded columns as the database has them, by primary key."""
+    """Read the recorded columns from the database, by primary key."""
     columns = _recording(model).columns
     rows = model._base_manager.using(using).filter(pk__in=keys).order_by("pk")
     if lock:
@@ -324,7 +321,7 @@ def _entry(
 
 
 def _shown(value: Any) -> Any:
-    """A value as an entry keeps it: JSON, long text cut."""
+    """Convert a value for an entry: JSON, with long text truncated."""
     try:
         value = json.loads(json.dumps(value, cls=DjangoJSONEncoder, allow_nan=False))
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""System checks of audit, beside those of its settings (E001 to E003)."""
+"""System checks of audit, in addition to those of its settings (E001 to E003)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ APP = "myometrics_audit"
 
 
 def register_checks() -> None:
-    """Have ``manage.py check`` run them."""
+    """Register the system checks."""
     register_check(check_active_key, app=APP)
     register_check(check_guards, checks.Tags.database, app=APP)
     register_check(check_production, checks.Tags.security, app=APP, deploy=True)
@@ -43,12 +43,12 @@ def check_active_key(**kwargs: Any) -> list[checks.CheckMessage]:
 def check_guards(
     databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[checks.CheckMessage]:
-    """W011, W012: the triggers that guard the log are there."""
+    """W011, W012: the triggers that guard the log exist."""
     return [message for alias in databases or () for message in _guard_messages(alias)]
 
 
 def check_production(**kwargs: Any) -> list[checks.CheckMessage]:
-    """W013, W014: keys of their own, and no test settings, in production."""
+    """W013, W014: in production, ``KEYS`` is set and ``ALLOW_FLUSH`` is off."""
     return list(_production_messages())
 
 

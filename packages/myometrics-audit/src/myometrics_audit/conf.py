@@ -32,7 +32,7 @@ def _agent_length(value: int) -> None:
 
 
 class AuditSettings(SettingsGroup):
-    """What a host can choose for its audit log."""
+    """The settings of the audit log."""
 
     name = "MYOMETRICS_AUDIT"
     app = "myometrics_audit"
@@ -79,4 +79,4 @@ class AuditSettings(SettingsGroup):
 
 
 audit_settings = AuditSettings()
-"""``MYOMETRICS_AUDIT`` with its defaults, read anew at each access."""
+"""``MYOMETRICS_AUDIT`` with its defaults, read at each access."""

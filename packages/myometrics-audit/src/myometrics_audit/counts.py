@@ -1,4 +1,4 @@
-"""Rolled-up counts of sealed entries: kept by the sealer, read by counting and paging."""
+"""Stored counts of sealed entries: written by the sealer, read by counting and paging."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def counts_add(changes: Mapping[CountKey, int], *, using: str) -> None:
 
 
 def counts_drop_user(user_id: Any, *, using: str) -> None:
-    """Forget the counts of a user who is gone."""
+    """Delete the counts of a deleted user."""
     EntryCount.objects.using(using).filter(scope=user_scope(user_id)).delete()
 
 
 def counts_rebuild(*, using: str) -> int:
-    """Count every sealed entry anew, in one transaction; returns how many there are."""
+    """Recount all sealed entries in one transaction; return their number."""
     with evidence_lock(using):
         EntryCount.objects.using(using).all().delete()
         sealed = Leaf.objects.using(using).filter(seal_number__isnull=False, erasure_id=None)

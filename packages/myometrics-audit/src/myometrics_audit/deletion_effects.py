@@ -1,4 +1,4 @@
-"""Which rows a deletion takes along or changes."""
+"""The rows that a deletion deletes or changes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.db import models
 __all__ = ["rows_affected_by_deletion"]
 
 CHUNK: Final = 500
-# on_delete handlers that keep the rows that refer to a deleted one. DB_… came with Django 6.1.
+# on_delete handlers that keep the referring rows. DB_… are new in Django 6.1.
 KEEPING: Final = tuple(
     getattr(models, name)
     for name in (
@@ -24,18 +24,18 @@ KEEPING: Final = tuple(
 
 ModelClass = type[models.Model]
 Keys = dict[ModelClass, dict[Any, None]]
-"""Primary keys by model, in the order in which they were found."""
+"""Primary keys by model, in the order of discovery."""
 
 
 def rows_affected_by_deletion(
     instance: models.Model, using: str, *, wanted: Callable[[ModelClass], bool]
 ) -> Keys:
-    """Return the rows that ``instance.delete()`` may delete or change, its own among them.
+    """Return the rows that ``instance.delete()`` may delete or change, including its own.
 
-    Follows foreign keys whatever deletes by them, Django or the database (``DB_CASCADE``), and
-    generic relations, as far as they lead to models that are ``wanted``. A row that is named here
-    may still come through unchanged. Call it in the transaction that deletes: rows that others can
-    refer to are locked, so that none is added.
+    Follows foreign keys, both those cascaded by Django and those cascaded by the database
+    (``DB_CASCADE``), and generic relations, if they lead to ``wanted`` models. The result may
+    contain rows that the deletion doesn't change. Call it in the transaction that deletes:
+    referenced rows are locked, so that no references are added.
     """
     own_model = type(instance)
     found: Keys = {}
@@ -53,14 +53,14 @@ def rows_affected_by_deletion(
             else:
                 found.setdefault(_concrete(related), {}).update(dict.fromkeys(referring))
     if own_model is not _concrete(own_model):
-        # Perhaps only the proxy is wanted.
+        # The proxy may be wanted without its concrete model.
         del found[_concrete(own_model)][instance.pk]
         return {own_model: {instance.pk: None}, **found}
     return found
 
 
 def _leads_to(wanted: Callable[[ModelClass], bool]) -> Callable[[ModelClass], bool]:
-    """Return a function that says whether a deletion in a model can reach a wanted one."""
+    """Return a function: can a deletion in a model reach a wanted model?"""
 
     @cache
     def leads(model: ModelClass) -> bool:
@@ -120,7 +120,7 @@ def _foreign_keys_to(model: ModelClass) -> Iterator[tuple[Any, bool]]:
             continue
         if relation.one_to_many or relation.one_to_one:
             on_delete = relation.on_delete  # type: ignore[union-attr]
-            # models.SET(…) makes a handler of its own each time, which can be deconstructed.
+            # models.SET(…) returns a new handler each time, recognised by deconstruct().
             keeps = on_delete in KEEPING or hasattr(on_delete, "deconstruct")
             yield relation.field, not keeps  # type: ignore[union-attr]
 

@@ -1,4 +1,4 @@
-"""What ``manage.py myometrics_doctor`` examines of the audit log."""
+"""Examinations of the audit log for ``manage.py myometrics_doctor``."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MAX_VERIFICATION_AGE: Final = 35 * 86_400.0
 
 
 def register_examinations() -> None:
-    """Have the doctor run them."""
+    """Register the examinations with core's doctor."""
     register_examination("audit guards", examine_guards, needs_database=True)
     register_examination(
         "audit keys", examine_keys, needs_database=True, covers=("myometrics_audit.W013",)
@@ -48,7 +48,7 @@ def register_examinations() -> None:
 
 
 def examine_guards() -> Iterator[Diagnosis]:
-    """The triggers that refuse changes are there and enabled."""
+    """Check that the guards exist and are enabled."""
     missing = missing_guards(router.db_for_write(AuditLog))
     if missing:
         yield Diagnosis(
@@ -63,7 +63,7 @@ def examine_guards() -> Iterator[Diagnosis]:
 
 
 def examine_keys() -> Iterator[Diagnosis]:
-    """Keys of their own, the active one among them, and none that seals need lost."""
+    """Check that ``KEYS`` is set, and that no key of a seal is lost."""
     name = "audit keys"
     active = active_key()
     known = {key.id for key in known_keys()}
@@ -88,7 +88,7 @@ def examine_keys() -> Iterator[Diagnosis]:
 
 
 def examine_pseudonym_keys() -> Iterator[Diagnosis]:
-    """Which keys of pseudonyms failed sign-ins still need, so that an erasure finds them."""
+    """Report which pseudonym keys are needed to erase recorded failed sign-ins."""
     name, count = "pseudonym keys", len(core_settings.pseudonym_keys)
     if count == 1:
         yield Diagnosis(name, "ok", "There is one.")
@@ -111,7 +111,7 @@ def examine_pseudonym_keys() -> Iterator[Diagnosis]:
 
 
 def examine_seals() -> Iterator[Diagnosis]:
-    """How long entries wait for a seal."""
+    """Check the age of the oldest unsealed entry."""
     lag = seal_lag_seconds()
     if lag > MAX_SEAL_LAG:
         yield Diagnosis(
@@ -125,7 +125,7 @@ def examine_seals() -> Iterator[Diagnosis]:
 
 
 def examine_anchors() -> Iterator[Diagnosis]:
-    """Whether seals are published outside of the database."""
+    """Check that seals are published outside the database."""
     name, path = "audit anchors", audit_settings.ANCHOR_FILE
     waiting = Seal.objects.filter(anchored_at=None).count()
     if path and not _is_writable(Path(path)):
@@ -156,7 +156,7 @@ def _is_writable(path: Path) -> bool:
 
 
 def examine_verification() -> Iterator[Diagnosis]:
-    """When the log was verified last, and what was found."""
+    """Check the age and the result of the last verification."""
     name, last = "audit verification", Verification.objects.order_by("-id").first()
     if last is None:
         yield Diagnosis(

@@ -1,4 +1,4 @@
-"""An entry as the API shows it."""
+"""The API's format of an entry."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["entry_json"]
 
 
 def entry_json(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of the log (columns by name) in the specification's shape."""
+    """Convert a row of the log (columns by name) to the specification's format."""
     return {
         **row,
         "user_id": user_id_json(row["user_id"]),

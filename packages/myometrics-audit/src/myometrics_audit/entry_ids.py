@@ -1,7 +1,7 @@
-"""Ids of entries are never used twice: leaves of erased entries keep theirs.
+"""Prevent the reuse of entry ids after ``loaddata``: leaves of erased entries keep their ids.
 
-``loaddata`` sets the sequence of a table to the highest id that it has loaded, which is too low
-where the newest entries were erased.
+``loaddata`` sets a table's sequence to the highest loaded id, which is too low if the newest
+entries were erased.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ __all__ = ["connect_fixtures"]
 
 
 def connect_fixtures() -> None:
-    """Skip the ids of erased entries once a fixture with an erasure is loaded."""
+    """Skip the ids of erased entries after a fixture with an erasure is loaded."""
     post_save.connect(_erasure_saved, sender=Erasure, dispatch_uid="myometrics_audit:entry_ids")
 
 
 def _erasure_saved(raw: bool, using: str, **kwargs: Any) -> None:
     if raw:
-        # After the commit: loaddata resets the sequences last.
+        # After the commit, because loaddata resets the sequences last.
         transaction.on_commit(partial(_skip_used_ids, using), using=using)
 
 

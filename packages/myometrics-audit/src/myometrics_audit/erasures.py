@@ -1,4 +1,4 @@
-"""Lawful removal: what goes is written down and signed before it goes."""
+"""Erasure of entries: each is recorded and signed before the entries are deleted."""
 
 from __future__ import annotations
 
@@ -31,12 +31,11 @@ Reason = Erasure.Reason
 
 
 def entries_release_user(*, user: Any, using: str) -> Erasure | None:
-    """Prepare for the deletion of ``user``, inside the transaction that deletes.
+    """Erase or retain the entries of ``user``; call it in the transaction that deletes the user.
 
-    With ``ON_USER_DELETE`` ``"cascade"`` the person's entries are marked as erased and removed,
-    and with them the failed sign-ins at the account, which tell where somebody tried;
-    with ``"retain"`` they lose their user and gain a pseudonym. Returns the signed erasure,
-    ``None`` when there were no entries.
+    With ``ON_USER_DELETE`` ``"cascade"`` the user's entries are marked as erased and deleted, and
+    so are the failed sign-ins for the account, which hold client addresses. With ``"retain"`` a
+    pseudonym replaces the user. Returns the signed erasure, ``None`` if there were no entries.
     """
     with evidence_lock(using):
         person_lock(user, using)
@@ -53,7 +52,7 @@ def entries_release_user(*, user: Any, using: str) -> Erasure | None:
 def entries_erase(
     entries: models.QuerySet[AuditLog], *, reason: str, details: dict[str, Any], using: str
 ) -> Erasure | None:
-    """Sign the erasure of ``entries``, then remove them. The caller holds the evidence lock."""
+    """Sign the erasure of ``entries``, then delete them. The caller holds the evidence lock."""
     erasure_id = uuid.uuid4()
     leaves = Leaf.objects.using(using)
     chosen = entries.order_by().values("pk")
@@ -67,7 +66,7 @@ def entries_erase(
             id=erasure_id, reason=reason, entries=count, digest=digest, details=details
         )
         _erasure_sign(erasure, using)
-        # Not by ``entries`` again: what was written since the leaves were marked stays.
+        # ``entries`` may now match newer entries, whose leaves are not marked.
         marked = erased.values("entry_id")
         _raw_delete(AuditLog._base_manager.using(using).filter(pk__in=marked), using)
     has_leaf = models.Exists(leaves.filter(entry_id=models.OuterRef("pk")))
@@ -77,13 +76,13 @@ def entries_erase(
 
 def _failed_sign_ins(user: Any, using: str) -> models.QuerySet[AuditLog]:
     failed = AuditLog._base_manager.using(using).filter(user=None, resource_type="user")
-    # Not ``user``'s own method: the user models of migrations have none.
+    # The user models of migrations have no get_email_field_name().
     email = getattr(user, get_user_model().get_email_field_name(), None)
     return failed.filter(resource_id__in=account_pseudonyms(email)) if email else failed.none()
 
 
 def entries_purge_chunk(*, before: datetime, limit: int, using: str) -> int:
-    """Erase at most ``limit`` of the oldest entries from before a time; returns how many."""
+    """Erase at most ``limit`` of the oldest entries before a time; return their number."""
     with evidence_lock(using):
         objects = AuditLog._base_manager.using(using)
         oldest = objects.filter(timestamp__lt=before).order_by("timestamp", "id")
@@ -129,7 +128,7 @@ def _erasure_sign(erasure: Erasure, using: str) -> Erasure:
 
 
 def leaf_pairs(leaves: models.QuerySet[Leaf]) -> Iterator[tuple[int, bytes | memoryview]]:
-    """Entry id and leaf of each of ``leaves``, by entry id."""
+    """Yield the entry id and the hash of each leaf, ordered by entry id."""
     pairs = leaves.order_by("entry_id").values("entry_id", "hash")
     return ((leaf["entry_id"], leaf["hash"]) for leaf in read_in_batches(pairs, size=10_000))
 

@@ -1,7 +1,7 @@
-"""What is signed, and how: pure functions from facts to bytes.
+"""Leaf hashes and signatures: pure functions from facts to bytes.
 
-An entry's leaf is an HMAC over a random nonce and the canonical row. The nonce is kept in the
-row alone and dies with it, so a leaf whose row was erased tells nothing about the row.
+An entry's leaf is an HMAC over a random nonce and the canonical row. The nonce is stored only in
+the row and deleted with it, so the leaf of an erased row reveals nothing about the row.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ __all__ = [
 ]
 
 GENESIS = bytes(32)
-"""What the first seal names as its predecessor's signature."""
+"""The ``previous`` signature of the first seal."""
 
 
 class EntryFacts(Protocol):
-    """The columns of an entry that its leaf covers; the user goes in as a subject."""
+    """The columns of an entry that its leaf covers, except the user: the subject replaces it."""
 
     nonce: bytes | memoryview
     action: str
@@ -78,19 +78,19 @@ class SealFacts(Protocol):
 
 
 def new_nonce() -> bytes:
-    """16 random bytes."""
+    """Return 16 random bytes."""
     return secrets.token_bytes(16)
 
 
 def subject_of(user_id: Any, key: Key) -> str | None:
-    """Who acted, as 32 hex digits that only the key's holder can link to a user id."""
+    """Return the keyed hash of a user id: 32 hex digits, which only the key links to the id."""
     if user_id is None:
         return None
     return hmac.digest(key.subject, str(user_id).encode(), hashlib.sha256)[:16].hex()
 
 
 def canonical_entry(entry: EntryFacts, subject: str | None) -> bytes:
-    """The bytes of an entry that its leaf covers."""
+    """Return the bytes of an entry that its leaf covers."""
     return canonical_json(
         {
             "subject": subject,
@@ -107,23 +107,23 @@ def canonical_entry(entry: EntryFacts, subject: str | None) -> bytes:
 
 
 def entry_leaf(entry: EntryFacts, subject: str | None, key: Key) -> bytes:
-    """The leaf of an entry (32 bytes)."""
+    """Return the leaf of an entry (32 bytes)."""
     message = bytes(entry.nonce) + canonical_entry(entry, subject)
     return hmac.digest(key.entry, message, hashlib.sha256)
 
 
 def tree_entry(entry_id: int, leaf: bytes | memoryview) -> bytes:
-    """What stands for an entry in a seal's tree: id and leaf, so that the id is sealed too."""
+    """Return an entry's data in a seal's tree: id and leaf, so that the seal covers the id."""
     return entry_id.to_bytes(8, "big", signed=True) + bytes(leaf)
 
 
 def tree_erasure(erasure_id: UUID, leaf: bytes | memoryview) -> bytes:
-    """What stands for an erasure in a seal's tree."""
+    """Return an erasure's data in a seal's tree: id and leaf."""
     return erasure_id.bytes + bytes(leaf)
 
 
 def erasure_digest(leaves: Iterable[tuple[int, bytes | memoryview]]) -> tuple[int, bytes]:
-    """How many leaves (entry id, leaf; by id) an erasure covers, and the digest over them."""
+    """Return the number of leaves (entry id, leaf; ordered by id) and the digest over them."""
     count, digest = 0, hashlib.sha256()
     for entry_id, leaf in leaves:
         digest.update(tree_entry(entry_id, leaf))
@@ -132,7 +132,7 @@ def erasure_digest(leaves: Iterable[tuple[int, bytes | memoryview]]) -> tuple[in
 
 
 def erasure_facts(erasure: ErasureFacts) -> dict[str, Any]:
-    """What the leaf of an erasure covers beside its nonce, as JSON has it."""
+    """Return the values that the leaf of an erasure covers, without its nonce, as JSON types."""
     return {
         "id": str(erasure.id),
         "reason": erasure.reason,
@@ -145,13 +145,13 @@ def erasure_facts(erasure: ErasureFacts) -> dict[str, Any]:
 
 
 def erasure_leaf(erasure: ErasureFacts, key: Key) -> bytes:
-    """The leaf of an erasure, which is its signature too (32 bytes)."""
+    """Return the leaf of an erasure, which is also its signature (32 bytes)."""
     message = bytes(erasure.nonce) + canonical_json(erasure_facts(erasure))
     return hmac.digest(key.erasure, message, hashlib.sha256)
 
 
 def seal_facts(seal: SealFacts) -> dict[str, Any]:
-    """What the signature of a seal covers, as JSON has it."""
+    """Return the values that the signature of a seal covers, as JSON types."""
     return {
         "number": seal.number,
         "root": bytes(seal.root).hex(),
@@ -163,5 +163,5 @@ def seal_facts(seal: SealFacts) -> dict[str, Any]:
 
 
 def seal_signature(seal: SealFacts, key: Key) -> bytes:
-    """The signature of a seal, over the signature of the seal before it (32 bytes)."""
+    """Return the signature of a seal (32 bytes); it covers the previous seal's signature."""
     return hmac.digest(key.seal, canonical_json(seal_facts(seal)), hashlib.sha256)

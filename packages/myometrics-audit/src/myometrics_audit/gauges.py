@@ -1,4 +1,4 @@
-"""What audit tells those who watch the site."""
+"""Metrics of the audit log."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = [
 
 
 def register_gauges() -> None:
-    """Offer the lags of seals and anchors, and the outcome of the last verification."""
+    """Register the lags of seals and anchors, and the result of the last verification."""
     register_gauge(
         "myometrics_seal_lag_seconds",
         "Age of the oldest audit entry that no seal covers yet.",
@@ -45,7 +45,7 @@ def register_gauges() -> None:
 
 
 def seal_lag_seconds() -> float:
-    """Age of the oldest entry that waits for a seal; 0 when none does."""
+    """Return the age of the oldest unsealed entry; 0 if there is none."""
     alias = router.db_for_read(Leaf)
     waiting = Leaf.objects.using(alias).filter(seal_number=None, erasure_id=None)
     oldest = waiting.order_by("entry_id").values_list("entry_id", flat=True).first()
@@ -54,11 +54,11 @@ def seal_lag_seconds() -> float:
 
 
 def anchor_lag_seconds() -> float:
-    """Age of the oldest seal without an anchor; 0 when none waits.
+    """Return the age of the oldest seal without an anchor; 0 if there is none.
 
-    Unlike the age of the newest anchor it does not grow while nothing is recorded.
+    Unlike the age of the newest anchor, it doesn't grow while no entries are written.
     """
-    # Anchors are published in the order of the numbers: two look-ups by primary key.
+    # Seals are published in the order of their numbers: two look-ups by primary key suffice.
     anchored = Seal.objects.filter(anchored_at__isnull=False).order_by("-number")
     newest = anchored.values_list("number", flat=True).first() or 0
     waiting = Seal.objects.filter(number__gt=newest).order_by("number")
@@ -67,13 +67,13 @@ def anchor_lag_seconds() -> float:
 
 
 def verification_age_seconds() -> float:
-    """Time since the last verification ended; infinite before the first one."""
+    """Return the time since the last verification ended; infinity before the first one."""
     last = _last_verification()
     return max(0.0, (timezone.now() - last.finished_at).total_seconds()) if last else math.inf
 
 
 def verification_problems() -> float:
-    """Number of problems that the last verification found; 0 before the first one."""
+    """Return the number of problems of the last verification; 0 before the first one."""
     last = _last_verification()
     return float(last.problems) if last else 0.0
 

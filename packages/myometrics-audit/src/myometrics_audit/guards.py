@@ -1,8 +1,8 @@
-"""Database triggers that refuse to change or remove audit entries and their evidence.
+"""Database triggers that refuse to change or delete audit entries and their evidence.
 
-They stop mistakes and ORM tricks, not a database administrator: what gets past them is found by
-``manage.py audit_verify``. SQLite drops a table's triggers when Django rebuilds the table, so
-they are created again after each ``migrate``, and a system check looks for them.
+They stop mistakes and ORM bypasses, but not a database administrator; ``manage.py audit_verify``
+detects such changes. SQLite drops a table's triggers when Django rebuilds the table, so
+they are created again after each ``migrate``, and a system check reports missing ones.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["allow_flush", "install_guards", "missing_guards", "remove_guards"]
 
 PREFIX = "myometrics_audit_guard"
 
-# Model → columns that may go from NULL to a value, columns that may change freely.
+# Model → (columns that may change from NULL to a value, columns that may change freely).
 GUARDED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "AuditLog": ((), ()),
     "Leaf": (("seal_number", "erasure_id"), ()),
@@ -30,9 +30,10 @@ GUARDED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class _Guard:
-    """One trigger: its name, the SQL that creates it, and what the database keeps of its rules.
+    """One trigger.
 
-    That is the whole SQL on SQLite, on PostgreSQL the body of its function.
+    ``rules`` is the text that the database stores: on SQLite the whole SQL, on PostgreSQL the body
+    of the trigger's function.
     """
 
     name: str
@@ -42,7 +43,7 @@ class _Guard:
 
 
 def install_guards(using: str) -> None:
-    """Create every guard that is missing or outdated, where the tables exist."""
+    """Create every missing or outdated guard of the existing tables."""
     connection = connections[using]
     guards, present = list(_guards(connection)), _present(connection)
     outdated = [guard for guard in guards if present.get(guard.name) != guard.rules]
@@ -51,14 +52,14 @@ def install_guards(using: str) -> None:
             for statement in _postgresql_functions(connection):
                 cursor.execute(statement)
         for guard in outdated:
-            # On PostgreSQL the function alone holds the rules; no lock on the table is needed.
+            # On PostgreSQL only the function contains the rules: no table lock is needed.
             if connection.vendor == "sqlite" or guard.name not in present:
                 cursor.execute(f"DROP TRIGGER IF EXISTS {_trigger(guard, connection)}")
                 cursor.execute(guard.create)
 
 
 def remove_guards(using: str) -> None:
-    """Drop every guard: for the reverse of the migration, and for flushing test databases."""
+    """Drop every guard: for reversing the migration, and for flushing test databases."""
     connection = connections[using]
     present = _present(connection)
     with connection.cursor() as cursor:
@@ -68,14 +69,14 @@ def remove_guards(using: str) -> None:
 
 
 def missing_guards(using: str) -> list[str]:
-    """Names of the guards that are missing or outdated; none where their tables are missing."""
+    """Return the names of missing or outdated guards of the existing tables."""
     connection = connections[using]
     present = _present(connection)
     return [guard.name for guard in _guards(connection) if present.get(guard.name) != guard.rules]
 
 
 def allow_flush(connection: BaseDatabaseWrapper) -> None:
-    """Let ``flush`` empty the guarded tables on this connection: for tests only."""
+    """Allow ``flush`` to empty the guarded tables on this connection, for tests only."""
     flush = connection.ops.execute_sql_flush
 
     def unguarded_flush(sql_list: list[str]) -> Any:
@@ -91,11 +92,11 @@ def allow_flush(connection: BaseDatabaseWrapper) -> None:
 
 
 def _present(connection: BaseDatabaseWrapper) -> dict[str, str]:
-    """The rules of each trigger that is there, by name."""
+    """Return the rules of each existing trigger, by name."""
     query = {
         "postgresql": "SELECT t.tgname, p.prosrc FROM pg_trigger t JOIN pg_proc p "
         "ON p.oid = t.tgfoid WHERE NOT t.tgisinternal "
-        # 'D' is disabled, 'R' (ENABLE REPLICA) fires for what is replicated alone.
+        # 'D' is disabled; 'R' (ENABLE REPLICA) fires only for replicated changes.
         "AND t.tgenabled IN ('O', 'A') AND pg_table_is_visible(t.tgrelid)",
         "sqlite": "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'",
     }.get(connection.vendor)
@@ -107,7 +108,7 @@ def _present(connection: BaseDatabaseWrapper) -> dict[str, str]:
 
 
 def _guards(connection: BaseDatabaseWrapper) -> Iterator[_Guard]:
-    """The guards of the tables that are there."""
+    """Yield the guards of the existing tables."""
     if connection.vendor in {"postgresql", "sqlite"}:
         make = _postgresql_guards if connection.vendor == "postgresql" else _sqlite_guards
         for name, columns in _columns(connection).items():
@@ -127,7 +128,7 @@ def _table_name(name: str) -> str:
 
 
 def _columns(connection: BaseDatabaseWrapper) -> dict[str, list[str]]:
-    """Model → the columns that its table has at this moment, which may be amid its migrations."""
+    """Map model → current columns of its table, also between two migrations."""
     with connection.cursor() as cursor:
         tables = set(connection.introspection.table_names(cursor))
         return {
@@ -143,7 +144,7 @@ def _columns(connection: BaseDatabaseWrapper) -> dict[str, list[str]]:
 
 
 def _unchanged(name: str, columns: Iterable[str]) -> str:
-    """SQL: the update touches nothing but what the table's rules let it touch."""
+    """Return the SQL condition: the update changes only columns that may change."""
     once, free = GUARDED[name]
     terms = []
     for column in columns:
@@ -156,7 +157,7 @@ def _unchanged(name: str, columns: Iterable[str]) -> str:
 
 
 def _retained(columns: Iterable[str]) -> str:
-    """SQL: the update takes the person off an entry, as an erasure says."""
+    """Return the SQL condition: the update replaces the user by the pseudonym of an erasure."""
     same = [
         f'NEW."{column}" IS NOT DISTINCT FROM OLD."{column}"'
         for column in columns
@@ -219,7 +220,7 @@ def _same_key(name: str) -> str:
 
 
 def _sqlite_dialect(sql: str) -> str:
-    # IS NOT DISTINCT FROM needs SQLite 3.39; IS means the same there in every version.
+    # IS NOT DISTINCT FROM needs SQLite 3.39; IS is equivalent in every version.
     return sql.replace("IS NOT DISTINCT FROM", "IS").replace("FALSE", "0")
 
 

@@ -1,4 +1,4 @@
-"""The secrets behind the evidence: found by id, rotated by adding one, reported when lost."""
+"""Signing keys of the evidence: found by id, rotated by adding one, reported when lost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Key", "active_key", "find_key", "known_keys"]
 
 @dataclass(frozen=True)
 class Key:
-    """One secret and the keys derived from it, each for one purpose (32 bytes)."""
+    """The keys derived from one secret, one for each purpose (32 bytes each)."""
 
     id: str
     entry: bytes
@@ -27,9 +27,9 @@ class Key:
 
 
 def active_key() -> Key:
-    """The key that new evidence is signed with.
+    """Return the key that signs new evidence.
 
-    Raises ``LookupError`` when ``ACTIVE_KEY`` names a key that ``KEYS`` doesn't hold.
+    Raises ``LookupError`` if ``ACTIVE_KEY`` is not in ``KEYS``.
     """
     secrets = audit_settings.KEYS
     if not secrets:
@@ -41,12 +41,12 @@ def active_key() -> Key:
 
 
 def find_key(key_id: str) -> Key | None:
-    """The key of that id, ``None`` when it is lost."""
+    """Return the key with this id, ``None`` if it is lost."""
     return next((key for key in known_keys() if key.id == key_id), None)
 
 
 def known_keys() -> Iterator[Key]:
-    """Every key this site still has: those of ``KEYS``, then those of Django's secret keys."""
+    """Yield every available key: those in ``KEYS``, then those derived from Django's secrets."""
     for key_id, secret in audit_settings.KEYS.items():
         yield _derive(key_id, secret)
     for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
@@ -55,7 +55,7 @@ def known_keys() -> Iterator[Key]:
 
 @lru_cache(maxsize=64)
 def _secret_key_based(secret: str | bytes) -> Key:
-    # The id tells two secrets apart, so that a changed SECRET_KEY shows as a lost key.
+    # The id depends on the secret, so that a changed SECRET_KEY is reported as a lost key.
     material = _purpose(_as_bytes(secret), "django-secret-key")
     return _derive(f"django-{_purpose(material, 'id').hex()[:12]}", material)
 

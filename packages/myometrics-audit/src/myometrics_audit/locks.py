@@ -1,4 +1,4 @@
-"""One lock for whoever rearranges evidence: the sealer, erasures, purges. Writers never take it."""
+"""The evidence lock, held by the sealer, by erasures and by purges. Writers never take it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOCK_NUMBER = 0x6D796F_61756469  # "myo audi"
 
 @contextmanager
 def evidence_lock(using: str) -> Iterator[None]:
-    """A transaction that waits until it alone may rearrange evidence, until it ends."""
+    """Open a transaction and wait for the evidence lock, which is held until the end."""
     with atomic_write(using):
         if connections[using].vendor == "postgresql":
             _execute(using, "SELECT pg_advisory_xact_lock(%s)")
@@ -25,7 +25,10 @@ def evidence_lock(using: str) -> Iterator[None]:
 
 @contextmanager
 def try_evidence_lock(using: str) -> Iterator[bool]:
-    """As :func:`evidence_lock`, but yields ``False`` at once where another holds it."""
+    """As :func:`evidence_lock`, without waiting: yield ``False`` if the lock is taken.
+
+    SQLite queues all writers, so there it waits and yields ``True``.
+    """
     with atomic_write(using):
         if connections[using].vendor == "postgresql":
             yield bool(_execute(using, "SELECT pg_try_advisory_xact_lock(%s)"))

@@ -19,7 +19,7 @@ EMPTY_ROOT = hashlib.sha256(b"").digest()
 
 
 class MerkleTree:
-    """A root computed from leaves in order, keeping one node per level at most."""
+    """A Merkle tree built from leaves in order; stores at most one node per level."""
 
     def __init__(self, leaves: Iterable[bytes] = ()) -> None:
         self.size = 0
@@ -28,7 +28,7 @@ class MerkleTree:
             self.append(leaf)
 
     def append(self, leaf: bytes) -> None:
-        """Add one leaf (its data, not its hash) at the end."""
+        """Append one leaf (its data, not its hash)."""
         height, node = 0, leaf_node(leaf)
         while self._peaks and self._peaks[-1][0] == height:
             node = _inner_node(self._peaks.pop()[1], node)
@@ -37,7 +37,7 @@ class MerkleTree:
         self.size += 1
 
     def root(self) -> bytes:
-        """The root over all leaves so far (32 bytes)."""
+        """Return the root over all leaves so far (32 bytes)."""
         if not self._peaks:
             return EMPTY_ROOT
         node = self._peaks[-1][1]
@@ -47,9 +47,9 @@ class MerkleTree:
 
 
 def inclusion_path(levels: Sequence[Sequence[bytes]], position: int) -> list[tuple[str, bytes]]:
-    """The siblings from leaf ``position`` to the root: (``"left"`` or ``"right"``, node).
+    """Return the siblings from leaf ``position`` to the root: (``"left"`` or ``"right"``, node).
 
-    ``levels`` is what :func:`tree_levels` returns.
+    ``levels`` is the result of :func:`tree_levels`.
     """
     path = []
     for level in levels[:-1]:
@@ -61,9 +61,9 @@ def inclusion_path(levels: Sequence[Sequence[bytes]], position: int) -> list[tup
 
 
 def path_sides(position: int, size: int) -> list[str]:
-    """On which sides the siblings of leaf ``position`` stand in a tree of ``size`` leaves.
+    """Return the sides of the siblings of leaf ``position`` in a tree of ``size`` leaves.
 
-    Raises ``ValueError`` where there is no such leaf.
+    Raises ``ValueError`` if there is no such leaf.
     """
     if not 0 <= position < size:
         raise ValueError(f"no leaf {position} in a tree of {size}")
@@ -76,7 +76,7 @@ def path_sides(position: int, size: int) -> list[str]:
 
 
 def tree_levels(leaves: Iterable[bytes]) -> list[list[bytes]]:
-    """All nodes of the tree, level by level: first the leaf nodes, last the root alone."""
+    """Return all nodes of the tree by level: the leaf nodes first, the root last."""
     levels = [[leaf_node(leaf) for leaf in leaves]]
     while len(levels[-1]) > 1:
         below = levels[-1]
@@ -86,7 +86,7 @@ def tree_levels(leaves: Iterable[bytes]) -> list[list[bytes]]:
 
 
 def root_from_path(leaf: bytes, path: Iterable[tuple[str, bytes]]) -> bytes:
-    """The root that a leaf and its inclusion path lead to."""
+    """Compute the root from a leaf and its inclusion path."""
     node = leaf_node(leaf)
     for side, sibling in path:
         node = _inner_node(sibling, node) if side == "left" else _inner_node(node, sibling)
@@ -94,7 +94,7 @@ def root_from_path(leaf: bytes, path: Iterable[tuple[str, bytes]]) -> bytes:
 
 
 def leaf_node(leaf: bytes) -> bytes:
-    """The hash of a leaf, set apart from inner nodes by its prefix."""
+    """Return the hash of a leaf; its prefix differs from that of inner nodes."""
     return hashlib.sha256(b"\x00" + leaf).digest()
 
 

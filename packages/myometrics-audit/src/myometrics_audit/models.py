@@ -29,10 +29,10 @@ __all__ = ["AuditLog", "EntryCount", "Erasure", "Leaf", "Seal", "Verification"]
 
 
 class AuditLog(models.Model):
-    """An entry: who did what to which resource, when, and from where. It never changes."""
+    """An immutable entry: the user, the action, the resource, the time and the client."""
 
     class Origin(models.TextChoices):
-        """Who reported what an entry records."""
+        """The reporter of an event."""
 
         CLIENT = "client", _("client")
         SERVER = "server", _("server")
@@ -57,7 +57,7 @@ class AuditLog(models.Model):
     pseudonym = models.CharField(
         _("pseudonym"), max_length=32, blank=True, default="", editable=False
     )
-    # NULL where there is none, so that those there are can be unique.
+    # NULL if the entry records no activity: the unique constraint ignores NULL.
     activity_id = PortableCharField(
         _("activity id"),
         max_length=150,
@@ -66,7 +66,7 @@ class AuditLog(models.Model):
         editable=False,
     )
     nonce = models.BinaryField(_("nonce"), max_length=16, editable=False)
-    # NULL for entries of releases that did not record it. Leaves do not cover it yet.
+    # NULL for entries of releases before 0.2. Leaves don't cover it yet.
     origin = models.CharField(  # noqa: DJ001
         _("origin"), max_length=10, null=True, blank=True, editable=False, choices=Origin.choices
     )
@@ -99,9 +99,9 @@ class AuditLog(models.Model):
         return f"{self.action} {self.resource_type} {self.resource_id}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Insert a new entry and its leaf in one transaction; model signals aren't sent.
+        """Insert a new entry and its leaf in one transaction, without model signals.
 
-        Raises ``ImmutableEntry`` for an entry that is in the database already.
+        Raises ``ImmutableEntry`` for an existing entry.
         """
         if not self._state.adding:
             refuse("save() of an existing entry", "record a new entry that corrects the old one")
@@ -120,9 +120,9 @@ class AuditLog(models.Model):
         refuse("delete()", "delete the person, or run 'manage.py audit_purge'")
 
     def prepare(self) -> None:
-        """Fill in what a new entry needs before it is inserted."""
+        """Set the nonce, the rounded time and the origin of a new entry."""
         self.nonce = new_nonce()
-        # Standard serializers keep no more, and the time is signed.
+        # Django's serializers keep milliseconds only, and the leaf covers the time.
         self.timestamp = whole_milliseconds(self.timestamp)
         self.origin = self.origin or self.Origin.SERVER
 
@@ -130,14 +130,14 @@ class AuditLog(models.Model):
     def write_leaves(
         cls, entries: Iterable[AuditLog], using: str, batch_size: int | None = None
     ) -> None:
-        """Sign new entries: one leaf each, in the transaction that inserted them."""
+        """Insert the leaves of new entries; call it in the transaction that inserted them."""
         key = active_key()
         leaves = [Leaf.of(entry, key) for entry in entries]
         Leaf.objects.using(using).bulk_create(leaves, batch_size=batch_size)
 
 
 class Leaf(models.Model):
-    """The signed hash of one entry. It outlives the entry, so it has no foreign key to it."""
+    """The signed hash of one entry. No foreign key: a leaf outlives its entry."""
 
     entry_id = models.BigIntegerField(_("entry id"), primary_key=True)
     hash = models.BinaryField(_("hash"), max_length=32)
@@ -162,13 +162,13 @@ class Leaf(models.Model):
 
     @classmethod
     def of(cls, entry: AuditLog, key: Key) -> Leaf:
-        """The leaf of an entry that has its id."""
+        """Return the unsaved leaf of a saved entry."""
         leaf = entry_leaf(entry, subject_of(entry.user_id, key), key)
         return cls(entry_id=entry.pk, hash=leaf, key_id=key.id)
 
 
 class Seal(models.Model):
-    """A signed Merkle root over a batch of leaves, chained to the seal before it."""
+    """A signed Merkle root over a batch of leaves, chained to the previous seal."""
 
     number = models.BigIntegerField(_("number"), primary_key=True)
     root = models.BinaryField(_("root"), max_length=32)
@@ -197,7 +197,7 @@ class Seal(models.Model):
 
 
 class Erasure(models.Model):
-    """A signed record that entries were lawfully removed, or kept without their person."""
+    """A signed record that entries were erased, or kept without their user."""
 
     class Reason(models.TextChoices):
         """Why entries were erased."""
@@ -231,7 +231,7 @@ class Erasure(models.Model):
 
 
 class EntryCount(models.Model):
-    """How many sealed entries of a scope fell into a period; counting and paging read it."""
+    """The stored number of sealed entries of a scope in a period, for counting and paging."""
 
     class Period(models.TextChoices):
         """Length of a counted period."""
@@ -257,7 +257,7 @@ class EntryCount(models.Model):
 
 
 class Verification(models.Model):
-    """The outcome of one ``audit_verify`` run, shown in the admin as "verified up to"."""
+    """The result of one ``audit_verify`` run, shown in the admin as "verified up to"."""
 
     started_at = models.DateTimeField(_("started at"))
     finished_at = models.DateTimeField(_("finished at"))

@@ -1,4 +1,4 @@
-"""Pages of the audit log, for the API and the admin site alike."""
+"""Pagination of the audit log, for the API and the admin site."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ __all__ = ["EntryPagination", "EntryPaginator", "SealPaginator"]
 
 
 class EntryPagination(PagePagination):
-    """Core's numbered pages, of a :class:`Selection`: count and rows are read together."""
+    """Core's numbered pages of a :class:`Selection`; reads count and rows together."""
 
     def count(self, queryset: Any) -> int:
-        """Exactly how many entries there are on all pages."""
+        """Return the exact number of entries on all pages."""
         offset = (self.number - 1) * self.size
         total, self._rows = entry_rows_page(queryset, offset, self.size)
         return total
 
     def rows(self, queryset: Any, offset: int, limit: int) -> Sequence[Any]:
-        """The rows of the page that was counted."""
+        """Return the rows that :meth:`count` has read."""
         return self._rows
 
 
 class EntryPaginator(CappedPaginator):
-    """The same for Django's admin site, with no cap where indexes or stored counts serve."""
+    """Pagination for Django's admin site; selections are counted without a cap."""
 
     @cached_property
     def count(self) -> int:
-        """Exactly how many entries there are on all pages, if the list is a selection."""
+        """The number of entries on all pages; exact if the list is a selection."""
         entries: Any = self.object_list
         return super().count if entries.selection is None else entries_count(entries)
 
     def page(self, number: Any) -> Page[Any]:
-        """The page of that number; raises ``InvalidPage`` past the end."""
+        """Return a page; raise ``InvalidPage`` past the end."""
         number = self.validate_number(number)
         offset = (number - 1) * self.per_page
         rows = entries_page(self.object_list, offset, self.per_page)  # type: ignore[arg-type]
@@ -48,7 +48,7 @@ class EntryPaginator(CappedPaginator):
 
 
 class SealPaginator(CappedPaginator):
-    """Seals are numbered without gaps from 1, so the newest number is their count."""
+    """Seals are numbered from 1 without gaps, so the newest number is their count."""
 
     @cached_property
     def count(self) -> int:

@@ -1,7 +1,7 @@
-"""Where a page lies, without reading what lies before it.
+"""Locating a page without reading the rows before it.
 
-Stored counts say how many entries each month and day holds. They lead to the day in which a
-page begins; only the rows of that day are skipped one by one, from whichever end is nearer.
+The stored counts per month and day give the day in which a page begins. Only the rows of that day
+are skipped one by one, from the nearer end.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ __all__ = ["PagePlan", "PageSlice", "page_plan"]
 
 Period = EntryCount.Period
 SHALLOW = 500
-"""Rows that are skipped one by one rather than looked up."""
+"""Largest offset that is skipped row by row, without stored counts."""
 
 
 @dataclass(frozen=True)
 class PageSlice:
-    """Rows of a selection within a span of time: skip some, take some.
+    """A slice of a selection within a time span: ``take`` rows after ``skip`` rows.
 
-    ``since`` is included, ``until`` is not. Not ``newest_first``: counted from the other end,
-    and to be turned round.
+    ``since`` is inclusive, ``until`` exclusive. Without ``newest_first``, rows are skipped from
+    the oldest, and the caller must reverse the result.
     """
 
     skip: int
@@ -44,12 +44,12 @@ class PageSlice:
     newest_first: bool = True
 
     def condition(self) -> Q:
-        """The span as a condition on ``AuditLog``."""
+        """Return the span as a condition on ``AuditLog``."""
         bounds = {"timestamp__gte": self.since, "timestamp__lt": self.until}
         return Q(**{lookup: moment for lookup, moment in bounds.items() if moment is not None})
 
     def where(self, using: str) -> tuple[str, list[Any]]:
-        """The span as SQL to append to a WHERE on ``AuditLog`` as ``a``, and its values."""
+        """Return the span as SQL to append to a WHERE on ``AuditLog`` as ``a``, and its values."""
         field, sql, values = AuditLog._meta.get_field("timestamp"), "", []
         for operator, moment in ((">=", self.since), ("<", self.until)):
             if moment is not None:
@@ -60,7 +60,7 @@ class PageSlice:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a page begins: ``skip`` rows into a period that holds ``size``, newest first."""
+    """The start of a page: after ``skip`` of the ``size`` rows of a period, newest first."""
 
     start: date
     skip: int
@@ -69,14 +69,14 @@ class _Place:
 
 @dataclass(frozen=True)
 class PagePlan:
-    """What to read for a page, in order; and the exact count, where planning found it."""
+    """The slices of a page, in order, and the exact count if planning has read it."""
 
     slices: list[PageSlice]
     total: int | None = None
 
 
 def page_plan(selection: Selection, offset: int, limit: int, *, using: str) -> PagePlan:
-    """How to read ``limit`` rows after the newest ``offset``."""
+    """Plan how to read ``limit`` rows after the newest ``offset``."""
     is_pair = selection.action is not None and selection.resource_type is not None
     if selection.scope is None or (offset <= SHALLOW and not is_pair):
         return PagePlan([PageSlice(offset, limit)])
@@ -91,9 +91,9 @@ def page_plan(selection: Selection, offset: int, limit: int, *, using: str) -> P
 
 
 def _bounded(buckets: list[tuple[date, int]], offset: int, limit: int) -> list[PageSlice]:
-    """A shallow page of a pair of filters, which may be rare though each alone is not.
+    """Return the slice of a shallow page of an action and a resource type combined.
 
-    No index holds such pairs, so nothing is read that is older than the page's last period.
+    No index covers the pair, and it may be rare: the lower bound limits the rows to scan.
     """
     since, wanted = None, offset + limit
     for start, count in buckets:
@@ -118,7 +118,7 @@ def _slices(place: _Place, limit: int) -> list[PageSlice]:
 def _find_day(
     using: str, selection: Selection, month: _Place, *, any_waiting: bool
 ) -> _Place | None:
-    """The day of a month in which a page begins that begins in that month."""
+    """Find the day in which a page begins, within the month in which it begins."""
     days = monthrange(month.start.year, month.start.month)[1]
     within = replace(selection, start_date=month.start, end_date=month.start.replace(day=days))
     buckets, _ = _buckets(using, within, by_day=True, any_waiting=any_waiting)
@@ -136,9 +136,10 @@ def _find(buckets: Iterable[tuple[date, int]], offset: int) -> _Place | None:
 def _buckets(
     using: str, selection: Selection, *, by_day: bool, any_waiting: bool = True
 ) -> tuple[list[tuple[date, int]], bool]:
-    """How many entries each day or month holds, newest first, and whether any wait for a seal.
+    """Return the number of entries per day or month, newest first, and whether any are unsealed.
 
-    Stored and waiting ones are of one moment. Not ``any_waiting``: none did just now.
+    Sealed and unsealed entries are read in one snapshot. Pass ``any_waiting=False`` to skip the
+    unsealed ones, if the previous query found none.
     """
     counted, values = selection.counted(Period.DAY if by_day else Period.MONTH)
     sql = f'SELECT "start", "count", NULL FROM "{EntryCount._meta.db_table}" WHERE {counted}'
@@ -165,7 +166,7 @@ def _waiting_sql(using: str, selection: Selection) -> tuple[str, list[Any]]:
 
 
 def _day(value: Any) -> date:
-    """The UTC day of what a database gave: SQLite keeps days and UTC times as text."""
+    """Return the UTC day of a database value: SQLite stores dates and UTC times as text."""
     if isinstance(value, str):
         return date.fromisoformat(value[:10])
     return utc_day(value) if isinstance(value, datetime) else value

@@ -1,4 +1,4 @@
-"""A person's own audit entries, for export and erasure. Specification: "Data Export Endpoints"."""
+"""A user's audit entries, for export and erasure. Specification: "Data Export Endpoints"."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ __all__ = ["AuditLogsSection"]
 
 
 class AuditLogsSection(PersonalDataSection):
-    """What the person did, entry by entry, oldest first."""
+    """The entries of the user's actions, oldest first."""
 
     name = "audit_logs"
     order = 40
 
     def export(self, user: Any) -> Iterator[Mapping[str, Any]]:
-        """The person's entries in the API's shape."""
+        """Yield the user's entries in the API's format."""
         for row in entries_of_user(user):
             yield entry_json(row)
 
     def export_table(self, user: Any) -> ExportTable:
-        """The same entries as plain columns."""
+        """Return the same entries as columns."""
         return ExportTable(
             queryset=AuditLog.objects.filter(user_id=user.pk).order_by("timestamp", "id"),
             columns={name: name for name in DETAIL_COLUMNS},
         )
 
     def erase(self, user: Any) -> None:
-        """Erase or release the person's entries, as ``ON_USER_DELETE`` says."""
+        """Erase or retain the user's entries, depending on ``ON_USER_DELETE``."""
         entries_release_user(user=user, using=router.db_for_write(AuditLog))

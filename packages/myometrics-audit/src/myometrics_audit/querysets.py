@@ -1,4 +1,4 @@
-"""The query set of an append-only log: it adds and reads, and refuses the rest."""
+"""The query set of the append-only log: it inserts and reads, and refuses changes."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ class ImmutableEntry(TypeError):
 class AuditLogQuerySet(models.QuerySet["AuditLog"]):
     """Entries of the audit log.
 
-    ``selection`` is the :class:`~myometrics_audit.selections.Selection` that the query set holds
-    exactly, ``None`` once it was narrowed in any other way; counting and paging go by it.
+    ``selection`` is the :class:`~myometrics_audit.selections.Selection` with exactly the entries
+    of this query set, ``None`` after any other filter. Counting and paging use it.
     """
 
     selection: Selection | None = None
 
     def matching(self, selection: Selection) -> AuditLogQuerySet:
-        """The entries of ``selection``. On a query set that holds a selection, instead of it."""
+        """Return the entries of ``selection``, which replaces a previous selection."""
         base = self.model._default_manager.using(self.db) if self.selection else self
         entries = base.filter(selection.condition())
         entries.selection = selection
         return entries
 
     def none(self) -> AuditLogQuerySet:
-        """No entries."""
+        """Return no entries."""
         entries = super().none()
         entries.selection = None
         return entries
@@ -54,7 +54,7 @@ class AuditLogQuerySet(models.QuerySet["AuditLog"]):
     def bulk_create(self, objs: Iterable[AuditLog], *args: Any, **kwargs: Any) -> list[AuditLog]:
         """Insert new entries together with their leaves, in one transaction.
 
-        Raises ``ImmutableEntry`` when asked to ignore or update conflicting rows.
+        Raises ``ImmutableEntry`` for ``ignore_conflicts`` and ``update_conflicts``.
         """
         if args[1:] or any(kwargs.get(name) for name in ("ignore_conflicts", "update_conflicts")):
             refuse("bulk_create of entries that may exist already", "insert new entries only")
@@ -89,5 +89,5 @@ class AuditLogQuerySet(models.QuerySet["AuditLog"]):
 
 
 def refuse(attempt: str, instead: str) -> NoReturn:
-    """Raise ``ImmutableEntry`` that says what to do instead."""
+    """Raise ``ImmutableEntry`` with the alternative ``instead``."""
     raise ImmutableEntry(f"Audit entries can't be changed: {attempt} is refused; {instead}.")

@@ -1,4 +1,4 @@
-"""What audit receives: activities of other packages, and signals about databases."""
+"""Receivers of other packages' activities and of database signals."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ __all__ = ["connect", "receive_activities", "receive_activity"]
 
 
 def receive_activity(activity: Activity) -> None:
-    """Keep what another package published. What audit publishes never gets here: see ``apps``."""
+    """Record an activity of another package. ``apps`` excludes the activities of audit itself."""
     activities_record([activity])
 
 
 def receive_activities(activities: Sequence[Activity]) -> None:
-    """Keep many activities, as :func:`receive_activity` does one."""
+    """Record many activities of other packages."""
     activities_record(activities)
 
 
 def connect(sender: Any) -> None:
-    """Connect everything; ``sender`` is audit's app configuration."""
+    """Connect all signal receivers; ``sender`` is audit's app configuration."""
     connect_release(entries_release_user)
     connect_fixtures()
     post_migrate.connect(_migrated, sender=sender, dispatch_uid="myometrics_audit:guards")

@@ -1,7 +1,7 @@
-"""Rows of the log in as few statements and as little work as they can be had.
+"""Fast reads and writes of the log's rows.
 
-The ORM builds each statement anew, which costs more than running it. Here the text of a
-statement is put together once; values go through the same fields and converters.
+The ORM compiles each statement again, which costs more than running it. Here the text of a
+statement is built once; values pass through the same fields and converters as in the ORM.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ COLUMNS = (
     "user_agent",
     "details",
 )
-"""What the list of the API shows of an entry, in its order."""
+"""Columns of an entry in the API's list, in order."""
 
 DETAIL_COLUMNS = (*COLUMNS, "origin")
-"""What the API shows of a single entry, and what exports hold."""
+"""Columns of a single entry in the API, and of exports."""
 
 LONGEST = {"action": 50, "resource_type": 50, "resource_id": 100}
-"""Characters that the text columns of an entry hold."""
+"""Maximum lengths of an entry's text columns, in characters."""
 
 
 def write_entry(entry: AuditLog, leaf: bytes, key_id: str, using: str) -> None:
-    """Insert a new entry and its leaf, and give the entry its id. Sends no model signals.
+    """Insert a new entry and its leaf, and set the entry's id. Sends no model signals.
 
-    On PostgreSQL that is one statement; elsewhere the caller holds a transaction.
+    One statement on PostgreSQL; on other databases the caller must open a transaction.
     """
     connection = connections[using]
     has_id: bool = entry.pk is not None
@@ -65,9 +65,10 @@ def write_entry(entry: AuditLog, leaf: bytes, key_id: str, using: str) -> None:
 def read_rows(
     where: str, values: Sequence[Any], order: str, limit: str, using: str, extra: str = "NULL"
 ) -> tuple[list[dict[str, Any]], Any]:
-    """Entries as dictionaries of :data:`COLUMNS`, and the value of ``extra`` (``None`` if no rows).
+    """Return entries as dictionaries of :data:`COLUMNS`, and the value of ``extra``.
 
     ``where`` (on the table as ``a``, after ``TRUE``), ``order``, ``limit`` and ``extra`` are SQL.
+    The value of ``extra`` is ``None`` if there are no rows.
     """
     connection = connections[using]
     columns = ", ".join(f'a."{name}"' for name in COLUMNS)
@@ -110,7 +111,7 @@ def _leaf_sql(source: str) -> str:
 
 @lru_cache(maxsize=8)
 def _converters(using: str) -> list[tuple[int, Any, Any]]:
-    """What turns a database's values into Python's: position, function, expression."""
+    """Return the converters of database values: (position, function, expression)."""
     entries = _fields()[0].model._base_manager.using(using).values_list(*COLUMNS)
     compiler = entries.query.get_compiler(using)
     compiler.setup_query()

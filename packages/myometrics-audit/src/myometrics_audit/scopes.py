@@ -1,6 +1,6 @@
-"""What sealed entries are counted by, and what an entry adds to which count.
+"""The scopes of stored counts, and the increments of an entry.
 
-A scope is what a count is of: all entries, those of a user, an action, a resource type, or an
+A scope is a set of counted entries: all, or those of a user, an action, a resource type, or an
 action on a resource type. Each scope is counted for all time, by UTC month and by UTC day.
 """
 
@@ -37,7 +37,7 @@ SEPARATOR = "\x1f"
 def entry_scope(
     *, user_id: Any = None, action: str | None = None, resource_type: str | None = None
 ) -> str | None:
-    """The scope that counts exactly these conditions; ``None`` where there is no such scope."""
+    """Return the scope with exactly these conditions; ``None`` if it is not counted."""
     if user_id is not None:
         return None if action is not None or resource_type is not None else user_scope(user_id)
     parts = [f"a:{action}"] if action is not None else []
@@ -46,7 +46,7 @@ def entry_scope(
 
 
 def user_scope(user_id: Any) -> str:
-    """The scope of a user's entries."""
+    """Return the scope of a user's entries."""
     text = str(user_id)
     if len(text) > 200:
         text = hashlib.sha256(text.encode()).hexdigest()
@@ -54,7 +54,7 @@ def user_scope(user_id: Any) -> str:
 
 
 def count_changes(entries: Iterable[CountedEntry], sign: int = 1) -> Counter[CountKey]:
-    """What these entries (columns as :data:`COUNTED`) add to the counts."""
+    """Return the increments of the counts by these entries (columns as in :data:`COUNTED`)."""
     cells: Counter[tuple[Any, str, str, date]] = Counter()
     for user_id, action, resource_type, timestamp in entries:
         cells[user_id, action, resource_type, utc_day(timestamp)] += sign

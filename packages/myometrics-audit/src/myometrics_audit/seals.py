@@ -1,7 +1,7 @@
-"""Sealing: unsealed leaves become a signed Merkle root, and their entries are counted.
+"""Sealing: sign a Merkle root over unsealed leaves, and count their entries.
 
-Each batch is one transaction, so a sealer that is killed anywhere leaves either nothing or a
-whole seal behind; the next run goes on from there and publishes anchors that were not yet.
+Each batch is one transaction, so a killed sealer leaves no partial seal. The next run continues
+and publishes pending anchors.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ERASURES = 500
 
 @dataclass(frozen=True)
 class SealProgress:
-    """What sealing has done so far: seals written, leaves sealed, newest seal's number."""
+    """Progress of sealing: seals written, leaves sealed, and the newest seal's number."""
 
     seals: int
     leaves: int
@@ -47,9 +47,9 @@ class SealProgress:
 
 
 def seal_pending(*, using: str | None = None) -> Iterator[SealProgress]:
-    """Seal everything that is unsealed, batch by batch; yields after each batch.
+    """Seal all unsealed leaves and erasures in batches; yield after each batch.
 
-    Ends at once when another sealer is at work.
+    Returns immediately if another sealer is running.
     """
     alias = using or router.db_for_write(Seal)
     seals_anchor(using=alias)
@@ -62,7 +62,7 @@ def seal_pending(*, using: str | None = None) -> Iterator[SealProgress]:
 
 
 def anchor_of(seal: Seal) -> dict[str, Any]:
-    """What is published of a seal: enough to prove later that it was there."""
+    """Return the anchor of a seal: the published values that prove that it existed."""
     return {
         "number": seal.number,
         "signature": bytes(seal.signature).hex(),
@@ -72,9 +72,9 @@ def anchor_of(seal: Seal) -> dict[str, Any]:
 
 
 def seals_anchor(*, using: str) -> None:
-    """Publish every seal that was not yet: to the log, the file and the hook of the settings.
+    """Publish every unpublished seal to the logger, ``ANCHOR_FILE`` and ``ANCHOR_HOOK``.
 
-    What fails is logged and tried again at the next run; sealing goes on.
+    Failures are logged and retried at the next run; sealing continues.
     """
     for seal in list(Seal.objects.using(using).filter(anchored_at=None).order_by("number")):
         try:

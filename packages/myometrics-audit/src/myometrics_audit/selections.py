@@ -1,4 +1,4 @@
-"""Which entries a reader asks for."""
+"""The filters of a request for entries."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _DAYS = ("start_date", "end_date")
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """The filters of ``GET /audit-logs/``; they combine. Days are whole UTC days, inclusive.
+    """The filters of ``GET /audit-logs/``, combined with AND. Days are UTC days, both inclusive.
 
-    Every field but the days is a column whose value must be the same.
+    The other fields are columns, compared for equality.
     """
 
     user_id: Any = None
@@ -37,22 +37,22 @@ class Selection:
 
     @property
     def has_span(self) -> bool:
-        """Whether days are asked for."""
+        """Whether the selection is limited by days."""
         return self.start_date is not None or self.end_date is not None
 
     @cached_property
     def scope(self) -> str | None:
-        """The scope of rolled-up counts that serves this selection; ``None`` when none does."""
+        """The scope of the stored counts for this selection; ``None`` if there is none."""
         equal = self._equal()
         return entry_scope(**equal) if equal.keys() <= set(COUNTED) else None
 
     def condition(self) -> Q:
-        """The selection as a condition on ``AuditLog``."""
+        """Return the selection as a condition on ``AuditLog``."""
         lookups = {"=": "", ">=": "__gte", "<": "__lt"}
         return Q(**{name + lookups[operator]: value for name, operator, value in self._terms()})
 
     def where(self, using: str) -> tuple[str, list[Any]]:
-        """The selection as SQL to append to a WHERE on ``AuditLog`` as ``a``, and its values."""
+        """Return SQL to append to a WHERE on ``AuditLog`` as ``a``, and its values."""
         sql, values = "", []
         for name, operator, value in self._terms():
             field: Any = AuditLog._meta.get_field(name)
@@ -61,7 +61,7 @@ class Selection:
         return sql, values
 
     def counted(self, period: EntryCount.Period) -> tuple[str, list[Any]]:
-        """The stored counts by ``period``: SQL for a WHERE on ``EntryCount``, and its values."""
+        """Return SQL for a WHERE on ``EntryCount`` that finds the counts, and its values."""
         sql = '"scope" = %s AND "period" = %s'
         values: list[Any] = [self.scope, period.value]
         for operator, day in ((">=", self.start_date), ("<=", self.end_date)):
@@ -79,7 +79,7 @@ class Selection:
             yield "timestamp", "<", utc_day_start(self.end_date + timedelta(days=1))
 
     def _equal(self) -> dict[str, Any]:
-        """Column → the value that is asked for."""
+        """Map column → required value."""
         asked = {field.name: getattr(self, field.name) for field in fields(self)}
         return {
             name: value for name, value in asked.items() if value is not None and name not in _DAYS

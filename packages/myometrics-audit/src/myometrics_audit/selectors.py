@@ -1,7 +1,7 @@
-"""What reads the audit log: exact counts and quick pages at any size.
+"""Selectors of the audit log: exact counts and fast pages at any size.
 
-An exact count is the stored count of sealed entries plus those that wait for a seal, in one
-statement and so of one moment. A deep page skips whole months and days by their stored counts.
+An exact count is the stored count of sealed entries plus the number of unsealed entries, read in
+one statement and so in one snapshot. A deep page skips months and days by their stored counts.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ __all__ = [
 
 Period = EntryCount.Period
 LONGEST_ID = 18
-"""Digits of an id: every number of so many fits the column."""
+"""Maximum digits of an id: every number of this length fits the column."""
 
 
 def entries_select(selection: Selection) -> AuditLogQuerySet:
-    """The entries of a selection, newest first."""
+    """Return the entries of a selection, newest first."""
     return AuditLog.objects.matching(selection).order_by("-timestamp", "-id")
 
 
 def entries_count(entries: AuditLogQuerySet) -> int:
-    """Exactly how many entries there are in ``entries`` at this moment."""
+    """Return the exact number of ``entries``."""
     selection = entries.selection
     if selection is None or selection.scope is None:
         return entries.order_by().count()
@@ -61,10 +61,10 @@ def entries_count(entries: AuditLogQuerySet) -> int:
 
 
 def entries_page(entries: AuditLogQuerySet, offset: int, limit: int) -> list[Any]:
-    """At most ``limit`` entries after the newest ``offset`` of ``entries``.
+    """Return at most ``limit`` entries after the newest ``offset`` of ``entries``.
 
-    ``entries`` is ordered newest first; where it comes from :func:`entries_select`, the cost
-    hardly grows with ``offset``.
+    ``entries`` must be ordered newest first. If it comes from :func:`entries_select`, the cost
+    is nearly independent of ``offset``.
     """
     if entries.selection is None:
         return list(entries[offset : offset + limit])
@@ -77,10 +77,10 @@ def entries_page(entries: AuditLogQuerySet, offset: int, limit: int) -> list[Any
 def entry_rows_page(
     selection: Selection, offset: int, limit: int
 ) -> tuple[int, list[dict[str, Any]]]:
-    """The exact count of a selection and at most ``limit`` rows after the newest ``offset``.
+    """Return the exact count of a selection, and ``limit`` rows after the newest ``offset``.
 
-    Rows are dictionaries of :data:`~myometrics_audit.rows.COLUMNS`. Unless the page is deep,
-    count and rows come from one statement.
+    Rows are dictionaries of :data:`~myometrics_audit.rows.COLUMNS`. One statement reads count and
+    rows, except for deep pages.
     """
     using = router.db_for_read(AuditLog)
     plan = page_plan(selection, offset, limit, using=using)
@@ -97,13 +97,13 @@ def entry_rows_page(
 
 
 def parse_entry_id(text: str) -> int | None:
-    """``text`` as the id of an entry, there or not; ``None`` if it can be none's."""
+    """Parse the id of an entry, which need not exist; return ``None`` if ``text`` is invalid."""
     can_be = text.isascii() and text.isdigit() and len(text) <= LONGEST_ID
     return int(text) if can_be else None
 
 
 def entry_find(entry_id: str) -> dict[str, Any] | None:
-    """The row of the entry whose id is the text ``entry_id``; ``None`` if there is none."""
+    """Return the row of the entry with the id ``entry_id`` (text), ``None`` if there is none."""
     key = parse_entry_id(entry_id)
     if key is None:
         return None
@@ -111,17 +111,17 @@ def entry_find(entry_id: str) -> dict[str, Any] | None:
 
 
 def entries_of_user(user: Any) -> Iterator[dict[str, Any]]:
-    """A person's own entries in the API's shape, oldest first, in constant memory."""
+    """Yield the rows of a user's entries, oldest first, in constant memory."""
     entries = AuditLog.objects.filter(user_id=user.pk).order_by("timestamp", "id")
     yield from read_in_batches(entries.values(*DETAIL_COLUMNS))
 
 
 def oldest_failed_sign_in() -> datetime | None:
-    """Return the time of the oldest failed sign-in that stands under an account's pseudonym.
+    """Return the time of the oldest failed sign-in recorded under an account's pseudonym.
 
-    A key of ``MYOMETRICS["PSEUDONYM_KEYS"]`` that was replaced before this time has no entries
-    left and can be dropped; ``None`` means that there are none, so every key but the first can.
-    Dropped earlier, the erasure of a user leaves failed sign-ins at the account behind.
+    A key of ``MYOMETRICS["PSEUDONYM_KEYS"]`` that was replaced before this time is unused and can
+    be removed. ``None`` means that there are no such entries: all keys but the first can be
+    removed. Without a key that is in use, the erasure of a user misses failed sign-ins.
     """
     failed = AuditLog.objects.filter(action="login_failed", user=None, pseudonym="")
     oldest = failed.order_by("timestamp", "id").values_list("timestamp", flat=True)
@@ -129,28 +129,28 @@ def oldest_failed_sign_in() -> datetime | None:
 
 
 def activities_replay() -> Iterator[Activity]:
-    """Every entry as the activity it recorded, oldest first, in constant memory."""
+    """Yield every entry as an activity, oldest first, in constant memory."""
     for entry in read_in_batches(AuditLog.objects.order_by("id")):
         yield activity_of(entry)
 
 
 def counted_actions() -> list[str]:
-    """The actions of sealed entries, by name, at most a hundred."""
+    """Return at most 100 actions of sealed entries, ordered by name."""
     return _counted("a:")
 
 
 def counted_resource_types() -> list[str]:
-    """The resource types of sealed entries, by name, at most a hundred."""
+    """Return at most 100 resource types of sealed entries, ordered by name."""
     return _counted("t:")
 
 
 def unsealed_count() -> int:
-    """How many leaves of entries wait for a seal."""
+    """Return the number of unsealed leaves."""
     return Leaf.objects.filter(seal_number=None).count()
 
 
 def evidence_state() -> str:
-    """One line for people: how far the log was verified, and what waits for a seal."""
+    """Return one line of text: the last verified seal, and the number of unsealed entries."""
     last = Verification.objects.order_by("-id").first()
     if last is None:
         verified = _("Never verified: run manage.py audit_verify.")
@@ -186,7 +186,7 @@ def _counted(prefix: str) -> list[str]:
 
 
 def _count_sql(selection: Selection, using: str) -> tuple[str, list[Any]]:
-    """An exact count of the selection as an SQL expression, and its values."""
+    """Return the exact count of the selection as an SQL expression, and its values."""
     where, values = selection.where(using)
     entries, leaves = AuditLog._meta.db_table, Leaf._meta.db_table
     if selection.scope is None:
@@ -205,7 +205,7 @@ def _slice_instances(entries: AuditLogQuerySet, part: PageSlice) -> list[Any]:
     order = ("-timestamp", "-id") if part.newest_first else ("timestamp", "id")
     chosen = entries.filter(part.condition()).order_by(*order)
     if part.skip:
-        # Skipping ids alone stays within an index.
+        # Skipping only ids is an index-only scan.
         ids = list(chosen.values_list("pk", flat=True)[part.skip : part.skip + part.take])
         rows = list(chosen.filter(pk__in=ids)) if ids else []
     else:

@@ -1,4 +1,4 @@
-"""Shapes of ``/audit-logs/``. Specification: "Audit Log Endpoints"."""
+"""Serializers of ``/audit-logs/``. Specification: "Audit Log Endpoints"."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 class EntryCreateSerializer(RequestSerializer):
-    """The body of ``POST /audit-logs/``; what the server sets is ignored."""
+    """The body of ``POST /audit-logs/``; fields that the server sets are ignored."""
 
     action = StrictCharField(max_length=LONGEST["action"])
     resource_type = StrictCharField(max_length=LONGEST["resource_type"])
@@ -39,7 +39,7 @@ class EntryCreateSerializer(RequestSerializer):
 
 
 class EntrySerializer(serializers.Serializer[Any]):
-    """An entry as the API shows it (for the schema: answers are built without it)."""
+    """An entry in the API. For the schema only: responses are built without it."""
 
     id = serializers.IntegerField()
     user_id = UserIdField(allow_null=True)
@@ -53,7 +53,7 @@ class EntrySerializer(serializers.Serializer[Any]):
 
 
 class EntryDetailSerializer(EntrySerializer):
-    """A single entry: the list's keys, and who reported it (null for entries of before)."""
+    """A single entry: the list's keys and the origin (null for entries of earlier releases)."""
 
     origin = serializers.CharField(allow_null=True, help_text="client, server or import")
 
@@ -65,7 +65,7 @@ class EntryPageSerializer(PageSerializer):
 
 
 class _UserIdField(serializers.CharField):
-    """The id of a user, there or not."""
+    """A user id; the user need not exist."""
 
     def to_internal_value(self, data: Any) -> Any:
         text = super().to_internal_value(data)
@@ -76,7 +76,7 @@ class _UserIdField(serializers.CharField):
 
 
 class _DayField(serializers.DateField):
-    """A day as ``YYYY-MM-DD`` and in no other way."""
+    """A day, only in the format ``YYYY-MM-DD``."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(input_formats=[ISO_8601], **kwargs)
@@ -88,9 +88,9 @@ class _DayField(serializers.DateField):
 
 
 class EntryQuerySerializer(RequestSerializer):
-    """The filters of ``GET /audit-logs/`` and ``audit_export``; an empty one filters nothing.
+    """The filters of ``GET /audit-logs/`` and ``audit_export``; empty values are ignored.
 
-    Each is a field of :class:`~myometrics_audit.selections.Selection` of the same name.
+    Each is a field of :class:`~myometrics_audit.selections.Selection` with the same name.
     """
 
     user_id = _UserIdField(required=False, help_text="Filter by user ID")
@@ -107,13 +107,13 @@ class EntryQuerySerializer(RequestSerializer):
     end_date = _DayField(required=False, help_text="Last UTC day, included (YYYY-MM-DD)")
 
     def to_internal_value(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """The filters that have a value."""
+        """Drop empty filters."""
         given = {name: value for name, value in data.items() if value not in (None, "")}
         filters: dict[str, Any] = super().to_internal_value(given)
         return filters
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Refuse a span that ends before it begins."""
+        """Reject a start date after the end date."""
         start, end = attrs.get("start_date"), attrs.get("end_date")
         if start and end and start > end:
             raise serializers.ValidationError({"start_date": _("Must not be after end_date.")})

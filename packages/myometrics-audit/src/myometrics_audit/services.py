@@ -1,4 +1,4 @@
-"""What writes to the audit log. Specification: "POST /audit-logs/"."""
+"""Services that write to the audit log. Specification: "POST /audit-logs/"."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class ActorGone(Exception):
 class NewEntry:
     """An entry to be written.
 
-    ``actor_id`` is the user's primary key, ``None`` where nobody was signed in. ``origin`` says who
-    reports it: a client of the API, this site's own code, or an import.
+    ``actor_id`` is the user's primary key, ``None`` for anonymous actions. ``origin`` is the
+    reporter: a client of the API, this site's code, or an import.
     """
 
     actor_id: Any | None
@@ -60,8 +60,8 @@ class NewEntry:
 def entry_record(entry: NewEntry) -> AuditLog:
     """Write one entry with its leaf and publish it, in one transaction.
 
-    Raises ``ValueError`` or ``TypeError`` for what can't be kept, ``ActorGone`` when the actor
-    is no longer there.
+    Raises ``ValueError`` or ``TypeError`` for values that can't be stored, ``ActorGone`` if the
+    actor was deleted.
     """
     row = _row(entry)
     _insert([row])
@@ -69,7 +69,7 @@ def entry_record(entry: NewEntry) -> AuditLog:
 
 
 def entries_record(entries: Iterable[NewEntry]) -> list[AuditLog]:
-    """Write and publish many entries in one transaction: all of them or none. As for one."""
+    """Write and publish many entries, all or none; raises the errors of :func:`entry_record`."""
     rows = [_row(entry) for entry in entries]
     if rows:
         _insert(rows)
@@ -77,15 +77,15 @@ def entries_record(entries: Iterable[NewEntry]) -> list[AuditLog]:
 
 
 def activity_record(activity: Activity) -> AuditLog | None:
-    """Keep an activity that another package published; ``None`` when it is kept already.
+    """Record an activity of another package; return ``None`` if it is recorded already.
 
-    Doesn't publish again. An actor who is gone is left out.
+    Doesn't publish it again. For a deleted actor the entry has no user.
     """
     return next(iter(activities_record([activity])), None)
 
 
 def activities_record(activities: Sequence[Activity]) -> list[AuditLog]:
-    """Keep many activities, as :func:`activity_record` does one; returns the new entries."""
+    """Record many activities, as :func:`activity_record` does; return the new entries."""
     first: dict[str, Activity] = {}
     for activity in activities:
         first.setdefault(activity.id, activity)

@@ -1,4 +1,4 @@
-"""Background work of audit."""
+"""Background tasks of audit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["seal"]
 
 @shared_task(name="myometrics_audit.seal", acks_late=True, time_limit=600, soft_time_limit=540)
 def seal() -> int:
-    """Seal what waits; only one sealer works at a time. Returns how many leaves were sealed."""
+    """Seal pending leaves, one sealer at a time; return the number of sealed leaves."""
     progress = SealProgress(seals=0, leaves=0, number=None)
     for progress in seal_pending():  # noqa: B007
         pass

@@ -1,4 +1,4 @@
-"""``/audit-logs/``. Specification: "Audit Log Endpoints"."""
+"""Views of ``/audit-logs/``. Specification: "Audit Log Endpoints"."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = ["AuditLogView", "AuditLogsView"]
 
 
 class AuthorGone(exceptions.APIException):
-    """401: the signed-in person was deleted while the request was under way."""
+    """401: the signed-in user was deleted during the request."""
 
     status_code = status.HTTP_401_UNAUTHORIZED
     default_detail = _("The signed-in user no longer exists.")
@@ -54,12 +54,12 @@ class ReservedAction(exceptions.ValidationError):
 
 
 class AuditLogsView(ApiView):
-    """Anyone signed in writes entries; administrators read them. Nobody changes one."""
+    """Signed-in users write entries; administrators read them. Entries can't be changed."""
 
     http_method_names = ["get", "post", "head"]
 
     def get_permissions(self) -> list[Any]:
-        """Reading is for administrators."""
+        """Require an administrator for reading."""
         return [IsAuthenticated() if self.request.method == "POST" else IsAdministrator()]
 
     @extend_schema(
@@ -69,7 +69,7 @@ class AuditLogsView(ApiView):
         responses={200: EntryPageSerializer},
     )
     def get(self, request: Request) -> Response:
-        """A page of the log, newest first."""
+        """Return a page of the log, newest first."""
         selection = Selection(**self.validated_query(EntryQuerySerializer))
         pages = EntryPagination()
         with replica_reads(person=request.user):
@@ -83,9 +83,9 @@ class AuditLogsView(ApiView):
         responses={201: EntrySerializer},
     )
     def post(self, request: Request) -> Response:
-        """Write an entry about what the signed-in user did.
+        """Write an entry about an action of the signed-in user.
 
-        Actions that the server records itself are refused with the code `reserved_action`.
+        Actions that only the server records are refused with the code `reserved_action`.
         """
         body = self.validated(EntryCreateSerializer)
         if is_reserved_action(body["action"]):
@@ -101,7 +101,7 @@ class AuditLogsView(ApiView):
 
 
 class AuditLogView(ApiView):
-    """One entry, for administrators to read. No other method is offered, to anybody."""
+    """One entry, read-only, for administrators."""
 
     http_method_names = ["get", "head"]
     permission_classes = (IsAdministrator,)
@@ -110,7 +110,7 @@ class AuditLogView(ApiView):
         operation_id="audit_logs_retrieve", tags=["audit"], responses={200: EntryDetailSerializer}
     )
     def get(self, request: Request, entry_id: str) -> Response:
-        """The entry of that id."""
+        """Return the entry with this id."""
         row = entry_find(entry_id)
         if row is None:
             raise exceptions.NotFound(_("There is no such entry."))

@@ -1,4 +1,4 @@
-"""Handing the log over: JSON Lines with proofs, and FHIR AuditEvents."""
+"""Export of the log: JSON Lines with proofs, and FHIR AuditEvents."""
 
 from .checking import export_problems
 from .fhir import fhir_lines

@@ -1,8 +1,8 @@
-"""An export against the keys alone: what its lines prove, and how they are found to be altered.
+"""Verification of an export with the keys alone, without the database.
 
 A seal's signature, the leaf of an entry or an erasure, and the path from a leaf to the seal's root
-cover nearly every value; each must be spelled as an export spells it, too. What nothing proves
-stands in ``docs/audit/operations.md``.
+cover nearly every value; each value must also be in its canonical form.
+``docs/audit/operations.md`` lists the values that are not proved.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ UNREADABLE = (
     OverflowError,
     RecursionError,
 )
-"""What reading a line raises whose values are not of the kinds that an export writes."""
+"""Errors raised by reading a line that has values of unexpected types."""
 
 
 def export_problems(lines: Iterable[str]) -> Iterator[str]:
-    """What is wrong with an export, as sentences; needs this site's keys, not its database.
+    """Yield the problems of an export as text; needs this site's keys, not its database.
 
-    Raises ``ValueError`` for what doesn't begin as an export of this format does.
+    Raises ``ValueError`` if the first line is not the header of this format.
     """
     numbered = enumerate(lines, start=1)
     _check_header(next(numbered, (1, "null"))[1])
@@ -60,7 +60,7 @@ def export_problems(lines: Iterable[str]) -> Iterator[str]:
 
 
 class _ExportChecker:
-    """Checks line by line; remembers the seal that it is under, and who was given a pseudonym."""
+    """Check line by line; keeps the current seal and the subjects of the pseudonyms."""
 
     def __init__(self) -> None:
         self._number = 1
@@ -71,7 +71,7 @@ class _ExportChecker:
         self._retained: dict[tuple[str, str, str], tuple[int, str]] = {}
 
     def problems(self, number: int, text: str) -> Iterator[str]:
-        """What is wrong with that line, or was with the seal that it ends."""
+        """Yield the problems of a line, and of the seal that ends before it."""
         self._number = number
         try:
             line = json.loads(text)
@@ -87,7 +87,7 @@ class _ExportChecker:
             yield f"can't be read ({type(error).__name__}: {error})"
 
     def left_over(self) -> Iterator[str]:
-        """What only the end tells: erasures that lack, pseudonyms that nobody gave."""
+        """Yield the problems known only at the end: missing erasures, unknown pseudonyms."""
         yield from (f"line {self._number}: {problem}" for problem in self._missing_erasures())
         for (pseudonym, key_id, subject), (number, name) in self._retained.items():
             given = self._subjects.get(pseudonym, {}).get(key_id)
@@ -153,7 +153,7 @@ class _ExportChecker:
             yield from self._place_problems(name, line, node)
 
     def _place_problems(self, name: str, line: Line, node: bytes) -> Iterator[str]:
-        """``node`` is what stands for the line in the tree of its seal."""
+        """Check the position under the seal; ``node`` is the line's data in the seal's tree."""
         if line["seal"] is None:
             if "path" in line or "position" in line:
                 yield f"{name} has a path to no seal"
@@ -198,7 +198,10 @@ def _entry_facts(line: Line) -> dict[str, Any]:
 
 
 def _is_plausible(line: Line) -> bool:
-    """Whether who is there has no pseudonym, and who has no pseudonym either no subject."""
+    """Return whether user, subject and pseudonym are consistent.
+
+    An entry with a user, or without a subject, has no pseudonym; every other entry has one.
+    """
     if line["entry"]["user_id"] is not None or line["subject"] is None:
         return bool(line["pseudonym"] == "")
     return bool(line["pseudonym"])

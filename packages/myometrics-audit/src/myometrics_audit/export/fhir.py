@@ -1,7 +1,7 @@
-"""Entries as FHIR R4 AuditEvents, after IHE's Basic Audit Log Patterns (BALP).
+"""Entries as FHIR R4 AuditEvents, following IHE's Basic Audit Log Patterns (BALP).
 
-An entry names its BALP profile where it has all that the profile asks for: a resource that was
-created, read, updated or deleted, successfully, and the client's address.
+An event names its BALP profile if the entry has everything that the profile requires: a resource
+that was created, read, updated or deleted successfully, and the client's address.
 """
 
 from __future__ import annotations
@@ -45,13 +45,14 @@ ROLES = {
     ),
     None: (SOURCE, DESTINATION, RECIPIENT),
 }
-"""Interaction → the parts that BALP gives client, server and user."""
+"""Interaction → the BALP agent types of client, server and user."""
 
 
 def fhir_lines(chosen: ExportFilter, *, observer: str, using: str | None = None) -> Iterator[str]:
-    """The chosen entries as AuditEvent resources, one JSON text per line (NDJSON).
+    """Yield the selected entries as AuditEvent resources, one JSON text per line (NDJSON).
 
-    ``observer`` names this system. Entries that a client posted name the client as observer.
+    ``observer`` is the name of this system. Entries that a client posted have the client as
+    observer.
     """
     for batch in batches(chosen, using or router.db_for_read(AuditLog)):
         for entry_id in sorted(batch.entries):
@@ -60,7 +61,7 @@ def fhir_lines(chosen: ExportFilter, *, observer: str, using: str | None = None)
 
 
 def audit_event(entry: AuditLog, *, observer: str) -> dict[str, Any]:
-    """One entry as an AuditEvent resource."""
+    """Convert an entry to an AuditEvent resource."""
     interaction = _interaction(entry.action)
     event: dict[str, Any] = {"resourceType": "AuditEvent", "id": f"audit-{entry.pk}"}
     failed = "fail" in entry.action
@@ -114,7 +115,7 @@ def _agents(entry: AuditLog, interaction: str | None, observer: str) -> list[dic
 
 
 def _source(entry: AuditLog, observer: str) -> dict[str, Any]:
-    """Who observed the event: the client where it alone says so, else this system."""
+    """Return the observer: the client for entries that it posted, otherwise this system."""
     who, kind = {"display": observer}, ("4", "Application Server")
     if entry.origin == AuditLog.Origin.CLIENT:
         who, kind = {"display": _text(entry.user_agent)}, ("1", "User Device")
@@ -131,7 +132,7 @@ def _agent(
 
 
 def _entity(entry: AuditLog) -> dict[str, Any]:
-    # The type is text: a host's names for its resources belong to no system of codes.
+    # The type is text: a site's resource types are not part of a code system.
     kind = {"text": _text(entry.resource_type)}
     entity: dict[str, Any] = {
         "what": {"identifier": {"type": kind, "value": _text(entry.resource_id)}},
@@ -149,12 +150,12 @@ def _entity(entry: AuditLog) -> dict[str, Any]:
 
 
 def _text(text: str) -> str:
-    """A FHIR string: never empty, no control characters."""
+    """Return a FHIR string: not empty, without control characters."""
     return "".join(c for c in text if c >= " " or c in "\t\n\r").strip() or "unknown"
 
 
 def _code(text: str) -> str:
-    """A FHIR code: words with one space between them."""
+    """Return a FHIR code: words separated by single spaces."""
     return " ".join(_text(text).split())
 
 

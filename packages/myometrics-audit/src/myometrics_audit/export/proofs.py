@@ -1,7 +1,7 @@
-"""JSON Lines that prove themselves to whoever holds the keys.
+"""Export as JSON Lines with proofs, which can be verified with the keys alone.
 
-First a header, then for each seal its line, the chosen entries under it with their inclusion
-paths, and its erasures; last what is not sealed yet.
+The order: a header; for each seal its line, the selected entries with their inclusion proofs, and
+its erasures; last the unsealed entries and erasures.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FORMAT = "myometrics-audit/1"
 
 
 def proof_lines(chosen: ExportFilter, using: str | None = None) -> Iterator[str]:
-    """The log as JSON, one text per line, in memory for one seal at a time."""
+    """Yield the log as JSON, one text per line; holds one seal in memory at a time."""
     alias = using or router.db_for_read(AuditLog)
     header = {"type": "header", "format": FORMAT, "exported_at": canonical_moment(timezone.now())}
     yield json.dumps(header)
@@ -73,7 +73,7 @@ def _seal_line(seal: Seal) -> dict[str, Any]:
 
 def _entry_line(entry: AuditLog, leaf: Leaf, subjects: dict[str, Any]) -> dict[str, Any]:
     shown = entry_json({name: getattr(entry, name) for name in DETAIL_COLUMNS})
-    # As the leaf covers them.
+    # In the canonical form that the leaf covers.
     covered = {
         "timestamp": canonical_moment(entry.timestamp),
         "ip_address": canonical_address(entry.ip_address),

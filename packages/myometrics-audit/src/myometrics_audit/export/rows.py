@@ -1,4 +1,4 @@
-"""The log in the order of its seals, with what proves each row."""
+"""The log in seal order, each row with its evidence."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ UNSEALED_BATCH = 5000
 
 @dataclass(frozen=True, kw_only=True)
 class ExportFilter:
-    """Which entries are handed over; seals are complete, so that proofs work."""
+    """The entries to export. Leaves of unselected entries are read too: proofs need them."""
 
     selection: Selection = field(default_factory=Selection)
 
 
 @dataclass(frozen=True)
 class SealedBatch:
-    """The leaves of one seal in order (``seal`` is ``None`` for those that wait for one)."""
+    """The leaves of one seal in order; ``seal`` is ``None`` for unsealed leaves."""
 
     seal: Seal | None
     leaves: Sequence[Leaf]
@@ -33,7 +33,7 @@ class SealedBatch:
 
 
 def batches(chosen: ExportFilter, using: str) -> Iterator[SealedBatch]:
-    """Every seal that covers a chosen entry or an erasure, then what is unsealed."""
+    """Yield a batch per seal, in order, then batches of unsealed leaves and erasures."""
     number = 0
     seals = Seal.objects.using(using).order_by("number")
     while (seal := seals.filter(number__gt=number).first()) is not None:
@@ -45,7 +45,7 @@ def batches(chosen: ExportFilter, using: str) -> Iterator[SealedBatch]:
 
 
 def _unsealed(chosen: ExportFilter, number: int, using: str) -> Iterator[SealedBatch]:
-    # What a sealer has sealed since the seal ``number`` was read was waiting then.
+    # Include leaves that a concurrent sealer has sealed after seal ``number`` was read.
     was_waiting = Q(seal_number=None) | Q(seal_number__gt=number)
     waiting = Leaf.objects.using(using).filter(was_waiting).order_by("entry_id")
     erasures = list(Erasure.objects.using(using).filter(was_waiting).order_by("id"))

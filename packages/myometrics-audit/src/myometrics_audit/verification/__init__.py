@@ -1,4 +1,4 @@
-"""Re-checking the whole log against its evidence: streaming, in constant memory."""
+"""Verification of the whole log against its evidence: streaming, in constant memory."""
 
 from .problems import Problem
 from .run import LogVerifier, verification_record

@@ -1,4 +1,4 @@
-"""Entries against their leaves."""
+"""Verification of entries against their leaves."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class StoredLeaf:
 
 
 def sealed_leaves(using: str, last_number: int) -> Iterator[list[StoredLeaf]]:
-    """The leaves under the seals up to ``last_number``, in their order, in chunks."""
+    """Yield the leaves of all seals up to ``last_number``, in seal order, in chunks."""
     condition = "(seal_number, entry_id) > (%s, %s) AND seal_number <= %s"
     place = (-(2**63), -(2**63))
     order = "seal_number, entry_id"
@@ -52,7 +52,7 @@ def sealed_leaves(using: str, last_number: int) -> Iterator[list[StoredLeaf]]:
 
 
 def unsealed_leaves(using: str) -> Iterator[list[StoredLeaf]]:
-    """All leaves without a seal, in chunks."""
+    """Yield all leaves without a seal, in chunks."""
     place = -(2**63)
     while chunk := _leaf_chunk(using, "seal_number IS NULL AND entry_id > %s", (place,)):
         yield chunk
@@ -60,7 +60,7 @@ def unsealed_leaves(using: str) -> Iterator[list[StoredLeaf]]:
 
 
 def forged_entries(using: str) -> Iterator[Problem]:
-    """Entries that have no leaf: nobody wrote them through the audit log."""
+    """Report entries without a leaf: they were not written through the audit log."""
     entries, leaves = AuditLog._meta.db_table, Leaf._meta.db_table
     sql = (
         f'SELECT a.id FROM "{entries}" a WHERE a.id > %s AND NOT EXISTS '
@@ -79,7 +79,7 @@ def forged_entries(using: str) -> Iterator[Problem]:
 
 
 def copied_entries(using: str) -> Iterator[Problem]:
-    """Entries that are another one once more, nonce, leaf and all: a leaf doesn't cover the id."""
+    """Report copies of entries, with nonce and leaf: a leaf doesn't cover the entry's id."""
     leaves = Leaf._meta.db_table
     sql = (
         f'SELECT l.entry_id, twin.first FROM "{leaves}" l JOIN '
@@ -94,7 +94,7 @@ def copied_entries(using: str) -> Iterator[Problem]:
 
 
 class EntryChecker:
-    """Checks leaves' entries, and counts what it saw and what keys it lacked."""
+    """Check the entries of leaves, and count the entries checked and the keys missing."""
 
     def __init__(self, using: str) -> None:
         self.using = using
@@ -103,7 +103,7 @@ class EntryChecker:
         self._keys: dict[str, Key | None] = {}
 
     def check(self, leaves: Sequence[StoredLeaf]) -> Iterator[Problem]:
-        """What is wrong with the entries of these leaves."""
+        """Yield the problems with the entries of these leaves."""
         rows = self._rows([leaf.entry_id for leaf in leaves])
         subjects = retained_subjects(rows.values(), self.using)
         for leaf in leaves:
@@ -113,7 +113,7 @@ class EntryChecker:
                 yield from self._confirm(leaf)
 
     def key(self, key_id: str) -> Key | None:
-        """The key of that id; a lost one is remembered for the report."""
+        """Return the key with this id; count it as lost if it is not in the settings."""
         if key_id not in self._keys:
             self._keys[key_id] = find_key(key_id)
         if self._keys[key_id] is None:
@@ -121,7 +121,7 @@ class EntryChecker:
         return self._keys[key_id]
 
     def _confirm(self, suspected: StoredLeaf) -> Iterator[Problem]:
-        # An erasure may have been committed between the two reads: look again, leaf first.
+        # An erasure may have been committed between the two reads: read again, leaf first.
         fresh = _leaf_chunk(self.using, "entry_id = %s", (suspected.entry_id,))
         for leaf in fresh:
             if leaf.erasure_id and not suspected.erasure_id:
@@ -160,14 +160,14 @@ class EntryChecker:
 
 
 def retained_subjects(rows: Iterable[Any], using: str) -> dict[str, Any]:
-    """Pseudonym → key id → subject, from the erasures that made these entries' pseudonyms."""
+    """Map pseudonym → key id → subject, from the erasures that assigned these pseudonyms."""
     names = {row.pseudonym for row in rows if row is not UNREADABLE and row.pseudonym}
     made = Erasure.objects.using(using).filter(reason="retain", pseudonym__in=names)
     return {str(e.pseudonym): _subjects(e.details) for e in made} if names else {}
 
 
 def _subjects(details: Any) -> Mapping[str, Any]:
-    """Key id → subject; who tampered with an erasure may have written anything."""
+    """Map key id → subject. A tampered erasure may contain any JSON."""
     subjects = details.get("subjects") if isinstance(details, dict) else None
     return subjects if isinstance(subjects, dict) else {}
 
@@ -175,9 +175,9 @@ def _subjects(details: Any) -> Mapping[str, Any]:
 def signed_subject(
     row: AuditLog, leaf: Leaf | StoredLeaf, key: Key | None, subjects: Mapping[str, Any]
 ) -> str | None:
-    """The subject that the leaf of ``row`` was signed over, as far as it can be told.
+    """Return the subject that the leaf of ``row`` was signed over; ``None`` if it is unknown.
 
-    ``key`` is that of the leaf, ``None`` where it is lost; ``subjects`` are those of
+    ``key`` is the leaf's key, ``None`` if it is lost; ``subjects`` is the result of
     :func:`retained_subjects`.
     """
     if row.user_id is None:

@@ -1,4 +1,4 @@
-"""Erasures against their signatures and the leaves they account for."""
+"""Verification of erasures: their signatures and the leaves that they cover."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["erasure_problems"]
 
 
 def erasure_problems(using: str, find_key: Any) -> Iterator[Problem]:
-    """Everything that is wrong with erasures."""
+    """Yield the problems of all erasures."""
     for erasure in read_in_batches(Erasure.objects.using(using).order_by("id"), size=500):
         yield from _signature_problems(erasure, find_key)
         if erasure.reason != Erasure.Reason.RETAIN:
@@ -59,7 +59,7 @@ def _missing(using: str) -> Iterator[Problem]:
 
 
 def _spelled(erasure_id: Any) -> str:
-    # SQLite gives the bare digits; and who tampered may have written anything.
+    # SQLite returns hex digits without hyphens; a tampered value may be any text.
     text = str(erasure_id)
     try:
         return str(UUID(text))

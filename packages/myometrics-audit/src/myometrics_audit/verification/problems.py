@@ -1,4 +1,4 @@
-"""What verification can find."""
+"""The problems that verification reports."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["Problem"]
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is not as the evidence says.
+    """A difference between the log and its evidence.
 
-    ``kind`` is machine-readable; ``subject`` names the row (``"entry 123"``); ``message`` says
-    in a sentence what is wrong with it.
+    ``kind`` is machine-readable; ``subject`` names the row (``"entry 123"``); ``message``
+    describes the problem.
 
     Kinds: ``entry_edited``, ``entry_deleted``, ``entry_restored``, ``entry_forged``,
     ``entry_unreadable``, ``leaf_misplaced``, ``seal_missing``, ``seal_forged``,
@@ -29,5 +29,5 @@ class Problem:
         return f"{self.subject}: {self.message} [{self.kind}]"
 
     def as_json(self) -> dict[str, Any]:
-        """The problem as ``audit_verify --json`` prints it."""
+        """Return the problem as ``audit_verify --json`` prints it."""
         return {"kind": self.kind, "subject": self.subject, "message": self.message}

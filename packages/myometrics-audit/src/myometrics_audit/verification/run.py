@@ -1,4 +1,4 @@
-"""One verification, from the first seal to the last unsealed leaf."""
+"""A verification run, from the first seal to the last unsealed leaf."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ __all__ = ["LogVerifier", "verification_record"]
 
 
 class LogVerifier:
-    """Re-checks the log; iterate :meth:`problems`, then read the counters.
+    """Verify the log: iterate :meth:`problems`, then read the counters.
 
-    ``anchors`` are published seals (``number``, ``signature``) that must still be there.
+    ``anchors`` are published seals (``number``, ``signature``) that must still exist.
     ``progress`` is called with the number of leaves checked so far.
     """
 
@@ -50,7 +50,7 @@ class LogVerifier:
         self._progress = progress
 
     def problems(self) -> Iterator[Problem]:
-        """Every problem, as it is found."""
+        """Yield each problem as it is found."""
         for problem in self._all():
             self.found += 1
             yield problem
@@ -84,7 +84,7 @@ class LogVerifier:
 
 
 def verification_record(verifier: LogVerifier) -> Verification:
-    """Keep the outcome of a verification that has run, for the admin to show."""
+    """Store the result of a finished verification, for the admin site."""
     newest = verifier.seals.newest
     return Verification.objects.create(
         started_at=verifier.started_at,

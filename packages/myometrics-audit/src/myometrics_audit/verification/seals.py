@@ -1,4 +1,4 @@
-"""Seals against the leaves and erasures they cover, and against each other."""
+"""Verification of seals: the leaves and erasures that they cover, and their chain."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ CHUNK = 500
 
 
 class SealChecker:
-    """Takes sealed leaves in order, and checks each seal once its leaves are complete.
+    """Receive sealed leaves in order, and check each seal once its leaves are complete.
 
-    Seals made after the start are left to the next verification.
+    Seals created after the start are left to the next verification.
     """
 
     def __init__(self, using: str, find_key: Any) -> None:
@@ -41,19 +41,19 @@ class SealChecker:
         self._number: int | None = None
 
     def add(self, number: int, leaf: bytes) -> Iterator[Problem]:
-        """One more leaf of seal ``number``, as the tree has it; yields what is wrong before it."""
+        """Add the tree data of one leaf of seal ``number``; yield the problems of earlier seals."""
         if number != self._number:
             yield from self._complete(number)
             self._number, self._tree = number, MerkleTree()
         self._tree.append(leaf)
 
     def finish(self) -> Iterator[Problem]:
-        """What is wrong with the seals that remain."""
+        """Yield the problems of the remaining seals."""
         yield from self._complete(None)
         yield from self._erasures.left_over()
 
     def _complete(self, until: int | None) -> Iterator[Problem]:
-        """Check every stored seal numbered below ``until``, the collected leaves among them."""
+        """Check every stored seal with a number below ``until``, with the collected leaves."""
         while self._next is not None and (until is None or self._next.number < until):
             yield from self._check(self._next)
             self._next = next(self._stored, None)
@@ -112,7 +112,7 @@ def _stored_seals(using: str, last_number: int) -> Iterator[Seal]:
 
 
 def unknown_seal_problems(using: str, last_number: int) -> Iterator[Problem]:
-    """Leaves and erasures that name a seal beyond the last one."""
+    """Report leaves and erasures that refer to a seal after ``last_number`` that doesn't exist."""
     for model in (Leaf, Erasure):
         known = Seal.objects.using(using).filter(number=OuterRef("seal_number"))
         rows = model.objects.using(using).filter(seal_number__gt=last_number)
@@ -123,7 +123,7 @@ def unknown_seal_problems(using: str, last_number: int) -> Iterator[Problem]:
 
 
 class _Erasures:
-    """The leaves of sealed erasures, seal by seal."""
+    """The leaves of sealed erasures, grouped by seal."""
 
     def __init__(self, using: str, last_number: int) -> None:
         sealed = Erasure.objects.using(using).filter(seal_number__lte=last_number)
@@ -133,7 +133,7 @@ class _Erasures:
         self._stray: list[Erasure] = []
 
     def of(self, number: int) -> list[bytes]:
-        """The leaves of the erasures under that seal; call with rising numbers."""
+        """Return the leaves of the erasures under a seal; call it with increasing numbers."""
         leaves = []
         while self._next is not None and (self._next.seal_number or 0) <= number:
             if self._next.seal_number == number:
@@ -144,7 +144,7 @@ class _Erasures:
         return leaves
 
     def left_over(self) -> Iterator[Problem]:
-        """Erasures that name a seal which isn't there."""
+        """Report erasures that refer to a missing seal."""
         remaining = [self._next, *self._stored] if self._next else []
         for erasure in (*self._stray, *remaining):
             message = f"names seal {erasure.seal_number}, which is missing"
@@ -152,7 +152,7 @@ class _Erasures:
 
 
 def read_anchors(path: str) -> Iterator[dict[str, Any]]:
-    """The anchors in a file of JSON lines; raises ``ValueError`` for a line that is none."""
+    """Yield the anchors in a JSON Lines file; raise ``ValueError`` for an invalid line."""
     with Path(path).open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
@@ -164,7 +164,7 @@ def read_anchors(path: str) -> Iterator[dict[str, Any]]:
 
 
 def anchor_problems(anchors: Iterable[dict[str, Any]], using: str) -> Iterator[Problem]:
-    """Anchors whose seal is not there, or is another one than was published."""
+    """Report anchors whose seal is missing or differs from the published one."""
     for anchor in anchors:
         seal = Seal.objects.using(using).filter(number=anchor["number"]).first()
         if seal is None or bytes(seal.signature).hex() != anchor["signature"]:

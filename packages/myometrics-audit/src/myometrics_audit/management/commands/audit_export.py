@@ -18,7 +18,7 @@ from ...serializers import EntryQuerySerializer
 
 
 class Command(BaseCommand):
-    """Hand the log over."""
+    """Export the log."""
 
     help = (
         "Write the audit log as JSON Lines: with Merkle proofs (the default), or as FHIR R4 "

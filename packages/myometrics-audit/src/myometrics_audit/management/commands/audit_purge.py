@@ -16,7 +16,7 @@ from ...selectors import entries_count, entries_select
 
 
 class Command(PurgeCommand):
-    """Remove entries whose retention period is over."""
+    """Erase entries whose retention period is over."""
 
     help = (
         "Remove entries that are older than a day, in chunks, each with a signed erasure, so that "
@@ -30,7 +30,7 @@ class Command(PurgeCommand):
 
     def due(self, before: date) -> int:
         if before == date.min:
-            return 0  # the calendar has no day before
+            return 0  # no earlier date exists
         return entries_count(entries_select(Selection(end_date=before - timedelta(days=1))))
 
     def purge_chunk(self, before: date, limit: int) -> int:

@@ -18,7 +18,7 @@ from ...selectors import unsealed_count
 
 
 class Command(BaseCommand):
-    """Seal what waits, now, instead of at the next tick of the beat task."""
+    """Seal pending entries now, without waiting for the beat task."""
 
     help = (
         "Seal all audit entries that are not sealed yet. Safe to run at any time and beside the "

@@ -18,7 +18,7 @@ from ...verification.seals import read_anchors
 
 
 class Command(BaseCommand):
-    """Re-check every entry, leaf, seal and erasure."""
+    """Verify every entry, leaf, seal and erasure."""
 
     help = (
         "Check the whole audit log against its evidence, and name every row that was edited, "
