@@ -1,6 +1,6 @@
-"""The admin site's view of analytics: a dashboard, and what it is made of, read-only.
+"""Admin pages of analytics: the dashboard, and read-only pages for facts and rollups.
 
-Facts come from their sources and rollups from the facts, so nothing is edited here.
+Facts come from their sources and rollups from the facts, so neither is editable.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = ["DashboardAdmin", "UploadAdmin"]
 
 @admin.register(Upload)
 class UploadAdmin(ReadOnlyAdmin):
-    """Uploads, latest first; found by upload id or by whose they are."""
+    """Uploads, latest first; searchable by upload id or by the user's sign-in name."""
 
     list_display = (
         *("upload_id", "filename", "user", "status", "diagnosis", "uploaded_at"),
@@ -63,7 +63,7 @@ class UploadAdmin(ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """Uploads of that id, and those of people whose sign-in name begins so: indexes only."""
+        """Search by exact upload id or by prefix of the sign-in name, so that indexes are used."""
         if not search_term:
             return queryset, False
         user_model = get_user_model()
@@ -74,7 +74,7 @@ class UploadAdmin(ReadOnlyAdmin):
 
 @admin.register(DayRollup)
 class DayRollupAdmin(InternalAdmin):
-    """One row a day."""
+    """One row per day."""
 
     list_display = ("day", "uploads", "completed", "failed", "uploaders")
     ordering = ("-day",)
@@ -82,7 +82,7 @@ class DayRollupAdmin(InternalAdmin):
 
 @admin.register(DailyRollup)
 class DailyRollupAdmin(InternalAdmin):
-    """One row a day, diagnosis and status."""
+    """One row per day, diagnosis and status."""
 
     list_display = ("day", "diagnosis", "status", "uploads")
     list_filter = ("status",)
@@ -93,7 +93,7 @@ class DailyRollupAdmin(InternalAdmin):
 
 @admin.register(UserRollup)
 class UserRollupAdmin(InternalAdmin):
-    """One row a person."""
+    """One row per user."""
 
     list_display = ("user", "uploads", "last_day")
     list_select_related = ("user",)
@@ -102,7 +102,7 @@ class UserRollupAdmin(InternalAdmin):
 
 @admin.register(PendingChange)
 class PendingChangeAdmin(InternalAdmin):
-    """What the next fold will take in."""
+    """Changes that the next fold will process."""
 
     list_display = ("day", "diagnosis", "status", "uploads")
     ordering = ("-pk",)
@@ -110,7 +110,7 @@ class PendingChangeAdmin(InternalAdmin):
 
 @admin.register(ClientReports)
 class ClientReportsAdmin(ReadOnlyAdmin):
-    """How many new uploads clients reported."""
+    """Number of new uploads that clients reported."""
 
     list_display = ("user", "day", "uploads")
     list_select_related = ("user",)
@@ -119,7 +119,7 @@ class ClientReportsAdmin(ReadOnlyAdmin):
 
 @admin.register(LimitDecision)
 class LimitDecisionAdmin(ReadOnlyAdmin):
-    """Decisions that an unfinished rebuild has kept."""
+    """Decisions kept during an unfinished rebuild."""
 
     list_display = ("upload_id", "user", "over_limit")
     list_select_related = ("user",)
@@ -128,31 +128,31 @@ class LimitDecisionAdmin(ReadOnlyAdmin):
 
 @admin.register(RollupState)
 class RollupStateAdmin(InternalAdmin):
-    """How the rollups are."""
+    """State of folding and of the self-check."""
 
     list_display = ("uploads", "folded_at", "checked_at", "repairs")
 
 
 @admin.register(PullState)
 class PullStateAdmin(InternalAdmin):
-    """How pulling from the image service goes."""
+    """State of image service pulls."""
 
     list_display = ("succeeded_at", "due_at", "failures", "last_error", "rows", "bad_rows")
 
 
 @admin.register(RebuildCheckpoint)
 class RebuildCheckpointAdmin(InternalAdmin):
-    """How far an unfinished rebuild has come."""
+    """Progress of an unfinished rebuild."""
 
     list_display = ("source", "reached_at", "activities")
 
 
 @admin.register(Dashboard)
 class DashboardAdmin(ReadOnlyAdmin):
-    """The page of charts, and its downloads."""
+    """The dashboard and its downloads."""
 
     def get_urls(self) -> list[URLPattern]:
-        """The page itself, and the same numbers as a file."""
+        """Add the URLs of the downloads."""
         pages = ((f"download.{name}", name) for name in dashboard_views.FORMATS)
         downloads = [
             path(
@@ -168,22 +168,22 @@ class DashboardAdmin(ReadOnlyAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """The charts of the days and filters that the query names."""
+        """Render the dashboard for the ``days`` and filters of the query string."""
         self._require_view(request)
         context = {**self.admin_site.each_context(request), **(extra_context or {})}
         return dashboard_views.page(request, context)
 
     def download(self, request: HttpRequest, file_format: str) -> HttpResponse:
-        """The numbers of the page as CSV or JSON."""
+        """Return the dashboard's numbers as CSV or JSON."""
         self._require_view(request)
         return dashboard_views.download(request, file_format)
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Administrators by the site's rule, and whoever was given the permission."""
+        """Allow administrators (``IS_ADMINISTRATOR``) and users with the permission."""
         return is_administrator(request.user) or super().has_view_permission(request, obj)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        """The dashboard shows in the index to those who may see it."""
+        """List the dashboard in the index for users who may view it."""
         return self.has_view_permission(request)
 
     def _require_view(self, request: HttpRequest) -> None:

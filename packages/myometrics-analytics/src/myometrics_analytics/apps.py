@@ -1,4 +1,4 @@
-"""Django's way in."""
+"""App configuration."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["AnalyticsConfig"]
 
 
 class AnalyticsConfig(AppConfig):
-    """Upload facts, their rollups and the endpoints that answer from them."""
+    """Upload facts, their rollups and the endpoints based on them."""
 
     name = "myometrics_analytics"
     verbose_name = _("Analytics")
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Declare settings and checks, listen to the other packages, take on personal data."""
+        """Register settings, checks, receivers, personal data, gauges and examinations."""
         from myometrics_core.personal_data import register_personal_data
         from myometrics_core.site_checks import register_site_checks
 

@@ -1,4 +1,4 @@
-"""What Celery beat owes analytics; merge it into the site's ``beat_schedule``."""
+"""Celery beat schedule of analytics; merge it into the site's ``beat_schedule``."""
 
 from __future__ import annotations
 
@@ -25,4 +25,4 @@ beat_schedule: dict[str, dict[str, Any]] = {
         "options": {"expires": 3600},
     },
 }
-"""Name of the entry → task, schedule and options, as Celery's ``beat_schedule`` takes them."""
+"""Entries in the format of Celery's ``beat_schedule``: name → task, schedule and options."""

@@ -1,4 +1,4 @@
-"""What an operator is told who adds analytics to a site that has a past."""
+"""Hint after ``migrate`` when analytics is added to a site with recorded activities."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HINT = (
 
 
 def connect_hint(sender: Any) -> None:
-    """Have ``migrate`` say how to catch up; ``sender`` is this package's app configuration."""
+    """Print a hint about ``analytics_rebuild`` after ``migrate``; ``sender`` is the AppConfig."""
     post_migrate.connect(_hint, sender=sender, dispatch_uid="myometrics_analytics:hint")
 
 
@@ -33,7 +33,7 @@ def _hint(using: str, verbosity: int, plan: Any = (), **kwargs: Any) -> None:
 
 
 def _has_past() -> bool:
-    """Whether any source has something to replay; so too where one can't be asked yet."""
+    """Return whether any source has activities to replay, or can't be queried yet."""
     try:
         with transaction.atomic():
             return next(iter(replay_activities()), None) is not None

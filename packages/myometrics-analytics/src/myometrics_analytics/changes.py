@@ -1,4 +1,4 @@
-"""Differences between what was counted and what is to be counted, as pending changes."""
+"""Differences of the counts, recorded as pending changes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Place = tuple[date, str, str, Any]
 
 @dataclass
 class ChangeSheet:
-    """Adds up what a transaction takes away from and adds to the counts."""
+    """Sums the changes of the counts within one transaction."""
 
     uploads: Counter[Place] = field(default_factory=Counter)
     processing_us: Counter[Place] = field(default_factory=Counter)
     processed: Counter[Place] = field(default_factory=Counter)
 
     def add(self, upload: Upload, sign: int = 1) -> None:
-        """Count ``upload`` as it is now, unless it is over the daily limit; -1 takes it out."""
+        """Add ``upload`` (``sign`` -1: subtract it), unless it is over the daily limit."""
         if upload.over_limit:
             return
         place = (upload.day, upload.diagnosis, str(upload.status), upload.user_id)
@@ -34,7 +34,7 @@ class ChangeSheet:
             self.processed[place] += sign
 
     def write(self) -> None:
-        """Append what doesn't cancel out as :class:`PendingChange` rows."""
+        """Insert the non-zero differences as :class:`PendingChange` rows."""
         PendingChange.objects.bulk_create(self._changes(), batch_size=1000)
 
     def _changes(self) -> Iterable[PendingChange]:

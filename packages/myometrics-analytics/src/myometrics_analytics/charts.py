@@ -1,7 +1,7 @@
-"""Column charts as numbers for a template: no script, no styles in attributes.
+"""Geometry of SVG column charts for a template, without scripts or style attributes.
 
-Across, everything is in per cent of the plot's width; down, in pixels. So a chart fits any screen
-while its text keeps its size.
+Horizontal positions are in per cent of the plot's width, vertical ones in pixels. A chart thus
+fits any screen, while its text keeps its size.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LINES: Final = 4
 
 @dataclass(frozen=True)
 class Point:
-    """One column to draw: what it is called, and how many. ``short`` is its name on the axis."""
+    """Name and value of one column; ``short`` is its label on the axis."""
 
     name: str
     value: int
@@ -32,7 +32,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Column:
-    """A column's place; ``hit_*`` is the strip in which its title shows."""
+    """Position of a column; ``hit_*`` is the area that shows its title on hover."""
 
     title: str
     x: str
@@ -45,7 +45,7 @@ class Column:
 
 @dataclass(frozen=True)
 class GridLine:
-    """A horizontal line and the number it stands for."""
+    """A horizontal line and its value."""
 
     y: str
     label: str
@@ -54,7 +54,7 @@ class GridLine:
 
 @dataclass(frozen=True)
 class TickLabel:
-    """A name under the columns; a minor one may be left out on a small screen."""
+    """A label below the columns; minor labels may be hidden on small screens."""
 
     x: str
     anchor: str
@@ -64,7 +64,7 @@ class TickLabel:
 
 @dataclass(frozen=True)
 class Chart:
-    """A whole chart, and the same numbers as rows of a table."""
+    """A chart, and its numbers as points for a table."""
 
     slug: str
     title: str
@@ -88,7 +88,7 @@ def chart_make(
     height: int = 240,
     most_labels: int = 5,
 ) -> Chart:
-    """Lay out ``points`` from left to right in ``height`` pixels, at most so many of them named."""
+    """Lay out ``points`` in ``height`` pixels, with at most ``most_labels`` axis labels."""
     base = height - LABEL_SPACE
     step = nice_step(max((point.value for point in points), default=0))
     highest = step * LINES
@@ -108,7 +108,7 @@ def chart_make(
 
 
 def nice_step(largest: int) -> int:
-    """The smallest of 1, 2, 2.5, 5 × a power of ten (whole) of which four reach ``largest``."""
+    """Return the smallest integer 1, 2, 2.5 or 5 × 10ⁿ of which four reach ``largest``."""
     scale = 1
     while True:
         for factor in (1, 2, 2.5, 5):
@@ -161,7 +161,7 @@ def _labelled(count: int, most: int) -> list[int]:
 
 def _labels(points: Sequence[Point], most: int) -> list[TickLabel]:
     slot = 100 / len(points) if points else 0
-    is_dense = len(points) > 2 * most  # too narrow a column to centre its name below
+    is_dense = len(points) > 2 * most  # columns are too narrow for centred labels
     labels = []
     named = _labelled(len(points), most)
     for position, at in enumerate(named):
@@ -184,5 +184,5 @@ def _number(value: float) -> str:
 
 
 def _count(value: int) -> str:
-    """With the thousands' mark of the reader's language."""
+    """Format ``value`` with the thousands separator of the active language."""
     return number_format(value, force_grouping=True)

@@ -1,4 +1,4 @@
-"""System checks: what a host's settings can get wrong about analytics."""
+"""System checks for the settings of analytics."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["register_checks"]
 
 
 def register_checks() -> None:
-    """Have ``manage.py check`` run them."""
+    """Register the system checks."""
     register_check(check_person_fields, app="myometrics_analytics")
 
 
 def check_person_fields(**kwargs: Any) -> list[checks.CheckMessage]:
-    """``myometrics_analytics.W010``: a field that the host names must exist on its users."""
+    """``myometrics_analytics.W010``: the configured fields must exist on the user model."""
     named = {key: analytics_settings.values().get(key) for key in ("CLINIC_FIELD", "ROLE_FIELD")}
     return [
         checks.Warning(

@@ -9,7 +9,7 @@ __all__ = ["AnalyticsSettings", "analytics_settings", "image_service_url"]
 
 
 class AnalyticsSettings(SettingsGroup):
-    """What a host can choose about analytics."""
+    """Settings of analytics."""
 
     name = "MYOMETRICS_ANALYTICS"
     app = "myometrics_analytics"
@@ -89,10 +89,10 @@ class AnalyticsSettings(SettingsGroup):
 
 
 analytics_settings = AnalyticsSettings()
-"""``MYOMETRICS_ANALYTICS`` with its defaults, read anew at each access."""
+"""``MYOMETRICS_ANALYTICS`` with defaults; not cached, so ``override_settings`` works."""
 
 
 def image_service_url() -> str | None:
-    """Base URL of the image service without a trailing slash; ``None``: there is none."""
+    """Return the base URL of the image service without trailing slash, or ``None`` if not set."""
     url = analytics_settings.IMAGE_SERVICE_URL or core_settings.MICROSERVICE_URL
     return url.rstrip("/") if url else None

@@ -1,8 +1,8 @@
 """Counting uploads in one statement, which is one snapshot on every database.
 
-Unfiltered counts come from the rollups and what is pending beside them; their cost depends on the
-days asked for. Filtered counts come from the facts of those days, and so do all counts where
-``COUNT_CLIENT_REPORTED`` is off.
+Unfiltered counts come from the rollups and the pending changes; their cost depends on the number
+of days. Filtered counts come from the facts of those days; if ``COUNT_CLIENT_REPORTED`` is off,
+all counts do.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["NO_UPLOADS", "Counts", "DayCounts", "DiagnosisCounts", "counts_get"]
 
 
 class DayCounts(NamedTuple):
-    """Uploads of one UTC day; ``processed`` of them took ``processing_us`` microseconds."""
+    """Uploads of one UTC day; ``processed`` of them took ``processing_us`` in total."""
 
     uploads: int = 0
     completed: int = 0
@@ -36,7 +36,7 @@ class DayCounts(NamedTuple):
 
 
 class DiagnosisCounts(NamedTuple):
-    """Uploads with one diagnosis: in the span, and in the equally long one before it."""
+    """Uploads with one diagnosis in the span and in the previous span of equal length."""
 
     diagnosis: str
     uploads: int
@@ -45,10 +45,10 @@ class DiagnosisCounts(NamedTuple):
 
 @dataclass
 class Counts:
-    """Everything that a report is made of, as of one moment.
+    """All counts of a report, from one snapshot.
 
-    ``days`` holds each day with uploads in the calendar months that the span touches,
-    ``diagnoses`` the most frequent ones of the span, ``DIAGNOSES_SHOWN`` at most.
+    ``days`` holds each day with uploads in the calendar months that overlap the span,
+    ``diagnoses`` the most frequent diagnoses of the span, at most ``DIAGNOSES_SHOWN``.
     """
 
     days: dict[date, DayCounts] = field(default_factory=dict)
@@ -61,7 +61,7 @@ NO_UPLOADS: Final = DayCounts()
 
 
 def counts_get(span: Span, filters: Filters | None = None) -> Counts:
-    """Count the uploads of ``span`` and of the equally long span before it."""
+    """Count the uploads of ``span`` and of the previous span of equal length."""
     sql, parameters = report_sql(filters or Filters())
     using = router.db_for_read(Upload)
     return _counts(fetch_rows(sql, {**_moments(span, using), **parameters}, using=using))

@@ -1,4 +1,4 @@
-"""The SQL of the counts: one statement of four parts, each with interchangeable sources."""
+"""The SQL of the counts: one statement of four parts, each from rollups or facts."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ EXISTS (SELECT 1 FROM {counted} AS fact WHERE fact.user_id = person.person_key
         AND fact.uploaded_at >= %(start_moment)s AND fact.uploaded_at < %(end_moment)s{which})
 """
 
-# A person's last day answers alone, unless it lies in the future or is about to change.
+# The user's last day is sufficient, unless it is in the future or has pending changes.
 UPLOADED_BY_ROLLUP: Final = """
 CASE WHEN rollup.last_day > %(today)s
        OR person.person_key IN (SELECT user_id FROM {pending} WHERE user_id IS NOT NULL)
@@ -92,10 +92,10 @@ COALESCE((SELECT SUM(rollup.uploads) FROM {user_rollup} AS rollup
 
 
 def report_sql(filters: Filters) -> tuple[str, dict[str, Any]]:
-    """The statement that counts what ``filters`` select, and the parameters it adds.
+    """Return the statement that counts the uploads matching ``filters``, and its parameters.
 
-    It also needs those of the span: ``start``, ``today``, ``previous_start``, ``first_of_months``,
-    ``last_of_months`` (dates), ``start_moment`` and ``end_moment``.
+    The caller adds the parameters of the span: ``start``, ``today``, ``previous_start``,
+    ``first_of_months``, ``last_of_months`` (dates), ``start_moment`` and ``end_moment``.
     """
     shown = {"diagnoses_shown": analytics_settings.DIAGNOSES_SHOWN}
     if not filters and analytics_settings.COUNT_CLIENT_REPORTED:
@@ -142,7 +142,7 @@ def _filtered(filters: Filters, people: str) -> dict[str, str]:
 
 
 def _by_code_point() -> str:
-    """Ties are in the same order whatever the database's collation."""
+    """Collation that orders ties independently of the database's default collation."""
     return ' COLLATE "C"' if connection.vendor == "postgresql" else ""
 
 
@@ -166,7 +166,10 @@ def _active(people: str, uploaded: str) -> str:
 
 
 def _people(filters: Filters) -> tuple[str, dict[str, Any]]:
-    """Subselect of ``person_key`` and ``signed_in``; Django knows where the host keeps them."""
+    """Return a subselect of ``person_key`` and ``signed_in``, and its parameters.
+
+    Built by the ORM, which resolves the columns of the configured user model.
+    """
     columns = {"person_key": F("pk")}
     if person_field("last_login"):
         columns["signed_in"] = F("last_login")

@@ -1,4 +1,4 @@
-"""The daily limit on uploads that only a client reports: ``UPLOADS_PER_USER_PER_DAY``."""
+"""The daily limit on client-reported uploads: ``UPLOADS_PER_USER_PER_DAY``."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ UserDay = tuple[Any, date]
 
 
 def keys_over_limit(first_reports: Iterable[Evidence]) -> set[Key]:
-    """Decide which new uploads are over the limit; their keys.
+    """Return the keys of the new uploads that are over the limit.
 
-    ``first_reports``: the first evidence of each new upload, in order of arrival. What anybody
-    but a client reports first is exempt. The day is that of the evidence: for audit entries the
-    server's clock. A decision from before a rebuild stands. Call it in the transaction that
-    inserts the uploads; it is serialised per user and day. Constant number of statements.
+    ``first_reports``: the first evidence of each new upload, in order of arrival. Uploads that
+    were not first reported by a client are exempt. The day is that of the evidence; for audit
+    entries it comes from the server's clock. Decisions from before a rebuild are reused. Call it
+    in the transaction that inserts the uploads: it locks one row per user and day. The number of
+    statements is constant.
     """
     claimed = [item for item in first_reports if item.is_client_report]
     if not claimed:
@@ -53,7 +54,7 @@ def _decisions(claimed: Sequence[Evidence]) -> dict[Key, bool]:
 
 
 def _count_reports(new: dict[UserDay, list[Key]]) -> dict[UserDay, int]:
-    """Add ``new`` to what was reported before; returns the numbers before."""
+    """Add ``new`` to the stored numbers of reports; return the previous numbers."""
     if not new:
         return {}
     rows = _locked(new)
@@ -61,7 +62,7 @@ def _count_reports(new: dict[UserDay, list[Key]]) -> dict[UserDay, int]:
         ClientReports.objects.bulk_create(
             (ClientReports(user_id=user_id, day=day) for user_id, day in _in_order(missing)),
             batch_size=1000,
-            ignore_conflicts=True,  # another transaction has just made it
+            ignore_conflicts=True,  # a concurrent transaction may insert it
         )
         rows = _locked(new)
     before = {user_day: row.uploads for user_day, row in rows.items()}
@@ -76,7 +77,7 @@ def _locked(wanted: Iterable[UserDay]) -> dict[UserDay, ClientReports]:
     rows = ClientReports.objects.select_for_update().filter(
         user_id__in={user_id for user_id, _ in user_days}, day__in={day for _, day in user_days}
     )
-    # In one order, so that two batches don't wait for each other.
+    # A fixed lock order prevents deadlocks between batches.
     found = {(row.user_id, row.day): row for row in rows.order_by("user_id", "day")}
     return {user_day: row for user_day, row in found.items() if user_day in user_days}
 

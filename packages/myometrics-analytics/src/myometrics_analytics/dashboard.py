@@ -1,4 +1,4 @@
-"""What the dashboard shows, made from the very answer of the API."""
+"""Content of the dashboard, built from the API's response."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SIGNS: Final = {"up": "▲", "down": "▼", "stable": "■"}
 
 @dataclass(frozen=True)
 class Tile:
-    """One number in large print."""
+    """A single number with label and note."""
 
     label: str
     value: str
@@ -39,7 +39,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class DiagnosisRow:
-    """One diagnosis: its count, its bar in per cent of the most frequent, and its trend."""
+    """One diagnosis: count, bar length in per cent of the most frequent diagnosis, trend."""
 
     name: str
     count: str
@@ -52,7 +52,7 @@ class DiagnosisRow:
 
 @dataclass(frozen=True)
 class FilterChoice:
-    """A filter that the site's data offers: its parameter, its options and the chosen one."""
+    """A filter available on this site: query parameter, options and selected value."""
 
     name: str
     label: str
@@ -62,7 +62,7 @@ class FilterChoice:
 
 @dataclass(frozen=True)
 class DashboardPage:
-    """The whole page."""
+    """Content of the page."""
 
     period: str
     tiles: list[Tile]
@@ -73,7 +73,7 @@ class DashboardPage:
 
 
 def dashboard_make(report: dict[str, Any], *, days: int) -> DashboardPage:
-    """Lay out ``report`` (the body of ``GET /analytics/`` for ``days``) for people."""
+    """Format ``report`` (the body of ``GET /analytics/`` for ``days``) for display."""
     activity = report["user_activity"]
     span, unit = Span(utc_today(), days), _("uploads")
     return DashboardPage(
@@ -154,7 +154,7 @@ def _month(day: date) -> str:
 
 
 def _number(value: float, decimals: int = 0) -> str:
-    """With the marks of the reader's language."""
+    """Format ``value`` with the separators of the active language."""
     return number_format(value, decimals, force_grouping=True)
 
 
@@ -168,7 +168,7 @@ def _trend_name(trend: str) -> str:
 
 
 def filter_choices(filters: Filters) -> list[FilterChoice]:
-    """The filters that make sense on this site, each with what there is to choose from."""
+    """Return the filters available on this site, with their options."""
     choices = []
     for name, label, field_name in (
         ("clinic", _("Clinic"), analytics_settings.CLINIC_FIELD),
@@ -185,7 +185,7 @@ def filter_choices(filters: Filters) -> list[FilterChoice]:
 def _choice(
     name: str, label: str, options: list[tuple[str, str]], filters: Filters
 ) -> FilterChoice:
-    """With the chosen value among the options, of which there may be more than are shown."""
+    """Build a choice; add the selected value if the limited options lack it."""
     chosen = getattr(filters, name) or ""
     if chosen and chosen not in dict(options):
         options = [*options, (chosen, chosen)]
@@ -202,7 +202,7 @@ def _person_options(field_name: str) -> list[tuple[str, str]]:
 
 
 def csv_text(report: dict[str, Any]) -> str:
-    """``report`` as one table: ``section,name,value,trend,percentage_change``."""
+    """Format ``report`` as CSV: ``section,name,value,trend,percentage_change``."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(["section", "name", "value", "trend", "percentage_change"])

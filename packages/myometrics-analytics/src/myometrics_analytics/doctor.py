@@ -1,4 +1,4 @@
-"""What ``manage.py myometrics_doctor`` examines of analytics."""
+"""Examinations of analytics for ``manage.py myometrics_doctor``."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ MAX_CHECK_AGE: Final = 2 * 86_400.0
 
 
 def register_examinations() -> None:
-    """Have the doctor run them."""
+    """Register the examinations with the doctor."""
     register_examination("rollups", examine_rollups, needs_database=True)
     register_examination("upload source", examine_pull, needs_database=True)
 
 
 def examine_rollups() -> Iterator[Diagnosis]:
-    """Whether changes are folded, and what the self-check found."""
+    """Check that changes are folded, and report the result of the self-check."""
     state = RollupState.objects.first() or RollupState()
     waiting = PendingChange.objects.count()
     age = (utc_now() - state.folded_at).total_seconds() if state.folded_at else None
@@ -68,7 +68,7 @@ def _self_check(state: RollupState) -> Diagnosis:
 
 
 def examine_pull() -> Iterator[Diagnosis]:
-    """Whether uploads are pulled from the image service, or what stands in its place."""
+    """Check that uploads are pulled from the configured upload source."""
     name = "upload source"
     source: UploadSource = analytics_settings.UPLOAD_SOURCE()
     if not source.is_configured():

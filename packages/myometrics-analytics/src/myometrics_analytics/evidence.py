@@ -1,7 +1,7 @@
-"""What a source says of an upload, and how its sayings are merged into one fact.
+"""Evidence about uploads, and how it is merged into one fact per upload.
 
-Merging takes the best of each detail under a total order, so it is idempotent, commutative and
-associative: evidence may come twice, late or in any order.
+Merging takes the best value of each detail under a total order, so it is idempotent, commutative
+and associative: evidence may be repeated, late or out of order.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ DETAILS: Final = ("diagnosis", "filename", "file_size", "confidence", "processin
 
 
 class Origin(IntEnum):
-    """Where evidence comes from; the higher, the more it counts for each detail."""
+    """Source of evidence; for each detail the highest origin wins."""
 
     IMAGE_SERVICE = 1
     PROGRESS = 2  # upload_processing, upload_failed
@@ -54,11 +54,11 @@ class Origin(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """One source's word on one upload.
+    """One source's report about one upload.
 
-    ``user_id`` is the person's primary key in its native type, ``uploaded_at`` aware, in UTC,
-    ``processing_us`` in microseconds, ``file_size`` in bytes; ``None``: it doesn't say.
-    ``is_client_report``: only a client of the API claims it; the daily limit applies.
+    ``user_id`` is the user's primary key in its native type, ``uploaded_at`` an aware datetime in
+    UTC, ``processing_us`` in microseconds, ``file_size`` in bytes; ``None`` means not reported.
+    ``is_client_report``: reported only by an API client; the daily limit applies.
     """
 
     user_id: Any
@@ -75,12 +75,12 @@ class Evidence:
 
     @property
     def key(self) -> tuple[Any, str]:
-        """What makes an upload unique: the person and the upload id."""
+        """Unique key of the upload: user id and upload id."""
         return self.user_id, self.upload_id
 
 
 def is_news(upload: Upload, evidence: Evidence) -> bool:
-    """Whether ``evidence`` would change ``upload``."""
+    """Return whether merging ``evidence`` would change ``upload``."""
     return (
         evidence.uploaded_at < upload.uploaded_at
         or STATUS_RANKS[evidence.status] > STATUS_RANKS[upload.status]
@@ -90,10 +90,11 @@ def is_news(upload: Upload, evidence: Evidence) -> bool:
 
 
 def absorb(upload: Upload, evidence: Evidence) -> None:
-    """Merge ``evidence`` into ``upload``, which is not saved.
+    """Merge ``evidence`` into ``upload`` without saving it.
 
-    The earliest time; completed over failed over processing; of each detail the one of the
-    highest origin, among equals the smallest. Anything but a client's report confirms the upload.
+    The earliest time wins; completed over failed over processing; for each detail the value of
+    the highest origin, among equal origins the smallest. Evidence that isn't a client report
+    confirms the upload.
     """
     if upload.uploaded_at is None or evidence.uploaded_at < upload.uploaded_at:
         upload.uploaded_at = evidence.uploaded_at
@@ -120,34 +121,34 @@ def _improves(upload: Upload, name: str, evidence: Evidence) -> bool:
 
 
 def as_upload_id(value: Any) -> str | None:
-    """Text that can be an upload id, as it is, else ``None``."""
+    """Return ``value`` unchanged if it is a valid upload id, else ``None``."""
     return value if _is_text(value) and len(value) <= LONGEST_UPLOAD_ID else None
 
 
 def as_diagnosis(value: Any) -> str | None:
-    """Text that can be a diagnosis, trimmed, else ``None``."""
+    """Return the stripped text if it is a valid diagnosis, else ``None``."""
     return _trimmed(value, LONGEST_DIAGNOSIS)
 
 
 def as_filename(value: Any) -> str | None:
-    """Text that can be the name of a file, trimmed, else ``None``."""
+    """Return the stripped text if it is a valid file name, else ``None``."""
     return _trimmed(value, LONGEST_FILENAME)
 
 
 def as_processing_us(value: Any) -> int | None:
-    """Seconds from 0 to a day as whole microseconds, else ``None``."""
+    """Convert seconds (0 to 86,400) to whole microseconds; ``None`` if invalid."""
     if not _is_number(value) or not 0 <= value <= LONGEST_PROCESSING:
         return None
     return round(value * MICROSECONDS)
 
 
 def as_confidence(value: Any) -> float | None:
-    """A share (0 to 1) or a percentage (to 100) as it is, else ``None``."""
+    """Return a fraction (0 to 1) or percentage (up to 100) unchanged; ``None`` if invalid."""
     return float(value) if _is_number(value) and 0 <= value <= 100 else None
 
 
 def as_file_size(value: Any) -> int | None:
-    """A whole number of bytes that a database can keep, else ``None``."""
+    """Return an integer number of bytes that fits the column, else ``None``."""
     if isinstance(value, bool) or not isinstance(value, int):
         return None
     return value if 0 <= value <= LARGEST_FILE else None
@@ -165,7 +166,7 @@ def _trimmed(value: Any, longest: int) -> str | None:
 
 
 def _is_text(value: Any) -> bool:
-    """Whether it is text that a database can keep, and not blank."""
+    """Return whether ``value`` is non-blank text that the database can store."""
     return (
         isinstance(value, str)
         and bool(value.strip())

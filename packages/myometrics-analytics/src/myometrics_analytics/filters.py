@@ -1,4 +1,4 @@
-"""The optional filters of analytics: beside the specification, which they leave unchanged."""
+"""Optional filters of analytics, an extension of the specification."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["Filters", "person_field"]
 
 @dataclass(frozen=True, kw_only=True)
 class Filters:
-    """Whose uploads, and which: ``None`` means all.
+    """Filters by user and by upload; ``None`` means no filter.
 
-    ``clinic`` and ``role`` are values of the host's fields, see ``CLINIC_FIELD``, ``ROLE_FIELD``.
+    ``clinic`` and ``role`` are values of the user fields ``CLINIC_FIELD`` and ``ROLE_FIELD``.
     """
 
     clinic: str | None = None
@@ -26,16 +26,16 @@ class Filters:
     diagnosis: str | None = None
 
     def __bool__(self) -> bool:
-        """Whether anything is left out at all."""
+        """Return whether any filter is set."""
         return any(value is not None for value in (self.clinic, self.role, self.diagnosis))
 
     @property
     def names_people(self) -> bool:
-        """Whether some people are left out."""
+        """Whether users are filtered."""
         return self.clinic is not None or self.role is not None
 
     def people(self) -> QuerySet[Any]:
-        """The people whose uploads are counted."""
+        """Return the users whose uploads are counted."""
         people = get_user_model()._base_manager.order_by()
         if self.clinic is not None:
             people = people.filter(**{analytics_settings.CLINIC_FIELD: self.clinic})
@@ -45,7 +45,7 @@ class Filters:
 
 
 def person_field(name: str) -> Field[Any, Any] | None:
-    """The user model's own field of that name; ``None``: it has none."""
+    """Return the user model's field of that name, or ``None``."""
     try:
         field = get_user_model()._meta.get_field(name)
     except FieldDoesNotExist:

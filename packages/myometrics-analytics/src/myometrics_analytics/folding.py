@@ -1,8 +1,8 @@
-"""Folding pending changes into the rollups: one worker at a time, a bounded batch at a time.
+"""Folding pending changes into the rollups: single-flight, in bounded batches.
 
-A fold waits for nobody but other folds. What another transaction has locked, a change or a person,
-it leaves pending for the next one: whoever deletes a person may then wait for a fold, and the two
-can't end up waiting for each other.
+A fold waits only for other folds. It skips changes and users that another transaction has locked
+and leaves them to the next fold. The deletion of a user may therefore wait for a fold without a
+deadlock.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["changes_fold"]
 
 
 def changes_fold() -> int:
-    """Fold all pending changes into the rollups; the number of changes folded.
+    """Fold all pending changes into the rollups; return the number of folded changes.
 
     Each batch is a transaction: readers see a change either pending or folded, never both.
     """
@@ -45,7 +45,7 @@ def changes_fold() -> int:
 
 
 def _fold_batch(state: RollupState, after: int) -> tuple[int, int | None]:
-    """Fold a batch of the changes past key ``after``; how many, and where the next one begins."""
+    """Fold a batch after key ``after``; return the number of changes and the next ``after``."""
     changes = _idle_changes(after)
     people, busy = people_hold_unless_busy({change.user_id for change in changes} - {None})
     ready = [change for change in changes if change.user_id not in busy]

@@ -1,4 +1,4 @@
-"""What analytics tell those who watch the site."""
+"""Metrics of analytics for monitoring."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["pending_changes", "register_gauges", "sync_age_seconds", "sync_failu
 
 
 def register_gauges() -> None:
-    """Offer the age of what is known of the image service, and what waits to be folded."""
+    """Register gauges for the age and failures of pulls, and for pending changes."""
     register_gauge(
         "myometrics_sync_age_seconds",
         "Seconds since uploads were last pulled from the image service.",
@@ -27,7 +27,7 @@ def register_gauges() -> None:
 
 
 def sync_age_seconds() -> float | None:
-    """Time since the last successful pull; ``None`` without an image service or before it."""
+    """Seconds since the last successful pull; ``None`` without image service or pull."""
     state = PullState.objects.first() if image_service_url() else None
     if state is None or state.succeeded_at is None:
         return None
@@ -35,11 +35,11 @@ def sync_age_seconds() -> float | None:
 
 
 def sync_failures() -> float | None:
-    """How many pulls have failed since the last good one; ``None`` without an image service."""
+    """Failed pulls since the last successful one; ``None`` without an image service."""
     state = PullState.objects.first() if image_service_url() else None
     return None if state is None else float(state.failures)
 
 
 def pending_changes() -> float:
-    """How many changes the rollups don't hold yet."""
+    """Number of changes not yet folded into the rollups."""
     return float(PendingChange.objects.count())

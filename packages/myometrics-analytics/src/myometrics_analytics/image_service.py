@@ -1,4 +1,4 @@
-"""The image service: ``GET {MICROSERVICE_URL}/uploads``, read as a stream."""
+"""Client of the image service: ``GET {MICROSERVICE_URL}/uploads``, parsed as a stream."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ Value = TypeVar("Value")
 
 
 class ImageService(UploadSource):
-    """The neighbour that analyses images, and lists what it was given."""
+    """The external service that analyses images and lists its uploads."""
 
     def is_configured(self) -> bool:
-        """Whether ``IMAGE_SERVICE_URL`` or ``MICROSERVICE_URL`` is set."""
+        """Return whether ``IMAGE_SERVICE_URL`` or ``MICROSERVICE_URL`` is set."""
         return image_service_url() is not None
 
     def fetch(self, validators: Validators) -> Listing:
-        """Ask for the list; see :meth:`UploadSource.fetch`."""
+        """Request the list; see :meth:`UploadSource.fetch`."""
         deadline = time.monotonic() + analytics_settings.PULL_DEADLINE
         try:
             response = _open(_request(validators))
@@ -70,7 +70,7 @@ class ImageService(UploadSource):
 
 
 class _Reader:
-    """Reads what has arrived, until the deadline; remembers the first bytes."""
+    """Reads available bytes until the deadline; keeps the first bytes in ``head``."""
 
     def __init__(self, response: HTTPResponse, deadline: float) -> None:
         self.response = response
@@ -93,11 +93,11 @@ def _request(validators: Validators) -> request.Request:
     if validators.last_modified:
         headers["If-Modified-Since"] = validators.last_modified
     url = f"{image_service_url()}/uploads"
-    return request.Request(url, headers=headers)  # noqa: S310 (the opener knows http alone)
+    return request.Request(url, headers=headers)  # noqa: S310 (the opener supports only http and https)
 
 
 def _open(wanted: request.Request) -> HTTPResponse:
-    opener = request.OpenerDirector()  # the default one would also open files
+    opener = request.OpenerDirector()  # the default opener also opens files
     for handler in (
         request.ProxyHandler,
         request.HTTPHandler,
@@ -139,11 +139,11 @@ def _is_empty_list(body: bytes) -> bool:
 
 
 class _Unusable(Exception):
-    """A row lacks something that no upload can do without."""
+    """A required field of a row is missing or invalid."""
 
 
 def evidence_of_row(row: Any, number: int) -> Evidence | BadRow:
-    """What row ``number`` of the answer says. Naive times are UTC."""
+    """Convert row ``number`` of the response to evidence. Naive times are UTC."""
     if not isinstance(row, Mapping):
         return BadRow(number, "it is no object")
     try:

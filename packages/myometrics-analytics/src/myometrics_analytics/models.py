@@ -1,9 +1,9 @@
-"""Upload facts, and the rollups that answer for them.
+"""Upload facts and their rollups.
 
-``Upload`` holds the facts. Whoever changes one appends the difference as a ``PendingChange`` in
-the same transaction; one worker at a time folds pending changes into the rollups. At any moment
-and for every number: facts = rollup + pending changes. Writers only ever insert, so they never
-queue on a shared row. See the decision record "Pending changes beside rollups".
+``Upload`` holds the facts. Every change of a fact appends the difference as a ``PendingChange`` in
+the same transaction; one worker at a time folds pending changes into the rollups. Invariant for
+every number: facts = rollup + pending changes. Writers only insert pending changes, so they don't
+contend for a shared row. See the decision record "Pending changes beside rollups".
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ LONGEST_UPLOAD_ID, LONGEST_DIAGNOSIS, LONGEST_FILENAME = 100, 200, 255
 
 
 class Status(models.TextChoices):
-    """How far an upload has come."""
+    """Processing status of an upload."""
 
     PROCESSING = "processing", _("processing")
     COMPLETED = "completed", _("completed")
@@ -46,23 +46,23 @@ class Status(models.TextChoices):
 
 
 class UploadQuerySet(models.QuerySet["Upload"]):
-    """Look-ups of upload facts."""
+    """Filters for upload facts."""
 
     def counted(self) -> UploadQuerySet:
-        """Those that the rollups hold: all but the ones over the daily limit."""
+        """Return the uploads that the rollups count: those within the daily limit."""
         return self.exclude(over_limit=True)
 
 
 class Upload(models.Model):
-    """What is known of one upload; unique per person and upload id.
+    """The merged facts about one upload; unique per user and upload id.
 
-    Every detail carries the rank of the evidence it comes from (``evidence.Origin``; 0: not
-    known), so that evidence can arrive in any order. Processing time is kept in whole
-    microseconds: sums of it are exact.
+    Every detail stores the rank of its evidence (``evidence.Origin``; 0: no value), so that
+    evidence can arrive in any order. Processing time is stored in whole microseconds, so that
+    sums are exact.
 
-    ``client_only`` and ``over_limit`` are null on facts from before they were introduced, which
-    count. ``over_limit`` is decided once, when a client reports the upload first; what confirms
-    an upload sets both to ``False``.
+    ``client_only`` and ``over_limit`` are null on facts from before the columns were added; those
+    facts count. ``over_limit`` is decided once, when a client first reports the upload.
+    Confirmation by another origin sets both to ``False``.
     """
 
     user = models.ForeignKey(
@@ -123,14 +123,14 @@ class Upload(models.Model):
 
     @property
     def processing_time(self) -> float | None:
-        """Processing time in seconds; ``None``: not known."""
+        """Processing time in seconds, ``None`` if unknown."""
         return None if self.processing_us is None else self.processing_us / MICROSECONDS
 
 
 class ClientReports(models.Model):
-    """How many new uploads of one user a client has reported first on one UTC day.
+    """Number of new uploads that a client first reported for one user on one UTC day.
 
-    No constraint in the database: processes of the release before may delete the user.
+    Without a database constraint: processes of the previous release may delete the user.
     """
 
     user = models.ForeignKey(
@@ -156,7 +156,7 @@ class ClientReports(models.Model):
 
 
 class LimitDecision(models.Model):
-    """Whether an upload is over the daily limit, kept while facts are rebuilt from nothing."""
+    """Whether an upload is over the daily limit; kept during a rebuild from scratch."""
 
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -181,9 +181,9 @@ class LimitDecision(models.Model):
 
 
 class PendingChange(models.Model):
-    """A change of the facts that the rollups don't hold yet: appended, folded, deleted.
+    """A change of the facts that is not yet folded into the rollups; folding deletes it.
 
-    ``user`` has no constraint on purpose: the change outlives the person.
+    ``user`` has no database constraint, because the change outlives the user.
     """
 
     day = models.DateField(_("day"))
@@ -211,9 +211,9 @@ class PendingChange(models.Model):
 
 
 class DailyRollup(models.Model):
-    """Uploads of one UTC day with one diagnosis and status, as far as folded.
+    """Folded counts of the uploads of one UTC day with one diagnosis and status.
 
-    ``processed`` counts those whose processing time is known, ``processing_us`` is its sum.
+    ``processed`` is the number of uploads with a known processing time, ``processing_us`` its sum.
     """
 
     day = models.DateField(_("day"))
@@ -237,7 +237,7 @@ class DailyRollup(models.Model):
 
 
 class DayRollup(models.Model):
-    """One UTC day over all diagnoses and statuses, as far as folded."""
+    """Folded counts of one UTC day over all diagnoses and statuses."""
 
     day = models.DateField(_("day"), primary_key=True)
     uploads = models.BigIntegerField(_("uploads"), default=0)
@@ -256,7 +256,7 @@ class DayRollup(models.Model):
 
 
 class Dashboard(DayRollup):
-    """The admin site's page of charts: no table of its own, only a place and a permission."""
+    """Proxy without a table: gives the admin dashboard a URL and a permission."""
 
     class Meta:
         proxy = True
@@ -265,7 +265,7 @@ class Dashboard(DayRollup):
 
 
 class UserRollup(models.Model):
-    """One person's uploads over all time, and the last UTC day with one, as far as folded."""
+    """Folded number of all uploads of one user, and the UTC day of the last one."""
 
     user = models.OneToOneField(
         settings.AUTH_USER_MODEL,
@@ -286,7 +286,7 @@ class UserRollup(models.Model):
 
 
 class RollupState(models.Model):
-    """The one row that folding locks; writers of facts never touch it."""
+    """Single row that folding locks; writers of facts don't use it."""
 
     uploads = models.BigIntegerField(_("uploads over all time"), default=0)
     folded_at = models.DateTimeField(_("folded at"), null=True)
@@ -302,7 +302,7 @@ class RollupState(models.Model):
 
 
 class PullState(models.Model):
-    """The one row about pulling from the image service: validators, lease, back-off."""
+    """Single row with the state of image service pulls: validators, lease, back-off."""
 
     due_at = models.DateTimeField(_("due at"), null=True)
     leased_until = models.DateTimeField(_("leased until"), null=True)
@@ -325,7 +325,7 @@ class PullState(models.Model):
 
 
 class RebuildCheckpoint(models.Model):
-    """How far an unfinished rebuild has come in one source of activities."""
+    """Progress of an unfinished rebuild in one source of activities."""
 
     source = models.CharField(_("source"), max_length=100, primary_key=True)
     began_at = models.DateTimeField(_("first activity"))

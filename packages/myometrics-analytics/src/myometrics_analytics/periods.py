@@ -1,4 +1,4 @@
-"""Spans of UTC days, as every number of analytics is counted over."""
+"""Spans of UTC days over which analytics are counted."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ LONGEST = 3650
 
 
 def utc_today() -> date:
-    """Today's date in UTC."""
+    """Return today's date in UTC."""
     return utc_now().date()
 
 
 def as_date(value: date | str) -> date:
-    """The day of a column that raw SQL selects: SQLite gives text."""
+    """Convert a date column of a raw query to a date; SQLite returns text."""
     return date.fromisoformat(value) if isinstance(value, str) else value
 
 
 def month_end(day: date) -> date:
-    """The last day of the month of ``day``."""
+    """Return the last day of the month of ``day``."""
     return (day.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1)
 
 
 def month_text(day: date) -> str:
-    """The month of ``day`` as ``2025-08``."""
+    """Format the month of ``day`` as ``2025-08``."""
     return f"{day.year:04}-{day.month:02}"
 
 
@@ -47,31 +47,31 @@ class Span:
 
     @property
     def previous_start(self) -> date:
-        """The first day of the equally long span before this one."""
+        """The first day of the previous span of equal length."""
         return self.start - timedelta(days=self.days)
 
     @property
     def first_of_months(self) -> date:
-        """The first day of the first calendar month that the span touches."""
+        """The first day of the first calendar month that overlaps the span."""
         return self.start.replace(day=1)
 
     @property
     def last_of_months(self) -> date:
-        """The last day of the last calendar month that the span touches."""
+        """The last day of the last calendar month that overlaps the span."""
         return month_end(self.today)
 
     def __iter__(self) -> Iterator[date]:
-        """Each day, oldest first."""
+        """Iterate over the days, oldest first."""
         start = self.start
         return (start + timedelta(days=offset) for offset in range(self.days))
 
     def weeks(self) -> list[list[date]]:
-        """The days in spans of seven counted back from today, oldest first; it may be short."""
+        """Return the days in weeks counted back from today; the first week may be shorter."""
         days = list(self)
         return [days[week] for week in week_slices(len(days))]
 
     def months(self) -> list[date]:
-        """The first day of every calendar month that the span touches, oldest first."""
+        """Return the first day of each calendar month that overlaps the span, oldest first."""
         first, months = self.first_of_months, []
         while first <= self.today:
             months.append(first)
@@ -80,7 +80,7 @@ class Span:
 
 
 def week_slices(days: int) -> list[slice]:
-    """Where the weeks of so many days lie: sevens counted back from the last, the first short."""
+    """Slice ``days`` days into weeks counted back from the last; the first may be shorter."""
     short = days % 7
     weeks = [slice(0, short)] if short else []
     return weeks + [slice(at, at + 7) for at in range(short, days, 7)]

@@ -1,4 +1,4 @@
-"""A person's uploads in the export of personal data, and their erasure.
+"""Export and erasure of a user's uploads as personal data.
 
 Specification: "Data Export Endpoints".
 """
@@ -18,13 +18,13 @@ __all__ = ["UploadsSection"]
 
 
 class UploadsSection(PersonalDataSection):
-    """Section ``uploads``: one record for each upload, oldest first; times in seconds."""
+    """Section ``uploads``: one record per upload, oldest first; processing time in seconds."""
 
     name = "uploads"
     order = 30
 
     def export(self, user: Any) -> Iterator[Mapping[str, Any]]:
-        """The person's uploads, read in batches."""
+        """Yield the user's uploads, read in batches."""
         mine = Upload.objects.filter(user_id=user.pk).order_by("uploaded_at", "pk")
         for upload in read_in_batches(mine):
             yield {
@@ -39,7 +39,7 @@ class UploadsSection(PersonalDataSection):
             }
 
     def erase(self, user: Any) -> None:
-        """Delete the person's uploads and take them out of every count."""
+        """Delete the user's uploads and subtract them from every count."""
         uploads_forget(user=user)
-        # A cascade would do it, but a host may keep the user's row.
+        # No reliance on the cascade: a site may keep the user's row.
         UserRollup.objects.filter(user_id=user.pk).delete()

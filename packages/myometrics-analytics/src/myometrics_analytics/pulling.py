@@ -1,4 +1,4 @@
-"""Pulling uploads from the image service: one pull at a time, with back-off as a row."""
+"""Pulling uploads from the image service: single-flight, with the back-off in a row."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LONGEST_BACK_OFF: Final = 30
 
 @dataclass
 class PullReport:
-    """What a pull brought: rows of the answer, and what became of them."""
+    """Result of a pull: rows of the response, and how they were handled."""
 
     rows: int = 0
     created: int = 0
@@ -41,10 +41,10 @@ class PullReport:
 
 
 def uploads_pull(*, now: bool = False) -> PullReport | None:
-    """Pull from the source if that is due; ``None``: it isn't, or another pull is under way.
+    """Pull from the source if due; return ``None`` if not due or another pull is running.
 
-    ``now`` pulls at once, and everything. A source that is down or answers nonsense is logged;
-    the next pull is then due after a delay that doubles with each failure, and
+    ``now`` pulls at once and unconditionally. If the source is down or returns an invalid
+    response, the failure is logged, the next pull is delayed (doubled with each failure), and
     :class:`SourceUnavailable` is raised.
     """
     source: UploadSource = analytics_settings.UPLOAD_SOURCE()
@@ -97,7 +97,7 @@ def _take_in(listing: Listing) -> PullReport:
 
 
 def _usable(rows: Iterator[Evidence | BadRow], report: PullReport) -> Iterator[Evidence | None]:
-    """The rows' evidence; ``None`` for those left out, so that a batch of them ends nothing."""
+    """Yield each row's evidence; ``None`` if skipped, because an empty batch ends the pull."""
     for row in rows:
         report.rows += 1
         if isinstance(row, BadRow):

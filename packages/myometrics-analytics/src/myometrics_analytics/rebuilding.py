@@ -36,7 +36,7 @@ BATCH: Final = 2000
 FOLD_EVERY: Final = 10
 Progress = Callable[[str, float, int], None]
 
-# Those of an earlier clearing that no rebuild has finished stand.
+# Decisions kept by an earlier, unfinished rebuild take precedence.
 KEEP_DECISIONS: Final = """
 INSERT INTO {decision} (user_id, upload_id, over_limit)
 SELECT fact.user_id, fact.upload_id, fact.over_limit IS NOT NULL AND fact.over_limit
@@ -47,16 +47,16 @@ WHERE NOT EXISTS (SELECT 1 FROM {decision} AS kept
 
 
 def rebuild_is_unfinished() -> bool:
-    """Whether an earlier rebuild was interrupted, and so would be resumed."""
+    """Return whether an earlier rebuild was interrupted and will be resumed."""
     return RebuildCheckpoint.objects.exists()
 
 
 def rebuild_run(*, restart: bool = False, progress: Progress | None = None) -> int:
-    """Replay every registered source into the facts; the number of activities replayed.
+    """Replay every registered source into the facts; return the number of replayed activities.
 
-    The facts come out the same however often and wherever this was interrupted: it goes on where
-    it stopped (``restart``: from the start). Ends by folding and by the self-check. ``progress``
-    is told the source, the share of its time that is replayed, and the number of activities.
+    Idempotent, and resumes after an interruption (``restart``: starts over). Ends with a fold and
+    the self-check. ``progress`` is called with the source, the replayed share of its period (0 to
+    1) and the number of activities.
     """
     if restart:
         RebuildCheckpoint.objects.all().delete()
@@ -77,9 +77,9 @@ def rebuild_run(*, restart: bool = False, progress: Progress | None = None) -> i
 
 
 def facts_clear() -> None:
-    """Delete every fact and every rollup; the sources are then asked for everything again.
+    """Delete every fact and rollup; the next rebuild and pull read everything again.
 
-    Whether an upload is over the daily limit is kept for when it comes back.
+    Daily limit decisions are kept for the restored uploads.
     """
     with rollup_lock() as state:
         _keep_decisions()
@@ -97,7 +97,7 @@ def _keep_decisions() -> None:
 
 
 def _unseen(activities: Iterable[Activity], seen: Mapping[str, datetime]) -> Iterator[Activity]:
-    # Sources replay oldest first. The moment reached is replayed again: others may share it.
+    # Sources replay oldest first. Several activities can share the time of the checkpoint.
     for activity in activities:
         reached_at = seen.get(activity.source)
         if reached_at is None or activity.occurred_at >= reached_at:

@@ -1,4 +1,4 @@
-"""What this package does when others act: uploads told of, people deleted."""
+"""Receivers for upload activities and for the deletion of users."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ __all__ = ["connect_receivers", "receive_activities", "receive_activity"]
 
 
 def receive_activity(activity: Activity) -> None:
-    """Merge what ``activity`` says of an upload into the facts."""
+    """Merge ``activity`` into the upload facts."""
     receive_activities([activity])
 
 
 def receive_activities(activities: Sequence[Activity]) -> None:
-    """Merge what ``activities`` say of uploads into the facts."""
+    """Merge ``activities`` into the upload facts in one batch."""
     evidence = [item for item in map(evidence_of, activities) if item is not None]
     if evidence:
         uploads_merge(evidence=evidence)
 
 
 def connect_receivers() -> None:
-    """Listen for activities about uploads, and for the deletion of people."""
+    """Register the receivers for upload activities and for the deletion of users."""
     register_receiver(
         "myometrics_analytics",
         receive_activity,

@@ -1,4 +1,4 @@
-"""The rollups' rows: locked for one writer, counted afresh where no sum will do, stored."""
+"""Locking, recounting and storing rollup rows."""
 
 from __future__ import annotations
 
@@ -30,32 +30,32 @@ DAY_COUNTS: Final = (*SUMS, "completed", "failed", "uploaders")
 
 @contextmanager
 def rollup_lock() -> Iterator[RollupState]:
-    """A transaction in which nobody else writes the rollups; gives their state row."""
+    """Open a transaction with exclusive write access to the rollups; yield the state row."""
     RollupState.objects.get_or_create(pk=1)
     with atomic_write():
         yield RollupState.objects.select_for_update().get(pk=1)
 
 
 def uploaders_by_day(days: Iterable[date]) -> dict[date, int]:
-    """How many people uploaded on each of ``days``, counted from the facts."""
+    """Return the number of users who uploaded on each of ``days``, counted from the facts."""
     uploads = Upload.objects.counted().filter(day__in=set(days)).order_by()
     return dict(uploads.values_list("day").annotate(Count("user", distinct=True)))
 
 
 def last_upload_days(user_ids: Iterable[Any]) -> dict[Any, date | None]:
-    """The UTC day of the last upload of each of these people who exists, from the facts."""
+    """Return the UTC day of the last upload of each existing user, from the facts."""
     latest = Upload.objects.counted().filter(user_id=OuterRef("pk")).order_by("-uploaded_at")
     people = get_user_model()._base_manager.filter(pk__in=set(user_ids)).order_by()
     return dict(people.annotate(_day=Subquery(latest.values("day")[:1])).values_list("pk", "_day"))
 
 
 def counts_nothing(row: DailyRollup | DayRollup) -> bool:
-    """Whether a rollup's row may as well not be there."""
+    """Return whether all counts of ``row`` are zero."""
     return not any(getattr(row, name, 0) for name in (*SUMS, "completed", "failed"))
 
 
 def rows_store(rows: Iterable[Any], fields: Sequence[str], empty: Callable[[Any], bool]) -> None:
-    """Insert or update ``rows`` of one model; those that are ``empty`` are left out or deleted."""
+    """Insert or update ``fields`` of ``rows``; skip or delete rows for which ``empty`` is true."""
     by_model: dict[type[Model], list[Any]] = {}
     for row in rows:
         by_model.setdefault(type(row), []).append(row)

@@ -1,4 +1,4 @@
-"""What the endpoints and the dashboard show, read from counts and facts.
+"""Data of the endpoints and the dashboard, read from counts and facts.
 
 Specification: "GET /analytics/" and "GET /users/me/activity/".
 """
@@ -25,7 +25,7 @@ STABLE_WITHIN: Final = 5.0
 
 
 def report_get(*, days: int, filters: Filters | None = None) -> dict[str, Any]:
-    """The body of ``GET /analytics/``: the last ``days`` UTC days, of which today is the last."""
+    """Return the body of ``GET /analytics/`` for the last ``days`` UTC days, including today."""
     span = Span(utc_today(), days)
     counts = counts_get(span, filters)
     daily = _daily(span, counts)
@@ -41,7 +41,7 @@ def report_get(*, days: int, filters: Filters | None = None) -> dict[str, Any]:
 
 
 def activity_get(*, user: Any) -> dict[str, Any]:
-    """The body of ``GET /users/me/activity/`` for ``user``; times are texts in UTC."""
+    """Return the body of ``GET /users/me/activity/`` for ``user``; times are strings in UTC."""
     mine = Upload.objects.filter(user_id=user.pk)
     last_login = getattr(user, "last_login", None)
     recent = mine.order_by("-uploaded_at", "-pk")[:RECENT]
@@ -96,7 +96,7 @@ def _monthly(span: Span, counts: Counts) -> list[dict[str, Any]]:
 
 
 def _trends(counts: Counts) -> list[dict[str, Any]]:
-    # The parts of a UNION come in any order.
+    # UNION ALL does not preserve the order.
     most_first = sorted(counts.diagnoses, key=lambda item: (-item.uploads, item.diagnosis))
     return [_trend(item) for item in most_first]
 

@@ -1,9 +1,8 @@
-"""Comparing the rollups with the facts, and repairing what differs.
+"""Comparing the rollups with the facts, and repairing differences.
 
-At any moment facts = rollup + pending changes, for every number; facts over the daily limit are in
-neither. Each comparison is one statement,
-and so one snapshot; while the rollups are locked, a difference it finds stays the same whatever
-writers do meanwhile, so adding it to the rollup is right.
+Invariant for every number: facts = rollup + pending changes; facts over the daily limit are in
+neither. Each comparison is one statement, and so one snapshot. While the rollups are locked,
+concurrent writers don't change a difference, so it can be added to the rollup.
 """
 
 from __future__ import annotations
@@ -42,10 +41,10 @@ Progress = Callable[[float], None]
 
 
 def rollups_check(*, progress: Progress | None = None) -> int:
-    """Compare every rollup with the facts and repair what differs; the number of repairs.
+    """Compare every rollup with the facts, repair differences; return the number of repairs.
 
-    Works through the days in chunks, each a transaction of its own; writers of facts never wait.
-    ``progress`` is told the share that is done, from 0 to 1.
+    Processes the days in chunks, one transaction each; writers of facts don't wait. ``progress``
+    is called with the completed share, from 0 to 1.
     """
     repairs = 0
     chunks = list(_chunks())
@@ -121,7 +120,7 @@ def _check_people() -> int:
     key = get_user_model()._meta.pk
     differences = {key.to_python(row[0]): row[1] for row in _rows(sql.PEOPLE)}
     wrong = differences.keys() | {key.to_python(row[0]) for row in _rows(sql.LAST_DAYS)}
-    people, _ = people_hold_unless_busy(wrong)  # the others are for the next check
+    people, _ = people_hold_unless_busy(wrong)  # the next check handles the others
     last_days = last_upload_days(people)
     stored = {row.user_id: row for row in UserRollup.objects.filter(user_id__in=last_days)}
     repaired = []

@@ -1,4 +1,4 @@
-"""The statements of the self-check: each finds where facts and rollup + pending differ."""
+"""SQL of the self-check: each statement finds differences of facts and rollup + pending."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ HAVING SUM(uploads) <> 0 OR SUM(processing_us) <> 0 OR SUM(processed) <> 0
     OR SUM(completed) <> 0 OR SUM(failed) <> 0
 """
 
-# Days and people with pending changes are left to the next fold, which counts them afresh.
+# Days and users with pending changes are left to the next fold, which recounts them.
 UPLOADERS: Final = f"""
 SELECT rollup.day FROM {{day_rollup}} AS rollup
 LEFT JOIN (SELECT day, COUNT(DISTINCT user_id) AS uploaders FROM {{counted}} {WITHIN} GROUP BY day)
@@ -90,5 +90,5 @@ SELECT (SELECT COUNT(*) FROM {counted})
 
 
 def with_tables(template: str) -> str:
-    """``template`` with the names of our tables and of the user model's table and key."""
+    """Insert the names of this package's tables and of the user table and key into ``template``."""
     return template.format(**tables(), **user_table())

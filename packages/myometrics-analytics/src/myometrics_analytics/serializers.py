@@ -1,4 +1,4 @@
-"""Shapes of queries and answers. Answers are built by selectors; theirs serve the schema."""
+"""Serializers for queries and, for the API schema only, responses (built by selectors)."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ __all__ = ["ActivitySerializer", "ReportQuerySerializer", "ReportSerializer"]
 
 
 class DaysField(serializers.IntegerField):
-    """A number of days in plain digits: not ``1_0``, ``+7`` or the digits of other scripts."""
+    """Number of days in ASCII digits; rejects ``1_0``, ``+7`` and digits of other scripts."""
 
     def to_internal_value(self, data: Any) -> int:
-        """The number; raises ``ValidationError``."""
+        """Parse ``data``; raise ``ValidationError`` if it isn't a plain number."""
         if not (isinstance(data, str) and data.isascii() and data.isdigit()):
             self.fail("invalid")
         return super().to_internal_value(data)
 
 
 class ReportQuerySerializer(RequestSerializer):
-    """The query of ``GET /analytics/``; an empty filter is none."""
+    """The query of ``GET /analytics/``; an empty filter is ignored."""
 
     days = DaysField(
         min_value=1,
@@ -50,15 +50,15 @@ class ReportQuerySerializer(RequestSerializer):
     )
 
     def validate_clinic(self, clinic: str) -> str:
-        """The clinic; an error where the site's people have none."""
+        """Return the clinic; raise an error if the user model has no such field."""
         return _filter_value(clinic, analytics_settings.CLINIC_FIELD)
 
     def validate_role(self, role: str) -> str:
-        """The role; an error where the site's people have none, or none of that name."""
+        """Return the role; raise an error if the user model has no such field or choice."""
         return _filter_value(role, analytics_settings.ROLE_FIELD)
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
-        """``days`` and ``filters``."""
+        """Return a dict with ``days`` and ``filters``."""
         values = super().to_internal_value(data)
         names = ("clinic", "role", "diagnosis")
         filters = Filters(**{name: values.get(name) or None for name in names})
@@ -73,7 +73,7 @@ class DailyUploadsSerializer(serializers.Serializer[Any]):
 
 
 class WeeklyUploadsSerializer(serializers.Serializer[Any]):
-    """Uploads of seven days counted back from today; ``Week 1`` is the oldest, and may be short."""
+    """Uploads of seven days, counted back from today; ``Week 1`` is the oldest, maybe shorter."""
 
     week = serializers.CharField()
     count = serializers.IntegerField(min_value=0)
@@ -95,7 +95,7 @@ class UserActivitySerializer(serializers.Serializer[Any]):
 
 
 class DiagnosisTrendSerializer(serializers.Serializer[Any]):
-    """One diagnosis in the span against the equally long span before it."""
+    """One diagnosis in the span, compared with the previous span of equal length."""
 
     diagnosis = serializers.CharField()
     count = serializers.IntegerField(min_value=1)
@@ -113,7 +113,7 @@ class UploadHealthSerializer(serializers.Serializer[Any]):
 
 
 class ReportSerializer(serializers.Serializer[Any]):
-    """The answer of ``GET /analytics/``."""
+    """The response of ``GET /analytics/``."""
 
     user_activity = UserActivitySerializer()
     diagnosis_trends = DiagnosisTrendSerializer(many=True)
@@ -121,7 +121,7 @@ class ReportSerializer(serializers.Serializer[Any]):
 
 
 class RecentUploadSerializer(serializers.Serializer[Any]):
-    """One of a person's latest uploads."""
+    """One of a user's latest uploads."""
 
     id = serializers.CharField()
     filename = serializers.CharField(allow_blank=True)
@@ -130,7 +130,7 @@ class RecentUploadSerializer(serializers.Serializer[Any]):
 
 
 class ActivitySerializer(serializers.Serializer[Any]):
-    """The answer of ``GET /users/me/activity/``."""
+    """The response of ``GET /users/me/activity/``."""
 
     uploads_today = serializers.IntegerField(min_value=0)
     uploads_this_week = serializers.IntegerField(min_value=0)

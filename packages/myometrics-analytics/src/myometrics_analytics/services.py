@@ -1,4 +1,4 @@
-"""Writing upload facts: every change of a fact goes through here, with its pending change."""
+"""Services that write upload facts together with their pending changes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Key = tuple[Any, str]
 
 @dataclass(frozen=True)
 class MergeReport:
-    """What a batch of evidence came to, in pieces of evidence and in uploads."""
+    """Result of a merge: created and updated uploads, and evidence for unknown users."""
 
     created: int = 0
     updated: int = 0
@@ -44,12 +44,12 @@ class MergeReport:
 
 
 def uploads_merge(*, evidence: Sequence[Evidence]) -> MergeReport:
-    """Merge ``evidence`` into the facts, in one transaction.
+    """Merge ``evidence`` into the facts in one transaction.
 
-    Idempotent, whatever the order; the daily limit alone depends on which uploads come first, and
-    is decided in the order of ``evidence``. Evidence on users who don't exist (any more) is left
-    out and counted. Two writers may bring the same new upload at once: the later merges into the
-    row of the earlier.
+    Idempotent and independent of the order, except that the daily limit is decided in the order
+    of ``evidence``. Evidence for unknown or deleted users is skipped and counted. If two writers
+    insert the same upload concurrently, the second merges into the row of the first. Raises
+    ``SerializationFailure`` if that row is not visible in the transaction's snapshot.
     """
     for attempt in range(1, ATTEMPTS + 1):
         try:
@@ -65,9 +65,9 @@ def uploads_merge(*, evidence: Sequence[Evidence]) -> MergeReport:
 
 
 def uploads_forget(*, user: Any) -> None:
-    """Delete all facts on ``user``, who is about to be deleted, and take them out of the counts.
+    """Delete all facts about ``user`` and subtract them from the counts.
 
-    Call it in the transaction of the deletion. The person's row is locked first, so that no
+    Call it in the transaction that deletes the user. It locks the user's row first, so that no
     writer can add a fact between counting and deleting.
     """
     with atomic_write():
@@ -91,7 +91,7 @@ def uploads_forget(*, user: Any) -> None:
         )
         for model in (Upload, ClientReports, LimitDecision):
             model._base_manager.filter(user_id=user.pk).delete()
-        # A fold may hold some of these for a moment; it waits for nobody, so this can wait for it.
+        # This may wait for a fold; folds skip locked rows, so there is no deadlock.
         PendingChange.objects.filter(user_id=user.pk).update(user=None)
 
 
@@ -113,8 +113,8 @@ def _merge(evidence: Sequence[Evidence]) -> MergeReport:
 
 
 def _news(evidence: Iterable[Evidence]) -> tuple[dict[Key, Upload], dict[Key, list[Evidence]]]:
-    """The uploads that are known, and the evidence that adds to what is known."""
-    # Read without locks first: a pull brings thousands of rows of which few are new.
+    """Return the stored uploads, and the evidence that would change or create one."""
+    # Read without locks first: of the thousands of rows of a pull, few are new.
     by_key: dict[Key, list[Evidence]] = defaultdict(list)
     for item in evidence:
         by_key[item.key].append(item)
@@ -155,7 +155,7 @@ def _created(evidence: Sequence[Evidence], over_limit: bool) -> Upload:
 
 
 def _update(changed: Iterable[tuple[Upload, list[Evidence]]], sheet: ChangeSheet) -> None:
-    """Merge evidence into uploads that are locked, and write them."""
+    """Merge evidence into locked uploads and save them."""
     uploads = []
     for upload, evidence in changed:
         sheet.add(upload, -1)
@@ -163,7 +163,7 @@ def _update(changed: Iterable[tuple[Upload, list[Evidence]]], sheet: ChangeSheet
             absorb(upload, item)
         sheet.add(upload)
         uploads.append(upload)
-    # The rows exist. bulk_update() costs a CASE for each row and column.
+    # Upsert of existing rows: bulk_update() would need a CASE for each row and column.
     Upload.objects.bulk_create(
         uploads,
         batch_size=BATCH,

@@ -1,4 +1,4 @@
-"""Quoted names of tables, for the statements that Django's query language can't express."""
+"""Quoted table names for raw SQL that the ORM can't express."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CONFIRMED: Final = "(client_only IS NULL OR NOT client_only)"
 
 
 def tables() -> dict[str, str]:
-    """Our tables, by the names that the statements use; ``counted`` are the uploads that count."""
+    """Return this package's tables by placeholder; ``counted`` selects the uploads that count."""
     return {
         "upload": _quoted(Upload),
         "counted": f"(SELECT * FROM {_quoted(Upload)} WHERE {WITHIN_LIMIT})",
@@ -39,12 +39,12 @@ def tables() -> dict[str, str]:
 
 
 def confirmed_uploads() -> str:
-    """The uploads that count where ``COUNT_CLIENT_REPORTED`` is off."""
+    """Return a subselect of the uploads that count if ``COUNT_CLIENT_REPORTED`` is off."""
     return f"(SELECT * FROM {_quoted(Upload)} WHERE {WITHIN_LIMIT} AND {CONFIRMED})"
 
 
 def user_table() -> dict[str, str]:
-    """The table of the host's user model, and the column of its primary key."""
+    """Return the table of the user model and the column of its primary key."""
     user_model = get_user_model()
     return {
         "user": _quoted(user_model),

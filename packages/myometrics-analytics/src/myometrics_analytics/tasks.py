@@ -1,4 +1,4 @@
-"""Celery tasks: each calls a service."""
+"""Celery tasks; each calls one service."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ __all__ = ["check", "fold", "pull"]
 
 @shared_task(name="myometrics_analytics.fold", acks_late=True, soft_time_limit=240, time_limit=300)
 def fold() -> int:
-    """Fold pending changes into the rollups; the number of changes folded."""
+    """Fold pending changes into the rollups; return the number of folded changes."""
     return changes_fold()
 
 
 @shared_task(name="myometrics_analytics.pull", acks_late=True, soft_time_limit=840, time_limit=900)
 def pull() -> int | None:
-    """Pull from the image service if due; the number of rows, ``None`` where none was pulled.
+    """Pull from the image service if due; return the number of rows, ``None`` if not pulled.
 
-    A failure is logged and kept with its back-off: the next run of the schedule retries.
+    A failure is logged and stored with its back-off; a later scheduled run retries.
     """
     try:
         report = uploads_pull()
@@ -35,5 +35,5 @@ def pull() -> int | None:
     name="myometrics_analytics.check", acks_late=True, soft_time_limit=1680, time_limit=1800
 )
 def check() -> int:
-    """Compare the rollups with the facts; the number of repairs."""
+    """Compare the rollups with the facts; return the number of repairs."""
     return rollups_check()

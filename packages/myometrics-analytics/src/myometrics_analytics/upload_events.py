@@ -1,4 +1,4 @@
-"""Activities about uploads, read as evidence.
+"""Conversion of upload activities to evidence.
 
 Specification: "POST /audit-logs/" with ``resource_type`` ``upload``.
 """
@@ -40,10 +40,10 @@ ACTIONS: Final = {
 
 
 def evidence_of(activity: Activity) -> Evidence | None:
-    """What ``activity`` says of an upload; ``None`` when that is nothing.
+    """Convert ``activity`` to evidence; ``None`` if it isn't a valid upload event.
 
-    Nonsense among the details is left out. An ``upload_created`` that carries a diagnosis is
-    complete: the image service answers at once.
+    Invalid details are ignored. An ``upload_created`` with a diagnosis is completed, because the
+    image service responds synchronously.
     """
     user_id = _user_key(activity.actor_id)
     upload_id = as_upload_id(activity.resource_id)

@@ -1,6 +1,6 @@
-"""The extension point for services that uploads are pulled from.
+"""Extension point for services that uploads are pulled from.
 
-A host names its class in ``MYOMETRICS_ANALYTICS["UPLOAD_SOURCE"]``; the default is
+``MYOMETRICS_ANALYTICS["UPLOAD_SOURCE"]`` names the class; the default is
 :class:`myometrics_analytics.image_service.ImageService`.
 """
 
@@ -16,12 +16,12 @@ __all__ = ["BadRow", "Listing", "SourceUnavailable", "UploadSource", "Validators
 
 
 class SourceUnavailable(Exception):
-    """The source gives no usable answer now; the message says why, in words for the log."""
+    """The source returned no usable response; the message is the reason for the log."""
 
 
 @dataclass(frozen=True)
 class Validators:
-    """What a source says to recognise its answer by (HTTP's ``ETag`` and ``Last-Modified``)."""
+    """Validators of a response for conditional requests (HTTP ``ETag`` and ``Last-Modified``)."""
 
     etag: str = ""
     last_modified: str = ""
@@ -29,7 +29,7 @@ class Validators:
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row that tells nothing usable: its place in the answer from 1, and why."""
+    """An invalid row: its position in the response, counted from 1, and the reason."""
 
     number: int
     reason: str
@@ -37,9 +37,9 @@ class BadRow:
 
 @dataclass(frozen=True)
 class Listing:
-    """One answer: its rows one by one, or word that nothing changed since ``validators``.
+    """One response: an iterator of rows, or ``is_unchanged`` since ``validators``.
 
-    A row of a person who doesn't exist has a ``user_id`` that no user has, or ``None``.
+    In a row of an unknown user, ``user_id`` matches no user or is ``None``.
     """
 
     rows: Iterator[Evidence | BadRow] = field(default_factory=lambda: iter(()))
@@ -52,12 +52,12 @@ class UploadSource(ABC):
 
     @abstractmethod
     def is_configured(self) -> bool:
-        """Whether the site has such a service at all."""
+        """Return whether the site has configured this service."""
 
     @abstractmethod
     def fetch(self, validators: Validators) -> Listing:
-        """All uploads, in constant memory.
+        """List all uploads, in constant memory.
 
-        ``validators`` are those of the last complete answer, empty ones ask for everything. Raises
-        :class:`SourceUnavailable` here or while the rows are read; what was read before stands.
+        ``validators`` are those of the last complete response; empty ones request everything.
+        Raises :class:`SourceUnavailable` here or during iteration; rows already read are kept.
         """

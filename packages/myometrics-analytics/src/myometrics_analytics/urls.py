@@ -1,4 +1,4 @@
-"""Routes under the API's prefix."""
+"""Routes below the API's URL prefix."""
 
 from django.urls import path
 

@@ -1,4 +1,4 @@
-"""The endpoints of analytics: parse, ask a selector, respond."""
+"""The endpoints of analytics."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class AnalyticsView(ApiView):
 
 
 class MyActivityView(ApiView):
-    """The signed-in person's own uploads."""
+    """The authenticated user's own uploads."""
 
     @extend_schema(
         operation_id="my_activity_retrieve", responses={200: ActivitySerializer}, tags=["analytics"]
@@ -53,7 +53,7 @@ class MyActivityView(ApiView):
 
 
 class UserActivityView(ApiView):
-    """Anybody's uploads, for administrators."""
+    """Uploads of any user, for administrators."""
 
     permission_classes = (IsAdministrator,)
 
@@ -63,7 +63,7 @@ class UserActivityView(ApiView):
         tags=["analytics"],
     )
     def get(self, request: Request, user_id: str) -> Response:
-        """One person's activity, in the shape of ``users/me/activity/``."""
+        """One user's activity, in the format of ``users/me/activity/``."""
         person = _person(user_id)
         with replica_reads(person=request.user):
             return Response(activity_get(user=person))
