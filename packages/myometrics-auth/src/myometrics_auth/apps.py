@@ -5,7 +5,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class AuthConfig(AppConfig):
-    """Registers auth's settings, checks and personal data."""
+    """App configuration: registers settings, checks and personal data."""
 
     name = "myometrics_auth"
     label = "myometrics_auth"
@@ -13,7 +13,7 @@ class AuthConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Tell core what auth brings."""
+        """Register settings, checks, personal data and signal receivers."""
         from django.apps import apps
         from django.contrib.auth.signals import user_logged_out
 
