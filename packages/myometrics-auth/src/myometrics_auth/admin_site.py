@@ -94,7 +94,7 @@ class AuthAdminSite(admin.AdminSite):
         return self._page(AdminEnrolmentView, request)
 
     def logout(self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None) -> Any:
-        """Log out, by POST only (Django 4.2 accepts GET). ``user_logged_out`` ends the session row."""
+        """Log out, by POST only (Django 4.2 accepts GET). ``user_logged_out`` ends the session."""
         if request.method not in {"POST", "OPTIONS"}:
             return HttpResponseNotAllowed(["POST", "OPTIONS"])
         return super().logout(request, dict(extra_context or {}))

@@ -1,4 +1,4 @@
-"""Fields of the user model. Derived columns are recomputed on every write, including bulk writes."""
+"""Fields of the user model. Derived columns are recomputed on every write, also in bulk."""
 
 from __future__ import annotations
 

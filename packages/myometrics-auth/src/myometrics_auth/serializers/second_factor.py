@@ -74,7 +74,7 @@ class RecoveryCodesSerializer(serializers.Serializer[Any]):
 
 
 class SecondFactorStateSerializer(serializers.Serializer[Any]):
-    """Whether the caller has and must have a second factor, and the number of recovery codes left."""
+    """Whether the caller has and must have a second factor, and the recovery codes left."""
 
     enabled = serializers.BooleanField()
     required = serializers.BooleanField()  # type: ignore[assignment]  # DRF's own attribute

@@ -60,7 +60,7 @@ class GuessedAccount:
 
     @property
     def own_keys(self) -> list[str]:
-        """Keys of the row for attempts from this address, if the account signed in from it before."""
+        """Keys of the row for attempts from this address, if it is known to the account."""
         parts = (canonical_email(self.email), self.address or "")
         return keyed_hashes(f"guesses at {self.guessed}", *parts)
 
