@@ -1,4 +1,4 @@
-"""Admin site login through auth, for the default site and for custom admin sites."""
+"""Admin site sign-in through auth, for the default site and for custom admin sites."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ LOGIN_PARTS: Final = ("login", "login_form", "logout", "password_change")
 class AuthAdminSite(admin.AdminSite):
     """An admin site whose login uses auth's services, as the API does.
 
-    Services check the password and the second factor, each login creates a ``Session``, and a
-    browser whose ``Session`` has ended is logged out at its next request. Replaces Django's
+    Services check the password and the second factor, each sign-in creates a ``Session``, and a
+    browser whose ``Session`` has ended is signed out at its next request. Replaces Django's
     ``AdminSite``; if combined with another subclass of it, list this class first. ``login_form`` is
     not used.
     """
 
     def may_sign_in(self, user: Any) -> bool:
-        """Return whether ``user``, whose password is correct, may log in here: active staff.
+        """Return whether ``user``, whose password is correct, may sign in here: active staff.
 
         Override it together with ``has_permission``.
         """
         return bool(user.is_active and user.is_staff)
 
     def has_permission(self, request: HttpRequest) -> bool:
-        """Extend Django's check: first log out a browser whose session has ended."""
+        """Extend Django's check: first sign out a browser whose session has ended."""
         browser_session_enforce(request)
         return super().has_permission(request)
 
     def get_urls(self) -> list[Any]:
-        """Add the URLs of the second login step."""
+        """Add the URLs of the second sign-in step."""
         return [
             path("login/second-factor/", self.login_second_factor, name="login_second_factor"),
             path("login/enrolment/", self.login_enrolment, name="login_enrolment"),
@@ -57,7 +57,7 @@ class AuthAdminSite(admin.AdminSite):
         ]
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
-        """Extend Django's wrapper: log the browser out if the request ended its own session."""
+        """Extend Django's wrapper: sign the browser out if the request ended its own session."""
 
         def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
             response = view(request, *args, **kwargs)
@@ -73,7 +73,7 @@ class AuthAdminSite(admin.AdminSite):
     def login(
         self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None
     ) -> HttpResponse:
-        """Show the login form; redirect users who are logged in to the index."""
+        """Show the login form; redirect users who are signed in to the index."""
         if request.method == "GET" and self.has_permission(request):
             return HttpResponseRedirect(reverse("admin:index", current_app=self.name))
         template = self.login_template or AdminLoginView.template_name
@@ -94,7 +94,7 @@ class AuthAdminSite(admin.AdminSite):
         return self._page(AdminEnrolmentView, request)
 
     def logout(self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None) -> Any:
-        """Log out, by POST only (Django 4.2 accepts GET). ``user_logged_out`` ends the session."""
+        """Sign out, by POST only (Django 4.2 accepts GET). ``user_logged_out`` ends the row."""
         if request.method not in {"POST", "OPTIONS"}:
             return HttpResponseNotAllowed(["POST", "OPTIONS"])
         return super().logout(request, dict(extra_context or {}))
@@ -127,7 +127,7 @@ for _view in (
 
 
 def use_auth_sign_in() -> None:
-    """Make the default admin site log in through auth, unless it customises its login."""
+    """Make the default admin site sign in through auth, unless it customises its login."""
     site_class = admin.site.__class__
     if issubclass(site_class, AuthAdminSite) or has_own_login(admin.site):
         return

@@ -23,7 +23,7 @@ class AuthConfig(AppConfig):
         from myometrics_core.personal_data import register_personal_data
         from myometrics_core.site_checks import register_site_checks
 
-        from . import checks, schema, tasks  # noqa: F401  (Celery knows tasks once imported)
+        from . import checks, schema, tasks  # noqa: F401  (registers the Celery tasks)
         from .activities import RESERVED_ACTIONS
         from .conf import auth_settings
         from .doctor import register_examinations

@@ -173,7 +173,7 @@ def check_staff(databases: Sequence[str] | None = None, **kwargs: Any) -> list[A
 
 
 def check_other_logins(**kwargs: Any) -> Iterator[checks.CheckMessage]:
-    """W030: a view logs users in without auth's login service."""
+    """W030: a view signs users in without auth's sign-in service."""
     for route, view in other_logins():
         yield _warning(
             "W030",

@@ -110,7 +110,7 @@ def examine_second_factor() -> Iterator[Diagnosis]:
 
 
 def examine_admin_login() -> Iterator[Diagnosis]:
-    """Check whether the admin sites log in through auth."""
+    """Check whether the admin sites sign in through auth."""
     names = _sites_with_other_login()
     if names is None:
         yield Diagnosis("admin sign-in", "not configured", "There is no admin site.")

@@ -9,7 +9,7 @@ __all__ = ["invalid_credentials", "invalid_token_error"]
 
 
 def invalid_credentials() -> AuthenticationFailed:
-    """Return the 401 for every failed login, whatever the cause."""
+    """Return the 401 for every failed sign-in, whatever the cause."""
     return AuthenticationFailed(_("Invalid credentials"), "invalid_credentials")
 
 

@@ -1,4 +1,4 @@
-"""Forms of the admin site's login. They validate format; services check passwords and codes."""
+"""Forms of the admin site's sign-in. They validate format; services check passwords and codes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class PasswordForm(AdminAuthenticationForm):
         self.fields["password"].validators.append(MaxLengthValidator(LONGEST_PASSWORD))
 
     def clean(self) -> dict[str, Any]:
-        """Return the input; the login service authenticates, not the form."""
+        """Return the input; the sign-in service authenticates, not the form."""
         return self.cleaned_data
 
 

@@ -1,4 +1,4 @@
-"""Find views in the URLconf that log users in without auth."""
+"""Find views in the URLconf that sign users in without auth."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NOT_SEARCHED: Final = frozenset({"django", "rest_framework", "myometrics_auth"})
 
 
 def other_logins() -> Iterator[tuple[str, str]]:
-    """Yield route and dotted name of each view that logs users in without auth's login service."""
+    """Yield route and dotted name of each view that signs users in without auth."""
     if getattr(django_settings, "ROOT_URLCONF", None):
         yield from _among(get_resolver().url_patterns, "/")
 

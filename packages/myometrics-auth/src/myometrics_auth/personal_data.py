@@ -46,7 +46,7 @@ class ProfileSection(PersonalDataSection):
 
 
 def person_forget(user: Any, using: str) -> None:
-    """Delete data that no cascade reaches: failed logins, pending resets, admin log names.
+    """Delete data that no cascade reaches: failed sign-ins, pending resets, admin log names.
 
     Called before ``user`` is deleted from the database ``using``, by erasure or by site code.
     """

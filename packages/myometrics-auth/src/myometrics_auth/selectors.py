@@ -68,12 +68,12 @@ def sessions_of(*, user: Any) -> QuerySet[Session]:
 
 
 def second_factors_in_use() -> QuerySet[TotpDevice]:
-    """Return the confirmed authenticator apps; only these are required at login."""
+    """Return the confirmed authenticator apps; only these are required at sign-in."""
     return TotpDevice.objects.filter(confirmed_at__isnull=False)
 
 
 def has_second_factor(user: Any) -> bool:
-    """Return whether ``user`` logs in with a second factor."""
+    """Return whether ``user`` signs in with a second factor."""
     return second_factors_in_use().filter(user=user).exists()
 
 

@@ -30,7 +30,7 @@ def sweep_password_resets() -> None:
 
 @shared_task(name="myometrics_auth.sweep", acks_late=True, time_limit=900, soft_time_limit=840)
 def sweep() -> None:
-    """Delete sessions past their retention, expired failed logins and expired used tokens."""
+    """Delete sessions past their retention, expired failed sign-ins and expired used tokens."""
     sessions_sweep()
     guesses_sweep()
     used_tokens_sweep()

@@ -124,7 +124,7 @@ def refresh_token(session: Session) -> str:
 
 
 def mfa_token(user: Any, fingerprint: str) -> str:
-    """Create the token for the second login step; changing the password invalidates it."""
+    """Create the token for the second sign-in step; changing the password invalidates it."""
     claims = {"user_id": str(user.pk), "pwd": fingerprint}
     return _encode(MFA, auth_settings.MFA_TOKEN_LIFETIME, claims)
 

@@ -70,7 +70,7 @@ class Session(models.Model):
     address = models.GenericIPAddressField(_("address"), null=True, blank=True)
     user_agent = PortableCharField(_("device"), max_length=512, blank=True)
     second_factor = models.BooleanField(_("with a second factor"), default=False)
-    browser_key = models.TextField(  # noqa: DJ001 (NULL: it is no sign-in of a browser)
+    browser_key = models.TextField(  # noqa: DJ001 (NULL: not a browser sign-in)
         _("key of the Django session"), null=True, editable=False, help_text=_("Encrypted.")
     )
 

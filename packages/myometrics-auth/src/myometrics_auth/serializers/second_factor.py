@@ -31,14 +31,14 @@ class AlwaysTrueField(serializers.BooleanField):
 
 
 class SecondFactorRequiredSerializer(serializers.Serializer[Any]):
-    """The response to a login that needs a second factor."""
+    """The response to a sign-in that needs a second factor."""
 
     mfa_required = AlwaysTrueField()
     mfa_token = serializers.CharField()
 
 
 class SecondFactorSerializer(serializers.Serializer[Any]):
-    """The second login step: a code of the app or a recovery code."""
+    """The second sign-in step: a code of the app or a recovery code."""
 
     mfa_token = TokenField()
     code = StrictCharField(max_length=LONGEST_CODE)

@@ -1,4 +1,4 @@
-"""Login, logout and the list of sessions."""
+"""Sign-in, sign-out and the list of sessions."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class ThrottledPost:
 class AdminSignInView(ThrottledPost, LoginView):
     """Base of the sign-in steps: validates ``next`` and is never cached, as Django's view."""
 
-    site: AdminSite = None  # type: ignore[assignment]  # as_view() takes what a class has
+    site: AdminSite = None  # type: ignore[assignment]  # as_view() requires a class attribute
     title: Any = ""
 
     def get_form_kwargs(self) -> dict[str, Any]:
@@ -217,7 +217,7 @@ class AdminEnrolmentView(AdminSignInView):
 class AdminPasswordView(ThrottledPost, PasswordChangeView):
     """Change of the current user's password, through the same service as the API."""
 
-    site: AdminSite = None  # type: ignore[assignment]  # as_view() takes what a class has
+    site: AdminSite = None  # type: ignore[assignment]  # as_view() requires a class attribute
     form_class = OwnPasswordForm
 
     def form_valid(self, form: Any) -> HttpResponse:
