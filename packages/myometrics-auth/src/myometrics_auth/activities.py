@@ -1,4 +1,4 @@
-"""What auth tells the other packages. Ids, roles and switches; never names or secrets."""
+"""Events that auth publishes. They contain ids, roles and flags, never names or secrets."""
 
 from __future__ import annotations
 
@@ -37,11 +37,13 @@ RESERVED_ACTIONS = (
     "user_deleted",
     "user_updated",
 )
-"""What this package publishes and clients can't post: all but ``logout``, which they log too."""
+"""Actions reserved for this package: clients can't post them. ``logout`` is not reserved, because
+clients log it too.
+"""
 
 
 def publish_session_events(action: str, *, sessions: Iterable[Any], request: Any) -> None:
-    """``login_succeeded`` or ``logout`` of sessions, if sign-ins are recorded."""
+    """Publish ``login_succeeded`` or ``logout`` for each session, if ``RECORD_SIGN_INS`` is set."""
     if auth_settings.RECORD_SIGN_INS:
         publish_many(
             _activity(action, session.user_id, "session", str(session.pk), request)
@@ -50,7 +52,10 @@ def publish_session_events(action: str, *, sessions: Iterable[Any], request: Any
 
 
 def publish_sessions_ended(*, actor: Any, sessions: Iterable[Any], request: Any) -> None:
-    """``session_ended``: an administrator, about sessions; ``details`` say whose they were."""
+    """Publish ``session_ended`` for sessions that an administrator ended.
+
+    ``details`` contain the id of the session's user.
+    """
     publish_many(
         _activity(
             "session_ended",
@@ -65,13 +70,13 @@ def publish_sessions_ended(*, actor: Any, sessions: Iterable[Any], request: Any)
 
 
 def publish_failed_sign_in(*, email: str, request: Any) -> None:
-    """``login_failed``, about the pseudonym of the address that was tried, real or not."""
+    """Publish ``login_failed`` with the pseudonym of the submitted address, known or unknown."""
     if auth_settings.RECORD_SIGN_INS:
         publish(_activity("login_failed", None, "user", account_pseudonym(email), request))
 
 
 def publish_account_event(action: str, *, user: Any, request: Any) -> None:
-    """``password_changed``, ``password_reset`` and their like: a person, about themselves."""
+    """Publish an event of users about their own account, such as ``password_changed``."""
     if auth_settings.RECORD_SIGN_INS:
         publish(_activity(action, user.pk, "user", str(user_id_json(user.pk)), request))
 
@@ -79,7 +84,7 @@ def publish_account_event(action: str, *, user: Any, request: Any) -> None:
 def publish_user_change(
     action: str, *, actor: Any, user_id: Any, details: Mapping[str, Any], request: Any
 ) -> None:
-    """``user_created``, ``user_updated`` or ``user_deleted``: an administrator, about a user."""
+    """Publish ``user_created``, ``user_updated`` or ``user_deleted`` by an administrator."""
     actor_id = getattr(actor, "pk", None)
     publish(_activity(action, actor_id, "user", str(user_id_json(user_id)), request, details))
 

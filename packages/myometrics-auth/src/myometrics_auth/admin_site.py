@@ -1,4 +1,4 @@
-"""The admin site's sign-in through auth: for the default site, and for a host's own."""
+"""Admin site sign-in through auth, for the default site and for custom admin sites."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ from .views.admin_site import (
 __all__ = ["AuthAdminSite", "has_own_login", "use_auth_sign_in"]
 
 LOGIN_PARTS: Final = ("login", "login_form", "logout", "password_change")
-"""Attributes of an admin site that make up its login."""
+"""Attributes of an admin site that implement its login."""
 
 
 class AuthAdminSite(admin.AdminSite):
-    """An admin site that signs in through auth, as the API does.
+    """An admin site whose login uses auth's services, as the API does.
 
-    The password and the second factor are checked by auth's services, each sign-in is a
-    ``Session``, and a browser whose ``Session`` has ended is signed out at its next request. Takes
-    the place of Django's ``AdminSite``; beside another subclass of that it comes first among the
-    bases. ``login_form`` is not used.
+    Services check the password and the second factor, each sign-in creates a ``Session``, and a
+    browser whose ``Session`` has ended is signed out at its next request. Replaces Django's
+    ``AdminSite``; if combined with another subclass of it, list this class first. ``login_form`` is
+    not used.
     """
 
     def may_sign_in(self, user: Any) -> bool:
-        """Whether ``user``, whose password is right, may sign in here: active staff.
+        """Return whether ``user``, whose password is correct, may sign in here: active staff.
 
         Override it together with ``has_permission``.
         """
         return bool(user.is_active and user.is_staff)
 
     def has_permission(self, request: HttpRequest) -> bool:
-        """As Django's, after signing out a browser whose session has ended."""
+        """Extend Django's check: first sign out a browser whose session has ended."""
         browser_session_enforce(request)
         return super().has_permission(request)
 
     def get_urls(self) -> list[Any]:
-        """With the second steps of signing in."""
+        """Add the URLs of the second sign-in step."""
         return [
             path("login/second-factor/", self.login_second_factor, name="login_second_factor"),
             path("login/enrolment/", self.login_enrolment, name="login_enrolment"),
@@ -57,12 +57,12 @@ class AuthAdminSite(admin.AdminSite):
         ]
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
-        """As Django's; also sign the browser out if the request has ended its own session."""
+        """Extend Django's wrapper: sign the browser out if the request ended its own session."""
 
         def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
             response = view(request, *args, **kwargs)
             if request.method == "POST":
-                # Before the middleware saves the Django session: once deleted, that is a 400.
+                # Before the session middleware saves: saving a deleted session returns a 400.
                 browser_session_enforce(request, again=True)
             return response
 
@@ -73,7 +73,7 @@ class AuthAdminSite(admin.AdminSite):
     def login(
         self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None
     ) -> HttpResponse:
-        """Ask for address and password; redirect users who are signed in to the index."""
+        """Show the login form; redirect users who are signed in to the index."""
         if request.method == "GET" and self.has_permission(request):
             return HttpResponseRedirect(reverse("admin:index", current_app=self.name))
         template = self.login_template or AdminLoginView.template_name
@@ -84,17 +84,17 @@ class AuthAdminSite(admin.AdminSite):
     @method_decorator(never_cache)
     @method_decorator(non_atomic_requests)
     def login_second_factor(self, request: HttpRequest) -> HttpResponse:
-        """Ask for the second factor."""
+        """Show the second factor form."""
         return self._page(AdminSecondFactorView, request)
 
     @method_decorator(never_cache)
     @method_decorator(non_atomic_requests)
     def login_enrolment(self, request: HttpRequest) -> HttpResponse:
-        """Set up the second factor that the user's role requires."""
+        """Show the enrolment form for users whose role requires a second factor."""
         return self._page(AdminEnrolmentView, request)
 
     def logout(self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None) -> Any:
-        """Sign out, by POST only; Django 4.2 would accept GET. ``user_logged_out`` ends the row."""
+        """Sign out, by POST only (Django 4.2 accepts GET). ``user_logged_out`` ends the row."""
         if request.method not in {"POST", "OPTIONS"}:
             return HttpResponseNotAllowed(["POST", "OPTIONS"])
         return super().logout(request, dict(extra_context or {}))
@@ -102,7 +102,7 @@ class AuthAdminSite(admin.AdminSite):
     def password_change(
         self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None
     ) -> Any:
-        """Change one's own password as at the API."""
+        """Change the current user's password through the same service as the API."""
         options: dict[str, Any] = {
             "success_url": reverse("admin:password_change_done", current_app=self.name),
             "extra_context": {**self.each_context(request), **(extra_context or {})},
@@ -117,7 +117,7 @@ class AuthAdminSite(admin.AdminSite):
         return response
 
 
-# What Django's decorator `login_not_required` sets, which is new in 5.1.
+# Equivalent to Django's decorator `login_not_required`, which was added in 5.1.
 for _view in (
     AuthAdminSite.login,
     AuthAdminSite.login_second_factor,
@@ -127,7 +127,7 @@ for _view in (
 
 
 def use_auth_sign_in() -> None:
-    """Have the default admin site sign in through auth, unless it has a login of its own."""
+    """Make the default admin site sign in through auth, unless it customises its login."""
     site_class = admin.site.__class__
     if issubclass(site_class, AuthAdminSite) or has_own_login(admin.site):
         return
@@ -139,7 +139,7 @@ def use_auth_sign_in() -> None:
 
 
 def has_own_login(site: admin.AdminSite) -> bool:
-    """Whether ``site`` replaces a part of the login of Django's ``AdminSite``."""
+    """Return whether ``site`` overrides a login attribute of Django's ``AdminSite``."""
     return any(
         getattr(part, "__func__", part) is not getattr(admin.AdminSite, name)
         for name in LOGIN_PARTS

@@ -5,7 +5,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class AuthConfig(AppConfig):
-    """Registers auth's settings, checks and personal data."""
+    """App configuration: registers settings, checks and personal data."""
 
     name = "myometrics_auth"
     label = "myometrics_auth"
@@ -13,7 +13,7 @@ class AuthConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Tell core what auth brings."""
+        """Register settings, checks, personal data and signal receivers."""
         from django.apps import apps
         from django.contrib.auth.signals import user_logged_out
 
@@ -23,7 +23,7 @@ class AuthConfig(AppConfig):
         from myometrics_core.personal_data import register_personal_data
         from myometrics_core.site_checks import register_site_checks
 
-        from . import checks, schema, tasks  # noqa: F401  (Celery knows tasks once imported)
+        from . import checks, schema, tasks  # noqa: F401  (registers the Celery tasks)
         from .activities import RESERVED_ACTIONS
         from .conf import auth_settings
         from .doctor import register_examinations

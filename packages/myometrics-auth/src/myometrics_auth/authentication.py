@@ -1,7 +1,7 @@
 """DRF authentication by access token.
 
-Reads the session joined with its user in one query, so ending a session, deactivating or
-deleting a user and changing a role count at the very next request.
+Reads the session joined with its user in one query. Ending a session, deactivating or deleting a
+user and changing a role therefore take effect at the next request.
 """
 
 from __future__ import annotations
@@ -30,16 +30,17 @@ _sessions = RowLookup(lambda: Session.objects.select_related("user"))
 
 
 class SessionTokenAuthentication(BaseAuthentication):
-    """``Authorization: Bearer <access token>``; ``request.auth`` is the live ``Session``.
+    """Authenticate ``Authorization: Bearer <access token>``; ``request.auth`` is the live
+    ``Session``.
 
-    No such header: not authenticated. A header that holds anything but a live access token of
-    ours is a 401. Specification: "Required Headers".
+    Without the header the request is anonymous. Any header value other than a valid access token is
+    a 401. Specification: "Required Headers".
     """
 
     accept_expired = False
 
     def authenticate(self, request: Request) -> tuple[Any, Session] | None:
-        """The user and the session of the request's token; raises ``AuthenticationFailed``."""
+        """Return the token's user and session; raise ``AuthenticationFailed``."""
         claims = self._claims(request)
         if claims is None:
             return None
@@ -48,14 +49,15 @@ class SessionTokenAuthentication(BaseAuthentication):
         return session.user, session
 
     def authenticate_header(self, request: Request) -> str:
-        """``WWW-Authenticate`` of a 401."""
+        """Return the value of ``WWW-Authenticate`` for a 401."""
         return SCHEME
 
     def authenticate_without_database(self, request: Request) -> tuple[Any, TokenClaims] | None:
-        """Who a validly signed, unexpired access token says is asking; touches no database.
+        """Return the user and claims of a validly signed, unexpired access token without database
+        access.
 
-        For answers about a database that is down. The user is unsaved and bears nothing but its
-        key. ``None`` without a token, or with one that isn't good.
+        For responses while the database is down. The user is unsaved and has only its primary key.
+        ``None`` without a token or with an invalid one.
         """
         try:
             claims = self._claims(request)
@@ -76,9 +78,9 @@ class SessionTokenAuthentication(BaseAuthentication):
 
 
 class ExpiredTokenAuthentication(SessionTokenAuthentication):
-    """As its base, but an access token past its time will do; its session must be live.
+    """Authentication that also accepts an expired access token, if its session is live.
 
-    For signing out only: the front end never refreshes by itself.
+    For logout only, because the front end never refreshes tokens by itself.
     """
 
     accept_expired = True

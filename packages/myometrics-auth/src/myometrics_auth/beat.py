@@ -1,4 +1,4 @@
-"""What a host adds to its Celery beat schedule."""
+"""Entries for the site's Celery beat schedule."""
 
 from __future__ import annotations
 
@@ -18,4 +18,4 @@ beat_schedule: Final[dict[str, dict[str, Any]]] = {
         "options": {"expires": 3600},
     },
 }
-"""Name of the entry → task, schedule and options, as Celery's ``beat_schedule`` takes them."""
+"""Maps entry names to task, schedule and options, in the format of Celery's ``beat_schedule``."""

@@ -1,4 +1,4 @@
-"""System checks of auth beyond the settings' own: what is unsafe though it is well-formed."""
+"""System checks of auth for settings that are valid but unsafe."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ UNSAFE_HASHERS = ("MD5PasswordHasher", "SHA1PasswordHasher", "UnsaltedMD5", "Uns
 
 
 def register_checks() -> None:
-    """Have ``manage.py check`` run them."""
+    """Register the checks of this package."""
     register_check(check_user_model, app=APP)
     register_check(check_keys, checks.Tags.security, app=APP)
     register_check(check_lifetimes, checks.Tags.security, app=APP)
@@ -58,7 +58,7 @@ def register_checks() -> None:
 
 
 def check_user_model(**kwargs: Any) -> list[checks.CheckMessage]:
-    """E010: people are of a model without what auth keeps about them."""
+    """E010: the user model lacks fields that auth requires."""
     known = {field.name for field in get_user_model()._meta.get_fields()}
     missing = [name for name in NEEDED_OF_USERS if name not in known]
     if not missing:
@@ -76,7 +76,7 @@ def check_user_model(**kwargs: Any) -> list[checks.CheckMessage]:
 
 
 def check_keys(**kwargs: Any) -> Iterator[checks.CheckMessage]:
-    """W010, W011: keys that can be found by trying."""
+    """W010, W011: keys short enough for a brute-force attack."""
     if auth_settings.check():
         return
     if has_short_key(auth_settings.signing_keys):
@@ -94,7 +94,7 @@ def check_keys(**kwargs: Any) -> Iterator[checks.CheckMessage]:
 
 
 def check_lifetimes(**kwargs: Any) -> Iterator[checks.CheckMessage]:
-    """W012–W014: what was stolen stays good for longer than the specification allows."""
+    """W012–W014: token lifetimes exceed the limits of the specification."""
     if auth_settings.check():
         return
     if auth_settings.ACCESS_TOKEN_LIFETIME > LONGEST_ACCESS:
@@ -116,7 +116,7 @@ def check_lifetimes(**kwargs: Any) -> Iterator[checks.CheckMessage]:
 
 
 def check_passwords(**kwargs: Any) -> Iterator[checks.CheckMessage]:
-    """W015, W016: passwords that are guessed, or read from a stolen table."""
+    """W015, W016: no password validators, or a weak password hasher."""
     if not django_settings.AUTH_PASSWORD_VALIDATORS:
         yield _warning(
             "W015",
@@ -132,7 +132,7 @@ def check_passwords(**kwargs: Any) -> Iterator[checks.CheckMessage]:
 
 
 def check_authentication(**kwargs: Any) -> list[checks.CheckMessage]:
-    """W017: tokens are handed out, and no endpoint accepts them."""
+    """W017: no endpoint accepts the tokens that auth issues."""
     classes: Any = api_settings.DEFAULT_AUTHENTICATION_CLASSES
     if any(issubclass(accepted, SessionTokenAuthentication) for accepted in classes):
         return []
@@ -173,7 +173,7 @@ def check_staff(databases: Sequence[str] | None = None, **kwargs: Any) -> list[A
 
 
 def check_other_logins(**kwargs: Any) -> Iterator[checks.CheckMessage]:
-    """W030: a view that signs users in without auth's sign-in service."""
+    """W030: a view signs users in without auth's sign-in service."""
     for route, view in other_logins():
         yield _warning(
             "W030",
@@ -186,7 +186,7 @@ def check_other_logins(**kwargs: Any) -> Iterator[checks.CheckMessage]:
 
 
 def check_session_engine(**kwargs: Any) -> Iterator[checks.CheckMessage]:
-    """W031: sessions of browsers that the server can't delete."""
+    """W031: the session engine stores sessions in cookies, which the server can't delete."""
     if django_settings.SESSION_ENGINE == COOKIE_ENGINE and apps.is_installed(
         "django.contrib.admin"
     ):

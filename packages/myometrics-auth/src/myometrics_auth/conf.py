@@ -22,7 +22,7 @@ def _roles(value: Iterable[Any]) -> None:
 
 
 class AuthSettings(SettingsGroup):
-    """What a host can choose about accounts, sessions and second factors."""
+    """Settings for accounts, sessions and second factors."""
 
     name = "MYOMETRICS_AUTH"
     app = "myometrics_auth"
@@ -143,15 +143,15 @@ class AuthSettings(SettingsGroup):
 
     @property
     def signing_keys(self) -> tuple[str, ...]:
-        """The keys in use for tokens, the signing one first."""
+        """The token signing keys in use; the first one signs."""
         own = self.SIGNING_KEYS or ([self.SIGNING_KEY] if self.SIGNING_KEY else None)
         return tuple(str(key) for key in own or django_secret_keys())
 
     @property
     def encryption_keys(self) -> list[str]:
-        """The keys in use for TOTP secrets, the encrypting one first."""
+        """The encryption keys for TOTP secrets in use; the first one encrypts."""
         return [str(key) for key in self.MFA_ENCRYPTION_KEYS or django_secret_keys()]
 
 
 auth_settings = AuthSettings()
-"""``MYOMETRICS_AUTH`` with its defaults, read anew at each access."""
+"""``MYOMETRICS_AUTH`` with defaults; each access reads the current settings."""

@@ -1,4 +1,4 @@
-"""Django sessions by their key: encrypted for ``Session.browser_key``, deleted from their store."""
+"""Encrypt the keys of Django sessions for ``Session.browser_key``, and delete Django sessions."""
 
 from __future__ import annotations
 
@@ -17,17 +17,20 @@ logger = logging.getLogger("myometrics.auth.django_sessions")
 
 
 def encrypt_key(key: str, *, session_id: Any) -> str:
-    """The key of a Django session, as the row ``session_id`` may store it."""
+    """Encrypt the key of a Django session for storage in the row ``session_id``."""
     return encrypt_secret(key, owner=f"session {session_id}")
 
 
 def decrypt_key(stored: str, *, session_id: Any) -> str:
-    """The key again; raises ``UnreadableSecret``."""
+    """Decrypt a stored key; raise ``UnreadableSecret``."""
     return decrypt_secret(stored, owner=f"session {session_id}")
 
 
 def delete_django_sessions(browser_keys: Mapping[Any, str]) -> None:
-    """Delete Django sessions from the session store; ``Session`` ids → stored keys."""
+    """Delete Django sessions from the session store.
+
+    ``browser_keys`` maps ``Session`` ids to stored keys.
+    """
     store = import_module(django_settings.SESSION_ENGINE).SessionStore()
     for session_id, stored in browser_keys.items():
         try:

@@ -1,4 +1,4 @@
-"""What ``manage.py myometrics_doctor`` examines of accounts."""
+"""Account examinations of ``manage.py myometrics_doctor``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = [
 
 
 def register_examinations() -> None:
-    """Have the doctor run them."""
+    """Register the examinations of this package."""
     register_examination("administrators", examine_administrators, needs_database=True)
     register_examination("token keys", examine_token_keys, needs_database=True)
     register_examination("second factor", examine_second_factor, needs_database=True)
@@ -37,7 +37,7 @@ def register_examinations() -> None:
 
 
 def examine_administrators() -> Iterator[Diagnosis]:
-    """Whether there is an administrator by the site's rule, and staff whose role is below."""
+    """Check for an active administrator, and for staff with a role below administrator."""
     active = get_user_model()._base_manager.filter(is_active=True)
     count = sum(map(is_administrator, read_in_batches(active.order_by("pk"))))
     if count:
@@ -62,7 +62,7 @@ def examine_administrators() -> Iterator[Diagnosis]:
 
 
 def examine_token_keys() -> Iterator[Diagnosis]:
-    """Which keys of tokens live sessions still need."""
+    """Report which token keys live sessions still need."""
     name, count = "token keys", len(auth_settings.signing_keys)
     if count == 1:
         yield Diagnosis(name, "ok", "There is one.")
@@ -85,7 +85,7 @@ def examine_token_keys() -> Iterator[Diagnosis]:
 
 
 def examine_second_factor() -> Iterator[Diagnosis]:
-    """Whether administrators have a second factor, and must."""
+    """Check whether administrators have a second factor, and whether it is required."""
     required = list(auth_settings.MFA_REQUIRED_ROLES)
     if "admin" in required:
         yield Diagnosis("second factor", "ok", f"Required of: {', '.join(required)}.")
@@ -110,7 +110,7 @@ def examine_second_factor() -> Iterator[Diagnosis]:
 
 
 def examine_admin_login() -> Iterator[Diagnosis]:
-    """Whether the admin sites sign in through auth's sign-in service."""
+    """Check whether the admin sites sign in through auth."""
     names = _sites_with_other_login()
     if names is None:
         yield Diagnosis("admin sign-in", "not configured", "There is no admin site.")
@@ -127,7 +127,7 @@ def examine_admin_login() -> Iterator[Diagnosis]:
 
 
 def _sites_with_other_login() -> list[str] | None:
-    """Names of admin sites that have routes and Django's own login; ``None``: no site at all."""
+    """Return the names of routed admin sites with Django's login; ``None`` without any site."""
     if not apps.is_installed("django.contrib.admin"):
         return None
     from django.contrib.admin.sites import all_sites  # noqa: PLC0415 (where it is installed)

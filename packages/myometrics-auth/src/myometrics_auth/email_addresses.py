@@ -1,7 +1,7 @@
-"""Which e-mail addresses people may register with.
+"""Validation of e-mail addresses.
 
-Those that are ASCII once folded; so nothing in the database can pass for another account by a
-foreign letter.
+Only addresses that are ASCII after folding are accepted, so that a homoglyph can't imitate another
+account.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LONGEST_EMAIL = 254
 
 
 def checked_email(address: str) -> str:
-    """The folded form of an address; raises ``ValidationError`` when it is none."""
+    """Return the folded address; raise ``ValidationError`` if it is invalid."""
     folded = fold_email(address)
     if len(folded) > LONGEST_EMAIL:
         raise ValidationError(_("Enter a valid email address."), code="invalid")
@@ -27,12 +27,12 @@ def checked_email(address: str) -> str:
 
 
 def clean_email(address: str) -> str:
-    """A new address in the form in which it is stored.
+    """Return a new address in its stored form.
 
-    Raises ``ValidationError`` when it is no address, or holds letters beyond ASCII that do not
-    fold into it: look-alikes (a Cyrillic ``а``, a dotless ``ı``) must not stand beside the real.
-    An ambiguous domain is refused too (``straße.example`` is not ``strasse.example``), and so are
-    control characters, which Django's validator accepts in quotes.
+    Raises ``ValidationError`` for an invalid address and for non-ASCII characters that don't fold
+    to ASCII, such as homoglyphs (a Cyrillic ``а``, a dotless ``ı``). Also rejects ambiguous domains
+    (``straße.example`` is not ``strasse.example``) and control characters, which Django's validator
+    accepts in quotes.
     """
     folded = checked_email(address)
     if not (folded.isascii() and folded.isprintable()) or has_ambiguous_domain(address):

@@ -1,4 +1,4 @@
-"""The two refusals that say the same whatever was wrong, so that nobody learns from them."""
+"""Authentication errors with one message for every cause, so that they leak no information."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["invalid_credentials", "invalid_token_error"]
 
 
 def invalid_credentials() -> AuthenticationFailed:
-    """The one answer to every sign-in that fails, whatever the reason."""
+    """Return the 401 for every failed sign-in, whatever the cause."""
     return AuthenticationFailed(_("Invalid credentials"), "invalid_credentials")
 
 
 def invalid_token_error() -> AuthenticationFailed:
-    """The 401 for every token that isn't good, whatever is wrong with it."""
+    """Return the 401 for every invalid token, whatever the cause."""
     return AuthenticationFailed(_("The token is invalid or has expired."), "token_not_valid")

@@ -1,4 +1,4 @@
-"""Forms of the admin site's sign-in. They check shape; services check passwords and codes."""
+"""Forms of the admin site's sign-in. They validate format; services check passwords and codes."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ class PasswordForm(AdminAuthenticationForm):
         self.fields["password"].validators.append(MaxLengthValidator(LONGEST_PASSWORD))
 
     def clean(self) -> dict[str, Any]:
-        """The input; the base class would authenticate, which is the sign-in service's part."""
+        """Return the input; the sign-in service authenticates, not the form."""
         return self.cleaned_data
 
 
 class CodeInput(forms.TextInput):
-    """An input that is empty again after a wrong code."""
+    """An input that is cleared after a wrong code."""
 
     def format_value(self, value: Any) -> None:
-        """Nothing."""
+        """Return ``None``: never render the submitted value."""
 
 
 class SecondFactorForm(forms.Form):
-    """A code of the authenticator app or a recovery code."""
+    """A code of the authenticator app, or a recovery code."""
 
     code = forms.CharField(
         label=_("Code"),
@@ -52,13 +52,13 @@ class EnrolmentForm(forms.Form):
     code = forms.CharField(
         label=_("Code"),
         max_length=LONGEST_CODE,
-        # No autofocus: it would scroll the QR code away.
+        # No autofocus: it would scroll the QR code out of view.
         widget=CodeInput(attrs={"autocomplete": "one-time-code", "inputmode": "numeric"}),
     )
 
 
 class OwnPasswordForm(AdminPasswordChangeForm):
-    """The old password and, twice, a new one."""
+    """The old password and the new password twice."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -66,6 +66,6 @@ class OwnPasswordForm(AdminPasswordChangeForm):
             field.validators.append(MaxLengthValidator(LONGEST_PASSWORD))
 
     def clean_old_password(self) -> str:
-        """The input; the base class would compare it, which is the password service's part."""
+        """Return the input; the password service compares it, not the form."""
         old_password: str = self.cleaned_data["old_password"]
         return old_password

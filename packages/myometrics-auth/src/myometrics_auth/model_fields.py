@@ -1,4 +1,4 @@
-"""Columns of the user: some are computed from others each time a row is written, in bulk too."""
+"""Fields of the user model. Derived columns are recomputed on every write, also in bulk."""
 
 from __future__ import annotations
 
@@ -22,45 +22,45 @@ __all__ = [
 
 
 class AddedTextField(models.CharField):  # type: ignore[type-arg]
-    """Text that may be empty, in a column that the version before doesn't know and so leaves NULL.
+    """Text field for a newly added column, which the previous release leaves NULL.
 
-    NULL is read as the empty text, and forms give the empty text: nobody meets ``None``. Takes
-    what ``CharField`` takes but ``null``, ``blank`` and ``default``.
+    NULL is read as the empty string, and forms return the empty string. Accepts the options of
+    ``CharField`` except ``null``, ``blank`` and ``default``.
     """
 
     def __init__(self, *names: Any, **options: Any) -> None:
         super().__init__(*names, **{**options, "null": True, "blank": True, "default": ""})
 
     def deconstruct(self) -> Any:
-        """As for every field, without what the class stands for."""
+        """Omit the options that the class implies."""
         name, path, names, options = super().deconstruct()
         for implied in ("null", "blank", "default"):
             options.pop(implied, None)
         return name, path, names, options
 
     def from_db_value(self, value: str | None, expression: Any, connection: Any) -> str:
-        """The text; the empty one for NULL."""
+        """Convert NULL to the empty string."""
         return value or ""
 
     def formfield(self, **options: Any) -> forms.Field | None:
-        """A field of a form that gives the empty text where nothing is typed."""
+        """Return a form field whose empty value is the empty string."""
         return super().formfield(**{"empty_value": "", **options})
 
 
 class DerivedColumn(models.Field):  # type: ignore[type-arg]
-    """A column that is computed from ``source_fields`` of its row whenever the row is written.
+    """A column computed from ``source_fields`` of its row on every write.
 
-    :class:`~myometrics_auth.models.users.UserQuerySet` keeps it right in queries, too.
+    :class:`~myometrics_auth.models.users.UserQuerySet` also updates it in queries.
     """
 
     source_fields: ClassVar[tuple[str, ...]]
 
     def derive(self, instance: models.Model) -> str:
-        """The value for ``instance`` as it is now."""
+        """Return the value for the current state of ``instance``."""
         raise NotImplementedError
 
     def pre_save(self, model_instance: models.Model, add: bool) -> str:
-        """The value, also set on the instance."""
+        """Compute the value and set it on the instance."""
         value = self.derive(model_instance)
         setattr(model_instance, self.attname, value)
         return value
@@ -68,7 +68,7 @@ class DerivedColumn(models.Field):  # type: ignore[type-arg]
     def contribute_to_class(
         self, cls: type[models.Model], name: str, private_only: bool = False
     ) -> None:
-        """Compute the column for rows of fixtures, too, which are saved without ``pre_save``."""
+        """Also compute the column for fixtures, which are saved without ``pre_save``."""
         super().contribute_to_class(cls, name, private_only)
         if not cls._meta.abstract:
             signals.pre_save.connect(self._fixture_row_saved, sender=cls)
@@ -79,18 +79,18 @@ class DerivedColumn(models.Field):  # type: ignore[type-arg]
 
 
 class StoredEmailField(PortableText, models.EmailField):  # type: ignore[type-arg]
-    """An e-mail address as mail is sent to it: lower-case, plain where it folds to plain.
+    """An e-mail address as used for delivery: lower case, and ASCII where it folds to ASCII.
 
-    Look-ups fold as well, so every spelling of an address finds it.
+    Lookups fold their value too, so every spelling of an address matches.
     """
 
     def get_prep_value(self, value: Any) -> Any:
-        """The stored form of an address, for columns and look-ups."""
+        """Return the stored form of an address, for columns and lookups."""
         value = super().get_prep_value(value)
         return stored_email(value) if isinstance(value, str) else value
 
     def pre_save(self, model_instance: models.Model, add: bool) -> Any:
-        """The address in its stored form, also set on the instance."""
+        """Normalise the address and set it on the instance."""
         value = getattr(model_instance, self.attname) or ""
         if isinstance(value, str):
             value = stored_email(value)
@@ -104,39 +104,39 @@ class CanonicalEmailField(DerivedColumn, PortableText, models.CharField):  # typ
     source_fields = ("email",)
 
     def derive(self, instance: models.Model) -> str:
-        """The canonical form of the ``email`` as it is now."""
+        """Return the canonical form of the current ``email``."""
         return canonical_email(_text(instance, "email"))
 
     def get_prep_value(self, value: Any) -> Any:
-        """The canonical form of an address, for look-ups."""
+        """Return the canonical form of an address, for lookups."""
         value = super().get_prep_value(value)
         return canonical_email(value) if isinstance(value, str) else value
 
 
 class UserSearchField(DerivedColumn, PortableText, models.TextField):  # type: ignore[type-arg]
-    """What an administrator's search looks in: first name, last name and e-mail, folded."""
+    """Search text for administrators: first name, last name and e-mail, folded."""
 
     source_fields = ("first_name", "last_name", "email")
 
     def derive(self, instance: models.Model) -> str:
-        """The text of the row as it is now."""
+        """Return the folded search text."""
         return fold_text(" ".join(_text(instance, name) for name in self.source_fields))
 
 
 @StoredEmailField.register_lookup
 class EmailIExact(lookups.IExact):
-    """``email__iexact``, which Django does not prepare: folded as ``exact`` is."""
+    """``email__iexact``, folded as ``exact`` is; Django does not prepare its value."""
 
     prepare_rhs = True
 
 
 def stored_email(address: str) -> str:
-    """An address in the form in which it is stored."""
+    """Return an address in its stored form."""
     folded = canonical_email(address)
     if folded.isascii():
         return folded
     lowered = address.strip().lower()
-    # Lower case may end in a final sigma, which makes a domain ambiguous.
+    # Lower-casing may produce a final sigma, which makes a domain ambiguous.
     return lowered if canonical_email(lowered) == folded else folded
 
 

@@ -1,4 +1,4 @@
-"""Views of the site that sign users in without auth, as far as the URLconf shows them."""
+"""Find views in the URLconf that sign users in without auth."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ OTHER_PACKAGES: Final = frozenset(
         "rest_framework_simplejwt.views.TokenObtainPairView",
     }
 )
-"""Views that check a password, and sign in by other means than a call of Django's ``login``."""
+"""Views that check a password without calling Django's ``login``."""
 
 NOT_SEARCHED: Final = frozenset({"django", "rest_framework", "myometrics_auth"})
 
 
 def other_logins() -> Iterator[tuple[str, str]]:
-    """Route and dotted name of each view that signs users in without auth's sign-in service."""
+    """Yield route and dotted name of each view that signs users in without auth."""
     if getattr(django_settings, "ROOT_URLCONF", None):
         yield from _among(get_resolver().url_patterns, "/")
 
@@ -93,11 +93,13 @@ def _is_login_of_admin_site(method: MethodType) -> bool:
         return _calls_login(method.__func__, set())
     if method.__name__ != "login" or isinstance(site, AuthAdminSite):
         return False
-    return auth_settings.ADMIN_LOGIN or admin.site != site  # switched off, it is meant to be
+    return (
+        auth_settings.ADMIN_LOGIN or admin.site != site
+    )  # With ADMIN_LOGIN off, the default site's login is separate on purpose
 
 
 def _calls_login(function: Any, seen: set[Any]) -> bool:
-    """Whether a function of the host's, or one of its module that it names, calls ``login``."""
+    """Return whether a function calls ``login``, directly or through functions of its module."""
     function = inspect.unwrap(function) if isinstance(function, FunctionType) else function
     if not isinstance(function, FunctionType) or function in seen:
         return False

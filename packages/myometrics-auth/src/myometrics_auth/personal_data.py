@@ -1,4 +1,4 @@
-"""What auth holds about a person. Specification: "Data Export Endpoints"."""
+"""Export and erasure of auth's data about a user. Specification: "Data Export Endpoints"."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ __all__ = ["ProfileSection", "person_forget"]
 
 
 class ProfileSection(PersonalDataSection):
-    """The account itself, with its sign-ins: one record."""
+    """The account with its second factor state and sessions, as one record."""
 
     name = "profile"
     order = 10
     many = False
 
     def export(self, user: Any) -> Iterator[Mapping[str, Any]]:
-        """The user as administrators see them, their second factor and their sessions."""
+        """Yield the user as administrators see them, the second factor state and the sessions."""
         sessions = Session.objects.filter(user=user).order_by("created_at")
         yield {
             **AdminUserSerializer.read(user),
@@ -37,18 +37,18 @@ class ProfileSection(PersonalDataSection):
         }
 
     def erase(self, user: Any) -> None:
-        """Delete what no longer has a user, also where the host keeps the user's row."""
+        """Delete auth's data about a user; also works if the site keeps the user's row."""
         person_forget(user, router.db_for_write(Session))
-        # Ended first: the Django sessions of browsers are deleted with that.
+        # End sessions first: this also deletes the browsers' Django sessions.
         Session.objects.filter(user=user).end()
         for model in (Session, RecoveryCode, TotpDevice):
             model.objects.filter(user=user).delete()
 
 
 def person_forget(user: Any, using: str) -> None:
-    """Let go of what no cascade reaches: failed sign-ins, resets not yet mailed, the admin's log.
+    """Delete data that no cascade reaches: failed sign-ins, pending resets, admin log names.
 
-    Called before ``user`` is deleted from the database ``using``, by erasure or the site's code.
+    Called before ``user`` is deleted from the database ``using``, by erasure or by site code.
     """
     person_lock(user, using)
     addresses = user.sessions.exclude(address=None).values_list("address", flat=True)

@@ -1,4 +1,4 @@
-"""Compare the rights of users: in the admin site staff can't grant more than they have."""
+"""Compare users' rights: staff can't grant rights in the admin site that they don't have."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Privileges", "grantable_groups", "grantable_permissions", "grantable
 
 @dataclass(frozen=True)
 class Privileges:
-    """The rights of a user at one moment. An inactive user has the rights of an active one."""
+    """A snapshot of a user's rights. Inactive users are evaluated as if they were active."""
 
     is_superuser: bool
     is_administrator: bool
@@ -26,10 +26,10 @@ class Privileges:
 
     @classmethod
     def of(cls, user: Any) -> Privileges:
-        """The rights of ``user``, as read from the database."""
+        """Return the rights of ``user``, as read from the database."""
         if user.is_superuser:
             return cls(True, True, user.role, frozenset())
-        # A deactivated user may be activated again, so the direct grants count for them, too.
+        # A deactivated user may be reactivated, so direct grants count as well.
         granted = _granted_permissions(user).values_list("content_type__app_label", "codename")
         named = {f"{app}.{codename}" for app, codename in granted}
         return cls(
@@ -40,7 +40,7 @@ class Privileges:
         )
 
     def cover(self, other: Privileges) -> bool:
-        """Whether ``other`` has no right that is missing here."""
+        """Return whether these rights include all rights of ``other``."""
         if self.is_superuser:
             return True
         if other.is_superuser or other.is_administrator > self.is_administrator:
@@ -49,7 +49,7 @@ class Privileges:
 
 
 def grantable_roles(privileges: Privileges) -> list[str]:
-    """The roles that are not above that of ``privileges``."""
+    """Return the roles up to that of ``privileges``."""
     roles = list(Role.values)
     if privileges.is_superuser:
         return roles
@@ -57,7 +57,7 @@ def grantable_roles(privileges: Privileges) -> list[str]:
 
 
 def grantable_permissions(user: Any) -> QuerySet[Permission]:
-    """The permissions that ``user`` may give to others: their own."""
+    """Return the permissions that ``user`` may grant: their own."""
     if user.is_superuser:
         return Permission.objects.all()
     own = _granted_permissions(user).values("pk")
@@ -65,7 +65,7 @@ def grantable_permissions(user: Any) -> QuerySet[Permission]:
 
 
 def grantable_groups(user: Any) -> QuerySet[Group]:
-    """The groups that hold no permission that ``user`` may not give."""
+    """Return the groups whose permissions ``user`` may all grant."""
     if user.is_superuser:
         return Group.objects.all()
     missing = Permission.objects.exclude(pk__in=grantable_permissions(user).values("pk"))

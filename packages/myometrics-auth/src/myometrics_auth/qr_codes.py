@@ -1,4 +1,4 @@
-"""QR codes for pages of ours."""
+"""QR codes for HTML pages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["qr_code_svg"]
 
 
 def qr_code_svg(text: str) -> SafeString:
-    """``text`` as a QR code: an ``<svg>`` for an HTML page, black on white in every theme."""
+    """Return ``text`` as a QR code: an ``<svg>`` for HTML, black on white in every theme."""
     drawing = segno.make(text, error="m", micro=False).svg_inline(
         scale=5, dark="#000", light="#fff"
     )

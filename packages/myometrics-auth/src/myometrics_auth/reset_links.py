@@ -1,4 +1,4 @@
-"""The link of a reset mail: who it is for, and whether it is still good."""
+"""Create and verify the links of reset mails."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ __all__ = ["reset_link", "user_of_reset_link"]
 
 
 class ResetTokens(PasswordResetTokenGenerator):
-    """Django's tokens, void once the password or the address changes or after
-    ``PASSWORD_RESET_TIMEOUT`` seconds. A sign-in with the old password doesn't void them."""
+    """Django's reset tokens, valid until the password or the address changes.
+
+    They expire after ``PASSWORD_RESET_TIMEOUT`` seconds. A login with the old password does not
+    invalidate them.
+    """
 
     key_salt = "myometrics_auth.reset_links.ResetTokens"
 
@@ -32,7 +35,7 @@ _tokens = ResetTokens()
 
 
 def reset_link(user: Any) -> str:
-    """The front end's page with ``uid`` and ``token`` in its query."""
+    """Return the URL of the front end's reset page with ``uid`` and ``token`` in its query."""
     uid = urlsafe_base64_encode(force_bytes(str(user.pk)))
     query = urlencode({"uid": uid, "token": _tokens.make_token(user)})
     base = str(core_settings.FRONTEND_URL).rstrip("/")
@@ -40,7 +43,7 @@ def reset_link(user: Any) -> str:
 
 
 def user_of_reset_link(uid: str, token: str) -> Any | None:
-    """The active user whose good link this is, else ``None``; any text may be given."""
+    """Return the active user of a valid link, else ``None``; accepts arbitrary text."""
     try:
         key = parse_user_id(urlsafe_base64_decode(uid).decode("ascii"))
     except ValueError:

@@ -1,4 +1,4 @@
-"""How the token authentication shows in an OpenAPI schema."""
+"""OpenAPI security schemes of the token authentication."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class SessionTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-unt
     name = "bearerAuth"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
-        """The security scheme of OpenAPI."""
+        """Return the OpenAPI security scheme."""
         return {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
 
 
 class ExpiredTokenScheme(SessionTokenScheme):  # type: ignore[no-untyped-call]
-    """The same header; a token past its time will do."""
+    """The same header; an expired token is accepted."""
 
     target_class = "myometrics_auth.authentication.ExpiredTokenAuthentication"
     name = "bearerAuthExpired"

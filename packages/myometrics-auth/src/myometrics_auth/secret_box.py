@@ -1,4 +1,4 @@
-"""Secrets at rest: encrypted, bound to their owner, with keys that can be rotated."""
+"""Encryption of stored secrets: bound to their owner, with rotatable keys."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ __all__ = ["UnreadableSecret", "decrypt_secret", "encrypt_secret"]
 
 
 class UnreadableSecret(Exception):
-    """None of the configured keys opens a stored secret; see ``MFA_ENCRYPTION_KEYS``."""
+    """None of the configured keys decrypts a stored secret; see ``MFA_ENCRYPTION_KEYS``."""
 
 
 def encrypt_secret(secret: str, *, owner: Any) -> str:
-    """``secret`` as it may be stored; only :func:`decrypt_secret` for the same owner opens it."""
+    """Encrypt ``secret`` for storage; :func:`decrypt_secret` needs the same owner."""
     return _box(str(owner)).encrypt(secret.encode()).decode()
 
 
 def decrypt_secret(stored: str, *, owner: Any) -> str:
-    """The secret again; raises :class:`UnreadableSecret`."""
+    """Decrypt a stored secret; raise :class:`UnreadableSecret`."""
     try:
         return _box(str(owner)).decrypt(stored.encode()).decode()
     except InvalidToken as error:
@@ -38,7 +38,7 @@ def _box(owner: str) -> MultiFernet:
 
 @lru_cache(maxsize=256)
 def _fernet(key: str, owner: str) -> Fernet:
-    # "totp" from when there were no other secrets: with another text none of them would decrypt.
+    # "totp" predates other secrets; a different text would make every stored secret unreadable.
     info = f"myometrics-auth totp secret of {owner}".encode()
     derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(key.encode())
     return Fernet(base64.urlsafe_b64encode(derived))

@@ -1,4 +1,4 @@
-"""What auth reads: users for administrators, sessions for their owners."""
+"""Read queries of auth: users for administrators, sessions for their owners."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ __all__ = [
 
 
 def users_matching(*, search: str = "", role: str = "") -> QuerySet[Any]:
-    """Users whose first, last or full name or e-mail holds ``search``, of ``role`` if given.
+    """Return users whose first, last or full name or e-mail contains ``search``.
 
-    Upper and lower case are the same. Ordered by id.
+    Filters by ``role`` if given. Case-insensitive. Ordered by id.
     """
     users = get_user_model().objects.order_by("pk")
     if role:
@@ -39,15 +39,15 @@ def users_matching(*, search: str = "", role: str = "") -> QuerySet[Any]:
 
 
 def users_in(users: QuerySet[Any], search: str) -> QuerySet[Any]:
-    """Those of ``users`` whose names or e-mail hold ``search``; all when it is blank."""
-    if "\x00" in search:  # PostgreSQL refuses it, and no name holds it
+    """Filter ``users`` whose names or e-mail contain ``search``; return all if it is blank."""
+    if "\x00" in search:  # PostgreSQL rejects NUL, and no name contains it
         return users.none()
     words = " ".join(fold_text(search).split())
     return users.filter(search_text__contains=words) if words else users
 
 
 def user_get(*, user_id: str) -> Any:
-    """The user whose id, as text, this is; raises ``NotFound`` for any text that is none."""
+    """Return the user with this id, given as text; raise ``NotFound``, also for invalid ids."""
     user = get_user_model().objects.filter(pk=user_key(user_id)).first()
     if user is None:
         raise NotFound(_("There is no such user."))
@@ -55,7 +55,7 @@ def user_get(*, user_id: str) -> Any:
 
 
 def user_key(user_id: str) -> Any:
-    """``user_id`` as a primary key; raises ``NotFound`` for text that can't be one."""
+    """Convert ``user_id`` to a primary key; raise ``NotFound`` for invalid text."""
     try:
         return parse_user_id(user_id)
     except ValueError as error:
@@ -63,22 +63,22 @@ def user_key(user_id: str) -> Any:
 
 
 def sessions_of(*, user: Any) -> QuerySet[Session]:
-    """The live sessions of ``user``, the one seen last first."""
+    """Return the live sessions of ``user``, most recently used first."""
     return Session.objects.live().filter(user=user).order_by("-refreshed_at", "-created_at", "pk")
 
 
 def second_factors_in_use() -> QuerySet[TotpDevice]:
-    """The authenticator apps that are confirmed: who has one, signs in with it."""
+    """Return the confirmed authenticator apps; only these are required at sign-in."""
     return TotpDevice.objects.filter(confirmed_at__isnull=False)
 
 
 def has_second_factor(user: Any) -> bool:
-    """Whether ``user`` signs in with a second factor."""
+    """Return whether ``user`` signs in with a second factor."""
     return second_factors_in_use().filter(user=user).exists()
 
 
 def second_factor_state(*, user: Any) -> dict[str, Any]:
-    """Whether ``user`` has a second factor, must have one, and the recovery codes left."""
+    """Return whether ``user`` has and must have a second factor, and the recovery codes left."""
     return {
         "enabled": has_second_factor(user),
         "required": user.role in auth_settings.MFA_REQUIRED_ROLES,

@@ -1,4 +1,4 @@
-"""Background work. Tasks carry ids and call services; each may run twice without harm."""
+"""Celery tasks. Arguments are ids, and every task is idempotent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["send_password_reset", "sweep", "sweep_password_resets"]
     name="myometrics_auth.send_password_reset", acks_late=True, time_limit=90, soft_time_limit=60
 )
 def send_password_reset(request_id: int) -> None:
-    """Mail the link of one reset request; on failure the sweep tries again."""
+    """Mail the link of one reset request; the sweep retries after a failure."""
     reset_mail_send(request_id=request_id)
 
 
@@ -24,13 +24,13 @@ def send_password_reset(request_id: int) -> None:
     name="myometrics_auth.sweep_password_resets", acks_late=True, time_limit=90, soft_time_limit=60
 )
 def sweep_password_resets() -> None:
-    """Hand over reset requests that were left."""
+    """Enqueue reset requests that are still pending."""
     reset_mails_sweep()
 
 
 @shared_task(name="myometrics_auth.sweep", acks_late=True, time_limit=900, soft_time_limit=840)
 def sweep() -> None:
-    """Delete sessions long over, failed sign-ins long forgotten and used tokens past their time."""
+    """Delete sessions past their retention, expired failed sign-ins and expired used tokens."""
     sessions_sweep()
     guesses_sweep()
     used_tokens_sweep()

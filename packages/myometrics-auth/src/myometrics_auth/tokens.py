@@ -1,7 +1,7 @@
-"""Signed tokens: what they say, and how they are made and read.
+"""Signed tokens: claims, encoding and decoding.
 
-Specification: "JWT Token Configuration". simplejwt's token backend does the signing, with our
-settings and never the host's ``SIMPLE_JWT``. Its ``Token`` classes and blacklist are not used.
+Specification: "JWT Token Configuration". simplejwt's token backend signs with this package's
+settings, never with the site's ``SIMPLE_JWT``. Its ``Token`` classes and blacklist are not used.
 """
 
 from __future__ import annotations
@@ -42,24 +42,24 @@ REFRESH: Final = "refresh"
 MFA: Final = "mfa"
 
 LONGEST_TOKEN = 4096
-"""Characters of a token that are looked at: ours are a tenth of that."""
+"""Longer tokens are rejected unread; those issued here have about a tenth of this length."""
 REMEMBERED_TOKENS = 1024
 UNREADABLE: Final = (
     *(jwt.PyJWTError, KeyError, ValueError, TypeError, AttributeError),
-    RecursionError,  # JSON as deep as a token is long, with PyJWT before it looked out for that
+    RecursionError,  # deeply nested JSON; older PyJWT releases don't catch it
 )
 
 
 class InvalidToken(Exception):
-    """Not a token of ours, not of the wanted type, or past its time."""
+    """The token was not issued here, has the wrong type, or has expired."""
 
 
 @dataclass(frozen=True)
 class TokenClaims:
-    """What a validly signed token says.
+    """The claims of a validly signed token.
 
-    ``session_id`` is ``None`` in an ``mfa`` token; only there ``fingerprint`` and ``token_id``
-    count. ``expires_at`` is in seconds since the epoch.
+    ``session_id`` is ``None`` in an ``mfa`` token; ``fingerprint`` and ``token_id`` are set only
+    there. ``expires_at`` is in seconds since the epoch.
     """
 
     token_type: str
@@ -73,8 +73,8 @@ class TokenClaims:
 class RotatingTokenBackend(TokenBackend):
     """simplejwt's backend with a list of keys: the first signs, all verify.
 
-    A token names its key by ``kid``; one without, from a release that set none, is tried with
-    every key. Expiry and time of issue are the caller's to check: see :func:`read_token`.
+    ``kid`` identifies a token's key. Tokens without it, from releases that set none, are tried with
+    every key. The caller checks expiry and issue time: see :func:`read_token`.
     """
 
     def __init__(self, keys: tuple[str, ...]) -> None:
@@ -89,9 +89,9 @@ class RotatingTokenBackend(TokenBackend):
         return jwt.encode(claims, key, self.algorithm, headers=headers)
 
     def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:
-        """Return the claims of a token that one of the keys has signed; ``verify`` is ignored.
+        """Return the claims of a token signed with one of the keys; ``verify`` is ignored.
 
-        Raises one of ``UNREADABLE``: most often an error of PyJWT, ``KeyError`` for a foreign key.
+        Raises one of ``UNREADABLE``: usually a PyJWT error, ``KeyError`` for an unknown key.
         """
         key_id = jwt.get_unverified_header(token).get("kid")
         if key_id is not None:
@@ -114,25 +114,25 @@ class RotatingTokenBackend(TokenBackend):
 
 
 def access_token(session: Session) -> str:
-    """A token that authenticates requests of ``session``."""
+    """Create the token that authenticates requests of ``session``."""
     return _session_token(ACCESS, session, auth_settings.ACCESS_TOKEN_LIFETIME)
 
 
 def refresh_token(session: Session) -> str:
-    """The token that fetches access tokens for as long as ``session`` lasts."""
+    """Create the token that obtains access tokens until ``session`` ends."""
     return _session_token(REFRESH, session, auth_settings.REFRESH_TOKEN_LIFETIME)
 
 
 def mfa_token(user: Any, fingerprint: str) -> str:
-    """A token that says: the password of ``user`` was right; void once it changes."""
+    """Create the token for the second sign-in step; changing the password invalidates it."""
     claims = {"user_id": str(user.pk), "pwd": fingerprint}
     return _encode(MFA, auth_settings.MFA_TOKEN_LIFETIME, claims)
 
 
 def read_token(text: str, token_type: str, *, accept_expired: bool = False) -> TokenClaims:
-    """The claims of ``text``; any text may be given. Raises :class:`InvalidToken`.
+    """Return the claims of ``text``, which may be arbitrary; raise :class:`InvalidToken`.
 
-    ``accept_expired`` lets a token past its time through; its signature must hold regardless.
+    ``accept_expired`` accepts an expired token with a valid signature.
     """
     if len(text) > LONGEST_TOKEN or not text.isascii():
         raise InvalidToken
@@ -164,9 +164,8 @@ def _encode(token_type: str, lifetime: timedelta, claims: dict[str, str]) -> str
 def _signed_claims(text: str, signing_keys: tuple[str, ...]) -> TokenClaims:
     """Return the claims of a token signed with one of ``signing_keys``.
 
-    A client shows the same token for a quarter of an hour: its signature need not be computed each
-    time. Its expiry is looked at each time, and not by the library; nor is when it was issued: a
-    clock that was put back must not refuse the tokens of the last hour.
+    Cached, because clients send the same token for 15 minutes. The caller checks expiry each time.
+    The issue time is not checked: it would reject valid tokens after the clock is set back.
     """
     try:
         payload = _backend(signing_keys).decode(text)
@@ -190,5 +189,5 @@ def _backend(signing_keys: tuple[str, ...]) -> RotatingTokenBackend:
 
 
 def _key_id(key: str) -> str:
-    """Name a key by part of a keyed hash, from which the key can't be computed."""
+    """Derive a key id from a keyed hash, which does not reveal the key."""
     return keyed_hash("signing key", secret=key)[:16]

@@ -1,4 +1,4 @@
-"""auth's endpoints under the API's prefix."""
+"""URLs of auth's endpoints, relative to the API prefix."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Accounts in the admin site.
+"""User administration in the admin site.
 
-Changes go through the same services as the API's, so they leave the same traces, and the last
-active administrator stays. Staff who are not superusers can't grant more than their own rights, nor
-edit users with more: the pages don't offer it, and a forged request is refused (403).
+Changes use the same services as the API: they publish the same events and protect the last active
+administrator. Staff who are not superusers can't grant more than their own rights, nor edit users
+with more rights: the pages don't offer it, and a forged request returns 403.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ __all__ = ["UserAdmin"]
 
 
 class FreeAddressForm(forms.ModelForm):  # type: ignore[type-arg]
-    """A form whose e-mail address must be one, and free."""
+    """A form that requires a valid e-mail address that is not taken."""
 
     def clean_email(self) -> str:
-        """The address in its stored form; raises ``ValidationError``.
+        """Return the address in its stored form; raise ``ValidationError``.
 
-        One that stays as it is passes: it may be older than the rules for new addresses.
+        Accepts an unchanged address, which may predate the rules for new addresses.
         """
         email: str = self.cleaned_data["email"]
         if not self.instance._state.adding and email == self.initial.get("email"):
@@ -65,7 +65,7 @@ class FreeAddressForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 class NewPasswordForm(forms.BaseForm):
-    """A form for a password that the sign-in accepts: not longer than the API allows."""
+    """A form for a new password with the maximum length of the API."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -74,11 +74,11 @@ class NewPasswordForm(forms.BaseForm):
 
 
 class PasswordForm(NewPasswordForm, DjangoUserAdmin.change_password_form):  # type: ignore[misc]
-    """A new password of another user."""
+    """Form for setting another user's password."""
 
 
 class UserAddForm(NewPasswordForm, FreeAddressForm, DjangoUserAdmin.add_form):  # type: ignore[misc]
-    """A new account: address, password and role."""
+    """Form for a new account: address, password and role."""
 
     class Meta:
         model = User
@@ -86,7 +86,7 @@ class UserAddForm(NewPasswordForm, FreeAddressForm, DjangoUserAdmin.add_form):  
 
 
 class UserForm(FreeAddressForm, UserChangeForm):  # type: ignore[type-arg]
-    """An account as it is."""
+    """Form for editing an account."""
 
     class Meta:
         model = User
@@ -104,7 +104,7 @@ class UserForm(FreeAddressForm, UserChangeForm):  # type: ignore[type-arg]
 
 
 class UserAdmin(FilterCheckedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
-    """People: found by name or address, changed and erased as through the API."""
+    """User administration: search, edit and erase through the API's services."""
 
     form = UserForm
     add_form = UserAddForm
@@ -144,14 +144,14 @@ class UserAdmin(FilterCheckedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
 
     @admin.display(description=_("second factor"), boolean=True)
     def second_factor(self, user: Any) -> bool:
-        """Whether the person signs in with one."""
+        """Return whether the user signs in with a second factor."""
         return has_second_factor(user)
 
     @admin.action(
         description=_("Remove the second factor (person has lost it)"), permissions=["change"]
     )
     def remove_second_factor(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """Let people who lost app and codes sign in with the password alone."""
+        """Remove second factors, so that users who lost app and codes sign in by password alone."""
         require_rights_over(request, queryset)
         enrolled = list(queryset.filter(totp_device__in=second_factors_in_use()))
         for user in enrolled:
@@ -165,38 +165,38 @@ class UserAdmin(FilterCheckedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """As the API searches."""
+        """Search as the API does."""
         return users_in(queryset, search_term), False
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, Any, Any, Any]:
-        """Only the people: what goes with them may be millions of rows, and is not vetoed."""
+        """List only the users: related data may be millions of rows, and is deleted with them."""
         people = [str(person) for person in objs]
         return people, {self.opts.verbose_name_plural: len(people)}, set(), []
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """As Django's, but not for users with more rights."""
+        """Extend Django's permission: not for users with more rights."""
         return super().has_change_permission(request, obj) and has_rights_over(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """As Django's, but not for users with more rights."""
+        """Extend Django's permission: not for users with more rights."""
         return super().has_delete_permission(request, obj) and has_rights_over(request, obj)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Only superusers change ``is_staff`` and ``is_superuser``."""
+        """Make ``is_staff`` and ``is_superuser`` read-only except for superusers."""
         fields = super().get_readonly_fields(request, obj)
         return fields if request.user.is_superuser else (*fields, *FLAGS)
 
     def formfield_for_choice_field(
         self, db_field: Any, request: HttpRequest, **options: Any
     ) -> Any:
-        """Offer roles up to one's own."""
+        """Offer only roles up to the current user's."""
         if db_field.name == "role":
             roles = grantable_roles(own_privileges(request))
             options["choices"] = [choice for choice in db_field.choices if choice[0] in roles]
         return super().formfield_for_choice_field(db_field, request, **options)
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
-        """Offer groups and permissions within one's own rights."""
+        """Offer only groups and permissions within the current user's rights."""
         if db_field.name == "groups":
             options["queryset"] = grantable_groups(request.user)
         if db_field.name == "user_permissions":
@@ -204,7 +204,7 @@ class UserAdmin(FilterCheckedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
         return super().formfield_for_manytomany(db_field, request, **options)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Create, or change through the service."""
+        """Create the user, or change it through the service."""
         old = self.model._base_manager.filter(pk=obj.pk) if change else ()
         require_rights_over(request, old)
         with email_conflicts_reported(obj.email, but=obj if change else None), transaction.atomic():
@@ -233,7 +233,7 @@ class UserAdmin(FilterCheckedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
         )
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
-        """Groups and permissions."""
+        """Save groups and permissions."""
         user = form.instance
         with administrator_kept(user.pk):
             super().save_related(request, form, formsets, change)
@@ -244,36 +244,36 @@ class UserAdmin(FilterCheckedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
             self._publish(request, user, "user_updated", details)
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
-        """Erase one."""
+        """Erase one user."""
         require_rights_over(request, [obj])
         user_delete(actor=request.user, user_id=obj.pk, request=request)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """Erase several, or none."""
+        """Erase all selected users or, after an error, none."""
         with deletion_conflicts_reported(), transaction.atomic():
             for user in queryset:
                 self.delete_model(request, user)
 
     def user_change_password(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Set a person's password, or disable it; all their sessions end."""
+        """Set or disable a user's password; all sessions of the user end."""
         with transaction.atomic():
             response = super().user_change_password(request, *args, **kwargs)
-            # A form that contradicts itself leads back to itself, and has changed nothing.
+            # With contradictory input the form redirects to itself without changes.
             if response.status_code == 302 and response["Location"] != request.get_full_path():
                 user = self.get_object(request, unquote(args[0] if args else kwargs["id"]))
                 self._publish(request, user, "user_updated", {"changed": {"password": {}}})
         return response
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        """The form; a refused change is said on it."""
+        """Show the form; report rejected changes as messages."""
         return _said_in_place(request, super().changeform_view, *args, **kwargs)
 
     def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        """The question whether to erase; a refusal is said on it."""
+        """Show the confirmation page; report rejected deletions as messages."""
         return _said_in_place(request, super().delete_view, *args, **kwargs)
 
     def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        """The list; an action that is refused says so."""
+        """Show the list; report rejected actions as messages."""
         return _said_in_place(request, super().changelist_view, *args, **kwargs)
 
     def _publish(self, request: HttpRequest, user: Any, action: str, details: Any) -> None:

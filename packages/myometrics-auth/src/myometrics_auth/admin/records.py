@@ -1,4 +1,4 @@
-"""What auth keeps beside accounts: to look at, and to end or forget, not to edit."""
+"""Sessions, failed sign-ins and other records: read-only, but they can be ended or deleted."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ __all__ = [
 
 
 class LiveFilter(admin.SimpleListFilter):
-    """Sessions that are live, or over."""
+    """Filter for live sessions, or ended and expired ones."""
 
     title = _("state")
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        """The two states."""
+        """Return the two states."""
         return [("live", _("live")), ("over", _("over"))]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> QuerySet[Session]:
-        """The sessions of the chosen state."""
+        """Filter the sessions by the selected state."""
         if self.value() == "live":
             return queryset.live()
         if self.value() == "over":
@@ -56,7 +56,7 @@ class LiveFilter(admin.SimpleListFilter):
 
 @admin.register(Session)
 class SessionAdmin(ReadOnlyAdmin):
-    """Where people are signed in; sessions can be ended."""
+    """Sessions of all users; they can be ended."""
 
     list_display = ("user", "user_agent", "address", "created_at", "refreshed_at", "live")
     list_filter = (LiveFilter, "second_factor")
@@ -68,12 +68,12 @@ class SessionAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("live"), boolean=True)
     def live(self, session: Session) -> bool:
-        """Whether its tokens are good."""
+        """Return whether the session's tokens are accepted."""
         return session.is_live
 
     @admin.action(description=_("End the selected sessions"), permissions=["end"])
     def end_sessions(self, request: HttpRequest, queryset: SessionQuerySet) -> None:
-        """Refuse their tokens from now on."""
+        """End the selected sessions; their tokens are rejected immediately."""
         owners = queryset.live().values("user_id")
         require_rights_over(request, get_user_model()._base_manager.filter(pk__in=owners))
         count = sessions_end(actor=request.user, sessions=queryset, request=request)
@@ -81,13 +81,13 @@ class SessionAdmin(ReadOnlyAdmin):
         messages.success(request, text % count)
 
     def has_end_permission(self, request: HttpRequest) -> bool:
-        """Whoever may change sessions."""
+        """Require the permission to change sessions."""
         return request.user.has_perm("myometrics_auth.change_session")
 
 
 @admin.register(SignInFailures)
 class SignInFailuresAdmin(ReadOnlyAdmin):
-    """Accounts under attack, by pseudonym; deleting a row stops the slowing."""
+    """Throttled accounts, by pseudonym; deleting a row resets the throttle."""
 
     actions = ()
     list_display = ("key", "failures", "judged_at")
@@ -95,13 +95,13 @@ class SignInFailuresAdmin(ReadOnlyAdmin):
     search_fields = ("key__startswith",)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """As the site's permissions say."""
+        """Restore the site's permission check."""
         return admin.ModelAdmin.has_delete_permission(self, request, obj)
 
 
 @admin.register(TotpDevice)
 class TotpDeviceAdmin(InternalAdmin):
-    """Who has an authenticator app. The secret is not shown."""
+    """Authenticator apps by user. The secret is not shown."""
 
     list_display = ("user", "created_at", "confirmed_at")
     list_select_related = ("user",)
@@ -111,7 +111,7 @@ class TotpDeviceAdmin(InternalAdmin):
 
 @admin.register(RecoveryCode)
 class RecoveryCodeAdmin(InternalAdmin):
-    """Whose recovery codes are left. The codes are known to nobody here."""
+    """Remaining recovery codes by user. Only hashes are stored."""
 
     list_display = ("id", "user")
     list_select_related = ("user",)
@@ -121,7 +121,7 @@ class RecoveryCodeAdmin(InternalAdmin):
 
 @admin.register(PasswordResetRequest)
 class PasswordResetRequestAdmin(InternalAdmin):
-    """Resets that were asked for and not yet mailed: more than a few mean no worker runs."""
+    """Pending password resets; more than a few indicate that no worker is running."""
 
     list_display = ("id", "created_at", "claimed_at")
     ordering = ("-created_at",)
@@ -130,7 +130,7 @@ class PasswordResetRequestAdmin(InternalAdmin):
 
 @admin.register(UsedToken)
 class UsedTokenAdmin(ReadOnlyAdmin):
-    """One-time tokens that were used, until they are swept."""
+    """Used one-time tokens, until the sweep deletes them."""
 
     list_display = ("token_id", "expires_at")
     ordering = ("-expires_at",)

@@ -1,4 +1,4 @@
-"""Which users staff may change in the admin site, beside the site's permissions."""
+"""Object-level rules of the admin site: which users staff may change."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["has_rights_over", "own_privileges", "require_rights_over"]
 
 
 def own_privileges(request: HttpRequest) -> Privileges:
-    """The rights of the request's user before the request has changed anything."""
+    """Return the user's rights before the request changed anything; cached on the request."""
     known: Privileges | None = getattr(request, "_own_privileges", None)
     if known is None:
         known = Privileges.of(request.user)
@@ -23,14 +23,14 @@ def own_privileges(request: HttpRequest) -> Privileges:
 
 
 def has_rights_over(request: HttpRequest, user: Any) -> bool:
-    """Whether the request's user has every right that ``user`` has; true for ``None``."""
+    """Return whether the request's user has every right of ``user``; true for ``None``."""
     if user is None or request.user.is_superuser:
         return True
     return own_privileges(request).cover(Privileges.of(user))
 
 
 def require_rights_over(request: HttpRequest, users: Iterable[Any]) -> None:
-    """Raise ``PermissionDenied`` unless the request's user has rights over all ``users``."""
+    """Raise ``PermissionDenied`` unless the request's user has every right of all ``users``."""
     if request.user.is_superuser:
         return
     own_privileges(request)

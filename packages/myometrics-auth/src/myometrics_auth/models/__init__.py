@@ -1,4 +1,4 @@
-"""The tables of auth."""
+"""Models of auth."""
 
 from .guessing import SignInFailures
 from .password_resets import PasswordResetRequest

@@ -1,4 +1,4 @@
-"""Failed sign-ins by account: the memory of the guard against guessing."""
+"""Failed sign-ins by account: the state of the login throttle."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["SignInFailures"]
 
 
 class SignInFailures(models.Model):
-    """How often sign-in failed at one account, real or not. No address is kept, only its hash."""
+    """Failed sign-ins of one account, known or unknown. Stores a hash, never the address."""
 
     key = models.CharField(_("key"), max_length=64, primary_key=True)
     failures = models.PositiveIntegerField(_("failures"), default=0)

@@ -1,4 +1,4 @@
-"""Password resets that were asked for and not yet mailed."""
+"""Pending password reset requests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["PasswordResetRequest"]
 
 
 class PasswordResetRequest(models.Model):
-    """An address for which somebody asked a reset, known or not; gone once it is dealt with."""
+    """A requested reset for a known or unknown address; deleted once processed."""
 
     email_canonical = PortableCharField(_("email canonical"), max_length=512)
     created_at = models.DateTimeField(_("created at"), default=utc_now, editable=False)

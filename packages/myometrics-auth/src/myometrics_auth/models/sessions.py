@@ -1,4 +1,4 @@
-"""Sign-ins as rows: what makes a token revocable."""
+"""Sessions: database rows that make tokens revocable."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ __all__ = ["Session", "SessionQuerySet"]
 
 
 class SessionQuerySet(models.QuerySet["Session"]):
-    """Sessions, and what one does with many of them."""
+    """Queries and bulk operations on sessions."""
 
     def live(self) -> SessionQuerySet:
-        """Those that are neither ended nor expired."""
+        """Filter sessions that are neither ended nor expired."""
         return self.filter(ended_at=None, expires_at__gt=utc_now())
 
     def over(self) -> SessionQuerySet:
-        """Those that are ended or expired."""
+        """Filter sessions that are ended or expired."""
         return self.filter(models.Q(ended_at__isnull=False) | models.Q(expires_at__lte=utc_now()))
 
     def but(self, session: Session | None) -> SessionQuerySet:
-        """Those other than ``session``; all without one."""
+        """Exclude ``session``; ``None`` excludes none."""
         return self if session is None else self.exclude(pk=session.pk)
 
     def end(self) -> int:
-        """End those that are not ended yet; how many there were.
+        """End sessions that have not ended; return their number.
 
-        Their Django sessions, where they have one, are deleted once that is committed.
+        Their Django sessions are deleted after commit.
         """
         using = router.db_for_write(self.model)
         open_sessions = self.using(using).filter(ended_at=None)
@@ -49,10 +49,11 @@ class SessionQuerySet(models.QuerySet["Session"]):
 
 
 class Session(models.Model):
-    """One sign-in of a user, on one device.
+    """One sign-in of a user on one device.
 
-    Its id is the ``sid`` claim of its tokens. A sign-in to the admin site has no tokens but a
-    Django session: ``browser_key`` is its key, empty where sessions are kept in cookies.
+    Its id is the ``sid`` claim of its tokens. A sign-in to the admin site has a Django session
+    instead of tokens: ``browser_key`` is the encrypted session key, empty where sessions are stored
+    in cookies.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -69,7 +70,7 @@ class Session(models.Model):
     address = models.GenericIPAddressField(_("address"), null=True, blank=True)
     user_agent = PortableCharField(_("device"), max_length=512, blank=True)
     second_factor = models.BooleanField(_("with a second factor"), default=False)
-    browser_key = models.TextField(  # noqa: DJ001 (NULL: it is no sign-in of a browser)
+    browser_key = models.TextField(  # noqa: DJ001 (NULL: not a browser sign-in)
         _("key of the Django session"), null=True, editable=False, help_text=_("Encrypted.")
     )
 
@@ -88,10 +89,10 @@ class Session(models.Model):
 
     @property
     def is_of_browser(self) -> bool:
-        """Whether it is a sign-in to the admin site, which has no tokens."""
+        """Return whether this is a sign-in to the admin site, which has no tokens."""
         return self.browser_key is not None
 
     @property
     def is_live(self) -> bool:
-        """Whether tokens of this session are good."""
+        """Return whether tokens of this session are accepted."""
         return self.ended_at is None and self.expires_at > utc_now()

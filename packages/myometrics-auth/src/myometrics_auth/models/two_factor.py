@@ -1,4 +1,4 @@
-"""Second factors: an authenticator app, and codes on paper for when it is lost."""
+"""Second factors: an authenticator app, and recovery codes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["RecoveryCode", "TotpDevice"]
 
 
 class TotpDevice(models.Model):
-    """A person's authenticator app (RFC 6238). It counts once it is confirmed."""
+    """A user's authenticator app (RFC 6238). It is required at sign-in once it is confirmed."""
 
     user = models.OneToOneField(
         settings.AUTH_USER_MODEL,
@@ -39,7 +39,7 @@ class TotpDevice(models.Model):
 
 
 class RecoveryCode(models.Model):
-    """A code that stands in for the app once; only a keyed hash is kept, until it is used."""
+    """A one-time replacement for the app's code; only a keyed hash is stored until it is used."""
 
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,

@@ -1,4 +1,4 @@
-"""Tokens that work once and were used."""
+"""One-time tokens that have been used."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["UsedToken"]
 
 
 class UsedToken(models.Model):
-    """The id (``jti``) of a used one-time token, kept until the token expires by itself."""
+    """The id (``jti``) of a used one-time token, stored until the token expires."""
 
     token_id = models.CharField(_("token id"), max_length=64, primary_key=True)
     expires_at = models.DateTimeField(_("expires"))

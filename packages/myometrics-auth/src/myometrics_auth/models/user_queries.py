@@ -1,4 +1,4 @@
-"""Writing users in queries: columns that depend on others move together."""
+"""QuerySet of users that keeps derived columns consistent."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ from myometrics_core.transactions import atomic_write
 
 __all__ = ["UserQuerySet", "with_derived"]
 
-_ADMIN = "admin"  # of Role, whose module imports this one
+_ADMIN = "admin"  # value of Role.ADMIN, whose module imports this one
 _BATCH = 500
 
 
 class UserQuerySet(models.QuerySet[Any]):
-    """Users. Every way to write them keeps the derived columns and the flags of the role right."""
+    """QuerySet of users. All writes also update the derived columns and the role's flags."""
 
     def update(self, **kwargs: Any) -> int:
-        """As Django's. Columns that are computed from others are written with them.
+        """Extend Django's ``update``: also write the derived columns.
 
-        A new role clears ``is_staff`` and ``is_superuser``, or as ``admin`` sets ``is_staff``.
-        Raises ``FieldError`` where a derived column can't be computed: its source is an
-        expression.
+        A changed role clears ``is_staff`` and ``is_superuser``; ``admin`` sets ``is_staff``. Raises
+        ``FieldError`` if the source of a derived column is an expression.
         """
         flags = self._flags_of_role(kwargs)
         derived = [field for field in _derived_from(self.model, kwargs) if field.name not in kwargs]
@@ -45,7 +44,7 @@ class UserQuerySet(models.QuerySet[Any]):
     def bulk_update(
         self, objs: Iterable[Any], fields: Iterable[str], batch_size: int | None = None
     ) -> int:
-        """As Django's. Columns that are computed from those in ``fields`` are written, too."""
+        """Extend Django's ``bulk_update``: also write columns derived from ``fields``."""
         users, names = list(objs), list(fields)
         for field in _derived_from(self.model, names):
             for user in users:
@@ -64,9 +63,9 @@ class UserQuerySet(models.QuerySet[Any]):
         update_fields: Collection[str] | None = None,
         unique_fields: Collection[str] | None = None,
     ) -> list[Any]:
-        """As Django's, also where rows that exist are updated.
+        """Extend Django's ``bulk_create``, including updates of existing rows.
 
-        Raises ``FieldError`` for ``role`` among ``update_fields``.
+        Raises ``FieldError`` for ``role`` in ``update_fields``.
         """
         users, changed = list(objs), list(update_fields or ())
         if "role" in changed:
@@ -100,7 +99,7 @@ class UserQuerySet(models.QuerySet[Any]):
         }
 
     def _update_derived(self, derived: Sequence[Any], values: dict[str, Any]) -> int:
-        # Names are folded by Python, so the rows have to be read.
+        # Folding happens in Python, so the rows have to be loaded.
         self._for_write = True
         written = 0
         with atomic_write(self.db):
@@ -129,7 +128,7 @@ class UserQuerySet(models.QuerySet[Any]):
 
 
 def with_derived(model: type[models.Model], names: Iterable[str]) -> list[str]:
-    """``names`` of fields, and those of the columns that are computed from them."""
+    """Return ``names`` plus the columns derived from them."""
     given = list(names)
     derived = (field.name for field in _derived_from(model, given))
     return [*given, *(name for name in derived if name not in given)]

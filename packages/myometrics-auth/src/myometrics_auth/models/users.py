@@ -1,4 +1,4 @@
-"""People who sign in. Specification: "User Model"."""
+"""The user model. Specification: "User Model"."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["AbstractClinicUser", "Role", "User", "UserManager"]
 
 
 class Role(models.TextChoices):
-    """What a person does in the clinic, and so may do here."""
+    """A user's role in the clinic, which determines their permissions."""
 
     ADMIN = "admin", _("Administrator")
     DOCTOR = "doctor", _("Doctor")
@@ -27,16 +27,16 @@ class Role(models.TextChoices):
 
 
 class UserManager(BaseUserManager.from_queryset(UserQuerySet)):  # type: ignore[misc]
-    """Makes users, and finds them by their address however it is typed."""
+    """Manager that creates users and finds them by any spelling of their address."""
 
     use_in_migrations = True
 
     def create_user(
         self, email: str, password: str | None = None, **fields: Any
     ) -> AbstractClinicUser:
-        """A saved user; without a password, one who can't sign in by password.
+        """Create and save a user; without a password the user can't sign in by password.
 
-        Raises ``ValueError`` without an address, ``IntegrityError`` when it is taken.
+        Raises ``ValueError`` without an address, ``IntegrityError`` if it is taken.
         """
         if not email:
             raise ValueError("The e-mail address must be set.")
@@ -48,22 +48,22 @@ class UserManager(BaseUserManager.from_queryset(UserQuerySet)):  # type: ignore[
     def create_superuser(
         self, email: str, password: str | None = None, **fields: Any
     ) -> AbstractClinicUser:
-        """A saved user whose role is ``admin`` and who may do everything in the admin site."""
+        """Create and save a superuser with the role ``admin``."""
         given = {"role": Role.ADMIN, "is_staff": True, "is_superuser": True, **fields}
         return self.create_user(email, password, **given)
 
     def get_by_natural_key(self, username: str | None) -> AbstractClinicUser:
-        """The user of an address; raises ``DoesNotExist``."""
+        """Return the user with this address; raise ``DoesNotExist``."""
         return self.get(email_canonical=username or "")
 
 
 class AbstractClinicUser(AbstractUser):
-    """A user who signs in by e-mail address; the base for a host's own user model.
+    """A user who signs in by e-mail address; base class for custom user models.
 
-    ``PROFILE_FIELDS``: what users state about themselves, in the order of the admin site.
-    ``verified_at``: when the user first proved to receive mail at ``email``; ``None`` if never.
-    ``self_registered``: whether the account was made by ``auth/register/``; ``None``, which the
-    previous release leaves, means no.
+    ``PROFILE_FIELDS``: fields that users edit themselves, in the order of the admin site.
+    ``verified_at``: when the user first proved access to the mailbox of ``email``; ``None`` if
+    never. ``self_registered``: whether the account was created by ``auth/register/``; ``None``,
+    which the previous release writes, means no.
     """
 
     username = None  # type: ignore[assignment]
@@ -93,13 +93,13 @@ class AbstractClinicUser(AbstractUser):
         verbose_name_plural = _("users")
 
     def clean(self) -> None:
-        """Leave the address as it was typed: its fields put it into form when it is saved."""
+        """Keep the address as entered: its fields normalise it when saving."""
 
     def check_password(self, raw_password: str | None) -> bool:
-        """Whether it is the password; an outdated hash is replaced.
+        """Return whether the password is correct; upgrade an outdated hash.
 
-        Unlike Django's own, only over the very hash that was checked: a password that is changed
-        meanwhile stays changed.
+        Unlike Django's method, compare-and-set: the upgrade does not overwrite a password that is
+        changed concurrently.
         """
         checked = self.password
 
@@ -118,12 +118,12 @@ class AbstractClinicUser(AbstractUser):
         super().set_password(raw_password)
 
     def set_unusable_password(self) -> None:
-        """Disable the password: nobody signs in by it."""
+        """Disable sign-in by password."""
         self._note_disabling()
         super().set_unusable_password()
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save; a password that was set or disabled ends every session, by whomever and where."""
+        """Save; setting or disabling the password ends every session of the user."""
         is_set = self._password is not None  # type: ignore[attr-defined]
         if self._state.adding or not (is_set or self._was_disabled):
             super().save(*args, **kwargs)
@@ -141,10 +141,10 @@ class AbstractClinicUser(AbstractUser):
         using: str | None = None,
         update_fields: Iterable[str] | None = None,
     ) -> None:
-        """Write what depends on the written fields, too.
+        """Also write columns that depend on the written fields.
 
-        Here and not in ``save``, whose ``update_fields`` Django fills in for deferred fields. A
-        role below administrator clears ``is_staff`` and ``is_superuser``; administrators get
+        Not in ``save``, because Django adds ``update_fields`` for deferred fields after it. A role
+        below administrator clears ``is_staff`` and ``is_superuser``; administrators get
         ``is_staff``.
         """
         if not raw and not self._state.adding and _is_among("role", update_fields):
@@ -155,7 +155,7 @@ class AbstractClinicUser(AbstractUser):
         super().save_base(raw, force_insert, force_update, using, update_fields)
 
     def _follow_role(self, using: str | None) -> list[str]:
-        # No manager of the host's: it may hide rows.
+        # Not the site's manager: it may filter rows.
         rows: models.QuerySet[Any] = models.QuerySet(type(self), using=using or self._state.db)
         before = rows.filter(pk=self.pk).values("role", "is_staff", "is_superuser").first()
         if before is None or before["role"] == self.role:
@@ -163,14 +163,14 @@ class AbstractClinicUser(AbstractUser):
         if self.role == Role.ADMIN:
             self.is_staff = True
             return ["is_staff"]
-        # A flag that is granted together with the new role is a decision of its own.
+        # Keep a flag that is set in the same write as the new role.
         cleared = [name for name in ("is_staff", "is_superuser") if before[name]]
         for name in cleared:
             setattr(self, name, False)
         return cleared
 
     def _note_disabling(self) -> None:
-        # Where there was no password, nobody loses one: sessions begun otherwise go on.
+        # Without a previous password, sessions come from other login methods and continue.
         self._was_disabled = self._was_disabled or self.has_usable_password()
 
 

@@ -1,4 +1,4 @@
-"""Shapes of auth's requests and answers; the specification's camelCase stops here."""
+"""Serializers of auth's requests and responses; they convert the specification's camelCase."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers that several endpoints give."""
+"""Responses shared by several endpoints."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ __all__ = ["DetailSerializer"]
 
 
 class DetailSerializer(serializers.Serializer[Any]):
-    """One sentence for people."""
+    """A message to the user."""
 
     detail = serializers.CharField()

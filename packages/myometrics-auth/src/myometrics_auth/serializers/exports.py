@@ -1,4 +1,4 @@
-"""An export of one's data."""
+"""Query parameters of a data export."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["ExportQuerySerializer"]
 class ExportQuerySerializer(serializers.Serializer[Any]):
     """Specification: "GET /users/me/export/", query parameters.
 
-    ``delivery`` names another way than the answer itself, where an installed package has one.
+    ``delivery`` selects a delivery method of an installed package instead of the response.
     """
 
     format = serializers.ChoiceField(choices=sorted(EXPORT_FORMATS), default="csv")
     delivery = serializers.CharField(required=False, help_text="Such as `email`: answers 202.")
 
     def validate_delivery(self, value: str) -> str:
-        """Refuse what no installed package offers."""
+        """Reject delivery methods that no installed package offers."""
         if value not in export_deliveries():
             raise serializers.ValidationError(
                 _('"%(value)s" is not a way to deliver an export.') % {"value": value}

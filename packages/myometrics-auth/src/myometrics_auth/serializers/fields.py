@@ -1,4 +1,4 @@
-"""Fields of which several requests and answers are made."""
+"""Serializer fields shared by several requests and responses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LONGEST_PASSWORD = 256
 
 
 class PasswordField(StrictCharField):
-    """A password as it was typed: nothing trimmed, at most 256 characters."""
+    """A password as entered: not trimmed, at most 256 characters."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(
@@ -27,7 +27,7 @@ class PasswordField(StrictCharField):
 
 
 class TokenField(StrictCharField):
-    """Any text that isn't empty; whether it is a token of ours is not a matter of shape."""
+    """Any non-empty text; services verify whether it is a valid token."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(trim_whitespace=False, **kwargs)
@@ -36,14 +36,14 @@ class TokenField(StrictCharField):
 
 @extend_schema_field({"type": "string", "format": "email", "maxLength": LONGEST_EMAIL})
 class EmailAddressField(StrictCharField):
-    """An e-mail address, folded; a ``new`` one must be plain, so that it looks like no other."""
+    """An e-mail address, folded; with ``new``, homoglyphs are rejected."""
 
     def __init__(self, *, new: bool = False, **kwargs: Any) -> None:
         self.new = new
         super().__init__(**kwargs)
 
     def to_internal_value(self, data: Any) -> str:
-        """The address, lower-case; raises ``ValidationError``."""
+        """Return the folded address; raise ``ValidationError``."""
         text = super().to_internal_value(data)
         if len(text) > LONGEST_EMAIL:
             raise serializers.ValidationError(

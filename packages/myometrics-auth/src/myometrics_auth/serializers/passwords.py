@@ -1,4 +1,4 @@
-"""A password changed, or reset by mail."""
+"""Requests for changing a password and resetting it by mail."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class PasswordResetSerializer(serializers.Serializer[Any]):
 
 
 class PasswordResetConfirmSerializer(serializers.Serializer[Any]):
-    """What the page behind the mailed link sends."""
+    """Request of the page that the mailed link opens."""
 
     uid = StrictCharField(max_length=255)
     token = StrictCharField(max_length=255)

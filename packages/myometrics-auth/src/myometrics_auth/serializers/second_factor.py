@@ -1,4 +1,4 @@
-"""Shapes of the second factor's requests and answers."""
+"""Serializers of the second factor's requests and responses."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ LONGEST_CODE = 32
 
 @extend_schema_field({"type": "boolean", "enum": [True]})
 class AlwaysTrueField(serializers.BooleanField):
-    """A switch that is always on where it appears."""
+    """A boolean that is always true where it is present."""
 
 
 class SecondFactorRequiredSerializer(serializers.Serializer[Any]):
-    """The answer of a sign-in that needs a second factor."""
+    """The response to a sign-in that needs a second factor."""
 
     mfa_required = AlwaysTrueField()
     mfa_token = serializers.CharField()
 
 
 class SecondFactorSerializer(serializers.Serializer[Any]):
-    """What finishes such a sign-in: a code of the app or a recovery code."""
+    """The second sign-in step: a code of the app or a recovery code."""
 
     mfa_token = TokenField()
     code = StrictCharField(max_length=LONGEST_CODE)
 
 
 class PasswordSerializer(serializers.Serializer[Any]):
-    """The password once more."""
+    """The current password, required again."""
 
     password = PasswordField()
 
@@ -57,24 +57,24 @@ class CodeSerializer(serializers.Serializer[Any]):
 
 
 class PasswordAndCodeSerializer(PasswordSerializer, CodeSerializer):
-    """The password once more, and a code of the app or a recovery code."""
+    """The current password, and a code of the app or a recovery code."""
 
 
 class TotpSecretSerializer(serializers.Serializer[Any]):
-    """What an authenticator app needs; shown this once."""
+    """The secret for an authenticator app; returned only once."""
 
     secret = serializers.CharField(help_text="Base32, to type in.")
     otpauth_url = serializers.CharField(help_text="To show as a QR code.")
 
 
 class RecoveryCodesSerializer(serializers.Serializer[Any]):
-    """Codes that each stand in for the app once; shown this once."""
+    """One-time replacements for a code of the app; returned only once."""
 
     recovery_codes = serializers.ListField(child=serializers.CharField())
 
 
 class SecondFactorStateSerializer(serializers.Serializer[Any]):
-    """Whether the person who asks has a second factor, must have one, and what is left."""
+    """Whether the caller has and must have a second factor, and the recovery codes left."""
 
     enabled = serializers.BooleanField()
     required = serializers.BooleanField()  # type: ignore[assignment]  # DRF's own attribute

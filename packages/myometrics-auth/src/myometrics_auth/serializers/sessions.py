@@ -1,4 +1,4 @@
-"""Signing in and out, and where one is signed in."""
+"""Sign-in, sign-out and the list of sessions."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class AccessTokenSerializer(serializers.Serializer[Any]):
 
 
 class SessionSerializer(serializers.Serializer[Any]):
-    """One live sign-in of the person who asks."""
+    """One live session of the caller."""
 
     id = serializers.UUIDField()
     device = serializers.CharField(source="user_agent")
@@ -63,7 +63,7 @@ class SessionSerializer(serializers.Serializer[Any]):
     current = serializers.SerializerMethodField()
 
     def get_current(self, session: Any) -> bool:
-        """Whether it is the session that asks."""
+        """Return whether it is the caller's current session."""
         return bool(session.pk == self.context.get("current"))
 
 

@@ -1,4 +1,4 @@
-"""People, as they and administrators see and change them."""
+"""Serializers of users, for themselves and for administrators."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = [
 class ProfileChangesSerializer(RequestSerializer):
     """Specification: "PUT /auth/user/", request; any subset.
 
-    A name may be blank here, for one that is blank already; the service refuses to blank one.
+    Blank names are valid here if they are blank already; the service rejects blanking a name.
     """
 
     firstName = StrictCharField(source="first_name", max_length=30, allow_blank=True)
@@ -57,7 +57,7 @@ class AdminUserChangesSerializer(ProfileChangesSerializer):
 
 
 class ProfileSerializer(AttributesSerializer):
-    """A user as they see themselves. Specification: "GET /auth/user/", response."""
+    """A user's own profile. Specification: "GET /auth/user/", response."""
 
     id = UserIdField(source="pk")
     email = serializers.EmailField()
@@ -69,14 +69,14 @@ class ProfileSerializer(AttributesSerializer):
 
 
 class AdminUserSerializer(ProfileSerializer):
-    """A user as administrators see them. Specification: "GET /users/{id}/", response."""
+    """A user for administrators. Specification: "GET /users/{id}/", response."""
 
     lastLogin = UtcDateTimeField(source="last_login", allow_null=True)
     isActive = serializers.BooleanField(source="is_active")
 
 
 class UserListQuerySerializer(RequestSerializer):
-    """Specification: "GET /users/", query parameters beside the page's."""
+    """Specification: "GET /users/", query parameters besides pagination."""
 
     search = StrictCharField(required=False, allow_blank=True, max_length=255)
     role = serializers.ChoiceField(required=False, allow_blank=True, choices=Role.choices)

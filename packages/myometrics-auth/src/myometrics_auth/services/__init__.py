@@ -1,1 +1,1 @@
-"""What auth does: every write goes through one of these functions."""
+"""Services of auth: all writes go through these functions."""

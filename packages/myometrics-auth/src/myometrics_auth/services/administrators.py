@@ -1,4 +1,4 @@
-"""The last active administrator stays, whatever the host's rule ``IS_ADMINISTRATOR`` says."""
+"""Protection of the last active administrator, for any rule in ``IS_ADMINISTRATOR``."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ __all__ = ["administrator_kept"]
 
 @contextmanager
 def administrator_kept(user_id: Any) -> Iterator[None]:
-    """A transaction in which a user may be changed or deleted, but not the last administrator.
+    """Open a transaction for changing or deleting a user, except the last administrator.
 
-    The rule is evaluated before and after. Raises ``Conflict`` and rolls back where no active
-    administrator would be left. The locks let rows that refer to the locked users be written.
+    The rule is evaluated before and after. Raises ``Conflict`` and rolls back if no active
+    administrator would be left. The locks don't block writes of rows that refer to the locked
+    users.
     """
     with atomic_write():
         is_last = _lock_with_another(user_id)
@@ -34,8 +35,8 @@ def administrator_kept(user_id: Any) -> Iterator[None]:
 
 
 def _lock_with_another(user_id: Any) -> bool:
-    # An administrator is locked together with another one, in the order of their keys: of two
-    # that demote each other, one waits and finds itself the last. Returns whether it is the last.
+    # Lock an administrator together with another one, in key order: if two demote each other, the
+    # second one waits and then is the last. Returns whether it is the last.
     while True:
         was_administrator = _administers(user_id)
         other = _another_than(user_id) if was_administrator else None
@@ -47,12 +48,12 @@ def _lock_with_another(user_id: Any) -> bool:
         if is_other_left and _administers(user_id) == was_administrator:
             transaction.savepoint_commit(savepoint)
             return was_administrator and other is None
-        # Changed while this waited. Release the locks: a third lock would be out of order.
+        # Changed while waiting. Release the locks: a third lock would be out of order.
         transaction.savepoint_rollback(savepoint)
 
 
 def _another_than(user_id: Any) -> Any | None:
-    # The likely ones first: a host's rule may cost a query for each user.
+    # Likely administrators first: a site's rule may cost a query per user.
     others = _users().filter(is_active=True).exclude(pk=user_id).order_by("pk")
     is_likely = Q(role=Role.ADMIN) | Q(is_superuser=True) | Q(is_staff=True)
     for candidates in (others.filter(is_likely), others.exclude(is_likely)):
@@ -67,5 +68,5 @@ def _administers(user_id: Any) -> bool:
 
 
 def _users() -> QuerySet[Any]:
-    # No manager of the host's: it may hide rows.
+    # Not the site's manager: it may filter rows.
     return models.QuerySet(get_user_model())

@@ -1,9 +1,9 @@
-"""Sign-ins of browsers: a Django session that is valid for as long as its ``Session``.
+"""Sign-ins of browsers: a Django session that is valid as long as its ``Session``.
 
-The Django session names the ``Session`` by its id, and the admin site looks it up on each request.
-The ``Session`` holds the key of the Django session, so ending it deletes the Django session, for
-the pages of the site that only look at ``request.user``. See the decision record "The admin site
-signs in through auth".
+The Django session contains the id of the ``Session``, which the admin site looks up on each
+request. The ``Session`` contains the key of the Django session: ending it deletes the Django
+session, for pages that only check ``request.user``. See the decision record "The admin site signs
+in through auth".
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ COOKIE_ENGINE: Final = "django.contrib.sessions.backends.signed_cookies"
 
 
 def browser_session(request: HttpRequest) -> Session | None:
-    """The live session of the request's browser; ``None`` where auth did not sign it in."""
+    """Return the browser's live session; ``None`` if it did not sign in through auth."""
     session_id = _session_id(request)
     if session_id is None:
         return None
@@ -45,17 +45,17 @@ def browser_session(request: HttpRequest) -> Session | None:
 
 
 def browser_session_enforce(request: HttpRequest, *, again: bool = False) -> None:
-    """Sign the browser out if its session has ended, or lacks a second factor that it needs.
+    """Sign the browser out if its session has ended, or lacks a required second factor.
 
-    One query for the first call in a request, and for each ``again``. A browser that auth did not
-    sign in is left alone.
+    One query for the first call in a request, and for each ``again``. Browsers that did not sign in
+    through auth are ignored.
     """
     session_id = _session_id(request)
     is_checked = getattr(request, "_myometrics_checked_session", "") == session_id
     if session_id is None or (is_checked and not again):
         return
     session = browser_session(request)
-    # A limit for idle sessions belongs here: `refreshed_at` is when the browser was last seen.
+    # Place for an idle timeout: `refreshed_at` is when the browser was last seen.
     if session is None or _lacks_second_factor(session, request.user):
         logout(request)
         return
@@ -64,10 +64,10 @@ def browser_session_enforce(request: HttpRequest, *, again: bool = False) -> Non
 
 
 def browser_attach(*, session: Session, backend: str, request: HttpRequest) -> None:
-    """Sign the browser in to Django for ``session``, under a new key.
+    """Sign the browser in to Django for ``session``, with a new session key.
 
-    A session that the browser had before ends. ``backend`` is the dotted path of the
-    authentication backend that has accepted the user.
+    Ends the browser's previous session. ``backend`` is the dotted path of the authentication
+    backend that accepted the user.
     """
     previous = browser_session(request)
     if previous is not None:
@@ -75,17 +75,14 @@ def browser_attach(*, session: Session, backend: str, request: HttpRequest) -> N
     login(request, session.user, backend=backend)
     request.session[SESSION_ID] = str(session.pk)
     _limit_age(session, request)
-    # `login` keeps the key where the same user was signed in already.
+    # `login` keeps the key if the same user was already signed in.
     request.session.cycle_key()
     if not browser_key_store(session=session, request=request):
-        logout(request)  # ended before the key was known by which to delete the Django session
+        logout(request)  # ended before the key was stored by which to delete the Django session
 
 
 def browser_key_store(*, session: Session, request: HttpRequest) -> bool:
-    """Remember the key of the browser's Django session after Django has given it a new one.
-
-    Whether the session is live.
-    """
+    """Store the browser's new Django session key; return whether the session is live."""
     key = ""
     if django_settings.SESSION_ENGINE != COOKIE_ENGINE:
         key = encrypt_key(str(request.session.session_key), session_id=session.pk)
@@ -97,8 +94,8 @@ def browser_logged_out(
 ) -> None:
     """End the browser's session; receiver of Django's ``user_logged_out``.
 
-    So it ends whichever page signs the browser out. ``session`` is given where a token's session
-    has ended, which leaves the browser signed in.
+    Covers every page that signs the browser out. ``session`` is given if a token's session ended,
+    which leaves the browser signed in.
     """
     if session is not None or request is None or user is None:
         return
@@ -134,7 +131,7 @@ def _limit_age(session: Session, request: HttpRequest) -> None:
 
 
 def _note_request(session: Session, request: HttpRequest) -> None:
-    # As exact as for tokens: a client refreshes its token about as often.
+    # Same precision as for tokens, which clients refresh about as often.
     now = utc_now()
     if session.refreshed_at <= now - auth_settings.ACCESS_TOKEN_LIFETIME:
         Session.objects.filter(pk=session.pk).update(refreshed_at=now)

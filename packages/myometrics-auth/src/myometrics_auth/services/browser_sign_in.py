@@ -1,7 +1,7 @@
-"""Signing in to the admin site: password, then second factor or enrolment, then a session.
+"""Sign-in to the admin site: password, then second factor or enrolment, then a session.
 
-Until the last step is done, Django does not see the user as signed in: what was given so far is
-kept in the browser's Django session, under a new key, for ``MFA_TOKEN_LIFETIME``.
+Django treats the user as anonymous until the last step. The Django session stores the state, under
+a new key, for ``MFA_TOKEN_LIFETIME``.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ __all__ = [
 ]
 
 PENDING: Final = "_myometrics_auth_sign_in"
-"""Key in the Django session: a sign-in that lacks a step."""
+"""Key in the Django session: a sign-in with a pending step."""
 
 
 class Step(enum.Enum):
-    """What a sign-in with the right password needs next."""
+    """The step that follows a correct password."""
 
     NONE = "none"
     SECOND_FACTOR = "second factor"
@@ -51,7 +51,7 @@ class Step(enum.Enum):
 
 @dataclass(frozen=True)
 class Enrolment:
-    """A second factor to be confirmed: the secret, and the address for a QR code."""
+    """An unconfirmed second factor: the secret, and the URL for a QR code."""
 
     user: Any
     secret: str
@@ -61,9 +61,9 @@ class Enrolment:
 def browser_sign_in(
     *, email: str, password: str, request: HttpRequest, is_allowed: Callable[[Any], bool]
 ) -> Step:
-    """Check a password, and sign the browser in unless a second factor is to be given or enrolled.
+    """Check a password; sign the browser in if no second factor or enrolment is needed.
 
-    Raises ``AuthenticationFailed`` as ``password_accept``.
+    Raises ``AuthenticationFailed`` like ``password_accept``.
     """
     user = password_accept(email=email, password=password, request=request, is_allowed=is_allowed)
     if has_second_factor(user):
@@ -82,19 +82,19 @@ def browser_sign_in(
 
 
 def browser_needs_code(request: HttpRequest) -> bool:
-    """Return whether the browser has given a password and lacks the second factor."""
+    """Return whether the browser passed the password step and needs the second factor."""
     return "mfa_token" in request.session.get(PENDING, {})
 
 
 def browser_sign_in_with_second_factor(*, code: str, request: HttpRequest) -> None:
     """Finish the browser's sign-in with a code of the authenticator app or a recovery code.
 
-    Raises ``AuthenticationFailed``: ``token_not_valid`` where the password must be given again,
+    Raises ``AuthenticationFailed``: ``token_not_valid`` if the password step must be repeated,
     ``invalid_credentials`` for a wrong code.
     """
     pending = request.session.get(PENDING, {})
     refusal = None
-    # One transaction: a code is used up only if the browser is signed in.
+    # One transaction: if attaching the browser fails, the code stays unused.
     with atomic_write():
         try:
             session = sign_in_with_second_factor(
@@ -104,28 +104,28 @@ def browser_sign_in_with_second_factor(*, code: str, request: HttpRequest) -> No
             browser_attach(session=session, backend=pending["backend"], request=request)
         except AuthenticationFailed as error:
             refusal = error
-    if refusal is not None:  # raised here, so that the failure stays counted and recorded
+    if refusal is not None:  # outside the block, so that the failure is committed
         raise refusal
 
 
 def browser_enrolment(request: HttpRequest) -> Enrolment | None:
-    """The second factor that the browser's sign-in has to confirm; ``None`` without one."""
+    """Return the second factor that the browser has to confirm; ``None`` without one."""
     user = _user_of_enrolment(request)
     pending = totp_enrolment(user=user) if user is not None else None
     return None if pending is None else Enrolment(user, *pending)
 
 
 def browser_enrol(*, code: str, request: HttpRequest) -> list[str]:
-    """Confirm the second factor with its first code, and sign in; the recovery codes, this once.
+    """Confirm the second factor with its first code and sign in; return the recovery codes.
 
-    Raises ``ValidationError`` on ``code``, ``Conflict`` with nothing to confirm, and
-    ``AuthenticationFailed`` where the password must be given again.
+    Raises ``ValidationError`` on ``code``, ``Conflict`` without a pending enrolment, and
+    ``AuthenticationFailed`` if the password step must be repeated.
     """
     user = _user_of_enrolment(request)
     if user is None:
         raise invalid_token_error()
     refusal = None
-    # One transaction: nobody is enrolled whose browser does not get the recovery codes.
+    # One transaction: if the sign-in fails, enrolment rolls back with its recovery codes.
     with atomic_write():
         try:
             codes = totp_confirm(user=user, session=None, code=code, request=request)
@@ -134,17 +134,19 @@ def browser_enrol(*, code: str, request: HttpRequest) -> list[str]:
             browser_attach(session=session, backend=pending["backend"], request=request)
         except ValidationError as error:
             refusal = error
-    if refusal is not None:  # raised here, so that a wrong code stays counted and recorded
+    if refusal is not None:  # outside the block, so that the failure is committed
         raise refusal
     return codes
 
 
 def _suspend(request: HttpRequest, pending: dict[str, Any]) -> None:
-    # A new key, against session fixation.
+    # Rotate the key against session fixation.
     request.session[PENDING] = pending
     request.session.cycle_key()
     signed_in = browser_session(request)
-    if signed_in is not None:  # to the user of before, whose session still ends with its row
+    if (
+        signed_in is not None
+    ):  # a previous user's sign-in, which must still end with its session row
         browser_key_store(session=signed_in, request=request)
 
 

@@ -1,8 +1,8 @@
-"""The guard against guessing at one account from many addresses.
+"""Login throttle per account, against distributed password guessing.
 
-Below the limit nothing happens. Beyond it, one attempt per pause is judged and every other is
-refused like a wrong password, right or not; a refusal neither counts nor prolongs. Addresses
-from which the account was signed in before count apart, so a stranger can't lock its owner out.
+Below the limit every attempt is evaluated. Above it, one attempt per pause is evaluated; the others
+are refused like a wrong password, whether or not they are correct, and are not counted. Addresses
+with an earlier sign-in are counted separately, so that an attacker can't lock the owner out.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SECOND_FACTOR = "second factor"
 
 @dataclass(frozen=True)
 class GuessLimit:
-    """From ``failures`` on, one attempt per ``pause`` is judged; forgotten after ``window``."""
+    """From ``failures`` on, one attempt per ``pause`` is evaluated; reset after ``window``."""
 
     failures: int
     pause: timedelta
@@ -47,7 +47,7 @@ class GuessLimit:
 
 @dataclass(frozen=True)
 class GuessedAccount:
-    """What is guessed at: a factor of an account, real or not, from an address."""
+    """The subject of an attempt: a factor of an account, known or unknown, and a client address."""
 
     email: str
     address: str | None = None
@@ -55,18 +55,18 @@ class GuessedAccount:
 
     @property
     def shared_keys(self) -> list[str]:
-        """Keys of the row that strangers' attempts count in: the newest, and those before it."""
+        """Keys of the row for attempts from unknown addresses, newest key first."""
         return keyed_hashes(f"guesses at {self.guessed}", canonical_email(self.email))
 
     @property
     def own_keys(self) -> list[str]:
-        """Keys of the row that attempts from this address count in, once it is known."""
+        """Keys of the row for attempts from this address, if it is known to the account."""
         parts = (canonical_email(self.email), self.address or "")
         return keyed_hashes(f"guesses at {self.guessed}", *parts)
 
 
 def password_limit() -> GuessLimit:
-    """The host's limit for passwords."""
+    """Return the configured limit for passwords."""
     return GuessLimit(
         auth_settings.FAILED_SIGN_IN_LIMIT,
         auth_settings.FAILED_SIGN_IN_PAUSE,
@@ -75,7 +75,7 @@ def password_limit() -> GuessLimit:
 
 
 def second_factor_limit() -> GuessLimit:
-    """The host's limit for second factors."""
+    """Return the configured limit for second factors."""
     return GuessLimit(
         auth_settings.MFA_FAILURE_LIMIT,
         auth_settings.MFA_FAILURE_PAUSE,
@@ -84,23 +84,23 @@ def second_factor_limit() -> GuessLimit:
 
 
 def guess_failed(*, account: GuessedAccount, limit: GuessLimit) -> None:
-    """Count a failed attempt, unless turns are being given and this isn't one."""
+    """Count a failed attempt, unless the throttle refuses to evaluate it."""
     keys = _keys(account)
     if _count(keys, limit):
         return
-    # A row under an older key goes on until it is swept: two rows would count half each.
+    # Keep using a row under an older key: two rows would each count only some of the failures.
     if not SignInFailures.objects.filter(key__in=keys).exists():
         _row, created = SignInFailures.objects.get_or_create(
             key=keys[0], defaults={"failures": 1, "judged_at": utc_now()}
         )
         if created:
             return
-    # Another attempt made the row concurrently, or this attempt has no turn: then it is no-op.
+    # Either another attempt created the row concurrently, or this one is throttled (no-op).
     _count(keys, limit)
 
 
 def guess_was_right(*, account: GuessedAccount, limit: GuessLimit) -> bool:
-    """Whether a right answer counts now; if so, its failures are forgotten."""
+    """Return whether a correct attempt is accepted; if so, reset its failures."""
     keys = [*account.shared_keys, *account.own_keys]
     if not SignInFailures.objects.filter(key__in=keys).exists():
         return True
@@ -112,12 +112,12 @@ def guess_was_right(*, account: GuessedAccount, limit: GuessLimit) -> bool:
 
 
 def guesses_forget(*, email: str) -> None:
-    """Forget what strangers failed at: the account has a new password."""
+    """Reset failures from unknown addresses after a password reset."""
     SignInFailures.objects.filter(key__in=GuessedAccount(email).shared_keys).delete()
 
 
 def guesses_erase(*, email: str, addresses: Iterable[str | None]) -> None:
-    """Forget all failures at an account: strangers', and those from the ``addresses`` it knew."""
+    """Delete all failures of an account, including those of its known ``addresses``."""
     keys = GuessedAccount(email, guessed=SECOND_FACTOR).shared_keys
     for address in {None, *addresses}:
         account = GuessedAccount(email, address)
@@ -126,7 +126,7 @@ def guesses_erase(*, email: str, addresses: Iterable[str | None]) -> None:
 
 
 def guesses_trust_address(*, email: str, address: str | None) -> None:
-    """Have an address count apart from strangers: its user has just read the account's mail."""
+    """Count an address separately: its user has just proved access to the account's mailbox."""
     if address is not None:
         keys = GuessedAccount(email, address).own_keys
         SignInFailures.objects.filter(key__in=keys[1:]).delete()
@@ -136,7 +136,7 @@ def guesses_trust_address(*, email: str, address: str | None) -> None:
 
 
 def guesses_sweep() -> int:
-    """Delete what is forgotten anyway; how many rows."""
+    """Delete expired rows; return their number."""
     before = utc_now() - auth_settings.FAILED_SIGN_IN_WINDOW
     return int(SignInFailures.objects.filter(judged_at__lt=before).delete()[0])
 

@@ -1,7 +1,7 @@
-"""Passwords and codes that signed-in users enter again, within the login throttle.
+"""Passwords and codes that signed-in users enter again, subject to the login throttle.
 
-A wrong one counts and leaves the same entry as at sign-in. Beyond the limit a right one is
-refused too, so that nobody can guess with a stolen access token.
+A wrong one is counted and recorded as at sign-in. Above the limit a correct one is refused too, to
+prevent guessing with a stolen access token.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ __all__ = ["own_code_refused", "own_code_take", "own_password_is_right"]
 
 
 def own_password_is_right(*, user: Any, password: str, request: Any) -> bool:
-    """Return whether ``password`` is that of ``user`` and the login throttle accepts it.
+    """Return whether ``password`` is correct and the login throttle accepts it.
 
-    Raises ``AuthenticationFailed`` when the user was deleted since the request was authenticated.
+    Raises ``AuthenticationFailed`` if the user was deleted since the request was authenticated.
     """
     address = None if request is None else client_address(request)
     account = GuessedAccount(user.email, address)
@@ -39,10 +39,10 @@ def own_password_is_right(*, user: Any, password: str, request: Any) -> bool:
 
 
 def own_code_take(*, user: Any, code: str, request: Any) -> bool:
-    """Take a code of the user's second factor as
-    :func:`~myometrics_auth.services.second_factor_codes.second_factor_take` does.
+    """Use up a code of the user's second factor, like
+    :func:`~myometrics_auth.services.second_factor_codes.second_factor_take`.
 
-    Raises as :func:`own_password_is_right`.
+    Raises like :func:`own_password_is_right`.
     """
     with atomic_write():
         _hold(user)
@@ -53,7 +53,10 @@ def own_code_take(*, user: Any, code: str, request: Any) -> bool:
 
 
 def own_code_refused(*, user: Any, is_wrong: bool, request: Any) -> None:
-    """Record a code that was checked elsewhere, and count it if ``is_wrong``; raises likewise."""
+    """Record a refused code that was checked elsewhere; count it if ``is_wrong``.
+
+    Raises like :func:`own_password_is_right`.
+    """
     with atomic_write():
         _hold(user)
         if is_wrong:
@@ -62,6 +65,6 @@ def own_code_refused(*, user: Any, is_wrong: bool, request: Any) -> None:
 
 
 def _hold(user: Any) -> None:
-    # Before the counts: a deletion of the user locks them in this order, too.
+    # Before counting: a deletion of the user takes its locks in the same order.
     if not people_hold([user.pk]):
         raise invalid_token_error()

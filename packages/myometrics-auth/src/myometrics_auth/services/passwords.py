@@ -1,4 +1,4 @@
-"""Passwords: judged, changed, reset by mail.
+"""Password validation, change, and reset by mail.
 
 Specification: "POST /auth/change-password/" and "POST /auth/password-reset/".
 """
@@ -41,7 +41,7 @@ __all__ = [
 
 
 def password_problems(password: str, user: Any) -> list[str]:
-    """What the host's password validators say of ``password``; empty when it will do."""
+    """Return the messages of the site's password validators; empty if ``password`` is valid."""
     try:
         validate_password(password, user)
     except DjangoValidationError as error:
@@ -52,7 +52,7 @@ def password_problems(password: str, user: Any) -> list[str]:
 def password_change(
     *, user: Any, session: Session | None, old_password: str, new_password: str, request: Any
 ) -> None:
-    """Set a new password; every session of ``user`` ends but ``session``, which goes on.
+    """Set a new password; end every session of ``user`` except ``session``.
 
     Raises ``ValidationError`` on ``old_password`` (wrong, or refused by the login throttle) or
     ``new_password``.
@@ -76,23 +76,23 @@ def password_change(
 
 
 def password_reset_request(*, email: str) -> None:
-    """Note that a reset was asked for; whether the address is known, the task finds out.
+    """Record a reset request; the task looks the address up.
 
-    So a request costs the same for known and unknown addresses.
+    The request therefore takes the same time for known and unknown addresses.
     """
     request = PasswordResetRequest.objects.create(email_canonical=canonical_email(email))
     enqueue("myometrics_auth.send_password_reset", request.pk)
 
 
 def password_reset_confirm(*, uid: str, token: str, new_password: str, request: Any) -> None:
-    """Set a new password by the link of a reset mail; every session of the user ends.
+    """Set a new password by the link of a reset mail; end every session of the user.
 
-    The link came by mail, so this verifies the address. The first reset of a self-registered
-    account also removes its second factors, its sessions and the addresses that the login throttle
-    trusts: the account may have been registered by someone who does not own the address.
+    The link was sent by mail, so this verifies the address. The first reset of a self-registered
+    account also removes its second factors, its sessions and the trusted addresses of the login
+    throttle: the account may have been registered by someone who does not own the address.
 
-    A link works once; a refused password does not spend it. Raises ``ValidationError`` on
-    ``token`` (wrong, used, too old; inactive or deleted user) or ``new_password``.
+    A link works once; a rejected password does not use it up. Raises ``ValidationError`` on
+    ``token`` (wrong, used, expired; inactive or deleted user) or ``new_password``.
     """
     user = user_of_reset_link(uid, token)
     if user is None:
@@ -130,7 +130,7 @@ def _take_over(user: Any, request: Any) -> None:
 
 
 def _replace_password(user: Any, encoded: str, **unchanged: Any) -> bool:
-    # Compare and set: fails if the password, or what else was checked, changed since.
+    # Compare-and-set: fails if the password or another checked value has changed.
     same = {"pk": user.pk, "password": user.password, "is_active": True, **unchanged}
     return bool(get_user_model().objects.filter(**same).update(password=encoded))
 

@@ -1,4 +1,4 @@
-"""Mail for resets that were asked for, each request once unless a worker dies in the middle."""
+"""Send reset mails: once per request, unless a worker dies while sending."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ __all__ = ["reset_mail_send", "reset_mails_sweep"]
 logger = logging.getLogger("myometrics.auth")
 
 MAX_MAILS: Final = "20/hour"
-"""Reset mails to one address: from many client addresses anybody could fill a mailbox."""
+"""Reset mails per address; limits mailbox flooding from many client addresses."""
 LEASE = timedelta(minutes=2)
-"""How long a request stays with the worker that claimed it."""
+"""How long a worker's claim on a request lasts."""
 STALE = timedelta(hours=1)
-"""After so long a request is dropped: nobody waits for that mail any more."""
+"""Older requests are deleted unsent."""
 
 
 def reset_mail_send(*, request_id: int) -> bool:
-    """Mail the link to the stored address of the requested account; return whether one was sent.
+    """Mail the link to the account's stored address; return whether a mail was sent.
 
-    Unknown addresses, inactive users and users without a password get none. The request is deleted
-    afterwards; after a temporary failure it stays for the sweep. The log names neither address nor
-    the server's response, which repeats it.
+    Unknown addresses, inactive users and users without a password get none. The request is then
+    deleted; after a temporary failure it stays for the sweep. The log contains neither the address
+    nor the server's response, which repeats it.
     """
     request = _claim(request_id)
     if request is None:
@@ -57,7 +57,7 @@ def reset_mail_send(*, request_id: int) -> bool:
 
 
 def reset_mails_sweep() -> int:
-    """Hand over what was left by a dead broker or worker, drop what is stale; how many left."""
+    """Enqueue unclaimed requests and delete stale ones; return the number enqueued."""
     PasswordResetRequest.objects.filter(created_at__lt=utc_now() - STALE).delete()
     left = list(_unclaimed().values_list("pk", flat=True)[:1000])
     for request_id in left:

@@ -1,6 +1,6 @@
-"""Codes of a second factor, judged: right or not, and each only once.
+"""Verification of second factor codes; each code is accepted once.
 
-The arithmetic of RFC 6238 is pyotp's. A code counts once, also when it is sent twice at once.
+pyotp implements RFC 6238. A code is accepted once, even if it is sent twice concurrently.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ RECOVERY_LENGTH = 12
 
 
 def second_factor_take(*, user: Any, code: str) -> bool:
-    """Whether ``code`` is good now: a code of the app or a recovery code, used up by this.
+    """Use up a code of the app or a recovery code; return whether it was accepted.
 
-    Beyond the limit of wrong ones it is refused like a wrong one, and then not used up.
+    Above the limit of failures it is refused like a wrong code, and not used up.
     """
     with atomic_write():
         if _take(user, code):
@@ -62,7 +62,7 @@ def second_factor_take(*, user: Any, code: str) -> bool:
 
 
 def second_factor_allow(*, user: Any) -> bool:
-    """Return whether the throttle accepts a right code now; its failures are then forgotten."""
+    """Return whether the throttle accepts a correct code; if so, reset its failures."""
     return guess_was_right(account=_guessed(user), limit=second_factor_limit())
 
 
@@ -72,7 +72,7 @@ def second_factor_failed(*, user: Any) -> None:
 
 
 def totp_take(*, device: TotpDevice, code: str) -> bool:
-    """Whether ``code`` is the app's for now, a step ago or a step ahead, and not yet used."""
+    """Use up a code of the app; return whether it was unused and within one time step of now."""
     step = _matching_step(device, code)
     if step is None:
         return False
@@ -81,7 +81,7 @@ def totp_take(*, device: TotpDevice, code: str) -> bool:
 
 
 def recovery_codes_create(*, user: Any) -> list[str]:
-    """Ten recovery codes in place of those there were. Only their hashes are kept."""
+    """Create ten recovery codes and delete the previous ones. Only their hashes are stored."""
     codes = [_recovery_code() for _number in range(RECOVERY_CODES)]
     RecoveryCode.objects.filter(user=user).delete()
     RecoveryCode.objects.bulk_create(
@@ -91,7 +91,7 @@ def recovery_codes_create(*, user: Any) -> list[str]:
 
 
 def totp_secrets_rotate() -> tuple[int, int]:
-    """Encrypt every secret anew under the newest key; how many were, how many no key opens."""
+    """Re-encrypt every secret with the newest key; return the numbers rotated and unreadable."""
     rotated = unreadable = 0
     for device in read_in_batches(TotpDevice.objects.order_by("pk")):
         try:
@@ -99,7 +99,7 @@ def totp_secrets_rotate() -> tuple[int, int]:
         except UnreadableSecret:
             unreadable += 1
             continue
-        # Only over the secret that was read: an enrolment in between stays as it is.
+        # Compare-and-set: do not overwrite a concurrent enrolment.
         same = TotpDevice.objects.filter(pk=device.pk, secret=device.secret)
         rotated += same.update(secret=encrypt_secret(secret, owner=device.pk))
     return rotated, unreadable

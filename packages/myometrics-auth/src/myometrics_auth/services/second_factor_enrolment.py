@@ -1,4 +1,4 @@
-"""A second factor: enrolled, confirmed, disabled, its recovery codes replaced."""
+"""Enrol, confirm and disable a second factor; replace its recovery codes."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ __all__ = [
 
 
 def totp_enrol(*, user: Any, password: str, request: Any = None) -> tuple[str, str]:
-    """Begin enrolment: a new secret and its ``otpauth://`` address, for this once.
+    """Begin enrolment; return a new secret and its ``otpauth://`` URL, only this once.
 
-    An enrolment never confirmed is replaced. Raises ``ValidationError`` on a password that is
-    wrong or refused by the login throttle, ``Conflict`` when a second factor is in use, and
-    ``AuthenticationFailed`` when the account was given another password since.
+    Replaces an unconfirmed enrolment. Raises ``ValidationError`` on a password that is wrong or
+    refused by the login throttle, ``Conflict`` if a second factor is in use, and
+    ``AuthenticationFailed`` if the password was changed concurrently.
     """
     _require_password(user, password, request)
     return totp_begin(user=user, password=password)
 
 
 def totp_begin(*, user: Any, password: str) -> tuple[str, str]:
-    """As :func:`totp_enrol`, for a user who has given the password just now."""
+    """Like :func:`totp_enrol`, for a user whose password was just checked."""
     secret = pyotp.random_base32()
     with atomic_write():
         _lock(user, password)
@@ -60,9 +60,9 @@ def totp_begin(*, user: Any, password: str) -> tuple[str, str]:
 
 
 def totp_enrolment(*, user: Any) -> tuple[str, str] | None:
-    """Secret and ``otpauth://`` address of the enrolment that ``user`` has begun.
+    """Return secret and ``otpauth://`` URL of the user's unconfirmed enrolment.
 
-    For the browser in which the password was given. ``None`` where nothing is to be confirmed, or
+    For the browser in which the password was entered. ``None`` without a pending enrolment, or if
     no key decrypts the secret.
     """
     device = TotpDevice.objects.filter(user=user, confirmed_at=None).first()
@@ -76,11 +76,11 @@ def totp_enrolment(*, user: Any) -> tuple[str, str] | None:
 
 
 def totp_confirm(*, user: Any, session: Session | None, code: str, request: Any) -> list[str]:
-    """Put the enrolled app into use with its first code; ten recovery codes, for this once.
+    """Confirm the enrolled app with its first code; return ten recovery codes, only this once.
 
-    The session that confirms counts as signed in with a second factor, every other one ends.
-    Raises ``ValidationError`` on a code that is wrong or refused by the throttle, ``Conflict``
-    with nothing to confirm, ``AuthenticationFailed`` when the session ended since.
+    Marks the confirming session as signed in with a second factor and ends all others. Raises
+    ``ValidationError`` on a code that is wrong or refused by the throttle, ``Conflict`` without a
+    pending enrolment, ``AuthenticationFailed`` if the session has ended.
     """
     with atomic_write():
         _lock(user, session=session)
@@ -101,10 +101,10 @@ def totp_confirm(*, user: Any, session: Session | None, code: str, request: Any)
 
 
 def totp_disable(*, user: Any, password: str, code: str, request: Any) -> None:
-    """Take the second factor out of use; needs the password and a code.
+    """Disable the second factor; requires the password and a code.
 
-    Raises ``ValidationError`` on either, ``Conflict`` when none is in use, and
-    ``AuthenticationFailed`` when the account was given another password since.
+    Raises ``ValidationError`` on either, ``Conflict`` if none is in use, and
+    ``AuthenticationFailed`` if the password was changed concurrently.
     """
     _require_password_and_code(user, password, code, request)
     with atomic_write():
@@ -114,7 +114,7 @@ def totp_disable(*, user: Any, password: str, code: str, request: Any) -> None:
 
 
 def second_factor_remove(*, user: Any) -> None:
-    """Delete the app and the recovery codes of ``user``, such as for a user who has lost both."""
+    """Delete the app and the recovery codes of ``user``, for example if both are lost."""
     with atomic_write():
         TotpDevice.objects.filter(user=user).delete()
         RecoveryCode.objects.filter(user=user).delete()
@@ -122,7 +122,10 @@ def second_factor_remove(*, user: Any) -> None:
 
 
 def recovery_codes_replace(*, user: Any, password: str, code: str, request: Any) -> list[str]:
-    """Ten new recovery codes, for this once; the old ones are void. Raises as for disabling."""
+    """Return ten new recovery codes, only this once; the old ones become invalid.
+
+    Raises like :func:`totp_disable`.
+    """
     _require_password_and_code(user, password, code, request)
     with atomic_write():
         _lock(user, password)
@@ -149,7 +152,7 @@ def _require_password_and_code(user: Any, password: str, code: str, request: Any
 
 
 def _lock(user: Any, password: str | None = None, session: Session | None = None) -> None:
-    """Lock the user's row; refuse a request that a reset or a sign-out has overtaken."""
+    """Lock the user's row; reject the request after a concurrent reset or sign-out."""
     current = type(user)._default_manager.select_for_update(no_key=True).filter(pk=user.pk).first()
     if current is None:
         raise invalid_token_error()

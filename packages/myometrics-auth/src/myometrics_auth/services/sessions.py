@@ -1,4 +1,4 @@
-"""Sessions: begun by a sign-in, kept up by refreshing, ended by their owner or others."""
+"""Start, refresh, end and clean up sessions."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def session_start(
     second_factor: bool = False,
     in_browser: bool = False,
 ) -> Session:
-    """Sign ``user`` in: a session on the requesting device.
+    """Sign ``user`` in: create a session for the requesting device.
 
-    ``user`` is as read when the ``password`` was checked. With ``in_browser`` the caller passes
-    the session on to ``browser_attach``, which sends Django's ``user_logged_in``. Raises
-    ``AuthenticationFailed`` when the account was deleted, deactivated or given another password
-    since.
+    ``user`` is the instance for which ``password`` was checked. With ``in_browser`` the caller
+    passes the session to ``browser_attach``, which sends Django's ``user_logged_in``. Raises
+    ``AuthenticationFailed`` if the account was deleted, deactivated or given another password
+    concurrently.
     """
     with atomic_write():
         people = get_user_model().objects.select_for_update(no_key=True)
@@ -71,16 +71,16 @@ def session_start(
 
 
 def is_as_checked(current: Any, user: Any, password: str | None) -> bool:
-    """Return whether ``current`` is active and still has the password that ``user`` had.
+    """Return whether ``current`` is active and has the same password as ``user``.
 
-    Another hash need not be another password: it may have been renewed concurrently.
+    Compares hashes first; a different hash may be a concurrent upgrade of the same password.
     """
     is_same = current.password == user.password
     return current.is_active and (is_same or bool(password and current.check_password(password)))
 
 
 def session_refresh(*, token: str) -> str:
-    """A new access token for a refresh token; raises ``AuthenticationFailed``."""
+    """Return a new access token for a refresh token; raise ``AuthenticationFailed``."""
     try:
         claims = read_token(token, REFRESH)
     except InvalidToken as error:
@@ -97,7 +97,7 @@ def session_refresh(*, token: str) -> str:
 def session_end_by_refresh_token(*, user: Any, token: str, request: Any) -> None:
     """Sign out: end the session of the refresh token.
 
-    Raises ``ValidationError`` on ``refresh`` when it is no refresh token of a live session of
+    Raises ``ValidationError`` on ``refresh`` if it is not a refresh token of a live session of
     ``user``.
     """
     try:
@@ -108,7 +108,7 @@ def session_end_by_refresh_token(*, user: Any, token: str, request: Any) -> None
 
 
 def session_end(*, user: Any, session_id: uuid.UUID | str, request: Any) -> None:
-    """End one live session of ``user``; raises ``NotFound`` when there is no such."""
+    """End one live session of ``user``; raise ``NotFound`` if it does not exist."""
     with atomic_write():
         if not people_hold([user.pk]):
             raise CallerDeleted()
@@ -123,7 +123,7 @@ def session_end(*, user: Any, session_id: uuid.UUID | str, request: Any) -> None
 
 
 def sessions_end_others(*, user: Any, keep: Session | None, request: Any) -> int:
-    """End every live session of ``user`` but ``keep``; how many there were."""
+    """End every live session of ``user`` except ``keep``; return their number."""
     with atomic_write():
         if not people_hold([user.pk]):
             raise CallerDeleted()
@@ -133,7 +133,7 @@ def sessions_end_others(*, user: Any, keep: Session | None, request: Any) -> int
 
 
 def sessions_end(*, actor: Any, sessions: SessionQuerySet, request: Any) -> int:
-    """End those of ``sessions`` that are live, as an administrator; how many there were."""
+    """End the live sessions among ``sessions`` as an administrator; return their number."""
     with atomic_write():
         owners = people_hold(sessions.live().values_list("user_id", flat=True))
         ended = _end_live(sessions.filter(user_id__in=owners))
@@ -142,7 +142,7 @@ def sessions_end(*, actor: Any, sessions: SessionQuerySet, request: Any) -> int:
 
 
 def sessions_sweep(*, batch: int = SWEEP_BATCH) -> int:
-    """Delete sessions over for longer than the retention, in batches; how many."""
+    """Delete sessions past the retention, in batches; return their number."""
     before = utc_now() - auth_settings.SESSION_RETENTION
     is_over = Q(expires_at__lt=before) | Q(ended_at__lt=before)
     swept = 0

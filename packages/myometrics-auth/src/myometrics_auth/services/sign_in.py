@@ -1,4 +1,4 @@
-"""Signing in: a password, and where the person has one, a second factor.
+"""Sign-in: password, then the second factor if the user has one.
 
 Specification: "POST /auth/login/".
 """
@@ -39,16 +39,16 @@ __all__ = [
 
 @dataclass(frozen=True)
 class SignIn:
-    """The result of a right password: a session, or a token for the step of the second factor."""
+    """Result of a correct password: a session, or a token for the second step."""
 
     session: Session | None = None
     mfa_token: str = ""
 
 
 def sign_in(*, email: str, password: str, request: Any) -> SignIn:
-    """Check a password against the host's authentication backends and sign in.
+    """Check a password against the site's authentication backends and sign in.
 
-    Raises as :func:`password_accept`.
+    Raises like :func:`password_accept`.
     """
     user = password_accept(email=email, password=password, request=request)
     if has_second_factor(user):
@@ -63,11 +63,11 @@ def password_accept(
     request: Any,
     is_allowed: Callable[[Any], bool] | None = None,
 ) -> Any:
-    """The user of an address, whose password this is, as the authentication backends return it.
+    """Return the user with this address and password, as the authentication backends return it.
 
-    ``is_allowed`` restricts who may sign in here. Raises ``AuthenticationFailed``, after the same
-    work, for an unknown address, a wrong password, an inactive user, a user who is not allowed,
-    and a right password that the guard against guessing refuses.
+    ``is_allowed`` restricts who may sign in. Raises ``AuthenticationFailed``, after the same amount
+    of work, for an unknown address, a wrong password, an inactive user, a user who is not allowed,
+    and a correct password that the login throttle refuses.
     """
     account = GuessedAccount(email, client_address(request))
     user = authenticate(http_request(request), username=email, password=password)
@@ -88,7 +88,7 @@ def password_accept(
 
 
 def second_factor_token(user: Any) -> str:
-    """The token for the second step of ``user``, whose password was right."""
+    """Return the token for the second step after the password was checked."""
     return mfa_token(user, _fingerprints(user)[0])
 
 
@@ -97,9 +97,9 @@ def sign_in_with_second_factor(
 ) -> Session:
     """Finish a sign-in with a code of the authenticator app or a recovery code.
 
-    ``in_browser`` is that of ``session_start``. Raises ``AuthenticationFailed``:
-    ``token_not_valid`` for a token that isn't good (any more), ``invalid_credentials`` for a code
-    that isn't. A token works once; a wrong code does not use it up.
+    ``in_browser`` is passed to ``session_start``. Raises ``AuthenticationFailed``:
+    ``token_not_valid`` for an invalid, used or expired token, ``invalid_credentials`` for a wrong
+    code. A token works once; a wrong code does not use it up.
     """
     try:
         claims = read_token(token, MFA)
@@ -118,7 +118,7 @@ def sign_in_with_second_factor(
 
 
 def _user_locked(user_id: Any, claims: TokenClaims) -> Any:
-    # Locked: requests with the same token run one after the other.
+    # Lock the row: serialises requests with the same token.
     people = get_user_model().objects.select_for_update(no_key=True)
     user = people.filter(pk=user_id, is_active=True).first()
     if user is None or token_is_used(claims):

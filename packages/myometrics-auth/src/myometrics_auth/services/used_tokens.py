@@ -1,4 +1,4 @@
-"""One-time tokens: each is remembered once it was used, until it expires."""
+"""One-time tokens: a used token is stored until it expires."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def token_is_used(claims: TokenClaims) -> bool:
 
 
 def token_use(claims: TokenClaims) -> None:
-    """Use the token up, within the transaction of what it is used for.
+    """Use up the token, in the transaction of the action it authorises.
 
-    Raises ``AuthenticationFailed`` if another transaction has used it concurrently.
+    Raises ``AuthenticationFailed`` if another transaction used it concurrently.
     """
     expires_at = datetime.fromtimestamp(claims.expires_at, timezone.utc)
     try:
@@ -32,9 +32,9 @@ def token_use(claims: TokenClaims) -> None:
 
 
 def used_tokens_sweep() -> int:
-    """Delete those that expired by themselves more than a day ago; how many.
+    """Delete rows of tokens that expired more than a day ago; return their number.
 
-    Not at once: a clock that is put back makes their tokens good again.
+    The margin covers a clock that is set back, which makes expired tokens valid again.
     """
     before = utc_now() - timedelta(days=1)
     return int(UsedToken.objects.filter(expires_at__lt=before).delete()[0])

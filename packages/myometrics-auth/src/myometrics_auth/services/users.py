@@ -1,4 +1,4 @@
-"""Accounts: made by registration, changed by their owner or an administrator, erased.
+"""Accounts: registration, changes by their owner or an administrator, erasure.
 
 Specification: "POST /auth/register/", "PUT /auth/user/" and "User Management Endpoints".
 """
@@ -45,15 +45,15 @@ __all__ = [
 
 TAKEN = _("An account with this address exists already.")
 NAMES: Final = {"first_name": "firstName", "last_name": "lastName"}
-"""Fields that can't be blanked, and what the API calls them."""
+"""Fields that can't be blanked, and their names in the API."""
 FLAGS: Final = ("is_staff", "is_superuser")
-"""Fields that follow the role."""
+"""Flags that depend on the role."""
 OPEN_FIELDS = frozenset({"role", "is_active", *FLAGS})
-"""Fields whose values may be told to other packages; of all others only that they changed."""
+"""Fields whose values are published; for others events only say that they changed."""
 
 
 def email_problems(email: str, *, but: Any = None) -> list[Any]:
-    """Why no account can have the address ``email``, other than ``but``; empty when one can."""
+    """Return why ``email`` is unavailable to accounts except ``but``; empty if it is available."""
     key = None if but is None else but.pk
     others = get_user_model().objects.exclude(pk=key)
     taken = others.filter(email_canonical=canonical_email(email)).exists()
@@ -61,12 +61,11 @@ def email_problems(email: str, *, but: Any = None) -> list[Any]:
 
 
 def user_register(*, email: str, password: str, **profile: Any) -> Any:
-    """A new account of the default role.
+    """Create an account of the default role.
 
-    ``email`` is as :func:`~myometrics_auth.email_addresses.clean_email` gives it, ``profile``
-    holds values of the user model's ``PROFILE_FIELDS``; the clinic is left out where only
-    administrators set it. Raises ``ValidationError`` on ``email`` when it is taken, and on
-    ``password``.
+    ``email`` comes from :func:`~myometrics_auth.email_addresses.clean_email`, ``profile`` contains
+    values of the user model's ``PROFILE_FIELDS``; the clinic is ignored if only administrators set
+    it. Raises ``ValidationError`` on ``email`` if it is taken, and on ``password``.
     """
     if auth_settings.CLINIC_NAME_SET_BY == "administrators":
         profile.pop("clinic_name", None)
@@ -82,10 +81,10 @@ def user_register(*, email: str, password: str, **profile: Any) -> Any:
 
 @contextmanager
 def email_conflicts_reported(email: str, *, but: Any = None) -> Iterator[None]:
-    """Raise ``ValidationError`` on ``email`` where a write fails because the address was taken.
+    """Raise ``ValidationError`` on ``email`` if a write fails because the address is taken.
 
-    Wraps the transaction. An ``IntegrityError`` of any other cause (another unique column, a
-    host's signal receiver) is raised as it is.
+    Wraps the transaction. An ``IntegrityError`` of any other cause (another unique column, a signal
+    receiver of the site) is re-raised.
     """
     try:
         yield
@@ -97,10 +96,10 @@ def email_conflicts_reported(email: str, *, but: Any = None) -> Iterator[None]:
 
 
 def user_update_profile(*, user: Any, changes: Mapping[str, Any]) -> Any:
-    """Change a user's own profile; returns the user as it is then.
+    """Change a user's own profile; return the updated user.
 
-    Raises ``ValidationError`` for a name that would be blanked, and for a new clinic where only
-    administrators set it.
+    Raises ``ValidationError`` when blanking a name, and for a changed clinic if only administrators
+    set it.
     """
     with atomic_write():
         current = _locked(user.pk)
@@ -120,11 +119,11 @@ def user_update(
     request: Any,
     may_blank_names: bool = False,
 ) -> Any:
-    """Change a user as an administrator; the user as it is then.
+    """Change a user as an administrator; return the updated user.
 
-    A deactivated user's sessions end. Raises ``NotFound``; ``PermissionDenied`` for a superuser,
-    unless the actor is one; ``ValidationError`` for a name that would be blanked; and
-    ``Conflict`` where no active administrator would be left.
+    Deactivation ends the user's sessions. Raises ``NotFound``; ``PermissionDenied`` for a
+    superuser, unless the actor is one; ``ValidationError`` when blanking a name; and ``Conflict``
+    if no active administrator would be left.
     """
     with atomic_write():
         with administrator_kept(user_id):
@@ -135,7 +134,7 @@ def user_update(
             if not may_blank_names:
                 _require_names(user, changes)
             if canonical_email(changes.get("email", user.email)) != user.email_canonical:
-                # Chosen by the administrator and not yet verified.
+                # The administrator chose the new address; it is not verified yet.
                 changes = {**changes, "self_registered": False, "verified_at": None}
             changed = _apply(user, changes)
         if not user.is_active:
@@ -152,21 +151,21 @@ def user_update(
 
 
 def require_superuser_for(actor: Any, user: Any) -> None:
-    """Raise ``PermissionDenied`` where ``user`` is a superuser and ``actor`` is not.
+    """Raise ``PermissionDenied`` if ``user`` is a superuser and ``actor`` is not.
 
-    Without an ``actor`` it is the site's own code that acts.
+    ``actor`` is ``None`` for calls by the site's own code.
     """
     if user.is_superuser and actor is not None and not actor.is_superuser:
         raise PermissionDenied(_("Only a superuser may change a superuser."))
 
 
 def user_delete(*, actor: Any, user_id: Any, request: Any) -> None:
-    """Erase a user and all that the installed packages hold about them, or nothing.
+    """Erase a user and all data of the installed packages about them, atomically.
 
     Raises ``NotFound``; ``PermissionDenied`` for a superuser, unless the actor is one; and
     ``Conflict`` for the last active administrator and for a user whom other rows protect.
     """
-    # Read committed: rows that others write until the user is locked are found and erased, too.
+    # Read committed: also erase rows that are written until the user is locked.
     with deletion_conflicts_reported(), read_committed(), atomic_write():
         key = _erase(actor, user_id)
         # After self-erasure the entry must not hold the user's key or address.
@@ -182,9 +181,9 @@ def user_delete(*, actor: Any, user_id: Any, request: Any) -> None:
 
 @contextmanager
 def deletion_conflicts_reported() -> Iterator[None]:
-    """Raise ``Conflict`` (``in_use``) where rows of the host keep a user from being deleted.
+    """Raise ``Conflict`` (``in_use``) if the site's rows protect a user from deletion.
 
-    Wraps the transaction: databases may check foreign keys only when it is committed.
+    Wraps the transaction: databases may check foreign keys only at commit.
     """
     try:
         yield
@@ -197,7 +196,7 @@ def deletion_conflicts_reported() -> Iterator[None]:
 
 
 def user_erase_self(*, user: Any) -> None:
-    """Erase one's own account: as :func:`user_delete`."""
+    """Erase the caller's own account, like :func:`user_delete`."""
     try:
         user_delete(actor=user, user_id=user.pk, request=None)
     except NotFound as error:

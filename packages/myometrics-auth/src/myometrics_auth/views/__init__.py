@@ -1,1 +1,1 @@
-"""The endpoints of auth."""
+"""API views of auth."""

@@ -1,4 +1,4 @@
-"""The admin site's pages for signing in and for one's own password."""
+"""Admin site pages for signing in and for changing one's own password."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ PAGES = {
 
 
 class ThrottledPost:
-    """For pages of the admin site: POST counts in the bucket ``auth``, each page for itself."""
+    """Mixin for admin pages: counts POST in the bucket ``auth``, separately for each page."""
 
     site: AdminSite
     request: HttpRequest
     throttle_bucket: ClassVar[str] = "auth"
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Handle the form, or answer 429 with a page."""
+        """Process the form, or return 429 as an HTML page."""
         seconds = self._seconds_to_wait(request)
         if seconds is None:
             response: HttpResponse = super().post(request, *args, **kwargs)  # type: ignore[misc]
@@ -68,11 +68,11 @@ class ThrottledPost:
         return page
 
     def rate_limit_identity(self, request: Request) -> str | None:
-        """Whom a request counts against; ``None``: its address."""
+        """Return the identity for rate limiting; ``None`` means the client address."""
         return None
 
     def _seconds_to_wait(self, request: HttpRequest) -> int | None:
-        # A copy: DRF's request sets its user on the one below it.
+        # A copy, because DRF's request sets its user on the wrapped request.
         counted = Request(copy(request), parsers=[FormParser(), MultiPartParser()])
         for throttle_class in core_settings.THROTTLE_CLASSES:
             is_path = isinstance(throttle_class, str)
@@ -83,19 +83,19 @@ class ThrottledPost:
 
 
 class AdminSignInView(ThrottledPost, LoginView):
-    """A step of signing in: validates ``next`` and is never cached, as Django's own page."""
+    """Base of the sign-in steps: validates ``next`` and is never cached, as Django's view."""
 
-    site: AdminSite = None  # type: ignore[assignment]  # as_view() takes what a class has
+    site: AdminSite = None  # type: ignore[assignment]  # as_view() requires a class attribute
     title: Any = ""
 
     def get_form_kwargs(self) -> dict[str, Any]:
-        """Without the request, which only Django's own form takes."""
+        """Omit the request, which only Django's form accepts."""
         kwargs = super().get_form_kwargs()
         del kwargs["request"]
         return kwargs
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """What the templates of the admin site take."""
+        """Add the context that the admin templates need."""
         context = {
             **self.site.each_context(self.request),
             "title": self.title,
@@ -106,15 +106,15 @@ class AdminSignInView(ThrottledPost, LoginView):
         return super().get_context_data(**{**context, **kwargs})
 
     def get_default_redirect_url(self) -> str:
-        """The index of the admin site."""
+        """Return the URL of the admin index."""
         return self.page("admin:index")
 
     def page(self, name: str) -> str:
-        """The path of a page of this admin site."""
+        """Return the path of a page of this admin site."""
         return reverse(name, current_app=self.site.name)
 
     def go_to(self, name: str) -> HttpResponse:
-        """Redirect to a page of this admin site, which takes over a valid ``next``."""
+        """Redirect to a page of this admin site, with a valid ``next`` passed on."""
         target = self.get_redirect_url()
         query = f"?{urlencode({self.redirect_field_name: target})}" if target else ""
         return HttpResponseRedirect(self.page(name) + query)
@@ -128,11 +128,11 @@ class AdminLoginView(AdminSignInView):
     title = _("Log in")
 
     def get_form_kwargs(self) -> dict[str, Any]:
-        """With the request."""
+        """Include the request."""
         return {**super().get_form_kwargs(), "request": self.request}
 
     def form_valid(self, form: Any) -> HttpResponse:
-        """Sign in, or go on to the next step."""
+        """Sign in, or redirect to the next step."""
         try:
             step = browser_sign_in(
                 email=form.cleaned_data["username"],
@@ -156,13 +156,13 @@ class AdminSecondFactorView(AdminSignInView):
     title = _("Second factor")
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        """Back to the first step without the password."""
+        """Redirect to the first step if the password step is missing."""
         if not browser_needs_code(request):
             return self.go_to("admin:login")
         return super().dispatch(request, *args, **kwargs)
 
     def form_valid(self, form: Any) -> HttpResponse:
-        """Sign in; back to the first step where its result is no longer valid."""
+        """Sign in; redirect to the first step if its result is no longer valid."""
         try:
             browser_sign_in_with_second_factor(code=form.cleaned_data["code"], request=self.request)
         except AuthenticationFailed as error:
@@ -181,14 +181,14 @@ class AdminEnrolmentView(AdminSignInView):
     title = _("Set up the second factor")
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        """Back to the first step without the password."""
+        """Redirect to the first step if the password step is missing."""
         self.enrolment = browser_enrolment(request)
         if self.enrolment is None:
             return self.go_to("admin:login")
         return super().dispatch(request, *args, **kwargs)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """The secret, as a QR code and as text in groups of four."""
+        """Add the secret, as a QR code and as text in groups of four."""
         context = super().get_context_data(**kwargs)
         if self.enrolment is not None:
             secret = self.enrolment.secret
@@ -197,13 +197,13 @@ class AdminEnrolmentView(AdminSignInView):
         return context
 
     def form_valid(self, form: Any) -> HttpResponse:
-        """Sign in, and show the recovery codes this once."""
+        """Sign in, and show the recovery codes once."""
         try:
             codes = browser_enrol(code=form.cleaned_data["code"], request=self.request)
         except ValidationError as error:
             _add_problems(form, error)
             return self.form_invalid(form)
-        except APIException:  # the password was changed, the user is gone, or enrolled elsewhere
+        except APIException:  # password changed, user deleted, or enrolled concurrently
             return self.go_to("admin:login")
         context = {
             **self.site.each_context(self.request),
@@ -215,13 +215,13 @@ class AdminEnrolmentView(AdminSignInView):
 
 
 class AdminPasswordView(ThrottledPost, PasswordChangeView):
-    """One's own password, changed as the API changes it."""
+    """Change of the current user's password, through the same service as the API."""
 
-    site: AdminSite = None  # type: ignore[assignment]  # as_view() takes what a class has
+    site: AdminSite = None  # type: ignore[assignment]  # as_view() requires a class attribute
     form_class = OwnPasswordForm
 
     def form_valid(self, form: Any) -> HttpResponse:
-        """Every other session ends, this one goes on."""
+        """Change the password; every other session ends, this one continues."""
         try:
             password_change(
                 user=self.request.user,
@@ -238,7 +238,7 @@ class AdminPasswordView(ThrottledPost, PasswordChangeView):
         return HttpResponseRedirect(self.get_success_url())
 
     def rate_limit_identity(self, request: Request) -> str | None:
-        """The user, as at the API."""
+        """Return the user, as the API does."""
         return f"user:{self.request.user.pk}"
 
 

@@ -1,4 +1,4 @@
-"""Answers that several endpoints give."""
+"""Responses shared by several endpoints."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ __all__ = ["admin_user_json", "current_session", "detail", "profile_json", "sign
 
 
 def profile_json(user: Any) -> dict[str, Any]:
-    """A user as they see themselves."""
+    """Return a user's own profile."""
     return ProfileSerializer.read(user)
 
 
 def admin_user_json(user: Any) -> dict[str, Any]:
-    """A user as administrators see them."""
+    """Return a user as shown to administrators."""
     return AdminUserSerializer.read(user)
 
 
 def detail(sentence: Any) -> Response:
-    """200 with one sentence."""
+    """Return a 200 with a message."""
     return Response({"detail": sentence})
 
 
 def signed_in(session: Session, status: int = 200) -> Response:
-    """Both tokens of a new session, and its user."""
+    """Return both tokens of a new session, and its user."""
     body = {
         "access": access_token(session),
         "refresh": refresh_token(session),
@@ -42,9 +42,9 @@ def signed_in(session: Session, status: int = 200) -> Response:
 
 
 def current_session(request: Request) -> Session | None:
-    """The session of the request's token, or of its browser where the host accepts those.
+    """Return the session of the request's token, or of its browser if the site accepts those.
 
-    ``None`` where the host has signed the user in.
+    ``None`` if the site itself authenticated the user.
     """
     if isinstance(request.auth, Session):
         return request.auth

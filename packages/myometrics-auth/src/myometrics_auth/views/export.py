@@ -1,4 +1,4 @@
-"""One's data as a file. Specification: "GET /users/me/export/"."""
+"""Export of one's own data. Specification: "GET /users/me/export/"."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["ExportView"]
 
 
 class ExportView(ApiView):
-    """Everything the installed packages hold about the signed-in person, streamed."""
+    """All data of the installed packages about the caller, streamed."""
 
     throttle_bucket = "export"
 

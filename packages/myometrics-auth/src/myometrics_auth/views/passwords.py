@@ -37,7 +37,7 @@ class ChangePasswordView(ApiView):
         responses={200: DetailSerializer},
     )
     def post(self, request: Request) -> Response:
-        """Set a new password; every other session ends, this one goes on."""
+        """Set a new password; every other session ends, this one continues."""
         password_change(
             user=request.user,
             session=current_session(request),
@@ -59,13 +59,13 @@ class PasswordResetView(PublicApiView):
         responses={200: DetailSerializer},
     )
     def post(self, request: Request) -> Response:
-        """Mail a link to the account's address; the answer is the same without an account."""
+        """Mail a link to the account's address; the response is the same without an account."""
         password_reset_request(email=self.validated(PasswordResetSerializer)["email"])
         return detail(_("Password reset email sent"))
 
 
 class PasswordResetConfirmView(PublicApiView):
-    """The page behind the mailed link sets the new password."""
+    """Set the new password from the page that the mailed link opens."""
 
     throttle_bucket = "auth"
 

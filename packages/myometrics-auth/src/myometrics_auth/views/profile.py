@@ -33,7 +33,7 @@ class ProfileView(ApiView):
         responses={200: ProfileSerializer},
     )
     def put(self, request: Request) -> Response:
-        """Change names and clinic; what the body leaves out stays, what it may not set too."""
+        """Change names and clinic; omitted and read-only fields stay unchanged."""
         changes = self.validated(ProfileChangesSerializer, partial=True)
         return Response(profile_json(user_update_profile(user=request.user, changes=changes)))
 
@@ -44,7 +44,7 @@ class ProfileView(ApiView):
         responses={200: ProfileSerializer},
     )
     def patch(self, request: Request) -> Response:
-        """As PUT."""
+        """Same as PUT."""
         return self.put(request)
 
 
@@ -57,6 +57,6 @@ class OwnAccountView(ApiView):
         responses={204: None, 409: ErrorSerializer},
     )
     def delete(self, request: Request) -> Response:
-        """Erase one's own account and all that is kept about it."""
+        """Erase the caller's account and all stored data about it."""
         user_erase_self(user=request.user)
         return Response(status=204)

@@ -1,4 +1,4 @@
-"""The second factor: sign in with it, enrol, confirm, disable, new recovery codes."""
+"""Second factor: sign in, enrol, confirm, disable, replace recovery codes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ __all__ = [
 
 
 class SecondFactorLoginView(PublicApiView):
-    """The second half of a sign-in."""
+    """The second step of a sign-in."""
 
     throttle_bucket = "auth"
 
@@ -50,7 +50,7 @@ class SecondFactorLoginView(PublicApiView):
         responses={200: SignedInSerializer, 401: ErrorSerializer},
     )
     def post(self, request: Request) -> Response:
-        """Tokens and profile for the token of the first half and a code."""
+        """Return tokens and profile for the token of the first step and a code."""
         body = self.validated(SecondFactorSerializer)
         session = sign_in_with_second_factor(
             token=body["mfa_token"], code=body["code"], request=request
@@ -59,7 +59,7 @@ class SecondFactorLoginView(PublicApiView):
 
 
 class SecondFactorView(ApiView):
-    """The signed-in person's second factor."""
+    """The caller's second factor."""
 
     throttle_bucket = "auth"
     open_without_second_factor = True
@@ -68,12 +68,12 @@ class SecondFactorView(ApiView):
         operation_id="auth_mfa_get", tags=["auth"], responses={200: SecondFactorStateSerializer}
     )
     def get(self, request: Request) -> Response:
-        """Whether there is one, whether there must be, and how many recovery codes are left."""
+        """Return whether a second factor is enabled and required, and the recovery codes left."""
         return Response(second_factor_state(user=request.user))
 
 
 class DisableView(ApiView):
-    """Doing without the second factor again."""
+    """Disabling the second factor."""
 
     throttle_bucket = "auth"
 
@@ -84,14 +84,14 @@ class DisableView(ApiView):
         responses={204: None, 409: ErrorSerializer},
     )
     def post(self, request: Request) -> Response:
-        """Take it out of use."""
+        """Disable the second factor."""
         body = self.validated(PasswordAndCodeSerializer)
         totp_disable(user=request.user, **body, request=request)
         return Response(status=204)
 
 
 class TotpEnrolView(ApiView):
-    """First step: a secret for the app."""
+    """First step of enrolment: a secret for the app."""
 
     throttle_bucket = "auth"
     open_without_second_factor = True
@@ -103,14 +103,14 @@ class TotpEnrolView(ApiView):
         responses={201: TotpSecretSerializer, 409: ErrorSerializer},
     )
     def post(self, request: Request) -> Response:
-        """A new secret; it counts once a code of it is confirmed."""
+        """Create a new secret; it is required once one of its codes is confirmed."""
         body = self.validated(PasswordSerializer)
         secret, address = totp_enrol(user=request.user, **body, request=request)
         return Response({"secret": secret, "otpauth_url": address}, status=201)
 
 
 class TotpConfirmView(ApiView):
-    """Second step: the app's first code."""
+    """Second step of enrolment: the app's first code."""
 
     throttle_bucket = "auth"
     open_without_second_factor = True
@@ -122,7 +122,7 @@ class TotpConfirmView(ApiView):
         responses={200: RecoveryCodesSerializer, 409: ErrorSerializer},
     )
     def post(self, request: Request) -> Response:
-        """Put the app into use; other sessions end. Recovery codes, shown this once."""
+        """Confirm the app; other sessions end. Returns recovery codes, only this once."""
         codes = totp_confirm(
             user=request.user,
             session=current_session(request),
@@ -133,7 +133,7 @@ class TotpConfirmView(ApiView):
 
 
 class RecoveryCodesView(ApiView):
-    """New recovery codes for those used up or lost."""
+    """Replacement of recovery codes."""
 
     throttle_bucket = "auth"
 
@@ -144,7 +144,7 @@ class RecoveryCodesView(ApiView):
         responses={200: RecoveryCodesSerializer, 409: ErrorSerializer},
     )
     def post(self, request: Request) -> Response:
-        """Ten new codes, shown this once; the old ones are void."""
+        """Return ten new codes, only this once; the old ones become invalid."""
         body = self.validated(PasswordAndCodeSerializer)
         codes = recovery_codes_replace(user=request.user, **body, request=request)
         return Response({"recovery_codes": codes})

@@ -1,4 +1,4 @@
-"""One's own sessions: where one is signed in, and signing out elsewhere."""
+"""The caller's sessions: list them, and sign out elsewhere."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class SessionListView(ApiView):
         responses={200: SessionPageSerializer},
     )
     def get(self, request: Request) -> Response:
-        """A page of one's live sessions, the one seen last first."""
+        """Return a page of the caller's live sessions, most recently used first."""
         pages = PagePagination()
         sessions = pages.paginate(sessions_of(user=request.user), request, self)
         current = current_session(request)
@@ -43,7 +43,7 @@ class SessionListView(ApiView):
 
     @extend_schema(operation_id="auth_sessions_end_others", tags=["auth"], responses={204: None})
     def delete(self, request: Request) -> Response:
-        """Sign out everywhere else."""
+        """End every other session."""
         sessions_end_others(user=request.user, keep=current_session(request), request=request)
         return Response(status=204)
 
@@ -55,6 +55,8 @@ class SessionView(ApiView):
 
     @extend_schema(operation_id="auth_sessions_end", tags=["auth"], responses={204: None})
     def delete(self, request: Request, session_id: UUID) -> Response:
-        """End it, at once, for both its tokens; 404 when it isn't a live one of one's own."""
+        """End a session immediately, with both its tokens; 404 if it is not a live one of the
+        caller.
+        """
         session_end(user=request.user, session_id=session_id, request=request)
         return Response(status=204)

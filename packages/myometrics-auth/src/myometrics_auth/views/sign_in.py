@@ -46,7 +46,7 @@ class LoginView(PublicApiView):
         responses={200: LOGIN_ANSWER, 401: ErrorSerializer},
     )
     def post(self, request: Request) -> Response:
-        """Tokens and profile; or, for people with a second factor, what to bring it with."""
+        """Return tokens and profile; with a second factor, a token for the second step instead."""
         outcome = sign_in(**self.validated(LoginSerializer), request=request)
         if outcome.session is None:
             return Response({"mfa_required": True, "mfa_token": outcome.mfa_token})
@@ -65,7 +65,7 @@ class RegisterView(PublicApiView):
         responses={201: SignedInSerializer},
     )
     def post(self, request: Request) -> Response:
-        """A new account of the default role, signed in."""
+        """Create an account of the default role and sign it in."""
         user = user_register(**self.validated(RegisterSerializer))
         return signed_in(session_start(user=user, request=request), status=201)
 
@@ -82,12 +82,12 @@ class RefreshView(PublicApiView):
         responses={200: AccessTokenSerializer, 401: ErrorSerializer},
     )
     def post(self, request: Request) -> Response:
-        """A new access token; the refresh token stays as it is."""
+        """Return a new access token; the refresh token stays unchanged."""
         token = self.validated(RefreshTokenSerializer)["refresh"]
         return Response({"access": session_refresh(token=token)})
 
     def rate_limit_identity(self, request: Request) -> str | None:
-        """The session of a validly signed token; anything else counts per address."""
+        """Return the session of a validly signed token; otherwise the address is counted."""
         body = request.data
         token = body.get("refresh") if isinstance(body, dict) else None
         if not isinstance(token, str):
@@ -112,7 +112,7 @@ class LogoutView(ApiView):
         responses={200: DetailSerializer},
     )
     def post(self, request: Request) -> Response:
-        """End the session of the refresh token; both its tokens are refused from now on."""
+        """End the session of the refresh token; both its tokens are rejected from now on."""
         token = self.validated(RefreshTokenSerializer)["refresh"]
         session_end_by_refresh_token(user=request.user, token=token, request=request)
         return detail(_("Successfully logged out"))

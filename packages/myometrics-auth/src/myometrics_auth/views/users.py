@@ -39,7 +39,7 @@ class UserListView(ApiView):
         responses={200: UserPageSerializer},
     )
     def get(self, request: Request) -> Response:
-        """A page of users, by id."""
+        """Return a page of users, by id."""
         users = users_matching(**self.validated_query(UserListQuerySerializer))
         pages = PagePagination()
         found = pages.paginate(users, request, self)
@@ -58,7 +58,7 @@ class UserView(ApiView):
         responses={200: AdminUserSerializer},
     )
     def get(self, request: Request, user_id: str) -> Response:
-        """One user."""
+        """Return one user."""
         return Response(admin_user_json(user_get(user_id=user_id)))
 
     @extend_schema(
@@ -69,7 +69,7 @@ class UserView(ApiView):
         responses={200: AdminUserSerializer, 409: ErrorSerializer},
     )
     def put(self, request: Request, user_id: str) -> Response:
-        """Change a user; what the body leaves out stays. 409 for the last administrator."""
+        """Change a user; omitted fields stay unchanged. 409 for the last administrator."""
         user = user_update(
             actor=request.user,
             user_id=user_key(user_id),
@@ -86,7 +86,7 @@ class UserView(ApiView):
         responses={200: AdminUserSerializer, 409: ErrorSerializer},
     )
     def patch(self, request: Request, user_id: str) -> Response:
-        """As PUT."""
+        """Same as PUT."""
         return self.put(request, user_id)
 
     @extend_schema(
@@ -96,6 +96,6 @@ class UserView(ApiView):
         responses={204: None, 409: ErrorSerializer},
     )
     def delete(self, request: Request, user_id: str) -> Response:
-        """Erase a user and all that is kept about them. 409 for the last administrator."""
+        """Erase a user and all stored data about them. 409 for the last administrator."""
         user_delete(actor=request.user, user_id=user_key(user_id), request=request)
         return Response(status=204)

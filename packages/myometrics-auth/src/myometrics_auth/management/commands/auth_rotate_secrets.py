@@ -1,4 +1,4 @@
-"""``manage.py auth_rotate_secrets``: TOTP secrets under the newest key."""
+"""``manage.py auth_rotate_secrets``: re-encrypt TOTP secrets with the newest key."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from myometrics_auth.services.second_factor_codes import totp_secrets_rotate
 
 
 class Command(BaseCommand):
-    """Encrypts every TOTP secret anew under the first of ``MFA_ENCRYPTION_KEYS``."""
+    """Re-encrypts every TOTP secret with the first of ``MFA_ENCRYPTION_KEYS``."""
 
     help = "Encrypt every TOTP secret anew under the first of MFA_ENCRYPTION_KEYS."
 
