@@ -38,7 +38,7 @@ SETTLED = 2.5
 
 @contextmanager
 def sites() -> Iterator[tuple[dict[str, RunningSite], list[int], str]]:
-    """Yield the sites without and with the table, the servers' process ids, and a token for both."""
+    """Yield the sites without and with the table, the server process ids, and a common token."""
     servers = [OwnedServer("postgresql"), OwnedServer("redis")]
     with tempfile.TemporaryDirectory() as folder:
         without, table = (

@@ -1,4 +1,4 @@
-"""The part of ``benchmarks/capacity.py`` inside the site: writes entries and uploads, seals them."""
+"""The part of ``benchmarks/capacity.py`` inside the site: writes and seals entries."""
 
 from __future__ import annotations
 

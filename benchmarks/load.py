@@ -164,7 +164,7 @@ def _started(site: RunningSite, bare: RunningSite, servers: list[int]) -> Bench:
 
 
 def mixed(found: Bench, seconds: float, clients: int) -> tuple[dict[str, Tally], float]:
-    """Return latencies by endpoint for all kinds of requests at once, and the duration in seconds."""
+    """Return latencies by endpoint for all kinds of requests at once, and the seconds it took."""
     tallies: dict[str, Tally] = defaultdict(Tally)
     end = time.perf_counter() + seconds
     start = time.perf_counter()

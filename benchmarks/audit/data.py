@@ -157,7 +157,7 @@ def drop_indexes(cursor: Any) -> list[str]:
 
 
 def evidence_values() -> dict[str, Any]:
-    """Return the inputs of the leaves in PostgreSQL: HMAC's padded keys, and each user's subject."""
+    """Return the inputs of the leaves: HMAC's padded keys, and each user's subject."""
     from myometrics_audit.evidence import subject_of
     from myometrics_audit.keys import active_key
 

@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def plan() -> dict[str, dict[str, str]]:
-    """Return the requests to measure: name → way → path (with the precomputed values for *bare*)."""
+    """Return the requests to measure: name → way → path (*bare* with precomputed values)."""
     from datetime import datetime, timedelta, timezone
 
     from django.db import connection

@@ -34,7 +34,7 @@ REDIS_OPTIONS = {
 
 
 def check_broker_url(url: str) -> None:
-    """Raise ``ValueError`` with a sentence that contains no part of ``url``, if it can't be used."""
+    """Raise ``ValueError`` if ``url`` can't be used; the message contains no part of it."""
     if is_redis_url(url):
         check_redis_url(url)
     elif url.partition("://")[0] in AMQP_SCHEMES:

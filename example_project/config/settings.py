@@ -183,7 +183,7 @@ CACHES = {
 }
 SESSION_ENGINE = f"django.contrib.sessions.backends.{'cache' if REDIS_URL else 'db'}"
 
-# --- people ----------------------------------------------------------------------------------
+# --- users -----------------------------------------------------------------------------------
 
 AUTH_USER_MODEL = "myometrics_auth.User"
 PASSWORD_HASHERS = [

@@ -15,9 +15,7 @@ CLIENT_TIMEOUT = int(os.environ.get("WEB_CLIENT_TIMEOUT") or 15)
 
 
 class DeadlineThreadWorker(ThreadWorker):  # type: ignore[misc]
-    """A thread serves one client at a time: without a deadline, a slow client could occupy it for
-    ever.
-    """
+    """A thread serves one client at a time: without a deadline, a slow client could block it."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
