@@ -1,11 +1,11 @@
-"""A request with the table of accesses on, against the same request without it.
+"""A request with the access table enabled, compared with the same request without it.
 
     python benchmarks/access_table.py [--turns 7] [--requests 600]
 
-Two sites under gunicorn with rate limits and access log on, one PostgreSQL and one Redis for both;
-one of them keeps accesses in the table. They take turns at the profile of whoever is signed in.
-CPU is that of the web processes, PostgreSQL and Redis together, the writing of the table included:
-each turn waits until it is done. The latency is what the client waits.
+Two sites under gunicorn, with rate limits and access log, share one PostgreSQL and one Redis; one
+of them writes accesses to the table. They alternate requests for the signed-in user's profile. CPU
+is that of web processes, PostgreSQL and Redis together, including the writes to the table: each
+turn waits until they are done. Latency is measured at the client.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from myometrics_testing.services import OwnedServer  # noqa: E402
 
 SIGN_IN, PROFILE = ENDPOINTS[0], ENDPOINTS[1]
 SETTLED = 2.5
-"""Seconds after which the last access of a turn is written."""
+"""Seconds after which the last access of a turn has been written."""
 
 
 @contextmanager
 def sites() -> Iterator[tuple[dict[str, RunningSite], list[int], str]]:
-    """The sites without and with the table, process ids of the servers, and a token for both."""
+    """Yield the sites without and with the table, the server process ids, and a common token."""
     servers = [OwnedServer("postgresql"), OwnedServer("redis")]
     with tempfile.TemporaryDirectory() as folder:
         without, table = (
@@ -82,7 +82,7 @@ def _assert_written(url: str) -> None:
 
 
 def turn(site: RunningSite, servers: list[int], token: str, requests: int) -> tuple[float, float]:
-    """CPU milliseconds and median latency in milliseconds of a request."""
+    """Return CPU milliseconds and median latency in milliseconds per request."""
     client, tally = Client(site.port, token), Tally()
     client.timed(PROFILE, Tally())
     watched = [site.processes["web"].pid, *servers]

@@ -1,11 +1,11 @@
-"""What a machine carries: bytes of the tables, memory of the processes, seals against writes.
+"""Capacity of a machine: table sizes, memory of the processes, seals per write.
 
     python benchmarks/capacity.py [--rows 200000] [--seconds 30] [--report PATH]
 
-Runs the composed site as in production on a PostgreSQL and a Redis of its own. Rows are written
-by the package's own code, in batches of 500; their size is the growth of each table with its
-indexes. Memory is that of the processes under the traffic of ``benchmarks/load.py``: what a
-process has for itself and its share of what it has in common with others (PSS).
+Runs the composed site as in production with its own PostgreSQL and Redis. The package's own code
+writes the rows in batches of 500; their size is the growth of each table with its indexes. Memory
+is measured under the traffic of ``benchmarks/load.py``, as PSS: private memory plus the share of
+common memory.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ SELECT relname, pg_total_relation_size(oid), pg_indexes_size(oid) FROM pg_class
 WHERE relkind = 'r' AND relname LIKE 'myometrics_%'
 """
 NOISE = 1024 * 1024
-"""Tables that grow by less are left out."""
+"""Tables that grow by fewer bytes are left out."""
 
 
 def table_sizes(found: Bench) -> dict[str, tuple[int, int]]:
-    """Bytes of each table: with its indexes, and the indexes alone."""
+    """Return the bytes of each table: with its indexes, and the indexes alone."""
     with psycopg.connect(found.site.environment["DATABASE_URL"], autocommit=True) as connection:
         connection.execute("VACUUM ANALYZE")
         return {name: (whole, part) for name, whole, part in connection.execute(SIZES)}
@@ -41,7 +41,7 @@ def table_sizes(found: Bench) -> dict[str, tuple[int, int]]:
 def growth_lines(
     what: str, rows: int, before: dict[str, tuple[int, int]], after: dict[str, tuple[int, int]]
 ) -> list[str]:
-    """A table row for each table that has grown."""
+    """Return a table row for each table that has grown."""
     lines, total = [], 0
     for name, (whole, indexes) in after.items():
         grown = whole - before.get(name, (0, 0))[0]
@@ -54,7 +54,7 @@ def growth_lines(
 
 
 def memory(pid: int) -> int:
-    """PSS of one process in bytes."""
+    """Return the PSS of one process in bytes."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) * 1024
@@ -62,7 +62,7 @@ def memory(pid: int) -> int:
 
 
 def memory_lines(found: Bench) -> list[str]:
-    """A table row for each process of the site."""
+    """Return a table row for each process of the site."""
     lines = []
     for name, process in found.site.processes.items():
         main, *children = descendants(process.pid)
@@ -72,13 +72,13 @@ def memory_lines(found: Bench) -> list[str]:
 
 
 def rate_of(found: Bench, call: str) -> float:
-    """What ``call`` of ``benchmarks.capacity_inside`` prints: so many a second."""
+    """Return the rate per second that ``call`` of ``benchmarks.capacity_inside`` prints."""
     code = f"from benchmarks import capacity_inside; capacity_inside.{call}"
     return float(found.site.manage("shell", "-c", code).split()[-1])
 
 
 def measure(found: Bench, rows: int, seconds: float) -> str:
-    """All of it as Markdown."""
+    """Measure everything; return Markdown."""
     empty = table_sizes(found)
     written = rate_of(found, f"write_entries({rows})")
     with_entries = table_sizes(found)

@@ -1,4 +1,4 @@
-"""What ``benchmarks/capacity.py`` runs inside the site: writes entries and uploads, seals them."""
+"""The part of ``benchmarks/capacity.py`` inside the site: writes and seals entries."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
 
 def write_entries(count: int) -> None:
-    """``count`` entries about patients, and their rate."""
+    """Write ``count`` entries about patients, and print the rate."""
     _write(_entries(count))
 
 
 def write_uploads(count: int) -> None:
-    """Two entries for each of ``count`` uploads: it was created, it was completed."""
+    """Write two entries for each of ``count`` uploads: created and completed."""
     _write(_uploads(count))
 
 
 def seal() -> None:
-    """Seal what is pending, and print its rate."""
+    """Seal the pending entries, and print the rate."""
     count, started = Leaf.objects.filter(seal_number=None).count(), time.monotonic()
     for _ in seal_pending():
         pass

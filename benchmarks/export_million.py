@@ -1,10 +1,10 @@
-"""A person's export with a million audit entries: first byte, memory, CPU.
+"""A user's export with a million audit entries: first byte, memory, CPU.
 
     python benchmarks/export_million.py [--rows 1000000]
 
-Starts a PostgreSQL of its own (or uses DATABASE_URL), fills it, and measures each export in a
-child process, beside a bare ``COPY … TO STDOUT`` of the same rows. CPU is that of the child and
-of its PostgreSQL backend together.
+Starts its own PostgreSQL (or uses DATABASE_URL), fills it, and measures each export in a child
+process, compared with a bare ``COPY … TO STDOUT`` of the same rows. CPU is that of the child and
+its PostgreSQL backend together.
 """
 
 from __future__ import annotations
@@ -45,10 +45,9 @@ COLUMNS = (
 
 
 def run(rows: int) -> dict[str, dict[str, float]]:
-    """Fill a database with ``rows`` entries; measurements by subject.
+    """Fill a database with ``rows`` entries; return measurements by subject.
 
-    The subjects take turns; of each the round with the least CPU counts, because what else the
-    machine does only ever adds.
+    The subjects alternate. The round with the least CPU counts, since other load only adds to it.
     """
     with _database() as url:
         environment = {**os.environ, "DATABASE_URL": url, "DEBUG": "true", "LOG_LEVEL": "ERROR"}
@@ -64,7 +63,7 @@ def run(rows: int) -> dict[str, dict[str, float]]:
 
 
 def report(results: dict[str, dict[str, float]], rows: int) -> str:
-    """The measurements as a table, with CPU as a ratio to the bare COPY."""
+    """Return the measurements as a table, with CPU as a ratio to the bare COPY."""
     bare = results["copy"]["cpu"]
     lines = [
         f"{rows} rows    first byte s   seconds   CPU s (client)   × COPY   peak growth MB   MB out"
@@ -126,7 +125,7 @@ def _fill(rows: int) -> None:
     with connection.cursor() as cursor:
         cursor.execute(INDEXES)
         for (index,) in cursor.fetchall():
-            cursor.execute(f'DROP INDEX "{index}"')  # filling is not what is measured
+            cursor.execute(f'DROP INDEX "{index}"')  # filling is not measured
         cursor.execute(FILL, [person.pk, rows])
         cursor.execute("VACUUM ANALYZE myometrics_audit_auditlog")
 

@@ -1,13 +1,13 @@
-"""The composed site under the traffic of its client: requests a second, latencies, CPU.
+"""The composed site under its client's traffic: requests per second, latencies, CPU.
 
     python benchmarks/load.py [--seconds 60] [--clients 8] [--report PATH]
 
-Runs the site (gunicorn with two processes, worker, beat) with rate limits and access log on,
-on a PostgreSQL and a Redis of its own, filled with 120 days of uploads. First all requests mixed
-in the client's proportions, in a closed loop (a client sends its next request when it has its
-answer); then each endpoint alone, in turns with a bare Django view that does the least the
-endpoint must. CPU is that of the web processes, PostgreSQL and Redis together. Queries are those
-of one warm request, without what begins and ends transactions.
+Runs the site (gunicorn with two processes, worker, beat) with rate limits and access log, on its
+own PostgreSQL and Redis, filled with 120 days of uploads. First all requests mixed in the client's
+proportions, in a closed loop (a client sends its next request after the response); then each
+endpoint alone, alternating with a bare Django view that does the minimum. CPU is that of the web
+processes, PostgreSQL and Redis together. Queries are those of one warm request, without transaction
+control.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ SIGN_IN = {"email": EMAIL, "password": PASSWORD}
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A kind of request, and how often it comes in the mix."""
+    """A kind of request, and its share of the mix."""
 
     name: str
     share: int
@@ -81,28 +81,28 @@ connection.cursor().execute("ANALYZE")
 
 @dataclass
 class Tally:
-    """Latencies (seconds) of good answers, and how many weren't good."""
+    """Latencies (seconds) of successful responses, and the number of others."""
 
     seconds: list[float] = field(default_factory=list)
     errors: int = 0
 
 
 class Client:
-    """One connection, kept alive."""
+    """One keep-alive connection."""
 
     def __init__(self, port: int, token: str = "") -> None:
         self.connection = http.client.HTTPConnection("localhost", port, timeout=60)
         self.headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
 
     def send(self, endpoint: Endpoint, path: str = "") -> tuple[int, bytes]:
-        """Status and body of an answer."""
+        """Return status and body of a response."""
         body = None if endpoint.body is None else json.dumps(endpoint.body)
         self.connection.request(endpoint.method, path or endpoint.path, body, self.headers)
         answer = self.connection.getresponse()
         return answer.status, answer.read()
 
     def timed(self, endpoint: Endpoint, tally: Tally, path: str = "") -> None:
-        """Send, and note the latency or the error."""
+        """Send, and record the latency or the error."""
         start = time.perf_counter()
         try:
             status, _ = self.send(endpoint, path)
@@ -117,7 +117,7 @@ class Client:
 
 @dataclass
 class Bench:
-    """The running servers, and who may ask them."""
+    """The running servers, and the credentials of the clients."""
 
     site: RunningSite
     bare: RunningSite
@@ -125,13 +125,13 @@ class Bench:
     token: str
 
     def cpu(self, site: RunningSite) -> float:
-        """CPU seconds used so far by ``site``'s web processes, PostgreSQL and Redis."""
+        """Return the CPU seconds used so far by ``site``'s web processes, PostgreSQL and Redis."""
         return cpu_seconds([site.processes["web"].pid, *self.servers])
 
 
 @contextmanager
 def bench() -> Iterator[Bench]:
-    """All servers, filled and warm."""
+    """Start all servers, filled and warm."""
     postgresql, redis = OwnedServer("postgresql"), OwnedServer("redis")
     with tempfile.TemporaryDirectory() as folder:
         site, bare = (RunningSite(Path(folder), postgresql.url, redis.url) for _ in range(2))
@@ -164,7 +164,7 @@ def _started(site: RunningSite, bare: RunningSite, servers: list[int]) -> Bench:
 
 
 def mixed(found: Bench, seconds: float, clients: int) -> tuple[dict[str, Tally], float]:
-    """Latencies by endpoint of all kinds of requests at once, and the seconds it took."""
+    """Return latencies by endpoint for all kinds of requests at once, and the seconds it took."""
     tallies: dict[str, Tally] = defaultdict(Tally)
     end = time.perf_counter() + seconds
     start = time.perf_counter()
@@ -185,7 +185,7 @@ def mixed(found: Bench, seconds: float, clients: int) -> tuple[dict[str, Tally],
 
 
 def compared(found: Bench, endpoint: Endpoint, seconds: float) -> dict[str, float]:
-    """CPU milliseconds a request, ours and bare, and the median ratio of turns in one run."""
+    """Return CPU milliseconds per request, ours and bare, and the median ratio of turns."""
     turns, ours, bare = 5, [], []
     for _ in range(turns):
         ours.append(_cpu_each(found, found.site, endpoint, "", seconds / turns / 2))
@@ -209,7 +209,7 @@ def _cpu_each(
 
 
 def query_counts(found: Bench) -> dict[str, tuple[int, int]]:
-    """Queries of a request, ours and bare, by endpoint."""
+    """Return the queries per request, ours and bare, by endpoint."""
     asked = [(e.method, e.path, e.body) for e in ENDPOINTS]
     bare = [(e.method, e.bare_path or e.path, e.body) for e in ENDPOINTS]
     counts = queries(found.site, found.token, asked), queries(found.bare, found.token, bare)
@@ -223,7 +223,7 @@ def report(
     counts: dict[str, tuple[int, int]],
     limit: float,
 ) -> str:
-    """All of it as Markdown."""
+    """Return the report as Markdown."""
     everything = [value for tally in tallies.values() for value in tally.seconds]
     errors = sum(tally.errors for tally in tallies.values())
     lines = [
@@ -252,7 +252,7 @@ def _percentile(values: list[float], share: int) -> float:
 
 
 def machine() -> str:
-    """What it ran on."""
+    """Return a description of the machine."""
     git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
     revision = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     load = os.getloadavg()[0]

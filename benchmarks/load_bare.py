@@ -1,7 +1,7 @@
-"""What each endpoint is compared with: bare Django views on the same server and database.
+"""The baseline of each endpoint: bare Django views on the same server and database.
 
-Each does the least that its endpoint must: read the token, one query, JSON. No middleware, no
-rate limit, no access log, no permissions, no validation, no evidence.
+Each does the minimum: read the token, one query, JSON. No middleware, rate limit, access log,
+permissions, validation or evidence.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ action text, resource_type text, resource_id text, details jsonb, at timestamptz
 
 
 def user_id(request: HttpRequest) -> int:
-    """The user of the token; its signature is checked."""
+    """Return the user of the token, after checking its signature."""
     token = request.headers["Authorization"].partition(" ")[2]
     key = django_settings.SECRET_KEY
     return int(jwt.decode(token, key, algorithms=["HS256"], issuer="myometrics-backend")["user_id"])
 
 
 def rows(statement: str, values: list[Any]) -> list[dict[str, Any]]:
-    """One query's rows as dictionaries."""
+    """Return one query's rows as dictionaries."""
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
         names = [column[0] for column in cursor.description]
@@ -42,7 +42,7 @@ def rows(statement: str, values: list[Any]) -> list[dict[str, Any]]:
 
 
 def sign_in(request: HttpRequest) -> JsonResponse:
-    """The user by address, and the hash: the answer's tokens are left out."""
+    """Find the user by e-mail address, and check the hash; issues no tokens."""
     body = json.loads(request.body)
     (found,) = rows(
         "SELECT id, password FROM myometrics_auth_user WHERE email = %s", [body["email"]]
@@ -51,7 +51,7 @@ def sign_in(request: HttpRequest) -> JsonResponse:
 
 
 def profile(request: HttpRequest) -> JsonResponse:
-    """The user's row."""
+    """Return the user's row."""
     (found,) = rows(
         "SELECT id, email, first_name, last_name, role, clinic_name, date_joined, is_active"
         " FROM myometrics_auth_user WHERE id = %s",
@@ -61,7 +61,7 @@ def profile(request: HttpRequest) -> JsonResponse:
 
 
 def activity(request: HttpRequest) -> JsonResponse:
-    """The ten latest uploads."""
+    """Return the ten latest uploads."""
     found = rows(
         "SELECT upload_id, filename, status, uploaded_at FROM myometrics_analytics_upload"
         " WHERE user_id = %s ORDER BY uploaded_at DESC LIMIT 10",
@@ -71,7 +71,7 @@ def activity(request: HttpRequest) -> JsonResponse:
 
 
 def write(request: HttpRequest) -> JsonResponse:
-    """One row into a table without evidence."""
+    """Insert one row into a table without evidence."""
     body = json.loads(request.body)
     found = rows(
         "INSERT INTO bare_entry (user_id, action, resource_type, resource_id, details)"
@@ -88,7 +88,7 @@ def write(request: HttpRequest) -> JsonResponse:
 
 
 def entries(request: HttpRequest) -> JsonResponse:
-    """The newest twenty entries, uncounted."""
+    """Return the newest twenty entries, without a count."""
     user_id(request)
     found = rows(
         "SELECT id, user_id, action, resource_type, resource_id, timestamp, ip_address,"
@@ -100,7 +100,7 @@ def entries(request: HttpRequest) -> JsonResponse:
 
 
 def analytics(request: HttpRequest) -> JsonResponse:
-    """Thirty days of a ready-made table."""
+    """Return thirty days of a precomputed table."""
     user_id(request)
     start = timezone.now().date() - timedelta(days=29)
     found = rows(
@@ -112,7 +112,7 @@ def analytics(request: HttpRequest) -> JsonResponse:
 
 
 def ready(request: HttpRequest) -> JsonResponse:
-    """Up."""
+    """Report readiness."""
     return JsonResponse({})
 
 

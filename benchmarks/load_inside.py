@@ -1,4 +1,4 @@
-"""What of the load report is measured inside a site's own code, by its ``manage.py shell``."""
+"""The part of the load report that runs inside a site, by its ``manage.py shell``."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ print(json.dumps([queries(*request) for request in json.loads(%(requests)r)]))
 
 
 def queries(site: RunningSite, token: str, requests: Sequence[tuple[str, str, Any]]) -> list[int]:
-    """How many statements the second of two requests sends to the database.
+    """Return the number of statements that the second of two requests sends to the database.
 
-    Each request is a method, a path and a body for JSON. What begins, ends or marks a transaction
-    isn't counted.
+    Each request is a method, a path and a JSON body. Transaction control and savepoints are not
+    counted.
     """
     script = QUERIES % {"token": token, "requests": json.dumps(requests)}
     found: list[int] = json.loads(site.manage("shell", "-c", script).splitlines()[-1])
@@ -53,5 +53,5 @@ def queries(site: RunningSite, token: str, requests: Sequence[tuple[str, str, An
 
 
 def rate_limit_check(site: RunningSite) -> float:
-    """What a check costs, in round trips of a ``PING`` to Redis."""
+    """Return the cost of a check, in round trips of a ``PING`` to Redis."""
     return float(site.manage("shell", "-c", RATE_LIMIT).split()[-1])

@@ -2,14 +2,14 @@
 
     python -m benchmarks.record_many [--uploads 1000] [--rounds 5]
 
-Three ways take turns on a PostgreSQL of its own (or DATABASE_URL), each in a transaction that is
-rolled back afterwards:
+Three ways alternate on an own PostgreSQL (or DATABASE_URL), each in a transaction that is rolled
+back:
 
 - *together*: ``record_many``, whose events the packages receive in batches;
-- *one by one*: the same, but each event is published by itself;
-- *plain*: ``bulk_create`` of the very rows that ``record_many`` leaves behind.
+- *one by one*: the same, with each event published separately;
+- *plain*: ``bulk_create`` of the same rows that ``record_many`` writes.
 
-The uploads are new ones of ten users, reported complete. Medians over the rounds.
+The uploads are new ones of ten users, reported as completed. Medians over the rounds.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BATCH = 500
 
 
 def measure(uploads: int, rounds: int) -> dict[str, float]:
-    """Seconds that each way takes in the median."""
+    """Return the median seconds of each way."""
     from django.contrib.auth import get_user_model
 
     from myometrics_audit import audit, services
@@ -77,7 +77,7 @@ def measure(uploads: int, rounds: int) -> dict[str, float]:
 
 
 def report(found: dict[str, float], uploads: int) -> str:
-    """The measurements as a table, with the ratio to ``plain``."""
+    """Return the measurements as a table, with the ratio to ``plain``."""
     lines = [f"{uploads} uploads    uploads/s   time × plain"]
     for name, seconds in found.items():
         lines.append(f"{name:<15} {uploads / seconds:>9,.0f} {seconds / found['plain']:>14.2f}")

@@ -1,4 +1,4 @@
-"""Settings of the bare views: the example project's, without any middleware."""
+"""Settings of the bare views: the example project's, without middleware."""
 
 from config.settings import *  # noqa: F403
 

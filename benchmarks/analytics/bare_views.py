@@ -1,9 +1,8 @@
-"""What the endpoint is compared with: bare views on the same database.
+"""The baseline of the endpoint: bare views on the same database.
 
-``ready`` reads a ready-made daily table, and does nothing else; ``asked`` also reads who is asking
-(token, session and user), as an answer for administrators must; ``whole`` reads ready-made tables
-for everything that the endpoint answers; ``orm`` is the straightforward way: Django's aggregates
-over the facts.
+``ready`` only reads a precomputed daily table; ``asked`` also authenticates (token, session and
+user), as an administrators' endpoint must; ``whole`` reads precomputed tables for everything that
+the endpoint returns; ``orm`` is the straightforward way: Django's aggregates over the facts.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ def _span(request: HttpRequest) -> tuple[date, date]:
 
 
 def ready(request: HttpRequest) -> JsonResponse:
-    """One query for ``days`` rows, as JSON."""
+    """Return ``days`` rows of one query as JSON."""
     start, today = _span(request)
     with connection.cursor() as cursor:
         cursor.execute(
@@ -44,7 +43,7 @@ def ready(request: HttpRequest) -> JsonResponse:
 
 
 def whole(request: HttpRequest) -> JsonResponse:
-    """Everything that the endpoint answers, from ready-made tables."""
+    """Return everything that the endpoint returns, from precomputed tables."""
     start, today = _span(request)
     before = start - (today - start) - timedelta(days=1)
     with connection.cursor() as cursor:
@@ -73,7 +72,7 @@ def whole(request: HttpRequest) -> JsonResponse:
 def _answer(
     start: date, days: list[Any], diagnoses: list[Any], total: Any, active: int
 ) -> dict[str, Any]:
-    """The body of ``GET /analytics/`` from what was read."""
+    """Return the body of ``GET /analytics/``."""
     months: dict[str, int] = {}
     for row in days:
         months[f"{row[0]:%Y-%m}"] = months.get(f"{row[0]:%Y-%m}", 0) + row[1]
@@ -138,7 +137,7 @@ def orm(request: HttpRequest) -> JsonResponse:
 
 
 def asked(request: HttpRequest) -> JsonResponse:
-    """As ``ready``, for a live session of an active administrator."""
+    """Like ``ready``, with a live session of an active administrator."""
     claims = read_token(request.META["HTTP_AUTHORIZATION"].partition(" ")[2], ACCESS)
     with connection.cursor() as cursor:
         cursor.execute(

@@ -1,4 +1,4 @@
-"""Fill a migrated PostgreSQL database with uploads over three years, and ready-made tables."""
+"""Fill a migrated PostgreSQL database with uploads of three years, and precomputed tables."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ ALTER TABLE ready_diagnosis ADD PRIMARY KEY (day, diagnosis);
 
 
 def fill(uploads: int) -> None:
-    """``uploads`` facts of 1,000 people over three years, their rollups and ready-made tables."""
+    """Write ``uploads`` facts of 1,000 users over three years, with rollups and tables."""
     _people()
     with connection.cursor() as cursor:
         cursor.execute(UPLOADS, {"uploads": uploads, "days": DAYS, "diagnoses": list(DIAGNOSES)})

@@ -1,12 +1,12 @@
-"""What ``GET /api/analytics/`` costs, beside a bare view over a ready-made daily table.
+"""Cost of ``GET /api/analytics/``, compared with a bare view over a precomputed daily table.
 
     python -m benchmarks.analytics.run --uploads 30000,300000,3000000
 
 Starts PostgreSQL and Redis (or uses DATABASE_URL, which may create databases, and REDIS_URL), fills
-one database a size, serves the example project and the bare views with gunicorn, and asks each in
-turn. The cost of a request is the CPU time of gunicorn, PostgreSQL and Redis together, divided by
-the requests; medians of the rounds. The endpoint runs with authentication, rate limit and access
-log on; the bare views run without any of them.
+one database per size, serves the example project and the bare views with gunicorn, and alternates
+between them. The cost of a request is the CPU time of gunicorn, PostgreSQL and Redis together,
+divided by the number of requests; medians of the rounds. The endpoint runs with authentication,
+rate limit and access log; the bare views run without them.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ HEADER = (
 
 @dataclass(frozen=True)
 class Server:
-    """A running gunicorn, and where it answers."""
+    """A running gunicorn and its address."""
 
     process: subprocess.Popen[bytes]
     url: str
@@ -53,7 +53,7 @@ class Server:
 
 
 def main() -> None:
-    """Measure every size, print a Markdown report."""
+    """Measure every size, and print a Markdown report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--uploads", default="30000,300000,3000000")
     parser.add_argument("--days", default="30,90,365,3650")
@@ -189,7 +189,7 @@ def _cost(client: httpx.Client, server: Server, path: str, requests: int) -> flo
 
 
 def _cpu(server: Server) -> float:
-    """CPU seconds so far of the server's processes, and of PostgreSQL's and Redis's."""
+    """Return the CPU seconds so far of the server, PostgreSQL and Redis."""
     total = 0.0
     for root in (psutil.Process(server.process.pid), *server.services):
         for process in (root, *root.children(recursive=True)):
@@ -202,7 +202,7 @@ def _cpu(server: Server) -> float:
 
 
 def _service_processes(database_url: str, redis_url: str) -> tuple[psutil.Process, ...]:
-    """The postmaster and the Redis server: both run on this machine."""
+    """Return the process ids of PostgreSQL's postmaster and of Redis, both on this machine."""
     with psycopg.connect(database_url) as connection:
         row = connection.execute("SELECT pg_backend_pid()").fetchone()
         postmaster = psutil.Process(row[0] if row else 0).parent()

@@ -2,10 +2,10 @@
 
     DATABASE_URL=postgresql://… python -m benchmarks.audit.data --rows 1000000 [--seal sql|none]
 
-Drops everything in the database. The rows span 1,000 days up to now; 1,000 users; one action makes
-10 % and one 0.1 %. Rows and leaves are made by PostgreSQL itself, with the indexes off, and
-``audit_verify`` accepts them; sealing is the package's own. ``--seal sql`` writes what reading
-needs of it (seal numbers, stored counts) by SQL: much quicker, but it can't be verified.
+Drops everything in the database. The rows span the last 1,000 days and have 1,000 users; one action
+has 10 % of them and one 0.1 %. PostgreSQL itself makes rows and leaves without indexes, and
+``audit_verify`` accepts them; the package seals them. ``--seal sql`` writes what queries need of
+the seals (seal numbers, stored counts) by SQL: much faster, but it can't be verified.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def main() -> None:
 
 
 def make(rows: int, *, sealed: bool) -> None:
-    """Replace the database's content by a log of ``rows`` entries."""
+    """Replace the database's content with a log of ``rows`` entries."""
     from django.core.management import call_command
     from django.db import connection
 
@@ -112,7 +112,7 @@ def make(rows: int, *, sealed: bool) -> None:
 
 
 def seal() -> None:
-    """Seal everything, and say how long it took."""
+    """Seal everything, and print the duration."""
     from django.db import connection
 
     from myometrics_audit.seals import seal_pending
@@ -144,7 +144,7 @@ def make_users(cursor: Any) -> None:
 
 
 def drop_indexes(cursor: Any) -> list[str]:
-    """Drop every index that backs no constraint; returns the SQL that makes them again."""
+    """Drop every index without a constraint; return the SQL that creates them again."""
     cursor.execute(
         "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename IN "
         "('myometrics_audit_auditlog', 'myometrics_audit_leaf', 'site_plainlog') "
@@ -157,7 +157,7 @@ def drop_indexes(cursor: Any) -> list[str]:
 
 
 def evidence_values() -> dict[str, Any]:
-    """What PostgreSQL needs for the leaves: HMAC's padded keys, and each user's subject."""
+    """Return the inputs of the leaves: HMAC's padded keys, and each user's subject."""
     from myometrics_audit.evidence import subject_of
     from myometrics_audit.keys import active_key
 

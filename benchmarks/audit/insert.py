@@ -1,9 +1,9 @@
-"""What an entry with its leaf costs to insert: by the prepared text, and by the ORM.
+"""Cost of inserting an entry with its leaf: by the prepared statement, and by the ORM.
 
     python -m benchmarks.audit.insert [--entries 2000] [--rounds 5]
 
-CPU of this process and of its PostgreSQL backend, in turns. Needs DATABASE_URL, and makes the data
-first (everything in that database goes).
+Measures the CPU of this process and its PostgreSQL backend, alternating. Needs DATABASE_URL, and
+first makes the data (everything in that database is deleted).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def cost(insert: Callable[[AuditLog], None], entries: int) -> float:
-    """Microseconds of CPU that ``insert`` takes for an entry."""
+    """Return the microseconds of CPU per entry of ``insert``."""
     from django.db import connection
 
     with connection.cursor() as cursor:
@@ -74,7 +74,7 @@ def entry(number: int) -> AuditLog:
 
 
 LEAF = bytes(32)
-"""Computing it costs both ways the same, so it is left out."""
+"""Constant, since computing it costs the same in both cases."""
 
 
 def by_text(row: AuditLog) -> None:

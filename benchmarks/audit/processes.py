@@ -1,4 +1,4 @@
-"""CPU time of a server and everything behind it, from the kernel's own accounts."""
+"""CPU time of a server and its dependencies, from the kernel's accounting."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 
 def descendants(pid: int) -> list[int]:
-    """A process and all below it."""
+    """Return a process and all of its descendants."""
     found, waiting = [], [pid]
     while waiting:
         current = waiting.pop()
@@ -26,7 +26,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def cpu_seconds(roots: list[int]) -> float:
-    """CPU seconds that the processes under ``roots`` have used so far, all threads."""
+    """Return the CPU seconds used so far by the process trees of ``roots``, with all threads."""
     total = 0
     for root in roots:
         for pid in descendants(root):
@@ -39,7 +39,7 @@ def cpu_seconds(roots: list[int]) -> float:
 
 
 def server_pids(names: tuple[str, ...]) -> list[int]:
-    """Running servers by program name, topmost only."""
+    """Return the process ids of running servers by program name, topmost only."""
     pids = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -62,7 +62,7 @@ def _name(pid: int) -> str:
 
 @contextmanager
 def gunicorn(site: str, workers: int = 1) -> Iterator[tuple[str, int]]:
-    """The benchmark site on a free port; yields host:port and the process id."""
+    """Serve the benchmark site on a free port; yields host:port and the process id."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -2,10 +2,9 @@
 
     DATABASE_URL=… REDIS_URL=… python -m benchmarks.audit.requests [--rounds 5] [--per-round 100]
 
-Run ``benchmarks.audit.data`` and ``django-admin audit_seal`` first. The
-ways take turns in one run: *bare* does only what the answer needs, *ours* is the package with rate
-limit and access log on, *plain* is a ModelViewSet without either. Medians over the rounds, as
-ratios to *bare*.
+Run ``benchmarks.audit.data`` and ``django-admin audit_seal`` first. The ways alternate in one run:
+*bare* does only what the response needs, *ours* is the package with rate limit and access log,
+*plain* is a ModelViewSet without either. Medians over the rounds, as ratios to *bare*.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ def main() -> None:
 
 
 def plan() -> dict[str, dict[str, str]]:
-    """The requests to measure: name → way → path (and what *bare* is told beforehand)."""
+    """Return the requests to measure: name → way → path (*bare* with precomputed values)."""
     from datetime import datetime, timedelta, timezone
 
     from django.db import connection
@@ -92,7 +91,7 @@ def plan() -> dict[str, dict[str, str]]:
 
 
 def place(cursor: Any, offset: int) -> str:
-    """Timestamp and id of the row above that offset, newest first."""
+    """Return timestamp and id of the row above that offset, newest first."""
     cursor.execute(
         "SELECT timestamp, id FROM (SELECT timestamp, id FROM myometrics_audit_auditlog "
         "ORDER BY timestamp DESC, id DESC OFFSET %s LIMIT 1) last",
@@ -109,7 +108,7 @@ def measure(
     behind: list[int],
     options: argparse.Namespace,
 ) -> dict[str, dict[str, float]]:
-    """Work → way → median milliseconds of CPU per request."""
+    """Return work → way → median milliseconds of CPU per request."""
     from myometrics_audit.seals import seal_pending
 
     samples: dict[str, dict[str, list[float]]] = {w: {way: [] for way in ways} for w in works}
@@ -120,7 +119,7 @@ def measure(
                 cost = one_round(site, paths[way], [pid, *behind], options.per_round)
                 if round_number:  # the first warms up
                     samples[work][way].append(cost)
-        for _ in seal_pending():  # what was written, as the beat task would
+        for _ in seal_pending():  # seals the new entries, as the beat task would
             pass
     return {
         work: {way: statistics.median(costs) for way, costs in by_way.items()}
@@ -129,7 +128,7 @@ def measure(
 
 
 def one_round(site: str, path: str, pids: list[int], requests: int) -> float:
-    """Milliseconds of CPU per request; stops early where requests are slow."""
+    """Return milliseconds of CPU per request; stops early if requests are slow."""
     connection = http.client.HTTPConnection(site, timeout=300)
     method = "GET" if "?" in path else "POST"
     body = json.dumps(BODY) if method == "POST" else None

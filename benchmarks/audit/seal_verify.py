@@ -1,8 +1,8 @@
-"""How fast a log is sealed and verified, and in how much memory.
+"""Speed and memory of sealing and verifying a log.
 
     DATABASE_URL=… python -m benchmarks.audit.seal_verify --rows 1000000
 
-Makes the data first (everything in the database goes).
+First makes the data (everything in the database is deleted).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Servers for the benchmarks: PostgreSQL as in production (it waits for the disk), and Redis.
+"""Servers for the benchmarks: PostgreSQL as in production (with fsync), and Redis.
 
     python -m benchmarks.audit.server
 

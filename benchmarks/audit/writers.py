@@ -2,8 +2,8 @@
 
     DATABASE_URL=… python -m benchmarks.audit.writers [--writers 16] [--seconds 5] [--rounds 5]
 
-Each writer is a process with its own connection. The two take turns; medians over the rounds. Use a
-database that waits for the disk (``benchmarks.audit.server``): that is what writers wait for.
+Each writer is a process with its own connection. The two ways alternate; medians over the rounds.
+Use a database with fsync (``benchmarks.audit.server``), which dominates the time of a write.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def rate(way: str, writers: int, seconds: float) -> float:
-    """Entries per second of all writers together."""
+    """Return the entries per second of all writers together."""
     barrier = multiprocessing.Barrier(writers)
     counts = multiprocessing.Queue()
     work = [
@@ -57,7 +57,7 @@ def rate(way: str, writers: int, seconds: float) -> float:
 
 
 def write(way: str, seconds: float, barrier: Any, counts: Any) -> None:
-    """One writer."""
+    """Run one writer."""
     one = {"plain": plain_writer, "ours": our_writer}[way]()
     one()
     barrier.wait(timeout=120)

@@ -1,4 +1,4 @@
-"""The composed site as an app: what it says of its own settings."""
+"""The composed site as an app, which checks its settings."""
 
 from django.apps import AppConfig
 

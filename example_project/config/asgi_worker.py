@@ -19,12 +19,11 @@ class DeadlineProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Start the deadline of the first request."""
         super().connection_made(transport)
         self._start()
 
     def data_received(self, data: bytes) -> None:
-        """Receive a part of a request; its last part cancels the deadline."""
+        """Receive a part of a request; the last part cancels the deadline."""
         if self._deadline is None:
             self._start()
         super().data_received(data)
@@ -33,7 +32,6 @@ class DeadlineProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
             self._cancel()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Cancel the deadline."""
         self._cancel()
         super().connection_lost(exc)
 

@@ -1,9 +1,9 @@
 """Celery beat's scheduler: the schedule is code, and nothing is stored.
 
-Celery's default scheduler keeps the time of each last run in a file, which two beats corrupt. Here
-every task that repeats at an interval is due when beat starts, so no stored time is needed: all of
-them find their work in the database, claim it, and do nothing if there is none. Two beats send each
-task twice at most. A task with a time of day (crontab) waits for that time.
+Celery's default scheduler stores the last runs in a file, which two beats corrupt. Here every task
+with an interval is due when beat starts, so no stored time is needed: all of them claim their jobs
+in the database, and do nothing if there are none. Two beats send each task twice at most. A task
+with a time of day (crontab) waits for that time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from celery.schedules import schedule
 
 TOLERANCE = timedelta(seconds=1)
 HEARTBEAT = Path(tempfile.gettempdir()) / "beat-heartbeat"
-"""Touched several times a minute while beat can send tasks; the health check of its container."""
+"""Touched several times a minute while beat can send tasks, for its container's health check."""
 
 
 class StatelessScheduler(Scheduler):

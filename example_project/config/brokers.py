@@ -1,6 +1,6 @@
-"""Celery's settings for a broker, which is Redis in any form or RabbitMQ.
+"""Celery's settings for a broker: Redis in any form, or RabbitMQ.
 
-Converts one URL into Celery's settings, TLS included.
+Converts one URL into Celery's settings, including TLS.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ REDIS_OPTIONS = {
 
 
 def check_broker_url(url: str) -> None:
-    """Raise ``ValueError`` with a sentence if ``url`` can't be used; it repeats nothing of it."""
+    """Raise ``ValueError`` if ``url`` can't be used; the message contains no part of it."""
     if is_redis_url(url):
         check_redis_url(url)
     elif url.partition("://")[0] in AMQP_SCHEMES:
@@ -47,7 +47,7 @@ def check_broker_url(url: str) -> None:
 
 
 def broker_settings(url: str | None) -> dict[str, Any]:
-    """Celery's settings of the broker at ``url``; ``None`` is the memory of this process."""
+    """Return Celery's settings for the broker at ``url``; ``None`` is this process's memory."""
     if url is None:
         return _settings("memory://localhost/", {"polling_interval": 0.2})
     return _redis_settings(url) if is_redis_url(url) else _amqp_settings(url)
@@ -55,7 +55,7 @@ def broker_settings(url: str | None) -> dict[str, Any]:
 
 def _settings(url: str, options: dict[str, Any], tls: Any = None) -> dict[str, Any]:
     return {
-        # Celery takes the environment's CELERY_BROKER_URL as it is, unless the other two are set.
+        # Celery uses the environment's CELERY_BROKER_URL unchanged, unless the other two are set.
         "CELERY_BROKER_URL": url,
         "CELERY_BROKER_READ_URL": url,
         "CELERY_BROKER_WRITE_URL": url,

@@ -20,7 +20,7 @@ app.Task.Request = "myometrics_core.task_requests:TaskRequest"
 
 @setup_logging.connect
 def _log_as_the_site_does(**kwargs: Any) -> None:
-    """Log in the format of the site: without this, Celery configures loggers of its own."""
+    """Log in the site's format: otherwise Celery configures its own loggers."""
     configure_logging(settings.LOGGING_CONFIG, settings.LOGGING)
 
 

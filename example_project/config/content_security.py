@@ -9,14 +9,14 @@ import django
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
 
-if TYPE_CHECKING:  # the settings read this module: nothing that reads them may be imported
+if TYPE_CHECKING:  # imported by the settings: must not import modules that read settings
     from django.http.response import HttpResponseBase
 
 HEADER = "Content-Security-Policy"
 CONTENT_SECURITY_POLICY: Mapping[str, Sequence[str]] = {
     "default-src": ["'self'"],
     "img-src": ["'self'", "data:"],
-    # Swagger UI's page brings a style sheet of a few lines with it.
+    # Swagger UI's page contains a short inline style sheet.
     "style-src": ["'self'", "'unsafe-inline'"],
     "object-src": ["'none'"],
     "base-uri": ["'none'"],
@@ -31,7 +31,7 @@ CONTENT_SECURITY_MIDDLEWARE = (
 
 
 class ContentSecurityPolicyMiddleware:
-    """Django 6's middleware of this name for older ones: sends ``SECURE_CSP``."""
+    """Django 6's middleware of this name for older versions: sends ``SECURE_CSP``."""
 
     sync_capable = True
     async_capable = True
@@ -45,7 +45,7 @@ class ContentSecurityPolicyMiddleware:
             markcoroutinefunction(self)
 
     def __call__(self, request: Any) -> Any:
-        """The answer with the header, unless its view has set one."""
+        """Return the response with the header, unless its view has set one."""
         if self.is_async:
             return self._answer_async(request)
         return self._with_header(self.get_response(request))

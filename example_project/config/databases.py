@@ -1,4 +1,4 @@
-"""What each kind of database needs to serve several threads, and to fail in time."""
+"""Options of each kind of database for threads and for timely failures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from django.db import connection
 
 from .environment import folder
 
-# Parameters of libpq: probes after seconds of silence, and milliseconds until data is received.
+# Parameters of libpq: keep-alive probes after seconds of silence, and milliseconds until data is
+# acknowledged.
 LOST_CONNECTION = {
     "keepalives_idle": 5,
     "keepalives_interval": 2,
@@ -23,7 +24,7 @@ __all__ = ["open_pool", "ready_to_serve"]
 HAS_POOL = django.VERSION >= (5, 1)
 
 POOL_SECONDS = 0.5
-"""How long a request waits for one of the pool's connections."""
+"""How long a request waits for a connection of the pool."""
 CONNECT_SECONDS = 2
 """Connect timeout per address; 2 is libpq's minimum."""
 PREPARED_AFTER = 5
@@ -33,11 +34,11 @@ PREPARED_AFTER = 5
 def ready_to_serve(
     parsed: dict[str, Any], *, pool_size: int, pools_transactions: bool
 ) -> dict[str, Any]:
-    """``parsed``, an entry of ``DATABASES``, with its options.
+    """Return ``parsed``, an entry of ``DATABASES``, with its options.
 
-    ``pool_size``: connections of each process, 0 for one that each thread keeps;
-    ``pools_transactions``: the server is a pooler, such as PgBouncer, that gives each transaction
-    another connection. What the URL says about an option counts.
+    ``pool_size``: connections of each process, 0 for one per thread; ``pools_transactions``: the
+    server is a pooler, such as PgBouncer, that assigns a connection per transaction. Options in the
+    URL take precedence.
     """
     options = parsed.setdefault("OPTIONS", {})
     if parsed["ENGINE"].endswith("sqlite3"):
@@ -61,13 +62,13 @@ def _postgresql(
 ) -> None:
     parsed["ENGINE"] = "config.postgresql"
     options.setdefault("connect_timeout", CONNECT_SECONDS)
-    # A server whose machine is gone without a word is noticed in seconds, not in minutes or hours.
+    # Detects within seconds that a server has vanished, not after minutes or hours.
     for name, value in LOST_CONNECTION.items():
         options.setdefault(name, value)
     options.setdefault("prepare_threshold", None if pools_transactions else PREPARED_AFTER)
     parsed["DISABLE_SERVER_SIDE_CURSORS"] = pools_transactions
     if pool_size and HAS_POOL:
-        # All connections at once, so that no request waits until one is made.
+        # All connections at once, so that no request waits for a new one.
         options["pool"] = {"min_size": pool_size, "max_size": pool_size, "timeout": POOL_SECONDS}
     else:
         parsed["CONN_MAX_AGE"] = 60
@@ -75,6 +76,6 @@ def _postgresql(
 
 
 def open_pool() -> None:
-    """Have this process's pool of connections, if it has one, make them now."""
+    """Open the connections of this process's pool now, if it has one."""
     if pool := getattr(connection, "pool", None):
         pool.open()

@@ -1,8 +1,8 @@
-"""Background work without a broker: Celery's own worker and beat in threads of this process.
+"""Background tasks without a broker: Celery's own worker and beat in threads of this process.
 
-For a laptop or a single small server. Tasks keep their count-downs, retries and schedules, which
-``task_always_eager`` would not; what is in memory when the process dies is found again by the
-sweeps, because nothing is owed that isn't a row.
+For a laptop or a single small server. Unlike ``task_always_eager`` it keeps countdowns, retries and
+schedules. Tasks in memory are lost with the process; the sweeps enqueue them again, because every
+job is a row.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _started = threading.Lock()
 
 
 def start_if_embedded() -> None:
-    """Start worker and beat, once in a process, where the site has no broker."""
+    """Start worker and beat, once per process, if the site has no broker."""
     if settings.EMBEDDED_WORKER and _started.acquire(blocking=False):
         threading.Thread(target=_work, name="embedded-worker", daemon=True).start()
         beat: Any = EmbeddedService(app, thread=True, scheduler_cls=StatelessScheduler)

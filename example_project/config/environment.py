@@ -1,7 +1,7 @@
 """The variables of the environment, parsed and checked.
 
-Each parser takes a variable's text and raises ``EnvError`` saying what was expected.
-:func:`check` names every variable that can't be used, all at once.
+Each parser takes a variable's text and raises ``EnvError`` with the expected format. :func:`check`
+names every invalid variable at once.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ env = Env(eager=False)
 
 
 def check(reader: Env) -> None:
-    """Raise ``ImproperlyConfigured`` with every variable that can't be used, one a line."""
+    """Raise ``ImproperlyConfigured`` with every invalid variable, one per line."""
     try:
         reader.seal()
     except EnvValidationError as error:
@@ -44,24 +44,24 @@ def check(reader: Env) -> None:
 
 
 def folder(path: Path) -> Path:
-    """``path``, made if it can be: on a read-only file system it must be there already."""
+    """Return ``path``, created if possible: on a read-only file system it must already exist."""
     with suppress(OSError):
         path.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def from_file(name: str, default: str = "") -> str:
-    """The default of variable ``name``: the content of the file that ``<name>_FILE`` names."""
+    """Return the default of variable ``name``: the content of the file in ``<name>_FILE``."""
     content = env.file_content(f"{name}_FILE", "", instead_of=name)
     if content and not os.environ.get(name):
-        # Empty, as in a copied .env.example: it must not win over the file.
+        # Empty, as in a copied .env.example: the file takes precedence.
         os.environ.pop(name, None)
     return content or default
 
 
 @env.parser_for("file_content")
 def file_content(path: str, *, instead_of: str) -> str:
-    """The text of a file, as container platforms hand over secrets; no path, no text."""
+    """The text of a file, used by container platforms for secrets; empty without a path."""
     if not path:
         return ""
     if os.environ.get(instead_of):
@@ -88,7 +88,7 @@ def switch(text: Any) -> bool:
 
 @env.parser_for("whole_number")
 def whole_number(text: Any) -> int:
-    """A number from 0."""
+    """A number of at least 0."""
     if not (str(text).isascii() and str(text).strip().isdigit()):
         raise EnvError(f"expected a whole number from 0, got {_shown(text)}.")
     return int(text)
@@ -96,7 +96,7 @@ def whole_number(text: Any) -> int:
 
 @env.parser_for("positive_number")
 def positive_number(text: Any) -> int:
-    """A number from 1."""
+    """A number of at least 1."""
     number = whole_number(text)
     if number < 1:
         raise EnvError(f"expected a whole number from 1, got {_shown(text)}.")
@@ -111,7 +111,7 @@ def texts(text: str) -> list[str]:
 
 @env.parser_for("choice")
 def choice(text: str, *, choices: tuple[str, ...]) -> str:
-    """One of ``choices``, of which the first is the default, in any case."""
+    """One of ``choices``, case-insensitive; the first is the default."""
     word = text.strip().lower() or choices[0]
     if word not in choices:
         raise EnvError(f"expected {' or '.join(choices)}, got {_shown(text)}.")
@@ -129,7 +129,7 @@ def choices(text: str, *, known: tuple[str, ...]) -> list[str]:
 
 @env.parser_for("log_level_name")
 def log_level(text: str) -> str:
-    """One of Python's log levels, in any case."""
+    """One of Python's log levels, case-insensitive."""
     if text.upper() not in LOG_LEVELS:
         raise EnvError(f"expected one of {', '.join(LOG_LEVELS)}, got {_shown(text)}.")
     return text.upper()
@@ -137,19 +137,19 @@ def log_level(text: str) -> str:
 
 @env.parser_for("http_url")
 def http_url(text: str) -> str:
-    """An http or https URL without a slash at its end; empty stays empty."""
+    """An http or https URL without a trailing slash; may be empty."""
     return _url(text, "http", "https").rstrip("/")
 
 
 @env.parser_for("redis_url")
 def redis_url(text: str) -> str:
-    """A Redis URL; empty stays empty. Nothing of it is ever repeated."""
+    """A Redis URL; may be empty. Errors contain no part of it."""
     return _checked(text, check_redis_url)
 
 
 @env.parser_for("broker_url")
 def broker_url(text: str) -> str:
-    """The URL of Celery's broker; empty stays empty. Nothing of it is ever repeated."""
+    """The URL of Celery's broker; may be empty. Errors contain no part of it."""
     return _checked(text, check_broker_url)
 
 
@@ -184,7 +184,7 @@ def networks(text: str, *, besides: str = "") -> list[str]:
 
 @env.parser_for("database")
 def database(text: str) -> dict[str, Any]:
-    """A database URL as an entry of ``DATABASES``. Its password is never repeated.
+    """A database URL as an entry of ``DATABASES``. Errors never contain its password.
 
     A PostgreSQL URL may name several hosts, separated by commas.
     """
@@ -199,13 +199,13 @@ def database(text: str) -> dict[str, Any]:
 
 @env.parser_for("databases")
 def databases(text: str) -> list[dict[str, Any]]:
-    """Database URLs separated by commas, of one host each."""
+    """Database URLs separated by commas, each with one host."""
     return [database(url) for url in texts(text)]
 
 
 @env.parser_for("secret_key")
 def secret_key(text: str, *, debug: bool) -> str:
-    """The signing key: required when DEBUG is off, and then none from the examples."""
+    """The signing key: required when DEBUG is off, and then not one of the examples."""
     if debug:
         return text or DEVELOPMENT_SECRET_KEY
     if not text:
@@ -220,7 +220,7 @@ def secret_key(text: str, *, debug: bool) -> str:
 
 @env.parser_for("hosts")
 def hosts(text: str, *, debug: bool) -> list[str]:
-    """Host names separated by commas; without DEBUG none that stands for every host."""
+    """Host names separated by commas; without DEBUG no wildcard for every host."""
     found = texts(text)
     if not debug and "*" in found:
         raise EnvError("may not be * when DEBUG is off; name the hosts that this site answers to.")
@@ -229,7 +229,7 @@ def hosts(text: str, *, debug: bool) -> list[str]:
 
 @env.parser_for("keys")
 def keys(text: str) -> dict[str, str]:
-    """``id:secret`` pairs separated by commas, oldest first, each secret 32 characters or more."""
+    """``id:secret`` pairs separated by commas, oldest first; at least 32 characters per secret."""
     pairs = [item.partition(":") for item in texts(text)]
     for key_id, _, secret in pairs:
         if not 1 <= len(key_id) <= 32 or len(secret) < 32:
@@ -241,7 +241,7 @@ def _database(text: str) -> dict[str, Any]:
     hosts = urlsplit(text).netloc.rpartition("@")[2]
     if "," not in hosts:
         return dict(dj_database_url.parse(text))
-    # dj-database-url reads one host only; libpq reads the list as it will use it.
+    # dj-database-url supports one host only; libpq parses the list as it will use it.
     from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415  (not installed with SQLite)
 
     several = conninfo_to_dict(f"postgresql://{hosts}")
@@ -284,5 +284,5 @@ def _url(text: str, *schemes: str) -> str:
 
 
 def _shown(text: Any) -> str:
-    """The beginning of a value, without the secrets that a URL carries."""
+    """Return the beginning of a value, without the secrets in URLs."""
     return repr(redact(str(text))[:60])

@@ -1,4 +1,4 @@
-"""Variables from the file that ``ENVIRONMENT_FILE`` names; those of the shell and the unit win."""
+"""Variables from the file in ``ENVIRONMENT_FILE``; those of the environment take precedence."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["read_environment_file"]
 
 
 def read_environment_file() -> None:
-    """Set the variables of the file that are not set yet. No other file is read."""
+    """Set the file's variables that are not set yet. No other file is read."""
     path = os.environ.get("ENVIRONMENT_FILE")
     if not path:
         return
@@ -30,6 +30,6 @@ def read_environment_file() -> None:
 
 
 def _is_given(name: str, given: Collection[str]) -> bool:
-    """Whether ``name`` is set already; ``X`` and ``X_FILE`` are two ways to set one variable."""
+    """Return whether ``name`` is set; ``X`` and ``X_FILE`` both set one variable."""
     other = name.removesuffix("_FILE") if name.endswith("_FILE") else f"{name}_FILE"
     return name in given or other in given

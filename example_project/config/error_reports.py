@@ -1,4 +1,4 @@
-"""What Django's error pages and error mails say of the settings."""
+"""Settings in Django's error pages and error mails."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from .logs import redacted
 
 
 class ExceptionReporterFilter(SafeExceptionReporterFilter):
-    """Hides the secrets in URLs, too: Django looks at the names of settings and variables alone."""
+    """Also hides the secrets in URLs: Django checks only the names of settings and variables."""
 
     def cleanse_setting(self, key: Any, value: Any) -> Any:
-        """``value`` without its secrets."""
+        """Return ``value`` without its secrets."""
         return redacted(super().cleanse_setting(key, value))

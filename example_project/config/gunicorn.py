@@ -32,18 +32,19 @@ host = (os.environ.get("HOST") or "0.0.0.0").strip("[]")  # noqa: S104
 bind = f"{f'[{host}]' if ':' in host else host}:{os.environ.get('PORT') or 8001}"
 workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
 timeout = 60
-# A load balancer stops sending first; then what runs may end. Below the platform's own limit.
+# The load balancer stops sending first, then running requests may end. Below the platform's own
+# limit.
 graceful_timeout = int(os.environ.get("WEB_GRACEFUL_TIMEOUT") or 25)
-# The settings decide about the client's address and scheme (TRUSTED_PROXIES, BEHIND_TLS_PROXY).
-# Gunicorn and uvicorn would take them from any peer on this machine or on a Unix socket.
+# The settings determine the client's address and scheme (TRUSTED_PROXIES, BEHIND_TLS_PROXY).
+# Gunicorn and uvicorn would trust any peer on this machine or on a Unix socket.
 forwarded_allow_ips = ""
 secure_scheme_headers: dict[str, str] = {}
 forwarder_headers = ""
 keepalive = 5
-# The heartbeat file, in memory where there is such a place: the disk may be read-only or slow.
+# The heartbeat file, in memory if possible: the disk may be read-only or slow.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 control_socket_disable = True
-# For `--access-logfile -`, which switches it on: no query string, and the time is the line's own.
+# For `--access-logfile -`, which enables it: no query string; the time is the log line's.
 access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(B)s'
 logconfig_dict = {
     "version": 1,
@@ -64,21 +65,21 @@ logconfig_dict = {
     },
 }
 
-# One connection for each thread, one for the table of accesses, and one for each probe of health
-# that asks the database: its own, that of tables, and that of replicas.
+# One connection per thread, one for the access table, and one for each health probe that uses the
+# database: its own, that of tables, and that of replicas.
 _has_replicas = any(os.environ.get(f"REPLICA_URLS{end}") for end in ("", "_FILE"))
 os.environ.setdefault(
     "DATABASE_POOL_SIZE", str(threads * (4 if is_asgi else 1) + 3 + _has_replicas)
 )
 if any(os.environ.get(f"METRICS_{name}") for name in ("TOKEN", "TOKEN_FILE", "NETWORKS")):
-    # Prometheus' counters of all processes meet in this folder.
+    # Shared folder for the Prometheus counters of all processes.
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="metrics-")
     Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).mkdir(parents=True, exist_ok=True)
 
 
 def on_starting(server: Any) -> None:
-    """Switch the access log on, and warn if a header would replace the client's address."""
+    """Enable the access log, and warn if a header would replace the client's address."""
     if server.cfg.accesslog:
         server.log.access_log.setLevel("INFO")
     if server.cfg.forwarded_allow_ips:
@@ -89,11 +90,11 @@ def on_starting(server: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """What a process does once, before its first request."""
+    """Initialize a process before its first request."""
     from .databases import open_pool  # noqa: PLC0415 (Django is set up by now)
 
     open_pool()
-    # What is loaded by now stays: the garbage collector need not look at it again and again.
+    # Loaded modules stay: exclude them from garbage collection.
     gc.collect()
     gc.freeze()
     if is_asgi:
@@ -101,16 +102,16 @@ def post_worker_init(worker: Any) -> None:
 
 
 def _end_as_python_does() -> None:
-    """Have what waits to be written be written before a process under uvicorn ends.
+    """Run the exit handlers before a process under uvicorn ends, so that buffers are written.
 
-    When it has served its last request, uvicorn sends itself the signal anew, for whoever
-    handled it before: unhandled, it would end the process on the spot.
+    After its last request, uvicorn sends itself the signal again, for the previous handler:
+    unhandled, it would end the process at once.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 
 def pre_request(worker: Any, req: Any) -> None:
-    """Clear the id of the request that the thread served before."""
+    """Clear the request id that the thread used before."""
     set_request_id(None)
 
 
@@ -120,7 +121,7 @@ def post_request(worker: Any, req: Any, environ: Any, resp: Any) -> None:
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """Take a process that is gone out of the gauges that count living ones."""
+    """Remove an ended process from the gauges of live processes."""
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415
 

@@ -1,7 +1,7 @@
-"""What of a span may leave the machine: what is known to tell nothing about a person.
+"""Filter spans before export: only attributes without personal data.
 
-Instrumentations note client addresses, whole URLs, the texts of exceptions and more, and each
-version may add something. So what is sent is a list of what may be, not of what may not.
+Instrumentations record client addresses, whole URLs, exception texts and more, and each version may
+add attributes. Hence an allowlist, not a blocklist.
 """
 
 from __future__ import annotations
@@ -57,15 +57,15 @@ LITERAL = re.compile(r"'(?:[^']|'')*'|\b\d+(?:\.\d+)?\b")
 
 
 class ImpersonalSpanExporter(OTLPSpanExporter):
-    """Sends spans as OTLP over HTTP, without what could tell of a person."""
+    """Sends spans as OTLP over HTTP, without personal data."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send ``spans``; returns whether they arrived."""
+        """Send ``spans``; returns the result of the transfer."""
         return super().export([impersonal(span) for span in spans])
 
 
 def impersonal(span: ReadableSpan) -> ReadableSpan:
-    """``span`` with what may be told alone: no text of an exception, no value in a statement."""
+    """Return ``span`` with allowed attributes only: no exception text, no values in statements."""
     return ReadableSpan(
         name=span.name,
         context=span.context,

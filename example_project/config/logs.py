@@ -13,11 +13,11 @@ from myometrics_core.redaction import redact
 FIELDS = "%(asctime)s %(levelname)s %(name)s %(message)s %(request_id)s"
 NAMES = {"asctime": "logged_at", "levelname": "level", "name": "logger"}
 REQUEST_ID = {"()": "myometrics_core.request_id.RequestIdFilter"}
-"""Filter of every handler: gives a line the id of the request that caused it."""
+"""Filter of every handler: adds the id of the current request."""
 
 
 class _Utc(logging.Formatter):
-    """Times such as ``2026-03-01T12:00:00.000+00:00``, whatever the server's time zone is."""
+    """Times such as ``2026-03-01T12:00:00.000+00:00``, in any server time zone."""
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
         when = datetime.fromtimestamp(record.created, timezone.utc)
@@ -31,8 +31,8 @@ class JsonLogFormatter(_Utc, JsonFormatter):
         super().__init__(FIELDS, rename_fields=NAMES)
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
-        """What is about to become JSON."""
-        # Django adds the request, whose text has the query and with it the token of a link.
+        """Return the fields of the JSON object."""
+        # Django adds the request, whose text includes the query and thus the token of a link.
         log_data.pop("request", None)
         return {name: redacted(value) for name, value in log_data.items()}
 
@@ -44,12 +44,12 @@ class PlainLogFormatter(_Utc):
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, and the traceback if there is one."""
+        """Return the line, with the traceback if there is one."""
         return redact(super().format(record))
 
 
 def redacted(value: Any) -> Any:
-    """``value`` with every text in it redacted; objects become their texts."""
+    """Return ``value`` with every text in it redacted; objects are converted to text."""
     if value is None or isinstance(value, (bool, int, float)):
         return value
     if isinstance(value, dict):

@@ -17,7 +17,7 @@ TIMEOUT = 10
 
 
 def mail_settings() -> dict[str, Any]:
-    """Django's settings that say how mail leaves, and from whom."""
+    """Return Django's settings for the mail transport and the sender."""
     host, user = env.str("EMAIL_HOST", ""), env.str("EMAIL_HOST_USER", "")
     port = env.whole_number("EMAIL_PORT", "587")
     options = {

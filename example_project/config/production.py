@@ -1,4 +1,4 @@
-"""What is lawful but unwise in production: said by ``check --deploy``, and in the log at start."""
+"""Settings that are valid but unsafe in production: reported by ``check --deploy`` and at start."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ logger = logging.getLogger("config.production")
 
 
 def check_production(**kwargs: Any) -> list[checks.CheckMessage]:
-    """W001 SQLite, W002 no Redis, W003 mail that reaches nobody."""
+    """W001 SQLite, W002 no Redis, W003 no mail delivery."""
     found = {
         "W001": (
             connection.vendor == "sqlite",
@@ -42,7 +42,7 @@ def check_production(**kwargs: Any) -> list[checks.CheckMessage]:
 
 
 def log_warnings() -> None:
-    """Log what ``check --deploy`` has to say about security and tracing, unless in DEBUG."""
+    """Log the warnings of ``check --deploy`` about security and tracing, unless in DEBUG."""
     if settings.DEBUG:
         return
     for message in checks.run_checks(tags=["security", "tracing"], include_deployment_checks=True):

@@ -1,7 +1,7 @@
-"""Requests that are UTF-8 whatever their ``Content-Type`` says, with complete bodies.
+"""Requests that are UTF-8 regardless of their ``Content-Type``, with complete bodies.
 
-JSON is UTF-8 and so are the admin's forms. Django believes a ``charset`` of the client's so early
-that ``base64`` or ``undefined`` end the request before any handler of errors is there.
+JSON is UTF-8, and so are the admin's forms. Django applies the client's ``charset`` so early that
+``base64`` or ``undefined`` fail outside of every error handler.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from myometrics_core.requests import content_length
 
 
 class Utf8(HttpRequest):
-    """Leaves a charset of the client's alone."""
+    """Ignores the client's charset."""
 
     @property
     def encoding(self) -> str | None:
@@ -25,11 +25,11 @@ class Utf8(HttpRequest):
 
     @encoding.setter
     def encoding(self, charset: str | None) -> None:
-        """Nothing changes."""
+        """Ignore the new value."""
 
 
 class Utf8WSGIRequest(Utf8, WSGIRequest):
-    """A request under WSGI, whose body can't be read if the client sends less than announced."""
+    """A WSGI request whose body can't be read if the client sends less than announced."""
 
     def __init__(self, environ: dict[str, Any]) -> None:
         super().__init__(environ)
@@ -38,23 +38,21 @@ class Utf8WSGIRequest(Utf8, WSGIRequest):
 
 
 class CompleteBody:
-    """Raises ``OSError``, which Django expects, where a body ends before its ``Content-Length``.
+    """Raises ``OSError``, which Django expects, if a body ends before its ``Content-Length``.
 
-    WSGI servers return what has arrived, and a form that was cut may still be a valid one.
+    WSGI servers return the data that has arrived, and a truncated form may still be valid.
     """
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
 
     def read(self, size: int) -> bytes:
-        """``size`` bytes."""
         data = self._stream.read(size)
         while len(data) < size:
             data += self._more(self._stream.read(size - len(data)))
         return data
 
     def readline(self, size: int) -> bytes:
-        """A line, or its first ``size`` bytes."""
         return self._more(self._stream.readline(size))
 
     def _more(self, data: bytes) -> bytes:
@@ -64,4 +62,4 @@ class CompleteBody:
 
 
 class Utf8ASGIRequest(Utf8, ASGIRequest):
-    """A request under ASGI."""
+    """An ASGI request."""

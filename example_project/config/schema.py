@@ -1,4 +1,4 @@
-"""The OpenAPI document and the page that shows it, from local assets."""
+"""The OpenAPI document and its page, with local assets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from myometrics_core.errors import CACHE_CONTROL, exception_handler
 
 
 class LenientNegotiation(DefaultContentNegotiation):
-    """What the client asks for where it can be had, else the first: never 406."""
+    """The format that the client requests if available, else the first: never 406."""
 
     def select_renderer(
         self,
@@ -26,7 +26,7 @@ class LenientNegotiation(DefaultContentNegotiation):
         renderers: Sequence[BaseRenderer],  # type: ignore[override]
         format_suffix: str | None = None,
     ) -> tuple[Any, str]:
-        """Renderer and media type."""
+        """Return renderer and media type."""
         try:
             return super().select_renderer(request, renderers, format_suffix)
         except NotAcceptable:
@@ -34,7 +34,7 @@ class LenientNegotiation(DefaultContentNegotiation):
 
 
 class OpenView:
-    """Open to everybody, with the API's error answers."""
+    """Public, with the API's error responses."""
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
@@ -42,13 +42,12 @@ class OpenView:
     schema = None
 
     def get_exception_handler(self) -> Any:
-        """The API's own."""
         return exception_handler
 
     def finalize_response(
         self, request: Request, response: Response, *args: Any, **kwargs: Any
     ) -> Response:
-        """Errors are JSON, whatever the answer would have been. No cache stores any answer."""
+        """Return errors as JSON regardless of the requested format. No response is cached."""
         if response.exception:
             renderer = JSONRenderer()
             request.accepted_renderer = renderer
@@ -67,4 +66,4 @@ class SchemaView(OpenView, SpectacularAPIView):  # type: ignore[misc]
 
 
 class DocsView(OpenView, SpectacularSwaggerSplitView):  # type: ignore[misc]
-    """Swagger UI, its script apart: the content security policy allows none in the page."""
+    """Swagger UI with an external script: the content security policy allows no inline one."""

@@ -1,6 +1,6 @@
-"""Settings of the composed site. Every choice that differs between sites is a variable.
+"""Settings of the composed site. Every setting that differs between sites is a variable.
 
-The variables are those of the specification ("Environment Variables") and a few beside them;
+The variables are those of the specification ("Environment Variables") and some additional ones;
 ``.env.example`` lists them all.
 """
 
@@ -168,8 +168,8 @@ DATABASE_ROUTERS = ["myometrics_core.replicas.ReplicaRouter"] if REPLICAS else [
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
-        "LOCATION": [REDIS_URL],  # a list: Django would split a text at commas
-        # Apart from the pickles that earlier versions have left there.
+        "LOCATION": [REDIS_URL],  # a list: Django would split a string at commas
+        # Separate from the pickles of earlier versions.
         "KEY_PREFIX": "json",
         "OPTIONS": {
             "pool_class": "myometrics_core.redis_urls.RedisPool",
@@ -183,7 +183,7 @@ CACHES = {
 }
 SESSION_ENGINE = f"django.contrib.sessions.backends.{'cache' if REDIS_URL else 'db'}"
 
-# --- people ----------------------------------------------------------------------------------
+# --- users -----------------------------------------------------------------------------------
 
 AUTH_USER_MODEL = "myometrics_auth.User"
 PASSWORD_HASHERS = [
@@ -296,10 +296,10 @@ LOGGING = {
         "django": {"level": LOG_LEVEL},
         # On a developer's console each tick of each periodic task is noise.
         "celery": {"level": "WARNING" if DEBUG else LOG_LEVEL},
-        # Our access log says it better.
+        # Replaced by our access log.
         "django.server": {"handlers": ["console"], "level": "WARNING", "propagate": False},
         "django.request": {"level": "ERROR"},
-        # Uvicorn has formats of its own, and its access lines hold query strings.
+        # Uvicorn has its own formats, and its access lines contain query strings.
         "uvicorn": {"handlers": ["console"], "level": "INFO", "propagate": False},
         "uvicorn.error": {"handlers": [], "propagate": True},
         "uvicorn.access": {"handlers": ["console"], "level": "WARNING", "propagate": False},

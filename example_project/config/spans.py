@@ -1,4 +1,4 @@
-"""What makes spans in this process, and where they go. Only for whom the environment asks it."""
+"""Spans of this process and their export. Imported only if the environment enables tracing."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ SERVICE = "myometrics"
 
 
 def trace_this_process() -> None:
-    """Make spans of requests, tasks, and what they ask of PostgreSQL and Redis; send them."""
+    """Instrument requests, tasks, and calls to PostgreSQL and Redis; export the spans."""
     if not apps.ready:
-        # A web process; Celery's has done both, and its logging is not to be set up anew. The span
-        # of a message ends only if its task is known by name.
+        # Web processes only: Celery's have done both, and must not configure logging again. A
+        # message's span ends only if its task is registered.
         django.setup()
         current_app.loader.import_default_modules()
     if "service.name=" not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
@@ -40,7 +40,7 @@ def trace_this_process() -> None:
 
 
 def send_what_waits() -> None:
-    """Send the spans not yet sent, and make no more."""
+    """Export the remaining spans, and stop recording."""
     provider = trace.get_tracer_provider()
     if isinstance(provider, TracerProvider):
         provider.shutdown()

@@ -15,14 +15,13 @@ CLIENT_TIMEOUT = int(os.environ.get("WEB_CLIENT_TIMEOUT") or 15)
 
 
 class DeadlineThreadWorker(ThreadWorker):  # type: ignore[misc]
-    """A thread serves one client at a time: without a deadline, one byte now and then keeps it."""
+    """A thread serves one client at a time: without a deadline, a slow client could block it."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._deadlines: dict[Any, float] = {}
 
     def handle(self, conn: Any) -> Any:
-        """Serve a request, in a thread."""
         self._deadlines[conn] = time.monotonic() + CLIENT_TIMEOUT
         try:
             return super().handle(conn)
@@ -30,12 +29,12 @@ class DeadlineThreadWorker(ThreadWorker):  # type: ignore[misc]
             del self._deadlines[conn]
 
     def notify(self) -> None:
-        """Called by the main thread at least once a second: end what is late."""
+        """Close late connections; called by the main thread at least once a second."""
         super().notify()
         now = time.monotonic()
         for conn, deadline in list(self._deadlines.items()):
             if deadline <= now:
-                # Receiving only: the response to a request that has arrived is still sent. Not
-                # `conn.sock.shutdown`, which under TLS would go on in plain text.
+                # Receiving only: the response to a complete request is still sent. Not
+                # `conn.sock.shutdown`, which under TLS would continue in plain text.
                 with suppress(OSError):
                     socket.socket.shutdown(conn.sock, socket.SHUT_RD)

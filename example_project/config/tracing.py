@@ -1,9 +1,8 @@
-"""OpenTelemetry's traces, where the environment asks for them; else nothing of it is loaded.
+"""OpenTelemetry tracing, if the environment enables it; otherwise nothing of it is imported.
 
-Asked for by ``OTEL_EXPORTER_OTLP_ENDPOINT`` (or ``OTEL_EXPORTER_OTLP_TRACES_ENDPOINT``), taken
-back by ``OTEL_SDK_DISABLED=true`` or ``OTEL_TRACES_EXPORTER=none``. All other standard variables
-(service name, sampler, headers, limits) are read by OpenTelemetry's own kit. Needs the extra
-``opentelemetry``.
+Enabled by ``OTEL_EXPORTER_OTLP_ENDPOINT`` (or ``OTEL_EXPORTER_OTLP_TRACES_ENDPOINT``), disabled by
+``OTEL_SDK_DISABLED=true`` or ``OTEL_TRACES_EXPORTER=none``. OpenTelemetry's SDK reads all other
+standard variables (service name, sampler, headers, limits). Needs the extra ``opentelemetry``.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ _starting = threading.Lock()
 
 
 def is_asked_for() -> bool:
-    """Whether the environment names a place to send traces to, and doesn't forbid it."""
+    """Return whether the environment names an endpoint for traces, and does not disable them."""
     if _variable("OTEL_SDK_DISABLED") == "true" or _variable("OTEL_TRACES_EXPORTER") == "none":
         return False
     return any(_variable(name) for name in ENDPOINTS)
 
 
 def check_tracing(**kwargs: Any) -> list[checks.CheckMessage]:
-    """W004: asked for, but not installed. W005: asked for by a protocol that isn't spoken here."""
+    """W004: enabled, but not installed. W005: enabled with an unsupported protocol."""
     if not is_asked_for():
         return []
     if missing := [name for name in NEEDED if not _is_installed(name)]:
@@ -50,10 +49,10 @@ def check_tracing(**kwargs: Any) -> list[checks.CheckMessage]:
 
 
 def start_tracing() -> None:
-    """Trace this process from now on, if that is asked for and possible; twice does no harm.
+    """Trace this process from now on, if enabled and installed; idempotent.
 
-    Call it in the process that serves, after its fork, and before Django's handler is made: the
-    spans of requests come from a middleware.
+    Call it in the serving process, after the fork and before Django's handler is created: a
+    middleware makes the spans of requests.
     """
     if is_asked_for() and not check_tracing() and _starting.acquire(blocking=False):
         # Read when the instrumentation of Django is imported.
@@ -64,7 +63,7 @@ def start_tracing() -> None:
 
 
 def stop_tracing() -> None:
-    """Send what still waits: Celery's processes end without the interpreter's own farewell."""
+    """Export the remaining spans: Celery's processes end without running exit handlers."""
     if _starting.locked():
         from .spans import send_what_waits  # noqa: PLC0415
 

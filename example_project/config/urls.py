@@ -1,4 +1,4 @@
-"""Routes of the composed site: the packages under ``/api/``, probes and the admin beside it."""
+"""Routes of the composed site: the packages under ``/api/``, besides probes and the admin."""
 
 from django.conf import settings
 from django.contrib import admin

@@ -4,7 +4,7 @@ from django.apps import AppConfig
 
 
 class DemoConfig(AppConfig):
-    """Commands that fill and run a site to look at. No models, no routes."""
+    """Commands that fill and run a demo site. No models, no routes."""
 
     name = "demo"
     verbose_name = "Demonstration"

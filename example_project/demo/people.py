@@ -1,4 +1,4 @@
-"""The people of the demonstration and how they sign in."""
+"""The demo users and their credentials."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ PASSWORD = "myometrics-demo"
 
 @dataclass(frozen=True)
 class DemoPerson:
-    """Somebody to sign in as."""
+    """A demo user."""
 
     email: str
     first_name: str

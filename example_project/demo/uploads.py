@@ -1,4 +1,4 @@
-"""Made-up uploads: the same ones for the same day, whenever they are made."""
+"""Generated uploads: the same ones for the same day, whenever they are generated."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FAILED, PROCESSING = 0.05, 0.08
 
 @dataclass(frozen=True)
 class DemoUpload:
-    """One upload as the audit log is told of it."""
+    """One upload as recorded in the audit log."""
 
     upload_id: str
     occurred_at: datetime
@@ -32,7 +32,7 @@ class DemoUpload:
 
 
 def uploads_of_day(day: date, until: datetime) -> Iterator[DemoUpload]:
-    """The uploads of ``day`` in UTC, none of them later than ``until`` (aware)."""
+    """Return the uploads of ``day`` in UTC, none of them later than ``until`` (aware)."""
     chance = random.Random(day.toordinal())
     start = utc_day_start(day)
     seconds = min((until - start).total_seconds(), timedelta(days=1).total_seconds() - 1)

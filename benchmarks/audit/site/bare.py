@@ -1,7 +1,7 @@
-"""The limit: plain Django views that do only what the answer needs.
+"""The baseline: plain Django views that do only what the response needs.
 
-A list answers with a count that is known beforehand and reads its page from a place that is
-known beforehand (``before``: timestamp and id of the row above the page).
+A list returns a precomputed count, and reads its page from a precomputed position (``before``:
+timestamp and id of the row above the page).
 """
 
 import json

@@ -1,6 +1,6 @@
-"""Settings of the site that is measured: one database, ways to serve the same log.
+"""Settings of the measured site: one database, several ways to serve the same log.
 
-``BENCHMARK_SITE=ours`` serves the package with access log and rate limits, as a clinic would;
+``BENCHMARK_SITE=ours`` serves the package with access log and rate limits, as in production;
 ``plain`` serves the bare views and the straightforward view set, without either.
 """
 

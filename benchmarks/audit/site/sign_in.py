@@ -1,4 +1,4 @@
-"""Who is signed in: a user id in a header, looked up once per request, for all ways alike."""
+"""Authentication for all ways: a user id in a header, looked up once per request."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from rest_framework.authentication import BaseAuthentication
 
 
 class UserHeader(BaseAuthentication):
-    """One query by primary key: what any token costs at least."""
+    """One query by primary key: the minimum cost of any token."""
 
     def authenticate(self, request: Any) -> Any:
         user_id = request.META.get("HTTP_X_USER")

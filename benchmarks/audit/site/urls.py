@@ -1,4 +1,4 @@
-"""Ours under ``ours/``, the straightforward way under ``plain/``, the limit under ``bare/``."""
+"""Ours under ``ours/``, the straightforward way under ``plain/``, the baseline under ``bare/``."""
 
 from django.urls import include, path
 from rest_framework.routers import DefaultRouter

@@ -1,1 +1,1 @@
-"""Django's back end for PostgreSQL, for pools and for servers that change their roles."""
+"""Django's PostgreSQL backend, for pools and for servers that change their roles."""

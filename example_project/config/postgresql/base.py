@@ -1,13 +1,13 @@
-"""Django's back end for PostgreSQL, which keeps no connection that can't be used any more.
+"""Django's PostgreSQL backend, which drops connections that are no longer usable.
 
-With several servers in ``DATABASE_URL``, libpq chooses the one with the wanted
-``target_session_attrs`` when it connects. A connection that is kept stays at its server, though
-that may refuse writes since: it was set to read only for a switch-over. Such a connection is not
-usable, and the next one is made to the server that accepts writes.
+With several servers in ``DATABASE_URL``, libpq chooses the one with the required
+``target_session_attrs`` when it connects. A persistent connection stays at its server, even after a
+switch-over has made that read-only. Such a connection is not usable, and the next one is made to
+the server that accepts writes.
 
-psycopg's pool alone has requests wait for its ``timeout`` while no connection can be made, and
-after a restart of the server for each connection that it still keeps. Here they fail at once, and
-the first request drops what is broken.
+With psycopg's pool alone, requests wait for its ``timeout`` while no connection can be made, and
+after a server restart once for each pooled connection. Here they fail at once, and the first
+request drops the broken connections.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ UNWANTED = {
     "read-write": ("in_hot_standby", "default_transaction_read_only"),
     "primary": ("in_hot_standby",),
 }
-"""``target_session_attrs`` → parameters of the server that contradict it when they are on."""
+"""``target_session_attrs`` → server parameters that contradict it when they are on."""
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """Django's, but checks connections of a pool itself: ``CONN_HEALTH_CHECKS`` is off there."""
+    """Django's, but checks pooled connections itself: ``CONN_HEALTH_CHECKS`` is off there."""
 
     @property
     def pool(self) -> ConnectionPool | None:
@@ -42,14 +42,14 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return pool
 
     def is_usable(self) -> bool:
-        """Whether the server answers, and accepts writes if the settings want that."""
+        """Return whether the server responds, and accepts writes if the settings require that."""
         return super().is_usable() and not self._has_lost_its_role(self.connection)
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Connection[Any]:
-        """A connection that works: one of the pool, or a new one where there is no pool."""
+        """Return a working connection: from the pool, or a new one without a pool."""
         pool = self.pool
         # Each attempt replaces one connection of the pool, so the last one gets a new connection.
-        # That fails, too, if a pooler accepts logins while its server is down.
+        # Even that fails if a pooler accepts logins while its server is down.
         for _ in range(pool.max_size + 1 if pool else 1):
             connection: Connection[Any] = super().get_new_connection(conn_params)
             if not pool or (_answers(connection) and not self._has_lost_its_role(connection)):
@@ -61,14 +61,14 @@ class DatabaseWrapper(base.DatabaseWrapper):
         )
 
     def _has_lost_its_role(self, connection: Connection[Any]) -> bool:
-        # The server (from PostgreSQL 14) sends these with its answers when they change: no query.
+        # PostgreSQL 14 and newer reports changes of these with its responses: no query needed.
         wanted = self.settings_dict["OPTIONS"].get("target_session_attrs")
         status = connection.info.parameter_status
         return any(status(name) == "on" for name in UNWANTED.get(wanted, ()))
 
 
 def fail_waiting_requests(pool: ConnectionPool) -> None:
-    """Let no request wait for a pool that could not make a connection and has none."""
+    """Fail waiting requests of an empty pool that could not make a connection."""
     with pool._lock:
         if pool._nconns:
             return

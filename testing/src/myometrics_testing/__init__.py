@@ -1,1 +1,1 @@
-"""What the tests of the MyoMetrics packages share: servers, settings, a stranger's site."""
+"""Shared test infrastructure of the MyoMetrics packages: servers, settings, a third-party site."""

@@ -1,7 +1,7 @@
 """Fixtures for tests in a real browser: Debian's ``chromium`` and ``chromium-driver``, by Selenium.
 
-A ``conftest.py`` takes them by importing their names. What is missing fails the test and is named
-with what to install.
+A ``conftest.py`` imports them by name. A missing program fails the test, and the message says which
+package to install.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ INSTALL_BROWSER = "apt-get install chromium chromium-driver"
 
 
 def required_program(*names: str, install: str) -> str:
-    """The path of the first of ``names`` that runs; the test fails, saying ``install``, if none."""
+    """Return the path of the first of ``names`` that runs; if none does, fail with ``install``."""
     return find_program(*names) or _missing(names[0], install)
 
 
@@ -33,7 +33,7 @@ def _missing(name: str, install: str) -> NoReturn:
 
 @pytest.fixture(scope="session")
 def make_browser() -> Iterator[Callable[..., Chrome]]:
-    """Starts headless browsers, with JavaScript or without; they end with the session."""
+    """Start headless browsers, with or without JavaScript; they are closed with the session."""
     started: list[Chrome] = []
 
     def make(*, javascript: bool = True) -> Chrome:
@@ -53,7 +53,7 @@ def chromium(make_browser: Callable[..., Chrome]) -> Chrome:
 
 
 def start_browser(*, javascript: bool = True) -> Chrome:
-    """A headless browser; whoever starts it quits it."""
+    """Start a headless browser; the caller quits it."""
     names = ("chromium", "chromium-browser", "google-chrome")
     options = Options()
     options.binary_location = required_program(*names, install=INSTALL_BROWSER)

@@ -1,4 +1,4 @@
-"""The Celery application of a package's tests: messages stay in this process's memory."""
+"""The Celery application of a package's tests, with an in-memory broker."""
 
 from celery import Celery
 from celery.signals import setup_logging
@@ -11,4 +11,4 @@ app.autodiscover_tasks()
 
 @setup_logging.connect
 def leave_logging_alone(**kwargs: object) -> None:
-    """A worker in a test's thread would raise the root logger's level for all tests after it."""
+    """A worker in a test's thread would change the root logger's level for all later tests."""

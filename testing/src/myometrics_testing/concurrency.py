@@ -1,4 +1,4 @@
-"""Run functions at the same moment."""
+"""Run functions concurrently."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from myometrics_testing.waiting import PATIENCE
 def run_concurrently(
     functions: Callable[[], Any] | Iterable[Callable[[], Any]], times: int = 1
 ) -> list[Any]:
-    """Call each function in a thread of its own, all released by one barrier.
+    """Call each function in its own thread, all released by one barrier.
 
     ``functions``: one function without arguments, or several; ``times``: how often each is called.
-    Returns, in order, what each call returned or the exception it raised. Database connections of
-    the threads are closed. The test needs ``@pytest.mark.django_db(transaction=True)``: threads see
-    committed rows only.
+    Returns, in order, each call's result or exception. Closes the threads' database connections.
+    The test needs ``@pytest.mark.django_db(transaction=True)``: threads see committed rows only.
     """
     calls = [functions] if callable(functions) else list(functions)
     calls = calls * times

@@ -1,4 +1,4 @@
-"""The pytest plugin: which database the tests run on, and real servers as fixtures."""
+"""The pytest plugin: selects the test database, and provides real servers as fixtures."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    """Set what settings read, before pytest-django reads them. Workers of xdist inherit it."""
+    """Set the variables that settings read, before pytest-django. Workers of xdist inherit them."""
     os.environ.setdefault("SECRET_KEY", "only-for-tests-" + "x" * 50)
     wanted = early_config.known_args_namespace.database
     given = os.environ.get("DATABASE_URL")
@@ -55,7 +55,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep a SQLite test database in a file, whoever wrote the settings: threads share files."""
+    """Keep a SQLite test database in a file, for any settings module: threads share files."""
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
     if django_settings.configured:
@@ -72,7 +72,7 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out tests whose program this machine lacks; in CI they run, and so fail."""
+    """Deselect tests whose program is not installed; in CI they run and fail."""
     lacking = {item: missing_program(item) for item in items}
     left_out = [] if os.environ.get("CI") else [item for item in items if lacking[item]]
     if left_out:
@@ -82,7 +82,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def missing_program(item: pytest.Item) -> str | None:
-    """The program that ``item`` needs and that can't be found or run."""
+    """Return the program that ``item`` needs and that is missing or does not run."""
     marker = item.get_closest_marker("program")
     return marker.args[0] if marker and find_server_program(marker.args[0]) is None else None
 
@@ -124,7 +124,7 @@ def _vendor(url: str) -> str:
 
 @pytest.fixture(scope="session")
 def database_vendor() -> str:
-    """``"sqlite"`` or ``"postgresql"``: what the tests run on."""
+    """``"sqlite"`` or ``"postgresql"``: the vendor of the test database."""
     return str(connection.vendor)
 
 
@@ -139,7 +139,7 @@ def _session_redis_url() -> Iterator[str]:
 
 @pytest.fixture
 def redis_url(_session_redis_url: str) -> str:
-    """The URL of a real, empty Redis database: REDIS_URL's, else that of a server of our own."""
+    """The URL of a real, empty Redis database: REDIS_URL's, else that of an own server."""
     with redis.Redis.from_url(_session_redis_url) as client:
         client.flushdb()
     return _session_redis_url
@@ -147,21 +147,21 @@ def redis_url(_session_redis_url: str) -> str:
 
 @pytest.fixture
 def redis_server() -> Iterator[OwnedServer]:
-    """A Redis server for this test alone, to stop, start, freeze and thaw."""
+    """A Redis server for this test only, with stop, start, freeze and thaw."""
     with OwnedServer("redis") as server:
         yield server
 
 
 @pytest.fixture
 def postgresql_server() -> Iterator[OwnedServer]:
-    """A PostgreSQL server for this test alone, to stop, start, freeze and thaw."""
+    """A PostgreSQL server for this test only, with stop, start, freeze and thaw."""
     with OwnedServer("postgresql") as server:
         yield server
 
 
 @pytest.fixture
 def smtp() -> Iterator[SmtpServer]:
-    """A mail server for this test alone, which listens."""
+    """A listening mail server for this test only."""
     server = SmtpServer().start()
     yield server
     server.stop()
@@ -169,7 +169,7 @@ def smtp() -> Iterator[SmtpServer]:
 
 @pytest.fixture
 def mail_server(smtp: SmtpServer, settings: Any) -> SmtpServer:
-    """``smtp``, and Django set to send by it."""
+    """``smtp``, configured as Django's mail server."""
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", smtp.port
     return smtp
@@ -183,6 +183,6 @@ def run_concurrently() -> Callable[..., list[Any]]:
 
 @pytest.fixture
 def patient_dependencies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have health probes find no dependency down that is up, however slow the machine."""
+    """Keep slow machines from failing health probes of dependencies that are up."""
     monkeypatch.setattr("myometrics_core.health._Runner.timeout", PATIENCE)
     monkeypatch.setattr("myometrics_core.probes.SECONDS", PATIENCE)

@@ -1,7 +1,7 @@
-"""Find programs that this machine can run: a file on the PATH may be a shim with nothing behind it.
+"""Find programs that run on this machine: a file on the PATH may be a shim without a program.
 
-Version managers such as pyenv put a file for each program on the PATH, whether the version that
-is chosen has it or not.
+Version managers such as pyenv put a shim for each program on the PATH, even if the selected version
+does not have it.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from functools import cache
 __all__ = ["find_program", "find_server_program", "runs"]
 
 SECONDS = 60.0
-"""A program that does not even tell its version within this time hangs."""
+"""Timeout of a program's version command."""
 
 STARTED_BY_ANY_CALL = {"rabbitmq-server"}
-"""Programs that can't be asked for their version without leaving a process behind."""
+"""Programs whose version command leaves a process behind."""
 
 
 def find_program(
     *names: str, path: str | None = None, check: Sequence[str] = ("--version",), says: str = ""
 ) -> str | None:
-    """The path of the first program of ``names`` that runs; None where there is none.
+    """Return the path of the first program of ``names`` that runs, else ``None``.
 
-    All folders of ``path`` are searched, by default those of the PATH. A program runs if it ends
-    without an error when it is called with ``check``, and if ``says`` is in what it prints.
+    Searches all folders of ``path``, by default the PATH. A program runs if it exits without an
+    error when called with ``check``, and its output contains ``says``.
     """
     return next(
         (
@@ -41,7 +41,7 @@ def find_program(
 
 
 def find_server_program(name: str) -> str | None:
-    """As :func:`find_program`, also in the folders that hold servers and only root's PATH names."""
+    """Like :func:`find_program`; also searches server folders that only root's PATH has."""
     folders = [os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"]
     path = os.pathsep.join(folders)
     if name in STARTED_BY_ANY_CALL:
@@ -52,7 +52,7 @@ def find_server_program(name: str) -> str | None:
 
 @cache
 def runs(*command: str, says: str = "") -> bool:
-    """Whether ``command`` ends without an error, in time, and prints ``says``."""
+    """Return whether ``command`` exits without an error in time, and prints ``says``."""
     try:
         done = subprocess.run(
             command,

@@ -1,6 +1,6 @@
-"""What people really have: the wheels of every release, kept in ``testing/releases``.
+"""The wheels of every release, kept in ``testing/releases``.
 
-A clone may be shallow and no index need be asked, so tests of upgrades take them from there.
+Upgrade tests read them from there: clones may be shallow, and no package index is needed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TABLE = FOLDER / "releases.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
-    """A kept wheel: the commit that it was built from, that commit's day, and its digest."""
+    """A kept wheel: its source commit, that commit's date, and the digest."""
 
     wheel: str
     commit: str
@@ -30,7 +30,6 @@ class Release:
 
     @property
     def path(self) -> Path:
-        """Where the wheel lies."""
         return FOLDER / self.wheel
 
     @property
@@ -40,23 +39,22 @@ class Release:
 
     @property
     def version(self) -> Version:
-        """The version released."""
         return parse_wheel_filename(self.wheel)[1]
 
 
 def all_releases() -> list[Release]:
-    """Every kept release, in the order of the table."""
+    """Return every kept release, in the order of the table."""
     return [Release(**row) for row in json.loads(TABLE.read_text())]
 
 
 def previous_wheels() -> dict[str, Path]:
-    """The newest kept wheel of each package by short name."""
+    """Return the newest kept wheel of each package by short name."""
     newest = sorted(all_releases(), key=lambda release: release.version)
     return {release.package: release.path for release in newest}
 
 
 def release_keep(wheel: Path, *, commit: str, date: str) -> Release:
-    """Put ``wheel`` beside those kept, and into the table. Raises ValueError if it is there."""
+    """Keep ``wheel``, and add it to the table. Raises ``ValueError`` if it is already kept."""
     known = all_releases() if TABLE.exists() else []
     if wheel.name in {release.wheel for release in known}:
         raise ValueError(f"{wheel.name} is kept already; what was released does not change.")

@@ -1,4 +1,4 @@
-"""Django settings for testing one package in a site that is not ours."""
+"""Django settings for testing one package in a third-party site."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ TEMPLATES = [
 
 
 def package_settings(apps: Sequence[str], urls: str, **overrides: Any) -> dict[str, Any]:
-    """All settings of a stock Django site that embeds ``apps`` beside core, and nothing more.
+    """Return all settings of a stock Django site that embeds only ``apps`` and core.
 
-    ``apps``: entries for INSTALLED_APPS; core is there already. ``urls``: the root urlconf.
-    ``overrides``: settings that replace those made here, ``AUTH_USER_MODEL`` among them: unless it
-    is given, people are :class:`myometrics_testing.clinic_site.models.Person`.
+    ``apps``: entries for INSTALLED_APPS besides core. ``urls``: the root urlconf. ``overrides``:
+    settings that replace the defaults; unless ``AUTH_USER_MODEL`` is among them, users are
+    :class:`myometrics_testing.clinic_site.models.Person`.
     """
     settings = {
         "SECRET_KEY": "only-for-tests-" + "x" * 50,
@@ -69,7 +69,7 @@ def package_settings(apps: Sequence[str], urls: str, **overrides: Any) -> dict[s
         "CELERY_BROKER_URL": "memory://",
         "CELERY_BROKER_TRANSPORT_OPTIONS": {"polling_interval": 0.01},  # seconds
         "CELERY_RESULT_BACKEND": "cache+memory://",
-        # A worker in the tests' process must not take the log away from caplog.
+        # A worker in the test process must not redirect the log away from caplog.
         "CELERY_WORKER_HIJACK_ROOT_LOGGER": False,
         **overrides,
     }
@@ -85,11 +85,11 @@ def _installed_apps(apps: Sequence[str], user_model: str) -> list[str]:
 
 
 def database_from_environment() -> dict[str, Any]:
-    """The entry of DATABASES that ``DATABASE_URL`` names; the pytest plugin sets the variable.
+    """Return the entry of DATABASES for ``DATABASE_URL``, which the pytest plugin sets.
 
-    On SQLite the test database is a file, so that threads and processes share it; its writers take
-    turns, for which they have all the time that a machine under load needs. On PostgreSQL repeated
-    statements are prepared, as the deployment has it.
+    On SQLite the test database is a file, so that threads and processes share it; the timeout for
+    locked writes suits a machine under load. On PostgreSQL repeated statements are prepared, as in
+    production.
     """
     database: dict[str, Any] = dict(
         dj_database_url.parse(os.environ.get("DATABASE_URL", "sqlite://:memory:"))

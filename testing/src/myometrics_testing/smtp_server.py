@@ -1,4 +1,4 @@
-"""A real SMTP server whose manners a test can change while it runs."""
+"""A real SMTP server whose behaviour a test can change while it runs."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ OK = "250 OK"
 
 
 class SmtpServer:
-    """Listens on a port of 127.0.0.1 from ``start`` to ``stop``; keeps what it accepts,
-    parsed and as it was received.
+    """Listens on a port of 127.0.0.1 from ``start`` to ``stop``; keeps accepted mails, parsed and
+    raw.
 
-    ``at_recipient`` and ``at_data`` are its answers to RCPT and DATA: a line of text,
-    ``"hang"`` (never answers) or ``"drop"`` (closes the connection without a word). Set them at
-    any moment; ``at_data`` may be a function of the envelope.
+    ``at_recipient`` and ``at_data`` are its responses to RCPT and DATA: a line of text, ``"hang"``
+    (never responds) or ``"drop"`` (closes the connection). They can be set at any time; ``at_data``
+    may be a function of the envelope.
     """
 
     def __init__(self) -> None:
@@ -36,14 +36,14 @@ class SmtpServer:
         self._server: asyncio.Server | None = None
 
     def start(self) -> SmtpServer:
-        """Listen, unless it does: at first on any free port, later on the same again."""
+        """Listen, if not listening: first on any free port, later on the same port."""
         if not self._thread.is_alive():
             self._thread.start()
         asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(PATIENCE)
         return self
 
     def stop(self) -> None:
-        """Listen no more; connections that are open stay so."""
+        """Stop listening; open connections stay open."""
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(PATIENCE)
 
     async def _listen(self) -> None:

@@ -1,7 +1,7 @@
-"""Wait for what other processes and threads do, for as long as it takes and no longer.
+"""Wait for other processes and threads, exactly as long as necessary.
 
-No test may depend on how fast the machine is: tests wait for a state, set the clock, or count what
-is done. A time-out only ends a test that hangs.
+Tests must not depend on the machine's speed: they wait for a state, set the clock, or count
+operations. A timeout only ends a test that hangs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TypeVar
 __all__ = ["PATIENCE", "wait_for"]
 
 PATIENCE = 180.0
-"""Seconds after which what a test waits for is taken to hang, even on a machine under load."""
+"""Seconds after which a wait is considered hung, even on a machine under load."""
 
 Found = TypeVar("Found")
 
@@ -21,9 +21,9 @@ Found = TypeVar("Found")
 def wait_for(
     condition: Callable[[], Found], seconds: float = PATIENCE, *, log: Callable[[], str] = str
 ) -> Found:
-    """What ``condition`` gives once that is true.
+    """Return the first true result of ``condition``.
 
-    Raises ``AssertionError`` after ``seconds``, with what ``log`` says then.
+    Raises ``AssertionError`` after ``seconds``, with the text that ``log`` returns.
     """
     deadline = time.monotonic() + seconds
     while not (found := condition()):

@@ -1,10 +1,9 @@
-"""Follow the instructions of a document word for word, as a stranger would.
+"""Follow the instructions of a document word for word.
 
-A fenced block that begins with ``# settings.py`` goes to the end of that file of the site, and so
-does a template that begins with ``{# … #}``; one of ``console`` holds commands after ``$`` and
-what they print, where ``…`` stands for anything; any other block of ``python`` goes into
-``manage.py shell``. Of all this only port 8000 is replaced, because something else may listen
-there.
+A fenced block that begins with ``# settings.py`` is appended to that file of the site, and so is a
+template that begins with ``{# … #}``; a ``console`` block contains commands after ``$`` and their
+output, where ``…`` matches anything; any other ``python`` block goes into ``manage.py shell``. Only
+port 8000 is replaced, because it may be in use.
 """
 
 from __future__ import annotations
@@ -35,24 +34,24 @@ SESSION = """set -a
 code=$?
 export -p > ~/.exported
 exit $code"""
-"""One command of a terminal session: it knows the variables that those before it have set."""
+"""One command of a terminal session, with the variables that earlier commands have set."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its language, and its text as it stands in the document."""
+    """A fenced block: its language and its text."""
 
     language: str
     text: str
 
     @property
     def file(self) -> str | None:
-        """The file of the site that the block belongs to, by its first line: ``"urls.py"``."""
+        """The site's file that the block belongs to, by its first line: ``"urls.py"``."""
         named = FILE.match(self.text)
         return named[1] if named and self.language in FILES else None
 
     def commands(self) -> Iterator[tuple[str, str]]:
-        """Each command of a console block with what it is said to print; ``""``: not said."""
+        """Yield each command of a console block with its expected output; ``""``: not checked."""
         for part in re.split(r"^\$ ", self.text, flags=re.MULTILINE)[1:]:
             command, _, output = re.sub(r"\\\n", "\\\\\n", part).partition("\n")
             while command.endswith("\\"):
@@ -62,7 +61,7 @@ class Block:
 
 
 def section(document: str, heading: str) -> str:
-    """The text under ``## heading``, down to the next heading of that level."""
+    """Return the text under ``## heading``, up to the next heading of that level."""
     found = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", document, re.DOTALL | re.M)
     if found is None:
         raise ValueError(f"There is no section {heading!r}.")
@@ -70,15 +69,15 @@ def section(document: str, heading: str) -> str:
 
 
 def blocks_in(text: str) -> list[Block]:
-    """The fenced blocks of a Markdown text, in order."""
+    """Return the fenced blocks of a Markdown text, in order."""
     return [Block(language, body) for language, body in FENCE.findall(text)]
 
 
 class Walkthrough:
-    """A site in ``folder`` that instructions are followed in, with the commands in ``programs``.
+    """A site in ``folder`` to follow instructions in, with the commands in ``programs``.
 
-    ``variables`` are added to an otherwise bare environment. Use it as a context manager: servers
-    that were started end with it.
+    ``variables`` are added to an otherwise empty environment. Use it as a context manager, which
+    ends the servers that were started.
     """
 
     def __init__(self, folder: Path, programs: Path, variables: dict[str, str]) -> None:
@@ -96,7 +95,7 @@ class Walkthrough:
         self._servers.close()
 
     def follow(self, blocks: list[Block]) -> None:
-        """Do what each block says. Raises ``AssertionError`` where the outcome is another."""
+        """Execute the blocks. Raises ``AssertionError`` if the output differs."""
         for block in blocks:
             if block.file:
                 self._append(block.file, block.text)
@@ -107,7 +106,7 @@ class Walkthrough:
                 self.run("python manage.py shell", given=block.text)
 
     def run(self, command: str, given: str = "") -> str:
-        """What ``command`` prints, run by a shell in the site's folder; ``given`` is its input."""
+        """Run ``command`` in a shell in the site's folder; return its output. ``given``: stdin."""
         done = subprocess.run(
             ["bash", "-c", SESSION.format(command=command)],
             cwd=self.folder,
@@ -150,7 +149,7 @@ class Walkthrough:
 
 
 def _matches(printed: str, expected: str) -> bool:
-    """Whether ``printed`` is ``expected``, in which ``…`` is anything; all matches nothing said."""
+    """Return whether ``printed`` matches: ``…`` matches anything, and ``""`` every output."""
     pattern = ".*".join(re.escape(part) for part in expected.split("…"))
     return not expected or re.fullmatch(pattern, printed, re.DOTALL) is not None
 
@@ -163,6 +162,6 @@ def _is_served(port: int, server: subprocess.Popen[bytes]) -> bool:
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:
-    """End the server with the process that reloads it."""
+    """End the server and its reloading process."""
     os.killpg(server.pid, signal.SIGTERM)
     server.wait(timeout=PATIENCE)

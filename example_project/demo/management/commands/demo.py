@@ -1,4 +1,4 @@
-"""``manage.py demo``: the whole site from nothing."""
+"""``manage.py demo``: the whole site from an empty database."""
 
 from __future__ import annotations
 
@@ -21,12 +21,11 @@ LINKS = {
 
 
 class Command(BaseCommand):
-    """Migrates, fills in the demo data, says how to sign in and serves."""
+    """Migrates, adds the demo data, prints the credentials and serves."""
 
     help = "Migrate, fill in demo data and serve the site. Stop it with Ctrl-C; the data stays."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Where to serve, and whether to restart on changes."""
         parser.add_argument(
             "address", nargs="?", default="localhost:8001", help="default: localhost:8001"
         )
@@ -35,7 +34,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, address: str, reload: bool, **options: Any) -> None:
-        """Never returns but by Ctrl-C."""
+        """Serve until Ctrl-C."""
         if not settings.DEBUG:
             raise CommandError("The demo needs DEBUG=true; in production run a real server.")
         call_command("migrate", verbosity=0)

@@ -1,4 +1,4 @@
-"""``manage.py seed_demo``: something to look at."""
+"""``manage.py seed_demo``: demo data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ User = get_user_model()
 
 
 class Command(BaseCommand):
-    """Makes three people and the uploads of the last days, by way of the audit log."""
+    """Creates three users and the uploads of the last days, through the audit log."""
 
     help = (
         "Fill the site with an administrator, a doctor, a technician and their uploads of the "
@@ -35,7 +35,7 @@ class Command(BaseCommand):
         parser.add_argument("--days", type=int, default=120, help="days of uploads (default: 120)")
 
     def handle(self, *args: Any, days: int, **options: Any) -> None:
-        """Make what is missing; all of it or nothing."""
+        """Create the missing data, in one transaction."""
         if not settings.DEBUG:
             raise CommandError("seed_demo is for demonstrations only: it needs DEBUG=true.")
         if not 1 <= days <= 3650:

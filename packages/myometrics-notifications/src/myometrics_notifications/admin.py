@@ -1,4 +1,4 @@
-"""Django admin: people's switches, and the outbox with its dead letters."""
+"""Django admin: notification switches, and the outbox with its dead letters."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _user_search(prefix: str) -> list[str]:
 
 @admin.register(NotificationSettings)
 class NotificationSettingsAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Switches by person."""
+    """The switches of each user."""
 
     list_filter = ("email_notifications", *NotificationSettings.SWITCHES)
     list_display = ("user", *list_filter)
@@ -39,13 +39,13 @@ class NotificationSettingsAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     show_full_result_count = False
 
     def get_search_fields(self, request: HttpRequest) -> list[str]:
-        """The user model's own login name and address."""
+        """The user's login name and e-mail address."""
         return _user_search("user")
 
 
 @admin.register(Message)
 class MessageAdmin(ReadOnlyAdmin):
-    """What is owed, sent, dropped or dead; nothing here can be written, dead letters retried."""
+    """The outbox, read-only; dead letters and dropped messages can be retried."""
 
     list_display = ("id", "kind", "recipient", "state", "attempts", "next_attempt_at", "last_error")
     list_filter = ("state", "kind")
@@ -54,28 +54,28 @@ class MessageAdmin(ReadOnlyAdmin):
     actions = ("retry",)
 
     def get_search_fields(self, request: HttpRequest) -> list[str]:
-        """The recipient's login name and address."""
+        """The recipient's login name and e-mail address."""
         return _user_search("recipient")
 
     @admin.action(description=_("Retry dead letters and dropped messages"), permissions=["retry"])
     def retry(self, request: HttpRequest, queryset: QuerySet[Message]) -> None:
-        """Give the chosen dead or dropped messages all their attempts again."""
+        """Queue the selected dead or dropped messages again, with all their attempts."""
         count = messages_retry(messages=queryset)
         text = ngettext("%d message is tried again.", "%d messages are tried again.", count)
         self.message_user(request, text % count, messages.SUCCESS)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """As the permissions say: who deletes a person deletes their messages."""
+        """Allow it with the delete permission: deleting a user cascades to their messages."""
         return admin.ModelAdmin.has_delete_permission(self, request, obj)
 
     def has_retry_permission(self, request: HttpRequest) -> bool:
-        """Whoever may change messages."""
+        """Require the permission to change messages."""
         return request.user.has_perm("myometrics_notifications.change_message")
 
 
 @admin.register(ExportFile)
 class ExportFileAdmin(InternalAdmin):
-    """Exports that were asked for by mail."""
+    """Exports that were requested by mail."""
 
     list_display = ("id", "user", "export_format", "state", "attempts", "expires_at", "last_error")
     list_filter = ("state", "export_format")
@@ -83,5 +83,5 @@ class ExportFileAdmin(InternalAdmin):
     ordering = ("-id",)
 
     def get_search_fields(self, request: HttpRequest) -> list[str]:
-        """The owner's login name and address."""
+        """The owner's login name and e-mail address."""
         return _user_search("user")

@@ -5,7 +5,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class NotificationsConfig(AppConfig):
-    """Registers what this package offers, and the activities that it listens to."""
+    """Registers the package's kinds, exports, checks and event subscribers."""
 
     name = "myometrics_notifications"
     label = "myometrics_notifications"
@@ -13,7 +13,7 @@ class NotificationsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register what this package offers and listens to."""
+        """Register kinds, checks and subscribers."""
         from myometrics_core.activities import register_receiver
         from myometrics_core.conf import register_settings
         from myometrics_core.export_deliveries import register_export_delivery

@@ -1,4 +1,4 @@
-"""What beat runs for this package; a site merges it into its own schedule."""
+"""Celery beat entries of this package, to be merged into the site's schedule."""
 
 from __future__ import annotations
 

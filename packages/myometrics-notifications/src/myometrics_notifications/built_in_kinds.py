@@ -1,4 +1,4 @@
-"""The kinds that come with the package: those of the specification, and the link to an export.
+"""The built-in kinds: those of the specification, the export link and the hourly summary.
 
 Specification: "NotificationSettings Model".
 """
@@ -29,9 +29,9 @@ __all__ = [
 
 
 class _UploadKind(NotificationKind):
-    """Written to the uploader, once for each of their uploads.
+    """Sent to the uploader, once per upload.
 
-    A mail names the upload by its id alone: file names and findings can tell of a patient.
+    The mail identifies the upload only by its id: file names and findings can identify a patient.
     """
 
     default_on = True
@@ -41,12 +41,12 @@ class _UploadKind(NotificationKind):
         return {"upload_id": activity.resource_id, "at": activity.occurred_at.isoformat()}
 
     def template_context(self, stored: Mapping[str, Any], user: Any) -> Mapping[str, Any]:
-        """``upload_id``, empty unless it is a plain identifier, and ``at``."""
-        # Here and not in context(): messages that an earlier version queued are filtered as well.
+        """Return ``upload_id`` (empty unless it is a plain identifier) and ``at``."""
+        # Not in context(): messages queued by an earlier version must be filtered, too.
         return {**stored, "upload_id": mailable_id(stored["upload_id"])}
 
     def once_per(self, activity: Activity) -> str:
-        """The upload: its events can come twice."""
+        """Once per upload: its events can be published twice."""
         return f"upload:{activity.resource_id}"
 
 
@@ -59,7 +59,7 @@ class UploadCompleted(_UploadKind):
 
 
 class AnalysisReady(_UploadKind):
-    """The analysis of an upload of the recipient can be read."""
+    """The analysis of one of the recipient's uploads is available."""
 
     name = "analysis_ready"
     title = _("Finished analyses")
@@ -67,10 +67,10 @@ class AnalysisReady(_UploadKind):
 
 
 class SystemAlerts(NotificationKind):
-    """The system's health became worse, or better again.
+    """The system's health got worse, or recovered.
 
-    Only the health task itself is believed: anyone signed in can write an audit entry that
-    says the same.
+    Only events from the health task are accepted: any signed-in user can write an audit entry with
+    the same action.
     """
 
     name = "system_alerts"
@@ -80,11 +80,11 @@ class SystemAlerts(NotificationKind):
     sources = frozenset({"health"})
 
     def concerns(self, activity: Activity) -> Iterable[Any] | None:
-        """Everyone who asked for it."""
+        """Return ``None``: every user whose switch is on."""
         return None
 
     def context(self, activity: Activity) -> Mapping[str, Any]:
-        """``change`` (the action), ``status``, ``down`` (names of services), ``at`` (ISO)."""
+        """Return ``change`` (the action), ``status``, ``down`` (service names) and ``at``."""
         services = activity.details.get("services")
         states = services if isinstance(services, Mapping) else {}
         return {
@@ -96,14 +96,14 @@ class SystemAlerts(NotificationKind):
 
 
 class ExportReady(NotificationKind):
-    """The export that the recipient asked for can be fetched."""
+    """The export that the recipient requested can be downloaded."""
 
     name = "export_ready"
     title = _("Data exports")
     optional = False
 
     def template_context(self, stored: Mapping[str, Any], user: Any) -> Mapping[str, Any]:
-        """``download_url`` (signed anew at each attempt, never stored) and ``expires_at``."""
+        """Return ``download_url`` (signed at each attempt, never stored) and ``expires_at``."""
         return {
             "download_url": export_download_url(stored["export_id"], user=user),
             "expires_at": datetime.fromisoformat(stored["expires_at"]),
@@ -111,14 +111,14 @@ class ExportReady(NotificationKind):
 
 
 class Summary(NotificationKind):
-    """How many notifications were not mailed one by one, by kind."""
+    """The number of notifications that were not mailed one by one, by kind."""
 
     name = "summary"
     title = _("Summary of notifications")
     optional = False
 
     def template_context(self, stored: Mapping[str, Any], user: Any) -> Mapping[str, Any]:
-        """``total`` and ``counts``: a list of ``title`` and ``count``, the most frequent first."""
+        """Return ``total`` and ``counts``: ``title`` and ``count``, highest count first."""
         summarised = Message.objects.filter(summary_uuid=stored["summary"]).order_by()
         found = summarised.values("kind").annotate(count=Count("pk")).order_by("-count", "kind")
         counts = [{"title": _title(row["kind"]), "count": row["count"]} for row in found]
@@ -137,4 +137,4 @@ BUILT_IN_KINDS: Final = (
     ExportReady(),
     Summary(),
 )
-"""What this package registers, in this order."""
+"""The kinds that this package registers, in order of registration."""

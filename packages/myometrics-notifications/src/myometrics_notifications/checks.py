@@ -1,4 +1,4 @@
-"""System checks. ``E001``–``E003`` come from core, for the settings dictionary."""
+"""System checks. ``E001``–``E003`` are core's, for the settings dictionary."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _STEPS_OF_SMTP = 8
 
 
 def register_checks() -> None:
-    """Have Django run them all."""
+    """Register all checks of this module with Django."""
     for check in (
         check_kind_templates,
         check_lease,
@@ -50,15 +50,15 @@ def register_checks() -> None:
 
 
 def check_kind_templates(**kwargs: Any) -> list[checks.CheckMessage]:
-    """E010: each part of a kind's mail needs a template, and each must compile."""
+    """E010: a template of a kind's mail is missing or does not compile."""
     return [problem for kind in registered_kinds() for problem in _template_problems(kind)]
 
 
 def check_lease(**kwargs: Any) -> list[checks.CheckMessage]:
-    """E011: a lease must outlive a conversation with a slow mail server, or mails go out twice."""
+    """E011: ``LEASE`` is shorter than one slow SMTP conversation, so mails could be sent twice."""
     try:
         timeout = mail_timeout()
-    except Exception:  # W020 reports it
+    except Exception:  # reported by W020
         return []
     longest = timeout * _STEPS_OF_SMTP
     if notifications_settings.LEASE.total_seconds() > longest:
@@ -69,7 +69,7 @@ def check_lease(**kwargs: Any) -> list[checks.CheckMessage]:
 
 
 def check_mail_address(**kwargs: Any) -> list[checks.CheckMessage]:
-    """W010: without a mail address on the user model, nothing is ever sent."""
+    """W010: the user model has no e-mail field, so no mail is ever sent."""
     user_model = get_user_model()
     name = user_model.get_email_field_name()
     try:
@@ -83,7 +83,7 @@ def check_mail_address(**kwargs: Any) -> list[checks.CheckMessage]:
 
 
 def check_api_url(**kwargs: Any) -> list[checks.CheckMessage]:
-    """W011: links in mails must lead people to this site, not to their own machine."""
+    """W011: links in mails point to localhost instead of the site."""
     host = urlsplit(core_settings.API_URL).hostname
     if settings.DEBUG or host not in {"localhost", "127.0.0.1", "::1"}:
         return []
@@ -93,7 +93,7 @@ def check_api_url(**kwargs: Any) -> list[checks.CheckMessage]:
 
 
 def check_health_log(**kwargs: Any) -> list[checks.CheckMessage]:
-    """I012: health changes are published only where the health log is installed."""
+    """I012: health changes are published only if the health log is installed."""
     if apps.is_installed(HEALTH_LOG):
         return []
     message = f"No system alert is ever mailed without {HEALTH_LOG}."

@@ -10,7 +10,7 @@ __all__ = ["NotificationsSettings", "notifications_settings"]
 
 
 class NotificationsSettings(SettingsGroup):
-    """What a host can choose about its mails."""
+    """Settings of the notifications package."""
 
     name = "MYOMETRICS_NOTIFICATIONS"
     app = "myometrics_notifications"
@@ -110,4 +110,4 @@ class NotificationsSettings(SettingsGroup):
 
 
 notifications_settings = NotificationsSettings()
-"""``MYOMETRICS_NOTIFICATIONS`` with its defaults, read anew at each access."""
+"""``MYOMETRICS_NOTIFICATIONS`` with its defaults; values are read at each access."""

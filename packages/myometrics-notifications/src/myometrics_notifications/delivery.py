@@ -1,7 +1,7 @@
-"""Delivering what the outbox owes: lease, send, settle.
+"""Deliver queued messages: claim, send, finish.
 
-At least once: only a worker that dies between the server's "OK" and the settling UPDATE sends a
-message twice, with the same Message-ID.
+Delivery is at least once: a message is sent twice (with the same Message-ID) only if a worker dies
+between the mail server's "OK" and the final UPDATE.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SERVER_FAILURES_IN_A_ROW = 3
 
 
 def message_deliver(*, message_id: int) -> None:
-    """Try to deliver one message now; what fails is left to a later sweep."""
+    """Try to deliver one message now; a failed message is left to a later sweep."""
     if server_pause.is_on():
         return
     with MailConnection() as connection:
@@ -38,10 +38,10 @@ def message_deliver(*, message_id: int) -> None:
 
 
 def messages_sweep() -> int:
-    """Deliver what is due over one connection; returns how many attempts were made.
+    """Deliver all due messages over one connection; return the number of attempts.
 
-    Ends early after some seconds, or when the mail server fails several times in a row. Any
-    number of sweeps can run at once.
+    Stops after ``SWEEP_SECONDS``, or when the mail server fails several times in a row. Sweeps may
+    run concurrently.
     """
     ends = time.monotonic() + notifications_settings.SWEEP_SECONDS
     attempts = failures = 0

@@ -1,4 +1,4 @@
-"""What ``manage.py myometrics_doctor`` examines of notifications."""
+"""Examinations of the outbox and the exports for ``manage.py myometrics_doctor``."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ MAX_OUTBOX_AGE: Final = 600.0
 
 
 def register_examinations() -> None:
-    """Have the doctor run them."""
+    """Register the examinations with core."""
     register_examination("outbox", examine_outbox, needs_database=True)
     register_examination("exports", examine_exports, needs_database=True)
 
 
 def examine_outbox() -> Iterator[Diagnosis]:
-    """How long mails wait, and how many were given up."""
+    """Report how long mails wait, and the number of dead letters."""
     waiting = Message.objects.filter(state=Message.State.QUEUED).count()
     age = outbox_age_seconds()
     if age > MAX_OUTBOX_AGE:
@@ -53,7 +53,7 @@ def examine_outbox() -> Iterator[Diagnosis]:
 
 
 def examine_exports() -> Iterator[Diagnosis]:
-    """Whether export files can be written, and how many have failed."""
+    """Report whether export files can be written, and the number of failed exports."""
     yield _storage()
     dead = ExportFile.objects.filter(state=ExportFile.State.DEAD).count()
     if dead:
@@ -82,6 +82,6 @@ def _storage() -> Diagnosis:
 
 
 def _can_hold_files(folder: Path) -> bool:
-    """Whether ``folder`` or the nearest one above it that exists is a writable folder."""
+    """Whether ``folder``, or its nearest existing parent, is a writable directory."""
     nearest = next(place for place in (folder, *folder.parents) if place.exists())
     return nearest.is_dir() and os.access(nearest, os.W_OK)

@@ -1,7 +1,7 @@
-"""Signed links to export files: they need no sign-in, and expire.
+"""Signed links to export files: no authentication needed, limited lifetime.
 
-A link is bound to the password that its owner had when it was mailed, so that a changed password
-ends the links that somebody may have found in a mailbox.
+A link contains a fingerprint of the owner's password hash: changing the password revokes links that
+an intruder may have found in the mailbox.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ _LINK = SignedLink(
 
 
 def export_download_url(export_id: int, *, user: Any) -> str:
-    """A public address of the file of ``user``, good until it expires or the password changes."""
+    """Return a public URL of the file; valid until it expires or ``user`` changes the password."""
     return _LINK.url([export_id, _password_fingerprint(user)])
 
 
 def export_file_for_token(token: str) -> ExportFile:
-    """The export that ``token`` gives access to.
+    """Return the export that ``token`` gives access to.
 
-    Raises ``NotFound`` when it is not ours, has expired, or its owner is gone, inactive, or has
-    another password now.
+    Raises ``NotFound`` if the token is invalid or expired, or if the owner is deleted, inactive or
+    has changed the password.
     """
     payload = _LINK.read(token, max_age=notifications_settings.EXPORT_LIFETIME)
-    # Links of version 0.1 hold the id alone, and expire within EXPORT_LIFETIME.
+    # Links of version 0.1 contain only the id; they expire within EXPORT_LIFETIME.
     export_id, fingerprint = payload if isinstance(payload, list) else (payload, None)
     ready = ExportFile.objects.filter(
         pk=export_id, state=ExportFile.State.READY, expires_at__gt=utc_now(), user__isnull=False
@@ -50,7 +50,7 @@ def export_file_for_token(token: str) -> ExportFile:
 
 
 def _password_fingerprint(user: Any) -> str:
-    # Of the salted hash, so it says nothing about the password to who reads the link. A site's user
-    # model may have no password.
+    # A fingerprint of the salted hash reveals nothing about the password. Custom user models may
+    # have no password.
     password = getattr(user, "password", "")
     return hashlib.sha256(f"export link\0{password}".encode()).hexdigest()[:32]

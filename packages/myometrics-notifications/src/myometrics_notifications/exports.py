@@ -1,4 +1,4 @@
-"""Exports by mail: a file in the storage, a mail with a link, and the sweep after it."""
+"""Exports by mail: a file in the storage, a mail with a link, and the clean-up sweep."""
 
 from __future__ import annotations
 
@@ -53,11 +53,10 @@ _BATCH = 200
 
 
 def export_request(*, user: Any, export_format: str) -> str:
-    """Owe ``user`` a mail with a link to their export; returns a sentence for the answer.
+    """Queue an export for ``user``; return a sentence for the response.
 
-    A request that is still being worked on is not taken on twice. Raises ``ValidationError`` on
-    ``delivery`` for somebody without an address, ``CallerDeleted`` when the user was
-    deleted concurrently.
+    Reuses a pending request of the same format. Raises ``ValidationError`` on ``delivery`` if the
+    user has no e-mail address, and ``CallerDeleted`` if the user was deleted concurrently.
     """
     if not mail_address(user):
         raise ValidationError({"delivery": [_("There is no e-mail address to send a link to.")]})
@@ -78,10 +77,10 @@ def export_request(*, user: Any, export_format: str) -> str:
 
 
 def export_generate(*, export_id: int) -> bool:
-    """Write the file of one export that is due, and owe the mail with its link.
+    """Write the file of one due export, and queue the mail with its link.
 
-    False where there was nothing to do (not due, another worker's, let go of meanwhile), and
-    where it failed: that is logged, and tried again.
+    Returns false if there was nothing to do (not due, claimed by another worker, or released
+    concurrently), and if writing failed: failures are logged and retried.
     """
     export = work_lease(ExportFile, export_id, notifications_settings.EXPORT_LEASE)
     if export is None:
@@ -99,7 +98,7 @@ def export_generate(*, export_id: int) -> bool:
 
 
 def export_file_chunks(export: ExportFile) -> Iterator[bytes]:
-    """The file, opened now and read as it is sent. Raises ``NotFound`` if it is not there."""
+    """Open the file, and return its chunks. Raises ``NotFound`` if the file does not exist."""
     try:
         file = _storage().open(export.storage_name, "rb")
     except FileNotFoundError:
@@ -108,15 +107,16 @@ def export_file_chunks(export: ExportFile) -> Iterator[bytes]:
 
 
 def export_files_release(*, user: Any) -> None:
-    """Let go of ``user``'s exports: links end at once, files follow after the commit."""
+    """Detach ``user``'s exports: links end at once, files are deleted after the commit."""
     mine = ExportFile.objects.filter(user_id=user.pk)
     if mine.update(user=None, lease_token=None):
         enqueue(SWEEP)
 
 
 def export_files_sweep() -> int:
-    """Delete files that have expired or whose owner is gone, and hand over exports that are
-    still owed; returns how many were deleted.
+    """Delete files that are expired or have no owner, and enqueue pending exports.
+
+    Returns the number of deleted files.
     """
     for pk in exports_due():
         enqueue(GENERATE, pk)
@@ -124,7 +124,7 @@ def export_files_sweep() -> int:
 
 
 def exports_due() -> list[int]:
-    """Primary keys of exports that a worker may write now."""
+    """Return the primary keys of exports that a worker may claim now."""
     due = ExportFile.objects.filter(free_to_take(), user__isnull=False)
     return list(due.order_by("next_attempt_at").values_list("pk", flat=True)[:_BATCH])
 
@@ -171,7 +171,7 @@ def _delete(export: ExportFile) -> bool:
     try:
         _storage().delete(export.storage_name)
     except Exception:
-        # The row stays, so that a later sweep tries again, after all the others.
+        # The row stays: a later sweep retries it, after all others.
         logger.exception("The file of %s could not be deleted", export)
         ExportFile.objects.filter(pk=export.pk).update(next_attempt_at=utc_now())
         return False

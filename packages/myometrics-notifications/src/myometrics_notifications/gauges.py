@@ -1,4 +1,4 @@
-"""What notifications tell those who watch the site."""
+"""Prometheus gauges of the outbox."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["outbox_age_seconds", "outbox_dead", "register_gauges"]
 
 
 def register_gauges() -> None:
-    """Offer the outbox's age, and how much of it is lost."""
+    """Register the outbox's age and its number of dead letters."""
     register_gauge(
         "myometrics_outbox_age_seconds",
         "Seconds for which the mail that is due longest has been due.",
@@ -22,12 +22,12 @@ def register_gauges() -> None:
 
 
 def outbox_age_seconds() -> float:
-    """How long the oldest mail that could be sent has waited; 0 when none waits."""
+    """Return how long the oldest due mail has waited; 0 if none waits."""
     due = Message.objects.filter(free_to_take()).order_by("next_attempt_at")
     since = due.values_list("next_attempt_at", flat=True).first()
     return max(0.0, (utc_now() - since).total_seconds()) if since else 0.0
 
 
 def outbox_dead() -> float:
-    """How many mails were given up."""
+    """Return the number of dead letters."""
     return float(Message.objects.filter(state=Message.State.DEAD).count())

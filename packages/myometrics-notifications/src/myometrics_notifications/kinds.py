@@ -1,6 +1,6 @@
-"""Kinds of notification: what is written about, to whom, and how often.
+"""Kinds of notification: their events, recipients and frequency.
 
-A host adds one by a subclass of :class:`NotificationKind`, two templates and a call of
+A site adds one with a subclass of :class:`NotificationKind`, two templates and a call of
 :func:`register_kind` in ``AppConfig.ready``.
 """
 
@@ -32,22 +32,24 @@ _RESERVED = {"email_notifications"}
 
 
 class NotificationKind(ABC):
-    """A reason to write to people, with a switch of its own.
+    """A kind of notification, with its own switch.
 
     Class attributes:
 
     - ``name``: snake_case, at most 50 characters; the key of the switch in the API, and the
       folder of the templates ``myometrics_notifications/<name>/{body.txt,body.html}``.
-    - ``title``: what people see it called (translatable), also in the subject; a template
-      ``subject.txt`` beside the others says another.
-    - ``default_on``: whether people get it who never touched the switch.
-    - ``optional``: ``False`` for an answer to a person's own request: it has no switch, heeds
-      none and offers no unsubscribing.
-    - ``resource_type``, ``actions``: the activities that it is about. A kind about several types
-      leaves ``resource_type`` empty and has a ``wants`` of its own, which each activity asks.
-    - ``sources``: whose activities are believed, empty: everybody's. Whoever is signed in can
-      write an audit entry (source ``audit``) that says anything. So a kind that writes to others
-      than who acted, or repeats what ``details`` say, names the package that publishes.
+    - ``title``: display name (translatable), also used in the subject unless there is a
+      template ``subject.txt``.
+    - ``default_on``: whether the switch is on for users who have not changed it.
+    - ``optional``: ``False`` for a response to the user's own request: it has no switch and no
+      unsubscribe link, and is always sent.
+    - ``resource_type``, ``actions``: the events that the kind handles. A kind for several
+      resource types leaves ``resource_type`` empty and overrides ``wants``, which is then called
+      for every event.
+    - ``sources``: the packages whose events are accepted; empty accepts all. Any signed-in user
+      can write an audit entry (source ``audit``) with arbitrary content. A kind that notifies
+      users other than the actor, or repeats ``details``, must therefore name the publishing
+      package.
     """
 
     name: ClassVar[str]
@@ -59,24 +61,24 @@ class NotificationKind(ABC):
     sources: ClassVar[Collection[str]] = ()
 
     def wants(self, activity: Activity) -> bool:
-        """Whether this activity, of ``resource_type`` if there is one, is written about at all."""
+        """Whether the kind handles this event; if ``resource_type`` is set, called only for it."""
         is_believed = not self.sources or activity.source in self.sources
         is_about = activity.resource_type == self.resource_type and activity.action in self.actions
         return is_believed and is_about
 
     def concerns(self, activity: Activity) -> Iterable[Any] | None:
-        """Primary keys of the people to write to; ``None``: everyone whose switch is on.
+        """Return the primary keys of the recipients; ``None``: every user whose switch is on.
 
-        Switches are heeded afterwards, by the outbox. By default the person who acted.
+        The outbox checks the switches afterwards. By default the user who acted.
         """
         return () if activity.actor_id is None else (activity.actor_id,)
 
     def context(self, activity: Activity) -> Mapping[str, Any]:
-        """JSON-ready values for the templates; stored until the message is purged.
+        """Return JSON-serializable values for the templates; stored until the message is purged.
 
-        ``at`` (ISO 8601) is when it happened. Leave out what must not stand in a mail: names of
-        patients, findings, and text that a client wrote, which could be somebody else's appeal to
-        follow a link. By default ``resource_id`` as :func:`mailable_id` returns it.
+        ``at`` (ISO 8601) is the time of the event. Leave out names of patients, findings, and text
+        written by clients, which could contain a phishing link. By default ``resource_id`` as
+        :func:`mailable_id` returns it.
         """
         return {
             "resource_id": mailable_id(activity.resource_id),
@@ -84,16 +86,16 @@ class NotificationKind(ABC):
         }
 
     def template_context(self, stored: Mapping[str, Any], user: Any) -> Mapping[str, Any]:
-        """What the templates get, made from :meth:`context`'s values at each attempt to send.
+        """Return the template context, built from the stored :meth:`context` at each attempt.
 
-        The place for what must not be stored: links with tokens, names.
+        Use it for values that must not be stored, such as names or links with tokens.
         """
         return stored
 
     def once_per(self, activity: Activity) -> str:
-        """Text that two causes share when a person is to hear of them only once.
+        """Return a deduplication key: each user gets one mail per key.
 
-        By default the activity's id: the very same activity never sends twice.
+        By default the event's id, so that an event is never mailed twice.
         """
         return activity.id
 
@@ -101,7 +103,7 @@ class NotificationKind(ABC):
 def mailable_id(text: str) -> str:
     """Return ``text`` if it is a plain identifier, else ``""``.
 
-    Clients choose the ids of what they record; a mail must not carry their sentences or links.
+    Clients choose the ids of their records: free text or links must not reach a mail.
     """
     return text if _MAILABLE_ID.fullmatch(text) else ""
 
@@ -110,9 +112,9 @@ _kinds: dict[str, NotificationKind] = {}
 
 
 def register_kind(kind: NotificationKind) -> None:
-    """Add ``kind``; registering a name again replaces it (that is how to change a built-in one).
+    """Add ``kind``; replaces a kind of the same name, for example a built-in one.
 
-    Raises ``ValueError`` for a name that can't be a switch.
+    Raises ``ValueError`` for a name that is not a valid switch name.
     """
     if not _NAME.fullmatch(kind.name) or len(kind.name) > 50 or kind.name in _RESERVED:
         raise ValueError(f"{kind.name!r} can't be the name of a notification kind")
@@ -120,17 +122,17 @@ def register_kind(kind: NotificationKind) -> None:
 
 
 def registered_kinds() -> list[NotificationKind]:
-    """Every kind, in order of registration: first the built-in ones."""
+    """Return every kind in order of registration, built-in kinds first."""
     return list(_kinds.values())
 
 
 def kind_named(name: str) -> NotificationKind | None:
-    """The kind of that name, or ``None``."""
+    """Return the kind of that name, or ``None``."""
     return _kinds.get(name)
 
 
 def registered_kind(name: str) -> NotificationKind:
-    """The kind of that name; raises ``LookupError`` if there is none."""
+    """Return the kind of that name; raises ``LookupError`` if there is none."""
     kind = kind_named(name)
     if kind is None:
         raise LookupError(f"no notification kind {name!r} is registered")
@@ -138,7 +140,7 @@ def registered_kind(name: str) -> NotificationKind:
 
 
 def kinds_for(activity: Activity) -> list[NotificationKind]:
-    """The kinds that write about ``activity``."""
+    """Return the kinds that handle ``activity``."""
     kinds = [kind for kind in _kinds.values() if _is_about(kind, activity.resource_type)]
     return [kind for kind in kinds if kind.wants(activity)]
 
@@ -149,7 +151,7 @@ class _ResourceTypes(Container[str]):
 
 
 RESOURCE_TYPES: Final = _ResourceTypes()
-"""Holds each resource type that a registered kind may write about; others cost nothing."""
+"""Contains each resource type that a registered kind may handle; other events are skipped early."""
 
 
 def _is_about(kind: NotificationKind, resource_type: object) -> bool:

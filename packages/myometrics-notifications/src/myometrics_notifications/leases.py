@@ -1,6 +1,6 @@
-"""Who may work on a row just now, and how an attempt ends: one conditional UPDATE each.
+"""Claim, finish and retry jobs, with one conditional UPDATE each.
 
-No lock is held between the two; a worker that is killed loses its lease by the passing of time.
+No lock is held in between: the lease of a killed worker expires.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ Work = TypeVar("Work", bound=OwedWork)
 
 
 def work_lease(model: type[Work], pk: int, duration: timedelta) -> Work | None:
-    """Take the row for ``duration``; ``None`` if it is not due, settled or another's.
+    """Claim the row for ``duration``; ``None`` if it is not due, finished or already claimed.
 
-    The attempt is counted here, so that work that kills its worker comes to an end.
+    Counts the attempt here, so that a job that kills its worker is not retried for ever.
     """
     token = uuid.uuid4()
     taken = model._default_manager.filter(free_to_take(), pk=pk).update(
@@ -45,12 +45,12 @@ def work_lease(model: type[Work], pk: int, duration: timedelta) -> Work | None:
 
 
 def work_settle(work: OwedWork, *, state: str, **changes: Any) -> bool:
-    """End the work in ``state``; false if the row was no longer this worker's."""
+    """Finish the job in ``state``; false if this worker no longer holds the lease."""
     return _give_back(work, state=state, settled_at=utc_now(), **changes)
 
 
 def work_fail(work: OwedWork, failure: SendFailure) -> None:
-    """Record a failed attempt: another one later, or none any more (state ``dead``)."""
+    """Record a failed attempt: schedule a retry, or mark the job ``dead`` after the last one."""
     if failure.permanent or work.attempts >= notifications_settings.MAX_ATTEMPTS:
         logger.warning("%s is given up: %s", work, failure.summary)
         work_settle(work, state=OwedWork.DEAD, last_error=failure.summary)
@@ -60,8 +60,9 @@ def work_fail(work: OwedWork, failure: SendFailure) -> None:
 
 
 def back_off(attempts: int) -> timedelta:
-    """Pause after that many failed attempts: it doubles up to a cap, and between half and the
-    whole of it is drawn at random, so that what failed together doesn't return together.
+    """Return the backoff after ``attempts`` failures.
+
+    It doubles up to ``RETRY_CAP``. Jitter between half and all of it spreads the retries.
     """
     base = notifications_settings.RETRY_BASE.total_seconds()
     cap = notifications_settings.RETRY_CAP.total_seconds()
@@ -70,7 +71,7 @@ def back_off(attempts: int) -> timedelta:
 
 
 def _give_back(work: OwedWork, **changes: Any) -> bool:
-    # The mail may be out: a database that is away for a moment must not send it twice.
+    # The mail may already be sent: a short database failure must not cause a second one.
     for pause in _PAUSES:
         try:
             return _update(work, changes)

@@ -1,4 +1,4 @@
-"""At most so many notification mails an hour for one user; one summary stands for the rest."""
+"""Hourly cap of notification mails per user; the rest is sent as one summary."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ WINDOW: Final = timedelta(hours=1)
 
 
 def message_admit(*, message: Message) -> bool:
-    """Return whether ``message``, which this worker has leased, may be mailed now.
+    """Return whether ``message``, which this worker has claimed, may be mailed now.
 
-    If its recipient got ``MAILS_PER_USER_PER_HOUR`` mails within the last hour it becomes part of a
-    summary, which is due when the hour is over. A message is admitted once, however often sending
-    it fails. Exact with any number of workers: they queue for the recipient's row.
+    Above ``MAILS_PER_USER_PER_HOUR`` mails within the last hour, the message becomes part of a
+    summary that is due when the hour is over. A message is admitted once, regardless of retries.
+    The count is exact with concurrent workers: they lock the recipient's row.
     """
     kind = registered_kind(message.kind)
     if message.admitted_at is not None or not (kind.optional or kind.name == Summary.name):
@@ -68,13 +68,13 @@ def _add_to_summary(message: Message, recent: QuerySet[Message], now: datetime) 
         leased_until=None,
         last_error="",
     )
-    # Without the lease another worker sends it: a new summary would be empty.
+    # The lease is lost, so another worker sends the message: a new summary would be empty.
     if is_added and summary is None:
         _create_summary(message, mail_uuid, recent, now)
 
 
 def _open_summary(message: Message) -> Message | None:
-    # One that is admitted is being sent, and says already what it sums up.
+    # An admitted summary is being sent, and its counts are final.
     summaries = Message.objects.filter(
         recipient_id=message.recipient_id,
         kind=Summary.name,

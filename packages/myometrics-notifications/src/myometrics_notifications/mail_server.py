@@ -1,4 +1,4 @@
-"""One conversation with the mail server, and a memory of its having failed."""
+"""The connection to the mail server, and a pause after its failures."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ logger = logging.getLogger("myometrics.notifications")
 
 
 class MailNotTaken(Exception):
-    """The back end says that it has sent nothing, without saying why."""
+    """The mail backend reports that it sent nothing, without a reason."""
 
 
 class MailConnection:
-    """The site's mail backend, opened at the first message and kept for the next.
+    """The site's mail backend, opened at the first message and reused for the next.
 
-    Every step has a time-out. An error while closing is logged only: the messages are out.
+    Every step has a timeout. An error while closing is only logged: the messages are sent.
     """
 
     def __init__(self) -> None:
@@ -43,10 +43,10 @@ class MailConnection:
         self.close()
 
     def send(self, message: EmailMessage) -> None:
-        """Hand ``message`` over; returns only once the server has taken it.
+        """Send ``message``; returns when the server has accepted it.
 
-        Raises whatever the backend raises; the connection is closed then, so that the next
-        message gets a fresh one.
+        Raises the backend's exceptions. The connection is closed then, so that the next message
+        opens a new one.
         """
         try:
             if self._opened().send_messages([message]) == 0:
@@ -56,7 +56,7 @@ class MailConnection:
             raise
 
     def close(self) -> None:
-        """Say good-bye, if there is anyone to say it to."""
+        """Close the connection, if it is open."""
         backend, self._backend = self._backend, None
         try:
             if backend is not None:
@@ -72,25 +72,25 @@ class MailConnection:
 
 
 class ServerPause:
-    """After a failure of the whole server, single deliveries of this process wait a little.
+    """After a failure of the whole server, single deliveries of this process pause.
 
-    Otherwise each of many messages would hold up a worker for a whole time-out. The sweep goes
-    on trying, and ends the pause with its first success.
+    Otherwise each message would block a worker until the timeout. Sweeps continue, and their first
+    success ends the pause.
     """
 
     def __init__(self) -> None:
         self._until = 0.0
 
     def is_on(self) -> bool:
-        """Whether to leave the server alone just now."""
+        """Whether the pause is active."""
         return time.monotonic() < self._until
 
     def start(self) -> None:
-        """Begin a pause of ``SERVER_PAUSE``."""
+        """Start a pause of ``SERVER_PAUSE``."""
         self._until = time.monotonic() + notifications_settings.SERVER_PAUSE.total_seconds()
 
     def end(self) -> None:
-        """The server works."""
+        """End the pause."""
         self._until = 0.0
 
 
@@ -98,9 +98,9 @@ server_pause = ServerPause()
 
 
 def mail_timeout() -> float:
-    """Seconds that the mail server has for each step: the site's own limit, else ours.
+    """Return the timeout of each SMTP step in seconds: Django's setting, else ``SMTP_TIMEOUT``.
 
-    Raises what Django raises where the site has no default mailer that can be made.
+    Raises Django's exception if the default mailer can't be created.
     """
     own = getattr(default_mail_backend(), "timeout", None)
     return float(notifications_settings.SMTP_TIMEOUT if own is None else own)

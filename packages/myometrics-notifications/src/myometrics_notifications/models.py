@@ -27,10 +27,10 @@ __all__ = [
 
 
 class NotificationSettings(models.Model):
-    """One person's switches. Made at the first use; until then the defaults hold."""
+    """A user's switches. Created at the first use; until then the defaults apply."""
 
     SWITCHES: ClassVar = ("upload_completed", "analysis_ready", "system_alerts")
-    """The specification's kinds: their switches have columns."""
+    """The specification's kinds, whose switches have columns."""
 
     user = models.OneToOneField(
         settings.AUTH_USER_MODEL,
@@ -57,13 +57,13 @@ class NotificationSettings(models.Model):
         return f"notification settings of user {self.user_id}"
 
     def switch(self, kind: NotificationKind) -> bool:
-        """Whether ``kind``'s own switch is on."""
+        """Return whether ``kind``'s own switch is on."""
         if has_column(kind):
             return bool(getattr(self, kind.name))
         return bool(self.host_switches.get(kind.name, kind.default_on))
 
     def set_switch(self, kind: NotificationKind, on: bool) -> None:
-        """Turn ``kind``'s own switch; the caller saves."""
+        """Set ``kind``'s own switch; the caller saves."""
         if has_column(kind):
             setattr(self, kind.name, on)
         else:
@@ -71,23 +71,23 @@ class NotificationSettings(models.Model):
 
 
 def has_column(kind: NotificationKind) -> bool:
-    """Whether the switch is one of the specification's, with a column of its own."""
+    """Return whether the switch has its own column, as the specification's kinds have."""
     return kind.name in NotificationSettings.SWITCHES
 
 
 def column_defaults() -> dict[str, bool]:
-    """Column → ``default_on`` of the kind now registered under that name: a new row's values.
+    """Return the values of a new row: column → ``default_on`` of the kind registered now.
 
-    The columns' own defaults are those of the built-in kinds, which a host may have replaced.
+    The columns' own defaults are those of the built-in kinds, which a site may have replaced.
     """
     return {kind.name: kind.default_on for kind in registered_kinds() if has_column(kind)}
 
 
 class OwedWork(models.Model):
-    """Something owed: tried until it succeeds, by one worker at a time.
+    """A job: retried until it succeeds, by one worker at a time.
 
-    A worker owns the row while ``lease_token`` is its own and ``leased_until`` lies ahead.
-    ``state`` is ``queued`` as long as it is owed, and ``dead`` once it is given up.
+    A worker owns the row while ``lease_token`` is its own and ``leased_until`` is in the future.
+    ``state`` is ``queued`` while the job is pending, and ``dead`` after the last failed attempt.
     """
 
     QUEUED: ClassVar = "queued"
@@ -106,15 +106,15 @@ class OwedWork(models.Model):
 
     @property
     def lease(self) -> dict[str, Any]:
-        """The look-up that finds this row only as long as this worker owns it."""
+        """The lookup that matches this row only while this worker holds the lease."""
         return {"pk": self.pk, "lease_token": self.lease_token, "state": self.QUEUED}
 
 
 class Message(OwedWork):
-    """A mail that is owed, or was sent. It holds neither an address nor a name."""
+    """A queued or finished mail. It contains neither an address nor a name."""
 
     class State(models.TextChoices):
-        """``queued`` until it ends as one of the others."""
+        """``queued`` until it ends in one of the others."""
 
         QUEUED = "queued", _("queued")
         SENT = "sent", _("sent")
@@ -169,15 +169,14 @@ class Message(OwedWork):
 
 
 class ExportFile(OwedWork):
-    """An export that somebody asked to have mailed as a link.
+    """An export that was requested as a mailed link.
 
-    ``user`` is null once the person is gone; the file then follows at the next sweep.
-    ``storage_name`` is known before the file is written, so that no crash leaves one behind
-    that no row knows.
+    ``user`` is null after the user is deleted; the next sweep deletes the file. ``storage_name`` is
+    stored before the file is written, so that a crash leaves no orphaned file.
     """
 
     class State(models.TextChoices):
-        """``queued`` until the file is there or all attempts have failed."""
+        """``queued`` until the file is written or the last attempt has failed."""
 
         QUEUED = "queued", _("queued")
         READY = "ready", _("ready")

@@ -1,4 +1,4 @@
-"""What this package holds about a person. Specification: "Data Export Endpoints"."""
+"""Personal data of this package. Specification: "Data Export Endpoints"."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ __all__ = ["NotificationSettingsSection"]
 
 
 class NotificationSettingsSection(PersonalDataSection):
-    """The switches, also before their first use. Erasure takes outbox and export files along."""
+    """The switches, with defaults before the first use. Erasure includes outbox and exports."""
 
     name = "notification_settings"
     order = 20
     many = False
 
     def export(self, user: Any) -> Iterator[Mapping[str, Any]]:
-        """Exactly one record; writes none."""
+        """Return exactly one record; creates no row."""
         yield switches(settings_of(user))
 
     def erase(self, user: Any) -> None:
-        """Delete switches and messages, and let go of export files."""
+        """Delete switches and messages, and detach export files."""
         export_files_release(user=user)
         messages_erase(user=user)

@@ -1,4 +1,4 @@
-"""A message as a mail: templates, language, time zone, headers."""
+"""Render a message as a mail: templates, language, time zone, headers."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ _SUBJECT_LENGTH = 200
 
 
 def mail_address(user: Any) -> str:
-    """The person's e-mail address as their user model keeps it; ``""`` where there is none."""
+    """Return the user's e-mail address; ``""`` if there is none."""
     return str(getattr(user, type(user).get_email_field_name(), "") or "")
 
 
 def template_names(kind: NotificationKind, part: str) -> list[str]:
-    """Names of the templates for one of :data:`TEMPLATES`; the first that exists is taken."""
+    """Return the template names for one of :data:`TEMPLATES`; the first that exists is used."""
     own = f"myometrics_notifications/{kind.name}/{part}"
     return [own, _ANY_SUBJECT] if part == "subject.txt" else [own]
 
 
 def message_email(message: Message) -> PlainHeadersMail:
-    """The mail for ``message`` in the recipient's language and time zone.
+    """Return the mail for ``message`` in the recipient's language and time zone.
 
-    The same message always bears the same Message-ID.
+    The Message-ID is the same at every attempt.
     """
     kind, user = registered_kind(message.kind), message.recipient
     language = notifications_settings.RECIPIENT_LANGUAGE(user)

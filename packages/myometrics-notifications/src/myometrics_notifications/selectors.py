@@ -1,4 +1,4 @@
-"""Reads: switches of a person, people who want a kind, messages that are due."""
+"""Queries: a user's switches, recipients of a kind, due messages."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ __all__ = [
 
 
 def settings_of(user: Any) -> NotificationSettings:
-    """The person's settings; before their first use an unsaved row with the defaults."""
+    """Return the user's settings; before the first use an unsaved row with the defaults."""
     stored = NotificationSettings.objects.filter(user_id=user.pk).first()
     return stored or NotificationSettings(user=user, **column_defaults())
 
 
 def switches(settings: NotificationSettings) -> dict[str, bool]:
-    """Name → on, as the API shows it: the main switch, then each optional kind's own.
+    """Return name → on, as in the API: the main switch, then each optional kind's own.
 
     Specification: "GET /users/me/notifications/".
     """
@@ -41,7 +41,7 @@ def switches(settings: NotificationSettings) -> dict[str, bool]:
 
 
 def message_is_wanted(*, kind: NotificationKind, user: Any) -> bool:
-    """Whether ``user`` wants mails of ``kind`` just now."""
+    """Return whether ``user``'s switches allow mails of ``kind`` now."""
     if not kind.optional:
         return True
     settings = settings_of(user)
@@ -49,20 +49,20 @@ def message_is_wanted(*, kind: NotificationKind, user: Any) -> bool:
 
 
 def people_wanting(kind: NotificationKind) -> QuerySet[Any]:
-    """The people who want ``kind``."""
+    """Return the users whose switches allow ``kind``."""
     people = get_user_model()._base_manager.order_by("pk")
     return people.filter(_wants(kind)) if kind.optional else people
 
 
 def free_to_take() -> Q:
-    """Condition on rows that a worker may take now: owed, due, and nobody's."""
+    """Return the condition on rows that a worker may claim: queued, due, and not leased."""
     now = utc_now()
     unowned = Q(leased_until=None) | Q(leased_until__lte=now)
     return Q(state=OwedWork.QUEUED, next_attempt_at__lte=now) & unowned
 
 
 def messages_due(limit: int) -> list[int]:
-    """Primary keys of queued messages whose time has come and that nobody owns, oldest first."""
+    """Return the primary keys of due messages without a lease, oldest first."""
     due = Message.objects.filter(free_to_take())
     return list(due.order_by("next_attempt_at", "pk").values_list("pk", flat=True)[:limit])
 

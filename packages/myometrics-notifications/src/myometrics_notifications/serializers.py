@@ -1,4 +1,4 @@
-"""Shapes of the endpoints; they validate, and never act."""
+"""Request and response serializers of the endpoints."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["LinkQuerySerializer", "NotificationSwitchesSerializer"]
 
 
 class NotificationSwitchesSerializer(serializers.Serializer[Any]):
-    """Every switch, JSON booleans only: the specification's four, then the site's own kinds'.
+    """All switches, JSON booleans only: the specification's four, then those of the site's kinds.
 
     Specification: "GET /users/me/notifications/" and "PATCH /users/me/notifications/".
     """
@@ -24,9 +24,9 @@ class NotificationSwitchesSerializer(serializers.Serializer[Any]):
     email_notifications = StrictBooleanField()
 
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
-        """The main switch and one for each optional kind that is registered now.
+        """Return the main switch and one field for each optional kind that is registered.
 
-        For a partial update only those kinds that the data names.
+        A partial update has only the fields that its data names.
         """
         fields = super().get_fields()
         kinds = [kind for kind in registered_kinds() if kind.optional]
@@ -39,6 +39,6 @@ class NotificationSwitchesSerializer(serializers.Serializer[Any]):
 
 
 class LinkQuerySerializer(serializers.Serializer[Any]):
-    """The signed token that a mail's link bears."""
+    """The signed token of a mailed link."""
 
     token = StrictCharField(max_length=LONGEST_TOKEN)

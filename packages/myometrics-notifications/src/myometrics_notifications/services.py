@@ -1,4 +1,4 @@
-"""Writes: switches, and what the outbox owes to whom."""
+"""Writes: switches, and messages in the outbox."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _DELIVERED_ONE_BY_ONE = 20
 
 @dataclass(frozen=True)
 class _Notice:
-    """What a kind writes about one activity, to whom (``None``: to all), and how often."""
+    """One kind's notification of one event: recipients (``None``: all) and deduplication key."""
 
     kind: NotificationKind
     user_ids: Iterable[Any] | None
@@ -71,10 +71,10 @@ class _Notice:
 
 
 def notification_settings_ensure(*, user: Any) -> NotificationSettings:
-    """The person's settings, made with the defaults if this is their first use.
+    """Return the user's settings; created with the defaults at the first use.
 
-    Any number of simultaneous first uses make one row. Raises ``CallerDeleted`` when the
-    user was deleted concurrently.
+    Concurrent first uses create one row. Raises ``CallerDeleted`` if the user was deleted
+    concurrently.
     """
     with _deleted_caller_reported(user):
         return NotificationSettings.objects.get_or_create(user=user, defaults=column_defaults())[0]
@@ -83,9 +83,9 @@ def notification_settings_ensure(*, user: Any) -> NotificationSettings:
 def notification_settings_update(
     *, user: Any, switches: Mapping[str, bool]
 ) -> NotificationSettings:
-    """Turn the given switches (name → on) and leave the others as they are.
+    """Set the given switches (name → on), and leave the others unchanged.
 
-    Raises ``CallerDeleted`` when the user was deleted concurrently.
+    Raises ``CallerDeleted`` if the user was deleted concurrently.
     """
     locked = NotificationSettings.objects.select_for_update()
     with _deleted_caller_reported(user), atomic_write():
@@ -96,19 +96,19 @@ def notification_settings_update(
 
 
 def activity_notify(activity: Activity) -> None:
-    """Queue what ``activity`` gives reason to write, inside the caller's transaction.
+    """Queue the messages for ``activity`` inside the caller's transaction.
 
-    Old activities (a replay) are passed over: nobody wants mails about last year.
+    Events older than ``IGNORE_OLDER_THAN`` are ignored, so that a replay sends no mails.
     """
     for kind in _kinds_notifying(activity):
         _notify_of_kind(kind, activity)
 
 
 def activities_notify(activities: Sequence[Activity]) -> None:
-    """Queue what ``activities`` give reason to write, as :func:`activity_notify` does for each.
+    """Queue the messages for ``activities``; a batched :func:`activity_notify`.
 
-    Raises what a kind raises: the caller then calls :func:`activity_notify` one by one, where a
-    fault costs no more than one kind's notice of one activity.
+    Propagates the exceptions of kinds. The caller then calls :func:`activity_notify` for each
+    event, where an error affects only one kind and one event.
     """
     _queue(
         _notice(kind, activity) for activity in activities for kind in _kinds_notifying(activity)
@@ -122,19 +122,18 @@ def messages_queue(
     context: Mapping[str, Any],
     once_per: str,
 ) -> int:
-    """Owe a mail of ``kind`` to each of ``user_ids`` (``None``: to all) who wants it.
+    """Queue a mail of ``kind`` for each of ``user_ids`` (``None``: all users) whose switch is on.
 
-    Belongs in the transaction of its cause; delivery starts after its commit. The same
-    ``once_per`` never owes a person a second mail. Returns how many people were found to want
-    it.
+    Call it in the transaction of the event; delivery starts after the commit. A user gets at most
+    one mail per ``once_per``. Returns the number of users whose switches are on.
     """
     return _queue([_Notice(kind, user_ids, context, once_per)])
 
 
 def messages_retry(*, messages: QuerySet[Message]) -> int:
-    """Give the dead and dropped among ``messages`` all their attempts again, starting now.
+    """Queue the dead and dropped ``messages`` again, with all their attempts.
 
-    Returns how many there were.
+    Returns the number of messages.
     """
     ended = messages.filter(state__in=(Message.State.DEAD, Message.State.DROPPED)).order_by("pk")
     retried = 0
@@ -155,13 +154,13 @@ def messages_retry(*, messages: QuerySet[Message]) -> int:
 
 
 def messages_erase(*, user: Any) -> None:
-    """Forget every message to ``user`` and their switches."""
+    """Delete the switches and every message of ``user``."""
     Message.objects.filter(recipient_id=user.pk).delete()
     NotificationSettings.objects.filter(user_id=user.pk).delete()
 
 
 def messages_purge() -> int:
-    """Delete settled messages that have been kept long enough; returns how many."""
+    """Delete finished messages after their retention; return the number of rows."""
     now = utc_now()
     ended = Message.objects.filter(
         state__in=(Message.State.SENT, Message.State.DROPPED, Message.State.SUMMARISED),
@@ -190,7 +189,7 @@ def _notice(kind: NotificationKind, activity: Activity) -> _Notice:
 
 
 def _notify_of_kind(kind: NotificationKind, activity: Activity) -> None:
-    # A fault in one kind, perhaps the host's, must not silence the others.
+    # An error in one kind, which may be the site's, must not affect the others.
     try:
         with transaction.atomic():
             _queue([_notice(kind, activity)])
@@ -202,16 +201,16 @@ def _notify_of_kind(kind: NotificationKind, activity: Activity) -> None:
 
 @contextmanager
 def _deleted_caller_reported(user: Any) -> Iterator[None]:
-    """Raise ``CallerDeleted`` where a row can't be written because ``user`` is gone.
+    """Raise ``CallerDeleted`` if a row can't be written because ``user`` was deleted.
 
-    Wraps the transaction: databases may check foreign keys only when it is committed.
+    Wraps the transaction: databases may check foreign keys only at the commit.
     """
     try:
         yield
     except IntegrityError as error:
         own = NotificationSettings.objects.filter(user_id=user.pk)
         if is_unique_violation(error) and own.exists():
-            # Under repeatable read the transaction did not see the row it conflicts with.
+            # Under REPEATABLE READ the conflicting row is not visible to the transaction.
             raise SerializationFailure(str(error)) from error
         if people_known([user.pk]):
             raise
@@ -227,7 +226,7 @@ def _turn(settings: NotificationSettings, switches: Mapping[str, bool]) -> None:
 
 
 def _queue(notices: Iterable[_Notice]) -> int:
-    """Queue the messages of ``notices``, in their order; returns how many were found wanted."""
+    """Queue the messages of ``notices`` in order; return the number of wanted ones."""
     addressed = (
         (number, notice, user_id)
         for number, notice in enumerate(notices)
@@ -251,8 +250,8 @@ def _queue_chunk(addressed: Sequence[tuple[int, _Notice, Any]]) -> int:
                 dedupe_key=_dedupe_key(notice.kind, user_id, notice.once_per),
                 next_attempt_at=now,
             )
-            # Of one notice in one order: two transactions that queue the same messages wait for
-            # each other's rows.
+            # Fixed order within a notice: transactions that queue the same messages would otherwise
+            # deadlock.
             for _, notice, user_id in sorted(addressed, key=lambda one: (one[0], str(one[2])))
             if user_id in wanting[notice.kind.name]
         ]
@@ -262,7 +261,7 @@ def _queue_chunk(addressed: Sequence[tuple[int, _Notice, Any]]) -> int:
 
 
 def _people_wanting(asked: Iterable[tuple[NotificationKind, Any]]) -> dict[str, set[Any]]:
-    """Who wants each kind, of those asked about, by name of the kind; they are held."""
+    """Lock the users in question; return those who want each kind, by the kind's name."""
     kinds: dict[str, NotificationKind] = {}
     user_ids = defaultdict(set)
     for kind, user_id in asked:

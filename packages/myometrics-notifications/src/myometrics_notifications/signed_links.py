@@ -1,4 +1,4 @@
-"""Links in mails that work without signing in: what one is about is signed, not hidden."""
+"""Links in mails that work without authentication: payloads are signed, not encrypted."""
 
 from __future__ import annotations
 
@@ -17,30 +17,32 @@ from myometrics_core.settings import core_settings
 __all__ = ["LONGEST_TOKEN", "SignedLink", "link_not_valid"]
 
 LONGEST_TOKEN = 1000
-"""More than any token of ours has characters."""
+"""Longer than any valid token, in characters."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SignedLink:
-    """One kind of link: where it leads, and the salt that tells its tokens from other kinds'.
+    """A type of link: its route, and the salt that separates its tokens from other types.
 
-    Mails are kept for years: a salt, once it has been sent, stays as it is, and so do the payloads.
+    Mails are kept for years: never change the salt or the payload of a released link.
     """
 
     url_name: str
     salt: str
 
     def token(self, payload: Any) -> str:
-        """A token that bears ``payload`` (JSON-like): all can read it, nobody can forge it."""
+        """Return a token that contains ``payload`` (JSON-serializable): readable, tamper-proof."""
         return signing.dumps(payload, salt=self.salt)
 
     def url(self, payload: Any) -> str:
-        """The public address with such a token, on the host of ``MYOMETRICS["API_URL"]``."""
+        """Return the public URL with such a token, on the host of ``MYOMETRICS["API_URL"]``."""
         query = urlencode({"token": self.token(payload)})
         return urljoin(core_settings.API_URL, f"{reverse(self.url_name)}?{query}")
 
     def read(self, token: str, *, max_age: timedelta | None = None) -> Any:
-        """The payload; raises ``NotFound`` when ``token`` isn't ours or is older than that."""
+        """Return the payload; raises ``NotFound`` if ``token`` is invalid or older than
+        ``max_age``.
+        """
         try:
             return signing.loads(token, salt=self.salt, max_age=max_age)
         except signing.BadSignature:
@@ -48,5 +50,5 @@ class SignedLink:
 
 
 def link_not_valid() -> NotFound:
-    """The one answer to every link that leads nowhere, whatever the reason."""
+    """Return the error for every invalid link: the same for all reasons."""
     return NotFound(_("This link is not valid (any more)."))

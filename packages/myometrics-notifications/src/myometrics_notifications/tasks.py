@@ -1,4 +1,4 @@
-"""Background work. Every task can run twice, or at the same time as itself."""
+"""Celery tasks. Every task is idempotent and may run concurrently with itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["deliver", "export", "purge", "sweep", "sweep_exports"]
     name="myometrics_notifications.deliver", acks_late=True, soft_time_limit=120, time_limit=150
 )
 def deliver(message_id: int) -> None:
-    """Deliver one message, if it is due and nobody else is at it."""
+    """Deliver one message, if it is due and not claimed."""
     message_deliver(message_id=message_id)
 
 
@@ -23,7 +23,7 @@ def deliver(message_id: int) -> None:
     name="myometrics_notifications.sweep", acks_late=True, soft_time_limit=180, time_limit=210
 )
 def sweep() -> int:
-    """Deliver whatever is due: retries, and what a dead broker or worker left behind."""
+    """Deliver all due messages: retries, and those lost by the broker or a worker."""
     return messages_sweep()
 
 
@@ -31,7 +31,7 @@ def sweep() -> int:
     name="myometrics_notifications.purge", acks_late=True, soft_time_limit=600, time_limit=660
 )
 def purge() -> int:
-    """Delete settled messages after their time."""
+    """Delete finished messages after their retention."""
     return messages_purge()
 
 
@@ -39,7 +39,7 @@ def purge() -> int:
     name="myometrics_notifications.export", acks_late=True, soft_time_limit=1500, time_limit=1560
 )
 def export(export_id: int) -> None:
-    """Write one export file, if it is owed and nobody else is at it."""
+    """Write one export file, if it is due and not claimed."""
     export_generate(export_id=export_id)
 
 
@@ -50,5 +50,5 @@ def export(export_id: int) -> None:
     time_limit=330,
 )
 def sweep_exports() -> int:
-    """Delete expired export files, and hand over exports that are still owed."""
+    """Delete expired export files, and enqueue pending exports."""
     return export_files_sweep()

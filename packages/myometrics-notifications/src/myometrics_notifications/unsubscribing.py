@@ -1,4 +1,4 @@
-"""Signed links that turn one switch off without signing in (RFC 8058)."""
+"""Signed links that turn off one switch without authentication (RFC 8058)."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ _LINK = SignedLink(
 
 
 def unsubscribe_token(*, kind: NotificationKind, user: Any) -> str:
-    """A token for ``user`` and ``kind``. It holds no address, and never expires: a mail is kept
-    for years, and its link must go on working.
+    """Return a token for ``user`` and ``kind``.
+
+    It contains no address, and never expires: links in old mails must keep working.
     """
     return _LINK.token(_payload(kind, user))
 
 
 def unsubscribe_url(*, kind: NotificationKind, user: Any) -> str:
-    """The public address that does it, on the host of ``MYOMETRICS["API_URL"]``."""
+    """Return the public unsubscribe URL, on the host of ``MYOMETRICS["API_URL"]``."""
     return _LINK.url(_payload(kind, user))
 
 
 def read_unsubscribe_token(token: str) -> tuple[NotificationKind, Any]:
-    """The kind and the user that ``token`` names.
+    """Return the kind and the user that ``token`` names.
 
-    Raises ``NotFound`` for a token that is not ours, or names nobody or nothing any more.
+    Raises ``NotFound`` if the token is invalid, or its user or kind no longer exists.
     """
     try:
         user_id, kind_name = _LINK.read(token)

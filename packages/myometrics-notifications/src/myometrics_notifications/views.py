@@ -1,4 +1,4 @@
-"""Endpoints: one's own switches, and where the links in mails lead."""
+"""Endpoints: the user's own switches, and the targets of links in mails."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = ["ExportDownloadView", "MyNotificationSettingsView", "UnsubscribeView"
 
 
 class MyNotificationSettingsView(ApiView):
-    """The switches of whoever is signed in. Specification: "Notification Settings Endpoints"."""
+    """The signed-in user's switches. Specification: "Notification Settings Endpoints"."""
 
     @extend_schema(
         operation_id="my_notification_settings",
@@ -42,7 +42,7 @@ class MyNotificationSettingsView(ApiView):
         responses={200: NotificationSwitchesSerializer},
     )
     def get(self, request: Request) -> Response:
-        """All switches; the row behind them is made at the first use."""
+        """Return all switches; their row is created at the first use."""
         return Response(switches(notification_settings_ensure(user=request.user)))
 
     @extend_schema(
@@ -52,28 +52,28 @@ class MyNotificationSettingsView(ApiView):
         responses={200: NotificationSwitchesSerializer},
     )
     def patch(self, request: Request) -> Response:
-        """Turn any subset of the switches; unknown keys are ignored."""
+        """Set any subset of the switches; unknown keys are ignored."""
         changes = self.validated(NotificationSwitchesSerializer, partial=True)
         settings = notification_settings_update(user=request.user, switches=changes)
         return Response(switches(settings))
 
 
 class UnsubscribeView(PublicPageView):
-    """Where a mail's unsubscribe link leads (RFC 8058). The signed token says who and what."""
+    """Target of a mail's unsubscribe link (RFC 8058). The signed token names user and kind."""
 
     def get(self, request: Request) -> HttpResponse:
-        """A page with a button that turns one kind of mail off."""
+        """Return a page with a button that turns off one kind of mail."""
         kind, user = self._kind_and_user()
         return self._page(kind, user, subscribed=message_is_wanted(kind=kind, user=user))
 
     def post(self, request: Request) -> HttpResponse:
-        """Turn it off; the body (``List-Unsubscribe=One-Click``) is not read. Twice is fine."""
+        """Turn it off; idempotent. The body (``List-Unsubscribe=One-Click``) is not read."""
         kind, user = self._kind_and_user()
         notification_settings_update(user=user, switches={kind.name: False})
         return self._page(kind, user, subscribed=False)
 
     def rate_limit_identity(self, request: Request) -> str | None:
-        """The user whose mails they are: many unsubscribe through one address, their provider's."""
+        """Return the user of the token: many users share one address, their mail provider's."""
         try:
             return f"user:{self._kind_and_user()[1].pk}"
         except APIException:
@@ -90,7 +90,7 @@ class UnsubscribeView(PublicPageView):
 
 
 class ExportDownloadView(PublicApiView):
-    """Where the link in an export's mail leads. Public: the signed token gives access."""
+    """Target of the link in an export's mail. Public: the signed token gives access."""
 
     @extend_schema(
         operation_id="export_download",
@@ -104,7 +104,7 @@ class ExportDownloadView(PublicApiView):
         },
     )
     def get(self, request: Request) -> StreamingHttpResponse:
-        """``user_data.csv`` or ``user_data.json`` as an attachment."""
+        """Return ``user_data.csv`` or ``user_data.json`` as an attachment."""
         export = export_file_for_token(self.validated_query(LinkQuerySerializer)["token"])
         filename = export_filename(export.export_format)
         response = download_response(request, export_file_chunks(export), filename)

@@ -1,1 +1,1 @@
-"""A stranger's site: people with UUID keys, known by their e-mail address, without roles."""
+"""A third-party site: users with UUID keys, identified by e-mail address, without roles."""

@@ -9,19 +9,19 @@ from django.db import models
 
 class PersonManager(BaseUserManager["Person"]):
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> Person:
-        """A person with that address; without a password, one who can't sign in with one."""
+        """Create a user with that address; without a password, with an unusable one."""
         person = self.model(email=self.normalize_email(email), **fields)
         person.set_password(password)
         person.save(using=self._db)
         return person
 
     def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> Person:
-        """A person who may do everything in the admin."""
+        """Create a user with all permissions."""
         return self.create_user(email, password, is_staff=True, is_superuser=True, **fields)
 
 
 class Person(AbstractBaseUser, PermissionsMixin):
-    """Deliberately unlike ours: no integer key, no username, no role, no first and last name."""
+    """Deliberately unlike our user model: no integer key, username, role, first or last name."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     email = models.EmailField(unique=True)

@@ -1,1 +1,1 @@
-"""What ``python3 dev`` does once its environment stands. See ``python3 dev --help``."""
+"""The commands of ``python3 dev``, run in its environment. See ``python3 dev --help``."""

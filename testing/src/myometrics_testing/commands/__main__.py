@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def usage() -> str:
-    """The module's docstring and the first line of each command's."""
+    """Return the module's docstring and the first line of each command's."""
     lines = [f"  {name:13}{_summary(command)}" for name, command in COMMANDS.items()]
     more = "python3 dev COMMAND --help says more."
     return "\n".join([(__doc__ or "").strip(), "", "Commands:", *lines, "", more])

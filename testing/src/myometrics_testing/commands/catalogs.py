@@ -1,7 +1,7 @@
-"""``dev translations``: what each package says, and how that reads in other languages.
+"""``dev translations``: the messages of each package, and their translations.
 
-What ``makemessages`` and ``compilemessages`` do, without the gettext programs, which not every
-machine has. Catalogues are ``locale/<language>/LC_MESSAGES/django.po``, compiled beside them.
+Replaces ``makemessages`` and ``compilemessages``, which need the gettext programs. Catalogues are
+``locale/<language>/LC_MESSAGES/django.po``, compiled beside them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from django.utils.translation.template import templatize
 from myometrics_testing.commands.repository import package_folders
 
 LANGUAGES = ("de",)
-"""Beside English, in which the messages are written."""
+"""Target languages; the messages themselves are English."""
 
 KEYWORDS = {
     "_": None,
@@ -41,9 +41,9 @@ CHANGING = tuple(
         *("Language-Team", "Generated-By"),
     )
 )
-"""Lines of a catalogue's head that change with every run, or say nothing."""
+"""Header lines of a catalogue that change with every run, or contain nothing useful."""
 UNDATED = datetime.fromtimestamp(0, timezone.utc)
-"""Stands for the dates in a compiled catalogue's head."""
+"""Replaces the dates in a compiled catalogue's header."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -58,13 +58,13 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def package_sources() -> dict[str, Path]:
-    """Source folder of each package by short name."""
+    """Return the source folder of each package by short name."""
     folders = package_folders().items()
     return {name: folder / "src" / f"myometrics_{name}" for name, folder in folders}
 
 
 def extracted(source: Path) -> Catalog:
-    """Every message that the Python files and templates in ``source`` mark as translatable."""
+    """Return every translatable message of the Python files and templates in ``source``."""
     found = Catalog(charset="utf-8")
     for path in sorted(source.rglob("*")):
         if "migrations" not in path.parts and path.suffix in {".py", *TEMPLATES}:
@@ -74,12 +74,12 @@ def extracted(source: Path) -> Catalog:
 
 
 def catalog_path(source: Path, language: str) -> Path:
-    """Where the translations into ``language`` are."""
+    """Return the path of the translations into ``language``."""
     return source / "locale" / language / "LC_MESSAGES" / "django.po"
 
 
 def read_catalog(path: Path) -> Catalog:
-    """The catalogue in ``path``; an empty one where there is none."""
+    """Return the catalogue in ``path``; an empty one if the file does not exist."""
     language = path.parts[-3]
     if not path.exists():
         return Catalog(locale=language, charset="utf-8", fuzzy=False)
@@ -88,12 +88,12 @@ def read_catalog(path: Path) -> Catalog:
 
 
 def untranslated(catalog: Catalog) -> list[Message]:
-    """The messages that lack a text, or have one that nobody has confirmed."""
+    """Return the messages without a translation, or with a fuzzy one."""
     return [message for message in catalog if message.id and (_is_empty(message) or message.fuzzy)]
 
 
 def compiled(catalog: Catalog) -> bytes:
-    """The catalogue as Django reads it (``.mo``): the same bytes for the same texts."""
+    """Return the catalogue as a ``.mo`` file: the same bytes for the same texts."""
     catalog.creation_date = catalog.revision_date = UNDATED
     file = BytesIO()
     write_mo(file, catalog)
@@ -114,7 +114,7 @@ def _bring_up_to_date(source: Path) -> Iterator[str]:
 
 def _messages(path: Path) -> Iterator[str | tuple[str, str]]:
     text = path.read_text(encoding="utf-8")
-    if path.suffix in TEMPLATES:  # as Python; indentation would have a meaning there
+    if path.suffix in TEMPLATES:  # not as Python: indentation would be significant
         text = "\n".join(line.strip() for line in templatize(text).splitlines())
     found: Iterable[Any] = extract_python(BytesIO(text.encode()), KEYWORDS, [], {})
     for _, function, arguments, _ in found:
@@ -124,7 +124,7 @@ def _messages(path: Path) -> Iterator[str | tuple[str, str]]:
 
 
 def _as_text(catalog: Catalog, package: str) -> bytes:
-    """The file without what would change with every run."""
+    """Return the file without the lines that change with every run."""
     catalog.header_comment = f"# Translations of {package.replace('_', '-')}."
     catalog.obsolete.clear()
     catalog.project, catalog.version, catalog.fuzzy = package, "", False

@@ -12,7 +12,7 @@ from myometrics_testing.commands.jobs import Job, example_job, run_job
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Build the documentation into site/, serve it, or write its tables or its images anew."""
+    """Build the documentation into site/, serve it, or rewrite its tables or its images."""
     parser = argparse.ArgumentParser(prog="dev docs", description=main.__doc__)
     parser.add_argument(
         "action", nargs="?", choices=["build", "serve", "write", "images"], default="build"
@@ -25,13 +25,13 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def docs_job(*arguments: str) -> Job:
-    """A run of mkdocs, without its makers' advertising on the terminal."""
+    """Return a job for mkdocs, without the advertising it prints."""
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     command = [sys.executable, "-m", "mkdocs", *arguments]
     return Job(name="docs", command=command, environment=environment)
 
 
 def documents_job(*arguments: str) -> Job:
-    """Write the parts of documents that come from code; ``--check``: fail where they are stale."""
+    """Return a job that writes the generated parts; ``--check``: fail if they are stale."""
     module = "myometrics_testing.commands.documents"
     return example_job("docs from code", sys.executable, "-m", module, *arguments)

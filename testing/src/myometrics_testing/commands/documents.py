@@ -1,7 +1,7 @@
-"""Parts of the documents that are written from the code, between markers.
+"""Generated parts of the documents, between markers.
 
-Markers are those of mkdocs' snippets, ``--8<-- [start:settings]`` to ``--8<-- [end:settings]``,
-so that one page can show what stands in another.
+Markers are those of mkdocs' snippets, ``--8<-- [start:settings]`` to ``--8<-- [end:settings]``, so
+that one page can include a part of another.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ VARIABLES = ROOT / "docs" / "operations" / "variables.md"
 
 
 def main() -> int:
-    """Write the parts that are out of date; with ``--check`` name them and fail instead."""
+    """Write the parts that are out of date; with ``--check`` list them and fail instead."""
     parser = argparse.ArgumentParser(prog="documents", description=main.__doc__)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
@@ -39,7 +39,7 @@ def main() -> int:
 
 
 def between_markers(document: str, name: str, text: str) -> str:
-    """``document`` with ``text`` in its part ``name``. Raises ``ValueError`` without markers."""
+    """Return ``document`` with ``text`` in part ``name``; ``ValueError`` without markers."""
     start, end = (f"<!-- --8<-- [{edge}:{name}] -->" for edge in ("start", "end"))
     pattern = re.compile(f"({re.escape(start)}\n).*?({re.escape(end)})", re.DOTALL)
     found, count = pattern.subn(lambda match: f"{match[1]}\n{text}\n\n{match[2]}", document)
@@ -60,7 +60,7 @@ def _readme(package: str) -> Path:
 
 
 def _bring_up_to_date(path: Path, *, write: bool) -> bool:
-    """Whether ``path`` was out of date."""
+    """Return whether ``path`` was out of date."""
     before = after = path.read_text()
     for name, text in _parts(path):
         after = between_markers(after, name, text)

@@ -11,7 +11,7 @@ from myometrics_testing.commands.repository import EXAMPLE
 
 def serve(arguments: Sequence[str]) -> int:
     """Serve the example with demo data at http://localhost:8001 (options: manage.py demo's)."""
-    # Demo data never go into the database of a site that is in use.
+    # Demo data must never be written to the database of a production site.
     os.environ.pop("ENVIRONMENT_FILE", None)
     return manage(["demo", *arguments])
 

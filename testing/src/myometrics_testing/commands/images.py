@@ -1,4 +1,4 @@
-"""``dev docs images``: the README's pictures, taken in a browser from the example's demo."""
+"""``dev docs images``: screenshots for the README, taken in a browser from the example's demo."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DASHBOARD = "/admin/myometrics_analytics/dashboard/"
 
 
 def write_images() -> int:
-    """Write ``docs/images/*.png``, which takes half a minute. Needs Chromium and its driver."""
+    """Write ``docs/images/*.png`` in about 30 seconds. Needs Chromium and its driver."""
     with demo() as url:
         browser = start_browser()
         try:
@@ -40,7 +40,7 @@ def write_images() -> int:
 
 @contextmanager
 def demo() -> Iterator[str]:
-    """The address of the example, served for the block with demo data of its own."""
+    """Serve the example with its own demo data for the block; yields its URL."""
     url = f"http://localhost:{free_port()}"
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "manage.py", "demo", url.removeprefix("http://")]
@@ -72,7 +72,7 @@ def _sign_in(browser: Chrome, url: str) -> None:
 
 
 def _take(browser: Chrome, name: str, url: str, *, shown: str) -> None:
-    """The picture ``name`` of a page, once something on it matches the selector ``shown``."""
+    """Take the screenshot ``name`` of a page when an element matches the selector ``shown``."""
     browser.get(url)
     wait_for(lambda: browser.find_elements(By.CSS_SELECTOR, shown))
     browser.save_screenshot(str(FOLDER / f"{name}.png"))

@@ -1,4 +1,4 @@
-"""Run commands, some at a time: a line for each, and the whole output of those that fail."""
+"""Run commands in parallel: prints a line for each, and the whole output of those that fail."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a job ended: its exit code, what it printed, and how many seconds it took."""
+    """The result of a job: exit code, output, and duration in seconds."""
 
     job: Job
     code: int
@@ -33,7 +33,7 @@ class Outcome:
 
 
 def example_job(name: str, *command: str) -> Job:
-    """A command with the example's settings, far from its database."""
+    """Return a job with the example's settings, isolated from its database."""
     environment = clean_environment(
         DEBUG="true",
         DATABASE_URL="sqlite://:memory:",
@@ -44,14 +44,14 @@ def example_job(name: str, *command: str) -> Job:
 
 
 def run_jobs(jobs: Sequence[Job], at_once: int, *, captured: bool = True) -> Iterator[Outcome]:
-    """Outcomes in the order in which the jobs end. Not ``captured``: printing to the terminal."""
+    """Yield outcomes in the order of completion. Not ``captured``: jobs print to the terminal."""
     with ThreadPoolExecutor(at_once) as pool:
         for future in as_completed([pool.submit(run_job, job, captured=captured) for job in jobs]):
             yield future.result()
 
 
 def run_job(job: Job, *, captured: bool = True) -> Outcome:
-    """Run one job to its end."""
+    """Run one job to completion."""
     start = time.monotonic()
     done = subprocess.run(
         job.command,
@@ -69,7 +69,7 @@ def run_job(job: Job, *, captured: bool = True) -> Outcome:
 
 
 def print_outcome(outcome: Outcome, remark: str = "") -> None:
-    """One line, preceded by everything a failed job printed."""
+    """Print one line, preceded by the whole output of a failed job."""
     if outcome.code and outcome.output:
         print(f"\n===== {outcome.job.name} =====\n{outcome.output.rstrip()}\n")
     mark = "FAILED" if outcome.code else "ok"
@@ -78,7 +78,7 @@ def print_outcome(outcome: Outcome, remark: str = "") -> None:
 
 
 def print_failures(outcomes: Iterable[Outcome]) -> None:
-    """The names of the jobs that failed, where they can't be missed."""
+    """Print the names of the failed jobs last, so that they are easy to see."""
     failed = [outcome.job.name for outcome in outcomes if outcome.code]
     if failed:
         print("\nFailed: " + ", ".join(sorted(failed)))

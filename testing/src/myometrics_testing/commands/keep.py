@@ -1,4 +1,4 @@
-"""``dev keep``: the wheels of a release, for the tests of upgrades."""
+"""``dev keep``: the wheels of a release, for the upgrade tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``dev lint`` and ``dev format``: all that can be said about the code without running it."""
+"""``dev lint`` and ``dev format``: all static checks."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def format_code(arguments: Sequence[str]) -> int:
-    """Format the code, mend what ruff can mend, and write the documents' parts from the code."""
+    """Format the code, fix what ruff can fix, and write the documents' parts from the code."""
     fixed = run_job(_tool("fix", "ruff", "check", "--fix-only", *arguments), captured=False)
     formatted = run_job(_tool("format", "ruff", "format", *arguments), captured=False)
     written = run_job(documents_job(), captured=False)
@@ -49,7 +49,7 @@ def format_code(arguments: Sequence[str]) -> int:
 
 
 def all_checks(site: str) -> list[Job]:
-    """The slowest first; the documentation is built into the folder ``site``."""
+    """Return all checks, slowest first; the documentation is built into the folder ``site``."""
     schema = ("spectacular", "--validate", "--fail-on-warn", "--file", os.devnull)
     return [
         example_job("types", *MODULE, "mypy"),

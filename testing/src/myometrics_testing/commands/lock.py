@@ -1,4 +1,4 @@
-"""``dev lock``: what the image and a server install, by version and hash."""
+"""``dev lock``: the dependencies of the image and of servers, by version and hash."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def locks() -> dict[Path, list[Requirement]]:
-    """Each lock file with the requirements that it has to satisfy."""
+    """Return each lock file with the requirements that it must satisfy."""
     return {SITE: declared(), BUILD: [Requirement(_toml(EXAMPLE)["build-system"]["requires"][0])]}
 
 
 def declared() -> list[Requirement]:
-    """What the example with all extras, and our packages, ask for; ours are left out."""
+    """Return the requirements of the example with all extras, and of our packages; without ours."""
     asked: set[str] = set()
     for folder in [*package_folders().values(), EXAMPLE]:
         project = _toml(folder)["project"]
@@ -60,7 +60,7 @@ def declared() -> list[Requirement]:
 
 
 def find_problems(path: Path, needed: Sequence[Requirement]) -> Iterator[str]:
-    """Why ``path`` can't be installed from: what it lacks, or what has no hash."""
+    """Return why ``path`` can't be installed from: missing requirements or hashes."""
     name = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
     text = path.read_text() if path.exists() else ""
     if "://" in text or re.search(r"^-", text, re.M):
@@ -76,7 +76,7 @@ def find_problems(path: Path, needed: Sequence[Requirement]) -> Iterator[str]:
 
 
 def entries(text: str) -> list[tuple[Requirement, str]]:
-    """Each requirement of a lock file's ``text``, with its hashes as they stand there."""
+    """Return each requirement of a lock file's ``text``, with its hashes unchanged."""
     return [
         (Requirement(found["requirement"].strip()), found["hashes"])
         for found in ENTRY.finditer(text)
@@ -101,7 +101,7 @@ def _write(path: Path, needed: Sequence[Requirement], *, upgrade: bool) -> int:
     wanted.write_text("".join(f"{one}\n" for one in needed))
     command = [find_uv(), "pip", "compile", "--quiet", "--universal", f"--python-version={OLDEST}"]
     command += ["--generate-hashes", "--no-header", "--no-annotate", "--no-config"]
-    if path != SITE:  # both can then be installed into one environment
+    if path != SITE:  # so that both can be installed into one environment
         command += [f"--constraints={SITE}"]
     command += [*(["--upgrade"] if upgrade else []), f"--output-file={path}", str(wanted)]
     code = run_job(Job(name="lock", command=command), captured=False).code
@@ -112,7 +112,7 @@ def _write(path: Path, needed: Sequence[Requirement], *, upgrade: bool) -> int:
 
 
 def find_uv() -> str:
-    """The path of uv, of this environment or on the PATH; ends the command if there is none."""
+    """Return the path of uv, from this environment or the PATH; exits if there is none."""
     found = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
     return found or sys.exit("uv is missing. Install it: pip install uv")
 

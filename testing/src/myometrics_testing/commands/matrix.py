@@ -1,4 +1,4 @@
-"""``dev tox``: other Pythons, Djangos and versions of what we depend on."""
+"""``dev tox``: other versions of Python, Django and the dependencies."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run_tox(words: Sequence[str], reports: str) -> int:
-    """With every Python that pyenv installed on the PATH: tox finds only what is there."""
+    """Run tox with all of pyenv's Pythons on the PATH, since it searches only there."""
     environment = {
         **os.environ,
         "PATH": os.pathsep.join([*map(str, pyenv_folders()), os.environ.get("PATH", os.defpath)]),
@@ -42,7 +42,7 @@ def _run_tox(words: Sequence[str], reports: str) -> int:
 
 
 def pyenv_folders() -> list[Path]:
-    """The ``bin`` folders of the Pythons that pyenv has installed."""
+    """Return the ``bin`` folders of the Pythons that pyenv has installed."""
     root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     return sorted(root.glob("versions/*/bin"))
 
@@ -53,7 +53,7 @@ def _sum(reports: Path, code: int) -> Tally:
 
 
 def find_python(version: str) -> Path | None:
-    """An interpreter of ``version``, such as ``"3.10"``, that runs: pyenv's, else on the PATH."""
+    """Return an interpreter of ``version``, e.g. ``"3.10"``, that runs: pyenv's or the PATH's."""
     folders = [*map(str, pyenv_folders()), os.environ.get("PATH", os.defpath)]
     found = find_program(
         f"python{version}", path=os.pathsep.join(folders), check=PRINT_VERSION, says=f"{version}\n"
@@ -62,5 +62,5 @@ def find_python(version: str) -> Path | None:
 
 
 def missing_pythons() -> list[str]:
-    """Of the oldest and the newest version of Python, those that this machine hasn't got."""
+    """Return those of the oldest and the newest Python that are not installed."""
     return [version for version in (OLDEST, NEWEST) if find_python(version) is None]

@@ -1,7 +1,7 @@
-"""The names that each package promises to keep, and the page that lists them.
+"""The public names of each package, and the page that lists them.
 
-What stands in ``PUBLIC`` is public; every other name may change in any release. The packages
-import from core what is listed here and nothing else, since each is released on its own.
+Names in ``PUBLIC`` are public; all others may change in any release. The other packages import from
+core only what is listed here, since each package is released separately.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 ALL: Final = None
-"""All that the module's ``__all__`` names."""
+"""Every name in the module's ``__all__``."""
 
 PUBLIC: Mapping[str, Mapping[str, Sequence[str] | None]] = {
     "core": {
@@ -117,7 +117,7 @@ PUBLIC: Mapping[str, Mapping[str, Sequence[str] | None]] = {
 
 
 def public_names(package: str) -> dict[str, list[str]]:
-    """Module → public names, by dotted path: ``{"myometrics_core.times": ["utc_now", …]}``."""
+    """Return module → public names: ``{"myometrics_core.times": ["utc_now", …]}``."""
     found = {}
     for module, names in PUBLIC[package].items():
         path = f"myometrics_{package}.{module}"
@@ -126,7 +126,7 @@ def public_names(package: str) -> dict[str, list[str]]:
 
 
 def public_names_table(package: str) -> str:
-    """A Markdown table: module, name, and the first sentence of what its docstring says."""
+    """Return a Markdown table: module, name, and the first sentence of its docstring."""
     rows = ["| from | import | |", "|---|---|---|"]
     for module, names in public_names(package).items():
         rows += [f"| `{module}` | `{name}` | {_summary(module, name)} |" for name in names]
@@ -142,7 +142,7 @@ def _summary(module: str, name: str) -> str:
 
 
 def _text_below(module: str, name: str) -> str:
-    """The string that stands below the assignment of ``name``, as for a docstring."""
+    """Return the string below the assignment of ``name``, used as its docstring."""
     statements = ast.parse(inspect.getsource(import_module(module))).body
     for assignment, below in pairwise(statements):
         match below:

@@ -1,4 +1,4 @@
-"""Where things are in this repository."""
+"""Paths of this repository."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ PREFIX = "myometrics-"
 
 
 def package_folders() -> dict[str, Path]:
-    """Folders of the published packages by short name, ``{"audit": Path("…-audit")}``."""
+    """Return the published packages' folders by short name: ``{"audit": Path("…-audit")}``."""
     folders = sorted(path.parent for path in PACKAGES.glob("*/pyproject.toml"))
     return {folder.name.removeprefix(PREFIX): folder for folder in folders}
 
 
 def clean_environment(**changes: str) -> dict[str, str]:
-    """This environment without what chooses settings, databases or servers, plus ``changes``."""
+    """Return ``os.environ`` without settings, database and server URLs, plus ``changes``."""
     dropped = {
         "DATABASE_URL",
         "DJANGO_SETTINGS_MODULE",

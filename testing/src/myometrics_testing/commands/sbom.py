@@ -1,4 +1,4 @@
-"""``dev sbom``: a bill of materials, and whether its licences allow our use."""
+"""``dev sbom``: a bill of materials, and a check of its licences."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from myometrics_testing.commands.lock import SITE, find_uv
 ALLOWED = re.compile(
     r"(0BSD|Apache|BSD|ISC|LGPL|MIT|MPL|Mozilla Public|PSF|Python Software Foundation|Unlicense)",
 )
-"""Permissive licences, and those that ask no more than to publish changes to the library itself."""
+"""Permissive licences, and those whose only condition is to publish changes to the library."""
 UNDECLARED = {"protobuf": "BSD-3-Clause", "uritemplate": "BSD-3-Clause OR Apache-2.0"}
-"""Licences of packages that name none in their metadata, as their licence files say."""
+"""Licences of packages that declare none in their metadata, from their licence files."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def find_problems(components: Iterable[dict[str, Any]]) -> Iterator[str]:
-    """A sentence about each component whose licence is unknown or not permissive."""
+    """Return a sentence about each component whose licence is unknown or not permissive."""
     for component in components:
         names = list(_licences(component)) or [UNDECLARED.get(component["name"], "")]
         if not any(map(_is_allowed, names)):
@@ -54,7 +54,7 @@ def find_problems(components: Iterable[dict[str, Any]]) -> Iterator[str]:
 
 
 def _is_allowed(expression: str) -> bool:
-    """Whether an alternative of an SPDX expression has nothing but licences of ``ALLOWED``."""
+    """Return whether an alternative of an SPDX expression has only licences of ``ALLOWED``."""
     return any(
         all(ALLOWED.search(part) for part in alternative.split(" AND "))
         for alternative in expression.split(" OR ")

@@ -1,4 +1,4 @@
-"""The settings of each package as tables, from the code that declares them."""
+"""Settings tables of each package, generated from the code."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ UNITS = (("days", 86_400), ("hours", 3_600), ("minutes", 60), ("seconds", 1))
 
 
 def settings_group(package: str) -> SettingsGroup:
-    """The settings group of ``package``, such as ``audit``."""
+    """Return the settings group of ``package``, such as ``audit``."""
     module, _, name = GROUPS[package].rpartition(".")
     group: SettingsGroup = getattr(import_module(module), name)
     return group
 
 
 def settings_table(group: SettingsGroup) -> str:
-    """A Markdown table with a row for each setting, in the order of declaration."""
+    """Return a Markdown table with a row for each setting, in the order of declaration."""
     rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
     return "\n".join([*rows, *map(_row, group.declared())])
 

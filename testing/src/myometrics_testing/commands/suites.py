@@ -1,4 +1,4 @@
-"""The test suites of this repository, and the pytest command of each."""
+"""The test suites of this repository, and their pytest commands."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ BROWSER = "browser"
 BROWSER_PROGRAMS = (("chromium", "chromium-browser", "google-chrome"), ("chromedriver",))
 _PROGRAM_MARKER = re.compile(r'pytest\.mark\.program\("([\w-]+)"\)')
 NPM_SUITES = ("example-browser",)
-"""These build the TypeScript client, too."""
+"""Suites that also build the TypeScript client."""
 
 
 class Part(Enum):
-    """Which of a folder's tests: the expression is for pytest's ``-m``."""
+    """A subset of a folder's tests: the expression is for pytest's ``-m``."""
 
     USUAL = "not any_database and not long and not alone"
     ANY_DATABASE = "any_database and not long and not alone"
@@ -42,7 +42,7 @@ class Part(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """A part of ``folder``'s tests on one database; ``redis``: whether they see a REDIS_URL.
+    """A part of ``folder``'s tests on one database; ``redis``: whether REDIS_URL is set.
 
     ``files``: a pattern, if not all of them; ``options``: further options of pytest.
     """
@@ -62,7 +62,7 @@ class Suite:
 
 
 def all_suites() -> list[Suite]:
-    """The longest first, so that none is left over when the others have ended."""
+    """Return all suites, longest first, so that none is left running alone at the end."""
     usual = _suites_by_database()
     marked = [
         suite
@@ -73,7 +73,7 @@ def all_suites() -> list[Suite]:
 
 
 def asgi_suite() -> Suite:
-    """The contract's tests through the ASGI handler."""
+    """Return the contract tests through the ASGI handler."""
     return Suite(
         name=ASGI,
         folder=EXAMPLE / "tests",
@@ -85,7 +85,7 @@ def asgi_suite() -> Suite:
 
 
 def container_suite() -> Suite:
-    """The tests that build images, which `dev test` runs only if it is asked to."""
+    """Return the tests that build images; `dev test` runs them only on request."""
     return Suite(
         name=CONTAINERS,
         folder=ROOT / "testing" / "tests",
@@ -98,7 +98,7 @@ def container_suite() -> Suite:
 
 
 def _suites_by_database() -> list[Suite]:
-    """Every folder on its databases. The example on SQLite has no Redis, as on a bare machine."""
+    """Return every folder on its databases. The example on SQLite has no Redis, as by default."""
     suites = [
         Suite(name="testing", folder=ROOT / "testing" / "tests", database="sqlite"),
         Suite(name="example", folder=EXAMPLE / "tests", database="postgresql"),
@@ -110,7 +110,7 @@ def _suites_by_database() -> list[Suite]:
 
 
 def marked_suites(suites: Sequence[Suite], part: Part) -> list[Suite]:
-    """A suite more for every folder in which a test bears the marker of ``part``."""
+    """Return one more suite for every folder that has tests with the marker of ``part``."""
     marker = f"pytest.mark.{part.name.lower()}"
     folders = {suite.name: suite.folder for suite in suites}
     return [
@@ -121,7 +121,7 @@ def marked_suites(suites: Sequence[Suite], part: Part) -> list[Suite]:
 
 
 def browser_suites() -> list[Suite]:
-    """The tests in the folders ``tests/browser``: they drive a real browser."""
+    """Return the tests in the folders ``tests/browser``, which drive a real browser."""
     folders = {**package_folders(), "example": EXAMPLE}
     return [
         Suite(name=f"{name}-browser", folder=folder / "tests" / BROWSER, database="sqlite")
@@ -131,7 +131,7 @@ def browser_suites() -> list[Suite]:
 
 
 def missing_programs(suite: Suite) -> list[str]:
-    """The programs for ``suite`` that this machine can't run, each under its first name."""
+    """Return the programs for ``suite`` that don't run here, each under its first name."""
     if suite not in browser_suites():
         return []
     needed = [*BROWSER_PROGRAMS, *([("npm",)] if suite.name in NPM_SUITES else [])]
@@ -139,7 +139,7 @@ def missing_programs(suite: Suite) -> list[str]:
 
 
 def missing_server_programs(suite: Suite) -> list[str]:
-    """The programs that some tests of ``suite`` are marked with and this machine can't run."""
+    """Return the programs required by markers in ``suite`` that don't run here."""
     texts = (file.read_text(encoding="utf-8") for file in suite.folder.glob("test_*.py"))
     wanted = {name for text in texts for name in _PROGRAM_MARKER.findall(text)}
     return sorted(name for name in wanted if find_server_program(name) is None)
@@ -147,7 +147,7 @@ def missing_server_programs(suite: Suite) -> list[str]:
 
 @contextmanager
 def servers(given: Mapping[str, str], suites: Sequence[Suite]) -> Iterator[dict[str, str]]:
-    """URLs by kind of server: ``given`` DATABASE_URL and REDIS_URL, else servers of our own."""
+    """Yield URLs by kind of server: ``given`` DATABASE_URL and REDIS_URL, else own servers."""
     with ExitStack() as stack:
         urls = {}
         if given.get("DATABASE_URL", "").startswith("postgres"):
@@ -169,10 +169,10 @@ def _kinds_needed(suites: Sequence[Suite]) -> set[str]:
 def pytest_job(
     suite: Suite, urls: Mapping[str, str], redis_database: str, report: Path, options: Sequence[str]
 ) -> Job:
-    """Run ``suite`` with the servers at ``urls``, reporting to the JUnit file ``report``."""
+    """Return a job for ``suite`` with the servers at ``urls`` and the JUnit file ``report``."""
     variables = {}
     if suite.database == "postgresql":
-        # Django makes and drops test_<name>; suites that run at once must not share it.
+        # Django creates and drops test_<name>: concurrent suites must not share it.
         own_name = f"/myometrics_{suite.name}"
         variables["DATABASE_URL"] = urlsplit(urls["postgresql"])._replace(path=own_name).geturl()
     if suite.redis:

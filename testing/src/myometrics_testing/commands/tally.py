@@ -1,4 +1,4 @@
-"""Add up what pytest reported."""
+"""Sum up pytest's results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
-    """Numbers of tests; errors in a fixture count as failed."""
+    """Numbers of tests; errors in fixtures count as failures."""
 
     passed: int = 0
     failed: int = 0
@@ -27,10 +27,10 @@ class Tally:
 
 
 def read_tally(report: Path, code: int) -> Tally:
-    """The numbers of a JUnit report, given pytest's exit code.
+    """Return the numbers of a JUnit report, given pytest's exit code.
 
-    A run that failed without a failing test (it crashed, found nothing, wrote no report) counts as
-    one failure, so that the sum never looks better than the exit code.
+    A run that failed without a failing test (a crash, no tests, no report) counts as one failure,
+    so that the sum agrees with the exit code.
     """
     tally = _parse(report) if report.exists() else Tally()
     if code and not tally.failed:

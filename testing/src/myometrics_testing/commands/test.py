@@ -1,4 +1,4 @@
-"""``dev test``: every suite on every database it is for."""
+"""``dev test``: every suite on each of its databases."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ def main(arguments: Sequence[str]) -> int:
 def chosen_suites(
     names: Collection[str] = (), database: str | None = None, *, everything: bool = False
 ) -> tuple[list[Suite], list[str]]:
-    """The suites of ``names`` on ``database``, and a sentence about each thing left untested.
+    """Return the suites of ``names`` on ``database``, and a sentence about each omission.
 
-    Without names these are all suites that this machine has the programs for, but for that of
-    containers; this command needs Python alone. A suite that is named runs, and fails where a
-    program is missing. ``everything``: with their long tests, and the suite of ASGI as well.
+    Without names: all suites whose programs are installed, except the container suite; the command
+    needs only Python. A named suite always runs, and fails if a program is missing. ``everything``
+    adds the long tests and the ASGI suite.
     """
     left_out = {CONTAINERS} if everything else {ASGI, CONTAINERS}
     wanted = names or {suite.name for suite in all_suites()} - left_out
@@ -76,7 +76,7 @@ def chosen_suites(
 
 
 def _notes_on_programs(chosen: Collection[Suite]) -> list[str]:
-    """Of the server programs that single tests need; in CI these fail without."""
+    """Return notes on missing server programs of single tests; in CI these tests fail."""
     if os.environ.get("CI"):
         return []
     lacking = {(suite.name, name) for suite in chosen for name in missing_server_programs(suite)}
@@ -87,7 +87,7 @@ def _notes_on_programs(chosen: Collection[Suite]) -> list[str]:
 
 
 def _notes_on_pythons(suites: Collection[Suite]) -> list[str]:
-    """Of the Pythons that the tests in testing/ take if they are there; in CI they must be."""
+    """Return notes on missing Pythons for the tests in testing/; in CI they are required."""
     if os.environ.get("CI") or not any(suite.name == "testing" for suite in suites):
         return []
     return [
@@ -98,7 +98,7 @@ def _notes_on_pythons(suites: Collection[Suite]) -> list[str]:
 
 
 def split_at_dashes(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """What stands before and behind the first ``--``."""
+    """Split at the first ``--``."""
     words = list(arguments)
     at = words.index("--") if "--" in words else len(words)
     return words[:at], words[at + 1 :]
@@ -133,9 +133,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _jobs() -> int:
-    """One suite at a time on somebody's Redis: each empties its database.
+    """Return the number of concurrent suites: on an external Redis one, since each empties it.
 
-    Else one more than there are processors, since some suites wait for servers half of the time.
+    Otherwise one more than there are processors, since some suites mostly wait for servers.
     """
     return 1 if "REDIS_URL" in os.environ else min((os.cpu_count() or 1) + 1, 5)
 
@@ -143,9 +143,9 @@ def _jobs() -> int:
 def run_suites(
     suites: Sequence[Suite], options: Sequence[str], at_once: int, notes: Sequence[str] = ()
 ) -> int:
-    """Run pytest for each suite, print how it went; 0 if nothing failed.
+    """Run pytest for each suite, and print the results; returns 0 if nothing failed.
 
-    What was left untested (``notes``) and the sum are the last lines.
+    The last lines are the omissions (``notes``) and the sum.
     """
     with ExitStack() as stack:
         reports = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mm-reports-")))
@@ -161,7 +161,7 @@ def run_suites(
 
 
 def run_in_turn(jobs: Mapping[Suite, Job], at_once: int) -> Iterator[Outcome]:
-    """Outcomes as they come; the suites that measure run last, and one by one."""
+    """Yield outcomes by completion; suites that measure run last, one at a time."""
     beside = [job for suite, job in jobs.items() if suite.part is not Part.ALONE]
     alone = [job for suite, job in jobs.items() if suite.part is Part.ALONE]
     captured = len(jobs) > 1
@@ -170,7 +170,7 @@ def run_in_turn(jobs: Mapping[Suite, Job], at_once: int) -> Iterator[Outcome]:
 
 
 def _redis_database(number: int) -> str:
-    """The path of the Redis URL: a database for each suite, unless the server isn't ours."""
+    """Return the path of the Redis URL: one database per suite, unless the server is external."""
     given = os.environ.get("REDIS_URL")
     return urlsplit(given).path if given else f"/{number}"
 
@@ -180,7 +180,7 @@ def _report(folder: Path, name: str) -> Path:
 
 
 def _lenient(outcome: Outcome, options: Sequence[str]) -> Outcome:
-    """With options like ``-k``, a suite without a matching test is no failure."""
+    """Accept a suite without matching tests if options such as ``-k`` are given."""
     if options and outcome.code == pytest.ExitCode.NO_TESTS_COLLECTED:
         return replace(outcome, code=0)
     return outcome

@@ -1,4 +1,4 @@
-"""The variables of the composed site as a table, from ``.env.example``."""
+"""The table of the composed site's variables, generated from ``.env.example``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ PAGE = re.compile(r"docs/operations/(([\w-]+)\.md)")
 
 
 def variables_table(example: str) -> str:
-    """A Markdown table with a row for each variable of ``example``, the text of ``.env.example``.
+    """Return a Markdown table with a row for each variable in ``example``, a ``.env.example`` text.
 
     Raises ``ValueError`` for a variable without a comment above it.
     """
@@ -35,6 +35,6 @@ def _row(name: str, value: str, meaning: str) -> str:
 
 
 def _markdown(meaning: str) -> str:
-    """``meaning`` with addresses and commands as code, and links to the pages it names."""
+    """Return ``meaning`` with URLs and commands as code, and links to the pages it names."""
     coded = re.sub(r"(?<!\S)(\S+://\S*[\w/]|python3? -c \".*\"|\[::\]|--\S+ -)", r"`\1`", meaning)
     return PAGE.sub(r"[\2](\1)", coded)

@@ -1,6 +1,6 @@
-"""The servers that carry tasks and cached values: Redis in every form, and RabbitMQ.
+"""Brokers and caches: Redis in every form, and RabbitMQ.
 
-Redis with TLS and Sentinel, and RabbitMQ, are Debian's; no wheel has them.
+Redis with TLS and Sentinel, and RabbitMQ, are Debian's: there are no wheels.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ __all__ = [
 ]
 
 PASSWORD = "hunter2/of@redis"
-"""Of every server here; what is reserved in URLs must be percent-encoded in them."""
+"""Password of every server here; its reserved characters must be percent-encoded in URLs."""
 QUOTED = quote(PASSWORD, safe="")
 RABBIT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 SERVICE = "primary"
 
 
 class RedisSocketServer(RedisServer):
-    """Valkey on a Unix socket alone, with a password."""
+    """Valkey on a Unix socket only, with a password."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -62,7 +62,7 @@ class RedisSocketServer(RedisServer):
 
 
 class RedisTlsServer(Server):
-    """Debian's Redis with TLS alone, whose certificate an authority of its own has signed."""
+    """Debian's Redis with TLS only; the certificate is signed by its own authority."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -89,7 +89,7 @@ class RedisTlsServer(Server):
 
 
 class RedisSentinel(Server):
-    """Debian's Redis with a replica, and a Sentinel that knows both; each wants a password."""
+    """Debian's Redis with a replica, and a Sentinel that monitors both; all require a password."""
 
     client_options: Mapping[str, Any] = MappingProxyType({})
 
@@ -106,7 +106,7 @@ class RedisSentinel(Server):
         give_to_unprivileged_user(folder)
 
     def options(self, port: int) -> dict[str, str]:
-        """Where a Redis or the Sentinel listens."""
+        """Return the listening options of a Redis or the Sentinel."""
         return {"port": str(port), "bind": "127.0.0.1"}
 
     def start(self) -> None:
@@ -130,7 +130,7 @@ class RedisSentinel(Server):
         return ["redis-server", str(self._configuration), "--sentinel"]
 
     def is_ready(self) -> bool:
-        """Whether the Sentinel knows the primary and its replica."""
+        """Return whether the Sentinel has found the primary and its replica."""
         sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]
             [("127.0.0.1", self._sentinel_port)],
             sentinel_kwargs={"password": PASSWORD, **self.client_options},
@@ -153,7 +153,7 @@ class RedisSentinel(Server):
 
 
 class RedisSentinelTls(RedisSentinel):
-    """The same with TLS alone, between the servers too."""
+    """The same with TLS only, between the servers as well."""
 
     client_options = MappingProxyType({"ssl": True, "ssl_cert_reqs": "none"})
 
@@ -178,7 +178,7 @@ class RedisSentinelTls(RedisSentinel):
 
 
 class RabbitServer(Server):
-    """Debian's RabbitMQ with a name, a folder and ports of its own, beside any other."""
+    """Debian's RabbitMQ with its own name, folder and ports, to run beside others."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -210,7 +210,7 @@ class RabbitServer(Server):
         (self.folder / "rabbitmq.conf").write_text(lines)
         (self.folder / "plugins").write_text("[].")
         if self._name_server is None:
-            # Otherwise Erlang starts one, which nobody stops.
+            # Otherwise Erlang starts one that is never stopped.
             self._name_server = self._run(["epmd", "-port", str(self._names)])
         super().start()
 
@@ -232,19 +232,19 @@ class RabbitServer(Server):
             "RABBITMQ_MNESIA_BASE": str(self.folder / "data"),
             "RABBITMQ_LOG_BASE": str(self.folder),
             "RABBITMQ_PID_FILE": str(self.folder / "pid"),
-            # One scheduler, which does not spin: a test sends a few messages.
+            # One scheduler without busy waiting: a test sends only a few messages.
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none",
         }
 
     def is_ready(self) -> bool:
-        """Whether the broker greets a client."""
+        """Return whether the broker sends its protocol header to a client."""
         with suppress(OSError), socket.create_connection(("127.0.0.1", self._port), 10) as link:
             link.sendall(b"AMQP\x00\x00\x09\x01")
             return bool(link.recv(1))
         return False
 
     def stop(self) -> None:
-        """Kill it, the shell around it and what Erlang has started: nothing is waited for."""
+        """Kill it, its shell and Erlang's processes, without waiting."""
         if self._process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -263,7 +263,7 @@ class RabbitServer(Server):
 
 
 def make_certificate(folder: Path) -> Path:
-    """Make ``server.pem`` and ``server.key`` for localhost; the authority's certificate."""
+    """Make ``server.pem`` and ``server.key`` for localhost; returns the authority's certificate."""
     authority = trustme.CA()
     server = authority.issue_cert("localhost", "127.0.0.1")
     authority.cert_pem.write_to_path(folder / "authority.pem")

@@ -1,4 +1,4 @@
-"""The test process's side of a server: start it in an owner process, talk to the owner."""
+"""The test's side of a server: starts it in an owner process, and sends commands to the owner."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ OWNER = "myometrics_testing.services.owner"
 
 
 class ServerError(RuntimeError):
-    """A server could not be started, stopped or frozen; the owner's reason is the message."""
+    """A server could not be started, stopped or frozen; the message is the owner's reason."""
 
 
 class OwnedServer:
-    """A server run by a child process that outlives nothing.
+    """A server in a child process, which always ends with this process.
 
-    The owner stops the server and removes its folder as soon as its standard input closes,
-    which happens however this process ends: return, exception, SIGTERM or SIGKILL.
+    The owner stops the server and removes its folder when its standard input is closed, however
+    this process ends: return, exception, SIGTERM or SIGKILL.
 
-    ``kind`` is ``"postgresql"``, ``"postgresql-on-a-small-disk"``, ``"redis"``,
-    ``"redis-socket"``, ``"redis-tls"``, ``"redis-sentinel"``, ``"redis-sentinel-tls"``,
-    ``"rabbitmq"``, ``"postgresql-replica"``, which follows the server whose URL is ``primary``, or
-    ``"pgbouncer"``, which pools its transactions. The server runs when the constructor returns.
+    ``kind`` is ``"postgresql"``, ``"postgresql-on-a-small-disk"``, ``"redis"``, ``"redis-socket"``,
+    ``"redis-tls"``, ``"redis-sentinel"``, ``"redis-sentinel-tls"``, ``"rabbitmq"``,
+    ``"postgresql-replica"``, which follows the server whose URL is ``primary``, or ``"pgbouncer"``,
+    which pools its transactions. The server runs when the constructor returns.
     """
 
     def __init__(self, kind: str, *primary: str) -> None:
@@ -33,7 +33,7 @@ class OwnedServer:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            start_new_session=True,  # Ctrl-C reaches us, and the owner through its stdin
+            start_new_session=True,  # Ctrl-C goes to us, and to the owner through its stdin
         )
         self.url, _, self.tls_url = self._answer().partition(" ")
         atexit.register(self.close)
@@ -49,35 +49,35 @@ class OwnedServer:
         self._ask("stop")
 
     def start(self) -> None:
-        """Start a stopped server again under the same :attr:`url`; Redis data is gone."""
+        """Start a stopped server again under the same :attr:`url`; Redis data is lost."""
         self._ask("start")
 
     def kill(self) -> None:
-        """End the server's main process at once; it sends nothing more to anyone."""
+        """Kill the server's main process; it sends nothing more."""
         self._ask("kill")
 
     def freeze(self) -> None:
-        """Let the server hang: it accepts connections and never answers, until :meth:`thaw`."""
+        """Freeze the server: it accepts connections but never responds, until :meth:`thaw`."""
         self._ask("freeze")
 
     def thaw(self) -> None:
-        """Let a frozen server go on."""
+        """Resume a frozen server."""
         self._ask("thaw")
 
     def fill(self) -> None:
-        """Fill the server's disk to the last byte; for one on a small disk."""
+        """Fill the server's disk completely; for servers on a small disk."""
         self._ask("fill")
 
     def free(self) -> None:
-        """Give back what :meth:`fill` took."""
+        """Release the space that :meth:`fill` took."""
         self._ask("free")
 
     def fail_over(self) -> None:
-        """Kill the primary that the Sentinel watches, for it to promote the replica."""
+        """Kill the primary that the Sentinel monitors, so that it promotes the replica."""
         self._ask("fail_over")
 
     def close(self) -> None:
-        """Stop the server for good and remove its folder. Twice does no harm."""
+        """Stop the server for good and remove its folder; idempotent."""
         atexit.unregister(self.close)
         if self._owner.poll() is None:
             self._owner.communicate()
@@ -97,9 +97,9 @@ class OwnedServer:
 
 
 def _namespace(kind: str) -> list[str]:
-    """What to start the owner with: a disk of its own is seen by it and its server alone."""
+    """Return the command prefix that starts the owner; a small disk needs a mount namespace."""
     if kind != "postgresql-on-a-small-disk":
         return []
-    # Who isn't root may mount in a namespace of users of their own, where the machine allows it.
+    # Without root, mounting needs a user namespace, if the machine allows one.
     as_user = ["--user", "--map-current-user", "--keep-caps"] if os.geteuid() else []
     return ["unshare", *as_user, "--mount", "--propagation", "private"]

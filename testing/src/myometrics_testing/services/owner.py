@@ -1,14 +1,13 @@
 """The owner of one server: ``python -m myometrics_testing.services.owner KIND [PRIMARY]``.
 
 KIND is ``postgresql``, ``redis``, ``postgresql-replica``, which follows the URL PRIMARY,
-``pgbouncer``, which pools the connections of PRIMARY (a file of its settings and a pool mode may
-follow), or ``postgresql-on-a-small-disk``, which wants to be started in a mount namespace of its
-own.
+``pgbouncer``, which pools the connections of PRIMARY (a settings file and a pool mode may follow),
+or ``postgresql-on-a-small-disk``, which must be started in its own mount namespace.
 
-Answers ``ok URL`` (and its URL with TLS, where it listens to both) when the server is up, then
-``ok`` to each of the lines ``stop``, ``start``, ``kill``, ``freeze``, ``thaw``, ``fill``, ``free``,
-``fail_over``, or ``error REASON``. When standard input closes it stops the server, removes its
-folder, and ends.
+Prints ``ok URL`` (and the TLS URL, if it listens with and without) when the server is up, then
+``ok`` or ``error REASON`` for each of the lines ``stop``, ``start``, ``kill``, ``freeze``,
+``thaw``, ``fill``, ``free``, ``fail_over``. When standard input is closed it stops the server,
+removes its folder, and exits.
 """
 
 from __future__ import annotations

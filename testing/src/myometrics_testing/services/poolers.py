@@ -16,9 +16,10 @@ PORT = 6432
 
 
 class PgBouncer(Server):
-    """Pools the server at ``primary_url`` as the file ``configuration`` says, in ``pool_mode``.
+    """Pools the server at ``primary_url`` with the settings file ``configuration``, in
+    ``pool_mode``.
 
-    Addresses and users are those of the test, and at most three connections go to a database.
+    Addresses and users are replaced by the test's, with at most three connections per database.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class PgBouncer(Server):
         super().start()
 
     def stop(self) -> None:
-        # Versions differ in the signal on which it does not wait for its clients.
+        # Versions differ in the signal for a shutdown that does not wait for clients.
         self.kill()
         self._socket.unlink(missing_ok=True)
 

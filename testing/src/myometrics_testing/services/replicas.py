@@ -16,7 +16,7 @@ __all__ = ["PostgresReplica"]
 
 
 class PostgresReplica(PostgresServer):
-    """Follows the server at ``primary_url``, and answers questions of those who only read."""
+    """Follows the server at ``primary_url``; read-only."""
 
     def __init__(self, folder: Path, primary_url: str) -> None:
         super().__init__(folder)
@@ -24,7 +24,7 @@ class PostgresReplica(PostgresServer):
 
     def _make_cluster(self) -> None:
         give_to_unprivileged_user(self.folder)
-        # The copy begins at once, and knows by itself whom to follow.
+        # The copy starts at once, and includes the connection to its primary.
         options = ["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--username=postgres"]
         program = str(self._programs / "pg_basebackup")
         done = subprocess.run(

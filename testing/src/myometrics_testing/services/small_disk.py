@@ -15,9 +15,9 @@ MEGABYTES = 224
 
 
 class SmallDiskPostgres(PostgresServer):
-    """PostgreSQL whose data, its log of changes too, lie on a small disk of their own.
+    """PostgreSQL whose data, including the write-ahead log, is on its own small disk.
 
-    The disk is a tmpfs in the mount namespace of this process, which must be one of its own.
+    The disk is a tmpfs in the mount namespace of this process, which must have its own.
     """
 
     OPTIONS: Mapping[str, str] = MappingProxyType(
@@ -25,7 +25,7 @@ class SmallDiskPostgres(PostgresServer):
     )
 
     def fill(self) -> None:
-        """Leave not a byte of the disk free."""
+        """Fill the disk to the last byte."""
         with self._ballast.open("wb", buffering=0) as ballast:
             try:
                 while True:
@@ -39,7 +39,7 @@ class SmallDiskPostgres(PostgresServer):
         self._ballast.unlink()
 
     def close(self) -> None:
-        """Stop, and take the disk away with all that is on it."""
+        """Stop, and unmount the disk with its content."""
         super().close()
         subprocess.run(["umount", self._data], check=True)
 

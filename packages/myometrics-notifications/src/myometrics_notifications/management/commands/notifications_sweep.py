@@ -1,4 +1,4 @@
-"""``manage.py notifications_sweep``: what beat would do, for a site that has cron instead."""
+"""``manage.py notifications_sweep``: the beat tasks of this package, for sites that use cron."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from myometrics_notifications.services import messages_purge
 
 
 class Command(BaseCommand):
-    """Delivers and purges once, and says what it did."""
+    """Delivers and purges once, and prints a summary."""
 
     help = "Deliver the mail that is due, write owed exports, delete what is past its time."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Print one line; nothing that fails here is lost."""
+        """Run once, and print one line; failed jobs are retried by the next run."""
         written = sum(export_generate(export_id=export_id) for export_id in exports_due())
         attempts = messages_sweep()
         deleted = messages_purge() + export_files_sweep()
