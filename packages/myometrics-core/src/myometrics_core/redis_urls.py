@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from redis import ConnectionPool
 
 __all__ = [
-    "REDIS_SCHEMES",
     "RedisPool",
     "check_redis_url",
     "check_tls_parameters",
