@@ -49,7 +49,7 @@ def run(rows: int) -> dict[str, dict[str, float]]:
 
     The subjects alternate. The round with the least CPU counts, since other load only adds to it.
     """
-    with _database() as url:
+    with database_url() as url:
         environment = {**os.environ, "DATABASE_URL": url, "DEBUG": "true", "LOG_LEVEL": "ERROR"}
         _child("fill", environment, str(rows))
         rounds = [
@@ -90,7 +90,8 @@ def _child(*command: str | dict[str, str]) -> str:
 
 
 @contextlib.contextmanager
-def _database() -> Iterator[str]:
+def database_url() -> Iterator[str]:
+    """Yield DATABASE_URL, or the URL of a PostgreSQL server started for this block."""
     if given := os.environ.get("DATABASE_URL"):
         yield given
         return

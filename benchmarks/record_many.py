@@ -15,15 +15,16 @@ The uploads are new ones of ten users, reported as completed. Medians over the r
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
+
+from benchmarks.export_million import database_url
 
 USERS = 10
 BATCH = 500
@@ -31,22 +32,10 @@ BATCH = 500
 
 def measure(uploads: int, rounds: int) -> dict[str, float]:
     """Return the median seconds of each way."""
-    from django.contrib.auth import get_user_model
-
     from myometrics_audit import audit, services
     from myometrics_core.activities import publish
 
-    create_user = get_user_model().objects.create_user
-    users = [create_user(email=f"p{n}@clinic.example", password=None) for n in range(USERS)]
-    entries = [
-        audit.entry(
-            actor=users[number % USERS],
-            action="upload_completed",
-            resource=("upload", f"upload_{number}"),
-            details={"filename": f"scan_{number}.jpg", "diagnosis": "Normal", "processing_time": 4},
-        )
-        for number in range(uploads)
-    ]
+    entries = _entries(uploads)
 
     def together() -> None:
         audit.record_many(entries)
@@ -74,6 +63,24 @@ def measure(uploads: int, rounds: int) -> dict[str, float]:
         for name, way in ways.items():
             found[name].append(_seconds(way))
     return {name: statistics.median(seconds) for name, seconds in found.items()}
+
+
+def _entries(uploads: int) -> list[Any]:
+    from django.contrib.auth import get_user_model
+
+    from myometrics_audit import audit
+
+    create_user = get_user_model().objects.create_user
+    users = [create_user(email=f"p{n}@clinic.example", password=None) for n in range(USERS)]
+    return [
+        audit.entry(
+            actor=users[number % USERS],
+            action="upload_completed",
+            resource=("upload", f"upload_{number}"),
+            details={"filename": f"scan_{number}.jpg", "diagnosis": "Normal", "processing_time": 4},
+        )
+        for number in range(uploads)
+    ]
 
 
 def report(found: dict[str, float], uploads: int) -> str:
@@ -109,27 +116,13 @@ def _rows_of_all_packages() -> dict[Any, list[Any]]:
     }
 
 
-@contextlib.contextmanager
-def _database() -> Iterator[str]:
-    if given := os.environ.get("DATABASE_URL"):
-        yield given
-        return
-    from myometrics_testing.services import OwnedServer
-
-    server = OwnedServer("postgresql")
-    try:
-        yield server.url
-    finally:
-        server.close()
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--uploads", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    with _database() as url:
+    with database_url() as url:
         sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "example_project"))
         os.environ.update(DATABASE_URL=url, DEBUG="false", LOG_LEVEL="ERROR")
         os.environ.setdefault("SECRET_KEY", "benchmark" * 8)

@@ -221,7 +221,7 @@ def test_record_many_costs_a_constant_number_of_statements_a_batch(doctor, origi
     assert batch <= (30 if connection.vendor == "postgresql" else 70)
     if connection.vendor == "postgresql":
         assert cost(4000, 4100) == batch
-    # The same uploads again: the facts are known, and nobody is notified twice.
+    # The same uploads again: the facts are known, so no user is notified twice.
     assert cost(1000, 1500) <= batch
     assert Message.objects.count() == Upload.objects.count()
 

@@ -274,7 +274,7 @@ def throttled(client):
     return next((answer for answer in answers if answer.status_code == 429), None)
 
 
-# The export's query; the table of accesses is written meanwhile, and waits, too.
+# The export's query; the table of accesses is written concurrently, and waits, too.
 SELECTS = "wait_event_type = 'Lock' AND query NOT ILIKE 'INSERT%' AND query NOT ILIKE 'LOCK%'"
 
 

@@ -151,7 +151,7 @@ def test_no_restore_touches_the_live_database_and_anchors_detect_an_older_dump(s
     done = operator.follow(RESTORE, restored=operator.live.rpartition("/")[2])
     assert done.returncode != 0
     assert "already exists" in done.stderr
-    # Whoever restores there all the same is refused too, and nothing is half-written.
+    # A restore into it is refused too, and nothing is half-written.
     (restore,) = re.findall(r"^\$ (pg_restore .*--dbname.*)$", PAGE, re.MULTILINE)
     over = restore.replace("RESTORED", "LIVE").replace('"$DUMP"', "site-*.dump")
     done = operator.follow(more=over)

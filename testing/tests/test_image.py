@@ -131,7 +131,7 @@ def test_the_image_holds_what_the_lock_file_names_and_no_installer(buildah, cont
     assert not {"pip", "hatchling", "setuptools"} & set(installed)
 
 
-def test_the_image_tells_a_container_engine_how_to_run_it(buildah, container):
+def test_image_has_user_port_and_health_check(buildah, container):
     settings = json.loads(buildah("inspect", "--type=container", container))["Docker"]["config"]
     assert settings["User"] == "site"
     assert settings["Healthcheck"]["Test"] == ["CMD", "python", "healthcheck.py"]

@@ -76,5 +76,5 @@ def test_no_cursor_outlives_a_statement(groups, database_vendor):
             cursor.execute("SELECT count(*) FROM pg_cursors WHERE name <> ''")
             assert cursor.fetchone() == (0,)
     with transaction.atomic():
-        Group.objects.create(name="written meanwhile")
+        Group.objects.create(name="written concurrently")
     assert len(list(rows)) == 10

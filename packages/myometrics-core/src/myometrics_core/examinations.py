@@ -271,7 +271,7 @@ def _replica(alias: str) -> Diagnosis:
             name,
             "problem",
             "Is no replica of the primary: it accepts writes, or follows another history.",
-            "After a fail-over, build it anew from the primary, or run CHECKPOINT on it if it "
+            "After a fail-over, rebuild it from the primary, or run CHECKPOINT on it if it "
             "follows the new primary already.",
         )
     except Exception as error:  # drivers and pools raise exceptions of their own
@@ -377,16 +377,19 @@ def examine_celery() -> Iterator[Diagnosis]:
         )
         return
     yield Diagnosis("celery broker", "ok", f"Answers ({_broker_kind(broker)}).")
+    yield _examine_workers()
+
+
+def _examine_workers() -> Diagnosis:
     workers = len(current_app.control.ping(timeout=1.0) or [])
     if workers:
-        yield Diagnosis("celery worker", "ok", f"{workers} workers answer.")
-    else:
-        yield Diagnosis(
-            "celery worker",
-            "problem",
-            "No worker answers: mail, seals and roll-ups wait.",
-            "Start a worker.",
-        )
+        return Diagnosis("celery worker", "ok", f"{workers} workers answer.")
+    return Diagnosis(
+        "celery worker",
+        "problem",
+        "No worker answers: mail, seals and roll-ups wait.",
+        "Start a worker.",
+    )
 
 
 def _broker_kind(url: str) -> str:
@@ -492,7 +495,10 @@ def examine_caches() -> Iterator[Diagnosis]:
 
 def _cache_holes(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if is_pickled(options):
-        yield "Values are pickles: whoever can write to its server runs code here.", PICKLES_HINT
+        yield (
+            "Values are pickles: write access to its server runs code here.",
+            PICKLES_HINT,
+        )
     if "redis" not in str(options.get("BACKEND", "")).lower():
         return
     location = options.get("LOCATION") or ""
