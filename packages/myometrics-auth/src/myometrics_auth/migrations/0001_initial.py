@@ -13,7 +13,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ("auth", "0012_alter_user_first_name_max_length"),
-        # If the user model is not this app's, its migration runs first.
+        # Where the host's own user model is not this app's: it comes first.
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -1,8 +1,8 @@
-"""Create a trigram index for searching users on PostgreSQL.
+"""An index for parts of names and addresses, where the database has one to offer.
 
-It needs the extension ``pg_trgm``, which the database's owner may create. Without that permission
-the search works without the index; ``manage.py migrate myometrics_auth 0001`` followed by
-``manage.py migrate`` tries again.
+On PostgreSQL it needs the extension ``pg_trgm``, which a database's owner may create. Where that
+is not allowed the search works without the index; ``manage.py migrate myometrics_auth 0001`` and
+``manage.py migrate`` try again.
 """
 
 import logging
