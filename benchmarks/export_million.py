@@ -136,7 +136,7 @@ def _measure(subject: str) -> dict[str, float]:
     from django.contrib.auth import get_user_model
     from django.db import connection
 
-    from myometrics_core.export_files import export_chunks
+    from myometrics_core.personal_data import export_chunks
 
     person = get_user_model().objects.get(email="many@clinic.example")
     chunks = {

@@ -12,7 +12,7 @@ RATE_LIMIT = """
 import statistics, time, redis
 from django.conf import settings
 from limits import parse
-from myometrics_core.throttling import rate_limiter
+from myometrics_core.api import rate_limiter
 client, rate = redis.Redis.from_url(settings.REDIS_URL), parse("1000000/minute")
 def seconds(act):
     start = time.perf_counter()

@@ -33,7 +33,7 @@ BATCH = 500
 def measure(uploads: int, rounds: int) -> dict[str, float]:
     """Return the median seconds of each way."""
     from myometrics_audit import audit, services
-    from myometrics_core.activities import publish
+    from myometrics_core.events import publish
 
     entries = _entries(uploads)
 

@@ -12,7 +12,7 @@ class SiteConfig(AppConfig):
     def ready(self) -> None:
         from django.conf import settings
 
-        from myometrics_core.site_checks import register_check
+        from myometrics_core.conf import register_check
 
         from .production import check_production
         from .tracing import check_tracing
@@ -21,10 +21,10 @@ class SiteConfig(AppConfig):
         register_check(check_tracing, "tracing", app="config")
         if settings.BROKER_URL not in {None, settings.REDIS_URL}:
             from myometrics_core.health import register_probe
-            from myometrics_core.probes import BrokerProbe
+            from myometrics_core.health.probes import BrokerProbe
 
             register_probe(BrokerProbe())
         if settings.METRICS_TOKEN or settings.METRICS_NETWORKS:
-            from myometrics_core.prometheus import connect_prometheus
+            from myometrics_core.observability.prometheus import connect_prometheus
 
             connect_prometheus()

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
-from myometrics_core.redis_urls import (
+from myometrics_core.conf import (
     check_redis_url,
     check_tls_parameters,
     is_redis_url,

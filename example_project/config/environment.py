@@ -19,8 +19,7 @@ from django.core.exceptions import ImproperlyConfigured
 from environs import Env, EnvError, EnvValidationError
 from limits import parse as parse_rate
 
-from myometrics_core.redaction import redact
-from myometrics_core.redis_urls import check_redis_url
+from myometrics_core.conf import check_redis_url, redact
 
 from .brokers import check_broker_url
 

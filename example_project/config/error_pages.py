@@ -7,7 +7,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.views import defaults
 
-from myometrics_core.errors import json_error
+from myometrics_core.api import json_error
 
 API_PREFIX = "/api/"
 

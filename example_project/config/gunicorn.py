@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from config.logs import REQUEST_ID
-from myometrics_core.request_id import set_request_id
+from myometrics_core.http.request_id import set_request_id
 
 threads = int(os.environ.get("WEB_THREADS") or 4)
 worker_class = os.environ.get("WEB_WORKER_CLASS") or "gthread"

@@ -8,11 +8,11 @@ from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
 
-from myometrics_core.redaction import redact
+from myometrics_core.conf import redact
 
 FIELDS = "%(asctime)s %(levelname)s %(name)s %(message)s %(request_id)s"
 NAMES = {"asctime": "logged_at", "levelname": "level", "name": "logger"}
-REQUEST_ID = {"()": "myometrics_core.request_id.RequestIdFilter"}
+REQUEST_ID = {"()": "myometrics_core.http.RequestIdFilter"}
 """Filter of every handler: adds the id of the current request."""
 
 

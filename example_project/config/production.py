@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core import checks
 from django.db import connection
 
-from myometrics_core.mail_backend import default_mail_backend_path
+from myometrics_core.mail import default_mail_backend_path
 
 logger = logging.getLogger("config.production")
 

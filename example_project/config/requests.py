@@ -12,7 +12,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.core.handlers.wsgi import LimitedStream, WSGIRequest
 from django.http import HttpRequest
 
-from myometrics_core.requests import content_length
+from myometrics_core.http import content_length
 
 
 class Utf8(HttpRequest):

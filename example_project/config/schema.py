@@ -14,7 +14,8 @@ from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from myometrics_core.errors import CACHE_CONTROL, exception_handler
+from myometrics_core.api import exception_handler
+from myometrics_core.api.errors import CACHE_CONTROL
 
 
 class LenientNegotiation(DefaultContentNegotiation):

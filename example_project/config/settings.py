@@ -12,7 +12,6 @@ from myometrics_analytics.beat import beat_schedule as analytics_schedule
 from myometrics_audit.beat import beat_schedule as audit_schedule
 from myometrics_auth.beat import beat_schedule as auth_schedule
 from myometrics_auth.conf import ROLES
-from myometrics_core.access_table.beat import beat_schedule as access_table_schedule
 from myometrics_core.beat import beat_schedule as core_schedule
 from myometrics_notifications.beat import beat_schedule as notifications_schedule
 
@@ -69,7 +68,6 @@ UPLOADS_PER_USER_PER_DAY = env.positive_number("UPLOADS_PER_USER_PER_DAY", "1000
 BACKUP_FILE = env.str("BACKUP_FILE", "") or None
 METRICS_TOKEN = env.str("METRICS_TOKEN", from_file("METRICS_TOKEN")) or None
 METRICS_NETWORKS = env.networks("METRICS_NETWORKS", "")
-ACCESS_TABLE = env.switch("ACCESS_TABLE", "false")
 LOG_LEVEL = env.log_level_name("LOG_LEVEL", "INFO")
 WORKER_CONCURRENCY = env.whole_number("WORKER_CONCURRENCY", "0")
 EMBEDDED_WORKER = env.switch("EMBEDDED_WORKER", "true" if DEBUG or not BROKER_URL else "false")
@@ -104,7 +102,6 @@ INSTALLED_APPS = [
     "myometrics_notifications",
     "config",
     "demo",
-    *(["myometrics_core.access_table"] if ACCESS_TABLE else []),
 ]
 MIDDLEWARE = [
     "myometrics_core.middleware.AccessLogMiddleware",
@@ -164,7 +161,7 @@ REPLICAS = {
 DATABASES |= {
     alias: {**replica, "TEST": {"MIRROR": "default"}} for alias, replica in REPLICAS.items()
 }
-DATABASE_ROUTERS = ["myometrics_core.replicas.ReplicaRouter"] if REPLICAS else []
+DATABASE_ROUTERS = ["myometrics_core.db.ReplicaRouter"] if REPLICAS else []
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
@@ -172,8 +169,8 @@ CACHES = {
         # Separate from the pickles of earlier versions.
         "KEY_PREFIX": "json",
         "OPTIONS": {
-            "pool_class": "myometrics_core.redis_urls.RedisPool",
-            "serializer": "myometrics_core.cache_serializers.JSONSerializer",
+            "pool_class": "myometrics_core.conf.RedisPool",
+            "serializer": "myometrics_core.db.JSONSerializer",
             "socket_connect_timeout": 2,
             "socket_timeout": 5,
         },
@@ -267,7 +264,6 @@ CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULER = "config.beat:StatelessScheduler"
 CELERY_BEAT_SCHEDULE = {
     **core_schedule,
-    **(access_table_schedule if ACCESS_TABLE else {}),
     **auth_schedule,
     **audit_schedule,
     **analytics_schedule,

@@ -5,7 +5,7 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, re_path
 from django.views.generic import RedirectView
 
-from myometrics_core.views import UnknownPathView
+from myometrics_core.api import UnknownPathView
 
 from .schema import DocsView, SchemaView
 
@@ -22,13 +22,13 @@ api: list[URLPattern | URLResolver] = [
 
 urlpatterns = [
     path("api/", include(api)),
-    path("", include("myometrics_core.probe_urls")),
+    path("", include("myometrics_core.health.probe_urls")),
     path("admin/", admin.site.urls),
     path("", RedirectView.as_view(pattern_name="docs")),
 ]
 
 if settings.METRICS_TOKEN or settings.METRICS_NETWORKS:
-    urlpatterns.insert(0, path("", include("myometrics_core.metrics_urls")))
+    urlpatterns.insert(0, path("", include("myometrics_core.observability.metrics_urls")))
 
 handler400 = "config.error_pages.bad_request"
 handler403 = "config.error_pages.forbidden"

@@ -10,7 +10,7 @@ from typing import Any
 from django.urls import URLPattern, URLResolver
 
 from config.urls import api
-from myometrics_core.views import ApiView, PublicApiView, PublicPageView, UnknownPathView
+from myometrics_core.api import ApiView, PublicApiView, PublicPageView, UnknownPathView
 
 EXAMPLES = {
     "session_id": "00000000-0000-4000-8000-000000000000",

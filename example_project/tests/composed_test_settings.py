@@ -12,8 +12,6 @@ os.environ.setdefault("EMAIL_BACKEND", "django.core.mail.backends.locmem.EmailBa
 from patient_settings import *  # noqa: F403
 
 # Opt-in: the composed tests opt in, and let no thread write into what they count.
-INSTALLED_APPS = [*globals()["INSTALLED_APPS"], "myometrics_core.access_table"]
-MYOMETRICS = {**globals()["MYOMETRICS"], "ACCESS_TABLE_WRITES": "off"}
 MYOMETRICS_AUDIT = {**globals().get("MYOMETRICS_AUDIT", {}), "ALLOW_FLUSH": True}
 # Looked up when asked for: listing them anew for each client would take a third of the time.
 WHITENOISE_AUTOREFRESH = True

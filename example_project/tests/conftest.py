@@ -124,7 +124,7 @@ def as_administrator(administrator):
 
 @pytest.fixture(autouse=True)
 def _requests_counted_before_are_forgotten():
-    from myometrics_core.throttling import rate_limiter
+    from myometrics_core.api import rate_limiter
 
     yield
     rate_limiter._limiters.clear()

@@ -126,7 +126,6 @@ class ProxiedSite(RunningSite):
             **PATIENT,
             "WEB_CONCURRENCY": "1",
             "METRICS_TOKEN": "metrics-token",
-            "ACCESS_TABLE": "true",  # the last part of an export, which a test can keep waiting
             "PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics"),
             # Limits of the site itself: they have tests of their own.
             "RATE_LIMIT_AUTH": "10000/minute",

@@ -11,7 +11,6 @@ SHOWN = {
     "myometrics_audit": {"AuditLog"},
     "myometrics_analytics": {"Dashboard", "Upload"},
     "myometrics_notifications": {"Message", "NotificationSettings"},
-    "myometrics_access_table": {"Access"},
 }
 INTERNAL = {
     "myometrics_auth": {"TotpDevice", "RecoveryCode", "PasswordResetRequest"},

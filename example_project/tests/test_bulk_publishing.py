@@ -26,8 +26,8 @@ from myometrics_analytics.models import (
 from myometrics_audit import audit
 from myometrics_audit.models import AuditLog, Leaf
 from myometrics_auth.models import Session
-from myometrics_core.activities import Activity, publish, publish_many
-from myometrics_core.personal_data import erase_person
+from myometrics_core.events import Event, publish, publish_many
+from myometrics_core.personal_data import erase_user
 from myometrics_notifications.delivery import messages_sweep
 from myometrics_notifications.models import Message, NotificationSettings
 from myometrics_notifications.services import notification_settings_update
@@ -169,7 +169,7 @@ class RecordedTogether(TestCase):
         )
 
     def activity(self, event, number, actors):
-        return Activity(
+        return Event(
             id=f"other:{number}",
             actor_id=actors[event["actor"]],
             # Longer than the log keeps: this event alone is lost to it.
@@ -236,7 +236,7 @@ def test_erasure_of_a_user_costs_the_same_with_many_rows():
         )
         changes_fold()
         NotificationSettings.objects.create(user=user)
-        return statements(lambda: erase_person(user))
+        return statements(lambda: erase_user(user))
 
     few, many = cost(3), cost(300)
     assert len(many) == len(few), "\n".join(many)

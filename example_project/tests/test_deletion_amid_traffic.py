@@ -13,8 +13,6 @@ from myometrics_analytics.models import PendingChange, Upload
 from myometrics_analytics.self_check import rollups_check
 from myometrics_audit.models import AuditLog
 from myometrics_audit.seals import seal_pending
-from myometrics_core.access_table.writer import access_writer
-from myometrics_core.accesses import flush_accesses
 from myometrics_notifications.exports import export_generate, exports_due
 
 pytestmark = [
@@ -22,14 +20,6 @@ pytestmark = [
     pytest.mark.usefixtures("unlimited", "cheap_hashes"),
 ]
 ROUNDS = 20
-
-
-@pytest.fixture(autouse=True)
-def _accesses_are_kept(unlimited, settings):
-    settings.MYOMETRICS = {**settings.MYOMETRICS, "ACCESS_TABLE_WRITES": "on_flush"}
-    access_writer.forget()
-    yield
-    access_writer.forget()
 
 
 def test_deletions_amid_everything_else_fail_nobody(run_concurrently):
@@ -77,7 +67,6 @@ def test_deletions_amid_everything_else_fail_nobody(run_concurrently):
     def keep_house():
         for _ in range(ROUNDS):
             changes_fold()
-            flush_accesses()
             list(seal_pending())
             for export_id in exports_due():
                 export_generate(export_id=export_id)

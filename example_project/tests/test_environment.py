@@ -186,7 +186,7 @@ def test_replicas_are_databases_that_lists_are_read_from():
     databases, routers, myometrics = shown(given, *names)
     assert [databases[alias]["HOST"] for alias in ("replica1", "replica2")] == ["db2", "db3"]
     assert databases["replica1"]["TEST"]["MIRROR"] == "default"
-    assert routers == ["myometrics_core.replicas.ReplicaRouter"]
+    assert routers == ["myometrics_core.db.ReplicaRouter"]
     assert myometrics["READ_REPLICAS"] == ["replica1", "replica2"]
     assert myometrics["REPLICA_LAG"] == 7
     databases, routers, myometrics = shown({}, *names)

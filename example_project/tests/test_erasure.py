@@ -17,8 +17,6 @@ from myometrics_analytics.models import Upload
 from myometrics_audit.models import AuditLog
 from myometrics_auth.models import PasswordResetRequest, Session
 from myometrics_auth.tasks import send_password_reset
-from myometrics_core.access_table.writer import access_writer
-from myometrics_core.accesses import flush_accesses
 from myometrics_notifications.models import Message, NotificationSettings
 from myometrics_notifications.tasks import deliver
 
@@ -33,14 +31,6 @@ TRACES = [*NAMES_OF_THEIRS, "zebedee", ADDRESS, ELSEWHERE, "scan_of_quux.jpg"]
 
 def browser(address=ADDRESS, **headers):
     return APIClient(REMOTE_ADDR=address, HTTP_USER_AGENT=AGENT, **headers)
-
-
-@pytest.fixture(autouse=True)
-def _accesses_are_kept(settings):
-    settings.MYOMETRICS = {**settings.MYOMETRICS, "ACCESS_TABLE_WRITES": "on_flush"}
-    access_writer.forget()
-    yield
-    access_writer.forget()
 
 
 @pytest.fixture
@@ -68,7 +58,6 @@ def person(db, administrator):
         deliver(message.pk)
     for request in PasswordResetRequest.objects.all():
         send_password_reset(request.pk)
-    flush_accesses()
     client.get("/api/auth/user/")  # an access that waits while the person is erased
     return client
 
@@ -96,7 +85,6 @@ def _administer(administrator, user_id):
 
 def dump():
     """Every table as text: column values as the database would show them."""
-    flush_accesses()
     with connection.cursor() as cursor:
         for table in connection.introspection.table_names(cursor):
             cursor.execute(f"SELECT * FROM {connection.ops.quote_name(table)}")
@@ -121,7 +109,6 @@ def test_the_search_finds_what_is_there(person):
     places = places_that_tell()
     assert "myometrics_auth_user.email" in places
     assert "myometrics_audit_auditlog.ip_address" in places
-    assert "myometrics_access_table_access.ip_address" in places
     assert len(places) > 8
     assert len(mail.outbox) >= 2
 

@@ -8,8 +8,7 @@ import json
 
 import pytest
 
-from myometrics_core.export_files import export_chunks, spreadsheet_safe
-from myometrics_core.personal_data import personal_data_sections
+from myometrics_core.personal_data import export_chunks, personal_data_sections, spreadsheet_safe
 
 pytestmark = pytest.mark.django_db
 

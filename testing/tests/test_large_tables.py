@@ -18,7 +18,6 @@ from myometrics_testing.releases import previous_wheels
 pytestmark = pytest.mark.any_database
 
 LARGE_TABLES = (
-    "myometrics_access_table_access",
     "myometrics_analytics_upload",
     "myometrics_audit_auditlog",
     "myometrics_audit_erasure",
@@ -107,7 +106,6 @@ def test_migrations_since_the_last_release_spare_large_tables(postgresql_server)
         "DATABASE_URL": postgresql_server.url,
         "DEBUG": "true",
         "REDIS_URL": "",
-        "ACCESS_TABLE": "true",
         "DJANGO_SETTINGS_MODULE": "config.settings",
     }
     done = subprocess.run(

@@ -42,7 +42,7 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
-from myometrics_core.activities import Activity, publish
+from myometrics_core.events import Event, publish
 
 people = get_user_model()._default_manager
 if not people.exists():
@@ -53,7 +53,7 @@ ada, root = (people.get(email=f"{{name}}@clinic.example") for name in ("ada", "r
 assert ada.check_password({PASSWORD!r})
 
 def scan(step):
-    publish(Activity(
+    publish(Event(
         id=f"scanner:{{step}}",
         actor_id=ada.pk,
         action="upload_completed",

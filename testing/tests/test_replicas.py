@@ -24,7 +24,7 @@ LAG = 3600
 """Seconds: longer than any test. What has been written is forgotten when the test says so."""
 SETTINGS = """
 DATABASES["replica"] = {replica!r}
-DATABASE_ROUTERS = ["myometrics_core.replicas.ReplicaRouter"]
+DATABASE_ROUTERS = ["myometrics_core.db.ReplicaRouter"]
 MYOMETRICS |= {{"READ_REPLICAS": ["replica"], "REPLICA_LAG": {lag}}}
 CACHES = {{
     "default": {{
@@ -37,16 +37,16 @@ ROUTES = """
 from django.contrib.auth import get_user_model
 from django.db import router, transaction
 from myometrics_audit.models import AuditLog
-from myometrics_core.replicas import replica_reads
+from myometrics_core.db import read_from_replica
 
 root = get_user_model().objects.get(email="root@clinic.example")
 print("outside", router.db_for_read(AuditLog))
-with replica_reads(person=root):
+with read_from_replica(person=root):
     entry = AuditLog.objects.first()
     print("entry", entry._state.db, router.db_for_write(AuditLog, instance=entry))
     with transaction.atomic():
         print("transaction", router.db_for_read(AuditLog))
-with transaction.atomic(), replica_reads(person=root):
+with transaction.atomic(), read_from_replica(person=root):
     print("begun", router.db_for_read(AuditLog))
 print("author", entry.user._state.db)
 """
@@ -58,16 +58,16 @@ from django.contrib.auth import get_user_model
 from django.db import router
 from django.utils import timezone
 from myometrics_audit.models import AuditLog
-from myometrics_core.replicas import replica_reads, write_remember
+from myometrics_core.db import read_from_replica, remember_write
 
 root = get_user_model().objects.get(email="root@clinic.example")
 lag = settings.MYOMETRICS["REPLICA_LAG"]
 start = timezone.now()
 for seconds in (0, lag - 1, lag + 1):
     with time_machine.travel(start, tick=False) as clock:
-        write_remember(root)
+        remember_write(root)
         clock.shift(timedelta(seconds=seconds))
-        with replica_reads(person=root):
+        with read_from_replica(person=root):
             print(router.db_for_read(AuditLog))
 """
 

@@ -17,7 +17,7 @@ from django.test import TestCase, TransactionTestCase, override_settings
 from myometrics_audit import audit
 from myometrics_audit.guards import missing_guards
 from myometrics_audit.models import AuditLog
-from myometrics_core.personal_data import erase_person
+from myometrics_core.personal_data import erase_user
 
 
 class Deletions(TestCase):
@@ -30,7 +30,7 @@ class Deletions(TestCase):
         self.assertFalse(AuditLog.objects.exists())
 
     def test_user_is_erased(self):
-        erase_person(self.user)
+        erase_user(self.user)
         self.assertFalse(get_user_model().objects.exists())
 
     @override_settings(MYOMETRICS_AUDIT={"ON_USER_DELETE": "retain"})

@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 
 from myometrics_analytics.services import uploads_merge
 from myometrics_analytics.upload_events import evidence_of
-from myometrics_core.activities import Activity, publish
+from myometrics_core.events import Event, publish
 
 NUMBERS = count(1)
 
@@ -55,9 +55,9 @@ def activity_about(
     at: datetime | None = None,
     origin: Any = "server",
     **details: Any,
-) -> Activity:
+) -> Event:
     """What ``person`` did with an upload, as the audit log publishes it."""
-    return Activity(
+    return Event(
         id=f"test:{next(NUMBERS)}",
         actor_id=getattr(person, "pk", person),
         action=action,
@@ -80,10 +80,10 @@ def tell() -> Callable[..., None]:
 
 
 @pytest.fixture
-def tell_of_many() -> Callable[[Iterable[Activity]], None]:
+def tell_of_many() -> Callable[[Iterable[Event]], None]:
     """Merges many activities at once, as a rebuild does: for a past that is told quickly."""
 
-    def merge(told: Iterable[Activity]) -> None:
+    def merge(told: Iterable[Event]) -> None:
         uploads_merge(evidence=[found for one in told if (found := evidence_of(one))])
 
     return merge

@@ -21,7 +21,7 @@ from myometrics_analytics.models import Status, Upload
 from myometrics_analytics.selectors import report_get
 from myometrics_analytics.self_check import rollups_check
 from myometrics_analytics.services import uploads_merge
-from myometrics_core.activities import Activity, publish
+from myometrics_core.events import Event, publish
 
 NOW = datetime(2024, 3, 1, 0, 0, 30, tzinfo=timezone.utc)
 MOMENTS = [
@@ -68,7 +68,7 @@ step = st.one_of(
 
 def publish_event(people: list[Any], action: str, what: dict[str, Any]) -> None:
     publish(
-        Activity(
+        Event(
             id="test:1",
             actor_id=people[what["person"]],
             action=action,

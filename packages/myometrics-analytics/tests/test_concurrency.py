@@ -17,7 +17,7 @@ from myometrics_analytics.models import PendingChange, Upload
 from myometrics_analytics.rollups import rollup_lock
 from myometrics_analytics.selectors import report_get
 from myometrics_analytics.self_check import rollups_check
-from myometrics_core.transactions import atomic_write
+from myometrics_core.db import atomic_write
 from myometrics_testing.waiting import PATIENCE
 
 pytestmark = pytest.mark.django_db(transaction=True)

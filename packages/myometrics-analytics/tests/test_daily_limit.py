@@ -21,9 +21,9 @@ from myometrics_analytics.models import ClientReports, LimitDecision, Status, Up
 from myometrics_analytics.selectors import activity_get, report_get
 from myometrics_analytics.self_check import rollups_check
 from myometrics_analytics.services import uploads_merge
-from myometrics_core import activities
-from myometrics_core.activities import publish, register_source
-from myometrics_core.transactions import atomic_write
+from myometrics_core.db import atomic_write
+from myometrics_core.events import bus as activities
+from myometrics_core.events import publish, register_source
 
 pytestmark = pytest.mark.django_db
 NOON = datetime.now(timezone.utc).replace(hour=12, minute=0, second=0, microsecond=0)

@@ -8,7 +8,7 @@ from django.test import override_settings
 
 from myometrics_analytics.gauges import pending_changes, sync_age_seconds, sync_failures
 from myometrics_analytics.models import PendingChange, PullState
-from myometrics_core.metrics import registered_gauges
+from myometrics_core.observability import registered_gauges
 from myometrics_core.times import utc_now
 
 

@@ -9,7 +9,7 @@ import pytest
 from myometrics_analytics.folding import changes_fold
 from myometrics_analytics.models import PendingChange, Upload, UserRollup
 from myometrics_analytics.self_check import rollups_check
-from myometrics_core.personal_data import erase_person, personal_data_sections
+from myometrics_core.personal_data import erase_user, personal_data_sections
 
 pytestmark = pytest.mark.django_db
 AT = datetime(2026, 1, 1, 10, tzinfo=timezone.utc)
@@ -45,7 +45,7 @@ def test_erasure_leaves_no_row_that_names_the_person(make_person, tell):
     tell(other, diagnosis="Normal")
     changes_fold()
     tell(person, diagnosis="Late")
-    erase_person(person)
+    erase_user(person)
     assert rollups_check() == 0
     changes_fold()
     assert rollups_check() == 0
@@ -57,7 +57,7 @@ def test_erasure_leaves_no_row_that_names_the_person(make_person, tell):
 def test_pending_changes_forget_the_person_at_once(make_person, tell):
     person = make_person()
     tell(person)
-    erase_person(person)
+    erase_user(person)
     assert not PendingChange.objects.exclude(user=None).exists()
 
 
@@ -67,7 +67,7 @@ def test_erasing_leaves_nothing_where_the_host_keeps_the_users_row(make_person, 
     tell(person, "upload_completed", "u1", AT, filename="a.jpg")
     changes_fold()
     assert UserRollup.objects.filter(user=person).exists()
-    erase_person(person)
+    erase_user(person)
     changes_fold()
     assert not Upload.objects.exists()
     assert not UserRollup.objects.exists()

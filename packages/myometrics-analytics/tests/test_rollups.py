@@ -29,8 +29,8 @@ from myometrics_analytics.models import (
 from myometrics_analytics.rebuilding import rebuild_run
 from myometrics_analytics.selectors import report_get
 from myometrics_analytics.self_check import rollups_check
-from myometrics_core import activities
-from myometrics_core.activities import Activity, publish, register_source
+from myometrics_core.events import Event, publish, register_source
+from myometrics_core.events import bus as activities
 
 pytestmark = pytest.mark.django_db
 ACTIONS = ["upload_created", "upload_completed", "upload_failed", "analysis_ready"]
@@ -175,7 +175,7 @@ def history(make_person: Any) -> Any:
                 if number == self.breaks_at:
                     raise KeyboardInterrupt
                 self.asked += 1
-                yield Activity(
+                yield Event(
                     id=f"history:{number}",
                     actor_id=people[number % 5].pk if number % 11 else None,
                     action=ACTIONS[number % 4],

@@ -12,7 +12,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from myometrics_analytics.models import PendingChange, Upload
-from myometrics_core.activities import Activity, publish, publish_many
+from myometrics_core.events import Event, publish, publish_many
 
 pytestmark = pytest.mark.django_db
 
@@ -127,7 +127,7 @@ def test_a_nonsensical_file_size_is_left_out(person, tell, size):
 @pytest.mark.parametrize("name", ["", " ", "a\x00b", "\ud800", "x" * 101])
 def test_an_upload_id_that_cannot_be_one_is_no_upload(person, name):
     publish(
-        Activity(
+        Event(
             id="test:1",
             actor_id=person.pk,
             action="upload_created",
@@ -170,7 +170,7 @@ def test_telling_twice_leaves_nothing_more_to_fold(person, tell):
 
 @pytest.mark.parametrize("number", [2, 400])
 def test_events_on_known_uploads_cost_few_statements_together(person, number):
-    def events(action: str, **details: Any) -> list[Activity]:
+    def events(action: str, **details: Any) -> list[Event]:
         return [activity_about(person, action, f"u{n}", EARLY, **details) for n in range(number)]
 
     publish_many(events("upload_created"))

@@ -13,7 +13,7 @@ from rest_framework.test import APIClient
 from myometrics_audit import audit
 from myometrics_audit.changes import recorded
 from myometrics_audit.models import AuditLog, Leaf
-from myometrics_core import activities
+from myometrics_core.events import bus as activities
 
 pytestmark = pytest.mark.django_db
 
@@ -284,7 +284,7 @@ def test_entries_can_not_be_changed_whatever_the_role(
 
 
 def test_an_entry_is_published_with_what_was_kept(person: Any, client_of: Any) -> None:
-    heard: list[activities.Activity] = []
+    heard: list[activities.Event] = []
     activities.register_receiver("test", heard.append)
     try:
         body = client_of(person).post(URL, BODY, format="json").json()
@@ -299,7 +299,7 @@ def test_an_entry_is_published_with_what_was_kept(person: Any, client_of: Any) -
 
 
 def test_a_receiver_that_fails_does_not_lose_the_entry(person: Any, client_of: Any) -> None:
-    def fail(activity: activities.Activity) -> None:
+    def fail(activity: activities.Event) -> None:
         AuditLog.objects.create(action="half", resource_type="done", resource_id="1")
         raise RuntimeError("on purpose")
 

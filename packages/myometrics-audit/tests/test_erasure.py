@@ -12,8 +12,8 @@ from myometrics_audit.models import AuditLog, EntryCount, Erasure, Leaf
 from myometrics_audit.seals import seal_pending
 from myometrics_audit.selections import Selection
 from myometrics_audit.selectors import entries_count, entries_select, oldest_failed_sign_in
-from myometrics_core.personal_data import erase_person
-from myometrics_core.pseudonyms import account_pseudonym
+from myometrics_core.personal_data import erase_user
+from myometrics_core.users import account_pseudonym
 
 pytestmark = pytest.mark.django_db
 
@@ -30,15 +30,15 @@ def log(write: Any, administrator: Any) -> None:
         write(user=administrator, action="viewed")
 
 
-@pytest.fixture(params=["delete", "queryset", "erase_person"])
+@pytest.fixture(params=["delete", "queryset", "erase_user"])
 def remove(request: Any) -> Any:
     """A way to delete a person."""
 
     def delete(person: Any) -> None:
         if request.param == "queryset":
             type(person).objects.filter(pk=person.pk).delete()
-        elif request.param == "erase_person":
-            erase_person(person)
+        elif request.param == "erase_user":
+            erase_user(person)
         else:
             person.delete()
 
@@ -126,7 +126,7 @@ def test_a_deletion_and_writers_at_once_leave_no_half_and_no_error(
 
     def erase() -> None:
         # Not the object that the requests know: Django takes its key away once it is deleted.
-        erase_person(type(person).objects.get(pk=person.pk))
+        erase_user(type(person).objects.get(pk=person.pk))
 
     outcomes = run_concurrently([*[post] * 7, erase])
     assert outcomes[-1] is None

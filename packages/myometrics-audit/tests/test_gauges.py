@@ -15,7 +15,7 @@ from myometrics_audit.gauges import (
 )
 from myometrics_audit.models import AuditLog, Verification
 from myometrics_audit.seals import seal_pending
-from myometrics_core.metrics import registered_gauges
+from myometrics_core.observability import registered_gauges
 
 NOW = timezone.now().replace(microsecond=0)
 

@@ -23,7 +23,7 @@ from myometrics_audit.selections import Selection
 from myometrics_audit.selectors import entries_count, entries_select, unsealed_count
 from myometrics_audit.tasks import seal
 from myometrics_audit.verification import LogVerifier
-from myometrics_core.personal_data import erase_person
+from myometrics_core.personal_data import erase_user
 from myometrics_testing.waiting import PATIENCE
 
 pytestmark = [
@@ -184,7 +184,7 @@ def test_an_erasure_killed_between_any_two_statements_leaves_all_or_nothing(
             AuditLog.objects.create(user=person, action="a", resource_type="t", resource_id=str(n))
             if n == 1:
                 list(seal_pending())
-        killed = _killed_at(statement, lambda: erase_person(person))  # noqa: B023
+        killed = _killed_at(statement, lambda: erase_user(person))  # noqa: B023
         assert [str(problem) for problem in LogVerifier().problems()] == []
         left = AuditLog.objects.filter(user_id=person.pk).count()
         there = django_user_model.objects.filter(pk=person.pk).exists()
@@ -240,7 +240,7 @@ def test_many_sealers_writers_and_a_deletion_at_once_leave_a_sound_log(
         for n in range(5):
             AuditLog.objects.create(action="a", resource_type="t", resource_id=str(n))
 
-    work = [*[write] * 4, *[lambda: list(seal_pending())] * 3, lambda: erase_person(person)]
+    work = [*[write] * 4, *[lambda: list(seal_pending())] * 3, lambda: erase_user(person)]
     outcomes = run_concurrently(work)
     assert [outcome for outcome in outcomes if isinstance(outcome, Exception)] == []
     list(seal_pending())

@@ -16,10 +16,9 @@ from myometrics_audit.guards import install_guards, remove_guards
 from myometrics_audit.models import AuditLog, Leaf
 from myometrics_audit.personal_data import AuditLogsSection
 from myometrics_audit.verification import LogVerifier
-from myometrics_core import activities
-from myometrics_core.export_files import export_chunks
-from myometrics_core.export_tables import csv_lines
-from myometrics_core.transactions import atomic_write
+from myometrics_core.db import atomic_write
+from myometrics_core.events import bus as activities
+from myometrics_core.personal_data import csv_lines, export_chunks
 from myometrics_testing.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.django_db
@@ -27,7 +26,7 @@ pytestmark = pytest.mark.django_db
 MOMENT = datetime(2025, 8, 19, 15, 45, tzinfo=timezone.utc)
 
 
-def activity(**changes: Any) -> activities.Activity:
+def activity(**changes: Any) -> activities.Event:
     values: dict[str, Any] = {
         "id": "auth:7",
         "actor_id": None,
@@ -39,7 +38,7 @@ def activity(**changes: Any) -> activities.Activity:
         "client_address": "203.0.113.9",
         "user_agent": "curl",
     }
-    return activities.Activity(**{**values, **changes})
+    return activities.Event(**{**values, **changes})
 
 
 def test_what_another_package_publishes_becomes_an_entry_with_a_leaf(person: Any) -> None:
@@ -146,7 +145,7 @@ def test_an_activity_is_not_published_a_second_time() -> None:
 def test_replay_gives_every_entry_as_it_was_published(write: Any, person: Any) -> None:
     first = write(details={"file_size": 5})
     activities.publish(activity())
-    replayed = list(activities.replay_activities(["audit"]))
+    replayed = list(activities.replay_events(["audit"]))
     assert [a.id for a in replayed] == [f"audit:{first.pk}", "auth:7"]
     assert replayed[0].details == {"file_size": 5}
     assert replayed[0].actor_id == person.pk
@@ -157,7 +156,7 @@ def test_replay_gives_every_entry_as_it_was_published(write: Any, person: Any) -
 def test_activity_of_another_package_keeps_its_origin(origin: Any) -> None:
     activities.publish(activity(origin=origin))
     assert AuditLog.objects.get().origin == origin
-    (replayed,) = activities.replay_activities(["audit"])
+    (replayed,) = activities.replay_events(["audit"])
     assert replayed.origin == origin
 
 
@@ -172,7 +171,7 @@ def _forget_origins(where: str) -> None:
 def test_replay_of_entry_from_before_origins_has_none(write: Any) -> None:
     entry = write()
     _forget_origins("TRUE")
-    (replayed,) = activities.replay_activities(["audit"])
+    (replayed,) = activities.replay_events(["audit"])
     assert (replayed.id, replayed.origin) == (f"audit:{entry.pk}", None)
     assert list(LogVerifier().problems()) == []
 

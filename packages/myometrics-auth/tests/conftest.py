@@ -14,12 +14,8 @@ import time_machine
 from django.contrib.auth import get_user_model
 from rest_framework.test import APIClient
 
-from myometrics_core.activities import (
-    Activity,
-    _receivers,
-    is_reserved_action,
-    register_receiver,
-)
+from myometrics_core.events import Event, is_reserved_action, register_receiver
+from myometrics_core.events.bus import _receivers
 from myometrics_core.times import utc_now
 
 PASSWORD = "quiet-otter-paddles-42"
@@ -135,7 +131,7 @@ def _clients_can_not_post_what_auth_publishes() -> Iterator[None]:
     """Every action that auth publishes is reserved, but for ``logout``."""
     open_to_clients: set[str] = set()
 
-    def note(activity: Activity) -> None:
+    def note(activity: Event) -> None:
         if activity.source == "auth" and not is_reserved_action(activity.action):
             open_to_clients.add(activity.action)
 
@@ -146,9 +142,9 @@ def _clients_can_not_post_what_auth_publishes() -> Iterator[None]:
 
 
 @pytest.fixture
-def published() -> Iterator[list[Activity]]:
+def published() -> Iterator[list[Event]]:
     """The activities that were published, as they come."""
-    seen: list[Activity] = []
+    seen: list[Event] = []
     register_receiver("test", seen.append)
     yield seen
     register_receiver("test", lambda activity: None, resource_types=())

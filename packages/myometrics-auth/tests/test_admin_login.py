@@ -25,7 +25,7 @@ from myometrics_auth.admin_site import AuthAdminSite, use_auth_sign_in
 from myometrics_auth.models import RecoveryCode, Session, SignInFailures, TotpDevice
 from myometrics_auth.qr_codes import qr_code_svg
 from myometrics_auth.secret_box import encrypt_secret
-from myometrics_core.throttling import rate_limiter
+from myometrics_core.api import rate_limiter
 from myometrics_core.times import utc_now
 from myometrics_testing.walkthrough import blocks_in, section
 

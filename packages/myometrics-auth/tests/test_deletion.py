@@ -15,7 +15,7 @@ from specified import ERROR_KEYS
 from test_admin_site import USERS
 
 from myometrics_auth.models import RecoveryCode, Session, TotpDevice
-from myometrics_core.personal_data import erase_person
+from myometrics_core.personal_data import erase_user
 
 pytestmark = pytest.mark.django_db
 
@@ -79,7 +79,7 @@ def archived(enrolled):
 
 def test_erasing_a_user_whose_row_stays_raises(archived):
     with pytest.raises(ImproperlyConfigured, match="ERASE_USER"):
-        erase_person(archived)
+        erase_user(archived)
     archived.refresh_from_db()
     assert (archived.is_active, archived.first_name) == (True, "Jane")
     assert Session.objects.exists()
@@ -88,7 +88,7 @@ def test_erasing_a_user_whose_row_stays_raises(archived):
 
 def test_erasing_a_user_by_the_hosts_function(archived, settings):
     settings.MYOMETRICS = {**settings.MYOMETRICS, "ERASE_USER": f"{__name__}.anonymise"}
-    erase_person(archived)
+    erase_user(archived)
     archived.refresh_from_db()
     assert (archived.first_name, archived.email) == ("", f"{archived.pk}@erased.example")
     for model in (Session, TotpDevice, RecoveryCode):
@@ -103,7 +103,7 @@ def test_erasing_by_the_hosts_function_signs_browsers_out(
     client.post("/admin/login/", {"username": user.email, "password": PASSWORD})
     assert client.get("/whoami/").content == user.email.encode()
     with django_capture_on_commit_callbacks(execute=True):
-        erase_person(user)
+        erase_user(user)
     assert client.get("/whoami/").content == b""
 
 

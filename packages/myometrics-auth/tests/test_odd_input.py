@@ -16,7 +16,7 @@ from specified import CHANGES, ERROR_KEYS
 
 from myometrics_auth.email_addresses import clean_email
 from myometrics_auth.models import Session
-from myometrics_core.email_addresses import canonical_email
+from myometrics_core.users import canonical_email
 
 pytestmark = pytest.mark.django_db
 

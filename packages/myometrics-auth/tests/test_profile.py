@@ -13,7 +13,7 @@ from django.test import AsyncClient
 from specified import CHANGES, LONGEST, PROFILE
 
 from myometrics_auth.serializers import AdminUserSerializer, ProfileSerializer
-from myometrics_core import export_deliveries
+from myometrics_core.personal_data import deliveries as export_deliveries
 
 pytestmark = pytest.mark.django_db
 

@@ -21,8 +21,8 @@ from myometrics_auth.services.second_factor_enrolment import totp_enrol
 from myometrics_auth.services.sessions import session_start
 from myometrics_auth.services.users import user_update
 from myometrics_auth.tokens import access_token
+from myometrics_core.db import atomic_write
 from myometrics_core.times import utc_now
-from myometrics_core.transactions import atomic_write
 from myometrics_testing.waiting import PATIENCE
 
 pytestmark = pytest.mark.django_db(transaction=True)

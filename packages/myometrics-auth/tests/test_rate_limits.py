@@ -9,7 +9,7 @@ from conftest import NEW_PASSWORD, PASSWORD, refresh_by, send
 from hosts_own import QuickPBKDF2
 from rest_framework.test import APIClient
 
-from myometrics_core.throttling import rate_limiter
+from myometrics_core.api import rate_limiter
 
 LIMITS = {"auth": "5/minute", "api": "100/minute", "export": "2/hour"}
 

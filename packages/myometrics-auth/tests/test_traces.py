@@ -9,7 +9,7 @@ from conftest import NEW_PASSWORD, PASSWORD, query_of, send, sign_out
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 
 from myometrics_auth.reset_links import reset_link
-from myometrics_core.pseudonyms import account_pseudonym
+from myometrics_core.users import account_pseudonym
 
 pytestmark = pytest.mark.django_db
 

@@ -14,7 +14,7 @@ from django.db.models import F, Value
 from django.db.models.functions import Concat, Lower
 
 from myometrics_auth.models import Session
-from myometrics_core.email_addresses import canonical_email
+from myometrics_core.users import canonical_email
 
 pytestmark = pytest.mark.django_db
 

@@ -7,7 +7,6 @@ globals().update(
         apps=[
             "myometrics_core.rate_limits",
             "myometrics_core.health_log",
-            "myometrics_core.access_table",
         ],
         urls="core_test_urls",
         MIDDLEWARE=["myometrics_core.middleware.AccessLogMiddleware", *MIDDLEWARE],

@@ -9,12 +9,19 @@ from django.urls import include, path, re_path
 from rest_framework import serializers
 from rest_framework.response import Response
 
-from myometrics_core.downloads import download_response
-from myometrics_core.errors import Conflict
-from myometrics_core.fields import JSONObjectField, StrictBooleanField, StrictCharField
-from myometrics_core.pagination import PagePagination
-from myometrics_core.permissions import AllowAny, IsAdministrator, IsAuthenticated
-from myometrics_core.views import ApiView, UnknownPathView
+from myometrics_core.api import (
+    AllowAny,
+    ApiView,
+    Conflict,
+    IsAdministrator,
+    IsAuthenticated,
+    JSONObjectField,
+    PagePagination,
+    StrictBooleanField,
+    StrictCharField,
+    UnknownPathView,
+)
+from myometrics_core.http import download_response
 
 
 class EchoSerializer(serializers.Serializer[Any]):
@@ -126,7 +133,7 @@ urlpatterns = [
     path("api/administrators/", AdministratorView.as_view()),
     path("api/people/", PeopleView.as_view()),
     path("api/", include("myometrics_core.urls")),
-    path("", include("myometrics_core.probe_urls")),
-    path("", include("myometrics_core.metrics_urls")),
+    path("", include("myometrics_core.health.probe_urls")),
+    path("", include("myometrics_core.observability.metrics_urls")),
     re_path(r"^api/", UnknownPathView.as_view()),
 ]

@@ -10,14 +10,10 @@ from celery import Celery, current_app, shared_task, signals
 from django.db import transaction
 from django.test import AsyncClient, Client
 
-from myometrics_core.background import enqueue
-from myometrics_core.request_id import (
-    TASK_HEADER,
-    RequestIdFilter,
-    current_request_id,
-    set_request_id,
-)
-from myometrics_core.task_requests import TaskRequest
+from myometrics_core.http import RequestIdFilter, current_request_id
+from myometrics_core.http.request_id import TASK_HEADER, set_request_id
+from myometrics_core.jobs import enqueue
+from myometrics_core.jobs.task_requests import TaskRequest
 
 pytestmark = pytest.mark.usefixtures("patient_dependencies")
 

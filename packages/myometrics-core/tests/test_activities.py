@@ -6,17 +6,17 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.db import connection, transaction
 
-from myometrics_core import activities
-from myometrics_core.activities import (
-    Activity,
+from myometrics_core.db import SerializationFailure
+from myometrics_core.events import (
+    Event,
     publish,
     publish_many,
     register_receiver,
     register_source,
-    replay_activities,
+    replay_events,
 )
+from myometrics_core.events import bus as activities
 from myometrics_core.times import utc_now
-from myometrics_core.transactions import SerializationFailure
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def _registries(monkeypatch):
 
 
 def activity(number=1, resource_type="upload"):
-    return Activity(
+    return Event(
         id=f"audit:{number}",
         actor_id=None,
         action="upload_created",
@@ -182,8 +182,8 @@ def test_serialization_failure_of_a_batch_reaches_the_writer():
 def test_sources_replay_one_after_the_other():
     register_source("audit", lambda: iter([activity(1), activity(2)]))
     register_source("host", lambda: iter([activity(3)]))
-    assert [found.id for found in replay_activities()] == ["audit:1", "audit:2", "audit:3"]
-    assert [found.id for found in replay_activities(["host"])] == ["audit:3"]
+    assert [found.id for found in replay_events()] == ["audit:1", "audit:2", "audit:3"]
+    assert [found.id for found in replay_events(["host"])] == ["audit:3"]
 
 
 @pytest.mark.django_db

@@ -6,8 +6,9 @@ import pytest
 from celery import Celery, current_app, shared_task
 from django.db import connection, transaction
 
-from myometrics_core.background import enqueue
-from myometrics_core.request_id import current_request_id, set_request_id
+from myometrics_core.http import current_request_id
+from myometrics_core.http.request_id import set_request_id
+from myometrics_core.jobs import enqueue
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -7,7 +7,7 @@ from django.contrib.auth.models import Group
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from myometrics_core.batches import read_in_batches
+from myometrics_core.db import read_in_batches
 from myometrics_core.health_log.models import HealthState
 
 pytestmark = pytest.mark.django_db

@@ -2,7 +2,7 @@
 
 import pytest
 
-from myometrics_core.client_address import client_address, in_networks, user_agent
+from myometrics_core.http import client_address, in_networks, user_agent
 
 PROXIES = ["10.0.0.0/8", "fd00::/8"]
 

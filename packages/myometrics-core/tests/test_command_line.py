@@ -6,7 +6,7 @@ from datetime import date, timedelta
 import pytest
 from django.core.management.base import CommandError
 
-from myometrics_core.command_line import Progress, day_or_age
+from myometrics_core.management.command_line import Progress, day_or_age
 from myometrics_core.times import utc_now
 
 

@@ -5,8 +5,9 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from django.test import Client
 from limits import parse
 
+from myometrics_core.api import RateLimiter
+from myometrics_core.api.throttling import storage_for
 from myometrics_core.tasks import check_health
-from myometrics_core.throttling import RateLimiter, storage_for
 from myometrics_testing.waiting import PATIENCE
 
 RATE = parse("5/hour")
@@ -28,7 +29,7 @@ def failing(request):
 
 
 def test_the_rate_limiter_counts_on_its_own(settings, failing, monkeypatch):
-    monkeypatch.setattr("myometrics_core.throttling.LOCAL_SECONDS", PATIENCE)
+    monkeypatch.setattr("myometrics_core.api.throttling.LOCAL_SECONDS", PATIENCE)
     settings.MYOMETRICS = {"RATE_LIMIT_STORAGE": "database://"}
     limiter = RateLimiter()
     with failing:

@@ -15,16 +15,18 @@ from django.db import ConnectionHandler, connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import RequestFactory
 
-from myometrics_core import doctor, examinations, replicas
+from myometrics_core.api import ApiView
+from myometrics_core.db import replicas
 from myometrics_core.doctor import (
     Diagnosis,
     describe_age,
+    examinations,
     register_examination,
     run_examinations,
 )
+from myometrics_core.doctor import registry as doctor
 from myometrics_core.health_log.models import HealthState
 from myometrics_core.times import utc_now
-from myometrics_core.views import ApiView
 from myometrics_testing.services import OwnedServer
 from myometrics_testing.waiting import wait_for
 

@@ -10,7 +10,7 @@ from django.core.signals import got_request_exception
 from django.test import AsyncRequestFactory, RequestFactory
 from rest_framework.request import Request
 
-from myometrics_core.downloads import download_response
+from myometrics_core.http import download_response
 from myometrics_core.middleware import AccessLogMiddleware
 
 # Django 4.2 sends on, and the server drops what it gets.

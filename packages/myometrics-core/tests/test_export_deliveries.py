@@ -2,12 +2,12 @@
 
 import pytest
 
-from myometrics_core import export_deliveries as module
-from myometrics_core.export_deliveries import (
+from myometrics_core.personal_data import (
     deliver_export,
     export_deliveries,
     register_export_delivery,
 )
+from myometrics_core.personal_data import deliveries as module
 
 
 @pytest.fixture(autouse=True)

@@ -11,11 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
-from myometrics_core import personal_data
-from myometrics_core.export_files import export_chunks
-from myometrics_core.export_tables import ExportTable, csv_lines
 from myometrics_core.health_log.models import HealthState
-from myometrics_core.personal_data import PersonalDataSection, register_personal_data
+from myometrics_core.personal_data import (
+    ExportTable,
+    PersonalDataSection,
+    csv_lines,
+    export_chunks,
+    register_personal_data,
+)
+from myometrics_core.personal_data import sections as personal_data
 from myometrics_core.users import user_id_json
 
 PERSON = {

@@ -14,9 +14,9 @@ import pytest
 from django.db import connection
 from redis import Redis
 
-from myometrics_core import health
 from myometrics_core.health import HealthProbe, check_health, register_probe
-from myometrics_core.probes import BUILT_IN_PROBES
+from myometrics_core.health import report as health
+from myometrics_core.health.probes import BUILT_IN_PROBES
 from myometrics_testing.waiting import PATIENCE, wait_for
 
 PROMISE = 3.0

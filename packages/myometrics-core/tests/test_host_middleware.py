@@ -8,9 +8,8 @@ from django.utils.translation import override
 from django.views.decorators.cache import cache_page
 from rest_framework.test import APIRequestFactory, force_authenticate
 
-from myometrics_core.errors import json_error
-from myometrics_core.health_views import HealthView
-from myometrics_core.views import ApiView
+from myometrics_core.api import ApiView, json_error
+from myometrics_core.health.health_views import HealthView
 
 CACHE_MIDDLEWARE = [
     "django.middleware.cache.UpdateCacheMiddleware",

@@ -12,12 +12,15 @@ from django.test import override_settings
 from kombu.exceptions import OperationalError as BrokerError
 from prometheus_client.parser import text_string_to_metric_families
 
-from myometrics_core import metrics
-from myometrics_core.gauges import backup_age_seconds, health_check_age_seconds, services_up
 from myometrics_core.health import HealthReport
 from myometrics_core.health_log.models import HealthState
-from myometrics_core.metrics import gauge_values, observe_requests, register_gauge
-from myometrics_core.prometheus import connect_prometheus, queued_tasks
+from myometrics_core.observability import gauge_values, metrics, observe_requests, register_gauge
+from myometrics_core.observability.gauges import (
+    backup_age_seconds,
+    health_check_age_seconds,
+    services_up,
+)
+from myometrics_core.observability.prometheus import connect_prometheus, queued_tasks
 from myometrics_core.times import utc_now
 from myometrics_testing.waiting import PATIENCE
 
@@ -117,7 +120,7 @@ def test_health_check_age_is_infinite_before_the_first(db):
 def test_service_that_is_down_is_0(monkeypatch):
     services = {"database": "up", "redis": "down", "email": "not_configured"}
     report = HealthReport("degraded", services, utc_now())
-    monkeypatch.setattr("myometrics_core.gauges.check_health", lambda: report)
+    monkeypatch.setattr("myometrics_core.observability.gauges.check_health", lambda: report)
     assert services_up() == {"database": 1.0, "redis": 0.0}
 
 
@@ -144,7 +147,7 @@ def test_without_a_database_no_gauge_waits_after_the_first():
 def test_queue_length_fails_while_the_broker_is_down(url, monkeypatch):
     """The oldest supported kombu retries without end unless it is given a limit."""
     broker = Celery(broker=url, set_as_current=False)
-    monkeypatch.setattr("myometrics_core.prometheus.current_app", broker)
+    monkeypatch.setattr("myometrics_core.observability.prometheus.current_app", broker)
     with pytest.raises(BrokerError, match="refused"):
         queued_tasks()
 

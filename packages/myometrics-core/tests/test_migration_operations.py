@@ -5,8 +5,8 @@ from django.db import NotSupportedError, OperationalError, connection, migration
 from django.db.migrations.state import ProjectState
 from django.test.utils import CaptureQueriesContext
 
-from myometrics_core import migration_operations
-from myometrics_core.migration_operations import (
+from myometrics_core.db import migration_operations
+from myometrics_core.db.migration_operations import (
     AddFieldBriefly,
     AddIndexConcurrently,
     RemoveFieldBriefly,

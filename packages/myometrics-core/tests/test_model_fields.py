@@ -13,12 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
 from myometrics_core.access_table.models import Access
+from myometrics_core.db import PortableCharField, PortableDateTimeField, PortableTextField
 from myometrics_core.health_log.models import HealthState
-from myometrics_core.model_fields import (
-    PortableCharField,
-    PortableDateTimeField,
-    PortableTextField,
-)
 
 FORMATS = ("json", "jsonl", "xml", "yaml")
 NOON = datetime(2026, 1, 2, 12, tzinfo=timezone.utc)

@@ -8,15 +8,15 @@ from django.db import connection, models
 from django.db.models.signals import pre_delete
 from django.test.utils import isolate_apps
 
-from myometrics_core.people import (
-    connect_person_deleted,
-    people_hold,
-    people_hold_unless_busy,
-    people_known,
-    person_lock,
+from myometrics_core.db import atomic_write
+from myometrics_core.personal_data import erase_user
+from myometrics_core.users import (
+    connect_user_deleted,
+    existing_user_ids,
+    lock_user_for_delete,
+    lock_users_shared,
+    lock_users_shared_unless_busy,
 )
-from myometrics_core.personal_data import erase_person
-from myometrics_core.transactions import atomic_write
 from myometrics_testing.waiting import PATIENCE
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -30,11 +30,11 @@ def waits(database_vendor):
 
 
 def test_only_who_exists_is_known_and_held(person):
-    assert people_known([person.pk, NOBODY]) == {person.pk}
+    assert existing_user_ids([person.pk, NOBODY]) == {person.pk}
     with atomic_write():
-        assert people_hold([person.pk, NOBODY]) == {person.pk}
-        assert people_hold_unless_busy([person.pk, NOBODY]) == ({person.pk}, set())
-    assert people_hold([]) == set()
+        assert lock_users_shared([person.pk, NOBODY]) == {person.pk}
+        assert lock_users_shared_unless_busy([person.pk, NOBODY]) == ({person.pk}, set())
+    assert lock_users_shared([]) == set()
 
 
 def test_who_is_held_can_be_edited_and_held_by_others_but_is_deleted_only_afterwards(
@@ -45,26 +45,26 @@ def test_who_is_held_can_be_edited_and_held_by_others_but_is_deleted_only_afterw
 
     def hold():
         with atomic_write():
-            people_hold([person.pk])
+            lock_users_shared([person.pk])
             is_held.set()
             is_edited.wait(waits)
-            existed.append(people_known([person.pk]))
+            existed.append(existing_user_ids([person.pk]))
 
     def edit():
         is_held.wait(PATIENCE)
-        people_hold([person.pk])
+        lock_users_shared([person.pk])
         get_user_model().objects.filter(pk=person.pk).update(full_name="Edited")
         is_edited.set()
 
     def delete():
         is_held.wait(PATIENCE)
-        erase_person(get_user_model().objects.get(pk=person.pk))
+        erase_user(get_user_model().objects.get(pk=person.pk))
 
     outcomes = run_concurrently([hold, edit, delete])
     assert outcomes == [None, None, None]
     assert existed == [{person.pk}]
     assert is_edited.is_set()
-    assert not people_known([person.pk])
+    assert not existing_user_ids([person.pk])
 
 
 def test_who_is_being_deleted_is_busy_and_nobody_waits(
@@ -74,14 +74,14 @@ def test_who_is_being_deleted_is_busy_and_nobody_waits(
 
     def delete():
         with atomic_write():
-            person_lock(person)
+            lock_user_for_delete(person)
             is_locked.set()
             return is_asked.wait(waits)
 
     def ask():
         is_locked.wait(PATIENCE)
         with atomic_write():
-            found = people_hold_unless_busy([person.pk, administrator.pk])
+            found = lock_users_shared_unless_busy([person.pk, administrator.pk])
         is_asked.set()
         return found
 
@@ -95,11 +95,11 @@ def test_whoever_connects_is_told_once_before_a_person_goes(person, administrato
     told = []
 
     def tell(user, using):
-        assert people_known([user.pk])
+        assert existing_user_ids([user.pk])
         told.append((user.pk, using))
 
     for _ in range(2):
-        connect_person_deleted(tell, uid="test_people")
+        connect_user_deleted(tell, uid="test_people")
     try:
         gone = person.pk
         get_user_model().objects.filter(pk=gone).delete()
@@ -137,7 +137,7 @@ def host():
 def test_whoever_connects_is_told_of_users_of_a_subclass_and_in_a_cascade(host, start):
     Clinic, Doctor = host
     told = []
-    connect_person_deleted(lambda user, using: told.append(user.pk), uid="test_people")
+    connect_user_deleted(lambda user, using: told.append(user.pk), uid="test_people")
     clinic = Clinic.objects.create()
     doctor = Doctor.objects.create(email="doctor@clinic.example", clinic=clinic)
     gone = doctor.pk
@@ -147,4 +147,4 @@ def test_whoever_connects_is_told_of_users_of_a_subclass_and_in_a_cascade(host, 
         label = get_user_model()._meta.label
         assert pre_delete.disconnect(sender=get_user_model(), dispatch_uid=f"test_people:{label}")
     assert told == [gone]
-    assert not people_known([gone])
+    assert not existing_user_ids([gone])

@@ -10,9 +10,13 @@ from django.contrib.auth import get_user_model
 from hypothesis import given
 from hypothesis import strategies as st
 
-from myometrics_core import personal_data
-from myometrics_core.export_files import export_chunks
-from myometrics_core.personal_data import PersonalDataSection, erase_person, register_personal_data
+from myometrics_core.personal_data import (
+    PersonalDataSection,
+    erase_user,
+    export_chunks,
+    register_personal_data,
+)
+from myometrics_core.personal_data import sections as personal_data
 
 AT = datetime(2025, 8, 19, 15, 45, tzinfo=timezone.utc)
 
@@ -138,7 +142,7 @@ def test_erasure_walks_the_sections_and_ends_with_the_person(person):
     for section in sections:
         register_personal_data(section)
     key = person.pk
-    erase_person(person)
+    erase_user(person)
     assert [section.erased for section in sections] == [[key], [key]]
     assert not get_user_model().objects.filter(pk=key).exists()
 
@@ -152,6 +156,6 @@ def test_an_erasure_that_fails_anywhere_has_not_happened(person):
     register_personal_data(Renaming("late", [], order=2))
     register_personal_data(Section("early", [], order=1, fails=True))
     with pytest.raises(RuntimeError):
-        erase_person(person)
+        erase_user(person)
     person.refresh_from_db()
     assert person.full_name != "erased"

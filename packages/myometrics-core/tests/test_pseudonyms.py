@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.core.checks import run_checks
 
-from myometrics_core.pseudonyms import account_pseudonym, account_pseudonyms, keyed_hash
+from myometrics_core.users import account_pseudonym, account_pseudonyms, keyed_hash
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from limits import parse
 from limits.strategies import MovingWindowRateLimiter
 from rest_framework.test import APIClient
 
-from myometrics_core.throttling import RateLimiter, rate_limiter, storage_for, storage_uri
+from myometrics_core.api import RateLimiter, rate_limiter
+from myometrics_core.api.throttling import storage_for, storage_uri
 from myometrics_core.times import utc_now
 from myometrics_testing.waiting import PATIENCE
 
@@ -59,7 +60,7 @@ import django
 django.setup()
 from limits import parse
 from limits.strategies import MovingWindowRateLimiter
-from myometrics_core.throttling import RateLimiter
+from myometrics_core.api.throttling import RateLimiter
 limiter = RateLimiter()
 sys.stdin.readline()
 print(sum(limiter.hit(parse("5/hour"), "auth:x", "address:1").allowed for _ in range(30)))
@@ -184,7 +185,7 @@ def test_by_default_the_database_counts_where_its_app_is_installed(settings):
 def test_while_redis_is_down_the_policy_holds(
     db, settings, redis_server, caplog, monkeypatch, policy, passing
 ):
-    monkeypatch.setattr("myometrics_core.throttling.LOCAL_SECONDS", PATIENCE)
+    monkeypatch.setattr("myometrics_core.api.throttling.LOCAL_SECONDS", PATIENCE)
     settings.MYOMETRICS = {
         "RATE_LIMIT_STORAGE": redis_server.url,
         "RATE_LIMIT_WHEN_UNAVAILABLE": policy,

@@ -13,13 +13,12 @@ from redis import Redis
 from redis.exceptions import ConnectionError
 from redis.sentinel import MasterNotFoundError
 
-from myometrics_core.cache_serializers import JSONSerializer, is_pickled
+from myometrics_core.api.throttling import storage_for
 from myometrics_core.checks import check_pickled_caches
-from myometrics_core.examinations import examine_caches
-from myometrics_core.probes import RedisProbe
-from myometrics_core.redaction import redact
-from myometrics_core.redis_urls import check_redis_url, redis_pool
-from myometrics_core.throttling import storage_for
+from myometrics_core.conf import check_redis_url, redact, redis_pool
+from myometrics_core.db import JSONSerializer, is_pickled
+from myometrics_core.doctor.examinations import examine_caches
+from myometrics_core.health.probes import RedisProbe
 from myometrics_testing.services import OwnedServer
 from myometrics_testing.waiting import PATIENCE
 
@@ -27,8 +26,8 @@ pytestmark = pytest.mark.any_database
 
 REDIS_CACHE = "django.core.cache.backends.redis.RedisCache"
 OPTIONS = {
-    "pool_class": "myometrics_core.redis_urls.RedisPool",
-    "serializer": "myometrics_core.cache_serializers.JSONSerializer",
+    "pool_class": "myometrics_core.conf.RedisPool",
+    "serializer": "myometrics_core.db.JSONSerializer",
 }
 
 
@@ -171,9 +170,7 @@ def test_other_text_is_left_alone(text):
 @pytest.mark.parametrize("part", ["a", "://", "/", "passwd", "password=' ", "a://?@", "a=", " \\'"])
 def test_long_text_of_a_client_takes_linear_time(part):
     """A megabyte with a quadratic pattern would take hours; this fails as a hung test."""
-    script = (
-        f"from myometrics_core.redaction import redact; redact({part!r} * (2**20 // {len(part)}))"
-    )
+    script = f"from myometrics_core.conf.redaction import redact; redact({part!r} * (2**20 // {len(part)}))"
     subprocess.run([sys.executable, "-c", script], check=True, timeout=PATIENCE)
 
 
@@ -255,7 +252,7 @@ def test_redis_elsewhere_without_a_password_is_warned_of(settings, url, is_open)
 
 
 def test_settings_check_names_a_redis_url_that_can_not_be_used(settings):
-    from myometrics_core.settings import core_settings
+    from myometrics_core.conf import core_settings
 
     settings.MYOMETRICS = {"REDIS_URL": "redis://:hunter2/x@host"}
     (message,) = core_settings.check()

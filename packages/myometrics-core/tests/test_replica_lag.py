@@ -13,10 +13,11 @@ from django.contrib.auth.models import Group
 from django.db.utils import ConnectionHandler
 from django.test.utils import CaptureQueriesContext
 
-from myometrics_core import gauges, replicas
+from myometrics_core.db import ReplicaRouter, read_from_replica, replicas
+from myometrics_core.db.replicas import NotAReplica, measure_lag
 from myometrics_core.health import check_health, register_probe
-from myometrics_core.probes import ReplicasProbe
-from myometrics_core.replicas import NotAReplica, ReplicaRouter, measure_lag, replica_reads
+from myometrics_core.health.probes import ReplicasProbe
+from myometrics_core.observability import gauges
 from myometrics_testing.services import OwnedServer
 from myometrics_testing.waiting import wait_for
 
@@ -43,7 +44,7 @@ def connections(primary, standby, settings, monkeypatch, django_db_blocker):
     urls = {"default": primary.url, "replica": standby.url, "gone": GONE, "itself": primary.url}
     handler = ConnectionHandler({alias: dj_database_url.parse(url) for alias, url in urls.items()})
     monkeypatch.setattr(replicas, "connections", handler)
-    monkeypatch.setattr("myometrics_core.probes.connections", handler)
+    monkeypatch.setattr("myometrics_core.health.probes.connections", handler)
     settings.MYOMETRICS = {"READ_REPLICAS": ["replica"], "REPLICA_LAG": 1}
     replicas._replica.cache_clear()
     with django_db_blocker.unblock():
@@ -53,7 +54,7 @@ def connections(primary, standby, settings, monkeypatch, django_db_blocker):
 
 
 def read_from():
-    with replica_reads(person=ADA):
+    with read_from_replica(person=ADA):
         return ReplicaRouter().db_for_read(Group)
 
 
@@ -118,7 +119,7 @@ def test_replica_that_is_too_late_is_left_out_until_it_has_caught_up(
 def test_replica_that_is_left_out_shows_in_metrics_and_health(
     connections, primary, standby, monkeypatch, patient_dependencies
 ):
-    monkeypatch.setattr("myometrics_core.health._runners", {})
+    monkeypatch.setattr("myometrics_core.health.report._runners", {})
     register_probe(ReplicasProbe())
     wait_for(lambda: check_health(max_age=0).services == {"replicas": "up"})
     with paused_replay(standby):

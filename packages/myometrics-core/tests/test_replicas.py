@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from django.contrib.auth.models import Group
 
-from myometrics_core.replicas import ReplicaRouter, replica_reads, write_remember
+from myometrics_core.db import ReplicaRouter, read_from_replica, remember_write
 
 ADA = SimpleNamespace(pk=1)
 
@@ -23,22 +23,22 @@ def replica(settings, redis_server):
             "LOCATION": redis_server.url,
         }
     }
-    settings.DATABASE_ROUTERS = ["myometrics_core.replicas.ReplicaRouter"]
+    settings.DATABASE_ROUTERS = ["myometrics_core.db.ReplicaRouter"]
     settings.MYOMETRICS = {"READ_REPLICAS": ["replica"]}
     return redis_server
 
 
 def test_a_cache_that_is_down_sends_everybody_to_the_primary_and_stops_no_write(replica, caplog):
     replica.stop()
-    write_remember(ADA)
-    with replica_reads(person=ADA):
+    remember_write(ADA)
+    with read_from_replica(person=ADA):
         assert ReplicaRouter().db_for_read(Group) is None
     assert [record.name for record in caplog.records] == ["myometrics.core.replicas"] * 2
 
 
 def test_who_has_just_written_reads_from_the_primary(replica):
-    write_remember(ADA)
-    with replica_reads(person=ADA):
+    remember_write(ADA)
+    with read_from_replica(person=ADA):
         assert ReplicaRouter().db_for_read(Group) is None
 
 
@@ -50,6 +50,6 @@ def test_a_replica_that_is_named_is_never_migrated(replica):
 
 def test_write_is_remembered_for_as_long_as_replicas_may_be_behind(replica, settings):
     settings.MYOMETRICS = {**settings.MYOMETRICS, "REPLICA_LAG": 0.5}
-    write_remember(ADA)
-    with replica_reads(person=ADA):
+    remember_write(ADA)
+    with read_from_replica(person=ADA):
         assert ReplicaRouter().db_for_read(Group) is None

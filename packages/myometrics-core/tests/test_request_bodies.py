@@ -9,8 +9,7 @@ from core_test_urls import SignInView
 from django.test import RequestFactory
 from rest_framework.exceptions import ParseError
 
-from myometrics_core.parsers import StrictJSONParser
-from myometrics_core.views import MAX_AUTH_BODY_BYTES
+from myometrics_core.api import MAX_AUTH_BODY_BYTES, StrictJSONParser
 
 MIB = 1024 * 1024
 JSON = "application/json"

@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from django.db.transaction import TransactionManagementError
 from django.test.utils import CaptureQueriesContext
 
-from myometrics_core.row_lookup import RowLookup
+from myometrics_core.db import RowLookup
 
 pytestmark = pytest.mark.django_db
 

@@ -3,8 +3,8 @@
 import pytest
 from django.test import RequestFactory
 
-from myometrics_core import client_address as rule
-from myometrics_core.throttling import RateLimiter
+from myometrics_core.api import RateLimiter
+from myometrics_core.http import addresses as rule
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from rest_framework import serializers
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from myometrics_core.schema import extend_schema
+from myometrics_core.api import extend_schema
 
 
 class HealthSerializer(serializers.Serializer):

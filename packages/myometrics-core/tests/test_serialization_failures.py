@@ -6,11 +6,11 @@ from django.db import OperationalError, connection, transaction
 from rest_framework.response import Response
 from rest_framework.test import APIRequestFactory
 
-from myometrics_core import activities
-from myometrics_core.activities import Activity, publish, register_receiver
+from myometrics_core.api import PublicApiView
+from myometrics_core.db import SerializationFailure, is_serialization_failure
+from myometrics_core.events import Event, publish, register_receiver
+from myometrics_core.events import bus as activities
 from myometrics_core.times import utc_now
-from myometrics_core.transactions import SerializationFailure, is_serialization_failure
-from myometrics_core.views import PublicApiView
 
 
 class Renaming(PublicApiView):
@@ -60,7 +60,7 @@ def test_serialization_failure_of_a_receiver_reaches_the_writer(monkeypatch):
 
     monkeypatch.setattr(activities, "_receivers", {})
     register_receiver("counts", fail)
-    happened = Activity(
+    happened = Event(
         id="audit:1",
         actor_id=None,
         action="upload_created",

@@ -9,8 +9,13 @@ import pytest
 from django.utils.translation import override
 from rest_framework import serializers
 
-from myometrics_core.fields import StrictCharField, UserIdField, UtcDateTimeField
-from myometrics_core.serializers import AttributesSerializer, RequestSerializer
+from myometrics_core.api import (
+    AttributesSerializer,
+    RequestSerializer,
+    StrictCharField,
+    UserIdField,
+    UtcDateTimeField,
+)
 
 TOO_LONG = {"name": "x" * 31}
 

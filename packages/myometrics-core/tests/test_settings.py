@@ -3,8 +3,13 @@
 import pytest
 from django.core import checks
 
-from myometrics_core.conf import DOTTED_PATH, Setting, SettingsGroup, registered_settings
-from myometrics_core.settings import core_settings
+from myometrics_core.conf import (
+    DOTTED_PATH,
+    Setting,
+    SettingsGroup,
+    core_settings,
+    registered_settings,
+)
 
 
 def problems(settings, value):

@@ -7,8 +7,9 @@ from django.apps import apps
 from django.core import checks, mail
 from django.db.utils import ConnectionHandler
 
-from myometrics_core import site_checks
-from myometrics_core.probes import EmailProbe
+from myometrics_core.conf import site_checks
+from myometrics_core.mail import mail_checks
+from myometrics_core.health.probes import EmailProbe
 
 HAS_MAILERS = hasattr(mail, "mailers")
 CONSOLE = "django.core.mail.backends.console.EmailBackend"
@@ -112,7 +113,7 @@ def test_generator_that_raises_halfway_is_a_warning_too(found):
 def test_mailer_that_can_not_be_used_is_a_warning(found, settings, mail_settings):
     for name, value in mail_settings.items():
         setattr(settings, name, value)
-    assert set(found(site_checks.register_mail_check, "clinic")) == {"clinic.W020"}
+    assert set(found(mail_checks.register_mail_check, "clinic")) == {"clinic.W020"}
 
 
 @pytest.mark.parametrize("mail_settings", WITHOUT_SERVER)

@@ -11,9 +11,7 @@ from drf_spectacular.generators import SchemaGenerator
 from rest_framework import serializers
 from rest_framework.response import Response
 
-from myometrics_core.fields import UserIdField
-from myometrics_core.schema import extend_schema
-from myometrics_core.views import ApiView
+from myometrics_core.api import ApiView, UserIdField, extend_schema
 
 
 class ReportSerializer(serializers.Serializer[Any]):

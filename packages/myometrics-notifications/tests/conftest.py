@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from rest_framework.test import APIClient
 
-from myometrics_core.activities import Activity, publish, register_receiver
+from myometrics_core.events import Event, publish, register_receiver
 from myometrics_core.personal_data import personal_data_sections
 from myometrics_core.times import utc_now
 from myometrics_notifications import kinds
@@ -67,10 +67,10 @@ def client_of() -> Callable[[Any], APIClient]:
 
 
 @pytest.fixture
-def make_activity() -> Callable[..., Activity]:
+def make_activity() -> Callable[..., Event]:
     """An activity of the audit log that has just happened."""
 
-    def make(**fields: Any) -> Activity:
+    def make(**fields: Any) -> Event:
         values = {
             "id": f"audit:{next(numbers)}",
             "actor_id": None,
@@ -80,16 +80,16 @@ def make_activity() -> Callable[..., Activity]:
             "occurred_at": utc_now(),
             **fields,
         }
-        return Activity(**values)
+        return Event(**values)
 
     return make
 
 
 @pytest.fixture
-def health_change(make_activity: Callable[..., Activity]) -> Callable[..., Activity]:
+def health_change(make_activity: Callable[..., Event]) -> Callable[..., Event]:
     """What the health task publishes."""
 
-    def make(action: str = "system_degraded", **fields: Any) -> Activity:
+    def make(action: str = "system_degraded", **fields: Any) -> Event:
         details = {
             "status": "degraded",
             "previous_status": "healthy",
@@ -108,16 +108,16 @@ def health_change(make_activity: Callable[..., Activity]) -> Callable[..., Activ
 
 
 @pytest.fixture
-def published() -> Iterator[list[Activity]]:
+def published() -> Iterator[list[Event]]:
     """The events that were published, in order."""
-    seen: list[Activity] = []
+    seen: list[Event] = []
     register_receiver("test", seen.append)
     yield seen
     register_receiver("test", lambda activity: None, resource_types=())
 
 
 @pytest.fixture
-def queued(person: Any, make_activity: Callable[..., Activity]) -> Message:
+def queued(person: Any, make_activity: Callable[..., Event]) -> Message:
     """A message to ``person`` that is due."""
     publish(make_activity(actor_id=person.pk, resource_id="upload_001"))
     return Message.objects.get()

@@ -7,14 +7,14 @@ import django
 from django.contrib.auth import get_user_model
 from django.db import transaction
 
-from myometrics_core.activities import Activity, publish
+from myometrics_core.events import Event, publish
 from myometrics_core.times import utc_now
 
 
 def produce(count, seconds):
     person = get_user_model().objects.create_user(email="busy@clinic.example")
     for number in range(count):
-        activity = Activity(
+        activity = Event(
             id=f"audit:{number}",
             actor_id=person.pk,
             action="upload_completed",

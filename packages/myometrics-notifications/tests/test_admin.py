@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import Permission
 from django.urls import reverse
 
-from myometrics_core.activities import publish
+from myometrics_core.events import publish
 from myometrics_notifications.exports import export_request
 from myometrics_notifications.models import Message, NotificationSettings
 from myometrics_notifications.services import notification_settings_ensure

@@ -8,7 +8,7 @@ import pytest
 from django.core import mail
 from django.core.management import call_command
 
-from myometrics_core.activities import publish
+from myometrics_core.events import publish
 from myometrics_notifications.exports import export_request
 from myometrics_notifications.models import ExportFile
 

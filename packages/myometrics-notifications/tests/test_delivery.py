@@ -13,7 +13,7 @@ from django.core import mail
 from django.core.mail.backends.base import BaseEmailBackend
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
-from myometrics_core.activities import publish, publish_many
+from myometrics_core.events import publish, publish_many
 from myometrics_core.times import utc_now
 from myometrics_notifications.conf import notifications_settings
 from myometrics_notifications.delivery import message_deliver, messages_sweep

@@ -14,9 +14,12 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.test import APIClient
 from specified import DEFAULT_SWITCHES, ERROR_KEYS
 
-from myometrics_core.export_deliveries import deliver_export, export_deliveries
-from myometrics_core.export_files import export_chunks
-from myometrics_core.personal_data import erase_person
+from myometrics_core.personal_data import (
+    deliver_export,
+    erase_user,
+    export_chunks,
+    export_deliveries,
+)
 from myometrics_core.times import utc_now
 from myometrics_notifications.delivery import messages_sweep
 from myometrics_notifications.exports import export_files_sweep, export_generate, export_request
@@ -151,7 +154,7 @@ def deactivate(export):
 
 
 def erase(export):
-    erase_person(export.user)
+    erase_user(export.user)
 
 
 def change_the_password(export):
@@ -239,7 +242,7 @@ def test_files_that_can_not_be_deleted_do_not_keep_others_from_it(mailed, media)
 def test_erasure_leaves_neither_row_nor_file(mailed, media, person):
     mailed()
 
-    erase_person(person)
+    erase_user(person)
     export_files_sweep()
 
     assert ExportFile.objects.count() == 0
@@ -252,7 +255,7 @@ class StorageThatTakesItsTime(FileSystemStorage):
     def save(self, name, content, max_length=None):
         saved = super().save(name, content, max_length)
         for person in get_user_model().objects.all():
-            erase_person(person)
+            erase_user(person)
         return saved
 
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import time_machine
 
-from myometrics_core.metrics import registered_gauges
+from myometrics_core.observability import registered_gauges
 from myometrics_core.times import utc_now
 from myometrics_notifications.gauges import outbox_age_seconds, outbox_dead
 from myometrics_notifications.models import Message

@@ -8,7 +8,7 @@ import pytest
 from django.core import mail
 from specified import SETTINGS_URL
 
-from myometrics_core.activities import publish, publish_many
+from myometrics_core.events import publish, publish_many
 from myometrics_notifications.built_in_kinds import SystemAlerts, UploadCompleted
 from myometrics_notifications.delivery import message_deliver
 from myometrics_notifications.kinds import NotificationKind

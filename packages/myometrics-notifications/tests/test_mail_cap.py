@@ -11,7 +11,7 @@ import time_machine
 from django.core import mail
 from django.db import connection
 
-from myometrics_core.activities import publish
+from myometrics_core.events import publish
 from myometrics_core.times import utc_now
 from myometrics_notifications.delivery import message_deliver, messages_sweep
 from myometrics_notifications.exports import export_generate, export_request

@@ -9,7 +9,7 @@ import django
 import pytest
 from django.core import mail
 
-from myometrics_core.activities import publish
+from myometrics_core.events import publish
 from myometrics_core.times import utc_now
 from myometrics_notifications.built_in_kinds import UploadCompleted
 from myometrics_notifications.checks import check_kind_templates

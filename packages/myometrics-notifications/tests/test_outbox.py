@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from django.db import connection, transaction
 
-from myometrics_core.activities import publish, publish_many
+from myometrics_core.events import publish, publish_many
 from myometrics_core.times import utc_now
 from myometrics_notifications.kinds import kind_named
 from myometrics_notifications.models import Message, NotificationSettings

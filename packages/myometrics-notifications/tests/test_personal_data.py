@@ -6,8 +6,8 @@ import pytest
 from django.contrib.auth import get_user_model
 from specified import DEFAULT_SWITCHES
 
-from myometrics_core.activities import publish
-from myometrics_core.personal_data import erase_person, personal_data_sections
+from myometrics_core.events import publish
+from myometrics_core.personal_data import erase_user, personal_data_sections
 from myometrics_notifications.models import Message, NotificationSettings
 from myometrics_notifications.services import notification_settings_update
 
@@ -40,7 +40,7 @@ def test_erasure_takes_settings_and_messages_of_that_person_alone(
         notification_settings_update(user=user, switches={"system_alerts": True})
         publish(make_activity(actor_id=user.pk))
 
-    erase_person(person)
+    erase_user(person)
 
     assert list(get_user_model().objects.all()) == [neighbour]
     assert [message.recipient_id for message in Message.objects.all()] == [neighbour.pk]

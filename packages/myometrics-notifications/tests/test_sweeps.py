@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from conftest import PATIENT
 
-from myometrics_core.activities import publish
+from myometrics_core.events import publish
 from myometrics_core.times import utc_now
 from myometrics_notifications.delivery import message_deliver, messages_sweep
 from myometrics_notifications.mail_server import server_pause

@@ -9,7 +9,7 @@ from django.core import signing
 from rest_framework.response import Response
 from rest_framework.test import APIClient
 
-from myometrics_core.throttling import rate_limiter
+from myometrics_core.api import rate_limiter
 from myometrics_notifications.kinds import kind_named
 from myometrics_notifications.models import NotificationSettings
 from myometrics_notifications.unsubscribing import unsubscribe_token, unsubscribe_url

@@ -184,5 +184,5 @@ def run_concurrently() -> Callable[..., list[Any]]:
 @pytest.fixture
 def patient_dependencies(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep slow machines from failing health probes of dependencies that are up."""
-    monkeypatch.setattr("myometrics_core.health._Runner.timeout", PATIENCE)
-    monkeypatch.setattr("myometrics_core.probes.SECONDS", PATIENCE)
+    monkeypatch.setattr("myometrics_core.health.report._Runner.timeout", PATIENCE)
+    monkeypatch.setattr("myometrics_core.health.probes.SECONDS", PATIENCE)

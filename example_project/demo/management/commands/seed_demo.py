@@ -15,8 +15,8 @@ from demo.people import PASSWORD, PEOPLE, UPLOADERS
 from demo.uploads import uploads_of_day
 from myometrics_audit.models import AuditLog
 from myometrics_audit.services import NewEntry, entries_record
+from myometrics_core.db import atomic_write
 from myometrics_core.times import utc_day_start, utc_now
-from myometrics_core.transactions import atomic_write
 
 User = get_user_model()
 

@@ -19,8 +19,8 @@ class AnalyticsConfig(AppConfig):
 
     def ready(self) -> None:
         """Register settings, checks, receivers, personal data, gauges and examinations."""
+        from myometrics_core.conf import register_site_checks
         from myometrics_core.personal_data import register_personal_data
-        from myometrics_core.site_checks import register_site_checks
 
         from . import checks
         from .catching_up import connect_hint

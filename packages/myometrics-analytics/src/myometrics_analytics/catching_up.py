@@ -8,7 +8,7 @@ from typing import Any
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, transaction
 from django.db.models.signals import post_migrate
 
-from myometrics_core.activities import replay_activities
+from myometrics_core.events import replay_events
 
 __all__ = ["connect_hint"]
 
@@ -36,6 +36,6 @@ def _has_past() -> bool:
     """Return whether any source has activities to replay, or can't be queried yet."""
     try:
         with transaction.atomic():
-            return next(iter(replay_activities()), None) is not None
+            return next(iter(replay_events()), None) is not None
     except DatabaseError:
         return True

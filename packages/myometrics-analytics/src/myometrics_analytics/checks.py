@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core import checks
 
-from myometrics_core.site_checks import register_check
+from myometrics_core.conf import register_check
 
 from .conf import analytics_settings
 from .filters import person_field

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from myometrics_core.conf import DOTTED_PATH, Setting, SettingsGroup, http_url, positive
-from myometrics_core.settings import core_settings
+from myometrics_core.conf import (
+    DOTTED_PATH,
+    Setting,
+    SettingsGroup,
+    core_settings,
+    http_url,
+    positive,
+)
 
 __all__ = ["AnalyticsSettings", "analytics_settings", "image_service_url"]
 

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from django.db import connections, router
 
-from myometrics_core.prepared import fetch_rows
+from myometrics_core.db import fetch_rows
 from myometrics_core.times import utc_day_start
 
 from .counting_sql import report_sql

@@ -14,7 +14,7 @@ from django.utils.dateformat import format as date_format
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
-from myometrics_core.export_files import spreadsheet_safe
+from myometrics_core.personal_data import spreadsheet_safe
 
 from .charts import Chart, Point, chart_make
 from .conf import analytics_settings

@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 
-from myometrics_core.replicas import replica_reads
+from myometrics_core.db import read_from_replica
 
 from .dashboard import csv_text, dashboard_make, filter_choices
 from .filters import Filters
@@ -26,7 +26,7 @@ def page(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
     """The dashboard of the query's ``days`` and filters; an unusable query falls back to 30."""
     query, problems = _query(request)
     filters: Filters = query["filters"]
-    with replica_reads(person=request.user):
+    with read_from_replica(person=request.user):
         report = report_get(**query)
         choices = filter_choices(filters)
     chosen = {name: value for name, value in vars(filters).items() if value is not None}
@@ -53,7 +53,7 @@ def download(request: HttpRequest, file_format: str) -> HttpResponse:
     query, problems = _query(request)
     if problems:
         return JsonResponse({"problems": problems}, status=400)
-    with replica_reads(person=request.user):
+    with read_from_replica(person=request.user):
         report = report_get(**query)
     response = (
         JsonResponse(report, json_dumps_params={"indent": 2})

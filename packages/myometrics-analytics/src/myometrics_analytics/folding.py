@@ -12,8 +12,8 @@ from typing import Any
 
 from django.db import connection
 
-from myometrics_core.people import people_hold_unless_busy
 from myometrics_core.times import utc_now
+from myometrics_core.users import lock_users_shared_unless_busy
 
 from .conf import analytics_settings
 from .models import DailyRollup, DayRollup, PendingChange, RollupState, Status, UserRollup
@@ -47,7 +47,7 @@ def changes_fold() -> int:
 def _fold_batch(state: RollupState, after: int) -> tuple[int, int | None]:
     """Fold a batch after key ``after``; return the number of changes and the next ``after``."""
     changes = _idle_changes(after)
-    people, busy = people_hold_unless_busy({change.user_id for change in changes} - {None})
+    people, busy = lock_users_shared_unless_busy({change.user_id for change in changes} - {None})
     ready = [change for change in changes if change.user_id not in busy]
     if ready:
         _fold_daily(ready)

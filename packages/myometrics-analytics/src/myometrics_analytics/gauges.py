@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from myometrics_core.metrics import register_gauge
+from myometrics_core.observability import register_gauge
 from myometrics_core.times import utc_now
 
 from .conf import image_service_url

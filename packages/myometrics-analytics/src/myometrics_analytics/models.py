@@ -15,7 +15,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from myometrics_core.model_fields import PortableCharField, PortableDateTimeField
+from myometrics_core.db import PortableCharField, PortableDateTimeField
 
 __all__ = [
     "ClientReports",

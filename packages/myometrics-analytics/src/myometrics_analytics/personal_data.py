@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from myometrics_core.batches import read_in_batches
+from myometrics_core.db import read_in_batches
 from myometrics_core.personal_data import PersonalDataSection
 
 from .models import Upload, UserRollup

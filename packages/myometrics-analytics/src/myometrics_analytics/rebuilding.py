@@ -9,9 +9,9 @@ from typing import Final
 
 from django.db import connection
 
-from myometrics_core.activities import Activity, replay_activities
+from myometrics_core.db import atomic_write
+from myometrics_core.events import Event, replay_events
 from myometrics_core.times import utc_now
-from myometrics_core.transactions import atomic_write
 
 from .folding import changes_fold
 from .models import (
@@ -62,7 +62,7 @@ def rebuild_run(*, restart: bool = False, progress: Progress | None = None) -> i
         RebuildCheckpoint.objects.all().delete()
     seen = dict(RebuildCheckpoint.objects.values_list("source", "reached_at"))
     replayed = 0
-    for number, batch in enumerate(_batches(_unseen(replay_activities(), seen)), start=1):
+    for number, batch in enumerate(_batches(_unseen(replay_events(), seen)), start=1):
         checkpoint = _replay(batch)
         replayed += len(batch)
         if progress is not None:
@@ -96,7 +96,7 @@ def _keep_decisions() -> None:
         cursor.execute(KEEP_DECISIONS.format(**tables()))
 
 
-def _unseen(activities: Iterable[Activity], seen: Mapping[str, datetime]) -> Iterator[Activity]:
+def _unseen(activities: Iterable[Event], seen: Mapping[str, datetime]) -> Iterator[Event]:
     # Sources replay oldest first. Several activities can share the time of the checkpoint.
     for activity in activities:
         reached_at = seen.get(activity.source)
@@ -104,13 +104,13 @@ def _unseen(activities: Iterable[Activity], seen: Mapping[str, datetime]) -> Ite
             yield activity
 
 
-def _batches(activities: Iterator[Activity]) -> Iterator[list[Activity]]:
+def _batches(activities: Iterator[Event]) -> Iterator[list[Event]]:
     for _, of_source in groupby(activities, key=lambda activity: activity.source):
         while batch := list(islice(of_source, BATCH)):
             yield batch
 
 
-def _replay(batch: Sequence[Activity]) -> RebuildCheckpoint:
+def _replay(batch: Sequence[Event]) -> RebuildCheckpoint:
     evidence = [item for item in map(evidence_of, batch) if item is not None]
     with atomic_write():
         uploads_merge(evidence=evidence)

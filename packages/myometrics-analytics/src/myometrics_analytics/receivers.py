@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from myometrics_core.activities import Activity, register_receiver
-from myometrics_core.people import connect_person_deleted
+from myometrics_core.events import Event, register_receiver
+from myometrics_core.users import connect_user_deleted
 
 from .services import uploads_forget, uploads_merge
 from .upload_events import RESOURCE_TYPE, evidence_of
@@ -14,12 +14,12 @@ from .upload_events import RESOURCE_TYPE, evidence_of
 __all__ = ["connect_receivers", "receive_activities", "receive_activity"]
 
 
-def receive_activity(activity: Activity) -> None:
+def receive_activity(activity: Event) -> None:
     """Merge ``activity`` into the upload facts."""
     receive_activities([activity])
 
 
-def receive_activities(activities: Sequence[Activity]) -> None:
+def receive_activities(activities: Sequence[Event]) -> None:
     """Merge ``activities`` into the upload facts in one batch."""
     evidence = [item for item in map(evidence_of, activities) if item is not None]
     if evidence:
@@ -35,7 +35,7 @@ def connect_receivers() -> None:
         catch_up="manage.py analytics_rebuild",
         batch_receiver=receive_activities,
     )
-    connect_person_deleted(_person_deleted, uid="myometrics_analytics")
+    connect_user_deleted(_person_deleted, uid="myometrics_analytics")
 
 
 def _person_deleted(user: Any, using: str) -> None:

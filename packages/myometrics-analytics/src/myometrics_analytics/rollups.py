@@ -10,7 +10,7 @@ from typing import Any, Final
 from django.contrib.auth import get_user_model
 from django.db.models import Count, Model, OuterRef, Subquery
 
-from myometrics_core.transactions import atomic_write
+from myometrics_core.db import atomic_write
 
 from .models import DailyRollup, DayRollup, RollupState, Upload
 

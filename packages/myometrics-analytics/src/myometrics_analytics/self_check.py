@@ -16,8 +16,8 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 from django.db.models import Max, Min
 
-from myometrics_core.people import people_hold_unless_busy
 from myometrics_core.times import utc_now
+from myometrics_core.users import lock_users_shared_unless_busy
 
 from . import self_check_sql as sql
 from .models import DailyRollup, DayRollup, PendingChange, RollupState, Upload, UserRollup
@@ -120,7 +120,7 @@ def _check_people() -> int:
     key = get_user_model()._meta.pk
     differences = {key.to_python(row[0]): row[1] for row in _rows(sql.PEOPLE)}
     wrong = differences.keys() | {key.to_python(row[0]) for row in _rows(sql.LAST_DAYS)}
-    people, _ = people_hold_unless_busy(wrong)  # the next check handles the others
+    people, _ = lock_users_shared_unless_busy(wrong)  # the next check handles the others
     last_days = last_upload_days(people)
     stored = {row.user_id: row for row in UserRollup.objects.filter(user_id__in=last_days)}
     repaired = []

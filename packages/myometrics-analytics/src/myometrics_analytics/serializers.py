@@ -7,7 +7,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 from rest_framework import serializers
 
-from myometrics_core.serializers import RequestSerializer
+from myometrics_core.api import RequestSerializer
 
 from .conf import analytics_settings
 from .filters import Filters, person_field

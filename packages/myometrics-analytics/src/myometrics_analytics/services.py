@@ -10,12 +10,8 @@ from typing import Any, Final
 from django.db import IntegrityError
 from django.db.models import Count, Sum
 
-from myometrics_core.people import people_hold, person_lock
-from myometrics_core.transactions import (
-    SerializationFailure,
-    atomic_write,
-    is_unique_violation,
-)
+from myometrics_core.db import SerializationFailure, atomic_write, is_unique_violation
+from myometrics_core.users import lock_user_for_delete, lock_users_shared
 
 from .changes import ChangeSheet
 from .daily_limit import keys_over_limit
@@ -71,7 +67,7 @@ def uploads_forget(*, user: Any) -> None:
     writer can add a fact between counting and deleting.
     """
     with atomic_write():
-        person_lock(user)
+        lock_user_for_delete(user)
         mine = Upload.objects.filter(user_id=user.pk)
         places = mine.counted().values("day", "diagnosis", "status").order_by()
         PendingChange.objects.bulk_create(
@@ -96,7 +92,7 @@ def uploads_forget(*, user: Any) -> None:
 
 
 def _merge(evidence: Sequence[Evidence]) -> MergeReport:
-    people = people_hold(item.user_id for item in evidence)
+    people = lock_users_shared(item.user_id for item in evidence)
     known = [item for item in evidence if item.user_id in people]
     present, news = _news(known)
     locked = _uploads(present.keys() & news.keys(), lock=True)

@@ -12,7 +12,7 @@ from typing import Any, Final
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 
-from myometrics_core.activities import Activity
+from myometrics_core.events import Event
 
 from .evidence import (
     Evidence,
@@ -39,7 +39,7 @@ ACTIONS: Final = {
 }
 
 
-def evidence_of(activity: Activity) -> Evidence | None:
+def evidence_of(activity: Event) -> Evidence | None:
     """Convert ``activity`` to evidence; ``None`` if it isn't a valid upload event.
 
     Invalid details are ignored. An ``upload_created`` with a diagnosis is completed, because the

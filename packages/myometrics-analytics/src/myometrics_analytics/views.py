@@ -10,11 +10,9 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from myometrics_core.permissions import IsAdministrator
-from myometrics_core.replicas import replica_reads
-from myometrics_core.schema import extend_schema
+from myometrics_core.api import ApiView, IsAdministrator, extend_schema
+from myometrics_core.db import read_from_replica
 from myometrics_core.users import parse_user_id
-from myometrics_core.views import ApiView
 
 from .selectors import activity_get, report_get
 from .serializers import ActivitySerializer, ReportQuerySerializer, ReportSerializer
@@ -36,7 +34,7 @@ class AnalyticsView(ApiView):
     def get(self, request: Request) -> Response:
         """Specification: "GET /analytics/". Filters combine."""
         query = self.validated_query(ReportQuerySerializer)
-        with replica_reads(person=request.user):
+        with read_from_replica(person=request.user):
             return Response(report_get(**query))
 
 
@@ -48,7 +46,7 @@ class MyActivityView(ApiView):
     )
     def get(self, request: Request) -> Response:
         """Specification: "GET /users/me/activity/"."""
-        with replica_reads(person=request.user):
+        with read_from_replica(person=request.user):
             return Response(activity_get(user=request.user))
 
 
@@ -65,7 +63,7 @@ class UserActivityView(ApiView):
     def get(self, request: Request, user_id: str) -> Response:
         """One user's activity, in the format of ``users/me/activity/``."""
         person = _person(user_id)
-        with replica_reads(person=request.user):
+        with read_from_replica(person=request.user):
             return Response(activity_get(user=person))
 
 

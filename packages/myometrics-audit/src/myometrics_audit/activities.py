@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from myometrics_core.activities import Activity, Origin
+from myometrics_core.events import Event, Origin
 
 from .models import AuditLog
 
@@ -14,9 +14,9 @@ SOURCE = "audit"
 """Prefix of the ids of this package's activities."""
 
 
-def activity_of(entry: AuditLog) -> Activity:
+def activity_of(entry: AuditLog) -> Event:
     """Return the activity that an entry recorded, or the activity that it publishes."""
-    return Activity(
+    return Event(
         id=entry.activity_id or f"{SOURCE}:{entry.pk}",
         actor_id=entry.user_id,
         action=entry.action,

@@ -15,10 +15,9 @@ class AuditConfig(AppConfig):
 
     def ready(self) -> None:
         """Register settings, checks, metrics, the receiver, the replay source and personal data."""
-        from myometrics_core.activities import register_receiver, register_source
-        from myometrics_core.conf import register_settings
+        from myometrics_core.conf import register_settings, register_site_checks
+        from myometrics_core.events import register_receiver, register_source
         from myometrics_core.personal_data import register_personal_data
-        from myometrics_core.site_checks import register_site_checks
 
         from . import activities, checks, personal_data, receivers, selectors
         from .changes import reserve_recorded_actions

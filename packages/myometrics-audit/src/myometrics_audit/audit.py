@@ -12,8 +12,8 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.db.models import Model
 
-from myometrics_core.activities import Origin
-from myometrics_core.client_address import client_address, user_agent
+from myometrics_core.events import Origin
+from myometrics_core.http import client_address, user_agent
 
 from .conf import audit_settings
 from .models import AuditLog

@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models, router
 
-from myometrics_core.activities import register_reserved_actions
-from myometrics_core.people import people_known
-from myometrics_core.transactions import atomic_write
+from myometrics_core.db import atomic_write
+from myometrics_core.events import register_reserved_actions
+from myometrics_core.users import existing_user_ids
 
 from .audit import entry, record_many
 from .deletion_effects import rows_affected_by_deletion
@@ -191,7 +191,7 @@ def _locked_rows(
 
 def _unless_deleted(actor: Any) -> Any:
     key = actor.pk if hasattr(actor, "pk") else actor
-    return actor if key is not None and people_known([key]) else None
+    return actor if key is not None and existing_user_ids([key]) else None
 
 
 def _effects(

@@ -8,7 +8,7 @@ from typing import Any
 from django.core import checks
 from django.db import connections, router
 
-from myometrics_core.site_checks import register_check
+from myometrics_core.conf import register_check
 
 from .conf import audit_settings
 from .guards import missing_guards

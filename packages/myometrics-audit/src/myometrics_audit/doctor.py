@@ -10,8 +10,8 @@ from typing import Final
 from django.db import router
 from django.utils import timezone
 
+from myometrics_core.conf import core_settings
 from myometrics_core.doctor import Diagnosis, describe_age, register_examination
-from myometrics_core.settings import core_settings
 from myometrics_core.times import utc_text
 
 from .conf import audit_settings

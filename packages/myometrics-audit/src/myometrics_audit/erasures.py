@@ -12,10 +12,9 @@ from django.contrib.auth import get_user_model
 from django.db import models, transaction
 from django.utils import timezone
 
-from myometrics_core.batches import read_in_batches
-from myometrics_core.people import person_lock
-from myometrics_core.pseudonyms import account_pseudonyms
+from myometrics_core.db import read_in_batches
 from myometrics_core.times import whole_milliseconds
+from myometrics_core.users import account_pseudonyms, lock_user_for_delete
 
 from .conf import audit_settings
 from .counts import counts_add, counts_drop_user
@@ -38,7 +37,7 @@ def entries_release_user(*, user: Any, using: str) -> Erasure | None:
     pseudonym replaces the user. Returns the signed erasure, ``None`` if there were no entries.
     """
     with evidence_lock(using):
-        person_lock(user, using)
+        lock_user_for_delete(user, using)
         entries = AuditLog._base_manager.using(using).filter(user_id=user.pk)
         if audit_settings.ON_USER_DELETE == "retain":
             erasure = _entries_retain(entries, user_id=user.pk, using=using)

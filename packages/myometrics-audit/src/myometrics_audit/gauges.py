@@ -7,7 +7,7 @@ import math
 from django.db import router
 from django.utils import timezone
 
-from myometrics_core.metrics import register_gauge
+from myometrics_core.observability import register_gauge
 
 from .models import AuditLog, Leaf, Seal, Verification
 

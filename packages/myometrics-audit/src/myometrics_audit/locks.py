@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from django.db import connections
 
-from myometrics_core.transactions import atomic_write
+from myometrics_core.db import atomic_write
 
 __all__ = ["evidence_lock", "try_evidence_lock"]
 

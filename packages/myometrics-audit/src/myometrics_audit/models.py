@@ -11,11 +11,7 @@ from django.db import connections, models, router, transaction
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from myometrics_core.model_fields import (
-    PortableCharField,
-    PortableDateTimeField,
-    PortableTextField,
-)
+from myometrics_core.db import PortableCharField, PortableDateTimeField, PortableTextField
 from myometrics_core.times import whole_milliseconds
 
 from .conf import KEY_ID_LENGTH

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.paginator import Page
 from django.utils.functional import cached_property
 
-from myometrics_core.pagination import PagePagination
+from myometrics_core.api import PagePagination
 from myometrics_core.read_only_admin import CappedPaginator
 
 from .selectors import entries_count, entries_page, entry_rows_page

@@ -16,7 +16,7 @@ from typing import Any
 from django.db import connections
 from django.db.models import Q
 
-from myometrics_core.prepared import fetch_rows
+from myometrics_core.db import fetch_rows
 from myometrics_core.times import utc_day, utc_day_start
 
 from .models import AuditLog, EntryCount, Leaf

@@ -7,8 +7,7 @@ from typing import Any
 
 from django.db import router
 
-from myometrics_core.export_tables import ExportTable
-from myometrics_core.personal_data import PersonalDataSection
+from myometrics_core.personal_data import ExportTable, PersonalDataSection
 
 from .entries import entry_json
 from .erasures import entries_release_user

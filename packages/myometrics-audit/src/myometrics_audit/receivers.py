@@ -8,7 +8,7 @@ from typing import Any
 from django.db.backends.signals import connection_created
 from django.db.models.signals import post_migrate
 
-from myometrics_core.activities import Activity
+from myometrics_core.events import Event
 
 from .conf import audit_settings
 from .entry_ids import connect_fixtures
@@ -20,12 +20,12 @@ from .user_deletion import connect_release
 __all__ = ["connect", "receive_activities", "receive_activity"]
 
 
-def receive_activity(activity: Activity) -> None:
+def receive_activity(activity: Event) -> None:
     """Record an activity of another package. ``apps`` excludes the activities of audit itself."""
     activities_record([activity])
 
 
-def receive_activities(activities: Sequence[Activity]) -> None:
+def receive_activities(activities: Sequence[Event]) -> None:
     """Record many activities of other packages."""
     activities_record(activities)
 

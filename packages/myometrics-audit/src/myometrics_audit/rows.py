@@ -14,7 +14,7 @@ from django.apps import apps
 from django.db import connections
 from django.db.models import Field
 
-from myometrics_core.prepared import fetch_rows
+from myometrics_core.db import fetch_rows
 
 if TYPE_CHECKING:
     from .models import AuditLog

@@ -13,9 +13,8 @@ from typing import Any
 from django.db import router
 from django.utils.translation import gettext as _
 
-from myometrics_core.activities import Activity
-from myometrics_core.batches import read_in_batches
-from myometrics_core.prepared import fetch_rows
+from myometrics_core.db import fetch_rows, read_in_batches
+from myometrics_core.events import Event
 
 from .activities import activity_of
 from .models import AuditLog, EntryCount, Leaf, Verification
@@ -128,7 +127,7 @@ def oldest_failed_sign_in() -> datetime | None:
     return oldest.first()
 
 
-def activities_replay() -> Iterator[Activity]:
+def activities_replay() -> Iterator[Event]:
     """Yield every entry as an activity, oldest first, in constant memory."""
     for entry in read_in_batches(AuditLog.objects.order_by("id")):
         yield activity_of(entry)

@@ -10,9 +10,14 @@ from typing import Any
 from django.utils.translation import gettext as _
 from rest_framework import ISO_8601, serializers
 
-from myometrics_core.fields import JSONObjectField, StrictCharField, UserIdField, UtcDateTimeField
-from myometrics_core.pagination import PageSerializer
-from myometrics_core.serializers import RequestSerializer
+from myometrics_core.api import (
+    JSONObjectField,
+    PageSerializer,
+    RequestSerializer,
+    StrictCharField,
+    UserIdField,
+    UtcDateTimeField,
+)
 from myometrics_core.users import parse_user_id
 
 from .canonical import DETAILS_MAX_BYTES

@@ -10,10 +10,10 @@ from typing import Any, Final
 from django.contrib.auth import get_user_model
 from django.db import IntegrityError, connections, router, transaction
 
-from myometrics_core.activities import Activity, Origin, is_awaited, publish_many
-from myometrics_core.people import people_hold, people_known
+from myometrics_core.events import Event, Origin, is_awaited, publish_many
 from myometrics_core.texts import storable_text
 from myometrics_core.times import utc_now
+from myometrics_core.users import existing_user_ids, lock_users_shared
 
 from .activities import SOURCE, activity_of
 from .canonical import DETAILS_MAX_BYTES, canonical_address, canonical_json
@@ -76,7 +76,7 @@ def entries_record(entries: Iterable[NewEntry]) -> list[AuditLog]:
     return rows
 
 
-def activity_record(activity: Activity) -> AuditLog | None:
+def activity_record(activity: Event) -> AuditLog | None:
     """Record an activity of another package; return ``None`` if it is recorded already.
 
     Doesn't publish it again. For a deleted actor the entry has no user.
@@ -84,9 +84,9 @@ def activity_record(activity: Activity) -> AuditLog | None:
     return next(iter(activities_record([activity])), None)
 
 
-def activities_record(activities: Sequence[Activity]) -> list[AuditLog]:
+def activities_record(activities: Sequence[Event]) -> list[AuditLog]:
     """Record many activities, as :func:`activity_record` does; return the new entries."""
-    first: dict[str, Activity] = {}
+    first: dict[str, Event] = {}
     for activity in activities:
         first.setdefault(activity.id, activity)
     kept = set(
@@ -96,7 +96,7 @@ def activities_record(activities: Sequence[Activity]) -> list[AuditLog]:
     to_key = get_user_model()._meta.pk.to_python
     actors = [None if item.actor_id is None else to_key(item.actor_id) for item in new]
     wanted = set(actors) - {None}
-    present = people_hold(wanted) if wanted else set()
+    present = lock_users_shared(wanted) if wanted else set()
     rows = [
         _row(
             NewEntry(
@@ -143,7 +143,7 @@ def _write(rows: Sequence[AuditLog], using: str) -> None:
 
 def _raise_if_gone(rows: Sequence[AuditLog], error: IntegrityError) -> None:
     wanted = {row.user_id for row in rows if row.user_id is not None}
-    if len(people_known(wanted)) < len(wanted):
+    if len(existing_user_ids(wanted)) < len(wanted):
         raise ActorGone("The acting user is gone.") from error
 
 

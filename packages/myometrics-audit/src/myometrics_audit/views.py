@@ -9,13 +9,16 @@ from rest_framework import exceptions, serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from myometrics_core.activities import is_reserved_action
-from myometrics_core.client_address import client_address, user_agent
-from myometrics_core.pagination import PageQuerySerializer
-from myometrics_core.permissions import IsAdministrator, IsAuthenticated
-from myometrics_core.replicas import replica_reads
-from myometrics_core.schema import extend_schema
-from myometrics_core.views import ApiView
+from myometrics_core.api import (
+    ApiView,
+    IsAdministrator,
+    IsAuthenticated,
+    PageQuerySerializer,
+    extend_schema,
+)
+from myometrics_core.db import read_from_replica
+from myometrics_core.events import is_reserved_action
+from myometrics_core.http import client_address, user_agent
 
 from .conf import audit_settings
 from .entries import entry_json
@@ -72,7 +75,7 @@ class AuditLogsView(ApiView):
         """Return a page of the log, newest first."""
         selection = Selection(**self.validated_query(EntryQuerySerializer))
         pages = EntryPagination()
-        with replica_reads(person=request.user):
+        with read_from_replica(person=request.user):
             rows = pages.paginate(selection, request, self)  # type: ignore[arg-type]
         return pages.response([entry_json(row) for row in rows])
 

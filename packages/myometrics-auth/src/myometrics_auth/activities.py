@@ -6,11 +6,10 @@ import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from myometrics_core.activities import Activity, publish, publish_many
-from myometrics_core.client_address import client_address, user_agent
-from myometrics_core.pseudonyms import account_pseudonym
+from myometrics_core.events import Event, publish, publish_many
+from myometrics_core.http import client_address, user_agent
 from myometrics_core.times import utc_now
-from myometrics_core.users import user_id_json
+from myometrics_core.users import account_pseudonym, user_id_json
 
 from .conf import auth_settings
 
@@ -96,8 +95,8 @@ def _activity(
     resource_id: str,
     request: Any,
     details: Mapping[str, Any] | None = None,
-) -> Activity:
-    return Activity(
+) -> Event:
+    return Event(
         id=f"auth:{uuid.uuid4()}",
         actor_id=actor_id,
         action=action,

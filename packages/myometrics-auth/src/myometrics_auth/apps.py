@@ -17,11 +17,10 @@ class AuthConfig(AppConfig):
         from django.apps import apps
         from django.contrib.auth.signals import user_logged_out
 
-        from myometrics_core.activities import register_reserved_actions
-        from myometrics_core.conf import register_settings
-        from myometrics_core.people import connect_person_deleted
+        from myometrics_core.conf import register_settings, register_site_checks
+        from myometrics_core.events import register_reserved_actions
         from myometrics_core.personal_data import register_personal_data
-        from myometrics_core.site_checks import register_site_checks
+        from myometrics_core.users import connect_user_deleted
 
         from . import checks, schema, tasks  # noqa: F401  (registers the Celery tasks)
         from .activities import RESERVED_ACTIONS
@@ -36,7 +35,7 @@ class AuthConfig(AppConfig):
         register_examinations()
         register_personal_data(ProfileSection())
         register_reserved_actions(*RESERVED_ACTIONS)
-        connect_person_deleted(person_forget, uid=self.label)
+        connect_user_deleted(person_forget, uid=self.label)
         user_logged_out.connect(browser_logged_out, dispatch_uid=self.label)
         if apps.is_installed("django.contrib.admin") and auth_settings.ADMIN_LOGIN:
             from .admin_site import use_auth_sign_in

@@ -14,7 +14,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
-from myometrics_core.row_lookup import RowLookup
+from myometrics_core.db import RowLookup
 from myometrics_core.users import parse_user_id
 
 from .conf import auth_settings

@@ -14,9 +14,9 @@ from django.db import router, transaction
 from django.db.models import Q, QuerySet
 from rest_framework.settings import api_settings
 
-from myometrics_core.secret_keys import MIN_KEY_BYTES, has_short_key
-from myometrics_core.site_checks import register_check, register_mail_check
-from myometrics_core.transactions import DATABASE_FAILURES
+from myometrics_core.conf import MIN_KEY_BYTES, has_short_key, register_check
+from myometrics_core.db import DATABASE_FAILURES
+from myometrics_core.mail import register_mail_check
 
 from .authentication import SessionTokenAuthentication
 from .conf import auth_settings

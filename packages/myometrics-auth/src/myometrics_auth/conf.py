@@ -6,8 +6,14 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, Final
 
-from myometrics_core.conf import DOTTED_PATH, Setting, SettingsGroup, positive
-from myometrics_core.secret_keys import django_secret_keys, key_list
+from myometrics_core.conf import (
+    DOTTED_PATH,
+    Setting,
+    SettingsGroup,
+    django_secret_keys,
+    key_list,
+    positive,
+)
 
 __all__ = ["ROLES", "AuthSettings", "auth_settings"]
 

@@ -10,7 +10,7 @@ from django.contrib.auth import get_user_model
 from django.db.models import Min, Q
 from django.urls import NoReverseMatch, reverse
 
-from myometrics_core.batches import read_in_batches
+from myometrics_core.db import read_in_batches
 from myometrics_core.doctor import Diagnosis, register_examination
 from myometrics_core.times import utc_text
 from myometrics_core.users import is_administrator

@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.utils.translation import gettext_lazy as _
 
-from myometrics_core.email_addresses import fold_email, has_ambiguous_domain
+from myometrics_core.users import fold_email, has_ambiguous_domain
 
 __all__ = ["checked_email", "clean_email"]
 

@@ -9,8 +9,8 @@ from django.core.exceptions import FieldError
 from django.db import models
 from django.db.models import lookups, signals
 
-from myometrics_core.email_addresses import canonical_email, fold_text
-from myometrics_core.model_fields import PortableText
+from myometrics_core.db import PortableText
+from myometrics_core.users import canonical_email, fold_text
 
 __all__ = [
     "AddedTextField",

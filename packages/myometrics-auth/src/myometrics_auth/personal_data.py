@@ -9,8 +9,8 @@ from django.apps import apps
 from django.contrib.contenttypes.models import ContentType
 from django.db import router
 
-from myometrics_core.people import person_lock
 from myometrics_core.personal_data import PersonalDataSection
+from myometrics_core.users import lock_user_for_delete
 
 from .models import PasswordResetRequest, RecoveryCode, Session, TotpDevice
 from .selectors import second_factor_state
@@ -50,7 +50,7 @@ def person_forget(user: Any, using: str) -> None:
 
     Called before ``user`` is deleted from the database ``using``, by erasure or by site code.
     """
-    person_lock(user, using)
+    lock_user_for_delete(user, using)
     addresses = user.sessions.exclude(address=None).values_list("address", flat=True)
     guesses_erase(email=user.email, addresses=addresses)
     PasswordResetRequest.objects.filter(email_canonical=user.email_canonical).delete()

@@ -8,7 +8,7 @@ from typing import Any
 from django.contrib.auth.models import Group, Permission
 from django.db.models import Q, QuerySet
 
-from myometrics_core.settings import core_settings
+from myometrics_core.conf import core_settings
 
 from .models import Role
 

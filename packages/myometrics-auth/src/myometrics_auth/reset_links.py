@@ -10,7 +10,7 @@ from django.contrib.auth.tokens import PasswordResetTokenGenerator
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_decode, urlsafe_base64_encode
 
-from myometrics_core.settings import core_settings
+from myometrics_core.conf import core_settings
 from myometrics_core.users import parse_user_id
 
 from .conf import auth_settings

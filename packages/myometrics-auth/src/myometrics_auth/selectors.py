@@ -9,8 +9,7 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import NotFound
 
-from myometrics_core.email_addresses import fold_text
-from myometrics_core.users import parse_user_id
+from myometrics_core.users import fold_text, parse_user_id
 
 from .conf import auth_settings
 from .models import RecoveryCode, Session, TotpDevice

@@ -16,8 +16,8 @@ from typing import Any, Final
 import jwt
 from rest_framework_simplejwt.backends import TokenBackend
 
-from myometrics_core.pseudonyms import keyed_hash
 from myometrics_core.times import utc_now
+from myometrics_core.users import keyed_hash
 
 from .conf import auth_settings
 from .models import Session

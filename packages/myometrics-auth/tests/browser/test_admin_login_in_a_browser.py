@@ -19,7 +19,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from myometrics_auth.models import TotpDevice
 from myometrics_auth.secret_box import encrypt_secret
-from myometrics_core.throttling import rate_limiter
+from myometrics_core.api import rate_limiter
 from myometrics_core.times import utc_now
 
 pytestmark = pytest.mark.django_db(transaction=True)

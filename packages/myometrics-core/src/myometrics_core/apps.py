@@ -12,14 +12,16 @@ class CoreConfig(AppConfig):
 
     def ready(self) -> None:
         """Register core's settings, checks, probes, examinations and gauges."""
-        from . import checks, gauges, request_id
-        from .activities import register_reserved_actions
-        from .conf import register_settings
-        from .examinations import register_examinations
-        from .export_deliveries import DATA_EXPORTED
-        from .health import register_probe
-        from .probes import BUILT_IN_PROBES, ReplicasProbe
-        from .settings import core_settings
+        from . import checks
+        from .conf.core_settings import core_settings
+        from .conf.definitions import register_settings
+        from .doctor.examinations import register_examinations
+        from .events.bus import register_reserved_actions
+        from .health.probes import BUILT_IN_PROBES, ReplicasProbe
+        from .health.report import register_probe
+        from .http import request_id
+        from .observability import gauges
+        from .personal_data.deliveries import DATA_EXPORTED
 
         register_settings(core_settings)
         checks.register_checks()

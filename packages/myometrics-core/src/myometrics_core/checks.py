@@ -9,19 +9,19 @@ from django.core import checks
 from django.core.cache import DEFAULT_CACHE_ALIAS
 from limits.errors import ConfigurationError
 
-from .cache_serializers import is_pickled
-from .redaction import redact
-from .replica_checks import check_read_replicas
-from .secret_keys import MIN_KEY_BYTES, has_short_key
-from .settings import core_settings
-from .site_checks import register_check
-from .throttling import storage_for, storage_uri
+from .api.throttling import storage_for, storage_uri
+from .conf.core_settings import core_settings
+from .conf.redaction import redact
+from .conf.secret_keys import MIN_KEY_BYTES, has_short_key
+from .conf.site_checks import register_check
+from .db.cache_serializers import is_pickled
+from .db.replica_checks import check_read_replicas
 
 __all__ = ["register_checks"]
 
 CACHED_SESSIONS: Final = (".cache", ".cached_db")
 PICKLES_HINT: Final = (
-    "Set OPTIONS['serializer'] to 'myometrics_core.cache_serializers.JSONSerializer', with a new "
+    "Set OPTIONS['serializer'] to 'myometrics_core.db.JSONSerializer', with a new "
     "KEY_PREFIX, or keep sessions in the database."
 )
 

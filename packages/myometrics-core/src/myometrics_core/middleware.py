@@ -16,13 +16,12 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponse
 from django.utils.functional import LazyObject, empty
 
-from .accesses import access_answered
-from .client_address import client_address
-from .metrics import request_answered
-from .request_id import HEADER, request_id_of, set_request_id
-from .settings import core_settings
+from .conf.core_settings import core_settings
+from .http.addresses import client_address
+from .http.request_id import HEADER, request_id_of, set_request_id
+from .observability.metrics import notify_observers
 from .times import utc_now, utc_text
-from .users import user_id_json
+from .users.user_model import user_id_json
 
 __all__ = ["AccessLogMiddleware"]
 
@@ -86,7 +85,7 @@ class AccessLogMiddleware:
 
 def _log(request: HttpRequest, started: float, status: int) -> None:
     seconds, endpoint = time.perf_counter() - started, _endpoint(request)
-    request_answered(str(request.method), endpoint, status, seconds)
+    notify_observers(str(request.method), endpoint, status, seconds)
     fields = {
         "user_id": _user_id(request),
         "address": client_address(request),
@@ -98,7 +97,6 @@ def _log(request: HttpRequest, started: float, status: int) -> None:
         "time": utc_text(utc_now()),
     }
     logger.info("%(method)s %(endpoint)s %(status)s", fields, extra=fields)
-    access_answered(fields)
 
 
 def _is_sent_later(request: HttpRequest, response: Any) -> bool:

@@ -11,7 +11,7 @@ from django.db import DataError, router, transaction
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 
-from .settings import core_settings
+from .conf.core_settings import core_settings
 
 __all__ = ["CappedPaginator", "FilterCheckedAdmin", "InternalAdmin", "ReadOnlyAdmin"]
 

@@ -7,9 +7,9 @@ import logging
 from celery import shared_task
 from django.apps import apps
 
-from .health import HealthReport
-from .health import check_health as ask_everything
-from .transactions import DATABASE_FAILURES
+from .db.transactions import DATABASE_FAILURES
+from .health.report import HealthReport
+from .health.report import check_health as ask_everything
 
 __all__ = ["check_health"]
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from .health_views import HealthView
+from .health.health_views import HealthView
 
 app_name = "myometrics_core"
 urlpatterns = [path("health/", HealthView.as_view(), name="health")]

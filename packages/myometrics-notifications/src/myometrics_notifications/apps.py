@@ -14,11 +14,9 @@ class NotificationsConfig(AppConfig):
 
     def ready(self) -> None:
         """Register kinds, checks and subscribers."""
-        from myometrics_core.activities import register_receiver
-        from myometrics_core.conf import register_settings
-        from myometrics_core.export_deliveries import register_export_delivery
-        from myometrics_core.personal_data import register_personal_data
-        from myometrics_core.site_checks import register_site_checks
+        from myometrics_core.conf import register_settings, register_site_checks
+        from myometrics_core.events import register_receiver
+        from myometrics_core.personal_data import register_export_delivery, register_personal_data
 
         from . import checks, tasks  # noqa: F401  (tasks: Celery knows them once imported)
         from .built_in_kinds import BUILT_IN_KINDS

@@ -12,7 +12,7 @@ from typing import Any, Final
 from django.db.models import Count
 from django.utils.translation import gettext_lazy as _
 
-from myometrics_core.activities import Activity
+from myometrics_core.events import Event
 
 from .export_links import export_download_url
 from .kinds import NotificationKind, kind_named, mailable_id
@@ -37,7 +37,7 @@ class _UploadKind(NotificationKind):
     default_on = True
     resource_type = "upload"
 
-    def context(self, activity: Activity) -> Mapping[str, Any]:
+    def context(self, activity: Event) -> Mapping[str, Any]:
         return {"upload_id": activity.resource_id, "at": activity.occurred_at.isoformat()}
 
     def template_context(self, stored: Mapping[str, Any], user: Any) -> Mapping[str, Any]:
@@ -45,7 +45,7 @@ class _UploadKind(NotificationKind):
         # Not in context(): messages queued by an earlier version must be filtered, too.
         return {**stored, "upload_id": mailable_id(stored["upload_id"])}
 
-    def once_per(self, activity: Activity) -> str:
+    def once_per(self, activity: Event) -> str:
         """Once per upload: its events can be published twice."""
         return f"upload:{activity.resource_id}"
 
@@ -79,11 +79,11 @@ class SystemAlerts(NotificationKind):
     actions = frozenset({"system_degraded", "system_down", "system_recovered"})
     sources = frozenset({"health"})
 
-    def concerns(self, activity: Activity) -> Iterable[Any] | None:
+    def concerns(self, activity: Event) -> Iterable[Any] | None:
         """Return ``None``: every user whose switch is on."""
         return None
 
-    def context(self, activity: Activity) -> Mapping[str, Any]:
+    def context(self, activity: Event) -> Mapping[str, Any]:
         """Return ``change`` (the action), ``status``, ``down`` (service names) and ``at``."""
         services = activity.details.get("services")
         states = services if isinstance(services, Mapping) else {}

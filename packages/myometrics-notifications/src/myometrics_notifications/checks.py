@@ -14,8 +14,8 @@ from django.core.exceptions import FieldDoesNotExist
 from django.template import TemplateDoesNotExist, TemplateSyntaxError
 from django.template.loader import select_template
 
-from myometrics_core.settings import core_settings
-from myometrics_core.site_checks import register_check, register_mail_check
+from myometrics_core.conf import core_settings, register_check
+from myometrics_core.mail import register_mail_check
 
 from .conf import notifications_settings
 from .kinds import NotificationKind, registered_kinds

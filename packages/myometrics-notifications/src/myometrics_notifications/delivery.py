@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 
-from myometrics_core.mail_failures import SendFailure, failure_of
+from myometrics_core.mail import SendFailure, classify_failure
 
 from .built_in_kinds import Summary
 from .conf import notifications_settings
@@ -72,7 +72,7 @@ def _send(message: Message, connection: MailConnection) -> SendFailure | None:
     try:
         connection.send(message_email(message))
     except Exception as error:
-        failure = failure_of(error)
+        failure = classify_failure(error)
         if failure.server:
             server_pause.start()
         logger.info("Message %s was not sent: %s", message.pk, failure.summary)

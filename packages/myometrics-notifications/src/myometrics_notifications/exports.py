@@ -15,13 +15,13 @@ from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
 from rest_framework.exceptions import ValidationError
 
-from myometrics_core.background import enqueue
-from myometrics_core.errors import CallerDeleted
-from myometrics_core.export_files import export_chunks
-from myometrics_core.mail_failures import failure_of
-from myometrics_core.people import people_hold
+from myometrics_core.api import CallerDeleted
+from myometrics_core.db import atomic_write
+from myometrics_core.jobs import enqueue
+from myometrics_core.mail import classify_failure
+from myometrics_core.personal_data import export_chunks
 from myometrics_core.times import utc_now
-from myometrics_core.transactions import atomic_write
+from myometrics_core.users import lock_users_shared
 
 from .built_in_kinds import ExportReady
 from .conf import notifications_settings
@@ -61,7 +61,7 @@ def export_request(*, user: Any, export_format: str) -> str:
     if not mail_address(user):
         raise ValidationError({"delivery": [_("There is no e-mail address to send a link to.")]})
     with atomic_write():
-        if not people_hold([user.pk]):
+        if not lock_users_shared([user.pk]):
             raise CallerDeleted()
         export, _created = ExportFile.objects.get_or_create(
             user_id=user.pk,
@@ -89,7 +89,7 @@ def export_generate(*, export_id: int) -> bool:
         _write(export)
     except Exception as error:
         logger.exception("%s could not be written", export)
-        work_fail(export, failure_of(error))
+        work_fail(export, classify_failure(error))
         return False
     announced = _announce(export)
     if not announced:
@@ -146,7 +146,7 @@ def _announce(export: ExportFile) -> bool:
     kind = registered_kind(ExportReady.name)
     expires_at = utc_now() + notifications_settings.EXPORT_LIFETIME
     with atomic_write():
-        people_hold([export.user_id])
+        lock_users_shared([export.user_id])
         if not work_settle(export, state=ExportFile.State.READY, expires_at=expires_at):
             return False
         messages_queue(

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final
 
 from django.utils.functional import Promise
 
-from myometrics_core.activities import Activity
+from myometrics_core.events import Event
 
 __all__ = [
     "RESOURCE_TYPES",
@@ -60,20 +60,20 @@ class NotificationKind(ABC):
     actions: ClassVar[Collection[str]] = ()
     sources: ClassVar[Collection[str]] = ()
 
-    def wants(self, activity: Activity) -> bool:
+    def wants(self, activity: Event) -> bool:
         """Whether the kind handles this event; if ``resource_type`` is set, called only for it."""
         is_believed = not self.sources or activity.source in self.sources
         is_about = activity.resource_type == self.resource_type and activity.action in self.actions
         return is_believed and is_about
 
-    def concerns(self, activity: Activity) -> Iterable[Any] | None:
+    def concerns(self, activity: Event) -> Iterable[Any] | None:
         """Return the primary keys of the recipients; ``None``: every user whose switch is on.
 
         The outbox checks the switches afterwards. By default the user who acted.
         """
         return () if activity.actor_id is None else (activity.actor_id,)
 
-    def context(self, activity: Activity) -> Mapping[str, Any]:
+    def context(self, activity: Event) -> Mapping[str, Any]:
         """Return JSON-serializable values for the templates; stored until the message is purged.
 
         ``at`` (ISO 8601) is the time of the event. Leave out names of patients, findings, and text
@@ -92,7 +92,7 @@ class NotificationKind(ABC):
         """
         return stored
 
-    def once_per(self, activity: Activity) -> str:
+    def once_per(self, activity: Event) -> str:
         """Return a deduplication key: each user gets one mail per key.
 
         By default the event's id, so that an event is never mailed twice.
@@ -139,7 +139,7 @@ def registered_kind(name: str) -> NotificationKind:
     return kind
 
 
-def kinds_for(activity: Activity) -> list[NotificationKind]:
+def kinds_for(activity: Event) -> list[NotificationKind]:
     """Return the kinds that handle ``activity``."""
     kinds = [kind for kind in _kinds.values() if _is_about(kind, activity.resource_type)]
     return [kind for kind in kinds if kind.wants(activity)]

@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 from django.db import connection
 from django.db.models import F
 
-from myometrics_core.mail_failures import SendFailure
+from myometrics_core.db import DATABASE_FAILURES
+from myometrics_core.mail import SendFailure
 from myometrics_core.times import utc_now
-from myometrics_core.transactions import DATABASE_FAILURES
 
 from .conf import notifications_settings
 from .models import OwedWork

@@ -10,8 +10,8 @@ from typing import Any, Final
 from django.contrib.auth import get_user_model
 from django.db.models import QuerySet
 
+from myometrics_core.db import atomic_write
 from myometrics_core.times import utc_now
-from myometrics_core.transactions import atomic_write
 
 from .built_in_kinds import Summary
 from .conf import notifications_settings

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.mail import EmailMessage
 
-from myometrics_core.mail_backend import default_mail_backend
+from myometrics_core.mail import default_mail_backend
 
 from .conf import notifications_settings
 

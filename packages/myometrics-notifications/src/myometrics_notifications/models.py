@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from myometrics_core.model_fields import PortableCharField
+from myometrics_core.db import PortableCharField
 
 from .kinds import NotificationKind, registered_kinds
 

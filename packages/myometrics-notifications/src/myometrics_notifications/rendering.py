@@ -11,8 +11,8 @@ from django.conf import settings
 from django.template.loader import render_to_string
 from django.utils import timezone, translation
 
-from myometrics_core.mail_messages import PlainHeadersMail
-from myometrics_core.settings import core_settings
+from myometrics_core.conf import core_settings
+from myometrics_core.mail import PlainHeadersMail
 
 from .conf import notifications_settings
 from .kinds import NotificationKind, registered_kind

@@ -7,7 +7,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from myometrics_core.fields import StrictBooleanField, StrictCharField
+from myometrics_core.api import StrictBooleanField, StrictCharField
 
 from .kinds import registered_kinds
 from .signed_links import LONGEST_TOKEN

@@ -15,18 +15,18 @@ from django.contrib.auth import get_user_model
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
-from myometrics_core.activities import Activity
-from myometrics_core.background import enqueue
-from myometrics_core.batches import read_in_batches
-from myometrics_core.errors import CallerDeleted
-from myometrics_core.people import people_hold, people_known
-from myometrics_core.times import utc_now
-from myometrics_core.transactions import (
+from myometrics_core.api import CallerDeleted
+from myometrics_core.db import (
     SerializationFailure,
     atomic_write,
     is_serialization_failure,
     is_unique_violation,
+    read_in_batches,
 )
+from myometrics_core.events import Event
+from myometrics_core.jobs import enqueue
+from myometrics_core.times import utc_now
+from myometrics_core.users import existing_user_ids, lock_users_shared
 
 from .conf import notifications_settings
 from .kinds import NotificationKind, kinds_for, registered_kinds
@@ -95,7 +95,7 @@ def notification_settings_update(
     return settings
 
 
-def activity_notify(activity: Activity) -> None:
+def activity_notify(activity: Event) -> None:
     """Queue the messages for ``activity`` inside the caller's transaction.
 
     Events older than ``IGNORE_OLDER_THAN`` are ignored, so that a replay sends no mails.
@@ -104,7 +104,7 @@ def activity_notify(activity: Activity) -> None:
         _notify_of_kind(kind, activity)
 
 
-def activities_notify(activities: Sequence[Activity]) -> None:
+def activities_notify(activities: Sequence[Event]) -> None:
     """Queue the messages for ``activities``; a batched :func:`activity_notify`.
 
     Propagates the exceptions of kinds. The caller then calls :func:`activity_notify` for each
@@ -172,14 +172,14 @@ def messages_purge() -> int:
     return sum(_delete_in_batches(old) for old in (ended, dead))
 
 
-def _kinds_notifying(activity: Activity) -> list[NotificationKind]:
+def _kinds_notifying(activity: Event) -> list[NotificationKind]:
     kinds = kinds_for(activity)
     if not kinds or utc_now() - activity.occurred_at > notifications_settings.IGNORE_OLDER_THAN:
         return []
     return kinds
 
 
-def _notice(kind: NotificationKind, activity: Activity) -> _Notice:
+def _notice(kind: NotificationKind, activity: Event) -> _Notice:
     return _Notice(
         kind=kind,
         user_ids=kind.concerns(activity),
@@ -188,7 +188,7 @@ def _notice(kind: NotificationKind, activity: Activity) -> _Notice:
     )
 
 
-def _notify_of_kind(kind: NotificationKind, activity: Activity) -> None:
+def _notify_of_kind(kind: NotificationKind, activity: Event) -> None:
     # An error in one kind, which may be the site's, must not affect the others.
     try:
         with transaction.atomic():
@@ -212,7 +212,7 @@ def _deleted_caller_reported(user: Any) -> Iterator[None]:
         if is_unique_violation(error) and own.exists():
             # Under REPEATABLE READ the conflicting row is not visible to the transaction.
             raise SerializationFailure(str(error)) from error
-        if people_known([user.pk]):
+        if existing_user_ids([user.pk]):
             raise
         raise CallerDeleted() from error
 
@@ -268,7 +268,7 @@ def _people_wanting(asked: Iterable[tuple[NotificationKind, Any]]) -> dict[str, 
         kinds[kind.name] = kind
         user_ids[kind.name].add(user_id)
     return {
-        name: people_hold(user_ids[name], among=people_wanting(kind))
+        name: lock_users_shared(user_ids[name], among=people_wanting(kind))
         for name, kind in kinds.items()
     }
 

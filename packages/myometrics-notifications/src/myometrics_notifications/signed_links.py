@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from rest_framework.exceptions import NotFound
 
-from myometrics_core.settings import core_settings
+from myometrics_core.conf import core_settings
 
 __all__ = ["LONGEST_TOKEN", "SignedLink", "link_not_valid"]
 

@@ -12,11 +12,9 @@ from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from myometrics_core.downloads import download_response
-from myometrics_core.export_deliveries import publish_export
-from myometrics_core.export_files import export_filename
-from myometrics_core.schema import extend_schema
-from myometrics_core.views import ApiView, PublicApiView, PublicPageView
+from myometrics_core.api import ApiView, PublicApiView, PublicPageView, extend_schema
+from myometrics_core.http import download_response
+from myometrics_core.personal_data import export_filename, publish_export
 
 from .conf import notifications_settings
 from .export_links import export_file_for_token

@@ -9,7 +9,7 @@ from typing import Any
 from myometrics_core.conf import DOTTED_PATH, Setting, SettingsGroup
 
 GROUPS = {
-    "core": "myometrics_core.settings.core_settings",
+    "core": "myometrics_core.conf.core_settings",
     "auth": "myometrics_auth.conf.auth_settings",
     "audit": "myometrics_audit.conf.audit_settings",
     "analytics": "myometrics_analytics.conf.analytics_settings",

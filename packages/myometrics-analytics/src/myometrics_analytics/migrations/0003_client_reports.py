@@ -4,7 +4,7 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
-from myometrics_core.migration_operations import AddFieldBriefly
+from myometrics_core.db.migration_operations import AddFieldBriefly
 
 
 class Migration(migrations.Migration):

@@ -1,6 +1,6 @@
 from django.db import migrations, models
 
-from myometrics_core.migration_operations import AddFieldBriefly
+from myometrics_core.db.migration_operations import AddFieldBriefly
 
 from ..guards import remove_guards
 

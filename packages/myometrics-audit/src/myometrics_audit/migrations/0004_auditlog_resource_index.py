@@ -1,6 +1,6 @@
 from django.db import migrations, models
 
-from myometrics_core.migration_operations import AddIndexConcurrently, RemoveIndexConcurrently
+from myometrics_core.db.migration_operations import AddIndexConcurrently, RemoveIndexConcurrently
 
 
 class Migration(migrations.Migration):

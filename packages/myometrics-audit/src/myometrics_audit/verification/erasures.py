@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.db import connections
 
-from myometrics_core.batches import read_in_batches
+from myometrics_core.db import read_in_batches
 
 from ..erasures import leaf_pairs
 from ..evidence import erasure_digest, erasure_leaf

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db.models import Count, Exists, Max, OuterRef
 
-from myometrics_core.batches import read_in_batches
+from myometrics_core.db import read_in_batches
 
 from ..evidence import GENESIS, seal_signature, tree_erasure
 from ..keys import Key

@@ -39,8 +39,8 @@ from myometrics_auth.services.users import (
     user_delete,
     user_update,
 )
+from myometrics_core.db import read_committed
 from myometrics_core.read_only_admin import FilterCheckedAdmin
-from myometrics_core.transactions import read_committed
 
 from .rights import has_rights_over, own_privileges, require_rights_over
 

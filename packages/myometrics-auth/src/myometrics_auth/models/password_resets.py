@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from myometrics_core.model_fields import PortableCharField
+from myometrics_core.db import PortableCharField
 from myometrics_core.times import utc_now
 
 __all__ = ["PasswordResetRequest"]

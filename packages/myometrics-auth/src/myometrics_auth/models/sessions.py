@@ -11,7 +11,7 @@ from django.db import models, router, transaction
 from django.utils.translation import gettext_lazy as _
 
 from myometrics_auth.django_sessions import delete_django_sessions
-from myometrics_core.model_fields import PortableCharField, PortableDateTimeField
+from myometrics_core.db import PortableCharField, PortableDateTimeField
 from myometrics_core.times import utc_now
 
 __all__ = ["Session", "SessionQuerySet"]

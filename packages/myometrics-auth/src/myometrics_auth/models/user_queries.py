@@ -12,7 +12,7 @@ from django.db.models.functions import Cast
 from django.db.models.lookups import Exact
 
 from myometrics_auth.model_fields import DerivedColumn
-from myometrics_core.transactions import atomic_write
+from myometrics_core.db import atomic_write
 
 __all__ = ["UserQuerySet", "with_derived"]
 

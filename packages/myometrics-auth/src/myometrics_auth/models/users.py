@@ -11,7 +11,7 @@ from django.db import models, transaction
 from django.utils.translation import gettext_lazy as _
 
 from myometrics_auth.model_fields import CanonicalEmailField, StoredEmailField, UserSearchField
-from myometrics_core.model_fields import PortableCharField
+from myometrics_core.db import PortableCharField
 
 from .user_queries import UserQuerySet, with_derived
 

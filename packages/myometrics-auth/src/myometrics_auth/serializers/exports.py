@@ -7,8 +7,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 from rest_framework import serializers
 
-from myometrics_core.export_deliveries import export_deliveries
-from myometrics_core.export_files import EXPORT_FORMATS
+from myometrics_core.personal_data import EXPORT_FORMATS, export_deliveries
 
 __all__ = ["ExportQuerySerializer"]
 

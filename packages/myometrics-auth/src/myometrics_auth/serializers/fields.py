@@ -10,7 +10,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from myometrics_auth.email_addresses import LONGEST_EMAIL, checked_email, clean_email
-from myometrics_core.fields import StrictCharField
+from myometrics_core.api import StrictCharField
 
 __all__ = ["EmailAddressField", "PasswordField", "TokenField"]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from myometrics_core.fields import StrictCharField
+from myometrics_core.api import StrictCharField
 
 from .fields import EmailAddressField, PasswordField
 

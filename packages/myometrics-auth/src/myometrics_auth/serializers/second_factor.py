@@ -7,7 +7,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from myometrics_core.fields import StrictCharField
+from myometrics_core.api import StrictCharField
 
 from .fields import PasswordField, TokenField
 

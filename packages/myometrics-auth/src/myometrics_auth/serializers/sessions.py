@@ -7,8 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from myometrics_auth.email_addresses import LONGEST_EMAIL
-from myometrics_core.fields import StrictCharField, UtcDateTimeField
-from myometrics_core.pagination import PageSerializer
+from myometrics_core.api import PageSerializer, StrictCharField, UtcDateTimeField
 
 from .fields import PasswordField, TokenField
 from .users import ProfileSerializer

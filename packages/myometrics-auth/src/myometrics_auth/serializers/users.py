@@ -5,14 +5,15 @@ from __future__ import annotations
 from rest_framework import serializers
 
 from myometrics_auth.models import Role
-from myometrics_core.fields import (
+from myometrics_core.api import (
+    AttributesSerializer,
+    PageSerializer,
+    RequestSerializer,
     StrictBooleanField,
     StrictCharField,
     UserIdField,
     UtcDateTimeField,
 )
-from myometrics_core.pagination import PageSerializer
-from myometrics_core.serializers import AttributesSerializer, RequestSerializer
 
 from .fields import EmailAddressField, PasswordField
 

@@ -12,8 +12,8 @@ from django.db.models import Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 
 from myometrics_auth.models import Role
-from myometrics_core.errors import Conflict
-from myometrics_core.transactions import atomic_write
+from myometrics_core.api import Conflict
+from myometrics_core.db import atomic_write
 from myometrics_core.users import is_administrator
 
 __all__ = ["administrator_kept"]

@@ -19,9 +19,9 @@ from myometrics_auth.conf import auth_settings
 from myometrics_auth.django_sessions import decrypt_key, encrypt_key
 from myometrics_auth.models import Session
 from myometrics_auth.secret_box import UnreadableSecret
-from myometrics_core.people import people_hold
+from myometrics_core.db import atomic_write
 from myometrics_core.times import utc_now
-from myometrics_core.transactions import atomic_write
+from myometrics_core.users import lock_users_shared
 
 __all__ = [
     "browser_attach",
@@ -114,7 +114,7 @@ def _session_id(request: HttpRequest) -> str | None:
 
 def _end(session: Session, request: HttpRequest) -> None:
     with atomic_write():
-        people_hold([session.user_id])
+        lock_users_shared([session.user_id])
         if Session.objects.live().filter(pk=session.pk).end():
             publish_session_events("logout", sessions=[session], request=request)
 

@@ -19,8 +19,8 @@ from rest_framework.exceptions import AuthenticationFailed, ValidationError
 from myometrics_auth.conf import auth_settings
 from myometrics_auth.errors import invalid_token_error
 from myometrics_auth.selectors import has_second_factor
+from myometrics_core.db import atomic_write
 from myometrics_core.times import utc_now
-from myometrics_core.transactions import atomic_write
 
 from .browser_sessions import browser_attach, browser_key_store, browser_session
 from .second_factor_enrolment import totp_begin, totp_confirm, totp_enrolment

@@ -15,9 +15,8 @@ from django.db.models import Case, F, Q, Value, When
 
 from myometrics_auth.conf import auth_settings
 from myometrics_auth.models import Session, SignInFailures
-from myometrics_core.email_addresses import canonical_email
-from myometrics_core.pseudonyms import keyed_hashes
 from myometrics_core.times import utc_now
+from myometrics_core.users import canonical_email, keyed_hashes
 
 __all__ = [
     "SECOND_FACTOR",

@@ -10,9 +10,9 @@ from typing import Any
 
 from myometrics_auth.activities import publish_account_event
 from myometrics_auth.errors import invalid_token_error
-from myometrics_core.client_address import client_address
-from myometrics_core.people import people_hold
-from myometrics_core.transactions import atomic_write
+from myometrics_core.db import atomic_write
+from myometrics_core.http import client_address
+from myometrics_core.users import lock_users_shared
 
 from .guessing import GuessedAccount, guess_failed, guess_was_right, password_limit
 from .second_factor_codes import second_factor_failed, second_factor_take
@@ -66,5 +66,5 @@ def own_code_refused(*, user: Any, is_wrong: bool, request: Any) -> None:
 
 def _hold(user: Any) -> None:
     # Before counting: a deletion of the user takes its locks in the same order.
-    if not people_hold([user.pk]):
+    if not lock_users_shared([user.pk]):
         raise invalid_token_error()

@@ -18,14 +18,12 @@ from myometrics_auth.activities import publish_account_event
 from myometrics_auth.models import PasswordResetRequest, Session
 from myometrics_auth.reset_links import user_of_reset_link
 from myometrics_auth.selectors import has_second_factor
-from myometrics_core.background import enqueue
-from myometrics_core.client_address import client_address
-from myometrics_core.email_addresses import canonical_email
-from myometrics_core.errors import CallerDeleted
-from myometrics_core.people import people_known
-from myometrics_core.requests import http_request
+from myometrics_core.api import CallerDeleted
+from myometrics_core.db import atomic_write
+from myometrics_core.http import client_address, http_request
+from myometrics_core.jobs import enqueue
 from myometrics_core.times import utc_now
-from myometrics_core.transactions import atomic_write
+from myometrics_core.users import canonical_email, existing_user_ids
 
 from .browser_sessions import browser_key_store
 from .guessing import guesses_erase, guesses_forget, guesses_trust_address
@@ -63,7 +61,7 @@ def password_change(
     encoded = make_password(new_password)
     with atomic_write():
         if not _replace_password(user, encoded):
-            if not people_known([user.pk]):
+            if not existing_user_ids([user.pk]):
                 raise CallerDeleted()
             raise ValidationError({"old_password": [_("The old password is not right.")]})
         Session.objects.filter(user=user).but(session).end()

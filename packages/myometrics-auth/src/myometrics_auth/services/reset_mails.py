@@ -15,9 +15,9 @@ from django.utils import translation
 from myometrics_auth.conf import auth_settings
 from myometrics_auth.models import PasswordResetRequest
 from myometrics_auth.reset_links import reset_link
-from myometrics_core.background import enqueue
-from myometrics_core.mail_failures import failure_of
-from myometrics_core.throttling import rate_limiter
+from myometrics_core.api import rate_limiter
+from myometrics_core.jobs import enqueue
+from myometrics_core.mail import classify_failure
 from myometrics_core.times import utc_now
 
 __all__ = ["reset_mail_send", "reset_mails_sweep"]
@@ -47,7 +47,7 @@ def reset_mail_send(*, request_id: int) -> bool:
         if user is not None:
             _send(user)
     except Exception as error:
-        failure = failure_of(error)
+        failure = classify_failure(error)
         logger.warning("Reset request %s was not mailed: %s", request.pk, failure.summary)
         if failure.permanent:
             request.delete()

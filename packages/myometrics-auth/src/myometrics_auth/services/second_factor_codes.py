@@ -17,10 +17,9 @@ from myometrics_auth.conf import auth_settings
 from myometrics_auth.models import RecoveryCode, TotpDevice
 from myometrics_auth.secret_box import UnreadableSecret, decrypt_secret, encrypt_secret
 from myometrics_auth.selectors import second_factors_in_use
-from myometrics_core.batches import read_in_batches
-from myometrics_core.pseudonyms import keyed_hash
+from myometrics_core.db import atomic_write, read_in_batches
 from myometrics_core.times import utc_now
-from myometrics_core.transactions import atomic_write
+from myometrics_core.users import keyed_hash
 
 from .guessing import (
     SECOND_FACTOR,

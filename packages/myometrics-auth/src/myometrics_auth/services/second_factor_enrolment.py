@@ -15,9 +15,9 @@ from myometrics_auth.errors import invalid_token_error
 from myometrics_auth.models import RecoveryCode, Session, TotpDevice
 from myometrics_auth.secret_box import UnreadableSecret, decrypt_secret, encrypt_secret
 from myometrics_auth.selectors import has_second_factor
-from myometrics_core.errors import Conflict
+from myometrics_core.api import Conflict
+from myometrics_core.db import atomic_write
 from myometrics_core.times import utc_now
-from myometrics_core.transactions import atomic_write
 
 from .own_secrets import own_code_refused, own_code_take, own_password_is_right
 from .second_factor_codes import recovery_codes_create, second_factor_allow, totp_take

@@ -16,12 +16,11 @@ from myometrics_auth.conf import auth_settings
 from myometrics_auth.errors import invalid_credentials, invalid_token_error
 from myometrics_auth.models import Session, SessionQuerySet
 from myometrics_auth.tokens import REFRESH, InvalidToken, access_token, read_token
-from myometrics_core.client_address import client_address, user_agent
-from myometrics_core.errors import CallerDeleted
-from myometrics_core.people import people_hold
-from myometrics_core.requests import http_request
+from myometrics_core.api import CallerDeleted
+from myometrics_core.db import atomic_write
+from myometrics_core.http import client_address, http_request, user_agent
 from myometrics_core.times import utc_now
-from myometrics_core.transactions import atomic_write
+from myometrics_core.users import lock_users_shared
 
 __all__ = [
     "is_as_checked",
@@ -110,7 +109,7 @@ def session_end_by_refresh_token(*, user: Any, token: str, request: Any) -> None
 def session_end(*, user: Any, session_id: uuid.UUID | str, request: Any) -> None:
     """End one live session of ``user``; raise ``NotFound`` if it does not exist."""
     with atomic_write():
-        if not people_hold([user.pk]):
+        if not lock_users_shared([user.pk]):
             raise CallerDeleted()
         own = Session.objects.live().filter(pk=session_id, user=user)
         session = own.first()
@@ -125,7 +124,7 @@ def session_end(*, user: Any, session_id: uuid.UUID | str, request: Any) -> None
 def sessions_end_others(*, user: Any, keep: Session | None, request: Any) -> int:
     """End every live session of ``user`` except ``keep``; return their number."""
     with atomic_write():
-        if not people_hold([user.pk]):
+        if not lock_users_shared([user.pk]):
             raise CallerDeleted()
         others = _end_live(Session.objects.filter(user=user).but(keep))
         publish_session_events("logout", sessions=others, request=request)
@@ -135,7 +134,7 @@ def sessions_end_others(*, user: Any, keep: Session | None, request: Any) -> int
 def sessions_end(*, actor: Any, sessions: SessionQuerySet, request: Any) -> int:
     """End the live sessions among ``sessions`` as an administrator; return their number."""
     with atomic_write():
-        owners = people_hold(sessions.live().values_list("user_id", flat=True))
+        owners = lock_users_shared(sessions.live().values_list("user_id", flat=True))
         ended = _end_live(sessions.filter(user_id__in=owners))
         publish_sessions_ended(actor=actor, sessions=ended, request=request)
     return len(ended)

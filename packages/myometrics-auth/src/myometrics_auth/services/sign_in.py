@@ -17,11 +17,9 @@ from myometrics_auth.errors import invalid_credentials, invalid_token_error
 from myometrics_auth.models import Session
 from myometrics_auth.selectors import has_second_factor
 from myometrics_auth.tokens import MFA, InvalidToken, TokenClaims, mfa_token, read_token
-from myometrics_core.client_address import client_address
-from myometrics_core.pseudonyms import keyed_hashes
-from myometrics_core.requests import http_request
-from myometrics_core.transactions import atomic_write
-from myometrics_core.users import parse_user_id
+from myometrics_core.db import atomic_write
+from myometrics_core.http import client_address, http_request
+from myometrics_core.users import keyed_hashes, parse_user_id
 
 from .guessing import GuessedAccount, guess_failed, guess_was_right, password_limit
 from .second_factor_codes import second_factor_take

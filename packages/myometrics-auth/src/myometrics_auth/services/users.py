@@ -18,15 +18,10 @@ from rest_framework.fields import CharField
 
 from myometrics_auth.activities import publish_user_change
 from myometrics_auth.conf import auth_settings
-from myometrics_core.email_addresses import canonical_email
-from myometrics_core.errors import CallerDeleted, Conflict
-from myometrics_core.personal_data import erase_person
-from myometrics_core.transactions import (
-    atomic_write,
-    is_foreign_key_violation,
-    read_committed,
-)
-from myometrics_core.users import is_administrator
+from myometrics_core.api import CallerDeleted, Conflict
+from myometrics_core.db import atomic_write, is_foreign_key_violation, read_committed
+from myometrics_core.personal_data import erase_user
+from myometrics_core.users import canonical_email, is_administrator
 
 from .administrators import administrator_kept
 from .passwords import password_problems
@@ -215,7 +210,7 @@ def _erase(actor: Any, user_id: Any) -> Any:
         if user is None:
             raise NotFound(_("There is no such user."))
         require_superuser_for(actor, user)
-        erase_person(user)
+        erase_user(user)
     return user_id
 
 

@@ -32,7 +32,7 @@ from myometrics_auth.services.browser_sign_in import (
     browser_sign_in_with_second_factor,
 )
 from myometrics_auth.services.passwords import password_change
-from myometrics_core.settings import core_settings
+from myometrics_core.conf import core_settings
 
 __all__ = ["AdminEnrolmentView", "AdminLoginView", "AdminPasswordView", "AdminSecondFactorView"]
 

@@ -11,7 +11,7 @@ from myometrics_auth.models import Session
 from myometrics_auth.serializers import AdminUserSerializer, ProfileSerializer
 from myometrics_auth.services.browser_sessions import browser_session
 from myometrics_auth.tokens import access_token, refresh_token
-from myometrics_core.requests import http_request
+from myometrics_core.http import http_request
 
 __all__ = ["admin_user_json", "current_session", "detail", "profile_json", "signed_in"]
 

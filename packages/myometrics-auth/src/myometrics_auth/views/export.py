@@ -9,11 +9,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from myometrics_auth.serializers import DetailSerializer, ExportQuerySerializer
-from myometrics_core.downloads import download_response
-from myometrics_core.export_deliveries import deliver_export, publish_export
-from myometrics_core.export_files import export_chunks, export_filename
-from myometrics_core.schema import extend_schema
-from myometrics_core.views import ApiView
+from myometrics_core.api import ApiView, extend_schema
+from myometrics_core.http import download_response
+from myometrics_core.personal_data import (
+    deliver_export,
+    export_chunks,
+    export_filename,
+    publish_export,
+)
 
 __all__ = ["ExportView"]
 

@@ -17,8 +17,7 @@ from myometrics_auth.services.passwords import (
     password_reset_confirm,
     password_reset_request,
 )
-from myometrics_core.schema import extend_schema
-from myometrics_core.views import ApiView, PublicApiView
+from myometrics_core.api import ApiView, PublicApiView, extend_schema
 
 from .answers import current_session, detail
 

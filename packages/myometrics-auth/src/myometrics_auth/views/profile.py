@@ -7,8 +7,7 @@ from rest_framework.response import Response
 
 from myometrics_auth.serializers import ProfileChangesSerializer, ProfileSerializer
 from myometrics_auth.services.users import user_erase_self, user_update_profile
-from myometrics_core.schema import ErrorSerializer, extend_schema
-from myometrics_core.views import MAX_AUTH_BODY_BYTES, ApiView
+from myometrics_core.api import MAX_AUTH_BODY_BYTES, ApiView, ErrorSerializer, extend_schema
 
 from .answers import profile_json
 

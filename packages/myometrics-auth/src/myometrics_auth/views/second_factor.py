@@ -23,8 +23,7 @@ from myometrics_auth.services.second_factor_enrolment import (
     totp_enrol,
 )
 from myometrics_auth.services.sign_in import sign_in_with_second_factor
-from myometrics_core.schema import ErrorSerializer, extend_schema
-from myometrics_core.views import ApiView, PublicApiView
+from myometrics_core.api import ApiView, ErrorSerializer, PublicApiView, extend_schema
 
 from .answers import current_session, signed_in
 

@@ -13,9 +13,13 @@ from myometrics_auth.serializers import (
     SessionSerializer,
 )
 from myometrics_auth.services.sessions import session_end, sessions_end_others
-from myometrics_core.pagination import PagePagination, PageQuerySerializer
-from myometrics_core.schema import extend_schema
-from myometrics_core.views import MAX_AUTH_BODY_BYTES, ApiView
+from myometrics_core.api import (
+    MAX_AUTH_BODY_BYTES,
+    ApiView,
+    PagePagination,
+    PageQuerySerializer,
+    extend_schema,
+)
 
 from .answers import current_session
 

@@ -24,8 +24,13 @@ from myometrics_auth.services.sessions import (
 from myometrics_auth.services.sign_in import sign_in
 from myometrics_auth.services.users import user_register
 from myometrics_auth.tokens import REFRESH, InvalidToken, read_token
-from myometrics_core.schema import ErrorSerializer, OneOfSerializer, extend_schema
-from myometrics_core.views import ApiView, PublicApiView
+from myometrics_core.api import (
+    ApiView,
+    ErrorSerializer,
+    OneOfSerializer,
+    PublicApiView,
+    extend_schema,
+)
 
 from .answers import detail, signed_in
 

@@ -14,11 +14,15 @@ from myometrics_auth.serializers import (
     UserPageSerializer,
 )
 from myometrics_auth.services.users import user_delete, user_update
-from myometrics_core.pagination import PagePagination, PageQuerySerializer
-from myometrics_core.permissions import IsAdministrator
-from myometrics_core.schema import ErrorSerializer, extend_schema
+from myometrics_core.api import (
+    ApiView,
+    ErrorSerializer,
+    IsAdministrator,
+    PagePagination,
+    PageQuerySerializer,
+    extend_schema,
+)
 from myometrics_core.users import user_id_schema
-from myometrics_core.views import ApiView
 
 from .answers import admin_user_json
 

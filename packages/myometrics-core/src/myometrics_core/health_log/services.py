@@ -10,10 +10,10 @@ import uuid
 from collections.abc import Set
 from datetime import datetime
 
-from ..activities import Activity, publish
-from ..health import HealthReport, status_of
-from ..settings import core_settings
-from ..transactions import atomic_write
+from ..conf.core_settings import core_settings
+from ..db.transactions import atomic_write
+from ..events.bus import Event, publish
+from ..health.report import HealthReport, status_of
 from .models import HealthState
 
 __all__ = ["health_record"]
@@ -22,7 +22,7 @@ ROW = 1
 _BADNESS = {"healthy": 0, "degraded": 1, "down": 2}
 
 
-def health_record(*, report: HealthReport) -> Activity | None:
+def health_record(*, report: HealthReport) -> Event | None:
     """Store ``report``; publish and return the resulting event, if any.
 
     The event is ``system_degraded`` or ``system_down`` if another service is down, and
@@ -42,7 +42,7 @@ def health_record(*, report: HealthReport) -> Activity | None:
     return change
 
 
-def _note(state: HealthState, report: HealthReport) -> Activity | None:
+def _note(state: HealthState, report: HealthReport) -> Event | None:
     state.checked_at, state.status = report.checked_at, report.status
     state.services = dict(report.services)
     was_down = state.services.keys() & set(state.told_down)
@@ -80,12 +80,12 @@ def _status(down: Set[str]) -> str:
     return status_of(dict.fromkeys(down, "down"))
 
 
-def _activity(report: HealthReport, action: str, was_down: Set[str], is_down: Set[str]) -> Activity:
+def _activity(report: HealthReport, action: str, was_down: Set[str], is_down: Set[str]) -> Event:
     services = {
         name: "down" if name in is_down else "up" if state == "down" else state
         for name, state in report.services.items()
     }
-    return Activity(
+    return Event(
         id=f"health:{uuid.uuid4()}",
         actor_id=None,
         action=action,

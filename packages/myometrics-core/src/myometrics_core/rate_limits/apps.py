@@ -14,6 +14,6 @@ class RateLimitsConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the site checks for its table."""
-        from ..site_checks import register_site_checks
+        from ..conf.site_checks import register_site_checks
 
         register_site_checks(self, app="myometrics_core", needs_times=False)

@@ -9,7 +9,7 @@ from typing import Any
 from django.db import connection, transaction
 from limits.storage import MovingWindowSupport, Storage
 
-from ..transactions import DATABASE_FAILURES, read_committed
+from ..db.transactions import DATABASE_FAILURES, read_committed
 from .models import CountedRequest
 
 __all__ = ["DatabaseStorage"]

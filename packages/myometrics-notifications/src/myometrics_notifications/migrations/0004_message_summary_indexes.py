@@ -1,6 +1,6 @@
 from django.db import migrations, models
 
-from myometrics_core.migration_operations import AddIndexConcurrently
+from myometrics_core.db.migration_operations import AddIndexConcurrently
 
 
 class Migration(migrations.Migration):

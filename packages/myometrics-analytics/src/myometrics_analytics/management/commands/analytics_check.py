@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from myometrics_analytics.self_check import rollups_check
-from myometrics_core.command_line import Progress
+from myometrics_core.management.command_line import Progress
 
 
 class Command(BaseCommand):

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from myometrics_analytics.rebuilding import facts_clear, rebuild_is_unfinished, rebuild_run
-from myometrics_core.command_line import Progress
+from myometrics_core.management.command_line import Progress
 
 
 class Command(BaseCommand):

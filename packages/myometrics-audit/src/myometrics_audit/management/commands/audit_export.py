@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from myometrics_core.command_line import Progress
+from myometrics_core.management.command_line import Progress
 
 from ...export import ExportFilter, export_problems, fhir_lines, proof_lines
 from ...selections import Selection

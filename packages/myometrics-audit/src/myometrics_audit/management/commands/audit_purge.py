@@ -6,7 +6,7 @@ from datetime import date, timedelta
 
 from django.db import router
 
-from myometrics_core.command_line import PurgeCommand
+from myometrics_core.management.command_line import PurgeCommand
 from myometrics_core.times import utc_day_start
 
 from ...erasures import entries_purge_chunk

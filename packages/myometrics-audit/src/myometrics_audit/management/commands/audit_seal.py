@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import router
 
-from myometrics_core.command_line import Progress
+from myometrics_core.management.command_line import Progress
 
 from ...counts import counts_rebuild
 from ...models import Seal

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from myometrics_core.command_line import Progress
+from myometrics_core.management.command_line import Progress
 
 from ...conf import audit_settings
 from ...models import Leaf

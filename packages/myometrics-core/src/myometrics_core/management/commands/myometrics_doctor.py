@@ -10,7 +10,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from ...doctor import Diagnosis, run_examinations
+from ...doctor.registry import Diagnosis, run_examinations
 
 
 class Command(BaseCommand):

@@ -1,0 +1,58 @@
+"""Base classes of the API: views, errors, fields, pagination, throttling, OpenAPI schema."""
+
+from __future__ import annotations
+
+from .errors import BodyTooLarge, CallerDeleted, Conflict, error_body, exception_handler, json_error
+from .fields import (
+    JSONObjectField,
+    StrictBooleanField,
+    StrictCharField,
+    UserIdField,
+    UtcDateTimeField,
+)
+from .pagination import PagePagination, PageQuerySerializer, PageSerializer
+from .parsers import StrictJSONParser
+from .permissions import AllowAny, IsAdministrator, IsAuthenticated
+from .renderers import CompactJSONRenderer
+from .schema import AutoSchema, ErrorSerializer, OneOfSerializer, extend_schema
+from .serializers import AttributesSerializer, RequestSerializer
+from .throttling import BucketThrottle, RateLimiter, Verdict, rate_limit_key, rate_limiter
+from .views import MAX_AUTH_BODY_BYTES, ApiView, PublicApiView, PublicPageView, UnknownPathView
+
+__all__ = [
+    "MAX_AUTH_BODY_BYTES",
+    "AllowAny",
+    "ApiView",
+    "AttributesSerializer",
+    "AutoSchema",
+    "BodyTooLarge",
+    "BucketThrottle",
+    "CallerDeleted",
+    "CompactJSONRenderer",
+    "Conflict",
+    "ErrorSerializer",
+    "IsAdministrator",
+    "IsAuthenticated",
+    "JSONObjectField",
+    "OneOfSerializer",
+    "PagePagination",
+    "PageQuerySerializer",
+    "PageSerializer",
+    "PublicApiView",
+    "PublicPageView",
+    "RateLimiter",
+    "RequestSerializer",
+    "StrictBooleanField",
+    "StrictCharField",
+    "StrictJSONParser",
+    "UnknownPathView",
+    "UserIdField",
+    "UtcDateTimeField",
+    "Verdict",
+    "error_body",
+    "exception_handler",
+    "extend_schema",
+    "json_error",
+    "rate_limit_key",
+    "rate_limiter",
+]

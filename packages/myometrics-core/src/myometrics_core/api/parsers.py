@@ -1,0 +1,62 @@
+"""Strict JSON parsing: no ``NaN``, no infinity, limited nesting and size."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import IO, Any, NoReturn
+
+from rest_framework.exceptions import ParseError
+from rest_framework.parsers import BaseParser
+
+from ..conf.core_settings import core_settings
+from .errors import BodyTooLarge
+
+__all__ = ["StrictJSONParser"]
+
+
+class StrictJSONParser(BaseParser):
+    """Parses a request body or raises ``ParseError`` (400) or ``BodyTooLarge`` (413).
+
+    Not a subclass of ``JSONParser``: DRF 3.17 and later read the whole body into memory for those.
+    This parser reads at most the view's ``body_limit``. JSON is UTF-8 (RFC 8259), regardless of the
+    request's charset.
+    """
+
+    media_type = "application/json"
+
+    def parse(
+        self,
+        stream: IO[bytes],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Return the decoded body."""
+        view = (parser_context or {}).get("view")
+        limit = getattr(view, "body_limit", core_settings.MAX_BODY_BYTES)
+        try:
+            text = _read(stream, limit).decode()
+            return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        except RecursionError:
+            raise ParseError("JSON parse error - nested too deeply") from None
+        except ValueError as error:
+            raise ParseError(f"JSON parse error - {error}") from error
+
+
+def _read(stream: IO[bytes], limit: int) -> bytes:
+    body = stream.read(limit + 1)
+    if len(body) > limit:
+        raise BodyTooLarge()
+    return body
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not a JSON number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is out of range")
+    return number

@@ -1,0 +1,43 @@
+"""Transactions, read replicas, batches and portable model fields."""
+
+from __future__ import annotations
+
+from .batches import read_in_batches
+from .cache_serializers import JSONSerializer, is_pickled
+from .model_fields import PortableCharField, PortableDateTimeField, PortableText, PortableTextField
+from .prepared import fetch_rows
+from .replicas import ReplicaRouter, read_from_replica, remember_write
+from .row_lookup import RowLookup
+from .transactions import (
+    DATABASE_FAILURES,
+    SerializationFailure,
+    atomic_write,
+    is_foreign_key_violation,
+    is_serialization_failure,
+    is_unique_violation,
+    read_committed,
+    write_lock,
+)
+
+__all__ = [
+    "DATABASE_FAILURES",
+    "JSONSerializer",
+    "PortableCharField",
+    "PortableDateTimeField",
+    "PortableText",
+    "PortableTextField",
+    "ReplicaRouter",
+    "RowLookup",
+    "SerializationFailure",
+    "atomic_write",
+    "fetch_rows",
+    "is_foreign_key_violation",
+    "is_pickled",
+    "is_serialization_failure",
+    "is_unique_violation",
+    "read_committed",
+    "read_from_replica",
+    "read_in_batches",
+    "remember_write",
+    "write_lock",
+]

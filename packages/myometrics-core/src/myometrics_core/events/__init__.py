@@ -1,0 +1,31 @@
+"""The event bus: publish, subscribe, replay."""
+
+from __future__ import annotations
+
+from .bus import (
+    CLIENT_ACTIONS,
+    Event,
+    Origin,
+    is_awaited,
+    is_reserved_action,
+    publish,
+    publish_many,
+    register_receiver,
+    register_reserved_actions,
+    register_source,
+    replay_events,
+)
+
+__all__ = [
+    "CLIENT_ACTIONS",
+    "Event",
+    "Origin",
+    "is_awaited",
+    "is_reserved_action",
+    "publish",
+    "publish_many",
+    "register_receiver",
+    "register_reserved_actions",
+    "register_source",
+    "replay_events",
+]

@@ -1,0 +1,129 @@
+"""``/api/health/`` for users and monitoring, ``/livez`` and ``/readyz`` for load balancers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest, JsonResponse
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+from drf_spectacular.utils import OpenApiResponse
+from rest_framework import serializers, status
+from rest_framework.exceptions import APIException
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from ..api.fields import UtcDateTimeField
+from ..api.schema import ErrorSerializer, OneOfSerializer, extend_schema
+from ..api.views import ApiView
+from ..db.transactions import DATABASE_FAILURES
+from .report import HealthReport, check_health
+
+__all__ = ["HealthView", "livez", "readyz"]
+
+STATES = ["up", "down", "not_configured"]
+
+
+class HealthSerializer(serializers.Serializer[Any]):
+    """Specification: "GET /health/", response."""
+
+    status = serializers.ChoiceField(choices=["healthy", "degraded", "down"])
+    services = serializers.DictField(child=serializers.ChoiceField(choices=STATES))
+    last_check = UtcDateTimeField()
+
+
+# The error format is for requests that can't be authenticated without the database.
+HEALTH_OR_ERROR = OneOfSerializer("Unavailable", HealthSerializer, ErrorSerializer)
+
+
+class ServiceUnavailable(APIException):
+    """503: the database is unreachable, so the request can't be authenticated."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = _("The database can't be reached.")
+    default_code = "database_unavailable"
+
+
+class HealthView(ApiView):
+    """Health of the system and of each service. Specification: "GET /health/"."""
+
+    needs_user_row = False
+    report: HealthReport | None = None
+
+    def perform_authentication(self, request: Request) -> None:
+        """Authenticate; without a database, a validly signed unexpired token is sufficient.
+
+        The database probe runs first, in its own thread, so that a hanging connection does not
+        block the request.
+        """
+        offline = _authenticate_without_database(request)
+        if offline is not None:
+            self.report = check_health()
+            if self.report.status == "down":
+                request.user, request.auth = offline
+                return
+        try:
+            super().perform_authentication(request)
+        except DATABASE_FAILURES as error:
+            raise ServiceUnavailable() from error
+
+    @property
+    def is_down(self) -> bool:
+        """Whether the database was found down before authentication."""
+        return self.report is not None and self.report.status == "down"
+
+    def check_throttles(self, request: Request) -> None:
+        """Check the rate limit, unless the database, which may hold the counts, is down."""
+        if not self.is_down:
+            super().check_throttles(request)
+
+    @extend_schema(
+        operation_id="health",
+        tags=["health"],
+        responses={
+            200: HealthSerializer,
+            503: OpenApiResponse(HEALTH_OR_ERROR, description="The database is down."),
+        },
+    )
+    def get(self, request: Request) -> Response:
+        """Return 200 if healthy or degraded, 503 if the database is down."""
+        report = self.report or check_health()
+        return Response(_body(report), status=503 if report.status == "down" else 200)
+
+
+def _authenticate_without_database(request: Request) -> tuple[Any, Any] | None:
+    for authenticator in request.authenticators or ():
+        offline = getattr(authenticator, "authenticate_without_database", None)
+        if offline is not None:
+            found = offline(request)
+            if found is not None:
+                return found
+    return None
+
+
+def _body(report: HealthReport) -> dict[str, Any]:
+    return dict(
+        HealthSerializer(
+            {
+                "status": report.status,
+                "services": report.services,
+                "last_check": report.checked_at,
+            }
+        ).data
+    )
+
+
+@never_cache
+@require_safe
+def livez(request: HttpRequest) -> JsonResponse:
+    """The process serves requests. Public; checks no dependencies."""
+    return JsonResponse({"status": "alive"})
+
+
+@never_cache
+@require_safe
+def readyz(request: HttpRequest) -> JsonResponse:
+    """The process can serve requests: the database is reachable. Public; 200 or 503."""
+    ready = check_health(max_age=1.0).status != "down"
+    return JsonResponse({"status": "ready" if ready else "not_ready"}, status=200 if ready else 503)

@@ -1,0 +1,159 @@
+"""The probes that the specification requires: database, Redis, e-mail and image service.
+
+Also probes for read replicas and for a separate Celery broker.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+from urllib.request import ProxyHandler, Request, build_opener
+
+from celery import current_app
+from django.db import connection, connections
+
+from ..conf.core_settings import core_settings
+from ..conf.redis_urls import redis_pool
+from ..db.replicas import replicas_left_out
+from ..mail.backend import default_mail_backend, default_mail_backend_path
+from .report import HealthProbe
+
+__all__ = [
+    "BUILT_IN_PROBES",
+    "BrokerProbe",
+    "DatabaseProbe",
+    "EmailProbe",
+    "MicroserviceProbe",
+    "RedisProbe",
+    "ReplicasProbe",
+]
+
+SECONDS = 1.1
+"""Network timeout of a probe: slightly below its deadline, so that its thread ends by itself."""
+READ_ONLY: Final = {"postgresql": "SELECT current_setting('transaction_read_only')"}
+UNDELIVERING = {"console", "dummy", "filebased", "locmem"}
+
+
+class DatabaseProbe(HealthProbe):
+    """One statement on a separate connection; never cached.
+
+    A read-only PostgreSQL (a standby, or ``default_transaction_read_only`` after a full disk)
+    counts as down: the site can't work with it.
+    """
+
+    name = "database"
+    max_age = 0.0
+
+    def run(self) -> None:
+        """Connect, and check that the database accepts writes."""
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(READ_ONLY.get(connection.vendor, "SELECT 'off'"))
+                if cursor.fetchone() == ("on",):
+                    raise RuntimeError("the database is read-only")
+        finally:
+            connection.close()
+
+
+class RedisProbe(HealthProbe):
+    """A write to ``MYOMETRICS["REDIS_URL"]``.
+
+    A Redis that is full, a replica or unable to save responds to PING but rejects writes.
+    """
+
+    name = "redis"
+
+    def is_configured(self) -> bool:
+        """Return whether a URL is set."""
+        return bool(core_settings.REDIS_URL)
+
+    def run(self) -> None:
+        """Connect, and write a key that expires."""
+        from redis import Redis  # noqa: PLC0415  (an optional dependency)
+
+        pool = redis_pool(
+            core_settings.REDIS_URL, socket_timeout=SECONDS, socket_connect_timeout=SECONDS
+        )
+        try:
+            Redis(connection_pool=pool).set("myometrics:health", 1, ex=60)
+        finally:
+            pool.disconnect()
+
+
+class ReplicasProbe(HealthProbe):
+    """Down while a replica of ``MYOMETRICS["READ_REPLICAS"]`` is left out; reads use other
+    databases.
+    """
+
+    name = "replicas"
+
+    def is_configured(self) -> bool:
+        """Return whether there are replicas."""
+        return bool(core_settings.READ_REPLICAS)
+
+    def run(self) -> None:
+        """Measure the lag of each replica."""
+        try:
+            left_out = [alias for alias, is_left_out in replicas_left_out().items() if is_left_out]
+        finally:
+            connections.close_all()
+        if left_out:
+            raise RuntimeError(f"nothing is read from {', '.join(left_out)}")
+
+
+class EmailProbe(HealthProbe):
+    """Connects to the mail server through the site's e-mail backend."""
+
+    name = "email"
+
+    def is_configured(self) -> bool:
+        """Return whether the backend sends mail to a server."""
+        path = default_mail_backend_path()
+        return path is not None and UNDELIVERING.isdisjoint(path.split("."))
+
+    def run(self) -> None:
+        """Open and close a connection."""
+        mailer = default_mail_backend()
+        if hasattr(mailer, "timeout"):
+            mailer.timeout = SECONDS
+        try:
+            mailer.open()
+        finally:
+            mailer.close()
+
+
+class MicroserviceProbe(HealthProbe):
+    """``GET {MICROSERVICE_URL}/health`` must return ``{"status": "healthy"}``."""
+
+    name = "microservice"
+
+    def is_configured(self) -> bool:
+        """Return whether a URL is set."""
+        return bool(core_settings.MICROSERVICE_URL)
+
+    def run(self) -> None:
+        """Request the health URL, and evaluate the body rather than the status code."""
+        url = f"{core_settings.MICROSERVICE_URL.rstrip('/')}/health"
+        request = Request(url, headers={"Accept": "application/json"})  # noqa: S310  (checked)
+        with build_opener(ProxyHandler({})).open(request, timeout=SECONDS) as response:
+            answer = json.loads(response.read(65536))
+        if not isinstance(answer, dict) or answer.get("status") != "healthy":
+            raise RuntimeError("the image service says it is not healthy")
+
+
+class BrokerProbe(HealthProbe):
+    """Celery's broker, if it is another server than the Redis of ``REDIS_URL``.
+
+    Not built in; register it if needed.
+    """
+
+    name = "broker"
+
+    def run(self) -> None:
+        """Connect and log in."""
+        link: Any = current_app.connection_for_write(connect_timeout=SECONDS)
+        with link:
+            link.ensure_connection(max_retries=1, interval_start=0, timeout=SECONDS)
+
+
+BUILT_IN_PROBES: Final = (DatabaseProbe(), RedisProbe(), EmailProbe(), MicroserviceProbe())

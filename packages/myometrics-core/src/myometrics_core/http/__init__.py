@@ -1,0 +1,21 @@
+"""Django's request: the client's address, the request id, downloads."""
+
+from __future__ import annotations
+
+from .addresses import client_address, in_networks, user_agent
+from .downloads import download_response
+from .request_id import RequestIdFilter, current_request_id, request_id_of
+from .requests import content_length, has_unsized_body, http_request
+
+__all__ = [
+    "RequestIdFilter",
+    "client_address",
+    "content_length",
+    "current_request_id",
+    "download_response",
+    "has_unsized_body",
+    "http_request",
+    "in_networks",
+    "request_id_of",
+    "user_agent",
+]

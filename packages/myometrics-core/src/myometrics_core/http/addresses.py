@@ -1,0 +1,154 @@
+"""Client address of a request, shared by throttling, audit and access log.
+
+The peer address is used unless the peer is a trusted proxy. Then the hops in the one configured
+header are read from right to left, past trusted hops, up to the first untrusted one. The server
+must not rewrite the peer address: see "The client's address" in the documentation.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Any
+
+from ..conf.core_settings import UNIX_SOCKET, core_settings
+from ..texts import storable_text
+
+__all__ = ["client_address", "in_networks", "user_agent"]
+
+logger = logging.getLogger("myometrics.core.client_address")
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Proxies = tuple[str, ...]
+Networks = tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
+
+
+def client_address(request: Any) -> str | None:
+    """Return the client's address, which a client can't forge with a header.
+
+    Takes a Django or DRF request. ``None`` if the peer has no address (a Unix socket) and
+    ``TRUSTED_PROXIES`` does not contain ``unix:``.
+    """
+    peer = _parse(request.META.get("REMOTE_ADDR", ""))
+    trusted = tuple(core_settings.TRUSTED_PROXIES)
+    address = peer
+    if _is_trusted(peer, trusted):
+        address = _last_verified(peer, _forwarded(request), trusted)
+    else:
+        _warn_of_misconfiguration(request, peer)
+    return None if address is None else str(address)
+
+
+def in_networks(address: str | None, networks: Iterable[str]) -> bool:
+    """Return whether ``address`` is in one of ``networks`` (CIDR); ``None`` is in no network.
+
+    Raises ``ValueError`` for an invalid address or network.
+    """
+    return address is not None and _is_within(
+        ipaddress.ip_address(address), _parsed_networks(tuple(networks))
+    )
+
+
+def user_agent(request: Any, max_length: int = 1024) -> str:
+    """Return the user agent, truncated to ``max_length`` characters; ``""`` if not sent."""
+    return storable_text(str(request.META.get("HTTP_USER_AGENT", "")), max_length)
+
+
+def _last_verified(peer: Address | None, hops: Iterator[str], trusted: Proxies) -> Address | None:
+    verified = peer
+    for hop in hops:
+        address = _parse(hop)
+        if address is None and hop != UNIX_SOCKET:
+            break
+        verified = address or verified
+        if not _is_trusted(address, trusted):
+            break
+    return verified
+
+
+def _is_trusted(peer: Address | None, proxies: Proxies) -> bool:
+    if peer is None:
+        return UNIX_SOCKET in proxies
+    return _is_within(peer, _parsed_networks(proxies))
+
+
+def _forwarded(request: Any) -> Iterator[str]:
+    hops = str(request.META.get(_header_name(), "")).split(",")
+    return (hop.strip() for hop in reversed(hops))
+
+
+def _header_name() -> str:
+    return "HTTP_" + str(core_settings.CLIENT_ADDRESS_HEADER).upper().replace("-", "_")
+
+
+def _warn_of_misconfiguration(request: Any, peer: Address | None) -> None:
+    if peer is None:
+        _warn_of_missing_address()
+    elif _is_rewritten(request):
+        _warn_of_rewritten_peer()
+    elif _header_name() in request.META and peer.is_private:
+        _warn_of_untrusted_proxy(str(core_settings.CLIENT_ADDRESS_HEADER))
+
+
+def _is_rewritten(request: Any) -> bool:
+    """Whether the server took the peer from ``X-Forwarded-For``; uvicorn then reports port 0."""
+    hops = request.META.get("HTTP_X_FORWARDED_FOR", "")
+    return str(request.META.get("REMOTE_PORT")) == "0" and request.META["REMOTE_ADDR"] in hops
+
+
+# Cached, so that each warning is logged once per process (and header).
+
+
+@lru_cache(maxsize=4)
+def _warn_of_untrusted_proxy(header: str) -> None:
+    logger.warning(
+        "Requests come with %s from a private address that is no trusted proxy: if it is your "
+        'proxy, name it in MYOMETRICS["TRUSTED_PROXIES"], or all its clients count as one',
+        header,
+    )
+
+
+@lru_cache(maxsize=1)
+def _warn_of_missing_address() -> None:
+    logger.warning(
+        "Requests come from a peer without an address, and all count as one client: if it is your "
+        'proxy on a Unix socket, add "unix:" to MYOMETRICS["TRUSTED_PROXIES"]'
+    )
+
+
+@lru_cache(maxsize=1)
+def _warn_of_rewritten_peer() -> None:
+    logger.warning(
+        "The server replaces the peer's address by X-Forwarded-For, which clients can forge: "
+        "switch that off (uvicorn --no-proxy-headers) and name your proxies in "
+        'MYOMETRICS["TRUSTED_PROXIES"]'
+    )
+
+
+@lru_cache(maxsize=256)
+def _parse(text: str) -> Address | None:
+    text = text.strip().strip('"')
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _is_within(address: Address, networks: Networks) -> bool:
+    return any(address.version == network.version and address in network for network in networks)
+
+
+@lru_cache(maxsize=16)
+def _parsed_networks(networks: Proxies) -> Networks:
+    return tuple(
+        ipaddress.ip_network(network, strict=False)
+        for network in networks
+        if network != UNIX_SOCKET
+    )

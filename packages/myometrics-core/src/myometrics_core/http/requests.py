@@ -1,0 +1,36 @@
+"""Access to the Django request and its body from DRF requests."""
+
+from __future__ import annotations
+
+from typing import IO, Any
+
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpRequest
+
+__all__ = ["content_length", "has_unsized_body", "http_request"]
+
+
+def http_request(request: Any) -> HttpRequest:
+    """Return the ``HttpRequest`` of a DRF request, or the request itself."""
+    return getattr(request, "_request", request)
+
+
+def content_length(request: Any) -> int:
+    """Return the ``Content-Length`` of a Django or DRF request; 0 if missing or not a number."""
+    try:
+        return int(request.META.get("CONTENT_LENGTH") or 0)
+    except ValueError:
+        return 0
+
+
+def has_unsized_body(request: Any) -> IO[bytes] | None:
+    """Return the body of a request without ``Content-Length`` (chunked, or over HTTP/2).
+
+    ``None`` if the request has a length, or if the WSGI server does not mark the end of the body.
+    """
+    request = http_request(request)
+    if request.META.get("CONTENT_LENGTH"):
+        return None
+    if isinstance(request, ASGIRequest):
+        return request  # type: ignore[return-value]  # has read()
+    return request.META["wsgi.input"] if request.META.get("wsgi.input_terminated") else None

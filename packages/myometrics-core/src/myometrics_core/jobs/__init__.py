@@ -1,0 +1,7 @@
+"""Background jobs."""
+
+from __future__ import annotations
+
+from .background import enqueue
+
+__all__ = ["enqueue"]

@@ -1,0 +1,21 @@
+"""Access log, metrics and gauges."""
+
+from __future__ import annotations
+
+from .metrics import (
+    Gauge,
+    RequestObserver,
+    gauge_values,
+    observe_requests,
+    register_gauge,
+    registered_gauges,
+)
+
+__all__ = [
+    "Gauge",
+    "RequestObserver",
+    "gauge_values",
+    "observe_requests",
+    "register_gauge",
+    "registered_gauges",
+]

@@ -1,0 +1,87 @@
+"""Gauges of core: services, replicas, health check and backup."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+
+from django.apps import apps
+
+from ..conf.core_settings import core_settings
+from ..db.replicas import replica_lags, replicas_left_out
+from ..health.report import check_health
+from ..times import utc_now
+from .metrics import register_gauge
+
+__all__ = ["HEALTH_LOG", "backup_age_seconds", "health_check_age_seconds", "register_gauges"]
+
+HEALTH_LOG = "myometrics_core.health_log"
+
+
+def register_gauges() -> None:
+    """Register the gauges."""
+    register_gauge(
+        "myometrics_service_up",
+        "1 if the health probe of the service succeeds, 0 if not.",
+        services_up,
+        label="service",
+    )
+    register_gauge(
+        "myometrics_replica_lag_seconds",
+        "Seconds that the replica is behind the primary at most.",
+        finite_replica_lags,
+        label="replica",
+    )
+    register_gauge(
+        "myometrics_replica_left_out",
+        "1 if nothing is read from the replica: it is behind by more than REPLICA_LAG, or gone.",
+        replicas_left_out,
+        label="replica",
+    )
+    register_gauge(
+        "myometrics_health_check_age_seconds",
+        "Seconds since beat and worker last ran the health check.",
+        health_check_age_seconds,
+    )
+    register_gauge(
+        "myometrics_backup_age_seconds",
+        "Seconds since the file BACKUP_FILE was written.",
+        backup_age_seconds,
+    )
+
+
+def services_up() -> dict[str, float]:
+    """Return 1 for each configured service that is up, 0 for one that is down."""
+    services = check_health().services
+    return {
+        name: float(state == "up") for name, state in services.items() if state in {"up", "down"}
+    }
+
+
+def finite_replica_lags() -> dict[str, float]:
+    """Return the lag in seconds of each usable replica."""
+    return {alias: lag for alias, lag in replica_lags().items() if math.isfinite(lag)}
+
+
+def health_check_age_seconds() -> float | None:
+    """Return the time since the last periodic health check; infinite before the first one.
+
+    ``None`` if the health log, which stores the time, is not installed.
+    """
+    if not apps.is_installed(HEALTH_LOG):
+        return None
+    from ..health_log.models import HealthState  # noqa: PLC0415  (the app is optional)
+
+    checked_at = HealthState.objects.values_list("checked_at", flat=True).first()
+    return max(0.0, (utc_now() - checked_at).total_seconds()) if checked_at else math.inf
+
+
+def backup_age_seconds() -> float | None:
+    """Return the age of ``BACKUP_FILE``; infinite if it is missing, ``None`` if not configured."""
+    if not core_settings.BACKUP_FILE:
+        return None
+    try:
+        return max(0.0, time.time() - Path(core_settings.BACKUP_FILE).stat().st_mtime)
+    except OSError:
+        return math.inf
