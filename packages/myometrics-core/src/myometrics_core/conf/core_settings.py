@@ -156,6 +156,12 @@ class CoreSettings(SettingsGroup):
         "Public URL of the API; links in mails that lead here begin with its scheme and host.",
         validate=http_url,
     )
+    SMTP_TIMEOUT = Setting(
+        (int, float),
+        10,
+        "Seconds for each step of an SMTP conversation, if Django's `EMAIL_TIMEOUT` is not set.",
+        validate=positive,
+    )
     HEALTH_MAX_AGE = Setting(
         (int, float),
         5.0,
