@@ -1,6 +1,4 @@
-"""RowLookup: what Django's own look-up gives, compiled once."""
-
-from __future__ import annotations
+"""Statements that are compiled once and prepared behave like Django's own."""
 
 import uuid
 
@@ -16,7 +14,7 @@ from myometrics_core.db import RowLookup
 pytestmark = pytest.mark.django_db
 
 
-def test_it_gives_the_row_with_its_relations_in_one_query():
+def test_row_lookup_returns_row_and_relations_in_one_query():
     lookup = RowLookup(lambda: Permission.objects.select_related("content_type"))
     for expected in Permission.objects.select_related("content_type")[:5]:
         with CaptureQueriesContext(connection) as queries:
@@ -29,45 +27,45 @@ def test_it_gives_the_row_with_its_relations_in_one_query():
         assert not found._state.adding
 
 
-def test_it_finds_nothing_where_there_is_nothing():
+def test_row_lookup_of_unknown_key_returns_none():
     lookup = RowLookup(get_user_model().objects.all)
     assert lookup.get(uuid.uuid4()) is None
 
 
-def test_values_come_back_in_their_native_types():
-    person = get_user_model().objects.create_user(email="a@site.test")
+def test_row_lookup_returns_native_types():
+    user = get_user_model().objects.create_user(email="a@site.test")
     lookup = RowLookup(get_user_model().objects.all)
     for _ in range(2):
-        found = lookup.get(person.pk)
-        assert found.pk == person.pk
+        found = lookup.get(user.pk)
+        assert found.pk == user.pk
         assert isinstance(found.pk, uuid.UUID)
         assert found.is_active is True
         assert found.last_login is None
 
 
-def test_a_change_is_seen_at_once():
-    person = get_user_model().objects.create_user(email="a@site.test")
+def test_row_lookup_returns_current_values():
+    user = get_user_model().objects.create_user(email="a@site.test")
     lookup = RowLookup(get_user_model().objects.all)
-    assert lookup.get(person.pk).is_active
+    assert lookup.get(user.pk).is_active
     get_user_model().objects.update(is_active=False)
-    assert not lookup.get(person.pk).is_active
-    person.delete()
-    assert lookup.get(person.pk) is None
+    assert not lookup.get(user.pk).is_active
+    user.delete()
+    assert lookup.get(user.pk) is None
 
 
-def test_a_query_of_further_parameters_is_refused():
+def test_row_lookup_rejects_queries_with_more_parameters():
     lookup = RowLookup(lambda: get_user_model().objects.filter(email="a@site.test"))
     with pytest.raises(ValueError, match="only parameter"):
         lookup.get(uuid.uuid4())
 
 
-def test_a_host_that_allows_prepared_statements_has_the_look_up_prepared(database_vendor):
-    person = get_user_model().objects.create_user(email="a@site.test")
+def test_row_lookup_is_prepared_if_the_site_allows_it(database_vendor):
+    user = get_user_model().objects.create_user(email="a@site.test")
     lookup = RowLookup(get_user_model().objects.all)
     connection.ensure_connection()
     if database_vendor == "postgresql":
         connection.connection.prepare_threshold = 2
-    assert [lookup.get(person.pk).email for _ in range(6)] == ["a@site.test"] * 6
+    assert [lookup.get(user.pk).email for _ in range(6)] == ["a@site.test"] * 6
     if database_vendor == "postgresql":
         connection.connection.prepare_threshold = None
         with connection.cursor() as cursor:
@@ -75,22 +73,22 @@ def test_a_host_that_allows_prepared_statements_has_the_look_up_prepared(databas
             assert any("person" in statement for (statement,) in cursor.fetchall())
 
 
-def test_who_watches_the_queries_sees_prepared_ones_too(database_vendor):
-    person = get_user_model().objects.create_user(email="a@site.test")
+def test_prepared_row_lookup_is_logged_and_wrapped_like_any_query(database_vendor):
+    user = get_user_model().objects.create_user(email="a@site.test")
     lookup = RowLookup(get_user_model().objects.all)
     connection.ensure_connection()
     if database_vendor == "postgresql":
         connection.connection.prepare_threshold = 1
     with CaptureQueriesContext(connection) as queries:
-        lookup.get(person.pk)
+        lookup.get(user.pk)
     assert len(queries) == 1
     seen = []
     with connection.execute_wrapper(lambda execute, *call: seen.append(call) or execute(*call)):
-        lookup.get(person.pk)
+        lookup.get(user.pk)
     assert len(seen) == 1
 
 
-def test_in_a_broken_transaction_it_says_so_as_django_does(database_vendor):
+def test_row_lookup_in_broken_transaction_raises_as_django_does(database_vendor):
     lookup = RowLookup(get_user_model().objects.all)
     connection.ensure_connection()
     if database_vendor == "postgresql":
