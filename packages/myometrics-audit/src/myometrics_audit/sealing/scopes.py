@@ -14,7 +14,7 @@ from typing import Any
 
 from myometrics_core.times import utc_day
 
-from .models import EntryCount
+from ..log.models import EntryCount
 
 __all__ = [
     "ALL_TIME",

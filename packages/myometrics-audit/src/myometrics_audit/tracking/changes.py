@@ -19,10 +19,10 @@ from myometrics_core.db import atomic_write
 from myometrics_core.events import register_reserved_actions
 from myometrics_core.users import existing_user_ids
 
-from .audit import entry, record_many
+from ..audit import entry, record_many
 from .deletion_effects import rows_affected_by_deletion
-from .rows import LONGEST
-from .services import NewEntry
+from ..log.rows import LONGEST
+from ..log.services import NewEntry
 
 __all__ = [
     "recorded",

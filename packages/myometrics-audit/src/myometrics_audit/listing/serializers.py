@@ -20,8 +20,8 @@ from myometrics_core.api import (
 )
 from myometrics_core.users import parse_user_id
 
-from .canonical import DETAILS_MAX_BYTES
-from .rows import LONGEST
+from ..signing.canonical import DETAILS_MAX_BYTES
+from ..log.rows import LONGEST
 
 __all__ = [
     "EntryCreateSerializer",
@@ -95,7 +95,7 @@ class _DayField(serializers.DateField):
 class EntryQuerySerializer(RequestSerializer):
     """The filters of ``GET /audit-logs/`` and ``audit_export``; empty values are ignored.
 
-    Each is a field of :class:`~myometrics_audit.selections.Selection` with the same name.
+    Each is a field of :class:`~myometrics_audit.listing.selection.Selection` with the same name.
     """
 
     user_id = _UserIdField(required=False, help_text="Filter by user ID")

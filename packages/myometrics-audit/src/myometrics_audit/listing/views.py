@@ -20,11 +20,11 @@ from myometrics_core.db import read_from_replica
 from myometrics_core.events import is_reserved_action
 from myometrics_core.http import client_address, user_agent
 
-from .conf import audit_settings
-from .entries import entry_json
+from ..conf import audit_settings
+from ..log.entry_json import entry_json
 from .pagination import EntryPagination
-from .rows import COLUMNS
-from .selections import Selection
+from ..log.rows import COLUMNS
+from .selection import Selection
 from .selectors import entry_find
 from .serializers import (
     EntryCreateSerializer,
@@ -33,7 +33,7 @@ from .serializers import (
     EntryQuerySerializer,
     EntrySerializer,
 )
-from .services import ActorGone, NewEntry, entry_record
+from ..log.services import ActorGone, NewEntry, entry_record
 
 __all__ = ["AuditLogView", "AuditLogsView"]
 

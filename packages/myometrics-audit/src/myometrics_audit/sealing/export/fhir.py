@@ -14,8 +14,8 @@ from django.db import router
 
 from myometrics_core.times import utc_text
 
-from ..models import AuditLog
-from .rows import ExportFilter, batches
+from ...log.models import AuditLog
+from .batches import ExportFilter, batches
 
 __all__ = ["audit_event", "fhir_lines"]
 

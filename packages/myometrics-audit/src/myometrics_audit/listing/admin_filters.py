@@ -13,9 +13,9 @@ from django.utils.translation import gettext_lazy as _
 from myometrics_core.times import utc_now
 from myometrics_core.users import parse_user_id
 
-from .models import AuditLog
-from .querysets import AuditLogQuerySet
-from .selections import Selection
+from ..log.models import AuditLog
+from ..log.querysets import AuditLogQuerySet
+from .selection import Selection
 from .selectors import counted_actions, counted_resource_types
 
 __all__ = ["ActionFilter", "OriginFilter", "PeriodFilter", "ResourceTypeFilter", "UserFilter"]

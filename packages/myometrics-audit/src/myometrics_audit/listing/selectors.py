@@ -16,13 +16,13 @@ from django.utils.translation import gettext as _
 from myometrics_core.db import fetch_rows, read_in_batches
 from myometrics_core.events import Event
 
-from .activities import activity_of
-from .models import AuditLog, EntryCount, Leaf, Verification
-from .paging import PageSlice, page_plan
-from .querysets import AuditLogQuerySet
-from .rows import DETAIL_COLUMNS, read_rows
-from .scopes import SEPARATOR
-from .selections import Selection
+from ..log.events import activity_of
+from ..log.models import AuditLog, EntryCount, Leaf, Verification
+from .deep_pages import PageSlice, page_plan
+from ..log.querysets import AuditLogQuerySet
+from ..log.rows import DETAIL_COLUMNS, read_rows
+from ..sealing.scopes import SEPARATOR
+from .selection import Selection
 
 __all__ = [
     "activities_replay",
@@ -78,7 +78,7 @@ def entry_rows_page(
 ) -> tuple[int, list[dict[str, Any]]]:
     """Return the exact count of a selection, and ``limit`` rows after the newest ``offset``.
 
-    Rows are dictionaries of :data:`~myometrics_audit.rows.COLUMNS`. One statement reads count and
+    Rows are dictionaries of :data:`~myometrics_audit.log.rows.COLUMNS`. One statement reads count and
     rows, except for deep pages.
     """
     using = router.db_for_read(AuditLog)

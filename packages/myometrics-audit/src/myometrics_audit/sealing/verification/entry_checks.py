@@ -10,9 +10,9 @@ from typing import Any
 
 from django.db import connections
 
-from ..evidence import entry_leaf, subject_of
-from ..keys import Key, find_key
-from ..models import AuditLog, Erasure, Leaf
+from ...signing.signatures import entry_leaf, subject_of
+from ...signing.keys import Key, find_key
+from ...log.models import AuditLog, Erasure, Leaf
 from .problems import Problem
 
 __all__ = [

@@ -9,19 +9,12 @@ from typing import Any
 from django.db import connections, router
 from django.utils import timezone
 
-from ..evidence import tree_entry
-from ..models import EntryCount, Leaf, Verification
-from .entries import (
-    EntryChecker,
-    StoredLeaf,
-    copied_entries,
-    forged_entries,
-    sealed_leaves,
-    unsealed_leaves,
-)
-from .erasures import erasure_problems
+from ...signing.signatures import tree_entry
+from ...log.models import EntryCount, Leaf, Verification
+from .entry_checks import EntryChecker, StoredLeaf, copied_entries, forged_entries, sealed_leaves, unsealed_leaves
+from .erasure_checks import erasure_problems
 from .problems import Problem
-from .seals import SealChecker, anchor_problems, unknown_seal_problems
+from .seal_checks import SealChecker, anchor_problems, unknown_seal_problems
 
 __all__ = ["LogVerifier", "verification_record"]
 

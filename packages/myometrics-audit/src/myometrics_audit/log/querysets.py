@@ -9,7 +9,7 @@ from django.db import models, transaction
 
 if TYPE_CHECKING:
     from .models import AuditLog
-    from .selections import Selection
+    from ..listing.selection import Selection
 
 __all__ = ["AuditLogQuerySet", "ImmutableEntry"]
 
@@ -21,7 +21,7 @@ class ImmutableEntry(TypeError):
 class AuditLogQuerySet(models.QuerySet["AuditLog"]):
     """Entries of the audit log.
 
-    ``selection`` is the :class:`~myometrics_audit.selections.Selection` with exactly the entries
+    ``selection`` is the :class:`~myometrics_audit.listing.selection.Selection` with exactly the entries
     of this query set, ``None`` after any other filter. Counting and paging use it.
     """
 

@@ -12,8 +12,8 @@ from django.db import connections
 from myometrics_core.db import read_in_batches
 
 from ..erasures import leaf_pairs
-from ..evidence import erasure_digest, erasure_leaf
-from ..models import Erasure, Leaf
+from ...signing.signatures import erasure_digest, erasure_leaf
+from ...log.models import Erasure, Leaf
 from .problems import Problem
 
 __all__ = ["erasure_problems"]

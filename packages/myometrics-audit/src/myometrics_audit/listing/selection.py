@@ -13,8 +13,8 @@ from django.db.models import Q
 
 from myometrics_core.times import utc_day_start
 
-from .models import AuditLog, EntryCount
-from .scopes import COUNTED, entry_scope
+from ..log.models import AuditLog, EntryCount
+from ..sealing.scopes import COUNTED, entry_scope
 
 __all__ = ["Selection"]
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from django.conf import settings
 
-from .conf import audit_settings
+from ..conf import audit_settings
 
 __all__ = ["Key", "active_key", "find_key", "known_keys"]
 

@@ -18,15 +18,15 @@ from django.utils import timezone
 
 from myometrics_core.times import whole_milliseconds
 
-from .bulk_values import one_of
-from .canonical import canonical_moment
-from .conf import audit_settings
+from ..log.bulk_values import one_of
+from ..signing.canonical import canonical_moment
+from ..conf import audit_settings
 from .counts import counts_add
-from .evidence import GENESIS, seal_signature, tree_entry, tree_erasure
-from .keys import active_key
+from ..signing.signatures import GENESIS, seal_signature, tree_entry, tree_erasure
+from ..signing.keys import active_key
 from .locks import try_evidence_lock
-from .merkle import MerkleTree
-from .models import AuditLog, Erasure, Leaf, Seal
+from ..signing.merkle import MerkleTree
+from ..log.models import AuditLog, Erasure, Leaf, Seal
 from .scopes import COUNTED, count_changes
 
 __all__ = ["SealProgress", "anchor_of", "seal_pending"]

@@ -17,18 +17,11 @@ from uuid import UUID
 
 from django.utils.dateparse import parse_datetime
 
-from ..canonical import canonical_address, canonical_moment
-from ..evidence import (
-    entry_leaf,
-    erasure_leaf,
-    seal_signature,
-    subject_of,
-    tree_entry,
-    tree_erasure,
-)
-from ..keys import find_key
-from ..merkle import path_sides, root_from_path
-from ..models import Erasure
+from ...signing.canonical import canonical_address, canonical_moment
+from ...signing.signatures import entry_leaf, erasure_leaf, seal_signature, subject_of, tree_entry, tree_erasure
+from ...signing.keys import find_key
+from ...signing.merkle import path_sides, root_from_path
+from ...log.models import Erasure
 from .proofs import FORMAT
 
 __all__ = ["export_problems"]

@@ -19,8 +19,8 @@ from django.db.models import Q
 from myometrics_core.db import fetch_rows
 from myometrics_core.times import utc_day, utc_day_start
 
-from .models import AuditLog, EntryCount, Leaf
-from .selections import Selection
+from ..log.models import AuditLog, EntryCount, Leaf
+from .selection import Selection
 
 __all__ = ["PagePlan", "PageSlice", "page_plan"]
 
