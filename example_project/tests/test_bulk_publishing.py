@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
-from myometrics_analytics.folding import changes_fold
+from myometrics_analytics.rollups.folding import changes_fold
 from myometrics_analytics.models import (
     ClientReports,
     DailyRollup,

@@ -8,8 +8,8 @@ from typing import Any, Final
 from django.db import connection
 from django.db.models import F
 
-from .conf import analytics_settings
-from .filters import Filters, person_field
+from ..conf import analytics_settings
+from ..filters import Filters, user_field
 from .tables import confirmed_uploads, tables
 
 __all__ = ["report_sql"]
@@ -56,38 +56,40 @@ FACTS: Final = """
 SELECT fact.day, fact.diagnosis, fact.status, 1 AS uploads,
        COALESCE(fact.processing_us, 0) AS processing_us,
        CASE WHEN fact.processing_us IS NULL THEN 0 ELSE 1 END AS processed
-FROM {counted} AS fact JOIN ({people}) AS person ON person.person_key = fact.user_id
+FROM {counted} AS fact JOIN ({users}) AS site_user ON site_user.user_key = fact.user_id
 """
 
 UPLOADED: Final = """
-EXISTS (SELECT 1 FROM {counted} AS fact WHERE fact.user_id = person.person_key
+EXISTS (SELECT 1 FROM {counted} AS fact WHERE fact.user_id = site_user.user_key
         AND fact.uploaded_at >= %(start_moment)s AND fact.uploaded_at < %(end_moment)s{which})
 """
 
 # The user's last day is sufficient, unless it is in the future or has pending changes.
 UPLOADED_BY_ROLLUP: Final = """
 CASE WHEN rollup.last_day > %(today)s
-       OR person.person_key IN (SELECT user_id FROM {pending} WHERE user_id IS NOT NULL)
+       OR site_user.user_key IN (SELECT user_id FROM {pending} WHERE user_id IS NOT NULL)
      THEN {uploaded} ELSE rollup.last_day >= %(start)s END
 """
 
 ACTIVE: Final = """
-SELECT COUNT(*) FROM ({people}) AS person
-LEFT JOIN {user_rollup} AS rollup ON rollup.user_id = person.person_key
+SELECT COUNT(*) FROM ({users}) AS site_user
+LEFT JOIN {user_rollup} AS rollup ON rollup.user_id = site_user.user_key
 WHERE {signed_in} OR {uploaded}
 """
 
-SIGNED_IN: Final = "(person.signed_in >= %(start_moment)s AND person.signed_in < %(end_moment)s)"
+SIGNED_IN: Final = """
+(site_user.signed_in >= %(start_moment)s AND site_user.signed_in < %(end_moment)s)
+"""
 
 TOTAL: Final = """
 COALESCE((SELECT SUM(uploads) FROM {totals}), 0) + COALESCE((SELECT SUM(uploads) FROM {pending}), 0)
 """
 
-TOTAL_OF_PEOPLE: Final = """
+TOTAL_OF_USERS: Final = """
 COALESCE((SELECT SUM(rollup.uploads) FROM {user_rollup} AS rollup
-          JOIN ({people}) AS person ON person.person_key = rollup.user_id), 0)
+          JOIN ({users}) AS site_user ON site_user.user_key = rollup.user_id), 0)
 + COALESCE((SELECT SUM(change.uploads) FROM {pending} AS change
-            JOIN ({people}) AS person ON person.person_key = change.user_id), 0)
+            JOIN ({users}) AS site_user ON site_user.user_key = change.user_id), 0)
 """
 
 
@@ -100,43 +102,44 @@ def report_sql(filters: Filters) -> tuple[str, dict[str, Any]]:
     shown = {"diagnoses_shown": analytics_settings.DIAGNOSES_SHOWN}
     if not filters and analytics_settings.COUNT_CLIENT_REPORTED:
         return _unfiltered(connection.vendor), shown
-    people, parameters = _people(filters)
+    users, parameters = _users(filters)
     if filters.diagnosis is not None:
         parameters["diagnosis"] = filters.diagnosis
-    return REPORT.format(**_filtered(filters, people)), {**parameters, **shown}
+    return REPORT.format(**_filtered(filters, users)), {**parameters, **shown}
 
 
 @lru_cache(maxsize=8)
 def _unfiltered(vendor: str) -> str:
-    people, _ = _people(Filters())
+    users, _ = _users(Filters())
     pending = BY_STATUS.format(source="SELECT * FROM " + tables()["pending"])
+    uploaded = UPLOADED.format(which="", **tables())
     return REPORT.format(
         days=DAYS_FROM_ROLLUP.format(**tables()) + pending,
         diagnoses=DIAGNOSES.format(source=_rolled_and_pending()),
         by_code_point=_by_code_point(),
-        active=_active(people, _uploaded_by_rollup()),
+        active=_active(users, UPLOADED_BY_ROLLUP.format(uploaded=uploaded, **tables())),
         total=TOTAL.format(totals=tables()["rollup_state"], **tables()),
     )
 
 
-def _filtered(filters: Filters, people: str) -> dict[str, str]:
+def _filtered(filters: Filters, users: str) -> dict[str, str]:
     which = " AND fact.diagnosis = %(diagnosis)s" if filters.diagnosis is not None else ""
     counts_all, names = bool(analytics_settings.COUNT_CLIENT_REPORTED), tables()
     if not counts_all:
         names["counted"] = confirmed_uploads()
-    if filters.names_people or not counts_all:
-        source = FACTS.format(people=people, **names) + which.replace("AND", "WHERE", 1)
+    if filters.selects_users or not counts_all:
+        source = FACTS.format(users=users, **names) + which.replace("AND", "WHERE", 1)
     else:
         source = f"SELECT * FROM ({_rolled_and_pending()}) AS r WHERE diagnosis = %(diagnosis)s"
     if which or not counts_all:
         total = f"COALESCE((SELECT SUM(uploads) FROM ({source}) AS counted), 0)"
     else:
-        total = TOTAL_OF_PEOPLE.format(people=people, **names)
+        total = TOTAL_OF_USERS.format(users=users, **names)
     return {
         "by_code_point": _by_code_point(),
         "days": BY_STATUS.format(source=source),
         "diagnoses": DIAGNOSES.format(source=source),
-        "active": _active(people, UPLOADED.format(which=which, **names)),
+        "active": _active(users, UPLOADED.format(which=which, **names)),
         "total": total,
     }
 
@@ -155,24 +158,19 @@ def _rolled_and_pending() -> str:
     )
 
 
-def _uploaded_by_rollup() -> str:
-    uploaded = UPLOADED.format(which="", **tables())
-    return UPLOADED_BY_ROLLUP.format(uploaded=uploaded, **tables())
+def _active(users: str, uploaded: str) -> str:
+    signed_in = SIGNED_IN if user_field("last_login") else "1 = 0"
+    return ACTIVE.format(users=users, signed_in=signed_in, uploaded=uploaded, **tables())
 
 
-def _active(people: str, uploaded: str) -> str:
-    signed_in = SIGNED_IN if person_field("last_login") else "1 = 0"
-    return ACTIVE.format(people=people, signed_in=signed_in, uploaded=uploaded, **tables())
-
-
-def _people(filters: Filters) -> tuple[str, dict[str, Any]]:
-    """Return a subselect of ``person_key`` and ``signed_in``, and its parameters.
+def _users(filters: Filters) -> tuple[str, dict[str, Any]]:
+    """Return a subselect of ``user_key`` and ``signed_in``, and its parameters.
 
     Built by the ORM, which resolves the columns of the configured user model.
     """
-    columns = {"person_key": F("pk")}
-    if person_field("last_login"):
+    columns = {"user_key": F("pk")}
+    if user_field("last_login"):
         columns["signed_in"] = F("last_login")
-    sql, values = filters.people().values(**columns).query.sql_with_params()
-    names = [f"person_{position}" for position in range(len(values))]
+    sql, values = filters.users().values(**columns).query.sql_with_params()
+    names = [f"user_{position}" for position in range(len(values))]
     return sql % tuple(f"%({name})s" for name in names), dict(zip(names, values, strict=True))

@@ -16,15 +16,15 @@ from django.utils.translation import gettext as _
 
 from myometrics_core.personal_data import spreadsheet_safe
 
+from ..conf import analytics_settings
+from ..filters import Filters, user_field
+from ..models import DailyRollup
+from ..periods import Span, utc_today
 from .charts import Chart, Point, chart_make
-from .conf import analytics_settings
-from .filters import Filters, person_field
-from .models import DailyRollup
-from .periods import Span, utc_today
 
 __all__ = ["DashboardPage", "FilterChoice", "csv_text", "dashboard_make", "filter_choices"]
 
-MOST_CHOICES: Final = 200
+MAX_CHOICES: Final = 200
 SIGNS: Final = {"up": "▲", "down": "▼", "stable": "■"}
 
 
@@ -80,7 +80,7 @@ def dashboard_make(report: dict[str, Any], *, days: int) -> DashboardPage:
         period=f"{_long(span.start)} – {_long(span.today)}, UTC",
         tiles=_tiles(report, days),
         daily=chart_make(
-            "daily", _("Uploads a day"), unit, _days(activity), height=260, most_labels=7
+            "daily", _("Uploads a day"), unit, _days(activity), height=260, max_labels=7
         ),
         weekly=chart_make("weekly", _("Uploads a week"), unit, _weeks(activity, span)),
         monthly=chart_make("monthly", _("Uploads a month"), unit, _months(activity)),
@@ -97,7 +97,7 @@ def _tiles(report: dict[str, Any], days: int) -> list[Tile]:
         Tile(_("Uploads"), _number(uploads), spans),
         Tile(_("Success rate"), f"{_number(success, 1)} %", _("of finished uploads")),
         Tile(_("Processing time"), f"{_number(seconds, 1)} s", _("on average")),
-        Tile(_("Active people"), _number(health["active_users"]), _("signed in or uploaded")),
+        Tile(_("Active users"), _number(health["active_users"]), _("signed in or uploaded")),
         Tile(_("All uploads"), _number(health["total_uploads"]), _("since the beginning")),
     ]
 
@@ -174,10 +174,10 @@ def filter_choices(filters: Filters) -> list[FilterChoice]:
         ("clinic", _("Clinic"), analytics_settings.CLINIC_FIELD),
         ("role", _("Role"), analytics_settings.ROLE_FIELD),
     ):
-        if person_field(field_name) is not None:
-            choices.append(_choice(name, label, _person_options(field_name), filters))
+        if user_field(field_name) is not None:
+            choices.append(_choice(name, label, _user_options(field_name), filters))
     names = DailyRollup.objects.exclude(diagnosis="").order_by("diagnosis")
-    found = names.values_list("diagnosis", flat=True).distinct()[:MOST_CHOICES]
+    found = names.values_list("diagnosis", flat=True).distinct()[:MAX_CHOICES]
     options = [(name, name) for name in found]
     return [*choices, _choice("diagnosis", _("Diagnosis"), options, filters)]
 
@@ -192,12 +192,12 @@ def _choice(
     return FilterChoice(name, label, options, chosen)
 
 
-def _person_options(field_name: str) -> list[tuple[str, str]]:
-    field = person_field(field_name)
+def _user_options(field_name: str) -> list[tuple[str, str]]:
+    field = user_field(field_name)
     if field is not None and field.choices:
         return [(str(value), str(label)) for value, label in field.flatchoices]
-    people = get_user_model()._base_manager.order_by(field_name)
-    values = people.values_list(field_name, flat=True).distinct()[:MOST_CHOICES]
+    users = get_user_model()._base_manager.order_by(field_name)
+    values = users.values_list(field_name, flat=True).distinct()[:MAX_CHOICES]
     return [(str(value), str(value)) for value in values if value not in (None, "")]
 
 

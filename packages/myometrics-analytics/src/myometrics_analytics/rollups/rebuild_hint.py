@@ -1,10 +1,11 @@
-"""Hint after ``migrate`` when analytics is added to a site with recorded activities."""
+"""Hint after ``migrate`` when analytics is added to a site with recorded events."""
 
 from __future__ import annotations
 
 import sys
 from typing import Any
 
+from django.apps import AppConfig
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, transaction
 from django.db.models.signals import post_migrate
 
@@ -19,21 +20,21 @@ HINT = (
 )
 
 
-def connect_hint(sender: Any) -> None:
-    """Print a hint about ``analytics_rebuild`` after ``migrate``; ``sender`` is the AppConfig."""
-    post_migrate.connect(_hint, sender=sender, dispatch_uid="myometrics_analytics:hint")
+def connect_hint(app: AppConfig) -> None:
+    """Print a hint about ``analytics_rebuild`` after ``migrate`` of ``app``."""
+    post_migrate.connect(_hint, sender=app, dispatch_uid="myometrics_analytics:hint")
 
 
 def _hint(using: str, verbosity: int, plan: Any = (), **kwargs: Any) -> None:
     steps = {(step.app_label, step.name) for step, is_backwards in plan if not is_backwards}
     if FIRST_MIGRATION not in steps or using != DEFAULT_DB_ALIAS or verbosity < 1:
         return
-    if _has_past():
+    if _has_past_events():
         (kwargs.get("stdout") or sys.stdout).write(HINT)
 
 
-def _has_past() -> bool:
-    """Return whether any source has activities to replay, or can't be queried yet."""
+def _has_past_events() -> bool:
+    """Return whether any source has events to replay, or can't be queried yet."""
     try:
         with transaction.atomic():
             return next(iter(replay_events()), None) is not None

@@ -19,13 +19,13 @@ from django.db.models import Max, Min
 from myometrics_core.times import utc_now
 from myometrics_core.users import lock_users_shared_unless_busy
 
+from ..models import DailyRollup, DayRollup, PendingChange, RollupState, Upload, UserRollup
+from ..periods import as_date
 from . import self_check_sql as sql
-from .models import DailyRollup, DayRollup, PendingChange, RollupState, Upload, UserRollup
-from .periods import as_date
-from .rollups import (
+from .rollup_rows import (
     DAY_COUNTS,
     SUMS,
-    counts_nothing,
+    is_zero,
     last_upload_days,
     rollup_lock,
     rows_store,
@@ -54,20 +54,16 @@ def rollups_check(*, progress: Progress | None = None) -> int:
         if progress is not None:
             progress(number / (len(chunks) + 1))
     with rollup_lock() as state:
-        repairs += _check_people() + _check_total(state)
+        repairs += _check_users() + _check_total(state)
         state.checked_at, state.repairs = utc_now(), repairs
         state.save()
     if progress is not None:
         progress(1.0)
-    _say(repairs)
-    return repairs
-
-
-def _say(repairs: int) -> None:
     if repairs:
         logger.warning("Self-check repaired %d numbers that differed from the facts", repairs)
     else:
         logger.info("Self-check found every rollup equal to the facts")
+    return repairs
 
 
 def _chunks() -> Iterator[tuple[date, date]]:
@@ -95,7 +91,7 @@ def _check_daily(first: date, last: date) -> int:
         key = as_date(day), diagnosis, status
         row = stored.get(key) or DailyRollup(day=key[0], diagnosis=diagnosis, status=status)
         repaired.append(_add(row, SUMS, differences))
-    rows_store(repaired, SUMS, counts_nothing)
+    rows_store(repaired, SUMS, is_zero)
     return len(repaired)
 
 
@@ -106,7 +102,7 @@ def _check_days(first: date, last: date) -> int:
         _add(stored.get(day) or DayRollup(day=day), DAY_COUNTS, (*differences, 0))
         for day, differences in found.items()
     ]
-    rows_store(repaired, DAY_COUNTS, counts_nothing)
+    rows_store(repaired, DAY_COUNTS, is_zero)
     wrong = {as_date(row[0]) for row in _rows(sql.UPLOADERS, first, last)}
     uploaders = uploaders_by_day(wrong)
     rows = list(DayRollup.objects.filter(day__in=wrong))
@@ -116,12 +112,12 @@ def _check_days(first: date, last: date) -> int:
     return len(wrong.union(found))
 
 
-def _check_people() -> int:
+def _check_users() -> int:
     key = get_user_model()._meta.pk
-    differences = {key.to_python(row[0]): row[1] for row in _rows(sql.PEOPLE)}
+    differences = {key.to_python(row[0]): row[1] for row in _rows(sql.USERS)}
     wrong = differences.keys() | {key.to_python(row[0]) for row in _rows(sql.LAST_DAYS)}
-    people, _ = lock_users_shared_unless_busy(wrong)  # the next check handles the others
-    last_days = last_upload_days(people)
+    users, _ = lock_users_shared_unless_busy(wrong)  # the next check handles the others
+    last_days = last_upload_days(users)
     stored = {row.user_id: row for row in UserRollup.objects.filter(user_id__in=last_days)}
     repaired = []
     for user_id, last_day in last_days.items():
@@ -135,7 +131,7 @@ def _check_people() -> int:
 def _check_total(state: RollupState) -> int:
     difference = int(_rows(sql.TOTAL)[0][0])
     state.uploads += difference
-    return 1 if difference else 0
+    return int(difference != 0)
 
 
 def _rows(template: str, first: date | None = None, last: date | None = None) -> list[Any]:

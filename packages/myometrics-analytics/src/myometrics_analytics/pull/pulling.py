@@ -13,10 +13,10 @@ from django.db.models import Q
 
 from myometrics_core.times import utc_now
 
-from .conf import analytics_settings
-from .evidence import Evidence
-from .models import PullState
-from .services import uploads_merge
+from ..conf import analytics_settings
+from ..facts.services import uploads_merge
+from ..facts.upload_event import UploadEvent
+from ..models import PullState
 from .upload_sources import BadRow, Listing, SourceUnavailable, UploadSource, Validators
 
 __all__ = ["PullReport", "uploads_pull"]
@@ -24,8 +24,8 @@ __all__ = ["PullReport", "uploads_pull"]
 logger = logging.getLogger("myometrics.analytics.pull")
 
 BATCH: Final = 1000
-BAD_ROWS_NAMED: Final = 20
-LONGEST_BACK_OFF: Final = 30
+MAX_LOGGED_BAD_ROWS: Final = 20
+MAX_DOUBLINGS: Final = 30
 
 
 @dataclass
@@ -52,13 +52,15 @@ def uploads_pull(*, now: bool = False) -> PullReport | None:
     if state is None:
         return None
     try:
-        asked = Validators() if now or _is_time_for_all(state) else _last_validators(state)
-        listing = source.fetch(asked)
-        report = _take_in(listing)
+        validators = Validators()
+        if not (now or _is_complete_pull_due(state)):
+            validators = Validators(etag=state.etag, last_modified=state.last_modified)
+        listing = source.fetch(validators)
+        report = _merge_rows(listing)
         _succeeded(state, listing, report)
         return report
-    except SourceUnavailable as problem:
-        _failed(state, str(problem))
+    except SourceUnavailable as failure:
+        _failed(state, str(failure))
         raise
     finally:
         PullState.objects.filter(pk=state.pk).update(leased_until=None)
@@ -74,36 +76,34 @@ def _claim(now: bool) -> PullState | None:
     return PullState.objects.get(pk=1) if free.update(leased_until=moment + lease) else None
 
 
-def _is_time_for_all(state: PullState) -> bool:
+def _is_complete_pull_due(state: PullState) -> bool:
     every = timedelta(seconds=analytics_settings.PULL_COMPLETE_EVERY)
     return state.completed_at is None or utc_now() - state.completed_at >= every
 
 
-def _last_validators(state: PullState) -> Validators:
-    return Validators(etag=state.etag, last_modified=state.last_modified)
-
-
-def _take_in(listing: Listing) -> PullReport:
+def _merge_rows(listing: Listing) -> PullReport:
     report = PullReport(is_unchanged=listing.is_unchanged)
     rows = iter(listing.rows)
-    while batch := list(_usable(islice(rows, BATCH), report)):
-        merged = uploads_merge(evidence=[row for row in batch if row is not None])
+    while batch := list(_valid_events(islice(rows, BATCH), report)):
+        merged = uploads_merge(events=[event for event in batch if event is not None])
         report.created += merged.created
         report.updated += merged.updated
         report.unknown_users += merged.unknown_users
     if report.bad_rows:
-        logger.warning("Image service: left out %d of %d rows", report.bad_rows, report.rows)
+        logger.warning("Image service: skipped %d of %d rows", report.bad_rows, report.rows)
     return report
 
 
-def _usable(rows: Iterator[Evidence | BadRow], report: PullReport) -> Iterator[Evidence | None]:
-    """Yield each row's evidence; ``None`` if skipped, because an empty batch ends the pull."""
+def _valid_events(
+    rows: Iterator[UploadEvent | BadRow], report: PullReport
+) -> Iterator[UploadEvent | None]:
+    """Yield the event of each row; ``None`` if skipped, because an empty batch ends the pull."""
     for row in rows:
         report.rows += 1
         if isinstance(row, BadRow):
             report.bad_rows += 1
-            if report.bad_rows <= BAD_ROWS_NAMED:
-                logger.warning("Image service: left out row %d: %s", row.number, row.reason)
+            if report.bad_rows <= MAX_LOGGED_BAD_ROWS:
+                logger.warning("Image service: skipped row %d: %s", row.number, row.reason)
             yield None
         elif row.user_id is None:
             report.unknown_users += 1
@@ -129,14 +129,14 @@ def _succeeded(state: PullState, listing: Listing, report: PullReport) -> None:
 def _failed(state: PullState, reason: str) -> None:
     state.failures += 1
     delay = min(
-        analytics_settings.PULL_RETRY_DELAY * 2 ** min(state.failures - 1, LONGEST_BACK_OFF),
+        analytics_settings.PULL_RETRY_DELAY * 2 ** min(state.failures - 1, MAX_DOUBLINGS),
         analytics_settings.PULL_RETRY_DELAY_MAX,
     )
     state.due_at = utc_now() + timedelta(seconds=delay)
     state.last_error = reason[:500]
     state.save()
     logger.warning(
-        "Image service: no uploads pulled, %s (failure %d in a row); next try in %d s",
+        "Image service: no uploads pulled, %s (failure %d in a row); next attempt in %d s",
         reason,
         state.failures,
         delay,

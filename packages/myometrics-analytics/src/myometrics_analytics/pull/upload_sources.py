@@ -1,7 +1,7 @@
-"""Extension point for services that uploads are pulled from.
+"""Base class of the services that uploads are pulled from.
 
 ``MYOMETRICS_ANALYTICS["UPLOAD_SOURCE"]`` names the class; the default is
-:class:`myometrics_analytics.image_service.ImageService`.
+:class:`myometrics_analytics.pull.ImageService`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .evidence import Evidence
+from ..facts.upload_event import UploadEvent
 
 __all__ = ["BadRow", "Listing", "SourceUnavailable", "UploadSource", "Validators"]
 
@@ -42,7 +42,7 @@ class Listing:
     In a row of an unknown user, ``user_id`` matches no user or is ``None``.
     """
 
-    rows: Iterator[Evidence | BadRow] = field(default_factory=lambda: iter(()))
+    rows: Iterator[UploadEvent | BadRow] = field(default_factory=lambda: iter(()))
     validators: Validators = Validators()
     is_unchanged: bool = False
 

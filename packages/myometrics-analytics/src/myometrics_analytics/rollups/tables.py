@@ -8,7 +8,7 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 from django.db.models import Model
 
-from .models import (
+from ..models import (
     DailyRollup,
     DayRollup,
     LimitDecision,

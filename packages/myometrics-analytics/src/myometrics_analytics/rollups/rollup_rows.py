@@ -12,12 +12,12 @@ from django.db.models import Count, Model, OuterRef, Subquery
 
 from myometrics_core.db import atomic_write
 
-from .models import DailyRollup, DayRollup, RollupState, Upload
+from ..models import DailyRollup, DayRollup, RollupState, Upload
 
 __all__ = [
     "DAY_COUNTS",
     "SUMS",
-    "counts_nothing",
+    "is_zero",
     "last_upload_days",
     "rollup_lock",
     "rows_store",
@@ -45,25 +45,25 @@ def uploaders_by_day(days: Iterable[date]) -> dict[date, int]:
 def last_upload_days(user_ids: Iterable[Any]) -> dict[Any, date | None]:
     """Return the UTC day of the last upload of each existing user, from the facts."""
     latest = Upload.objects.counted().filter(user_id=OuterRef("pk")).order_by("-uploaded_at")
-    people = get_user_model()._base_manager.filter(pk__in=set(user_ids)).order_by()
-    return dict(people.annotate(_day=Subquery(latest.values("day")[:1])).values_list("pk", "_day"))
+    users = get_user_model()._base_manager.filter(pk__in=set(user_ids)).order_by()
+    return dict(users.annotate(_day=Subquery(latest.values("day")[:1])).values_list("pk", "_day"))
 
 
-def counts_nothing(row: DailyRollup | DayRollup) -> bool:
+def is_zero(row: DailyRollup | DayRollup) -> bool:
     """Return whether all counts of ``row`` are zero."""
     return not any(getattr(row, name, 0) for name in (*SUMS, "completed", "failed"))
 
 
-def rows_store(rows: Iterable[Any], fields: Sequence[str], empty: Callable[[Any], bool]) -> None:
-    """Insert or update ``fields`` of ``rows``; skip or delete rows for which ``empty`` is true."""
+def rows_store(rows: Iterable[Any], fields: Sequence[str], is_empty: Callable[[Any], bool]) -> None:
+    """Insert or update ``fields`` of ``rows``; skip or delete empty rows."""
     by_model: dict[type[Model], list[Any]] = {}
     for row in rows:
         by_model.setdefault(type(row), []).append(row)
-    for model, mine in by_model.items():
-        stored = [row for row in mine if not row._state.adding]
-        gone = [row.pk for row in stored if empty(row)]
-        model._base_manager.filter(pk__in=gone).delete()
-        model._base_manager.bulk_update([row for row in stored if not empty(row)], fields, 500)
+    for model, of_model in by_model.items():
+        stored = [row for row in of_model if not row._state.adding]
+        emptied = [row.pk for row in stored if is_empty(row)]
+        model._base_manager.filter(pk__in=emptied).delete()
+        model._base_manager.bulk_update([row for row in stored if not is_empty(row)], fields, 500)
         model._base_manager.bulk_create(
-            [row for row in mine if row._state.adding and not empty(row)], 1000
+            [row for row in of_model if row._state.adding and not is_empty(row)], 1000
         )

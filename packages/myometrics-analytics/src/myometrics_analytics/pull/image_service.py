@@ -16,19 +16,19 @@ from django.utils.dateparse import parse_datetime
 
 from myometrics_core.users import parse_user_id
 
-from .conf import analytics_settings, image_service_url
-from .evidence import (
-    Evidence,
+from ..conf import analytics_settings, image_service_url
+from ..facts.upload_event import (
     Origin,
+    UploadEvent,
     as_confidence,
     as_diagnosis,
     as_filename,
     as_upload_id,
 )
-from .models import Status
+from ..models import Status
 from .upload_sources import BadRow, Listing, SourceUnavailable, UploadSource, Validators
 
-__all__ = ["ImageService", "evidence_of_row"]
+__all__ = ["ImageService", "convert_row"]
 
 STATUSES: Final = {
     "created": Status.PROCESSING,
@@ -55,13 +55,13 @@ class ImageService(UploadSource):
         deadline = time.monotonic() + analytics_settings.PULL_DEADLINE
         try:
             response = _open(_request(validators))
-        except error.HTTPError as answer:
-            answer.close()
-            if answer.code == 304:
+        except error.HTTPError as failure:
+            failure.close()
+            if failure.code == 304:
                 return Listing(is_unchanged=True, validators=validators)
-            raise SourceUnavailable(f"it answered with status {answer.code}") from answer
-        except (OSError, HTTPException, ValueError) as problem:
-            raise SourceUnavailable(_said(problem)) from problem
+            raise SourceUnavailable(f"it responded with status {failure.code}") from failure
+        except (OSError, HTTPException, ValueError) as failure:
+            raise SourceUnavailable(_reason(failure)) from failure
         found = Validators(
             etag=(response.headers.get("ETag") or "")[:500],
             last_modified=(response.headers.get("Last-Modified") or "")[:100],
@@ -79,11 +79,11 @@ class _Reader:
 
     def read(self, size: int = -1) -> bytes:
         if time.monotonic() > self.deadline:
-            raise TimeoutError("the whole answer took too long")
-        piece = self.response.read1(size)
+            raise TimeoutError("the whole response took too long")
+        chunk = self.response.read1(size)
         if len(self.head) < HEAD_BYTES:
-            self.head += piece
-        return piece
+            self.head += chunk
+        return chunk
 
 
 def _request(validators: Validators) -> request.Request:
@@ -96,7 +96,7 @@ def _request(validators: Validators) -> request.Request:
     return request.Request(url, headers=headers)  # noqa: S310 (the opener supports only http and https)
 
 
-def _open(wanted: request.Request) -> HTTPResponse:
+def _open(to_send: request.Request) -> HTTPResponse:
     opener = request.OpenerDirector()  # the default opener also opens files
     for handler in (
         request.ProxyHandler,
@@ -108,59 +108,59 @@ def _open(wanted: request.Request) -> HTTPResponse:
         request.UnknownHandler,
     ):
         opener.add_handler(handler())
-    response: HTTPResponse = opener.open(wanted, timeout=analytics_settings.PULL_TIMEOUT)
+    response: HTTPResponse = opener.open(to_send, timeout=analytics_settings.PULL_TIMEOUT)
     return response
 
 
-def _rows(response: HTTPResponse, deadline: float) -> Iterator[Evidence | BadRow]:
+def _rows(response: HTTPResponse, deadline: float) -> Iterator[UploadEvent | BadRow]:
     reader, number = _Reader(response, deadline), 0
     with closing(response):
         try:
             for number, row in enumerate(
                 ijson.items(reader, "uploads.item", use_float=True), start=1
             ):
-                yield evidence_of_row(row, number)
-        except (OSError, HTTPException) as problem:
-            raise SourceUnavailable(f"{_said(problem)} after {number} rows") from problem
-        except (ijson.JSONError, ValueError) as problem:
+                yield convert_row(row, number)
+        except (OSError, HTTPException) as failure:
+            raise SourceUnavailable(f"{_reason(failure)} after {number} rows") from failure
+        except (ijson.JSONError, ValueError) as failure:
             raise SourceUnavailable(
-                f"its answer is not whole JSON after {number} rows"
-            ) from problem
+                f"its response is invalid or truncated JSON after {number} rows"
+            ) from failure
     if number == 0 and not _is_empty_list(reader.head):
-        raise SourceUnavailable("its answer holds no list of uploads")
+        raise SourceUnavailable("its response has no list of uploads")
 
 
 def _is_empty_list(body: bytes) -> bool:
     try:
-        answer = json.loads(body)
+        content = json.loads(body)
     except (ValueError, RecursionError):
         return False
-    return isinstance(answer, dict) and answer.get("uploads") == []
+    return isinstance(content, dict) and content.get("uploads") == []
 
 
-class _Unusable(Exception):
+class _InvalidField(Exception):
     """A required field of a row is missing or invalid."""
 
 
-def evidence_of_row(row: Any, number: int) -> Evidence | BadRow:
-    """Convert row ``number`` of the response to evidence. Naive times are UTC."""
+def convert_row(row: Any, number: int) -> UploadEvent | BadRow:
+    """Convert row ``number`` of the response to an upload event. Naive times are UTC."""
     if not isinstance(row, Mapping):
-        return BadRow(number, "it is no object")
+        return BadRow(number, "it is not an object")
     try:
-        return _evidence(row)
-    except _Unusable as problem:
-        return BadRow(number, f"its {problem} is missing or unusable")
+        return _upload_event(row)
+    except _InvalidField as field:
+        return BadRow(number, f"its {field} is missing or invalid")
 
 
-def _evidence(row: Mapping[str, Any]) -> Evidence:
+def _upload_event(row: Mapping[str, Any]) -> UploadEvent:
     user_id = row.get("user_id")
     if not isinstance(user_id, (str, int)) or isinstance(user_id, bool):
-        raise _Unusable("user_id")
-    return Evidence(
+        raise _InvalidField("user_id")
+    return UploadEvent(
         user_id=_user_key(user_id),
-        upload_id=_needed("upload_id", as_upload_id(row.get("upload_id"))),
-        uploaded_at=_needed("upload_time", _moment(row.get("upload_time"))),
-        status=_needed("status", STATUSES.get(str(row.get("status")).strip().lower())),
+        upload_id=_required("upload_id", as_upload_id(row.get("upload_id"))),
+        uploaded_at=_required("upload_time", _moment(row.get("upload_time"))),
+        status=_required("status", STATUSES.get(str(row.get("status")).strip().lower())),
         origin=Origin.IMAGE_SERVICE,
         diagnosis=as_diagnosis(row.get("diagnosis")),
         filename=as_filename(row.get("original_filename")),
@@ -168,9 +168,9 @@ def _evidence(row: Mapping[str, Any]) -> Evidence:
     )
 
 
-def _needed(name: str, value: Value | None) -> Value:
+def _required(name: str, value: Value | None) -> Value:
     if value is None:
-        raise _Unusable(name)
+        raise _InvalidField(name)
     return value
 
 
@@ -191,6 +191,6 @@ def _user_key(user_id: Any) -> Any:
         return None
 
 
-def _said(problem: BaseException) -> str:
-    reason = getattr(problem, "reason", None) or problem
-    return f"{type(problem).__name__}: {reason}"[:300]
+def _reason(failure: BaseException) -> str:
+    reason = getattr(failure, "reason", None) or failure
+    return f"{type(failure).__name__}: {reason}"[:300]

@@ -11,23 +11,22 @@ from django.db import router
 
 from myometrics_core.times import utc_day
 
-from .conf import analytics_settings
-from .evidence import Evidence
-from .models import ClientReports, LimitDecision
+from ..conf import analytics_settings
+from ..models import ClientReports, LimitDecision
+from .upload_event import UploadEvent, UploadKey
 
 __all__ = ["keys_over_limit"]
 
-Key = tuple[Any, str]
 UserDay = tuple[Any, date]
 
 
-def keys_over_limit(first_reports: Iterable[Evidence]) -> set[Key]:
+def keys_over_limit(first_reports: Iterable[UploadEvent]) -> set[UploadKey]:
     """Return the keys of the new uploads that are over the limit.
 
-    ``first_reports``: the first evidence of each new upload, in order of arrival. Uploads that
-    were not first reported by a client are exempt. The day is that of the evidence; for audit
-    entries it comes from the server's clock. Decisions from before a rebuild are reused. Call it
-    in the transaction that inserts the uploads: it locks one row per user and day. The number of
+    ``first_reports``: the first event of each new upload, in order of arrival. Uploads that were
+    not first reported by a client are exempt. The day is that of the event; for audit entries it
+    comes from the server's clock. Decisions from before a rebuild are reused. Call it in the
+    transaction that inserts the uploads: it locks one row per user and day. The number of
     statements is constant.
     """
     claimed = [item for item in first_reports if item.is_client_report]
@@ -35,7 +34,7 @@ def keys_over_limit(first_reports: Iterable[Evidence]) -> set[Key]:
         return set()
     decided = _decisions(claimed)
     over_limit = {key for key, is_over in decided.items() if is_over}
-    undecided: dict[UserDay, list[Key]] = defaultdict(list)
+    undecided: dict[UserDay, list[UploadKey]] = defaultdict(list)
     for item in claimed:
         if item.key not in decided:
             undecided[item.user_id, utc_day(item.uploaded_at)].append(item.key)
@@ -45,7 +44,7 @@ def keys_over_limit(first_reports: Iterable[Evidence]) -> set[Key]:
     return over_limit
 
 
-def _decisions(claimed: Sequence[Evidence]) -> dict[Key, bool]:
+def _decisions(claimed: Sequence[UploadEvent]) -> dict[UploadKey, bool]:
     kept = LimitDecision.objects.using(router.db_for_write(LimitDecision)).filter(
         user_id__in={item.user_id for item in claimed},
         upload_id__in={item.upload_id for item in claimed},
@@ -53,14 +52,17 @@ def _decisions(claimed: Sequence[Evidence]) -> dict[Key, bool]:
     return {(item.user_id, item.upload_id): item.over_limit for item in kept}
 
 
-def _count_reports(new: dict[UserDay, list[Key]]) -> dict[UserDay, int]:
+def _count_reports(new: dict[UserDay, list[UploadKey]]) -> dict[UserDay, int]:
     """Add ``new`` to the stored numbers of reports; return the previous numbers."""
     if not new:
         return {}
     rows = _locked(new)
     if missing := new.keys() - rows.keys():
         ClientReports.objects.bulk_create(
-            (ClientReports(user_id=user_id, day=day) for user_id, day in _in_order(missing)),
+            (
+                ClientReports(user_id=user_id, day=day)
+                for user_id, day in sorted(missing, key=lambda item: (str(item[0]), item[1]))
+            ),
             batch_size=1000,
             ignore_conflicts=True,  # a concurrent transaction may insert it
         )
@@ -80,7 +82,3 @@ def _locked(wanted: Iterable[UserDay]) -> dict[UserDay, ClientReports]:
     # A fixed lock order prevents deadlocks between batches.
     found = {(row.user_id, row.day): row for row in rows.order_by("user_id", "day")}
     return {user_day: row for user_day, row in found.items() if user_day in user_days}
-
-
-def _in_order(user_days: Iterable[UserDay]) -> list[UserDay]:
-    return sorted(user_days, key=lambda user_day: (str(user_day[0]), user_day[1]))

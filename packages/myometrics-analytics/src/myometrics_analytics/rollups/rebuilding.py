@@ -1,4 +1,4 @@
-"""Replaying all activities into the facts, in resumable steps."""
+"""Replaying all events into the facts, in resumable steps."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from myometrics_core.db import atomic_write
 from myometrics_core.events import Event, replay_events
 from myometrics_core.times import utc_now
 
-from .folding import changes_fold
-from .models import (
+from ..facts.event_conversion import convert_event
+from ..facts.services import uploads_merge
+from ..models import (
     DailyRollup,
     DayRollup,
     LimitDecision,
@@ -24,11 +25,10 @@ from .models import (
     Upload,
     UserRollup,
 )
-from .rollups import rollup_lock
+from .folding import changes_fold
+from .rollup_rows import rollup_lock
 from .self_check import rollups_check
-from .services import uploads_merge
 from .tables import tables
-from .upload_events import evidence_of
 
 __all__ = ["facts_clear", "rebuild_is_unfinished", "rebuild_run"]
 
@@ -52,11 +52,11 @@ def rebuild_is_unfinished() -> bool:
 
 
 def rebuild_run(*, restart: bool = False, progress: Progress | None = None) -> int:
-    """Replay every registered source into the facts; return the number of replayed activities.
+    """Replay every registered source into the facts; return the number of replayed events.
 
     Idempotent, and resumes after an interruption (``restart``: starts over). Ends with a fold and
     the self-check. ``progress`` is called with the source, the replayed share of its period (0 to
-    1) and the number of activities.
+    1) and the number of events.
     """
     if restart:
         RebuildCheckpoint.objects.all().delete()
@@ -82,7 +82,8 @@ def facts_clear() -> None:
     Daily limit decisions are kept for the restored uploads.
     """
     with rollup_lock() as state:
-        _keep_decisions()
+        with connection.cursor() as cursor:
+            cursor.execute(KEEP_DECISIONS.format(**tables()))
         for model in (Upload, PendingChange, DailyRollup, DayRollup, UserRollup):
             model._base_manager.all().delete()
         RebuildCheckpoint.objects.all().delete()
@@ -91,34 +92,28 @@ def facts_clear() -> None:
     PullState.objects.update(due_at=None, etag="", last_modified="", completed_at=None)
 
 
-def _keep_decisions() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(KEEP_DECISIONS.format(**tables()))
+def _unseen(events: Iterable[Event], seen: Mapping[str, datetime]) -> Iterator[Event]:
+    # Sources replay oldest first. Several events can share the time of the checkpoint.
+    for event in events:
+        reached_at = seen.get(event.source)
+        if reached_at is None or event.occurred_at >= reached_at:
+            yield event
 
 
-def _unseen(activities: Iterable[Event], seen: Mapping[str, datetime]) -> Iterator[Event]:
-    # Sources replay oldest first. Several activities can share the time of the checkpoint.
-    for activity in activities:
-        reached_at = seen.get(activity.source)
-        if reached_at is None or activity.occurred_at >= reached_at:
-            yield activity
-
-
-def _batches(activities: Iterator[Event]) -> Iterator[list[Event]]:
-    for _, of_source in groupby(activities, key=lambda activity: activity.source):
+def _batches(events: Iterator[Event]) -> Iterator[list[Event]]:
+    for _, of_source in groupby(events, key=lambda event: event.source):
         while batch := list(islice(of_source, BATCH)):
             yield batch
 
 
 def _replay(batch: Sequence[Event]) -> RebuildCheckpoint:
-    evidence = [item for item in map(evidence_of, batch) if item is not None]
     with atomic_write():
-        uploads_merge(evidence=evidence)
+        uploads_merge(events=[found for event in batch if (found := convert_event(event))])
         checkpoint, _ = RebuildCheckpoint.objects.get_or_create(
             source=batch[0].source,
             defaults={"began_at": batch[0].occurred_at, "reached_at": batch[0].occurred_at},
         )
-        checkpoint.reached_at = max(activity.occurred_at for activity in batch)
+        checkpoint.reached_at = max(event.occurred_at for event in batch)
         checkpoint.activities += len(batch)
         checkpoint.save()
     return checkpoint

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from .models import PendingChange, Upload
+from ..models import PendingChange, Upload
 
-__all__ = ["ChangeSheet"]
+__all__ = ["CountChanges"]
 
 Place = tuple[date, str, str, Any]
 
 
-@dataclass
-class ChangeSheet:
+class CountChanges:
     """Sums the changes of the counts within one transaction."""
 
-    uploads: Counter[Place] = field(default_factory=Counter)
-    processing_us: Counter[Place] = field(default_factory=Counter)
-    processed: Counter[Place] = field(default_factory=Counter)
+    def __init__(self) -> None:
+        self.uploads: Counter[Place] = Counter()
+        self.processing_us: Counter[Place] = Counter()
+        self.processed: Counter[Place] = Counter()
 
     def add(self, upload: Upload, sign: int = 1) -> None:
         """Add ``upload`` (``sign`` -1: subtract it), unless it is over the daily limit."""
@@ -35,19 +33,19 @@ class ChangeSheet:
 
     def write(self) -> None:
         """Insert the non-zero differences as :class:`PendingChange` rows."""
-        PendingChange.objects.bulk_create(self._changes(), batch_size=1000)
-
-    def _changes(self) -> Iterable[PendingChange]:
-        for place in self.uploads:
-            day, diagnosis, status, user_id = place
-            change = PendingChange(
+        changes = [
+            PendingChange(
                 day=day,
                 diagnosis=diagnosis,
                 status=status,
                 user_id=user_id,
-                uploads=self.uploads[place],
-                processing_us=self.processing_us[place],
-                processed=self.processed[place],
+                uploads=uploads,
+                processing_us=self.processing_us[day, diagnosis, status, user_id],
+                processed=self.processed[day, diagnosis, status, user_id],
             )
-            if change.uploads or change.processing_us or change.processed:
-                yield change
+            for (day, diagnosis, status, user_id), uploads in self.uploads.items()
+        ]
+        PendingChange.objects.bulk_create(
+            (row for row in changes if row.uploads or row.processing_us or row.processed),
+            batch_size=1000,
+        )

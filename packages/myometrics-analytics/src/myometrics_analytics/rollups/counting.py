@@ -17,10 +17,10 @@ from django.db import connections, router
 from myometrics_core.db import fetch_rows
 from myometrics_core.times import utc_day_start
 
+from ..filters import Filters
+from ..models import Upload
+from ..periods import Span, as_date
 from .counting_sql import report_sql
-from .filters import Filters
-from .models import Upload
-from .periods import Span, as_date
 
 __all__ = ["NO_UPLOADS", "Counts", "DayCounts", "DiagnosisCounts", "counts_get"]
 

@@ -15,12 +15,12 @@ from django.db import connection
 from myometrics_core.times import utc_now
 from myometrics_core.users import lock_users_shared_unless_busy
 
-from .conf import analytics_settings
-from .models import DailyRollup, DayRollup, PendingChange, RollupState, Status, UserRollup
-from .rollups import (
+from ..conf import analytics_settings
+from ..models import DailyRollup, DayRollup, PendingChange, RollupState, Status, UserRollup
+from .rollup_rows import (
     DAY_COUNTS,
     SUMS,
-    counts_nothing,
+    is_zero,
     last_upload_days,
     rollup_lock,
     rows_store,
@@ -47,12 +47,12 @@ def changes_fold() -> int:
 def _fold_batch(state: RollupState, after: int) -> tuple[int, int | None]:
     """Fold a batch after key ``after``; return the number of changes and the next ``after``."""
     changes = _idle_changes(after)
-    people, busy = lock_users_shared_unless_busy({change.user_id for change in changes} - {None})
+    users, busy = lock_users_shared_unless_busy({change.user_id for change in changes} - {None})
     ready = [change for change in changes if change.user_id not in busy]
     if ready:
         _fold_daily(ready)
         _fold_days(ready)
-        _fold_people(ready, people)
+        _fold_users(ready, users)
         state.uploads += sum(change.uploads for change in ready)
         PendingChange.objects.filter(pk__in=[change.pk for change in ready]).delete()
     state.folded_at = utc_now()
@@ -79,7 +79,7 @@ def _fold_daily(changes: Sequence[PendingChange]) -> None:
         if key not in rows:
             rows[key] = DailyRollup(day=key[0], diagnosis=key[1], status=key[2])
         touched[key] = _add(rows[key], change, SUMS)
-    rows_store(touched.values(), SUMS, counts_nothing)
+    rows_store(touched.values(), SUMS, is_zero)
 
 
 def _fold_days(changes: Sequence[PendingChange]) -> None:
@@ -92,11 +92,11 @@ def _fold_days(changes: Sequence[PendingChange]) -> None:
             setattr(row, change.status, getattr(row, change.status) + change.uploads)
     for row in rows.values():
         row.uploaders = uploaders.get(row.day, 0)
-    rows_store(rows.values(), DAY_COUNTS, counts_nothing)
+    rows_store(rows.values(), DAY_COUNTS, is_zero)
 
 
-def _fold_people(changes: Sequence[PendingChange], people: Iterable[Any]) -> None:
-    last_days = last_upload_days(people)
+def _fold_users(changes: Sequence[PendingChange], users: Iterable[Any]) -> None:
+    last_days = last_upload_days(users)
     rows = {row.user_id: row for row in UserRollup.objects.filter(user_id__in=list(last_days))}
     for change in changes:
         user_id: Any = change.user_id
@@ -104,14 +104,14 @@ def _fold_people(changes: Sequence[PendingChange], people: Iterable[Any]) -> Non
             row = rows.setdefault(user_id, UserRollup(user_id=user_id))
             _add(row, change, ("uploads",))
             row.last_day = last_days[user_id]
-    rows_store(rows.values(), ("uploads", "last_day"), _counts_nobody)
+    rows_store(
+        rows.values(),
+        ("uploads", "last_day"),
+        lambda row: row.uploads == 0 and row.last_day is None,
+    )
 
 
 def _add(row: Any, change: PendingChange, names: Iterable[str]) -> Any:
     for name in names:
         setattr(row, name, getattr(row, name) + getattr(change, name))
     return row
-
-
-def _counts_nobody(row: UserRollup) -> bool:
-    return row.uploads == 0 and row.last_day is None

@@ -86,9 +86,9 @@ def chart_make(
     points: Sequence[Point],
     *,
     height: int = 240,
-    most_labels: int = 5,
+    max_labels: int = 5,
 ) -> Chart:
-    """Lay out ``points`` in ``height`` pixels, with at most ``most_labels`` axis labels."""
+    """Lay out ``points`` in ``height`` pixels, with at most ``max_labels`` axis labels."""
     base = height - LABEL_SPACE
     step = nice_step(max((point.value for point in points), default=0))
     highest = step * LINES
@@ -103,7 +103,7 @@ def chart_make(
         points=points,
         columns=[_column(points, at, base, highest) for at in range(len(points))],
         grid=[_grid_line(step * line, base, highest) for line in range(LINES + 1)],
-        labels=_labels(points, most_labels),
+        labels=_labels(points, max_labels),
     )
 
 

@@ -1,4 +1,4 @@
-"""Conversion of upload activities to evidence.
+"""Conversion of events of the event bus to upload events.
 
 Specification: "POST /audit-logs/" with ``resource_type`` ``upload``.
 """
@@ -6,7 +6,7 @@ Specification: "POST /audit-logs/" with ``resource_type`` ``upload``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import timezone
 from typing import Any, Final
 
 from django.contrib.auth import get_user_model
@@ -14,9 +14,10 @@ from django.core.exceptions import ValidationError
 
 from myometrics_core.events import Event
 
-from .evidence import (
-    Evidence,
+from ..models import Status
+from .upload_event import (
     Origin,
+    UploadEvent,
     as_confidence,
     as_diagnosis,
     as_file_size,
@@ -24,9 +25,8 @@ from .evidence import (
     as_processing_us,
     as_upload_id,
 )
-from .models import Status
 
-__all__ = ["RESOURCE_TYPE", "evidence_of"]
+__all__ = ["RESOURCE_TYPE", "convert_event"]
 
 RESOURCE_TYPE: Final = "upload"
 
@@ -39,27 +39,27 @@ ACTIONS: Final = {
 }
 
 
-def evidence_of(activity: Event) -> Evidence | None:
-    """Convert ``activity`` to evidence; ``None`` if it isn't a valid upload event.
+def convert_event(event: Event) -> UploadEvent | None:
+    """Convert ``event`` to an upload event; ``None`` if it isn't a valid one.
 
     Invalid details are ignored. An ``upload_created`` with a diagnosis is completed, because the
     image service responds synchronously.
     """
-    user_id = _user_key(activity.actor_id)
-    upload_id = as_upload_id(activity.resource_id)
-    if activity.resource_type != RESOURCE_TYPE or activity.action not in ACTIONS:
+    user_id, upload_id = _user_key(event.actor_id), as_upload_id(event.resource_id)
+    if event.resource_type != RESOURCE_TYPE or event.action not in ACTIONS:
         return None
     if user_id is None or upload_id is None:
         return None
-    origin, status = ACTIONS[activity.action]
-    details = activity.details if isinstance(activity.details, Mapping) else {}
-    diagnosis = _diagnosis(details, origin)
+    origin, status = ACTIONS[event.action]
+    details = event.details if isinstance(event.details, Mapping) else {}
+    has_diagnosis = origin is not Origin.PROGRESS
+    diagnosis = as_diagnosis(details.get("diagnosis")) if has_diagnosis else None
     if origin is Origin.CREATED and diagnosis is not None:
         status = Status.COMPLETED
-    return Evidence(
+    return UploadEvent(
         user_id=user_id,
         upload_id=upload_id,
-        uploaded_at=_utc(activity.occurred_at),
+        uploaded_at=event.occurred_at.astimezone(timezone.utc),
         status=status,
         origin=origin,
         diagnosis=diagnosis,
@@ -67,14 +67,8 @@ def evidence_of(activity: Event) -> Evidence | None:
         file_size=as_file_size(details.get("file_size")),
         confidence=as_confidence(details.get("confidence")),
         processing_us=as_processing_us(details.get("processing_time")),
-        is_client_report=activity.origin == "client",
+        is_client_report=event.origin == "client",
     )
-
-
-def _diagnosis(details: Mapping[str, Any], origin: Origin) -> str | None:
-    if origin is Origin.PROGRESS:
-        return None
-    return as_diagnosis(details.get("diagnosis"))
 
 
 def _user_key(actor_id: Any) -> Any:
@@ -82,7 +76,3 @@ def _user_key(actor_id: Any) -> Any:
         return get_user_model()._meta.pk.to_python(actor_id)
     except (ValidationError, TypeError, ValueError):
         return None
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.astimezone(timezone.utc)

@@ -11,20 +11,20 @@ from django.utils.translation import gettext as _
 
 from myometrics_core.db import read_from_replica
 
-from .dashboard import csv_text, dashboard_make, filter_choices
-from .filters import Filters
-from .selectors import report_get
-from .serializers import ReportQuerySerializer
+from ..filters import Filters
+from ..selectors import report_get
+from ..serializers import ReportQuerySerializer
+from .page import csv_text, dashboard_make, filter_choices
 
-__all__ = ["FORMATS", "download", "page"]
+__all__ = ["FORMATS", "dashboard_page", "download"]
 
 FORMATS: Final = ("csv", "json")
 SPANS: Final = (7, 30, 90, 365)
 
 
-def page(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
-    """The dashboard of the query's ``days`` and filters; an unusable query falls back to 30."""
-    query, problems = _query(request)
+def dashboard_page(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
+    """Render the dashboard for ``days`` and filters of the query; 30 days if it is invalid."""
+    query, errors = _query(request)
     filters: Filters = query["filters"]
     with read_from_replica(person=request.user):
         report = report_get(**query)
@@ -36,7 +36,7 @@ def page(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
         {
             **context,
             "title": _("Analytics"),
-            "problems": problems,
+            "errors": errors,
             "dashboard": dashboard_make(report, days=query["days"]),
             "days": query["days"],
             "spans": [(days, urlencode({"days": days, **chosen})) for days in SPANS],
@@ -44,15 +44,15 @@ def page(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
             "is_filtered": bool(filters),
             "query": urlencode({"days": query["days"], **chosen}),
         },
-        status=400 if problems else 200,
+        status=400 if errors else 200,
     )
 
 
 def download(request: HttpRequest, file_format: str) -> HttpResponse:
-    """The numbers of the page as a file, ``csv`` or ``json``."""
-    query, problems = _query(request)
-    if problems:
-        return JsonResponse({"problems": problems}, status=400)
+    """Return the numbers of the page as a file, ``csv`` or ``json``."""
+    query, errors = _query(request)
+    if errors:
+        return JsonResponse({"problems": errors}, status=400)
     with read_from_replica(person=request.user):
         report = report_get(**query)
     response = (
@@ -69,7 +69,5 @@ def _query(request: HttpRequest) -> tuple[dict[str, Any], list[str]]:
     serializer = ReportQuerySerializer(data=request.GET.dict())
     if serializer.is_valid():
         return serializer.validated_data, []
-    problems = [
-        f"{name}: {problem}" for name, found in serializer.errors.items() for problem in found
-    ]
-    return {"days": 30, "filters": Filters()}, problems
+    errors = [f"{name}: {error}" for name, found in serializer.errors.items() for error in found]
+    return {"days": 30, "filters": Filters()}, errors

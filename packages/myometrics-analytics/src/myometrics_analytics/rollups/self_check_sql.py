@@ -6,7 +6,7 @@ from typing import Final
 
 from .tables import tables, user_table
 
-__all__ = ["DAILY", "DAYS", "LAST_DAYS", "PEOPLE", "TOTAL", "UPLOADERS", "with_tables"]
+__all__ = ["DAILY", "DAYS", "LAST_DAYS", "TOTAL", "UPLOADERS", "USERS", "with_tables"]
 
 WITHIN: Final = "WHERE day BETWEEN %(first)s AND %(last)s"
 
@@ -60,16 +60,16 @@ WHERE rollup.day BETWEEN %(first)s AND %(last)s
   AND rollup.day NOT IN (SELECT day FROM {{pending}})
 """
 
-PEOPLE: Final = """
-SELECT person.{user_key}, CAST(SUM(uploads) AS BIGINT)
+USERS: Final = """
+SELECT site_user.{user_key}, CAST(SUM(uploads) AS BIGINT)
 FROM (
   SELECT user_id, COUNT(*) AS uploads FROM {counted} GROUP BY user_id
   UNION ALL
   SELECT user_id, -uploads FROM {user_rollup}
   UNION ALL
   SELECT user_id, -uploads FROM {pending} WHERE user_id IS NOT NULL
-) AS difference JOIN {user} AS person ON person.{user_key} = difference.user_id
-GROUP BY person.{user_key} HAVING SUM(uploads) <> 0
+) AS difference JOIN {user} AS site_user ON site_user.{user_key} = difference.user_id
+GROUP BY site_user.{user_key} HAVING SUM(uploads) <> 0
 """
 
 LAST_DAYS: Final = """
