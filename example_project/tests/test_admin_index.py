@@ -1,4 +1,4 @@
-"""The admin site's index shows what people act on; the rest of our tables have pages alone."""
+"""The admin site's index shows what users act on; other tables have pages alone."""
 
 from __future__ import annotations
 

@@ -274,7 +274,7 @@ def throttled(client):
     return next((answer for answer in answers if answer.status_code == 429), None)
 
 
-# The export's query; the table of accesses is written concurrently, and waits, too.
+# The waiting query of the export.
 SELECTS = "wait_event_type = 'Lock' AND query NOT ILIKE 'INSERT%' AND query NOT ILIKE 'LOCK%'"
 
 
@@ -319,7 +319,7 @@ def export_that_waits(site, postgresql, url):
     """A download of which the client has a part; the database keeps the rest waiting."""
     export = Export(site, url)
     with psycopg.connect(postgresql.url) as connection:
-        connection.execute("LOCK TABLE myometrics_access_table_access IN ACCESS EXCLUSIVE MODE")
+        connection.execute("LOCK TABLE myometrics_notifications_notificationsettings IN ACCESS EXCLUSIVE MODE")
         export.thread.start()
         try:
             query = f"SELECT count(*) FROM pg_stat_activity WHERE {SELECTS}"
