@@ -66,7 +66,7 @@ def site(tmp_path_factory, postgresql, redis):
         mail.stop()
 
 
-def run_doctor(environment: dict[str, str]) -> tuple[int, dict[str, Any]]:
+def run_doctor(environment):
     """The exit code, and the diagnoses by name."""
     done = subprocess.run(
         [sys.executable, "manage.py", "myometrics_doctor", "--json"],
@@ -84,7 +84,7 @@ def run_doctor(environment: dict[str, str]) -> tuple[int, dict[str, Any]]:
     return done.returncode, found
 
 
-def names(found: dict[str, Any], state: str) -> set[str]:
+def names(found, state):
     return {name for name, one in found.items() if one["state"] == state}
 
 
@@ -96,7 +96,7 @@ def silent_port():
 
 
 def test_site_that_is_well_has_no_problem(site):
-    def is_well() -> dict[str, Any]:
+    def is_well():
         code, found = run_doctor(site.environment)
         return found if code == 0 and found["periodic tasks"]["state"] == "ok" else {}
 

@@ -11,7 +11,6 @@ import re
 import signal
 import socket
 import threading
-from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
@@ -162,7 +161,7 @@ def everything_from(connection):
 
 
 @contextmanager
-def locked(postgresql, table) -> Iterator[None]:
+def locked(postgresql, table):
     """Nobody else gets at ``table`` until the block ends."""
     with psycopg.connect(postgresql.url) as connection:
         connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")

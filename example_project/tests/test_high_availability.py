@@ -6,7 +6,6 @@ The site knows all servers from its start. None of its processes is restarted.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
@@ -28,7 +27,7 @@ TOKEN = "of-prometheus-alone"
 
 
 @contextmanager
-def primary_and_standbys() -> Iterator[list[OwnedServer]]:
+def primary_and_standbys():
     """A primary and two standbys."""
     with OwnedServer("postgresql") as primary:
         # The test servers' own option would let an answer go before a standby has the entry.

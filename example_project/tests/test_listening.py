@@ -44,7 +44,7 @@ def test_health_check_finds_the_web_server(tmp_path, host):
         env=environment,
     )
 
-    def health_check() -> int:
+    def health_check():
         command = [sys.executable, "healthcheck.py"]
         return subprocess.run(command, cwd=PROJECT, env=environment, check=False).returncode
 

@@ -319,7 +319,9 @@ def export_that_waits(site, postgresql, url):
     """A download of which the client has a part; the database keeps the rest waiting."""
     export = Export(site, url)
     with psycopg.connect(postgresql.url) as connection:
-        connection.execute("LOCK TABLE myometrics_notifications_notificationsettings IN ACCESS EXCLUSIVE MODE")
+        connection.execute(
+            "LOCK TABLE myometrics_notifications_notificationsettings IN ACCESS EXCLUSIVE MODE"
+        )
         export.thread.start()
         try:
             query = f"SELECT count(*) FROM pg_stat_activity WHERE {SELECTS}"

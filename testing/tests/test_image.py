@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 from packaging.utils import canonicalize_name
@@ -60,12 +59,12 @@ OWN_WAYS = {"apt install": "", "git clone": 'cp -r /source "$RELEASE"', "editor"
 class Buildah:
     """``buildah`` with a storage of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder):
         program = required_program("buildah", install=INSTALL)
         places = [f"--root={folder / 'root'}", f"--runroot={folder / 'runroot'}"]
         self.command = [program, *places, "--storage-driver=vfs"]
 
-    def __call__(self, *arguments: str) -> str:
+    def __call__(self, *arguments):
         done = subprocess.run(
             [*self.command, *arguments],
             cwd=ROOT,

@@ -53,7 +53,7 @@ def run(pytester, monkeypatch, temporary_folder):
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "testing_test_settings")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
 
-    def _run(source: str, *options: str, expected: str = "sqlite"):
+    def _run(source, *options, expected="sqlite"):
         monkeypatch.setenv("EXPECTED", expected)
         pytester.makepyfile(source)
         return pytester.runpytest_subprocess("-p", "no:hypothesispytest", *options)

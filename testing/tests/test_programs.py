@@ -34,7 +34,7 @@ def put(monkeypatch, tmp_path):
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "no-pyenv"))
     monkeypatch.delenv("CI", raising=False)
 
-    def put_script(name: str, script: str, folder: str = "first") -> str:
+    def put_script(name, script, folder="first"):
         path = tmp_path / folder / name
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)

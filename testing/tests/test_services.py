@@ -26,7 +26,7 @@ sys.stdin.read()
 """
 
 
-def processes_in(folder: Path) -> list[str]:
+def processes_in(folder):
     """Command lines of the processes that mention ``folder`` or work in it."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):

@@ -35,11 +35,11 @@ from myometrics_testing.commands.test import (
 URLS = {"postgresql": "postgresql://postgres@%2Ftmp%2Fx/postgres", "redis": "redis://h:1/0"}
 
 
-def environment_of(suite: Suite) -> dict[str, str]:
+def environment_of(suite):
     return dict(pytest_job(suite, URLS, "/7", Path("report.xml"), []).environment)
 
 
-def suite(name: str, database: str, *, redis: bool = True) -> Suite:
+def suite(name, database, *, redis=True):
     return Suite(name=name, folder=Path(name), database=database, redis=redis)
 
 
@@ -161,7 +161,7 @@ def bare_machine(monkeypatch, tmp_path):
     return tmp_path
 
 
-def put_program(folder: Path, name: str, script: str = "exit 0") -> None:
+def put_program(folder, name, script="exit 0"):
     (folder / name).write_text(f"#!/bin/sh\n{script}\n")
     (folder / name).chmod(0o755)
 

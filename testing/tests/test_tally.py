@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -27,7 +26,7 @@ def test_skipped(): pass
 """
 
 
-def run_pytest(folder: Path, source: str) -> tuple[Path, int]:
+def run_pytest(folder, source):
     (folder / "test_it.py").write_text(source)
     report = folder / "report.xml"
     options = ["-p", "no:django", "-p", "no:myometrics_testing", f"--junitxml={report}"]
