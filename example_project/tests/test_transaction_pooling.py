@@ -144,7 +144,7 @@ def export(site, access, kind):
     return answer.text
 
 
-def test_exports_and_commands_are_whole_under_load(site):
+def test_exports_and_commands_are_complete_under_load(site):
     site.ask(sign_in(site, PEOPLE[0]), "PATCH", "/users/me/notifications/", SWITCHES)
     people = [sign_in(site, email) for email in PEOPLE]
     with Load(site.url, people[1], clients=2) as load, ThreadPoolExecutor() as pool:
@@ -180,7 +180,7 @@ def test_worker_seals_and_folds(site, servers):
         wait_for(is_done, log=lambda: site.log)
 
 
-def test_packages_hold_where_the_host_sets_nothing(site):
+def test_packages_work_without_pooling_settings_of_host(site):
     """Stock Django: server-side cursors, and no prepared statements."""
     with Load(site.url, sign_in(site, PEOPLE[1]), clients=2) as load:
         site.environment |= {

@@ -99,7 +99,7 @@ def _problem(text, *, has_timeout):
     return None
 
 
-def test_migrations_since_the_last_release_spare_large_tables(postgresql_server):
+def test_migrations_since_last_release_spare_large_tables(postgresql_server):
     environment = {
         **os.environ,
         "DATABASE_URL": postgresql_server.url,
@@ -181,5 +181,5 @@ def test_statement_that_scans_or_blocks_is_found(statements):
         'INSERT INTO "t" ("a") VALUES (1)',
     ],
 )
-def test_statement_that_is_brief_passes(statement):
+def test_brief_statement_passes(statement):
     assert list(problems(["SET LOCAL lock_timeout = 2000", statement], ["t"])) == []
