@@ -23,7 +23,7 @@ from aftermath import count
 from load import Load
 from proxied_site import FRONT_END, ProxiedSite
 from running_site import PASSWORD
-from test_journey import test_the_whole_way_of_a_newcomer as go_the_whole_way
+from test_journey import test_journey_of_a_new_user as run_journey
 
 from myometrics_testing.services import OwnedServer
 from myometrics_testing.waiting import PATIENCE, wait_for
@@ -97,7 +97,7 @@ def read_answer(connection):
 
 def test_front_end_journey_works_over_https(site):
     # First: it counts the uploads of the whole site.
-    go_the_whole_way(site)
+    run_journey(site)
 
 
 def test_documented_file_loads_without_warning(site):
