@@ -22,7 +22,7 @@ pytestmark = [
 ROUNDS = 20
 
 
-def test_deletions_amid_everything_else_fail_nobody(run_concurrently):
+def test_deletions_during_traffic_fail_no_other_request(run_concurrently):
     leaving = [make_user(f"leaving-{number}@clinic.example") for number in range(8)]
     staying = [make_user(f"staying-{number}@clinic.example") for number in range(3)]
     staying.append(make_user("using@clinic.example", role="admin"))
