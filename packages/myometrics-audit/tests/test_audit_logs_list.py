@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from myometrics_audit.models import AuditLog
 from myometrics_audit.listing.pagination import EntryPaginator
-from myometrics_audit.sealing.seals import seal_pending
 from myometrics_audit.listing.selection import Selection
 from myometrics_audit.listing.selectors import entries_select
+from myometrics_audit.models import AuditLog
+from myometrics_audit.sealing.seals import seal_pending
 
 pytestmark = pytest.mark.django_db
 

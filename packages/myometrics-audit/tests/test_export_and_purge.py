@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from myometrics_audit.sealing.export import ExportFilter, export_problems, proof_lines
-from myometrics_audit.models import AuditLog, Erasure
-from myometrics_audit.sealing.seals import seal_pending
 from myometrics_audit.listing.selection import Selection
 from myometrics_audit.listing.selectors import entries_count, entries_select
+from myometrics_audit.models import AuditLog, Erasure
+from myometrics_audit.sealing.export import ExportFilter, export_problems, proof_lines
+from myometrics_audit.sealing.seals import seal_pending
 from myometrics_audit.sealing.verification import LogVerifier
 from myometrics_core.times import utc_now
 

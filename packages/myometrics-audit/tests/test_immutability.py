@@ -8,8 +8,8 @@ import pytest
 from django.db import DatabaseError, connection, transaction
 
 from myometrics_audit.log.guards import missing_guards
-from myometrics_audit.models import AuditLog, Erasure, Leaf, Seal
 from myometrics_audit.log.querysets import ImmutableEntry
+from myometrics_audit.models import AuditLog, Erasure, Leaf, Seal
 from myometrics_audit.sealing.seals import seal_pending
 
 pytestmark = pytest.mark.django_db

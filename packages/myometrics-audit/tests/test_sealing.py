@@ -16,13 +16,13 @@ from django.core.management import call_command
 from django.db import connection, connections, transaction
 
 from myometrics_audit.beat import beat_schedule
-from myometrics_audit.sealing.locks import LOCK_NUMBER
-from myometrics_audit.models import AuditLog, EntryCount, Erasure, Leaf, Seal
-from myometrics_audit.sealing.seals import seal_pending
 from myometrics_audit.listing.selection import Selection
 from myometrics_audit.listing.selectors import entries_count, entries_select, unsealed_count
-from myometrics_audit.tasks import seal
+from myometrics_audit.models import AuditLog, EntryCount, Erasure, Leaf, Seal
+from myometrics_audit.sealing.locks import LOCK_NUMBER
+from myometrics_audit.sealing.seals import seal_pending
 from myometrics_audit.sealing.verification import LogVerifier
+from myometrics_audit.tasks import seal
 from myometrics_core.personal_data import erase_user
 from myometrics_testing.waiting import PATIENCE
 

@@ -9,11 +9,11 @@ from django.db import router
 
 from myometrics_core.personal_data import ExportTable, PersonalDataSection
 
+from .listing.selectors import entries_of_user
 from .log.entry_json import entry_json
-from .sealing.erasures import entries_release_user
 from .log.models import AuditLog
 from .log.rows import DETAIL_COLUMNS
-from .listing.selectors import entries_of_user
+from .sealing.erasures import entries_release_user
 
 __all__ = ["AuditLogsSection"]
 

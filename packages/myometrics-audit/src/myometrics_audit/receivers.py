@@ -12,10 +12,10 @@ from myometrics_core.events import Event
 
 from .conf import audit_settings
 from .log.entry_ids import connect_fixtures
-from .sealing.erasures import entries_release_user
 from .log.guards import allow_flush, install_guards
 from .log.services import activities_record
 from .log.user_deletion import connect_release
+from .sealing.erasures import entries_release_user
 
 __all__ = ["connect", "receive_activities", "receive_activity"]
 

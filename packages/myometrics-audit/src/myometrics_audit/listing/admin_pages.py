@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from myometrics_core.read_only_admin import InternalAdmin, ReadOnlyAdmin
 
+from ..log.models import AuditLog, EntryCount, Erasure, Leaf, Seal, Verification
 from .admin_filters import (
     ActionFilter,
     OriginFilter,
@@ -22,7 +23,6 @@ from .admin_filters import (
     ResourceTypeFilter,
     UserFilter,
 )
-from ..log.models import AuditLog, EntryCount, Erasure, Leaf, Seal, Verification
 from .pagination import EntryPaginator, SealPaginator
 from .selection import Selection
 from .selectors import evidence_state, parse_entry_id

@@ -18,10 +18,10 @@ from myometrics_core.events import Event
 
 from ..log.events import activity_of
 from ..log.models import AuditLog, EntryCount, Leaf, Verification
-from .deep_pages import PageSlice, page_plan
 from ..log.querysets import AuditLogQuerySet
 from ..log.rows import DETAIL_COLUMNS, read_rows
 from ..sealing.scopes import SEPARATOR
+from .deep_pages import PageSlice, page_plan
 from .selection import Selection
 
 __all__ = [

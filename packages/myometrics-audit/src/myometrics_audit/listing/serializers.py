@@ -20,8 +20,8 @@ from myometrics_core.api import (
 )
 from myometrics_core.users import parse_user_id
 
-from ..signing.canonical import DETAILS_MAX_BYTES
 from ..log.rows import LONGEST
+from ..signing.canonical import DETAILS_MAX_BYTES
 
 __all__ = [
     "EntryCreateSerializer",

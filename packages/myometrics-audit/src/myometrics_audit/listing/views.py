@@ -22,8 +22,9 @@ from myometrics_core.http import client_address, user_agent
 
 from ..conf import audit_settings
 from ..log.entry_json import entry_json
-from .pagination import EntryPagination
 from ..log.rows import COLUMNS
+from ..log.services import ActorGone, NewEntry, entry_record
+from .pagination import EntryPagination
 from .selection import Selection
 from .selectors import entry_find
 from .serializers import (
@@ -33,7 +34,6 @@ from .serializers import (
     EntryQuerySerializer,
     EntrySerializer,
 )
-from ..log.services import ActorGone, NewEntry, entry_record
 
 __all__ = ["AuditLogView", "AuditLogsView"]
 

@@ -15,8 +15,8 @@ from myometrics_core.db import PortableCharField, PortableDateTimeField, Portabl
 from myometrics_core.times import whole_milliseconds
 
 from ..conf import KEY_ID_LENGTH
-from ..signing.signatures import entry_leaf, new_nonce, subject_of
 from ..signing.keys import Key, active_key
+from ..signing.signatures import entry_leaf, new_nonce, subject_of
 from .querysets import AuditLogQuerySet, refuse
 from .rows import LONGEST, write_entry
 from .user_deletion import RELEASE_ENTRIES

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from django.db import models, transaction
 
 if TYPE_CHECKING:
-    from .models import AuditLog
     from ..listing.selection import Selection
+    from .models import AuditLog
 
 __all__ = ["AuditLogQuerySet", "ImmutableEntry"]
 

@@ -15,9 +15,9 @@ from myometrics_core.texts import storable_text
 from myometrics_core.times import utc_now
 from myometrics_core.users import existing_user_ids, lock_users_shared
 
-from .events import SOURCE, activity_of
-from ..signing.canonical import DETAILS_MAX_BYTES, canonical_address, canonical_json
 from ..conf import audit_settings
+from ..signing.canonical import DETAILS_MAX_BYTES, canonical_address, canonical_json
+from .events import SOURCE, activity_of
 from .models import AuditLog
 from .rows import LONGEST
 

@@ -8,8 +8,8 @@ from typing import Any
 from django.db import connections
 
 from ..log.bulk_values import row_source
-from .locks import evidence_lock
 from ..log.models import AuditLog, EntryCount, Leaf
+from .locks import evidence_lock
 from .scopes import ALL_TIME, COUNTED, CountKey, count_changes, user_scope
 
 __all__ = ["counts_add", "counts_drop_user", "counts_rebuild"]

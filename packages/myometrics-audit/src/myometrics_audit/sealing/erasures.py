@@ -17,11 +17,11 @@ from myometrics_core.times import whole_milliseconds
 from myometrics_core.users import account_pseudonyms, lock_user_for_delete
 
 from ..conf import audit_settings
-from .counts import counts_add, counts_drop_user
-from ..signing.signatures import erasure_digest, erasure_leaf, new_nonce, subject_of
-from ..signing.keys import active_key, known_keys
-from .locks import evidence_lock
 from ..log.models import AuditLog, Erasure, Leaf
+from ..signing.keys import active_key, known_keys
+from ..signing.signatures import erasure_digest, erasure_leaf, new_nonce, subject_of
+from .counts import counts_add, counts_drop_user
+from .locks import evidence_lock
 from .scopes import COUNTED, count_changes
 
 __all__ = ["entries_erase", "entries_purge_chunk", "entries_release_user", "leaf_pairs"]

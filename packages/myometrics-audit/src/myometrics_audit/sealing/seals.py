@@ -18,15 +18,15 @@ from django.utils import timezone
 
 from myometrics_core.times import whole_milliseconds
 
-from ..log.bulk_values import one_of
-from ..signing.canonical import canonical_moment
 from ..conf import audit_settings
-from .counts import counts_add
-from ..signing.signatures import GENESIS, seal_signature, tree_entry, tree_erasure
-from ..signing.keys import active_key
-from .locks import try_evidence_lock
-from ..signing.merkle import MerkleTree
+from ..log.bulk_values import one_of
 from ..log.models import AuditLog, Erasure, Leaf, Seal
+from ..signing.canonical import canonical_moment
+from ..signing.keys import active_key
+from ..signing.merkle import MerkleTree
+from ..signing.signatures import GENESIS, seal_signature, tree_entry, tree_erasure
+from .counts import counts_add
+from .locks import try_evidence_lock
 from .scopes import COUNTED, count_changes
 
 __all__ = ["SealProgress", "anchor_of", "seal_pending"]

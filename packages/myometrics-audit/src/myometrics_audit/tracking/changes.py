@@ -20,9 +20,9 @@ from myometrics_core.events import register_reserved_actions
 from myometrics_core.users import existing_user_ids
 
 from ..audit import entry, record_many
-from .deletion_effects import rows_affected_by_deletion
 from ..log.rows import LONGEST
 from ..log.services import NewEntry
+from .deletion_effects import rows_affected_by_deletion
 
 __all__ = [
     "recorded",

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from django.db.models import Q
 
-from ...log.models import AuditLog, Erasure, Leaf, Seal
 from ...listing.selection import Selection
+from ...log.models import AuditLog, Erasure, Leaf, Seal
 
 __all__ = ["ExportFilter", "SealedBatch", "batches"]
 

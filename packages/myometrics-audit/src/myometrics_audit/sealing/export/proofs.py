@@ -13,13 +13,13 @@ from typing import Any
 from django.db import router
 from django.utils import timezone
 
-from ...signing.canonical import canonical_address, canonical_moment
 from ...log.entry_json import entry_json
-from ...signing.signatures import erasure_facts, seal_facts, tree_entry, tree_erasure
-from ...signing.keys import find_key
-from ...signing.merkle import inclusion_path, tree_levels
 from ...log.models import AuditLog, Erasure, Leaf, Seal
 from ...log.rows import DETAIL_COLUMNS
+from ...signing.canonical import canonical_address, canonical_moment
+from ...signing.keys import find_key
+from ...signing.merkle import inclusion_path, tree_levels
+from ...signing.signatures import erasure_facts, seal_facts, tree_entry, tree_erasure
 from ..verification.entry_checks import retained_subjects, signed_subject
 from .batches import ExportFilter, SealedBatch, batches
 
