@@ -42,11 +42,15 @@ class JobLoop:
 
     def run(self) -> None:
         """Run due jobs until :meth:`stop` is called."""
+        has_failed = False
         while not self._stopped.is_set():
             try:
                 self._look()
+                has_failed = False
             except DATABASE_FAILURES as error:
-                logger.warning("Jobs could not be read: %s", type(error).__name__)
+                if not has_failed:  # one line for an outage, not one for each look
+                    logger.warning("Jobs could not be read: %s", type(error).__name__)
+                has_failed = True
             finally:
                 close_old_connections()
             self._woken.wait(self._interval)
