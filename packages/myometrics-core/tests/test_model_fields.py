@@ -11,10 +11,10 @@ from django.forms import modelform_factory
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
+from site_notes.models import Note
 
 from myometrics_core.db import PortableCharField, PortableDateTimeField, PortableTextField
 from myometrics_core.health_log.models import HealthState
-from site_notes.models import Note
 
 FORMATS = ("json", "jsonl", "xml", "yaml")
 NOON = datetime(2026, 1, 2, 12, tzinfo=timezone.utc)

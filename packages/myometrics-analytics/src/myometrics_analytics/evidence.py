@@ -6,12 +6,12 @@ and associative: evidence may be repeated, late or out of order.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
 from typing import Any, Final
 
+from myometrics_core.texts import is_finite, is_storable
 from myometrics_core.times import utc_day
 
 from .models import (
@@ -155,9 +155,7 @@ def as_file_size(value: Any) -> int | None:
 
 
 def _is_number(value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    return isinstance(value, int) or math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and is_finite(value)
 
 
 def _trimmed(value: Any, longest: int) -> str | None:
@@ -167,17 +165,4 @@ def _trimmed(value: Any, longest: int) -> str | None:
 
 def _is_text(value: Any) -> bool:
     """Return whether ``value`` is non-blank text that the database can store."""
-    return (
-        isinstance(value, str)
-        and bool(value.strip())
-        and "\x00" not in value
-        and _is_encodable(value)
-    )
-
-
-def _is_encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return isinstance(value, str) and bool(value.strip()) and is_storable(value)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from .addresses import client_address, in_networks, user_agent
+from .addresses import canonical_address, client_address, in_networks, user_agent
 from .downloads import download_response
 from .request_id import RequestIdFilter, current_request_id, request_id_of
 from .requests import content_length, has_unsized_body, http_request
 
 __all__ = [
     "RequestIdFilter",
+    "canonical_address",
     "client_address",
     "content_length",
     "current_request_id",

@@ -16,7 +16,7 @@ from typing import Any
 from ..conf.core_settings import UNIX_SOCKET, core_settings
 from ..texts import storable_text
 
-__all__ = ["client_address", "in_networks", "user_agent"]
+__all__ = ["canonical_address", "client_address", "in_networks", "user_agent"]
 
 logger = logging.getLogger("myometrics.core.client_address")
 
@@ -41,14 +41,20 @@ def client_address(request: Any) -> str | None:
     return None if address is None else str(address)
 
 
+def canonical_address(address: str | None) -> str | None:
+    """Return the canonical text of an IP address; ``None`` if it is empty.
+
+    An IPv4 address mapped to IPv6 becomes IPv4. Raises ``ValueError`` for other text.
+    """
+    return str(_address(address)) if address else None
+
+
 def in_networks(address: str | None, networks: Iterable[str]) -> bool:
     """Return whether ``address`` is in one of ``networks`` (CIDR); ``None`` is in no network.
 
     Raises ``ValueError`` for an invalid address or network.
     """
-    return address is not None and _is_within(
-        ipaddress.ip_address(address), _parsed_networks(tuple(networks))
-    )
+    return address is not None and _is_within(_address(address), _parsed_networks(tuple(networks)))
 
 
 def user_agent(request: Any, max_length: int = 1024) -> str:
@@ -135,9 +141,13 @@ def _parse(text: str) -> Address | None:
     elif text.count(":") == 1:
         text = text.partition(":")[0]
     try:
-        address = ipaddress.ip_address(text.partition("%")[0])
+        return _address(text.partition("%")[0])
     except ValueError:
         return None
+
+
+def _address(text: str) -> Address:
+    address = ipaddress.ip_address(text)
     return getattr(address, "ipv4_mapped", None) or address
 
 

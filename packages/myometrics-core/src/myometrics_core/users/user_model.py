@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db import connection, models
 
 from ..conf.core_settings import core_settings
+from ..texts import is_storable
 
 __all__ = [
     "has_user_row",
@@ -31,7 +32,7 @@ def parse_user_id(text: str) -> Any:
     """
     key = _key_field()
     text = str(text)
-    if "\x00" in text or len(text) > 255 or not text.isascii():
+    if len(text) > 255 or not (is_storable(text) and text.isascii()):
         raise ValueError("not a user id")
     try:
         value = key.to_python(text)
