@@ -26,7 +26,7 @@ def page(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
     """The dashboard of the query's ``days`` and filters; an unusable query falls back to 30."""
     query, problems = _query(request)
     filters: Filters = query["filters"]
-    with read_from_replica(person=request.user):
+    with read_from_replica(user=request.user):
         report = report_get(**query)
         choices = filter_choices(filters)
     chosen = {name: value for name, value in vars(filters).items() if value is not None}
@@ -53,7 +53,7 @@ def download(request: HttpRequest, file_format: str) -> HttpResponse:
     query, problems = _query(request)
     if problems:
         return JsonResponse({"problems": problems}, status=400)
-    with read_from_replica(person=request.user):
+    with read_from_replica(user=request.user):
         report = report_get(**query)
     response = (
         JsonResponse(report, json_dumps_params={"indent": 2})

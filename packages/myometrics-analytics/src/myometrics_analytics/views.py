@@ -34,7 +34,7 @@ class AnalyticsView(ApiView):
     def get(self, request: Request) -> Response:
         """Specification: "GET /analytics/". Filters combine."""
         query = self.validated_query(ReportQuerySerializer)
-        with read_from_replica(person=request.user):
+        with read_from_replica(user=request.user):
             return Response(report_get(**query))
 
 
@@ -46,7 +46,7 @@ class MyActivityView(ApiView):
     )
     def get(self, request: Request) -> Response:
         """Specification: "GET /users/me/activity/"."""
-        with read_from_replica(person=request.user):
+        with read_from_replica(user=request.user):
             return Response(activity_get(user=request.user))
 
 
@@ -63,7 +63,7 @@ class UserActivityView(ApiView):
     def get(self, request: Request, user_id: str) -> Response:
         """One user's activity, in the format of ``users/me/activity/``."""
         person = _person(user_id)
-        with read_from_replica(person=request.user):
+        with read_from_replica(user=request.user):
             return Response(activity_get(user=person))
 
 

@@ -31,7 +31,7 @@ from rest_framework.views import APIView
 from ..conf.core_settings import core_settings
 from ..db.replicas import remember_write
 from ..db.transactions import is_serialization_failure
-from ..http.requests import content_length, has_unsized_body, http_request
+from ..http.requests import content_length, http_request, unsized_body
 from ..users.user_model import has_user_row
 from .errors import CACHE_CONTROL, BodyTooLarge
 from .negotiation import FirstRendererNegotiation
@@ -228,7 +228,7 @@ class ApiView(APIView):
 
     def _read_unsized_body(self, request: Request) -> int:
         """Read a body without ``Content-Length``, which DRF treats as empty; return its length."""
-        stream = has_unsized_body(request)
+        stream = unsized_body(request)
         try:
             body = stream.read(self.body_limit + 1) if stream is not None else b""
         except Exception as error:  # servers raise their own exceptions for malformed chunks

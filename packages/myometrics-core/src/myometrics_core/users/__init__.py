@@ -12,6 +12,7 @@ from .locking import (
 )
 from .pseudonyms import account_pseudonym, account_pseudonyms, keyed_hash, keyed_hashes
 from .user_model import (
+    UserLike,
     has_user_row,
     is_administrator,
     parse_user_id,
@@ -22,6 +23,7 @@ from .user_model import (
 )
 
 __all__ = [
+    "UserLike",
     "account_pseudonym",
     "account_pseudonyms",
     "canonical_email",
