@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.utils.translation import gettext as _
@@ -48,7 +46,7 @@ class MyActivityView(ApiView):
     def get(self, request: Request) -> Response:
         """Specification: "GET /users/me/activity/"."""
         with read_from_replica(user=request.user):
-            return Response(activity_get(user=cast(AbstractBaseUser, request.user)))
+            return Response(activity_get(user=self.user))
 
 
 class UserActivityView(ApiView):

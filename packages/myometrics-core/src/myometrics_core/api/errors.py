@@ -118,10 +118,10 @@ def _as_api_exception(exc: Exception) -> exceptions.APIException | None:
 
 
 def _server_error(exc: Exception, context: Mapping[str, Any]) -> Response:
-    request = http_request(context.get("request"))
+    request: Any = context.get("request")
     path = getattr(request, "path", "?")
     logger.error("Unhandled error at %s", path, exc_info=exc, extra={"status_code": 500})
-    got_request_exception.send(sender=type(context.get("view")), request=request)
+    got_request_exception.send(sender=type(context.get("view")), request=http_request(request))
     return Response(error_body(str(_("A server error occurred.")), "error"), status=500)
 
 

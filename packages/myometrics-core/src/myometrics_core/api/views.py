@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any, ClassVar, Final, NoReturn, cast
 
 from django.conf import settings
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.template.loader import render_to_string
@@ -138,6 +139,11 @@ class ApiView(APIView):
             # Read `_user`: `request.user` would authenticate again after a failure.
             remember_write(getattr(request, "_user", None))
         return response
+
+    @property
+    def user(self) -> AbstractBaseUser:
+        """The authenticated user, in a view that needs a user row."""
+        return cast("AbstractBaseUser", self.request.user)
 
     @property
     def body_limit(self) -> int:
