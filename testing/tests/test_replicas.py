@@ -58,7 +58,7 @@ from django.contrib.auth import get_user_model
 from django.db import router
 from django.utils import timezone
 from myometrics_audit.models import AuditLog
-from myometrics_core.db import read_from_replica, remember_write
+from myometrics_core.db.replicas import read_from_replica, remember_write
 
 root = get_user_model().objects.get(email="root@clinic.example")
 lag = settings.MYOMETRICS["REPLICA_LAG"]

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import pytest
 from django.contrib.auth.models import Group
 
-from myometrics_core.db import ReplicaRouter, read_from_replica, remember_write
+from myometrics_core.db import ReplicaRouter, read_from_replica
+from myometrics_core.db.replicas import remember_write
 
 ADA = SimpleNamespace(pk=1)
 

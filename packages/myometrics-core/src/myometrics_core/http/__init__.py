@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .addresses import canonical_address, client_address, in_networks, user_agent
 from .downloads import download_response
-from .request_id import RequestIdFilter, current_request_id, request_id_of
+from .request_id import RequestIdFilter, current_request_id
 from .requests import content_length, http_request
 
 __all__ = [
@@ -16,6 +16,5 @@ __all__ = [
     "download_response",
     "http_request",
     "in_networks",
-    "request_id_of",
     "user_agent",
 ]

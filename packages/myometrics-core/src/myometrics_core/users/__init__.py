@@ -13,7 +13,6 @@ from .locking import (
 from .pseudonyms import account_pseudonym, account_pseudonyms, keyed_hash, keyed_hashes
 from .user_model import (
     UserLike,
-    has_user_row,
     is_administrator,
     parse_user_id,
     site_language,
@@ -32,7 +31,6 @@ __all__ = [
     "fold_email",
     "fold_text",
     "has_ambiguous_domain",
-    "has_user_row",
     "is_administrator",
     "keyed_hash",
     "keyed_hashes",
