@@ -26,6 +26,7 @@ from myometrics_auth.services.second_factor_enrolment import (
     totp_disable,
     totp_enrol,
 )
+from myometrics_core.api import CallerDeleted
 from myometrics_core.times import utc_now
 
 pytestmark = pytest.mark.django_db
@@ -221,7 +222,7 @@ class TestOvertakenRequests:
 
     def test_wrong_password_of_a_user_deleted_since_is_a_401(self, doctor):
         get_user_model().objects.filter(pk=doctor.pk).delete()
-        with pytest.raises(AuthenticationFailed):
+        with pytest.raises(CallerDeleted):
             totp_enrol(user=doctor, password="wrong")
         assert not SignInFailures.objects.exists()
 

@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import NotFound
 
+from myometrics_core.texts import is_storable
 from myometrics_core.users import fold_text, parse_user_id
 
 from .conf import auth_settings
@@ -39,7 +40,7 @@ def users_matching(*, search: str = "", role: str = "") -> QuerySet[Any]:
 
 def users_in(users: QuerySet[Any], search: str) -> QuerySet[Any]:
     """Filter ``users`` whose names or e-mail contain ``search``; return all if it is blank."""
-    if "\x00" in search:  # PostgreSQL rejects NUL, and no name contains it
+    if not is_storable(search):  # PostgreSQL rejects NUL, and no name contains it
         return users.none()
     words = " ".join(fold_text(search).split())
     return users.filter(search_text__contains=words) if words else users

@@ -7,8 +7,9 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.files import File
 from django.core.files.storage import Storage, storages
 from django.db.models import Q, QuerySet
@@ -130,7 +131,7 @@ def exports_due() -> list[int]:
 
 def _write(export: ExportFile) -> None:
     with tempfile.TemporaryFile(prefix="export-") as copy:
-        for chunk in export_chunks(export.user, export.export_format):
+        for chunk in export_chunks(cast(AbstractBaseUser, export.user), export.export_format):
             copy.write(chunk)
         copy.seek(0)
         storage = _storage()

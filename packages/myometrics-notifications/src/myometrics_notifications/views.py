@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.http import HttpResponse, StreamingHttpResponse
 from django.utils import translation
 from drf_spectacular.types import OpenApiTypes
@@ -107,7 +108,7 @@ class ExportDownloadView(PublicApiView):
         filename = export_filename(export.export_format)
         response = download_response(request, export_file_chunks(export), filename)
         publish_export(
-            user=export.user,
+            user=cast(AbstractBaseUser, export.user),
             export_format=export.export_format,
             delivery="link",
             request=request,

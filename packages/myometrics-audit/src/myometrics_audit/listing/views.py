@@ -11,6 +11,7 @@ from rest_framework.response import Response
 
 from myometrics_core.api import (
     ApiView,
+    CallerDeleted,
     IsAdministrator,
     IsAuthenticated,
     PageQuerySerializer,
@@ -36,15 +37,6 @@ from .serializers import (
 )
 
 __all__ = ["AuditLogView", "AuditLogsView"]
-
-
-class AuthorGone(exceptions.APIException):
-    """401: the signed-in user was deleted during the request."""
-
-    status_code = status.HTTP_401_UNAUTHORIZED
-    default_detail = _("The signed-in user no longer exists.")
-    default_code = "token_not_valid"
-    auth_header = "Bearer"
 
 
 class ReservedAction(exceptions.ValidationError):
@@ -75,7 +67,7 @@ class AuditLogsView(ApiView):
         """Return a page of the log, newest first."""
         selection = Selection(**self.validated_query(EntryQuerySerializer))
         pages = EntryPagination()
-        with read_from_replica(person=request.user):
+        with read_from_replica(user=request.user):
             rows = pages.paginate(selection, request, self)  # type: ignore[arg-type]
         return pages.response([entry_json(row) for row in rows])
 
@@ -124,7 +116,7 @@ def _record(entry: NewEntry) -> dict[str, Any]:
     try:
         row = entry_record(entry)
     except ActorGone:
-        raise AuthorGone() from None
+        raise CallerDeleted() from None
     except ValueError as error:
         raise serializers.ValidationError({"details": [str(error)]}) from None
     return {name: getattr(row, name) for name in COLUMNS}

@@ -11,7 +11,7 @@ from django.contrib.auth import get_user_model
 from django.db import IntegrityError, connections, router, transaction
 
 from myometrics_core.events import Event, Origin, is_awaited, publish_many
-from myometrics_core.texts import storable_text
+from myometrics_core.texts import is_storable, storable_text
 from myometrics_core.times import utc_now
 from myometrics_core.users import existing_user_ids, lock_users_shared
 
@@ -169,8 +169,7 @@ def _row(entry: NewEntry) -> AuditLog:
 def _check(entry: NewEntry) -> None:
     for name, longest in LONGEST.items():
         text = getattr(entry, name)
-        if not isinstance(text, str) or not 1 <= len(text) <= longest or "\x00" in text:
+        if not isinstance(text, str) or not 1 <= len(text) <= longest or not is_storable(text):
             raise ValueError(f"{name} must be text of 1 to {longest} characters without NUL")
-        text.encode()
     if entry.origin is not None and entry.origin not in AuditLog.Origin.values:
         raise ValueError(f"origin must be one of {AuditLog.Origin.values}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from myometrics_auth.activities import publish_account_event
-from myometrics_auth.errors import invalid_token_error
+from myometrics_core.api import CallerDeleted
 from myometrics_core.db import atomic_write
 from myometrics_core.http import client_address
 from myometrics_core.users import lock_users_shared
@@ -23,7 +23,7 @@ __all__ = ["own_code_refused", "own_code_take", "own_password_is_right"]
 def own_password_is_right(*, user: Any, password: str, request: Any) -> bool:
     """Return whether ``password`` is correct and the login throttle accepts it.
 
-    Raises ``AuthenticationFailed`` if the user was deleted since the request was authenticated.
+    Raises ``CallerDeleted`` if the user was deleted since the request was authenticated.
     """
     address = None if request is None else client_address(request)
     account = GuessedAccount(user.email, address)
@@ -67,4 +67,4 @@ def own_code_refused(*, user: Any, is_wrong: bool, request: Any) -> None:
 def _hold(user: Any) -> None:
     # Before counting: a deletion of the user takes its locks in the same order.
     if not lock_users_shared([user.pk]):
-        raise invalid_token_error()
+        raise CallerDeleted()

@@ -42,16 +42,16 @@ class ExportView(ApiView):
         query = self.validated_query(ExportQuerySerializer)
         kind, delivery = query["format"], query.get("delivery")
         if delivery:
-            sentence = deliver_export(delivery, user=request.user, export_format=kind)
+            sentence = deliver_export(delivery, user=self.user, export_format=kind)
             self._publish(kind, delivery)
             return Response({"detail": sentence}, status=202)
         self._publish(kind, "response")
-        chunks = export_chunks(request.user, kind)
+        chunks = export_chunks(self.user, kind)
         return download_response(request, chunks, export_filename(kind))
 
     def _publish(self, export_format: str, delivery: str) -> None:
         publish_export(
-            user=self.request.user,
+            user=self.user,
             export_format=export_format,
             delivery=delivery,
             request=self.request,
