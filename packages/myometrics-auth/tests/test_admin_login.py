@@ -22,9 +22,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from myometrics_auth.admin_site import AuthAdminSite, use_auth_sign_in
+from myometrics_auth.encryption import encrypt_secret
 from myometrics_auth.models import RecoveryCode, Session, SignInFailures, TotpDevice
-from myometrics_auth.qr_codes import qr_code_svg
-from myometrics_auth.secret_box import encrypt_secret
+from myometrics_auth.views.admin_login import _qr_code_svg
 from myometrics_core.api import rate_limiter
 from myometrics_core.times import utc_now
 from myometrics_testing.walkthrough import blocks_in, section
@@ -408,7 +408,7 @@ class TestRequiredSecondFactor:
         assert where == f"{ENROLMENT}?next=%2Fadmin%2Fauth%2Fgroup%2F"
         assert "no-store" in page["Cache-Control"]
         address = app.provisioning_uri(name=root.email, issuer_name="MyoMetrics")
-        assert qr_code_svg(address) in page.content.decode()
+        assert _qr_code_svg(address) in page.content.decode()
         assert 'aria-label="QR code' in page.content.decode()
         assert django_user(browser) is None
         assert not is_signed_in(browser)

@@ -77,7 +77,7 @@ def test_lists_every_model(site, doctor, sign_in, model):
     sign_in(doctor)
     TotpDevice.objects.create(user=doctor, secret="encrypted")
     RecoveryCode.objects.create(user=doctor, code_hash="0" * 64)
-    SignInFailures.objects.create(key="0" * 64, failures=3, judged_at=utc_now())
+    SignInFailures.objects.create(key="0" * 64, failures=3, evaluated_at=utc_now())
     PasswordResetRequest.objects.create(email_canonical=doctor.email)
     page = site.get(reverse(admin_urlname(model._meta, "changelist")), {"q": "d"})
     assert page.status_code == 200

@@ -18,15 +18,7 @@ from rest_framework_simplejwt.exceptions import TokenBackendError
 
 from myometrics_auth.models import SignInFailures
 from myometrics_auth.reset_links import reset_link
-from myometrics_auth.services.guessing import (
-    GuessedAccount,
-    guess_failed,
-    guess_was_right,
-    guesses_erase,
-    guesses_forget,
-    guesses_trust_address,
-    password_limit,
-)
+from myometrics_auth.services.login_throttle import LoginThrottle, login_throttle_erase
 from myometrics_auth.tokens import ACCESS, InvalidToken, KeyListTokenBackend, read_token
 from myometrics_core.times import utc_now
 
@@ -208,14 +200,11 @@ class TestWhatElseIsKeyed:
 
 
 class TestLoginThrottle:
-    account = GuessedAccount("doctor@clinic.example", "192.0.2.1")
+    throttle = LoginThrottle("doctor@clinic.example", "192.0.2.1")
 
-    def fail(self, times, account=None):
+    def fail(self, times):
         for _ in range(times):
-            guess_failed(account=account or self.account, limit=password_limit())
-
-    def accepts(self, account=None):
-        return guess_was_right(account=account or self.account, limit=password_limit())
+            self.throttle.record_failure()
 
     def test_counts_on_after_a_rotation(self, rotate, clock):
         self.fail(10)
@@ -224,32 +213,32 @@ class TestLoginThrottle:
         rotate(KEYS[1])
         self.fail(1)
         assert SignInFailures.objects.get().failures == 20
-        assert not self.accepts()
+        assert not self.throttle.allow_login()
         self.fail(5)
         assert SignInFailures.objects.get().failures == 20
         clock.shift(61)
-        assert self.accepts()
+        assert self.throttle.allow_login()
         assert not SignInFailures.objects.exists()
 
     def test_trusts_addresses_of_before_a_rotation(self, doctor, rotate, clock):
-        guesses_trust_address(email=doctor.email, address=HOME)
+        LoginThrottle(doctor.email, HOME).trust_address()
         rotate(KEYS[0])
         self.fail(20)
-        assert self.accepts(GuessedAccount(doctor.email, HOME))
-        assert not self.accepts()
+        assert LoginThrottle(doctor.email, HOME).allow_login()
+        assert not self.throttle.allow_login()
 
     def test_forgives_and_erases_across_rotations(self, doctor, rotate, clock):
         for key in KEYS[:2]:
             self.fail(20)
             rotate(key)
-            guesses_forget(email=doctor.email)
+            LoginThrottle(doctor.email).reset()
             assert not SignInFailures.objects.exists()
-        guesses_trust_address(email=doctor.email, address=HOME)
+        LoginThrottle(doctor.email, HOME).trust_address()
         self.fail(3)
         rotate(KEYS[2])
-        guesses_trust_address(email=doctor.email, address=HOME)
+        LoginThrottle(doctor.email, HOME).trust_address()
         assert SignInFailures.objects.count() == 2
-        guesses_erase(email=doctor.email, addresses=[HOME])
+        login_throttle_erase(email=doctor.email, addresses=[HOME])
         assert not SignInFailures.objects.exists()
 
     def test_failures_go_with_the_account_after_a_rotation(self, doctor, sign_in, rotate):

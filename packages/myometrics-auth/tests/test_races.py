@@ -12,10 +12,10 @@ from django.contrib.auth import get_user_model
 from django.test import RequestFactory
 from rest_framework.test import APIClient
 
+from myometrics_auth.encryption import encrypt_secret
 from myometrics_auth.models import RecoveryCode, Session, SignInFailures, TotpDevice
 from myometrics_auth.reset_links import reset_link
-from myometrics_auth.secret_box import encrypt_secret
-from myometrics_auth.services.guessing import GuessedAccount, guess_failed, password_limit
+from myometrics_auth.services.login_throttle import LoginThrottle
 from myometrics_auth.services.second_factor_codes import recovery_codes_create, second_factor_take
 from myometrics_auth.services.second_factor_enrolment import totp_enrol
 from myometrics_auth.services.sessions import session_start
@@ -191,10 +191,8 @@ def test_a_reset_link_works_once(doctor, run_concurrently):
 
 
 def test_failures_are_counted_to_the_last(run_concurrently):
-    account = GuessedAccount("nobody@clinic.example", "192.0.2.1")
-    outcomes = run_concurrently(
-        lambda: guess_failed(account=account, limit=password_limit()), times=19
-    )
+    throttle = LoginThrottle("unknown@clinic.example", "192.0.2.1")
+    outcomes = run_concurrently(throttle.record_failure, times=19)
     assert outcomes == [None] * 19
     assert SignInFailures.objects.get().failures == 19
 

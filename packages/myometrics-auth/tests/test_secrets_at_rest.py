@@ -6,8 +6,8 @@ import pytest
 from django.conf import settings as django_settings
 from django.core.management import call_command
 
+from myometrics_auth.encryption import UnreadableSecret, decrypt_secret, encrypt_secret
 from myometrics_auth.models import TotpDevice
-from myometrics_auth.secret_box import UnreadableSecret, decrypt_secret, encrypt_secret
 
 pytestmark = pytest.mark.django_db
 

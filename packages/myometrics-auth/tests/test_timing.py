@@ -83,10 +83,10 @@ def test_sign_in_does_the_same_for_unknown_wrong_inactive_and_passwordless(exist
 
 def test_sign_in_that_the_guard_refuses_does_the_same(make_user, settings):
     settings.MYOMETRICS_AUTH = {"FAILED_SIGN_IN_LIMIT": 1}
-    guessed = make_user()
-    login(guessed.email)()
-    wrong_hashes, wrong_statements = work(login(guessed.email))
-    right_hashes, right_statements = work(login(guessed.email, PASSWORD))
+    throttled = make_user()
+    login(throttled.email)()
+    wrong_hashes, wrong_statements = work(login(throttled.email))
+    right_hashes, right_statements = work(login(throttled.email, PASSWORD))
     assert right_hashes == wrong_hashes == [QuickPBKDF2.iterations]
     assert len(right_statements) == len(wrong_statements)
 

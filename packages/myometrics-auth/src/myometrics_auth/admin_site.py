@@ -14,7 +14,7 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 
 from .services.browser_sessions import browser_session_enforce
-from .views.admin_site import (
+from .views.admin_login import (
     AdminEnrolmentView,
     AdminLoginView,
     AdminPasswordView,
@@ -49,7 +49,6 @@ class AuthAdminSite(admin.AdminSite):
         return super().has_permission(request)
 
     def get_urls(self) -> list[Any]:
-        """Add the URLs of the second sign-in step."""
         return [
             path("login/second-factor/", self.login_second_factor, name="login_second_factor"),
             path("login/enrolment/", self.login_enrolment, name="login_enrolment"),

@@ -17,8 +17,8 @@ from pytest_django.live_server_helper import LiveServer
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+from myometrics_auth.encryption import encrypt_secret
 from myometrics_auth.models import TotpDevice
-from myometrics_auth.secret_box import encrypt_secret
 from myometrics_core.api import rate_limiter
 from myometrics_core.times import utc_now
 

@@ -23,7 +23,7 @@ from myometrics_auth.models import (
 from myometrics_auth.services.sessions import sessions_end
 from myometrics_core.read_only_admin import InternalAdmin, ReadOnlyAdmin
 
-from .rights import require_rights_over
+from .privileges import require_rights_over
 
 __all__ = [
     "PasswordResetRequestAdmin",
@@ -42,11 +42,9 @@ class LiveFilter(admin.SimpleListFilter):
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        """Return the two states."""
         return [("live", _("live")), ("over", _("over"))]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> QuerySet[Session]:
-        """Filter the sessions by the selected state."""
         if self.value() == "live":
             return queryset.live()
         if self.value() == "over":
@@ -68,12 +66,10 @@ class SessionAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("live"), boolean=True)
     def live(self, session: Session) -> bool:
-        """Return whether the session's tokens are accepted."""
         return session.is_live
 
     @admin.action(description=_("End the selected sessions"), permissions=["end"])
     def end_sessions(self, request: HttpRequest, queryset: SessionQuerySet) -> None:
-        """End the selected sessions; their tokens are rejected immediately."""
         owners = queryset.live().values("user_id")
         require_rights_over(request, get_user_model()._base_manager.filter(pk__in=owners))
         count = sessions_end(actor=request.user, sessions=queryset, request=request)
@@ -81,7 +77,6 @@ class SessionAdmin(ReadOnlyAdmin):
         messages.success(request, text % count)
 
     def has_end_permission(self, request: HttpRequest) -> bool:
-        """Require the permission to change sessions."""
         return request.user.has_perm("myometrics_auth.change_session")
 
 
@@ -90,12 +85,11 @@ class SignInFailuresAdmin(ReadOnlyAdmin):
     """Throttled accounts, by pseudonym; deleting a row resets the throttle."""
 
     actions = ()
-    list_display = ("key", "failures", "judged_at")
-    ordering = ("-judged_at",)
+    list_display = ("key", "failures", "evaluated_at")
+    ordering = ("-evaluated_at",)
     search_fields = ("key__startswith",)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Restore the site's permission check."""
         return admin.ModelAdmin.has_delete_permission(self, request, obj)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from myometrics_auth.email_addresses import LONGEST_EMAIL
+from myometrics_auth.email_addresses import MAX_EMAIL_LENGTH
 from myometrics_core.api import PageSerializer, StrictCharField, UtcDateTimeField
 
 from .fields import PasswordField, TokenField
@@ -25,7 +25,7 @@ __all__ = [
 class LoginSerializer(serializers.Serializer[Any]):
     """Specification: "POST /auth/login/", request."""
 
-    email = StrictCharField(max_length=LONGEST_EMAIL)
+    email = StrictCharField(max_length=MAX_EMAIL_LENGTH)
     password = PasswordField()
 
 
@@ -62,7 +62,6 @@ class SessionSerializer(serializers.Serializer[Any]):
     current = serializers.SerializerMethodField()
 
     def get_current(self, session: Any) -> bool:
-        """Return whether it is the caller's current session."""
         return bool(session.pk == self.context.get("current"))
 
 

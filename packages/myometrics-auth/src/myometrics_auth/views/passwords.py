@@ -19,7 +19,7 @@ from myometrics_auth.services.passwords import (
 )
 from myometrics_core.api import ApiView, PublicApiView, extend_schema
 
-from .answers import current_session, detail
+from .responses import current_session, detail_response
 
 __all__ = ["ChangePasswordView", "PasswordResetConfirmView", "PasswordResetView"]
 
@@ -43,7 +43,7 @@ class ChangePasswordView(ApiView):
             **self.validated(ChangePasswordSerializer),
             request=request,
         )
-        return detail(_("Password changed successfully"))
+        return detail_response(_("Password changed successfully"))
 
 
 class PasswordResetView(PublicApiView):
@@ -60,7 +60,7 @@ class PasswordResetView(PublicApiView):
     def post(self, request: Request) -> Response:
         """Mail a link to the account's address; the response is the same without an account."""
         password_reset_request(email=self.validated(PasswordResetSerializer)["email"])
-        return detail(_("Password reset email sent"))
+        return detail_response(_("Password reset email sent"))
 
 
 class PasswordResetConfirmView(PublicApiView):
@@ -77,4 +77,4 @@ class PasswordResetConfirmView(PublicApiView):
     def post(self, request: Request) -> Response:
         """Set a new password by the link's ``uid`` and ``token``; every session ends."""
         password_reset_confirm(**self.validated(PasswordResetConfirmSerializer), request=request)
-        return detail(_("Password has been reset"))
+        return detail_response(_("Password has been reset"))

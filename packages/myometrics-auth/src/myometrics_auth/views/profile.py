@@ -9,8 +9,6 @@ from myometrics_auth.serializers import ProfileChangesSerializer, ProfileSeriali
 from myometrics_auth.services.users import user_erase_self, user_update_profile
 from myometrics_core.api import MAX_AUTH_BODY_BYTES, ApiView, ErrorSerializer, extend_schema
 
-from .answers import profile_json
-
 __all__ = ["OwnAccountView", "ProfileView"]
 
 
@@ -23,7 +21,7 @@ class ProfileView(ApiView):
     @extend_schema(operation_id="auth_user_get", tags=["auth"], responses={200: ProfileSerializer})
     def get(self, request: Request) -> Response:
         """The signed-in user."""
-        return Response(profile_json(request.user))
+        return Response(ProfileSerializer.read(request.user))
 
     @extend_schema(
         operation_id="auth_user_put",
@@ -34,7 +32,9 @@ class ProfileView(ApiView):
     def put(self, request: Request) -> Response:
         """Change names and clinic; omitted and read-only fields stay unchanged."""
         changes = self.validated(ProfileChangesSerializer, partial=True)
-        return Response(profile_json(user_update_profile(user=request.user, changes=changes)))
+        return Response(
+            ProfileSerializer.read(user_update_profile(user=request.user, changes=changes))
+        )
 
     @extend_schema(
         operation_id="auth_user_patch",

@@ -25,7 +25,7 @@ from myometrics_auth.services.second_factor_enrolment import (
 from myometrics_auth.services.sign_in import sign_in_with_second_factor
 from myometrics_core.api import ApiView, ErrorSerializer, PublicApiView, extend_schema
 
-from .answers import current_session, signed_in
+from .responses import current_session, signed_in_response
 
 __all__ = [
     "DisableView",
@@ -54,7 +54,7 @@ class SecondFactorLoginView(PublicApiView):
         session = sign_in_with_second_factor(
             token=body["mfa_token"], code=body["code"], request=request
         )
-        return signed_in(session)
+        return signed_in_response(session)
 
 
 class SecondFactorView(ApiView):

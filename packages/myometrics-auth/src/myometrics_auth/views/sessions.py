@@ -21,7 +21,7 @@ from myometrics_core.api import (
     extend_schema,
 )
 
-from .answers import current_session
+from .responses import current_session
 
 __all__ = ["SessionListView", "SessionView"]
 

@@ -24,8 +24,6 @@ from myometrics_core.api import (
 )
 from myometrics_core.users import user_id_schema
 
-from .answers import admin_user_json
-
 __all__ = ["UserListView", "UserView"]
 
 PATH_ID = OpenApiParameter("user_id", user_id_schema(), OpenApiParameter.PATH)
@@ -47,7 +45,7 @@ class UserListView(ApiView):
         users = users_matching(**self.validated_query(UserListQuerySerializer))
         pages = PagePagination()
         found = pages.paginate(users, request, self)
-        return pages.response([admin_user_json(user) for user in found])
+        return pages.response([AdminUserSerializer.read(user) for user in found])
 
 
 class UserView(ApiView):
@@ -63,7 +61,7 @@ class UserView(ApiView):
     )
     def get(self, request: Request, user_id: str) -> Response:
         """Return one user."""
-        return Response(admin_user_json(user_get(user_id=user_id)))
+        return Response(AdminUserSerializer.read(user_get(user_id=user_id)))
 
     @extend_schema(
         operation_id="users_put",
@@ -80,7 +78,7 @@ class UserView(ApiView):
             changes=self.validated(AdminUserChangesSerializer, partial=True),
             request=request,
         )
-        return Response(admin_user_json(user))
+        return Response(AdminUserSerializer.read(user))
 
     @extend_schema(
         operation_id="users_patch",

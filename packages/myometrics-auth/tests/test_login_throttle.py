@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 
 from myometrics_auth.models import SignInFailures
 from myometrics_auth.reset_links import reset_link
-from myometrics_auth.services.guessing import guesses_sweep
+from myometrics_auth.services.login_throttle import login_throttle_sweep
 
 pytestmark = pytest.mark.django_db
 
@@ -63,7 +63,7 @@ def test_an_address_spelt_otherwise_is_the_same_account(doctor, attempt, attack,
 
 
 def test_unknown_accounts_are_treated_no_differently(attempt, attack, clock):
-    attack("nobody@clinic.example", times=25)
+    attack("unknown@clinic.example", times=25)
     assert SignInFailures.objects.get().failures == 20
 
 
@@ -151,7 +151,7 @@ def test_no_address_is_kept_and_old_counts_are_swept(doctor, attack, clock):
     row = SignInFailures.objects.get()
     assert doctor.email not in row.key
     clock.shift(3601)
-    assert guesses_sweep() == 1
+    assert login_throttle_sweep() == 1
 
 
 def test_counts_go_with_the_account(doctor, attempt, attack, clock):

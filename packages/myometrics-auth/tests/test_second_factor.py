@@ -8,8 +8,8 @@ import pyotp
 import pytest
 from conftest import NEW_PASSWORD, PASSWORD, enrol, send, sign_out
 
+from myometrics_auth.encryption import decrypt_secret, encrypt_secret
 from myometrics_auth.models import RecoveryCode, SignInFailures, TotpDevice, UsedToken
-from myometrics_auth.secret_box import decrypt_secret, encrypt_secret
 from myometrics_auth.tasks import sweep
 from myometrics_core.times import utc_now
 
@@ -236,7 +236,7 @@ class TestSignIn:
         TotpDevice.objects.update(secret=encrypt_secret("secret", owner=0))
         token = first_half(api, doctor)["mfa_token"]
         assert second_half(api, token, enrolled.app.at(utc_now())).status_code == 401
-        assert "can't be judged" in caplog.text
+        assert "can't be decrypted" in caplog.text
         assert second_half(api, token, enrolled.recovery_codes[0]).status_code == 200
 
 
