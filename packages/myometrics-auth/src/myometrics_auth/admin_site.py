@@ -13,6 +13,7 @@ from django.urls import path, reverse
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 
+from .models import User
 from .services.browser_sessions import browser_session_enforce
 from .views.admin_login import (
     AdminEnrolmentView,
@@ -36,7 +37,7 @@ class AuthAdminSite(admin.AdminSite):
     not used.
     """
 
-    def may_sign_in(self, user: Any) -> bool:
+    def may_sign_in(self, user: User) -> bool:
         """Return whether ``user``, whose password is correct, may sign in here: active staff.
 
         Override it together with ``has_permission``.

@@ -12,7 +12,7 @@ from myometrics_core.times import utc_now
 from myometrics_core.users import account_pseudonym, user_id_json
 
 from .conf import auth_settings
-from .models import AbstractClinicUser, Session
+from .models import Session, User
 from .requests import AnyRequest
 
 __all__ = [
@@ -53,7 +53,7 @@ def publish_session_events(
 
 
 def publish_sessions_ended(
-    *, actor: AbstractClinicUser, sessions: Iterable[Session], request: AnyRequest
+    *, actor: User, sessions: Iterable[Session], request: AnyRequest
 ) -> None:
     """Publish ``session_ended`` for sessions that an administrator ended.
 
@@ -78,9 +78,7 @@ def publish_failed_sign_in(*, email: str, request: AnyRequest) -> None:
         publish(_event("login_failed", None, "user", account_pseudonym(email), request))
 
 
-def publish_account_event(
-    action: str, *, user: AbstractClinicUser, request: AnyRequest | None
-) -> None:
+def publish_account_event(action: str, *, user: User, request: AnyRequest | None) -> None:
     """Publish an event of users about their own account, such as ``password_changed``."""
     if auth_settings.RECORD_SIGN_INS:
         publish(_event(action, user.pk, "user", user_id_json(user.pk), request))
@@ -89,7 +87,7 @@ def publish_account_event(
 def publish_user_change(
     action: str,
     *,
-    actor: AbstractClinicUser | None,
+    actor: User | None,
     user_id: Any,
     details: Mapping[str, Any],
     request: AnyRequest | None,

@@ -12,7 +12,7 @@ from django.db import router
 from myometrics_core.personal_data import PersonalDataSection
 from myometrics_core.users import lock_user_for_delete
 
-from .models import AbstractClinicUser, PasswordResetRequest, RecoveryCode, Session, TotpDevice
+from .models import PasswordResetRequest, RecoveryCode, Session, TotpDevice, User
 from .selectors import second_factor_state
 from .serializers import AdminUserSerializer, SessionSerializer
 from .services.login_throttle import login_throttle_erase
@@ -27,7 +27,7 @@ class ProfileSection(PersonalDataSection):
     order = 10
     many = False
 
-    def export(self, user: AbstractClinicUser) -> Iterator[Mapping[str, Any]]:
+    def export(self, user: User) -> Iterator[Mapping[str, Any]]:
         sessions = Session.objects.filter(user=user).order_by("created_at")
         yield {
             **AdminUserSerializer.read(user),
@@ -38,7 +38,7 @@ class ProfileSection(PersonalDataSection):
             ],
         }
 
-    def erase(self, user: AbstractClinicUser) -> None:
+    def erase(self, user: User) -> None:
         """Delete auth's data about a user; also works if the site keeps the user's row."""
         user_data_delete(user, router.db_for_write(Session))
         # End sessions first: this also deletes the browsers' Django sessions.
@@ -47,7 +47,7 @@ class ProfileSection(PersonalDataSection):
             model.objects.filter(user=user).delete()
 
 
-def user_data_delete(user: AbstractClinicUser, using: str) -> None:
+def user_data_delete(user: User, using: str) -> None:
     """Delete data that no cascade reaches: failed sign-ins, pending resets, admin log names.
 
     Called before ``user`` is deleted from the database ``using``, by erasure or by site code.

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.auth import get_user_model
+from django.db import models
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
@@ -20,6 +21,7 @@ from myometrics_auth.models import (
     TotpDevice,
     UsedToken,
 )
+from myometrics_auth.requests import current_user
 from myometrics_auth.services.sessions import sessions_end
 from myometrics_core.read_only_admin import InternalAdmin, ReadOnlyAdmin
 
@@ -72,7 +74,7 @@ class SessionAdmin(ReadOnlyAdmin):
     def end_sessions(self, request: HttpRequest, queryset: SessionQuerySet) -> None:
         owners = queryset.live().values("user_id")
         require_rights_over(request, get_user_model()._base_manager.filter(pk__in=owners))
-        count = sessions_end(actor=request.user, sessions=queryset, request=request)
+        count = sessions_end(actor=current_user(request), sessions=queryset, request=request)
         text = ngettext("%d session ended.", "%d sessions ended.", count)
         messages.success(request, text % count)
 
@@ -89,7 +91,7 @@ class SignInFailuresAdmin(ReadOnlyAdmin):
     ordering = ("-evaluated_at",)
     search_fields = ("key__startswith",)
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+    def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
         return admin.ModelAdmin.has_delete_permission(self, request, obj)
 
 

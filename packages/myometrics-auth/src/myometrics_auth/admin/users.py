@@ -26,6 +26,7 @@ from rest_framework.exceptions import APIException, ValidationError
 from myometrics_auth.email_addresses import clean_email
 from myometrics_auth.events import publish_user_change
 from myometrics_auth.models import User
+from myometrics_auth.requests import current_user
 from myometrics_auth.selectors import has_second_factor, second_factors_in_use, users_in
 from myometrics_auth.serializers.fields import MAX_PASSWORD_LENGTH
 from myometrics_auth.services.administrators import administrator_kept
@@ -149,13 +150,13 @@ class UserAdmin(FilterCheckedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
     )
 
     @admin.display(description=_("second factor"), boolean=True)
-    def second_factor(self, user: Any) -> bool:
+    def second_factor(self, user: User) -> bool:
         return has_second_factor(user)
 
     @admin.action(
         description=_("Remove the second factor of the selected users"), permissions=["change"]
     )
-    def remove_second_factor(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+    def remove_second_factor(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         """Let users who lost app and recovery codes sign in with the password alone."""
         require_rights_over(request, queryset)
         enrolled = list(queryset.filter(totp_device__in=second_factors_in_use()))
@@ -168,8 +169,8 @@ class UserAdmin(FilterCheckedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
         messages.success(request, text % count)
 
     def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
+        self, request: HttpRequest, queryset: QuerySet[User], search_term: str
+    ) -> tuple[QuerySet[User], bool]:
         return users_in(queryset, search_term), False
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, Any, Any, Any]:
@@ -177,13 +178,13 @@ class UserAdmin(FilterCheckedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
         users = [str(user) for user in objs]
         return users, {self.opts.verbose_name_plural: len(users)}, set(), []
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         return super().has_change_permission(request, obj) and has_rights_over(request, obj)
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         return super().has_delete_permission(request, obj) and has_rights_over(request, obj)
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
         fields = super().get_readonly_fields(request, obj)
         return fields if request.user.is_superuser else (*fields, *FLAGS)
 
@@ -197,12 +198,12 @@ class UserAdmin(FilterCheckedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
         if db_field.name == "groups":
-            options["queryset"] = grantable_groups(request.user)
+            options["queryset"] = grantable_groups(current_user(request))
         if db_field.name == "user_permissions":
-            options["queryset"] = grantable_permissions(request.user)
+            options["queryset"] = grantable_permissions(current_user(request))
         return super().formfield_for_manytomany(db_field, request, **options)
 
-    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         old = self.model._base_manager.filter(pk=obj.pk) if change else ()
         require_rights_over(request, old)
         with (
@@ -217,7 +218,7 @@ class UserAdmin(FilterCheckedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
                 if not request.user.is_superuser and set(FLAGS) & set(changes):
                     raise PermissionDenied
                 user_update(
-                    actor=request.user,
+                    actor=current_user(request),
                     user_id=obj.pk,
                     changes=changes,
                     request=request,
@@ -238,11 +239,11 @@ class UserAdmin(FilterCheckedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
             details: dict[str, Any] = {"changed": {name: {} for name in sorted(changed)}}
             self._publish(request, user, "user_updated", details)
 
-    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+    def delete_model(self, request: HttpRequest, obj: User) -> None:
         require_rights_over(request, [obj])
-        user_delete(actor=request.user, user_id=obj.pk, request=request)
+        user_delete(actor=current_user(request), user_id=obj.pk, request=request)
 
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         with deletion_conflicts_reported(), transaction.atomic():
             for user in queryset:
                 self.delete_model(request, user)
@@ -266,9 +267,9 @@ class UserAdmin(FilterCheckedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
     def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         return _with_errors_as_messages(request, super().changelist_view, *args, **kwargs)
 
-    def _publish(self, request: HttpRequest, user: Any, action: str, details: Any) -> None:
+    def _publish(self, request: HttpRequest, user: User, action: str, details: Any) -> None:
         publish_user_change(
-            action, actor=request.user, user_id=user.pk, details=details, request=request
+            action, actor=current_user(request), user_id=user.pk, details=details, request=request
         )
 
 

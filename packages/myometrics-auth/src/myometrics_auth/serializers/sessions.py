@@ -7,6 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from myometrics_auth.email_addresses import MAX_EMAIL_LENGTH
+from myometrics_auth.models import Session
 from myometrics_core.api import PageSerializer, StrictCharField, UtcDateTimeField
 
 from .fields import PasswordField, TokenField
@@ -61,7 +62,7 @@ class SessionSerializer(serializers.Serializer[Any]):
     second_factor = serializers.BooleanField()
     current = serializers.SerializerMethodField()
 
-    def get_current(self, session: Any) -> bool:
+    def get_current(self, session: Session) -> bool:
         return bool(session.pk == self.context.get("current"))
 
 

@@ -18,7 +18,8 @@ from myometrics_auth.conf import auth_settings
 from myometrics_auth.django_sessions import decrypt_key, encrypt_key
 from myometrics_auth.encryption import UnreadableSecret
 from myometrics_auth.events import publish_session_events
-from myometrics_auth.models import Session
+from myometrics_auth.models import Session, User
+from myometrics_auth.requests import current_user
 from myometrics_core.db import atomic_write
 from myometrics_core.times import utc_now
 from myometrics_core.users import lock_users_shared
@@ -56,7 +57,7 @@ def browser_session_enforce(request: HttpRequest, *, again: bool = False) -> Non
         return
     session = browser_session(request)
     # Place for an idle timeout: `refreshed_at` is when the browser was last seen.
-    must_have_factor = request.user.role in auth_settings.MFA_REQUIRED_ROLES
+    must_have_factor = current_user(request).role in auth_settings.MFA_REQUIRED_ROLES
     if session is None or (must_have_factor and not session.second_factor):
         logout(request)
         return
@@ -93,7 +94,7 @@ def browser_key_store(*, session: Session, request: HttpRequest) -> bool:
 
 
 def browser_logged_out(
-    *, request: HttpRequest | None, user: Any, session: Session | None = None, **kwargs: Any
+    *, request: HttpRequest | None, user: User | None, session: Session | None = None, **kwargs: Any
 ) -> None:
     """End the browser's session; receiver of Django's ``user_logged_out``.
 

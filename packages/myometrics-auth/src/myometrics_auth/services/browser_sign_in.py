@@ -18,7 +18,7 @@ from rest_framework.exceptions import AuthenticationFailed, ValidationError
 
 from myometrics_auth.conf import auth_settings
 from myometrics_auth.errors import invalid_token_error
-from myometrics_auth.models import AbstractClinicUser
+from myometrics_auth.models import User
 from myometrics_auth.selectors import has_second_factor
 from myometrics_core.db import atomic_write
 from myometrics_core.times import utc_now
@@ -54,7 +54,7 @@ class Step(enum.Enum):
 class Enrolment:
     """An unconfirmed second factor: the secret, and the URL for a QR code."""
 
-    user: AbstractClinicUser
+    user: User
     secret: str
     otpauth_url: str
 
@@ -118,7 +118,9 @@ def browser_sign_in_with_second_factor(*, code: str, request: HttpRequest) -> No
 def browser_enrolment(request: HttpRequest) -> Enrolment | None:
     """Return the second factor that the browser has to confirm; ``None`` without one."""
     user = _user_of_enrolment(request)
-    pending = totp_enrolment(user=user) if user is not None else None
+    if user is None:
+        return None
+    pending = totp_enrolment(user=user)
     return None if pending is None else Enrolment(user, *pending)
 
 
@@ -155,7 +157,7 @@ def _suspend(request: HttpRequest, pending: dict[str, Any]) -> None:
         browser_key_store(session=previous, request=request)
 
 
-def _user_of_enrolment(request: HttpRequest) -> AbstractClinicUser | None:
+def _user_of_enrolment(request: HttpRequest) -> User | None:
     pending = request.session.get(PENDING, {})
     age = utc_now().timestamp() - pending.get("given_at", 0)
     if age > auth_settings.MFA_TOKEN_LIFETIME.total_seconds():

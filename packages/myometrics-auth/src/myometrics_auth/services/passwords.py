@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import ValidationError
 
 from myometrics_auth.events import publish_account_event
-from myometrics_auth.models import AbstractClinicUser, PasswordResetRequest, Session
+from myometrics_auth.models import PasswordResetRequest, Session, User
 from myometrics_auth.requests import AnyRequest
 from myometrics_auth.reset_links import user_of_reset_link
 from myometrics_auth.selectors import has_second_factor
@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 
-def password_problems(password: str, user: AbstractClinicUser) -> list[str]:
+def password_problems(password: str, user: User) -> list[str]:
     """Return the messages of the site's password validators; empty if ``password`` is valid."""
     try:
         validate_password(password, user)
@@ -50,7 +50,7 @@ def password_problems(password: str, user: AbstractClinicUser) -> list[str]:
 
 def password_change(
     *,
-    user: AbstractClinicUser,
+    user: User,
     session: Session | None,
     old_password: str,
     new_password: str,
@@ -116,7 +116,7 @@ def password_reset_confirm(*, uid: str, token: str, new_password: str, request: 
         publish_account_event("password_reset", user=user, request=request)
 
 
-def _verify(user: AbstractClinicUser, request: AnyRequest) -> None:
+def _verify(user: User, request: AnyRequest) -> None:
     unverified = get_user_model().objects.filter(pk=user.pk, verified_at=None)
     if not unverified.filter(self_registered=True).update(verified_at=utc_now()):
         unverified.update(verified_at=utc_now())
@@ -131,13 +131,13 @@ def _verify(user: AbstractClinicUser, request: AnyRequest) -> None:
     sessions.delete()
 
 
-def _replace_password(user: AbstractClinicUser, encoded: str, **unchanged: Any) -> bool:
+def _replace_password(user: User, encoded: str, **unchanged: Any) -> bool:
     # Compare-and-set: fails if the password or another checked value has changed.
     same = {"pk": user.pk, "password": user.password, "is_active": True, **unchanged}
     return bool(get_user_model().objects.filter(**same).update(password=encoded))
 
 
-def _require_valid(field: str, password: str, user: AbstractClinicUser) -> None:
+def _require_valid(field: str, password: str, user: User) -> None:
     problems = password_problems(password, user)
     if problems:
         raise ValidationError({field: problems})

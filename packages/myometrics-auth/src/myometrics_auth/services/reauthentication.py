@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from myometrics_auth.errors import invalid_token_error
 from myometrics_auth.events import publish_account_event
-from myometrics_auth.models import AbstractClinicUser
+from myometrics_auth.models import User
 from myometrics_auth.requests import AnyRequest
 from myometrics_core.db import atomic_write
 from myometrics_core.http import client_address
@@ -21,9 +21,7 @@ from .second_factor_codes import second_factor_failed, second_factor_take
 __all__ = ["own_code_refused", "own_code_take", "own_password_check"]
 
 
-def own_password_check(
-    *, user: AbstractClinicUser, password: str, request: AnyRequest | None
-) -> bool:
+def own_password_check(*, user: User, password: str, request: AnyRequest | None) -> bool:
     """Return whether ``password`` is correct and the login throttle accepts it."""
     throttle = LoginThrottle(user.email, None if request is None else client_address(request))
     is_correct = user.check_password(password)
@@ -37,7 +35,7 @@ def own_password_check(
     return False
 
 
-def own_code_take(*, user: AbstractClinicUser, code: str, request: AnyRequest | None) -> bool:
+def own_code_take(*, user: User, code: str, request: AnyRequest | None) -> bool:
     """Use up a code of the user's second factor, like
     :func:`~myometrics_auth.services.second_factor_codes.second_factor_take`.
     """
@@ -49,9 +47,7 @@ def own_code_take(*, user: AbstractClinicUser, code: str, request: AnyRequest | 
     return is_accepted
 
 
-def own_code_refused(
-    *, user: AbstractClinicUser, is_wrong: bool, request: AnyRequest | None
-) -> None:
+def own_code_refused(*, user: User, is_wrong: bool, request: AnyRequest | None) -> None:
     """Record a refused code that was checked elsewhere; count it if ``is_wrong``."""
     with atomic_write():
         _lock(user)
@@ -60,7 +56,7 @@ def own_code_refused(
         publish_account_event("login_failed", user=user, request=request)
 
 
-def _lock(user: AbstractClinicUser) -> None:
+def _lock(user: User) -> None:
     # Before counting: a deletion of the user takes its locks in the same order.
     if not lock_users_shared([user.pk]):
         raise invalid_token_error()

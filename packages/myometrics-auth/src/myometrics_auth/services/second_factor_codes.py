@@ -14,7 +14,7 @@ from pyotp.utils import strings_equal
 
 from myometrics_auth.conf import auth_settings
 from myometrics_auth.encryption import UnreadableSecret, decrypt_secret, encrypt_secret
-from myometrics_auth.models import AbstractClinicUser, RecoveryCode, TotpDevice
+from myometrics_auth.models import RecoveryCode, TotpDevice, User
 from myometrics_auth.selectors import second_factors_in_use
 from myometrics_core.db import atomic_write, read_in_batches
 from myometrics_core.times import utc_now
@@ -39,7 +39,7 @@ RECOVERY_ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 RECOVERY_LENGTH = 12
 
 
-def second_factor_take(*, user: AbstractClinicUser, code: str) -> bool:
+def second_factor_take(*, user: User, code: str) -> bool:
     """Use up a code of the app or a recovery code; return whether it was accepted.
 
     Above the limit of failures it is refused like a wrong code, and not used up.
@@ -56,12 +56,12 @@ def second_factor_take(*, user: AbstractClinicUser, code: str) -> bool:
     return False
 
 
-def second_factor_allow(*, user: AbstractClinicUser) -> bool:
+def second_factor_allow(*, user: User) -> bool:
     """Return whether the throttle accepts a correct code; if so, reset its failures."""
     return LoginThrottle(user.email, factor=SECOND_FACTOR).allow_login()
 
 
-def second_factor_failed(*, user: AbstractClinicUser) -> None:
+def second_factor_failed(*, user: User) -> None:
     """Count a wrong code."""
     LoginThrottle(user.email, factor=SECOND_FACTOR).record_failure()
 
@@ -75,7 +75,7 @@ def totp_take(*, device: TotpDevice, code: str) -> bool:
     return bool(unused.update(last_used_step=step))
 
 
-def recovery_codes_create(*, user: AbstractClinicUser) -> list[str]:
+def recovery_codes_create(*, user: User) -> list[str]:
     """Create ten recovery codes and delete the previous ones. Only their hashes are stored."""
     codes = [_recovery_code() for _number in range(RECOVERY_CODES)]
     RecoveryCode.objects.filter(user=user).delete()
@@ -100,7 +100,7 @@ def totp_secrets_rotate() -> tuple[int, int]:
     return rotated, unreadable
 
 
-def _take_recovery_code(user: AbstractClinicUser, code: str) -> bool:
+def _take_recovery_code(user: User, code: str) -> bool:
     own = RecoveryCode.objects.filter(user=user, code_hash__in=_recovery_hashes(user, code))
     return bool(own.delete()[0])
 
@@ -124,7 +124,7 @@ def _recovery_code() -> str:
     return f"{text[:4]}-{text[4:8]}-{text[8:]}"
 
 
-def _recovery_hashes(user: AbstractClinicUser, code: str) -> list[str]:
+def _recovery_hashes(user: User, code: str) -> list[str]:
     plain = "".join(letter for letter in code.upper() if letter.isalnum())
     return [
         keyed_hash("recovery code", str(user.pk), plain, secret=key)

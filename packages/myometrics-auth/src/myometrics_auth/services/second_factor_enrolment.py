@@ -11,7 +11,7 @@ from myometrics_auth.conf import auth_settings
 from myometrics_auth.encryption import UnreadableSecret, decrypt_secret, encrypt_secret
 from myometrics_auth.errors import invalid_token_error
 from myometrics_auth.events import publish_account_event
-from myometrics_auth.models import AbstractClinicUser, RecoveryCode, Session, TotpDevice
+from myometrics_auth.models import RecoveryCode, Session, TotpDevice, User
 from myometrics_auth.requests import AnyRequest
 from myometrics_auth.selectors import has_second_factor
 from myometrics_core.api import Conflict
@@ -33,9 +33,7 @@ __all__ = [
 ]
 
 
-def totp_enrol(
-    *, user: AbstractClinicUser, password: str, request: AnyRequest | None = None
-) -> tuple[str, str]:
+def totp_enrol(*, user: User, password: str, request: AnyRequest | None = None) -> tuple[str, str]:
     """Begin enrolment; return a new secret and its ``otpauth://`` URL, only this once.
 
     Replaces an unconfirmed enrolment. Raises ``ValidationError`` on a password that is wrong or
@@ -46,7 +44,7 @@ def totp_enrol(
     return totp_begin(user=user, password=password)
 
 
-def totp_begin(*, user: AbstractClinicUser, password: str) -> tuple[str, str]:
+def totp_begin(*, user: User, password: str) -> tuple[str, str]:
     """Like :func:`totp_enrol`, for a user whose password was just checked."""
     secret = pyotp.random_base32()
     with atomic_write():
@@ -60,7 +58,7 @@ def totp_begin(*, user: AbstractClinicUser, password: str) -> tuple[str, str]:
     return secret, _otpauth_url(user, secret)
 
 
-def totp_enrolment(*, user: AbstractClinicUser) -> tuple[str, str] | None:
+def totp_enrolment(*, user: User) -> tuple[str, str] | None:
     """Return secret and ``otpauth://`` URL of the user's unconfirmed enrolment.
 
     For the browser in which the password was entered. ``None`` without a pending enrolment, or if
@@ -77,7 +75,7 @@ def totp_enrolment(*, user: AbstractClinicUser) -> tuple[str, str] | None:
 
 
 def totp_confirm(
-    *, user: AbstractClinicUser, session: Session | None, code: str, request: AnyRequest | None
+    *, user: User, session: Session | None, code: str, request: AnyRequest | None
 ) -> list[str]:
     """Confirm the enrolled app with its first code; return ten recovery codes, only this once.
 
@@ -103,9 +101,7 @@ def totp_confirm(
     raise ValidationError({"code": [_("The code is not right.")]})
 
 
-def totp_disable(
-    *, user: AbstractClinicUser, password: str, code: str, request: AnyRequest | None
-) -> None:
+def totp_disable(*, user: User, password: str, code: str, request: AnyRequest | None) -> None:
     """Disable the second factor; requires the password and a code.
 
     Raises ``ValidationError`` on either, ``Conflict`` if none is in use, and
@@ -118,7 +114,7 @@ def totp_disable(
         publish_account_event("second_factor_disabled", user=user, request=request)
 
 
-def second_factor_remove(*, user: AbstractClinicUser) -> None:
+def second_factor_remove(*, user: User) -> None:
     """Delete the app and the recovery codes of ``user``, for example if both are lost."""
     with atomic_write():
         TotpDevice.objects.filter(user=user).delete()
@@ -127,7 +123,7 @@ def second_factor_remove(*, user: AbstractClinicUser) -> None:
 
 
 def recovery_codes_replace(
-    *, user: AbstractClinicUser, password: str, code: str, request: AnyRequest | None
+    *, user: User, password: str, code: str, request: AnyRequest | None
 ) -> list[str]:
     """Return ten new recovery codes, only this once; the old ones become invalid.
 
@@ -140,18 +136,18 @@ def recovery_codes_replace(
         return recovery_codes_create(user=user)
 
 
-def _otpauth_url(user: AbstractClinicUser, secret: str) -> str:
+def _otpauth_url(user: User, secret: str) -> str:
     totp = pyotp.TOTP(secret)
     return totp.provisioning_uri(name=user.email, issuer_name=auth_settings.MFA_ISSUER)
 
 
-def _require_password(user: AbstractClinicUser, password: str, request: AnyRequest | None) -> None:
+def _require_password(user: User, password: str, request: AnyRequest | None) -> None:
     if not own_password_check(user=user, password=password, request=request):
         raise ValidationError({"password": [_("The password is not right.")]})
 
 
 def _require_password_and_code(
-    user: AbstractClinicUser, password: str, code: str, request: AnyRequest | None
+    user: User, password: str, code: str, request: AnyRequest | None
 ) -> None:
     _require_password(user, password, request)
     if not has_second_factor(user):
@@ -160,9 +156,7 @@ def _require_password_and_code(
         raise ValidationError({"code": [_("The code is not right.")]})
 
 
-def _lock(
-    user: AbstractClinicUser, password: str | None = None, session: Session | None = None
-) -> None:
+def _lock(user: User, password: str | None = None, session: Session | None = None) -> None:
     """Lock the user's row; reject the request after a concurrent reset or sign-out."""
     current = type(user)._default_manager.select_for_update(no_key=True).filter(pk=user.pk).first()
     if current is None:

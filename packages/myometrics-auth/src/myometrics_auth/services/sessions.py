@@ -13,7 +13,7 @@ from rest_framework.exceptions import NotFound, ValidationError
 from myometrics_auth.conf import auth_settings
 from myometrics_auth.errors import invalid_credentials, invalid_token_error
 from myometrics_auth.events import publish_session_events, publish_sessions_ended
-from myometrics_auth.models import AbstractClinicUser, Session, SessionQuerySet
+from myometrics_auth.models import Session, SessionQuerySet, User
 from myometrics_auth.requests import AnyRequest
 from myometrics_auth.tokens import REFRESH, InvalidToken, access_token, read_token
 from myometrics_core.api import CallerDeleted
@@ -38,7 +38,7 @@ SWEEP_BATCH = 1000
 
 def session_start(
     *,
-    user: AbstractClinicUser,
+    user: User,
     request: AnyRequest,
     password: str | None = None,
     second_factor: bool = False,
@@ -69,9 +69,7 @@ def session_start(
     return session
 
 
-def is_as_checked(
-    current: AbstractClinicUser, user: AbstractClinicUser, password: str | None
-) -> bool:
+def is_as_checked(current: User, user: User, password: str | None) -> bool:
     """Return whether ``current`` is active and has the same password as ``user``.
 
     Compares hashes first; a different hash may be a concurrent upgrade of the same password.
@@ -95,9 +93,7 @@ def session_refresh(*, token: str) -> str:
     return access_token(session)
 
 
-def session_end_by_refresh_token(
-    *, user: AbstractClinicUser, token: str, request: AnyRequest
-) -> None:
+def session_end_by_refresh_token(*, user: User, token: str, request: AnyRequest) -> None:
     """Sign out: end the session of the refresh token.
 
     Raises ``ValidationError`` on ``refresh`` if it is not a refresh token of a live session of
@@ -110,9 +106,7 @@ def session_end_by_refresh_token(
         raise ValidationError({"refresh": [_("The token is invalid or has expired.")]}) from error
 
 
-def session_end(
-    *, user: AbstractClinicUser, session_id: uuid.UUID | str, request: AnyRequest
-) -> None:
+def session_end(*, user: User, session_id: uuid.UUID | str, request: AnyRequest) -> None:
     """End one live session of ``user``; raise ``NotFound`` if it does not exist."""
     with atomic_write():
         if not lock_users_shared([user.pk]):
@@ -127,9 +121,7 @@ def session_end(
         publish_session_events("logout", sessions=[session], request=request)
 
 
-def sessions_end_others(
-    *, user: AbstractClinicUser, keep: Session | None, request: AnyRequest
-) -> int:
+def sessions_end_others(*, user: User, keep: Session | None, request: AnyRequest) -> int:
     """End every live session of ``user`` except ``keep``; return their number."""
     with atomic_write():
         if not lock_users_shared([user.pk]):
@@ -139,9 +131,7 @@ def sessions_end_others(
     return len(others)
 
 
-def sessions_end(
-    *, actor: AbstractClinicUser, sessions: SessionQuerySet, request: AnyRequest
-) -> int:
+def sessions_end(*, actor: User, sessions: SessionQuerySet, request: AnyRequest) -> int:
     """End the live sessions among ``sessions`` as an administrator; return their number."""
     with atomic_write():
         owners = lock_users_shared(sessions.live().values_list("user_id", flat=True))

@@ -14,7 +14,7 @@ from django.contrib.auth.signals import user_login_failed
 
 from myometrics_auth.errors import invalid_credentials, invalid_token_error
 from myometrics_auth.events import publish_failed_sign_in
-from myometrics_auth.models import AbstractClinicUser, Session, UsedToken
+from myometrics_auth.models import Session, UsedToken, User
 from myometrics_auth.requests import AnyRequest
 from myometrics_auth.selectors import has_second_factor
 from myometrics_auth.tokens import MFA, InvalidToken, mfa_token, read_token
@@ -82,7 +82,7 @@ def password_accept(
     raise invalid_credentials()
 
 
-def second_factor_token(user: AbstractClinicUser) -> str:
+def second_factor_token(user: User) -> str:
     """Return the token for the second step after the password was checked."""
     return mfa_token(user, _fingerprints(user)[0])
 
@@ -125,5 +125,5 @@ def _send_login_failed(email: str, request: AnyRequest) -> None:
     user_login_failed.send(sender=__name__, credentials=credentials, request=http_request(request))
 
 
-def _fingerprints(user: AbstractClinicUser) -> list[str]:
+def _fingerprints(user: User) -> list[str]:
     return [made[:32] for made in keyed_hashes("password", user.password)]

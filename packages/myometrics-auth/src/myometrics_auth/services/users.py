@@ -18,7 +18,7 @@ from rest_framework.fields import CharField
 
 from myometrics_auth.conf import auth_settings
 from myometrics_auth.events import publish_user_change
-from myometrics_auth.models import AbstractClinicUser
+from myometrics_auth.models import User
 from myometrics_auth.requests import AnyRequest
 from myometrics_core.api import CallerDeleted, Conflict
 from myometrics_core.db import atomic_write, is_foreign_key_violation, read_committed
@@ -49,14 +49,14 @@ OPEN_FIELDS = frozenset({"role", "is_active", *FLAGS})
 """Fields whose values are published; for others events only say that they changed."""
 
 
-def email_problems(email: str, *, excluding: AbstractClinicUser | None = None) -> list[Any]:
+def email_problems(email: str, *, excluding: User | None = None) -> list[Any]:
     """Return the problems with ``email``: another account than ``excluding`` has it, or none."""
     others = get_user_model().objects.exclude(pk=getattr(excluding, "pk", None))
     taken = others.filter(email_canonical=canonical_email(email)).exists()
     return [TAKEN] if taken else []
 
 
-def user_register(*, email: str, password: str, **profile: Any) -> AbstractClinicUser:
+def user_register(*, email: str, password: str, **profile: Any) -> User:
     """Create an account of the default role.
 
     ``email`` comes from :func:`~myometrics_auth.email_addresses.clean_email`, ``profile`` contains
@@ -76,9 +76,7 @@ def user_register(*, email: str, password: str, **profile: Any) -> AbstractClini
 
 
 @contextmanager
-def email_conflicts_reported(
-    email: str, *, excluding: AbstractClinicUser | None = None
-) -> Iterator[None]:
+def email_conflicts_reported(email: str, *, excluding: User | None = None) -> Iterator[None]:
     """Raise ``ValidationError`` on ``email`` if a write fails because the address is taken.
 
     Wraps the transaction. An ``IntegrityError`` of any other cause (another unique column, a signal
@@ -93,9 +91,7 @@ def email_conflicts_reported(
         raise ValidationError({"email": problems}) from error
 
 
-def user_update_profile(
-    *, user: AbstractClinicUser, changes: Mapping[str, Any]
-) -> AbstractClinicUser:
+def user_update_profile(*, user: User, changes: Mapping[str, Any]) -> User:
     """Change a user's own profile; return the updated user.
 
     Raises ``ValidationError`` when blanking a name, and for a changed clinic if only administrators
@@ -117,12 +113,12 @@ def user_update_profile(
 
 def user_update(
     *,
-    actor: AbstractClinicUser | None,
+    actor: User | None,
     user_id: Any,
     changes: Mapping[str, Any],
     request: AnyRequest | None,
     may_blank_names: bool = False,
-) -> AbstractClinicUser:
+) -> User:
     """Change a user as an administrator; return the updated user.
 
     Deactivation ends the user's sessions. Raises ``NotFound``; ``PermissionDenied`` for a
@@ -154,7 +150,7 @@ def user_update(
     return user
 
 
-def require_superuser_for(actor: AbstractClinicUser | None, user: AbstractClinicUser) -> None:
+def require_superuser_for(actor: User | None, user: User) -> None:
     """Raise ``PermissionDenied`` if ``user`` is a superuser and ``actor`` is not.
 
     ``actor`` is ``None`` for calls by the site's own code.
@@ -163,9 +159,7 @@ def require_superuser_for(actor: AbstractClinicUser | None, user: AbstractClinic
         raise PermissionDenied(_("Only a superuser may change a superuser."))
 
 
-def user_delete(
-    *, actor: AbstractClinicUser | None, user_id: Any, request: AnyRequest | None
-) -> None:
+def user_delete(*, actor: User | None, user_id: Any, request: AnyRequest | None) -> None:
     """Erase a user and all data of the installed packages about them, atomically.
 
     Raises ``NotFound``; ``PermissionDenied`` for a superuser, unless the actor is one; and
@@ -206,7 +200,7 @@ def deletion_conflicts_reported() -> Iterator[None]:
         raise _in_use() from error
 
 
-def user_erase_self(*, user: AbstractClinicUser) -> None:
+def user_erase_self(*, user: User) -> None:
     """Erase the caller's own account, like :func:`user_delete`."""
     try:
         user_delete(actor=user, user_id=user.pk, request=None)
@@ -220,13 +214,13 @@ def _in_use() -> Conflict:
     )
 
 
-def _locked(user_id: Any, *, to_delete: bool = False) -> AbstractClinicUser | None:
+def _locked(user_id: Any, *, to_delete: bool = False) -> User | None:
     # Only a deletion has to block writers of rows that refer to the user.
     users = get_user_model().objects.select_for_update(no_key=not to_delete)
     return users.filter(pk=user_id).first()
 
 
-def _require_names(user: AbstractClinicUser, changes: Mapping[str, Any]) -> None:
+def _require_names(user: User, changes: Mapping[str, Any]) -> None:
     blanked = [
         shown
         for name, shown in NAMES.items()
@@ -237,7 +231,7 @@ def _require_names(user: AbstractClinicUser, changes: Mapping[str, Any]) -> None
         raise ValidationError({shown: [problem] for shown in blanked})
 
 
-def _apply(user: AbstractClinicUser, changes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _apply(user: User, changes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     before = {name: getattr(user, name) for name in (*changes, *FLAGS)}
     for name, value in changes.items():
         setattr(user, name, value)

@@ -23,6 +23,7 @@ from rest_framework.parsers import FormParser, MultiPartParser
 from rest_framework.request import Request
 
 from myometrics_auth.forms import EnrolmentForm, OwnPasswordForm, PasswordForm, SecondFactorForm
+from myometrics_auth.requests import current_user
 from myometrics_auth.services.browser_sessions import browser_session
 from myometrics_auth.services.browser_sign_in import (
     Step,
@@ -218,7 +219,7 @@ class AdminPasswordView(ThrottledPost, PasswordChangeView):
         """Change the password; every other session ends, this one continues."""
         try:
             password_change(
-                user=self.request.user,
+                user=current_user(self.request),
                 session=browser_session(self.request),
                 old_password=form.cleaned_data["old_password"],
                 new_password=form.cleaned_data["new_password1"],

@@ -6,6 +6,7 @@ from django.utils.translation import gettext as _
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from myometrics_auth.requests import current_user
 from myometrics_auth.serializers import (
     ChangePasswordSerializer,
     DetailSerializer,
@@ -38,7 +39,7 @@ class ChangePasswordView(ApiView):
     def post(self, request: Request) -> Response:
         """Set a new password; every other session ends, this one continues."""
         password_change(
-            user=request.user,
+            user=current_user(request),
             session=current_session(request),
             **self.validated(ChangePasswordSerializer),
             request=request,

@@ -7,6 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from myometrics_auth.authentication import ExpiredTokenAuthentication
+from myometrics_auth.requests import current_user
 from myometrics_auth.serializers import (
     AccessTokenSerializer,
     DetailSerializer,
@@ -119,5 +120,5 @@ class LogoutView(ApiView):
     def post(self, request: Request) -> Response:
         """End the session of the refresh token; both its tokens are rejected from now on."""
         token = self.validated(RefreshTokenSerializer)["refresh"]
-        session_end_by_refresh_token(user=request.user, token=token, request=request)
+        session_end_by_refresh_token(user=current_user(request), token=token, request=request)
         return detail_response(_("Successfully logged out"))

@@ -6,6 +6,7 @@ from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from myometrics_auth.requests import current_user
 from myometrics_auth.selectors import user_get, user_key, users_matching
 from myometrics_auth.serializers import (
     AdminUserChangesSerializer,
@@ -73,7 +74,7 @@ class UserView(ApiView):
     def put(self, request: Request, user_id: str) -> Response:
         """Change a user; omitted fields stay unchanged. 409 for the last administrator."""
         user = user_update(
-            actor=request.user,
+            actor=current_user(request),
             user_id=user_key(user_id),
             changes=self.validated(AdminUserChangesSerializer, partial=True),
             request=request,
@@ -99,5 +100,5 @@ class UserView(ApiView):
     )
     def delete(self, request: Request, user_id: str) -> Response:
         """Erase a user and all stored data about them. 409 for the last administrator."""
-        user_delete(actor=request.user, user_id=user_key(user_id), request=request)
+        user_delete(actor=current_user(request), user_id=user_key(user_id), request=request)
         return Response(status=204)
