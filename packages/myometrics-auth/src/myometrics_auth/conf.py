@@ -72,8 +72,8 @@ class AuthSettings(SettingsGroup):
     FAILED_SIGN_IN_LIMIT = Setting(
         int,
         20,
-        "Failed sign-ins to one account, from addresses without an earlier sign-in, after which "
-        "its sign-ins are throttled.",
+        "Failed sign-ins to one account after which its sign-ins are throttled. Client addresses "
+        "with an earlier sign-in are counted separately.",
         validate=positive,
     )
     FAILED_SIGN_IN_WINDOW = Setting(

@@ -9,6 +9,7 @@ from django.contrib.auth import get_user_model
 from django.db import models
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
@@ -58,13 +59,17 @@ class LiveFilter(admin.SimpleListFilter):
 class SessionAdmin(ReadOnlyAdmin):
     """Sessions of all users; they can be ended."""
 
-    list_display = ("user", "user_agent", "address", "created_at", "refreshed_at", "live")
+    list_display = ("user", "device", "address", "created_at", "refreshed_at", "live")
     list_filter = (LiveFilter, "second_factor")
     list_select_related = ("user",)
     search_fields = ("user__email__startswith", "address__startswith")
     search_help_text = _("Start of an e-mail address or of a client address")
     ordering = ("-created_at",)
     actions = ("end_sessions",)
+
+    @admin.display(description=_("device"))
+    def device(self, session: Session) -> str:
+        return Truncator(session.user_agent).chars(60)
 
     @admin.display(description=_("live"), boolean=True)
     def live(self, session: Session) -> bool:

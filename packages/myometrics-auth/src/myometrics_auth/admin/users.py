@@ -117,25 +117,18 @@ class UserAdmin(FilterCheckedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
     add_form = UserAddForm
     change_password_form = PasswordForm
     ordering = ("email",)
-    list_display = (
-        "email",
-        "first_name",
-        "last_name",
-        "role",
-        "clinic_name",
-        "is_active",
-        "last_login",
-    )
+    list_display = ("email", "name", "role", "clinic_name", "is_active", "last_login")
     list_filter = ("role", "is_active", "is_staff")
     search_fields = ("search_text",)
     search_help_text = _("Part of a name or an e-mail address")
     show_full_result_count = False
     list_per_page = 50
-    readonly_fields = ("last_login", "date_joined", "second_factor")
+    readonly_fields = ("last_login", "date_joined", "verified_at", "second_factor")
     actions = ("remove_second_factor",)
     fieldsets = (
         (None, {"fields": ("email", "password", "second_factor")}),
-        (_("Profile"), {"fields": (*User.PROFILE_FIELDS, "role", "is_active")}),
+        (_("Profile"), {"fields": User.PROFILE_FIELDS}),
+        (_("Access"), {"fields": ("role", "is_active")}),
         (
             _("Admin site"),
             {
@@ -143,11 +136,15 @@ class UserAdmin(FilterCheckedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
                 "fields": ("is_staff", "is_superuser", "groups", "user_permissions"),
             },
         ),
-        (_("Dates"), {"fields": ("last_login", "date_joined")}),
+        (_("Dates"), {"fields": ("last_login", "date_joined", "verified_at")}),
     )
     add_fieldsets = (
         (None, {"classes": ("wide",), "fields": ("email", "role", "password1", "password2")}),
     )
+
+    @admin.display(description=_("name"), ordering="last_name")
+    def name(self, user: User) -> str:
+        return user.get_full_name()
 
     @admin.display(description=_("second factor"), boolean=True)
     def second_factor(self, user: User) -> bool:
