@@ -22,7 +22,7 @@ from myometrics_core.times import utc_now
 from myometrics_core.users import keyed_hash
 
 from .conf import auth_settings
-from .models import Session, User
+from .models import AbstractClinicUser, Session
 
 __all__ = [
     "ACCESS",
@@ -112,7 +112,7 @@ def refresh_token(session: Session) -> str:
     return _sign(REFRESH, lifetime, user_id=session.user_id, sid=session.pk)
 
 
-def mfa_token(user: User, fingerprint: str) -> str:
+def mfa_token(user: AbstractClinicUser, fingerprint: str) -> str:
     """Return a new token for the second sign-in step; changing the password invalidates it."""
     return _sign(MFA, auth_settings.MFA_TOKEN_LIFETIME, user_id=user.pk, pwd=fingerprint)
 
@@ -148,7 +148,7 @@ def _sign(token_type: str, lifetime: timedelta, **claims: Any) -> str:
 def _verified_claims(text: str, signing_keys: tuple[str, ...]) -> TokenClaims:
     # Cached: clients send one token for 15 minutes, and reading it again took 30 % of a request.
     try:
-        payload = _backend(signing_keys).decode(text)  # type: ignore[arg-type]  # simplejwt annotates its Token
+        payload = _backend(signing_keys).decode(text)  # type: ignore[arg-type]
         token_type = str(payload["token_type"])
         is_mfa = token_type == MFA
         return TokenClaims(
