@@ -21,18 +21,18 @@ class UnreadableSecret(Exception):
 
 def encrypt_secret(secret: str, *, owner: Any) -> str:
     """Encrypt ``secret`` for storage; :func:`decrypt_secret` needs the same owner."""
-    return _box(str(owner)).encrypt(secret.encode()).decode()
+    return _fernets(str(owner)).encrypt(secret.encode()).decode()
 
 
 def decrypt_secret(stored: str, *, owner: Any) -> str:
     """Decrypt a stored secret; raise :class:`UnreadableSecret`."""
     try:
-        return _box(str(owner)).decrypt(stored.encode()).decode()
+        return _fernets(str(owner)).decrypt(stored.encode()).decode()
     except InvalidToken as error:
-        raise UnreadableSecret(f"No key opens the secret of user {owner}.") from error
+        raise UnreadableSecret(f"No key decrypts the secret of {owner}.") from error
 
 
-def _box(owner: str) -> MultiFernet:
+def _fernets(owner: str) -> MultiFernet:
     return MultiFernet([_fernet(key, owner) for key in auth_settings.encryption_keys])
 
 

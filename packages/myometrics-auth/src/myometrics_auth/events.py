@@ -12,6 +12,8 @@ from myometrics_core.times import utc_now
 from myometrics_core.users import account_pseudonym, user_id_json
 
 from .conf import auth_settings
+from .models import Session, User
+from .requests import AnyRequest
 
 __all__ = [
     "RESERVED_ACTIONS",
@@ -21,7 +23,6 @@ __all__ = [
     "publish_sessions_ended",
     "publish_user_change",
 ]
-
 
 RESERVED_ACTIONS = (
     "login_failed",
@@ -41,26 +42,29 @@ clients log it too.
 """
 
 
-def publish_session_events(action: str, *, sessions: Iterable[Any], request: Any) -> None:
+def publish_session_events(
+    action: str, *, sessions: Iterable[Session], request: AnyRequest
+) -> None:
     """Publish ``login_succeeded`` or ``logout`` for each session, if ``RECORD_SIGN_INS`` is set."""
     if auth_settings.RECORD_SIGN_INS:
         publish_many(
-            _activity(action, session.user_id, "session", str(session.pk), request)
-            for session in sessions
+            _event(action, session.user_id, "session", session.pk, request) for session in sessions
         )
 
 
-def publish_sessions_ended(*, actor: Any, sessions: Iterable[Any], request: Any) -> None:
+def publish_sessions_ended(
+    *, actor: User, sessions: Iterable[Session], request: AnyRequest
+) -> None:
     """Publish ``session_ended`` for sessions that an administrator ended.
 
     ``details`` contain the id of the session's user.
     """
     publish_many(
-        _activity(
+        _event(
             "session_ended",
             actor.pk,
             "session",
-            str(session.pk),
+            session.pk,
             request,
             {"user_id": user_id_json(session.user_id)},
         )
@@ -68,32 +72,37 @@ def publish_sessions_ended(*, actor: Any, sessions: Iterable[Any], request: Any)
     )
 
 
-def publish_failed_sign_in(*, email: str, request: Any) -> None:
+def publish_failed_sign_in(*, email: str, request: AnyRequest) -> None:
     """Publish ``login_failed`` with the pseudonym of the submitted address, known or unknown."""
     if auth_settings.RECORD_SIGN_INS:
-        publish(_activity("login_failed", None, "user", account_pseudonym(email), request))
+        publish(_event("login_failed", None, "user", account_pseudonym(email), request))
 
 
-def publish_account_event(action: str, *, user: Any, request: Any) -> None:
+def publish_account_event(action: str, *, user: User, request: AnyRequest | None) -> None:
     """Publish an event of users about their own account, such as ``password_changed``."""
     if auth_settings.RECORD_SIGN_INS:
-        publish(_activity(action, user.pk, "user", str(user_id_json(user.pk)), request))
+        publish(_event(action, user.pk, "user", user_id_json(user.pk), request))
 
 
 def publish_user_change(
-    action: str, *, actor: Any, user_id: Any, details: Mapping[str, Any], request: Any
+    action: str,
+    *,
+    actor: User | None,
+    user_id: Any,
+    details: Mapping[str, Any],
+    request: AnyRequest | None,
 ) -> None:
     """Publish ``user_created``, ``user_updated`` or ``user_deleted`` by an administrator."""
     actor_id = getattr(actor, "pk", None)
-    publish(_activity(action, actor_id, "user", str(user_id_json(user_id)), request, details))
+    publish(_event(action, actor_id, "user", user_id_json(user_id), request, details))
 
 
-def _activity(
+def _event(
     action: str,
     actor_id: Any,
     resource_type: str,
-    resource_id: str,
-    request: Any,
+    resource_id: Any,
+    request: AnyRequest | None,
     details: Mapping[str, Any] | None = None,
 ) -> Event:
     return Event(
@@ -101,7 +110,7 @@ def _activity(
         actor_id=actor_id,
         action=action,
         resource_type=resource_type,
-        resource_id=resource_id,
+        resource_id=str(resource_id),
         occurred_at=utc_now(),
         details=details or {},
         client_address=client_address(request) if request is not None else None,

@@ -1,4 +1,4 @@
-"""Passwords and codes that signed-in users enter again are within the login throttle."""
+"""The login throttle covers passwords and codes that signed-in users enter again."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class TestPasswordChecks:
         assert event.client_address == HOME
 
     @pytest.mark.parametrize("path", PASSWORD_CHECKS)
-    def test_right_password_beyond_the_limit_is_refused_as_a_wrong_one(
+    def test_correct_password_above_limit_is_refused_like_wrong_one(
         self, at_home, doctor, published, path
     ):
         for _ in range(80):
@@ -89,7 +89,7 @@ class TestPasswordChecks:
         assert doctor.check_password(PASSWORD)
         assert not TotpDevice.objects.exists()
 
-    def test_right_password_is_accepted_after_the_pause(self, at_home, clock):
+    def test_correct_password_is_accepted_after_the_pause(self, at_home, clock):
         for _ in range(25):
             check(at_home, "change-password", "wrong")
         clock.shift(61)
@@ -118,9 +118,7 @@ class TestPasswordChecks:
         assert log_in(doctor).status_code == 200
         assert check(at_home, "change-password", PASSWORD).status_code == 200
 
-    def test_recording_can_be_switched_off_but_not_counting(
-        self, doctor, sign_in, published, settings
-    ):
+    def test_record_sign_ins_off_still_counts(self, doctor, sign_in, published, settings):
         settings.MYOMETRICS_AUTH = {"RECORD_SIGN_INS": False}
         client = sign_in(doctor)
         check(client, "change-password", "wrong")
@@ -130,7 +128,7 @@ class TestPasswordChecks:
 
 class TestCodeChecks:
     @pytest.mark.parametrize("path", ["disable", "recovery-codes"])
-    def test_right_code_beyond_the_limit_is_refused_and_not_used_up(
+    def test_correct_code_above_limit_is_refused_and_not_used(
         self, enrolled, published, path, clock
     ):
         published.clear()
@@ -174,7 +172,7 @@ class TestCodeChecks:
         return send(client, "post", f"auth/mfa/{path}/", {"password": PASSWORD, "code": code})
 
 
-class TestOvertakenRequests:
+class TestConcurrentChanges:
     """A request that was authenticated before the password was reset changes nothing after."""
 
     @pytest.fixture
@@ -220,7 +218,7 @@ class TestOvertakenRequests:
         doctor.refresh_from_db()
         assert doctor.check_password(NEW_PASSWORD)
 
-    def test_wrong_password_of_a_user_deleted_since_is_a_401(self, doctor):
+    def test_wrong_password_of_a_deleted_user_is_a_401(self, doctor):
         get_user_model().objects.filter(pk=doctor.pk).delete()
         with pytest.raises(CallerDeleted):
             totp_enrol(user=doctor, password="wrong")
@@ -242,7 +240,7 @@ class TestInAnyOrder(TestCase):
             max_size=12,
         )
     )
-    def test_right_passwords_are_accepted_only_below_the_limit(self, steps):
+    def test_correct_passwords_are_accepted_only_below_limit(self, steps):
         limited = override_settings(MYOMETRICS_AUTH={"FAILED_SIGN_IN_LIMIT": 3})
         with limited, time_machine.travel("2026-03-02T09:00:10Z", tick=False):
             user = get_user_model().objects.create_user("any@clinic.example", PASSWORD)

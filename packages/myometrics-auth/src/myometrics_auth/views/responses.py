@@ -1,42 +1,30 @@
-"""Responses shared by several endpoints."""
+"""Responses shared by several endpoints, and the session of a request."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from myometrics_auth.models import Session
-from myometrics_auth.serializers import AdminUserSerializer, ProfileSerializer
+from myometrics_auth.serializers import ProfileSerializer
 from myometrics_auth.services.browser_sessions import browser_session
 from myometrics_auth.tokens import access_token, refresh_token
 from myometrics_core.http import http_request
 
-__all__ = ["admin_user_json", "current_session", "detail", "profile_json", "signed_in"]
+__all__ = ["current_session", "detail_response", "signed_in_response"]
 
 
-def profile_json(user: Any) -> dict[str, Any]:
-    """Return a user's own profile."""
-    return ProfileSerializer.read(user)
-
-
-def admin_user_json(user: Any) -> dict[str, Any]:
-    """Return a user as shown to administrators."""
-    return AdminUserSerializer.read(user)
-
-
-def detail(sentence: Any) -> Response:
+def detail_response(message: str) -> Response:
     """Return a 200 with a message."""
-    return Response({"detail": sentence})
+    return Response({"detail": message})
 
 
-def signed_in(session: Session, status: int = 200) -> Response:
+def signed_in_response(session: Session, status: int = 200) -> Response:
     """Return both tokens of a new session, and its user."""
     body = {
         "access": access_token(session),
         "refresh": refresh_token(session),
-        "user": profile_json(session.user),
+        "user": ProfileSerializer.read(session.user),
     }
     return Response(body, status=status)
 

@@ -1,4 +1,4 @@
-"""What auth tells others: Django's signals, and activities for an audit log."""
+"""Events and Django signals of auth."""
 
 from __future__ import annotations
 
@@ -59,70 +59,70 @@ def test_a_sign_out_sends_it(doctor, sign_in, signals):
 
 def test_sign_ins_are_published_with_actor_address_and_agent(doctor, sign_in, published):
     client = sign_in(doctor, HTTP_USER_AGENT="Firefox", REMOTE_ADDR="192.0.2.1")
-    (activity,) = published
+    (event,) = published
     session = client.get("/api/auth/sessions/").json()["results"][0]["id"]
-    assert (activity.action, activity.actor_id) == ("login_succeeded", doctor.pk)
-    assert (activity.resource_type, activity.resource_id) == ("session", session)
-    assert (activity.client_address, activity.user_agent) == ("192.0.2.1", "Firefox")
-    assert activity.source == "auth"
+    assert (event.action, event.actor_id) == ("login_succeeded", doctor.pk)
+    assert (event.resource_type, event.resource_id) == ("session", session)
+    assert (event.client_address, event.user_agent) == ("192.0.2.1", "Firefox")
+    assert event.source == "auth"
 
 
-@pytest.mark.parametrize("email", ["doctor@clinic.example", "nobody@clinic.example"])
+@pytest.mark.parametrize("email", ["doctor@clinic.example", "unknown@clinic.example"])
 def test_failed_sign_ins_are_published_under_a_pseudonym(api, doctor, published, email):
     send(api, "post", "auth/login/", {"email": email.upper(), "password": "wrong"})
-    (activity,) = published
-    assert (activity.action, activity.actor_id) == ("login_failed", None)
-    assert activity.resource_id == account_pseudonym(email)
-    assert "clinic.example" not in str(activity)
+    (event,) = published
+    assert (event.action, event.actor_id) == ("login_failed", None)
+    assert event.resource_id == account_pseudonym(email)
+    assert "clinic.example" not in str(event)
 
 
-def test_a_person_s_doings_are_published_in_order(doctor, sign_in, api, published):
+def test_actions_of_a_user_are_published_in_order(doctor, sign_in, api, published):
     client, _other = sign_in(doctor), sign_in(doctor)
     change = {"old_password": PASSWORD, "new_password": NEW_PASSWORD}
     send(client, "post", "auth/change-password/", change)
     sign_out(client, client.tokens["refresh"])
     actions = ["login_succeeded", "login_succeeded", "password_changed", "logout"]
-    assert [activity.action for activity in published] == actions
-    assert all(activity.actor_id == doctor.pk for activity in published)
-    assert len({activity.id for activity in published}) == 4
+    assert [event.action for event in published] == actions
+    assert all(event.actor_id == doctor.pk for event in published)
+    assert len({event.id for event in published}) == 4
 
 
 def test_a_reset_is_published(doctor, api, published):
     link = query_of(reset_link(doctor))
     body = {**link, "new_password": NEW_PASSWORD}
     send(api, "post", "auth/password-reset/confirm/", body)
-    (activity,) = published
-    assert (activity.action, activity.actor_id) == ("password_reset", doctor.pk)
-    assert (activity.resource_type, activity.resource_id) == ("user", str(doctor.pk))
+    (event,) = published
+    assert (event.action, event.actor_id) == ("password_reset", doctor.pk)
+    assert (event.resource_type, event.resource_id) == ("user", str(doctor.pk))
 
 
 def test_a_registration_is_a_sign_in(api, published):
     body = {"email": "n@x.example", "password": PASSWORD, "firstName": "N", "lastName": "X"}
     send(api, "post", "auth/register/", body)
-    assert [activity.action for activity in published] == ["login_succeeded"]
+    assert [event.action for event in published] == ["login_succeeded"]
 
 
-def test_the_host_can_switch_sign_ins_off_but_not_administration(
+def test_record_sign_ins_off_keeps_administration_events(
     administrator, doctor, sign_in, published, settings
 ):
     settings.MYOMETRICS_AUTH = {"RECORD_SIGN_INS": False}
     client = sign_in(administrator)
     send(client, "patch", f"users/{doctor.pk}/", {"role": "technician"})
     sign_out(client, client.tokens["refresh"])
-    assert [activity.action for activity in published] == ["user_updated"]
+    assert [event.action for event in published] == ["user_updated"]
 
 
-def test_an_administrator_s_change_tells_roles_and_switches_but_no_names(
+def test_user_updated_contains_roles_and_flags_but_no_names(
     administrator, doctor, sign_in, published
 ):
     client = sign_in(administrator)
     published.clear()
     body = {"firstName": "Secretname", "clinicName": "Hidden", "role": "admin", "isActive": False}
     send(client, "put", f"users/{doctor.pk}/", body)
-    (activity,) = published
-    assert (activity.action, activity.actor_id) == ("user_updated", administrator.pk)
-    assert (activity.resource_type, activity.resource_id) == ("user", str(doctor.pk))
-    assert activity.details == {
+    (event,) = published
+    assert (event.action, event.actor_id) == ("user_updated", administrator.pk)
+    assert (event.resource_type, event.resource_id) == ("user", str(doctor.pk))
+    assert event.details == {
         "changed": {
             "first_name": {},
             "clinic_name": {},
@@ -131,17 +131,17 @@ def test_an_administrator_s_change_tells_roles_and_switches_but_no_names(
             "is_staff": {"from": False, "to": True},
         }
     }
-    assert json.dumps(activity.details)
+    assert json.dumps(event.details)
 
 
-def test_a_change_that_changes_nothing_leaves_no_trace(administrator, doctor, sign_in, published):
+def test_unchanged_user_publishes_nothing(administrator, doctor, sign_in, published):
     client = sign_in(administrator)
     published.clear()
     send(client, "put", f"users/{doctor.pk}/", {"role": "doctor", "firstName": doctor.first_name})
     assert published == []
 
 
-def test_a_refused_change_leaves_no_trace(administrator, sign_in, published):
+def test_refused_change_publishes_nothing(administrator, sign_in, published):
     client = sign_in(administrator)
     published.clear()
     send(client, "put", f"users/{administrator.pk}/", {"role": "doctor"})
@@ -149,23 +149,23 @@ def test_a_refused_change_leaves_no_trace(administrator, sign_in, published):
     assert published == []
 
 
-def test_an_erasure_by_an_administrator_names_them_and_the_key_alone(
+def test_erasure_by_administrator_publishes_actor_and_key_only(
     administrator, doctor, sign_in, published
 ):
     client = sign_in(administrator)
     published.clear()
     client.delete(f"/api/users/{doctor.pk}/")
-    (activity,) = published
-    assert (activity.action, activity.actor_id) == ("user_deleted", administrator.pk)
-    assert (activity.resource_id, activity.details) == (str(doctor.pk), {"by": "administrator"})
+    (event,) = published
+    assert (event.action, event.actor_id) == ("user_deleted", administrator.pk)
+    assert (event.resource_id, event.details) == (str(doctor.pk), {"by": "administrator"})
 
 
-def test_an_erasure_by_oneself_names_nobody(doctor, sign_in, published):
+def test_self_erasure_publishes_no_actor(doctor, sign_in, published):
     client = sign_in(doctor, REMOTE_ADDR="192.0.2.1")
     published.clear()
     client.delete("/api/users/me/")
-    (activity,) = published
-    assert (activity.action, activity.actor_id, activity.client_address) == (
+    (event,) = published
+    assert (event.action, event.actor_id, event.client_address) == (
         "user_deleted",
         None,
         None,

@@ -7,6 +7,7 @@ from copy import copy
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
+import segno
 from django.contrib.admin import AdminSite
 from django.contrib.auth.views import LoginView, PasswordChangeView
 from django.core.exceptions import ValidationError as DjangoValidationError
@@ -15,13 +16,14 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.cache import add_never_cache_headers
 from django.utils.module_loading import import_string
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import APIException, AuthenticationFailed, ValidationError
 from rest_framework.parsers import FormParser, MultiPartParser
 from rest_framework.request import Request
 
 from myometrics_auth.forms import EnrolmentForm, OwnPasswordForm, PasswordForm, SecondFactorForm
-from myometrics_auth.qr_codes import qr_code_svg
+from myometrics_auth.requests import current_user
 from myometrics_auth.services.browser_sessions import browser_session
 from myometrics_auth.services.browser_sign_in import (
     Step,
@@ -89,13 +91,11 @@ class AdminSignInView(ThrottledPost, LoginView):
     title: Any = ""
 
     def get_form_kwargs(self) -> dict[str, Any]:
-        """Omit the request, which only Django's form accepts."""
         kwargs = super().get_form_kwargs()
         del kwargs["request"]
         return kwargs
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """Add the context that the admin templates need."""
         context = {
             **self.site.each_context(self.request),
             "title": self.title,
@@ -106,7 +106,6 @@ class AdminSignInView(ThrottledPost, LoginView):
         return super().get_context_data(**{**context, **kwargs})
 
     def get_default_redirect_url(self) -> str:
-        """Return the URL of the admin index."""
         return self.page("admin:index")
 
     def page(self, name: str) -> str:
@@ -128,7 +127,6 @@ class AdminLoginView(AdminSignInView):
     title = _("Log in")
 
     def get_form_kwargs(self) -> dict[str, Any]:
-        """Include the request."""
         return {**super().get_form_kwargs(), "request": self.request}
 
     def form_valid(self, form: Any) -> HttpResponse:
@@ -156,7 +154,6 @@ class AdminSecondFactorView(AdminSignInView):
     title = _("Second factor")
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        """Redirect to the first step if the password step is missing."""
         if not browser_needs_code(request):
             return self.go_to("admin:login")
         return super().dispatch(request, *args, **kwargs)
@@ -181,18 +178,16 @@ class AdminEnrolmentView(AdminSignInView):
     title = _("Set up the second factor")
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        """Redirect to the first step if the password step is missing."""
         self.enrolment = browser_enrolment(request)
         if self.enrolment is None:
             return self.go_to("admin:login")
         return super().dispatch(request, *args, **kwargs)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """Add the secret, as a QR code and as text in groups of four."""
         context = super().get_context_data(**kwargs)
         if self.enrolment is not None:
             secret = self.enrolment.secret
-            context["qr_code"] = qr_code_svg(self.enrolment.otpauth_url)
+            context["qr_code"] = _qr_code_svg(self.enrolment.otpauth_url)
             context["secret"] = " ".join(secret[at : at + 4] for at in range(0, len(secret), 4))
         return context
 
@@ -201,7 +196,7 @@ class AdminEnrolmentView(AdminSignInView):
         try:
             codes = browser_enrol(code=form.cleaned_data["code"], request=self.request)
         except ValidationError as error:
-            _add_problems(form, error)
+            _add_errors(form, error)
             return self.form_invalid(form)
         except APIException:  # password changed, user deleted, or enrolled concurrently
             return self.go_to("admin:login")
@@ -224,14 +219,14 @@ class AdminPasswordView(ThrottledPost, PasswordChangeView):
         """Change the password; every other session ends, this one continues."""
         try:
             password_change(
-                user=self.request.user,
+                user=current_user(self.request),
                 session=browser_session(self.request),
                 old_password=form.cleaned_data["old_password"],
                 new_password=form.cleaned_data["new_password1"],
                 request=self.request,
             )
         except ValidationError as error:
-            _add_problems(form, error)
+            _add_errors(form, error)
             return self.form_invalid(form)
         except APIException:  # the user was deleted concurrently
             return HttpResponseRedirect(reverse("admin:login", current_app=self.site.name))
@@ -242,8 +237,17 @@ class AdminPasswordView(ThrottledPost, PasswordChangeView):
         return f"user:{self.request.user.pk}"
 
 
-def _add_problems(form: Any, error: ValidationError) -> None:
+def _qr_code_svg(text: str) -> SafeString:
+    # Black on white in every theme.
+    drawing = segno.make(text, error="m", micro=False).svg_inline(
+        scale=5, dark="#000", light="#fff"
+    )
+    return mark_safe(drawing)  # noqa: S308 (shapes only, no text)
+
+
+def _add_errors(form: Any, error: ValidationError) -> None:
     names = {"new_password": "new_password2"}
-    problems: Any = error.detail
-    for name, found in problems.items():
-        form.add_error(names.get(name, name), [DjangoValidationError(str(text)) for text in found])
+    detail: Any = error.detail
+    for name, messages in detail.items():
+        errors = [DjangoValidationError(str(message)) for message in messages]
+        form.add_error(names.get(name, name), errors)

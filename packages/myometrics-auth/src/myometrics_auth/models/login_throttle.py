@@ -13,14 +13,16 @@ class SignInFailures(models.Model):
 
     key = models.CharField(_("key"), max_length=64, primary_key=True)
     failures = models.PositiveIntegerField(_("failures"), default=0)
-    judged_at = models.DateTimeField(
-        _("judged at"), help_text=_("When an attempt was last judged.")
+    evaluated_at = models.DateTimeField(
+        _("last evaluated"),
+        db_column="judged_at",
+        help_text=_("When an attempt was last evaluated."),
     )
 
     class Meta:
         verbose_name = _("failed sign-ins")
         verbose_name_plural = _("failed sign-ins")
-        indexes = [models.Index(fields=["judged_at"], name="mm_failures_judged_at")]
+        indexes = [models.Index(fields=["evaluated_at"], name="mm_failures_judged_at")]
 
     def __str__(self) -> str:
         return f"{self.key[:8]}…: {self.failures}"

@@ -1,4 +1,4 @@
-"""Guessing at one account from many addresses is slowed; its owner is not locked out."""
+"""The login throttle limits password guessing from many addresses; the owner can still sign in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 
 from myometrics_auth.models import SignInFailures
 from myometrics_auth.reset_links import reset_link
-from myometrics_auth.services.guessing import guesses_sweep
+from myometrics_auth.services.login_throttle import login_throttle_sweep
 
 pytestmark = pytest.mark.django_db
 
@@ -40,14 +40,12 @@ def attack(attempt):
     return attack
 
 
-def test_below_twenty_failures_nothing_happens(doctor, attempt, attack, clock):
+def test_login_below_limit_is_accepted(doctor, attempt, attack, clock):
     attack(doctor.email, times=19)
     assert attempt(doctor.email, PASSWORD).status_code == 200
 
 
-def test_beyond_twenty_failures_the_right_password_is_refused_like_a_wrong_one(
-    doctor, attempt, attack, clock
-):
+def test_login_above_limit_is_refused_like_wrong_password(doctor, attempt, attack, clock):
     attack(doctor.email)
     right, wrong = attempt(doctor.email, PASSWORD), attempt(doctor.email, "wrong")
     assert right.status_code == wrong.status_code == 401
@@ -56,36 +54,36 @@ def test_beyond_twenty_failures_the_right_password_is_refused_like_a_wrong_one(
     assert dict(right.headers) == dict(wrong.headers)
 
 
-def test_an_address_spelt_otherwise_is_the_same_account(doctor, attempt, attack, clock):
+def test_throttle_counts_every_spelling_of_an_address(doctor, attempt, attack, clock):
     attack("DOCTOR@clinic.example", times=10)
     attack("ｄoctor@clinic.example", times=10)
     assert attempt(doctor.email, PASSWORD).status_code == 401
 
 
-def test_unknown_accounts_are_treated_no_differently(attempt, attack, clock):
-    attack("nobody@clinic.example", times=25)
+def test_unknown_accounts_are_throttled_too(attempt, attack, clock):
+    attack("unknown@clinic.example", times=25)
     assert SignInFailures.objects.get().failures == 20
 
 
-def test_other_accounts_are_not_affected(doctor, make_user, attempt, attack, clock):
+def test_other_accounts_are_not_throttled(doctor, make_user, attempt, attack, clock):
     attack(doctor.email)
     assert attempt(make_user().email, PASSWORD).status_code == 200
 
 
-def test_the_owner_signs_in_from_where_they_did_before(doctor, attempt, attack, clock):
+def test_login_from_known_address_is_not_throttled(doctor, attempt, attack, clock):
     assert attempt(doctor.email, PASSWORD, HOME).status_code == 200
     attack(doctor.email, times=40)
     assert attempt(doctor.email, PASSWORD, HOME).status_code == 200
 
 
-def test_a_known_address_that_guesses_is_slowed_too(doctor, attempt, attack, clock):
+def test_failures_from_known_address_throttle_that_address(doctor, attempt, attack, clock):
     assert attempt(doctor.email, PASSWORD, HOME).status_code == 200
     attack(doctor.email, address=HOME)
     assert attempt(doctor.email, PASSWORD, HOME).status_code == 401
     assert attempt(doctor.email, PASSWORD).status_code == 200
 
 
-def test_the_owner_is_let_in_a_minute_after_the_attack(doctor, attempt, attack, clock):
+def test_login_is_accepted_after_the_pause(doctor, attempt, attack, clock):
     attack(doctor.email, times=100)
     clock.shift(59)
     assert attempt(doctor.email, PASSWORD).status_code == 401
@@ -93,7 +91,7 @@ def test_the_owner_is_let_in_a_minute_after_the_attack(doctor, attempt, attack, 
     assert attempt(doctor.email, PASSWORD).status_code == 200
 
 
-def test_refusals_do_not_prolong_the_pause(doctor, attempt, attack, clock):
+def test_refused_logins_do_not_extend_the_pause(doctor, attempt, attack, clock):
     attack(doctor.email)
     for _ in range(11):
         clock.shift(5)
@@ -102,7 +100,7 @@ def test_refusals_do_not_prolong_the_pause(doctor, attempt, attack, clock):
     assert attempt(doctor.email, PASSWORD).status_code == 200
 
 
-def test_one_attempt_a_minute_is_judged_while_the_attack_goes_on(doctor, attempt, attack, clock):
+def test_throttle_evaluates_one_attempt_per_pause(doctor, attempt, attack, clock):
     attack(doctor.email)
     for minutes in range(1, 6):
         clock.shift(61)
@@ -111,7 +109,7 @@ def test_one_attempt_a_minute_is_judged_while_the_attack_goes_on(doctor, attempt
         assert attempt(doctor.email, PASSWORD).status_code == 401
 
 
-def test_a_reset_by_mail_lets_the_owner_in_at_once(doctor, attempt, attack, clock):
+def test_password_reset_ends_the_throttle(doctor, attempt, attack, clock):
     attack(doctor.email)
     link = query_of(reset_link(doctor))
     body = {**link, "new_password": NEW_PASSWORD}
@@ -121,21 +119,21 @@ def test_a_reset_by_mail_lets_the_owner_in_at_once(doctor, attempt, attack, cloc
     assert attempt(doctor.email, NEW_PASSWORD, HOME).status_code == 200
 
 
-def test_a_success_forgets_failures(doctor, attempt, attack, clock):
+def test_successful_login_resets_failures(doctor, attempt, attack, clock):
     attack(doctor.email, times=15)
     assert attempt(doctor.email, PASSWORD).status_code == 200
     attack(doctor.email, times=15)
     assert attempt(doctor.email, PASSWORD).status_code == 200
 
 
-def test_an_hour_without_failures_forgets_them(doctor, attempt, attack, clock):
+def test_failures_expire_after_the_window(doctor, attempt, attack, clock):
     attack(doctor.email, times=19)
     clock.shift(timedelta(hours=1, seconds=1))
     attack(doctor.email, times=19)
     assert attempt(doctor.email, PASSWORD).status_code == 200
 
 
-def test_the_host_sets_limit_and_pause(doctor, attempt, attack, clock, settings):
+def test_limit_and_pause_are_settings(doctor, attempt, attack, clock, settings):
     settings.MYOMETRICS_AUTH = {
         "FAILED_SIGN_IN_LIMIT": 3,
         "FAILED_SIGN_IN_PAUSE": timedelta(seconds=10),
@@ -146,15 +144,15 @@ def test_the_host_sets_limit_and_pause(doctor, attempt, attack, clock, settings)
     assert attempt(doctor.email, PASSWORD).status_code == 200
 
 
-def test_no_address_is_kept_and_old_counts_are_swept(doctor, attack, clock):
+def test_sweep_deletes_expired_rows_without_addresses(doctor, attack, clock):
     attack(doctor.email, times=3)
     row = SignInFailures.objects.get()
     assert doctor.email not in row.key
     clock.shift(3601)
-    assert guesses_sweep() == 1
+    assert login_throttle_sweep() == 1
 
 
-def test_counts_go_with_the_account(doctor, attempt, attack, clock):
+def test_erasure_deletes_failures(doctor, attempt, attack, clock):
     answer = attempt(doctor.email, PASSWORD, HOME)
     attack(doctor.email, times=3)
     attack(doctor.email, times=3, address=HOME)
