@@ -62,8 +62,8 @@ def cpu_seconds(processes: list[psutil.Process]) -> float:
 
 
 def entry(number: int) -> AuditLog:
-    from myometrics_audit.signing.signatures import new_nonce
     from myometrics_audit.models import AuditLog
+    from myometrics_audit.signing.signatures import new_nonce
 
     return AuditLog(
         action="upload_created",

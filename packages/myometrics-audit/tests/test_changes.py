@@ -18,9 +18,15 @@ from django.db.models.functions import Concat
 from django.db.models.signals import post_delete
 from django.test.utils import CaptureQueriesContext
 
-from myometrics_audit.tracking import changes
-from myometrics_audit.tracking.changes import recorded, recorded_bulk_create, recorded_delete, recorded_save, recorded_update
 from myometrics_audit.models import AuditLog
+from myometrics_audit.tracking import (
+    changes,
+    recorded,
+    recorded_bulk_create,
+    recorded_delete,
+    recorded_save,
+    recorded_update,
+)
 from myometrics_core.times import utc_now
 from myometrics_testing.waiting import PATIENCE
 

@@ -17,11 +17,18 @@ from uuid import UUID
 
 from django.utils.dateparse import parse_datetime
 
+from ...log.models import Erasure
 from ...signing.canonical import canonical_address, canonical_moment
-from ...signing.signatures import entry_leaf, erasure_leaf, seal_signature, subject_of, tree_entry, tree_erasure
 from ...signing.keys import find_key
 from ...signing.merkle import path_sides, root_from_path
-from ...log.models import Erasure
+from ...signing.signatures import (
+    entry_leaf,
+    erasure_leaf,
+    seal_signature,
+    subject_of,
+    tree_entry,
+    tree_erasure,
+)
 from .proofs import FORMAT
 
 __all__ = ["export_problems"]

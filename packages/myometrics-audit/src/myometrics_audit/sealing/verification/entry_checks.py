@@ -10,9 +10,9 @@ from typing import Any
 
 from django.db import connections
 
-from ...signing.signatures import entry_leaf, subject_of
-from ...signing.keys import Key, find_key
 from ...log.models import AuditLog, Erasure, Leaf
+from ...signing.keys import Key, find_key
+from ...signing.signatures import entry_leaf, subject_of
 from .problems import Problem
 
 __all__ = [

@@ -11,9 +11,9 @@ from django.db import connections
 
 from myometrics_core.db import read_in_batches
 
-from ..erasures import leaf_pairs
-from ...signing.signatures import erasure_digest, erasure_leaf
 from ...log.models import Erasure, Leaf
+from ...signing.signatures import erasure_digest, erasure_leaf
+from ..erasures import leaf_pairs
 from .problems import Problem
 
 __all__ = ["erasure_problems"]

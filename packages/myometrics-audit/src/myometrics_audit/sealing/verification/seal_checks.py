@@ -12,10 +12,10 @@ from django.db.models import Count, Exists, Max, OuterRef
 
 from myometrics_core.db import read_in_batches
 
-from ...signing.signatures import GENESIS, seal_signature, tree_erasure
+from ...log.models import Erasure, Leaf, Seal
 from ...signing.keys import Key
 from ...signing.merkle import MerkleTree
-from ...log.models import Erasure, Leaf, Seal
+from ...signing.signatures import GENESIS, seal_signature, tree_erasure
 from .problems import Problem
 
 __all__ = ["SealChecker", "anchor_problems", "read_anchors", "unknown_seal_problems"]

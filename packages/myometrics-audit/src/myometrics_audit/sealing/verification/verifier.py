@@ -9,9 +9,16 @@ from typing import Any
 from django.db import connections, router
 from django.utils import timezone
 
-from ...signing.signatures import tree_entry
 from ...log.models import EntryCount, Leaf, Verification
-from .entry_checks import EntryChecker, StoredLeaf, copied_entries, forged_entries, sealed_leaves, unsealed_leaves
+from ...signing.signatures import tree_entry
+from .entry_checks import (
+    EntryChecker,
+    StoredLeaf,
+    copied_entries,
+    forged_entries,
+    sealed_leaves,
+    unsealed_leaves,
+)
 from .erasure_checks import erasure_problems
 from .problems import Problem
 from .seal_checks import SealChecker, anchor_problems, unknown_seal_problems
