@@ -22,9 +22,8 @@ from myometrics_core.events import is_reserved_action
 from myometrics_core.http import client_address, user_agent
 
 from ..conf import audit_settings
-from ..log.entry_json import entry_json
-from ..log.rows import COLUMNS
-from ..log.services import ActorGone, NewEntry, entry_record
+from ..log.entry_json import LIST_COLUMNS, entry_json
+from ..log.services import ActorDeleted, NewEntry, entry_record
 from .pagination import EntryPagination
 from .selection import Selection
 from .selectors import entry_find
@@ -115,8 +114,8 @@ class AuditLogView(ApiView):
 def _record(entry: NewEntry) -> dict[str, Any]:
     try:
         row = entry_record(entry)
-    except ActorGone:
+    except ActorDeleted:
         raise CallerDeleted() from None
     except ValueError as error:
         raise serializers.ValidationError({"details": [str(error)]}) from None
-    return {name: getattr(row, name) for name in COLUMNS}
+    return {name: getattr(row, name) for name in LIST_COLUMNS}
