@@ -18,7 +18,7 @@ from rest_framework.exceptions import ValidationError
 
 from myometrics_core.api import CallerDeleted
 from myometrics_core.db import atomic_write
-from myometrics_core.jobs import enqueue
+from myometrics_core.jobs.background import enqueue
 from myometrics_core.mail import classify_failure, mail_address
 from myometrics_core.personal_data import export_chunks
 from myometrics_core.times import utc_now

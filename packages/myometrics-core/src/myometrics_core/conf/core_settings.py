@@ -123,6 +123,14 @@ class CoreSettings(SettingsGroup):
         "accept at most 16 KiB.",
         validate=positive,
     )
+    JOB_RUNNER = Setting(
+        str,
+        "thread",
+        "What runs background jobs: `thread`, threads of the server's own processes; `celery`, its "
+        "worker and beat (extra `celery`); `tasks`, the worker of Django's `TASKS` (Django 6), with "
+        "`manage.py jobs_run --once` by cron; `none`, processes of `manage.py jobs_run` alone.",
+        choices=("thread", "celery", "tasks", "none"),
+    )
     MICROSERVICE_URL = Setting(
         str,
         None,
