@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
 
 from myometrics_core.users import parse_user_id
 
@@ -18,7 +17,7 @@ _LINK = SignedLink(
 )
 
 
-def unsubscribe_token(*, kind: NotificationKind, user: Any) -> str:
+def unsubscribe_token(*, kind: NotificationKind, user: AbstractBaseUser) -> str:
     """Return a token for ``user`` and ``kind``.
 
     It contains no address, and never expires: links in old mails must keep working.
@@ -26,12 +25,12 @@ def unsubscribe_token(*, kind: NotificationKind, user: Any) -> str:
     return _LINK.token(_payload(kind, user))
 
 
-def unsubscribe_url(*, kind: NotificationKind, user: Any) -> str:
+def unsubscribe_url(*, kind: NotificationKind, user: AbstractBaseUser) -> str:
     """Return the public unsubscribe URL, on the host of ``MYOMETRICS["API_URL"]``."""
     return _LINK.url(_payload(kind, user))
 
 
-def read_unsubscribe_token(token: str) -> tuple[NotificationKind, Any]:
+def read_unsubscribe_token(token: str) -> tuple[NotificationKind, AbstractBaseUser]:
     """Return the kind and the user that ``token`` names.
 
     Raises ``NotFound`` if the token is invalid, or its user or kind no longer exists.
@@ -47,5 +46,5 @@ def read_unsubscribe_token(token: str) -> tuple[NotificationKind, Any]:
     return kind, user
 
 
-def _payload(kind: NotificationKind, user: Any) -> list[str]:
+def _payload(kind: NotificationKind, user: AbstractBaseUser) -> list[str]:
     return [str(user.pk), kind.name]
