@@ -30,7 +30,7 @@ def check_production(**kwargs: Any) -> list[checks.CheckMessage]:
         ),
         "W003": (
             str(default_mail_backend_path()).endswith("console.EmailBackend"),
-            "Mail is written to the console: nobody gets any.",
+            "Mail is written to the console, not delivered.",
             "Set EMAIL_HOST.",
         ),
     }

@@ -1,4 +1,4 @@
-"""The schedule of periodic tasks is code: two beats on one site do no harm."""
+"""The schedule of periodic tasks is code: two beats on one site are safe."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def site(tmp_path_factory, servers):
     postgresql, redis = servers
     running = RunningSite(tmp_path_factory.mktemp("site"), postgresql.url, redis.url)
     running.environment |= {
-        "DJANGO_SETTINGS_MODULE": "frequent_settings",
+        "DJANGO_SETTINGS_MODULE": "frequent_jobs_settings",
         "PYTHONPATH": str(PROJECT / "tests"),
     }
     try:

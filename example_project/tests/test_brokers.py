@@ -72,7 +72,7 @@ def broker(servers):
 
 @pytest.fixture(scope="module")
 def site(prepared, servers, tmp_path_factory):
-    """A web server on another continent, and no worker."""
+    """A web server in another time zone, without a worker."""
     redis, broker = servers
     folder = tmp_path_factory.mktemp("site")
     shutil.copy(prepared.folder / "site.sqlite3", folder)

@@ -1,4 +1,4 @@
-"""The site's settings in production: checked, hardened, secrets from files, warned of the rest."""
+"""The site's settings in production: checks, hardening, secrets from files, warnings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_check_deploy_of_production_environment_is_clean():
 
 
 def test_documented_production_environment_is_clean(tmp_path):
-    """Added to a copy of ``.env.example``, as the pages say."""
+    """Added to a copy of ``.env.example``, as documented."""
     page = (PROJECT.parent / "docs" / "operations" / "deployment.md").read_text()
     (block,) = re.findall(r"```ini\n(.*?)```", page, re.DOTALL)
     environment = EXAMPLE | dict(line.split("=", 1) for line in block.splitlines())
