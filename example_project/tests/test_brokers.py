@@ -23,7 +23,7 @@ from redis import Redis
 from running_site import ADMIN, PASSWORD, PROJECT, RunningSite
 from test_doctor import run_doctor
 
-from config.brokers import broker_settings
+from config.optional.brokers import broker_settings
 from myometrics_core.conf import redis_pool
 from myometrics_testing.services import OwnedServer
 from myometrics_testing.services.brokers import PASSWORD as SECRET

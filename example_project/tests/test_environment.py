@@ -6,7 +6,7 @@ import re
 import pytest
 from fresh_process import GOOD, manage, python, shown
 
-from config.brokers import broker_settings, check_broker_url
+from config.optional.brokers import broker_settings, check_broker_url
 
 pytestmark = pytest.mark.any_database
 

@@ -130,7 +130,7 @@ def test_unusable_secret_file_is_named(tmp_path):
 def test_connections_are_pooled_or_else_persistent():
     pooled = shown({**PRODUCTION, "DATABASE_POOL_SIZE": "6"}, "DATABASES")[0]["default"]
     if django.VERSION >= (5, 1):
-        assert pooled["ENGINE"] == "config.postgresql"
+        assert pooled["ENGINE"] == "config.optional.postgresql"
         assert pooled["OPTIONS"]["pool"]["max_size"] == 6
         assert pooled.get("CONN_MAX_AGE", 0) == 0
     else:

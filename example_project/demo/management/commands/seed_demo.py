@@ -12,7 +12,7 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
 
 from demo.uploads import uploads_of_day
-from demo.users import PASSWORD, USERS, UPLOADERS
+from demo.users import PASSWORD, UPLOADERS, USERS
 from myometrics_audit.models import AuditLog
 from myometrics_audit.services import NewEntry, entries_record
 from myometrics_core.db import atomic_write

@@ -11,7 +11,7 @@ from django.db import connection
 
 from myometrics_core.mail import default_mail_backend_path
 
-logger = logging.getLogger("config.production")
+logger = logging.getLogger("config.checks")
 
 
 def check_production(**kwargs: Any) -> list[checks.CheckMessage]:
