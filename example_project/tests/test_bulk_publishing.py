@@ -15,7 +15,6 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
-from myometrics_analytics.folding import changes_fold
 from myometrics_analytics.models import (
     ClientReports,
     DailyRollup,
@@ -23,6 +22,7 @@ from myometrics_analytics.models import (
     Upload,
     UserRollup,
 )
+from myometrics_analytics.rollups.folding import changes_fold
 from myometrics_audit import audit
 from myometrics_audit.models import AuditLog, Leaf
 from myometrics_auth.models import Session

@@ -186,7 +186,7 @@ from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.utils import timezone
 from myometrics_analytics.models import PendingChange, PullState
-from myometrics_audit.guards import remove_guards
+from myometrics_audit.log.guards import remove_guards
 from myometrics_audit.models import AuditLog, Verification
 from myometrics_core.health_log.models import HealthState
 from myometrics_notifications.models import Message

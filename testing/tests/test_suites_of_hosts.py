@@ -15,7 +15,7 @@ from django.contrib.auth import get_user_model
 from django.db import DatabaseError, connection, transaction
 from django.test import TestCase, TransactionTestCase, override_settings
 from myometrics_audit import audit
-from myometrics_audit.guards import missing_guards
+from myometrics_audit.log.guards import missing_guards
 from myometrics_audit.models import AuditLog
 from myometrics_core.personal_data import erase_user
 
