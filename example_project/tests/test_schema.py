@@ -1,6 +1,6 @@
-"""The OpenAPI document tells of every error that can come, in the one shape.
+"""The OpenAPI document describes every possible error in the one shape.
 
-That no answer is of another status or shape than it tells is ``test_fuzz``'s to show.
+``test_fuzz`` checks that responses match it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def bodies(response):
 
 
 def whom(*, signed_in):
-    """Operations for people who are signed in, or for everybody."""
+    """Operations for signed-in users, or public ones."""
     return [name for name, o in OPERATIONS.items() if bool({} not in o["security"]) == signed_in]
 
 

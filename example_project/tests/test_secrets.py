@@ -1,4 +1,4 @@
-"""Passwords in URLs: they come out nowhere, whatever fails."""
+"""Passwords in URLs are never shown, whatever fails."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ RATE = parse("5/hour")
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    pytest.mark.usefixtures("patient_dependencies"),
+    pytest.mark.usefixtures("long_dependency_timeouts"),
 ]
 
 

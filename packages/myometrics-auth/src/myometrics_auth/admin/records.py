@@ -130,7 +130,7 @@ class PasswordResetRequestAdmin(InternalAdmin):
 
 
 @admin.register(UsedToken)
-class UsedTokenAdmin(ReadOnlyAdmin):
+class UsedTokenAdmin(InternalAdmin):
     """Used one-time tokens, until the sweep deletes them."""
 
     list_display = ("token_id", "expires_at")

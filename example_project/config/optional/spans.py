@@ -16,7 +16,7 @@ from opentelemetry.instrumentation.redis import RedisInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-from .impersonal_spans import ImpersonalSpanExporter
+from .span_exporter import FilteredSpanExporter
 
 SERVICE = "myometrics"
 
@@ -31,20 +31,20 @@ def trace_this_process() -> None:
     if "service.name=" not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
         os.environ.setdefault("OTEL_SERVICE_NAME", SERVICE)
     provider = TracerProvider()
-    provider.add_span_processor(BatchSpanProcessor(ImpersonalSpanExporter()))
+    provider.add_span_processor(BatchSpanProcessor(FilteredSpanExporter()))
     trace.set_tracer_provider(provider)
-    DjangoInstrumentor().instrument(response_hook=_tell_request_id)
+    DjangoInstrumentor().instrument(response_hook=_set_request_id)
     celery = CeleryInstrumentor()  # type: ignore[no-untyped-call]
     for instrumentor in (celery, PsycopgInstrumentor(), RedisInstrumentor()):
         instrumentor.instrument()
 
 
-def send_what_waits() -> None:
+def export_remaining_spans() -> None:
     """Export the remaining spans, and stop recording."""
     provider = trace.get_tracer_provider()
     if isinstance(provider, TracerProvider):
         provider.shutdown()
 
 
-def _tell_request_id(span: trace.Span, request: HttpRequest, response: HttpResponse) -> None:
+def _set_request_id(span: trace.Span, request: HttpRequest, response: HttpResponse) -> None:
     span.set_attribute("myometrics.request_id", request.request_id)  # type: ignore[attr-defined]

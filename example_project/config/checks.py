@@ -11,7 +11,7 @@ from django.db import connection
 
 from myometrics_core.mail import default_mail_backend_path
 
-logger = logging.getLogger("config.production")
+logger = logging.getLogger("config.checks")
 
 
 def check_production(**kwargs: Any) -> list[checks.CheckMessage]:
@@ -30,7 +30,7 @@ def check_production(**kwargs: Any) -> list[checks.CheckMessage]:
         ),
         "W003": (
             str(default_mail_backend_path()).endswith("console.EmailBackend"),
-            "Mail is written to the console: nobody gets any.",
+            "Mail is written to the console, not delivered.",
             "Set EMAIL_HOST.",
         ),
     }

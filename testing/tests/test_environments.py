@@ -1,9 +1,9 @@
-"""A Python that is missing is never passed over in silence."""
+"""A missing Python is always reported."""
 
 from __future__ import annotations
 
 import pytest
-from strangers import CURRENT, NEWEST, OLDEST, rows
+from environments import CURRENT, NEWEST, OLDEST, rows
 
 from myometrics_testing.commands.matrix import missing_pythons
 

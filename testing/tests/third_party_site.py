@@ -1,4 +1,4 @@
-"""What ``django-admin startproject`` makes, with the few lines that a clinic adds; served."""
+"""A third-party site: ``django-admin startproject`` with a few lines more."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ QUICK_HASHER = "django.contrib.auth.hashers.MD5PasswordHasher"
 SETUP = Path(__file__).with_name("operator_setup.py")
 
 
-class ClinicsSite:
+class ThirdPartySite:
     """A bare site in ``folder``, run by ``python``; ``library``: a folder of the host's own."""
 
     def __init__(self, folder, python, library=None):
@@ -46,7 +46,7 @@ class ClinicsSite:
         self.write("clinic/urls.py", f"urlpatterns += [{route}]")
 
     def hash_quickly(self):
-        """Passwords are not what the test is about."""
+        """Use a fast password hasher."""
         self.write("clinic/settings.py", f"PASSWORD_HASHERS = [{QUICK_HASHER!r}]")
 
     def own_user_model(self, source):
@@ -57,17 +57,17 @@ class ClinicsSite:
         self.write("clinic/settings.py", 'INSTALLED_APPS += ["people"]')
         self.write("clinic/settings.py", 'AUTH_USER_MODEL = "people.Person"')
 
-    def prepare(self, people):
-        """Check, migrate, run the code ``people``; what ``operator_setup`` has seen."""
+    def prepare(self, users):
+        """Check, migrate, run the code ``users``; return the output of ``operator_setup``."""
         shutil.copy(SETUP, self.folder)
-        return json.loads(self._run(SETUP.name, given=people).splitlines()[-1])
+        return json.loads(self._run(SETUP.name, given=users).splitlines()[-1])
 
     def manage(self, *arguments):
-        """What a management command prints."""
+        """The output of a management command."""
         return self._run("manage.py", *arguments)
 
     def refused(self, *arguments):
-        """What a management command says that must fail."""
+        """The output of a management command that must fail."""
         done = self._done("manage.py", *arguments)
         assert done.returncode != 0, done.stdout
         return done.stdout + done.stderr
@@ -91,7 +91,7 @@ class ClinicsSite:
             server.wait(timeout=PATIENCE)
 
     def asking(self, **known):
-        """A function that asks the API, as who is ``known``, for an answer with a status."""
+        """A function that sends requests with the options ``known`` and checks the status."""
 
         def ask(method, path, status, **options):
             options = {"timeout": PATIENCE, **known, **options}

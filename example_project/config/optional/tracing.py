@@ -27,7 +27,7 @@ NEEDED = (
 _starting = threading.Lock()
 
 
-def is_asked_for() -> bool:
+def is_enabled() -> bool:
     """Return whether the environment names an endpoint for traces, and does not disable them."""
     if _variable("OTEL_SDK_DISABLED") == "true" or _variable("OTEL_TRACES_EXPORTER") == "none":
         return False
@@ -36,15 +36,14 @@ def is_asked_for() -> bool:
 
 def check_tracing(**kwargs: Any) -> list[checks.CheckMessage]:
     """W004: enabled, but not installed. W005: enabled with an unsupported protocol."""
-    if not is_asked_for():
+    if not is_enabled():
         return []
     if missing := [name for name in NEEDED if not _is_installed(name)]:
-        said = f"{missing[0]} is not installed"
         hint = 'Install the site with its extra: pip install "./example_project[opentelemetry]"'
-        return [_none_sent(said, hint, "config.W004")]
-    if (asked := _protocol()) != PROTOCOL:
-        hint = f"Set OTEL_EXPORTER_OTLP_PROTOCOL to {PROTOCOL}; its port is 4318 as a rule."
-        return [_none_sent(f"the protocol {asked!r} is not spoken here", hint, "config.W005")]
+        return [_warning(f"{missing[0]} is not installed", hint, "config.W004")]
+    if (protocol := _protocol()) != PROTOCOL:
+        hint = f"Set OTEL_EXPORTER_OTLP_PROTOCOL to {PROTOCOL}; its usual port is 4318."
+        return [_warning(f"the protocol {protocol!r} is not supported", hint, "config.W005")]
     return []
 
 
@@ -54,7 +53,7 @@ def start_tracing() -> None:
     Call it in the serving process, after the fork and before Django's handler is created: a
     middleware makes the spans of requests.
     """
-    if is_asked_for() and not check_tracing() and _starting.acquire(blocking=False):
+    if is_enabled() and not check_tracing() and _starting.acquire(blocking=False):
         # Read when the instrumentation of Django is imported.
         os.environ.setdefault("OTEL_PYTHON_DJANGO_EXCLUDED_URLS", PROBES)
         from .spans import trace_this_process  # noqa: PLC0415
@@ -65,14 +64,14 @@ def start_tracing() -> None:
 def stop_tracing() -> None:
     """Export the remaining spans: Celery's processes end without running exit handlers."""
     if _starting.locked():
-        from .spans import send_what_waits  # noqa: PLC0415
+        from .spans import export_remaining_spans  # noqa: PLC0415
 
-        send_what_waits()
+        export_remaining_spans()
 
 
-def _none_sent(why: str, hint: str, number: str) -> checks.Warning:
-    said = f"The environment asks for OpenTelemetry's traces, but none are sent: {why}."
-    return checks.Warning(said, hint=hint, id=number)
+def _warning(why: str, hint: str, number: str) -> checks.Warning:
+    message = f"OpenTelemetry traces are enabled, but not sent: {why}."
+    return checks.Warning(message, hint=hint, id=number)
 
 
 def _protocol() -> str:

@@ -26,7 +26,7 @@ CONTENT_SECURITY_POLICY: Mapping[str, Sequence[str]] = {
 CONTENT_SECURITY_MIDDLEWARE = (
     "django.middleware.csp.ContentSecurityPolicyMiddleware"
     if django.VERSION >= (6, 0)
-    else "config.content_security.ContentSecurityPolicyMiddleware"
+    else "config.optional.content_security.ContentSecurityPolicyMiddleware"
 )
 
 

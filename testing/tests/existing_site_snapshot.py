@@ -1,6 +1,6 @@
-"""What the people of an existing site see of it: checks and answers; printed as JSON.
+"""Prints the checks and responses of an existing site as JSON.
 
-It is copied into the site and run there. Arguments are paths of our API, which must be answered.
+Copied into the site and run there. Arguments are paths of our API.
 """
 
 import gzip
@@ -44,7 +44,7 @@ def in_environ(headers):
 
 
 def answer(method, path, headers):
-    """What a client without cookies is answered, without what differs from time to time."""
+    """The response to a client without cookies, without the varying headers."""
     response = getattr(Client(raise_request_exception=False), method)(path, **in_environ(headers))
     kept = {name: value for name, value in response.items() if name not in CHANGING}
     body = response.content

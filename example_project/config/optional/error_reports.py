@@ -6,7 +6,7 @@ from typing import Any
 
 from django.views.debug import SafeExceptionReporterFilter
 
-from .logs import redacted
+from ..logs import redacted
 
 
 class ExceptionReporterFilter(SafeExceptionReporterFilter):

@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.trace import Link, Status
 from opentelemetry.util.types import AttributeValue
 
-IMPERSONAL = frozenset(
+ALLOWED_ATTRIBUTES = frozenset(
     {
         # requests, by the older names and by those of OTEL_SEMCONV_STABILITY_OPT_IN=http
         "http.method",
@@ -56,15 +56,15 @@ STATEMENTS = frozenset({"db.statement", "db.query.text"})
 LITERAL = re.compile(r"'(?:[^']|'')*'|\b\d+(?:\.\d+)?\b")
 
 
-class ImpersonalSpanExporter(OTLPSpanExporter):
+class FilteredSpanExporter(OTLPSpanExporter):
     """Sends spans as OTLP over HTTP, without personal data."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send ``spans``; returns the result of the transfer."""
-        return super().export([impersonal(span) for span in spans])
+        return super().export([without_personal_data(span) for span in spans])
 
 
-def impersonal(span: ReadableSpan) -> ReadableSpan:
+def without_personal_data(span: ReadableSpan) -> ReadableSpan:
     """Return ``span`` with allowed attributes only: no exception text, no values in statements."""
     return ReadableSpan(
         name=span.name,
@@ -83,6 +83,6 @@ def impersonal(span: ReadableSpan) -> ReadableSpan:
 
 
 def _attributes(found: Mapping[str, AttributeValue]) -> dict[str, AttributeValue]:
-    told = {name: value for name, value in found.items() if name in IMPERSONAL}
+    allowed = {name: value for name, value in found.items() if name in ALLOWED_ATTRIBUTES}
     statements = {name: value for name, value in found.items() if name in STATEMENTS}
-    return told | {name: LITERAL.sub("?", str(value)) for name, value in statements.items()}
+    return allowed | {name: LITERAL.sub("?", str(value)) for name, value in statements.items()}

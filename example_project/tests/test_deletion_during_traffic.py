@@ -1,4 +1,4 @@
-"""People are deleted while everything else goes on: nobody gets a server error, nothing is lost."""
+"""Users are deleted under traffic: no server errors, no lost data."""
 
 import random
 from collections import Counter
@@ -26,11 +26,11 @@ def test_deletions_during_traffic_fail_no_other_request(run_concurrently):
     staying = [make_user(f"staying-{number}@clinic.example") for number in range(3)]
     staying.append(make_user("using@clinic.example", role="admin"))
     deleting = [make_user(f"admin-{number}@clinic.example", role="admin") for number in range(2)]
-    people = [*leaving, *staying]
-    clients = [client_of(person) for person in people]
-    for person in people:
+    users = [*leaving, *staying]
+    clients = [client_of(user) for user in users]
+    for user in users:
         for _ in range(3):
-            client_of(person)
+            client_of(user)
 
     def use(seed):
         chance = random.Random(seed)
@@ -55,15 +55,15 @@ def test_deletions_during_traffic_fail_no_other_request(run_concurrently):
             statuses.update(answer.status_code for answer in answers)
         return statuses
 
-    def delete(administrator, people):
+    def delete(administrator, users):
         client = client_of(administrator)
-        return Counter(client.delete(f"/api/users/{person.pk}/").status_code for person in people)
+        return Counter(client.delete(f"/api/users/{user.pk}/").status_code for user in users)
 
-    def delete_together(people):
+    def delete_together(users):
         # As "delete selected" does on the admin site.
-        get_user_model().objects.filter(pk__in=[person.pk for person in people]).delete()
+        get_user_model().objects.filter(pk__in=[user.pk for user in users]).delete()
 
-    def keep_house():
+    def run_background_jobs():
         for _ in range(ROUNDS):
             changes_fold()
             list(seal_pending())
@@ -77,8 +77,8 @@ def test_deletions_during_traffic_fail_no_other_request(run_concurrently):
             lambda: delete(deleting[0], leaving[:4]),
             lambda: delete(deleting[1], leaving[2:6]),
             lambda: delete_together(leaving[6:]),
-            keep_house,
-            keep_house,
+            run_background_jobs,
+            run_background_jobs,
         ]
     )
 
@@ -87,7 +87,7 @@ def test_deletions_during_traffic_fail_no_other_request(run_concurrently):
     assert set(sum(used, Counter())) <= {200, 201, 202, 204, 401}
     assert sum(deleted, Counter()) == {204: 6, 404: 2}
     assert repaired == [0, 0]
-    gone = [person.pk for person in leaving]
+    gone = [user.pk for user in leaving]
     assert not get_user_model().objects.filter(pk__in=gone).exists()
     assert not Upload.objects.filter(user_id__in=gone).exists()
     assert not PendingChange.objects.filter(user_id__in=gone).exists()

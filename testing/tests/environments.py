@@ -1,6 +1,6 @@
-"""Environments of strangers: a Python, a Django, the wheels of core and of one package.
+"""Environments of third-party sites: a Python, a Django, the wheels of core and of one package.
 
-Nothing else of this repository is in them, and no library but what those two wheels ask for.
+They have nothing else of this repository, and only the dependencies of those two wheels.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Row:
         return self.name
 
     def interpreter(self):
-        """The path of its Python; the test fails with what to install where there is none."""
+        """The path of its Python; fails the test with instructions if it is missing."""
         if not self.python:
             return sys.executable
         found = matrix.find_python(self.python)
@@ -54,8 +54,8 @@ NEWEST = Row(name="newest", python=matrix.NEWEST, django="6.1")
 def rows():
     """The oldest and the newest; between them the quickstarts are followed on this one.
 
-    On somebody's own machine without those whose Python is missing, which ``dev test`` says, and
-    with this one where that is both; where ``CI`` is set, their tests fail.
+    Outside CI, rows whose Python is missing are omitted, which ``dev test`` reports, and
+    replaced by this one if both are; in CI their tests fail.
     """
     missing = [] if os.environ.get("CI") else matrix.missing_pythons()
     return [row for row in (OLDEST, NEWEST) if row.python not in missing] or [CURRENT]
@@ -83,7 +83,7 @@ def make_environment(folder, row, wheels, package):
 
 
 def make_library(folder, names):
-    """Put libraries of the host's own choosing into ``folder``, beside every environment."""
+    """Install libraries of the host into ``folder``, outside every environment."""
     _uv("pip", "install", "-p", sys.executable, "--no-deps", "--target", str(folder), *names)
 
 

@@ -1,4 +1,4 @@
-"""What one package publishes, another mails: uploads, exports and changes of health."""
+"""Mails about events of other packages: uploads, exports and health changes."""
 
 from __future__ import annotations
 

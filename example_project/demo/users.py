@@ -8,7 +8,7 @@ PASSWORD = "myometrics-demo"
 
 
 @dataclass(frozen=True)
-class DemoPerson:
+class DemoUser:
     """A demo user."""
 
     email: str
@@ -18,9 +18,9 @@ class DemoPerson:
     clinic_name: str
 
 
-PEOPLE = (
-    DemoPerson("admin@example.com", "Ada", "Berger", "admin", "Medical Center"),
-    DemoPerson("doctor@example.com", "John", "Doe", "doctor", "Heart Clinic"),
-    DemoPerson("technician@example.com", "Jane", "Smith", "technician", "Heart Clinic"),
+USERS = (
+    DemoUser("admin@example.com", "Ada", "Berger", "admin", "Medical Center"),
+    DemoUser("doctor@example.com", "John", "Doe", "doctor", "Heart Clinic"),
+    DemoUser("technician@example.com", "Jane", "Smith", "technician", "Heart Clinic"),
 )
 UPLOADERS = ("doctor@example.com", "technician@example.com")

@@ -1,6 +1,6 @@
-"""The composed site, whose beat sends each task with an interval every second."""
+"""The composed site; beat sends each interval task every second."""
 
-from patient_settings import *  # noqa: F403
+from long_timeout_settings import *  # noqa: F403
 
 CELERY_BEAT_SCHEDULE = {
     name: {**entry, "schedule": 1.0} if isinstance(entry["schedule"], float) else entry

@@ -1,4 +1,4 @@
-"""What a host has chosen for itself long before it takes one of our packages."""
+"""Settings and code of a third-party site before it installs our packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is left of a fault: what clients were told meanwhile, and what the database holds."""
+"""Checks after a fault: the responses to clients, and the content of the database."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ ERROR_SHAPE = {"detail", "code", "field_errors"}
 
 
 def assert_clean(refused):
-    """Every refusal was in the API's shape."""
+    """Assert that every error response has the API's shape."""
     for answer in refused:
         assert answer.headers["Content-Type"].startswith("application/json"), answer.text
         assert set(answer.json()) == ERROR_SHAPE
 
 
 def entries(postgresql):
-    """The ids of all audit entries; each must have its leaf, and no leaf be without its entry."""
+    """The ids of all audit entries; entries and leaves must match one to one."""
     with psycopg.connect(postgresql.url) as connection:
         rows = connection.execute("SELECT id FROM myometrics_audit_auditlog").fetchall()
         leaves = connection.execute("SELECT entry_id FROM myometrics_audit_leaf").fetchall()
