@@ -52,7 +52,7 @@ Person.objects.create_superuser("root", {ROOT.title()!r}, {PASSWORD!r})
 Person.objects.create_user("ada", {EMAIL!r}, {PASSWORD!r}, last_name="Lind", licence="D7")
 """
 LICENCES = "from people.models import Person; print(Person.objects.values_list('licence'))"
-GUIDE = repository.ROOT / "docs" / "auth" / "user-model.md"
+GUIDE = repository.ROOT / "docs" / "embedding" / "user-model.md"
 NEWCOMER = {"email": EMAIL, "password": PASSWORD, "firstName": "Ada", "lastName": "Lind"}
 
 

@@ -1,4 +1,4 @@
-"""A host's own people, as docs/auth/user-model.md tells it."""
+"""A site's own users, as docs/embedding/user-model.md describes them."""
 
 from __future__ import annotations
 
