@@ -109,7 +109,7 @@ def test_people_of_a_sites_own_model_move_as_the_guide_says_and_sign_in_by_addre
 
 def _follow_guide(clinic):
     """Do what the guide says; its ``people/models.py`` replaces the one that is there."""
-    for block in blocks_in(section(GUIDE.read_text(), "People who are there already")):
+    for block in blocks_in(section(GUIDE.read_text(), "Move existing users")):
         if block.file == "people/models.py":
             (clinic.folder / block.file).write_text(block.text)
         elif block.file:

@@ -111,7 +111,7 @@ def _text_below(module: str, name: str) -> str:
     statements = ast.parse(inspect.getsource(import_module(module))).body
     for assignment, below in zip_longest(statements, statements[1:]):
         match assignment, below:
-            case ast.ImportFrom(str(source), names), _ if name in [item.name for item in names]:
+            case ast.ImportFrom(str(source), names, 1), _ if name in [n.name for n in names]:
                 return _text_below(f"{module}.{source}", name)
             case _, ast.Expr(ast.Constant(str(text))) if name in _assigned(assignment):
                 return inspect.cleandoc(text)
