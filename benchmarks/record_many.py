@@ -32,7 +32,8 @@ BATCH = 500
 
 def measure(uploads: int, rounds: int) -> dict[str, float]:
     """Return the median seconds of each way."""
-    from myometrics_audit import audit, services
+    from myometrics_audit import audit
+    from myometrics_audit.log import services
     from myometrics_core.events import publish
 
     entries = _entries(uploads)

@@ -115,7 +115,7 @@ def seal() -> None:
     """Seal everything, and print the duration."""
     from django.db import connection
 
-    from myometrics_audit.seals import seal_pending
+    from myometrics_audit.sealing.seals import seal_pending
 
     started, progress = time.monotonic(), None
     cpu = time.process_time()
@@ -158,8 +158,8 @@ def drop_indexes(cursor: Any) -> list[str]:
 
 def evidence_values() -> dict[str, Any]:
     """Return the inputs of the leaves: HMAC's padded keys, and each user's subject."""
-    from myometrics_audit.evidence import subject_of
-    from myometrics_audit.keys import active_key
+    from myometrics_audit.signing.keys import active_key
+    from myometrics_audit.signing.signatures import subject_of
 
     key = active_key()
     block = key.entry.ljust(64, b"\0")

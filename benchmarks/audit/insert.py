@@ -62,8 +62,8 @@ def cpu_seconds(processes: list[psutil.Process]) -> float:
 
 
 def entry(number: int) -> AuditLog:
-    from myometrics_audit.evidence import new_nonce
     from myometrics_audit.models import AuditLog
+    from myometrics_audit.signing.signatures import new_nonce
 
     return AuditLog(
         action="upload_created",
@@ -78,7 +78,7 @@ LEAF = bytes(32)
 
 
 def by_text(row: AuditLog) -> None:
-    from myometrics_audit.rows import write_entry
+    from myometrics_audit.log.rows import write_entry
 
     write_entry(row, LEAF, "bench", "default")
 

@@ -15,7 +15,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 app = Celery("config")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
-app.Task.Request = "myometrics_core.jobs.task_requests:TaskRequest"
+app.Task.Request = "myometrics_core.jobs.celery_requests:TaskRequest"
 
 
 @setup_logging.connect

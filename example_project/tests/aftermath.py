@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
-
-import httpx
 import psycopg
-
-from myometrics_testing.services import OwnedServer
 
 ERROR_SHAPE = {"detail", "code", "field_errors"}
 
 
-def assert_clean(refused: Iterable[httpx.Response]) -> None:
+def assert_clean(refused):
     """Every refusal was in the API's shape."""
     for answer in refused:
         assert answer.headers["Content-Type"].startswith("application/json"), answer.text
         assert set(answer.json()) == ERROR_SHAPE
 
 
-def entries(postgresql: OwnedServer) -> set[int]:
+def entries(postgresql):
     """The ids of all audit entries; each must have its leaf, and no leaf be without its entry."""
     with psycopg.connect(postgresql.url) as connection:
         rows = connection.execute("SELECT id FROM myometrics_audit_auditlog").fetchall()
@@ -29,7 +23,7 @@ def entries(postgresql: OwnedServer) -> set[int]:
     return {pk for (pk,) in rows}
 
 
-def count(postgresql: OwnedServer, query: str) -> Any:
+def count(postgresql, query):
     """The first value of the first row that ``query`` finds."""
     with psycopg.connect(postgresql.url) as connection:
         row = connection.execute(query).fetchone()  # type: ignore[arg-type]

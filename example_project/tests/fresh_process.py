@@ -6,9 +6,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 PROJECT = Path(__file__).resolve().parent.parent
 GOOD = {"SECRET_KEY": "k" * 50, "DEBUG": "false", "DATABASE_URL": "sqlite:///:memory:"}
@@ -42,29 +40,29 @@ for name in {names!r}:
 """
 
 
-def python(code: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+def python(code, environment):
     """What comes of ``code``."""
     return _run(["-c", code], environment)
 
 
-def shown(environment: Mapping[str, str], *names: str) -> list[Any]:
+def shown(environment, *names):
     """The settings ``names`` with ``environment`` added to ``GOOD``."""
     done = python(SHOW.format(names=names), {**GOOD, **environment})
     assert done.returncode == 0, done.stderr
     return [eval(line) for line in done.stdout.splitlines()]
 
 
-def deploy_check(environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+def deploy_check(environment):
     """What ``check --deploy`` says; warnings make it fail."""
     return manage(environment, "check", "--deploy", "--fail-level", "WARNING")
 
 
-def manage(environment: Mapping[str, str], *command: str) -> subprocess.CompletedProcess[str]:
+def manage(environment, *command):
     """What comes of a management command."""
     return _run(["manage.py", *command], environment)
 
 
-def _run(arguments: list[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+def _run(arguments, environment):
     inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     return subprocess.run(
         [sys.executable, *arguments],

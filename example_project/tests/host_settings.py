@@ -143,19 +143,19 @@ SCRIPT: list[tuple[str, str, Any]] = [
 class NoNegotiation(BaseContentNegotiation):
     """Fails if it is used."""
 
-    def select_parser(self, *args: Any) -> Any:
+    def select_parser(self, *args):
         fail()
 
-    def select_renderer(self, *args: Any) -> Any:
+    def select_renderer(self, *args):
         fail()
 
 
-def fail(*args: Any) -> Any:
+def fail(*args):
     """Fails if it is called."""
     raise AssertionError("a setting of the host is used")
 
 
-def configure(hostile: bool) -> None:
+def configure(hostile):
     """Set up the composed site, with a host's settings or with its own."""
     own = {name: value for name, value in vars(composed_test_settings).items() if name.isupper()}
     own["PASSWORD_HASHERS"] = ["django.contrib.auth.hashers.MD5PasswordHasher"]
@@ -167,7 +167,7 @@ def configure(hostile: bool) -> None:
     settings.configure(**own)
 
 
-def main() -> None:
+def main():
     """Print one line for each request of the script."""
     configure(os.environ.get("HOSTILE") == "1")
 
@@ -193,7 +193,7 @@ def main() -> None:
         print(method, path, answer.status_code, headers, _comparable(content.decode()))
 
 
-def _comparable(text: str) -> str:
+def _comparable(text):
     """Without what differs between any two runs: tokens, ids and the digits of times."""
     text = re.sub(r"ey[\w-]+\.[\w-]+\.[\w-]+", "<token>", text)
     text = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "<uuid>", text)

@@ -8,9 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import httpx
 from running_site import PATIENT, PROJECT, RunningSite, unit_commands
@@ -32,7 +30,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
-def documented_variables() -> dict[str, str]:
+def documented_variables():
     """The documented variables but for secrets, with the host names of the tests."""
     (block,) = re.findall(r"```ini\n(.*?)```", (PAGES / "deployment.md").read_text(), re.DOTALL)
     text = block.replace("https://clinic.example", FRONT_END)
@@ -41,7 +39,7 @@ def documented_variables() -> dict[str, str]:
     return {name: value for name, value in variables.items() if not name.endswith("_FILE")}
 
 
-def documented_configuration(replacements: Mapping[str, str]) -> str:
+def documented_configuration(replacements):
     """The documented file; each replaced text is one that the page names."""
     page, text = (PAGES / "servers.md").read_text(), (PAGES / "nginx.conf").read_text()
     named = re.findall(r"^ *\| `([^`]+)` \|", section(page, "Put nginx in front").split("### What the file does")[0], re.MULTILINE)
@@ -56,16 +54,16 @@ def documented_configuration(replacements: Mapping[str, str]) -> str:
 class WebProcess:
     """A gunicorn on a port whose socket stays open while it restarts."""
 
-    def __init__(self, site: ProxiedSite, **variables: str) -> None:
+    def __init__(self, site, **variables):
         self.site, self.variables = site, variables
         self.port = free_port()
         self.open()
 
-    def open(self) -> None:
+    def open(self):
         """Listen on the port, as systemd does."""
         self.socket = socket.create_server(("127.0.0.1", self.port), backlog=1000)
 
-    def start(self) -> None:
+    def start(self):
         """Start gunicorn, which then becomes ready."""
         program, *arguments = unit_commands()["web"]
         gunicorn = str(Path(sys.executable).parent / program)
@@ -76,38 +74,38 @@ class WebProcess:
             pass_fds=[number],
         )
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self):
         """Return when it answers."""
         wait_for(self._is_ready, log=lambda: self.site.log)
 
-    def stop(self) -> None:
+    def stop(self):
         """End gunicorn; it must answer the requests it has, and end with 0."""
         self.process.terminate()
         assert self.process.wait(timeout=PATIENCE) == 0
 
-    def restart(self) -> None:
+    def restart(self):
         """What ``systemctl restart`` does."""
         self.stop()
         self.start()
         self.wait_until_ready()
 
-    def reload(self) -> None:
+    def reload(self):
         """What ``systemctl reload`` does; return when other workers have taken over."""
         before = self.workers()
         self.process.send_signal(signal.SIGHUP)
         wait_for(lambda: self.workers() and not self.workers() & before)
 
-    def workers(self) -> set[int]:
+    def workers(self):
         """The ids of its worker processes."""
         pid = self.process.pid
         return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
 
-    def get(self, path: str, **headers: str) -> httpx.Response:
+    def get(self, path, **headers):
         """What this process answers, past nginx."""
         headers = {"X-Forwarded-Proto": "https", **headers}
         return httpx.get(f"http://localhost:{self.port}{path}", headers=headers, timeout=PATIENCE)
 
-    def _is_ready(self) -> bool:
+    def _is_ready(self):
         assert self.process.poll() is None, self.site.log
         return self.get("/readyz").status_code == 200
 
@@ -118,7 +116,7 @@ class ProxiedSite(RunningSite):
     A third one under ASGI is not behind nginx.
     """
 
-    def __init__(self, folder: Path, database_url: str, certificate) -> None:
+    def __init__(self, folder, database_url, certificate):
         super().__init__(folder, database_url, None)
         self.http_port, self.https_port = free_port(), free_port()
         self.url = f"https://localhost:{self.https_port}"
@@ -138,7 +136,7 @@ class ProxiedSite(RunningSite):
         self.asgi = WebProcess(self, WEB_WORKER_CLASS="uvicorn_worker.UvicornWorker")
         self._configure_nginx()
 
-    def start(self) -> None:
+    def start(self):
         """Migrate, start the web processes and nginx, wait until the site is ready."""
         self.manage("migrate", "--verbosity=0")
         self.start_all([*self.webs, self.asgi])
@@ -146,7 +144,7 @@ class ProxiedSite(RunningSite):
         self.processes["nginx"] = self.nginx
         self.wait_until_ready()
 
-    def stop(self) -> None:
+    def stop(self):
         """Stop every process."""
         for number, web in enumerate([*self.webs, self.asgi]):
             web.socket.close()
@@ -154,22 +152,20 @@ class ProxiedSite(RunningSite):
                 self.processes[f"web {number}"] = web.process
         super().stop()
 
-    def make_administrator(self) -> None:
+    def make_administrator(self):
         """Make ``ADMIN``, unless a test before has done so."""
         if "DJANGO_SUPERUSER_EMAIL" not in self.environment:
             super().make_administrator()
 
     @staticmethod
-    def start_all(webs: Sequence[WebProcess]) -> None:
+    def start_all(webs):
         """Start ``webs`` at once; return when all are ready."""
         for web in webs:
             web.start()
         for web in webs:
             web.wait_until_ready()
 
-    def spawn(
-        self, command: list[str], variables: Mapping[str, str] | None = None, **options: Any
-    ) -> subprocess.Popen[bytes]:
+    def spawn(self, command, variables=None, **options):
         """Start a process of the site."""
         return subprocess.Popen(
             command,
@@ -180,22 +176,22 @@ class ProxiedSite(RunningSite):
             **options,
         )
 
-    def client(self, address: str = "127.0.0.1", **options) -> httpx.Client:
+    def client(self, address="127.0.0.1", **options):
         """A client that connects from ``address``."""
         transport = httpx.HTTPTransport(local_address=address)
         return httpx.Client(base_url=self.url, transport=transport, timeout=PATIENCE, **options)
 
     @property
-    def nginx_log(self) -> str:
+    def nginx_log(self):
         """The lines that nginx has logged about requests."""
         return (self.folder / "myometrics.log").read_text()
 
     @property
-    def nginx_errors(self) -> str:
+    def nginx_errors(self):
         """What nginx has logged about errors."""
         return (self.folder / "nginx-error.log").read_text()
 
-    def _configure_nginx(self) -> None:
+    def _configure_nginx(self):
         folder = self.folder
         certificates = "/etc/letsencrypt/live/api.clinic.example"
         configured = documented_configuration(
@@ -224,7 +220,7 @@ class ProxiedSite(RunningSite):
         self.nginx_command = [program, "-p", str(folder), "-c", str(folder / "nginx.conf")]
 
 
-def debians_configuration(folder: Path) -> str:
+def debians_configuration(folder):
     """Debian's ``nginx.conf``, with everything it writes in ``folder``, and this user."""
     text = Path("/etc/nginx/nginx.conf").read_text()
     user = "user root;" if os.geteuid() == 0 else ""

@@ -9,11 +9,9 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from email import message_from_bytes, policy
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psycopg
@@ -29,7 +27,7 @@ PATIENT = {"DJANGO_SETTINGS_MODULE": "patient_settings", "PYTHONPATH": str(PROJE
 """Variables of a site that takes nothing for down because the machine is busy."""
 
 
-def unit_commands() -> dict[str, list[str]]:
+def unit_commands():
     """Name → command line of every process of the site, as its systemd unit starts it."""
     units = {"web": "myometrics-web@", "worker": "myometrics-worker", "beat": "myometrics-beat"}
     commands = {}
@@ -43,7 +41,7 @@ def unit_commands() -> dict[str, list[str]]:
 class RunningSite:
     """The processes of the systemd units; without a broker the web server alone."""
 
-    def __init__(self, folder: Path, database_url: str, redis_url: str | None) -> None:
+    def __init__(self, folder, database_url, redis_url):
         self.folder = folder
         self.port = free_port()
         self.url = f"http://localhost:{self.port}"
@@ -70,14 +68,14 @@ class RunningSite:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._log = (folder / "site.log").open("ab")
 
-    def start(self) -> None:
+    def start(self):
         """Migrate, start every process, wait until the site is ready."""
         self.manage("migrate", "--verbosity=0")
         for name in unit_commands() if self.has_broker else ["web"]:
             self.run(name)
         self.wait_until_ready()
 
-    def stop(self) -> None:
+    def stop(self):
         """Stop every process, by force if it must be."""
         for process in self.processes.values():
             process.send_signal(signal.SIGTERM)
@@ -88,7 +86,7 @@ class RunningSite:
             process.wait()
         self._log.close()
 
-    def manage(self, *arguments: str) -> str:
+    def manage(self, *arguments):
         """The output of a management command."""
         done = subprocess.run(
             [sys.executable, "manage.py", *arguments],
@@ -101,7 +99,7 @@ class RunningSite:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def make_administrator(self) -> None:
+    def make_administrator(self):
         """``createsuperuser --noinput`` for ``ADMIN``, as operators do it."""
         self.environment |= {
             "DJANGO_SUPERUSER_EMAIL": ADMIN,
@@ -109,59 +107,59 @@ class RunningSite:
         }
         self.manage("createsuperuser", "--noinput")
 
-    def sign_in(self) -> str:
+    def sign_in(self):
         """An access token of the administrator."""
         answer = self.ask_to_sign_in()
         assert answer.status_code == 200, answer.text
         return str(answer.json()["access"])
 
-    def ask_to_sign_in(self) -> httpx.Response:
+    def ask_to_sign_in(self):
         """What the site answers when the administrator signs in."""
         body = {"email": ADMIN, "password": PASSWORD}
         return httpx.post(f"{self.url}/api/auth/login/", json=body, timeout=PATIENCE)
 
-    def ask(self, access: str, method: str, path: str, body: Any = None) -> httpx.Response:
+    def ask(self, access, method, path, body=None):
         """What the API answers to the owner of the token ``access``."""
         headers = {"Authorization": f"Bearer {access}"}
         url = f"{self.url}/api{path}"
         return httpx.request(method, url, json=body, headers=headers, timeout=PATIENCE)
 
-    def get(self, path: str, **headers: str) -> httpx.Response:
+    def get(self, path, **headers):
         """What the site answers at ``path`` to a client that is not signed in."""
         return httpx.get(f"{self.url}{path}", headers=headers, timeout=PATIENCE)
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self):
         """Return once ``/readyz`` says so; fail with the log if it does not in time."""
         wait_for(self._is_ready, log=lambda: self.log)
 
-    def mail_to(self, address: str, count: int = 1) -> list[str]:
+    def mail_to(self, address, count=1):
         """The texts of the mails to ``address`` once there are ``count`` of them."""
         return wait_for(lambda: self._at_least(count, address), log=lambda: self.log)
 
-    def mails_to(self, address: str) -> list[str]:
+    def mails_to(self, address):
         """The texts of the mails to ``address`` up to now."""
         return [text for to, text in self._mails() if to == address]
 
     @property
-    def has_broker(self) -> bool:
+    def has_broker(self):
         """Whether tasks go to a worker."""
         return any(self.environment.get(name) for name in ("REDIS_URL", "CELERY_BROKER_URL"))
 
     @property
-    def log(self) -> str:
+    def log(self):
         """What all processes have written."""
         return (self.folder / "site.log").read_text()
 
-    def _is_ready(self) -> bool:
+    def _is_ready(self):
         with suppress(httpx.TransportError):
             return self.get("/readyz").status_code == 200
         return False
 
-    def _at_least(self, count: int, address: str) -> list[str]:
+    def _at_least(self, count, address):
         found = self.mails_to(address)
         return found if len(found) >= count else []
 
-    def _mails(self) -> Iterator[tuple[str, str]]:
+    def _mails(self):
         for path in (self.folder / "mail").glob("*.log"):
             for raw in re.split(rb"\n-{79}\n", path.read_bytes()):
                 message = message_from_bytes(raw, policy=policy.default)
@@ -169,7 +167,7 @@ class RunningSite:
                 if body is not None:
                     yield message["To"], body.get_content()
 
-    def run(self, name: str) -> None:
+    def run(self, name):
         """Start the process ``name``: ``web``, ``worker`` or ``beat``."""
         program, *arguments = unit_commands()[name]
         self.processes[name] = subprocess.Popen(
@@ -182,7 +180,7 @@ class RunningSite:
 
 
 @contextmanager
-def database_beside(url: str) -> Iterator[str]:
+def database_beside(url):
     """The URL of a new database on the PostgreSQL server of ``url``, dropped at the end."""
     name = f"site_{secrets.token_hex(4)}"
     base, _, query = url.partition("?")

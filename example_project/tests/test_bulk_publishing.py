@@ -15,7 +15,6 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
-from myometrics_analytics.folding import changes_fold
 from myometrics_analytics.models import (
     ClientReports,
     DailyRollup,
@@ -23,6 +22,7 @@ from myometrics_analytics.models import (
     Upload,
     UserRollup,
 )
+from myometrics_analytics.rollups.folding import changes_fold
 from myometrics_audit import audit
 from myometrics_audit.models import AuditLog, Leaf
 from myometrics_auth.models import Session
@@ -119,7 +119,7 @@ class RecordedTogether(TestCase):
         limit=st.integers(1, 2),
         cap=st.integers(1, 3),
     )
-    def test_same_effects_as_recorded_one_by_one(self, events, sizes, off, limit, cap):
+    def test_record_many_has_effects_of_single_records(self, events, sizes, off, limit, cap):
         with (
             time_machine.travel(NOW, tick=False),
             override_settings(
@@ -207,7 +207,7 @@ def statements(act):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("origin", ["server", "client"])
-def test_record_many_costs_a_constant_number_of_statements_a_batch(doctor, origin, settings):
+def test_record_many_uses_constant_statements_per_batch(doctor, origin, settings):
     settings.MYOMETRICS_ANALYTICS = {"UPLOADS_PER_USER_PER_DAY": 100_000}
 
     def cost(first, end):
@@ -227,7 +227,7 @@ def test_record_many_costs_a_constant_number_of_statements_a_batch(doctor, origi
 
 
 @pytest.mark.django_db
-def test_erasure_of_a_user_costs_the_same_with_many_rows():
+def test_user_erasure_uses_constant_statements():
     def cost(number):
         user = make_user(f"p{number}@clinic.example")
         audit.record_many(completed(user, range(number)))

@@ -28,9 +28,7 @@ def assert_each_in_its_language(ask):
     ("method", "path", "fields"), [pytest.param(m, p, f, id=f"{m} {p}") for m, p, _, f in FIELDS]
 )
 @pytest.mark.parametrize("which", [0, -1], ids=["wrong-type", "too-long"])
-def test_messages_about_a_body_are_in_the_language_of_the_request(
-    administrator, method, path, fields, which
-):
+def test_body_errors_are_in_request_language(administrator, method, path, fields, which):
     client, body = client_of(administrator), {name: bad[which] for name, bad in fields.items()}
     address = path.format(id=administrator.pk)
 
@@ -45,9 +43,7 @@ def test_messages_about_a_body_are_in_the_language_of_the_request(
     ("path", "name", "values"),
     [pytest.param(*row, id=f"{row[0]}?{row[1]}=") for row in BAD_QUERIES],
 )
-def test_messages_about_a_query_are_in_the_language_of_the_request(
-    administrator, path, name, values
-):
+def test_query_errors_are_in_request_language(administrator, path, name, values):
     client = client_of(administrator)
     for value in values:
         assert_each_in_its_language(
@@ -57,7 +53,7 @@ def test_messages_about_a_query_are_in_the_language_of_the_request(
         )
 
 
-def test_sentences_are_in_the_language_of_the_request(administrator):
+def test_other_errors_are_in_request_language(administrator):
     client = client_of(administrator)
     for method, path in (
         ("GET", "/api/nowhere/"),

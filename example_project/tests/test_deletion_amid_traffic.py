@@ -8,11 +8,11 @@ from conftest import client_of, make_user
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 
-from myometrics_analytics.folding import changes_fold
 from myometrics_analytics.models import PendingChange, Upload
-from myometrics_analytics.self_check import rollups_check
+from myometrics_analytics.rollups.folding import changes_fold
+from myometrics_analytics.rollups.self_check import rollups_check
 from myometrics_audit.models import AuditLog
-from myometrics_audit.seals import seal_pending
+from myometrics_audit.sealing.seals import seal_pending
 from myometrics_notifications.exports import export_generate, exports_due
 
 pytestmark = [
@@ -22,7 +22,7 @@ pytestmark = [
 ROUNDS = 20
 
 
-def test_deletions_amid_everything_else_fail_nobody(run_concurrently):
+def test_deletions_during_traffic_fail_no_other_request(run_concurrently):
     leaving = [make_user(f"leaving-{number}@clinic.example") for number in range(8)]
     staying = [make_user(f"staying-{number}@clinic.example") for number in range(3)]
     staying.append(make_user("using@clinic.example", role="admin"))

@@ -105,7 +105,7 @@ def places_that_tell():
     return {place for place, text in dump() if pattern.search(text)}
 
 
-def test_the_search_finds_what_is_there(person):
+def test_search_for_traces_finds_existing_data(person):
     places = places_that_tell()
     assert "myometrics_auth_user.email" in places
     assert "myometrics_audit_auditlog.ip_address" in places
@@ -113,18 +113,18 @@ def test_the_search_finds_what_is_there(person):
     assert len(mail.outbox) >= 2
 
 
-def test_after_an_erasure_nothing_names_the_person(person):
+def test_erasure_by_user_leaves_no_traces(person):
     assert person.delete("/api/users/me/").status_code == 204
     assert places_that_tell() == set()
 
 
-def test_nor_when_an_administrator_erases_them(person, administrator):
+def test_erasure_by_administrator_leaves_no_traces(person, administrator):
     user = get_user_model().objects.get(email=EMAIL.lower())
     assert sign_in(administrator).delete(f"/api/users/{user.pk}/").status_code == 204
     assert places_that_tell() == set()
 
 
-def test_nor_when_they_are_deleted_in_the_admin_site(person):
+def test_deletion_in_admin_site_leaves_no_traces(person):
     user = get_user_model().objects.get(email=EMAIL.lower())
     staff = Client()
     staff.force_login(get_user_model().objects.get(email="root@clinic.example"))
@@ -134,13 +134,13 @@ def test_nor_when_they_are_deleted_in_the_admin_site(person):
     assert places_that_tell() == set()
 
 
-def test_nor_when_code_of_the_site_deletes_them(person):
+def test_deletion_by_site_code_leaves_no_traces(person):
     get_user_model().objects.filter(email=EMAIL.lower()).delete()
     assert places_that_tell() == set()
 
 
 @pytest.mark.parametrize("on_user_delete", ["cascade", "retain"])
-def test_a_site_that_listens_to_all_deletions_can_delete_users(person, settings, on_user_delete):
+def test_site_with_global_delete_receiver_can_delete_users(person, settings, on_user_delete):
     settings.MYOMETRICS_AUDIT = {**settings.MYOMETRICS_AUDIT, "ON_USER_DELETE": on_user_delete}
     heard = set()
 
@@ -168,7 +168,7 @@ def _of_others(model):
     return model.objects.filter(**{f"{owner}__in": get_user_model().objects.all()}).values("pk")
 
 
-def test_the_log_says_that_somebody_was_erased_and_others_entries_stay(person, administrator):
+def test_erasure_is_logged_and_keeps_entries_of_others(person, administrator):
     before = AuditLog.objects.filter(user=administrator).count()
     assert person.delete("/api/users/me/").status_code == 204
     assert AuditLog.objects.filter(user=administrator).count() == before
@@ -176,7 +176,7 @@ def test_the_log_says_that_somebody_was_erased_and_others_entries_stay(person, a
     assert ContentType.objects.exists()
 
 
-def test_another_persons_things_are_left_alone(person):
+def test_erasure_keeps_data_of_other_users(person):
     other = make_user("other@clinic.example", first_name="Other")
     client = sign_in(other)
     assert person.delete("/api/users/me/").status_code == 204
@@ -184,7 +184,7 @@ def test_another_persons_things_are_left_alone(person):
 
 
 @pytest.mark.parametrize("typed", ["ada@müller.example", "Ada@xn--mller-kva.example"])
-def test_failed_sign_ins_go_with_the_person_however_their_domain_is_written(db, typed):
+def test_erasure_deletes_failed_logins_in_any_spelling_of_domain(db, typed):
     person = make_user("ada@müller.example")
     wrong = {"email": typed, "password": "wrong"}
     assert browser().post("/api/auth/login/", wrong, format="json").status_code == 401

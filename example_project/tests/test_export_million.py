@@ -35,7 +35,7 @@ def measured():
 
 
 @pytest.mark.parametrize("export_format", ["csv", "json"])
-def test_a_million_entries_are_exported_at_once_in_little_memory(measured, export_format, capsys):
+def test_export_of_million_entries_streams_in_little_memory(measured, export_format, capsys):
     found, bare = measured[export_format], measured["copy"]
     ratio, share = found["cpu"] / bare["cpu"], found["first_byte_cpu"] / found["cpu"]
 

@@ -11,7 +11,6 @@ import re
 import signal
 import socket
 import threading
-from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
@@ -69,7 +68,7 @@ def access(site):
     return site.sign_in()
 
 
-def test_postgresql_is_restarted_under_load(site, access, postgresql):
+def test_site_survives_restart_of_postgresql_under_load(site, access, postgresql):
     with Load(site.url, access) as load:
         load.wait_for_successes()
         postgresql.stop()
@@ -83,7 +82,7 @@ def test_postgresql_is_restarted_under_load(site, access, postgresql):
     site.manage("audit_verify")
 
 
-def test_redis_is_stopped_and_everything_goes_on(site, access, redis):
+def test_site_works_while_redis_is_stopped(site, access, redis):
     site.ask(access, "PATCH", "/users/me/notifications/", {"email_notifications": True})
     mails = len(site.mails_to(ADMIN))
     redis.stop()
@@ -112,7 +111,7 @@ def told_down(site, access):
     return answer.json()
 
 
-def test_redis_hangs_and_everything_goes_on(site, access, redis):
+def test_site_works_while_redis_hangs(site, access, redis):
     redis.freeze()
     try:
         assert site.ask(site.sign_in(), "GET", "/auth/user/").status_code == 200
@@ -125,7 +124,7 @@ def web_processes(site):
     return [int(pid) for pid in re.findall(r"Booting worker with pid: (\d+)", site.log)]
 
 
-def test_a_web_process_is_killed_under_load(site, access):
+def test_site_survives_killed_web_process_under_load(site, access):
     before = web_processes(site)
     with Load(site.url, access) as load:
         load.wait_for_successes()
@@ -137,7 +136,7 @@ def test_a_web_process_is_killed_under_load(site, access):
     assert len(load.broken) <= load.clients
 
 
-def test_clients_that_stop_in_mid_request_are_let_go_and_others_served(site, access):
+def test_stalled_clients_are_disconnected_and_others_served(site, access):
     head = (
         b"POST /api/auth/login/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     )
@@ -162,7 +161,7 @@ def everything_from(connection):
 
 
 @contextmanager
-def locked(postgresql, table) -> Iterator[None]:
+def locked(postgresql, table):
     """Nobody else gets at ``table`` until the block ends."""
     with psycopg.connect(postgresql.url) as connection:
         connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")

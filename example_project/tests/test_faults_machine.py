@@ -56,7 +56,7 @@ def site(tmp_path_factory, postgresql, redis):
         running.stop()
 
 
-def test_the_disk_of_the_database_is_full(site, postgresql):
+def test_site_survives_full_disk_of_database(site, postgresql):
     access = site.sign_in()
     started = "SELECT pg_postmaster_start_time()"
     before = count(postgresql, started)
@@ -115,7 +115,7 @@ def let_the_limits_time_pass(redis):
         client.delete(*counts)
 
 
-def test_the_clock_is_moved_back_an_hour(site, postgresql, redis):
+def test_site_survives_clock_moved_back_an_hour(site, postgresql, redis):
     signed_in = wait_for(lambda: (found := site.ask_to_sign_in()).is_success and found).json()
     wait_for(lambda: site.ask_to_sign_in().status_code == 429)
     move_clock_back(site)

@@ -73,6 +73,6 @@ def token_of(role):
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
-def test_every_answer_is_one_that_the_schema_tells_of(case, role):
+def test_every_response_matches_schema(case, role):
     with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
         case.call_and_validate(headers={"Authorization": f"Bearer {token_of(role)}"}, checks=CHECKS)

@@ -148,7 +148,7 @@ def attempts(site, access):
     return attempt
 
 
-def test_mail_server_and_image_service_hang(attempts):
+def test_health_responds_while_mail_and_image_service_hang(attempts):
     @attempts
     def _answered_in_time(client):
         for _ in range(3):
@@ -163,7 +163,7 @@ def test_mail_server_and_image_service_hang(attempts):
             }
 
 
-def test_redis_hangs_too(attempts, redis):
+def test_health_responds_while_redis_hangs_too(attempts, redis):
     @attempts
     def _answered_in_time(client):
         redis.freeze()
@@ -177,7 +177,7 @@ def test_redis_hangs_too(attempts, redis):
         assert answer.json()["status"] == "degraded"
 
 
-def test_the_database_hangs_too_and_eight_ask_at_once(attempts, postgresql, redis):
+def test_eight_health_requests_respond_while_database_hangs(attempts, postgresql, redis):
     @attempts
     def _answered_in_time(client):
         redis.freeze()
@@ -200,7 +200,7 @@ def _database_is_down(client):
     assert client.ask("/api/health/").status_code == 401
 
 
-def test_all_is_told_to_be_up_again(site, access):
+def test_health_reports_all_services_up_again(site, access):
     def is_up():
         services = site.ask(access, "GET", "/health/").json()["services"]
         return (services["database"], services["redis"]) == ("up", "up")

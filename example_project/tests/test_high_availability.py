@@ -6,7 +6,6 @@ The site knows all servers from its start. None of its processes is restarted.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
@@ -28,7 +27,7 @@ TOKEN = "of-prometheus-alone"
 
 
 @contextmanager
-def primary_and_standbys() -> Iterator[list[OwnedServer]]:
+def primary_and_standbys():
     """A primary and two standbys."""
     with OwnedServer("postgresql") as primary:
         # The test servers' own option would let an answer go before a standby has the entry.
@@ -122,7 +121,7 @@ def replica_state(site, access):
     return health["replicas"], found and float(found[1])
 
 
-def test_replica_whose_replay_is_paused_hides_no_entry_for_good(site, servers):
+def test_paused_replica_does_not_hide_entries(site, servers):
     access = site.sign_in()
     wait_for(lambda: replica_state(site, access) == ("up", 0.0))
     execute(servers[2], "SELECT pg_wal_replay_pause()")
@@ -137,7 +136,7 @@ def test_replica_whose_replay_is_paused_hides_no_entry_for_good(site, servers):
     wait_for(lambda: replica_state(site, access) == ("up", 0.0))
 
 
-def test_site_goes_on_after_switch_over_and_after_death_of_the_primary(site, servers):
+def test_site_works_after_switch_over_and_loss_of_primary(site, servers):
     first, second, third = servers
     commit_only_with_standby(first)
     with Load(site.url, site.sign_in()) as load:
@@ -168,7 +167,7 @@ def test_site_goes_on_after_switch_over_and_after_death_of_the_primary(site, ser
 
 
 @pytest.mark.parametrize("pool_size", [0, 2], ids=["persistent", "pool"])
-def test_connection_that_turned_read_only_is_replaced_before_its_next_use(
+def test_read_only_connection_is_replaced_before_next_use(
     postgresql_server, pool_size, django_db_blocker
 ):
     with (
@@ -200,7 +199,7 @@ def _replaces_connection(first, second, pool_size):
         handler["default"].close_pool()
 
 
-def test_several_hosts_are_read_as_libpq_reads_them():
+def test_several_hosts_are_parsed_like_libpq():
     parsed = database("postgresql://me:a%2Cb@db1:5433,[::1],db3/name?target_session_attrs=primary")
     assert (parsed["HOST"], parsed["PORT"]) == ("db1,::1,db3", "5433,,")
     assert (parsed["USER"], parsed["PASSWORD"], parsed["NAME"]) == ("me", "a,b", "name")

@@ -35,7 +35,7 @@ def answers(**environment):
     return done.stdout.splitlines()
 
 
-def test_host_settings_change_no_byte_of_any_answer():
+def test_host_settings_do_not_change_responses():
     plain, hostile = answers(), answers(HOSTILE="1")
     assert len(plain) >= len(SCRIPT)
     assert list(difflib.unified_diff(plain, hostile, lineterm="", n=0)) == []

@@ -82,7 +82,7 @@ class Browser:
         return answer
 
 
-def test_the_whole_way_of_a_newcomer(site):
+def test_journey_of_a_new_user(site):
     browser, elsewhere = Browser(site), Browser(site)
     _preflight(browser)
     _register(browser)
@@ -288,7 +288,7 @@ def _the_end(browser):
     browser.sign_in(RESET, 401)
 
 
-def test_of_sixty_sign_ins_at_once_five_are_judged_by_two_server_processes(site):
+def test_two_processes_accept_five_of_sixty_simultaneous_logins(site):
     def sign_in(number):
         body = {"email": f"nobody{number}@clinic.example", "password": PASSWORD}
         return httpx.post(f"{site.url}/api/auth/login/", json=body, timeout=PATIENCE).status_code

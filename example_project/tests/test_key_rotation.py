@@ -146,7 +146,7 @@ def link_in(mails, part):
     return f"{parts.path}?{parts.query}"
 
 
-def test_nobody_notices_a_rotation_and_nothing_of_before_is_lost(sites, environments):
+def test_rotation_keeps_sessions_links_and_pseudonyms_valid(sites, environments):
     here, there = sites
     _before, announced, first, dropped = environments
     ada, bob = User(here, "ada@clinic.example"), User(there, "bob@clinic.example")

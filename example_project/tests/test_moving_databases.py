@@ -67,12 +67,12 @@ def moved(folder, environment, server):
 
 
 @pytest.mark.parametrize("vendor", ["sqlite", "postgresql"])
-def test_dumps_in_every_format_load_without_loss(moved, vendor):
+def test_dump_in_every_format_loads_without_loss(moved, vendor):
     _, outcomes = moved
     assert not outcomes[vendor]
 
 
-def test_the_documented_move_from_sqlite_to_postgresql(moved, environment, server, tmp_path):
+def test_documented_move_from_sqlite_to_postgresql_works(moved, environment, server, tmp_path):
     (tmp_path / "manage.py").symlink_to(PROJECT / "manage.py")
     connection = psycopg.conninfo.conninfo_to_dict(server.url)
     programs = postgres_programs(tmp_path)

@@ -38,7 +38,7 @@ def subjects():
     return [sent.subject for sent in mail.outbox]
 
 
-def test_audit_entries_about_an_upload_mail_the_uploader_once_each(as_doctor, doctor):
+def test_upload_entries_notify_uploader_once_each(as_doctor, doctor):
     for action in ("upload_created", "upload_completed", "analysis_ready", "upload_completed"):
         report(as_doctor, action)
 
@@ -52,7 +52,7 @@ def test_audit_entries_about_an_upload_mail_the_uploader_once_each(as_doctor, do
         assert "byron" not in sent.message().as_string()
 
 
-def test_a_switch_turned_off_by_the_api_or_by_the_mails_link_is_heeded(as_doctor, anyone):
+def test_switch_turned_off_by_api_or_link_stops_mails(as_doctor, anyone):
     report(as_doctor, "upload_completed")
     assert len(subjects()) == 1
     link = urlsplit(mail.outbox[0].extra_headers["List-Unsubscribe"].strip("<>"))
@@ -67,7 +67,7 @@ def test_a_switch_turned_off_by_the_api_or_by_the_mails_link_is_heeded(as_doctor
     assert len(subjects()) == 1
 
 
-def test_an_export_by_mail_is_the_same_file_behind_a_link(as_doctor, anyone):
+def test_mailed_export_links_to_the_same_file(as_doctor, anyone):
     answer = as_doctor.get("/api/users/me/export/?format=json&delivery=email")
     assert answer.status_code == 202
     assert set(answer.json()) == {"detail"}
@@ -91,7 +91,7 @@ def _deliveries(exported):
     return sorted(entry["details"]["delivery"] for entry in entries)
 
 
-def test_an_export_by_mail_counts_like_any_other(as_doctor):
+def test_mailed_export_counts_in_rate_limit(as_doctor):
     statuses = [
         as_doctor.get(f"/api/users/me/export/{query}").status_code
         for query in ("?delivery=email", "", "?delivery=email")
@@ -100,13 +100,13 @@ def test_an_export_by_mail_counts_like_any_other(as_doctor):
 
 
 @pytest.mark.parametrize("delivery", ["pigeon", "%00", "EMAIL"])
-def test_a_delivery_that_nobody_offers_is_a_400(as_doctor, delivery):
+def test_unknown_delivery_is_400(as_doctor, delivery):
     answer = as_doctor.get(f"/api/users/me/export/?delivery={delivery}")
     assert answer.status_code == 400
     assert list(answer.json()["field_errors"]) == ["delivery"]
 
 
-def test_an_account_that_goes_takes_its_export_along(as_doctor, anyone):
+def test_deleted_account_deletes_its_export(as_doctor, anyone):
     as_doctor.get("/api/users/me/export/?delivery=email")
     export(_only_export().pk)
     sweep()
@@ -117,7 +117,7 @@ def test_an_account_that_goes_takes_its_export_along(as_doctor, anyone):
     assert anyone.get(link.removeprefix("http://localhost:8001")).status_code == 404
 
 
-def test_a_change_of_health_is_mailed_to_who_asked_and_stands_in_the_audit_log(
+def test_health_change_is_mailed_to_subscribers_and_recorded(
     administrator, as_administrator, as_doctor
 ):
     as_administrator.patch("/api/users/me/notifications/", {"system_alerts": True}, format="json")
@@ -137,7 +137,7 @@ def test_a_change_of_health_is_mailed_to_who_asked_and_stands_in_the_audit_log(
     assert [entry["user_id"] for entry in entries] == [None, None]
 
 
-def test_nobody_can_alarm_others_by_an_audit_entry(administrator, as_administrator, doctor):
+def test_client_entry_cannot_send_health_mails(administrator, as_administrator, doctor):
     as_administrator.patch("/api/users/me/notifications/", {"system_alerts": True}, format="json")
     body = {"resource_type": "system", "resource_id": "health"}
 

@@ -69,7 +69,7 @@ class Operator:
             return cursor.fetchall() if cursor.description else []
 
 
-def test_recovery_brings_back_the_chosen_moment(postgresql_server):
+def test_recovery_restores_chosen_moment(postgresql_server):
     operator = Operator(postgresql_server)
     variables, archive, base_backup, recover, wait, finish = blocks()
     assert set(re.findall(r"export (\w+)=", variables)) == {"PGDATA", "BACKUP"}

@@ -127,7 +127,7 @@ def write_one_more_and_seal(site):
 RESTORE = "Restore into a new database"
 
 
-def test_the_restored_database_holds_everything_and_its_evidence_is_whole(site):
+def test_restored_database_is_complete_and_verifies(site):
     operator, before = Operator(site), count(site)
     done = operator.follow("Back up")
     assert done.returncode == 0, done.stderr
@@ -142,7 +142,7 @@ def test_the_restored_database_holds_everything_and_its_evidence_is_whole(site):
     assert "No problems." in site.manage("audit_verify")
 
 
-def test_no_restore_touches_the_live_database_and_anchors_detect_an_older_dump(site):
+def test_restore_spares_live_database_and_anchors_detect_old_dump(site):
     operator = Operator(site)
     assert operator.follow("Back up").returncode == 0
     write_one_more_and_seal(site)
@@ -165,7 +165,7 @@ def test_no_restore_touches_the_live_database_and_anchors_detect_an_older_dump(s
     assert contents(operator.live, operator.programs) == before
 
 
-def test_nightly_back_up_is_a_dump_and_removes_those_that_are_too_old(site):
+def test_nightly_backup_dumps_and_removes_old_dumps(site):
     operator = Operator(site)
     folder, newest = site.folder / "dumps", site.folder / "last-backup"
     folder.mkdir()
@@ -218,7 +218,7 @@ def run_nightly(operator, settings, **variables):
 
 
 @pytest.mark.parametrize("name", ["LIVE", "RESTORED"])
-def test_commands_without_the_name_of_a_database_are_refused(name):
+def test_commands_without_database_name_are_rejected(name):
     commands = [command for block in blocks_in(PAGE) for command, _ in block.commands()]
     with_name = [command for command in commands if f"${{{name}:?}}" in command]
     assert with_name

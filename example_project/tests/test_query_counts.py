@@ -59,7 +59,7 @@ def filled(as_administrator):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("path", READS)
-def test_what_is_read_costs_no_more_than_this(filled, administrator, path):
+def test_reads_stay_within_query_limit(filled, administrator, path):
     address = path.format(id=administrator.pk)
     filled.get(address)
     statements = asked(lambda: filled.get(address))
@@ -67,7 +67,7 @@ def test_what_is_read_costs_no_more_than_this(filled, administrator, path):
 
 
 @pytest.mark.django_db
-def test_more_rows_cost_no_more_queries(filled):
+def test_more_rows_need_no_more_queries(filled):
     paths = ["/api/audit-logs/", "/api/users/me/activity/", "/api/analytics/", "/api/users/"]
     before = [len(asked(lambda path=path: filled.get(path))) for path in paths]
     for number in range(12, 24):
@@ -87,7 +87,7 @@ WRITES = {
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("what", WRITES)
-def test_what_is_written_costs_no_more_than_this(filled, anyone, administrator, what):
+def test_writes_stay_within_query_limit(filled, anyone, administrator, what):
     sign_in = {"email": administrator.email, "password": PASSWORD}
     refresh = {"refresh": filled.tokens["refresh"]}
     acts = {

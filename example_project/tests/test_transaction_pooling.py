@@ -77,13 +77,13 @@ with ThreadPoolExecutor(3) as pool:
 """
 
 
-def code_blocks(language: str) -> list[str]:
+def code_blocks(language):
     """The blocks of ``language`` in the page's section about PgBouncer."""
     section = PAGE.partition("### PgBouncer")[2].partition("\n### ")[0]
     return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
 
 
-def variables(text: str) -> dict[str, str]:
+def variables(text):
     """The variables that ``text`` sets, but for the site's own address of the database."""
     found = dict(re.findall(r"\b([A-Z_]+)=(\S+)", text))
     assert found.pop("DATABASE_URL").startswith("postgresql://site:password@127.0.0.1:")
@@ -131,20 +131,20 @@ def site(servers):
         site.stop()
 
 
-def sign_in(site: RunningSite, email: str) -> str:
+def sign_in(site, email):
     body = {"email": email, "password": PASSWORD}
     answer = httpx.post(f"{site.url}/api/auth/login/", json=body, timeout=PATIENCE)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["access"])
 
 
-def export(site: RunningSite, access: str, kind: str) -> str:
+def export(site, access, kind):
     answer = site.ask(access, "GET", f"/users/me/export/?format={kind}")
     assert answer.status_code == 200, answer.text
     return answer.text
 
 
-def test_exports_and_commands_are_whole_under_load(site):
+def test_exports_and_commands_are_complete_under_load(site):
     site.ask(sign_in(site, PEOPLE[0]), "PATCH", "/users/me/notifications/", SWITCHES)
     people = [sign_in(site, email) for email in PEOPLE]
     with Load(site.url, people[1], clients=2) as load, ThreadPoolExecutor() as pool:
@@ -170,7 +170,7 @@ def test_worker_seals_and_folds(site, servers):
     assert site.ask(sign_in(site, ADMIN), "POST", "/audit-logs/", upload(9)).status_code == 201
     with psycopg.connect(postgresql.url, autocommit=True) as connection:
 
-        def is_done() -> bool:
+        def is_done():
             found = connection.execute(
                 "SELECT (SELECT count(*) FROM myometrics_audit_leaf WHERE seal_number IS NULL)"
                 " + (SELECT count(*) FROM myometrics_analytics_pendingchange)"
@@ -180,7 +180,7 @@ def test_worker_seals_and_folds(site, servers):
         wait_for(is_done, log=lambda: site.log)
 
 
-def test_packages_hold_where_the_host_sets_nothing(site):
+def test_packages_work_without_pooling_settings_of_host(site):
     """Stock Django: server-side cursors, and no prepared statements."""
     with Load(site.url, sign_in(site, PEOPLE[1]), clients=2) as load:
         site.environment |= {

@@ -14,7 +14,7 @@ from myometrics_testing.waiting import PATIENCE
 REFUSED = f"postgresql://site:wrong@127.0.0.1:{free_port()}/site"
 
 
-def connections_to(url: str, pool_size: int = 0) -> ConnectionHandler:
+def connections_to(url, pool_size=0):
     """Connections to the database of ``url``; a pool is waited for until a test is given up."""
     parsed = dict(dj_database_url.parse(url))
     database = ready_to_serve(parsed, pool_size=pool_size, pools_transactions=False)
@@ -23,14 +23,14 @@ def connections_to(url: str, pool_size: int = 0) -> ConnectionHandler:
     return ConnectionHandler({"default": database})
 
 
-def attempt(handler: ConnectionHandler) -> str:
+def attempt(handler):
     """The error of an attempt to connect."""
     with pytest.raises(OperationalError) as caught:
         handler["default"].ensure_connection()
     return str(caught.value)
 
 
-def is_refused(url: str) -> bool:
+def is_refused(url):
     """Whether the server already refuses the user of ``url``."""
     try:
         psycopg.connect(url).close()

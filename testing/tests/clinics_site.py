@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -23,7 +22,7 @@ SETUP = Path(__file__).with_name("operator_setup.py")
 class ClinicsSite:
     """A bare site in ``folder``, run by ``python``; ``library``: a folder of the host's own."""
 
-    def __init__(self, folder: Path, python: Path, library: Path | None = None) -> None:
+    def __init__(self, folder, python, library=None):
         self.folder, self.python = folder, python
         self.url = ""
         self.variables = {"PATH": os.environ["PATH"], "HOME": str(folder)}
@@ -31,14 +30,14 @@ class ClinicsSite:
             self.variables["PYTHONPATH"] = str(library)
         self._run("-m", "django", "startproject", "clinic", ".")
 
-    def write(self, name: str, text: str) -> None:
+    def write(self, name, text):
         """Append ``text`` to the file ``name`` of the site."""
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a") as file:
             file.write(f"{text}\n")
 
-    def take(self, package: str, *more: str) -> None:
+    def take(self, package, *more):
         """Add the few lines that the quickstart of ``package`` asks for."""
         ours = ["rest_framework", "myometrics_core", *more, f"myometrics_{package}"]
         self.write("clinic/settings.py", f"INSTALLED_APPS += {ours!r}")
@@ -46,11 +45,11 @@ class ClinicsSite:
         route = f'path("api/", include("myometrics_{package}.urls"))'
         self.write("clinic/urls.py", f"urlpatterns += [{route}]")
 
-    def hash_quickly(self) -> None:
+    def hash_quickly(self):
         """Passwords are not what the test is about."""
         self.write("clinic/settings.py", f"PASSWORD_HASHERS = [{QUICK_HASHER!r}]")
 
-    def own_user_model(self, source: str) -> None:
+    def own_user_model(self, source):
         """``people.Person``, as the module ``source`` defines it, is the user model."""
         self.write("people/__init__.py", "")
         self.write("people/migrations/__init__.py", "")
@@ -58,23 +57,23 @@ class ClinicsSite:
         self.write("clinic/settings.py", 'INSTALLED_APPS += ["people"]')
         self.write("clinic/settings.py", 'AUTH_USER_MODEL = "people.Person"')
 
-    def prepare(self, people: str) -> dict:
+    def prepare(self, people):
         """Check, migrate, run the code ``people``; what ``operator_setup`` has seen."""
         shutil.copy(SETUP, self.folder)
         return json.loads(self._run(SETUP.name, given=people).splitlines()[-1])
 
-    def manage(self, *arguments: str) -> str:
+    def manage(self, *arguments):
         """What a management command prints."""
         return self._run("manage.py", *arguments)
 
-    def refused(self, *arguments: str) -> str:
+    def refused(self, *arguments):
         """What a management command says that must fail."""
         done = self._done("manage.py", *arguments)
         assert done.returncode != 0, done.stdout
         return done.stdout + done.stderr
 
     @contextmanager
-    def served(self) -> Iterator[ClinicsSite]:
+    def served(self):
         """Serve the site at ``url``."""
         address = f"127.0.0.1:{free_port()}"
         command = [str(self.python), "manage.py", "runserver", "--noreload", address]
@@ -91,10 +90,10 @@ class ClinicsSite:
             server.terminate()
             server.wait(timeout=PATIENCE)
 
-    def asking(self, **known) -> Callable[..., httpx.Response]:
+    def asking(self, **known):
         """A function that asks the API, as who is ``known``, for an answer with a status."""
 
-        def ask(method: str, path: str, status: int, **options) -> httpx.Response:
+        def ask(method, path, status, **options):
             options = {"timeout": PATIENCE, **known, **options}
             answer = httpx.request(method, f"{self.url}/api/{path}", **options)
             assert answer.status_code == status, f"{method} {path}: {answer.text}"
@@ -104,12 +103,12 @@ class ClinicsSite:
 
         return ask
 
-    def _run(self, *arguments: str, given: str = "") -> str:
+    def _run(self, *arguments, given=""):
         done = self._done(*arguments, given=given)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def _done(self, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    def _done(self, *arguments, given=""):
         return subprocess.run(
             [str(self.python), *arguments],
             cwd=self.folder,
@@ -124,7 +123,7 @@ class ClinicsSite:
 class AdminSession:
     """A browser that is signed in to the admin site as ``name``: a session and its CSRF token."""
 
-    def __init__(self, site: ClinicsSite, name: str) -> None:
+    def __init__(self, site, name):
         self.http = httpx.Client(base_url=site.url, follow_redirects=True, timeout=PATIENCE)
         self.http.get("/admin/login/")
         form = {"username": name, "password": PASSWORD, "csrfmiddlewaretoken": self._csrf()}
@@ -132,25 +131,25 @@ class AdminSession:
         assert self.index.status_code == 200
         assert "/admin/logout/" in self.index.text
 
-    def ask(self, method: str, path: str, status: int, **options) -> httpx.Response:
+    def ask(self, method, path, status, **options):
         """The answer of the API to the session, which has ``status``."""
         headers = {"X-CSRFToken": self._csrf()}
         answer = self.http.request(method, f"/api/{path}", headers=headers, **options)
         assert answer.status_code == status, answer.text
         return answer
 
-    def visit_all(self, app: str) -> int:
+    def visit_all(self, app):
         """Open every page of ``app`` that the index links to; their number."""
         links = {part for part in self.index.text.split('"') if part.startswith(f"/admin/{app}/")}
         for link in links:
             assert self.http.get(link).status_code == 200, link
         return len(links)
 
-    def _csrf(self) -> str:
+    def _csrf(self):
         return self.http.cookies["csrftoken"]
 
 
-def _is_served(url: str, server: subprocess.Popen) -> bool:
+def _is_served(url, server):
     assert server.poll() is None, "the server has ended"
     with suppress(httpx.TransportError):
         httpx.get(url, timeout=PATIENCE)

@@ -255,7 +255,7 @@ SEEN = Path(__file__).with_name("existing_seen.py")
 class ExistingSite(ClinicsSite):
     """The site in ``folder``, run by ``python``; ``user`` is the source of its user model."""
 
-    def __init__(self, folder: Path, python: Path, user: str = MANAGER + USER) -> None:
+    def __init__(self, folder, python, user=MANAGER + USER):
         super().__init__(folder, python)
         for name, text in {"__init__": "", "migrations/__init__": "", "models": user}.items():
             self.write(f"people/{name}.py", text)
@@ -265,13 +265,13 @@ class ExistingSite(ClinicsSite):
         self.write("clinic/urls.py", URLS)
         shutil.copy(SEEN, folder)
 
-    def follow_quickstart(self, readme: str) -> None:
+    def follow_quickstart(self, readme):
         """Write what the quickstart says for files of the site."""
         for block in blocks_in(section(readme, "Quickstart")):
             if block.file:
                 self.write(f"clinic/{block.file}", f"\n{block.text}")
 
-    def seen(self, *ours: str) -> dict:
+    def seen(self, *ours):
         """What ``existing_seen.py`` has seen, and how many tests passed.
 
         ``ours``: paths of our API to ask for.
@@ -279,7 +279,7 @@ class ExistingSite(ClinicsSite):
         seen = json.loads(self._run(SEEN.name, *ours).splitlines()[-1])
         return {**seen, "tests": self._tests()}
 
-    def delete_users(self) -> list:
+    def delete_users(self):
         """Delete two users' rows, though ``Person.delete()`` keeps them.
 
         Of each: whether the row is still there, the user of its audit entry, whether that has a
@@ -287,7 +287,7 @@ class ExistingSite(ClinicsSite):
         """
         return json.loads(self.manage("shell", "-c", HARD_DELETION).splitlines()[-1])
 
-    def _tests(self) -> str:
+    def _tests(self):
         """The number of the site's own tests, all of which must pass."""
         has_settings = (self.folder / "clinic" / "test_settings.py").exists()
         settings = "clinic.test_settings" if has_settings else "clinic.settings"

@@ -9,10 +9,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 
@@ -31,10 +29,10 @@ class Row:
     python: str = ""
     django: str = ""
 
-    def __str__(self) -> str:
+    def __str__(self):
         return self.name
 
-    def interpreter(self) -> str:
+    def interpreter(self):
         """The path of its Python; the test fails with what to install where there is none."""
         if not self.python:
             return sys.executable
@@ -53,7 +51,7 @@ CURRENT = Row(name="current")
 NEWEST = Row(name="newest", python=matrix.NEWEST, django="6.1")
 
 
-def rows() -> list[Row]:
+def rows():
     """The oldest and the newest; between them the quickstarts are followed on this one.
 
     On somebody's own machine without those whose Python is missing, which ``dev test`` says, and
@@ -63,14 +61,14 @@ def rows() -> list[Row]:
     return [row for row in (OLDEST, NEWEST) if row.python not in missing] or [CURRENT]
 
 
-def build_wheels(folder: Path) -> None:
+def build_wheels(folder):
     """Build the wheels of all packages into ``folder``."""
     for package in package_folders().values():
         command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
         subprocess.run(command, cwd=package, check=True, capture_output=True)
 
 
-def make_environment(folder: Path, row: Row, wheels: Path, package: str) -> Path:
+def make_environment(folder, row, wheels, package):
     """The Python of a new environment in ``folder`` with ``package``, core and ``row``'s Django."""
     _uv("venv", "-p", row.interpreter(), str(folder))
     python = folder / "bin" / "python"
@@ -84,17 +82,17 @@ def make_environment(folder: Path, row: Row, wheels: Path, package: str) -> Path
     return python
 
 
-def make_library(folder: Path, names: Sequence[str]) -> None:
+def make_library(folder, names):
     """Put libraries of the host's own choosing into ``folder``, beside every environment."""
     _uv("pip", "install", "-p", sys.executable, "--no-deps", "--target", str(folder), *names)
 
 
-def _installed(python: Path) -> dict[str, str]:
+def _installed(python):
     listed = _uv("pip", "list", "-p", str(python), "--format", "json")
     return {package["name"]: package["version"] for package in json.loads(listed)}
 
 
-def _uv(*arguments: str) -> str:
+def _uv(*arguments):
     done = subprocess.run([*UV, "-q", *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -36,7 +36,7 @@ def imported_distributions(package):
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_a_package_declares_exactly_what_it_imports(package):
+def test_package_declares_exactly_its_imports(package):
     declared = [Requirement(text) for text in requires(f"myometrics-{package}")]
     needed = {canonicalize_name(one.name) for one in declared if one.marker is None}
     optional = {canonicalize_name(one.name) for one in declared if one.marker is not None}

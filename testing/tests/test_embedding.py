@@ -65,9 +65,7 @@ A_PATH = {
 
 @pytest.mark.parametrize("row", rows(), ids=str)
 @for_every_package
-def test_three_lines_make_a_bare_site_serve_the_package_by_session_and_password(
-    row, package, environment_of, tmp_path
-):
+def test_bare_site_serves_package_with_three_lines(row, package, environment_of, tmp_path):
     clinic = ClinicsSite(tmp_path, environment_of(row, package))
     clinic.hash_quickly()
     clinic.take(package)
@@ -82,7 +80,7 @@ def test_three_lines_make_a_bare_site_serve_the_package_by_session_and_password(
 
 @pytest.mark.parametrize("row", rows(), ids=str)
 @for_every_package
-def test_a_site_with_people_and_choices_of_its_own_keeps_them_and_signs_in_as_it_likes(
+def test_site_with_own_users_and_settings_keeps_them(
     row, package, environment_of, simplejwt, tmp_path
 ):
     clinic = ClinicsSite(tmp_path, environment_of(row, package), library=simplejwt)

@@ -57,9 +57,7 @@ NEWCOMER = {"email": EMAIL, "password": PASSWORD, "firstName": "Ada", "lastName"
 
 
 @pytest.mark.parametrize("row", rows(), ids=str)
-def test_a_fresh_site_takes_the_user_model_and_its_people_come_and_go(
-    row, environment_of, tmp_path
-):
+def test_new_site_with_our_user_model_works(row, environment_of, tmp_path):
     clinic = _with_auth(ClinicsSite(tmp_path, environment_of(row, "auth")), [BEARER])
     clinic.write("clinic/settings.py", 'AUTH_USER_MODEL = "myometrics_auth.User"')
     assert clinic.prepare(PEOPLE)["changed"] == []
@@ -71,7 +69,7 @@ def test_a_fresh_site_takes_the_user_model_and_its_people_come_and_go(
 
 
 @pytest.mark.parametrize("row", rows(), ids=str)
-def test_a_sites_own_user_model_derived_from_ours_has_every_endpoint(row, environment_of, tmp_path):
+def test_derived_user_model_has_every_endpoint(row, environment_of, tmp_path):
     clinic = _with_auth(ClinicsSite(tmp_path, environment_of(row, "auth")), [BASIC, BEARER])
     clinic.own_user_model(OWN_USER)
     clinic.write("people/admin.py", OWN_ADMIN)
@@ -92,9 +90,7 @@ def test_a_sites_own_user_model_derived_from_ours_has_every_endpoint(row, enviro
 
 
 @pytest.mark.parametrize("row", rows(), ids=str)
-def test_people_of_a_sites_own_model_move_as_the_guide_says_and_sign_in_by_address(
-    row, environment_of, tmp_path
-):
+def test_users_of_own_model_move_as_documented_and_log_in(row, environment_of, tmp_path):
     clinic = ClinicsSite(tmp_path, environment_of(row, "auth"))
     clinic.own_user_model(OWN_USER_OF_OLD)
     clinic.prepare(PEOPLE_OF_OLD)
@@ -121,9 +117,7 @@ def _follow_guide(clinic):
 
 
 @pytest.mark.parametrize("command", ["check", "migrate"])
-def test_beside_another_user_model_it_says_that_it_can_not_and_what_can_be_done(
-    command, environment_of, tmp_path
-):
+def test_other_user_model_is_an_error_with_instructions(command, environment_of, tmp_path):
     row = rows()[-1]
     clinic = _with_auth(ClinicsSite(tmp_path, environment_of(row, "auth")), [BEARER])
     said = clinic.refused(command)

@@ -125,7 +125,7 @@ def unexpected(seen):
     return [message for message in seen["ours"] if message[0] not in EXPECTED]
 
 
-def test_existing_site_is_as_it_was_with_our_packages(python, before, tmp_path):
+def test_existing_site_is_unchanged_with_our_packages(python, before, tmp_path):
     site = ExistingSite(tmp_path, python)
     paths: list[str] = []
     for packages in (("core", "audit"), ("analytics", "notifications")):
@@ -141,7 +141,7 @@ def test_existing_site_is_as_it_was_with_our_packages(python, before, tmp_path):
     assert site.delete_users() == [[False, None, True, ["Person"]]] * 2
 
 
-def test_existing_site_is_as_it_was_with_users_derived_from_ours(python, before, tmp_path):
+def test_existing_site_is_unchanged_with_derived_users(python, before, tmp_path):
     site = ExistingSite(tmp_path, python, user=DERIVED)
     site.write("clinic/settings.py", OWN)
     site.follow_quickstart(readme("auth"))
@@ -153,7 +153,7 @@ def test_existing_site_is_as_it_was_with_users_derived_from_ours(python, before,
     assert unexpected(seen) == []
 
 
-def test_site_without_admin_sessions_and_mail_addresses_works(python, tmp_path):
+def test_site_without_admin_sessions_and_emails_works(python, tmp_path):
     site = ClinicsSite(tmp_path, python)
     for name, text in SPARSE.items():
         site.write(name, text)

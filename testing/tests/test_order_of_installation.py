@@ -116,7 +116,7 @@ def _add(site, package):
     ("user_model", "order"),
     [(model, order) for model, orders in ORDERS.items() for order in orders],
 )
-def test_packages_work_and_catch_up_in_whatever_order_they_are_added(user_model, order, tmp_path):
+def test_packages_work_and_catch_up_in_any_order(user_model, order, tmp_path):
     clinic = _clinic(tmp_path, user_model)
     clinic.prepare(f"{PAST}\nscan(0)")
     begins = {package: order.index(package) + 1 for package in order}
@@ -133,7 +133,7 @@ def test_packages_work_and_catch_up_in_whatever_order_they_are_added(user_model,
     assert mails_of(clinic).count("Subject:") == len(order) + 1 - begins["notifications"]
 
 
-def test_migrate_says_how_analytics_catches_up_where_there_is_a_past_and_only_once(tmp_path):
+def test_migrate_prints_backfill_hint_once_if_entries_exist(tmp_path):
     site = _clinic(tmp_path)
     for package in ("notifications", "audit"):
         _add(site, package)
@@ -143,7 +143,7 @@ def test_migrate_says_how_analytics_catches_up_where_there_is_a_past_and_only_on
     assert "analytics_rebuild" not in site.manage("migrate")
 
 
-def test_migrate_asks_for_no_catching_up_where_there_is_no_past(tmp_path):
+def test_migrate_prints_no_backfill_hint_without_entries(tmp_path):
     site = _clinic(tmp_path)
     for package in PACKAGES:
         _add(site, package)

@@ -147,7 +147,7 @@ def recent(person, path="users/me/activity/"):
     return {upload["id"] for upload in person.ask("GET", path).json()["recent_uploads"]}
 
 
-def test_lists_and_numbers_come_from_the_replica_and_all_else_from_the_primary(site, replica):
+def test_lists_and_numbers_read_replica_and_rest_primary(site, replica):
     root, ada = Person(site, "root@clinic.example"), Person(site, "ada@clinic.example")
     root.sign_in()
     ada.register()
@@ -191,7 +191,7 @@ def _who_one_is_and_what_one_owns_never_lags(site, root, ada, late):
 
 
 @pytest.mark.parametrize("replica", [CopiedFile], indirect=True)
-def test_only_a_marked_block_outside_transactions_reads_from_a_replica(site, replica):
+def test_only_marked_block_outside_transaction_reads_replica(site, replica):
     ada = Person(site, "ada@clinic.example")
     ada.register()
     ada.upload("known")
@@ -206,13 +206,13 @@ def test_only_a_marked_block_outside_transactions_reads_from_a_replica(site, rep
 
 
 @pytest.mark.parametrize("replica", [CopiedFile], indirect=True)
-def test_who_has_written_reads_from_the_primary_until_the_lag_has_passed(site, replica):
+def test_writer_reads_primary_until_lag_has_passed(site, replica):
     replica.hold()
     assert site.runs(LAPSE)[-3:] == ["default", "default", "replica"]
 
 
 @pytest.mark.parametrize("replica", [CopiedFile], indirect=True)
-def test_what_can_not_work_is_said_by_the_system_checks(site):
+def test_system_checks_report_invalid_replicas(site):
     assert "no issues" in site.manage("check")
     site.write("clinic/settings.py", "DATABASE_ROUTERS = []")
     site.write("clinic/settings.py", "from django.conf.global_settings import CACHES")

@@ -15,7 +15,7 @@ def _no_other_python(monkeypatch, tmp_path):
 
 
 @pytest.mark.usefixtures("_no_other_python")
-def test_in_ci_a_missing_python_fails_the_tests_and_says_how_to_get_it(monkeypatch):
+def test_missing_python_fails_in_ci_with_instructions(monkeypatch):
     monkeypatch.setenv("CI", "true")
     assert rows() == [OLDEST, NEWEST]
     for row in rows():
@@ -24,7 +24,7 @@ def test_in_ci_a_missing_python_fails_the_tests_and_says_how_to_get_it(monkeypat
 
 
 @pytest.mark.usefixtures("_no_other_python")
-def test_on_somebodys_own_machine_the_rest_is_tested_and_what_is_missing_named(monkeypatch):
+def test_missing_python_is_named_outside_ci(monkeypatch):
     monkeypatch.delenv("CI", raising=False)
     assert rows() == [CURRENT]
     assert missing_pythons() == [OLDEST.python, NEWEST.python]

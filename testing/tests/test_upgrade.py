@@ -31,7 +31,7 @@ def site(request, tmp_path):
     return site
 
 
-def test_data_evidence_sessions_and_owed_mail_outlive_an_upgrade(site, wheels):
+def test_upgrade_keeps_data_evidence_sessions_and_jobs(site, wheels):
     shown, people = _work_with_the_previous_release(site)
     dump = site.folder / "site.yaml"
     site.manage("dumpdata", *DUMPED, f"--output={dump}")

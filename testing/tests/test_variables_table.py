@@ -23,6 +23,6 @@ def test_table_has_a_row_for_each_variable_with_its_comment():
     ]
 
 
-def test_variable_without_a_comment_of_its_own_is_refused():
+def test_variable_without_comment_is_rejected():
     with pytest.raises(ValueError, match=r"OTHER .* needs a comment"):
         variables_table(f"{EXAMPLE}OTHER=1\n")

@@ -55,7 +55,7 @@ def busy(person):
     assert failed == []
 
 
-def test_the_previous_release_serves_during_and_after_the_migration_beside_ours(sites):
+def test_previous_release_serves_during_and_after_migration(sites):
     old, new = sites
     with ExitStack() as servers:
         servers.enter_context(old.served())

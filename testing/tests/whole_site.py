@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import secrets
 import subprocess
-from collections.abc import Iterable
-from pathlib import Path
 
 import dj_database_url
 import httpx
 from clinics_choices import CELERY
 from clinics_site import PASSWORD, ClinicsSite
-from strangers import UV, Row
+from strangers import UV
 
 from myometrics_testing.waiting import PATIENCE
 
@@ -50,7 +48,7 @@ urlpatterns += [
 """
 
 
-def make_environment(folder: Path, row: Row, wheels: Iterable[Path]) -> Path:
+def make_environment(folder, row, wheels):
     """The Python of a new environment in ``folder`` with ``wheels``, ``row``'s Django and psycopg.
 
     Django is pinned to what the row says, as hosts do.
@@ -61,7 +59,7 @@ def make_environment(folder: Path, row: Row, wheels: Iterable[Path]) -> Path:
     return python
 
 
-def install(python: Path, row: Row, wheels: Iterable[Path]) -> None:
+def install(python, row, wheels):
     """Install or upgrade to ``wheels``; Django stays what the row says."""
     django = f"Django~={row.django}.0" if row.django else "Django"
     chosen = [*map(str, wheels), django, "psycopg[binary]"]
@@ -71,7 +69,7 @@ def install(python: Path, row: Row, wheels: Iterable[Path]) -> None:
 class WholeSite(ClinicsSite):
     """All packages on the database at ``database_url``; sites with one ``secret`` are one site."""
 
-    def __init__(self, folder: Path, python: Path, database_url: str, secret: str = "") -> None:
+    def __init__(self, folder, python, database_url, secret=""):
         folder.mkdir(exist_ok=True)
         super().__init__(folder, python)
         self.secret = secret or secrets.token_urlsafe(50)
@@ -82,20 +80,20 @@ class WholeSite(ClinicsSite):
         self.write("clinic/celery.py", CELERY)
         self.write("clinic/__init__.py", "from .celery import app")
 
-    def manage(self, *arguments: str) -> str:
+    def manage(self, *arguments):
         """The output of a management command."""
         return self._run("manage.py", *arguments)
 
-    def runs(self, code: str) -> list[str]:
+    def runs(self, code):
         """The lines that ``code`` prints in ``manage.py shell``."""
         return self.manage("shell", "-c", code).splitlines()
 
-    def make_administrator(self, email: str) -> None:
+    def make_administrator(self, email):
         """``createsuperuser``, as operators do it."""
         self.variables["DJANGO_SUPERUSER_PASSWORD"] = PASSWORD
         self.manage("createsuperuser", "--noinput", "--email", email)
 
-    def mails(self) -> str:
+    def mails(self):
         """All mail that was sent, as one text."""
         return mails_of(self)
 
@@ -103,18 +101,18 @@ class WholeSite(ClinicsSite):
 class Person:
     """Somebody at a client of the API, who is signed in once :meth:`sign_in` or a token says so."""
 
-    def __init__(self, site: ClinicsSite, email: str, token: str = "") -> None:
+    def __init__(self, site, email, token=""):
         self.email, self.token = email, token
         self.http = httpx.Client(base_url=f"{site.url}/api/", timeout=PATIENCE)
 
-    def ask(self, method: str, path: str, status: int = 200, **options) -> httpx.Response:
+    def ask(self, method, path, status=200, **options):
         """The answer, which has ``status``."""
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         answer = self.http.request(method, path, headers=headers, **options)
         assert answer.status_code == status, f"{method} {path}: {answer.text}"
         return answer
 
-    def register(self) -> None:
+    def register(self):
         """Make an account, which signs in."""
         body = {"firstName": "Ada", "lastName": "Byron", "clinicName": "North", "role": "doctor"}
         answer = self.ask(
@@ -122,16 +120,16 @@ class Person:
         )
         self.token = answer.json()["access"]
 
-    def sign_in(self) -> None:
+    def sign_in(self):
         """Sign in by address and password."""
         body = {"email": self.email, "password": PASSWORD}
         self.token = self.ask("POST", "auth/login/", json=body).json()["access"]
 
-    def at(self, site: ClinicsSite) -> Person:
+    def at(self, site):
         """The same person with the same token at another server."""
         return Person(site, self.email, self.token)
 
-    def upload(self, name: str) -> int:
+    def upload(self, name):
         """Tell of a finished upload; the id of its entry in the audit log."""
         entry = {
             "action": "upload_completed",
@@ -141,7 +139,7 @@ class Person:
         }
         return int(self.ask("POST", "audit-logs/", 201, json=entry).json()["id"])
 
-    def sees(self) -> dict:
+    def sees(self):
         """What the person's own pages show."""
         paths = ("auth/user/", "users/me/activity/", "users/me/notifications/")
         seen = {path: self.ask("GET", path).json() for path in paths}
@@ -151,18 +149,18 @@ class Person:
         left = [entry for entry in entries if entry["action"] != "data_exported"]
         return {**seen, "export": {**export, "audit_logs": left}}
 
-    def administers(self) -> dict:
+    def administers(self):
         """What an administrator's pages show."""
         paths = ("audit-logs/?page_size=100", "analytics/?days=7", "users/")
         return {path: self.ask("GET", path).json() for path in paths}
 
 
-def mails_of(site: ClinicsSite) -> str:
+def mails_of(site):
     """All mail that a site with MAIL_TO_FILES has sent, as one text."""
     return "".join(path.read_text() for path in sorted((site.folder / "mail").glob("*")))
 
 
-def holds(before: object, after: object) -> bool:
+def holds(before, after):
     """Whether all that was shown before is still shown; an object may have gained keys."""
     if isinstance(before, dict) and isinstance(after, dict):
         return all(name in after and holds(before[name], after[name]) for name in before)

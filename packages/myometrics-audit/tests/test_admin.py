@@ -14,7 +14,7 @@ from django.urls import clear_url_caches
 from django.utils import timezone
 
 from myometrics_audit.models import AuditLog
-from myometrics_audit.seals import seal_pending
+from myometrics_audit.sealing.seals import seal_pending
 
 pytestmark = pytest.mark.django_db
 

@@ -11,8 +11,8 @@ from django.test.utils import isolate_apps
 from rest_framework.test import APIClient
 
 from myometrics_audit import audit
-from myometrics_audit.changes import recorded
 from myometrics_audit.models import AuditLog, Leaf
+from myometrics_audit.tracking.changes import recorded
 from myometrics_core.events import bus as activities
 
 pytestmark = pytest.mark.django_db

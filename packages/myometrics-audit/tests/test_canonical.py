@@ -11,18 +11,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from myometrics_audit.canonical import canonical_address, canonical_json, canonical_moment
-from myometrics_audit.evidence import (
+from myometrics_audit.models import AuditLog
+from myometrics_audit.sealing.seals import seal_pending
+from myometrics_audit.sealing.verification import LogVerifier
+from myometrics_audit.signing.canonical import canonical_address, canonical_json, canonical_moment
+from myometrics_audit.signing.keys import Key
+from myometrics_audit.signing.signatures import (
     canonical_entry,
     entry_leaf,
     erasure_leaf,
     seal_signature,
     subject_of,
 )
-from myometrics_audit.keys import Key
-from myometrics_audit.models import AuditLog
-from myometrics_audit.seals import seal_pending
-from myometrics_audit.verification import LogVerifier
 
 KEY = Key("golden", b"e" * 32, b"s" * 32, b"r" * 32, b"l" * 32)
 MOMENT = datetime(2025, 8, 19, 17, 45, 0, 120, tzinfo=timezone(timedelta(hours=2)))

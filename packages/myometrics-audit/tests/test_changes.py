@@ -18,15 +18,15 @@ from django.db.models.functions import Concat
 from django.db.models.signals import post_delete
 from django.test.utils import CaptureQueriesContext
 
-from myometrics_audit import changes
-from myometrics_audit.changes import (
+from myometrics_audit.models import AuditLog
+from myometrics_audit.tracking import changes
+from myometrics_audit.tracking.changes import (
     recorded,
     recorded_bulk_create,
     recorded_delete,
     recorded_save,
     recorded_update,
 )
-from myometrics_audit.models import AuditLog
 from myometrics_core.times import utc_now
 from myometrics_testing.waiting import PATIENCE
 
@@ -256,7 +256,7 @@ def test_rows_may_leave_the_selection_by_the_very_update(
 def test_an_update_of_many_rows_goes_by_the_selection_as_it_was_at_first(
     model: Any, administrator: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("myometrics_audit.changes.CHUNK", 1)
+    monkeypatch.setattr("myometrics_audit.tracking.changes.CHUNK", 1)
     for n in range(2):
         model.objects.create_user(email=f"{n}@clinic.example", full_name="same")
     namesakes = model.objects.filter(full_name="same")
@@ -279,7 +279,7 @@ def test_an_update_of_many_rows_goes_by_the_selection_as_it_was_at_first(
 def test_each_row_of_any_selection_is_changed_and_recorded_once(
     model: Any, person: Any, narrow: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("myometrics_audit.changes.CHUNK", 1)
+    monkeypatch.setattr("myometrics_audit.tracking.changes.CHUNK", 1)
     person.groups.set([Group.objects.create(name=f"ward {n}") for n in range(2)])
     longer = Concat(F("full_name"), Value("!"))
     assert recorded_update(narrow(model.objects.all()), actor=None, full_name=longer) == 1

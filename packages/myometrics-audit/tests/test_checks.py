@@ -8,7 +8,7 @@ import pytest
 from django.core import checks
 from django.db import connection
 
-from myometrics_audit.guards import install_guards, remove_guards
+from myometrics_audit.log.guards import install_guards, remove_guards
 
 
 def ids(**kwargs: Any) -> set[str]:

@@ -8,10 +8,10 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from myometrics_audit.listing.selection import Selection
+from myometrics_audit.listing.selectors import entries_count, entries_select, oldest_failed_sign_in
 from myometrics_audit.models import AuditLog, EntryCount, Erasure, Leaf
-from myometrics_audit.seals import seal_pending
-from myometrics_audit.selections import Selection
-from myometrics_audit.selectors import entries_count, entries_select, oldest_failed_sign_in
+from myometrics_audit.sealing.seals import seal_pending
 from myometrics_core.personal_data import erase_user
 from myometrics_core.users import account_pseudonym
 

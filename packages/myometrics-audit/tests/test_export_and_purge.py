@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from myometrics_audit.export import ExportFilter, export_problems, proof_lines
+from myometrics_audit.listing.selection import Selection
+from myometrics_audit.listing.selectors import entries_count, entries_select
 from myometrics_audit.models import AuditLog, Erasure
-from myometrics_audit.seals import seal_pending
-from myometrics_audit.selections import Selection
-from myometrics_audit.selectors import entries_count, entries_select
-from myometrics_audit.verification import LogVerifier
+from myometrics_audit.sealing.export import ExportFilter, export_problems, proof_lines
+from myometrics_audit.sealing.seals import seal_pending
+from myometrics_audit.sealing.verification import LogVerifier
 from myometrics_core.times import utc_now
 
 pytestmark = pytest.mark.django_db
@@ -79,7 +79,7 @@ def test_a_part_of_the_log_can_be_handed_over(
 def test_what_is_sealed_while_it_is_handed_over_is_in_the_export_once(
     log: Any, write: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("myometrics_audit.export.rows.UNSEALED_BATCH", 1)
+    monkeypatch.setattr("myometrics_audit.sealing.export.batches.UNSEALED_BATCH", 1)
     write(resource_id="later")
     lines = proof_lines(ExportFilter())
     read = []

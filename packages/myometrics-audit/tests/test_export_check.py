@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from myometrics_audit.evidence import seal_signature
-from myometrics_audit.export import ExportFilter, export_problems, proof_lines
-from myometrics_audit.keys import active_key
-from myometrics_audit.seals import seal_pending
-from myometrics_audit.selections import Selection
+from myometrics_audit.listing.selection import Selection
+from myometrics_audit.sealing.export import ExportFilter, export_problems, proof_lines
+from myometrics_audit.sealing.seals import seal_pending
+from myometrics_audit.signing.keys import active_key
+from myometrics_audit.signing.signatures import seal_signature
 
 pytestmark = pytest.mark.django_db
 

@@ -14,8 +14,8 @@ from fhir.resources.R4B.auditevent import AuditEvent
 from hypothesis import given
 from hypothesis import strategies as st
 
-from myometrics_audit.export.fhir import audit_event
 from myometrics_audit.models import AuditLog
+from myometrics_audit.sealing.export.fhir import audit_event
 
 MOMENT = datetime(2025, 8, 19, 15, 45, 30, 123456, tzinfo=timezone.utc)
 DICOM = "http://dicom.nema.org/resources/ontology/DCM"

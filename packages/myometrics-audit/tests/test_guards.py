@@ -10,7 +10,7 @@ from django.core.management.color import no_style
 from django.db import DatabaseError, connection
 
 from myometrics_audit.checks import check_guards
-from myometrics_audit.guards import missing_guards, remove_guards
+from myometrics_audit.log.guards import missing_guards, remove_guards
 from myometrics_audit.models import AuditLog, Leaf
 
 OUTDATED = {

@@ -14,8 +14,8 @@ from django.db import IntegrityError, connections, transaction
 from django.test import RequestFactory
 
 from myometrics_audit import audit
+from myometrics_audit.log.services import NewEntry, entry_record
 from myometrics_audit.models import AuditLog, Leaf
-from myometrics_audit.services import NewEntry, entry_record
 from myometrics_core.events import bus as activities
 
 pytestmark = pytest.mark.django_db

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from django.db import connection, models
 
-from myometrics_audit.erasures import entries_purge_chunk
-from myometrics_audit.guards import remove_guards
+from myometrics_audit.log.guards import remove_guards
 from myometrics_audit.models import AuditLog, Erasure, Leaf, Seal
-from myometrics_audit.seals import seal_pending
-from myometrics_audit.verification import LogVerifier
+from myometrics_audit.sealing.erasures import entries_purge_chunk
+from myometrics_audit.sealing.seals import seal_pending
+from myometrics_audit.sealing.verification import LogVerifier
 
 pytestmark = pytest.mark.django_db
 

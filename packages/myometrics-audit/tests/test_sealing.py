@@ -16,13 +16,13 @@ from django.core.management import call_command
 from django.db import connection, connections, transaction
 
 from myometrics_audit.beat import beat_schedule
-from myometrics_audit.locks import LOCK_NUMBER
+from myometrics_audit.listing.selection import Selection
+from myometrics_audit.listing.selectors import entries_count, entries_select, unsealed_count
 from myometrics_audit.models import AuditLog, EntryCount, Erasure, Leaf, Seal
-from myometrics_audit.seals import seal_pending
-from myometrics_audit.selections import Selection
-from myometrics_audit.selectors import entries_count, entries_select, unsealed_count
+from myometrics_audit.sealing.locks import LOCK_NUMBER
+from myometrics_audit.sealing.seals import seal_pending
+from myometrics_audit.sealing.verification import LogVerifier
 from myometrics_audit.tasks import seal
-from myometrics_audit.verification import LogVerifier
 from myometrics_core.personal_data import erase_user
 from myometrics_testing.waiting import PATIENCE
 
@@ -251,7 +251,7 @@ def test_many_sealers_writers_and_a_deletion_at_once_leave_a_sound_log(
 def test_writers_do_not_wait_for_the_sealer(run_concurrently: Any) -> None:
     if connection.vendor == "sqlite":
         return  # one writer at a time is all that SQLite has
-    from myometrics_audit.locks import evidence_lock
+    from myometrics_audit.sealing.locks import evidence_lock
 
     with evidence_lock("default"):
         (outcome,) = run_concurrently(lambda: make(1))

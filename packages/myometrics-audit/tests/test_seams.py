@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from myometrics_audit.guards import install_guards, remove_guards
+from myometrics_audit.log.guards import install_guards, remove_guards
 from myometrics_audit.models import AuditLog, Leaf
 from myometrics_audit.personal_data import AuditLogsSection
-from myometrics_audit.verification import LogVerifier
+from myometrics_audit.sealing.verification import LogVerifier
 from myometrics_core.db import atomic_write
 from myometrics_core.events import bus as activities
 from myometrics_core.personal_data import csv_lines, export_chunks

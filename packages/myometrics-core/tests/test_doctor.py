@@ -116,6 +116,7 @@ REDIS_CACHE = "django.core.cache.backends.redis.RedisCache"
 SMTP = "django.core.mail.backends.smtp.EmailBackend"
 STRONG_KEY = "".join(chr(33 + n) for n in range(60))
 # Settings, examination, name, state, and words of the summary.
+CELERY = {"JOB_RUNNER": "celery"}
 CASES = [
     ({"DEBUG": True}, "settings", "debug mode", "warning", "DEBUG is on"),
     ({"DEBUG": False}, "settings", "debug mode", "ok", "off"),
@@ -194,7 +195,8 @@ CASES = [
         {"MYOMETRICS": {"READ_REPLICAS": ["replica"]}},
         *("replicas", "replicas", "problem", "which is no database"),
     ),
-    ({}, "celery", "celery", "not configured", "No broker"),
+    ({}, "celery", "celery", "not configured", "JOB_RUNNER = 'thread'"),
+    ({"MYOMETRICS": CELERY}, "celery", "celery", "not configured", "No broker"),
 ]
 
 

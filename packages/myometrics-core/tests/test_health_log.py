@@ -10,7 +10,8 @@ from myometrics_core.health import HealthProbe, HealthReport, register_probe, st
 from myometrics_core.health import report as health
 from myometrics_core.health_log.models import HealthState
 from myometrics_core.health_log.services import health_record
-from myometrics_core.tasks import check_health
+from myometrics_core.jobs import Job
+from myometrics_core.recurring_jobs import CheckHealth
 
 pytestmark = pytest.mark.django_db
 
@@ -147,5 +148,6 @@ def test_the_task_asks_every_probe_and_records_the_result(monkeypatch, told):
 
     monkeypatch.setattr(health, "_runners", {})
     register_probe(Broken())
-    assert check_health() == "degraded"
+    CheckHealth().run(Job())
+    assert HealthState.objects.get().status == "degraded"
     assert HealthState.objects.get().services == {"broken": "down"}

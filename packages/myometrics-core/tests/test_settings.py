@@ -78,6 +78,20 @@ def test_a_group_of_another_package_works_alike(settings):
     assert OtherSettings().check() == []
 
 
+def test_unknown_key_hint_names_renamed_setting(settings):
+    class OtherSettings(SettingsGroup):
+        name = "OTHER"
+        app = "other"
+        renamed = {"PATIENCE": "TIMEOUT"}
+        TIMEOUT = Setting(int, 5, "Seconds.")
+
+    settings.OTHER = {"PATIENCE": 7}
+    (problem,) = OtherSettings().check()
+    assert problem.id == "other.E002"
+    assert problem.hint == "It is now called 'TIMEOUT'."
+    assert OtherSettings().TIMEOUT == 5
+
+
 def test_counting_in_each_process_is_warned_of(settings):
     settings.DEBUG = False
     settings.MYOMETRICS = {"RATE_LIMIT_STORAGE": "memory://"}

@@ -15,15 +15,14 @@ from myometrics_core.personal_data import personal_data_sections
 from myometrics_core.times import utc_now
 from myometrics_notifications import kinds
 from myometrics_notifications.kinds import register_kind
-from myometrics_notifications.mail_server import server_pause
 from myometrics_notifications.models import Message
+from myometrics_notifications.server_pause import server_pause
 from myometrics_testing.smtp_server import SmtpServer
 from myometrics_testing.waiting import PATIENCE
 
 numbers = itertools.count(1)
 
 PATIENT = {
-    "SMTP_TIMEOUT": PATIENCE,
     "SWEEP_SECONDS": 3600,
     "LEASE": timedelta(hours=1),
     "SERVER_PAUSE": timedelta(hours=1),
@@ -127,6 +126,7 @@ def queued(person: Any, make_activity: Callable[..., Event]) -> Message:
 def mail_server(mail_server: SmtpServer, settings: Any) -> SmtpServer:
     """As the plugin's, with all the time that a slow machine needs."""
     settings.MYOMETRICS_NOTIFICATIONS = PATIENT
+    settings.MYOMETRICS = {**settings.MYOMETRICS, "SMTP_TIMEOUT": PATIENCE}
     return mail_server
 
 

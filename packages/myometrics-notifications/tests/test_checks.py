@@ -52,7 +52,7 @@ def test_a_kind_without_templates_is_an_error(use_kind):
 
 @pytest.mark.parametrize("timeout", [60, 3600])
 def test_a_lease_shorter_than_a_slow_conversation_is_an_error(settings, timeout):
-    settings.MYOMETRICS_NOTIFICATIONS = {"SMTP_TIMEOUT": timeout}
+    settings.MYOMETRICS = {**settings.MYOMETRICS, "SMTP_TIMEOUT": timeout}
 
     assert ids() == {"myometrics_notifications.E011"}
 

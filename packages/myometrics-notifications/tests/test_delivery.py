@@ -18,8 +18,8 @@ from myometrics_core.times import utc_now
 from myometrics_notifications.conf import notifications_settings
 from myometrics_notifications.delivery import message_deliver, messages_sweep
 from myometrics_notifications.leases import back_off, work_lease, work_settle
-from myometrics_notifications.mail_server import server_pause
 from myometrics_notifications.models import Message
+from myometrics_notifications.server_pause import server_pause
 from myometrics_notifications.services import messages_retry, notification_settings_update
 from myometrics_testing.smtp_server import OK
 from myometrics_testing.waiting import PATIENCE
@@ -146,7 +146,7 @@ def test_a_temporary_fault_is_tried_again_later_and_then_sent(
 ):
     setattr(mail_server, step, answer)
     if answer == "hang":
-        settings.MYOMETRICS_NOTIFICATIONS = {**PATIENT, "SMTP_TIMEOUT": 0.5}
+        settings.MYOMETRICS = {**settings.MYOMETRICS, "SMTP_TIMEOUT": 0.5}
     before = utc_now()
     message_deliver(message_id=queued.pk)
     after = utc_now()
@@ -159,7 +159,7 @@ def test_a_temporary_fault_is_tried_again_later_and_then_sent(
     assert queued.lease_token is None
 
     setattr(mail_server, step, OK)
-    settings.MYOMETRICS_NOTIFICATIONS = PATIENT
+    settings.MYOMETRICS = {**settings.MYOMETRICS, "SMTP_TIMEOUT": PATIENCE}
     make_due(queued)
     messages_sweep()
 
@@ -195,7 +195,7 @@ def test_a_back_end_that_sends_nothing_has_not_sent_it(queued, settings):
     message_deliver(message_id=queued.pk)
 
     queued.refresh_from_db()
-    assert (queued.state, queued.last_error) == ("queued", "MailNotTaken")
+    assert (queued.state, queued.last_error) == ("queued", "MailNotSent")
 
 
 def test_a_mail_server_that_is_away_is_a_temporary_fault(queued, mail_server):
@@ -212,7 +212,7 @@ def test_a_server_that_accepts_and_never_answers_costs_one_connection(queued, se
     with socket.create_server(("127.0.0.1", 0)) as silent:
         settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
         settings.EMAIL_HOST, settings.EMAIL_PORT = silent.getsockname()
-        settings.MYOMETRICS_NOTIFICATIONS = {"SMTP_TIMEOUT": 0.5}
+        settings.MYOMETRICS = {**settings.MYOMETRICS, "SMTP_TIMEOUT": 0.5}
 
         message_deliver(message_id=queued.pk)
 

@@ -70,7 +70,7 @@ def environment(postgresql_server, redis_server, smtp):
     return {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "fault_settings",
-        "PYTHONPATH": str(TESTS),
+        "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]),
         "DATABASE_URL": postgresql_server.url,
         "REDIS_URL": redis_server.url,
         "SMTP_PORT": str(smtp.port),

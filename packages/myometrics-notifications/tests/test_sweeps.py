@@ -10,8 +10,8 @@ from conftest import PATIENT
 from myometrics_core.events import publish
 from myometrics_core.times import utc_now
 from myometrics_notifications.delivery import message_deliver, messages_sweep
-from myometrics_notifications.mail_server import server_pause
 from myometrics_notifications.models import Message
+from myometrics_notifications.server_pause import server_pause
 from myometrics_notifications.services import messages_purge
 from myometrics_testing.smtp_server import OK
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import dj_database_url
@@ -74,7 +75,8 @@ def package_settings(apps: Sequence[str], urls: str, **overrides: Any) -> dict[s
         **overrides,
     }
     settings.setdefault("INSTALLED_APPS", _installed_apps(apps, settings["AUTH_USER_MODEL"]))
-    import_module("myometrics_testing.celery")
+    if find_spec("celery"):
+        import_module("myometrics_testing.celery")
     return settings
 
 

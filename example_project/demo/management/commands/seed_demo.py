@@ -13,8 +13,8 @@ from django.core.management.base import BaseCommand, CommandError
 
 from demo.people import PASSWORD, PEOPLE, UPLOADERS
 from demo.uploads import uploads_of_day
+from myometrics_audit.log.services import NewEntry, entries_record
 from myometrics_audit.models import AuditLog
-from myometrics_audit.services import NewEntry, entries_record
 from myometrics_core.db import atomic_write
 from myometrics_core.times import utc_day_start, utc_now
 

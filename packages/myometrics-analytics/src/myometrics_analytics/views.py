@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import cast
 
 from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.utils.translation import gettext as _
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
@@ -47,7 +48,7 @@ class MyActivityView(ApiView):
     def get(self, request: Request) -> Response:
         """Specification: "GET /users/me/activity/"."""
         with read_from_replica(person=request.user):
-            return Response(activity_get(user=request.user))
+            return Response(activity_get(user=cast(AbstractBaseUser, request.user)))
 
 
 class UserActivityView(ApiView):
@@ -62,14 +63,13 @@ class UserActivityView(ApiView):
     )
     def get(self, request: Request, user_id: str) -> Response:
         """One user's activity, in the format of ``users/me/activity/``."""
-        person = _person(user_id)
+        user = _user(user_id)
         with read_from_replica(person=request.user):
-            return Response(activity_get(user=person))
+            return Response(activity_get(user=user))
 
 
-def _person(user_id: str) -> Any:
-    people = get_user_model()._base_manager
+def _user(user_id: str) -> AbstractBaseUser:
     try:
-        return people.get(pk=parse_user_id(user_id))
+        return get_user_model()._base_manager.get(pk=parse_user_id(user_id))
     except (ValueError, get_user_model().DoesNotExist):
         raise NotFound(_("There is no such user.")) from None

@@ -19,11 +19,13 @@ class AuditConfig(AppConfig):
         from myometrics_core.events import register_receiver, register_source
         from myometrics_core.personal_data import register_personal_data
 
-        from . import activities, checks, personal_data, receivers, selectors
-        from .changes import reserve_recorded_actions
+        from . import checks, personal_data, receivers
         from .conf import audit_settings
         from .doctor import register_examinations
         from .gauges import register_gauges
+        from .listing import selectors
+        from .log import events as activities
+        from .tracking.changes import reserve_recorded_actions
 
         register_settings(audit_settings)
         checks.register_checks()

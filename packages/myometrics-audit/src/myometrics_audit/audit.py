@@ -16,8 +16,8 @@ from myometrics_core.events import Origin
 from myometrics_core.http import client_address, user_agent
 
 from .conf import audit_settings
-from .models import AuditLog
-from .services import ActorGone, NewEntry, entries_record, entry_record
+from .log.models import AuditLog
+from .log.services import ActorGone, NewEntry, entries_record, entry_record
 
 __all__ = ["ActorGone", "NewEntry", "Resource", "arecord", "entry", "record", "record_many"]
 

@@ -11,8 +11,8 @@ from django.db import connections, router
 from myometrics_core.conf import register_check
 
 from .conf import audit_settings
-from .guards import missing_guards
-from .models import AuditLog
+from .log.guards import missing_guards
+from .log.models import AuditLog
 
 __all__ = ["register_checks"]
 

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from myometrics_core.observability import register_gauge
 
-from .models import AuditLog, Leaf, Seal, Verification
+from .log.models import AuditLog, Leaf, Seal, Verification
 
 __all__ = [
     "anchor_lag_seconds",

@@ -9,11 +9,11 @@ from django.db import router
 
 from myometrics_core.personal_data import ExportTable, PersonalDataSection
 
-from .entries import entry_json
-from .erasures import entries_release_user
-from .models import AuditLog
-from .rows import DETAIL_COLUMNS
-from .selectors import entries_of_user
+from .listing.selectors import entries_of_user
+from .log.entry_json import entry_json
+from .log.models import AuditLog
+from .log.rows import DETAIL_COLUMNS
+from .sealing.erasures import entries_release_user
 
 __all__ = ["AuditLogsSection"]
 

@@ -11,11 +11,11 @@ from django.db.models.signals import post_migrate
 from myometrics_core.events import Event
 
 from .conf import audit_settings
-from .entry_ids import connect_fixtures
-from .erasures import entries_release_user
-from .guards import allow_flush, install_guards
-from .services import activities_record
-from .user_deletion import connect_release
+from .log.entry_ids import connect_fixtures
+from .log.guards import allow_flush, install_guards
+from .log.services import activities_record
+from .log.user_deletion import connect_release
+from .sealing.erasures import entries_release_user
 
 __all__ = ["connect", "receive_activities", "receive_activity"]
 

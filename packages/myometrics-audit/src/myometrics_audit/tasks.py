@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from .seals import SealProgress, seal_pending
+from .sealing.seals import SealProgress, seal_pending
 
 __all__ = ["seal"]
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from .views import AuditLogsView, AuditLogView
+from .listing.views import AuditLogsView, AuditLogView
 
 app_name = "myometrics_audit"
 

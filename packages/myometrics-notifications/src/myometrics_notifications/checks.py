@@ -15,11 +15,10 @@ from django.template import TemplateDoesNotExist, TemplateSyntaxError
 from django.template.loader import select_template
 
 from myometrics_core.conf import core_settings, register_check
-from myometrics_core.mail import register_mail_check
+from myometrics_core.mail import mail_timeout, register_mail_check
 
 from .conf import notifications_settings
 from .kinds import NotificationKind, registered_kinds
-from .mail_server import mail_timeout
 from .rendering import TEMPLATES, template_names
 
 __all__ = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import ClassVar
 
 from myometrics_core.conf import DOTTED_PATH, Setting, SettingsGroup, positive
 
@@ -14,6 +15,7 @@ class NotificationsSettings(SettingsGroup):
 
     name = "MYOMETRICS_NOTIFICATIONS"
     app = "myometrics_notifications"
+    renamed: ClassVar = {"SMTP_TIMEOUT": "MYOMETRICS['SMTP_TIMEOUT']"}
 
     FROM_EMAIL = Setting(
         str, None, "Sender of the mails; without it Django's `DEFAULT_FROM_EMAIL`."
@@ -34,12 +36,6 @@ class NotificationsSettings(SettingsGroup):
         timedelta(days=1),
         "Activities older than this are not written about, so that a replay of history "
         "mails nobody.",
-        validate=positive,
-    )
-    SMTP_TIMEOUT = Setting(
-        (int, float),
-        10,
-        "Seconds that the mail server has for each step, where Django's `EMAIL_TIMEOUT` is unset.",
         validate=positive,
     )
     LEASE = Setting(

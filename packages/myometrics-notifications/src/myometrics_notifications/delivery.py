@@ -9,17 +9,17 @@ from __future__ import annotations
 import logging
 import time
 
-from myometrics_core.mail import SendFailure, classify_failure
+from myometrics_core.mail import MailConnection, SendFailure, classify_failure, mail_address
 
 from .built_in_kinds import Summary
 from .conf import notifications_settings
 from .kinds import kind_named
 from .leases import work_fail, work_lease, work_settle
 from .mail_cap import message_admit
-from .mail_server import MailConnection, server_pause
 from .models import Message
-from .rendering import mail_address, message_email
+from .rendering import message_email
 from .selectors import message_is_wanted, messages_due, settings_of
+from .server_pause import server_pause
 
 __all__ = ["message_deliver", "messages_sweep"]
 

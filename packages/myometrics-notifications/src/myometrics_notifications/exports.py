@@ -17,8 +17,8 @@ from rest_framework.exceptions import ValidationError
 
 from myometrics_core.api import CallerDeleted
 from myometrics_core.db import atomic_write
-from myometrics_core.jobs import enqueue
-from myometrics_core.mail import classify_failure
+from myometrics_core.jobs.background import enqueue
+from myometrics_core.mail import classify_failure, mail_address
 from myometrics_core.personal_data import export_chunks
 from myometrics_core.times import utc_now
 from myometrics_core.users import lock_users_shared
@@ -28,7 +28,6 @@ from .conf import notifications_settings
 from .kinds import registered_kind
 from .leases import work_fail, work_lease, work_settle
 from .models import ExportFile
-from .rendering import mail_address
 from .selectors import free_to_take
 from .services import messages_queue
 from .signed_links import link_not_valid

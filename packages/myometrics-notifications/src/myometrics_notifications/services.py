@@ -24,7 +24,7 @@ from myometrics_core.db import (
     read_in_batches,
 )
 from myometrics_core.events import Event
-from myometrics_core.jobs import enqueue
+from myometrics_core.jobs.background import enqueue
 from myometrics_core.times import utc_now
 from myometrics_core.users import existing_user_ids, lock_users_shared
 

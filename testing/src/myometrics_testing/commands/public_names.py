@@ -63,12 +63,12 @@ PUBLIC: Mapping[str, Mapping[str, Sequence[str] | None]] = {
     "analytics": {
         "beat": ALL,
         "conf": ("AnalyticsSettings", "analytics_settings"),
-        "evidence": ("Evidence", "Origin"),
+        "facts": ALL,
         "filters": ("Filters",),
         "models": ALL,
+        "pull": ALL,
+        "rollups": ALL,
         "selectors": ALL,
-        "services": ("MergeReport", "uploads_merge"),
-        "upload_sources": ALL,
     },
     "notifications": {
         "beat": ALL,

@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 from myometrics_core.db.migration_operations import AddFieldBriefly
 
-from ..guards import remove_guards
+from ..log.guards import remove_guards
 
 
 def drop_guards(apps, schema_editor):

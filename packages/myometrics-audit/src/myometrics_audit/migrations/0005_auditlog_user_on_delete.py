@@ -2,7 +2,7 @@ import django.db.models
 from django.conf import settings
 from django.db import migrations
 
-import myometrics_audit.user_deletion
+import myometrics_audit.log.user_deletion
 
 
 class Migration(migrations.Migration):
@@ -20,7 +20,7 @@ class Migration(migrations.Migration):
                 blank=True,
                 db_index=False,
                 null=True,
-                on_delete=myometrics_audit.user_deletion.RELEASE_ENTRIES,
+                on_delete=myometrics_audit.log.user_deletion.RELEASE_ENTRIES,
                 related_name="+",
                 to=settings.AUTH_USER_MODEL,
                 verbose_name="user",

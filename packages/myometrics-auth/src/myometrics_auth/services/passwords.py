@@ -21,7 +21,7 @@ from myometrics_auth.selectors import has_second_factor
 from myometrics_core.api import CallerDeleted
 from myometrics_core.db import atomic_write
 from myometrics_core.http import client_address, http_request
-from myometrics_core.jobs import enqueue
+from myometrics_core.jobs.background import enqueue
 from myometrics_core.times import utc_now
 from myometrics_core.users import canonical_email, existing_user_ids
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from .batches import read_in_batches
 from .cache_serializers import JSONSerializer, is_pickled
 from .model_fields import PortableCharField, PortableDateTimeField, PortableText, PortableTextField
-from .prepared import fetch_rows
 from .replicas import ReplicaRouter, read_from_replica, remember_write
-from .row_lookup import RowLookup
+from .statements import RowLookup, fetch_rows
 from .transactions import (
     DATABASE_FAILURES,
     SerializationFailure,

@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from celery import current_app
 from django.http import Http404, HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
@@ -76,6 +75,10 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 def queued_tasks() -> float | None:
     """Return the number of tasks in the default queue; ``None`` without a broker."""
+    if core_settings.JOB_RUNNER != "celery":
+        return None
+    from celery import current_app  # noqa: PLC0415  (an optional dependency)
+
     with current_app.connection_for_read(connect_timeout=CONNECT_SECONDS) as connection:
         if connection.transport_cls == "memory":
             return None

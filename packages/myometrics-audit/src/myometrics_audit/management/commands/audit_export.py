@@ -11,10 +11,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from myometrics_core.management.command_line import Progress
 
-from ...export import ExportFilter, export_problems, fhir_lines, proof_lines
-from ...selections import Selection
-from ...selectors import entries_count, entries_select
-from ...serializers import EntryQuerySerializer
+from ...listing.selection import Selection
+from ...listing.selectors import entries_count, entries_select
+from ...listing.serializers import EntryQuerySerializer
+from ...sealing.export import ExportFilter, export_problems, fhir_lines, proof_lines
 
 
 class Command(BaseCommand):

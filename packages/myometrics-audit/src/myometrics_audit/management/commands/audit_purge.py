@@ -9,10 +9,10 @@ from django.db import router
 from myometrics_core.management.command_line import PurgeCommand
 from myometrics_core.times import utc_day_start
 
-from ...erasures import entries_purge_chunk
-from ...models import AuditLog
-from ...selections import Selection
-from ...selectors import entries_count, entries_select
+from ...listing.selection import Selection
+from ...listing.selectors import entries_count, entries_select
+from ...log.models import AuditLog
+from ...sealing.erasures import entries_purge_chunk
 
 
 class Command(PurgeCommand):

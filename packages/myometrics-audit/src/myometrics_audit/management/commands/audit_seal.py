@@ -11,10 +11,10 @@ from django.db import router
 
 from myometrics_core.management.command_line import Progress
 
-from ...counts import counts_rebuild
-from ...models import Seal
-from ...seals import SealProgress, seal_pending
-from ...selectors import unsealed_count
+from ...listing.selectors import unsealed_count
+from ...log.models import Seal
+from ...sealing.counts import counts_rebuild
+from ...sealing.seals import SealProgress, seal_pending
 
 
 class Command(BaseCommand):

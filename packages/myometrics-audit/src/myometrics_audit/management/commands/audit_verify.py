@@ -12,9 +12,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from myometrics_core.management.command_line import Progress
 
 from ...conf import audit_settings
-from ...models import Leaf
-from ...verification import LogVerifier, verification_record
-from ...verification.seals import read_anchors
+from ...log.models import Leaf
+from ...sealing.verification import LogVerifier, verification_record
+from ...sealing.verification.seal_checks import read_anchors
 
 
 class Command(BaseCommand):

@@ -1,8 +1,0 @@
-"""Export of the log: JSON Lines with proofs, and FHIR AuditEvents."""
-
-from .checking import export_problems
-from .fhir import fhir_lines
-from .proofs import proof_lines
-from .rows import ExportFilter
-
-__all__ = ["ExportFilter", "export_problems", "fhir_lines", "proof_lines"]

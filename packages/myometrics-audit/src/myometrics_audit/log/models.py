@@ -1,0 +1,271 @@
+"""The audit log and its evidence. Specification: "AuditLog Model"."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.db import connections, models, router, transaction
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from myometrics_core.db import PortableCharField, PortableDateTimeField, PortableTextField
+from myometrics_core.times import whole_milliseconds
+
+from ..conf import KEY_ID_LENGTH
+from ..signing.keys import Key, active_key
+from ..signing.signatures import entry_leaf, new_nonce, subject_of
+from .querysets import AuditLogQuerySet, refuse
+from .rows import LONGEST, write_entry
+from .user_deletion import RELEASE_ENTRIES
+
+__all__ = ["AuditLog", "EntryCount", "Erasure", "Leaf", "Seal", "Verification"]
+
+
+class AuditLog(models.Model):
+    """An immutable entry: the user, the action, the resource, the time and the client."""
+
+    class Origin(models.TextChoices):
+        """The reporter of an event."""
+
+        CLIENT = "client", _("client")
+        SERVER = "server", _("server")
+        IMPORT = "import", _("import")
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("user"),
+        on_delete=RELEASE_ENTRIES,
+        null=True,
+        blank=True,
+        related_name="+",
+        db_index=False,
+    )
+    action = PortableCharField(_("action"), max_length=LONGEST["action"])
+    resource_type = PortableCharField(_("resource type"), max_length=LONGEST["resource_type"])
+    resource_id = PortableCharField(_("resource id"), max_length=LONGEST["resource_id"])
+    timestamp = PortableDateTimeField(_("time"), default=timezone.now, editable=False)
+    ip_address = models.GenericIPAddressField(_("IP address"), null=True, blank=True)
+    user_agent = PortableTextField(_("user agent"), blank=True, default="")
+    details = models.JSONField(_("details"), default=dict, blank=True)
+    pseudonym = models.CharField(
+        _("pseudonym"), max_length=32, blank=True, default="", editable=False
+    )
+    # NULL if the entry records no activity: the unique constraint ignores NULL.
+    activity_id = PortableCharField(
+        _("activity id"),
+        max_length=150,
+        null=True,
+        blank=True,
+        editable=False,
+    )
+    nonce = models.BinaryField(_("nonce"), max_length=16, editable=False)
+    # NULL for entries of releases before 0.2. Leaves don't cover it yet.
+    origin = models.CharField(  # noqa: DJ001
+        _("origin"), max_length=10, null=True, blank=True, editable=False, choices=Origin.choices
+    )
+
+    objects: ClassVar[AuditLogQuerySet] = AuditLogQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        verbose_name = _("audit entry")
+        verbose_name_plural = _("audit entries")
+        ordering = ["-timestamp", "-id"]
+        indexes = [
+            models.Index(fields=["timestamp", "id"], name="myo_audit_time"),
+            models.Index(fields=["action", "timestamp", "id"], name="myo_audit_action"),
+            models.Index(fields=["resource_type", "timestamp", "id"], name="myo_audit_type"),
+            models.Index(
+                fields=["user", "timestamp", "id", "action", "resource_type"],
+                name="myo_audit_user",
+            ),
+            models.Index(fields=["resource_id", "timestamp", "id"], name="myo_audit_resource_time"),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["activity_id"],
+                condition=models.Q(activity_id__isnull=False),
+                name="myo_audit_activity",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.resource_type} {self.resource_id}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Insert a new entry and its leaf in one transaction, without model signals.
+
+        Raises ``ImmutableEntry`` for an existing entry.
+        """
+        if not self._state.adding:
+            refuse("save() of an existing entry", "record a new entry that corrects the old one")
+        using = kwargs.get("using") or router.db_for_write(AuditLog, instance=self)
+        self.prepare()
+        key = active_key()
+        leaf = entry_leaf(self, subject_of(self.user_id, key), key)
+        if connections[using].vendor == "postgresql":
+            write_entry(self, leaf, key.id, using)
+            return
+        with transaction.atomic(using=using, savepoint=False):
+            write_entry(self, leaf, key.id, using)
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        """Refused: raises ``ImmutableEntry``."""
+        refuse("delete()", "delete the person, or run 'manage.py audit_purge'")
+
+    def prepare(self) -> None:
+        """Set the nonce, the rounded time and the origin of a new entry."""
+        self.nonce = new_nonce()
+        # Django's serializers keep milliseconds only, and the leaf covers the time.
+        self.timestamp = whole_milliseconds(self.timestamp)
+        self.origin = self.origin or self.Origin.SERVER
+
+    @classmethod
+    def write_leaves(
+        cls, entries: Iterable[AuditLog], using: str, batch_size: int | None = None
+    ) -> None:
+        """Insert the leaves of new entries; call it in the transaction that inserted them."""
+        key = active_key()
+        leaves = [Leaf.of(entry, key) for entry in entries]
+        Leaf.objects.using(using).bulk_create(leaves, batch_size=batch_size)
+
+
+class Leaf(models.Model):
+    """The signed hash of one entry. No foreign key: a leaf outlives its entry."""
+
+    entry_id = models.BigIntegerField(_("entry id"), primary_key=True)
+    hash = models.BinaryField(_("hash"), max_length=32)
+    key_id = models.CharField(_("key id"), max_length=KEY_ID_LENGTH)
+    seal_number = models.BigIntegerField(_("seal number"), null=True)
+    erasure_id = models.UUIDField(_("erasure id"), null=True)
+
+    class Meta:
+        verbose_name = _("leaf")
+        verbose_name_plural = _("leaves")
+        indexes = [
+            models.Index(fields=["seal_number", "entry_id"], name="myo_audit_leaf_seal"),
+            models.Index(
+                fields=["erasure_id", "entry_id"],
+                condition=models.Q(erasure_id__isnull=False),
+                name="myo_audit_leaf_erasure",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"leaf of entry {self.entry_id}"
+
+    @classmethod
+    def of(cls, entry: AuditLog, key: Key) -> Leaf:
+        """Return the unsaved leaf of a saved entry."""
+        leaf = entry_leaf(entry, subject_of(entry.user_id, key), key)
+        return cls(entry_id=entry.pk, hash=leaf, key_id=key.id)
+
+
+class Seal(models.Model):
+    """A signed Merkle root over a batch of leaves, chained to the previous seal."""
+
+    number = models.BigIntegerField(_("number"), primary_key=True)
+    root = models.BinaryField(_("root"), max_length=32)
+    entries = models.IntegerField(_("entries"))
+    erasures = models.IntegerField(_("erasures"))
+    sealed_at = PortableDateTimeField(_("sealed at"))
+    previous = models.BinaryField(_("previous"), max_length=32)
+    key_id = models.CharField(_("key id"), max_length=KEY_ID_LENGTH)
+    signature = models.BinaryField(_("signature"), max_length=32)
+    anchored_at = models.DateTimeField(_("anchored at"), null=True)
+
+    class Meta:
+        verbose_name = _("seal")
+        verbose_name_plural = _("seals")
+        ordering = ["number"]
+        indexes = [
+            models.Index(
+                fields=["number"],
+                condition=models.Q(anchored_at__isnull=True),
+                name="myo_audit_seal_anchor",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"seal {self.number}"
+
+
+class Erasure(models.Model):
+    """A signed record that entries were erased, or kept without their user."""
+
+    class Reason(models.TextChoices):
+        """Why entries were erased."""
+
+        USER = "user", _("user deleted")
+        PURGE = "purge", _("retention period over")
+        RETAIN = "retain", _("user deleted, entries kept")
+
+    id = models.UUIDField(_("id"), primary_key=True, default=uuid.uuid4, editable=False)
+    reason = models.CharField(_("reason"), max_length=10, choices=Reason.choices)
+    erased_at = PortableDateTimeField(_("erased at"), default=timezone.now)
+    entries = models.BigIntegerField(_("entries"))
+    digest = models.BinaryField(_("digest"), max_length=32)
+    pseudonym = models.CharField(  # noqa: DJ001
+        _("pseudonym"), max_length=32, null=True, unique=True
+    )
+    details = models.JSONField(_("details"), default=dict)
+    nonce = models.BinaryField(_("nonce"), max_length=16)
+    key_id = models.CharField(_("key id"), max_length=KEY_ID_LENGTH)
+    hash = models.BinaryField(_("hash"), max_length=32)
+    seal_number = models.BigIntegerField(_("seal number"), null=True)
+
+    class Meta:
+        verbose_name = _("erasure")
+        verbose_name_plural = _("erasures")
+        ordering = ["erased_at", "id"]
+        indexes = [models.Index(fields=["seal_number", "id"], name="myo_audit_erasure_seal")]
+
+    def __str__(self) -> str:
+        return f"erasure of {self.entries} entries ({self.reason})"
+
+
+class EntryCount(models.Model):
+    """The stored number of sealed entries of a scope in a period, for counting and paging."""
+
+    class Period(models.TextChoices):
+        """Length of a counted period."""
+
+        ALL = "A", _("all time")
+        MONTH = "M", _("month")
+        DAY = "D", _("day")
+
+    scope = PortableCharField(_("scope"), max_length=255)
+    period = models.CharField(_("period"), max_length=1, choices=Period.choices)
+    start = models.DateField(_("start"))
+    count = models.BigIntegerField(_("count"))
+
+    class Meta:
+        verbose_name = _("count of entries")
+        verbose_name_plural = _("counts of entries")
+        constraints = [
+            models.UniqueConstraint(fields=["scope", "period", "start"], name="myo_audit_count")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.count} in {self.scope or 'all'} from {self.start} ({self.period})"
+
+
+class Verification(models.Model):
+    """The result of one ``audit_verify`` run, shown in the admin as "verified up to"."""
+
+    started_at = models.DateTimeField(_("started at"))
+    finished_at = models.DateTimeField(_("finished at"))
+    seal_number = models.BigIntegerField(_("seal number"), null=True)
+    sealed_at = PortableDateTimeField(_("sealed at"), null=True)
+    entries = models.BigIntegerField(_("entries"))
+    problems = models.BigIntegerField(_("problems"))
+
+    class Meta:
+        verbose_name = _("verification")
+        verbose_name_plural = _("verifications")
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.entries} entries, {self.problems} problems ({self.finished_at:%Y-%m-%d})"

@@ -1,0 +1,144 @@
+"""Erasure of entries: each is recorded and signed before the entries are deleted."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.db import models, transaction
+from django.utils import timezone
+
+from myometrics_core.db import read_in_batches
+from myometrics_core.times import whole_milliseconds
+from myometrics_core.users import account_pseudonyms, lock_user_for_delete
+
+from ..conf import audit_settings
+from ..log.models import AuditLog, Erasure, Leaf
+from ..signing.keys import active_key, known_keys
+from ..signing.signatures import erasure_digest, erasure_leaf, new_nonce, subject_of
+from .counts import counts_add, counts_drop_user
+from .locks import evidence_lock
+from .scopes import COUNTED, count_changes
+
+__all__ = ["entries_erase", "entries_purge_chunk", "entries_release_user", "leaf_pairs"]
+
+Reason = Erasure.Reason
+
+
+def entries_release_user(*, user: Any, using: str) -> Erasure | None:
+    """Erase or retain the entries of ``user``; call it in the transaction that deletes the user.
+
+    With ``ON_USER_DELETE`` ``"cascade"`` the user's entries are marked as erased and deleted, and
+    so are the failed sign-ins for the account, which hold client addresses. With ``"retain"`` a
+    pseudonym replaces the user. Returns the signed erasure, ``None`` if there were no entries.
+    """
+    with evidence_lock(using):
+        lock_user_for_delete(user, using)
+        entries = AuditLog._base_manager.using(using).filter(user_id=user.pk)
+        if audit_settings.ON_USER_DELETE == "retain":
+            erasure = _entries_retain(entries, user_id=user.pk, using=using)
+        else:
+            theirs = entries | _failed_sign_ins(user, using)
+            erasure = entries_erase(theirs, reason=Reason.USER, details={}, using=using)
+        counts_drop_user(user.pk, using=using)
+    return erasure
+
+
+def entries_erase(
+    entries: models.QuerySet[AuditLog], *, reason: str, details: dict[str, Any], using: str
+) -> Erasure | None:
+    """Sign the erasure of ``entries``, then delete them. The caller holds the evidence lock."""
+    erasure_id = uuid.uuid4()
+    leaves = Leaf.objects.using(using)
+    chosen = entries.order_by().values("pk")
+    leaves.filter(entry_id__in=chosen, erasure_id=None).update(erasure_id=erasure_id)
+    erased = leaves.filter(erasure_id=erasure_id)
+    count, digest = erasure_digest(leaf_pairs(erased))
+    erasure = None
+    if count:
+        _take_from_counts(erased, using)
+        erasure = Erasure(
+            id=erasure_id, reason=reason, entries=count, digest=digest, details=details
+        )
+        _erasure_sign(erasure, using)
+        # ``entries`` may now match newer entries, whose leaves are not marked.
+        marked = erased.values("entry_id")
+        _raw_delete(AuditLog._base_manager.using(using).filter(pk__in=marked), using)
+    has_leaf = models.Exists(leaves.filter(entry_id=models.OuterRef("pk")))
+    _raw_delete(entries.order_by().filter(~has_leaf), using)
+    return erasure
+
+
+def _failed_sign_ins(user: Any, using: str) -> models.QuerySet[AuditLog]:
+    failed = AuditLog._base_manager.using(using).filter(user=None, resource_type="user")
+    # The user models of migrations have no get_email_field_name().
+    email = getattr(user, get_user_model().get_email_field_name(), None)
+    return failed.filter(resource_id__in=account_pseudonyms(email)) if email else failed.none()
+
+
+def entries_purge_chunk(*, before: datetime, limit: int, using: str) -> int:
+    """Erase at most ``limit`` of the oldest entries before a time; return their number."""
+    with evidence_lock(using):
+        objects = AuditLog._base_manager.using(using)
+        oldest = objects.filter(timestamp__lt=before).order_by("timestamp", "id")
+        ids = list(oldest.values_list("pk", flat=True)[:limit])
+        if ids:
+            details = {"older_than": before.isoformat()}
+            chunk = objects.filter(pk__in=ids)
+            entries_erase(chunk, reason=Reason.PURGE, details=details, using=using)
+    return len(ids)
+
+
+def _entries_retain(
+    entries: models.QuerySet[AuditLog], *, user_id: Any, using: str
+) -> Erasure | None:
+    ids = Leaf.objects.using(using).filter(entry_id__in=entries.order_by().values("pk"))
+    count, digest = erasure_digest(leaf_pairs(ids))
+    if count == 0 and not entries.exists():
+        return None
+    pseudonym = secrets.token_hex(16)
+    subjects = {key.id: subject_of(user_id, key) for key in known_keys()}
+    erasure = _erasure_sign(
+        Erasure(
+            reason=Reason.RETAIN,
+            entries=count,
+            digest=digest,
+            pseudonym=pseudonym,
+            details={"subjects": subjects},
+        ),
+        using,
+    )
+    entries.update(user_id=None, pseudonym=pseudonym)
+    return erasure
+
+
+def _erasure_sign(erasure: Erasure, using: str) -> Erasure:
+    key = active_key()
+    erasure.nonce = new_nonce()
+    erasure.key_id = key.id
+    erasure.erased_at = whole_milliseconds(timezone.now())
+    erasure.hash = erasure_leaf(erasure, key)
+    erasure.save(force_insert=True, using=using)
+    return erasure
+
+
+def leaf_pairs(leaves: models.QuerySet[Leaf]) -> Iterator[tuple[int, bytes | memoryview]]:
+    """Yield the entry id and the hash of each leaf, ordered by entry id."""
+    pairs = leaves.order_by("entry_id").values("entry_id", "hash")
+    return ((leaf["entry_id"], leaf["hash"]) for leaf in read_in_batches(pairs, size=10_000))
+
+
+def _take_from_counts(erased: models.QuerySet[Leaf], using: str) -> None:
+    counted = erased.filter(seal_number__isnull=False).values("entry_id")
+    entries = AuditLog._base_manager.using(using).filter(pk__in=counted).order_by()
+    facts = entries.values_list(*COUNTED)
+    counts_add(count_changes(facts.iterator(chunk_size=10_000), sign=-1), using=using)
+
+
+def _raw_delete(entries: models.QuerySet[AuditLog], using: str) -> None:
+    with transaction.atomic(using=using, savepoint=False):
+        entries._raw_delete(using)

@@ -1,0 +1,163 @@
+"""Entries as FHIR R4 AuditEvents, following IHE's Basic Audit Log Patterns (BALP).
+
+An event names its BALP profile if the entry has everything that the profile requires: a resource
+that was created, read, updated or deleted successfully, and the client's address.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from django.db import router
+
+from myometrics_core.times import utc_text
+
+from ...log.models import AuditLog
+from .batches import ExportFilter, batches
+
+__all__ = ["audit_event", "fhir_lines"]
+
+DICOM = "http://dicom.nema.org/resources/ontology/DCM"
+TERMINOLOGY = "http://terminology.hl7.org/CodeSystem/"
+BALP = "https://profiles.ihe.net/ITI/BALP/StructureDefinition/IHE.BasicAudit."
+
+INTERACTIONS = {
+    "create": ("C", {"created", "added", "registered", "uploaded"}),
+    "read": ("R", {"read", "viewed", "seen", "printed", "downloaded", "exported", "opened"}),
+    "update": ("U", {"updated", "changed", "edited", "processed", "completed", "reset"}),
+    "delete": ("D", {"deleted", "removed", "erased", "purged"}),
+}
+SOURCE = (DICOM, "110153", "Source Role ID")
+DESTINATION = (DICOM, "110152", "Destination Role ID")
+PARTICIPATION = TERMINOLOGY + "v3-ParticipationType"
+AUTHOR = (PARTICIPATION, "AUT", "Author")
+RECIPIENT = (PARTICIPATION, "IRCP", "information recipient")
+ROLES = {
+    "create": (SOURCE, DESTINATION, AUTHOR),
+    "read": (DESTINATION, SOURCE, RECIPIENT),
+    "update": (SOURCE, DESTINATION, AUTHOR),
+    "delete": (
+        (DICOM, "110150", "Application"),
+        (TERMINOLOGY + "provenance-participant-type", "custodian", "Custodian"),
+        AUTHOR,
+    ),
+    None: (SOURCE, DESTINATION, RECIPIENT),
+}
+"""Interaction → the BALP agent types of client, server and user."""
+
+
+def fhir_lines(chosen: ExportFilter, *, observer: str, using: str | None = None) -> Iterator[str]:
+    """Yield the selected entries as AuditEvent resources, one JSON text per line (NDJSON).
+
+    ``observer`` is the name of this system. Entries that a client posted have the client as
+    observer.
+    """
+    for batch in batches(chosen, using or router.db_for_read(AuditLog)):
+        for entry_id in sorted(batch.entries):
+            event = audit_event(batch.entries[entry_id], observer=observer)
+            yield json.dumps(event, ensure_ascii=False)
+
+
+def audit_event(entry: AuditLog, *, observer: str) -> dict[str, Any]:
+    """Convert an entry to an AuditEvent resource."""
+    interaction = _interaction(entry.action)
+    event: dict[str, Any] = {"resourceType": "AuditEvent", "id": f"audit-{entry.pk}"}
+    failed = "fail" in entry.action
+    if interaction and entry.ip_address and not failed:
+        event["meta"] = {"profile": [BALP + interaction.capitalize()]}
+    return {
+        **event,
+        **_kind(entry.action, interaction),
+        "recorded": utc_text(entry.timestamp),
+        "outcome": "4" if failed else "0",
+        "agent": _agents(entry, interaction, observer),
+        "source": _source(entry, observer),
+        "entity": [_entity(entry)],
+    }
+
+
+def _interaction(action: str) -> str | None:
+    words = set(action.lower().replace("-", "_").replace(".", "_").split("_"))
+    found = (name for name, (_, verbs) in INTERACTIONS.items() if words & {name, *verbs})
+    return next(found, None)
+
+
+def _kind(action: str, interaction: str | None) -> dict[str, Any]:
+    if interaction:
+        code = INTERACTIONS[interaction][0]
+        subtype = _coding("http://hl7.org/fhir/restful-interaction", interaction, interaction)
+        rest = _coding(TERMINOLOGY + "audit-event-type", "rest", "Restful Operation")
+        return {"type": rest, "subtype": [subtype], "action": code}
+    if action.startswith(("login", "logout")):
+        name = ("110123", "Logout") if action.startswith("logout") else ("110122", "Login")
+        return {
+            "type": _coding(DICOM, "110114", "User Authentication"),
+            "subtype": [_coding(DICOM, *name)],
+            "action": "E",
+        }
+    activity = _coding(DICOM, "110100", "Application Activity")
+    code = _code(action)
+    return {"type": activity, "subtype": [{"code": code, "display": code}], "action": "E"}
+
+
+def _agents(entry: AuditLog, interaction: str | None, observer: str) -> list[dict[str, Any]]:
+    client, server, user = ROLES[interaction]
+    client_agent = _agent(client, {"display": _text(entry.user_agent)})
+    if entry.ip_address:
+        client_agent["network"] = {"address": entry.ip_address, "type": "2"}
+    who = entry.pseudonym if entry.user_id is None else str(entry.user_id)
+    server_agent = _agent(server, {"display": observer}, requestor=not who)
+    server_agent["network"] = {"address": observer, "type": "1"}
+    users = [_agent(user, {"identifier": {"value": who}}, requestor=True)] if who else []
+    return [client_agent, server_agent, *users]
+
+
+def _source(entry: AuditLog, observer: str) -> dict[str, Any]:
+    """Return the observer: the client for entries that it posted, otherwise this system."""
+    who, kind = {"display": observer}, ("4", "Application Server")
+    if entry.origin == AuditLog.Origin.CLIENT:
+        who, kind = {"display": _text(entry.user_agent)}, ("1", "User Device")
+    return {
+        "observer": who,
+        "type": [_coding(TERMINOLOGY + "security-source-type", *kind)],
+    }
+
+
+def _agent(
+    part: tuple[str, str, str], who: dict[str, Any], *, requestor: bool = False
+) -> dict[str, Any]:
+    return {"type": {"coding": [_coding(*part)]}, "who": who, "requestor": requestor}
+
+
+def _entity(entry: AuditLog) -> dict[str, Any]:
+    # The type is text: a site's resource types are not part of a code system.
+    kind = {"text": _text(entry.resource_type)}
+    entity: dict[str, Any] = {
+        "what": {"identifier": {"type": kind, "value": _text(entry.resource_id)}},
+        "type": _coding(TERMINOLOGY + "audit-entity-type", "2", "System Object"),
+        "role": _coding(TERMINOLOGY + "object-role", "4", "Domain Resource"),
+    }
+    details = {}
+    if entry.details:
+        details["details"] = json.dumps(entry.details, ensure_ascii=False, sort_keys=True)
+    if entry.origin:
+        details["origin"] = entry.origin
+    if details:
+        entity["detail"] = [{"type": name, "valueString": text} for name, text in details.items()]
+    return entity
+
+
+def _text(text: str) -> str:
+    """Return a FHIR string: not empty, without control characters."""
+    return "".join(c for c in text if c >= " " or c in "\t\n\r").strip() or "unknown"
+
+
+def _code(text: str) -> str:
+    """Return a FHIR code: words separated by single spaces."""
+    return " ".join(_text(text).split())
+
+
+def _coding(system: str, code: str, display: str) -> dict[str, str]:
+    return {"system": system, "code": code, "display": display}

@@ -1,0 +1,162 @@
+"""Sealing: sign a Merkle root over unsealed leaves, and count their entries.
+
+Each batch is one transaction, so a killed sealer leaves no partial seal. The next run continues
+and publishes pending anchors.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from django.db import connections, router
+from django.utils import timezone
+
+from myometrics_core.times import whole_milliseconds
+
+from ..conf import audit_settings
+from ..log.bulk_values import one_of
+from ..log.models import AuditLog, Erasure, Leaf, Seal
+from ..signing.canonical import canonical_moment
+from ..signing.keys import active_key
+from ..signing.merkle import MerkleTree
+from ..signing.signatures import GENESIS, seal_signature, tree_entry, tree_erasure
+from .counts import counts_add
+from .locks import try_evidence_lock
+from .scopes import COUNTED, count_changes
+
+__all__ = ["SealProgress", "anchor_of", "seal_pending"]
+
+logger = logging.getLogger("myometrics.audit.seal")
+anchor_logger = logging.getLogger("myometrics.audit.anchor")
+
+ERASURES = 500
+
+
+@dataclass(frozen=True)
+class SealProgress:
+    """Progress of sealing: seals written, leaves sealed, and the newest seal's number."""
+
+    seals: int
+    leaves: int
+    number: int | None
+
+
+def seal_pending(*, using: str | None = None) -> Iterator[SealProgress]:
+    """Seal all unsealed leaves and erasures in batches; yield after each batch.
+
+    Returns immediately if another sealer is running.
+    """
+    alias = using or router.db_for_write(Seal)
+    seals_anchor(using=alias)
+    seals = leaves = 0
+    while (seal := _seal_next(alias)) is not None:
+        seals += 1
+        leaves += seal.entries + seal.erasures
+        seals_anchor(using=alias)
+        yield SealProgress(seals=seals, leaves=leaves, number=seal.number)
+
+
+def anchor_of(seal: Seal) -> dict[str, Any]:
+    """Return the anchor of a seal: the published values that prove that it existed."""
+    return {
+        "number": seal.number,
+        "signature": bytes(seal.signature).hex(),
+        "sealed_at": canonical_moment(seal.sealed_at),
+        "entries": seal.entries,
+    }
+
+
+def seals_anchor(*, using: str) -> None:
+    """Publish every unpublished seal to the logger, ``ANCHOR_FILE`` and ``ANCHOR_HOOK``.
+
+    Failures are logged and retried at the next run; sealing continues.
+    """
+    for seal in list(Seal.objects.using(using).filter(anchored_at=None).order_by("number")):
+        try:
+            _publish(anchor_of(seal))
+        except Exception:
+            logger.exception("Seal %s could not be anchored; the next run tries again", seal.number)
+            return
+        waiting = Seal.objects.using(using).filter(number=seal.number, anchored_at=None)
+        waiting.update(anchored_at=timezone.now())
+
+
+def _publish(anchor: dict[str, Any]) -> None:
+    line = json.dumps(anchor, sort_keys=True)
+    anchor_logger.info("%s", line, extra={"anchor": anchor})
+    if audit_settings.ANCHOR_FILE:
+        with Path(audit_settings.ANCHOR_FILE).open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    if audit_settings.ANCHOR_HOOK is not None:
+        audit_settings.ANCHOR_HOOK(anchor)
+
+
+def _seal_next(using: str) -> Seal | None:
+    with try_evidence_lock(using) as is_ours:
+        if not is_ours:
+            logger.info("Another sealer is at work")
+            return None
+        leaves = _unsealed_leaves(using)
+        erasures = _unsealed_erasures(using)
+        if not leaves and not erasures:
+            return None
+        tree = MerkleTree(tree_entry(leaf.entry_id, leaf.hash) for leaf in leaves)
+        for erasure in erasures:
+            tree.append(tree_erasure(erasure.pk, erasure.hash))
+        seal = _seal_sign(tree.root(), len(leaves), len(erasures), using)
+        _mark_sealed([leaf.entry_id for leaf in leaves], erasures, seal.number, using)
+        _count([leaf.entry_id for leaf in leaves if leaf.erasure_id is None], using)
+        return seal
+
+
+def _unsealed_leaves(using: str) -> list[Any]:
+    leaves = Leaf.objects.using(using).filter(seal_number=None).order_by("entry_id")
+    rows = leaves.values_list("entry_id", "hash", "erasure_id", named=True)
+    return list(rows[: audit_settings.SEAL_BATCH_SIZE])
+
+
+def _unsealed_erasures(using: str) -> list[Erasure]:
+    erasures = Erasure.objects.using(using).filter(seal_number=None).order_by("id")
+    return list(erasures.only("id", "hash")[:ERASURES])
+
+
+def _seal_sign(root: bytes, entries: int, erasures: int, using: str) -> Seal:
+    last = Seal.objects.using(using).order_by("-number").first()
+    key = active_key()
+    seal = Seal(
+        number=last.number + 1 if last else 1,
+        root=root,
+        entries=entries,
+        erasures=erasures,
+        sealed_at=whole_milliseconds(timezone.now()),
+        previous=bytes(last.signature) if last else GENESIS,
+        key_id=key.id,
+    )
+    seal.signature = seal_signature(seal, key)
+    seal.save(force_insert=True, using=using)
+    return seal
+
+
+def _mark_sealed(
+    entry_ids: Sequence[int], erasures: Sequence[Erasure], number: int, using: str
+) -> None:
+    condition, values = one_of("entry_id", entry_ids, using)
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            f'UPDATE "{Leaf._meta.db_table}" SET seal_number = %s WHERE {condition}',
+            [number, *values],
+        )
+    chosen = Erasure.objects.using(using).filter(pk__in=[erasure.pk for erasure in erasures])
+    chosen.update(seal_number=number)
+
+
+def _count(entry_ids: Sequence[int], using: str) -> None:
+    condition, values = one_of("id", entry_ids, using)
+    entries = AuditLog._base_manager.using(using).order_by()
+    counted = entries.extra(where=[condition], params=values)  # noqa: S610
+    counts_add(count_changes(counted.values_list(*COUNTED)), using=using)

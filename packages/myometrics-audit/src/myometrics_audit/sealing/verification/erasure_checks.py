@@ -1,0 +1,67 @@
+"""Verification of erasures: their signatures and the leaves that they cover."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+from django.db import connections
+
+from myometrics_core.db import read_in_batches
+
+from ...log.models import Erasure, Leaf
+from ...signing.signatures import erasure_digest, erasure_leaf
+from ..erasures import leaf_pairs
+from .problems import Problem
+
+__all__ = ["erasure_problems"]
+
+
+def erasure_problems(using: str, find_key: Any) -> Iterator[Problem]:
+    """Yield the problems of all erasures."""
+    for erasure in read_in_batches(Erasure.objects.using(using).order_by("id"), size=500):
+        yield from _signature_problems(erasure, find_key)
+        if erasure.reason != Erasure.Reason.RETAIN:
+            yield from _digest_problems(erasure, using)
+    yield from _missing(using)
+
+
+def _signature_problems(erasure: Erasure, find_key: Any) -> Iterator[Problem]:
+    key = find_key(erasure.key_id)
+    if key and not hmac.compare_digest(erasure_leaf(erasure, key), bytes(erasure.hash)):
+        yield Problem("erasure_forged", f"erasure {erasure.pk}", "has a wrong signature")
+
+
+def _digest_problems(erasure: Erasure, using: str) -> Iterator[Problem]:
+    covered = Leaf.objects.using(using).filter(erasure_id=erasure.pk)
+    count, digest = erasure_digest(leaf_pairs(covered))
+    if (count, digest) != (erasure.entries, bytes(erasure.digest)):
+        message = (
+            f"accounts for {erasure.entries} leaves; {count} name it, or others than it erased"
+        )
+        yield Problem("erasure_broken", f"erasure {erasure.pk}", message)
+
+
+def _missing(using: str) -> Iterator[Problem]:
+    leaves, erasures = Leaf._meta.db_table, Erasure._meta.db_table
+    sql = (
+        f'SELECT l.erasure_id, COUNT(*) FROM "{leaves}" l WHERE l.erasure_id IS NOT NULL '
+        f'AND NOT EXISTS (SELECT 1 FROM "{erasures}" e WHERE e.id = l.erasure_id) '
+        "GROUP BY l.erasure_id"
+    )
+    with connections[using].cursor() as cursor:
+        cursor.execute(sql)
+        for erasure_id, count in cursor.fetchall():
+            message = f"is missing, but {count} leaves name it"
+            yield Problem("erasure_missing", f"erasure {_spelled(erasure_id)}", message)
+
+
+def _spelled(erasure_id: Any) -> str:
+    # SQLite returns hex digits without hyphens; a tampered value may be any text.
+    text = str(erasure_id)
+    try:
+        return str(UUID(text))
+    except ValueError:
+        return text
