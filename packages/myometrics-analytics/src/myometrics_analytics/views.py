@@ -33,7 +33,7 @@ class AnalyticsView(ApiView):
         tags=["analytics"],
     )
     def get(self, request: Request) -> Response:
-        """Specification: "GET /analytics/". Filters combine."""
+        """Return the report on uploads of the last days. Filters combine."""
         query = self.validated_query(ReportQuerySerializer)
         with read_from_replica(person=request.user):
             return Response(report_get(**query))
@@ -46,7 +46,7 @@ class MyActivityView(ApiView):
         operation_id="my_activity_retrieve", responses={200: ActivitySerializer}, tags=["analytics"]
     )
     def get(self, request: Request) -> Response:
-        """Specification: "GET /users/me/activity/"."""
+        """Return the uploads of the signed-in user."""
         with read_from_replica(person=request.user):
             return Response(activity_get(user=cast(AbstractBaseUser, request.user)))
 
@@ -62,7 +62,7 @@ class UserActivityView(ApiView):
         tags=["analytics"],
     )
     def get(self, request: Request, user_id: str) -> Response:
-        """One user's activity, in the format of ``users/me/activity/``."""
+        """Return the uploads of a user, in the format of ``users/me/activity/``."""
         user = _user(user_id)
         with read_from_replica(person=request.user):
             return Response(activity_get(user=user))
