@@ -9,12 +9,13 @@ import yaml
 
 from myometrics_testing.commands.documents import reference_page
 from myometrics_testing.commands.public_names import PUBLIC
-from myometrics_testing.commands.repository import ROOT
+from myometrics_testing.commands.repository import PACKAGES, ROOT
 from myometrics_testing.walkthrough import blocks_in
 
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 DECISIONS = sorted(DOCS.glob("adr/*.md"))
+OUTSIDE = sorted([*ROOT.glob("*.md"), *PACKAGES.glob("*/README.md")])
 MAX_CODE_COLUMNS = 88
 """What fits beside the navigation at 1,280 pixels; see ``docs/stylesheets/width.css``."""
 MAX_DECISION_WORDS = 450
@@ -80,3 +81,18 @@ def test_every_public_name_has_a_description(package):
     rows = re.findall(r"^\| `myometrics_.+$", reference_page(package).read_text(), re.MULTILINE)
     assert rows
     assert [row for row in rows if row.endswith("|  |")] == []
+
+
+def slug(heading):
+    plain = re.sub(r"[^\w\s-]", "", re.sub(r"\[([^]]+)\]\([^)]*\)", r"\1", heading)).strip()
+    return re.sub(r"[-\s]+", "-", plain).lower()
+
+
+@pytest.mark.parametrize("path", OUTSIDE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_of_readmes_lead_to_files_and_headings(path):
+    for link, anchor in re.findall(r"\]\(((?!https?:)[^)#\s]*)#?([^)\s]*)\)", path.read_text()):
+        target = (path.parent / link).resolve() if link else path
+        assert target.exists(), link
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
+            assert anchor in map(slug, headings), f"{link}#{anchor}"
