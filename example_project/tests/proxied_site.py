@@ -42,7 +42,8 @@ def documented_variables():
 def documented_configuration(replacements):
     """The documented file; each replaced text is one that the page names."""
     page, text = (PAGES / "servers.md").read_text(), (PAGES / "nginx.conf").read_text()
-    named = re.findall(r"^ *\| `([^`]+)` \|", section(page, "Put nginx in front").split("### What the file does")[0], re.MULTILINE)
+    set_up = section(page, "Put nginx in front").partition("### What the file does")[0]
+    named = re.findall(r"^ *\| `([^`]+)` \|", set_up, re.MULTILINE)
     assert set(named) == set(replacements)
     # The longest first: some contain others.
     for before in sorted(named, key=len, reverse=True):
