@@ -26,7 +26,7 @@ FREE = {
     ("unsealed entry", "entry", "id"),
     *((kind, "entry", "origin") for kind in ENTRIES),
 }
-"""What nothing proves; docs/audit/operations.md says so."""
+"""What nothing proves; docs/audit/reference.md says so."""
 
 
 @pytest.fixture

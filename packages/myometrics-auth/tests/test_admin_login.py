@@ -34,7 +34,7 @@ pytestmark = pytest.mark.django_db
 LOGIN = "/admin/login/"
 SECOND_FACTOR = "/admin/login/second-factor/"
 ENROLMENT = "/admin/login/enrolment/"
-GUIDE = Path(__file__).parents[3] / "docs" / "auth" / "admin-site.md"
+GUIDE = Path(__file__).parents[3] / "docs" / "auth" / "guide.md"
 INVALID = "Please enter the correct"
 
 

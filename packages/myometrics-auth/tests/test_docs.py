@@ -12,7 +12,7 @@ from myometrics_auth.conf import auth_settings
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 TESTS = Path(__file__).parent
-SECURITY_MODEL = Path(__file__).parents[3] / "docs" / "auth" / "security-model.md"
+SECURITY_MODEL = Path(__file__).parents[3] / "docs" / "security.md"
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ class AnalyticsView(ApiView):
         tags=["analytics"],
     )
     def get(self, request: Request) -> Response:
-        """Specification: "GET /analytics/". Filters combine."""
+        """Return the report on uploads of the last days. Filters combine."""
         query = self.validated_query(ReportQuerySerializer)
         with read_from_replica(user=request.user):
             return Response(report_get(**query))
@@ -44,7 +44,7 @@ class MyActivityView(ApiView):
         operation_id="my_activity_retrieve", responses={200: ActivitySerializer}, tags=["analytics"]
     )
     def get(self, request: Request) -> Response:
-        """Specification: "GET /users/me/activity/"."""
+        """Return the uploads of the signed-in user."""
         with read_from_replica(user=request.user):
             return Response(activity_get(user=self.user))
 
@@ -60,7 +60,7 @@ class UserActivityView(ApiView):
         tags=["analytics"],
     )
     def get(self, request: Request, user_id: str) -> Response:
-        """One user's activity, in the format of ``users/me/activity/``."""
+        """Return the uploads of a user, in the format of ``users/me/activity/``."""
         user = _user(user_id)
         with read_from_replica(user=request.user):
             return Response(activity_get(user=user))

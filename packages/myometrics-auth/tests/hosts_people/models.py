@@ -1,4 +1,4 @@
-"""A custom user model, as docs/auth/user-model.md describes it."""
+"""A custom user model, as docs/embedding/user-model.md describes it."""
 
 from __future__ import annotations
 

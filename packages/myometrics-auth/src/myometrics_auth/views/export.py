@@ -39,7 +39,7 @@ class ExportView(ApiView):
         },
     )
     def get(self, request: Request) -> HttpResponseBase:
-        """``user_data.csv`` or ``user_data.json`` as an attachment, or 202 with ``delivery``."""
+        """Export the user's data as an attachment, or by mail or another ``delivery`` (202)."""
         query = self.validated_query(ExportQuerySerializer)
         kind, delivery = query["format"], query.get("delivery")
         if delivery:

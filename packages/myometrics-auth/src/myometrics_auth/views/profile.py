@@ -21,7 +21,7 @@ class ProfileView(ApiView):
 
     @extend_schema(operation_id="auth_user_get", tags=["auth"], responses={200: ProfileSerializer})
     def get(self, request: Request) -> Response:
-        """The signed-in user."""
+        """Return the signed-in user."""
         return Response(ProfileSerializer.read(request.user))
 
     @extend_schema(
@@ -44,7 +44,7 @@ class ProfileView(ApiView):
         responses={200: ProfileSerializer},
     )
     def patch(self, request: Request) -> Response:
-        """Same as PUT."""
+        """Change names and clinic; the same as PUT."""
         return self.put(request)
 
 

@@ -89,7 +89,7 @@ class UserView(ApiView):
         responses={200: AdminUserSerializer, 409: ErrorSerializer},
     )
     def patch(self, request: Request, user_id: str) -> Response:
-        """Same as PUT."""
+        """Change a user; the same as PUT."""
         return self.put(request, user_id)
 
     @extend_schema(
