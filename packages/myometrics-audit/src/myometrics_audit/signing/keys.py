@@ -36,7 +36,7 @@ def active_key() -> Key:
         return _secret_key_based(settings.SECRET_KEY)
     key_id = audit_settings.ACTIVE_KEY or next(reversed(secrets))
     if key_id not in secrets:
-        raise LookupError(f"MYOMETRICS_AUDIT['KEYS'] holds no key {key_id!r}")
+        raise LookupError(f"MYOMETRICS_AUDIT['KEYS'] has no key {key_id!r}")
     return _derive(key_id, secrets[key_id])
 
 

@@ -138,8 +138,8 @@ def recorded_bulk_create(
     """
     if bulk.get("ignore_conflicts") or bulk.get("update_conflicts"):
         raise ValueError(
-            "Which rows conflict can't be recorded: create those that are new, and change those "
-            "that are there by recorded_update or recorded_save"
+            "Conflicting rows can't be recorded: create new rows only, and change existing ones "
+            "by recorded_update or recorded_save"
         )
     using = router.db_for_write(model)
     with atomic_write(using):

@@ -20,8 +20,8 @@ class Command(PurgeCommand):
 
     help = (
         "Remove entries that are older than a day, in chunks, each with a signed erasure, so that "
-        "the log still verifies. Only says what it would remove unless --execute is given. "
-        "May be stopped and started again at any time. Exit code 0; 2 for wrong arguments."
+        "the log still verifies. Only reports what it would remove unless --execute is given. "
+        "Can be interrupted and restarted at any time. Exit code 0; 2 for wrong arguments."
     )
     things = "entries"
     example_ages = "400d, 10y"

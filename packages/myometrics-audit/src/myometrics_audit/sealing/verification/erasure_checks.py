@@ -38,9 +38,7 @@ def _digest_problems(erasure: Erasure, using: str) -> Iterator[Problem]:
     covered = Leaf.objects.using(using).filter(erasure_id=erasure.pk)
     count, digest = erasure_digest(leaf_pairs(covered))
     if (count, digest) != (erasure.entries, bytes(erasure.digest)):
-        message = (
-            f"accounts for {erasure.entries} leaves; {count} name it, or others than it erased"
-        )
+        message = f"covers {erasure.entries} leaves, but {count} refer to it, or other ones"
         yield Problem("erasure_broken", f"erasure {erasure.pk}", message)
 
 
@@ -54,7 +52,7 @@ def _missing(using: str) -> Iterator[Problem]:
     with connections[using].cursor() as cursor:
         cursor.execute(sql)
         for erasure_id, count in cursor.fetchall():
-            message = f"is missing, but {count} leaves name it"
+            message = f"is missing, but {count} leaves refer to it"
             yield Problem("erasure_missing", f"erasure {_spelled(erasure_id)}", message)
 
 
