@@ -96,7 +96,7 @@ def test_event_of_a_deleted_actor_has_no_user(user: Any) -> None:
 
 
 def _wait_until_another_is_blocked() -> None:
-    """Wait until another transaction waits for this one. SQLite, which queues writers, can't report it."""
+    """Wait until another transaction waits for this one; SQLite can't report it."""
     if connection.vendor == "postgresql":
         wait_for(_another_is_blocked)
 

@@ -104,7 +104,7 @@ def assert_follows(event: dict[str, Any], profile: str) -> None:
         if part not in (client_part, server_part):
             assert part in user_parts
             assert user["requestor"] is True
-            assert user_agent["who"]
+            assert user["who"]
             assert not {"network", "media"} & set(user)
     assert event["source"]["observer"]
     (data,) = [
