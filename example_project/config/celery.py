@@ -8,14 +8,14 @@ from celery.signals import setup_logging, worker_process_init, worker_process_sh
 from django.conf import settings
 from django.utils.log import configure_logging
 
-from .tracing import start_tracing, stop_tracing
+from .optional.tracing import start_tracing, stop_tracing
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 app = Celery("config")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
-app.Task.Request = "myometrics_core.jobs.task_requests:TaskRequest"
+app.Task.Request = "myometrics_core.jobs.celery_requests:TaskRequest"
 
 
 @setup_logging.connect

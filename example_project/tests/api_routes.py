@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from django.urls import URLPattern, URLResolver
 
@@ -28,30 +26,30 @@ class Route:
     view: type[ApiView]
 
     @property
-    def is_public(self) -> bool:
-        """Whether the endpoint authenticates nobody."""
+    def is_public(self):
+        """Whether the endpoint is public."""
         return issubclass(self.view, PublicApiView)
 
     @property
-    def reads_body(self) -> bool:
-        """Whether the endpoint reads a body, which then must be JSON."""
+    def reads_body(self):
+        """Whether the endpoint reads a JSON body."""
         return self.method in {"POST", "PUT", "PATCH"} and not self.view.ignores_body
 
-    def __str__(self) -> str:
+    def __str__(self):
         return f"{self.method} {self.path}"
 
 
-def all_routes() -> list[Route]:
+def all_routes():
     """Every offered method of every endpoint; not of the pages that mails link to."""
     return [route for route in _all() if not issubclass(route.view, PublicPageView)]
 
 
-def page_routes() -> list[Route]:
+def page_routes():
     """Every offered method of the pages that mails link to."""
     return [route for route in _all() if issubclass(route.view, PublicPageView)]
 
 
-def _all() -> list[Route]:
+def _all():
     return [
         Route(method.upper(), path, view)
         for path, view in _views(api, "/api/")
@@ -60,7 +58,7 @@ def _all() -> list[Route]:
     ]
 
 
-def _views(patterns: list[Any], prefix: str) -> Iterator[tuple[str, type[ApiView]]]:
+def _views(patterns, prefix):
     for pattern in patterns:
         path = prefix + re.sub(r"<(?:\w+:)?(\w+)>", _example, str(pattern.pattern))
         if isinstance(pattern, URLResolver):
@@ -71,5 +69,5 @@ def _views(patterns: list[Any], prefix: str) -> Iterator[tuple[str, type[ApiView
                 yield path, view
 
 
-def _example(match: re.Match[str]) -> str:
+def _example(match):
     return EXAMPLES.get(match[1], "x")

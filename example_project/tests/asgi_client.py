@@ -26,7 +26,7 @@ class SiteHandler(ASGIHandler):
     response: HttpResponseBase
     prepare: Any
 
-    async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
+    async def get_response_async(self, request):
         """The response to ``request``, which ``prepare`` may change before."""
         self.prepare(request)
         self.request, self.response = request, await super().get_response_async(request)
@@ -34,12 +34,12 @@ class SiteHandler(ASGIHandler):
 
 
 class AsgiClientHandler(ForceAuthClientHandler):
-    """In the place of the test client's own handler; the answer is made of what goes out."""
+    """Replaces the test client's handler; builds the response from the ASGI messages."""
 
     site: SiteHandler | None = None
 
-    def __call__(self, environ: dict[str, Any]) -> HttpResponseBase:
-        """The answer to a request, which the test client gives as a WSGI environment."""
+    def __call__(self, environ):
+        """The response to a request given as a WSGI environment."""
         if self.site is None:
             self.site = SiteHandler()
             self.site.prepare = self._prepare
@@ -50,28 +50,28 @@ class AsgiClientHandler(ForceAuthClientHandler):
         response.wsgi_request = self.site.request
         return response
 
-    def _prepare(self, request: HttpRequest) -> None:
+    def _prepare(self, request):
         request._dont_enforce_csrf_checks = not self.enforce_csrf_checks
         force_authenticate(request, self._force_user, self._force_token)
 
 
-async def _exchange(site: SiteHandler, scope: Message, body: bytes) -> list[Message]:
+async def _exchange(site, scope, body):
     sent: list[Message] = []
     waiting = [{"type": "http.request", "body": body, "more_body": False}]
 
-    async def receive() -> Message:
+    async def receive():
         if waiting:
             return waiting.pop()
         return await asyncio.get_running_loop().create_future()  # the client stays
 
-    async def send(message: Message) -> None:
+    async def send(message):
         sent.append(message)
 
     await site(scope, receive, send)
     return sent
 
 
-def _scope(environ: dict[str, Any]) -> Message:
+def _scope(environ):
     headers = {
         name.removeprefix("HTTP_").replace("_", "-").lower().encode(): _latin1(value)
         for name, value in environ.items()
@@ -92,11 +92,11 @@ def _scope(environ: dict[str, Any]) -> Message:
     }
 
 
-def _latin1(text: Any) -> bytes:
+def _latin1(text):
     return str(text).encode("latin-1", "replace")
 
 
-def _response(messages: list[Message], *, streaming: bool) -> HttpResponseBase:
+def _response(messages, *, streaming):
     start, *parts = messages
     content = b"".join(part.get("body", b"") for part in parts)
     response: HttpResponseBase

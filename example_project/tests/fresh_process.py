@@ -1,4 +1,4 @@
-"""What the site's settings make of an environment: told by a fresh Python that has nothing else."""
+"""Settings of the site for a given environment, read in a new Python process."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 PROJECT = Path(__file__).resolve().parent.parent
 GOOD = {"SECRET_KEY": "k" * 50, "DEBUG": "false", "DATABASE_URL": "sqlite:///:memory:"}
-"""The least that the site starts with."""
+"""The minimal environment of the site."""
 SECRET = secrets.token_urlsafe(50)
 PRODUCTION = {
     "DEBUG": "false",
@@ -32,7 +30,7 @@ PRODUCTION = {
     "SECURE_COOKIES": "true",
     "BEHIND_TLS_PROXY": "true",
 }
-"""An environment that leaves nothing to be said."""
+"""A complete production environment."""
 SHOW = """
 import django
 django.setup()
@@ -42,29 +40,29 @@ for name in {names!r}:
 """
 
 
-def python(code: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """What comes of ``code``."""
+def python(code, environment):
+    """The finished process that ran ``code``."""
     return _run(["-c", code], environment)
 
 
-def shown(environment: Mapping[str, str], *names: str) -> list[Any]:
+def shown(environment, *names):
     """The settings ``names`` with ``environment`` added to ``GOOD``."""
     done = python(SHOW.format(names=names), {**GOOD, **environment})
     assert done.returncode == 0, done.stderr
     return [eval(line) for line in done.stdout.splitlines()]
 
 
-def deploy_check(environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """What ``check --deploy`` says; warnings make it fail."""
+def deploy_check(environment):
+    """The finished ``check --deploy``; warnings make it fail."""
     return manage(environment, "check", "--deploy", "--fail-level", "WARNING")
 
 
-def manage(environment: Mapping[str, str], *command: str) -> subprocess.CompletedProcess[str]:
-    """What comes of a management command."""
+def manage(environment, *command):
+    """The finished management command."""
     return _run(["manage.py", *command], environment)
 
 
-def _run(arguments: list[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+def _run(arguments, environment):
     inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     return subprocess.run(
         [sys.executable, *arguments],

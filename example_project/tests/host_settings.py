@@ -129,7 +129,7 @@ SCRIPT: list[tuple[str, str, Any]] = [
     ("POST", "auth/register/", LONG),
     ("POST", "auth/token/refresh/", {"refresh": "x"}),
     ("POST", "auth/token/refresh/", "x"),
-    ("POST", "auth/password-reset/", {"email": "nobody@clinic.example"}),
+    ("POST", "auth/password-reset/", {"email": "unknown@clinic.example"}),
     ("POST", "auth/password-reset/confirm/", LONG),
     ("GET", "notifications/unsubscribe/?token=x", None),
     ("GET", "health/", None),
@@ -141,21 +141,21 @@ SCRIPT: list[tuple[str, str, Any]] = [
 
 
 class NoNegotiation(BaseContentNegotiation):
-    """Fails if it is used."""
+    """Fails if used."""
 
-    def select_parser(self, *args: Any) -> Any:
+    def select_parser(self, *args):
         fail()
 
-    def select_renderer(self, *args: Any) -> Any:
+    def select_renderer(self, *args):
         fail()
 
 
-def fail(*args: Any) -> Any:
-    """Fails if it is called."""
+def fail(*args):
+    """Fails if called."""
     raise AssertionError("a setting of the host is used")
 
 
-def configure(hostile: bool) -> None:
+def configure(hostile):
     """Set up the composed site, with a host's settings or with its own."""
     own = {name: value for name, value in vars(composed_test_settings).items() if name.isupper()}
     own["PASSWORD_HASHERS"] = ["django.contrib.auth.hashers.MD5PasswordHasher"]
@@ -167,7 +167,7 @@ def configure(hostile: bool) -> None:
     settings.configure(**own)
 
 
-def main() -> None:
+def main():
     """Print one line for each request of the script."""
     configure(os.environ.get("HOSTILE") == "1")
 
@@ -185,7 +185,7 @@ def main() -> None:
     client = client_of(administrator)
     for method, path, body in SCRIPT:
         raw = b"" if body is None else json.dumps(body).encode()
-        # As the server gets it: the client would encode it anew, in DEFAULT_CHARSET.
+        # Raw bytes: the client would encode text in DEFAULT_CHARSET.
         sent = {"wsgi.input": io.BytesIO(raw), "CONTENT_LENGTH": str(len(raw))}
         answer = client.generic(method, f"/api/{path}", content_type="application/json", **sent)
         content = b"".join(answer.streaming_content) if answer.streaming else answer.content
@@ -193,8 +193,8 @@ def main() -> None:
         print(method, path, answer.status_code, headers, _comparable(content.decode()))
 
 
-def _comparable(text: str) -> str:
-    """Without what differs between any two runs: tokens, ids and the digits of times."""
+def _comparable(text):
+    """``text`` without tokens, ids and digits of times, which differ between runs."""
     text = re.sub(r"ey[\w-]+\.[\w-]+\.[\w-]+", "<token>", text)
     text = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "<uuid>", text)
     text = re.sub(r"(\d\d:\d\d:\d\d)\.\d+", r"\1", text)

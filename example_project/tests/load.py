@@ -1,4 +1,4 @@
-"""Clients that never stop asking, and keep what they were answered."""
+"""Clients that send requests continuously and keep the responses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import httpx
 from myometrics_testing.waiting import PATIENCE, wait_for
 
 
-def upload(number: int) -> dict[str, str]:
+def upload(number):
     """The body of an audit entry about an upload."""
     return {"action": "upload_completed", "resource_type": "upload", "resource_id": f"u{number}"}
 
@@ -20,7 +20,7 @@ def upload(number: int) -> dict[str, str]:
 class Load:
     """``clients`` threads, each writing an audit entry and reading its profile in turn.
 
-    ``pause``: seconds that a thread waits between two turns.
+    ``pause``: seconds that a thread waits between two requests.
     """
 
     url: str
@@ -32,7 +32,7 @@ class Load:
     refused: list[httpx.Response] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
 
-    def __enter__(self) -> Load:
+    def __enter__(self):
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._threads = [threading.Thread(target=self._run) for _ in range(self.clients)]
@@ -40,26 +40,26 @@ class Load:
             thread.start()
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, *exception):
         self._over.set()
         for thread in self._threads:
             thread.join()
 
-    def wait_for_successes(self, more: int = 20) -> None:
+    def wait_for_successes(self, more=20):
         """Return once ``more`` further requests have succeeded."""
         before = self.succeeded
         wait_for(lambda: self.succeeded >= before + more)
 
-    def _run(self) -> None:
+    def _run(self):
         headers = {"Authorization": f"Bearer {self.access}"}
         while not self._over.is_set():
-            # Some time-out there must be; on a machine under load an answer can take long.
+            # Long, because responses are slow on a machine under load.
             with httpx.Client(base_url=self.url, headers=headers, timeout=PATIENCE) as client:
                 self._ask(client, "POST", "/api/audit-logs/")
                 self._ask(client, "GET", "/api/auth/user/")
             self._over.wait(self.pause)
 
-    def _ask(self, client: httpx.Client, method: str, path: str) -> None:
+    def _ask(self, client, method, path):
         entry = {"action": "load", "resource_type": "test", "resource_id": "1"}
         body = entry if method == "POST" else None
         try:
@@ -72,7 +72,7 @@ class Load:
         with self._lock:
             self._note(answer)
 
-    def _note(self, answer: httpx.Response) -> None:
+    def _note(self, answer):
         if answer.status_code >= 400:
             self.refused.append(answer)
             return

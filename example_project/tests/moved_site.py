@@ -10,9 +10,8 @@ import csv
 import json
 import shutil
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from difflib import unified_diff
 from io import StringIO
 from pathlib import Path
@@ -66,20 +65,20 @@ PAGES = {
 User = get_user_model()
 
 
-def command(name: str, *arguments: str) -> str:
+def command(name, *arguments):
     """What a management command prints."""
     printed = StringIO()
     call_command(name, *arguments, stdout=printed)
     return printed.getvalue()
 
 
-def client_of(email: str) -> APIClient:
-    """A client with the first session of a user."""
+def client_of(email):
+    """A client with a user's first session."""
     session = Session.objects.filter(user__email=email).order_by("created_at").first()
     return APIClient(HTTP_AUTHORIZATION=f"Bearer {access_token(session)}")
 
 
-def ask(client: APIClient, method: str, path: str, body: Any = None, status: int = 200) -> Any:
+def ask(client, method, path, body=None, status=200):
     """The answer of the API, which has ``status``."""
     answer = client.generic(
         method, f"/api/{path}", json.dumps(body), "application/json", HTTP_USER_AGENT="a\x07 b"
@@ -88,7 +87,7 @@ def ask(client: APIClient, method: str, path: str, body: Any = None, status: int
     return answer
 
 
-def upload(email: str, name: str, **details: Any) -> None:
+def upload(email, name, **details):
     """Report a finished upload."""
     body = {
         "action": "upload_completed",
@@ -99,14 +98,14 @@ def upload(email: str, name: str, **details: Any) -> None:
     ask(client_of(email), "POST", "audit-logs/", body, 201)
 
 
-def register(email: str, **names: str) -> None:
-    """Make an account by the API."""
+def register(email, **names):
+    """Register an account."""
     body = {"firstName": "A", "lastName": "B", "clinicName": "C", "role": "doctor", **names}
     body |= {"email": email, "password": PASSWORD}
     ask(APIClient(), "POST", "auth/register/", body, 201)
 
 
-def fill(folder: Path) -> None:
+def fill(folder):
     """Fill the site, dump it, keep its answers."""
     root = User.objects.create_superuser(ROOT, PASSWORD)
     ask(APIClient(), "POST", "auth/login/", {"email": ROOT, "password": PASSWORD})
@@ -135,7 +134,7 @@ def fill(folder: Path) -> None:
     User.objects.update(
         **{name: Trunc(F(name), "second") for name in ("date_joined", "last_login")}
     )
-    # The newest entries are erased: their ids must not be used again.
+    # Ids of erased entries must not be reused.
     upload(EVE, "gone")
     User.objects.get(email=EVE).delete()
     assert Leaf.objects.aggregate(n=Max("pk"))["n"] > AuditLog.objects.aggregate(n=Max("pk"))["n"]
@@ -149,7 +148,7 @@ def fill(folder: Path) -> None:
 
 
 @contextmanager
-def signed_to_the_microsecond() -> Iterator[None]:
+def signed_to_the_microsecond():
     """Write the log as release 0.1 did."""
     with ExitStack() as patches:
         for module in SIGNING:
@@ -157,15 +156,15 @@ def signed_to_the_microsecond() -> Iterator[None]:
         yield
 
 
-def precise(moment: datetime) -> datetime:
+def precise(moment):
     """``moment`` with microseconds that milliseconds do not hold."""
     return moment.replace(microsecond=moment.microsecond // 10 * 10 + 7)
 
 
-def answers() -> dict[str, Any]:
-    """What the site answers; nothing is left of having asked."""
+def answers():
+    """The site's responses; the requests leave no rows."""
     found: dict[str, Any] = {}
-    # Days stay what they are, whenever the load runs.
+    # The days must not depend on the time of the load.
     now = AuditLog.objects.aggregate(n=Max("timestamp"))["n"] + timedelta(hours=1)
     for email, paths in PAGES.items():
         for path in paths:
@@ -183,14 +182,14 @@ def answers() -> dict[str, Any]:
     return found
 
 
-def table(text: str) -> list[list[str]]:
+def table(text):
     """The rows of an export as CSV, without the entry of this very export."""
     rows = list(csv.reader(StringIO(text, newline="")))
     own = next(row[:2] for row in rows if row[3] == "data_exported")
     return [row for row in rows if row[:2] != own]
 
 
-def load(folder: Path, empty: str) -> None:
+def load(folder, empty):
     """Load each dump in ``folder`` into a copy of the database ``empty``, and compare."""
     wait_for((folder / "answers").exists)
     expected = json.loads((folder / "answers").read_text())
@@ -201,8 +200,8 @@ def load(folder: Path, empty: str) -> None:
         check_loaded(folder / f"site.{name}", expected)
 
 
-def copy_of(database: str, name: str) -> str:
-    """A copy of a database that nothing is connected to, on the same server or in its folder."""
+def copy_of(database, name):
+    """A copy of a database without connections, on the same server or in its folder."""
     if connection.vendor == "sqlite":
         return str(shutil.copy(database, Path(database).with_name(f"{name}.sqlite3")))
     connection.settings_dict["NAME"] = "postgres"
@@ -212,7 +211,7 @@ def copy_of(database: str, name: str) -> str:
     return name
 
 
-def main(*folders: Path) -> None:
+def main(*folders):
     """Fill, dump, load."""
     command("migrate", "--verbosity=0")
     connection.close()
@@ -224,8 +223,8 @@ def main(*folders: Path) -> None:
         load(folder, empty)
 
 
-def check_loaded(dump: Path, expected: dict[str, Any]) -> None:
-    """Load ``dump`` twice, compare the answers, and go on working."""
+def check_loaded(dump, expected):
+    """Load ``dump`` twice, compare the responses, and use the site."""
     queued = Message.objects.filter(state="queued")
     mail.outbox = []
     command("loaddata", str(dump))
@@ -237,7 +236,7 @@ def check_loaded(dump: Path, expected: dict[str, Any]) -> None:
     with pytest.raises(IntegrityError, match="loaddata needs a database without entries"):
         command("loaddata", str(dump))
     assert answers() == found
-    # The loaded site goes on.
+    # The loaded site works.
     due = queued.count()
     assert due
     command("notifications_sweep")
@@ -250,14 +249,14 @@ def check_loaded(dump: Path, expected: dict[str, Any]) -> None:
     verified()
 
 
-def difference(before: Any, after: Any, name: str) -> str:
-    """The lines in which two answers differ."""
+def difference(before, after, name):
+    """The lines in which two responses differ."""
     texts = [json.dumps(answer, indent=1, sort_keys=True).split("\n") for answer in (before, after)]
     return "\n".join(unified_diff(*texts, "before", name, lineterm=""))
 
 
-def verified() -> None:
-    """Everything checks itself."""
+def verified():
+    """Run all checks."""
     assert "No problems." in command("audit_verify")
     assert "Every rollup equals the facts." in command("analytics_check")
 

@@ -8,16 +8,15 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import httpx
-from running_site import PATIENT, PROJECT, RunningSite, unit_commands
+from running_site import LONG_TIMEOUTS, PROJECT, RunningSite, unit_commands
 
 from myometrics_testing.programs import find_server_program
 from myometrics_testing.services import free_port
 from myometrics_testing.waiting import PATIENCE, wait_for
+from myometrics_testing.walkthrough import section
 
 PAGES = PROJECT.parent / "docs" / "operations"
 FRONT_END = "http://localhost:3000"
@@ -31,8 +30,8 @@ os.execv(sys.argv[2], sys.argv[2:])
 TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
-def documented_variables() -> dict[str, str]:
-    """The documented variables but for secrets, with the host names of the tests."""
+def documented_variables():
+    """The documented variables without secrets, with the host names of the tests."""
     (block,) = re.findall(r"```ini\n(.*?)```", (PAGES / "deployment.md").read_text(), re.DOTALL)
     text = block.replace("https://clinic.example", FRONT_END)
     text = text.replace("api.clinic.example", "localhost")
@@ -40,10 +39,11 @@ def documented_variables() -> dict[str, str]:
     return {name: value for name, value in variables.items() if not name.endswith("_FILE")}
 
 
-def documented_configuration(replacements: Mapping[str, str]) -> str:
-    """The documented file; each replaced text is one that the page names."""
-    page, text = (PAGES / "nginx.md").read_text(), (PAGES / "nginx.conf").read_text()
-    named = re.findall(r"^ *\| `([^`]+)` \|", page.split("## What the file does")[0], re.MULTILINE)
+def documented_configuration(replacements):
+    """The documented file with the replacements that the page names."""
+    page, text = (PAGES / "servers.md").read_text(), (PAGES / "nginx.conf").read_text()
+    set_up = section(page, "Put nginx in front").partition("### What the file does")[0]
+    named = re.findall(r"^ *\| `([^`]+)` \|", set_up, re.MULTILINE)
     assert set(named) == set(replacements)
     # The longest first: some contain others.
     for before in sorted(named, key=len, reverse=True):
@@ -55,16 +55,16 @@ def documented_configuration(replacements: Mapping[str, str]) -> str:
 class WebProcess:
     """A gunicorn on a port whose socket stays open while it restarts."""
 
-    def __init__(self, site: ProxiedSite, **variables: str) -> None:
+    def __init__(self, site, **variables):
         self.site, self.variables = site, variables
         self.port = free_port()
         self.open()
 
-    def open(self) -> None:
+    def open(self):
         """Listen on the port, as systemd does."""
         self.socket = socket.create_server(("127.0.0.1", self.port), backlog=1000)
 
-    def start(self) -> None:
+    def start(self):
         """Start gunicorn, which then becomes ready."""
         program, *arguments = unit_commands()["web"]
         gunicorn = str(Path(sys.executable).parent / program)
@@ -75,38 +75,38 @@ class WebProcess:
             pass_fds=[number],
         )
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self):
         """Return when it answers."""
         wait_for(self._is_ready, log=lambda: self.site.log)
 
-    def stop(self) -> None:
-        """End gunicorn; it must answer the requests it has, and end with 0."""
+    def stop(self):
+        """Stop gunicorn; it must finish its requests, and exit with 0."""
         self.process.terminate()
         assert self.process.wait(timeout=PATIENCE) == 0
 
-    def restart(self) -> None:
-        """What ``systemctl restart`` does."""
+    def restart(self):
+        """Restart like ``systemctl restart``."""
         self.stop()
         self.start()
         self.wait_until_ready()
 
-    def reload(self) -> None:
-        """What ``systemctl reload`` does; return when other workers have taken over."""
+    def reload(self):
+        """Reload like ``systemctl reload``; return when new workers have taken over."""
         before = self.workers()
         self.process.send_signal(signal.SIGHUP)
         wait_for(lambda: self.workers() and not self.workers() & before)
 
-    def workers(self) -> set[int]:
+    def workers(self):
         """The ids of its worker processes."""
         pid = self.process.pid
         return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
 
-    def get(self, path: str, **headers: str) -> httpx.Response:
-        """What this process answers, past nginx."""
+    def get(self, path, **headers):
+        """The response of this process, not through nginx."""
         headers = {"X-Forwarded-Proto": "https", **headers}
         return httpx.get(f"http://localhost:{self.port}{path}", headers=headers, timeout=PATIENCE)
 
-    def _is_ready(self) -> bool:
+    def _is_ready(self):
         assert self.process.poll() is None, self.site.log
         return self.get("/readyz").status_code == 200
 
@@ -117,17 +117,17 @@ class ProxiedSite(RunningSite):
     A third one under ASGI is not behind nginx.
     """
 
-    def __init__(self, folder: Path, database_url: str, certificate) -> None:
+    def __init__(self, folder, database_url, certificate):
         super().__init__(folder, database_url, None)
         self.http_port, self.https_port = free_port(), free_port()
         self.url = f"https://localhost:{self.https_port}"
         self.environment |= {
             **documented_variables(),
-            **PATIENT,
+            **LONG_TIMEOUTS,
             "WEB_CONCURRENCY": "1",
             "METRICS_TOKEN": "metrics-token",
             "PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics"),
-            # Limits of the site itself: they have tests of their own.
+            # The site's own limits have separate tests.
             "RATE_LIMIT_AUTH": "10000/minute",
             "RATE_LIMIT_API": "100000/minute",
         }
@@ -137,7 +137,7 @@ class ProxiedSite(RunningSite):
         self.asgi = WebProcess(self, WEB_WORKER_CLASS="uvicorn_worker.UvicornWorker")
         self._configure_nginx()
 
-    def start(self) -> None:
+    def start(self):
         """Migrate, start the web processes and nginx, wait until the site is ready."""
         self.manage("migrate", "--verbosity=0")
         self.start_all([*self.webs, self.asgi])
@@ -145,7 +145,7 @@ class ProxiedSite(RunningSite):
         self.processes["nginx"] = self.nginx
         self.wait_until_ready()
 
-    def stop(self) -> None:
+    def stop(self):
         """Stop every process."""
         for number, web in enumerate([*self.webs, self.asgi]):
             web.socket.close()
@@ -153,22 +153,20 @@ class ProxiedSite(RunningSite):
                 self.processes[f"web {number}"] = web.process
         super().stop()
 
-    def make_administrator(self) -> None:
-        """Make ``ADMIN``, unless a test before has done so."""
+    def make_administrator(self):
+        """Create ``ADMIN`` if it does not exist."""
         if "DJANGO_SUPERUSER_EMAIL" not in self.environment:
             super().make_administrator()
 
     @staticmethod
-    def start_all(webs: Sequence[WebProcess]) -> None:
+    def start_all(webs):
         """Start ``webs`` at once; return when all are ready."""
         for web in webs:
             web.start()
         for web in webs:
             web.wait_until_ready()
 
-    def spawn(
-        self, command: list[str], variables: Mapping[str, str] | None = None, **options: Any
-    ) -> subprocess.Popen[bytes]:
+    def spawn(self, command, variables=None, **options):
         """Start a process of the site."""
         return subprocess.Popen(
             command,
@@ -179,22 +177,22 @@ class ProxiedSite(RunningSite):
             **options,
         )
 
-    def client(self, address: str = "127.0.0.1", **options) -> httpx.Client:
+    def client(self, address="127.0.0.1", **options):
         """A client that connects from ``address``."""
         transport = httpx.HTTPTransport(local_address=address)
         return httpx.Client(base_url=self.url, transport=transport, timeout=PATIENCE, **options)
 
     @property
-    def nginx_log(self) -> str:
-        """The lines that nginx has logged about requests."""
+    def nginx_log(self):
+        """nginx's access log lines."""
         return (self.folder / "myometrics.log").read_text()
 
     @property
-    def nginx_errors(self) -> str:
-        """What nginx has logged about errors."""
+    def nginx_errors(self):
+        """nginx's error log."""
         return (self.folder / "nginx-error.log").read_text()
 
-    def _configure_nginx(self) -> None:
+    def _configure_nginx(self):
         folder = self.folder
         certificates = "/etc/letsencrypt/live/api.clinic.example"
         configured = documented_configuration(
@@ -223,7 +221,7 @@ class ProxiedSite(RunningSite):
         self.nginx_command = [program, "-p", str(folder), "-c", str(folder / "nginx.conf")]
 
 
-def debians_configuration(folder: Path) -> str:
+def debians_configuration(folder):
     """Debian's ``nginx.conf``, with everything it writes in ``folder``, and this user."""
     text = Path("/etc/nginx/nginx.conf").read_text()
     user = "user root;" if os.geteuid() == 0 else ""

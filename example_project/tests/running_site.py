@@ -1,4 +1,4 @@
-"""The site as its operators run it: real processes, a database of its own, mail in a folder."""
+"""The site in production mode: real processes, its own database, mail in a folder."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from email import message_from_bytes, policy
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psycopg
@@ -25,11 +23,14 @@ PROJECT = Path(__file__).resolve().parent.parent
 UNITS = PROJECT.parent / "docs/operations/systemd"
 DROPPED = {"EMBEDDED_WORKER", "ENVIRONMENT_FILE"}
 ADMIN, PASSWORD = "root@clinic.example", "correct-horse-battery"
-PATIENT = {"DJANGO_SETTINGS_MODULE": "patient_settings", "PYTHONPATH": str(PROJECT / "tests")}
-"""Variables of a site that takes nothing for down because the machine is busy."""
+LONG_TIMEOUTS = {
+    "DJANGO_SETTINGS_MODULE": "long_timeout_settings",
+    "PYTHONPATH": str(PROJECT / "tests"),
+}
+"""Variables of a site with timeouts for a busy machine."""
 
 
-def unit_commands() -> dict[str, list[str]]:
+def unit_commands():
     """Name → command line of every process of the site, as its systemd unit starts it."""
     units = {"web": "myometrics-web@", "worker": "myometrics-worker", "beat": "myometrics-beat"}
     commands = {}
@@ -43,7 +44,7 @@ def unit_commands() -> dict[str, list[str]]:
 class RunningSite:
     """The processes of the systemd units; without a broker the web server alone."""
 
-    def __init__(self, folder: Path, database_url: str, redis_url: str | None) -> None:
+    def __init__(self, folder, database_url, redis_url):
         self.folder = folder
         self.port = free_port()
         self.url = f"http://localhost:{self.port}"
@@ -70,15 +71,15 @@ class RunningSite:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._log = (folder / "site.log").open("ab")
 
-    def start(self) -> None:
+    def start(self):
         """Migrate, start every process, wait until the site is ready."""
         self.manage("migrate", "--verbosity=0")
         for name in unit_commands() if self.has_broker else ["web"]:
             self.run(name)
         self.wait_until_ready()
 
-    def stop(self) -> None:
-        """Stop every process, by force if it must be."""
+    def stop(self):
+        """Stop every process, by force if necessary."""
         for process in self.processes.values():
             process.send_signal(signal.SIGTERM)
         for process in self.processes.values():
@@ -88,7 +89,7 @@ class RunningSite:
             process.wait()
         self._log.close()
 
-    def manage(self, *arguments: str) -> str:
+    def manage(self, *arguments):
         """The output of a management command."""
         done = subprocess.run(
             [sys.executable, "manage.py", *arguments],
@@ -101,67 +102,67 @@ class RunningSite:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def make_administrator(self) -> None:
-        """``createsuperuser --noinput`` for ``ADMIN``, as operators do it."""
+    def make_administrator(self):
+        """Create ``ADMIN`` with ``createsuperuser --noinput``."""
         self.environment |= {
             "DJANGO_SUPERUSER_EMAIL": ADMIN,
             "DJANGO_SUPERUSER_PASSWORD": PASSWORD,
         }
         self.manage("createsuperuser", "--noinput")
 
-    def sign_in(self) -> str:
+    def sign_in(self):
         """An access token of the administrator."""
-        answer = self.ask_to_sign_in()
+        answer = self.post_login()
         assert answer.status_code == 200, answer.text
         return str(answer.json()["access"])
 
-    def ask_to_sign_in(self) -> httpx.Response:
-        """What the site answers when the administrator signs in."""
+    def post_login(self):
+        """The response to the administrator's login."""
         body = {"email": ADMIN, "password": PASSWORD}
         return httpx.post(f"{self.url}/api/auth/login/", json=body, timeout=PATIENCE)
 
-    def ask(self, access: str, method: str, path: str, body: Any = None) -> httpx.Response:
-        """What the API answers to the owner of the token ``access``."""
+    def ask(self, access, method, path, body=None):
+        """The API's response to the owner of the token ``access``."""
         headers = {"Authorization": f"Bearer {access}"}
         url = f"{self.url}/api{path}"
         return httpx.request(method, url, json=body, headers=headers, timeout=PATIENCE)
 
-    def get(self, path: str, **headers: str) -> httpx.Response:
-        """What the site answers at ``path`` to a client that is not signed in."""
+    def get(self, path, **headers):
+        """The site's response at ``path`` to an anonymous client."""
         return httpx.get(f"{self.url}{path}", headers=headers, timeout=PATIENCE)
 
-    def wait_until_ready(self) -> None:
-        """Return once ``/readyz`` says so; fail with the log if it does not in time."""
+    def wait_until_ready(self):
+        """Wait for ``/readyz``; on timeout, fail with the log."""
         wait_for(self._is_ready, log=lambda: self.log)
 
-    def mail_to(self, address: str, count: int = 1) -> list[str]:
+    def mail_to(self, address, count=1):
         """The texts of the mails to ``address`` once there are ``count`` of them."""
         return wait_for(lambda: self._at_least(count, address), log=lambda: self.log)
 
-    def mails_to(self, address: str) -> list[str]:
-        """The texts of the mails to ``address`` up to now."""
+    def mails_to(self, address):
+        """The texts of the mails sent to ``address`` so far."""
         return [text for to, text in self._mails() if to == address]
 
     @property
-    def has_broker(self) -> bool:
+    def has_broker(self):
         """Whether tasks go to a worker."""
         return any(self.environment.get(name) for name in ("REDIS_URL", "CELERY_BROKER_URL"))
 
     @property
-    def log(self) -> str:
-        """What all processes have written."""
+    def log(self):
+        """The output of all processes."""
         return (self.folder / "site.log").read_text()
 
-    def _is_ready(self) -> bool:
+    def _is_ready(self):
         with suppress(httpx.TransportError):
             return self.get("/readyz").status_code == 200
         return False
 
-    def _at_least(self, count: int, address: str) -> list[str]:
+    def _at_least(self, count, address):
         found = self.mails_to(address)
         return found if len(found) >= count else []
 
-    def _mails(self) -> Iterator[tuple[str, str]]:
+    def _mails(self):
         for path in (self.folder / "mail").glob("*.log"):
             for raw in re.split(rb"\n-{79}\n", path.read_bytes()):
                 message = message_from_bytes(raw, policy=policy.default)
@@ -169,7 +170,7 @@ class RunningSite:
                 if body is not None:
                     yield message["To"], body.get_content()
 
-    def run(self, name: str) -> None:
+    def run(self, name):
         """Start the process ``name``: ``web``, ``worker`` or ``beat``."""
         program, *arguments = unit_commands()[name]
         self.processes[name] = subprocess.Popen(
@@ -182,12 +183,12 @@ class RunningSite:
 
 
 @contextmanager
-def database_beside(url: str) -> Iterator[str]:
+def database_beside(url):
     """The URL of a new database on the PostgreSQL server of ``url``, dropped at the end."""
     name = f"site_{secrets.token_hex(4)}"
     base, _, query = url.partition("?")
     server, options = base.rpartition("/")[0], f"?{query}" if query else ""
-    # The database that the URL names need not be there: Django's tests make one beside it.
+    # Connects to ``postgres``: the database in the URL may not exist.
     with psycopg.connect(f"{server}/postgres{options}", autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
         yield f"{server}/{name}{options}"

@@ -1,4 +1,4 @@
-"""The admin site's index shows what people act on; the rest of our tables have pages alone."""
+"""The admin site's index shows what users act on; other tables have pages alone."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ SHOWN = {
     "myometrics_notifications": {"Message", "NotificationSettings"},
 }
 INTERNAL = {
-    "myometrics_auth": {"TotpDevice", "RecoveryCode", "PasswordResetRequest"},
+    "myometrics_auth": {"TotpDevice", "RecoveryCode", "PasswordResetRequest", "UsedToken"},
     "myometrics_audit": {"Seal", "Erasure", "Leaf", "EntryCount", "Verification"},
     "myometrics_analytics": {
         *("DayRollup", "DailyRollup", "UserRollup", "PendingChange"),
-        *("RollupState", "PullState", "RebuildCheckpoint"),
+        *("RollupState", "PullState", "RebuildCheckpoint", "ClientReports", "LimitDecision"),
     },
     "myometrics_notifications": {"ExportFile"},
     "myometrics_rate_limits": {"CountedRequest"},
@@ -35,27 +35,32 @@ def listed(admin_client):
     }
 
 
-def test_index_lists_what_people_act_on(admin_client):
+def test_index_lists_actionable_models_only(admin_client):
     found = listed(admin_client)
     assert {app: found[app] & names for app, names in SHOWN.items()} == SHOWN
     assert not any(found.get(app, set()) & names for app, names in INTERNAL.items())
 
 
-def test_index_lists_internals_where_the_setting_says_so(admin_client, settings):
+def test_index_has_the_header_of_the_site(admin_client):
+    answer = admin_client.get("/admin/")
+    assert answer.context["site_header"] == answer.context["site_title"] == "MyoMetrics"
+
+
+def test_index_lists_internal_models_with_setting(admin_client, settings):
     settings.MYOMETRICS = {**settings.MYOMETRICS, "ADMIN_SHOWS_INTERNALS": True}
     found = listed(admin_client)
     for group in (SHOWN, INTERNAL):
         assert {app: found[app] & names for app, names in group.items()} == group
 
 
-def test_page_of_an_internal_model_opens_by_its_url(admin_client):
+def test_internal_model_page_opens_by_url(admin_client):
     for app, names in INTERNAL.items():
         for name in names:
             url = f"/admin/{app}/{name.lower()}/"
             assert admin_client.get(url).status_code == 200, url
 
 
-def test_page_of_an_app_lists_its_internal_models(admin_client):
+def test_app_page_lists_internal_models(admin_client):
     for app, names in INTERNAL.items():
         answer = admin_client.get(f"/admin/{app}/")
         assert answer.status_code == 200, app

@@ -1,4 +1,4 @@
-"""The schedule of periodic tasks is code: two beats on one site do no harm."""
+"""The schedule of periodic tasks is code: two beats on one site are safe."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from celery import Celery
 from running_site import ADMIN, PROJECT, RunningSite
 
-from config.beat import StatelessScheduler
 from config.celery import app
+from config.optional.beat import StatelessScheduler
 from myometrics_testing.services import OwnedServer
 from myometrics_testing.waiting import wait_for
 
@@ -29,7 +29,7 @@ def site(tmp_path_factory, servers):
     postgresql, redis = servers
     running = RunningSite(tmp_path_factory.mktemp("site"), postgresql.url, redis.url)
     running.environment |= {
-        "DJANGO_SETTINGS_MODULE": "frequent_settings",
+        "DJANGO_SETTINGS_MODULE": "frequent_jobs_settings",
         "PYTHONPATH": str(PROJECT / "tests"),
     }
     try:
@@ -50,7 +50,7 @@ def sent_by(site, task):
     return len(re.findall(rf"Sending due task {re.escape(task)} ", site.log))
 
 
-def test_two_beats_on_one_data_dir_do_each_work_once(site):
+def test_two_beats_on_one_data_dir_run_each_job_once(site):
     first = site.processes["beat"]
     site.run("beat")
     site.processes["first beat"] = first
@@ -82,12 +82,12 @@ def scheduler():
     return found
 
 
-def test_tasks_with_an_interval_are_due_at_start_and_daily_ones_are_not(scheduler):
+def test_interval_tasks_are_due_at_start_and_daily_tasks_are_not(scheduler):
     due = {name for name, entry in scheduler.schedule.items() if entry.is_due().is_due}
     assert set(scheduler.schedule) - due == {"myometrics_analytics.check"}
 
 
-def test_a_clock_that_is_moved_back_delays_no_task(scheduler, monkeypatch):
+def test_clock_moved_back_delays_no_task(scheduler, monkeypatch):
     monkeypatch.setattr(scheduler, "apply_entry", lambda entry, **options: None)
     entries = scheduler.schedule.values()
     for entry in entries:
@@ -96,9 +96,9 @@ def test_a_clock_that_is_moved_back_delays_no_task(scheduler, monkeypatch):
     assert all(entry.last_run_at <= datetime.now(timezone.utc) for entry in entries)
 
 
-def test_heartbeat_stops_while_the_broker_is_gone(redis_server, tmp_path, monkeypatch):
+def test_heartbeat_stops_without_broker(redis_server, tmp_path, monkeypatch):
     heartbeat = tmp_path / "heartbeat"
-    monkeypatch.setattr("config.beat.HEARTBEAT", heartbeat)
+    monkeypatch.setattr("config.optional.beat.HEARTBEAT", heartbeat)
     options = {"socket_timeout": 5, "max_retries": 0, "retry_on_timeout": False}
     with Celery(broker=redis_server.url, set_as_current=False) as celery:
         celery.conf.update(

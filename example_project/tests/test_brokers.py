@@ -23,7 +23,7 @@ from redis import Redis
 from running_site import ADMIN, PASSWORD, PROJECT, RunningSite
 from test_doctor import run_doctor
 
-from config.brokers import broker_settings
+from config.optional.brokers import broker_settings
 from myometrics_core.conf import redis_pool
 from myometrics_testing.services import OwnedServer
 from myometrics_testing.services.brokers import PASSWORD as SECRET
@@ -72,7 +72,7 @@ def broker(servers):
 
 @pytest.fixture(scope="module")
 def site(prepared, servers, tmp_path_factory):
-    """A web server on another continent, and no worker."""
+    """A web server in another time zone, without a worker."""
     redis, broker = servers
     folder = tmp_path_factory.mktemp("site")
     shutil.copy(prepared.folder / "site.sqlite3", folder)
@@ -133,7 +133,7 @@ def services_of(site, access):
     return site.ask(access, "GET", "/health/").json()["services"]
 
 
-def test_mail_and_export_arrive_also_what_waited_for_a_worker(site, access):
+def test_mail_and_export_arrive_even_if_worker_starts_late(site, access):
     request_id = report_upload(site, access, 1)
     assert (
         float(site.get("/metrics").text.partition("\nmyometrics_queued_tasks ")[2].split()[0]) >= 1
@@ -146,7 +146,7 @@ def test_mail_and_export_arrive_also_what_waited_for_a_worker(site, access):
     assert request_id in site.log
 
 
-def test_worker_that_is_restarted_goes_on(site, access, broker):
+def test_restarted_worker_continues(site, access, broker):
     if broker.kind != "rabbitmq":
         return  # of Redis, test_faults asserts it
     site.processes["worker"].terminate()
@@ -156,7 +156,7 @@ def test_worker_that_is_restarted_goes_on(site, access, broker):
     site.mail_to(ADMIN, 3)
 
 
-def test_health_and_doctor_show_the_broker(site, access, servers, broker):
+def test_health_and_doctor_show_broker(site, access, servers, broker):
     def services_up():
         found = services_of(site, access)
         return found if "down" not in found.values() else None
@@ -173,7 +173,7 @@ def test_health_and_doctor_show_the_broker(site, access, servers, broker):
     assert ("broker" in found) is bool(separate_broker)
 
 
-def test_lines_are_in_utc_and_name_their_request(site, access):
+def test_log_lines_are_in_utc_with_request_id(site, access):
     mails = len(site.mails_to(ADMIN))
     request_id = report_upload(site, access, 3)
     site.mail_to(ADMIN, mails + 1)
@@ -197,7 +197,7 @@ def test_lines_are_in_utc_and_name_their_request(site, access):
             assert now - timedelta(hours=1) < when <= now + timedelta(minutes=1)
 
 
-def test_values_in_redis_are_no_pickles(site, servers):
+def test_values_in_redis_are_not_pickled(site, servers):
     redis, _ = servers
     if redis is None:
         return
@@ -215,7 +215,7 @@ def test_values_in_redis_are_no_pickles(site, servers):
     assert any("_auth_user_id" in value for value in values)
 
 
-def test_primary_that_sentinel_replaces_is_followed(site, access, broker):
+def test_new_primary_of_sentinel_is_used(site, access, broker):
     if broker.kind != "redis-sentinel":
         return
     mails = len(site.mails_to(ADMIN))
@@ -226,7 +226,7 @@ def test_primary_that_sentinel_replaces_is_followed(site, access, broker):
     site.mail_to(ADMIN, mails + 1)
 
 
-def test_work_that_found_no_broker_is_done_later(site, access, broker):
+def test_jobs_enqueued_without_broker_run_later(site, access, broker):
     if broker.kind != "rabbitmq":
         return  # of Redis, test_faults asserts it
     mails = len(site.mails_to(ADMIN))
@@ -247,7 +247,7 @@ def test_work_that_found_no_broker_is_done_later(site, access, broker):
 
 @pytest.mark.program("redis-server")
 @pytest.mark.parametrize("kind", ["redis-tls", "redis-sentinel-tls"])
-def test_redis_with_tls_can_be_the_broker(kind):
+def test_redis_with_tls_works_as_broker(kind):
     with OwnedServer(kind) as server, broker_connection(server.url) as link:
         queue = link.SimpleQueue("tls")
         queue.put({"number": 1})

@@ -1,4 +1,4 @@
-"""No system check of ours raises, whatever the site's settings look like.
+"""No system check raises an exception, whatever the site's settings.
 
 A check that raises ends every management command with a traceback that names no setting.
 """
@@ -84,20 +84,20 @@ def test_no_check_raises(odd):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("mailers", MAILERS, ids=repr)
-def test_no_check_raises_whatever_the_mailers_are(mailers):
+def test_no_check_raises_with_any_mailers(mailers):
     with override_settings(MAILERS=mailers):
         found = {message.id: message.level for message in _run_all()}
     assert max(found.values(), default=0) < checks.ERROR
     assert ("myometrics_auth.W020" in found) == hasattr(mail, "mailers")
 
 
-def test_every_package_registers_its_checks_where_exceptions_are_caught():
+def test_every_package_registers_checks_with_exception_handling():
     assert {check.__module__.partition(".")[0] for check in _checks()} >= {
         f"myometrics_{name}" for name in ("core", "auth", "audit", "analytics", "notifications")
     }
 
 
-def test_site_without_time_zones_is_an_error_of_each_package_that_stores_times():
+def test_site_without_time_zones_is_an_error_per_package():
     with override_settings(USE_TZ=False):
         found = {message.id for message in checks.run_checks() if message.level == checks.ERROR}
     assert found == {
@@ -107,6 +107,6 @@ def test_site_without_time_zones_is_an_error_of_each_package_that_stores_times()
 
 
 @pytest.mark.django_db
-def test_site_with_a_public_address_has_nothing_to_report(settings):
+def test_site_with_public_address_has_no_messages(settings):
     settings.MYOMETRICS = {**settings.MYOMETRICS, "API_URL": "https://clinic.example/api"}
     assert checks.run_checks(databases=["default"]) == []

@@ -49,7 +49,7 @@ def other(db):
 
 @pytest.fixture
 def report(administrator):
-    """Asks for analytics while facts wait to be rolled up, and again after they were."""
+    """Requests analytics before and after the facts are rolled up."""
 
     def ask(moment=NOON, **query):
         with at(moment):
@@ -64,7 +64,7 @@ def report(administrator):
     return ask
 
 
-def test_uploads_of_a_client_over_the_daily_limit_do_not_count(doctor, report, settings):
+def test_client_uploads_over_daily_limit_do_not_count(doctor, report, settings):
     settings.MYOMETRICS_ANALYTICS = {"UPLOADS_PER_USER_PER_DAY": 3}
     for number in range(5):
         tell(doctor, "upload_completed", f"u{number}", diagnosis="Normal", processing_time=86_400)
@@ -75,7 +75,7 @@ def test_uploads_of_a_client_over_the_daily_limit_do_not_count(doctor, report, s
     assert report()["system_health"]["total_uploads"] == 0
 
 
-def test_analytics_have_the_shape_of_the_specification(doctor, report):
+def test_analytics_has_specified_shape(doctor, report):
     tell(doctor, "upload_completed", diagnosis="Normal", processing_time=45.6)
     body = report()
     assert list(body) == ["user_activity", "diagnosis_trends", "system_health"]
@@ -95,7 +95,7 @@ def test_analytics_have_the_shape_of_the_specification(doctor, report):
     }
 
 
-def test_with_nothing_at_all_every_number_is_still_a_number(report):
+def test_analytics_without_uploads_has_numbers_everywhere(report):
     body = report()
     assert body["diagnosis_trends"] == []
     health = body["system_health"]
@@ -110,7 +110,7 @@ def test_with_nothing_at_all_every_number_is_still_a_number(report):
 
 
 class TestActivity:
-    def test_has_the_shape_of_the_specification(self, doctor):
+    def test_activity_has_specified_shape(self, doctor):
         tell(doctor, "upload_created", "upload_001", filename="cardiac_scan_001.jpg")
         body = activity(doctor)
         assert body == {
@@ -129,7 +129,7 @@ class TestActivity:
         }
         assert body["recent_uploads"][0]["timestamp"].startswith("2026-03-18T12:00:00")
 
-    def test_today_this_week_from_monday_and_this_calendar_month(self, doctor):
+    def test_activity_counts_today_week_and_calendar_month(self, doctor):
         for number, moment in enumerate(
             [
                 NOON,
@@ -147,13 +147,13 @@ class TestActivity:
         counted = [body[f"uploads_{period}"] for period in ("today", "this_week", "this_month")]
         assert counted == [2, 5, 7]
 
-    def test_the_ten_latest_newest_first(self, doctor):
+    def test_activity_lists_ten_latest_uploads_newest_first(self, doctor):
         for number in range(13):
             tell(doctor, "upload_created", f"u{number}", NOON - timedelta(hours=number))
         recent = activity(doctor)["recent_uploads"]
         assert [row["id"] for row in recent] == [f"u{number}" for number in range(10)]
 
-    def test_administrators_see_anybodys_in_the_same_shape(self, doctor, administrator):
+    def test_administrator_sees_activity_of_any_user(self, doctor, administrator):
         tell(doctor, "upload_failed")
         with at(NOON):
             answer = client_of(administrator).get(f"/api/users/{doctor.pk}/activity/")
@@ -200,7 +200,7 @@ class TestMerging:
         ],
         ids=lambda value: "+".join(e[0] for e in value) if isinstance(value, list) else None,
     )
-    def test_facts_are_the_same_in_any_order_and_twice(
+    def test_facts_do_not_depend_on_order_or_duplicates(
         self, doctor, report, events, status, diagnosis
     ):
         orders = [events, events[::-1], events * 2, random.Random(7).sample(events, len(events))]
@@ -215,12 +215,12 @@ class TestMerging:
         assert trends == ([(diagnosis, len(orders))] if diagnosis else [])
         assert body["system_health"]["total_uploads"] == len(orders)
 
-    def test_among_equals_the_smallest_text_is_the_diagnosis(self, doctor, report):
+    def test_diagnosis_among_equals_is_smallest_text(self, doctor, report):
         for diagnosis in ("Normal", "Abnormal", "Zebra"):
             tell(doctor, "upload_completed", diagnosis=diagnosis)
         assert [row["diagnosis"] for row in report()["diagnosis_trends"]] == ["Abnormal"]
 
-    def test_the_time_is_the_earliest_known(self, doctor, report):
+    def test_upload_time_is_earliest_known(self, doctor, report):
         tell(doctor, "upload_completed", moment=NOON)
         tell(doctor, "upload_created", moment=NOON - timedelta(days=3))
         tell(doctor, "analysis_ready", moment=NOON + timedelta(minutes=1))
@@ -230,7 +230,7 @@ class TestMerging:
         assert daily["2026-03-15"] == 1
         assert sum(daily.values()) == 1
 
-    def test_an_upload_id_belongs_to_each_user_apart(self, doctor, other, report):
+    def test_upload_id_is_unique_per_user(self, doctor, other, report):
         tell(doctor, "upload_completed", "same", diagnosis="Mine", filename="mine.jpg")
         tell(other, "upload_failed", "same", diagnosis="Theirs", filename="theirs.jpg")
         tell(other, "analysis_ready", "elsewhere", diagnosis="Theirs")
@@ -253,7 +253,7 @@ class TestMerging:
             ("upload_deleted", "upload"),
         ],
     )
-    def test_other_entries_are_no_uploads(self, doctor, report, action, resource_type):
+    def test_other_entries_do_not_create_uploads(self, doctor, report, action, resource_type):
         body = {"action": action, "resource_type": resource_type, "resource_id": "u1"}
         with at(NOON):
             answer = send_json(client_of(doctor), "POST", "/api/audit-logs/", body)
@@ -262,7 +262,7 @@ class TestMerging:
         assert report()["system_health"]["total_uploads"] == 0
 
     @pytest.mark.parametrize("name", NONSENSE)
-    def test_nonsense_in_details_is_left_out_and_the_entry_is_kept(self, doctor, report, name):
+    def test_invalid_details_are_ignored_and_entry_is_kept(self, doctor, report, name):
         good = {"filename": "a.jpg", "processing_time": 10}
         for number, value in enumerate(NONSENSE[name]):
             details = {**good, name: value}
@@ -278,14 +278,14 @@ class TestMerging:
         assert body["diagnosis_trends"] == []
 
     @pytest.mark.parametrize("seconds", [0, 0.5, 86_400])
-    def test_a_processing_time_up_to_a_day_counts(self, doctor, report, seconds):
+    def test_processing_time_up_to_one_day_counts(self, doctor, report, seconds):
         tell(doctor, "upload_completed", processing_time=seconds)
         assert report()["system_health"]["average_processing_time"] == pytest.approx(seconds)
 
 
 class TestDays:
     @pytest.mark.parametrize("days", [1, 2, 7, 8, 30, 365, 3650])
-    def test_there_are_exactly_that_many_daily_rows_ending_today(self, doctor, report, days):
+    def test_daily_rows_are_exactly_days_ending_today(self, doctor, report, days):
         tell(doctor, "upload_created")
         daily = report(days=days)["user_activity"]["daily_uploads"]
         today = NOON.date()
@@ -293,11 +293,11 @@ class TestDays:
         assert [row["date"] for row in daily] == wanted
         assert [row["count"] for row in daily] == [0] * (days - 1) + [1]
 
-    def test_thirty_is_the_default(self, report):
+    def test_days_default_is_thirty(self, report):
         assert report() == report(days=30)
 
     @pytest.mark.parametrize("days", [1, 6, 7, 8, 13, 30, 45, 100])
-    def test_weeks_are_counted_back_from_today_and_add_up_to_the_days(self, doctor, report, days):
+    def test_weeks_count_back_from_today_and_add_up_to_days(self, doctor, report, days):
         for number, back in enumerate([0, 0, 1, 6, 7, 8, 20, 29, 44, 99]):
             tell(doctor, "upload_created", f"u{number}", NOON - timedelta(days=back))
         rows = report(days=days)["user_activity"]
@@ -308,7 +308,7 @@ class TestDays:
             f"Week {number}" for number in range(1, len(weeks) + 1)
         ]
 
-    def test_months_are_those_the_span_touches_each_counted_whole(self, doctor, report):
+    def test_months_touched_by_span_are_counted_whole(self, doctor, report):
         moments = [(2026, 3, 1), (2026, 2, 1), (2026, 2, 28), (2026, 1, 31), (2026, 3, 18)]
         for number, day in enumerate(moments):
             tell(doctor, "upload_created", f"u{number}", datetime(*day, tzinfo=timezone.utc))
@@ -323,7 +323,7 @@ class TestDays:
             "2025-12", "2026-01", "2026-02", "2026-03",
         ]  # fmt: skip
 
-    def test_days_are_utc_days_whatever_the_sites_time_zone(self, doctor, report, settings):
+    def test_days_are_utc_in_any_time_zone_of_the_site(self, doctor, report, settings):
         settings.TIME_ZONE = "Pacific/Auckland"
         tell(doctor, "upload_created", "late", datetime(2026, 3, 17, 23, 59, tzinfo=timezone.utc))
         tell(doctor, "upload_created", "early", datetime(2026, 3, 18, 0, 0, tzinfo=timezone.utc))
@@ -347,7 +347,7 @@ class TestTrends:
             (3, 5, 66.7, "up"),
         ],
     )
-    def test_compare_the_span_with_the_one_before_it(
+    def test_trends_compare_span_with_previous_span(
         self, doctor, report, before, now, change, trend
     ):
         for number in range(before):
@@ -359,7 +359,7 @@ class TestTrends:
             {"diagnosis": "X", "count": now, "trend": trend, "percentage_change": change}
         ]
 
-    def test_the_most_frequent_come_first_and_none_is_left_out(self, doctor, report):
+    def test_trends_list_all_diagnoses_most_frequent_first(self, doctor, report):
         for number in range(12):
             for copy in range(number % 3 + 1):
                 tell(doctor, "upload_completed", f"u{number}-{copy}", diagnosis=f"D{number:02}")
@@ -368,15 +368,13 @@ class TestTrends:
         counts = [row["count"] for row in rows]
         assert counts == sorted(counts, reverse=True)
 
-    def test_a_diagnosis_of_the_span_before_alone_is_not_shown(self, doctor, report):
+    def test_diagnosis_of_previous_span_only_is_not_shown(self, doctor, report):
         tell(doctor, "upload_completed", moment=NOON - timedelta(days=8), diagnosis="Past")
         assert report(days=7)["diagnosis_trends"] == []
 
 
 class TestSystemHealth:
-    def test_the_success_rate_is_of_the_span_and_leaves_out_what_is_processing(
-        self, doctor, report
-    ):
+    def test_success_rate_of_span_ignores_processing_uploads(self, doctor, report):
         for number in range(2):
             tell(doctor, "upload_completed", f"c{number}", processing_time=10 * number)
         tell(doctor, "upload_failed", "f")
@@ -387,7 +385,7 @@ class TestSystemHealth:
         assert health["average_processing_time"] == 5.0
         assert health["total_uploads"] == 5
 
-    def test_active_is_who_signed_in_or_uploaded_within_the_span(self, doctor, other, report):
+    def test_active_users_signed_in_or_uploaded_within_span(self, doctor, other, report):
         tell(doctor, "upload_created", moment=NOON - timedelta(days=6))
         other.last_login = NOON - timedelta(days=6)
         other.save()
@@ -403,7 +401,7 @@ class TestSystemHealth:
         assert report(days=1)["system_health"]["active_users"] == 1
         assert report(days=8)["system_health"]["active_users"] == 4
 
-    def test_an_event_posted_is_counted_in_the_next_answer(self, doctor, report):
+    def test_posted_event_counts_in_next_response(self, doctor, report):
         for number in range(1, 4):
             tell(doctor, "upload_created", f"u{number}")
             assert report()["system_health"]["total_uploads"] == number
@@ -412,7 +410,7 @@ class TestSystemHealth:
         tell(doctor, "upload_completed", "u1")
         assert report()["system_health"]["success_rate"] == 100.0
 
-    def test_who_is_erased_is_counted_no_more(self, doctor, other, administrator, report):
+    def test_erased_user_is_not_counted(self, doctor, other, administrator, report):
         tell(doctor, "upload_completed", diagnosis="X")
         tell(other, "upload_completed", diagnosis="X")
         assert report()["system_health"]["total_uploads"] == 2
@@ -424,7 +422,7 @@ class TestSystemHealth:
         assert body["system_health"]["active_users"] == 1
 
 
-def test_a_random_history_counts_as_the_facts_counted_one_by_one(doctor, other, administrator):
+def test_random_history_counts_equal_facts_counted_singly(doctor, other, administrator):
     dice = random.Random(20260318)
     facts = {}
     for _ in range(70):
@@ -454,7 +452,7 @@ def test_a_random_history_counts_as_the_facts_counted_one_by_one(doctor, other, 
 
 @pytest.fixture
 def image_service(settings):
-    """A neighbour that lists ``rows``; the site pulls from it."""
+    """An image service that lists ``rows``; the site pulls from it."""
     rows = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -466,7 +464,7 @@ def image_service(settings):
             self.wfile.write(body)
 
         def log_message(self, *args):
-            """Say nothing."""
+            """Do not log."""
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
@@ -478,7 +476,7 @@ def image_service(settings):
     server.server_close()
 
 
-class TestTheImageService:
+class TestImageService:
     def row(self, user_id, upload_id="u1", **changes):
         return {
             "user_id": str(user_id),
@@ -503,7 +501,7 @@ class TestTheImageService:
             ("failed", "failed"),
         ],
     )
-    def test_its_words_become_ours_and_naive_times_are_utc(
+    def test_image_service_statuses_are_mapped_and_naive_times_are_utc(
         self, doctor, image_service, settings, said, status
     ):
         settings.TIME_ZONE = "Asia/Kolkata"
@@ -514,7 +512,7 @@ class TestTheImageService:
         assert row["filename"] == "service.jpg"
         assert row["timestamp"].startswith("2026-03-17T09:30:00")
 
-    def test_its_diagnosis_counts_least_and_nothing_counts_twice(
+    def test_image_service_diagnosis_ranks_last_and_rows_count_once(
         self, doctor, image_service, administrator
     ):
         tell(doctor, "upload_created", "u1", diagnosis="Zebra", filename="zebra.jpg")
@@ -527,10 +525,10 @@ class TestTheImageService:
         assert [(r["diagnosis"], r["count"]) for r in body["diagnosis_trends"]] == [("Zebra", 2)]
         assert body["system_health"]["total_uploads"] == 2
 
-    def test_rows_that_name_nobody_or_are_nonsense_spoil_no_others(self, doctor, image_service):
+    def test_invalid_image_service_rows_do_not_affect_others(self, doctor, image_service):
         image_service += [
             self.row(987654),
-            self.row("nobody"),
+            self.row("no-user"),
             self.row(""),
             self.row("9" * 40),
             self.row("1\x00"),
@@ -549,7 +547,7 @@ class TestTheImageService:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_events_of_one_upload_that_come_all_at_once_make_one_upload(run_concurrently):
+def test_simultaneous_events_of_one_upload_make_one_upload(run_concurrently):
     doctor = make_user("doctor@clinic.example")
     client = client_of(doctor)
 

@@ -66,7 +66,7 @@ def entries(client, **query):
 
 
 class TestWriting:
-    def test_the_answer_has_the_shape_of_the_specification(self, doctor, administrator):
+    def test_created_entry_has_specified_shape(self, doctor, administrator):
         answer = client_of(doctor).post(
             "/api/audit-logs/", ENTRY, format="json", HTTP_USER_AGENT="Mozilla/5.0",
             REMOTE_ADDR="192.168.1.100",
@@ -80,7 +80,7 @@ class TestWriting:
         [listed] = entries(client_of(administrator), action="upload_created")
         assert listed == body
 
-    def test_what_the_server_sets_is_ignored_in_the_body(self, doctor, administrator):
+    def test_server_fields_in_body_are_ignored(self, doctor, administrator):
         before = datetime.now(timezone.utc)
         body = write(
             client_of(doctor),
@@ -99,7 +99,7 @@ class TestWriting:
         assert before <= moment <= datetime.now(timezone.utc)
 
     @pytest.mark.parametrize("action", RESERVED)
-    def test_actions_of_the_server_are_reserved(self, doctor, administrator, action):
+    def test_server_actions_are_reserved(self, doctor, administrator, action):
         for user in (doctor, administrator):
             answer = write(client_of(user), action=action)
             assert_error(answer, 400)
@@ -111,7 +111,7 @@ class TestWriting:
     def test_other_actions_are_open_to_clients(self, doctor, action):
         assert write(client_of(doctor), action=action).status_code == 201
 
-    def test_an_entry_shows_its_origin_by_itself_and_in_exports_only(self, doctor, administrator):
+    def test_origin_is_shown_in_single_entry_and_exports_only(self, doctor, administrator):
         written = write(client_of(doctor)).json()
         client = client_of(administrator)
         shown = client.get(f"/api/audit-logs/{written['id']}/").json()
@@ -121,18 +121,18 @@ class TestWriting:
         exported = client_of(doctor).get("/api/users/me/export/?format=json")
         assert json.loads(exported.getvalue())["audit_logs"][0]["origin"] == "client"
 
-    def test_nonsense_where_the_server_decides_is_ignored_too(self, doctor):
+    def test_invalid_server_fields_in_body_are_ignored(self, doctor):
         answer = write(client_of(doctor), id=[], user_id="\x00", timestamp=5, ip_address=None)
         assert answer.status_code == 201
 
     @pytest.mark.parametrize("name", ["action", "resource_type", "resource_id"])
-    def test_the_three_are_required(self, doctor, name):
+    def test_action_type_and_id_are_required(self, doctor, name):
         body = {field: value for field, value in ENTRY.items() if field != name}
         answer = send_json(client_of(doctor), "POST", "/api/audit-logs/", body)
         assert_error(answer, 400, field=name)
         assert not AuditLog.objects.exists()
 
-    def test_details_are_an_empty_object_when_absent(self, doctor):
+    def test_absent_details_are_an_empty_object(self, doctor):
         body = {name: value for name, value in ENTRY.items() if name != "details"}
         answer = send_json(client_of(doctor), "POST", "/api/audit-logs/", body)
         assert answer.json()["details"] == {}
@@ -148,23 +148,23 @@ class TestWriting:
             {"html": "<script>", "sql": "'; DROP TABLE x; --"},
         ],
     )
-    def test_any_object_comes_back_as_it_was(self, doctor, administrator, details):
+    def test_details_object_is_returned_unchanged(self, doctor, administrator, details):
         assert write(client_of(doctor), details=details).json()["details"] == details
         assert entries(client_of(administrator))[0]["details"] == details
 
     @pytest.mark.parametrize(("size", "status"), [(65_536, 201), (65_537, 400)])
-    def test_details_may_have_exactly_64_kib(self, doctor, size, status):
+    def test_details_of_exactly_64_kib_are_accepted(self, doctor, size, status):
         details = {"x": "y" * (size - len('{"x":""}'))}
         answer = write(client_of(doctor), details=details)
         assert answer.status_code == status
         if status == 400:
             assert_error(answer, 400, field="details")
 
-    def test_the_64_kib_are_bytes_not_characters(self, doctor):
+    def test_details_limit_counts_bytes_not_characters(self, doctor):
         assert_error(write(client_of(doctor), details={"x": "字" * 30_000}), 400, field="details")
 
     @pytest.mark.parametrize(("depth", "status"), [(20, 201), (500, 400)])
-    def test_deep_nesting_is_refused_in_time(self, doctor, depth, status):
+    def test_deep_nesting_is_rejected_quickly(self, doctor, depth, status):
         nested = {}
         for _ in range(depth):
             nested = {"a": nested}
@@ -173,7 +173,7 @@ class TestWriting:
     @pytest.mark.parametrize(
         ("name", "longest"), [("action", 50), ("resource_type", 50), ("resource_id", 100)]
     )
-    def test_texts_fit_up_to_the_models_length_in_characters(self, doctor, name, longest):
+    def test_texts_fit_up_to_max_length_in_characters(self, doctor, name, longest):
         assert write(client_of(doctor), **{name: "𝄞" * longest}).status_code == 201
         assert_error(write(client_of(doctor), **{name: "x" * (longest + 1)}), 400, field=name)
 
@@ -181,12 +181,12 @@ class TestWriting:
         ("sent", "kept"),
         [(None, ""), ("", ""), ("Mozilla/5.0 (X11)", "Mozilla/5.0 (X11)")],
     )
-    def test_no_user_agent_is_empty_text(self, doctor, sent, kept):
+    def test_missing_user_agent_is_empty_text(self, doctor, sent, kept):
         headers = {} if sent is None else {"HTTP_USER_AGENT": sent}
         answer = client_of(doctor).post("/api/audit-logs/", ENTRY, format="json", **headers)
         assert answer.json()["user_agent"] == kept
 
-    def test_a_long_user_agent_is_cut(self, doctor):
+    def test_long_user_agent_is_truncated(self, doctor):
         answer = client_of(doctor).post(
             "/api/audit-logs/", ENTRY, format="json", HTTP_USER_AGENT="u" * 60_000
         )
@@ -195,7 +195,7 @@ class TestWriting:
         assert len(answer.json()["user_agent"]) <= 4096
 
     @pytest.mark.parametrize("agent", ["\x00", "\xff\xfe", "a\x00b\x1f", "é"])
-    def test_an_odd_user_agent_is_no_500(self, doctor, agent):
+    def test_odd_user_agent_is_not_500(self, doctor, agent):
         answer = client_of(doctor).post(
             "/api/audit-logs/", ENTRY, format="json", HTTP_USER_AGENT=agent
         )
@@ -203,7 +203,7 @@ class TestWriting:
         assert "\x00" not in answer.json()["user_agent"]
 
     @pytest.mark.parametrize("address", ["2001:db8::1", "::ffff:192.0.2.1", "192.0.2.1"])
-    def test_both_kinds_of_address_are_kept(self, doctor, address):
+    def test_ipv4_and_ipv6_addresses_are_kept(self, doctor, address):
         answer = client_of(doctor).post(
             "/api/audit-logs/", ENTRY, format="json", REMOTE_ADDR=address
         )
@@ -213,7 +213,7 @@ class TestWriting:
 class TestReading:
     @pytest.fixture
     def client(self, administrator, doctor):
-        """An administrator; entries of two people on the 1st to the 4th of March."""
+        """An administrator; entries of two users from the 1st to the 4th of March."""
         other = make_user("other@clinic.example")
         moments = [
             ("2026-03-01T00:00:00", doctor, "viewed", "scan"),
@@ -236,7 +236,7 @@ class TestReading:
     def found(self, client, **query):
         return [row["resource_id"] for row in entries(client, **query)]
 
-    def test_a_page_has_the_shape_of_the_specification_and_is_newest_first(self, client):
+    def test_page_has_specified_shape_newest_first(self, client):
         page = client.get("/api/audit-logs/").json()
         assert list(page) == ["count", "next", "previous", "results"]
         assert page["count"] == 6
@@ -267,11 +267,11 @@ class TestReading:
             ({"unknown": "x"}, "543210"),
         ],
     )
-    def test_filters_combine_and_days_are_whole_utc_days_inclusive(self, client, query, expected):
+    def test_filters_combine_and_days_are_whole_utc_days(self, client, query, expected):
         assert "".join(self.found(client, **query)) == expected
         assert client.get("/api/audit-logs/", query).json()["count"] == len(expected)
 
-    def test_the_user_filters_alone_and_with_everything_else(self, client, doctor):
+    def test_user_filter_combines_with_others(self, client, doctor):
         assert "".join(self.found(client, user_id=doctor.pk)) == "5310"
         assert "".join(self.found(client, user_id=self.other.pk)) == "42"
         every = {"user_id": doctor.pk, "action": "viewed", "resource_type": "scan"}
@@ -279,16 +279,16 @@ class TestReading:
         assert "".join(self.found(client, **every, **days)) == "0"
         assert self.found(client, user_id=987654) == []
 
-    def test_a_start_after_the_end_is_a_400(self, client):
+    def test_start_after_end_is_400(self, client):
         query = {"start_date": "2026-03-02", "end_date": "2026-03-01"}
         body = assert_error(client.get("/api/audit-logs/", query), 400)
         assert set(body["field_errors"]) & {"start_date", "end_date"}
 
-    def test_days_are_utc_whatever_the_sites_time_zone(self, client, settings):
+    def test_days_are_utc_in_any_time_zone_of_the_site(self, client, settings):
         settings.TIME_ZONE = "Pacific/Auckland"
         assert "".join(self.found(client, start_date="2026-03-02", end_date="2026-03-02")) == "432"
 
-    def test_links_keep_every_other_parameter(self, client, doctor):
+    def test_page_links_keep_other_parameters(self, client, doctor):
         query = {"user_id": doctor.pk, "start_date": "2026-03-01", "end_date": "2026-03-31"}
         page = client.get("/api/audit-logs/", {**query, "page_size": 1, "page": 2}).json()
         for link in (page["next"], page["previous"]):
@@ -296,7 +296,7 @@ class TestReading:
                 assert f"{name}={value}" in link
         assert "page=3" in page["next"]
 
-    def test_odd_text_in_a_filter_survives_the_links(self, administrator, client, doctor):
+    def test_odd_filter_text_survives_page_links(self, administrator, client, doctor):
         for number in range(2):
             write(client_of(doctor), action="a&b=c d+é/?#%", resource_id=f"odd{number}")
         page = client.get("/api/audit-logs/", {"action": "a&b=c d+é/?#%", "page_size": 1}).json()
@@ -305,7 +305,7 @@ class TestReading:
         assert second["count"] == 2
         assert second["results"][0]["resource_id"] == "odd0"
 
-    def test_entries_of_one_moment_stay_in_one_order(self, administrator, doctor):
+    def test_entries_with_equal_timestamp_have_stable_order(self, administrator, doctor):
         with time_machine.travel(datetime(2026, 3, 9, tzinfo=timezone.utc), tick=False):
             client = client_of(doctor)
             ids = [write(client, resource_id=str(n)).json()["id"] for n in range(7)]
@@ -315,8 +315,8 @@ class TestReading:
         assert seen == ids[::-1]
 
 
-class TestWhoIsNamed:
-    def test_a_failed_sign_in_has_no_user(self, administrator):
+class TestActors:
+    def test_failed_login_entry_has_no_user(self, administrator):
         APIClient().post(
             "/api/auth/login/", {"email": "x@clinic.example", "password": "x"}, format="json"
         )
@@ -325,7 +325,7 @@ class TestWhoIsNamed:
         assert entry["ip_address"] == "127.0.0.1"
         assert "x@clinic.example" not in str(entry)
 
-    def test_sign_ins_and_sign_outs_are_in_the_log(self, administrator, doctor):
+    def test_login_and_logout_are_in_log(self, administrator, doctor):
         tokens = APIClient().post(
             "/api/auth/login/", {"email": doctor.email, "password": PASSWORD}, format="json"
         )
@@ -334,7 +334,7 @@ class TestWhoIsNamed:
         actions = [row["action"] for row in entries(client_of(administrator), user_id=doctor.pk)]
         assert actions == ["logout", "login_succeeded"]
 
-    def test_an_entry_without_a_request_has_no_address(self, administrator, doctor):
+    def test_entry_without_request_has_no_address(self, administrator, doctor):
         from myometrics_audit import audit
 
         audit.record(actor=doctor, action="swept", resource=("job", "1"))
@@ -342,16 +342,14 @@ class TestWhoIsNamed:
         assert entry["ip_address"] is None
         assert entry["user_agent"] == ""
 
-    def test_no_entry_is_left_that_names_who_was_deleted(self, administrator, doctor):
+    def test_no_entry_names_a_deleted_user(self, administrator, doctor):
         write(client_of(doctor))
         client_of(administrator).delete(f"/api/users/{doctor.pk}/")
         for entry in entries(client_of(administrator)):
             assert entry["user_id"] != doctor.pk
 
     @pytest.mark.django_db(transaction=True)
-    def test_a_write_whose_author_is_deleted_meanwhile_is_a_401_or_was_first(
-        self, run_concurrently
-    ):
+    def test_write_concurrent_with_author_deletion_is_401_or_first(self, run_concurrently):
         for round_ in range(3):
             author = make_user(f"author{round_}@clinic.example")
             writer, leaver = client_of(author), client_of(author)
@@ -365,10 +363,10 @@ class TestWhoIsNamed:
         assert not AuditLog.objects.filter(user__isnull=False).exists()
 
 
-class TestNobodyChangesAnEntry:
+class TestImmutability:
     @pytest.mark.parametrize("role", ["doctor", "admin"])
     @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
-    def test_by_the_api(self, doctor, administrator, role, method):
+    def test_api_rejects_changes_of_entries(self, doctor, administrator, role, method):
         stored = write(client_of(doctor)).json()
         client = client_of(administrator if role == "admin" else doctor)
         assert_error(send_json(client, method, "/api/audit-logs/", ENTRY), 405)
@@ -388,7 +386,7 @@ class TestNobodyChangesAnEntry:
             lambda: AuditLog.objects.bulk_update([AuditLog.objects.first()], ["action"]),
         ],
     )
-    def test_by_the_orm(self, doctor, administrator, change):
+    def test_orm_rejects_changes_of_entries(self, doctor, administrator, change):
         stored = write(client_of(doctor)).json()
         with pytest.raises((TypeError, DatabaseError)), transaction.atomic():
             change()
@@ -396,7 +394,7 @@ class TestNobodyChangesAnEntry:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_hundred_entries_written_at_once_are_all_there_and_counted(run_concurrently):
+def test_hundred_simultaneous_entries_are_all_stored(run_concurrently):
     client = client_of(make_user("many@clinic.example"))
     calls = [
         lambda n=n: [write(client, resource_id=f"{n}-{m}") for m in range(5)] for n in range(20)

@@ -56,7 +56,7 @@ def types_of(body):
 
 
 def is_live(tokens):
-    """Whether both tokens are good; they must agree."""
+    """Whether both tokens are valid; they must agree."""
     access = bearing(tokens["access"]).get("/api/auth/user/").status_code
     refresh = post("token/refresh", {"refresh": tokens["refresh"]}).status_code
     assert access == refresh
@@ -69,7 +69,7 @@ def tokens(doctor):
 
 
 class TestLogin:
-    def test_the_answer_has_the_shape_of_the_specification(self, doctor):
+    def test_login_response_has_specified_shape(self, doctor):
         answer = login(doctor.email)
         assert answer.status_code == 200
         assert types_of(answer.json()) == {"access": str, "refresh": str, "user": dict}
@@ -78,7 +78,7 @@ class TestLogin:
         assert user["id"] == doctor.pk
         assert (user["firstName"], user["lastName"], user["role"]) == ("John", "Doe", "doctor")
 
-    def test_tokens_are_hs256_of_our_issuer_for_15_minutes_and_7_days(self, tokens, settings):
+    def test_tokens_are_hs256_for_15_minutes_and_7_days(self, tokens, settings):
         for name, lifetime in (("access", 15 * 60), ("refresh", 7 * 24 * 3600)):
             assert jwt.get_unverified_header(tokens[name])["alg"] == "HS256"
             claims = jwt.decode(
@@ -86,10 +86,10 @@ class TestLogin:
             )
             assert claims["exp"] - claims["iat"] == lifetime
 
-    def test_every_failed_sign_in_has_the_same_body(self, doctor):
+    def test_failed_logins_have_identical_body(self, doctor):
         make_user("gone@clinic.example", is_active=False)
         answers = [
-            login("nobody@clinic.example"),
+            login("unknown@clinic.example"),
             login(doctor.email, "wrong"),
             login("gone@clinic.example"),
             login("gone@clinic.example", "wrong"),
@@ -108,10 +108,10 @@ class TestLogin:
         ["DOCTOR@CLINIC.EXAMPLE", "Doctor@Clinic.Example", " doctor@clinic.example ",
          "ｄoctor@clinic.example"],
     )  # fmt: skip
-    def test_an_address_matches_however_it_is_typed(self, doctor, typed):
+    def test_email_matches_regardless_of_case(self, doctor, typed):
         assert login(typed).json()["user"]["id"] == doctor.pk
 
-    def test_a_password_is_taken_as_it_is_typed(self):
+    def test_password_is_not_normalized(self):
         make_user("spaces@clinic.example").set_password("x")
         user = get_user_model().objects.get(email="spaces@clinic.example")
         user.set_password("  correct horse  ")
@@ -120,7 +120,7 @@ class TestLogin:
         assert_error(login(user.email, "correct horse"), 401)
         assert_error(login(user.email, "  CORRECT HORSE  "), 401)
 
-    def test_it_is_told_as_the_last_login(self, doctor):
+    def test_login_sets_last_login(self, doctor):
         before = utc_now()
         login(doctor.email)
         doctor.refresh_from_db()
@@ -131,7 +131,7 @@ class TestForeignAuthorization:
     FOREIGN = ["Bearer x", "Bearer a.b.c", "Basic eDp5", "Bearer", "nonsense", "\xe9"]
 
     @pytest.mark.parametrize("header", FOREIGN)
-    def test_is_ignored_on_login_register_reset_and_refresh(self, doctor, tokens, header):
+    def test_foreign_authorization_is_ignored_on_public_endpoints(self, doctor, tokens, header):
         headers = {"HTTP_AUTHORIZATION": header}
         assert login(doctor.email, **headers).status_code == 200
         assert post("register", REGISTRATION, **headers).status_code == 201
@@ -140,13 +140,13 @@ class TestForeignAuthorization:
         assert post("token/refresh", refresh, **headers).status_code == 200
 
     @pytest.mark.parametrize("header", FOREIGN)
-    def test_is_a_json_401_elsewhere(self, doctor, header):
+    def test_foreign_authorization_is_json_401_elsewhere(self, doctor, header):
         client = APIClient(HTTP_AUTHORIZATION=header)
         assert_error(client.get("/api/auth/user/"), 401)
         assert_error(client.get("/api/health/"), 401)
         assert_error(post("logout", {"refresh": "x"}, client), 401)
 
-    def test_a_stale_token_is_ignored_there_too(self, doctor, tokens):
+    def test_stale_token_is_ignored_on_public_endpoints(self, doctor, tokens):
         Session.objects.all().end()
         headers = {"HTTP_AUTHORIZATION": f"Bearer {tokens['access']}"}
         assert login(doctor.email, **headers).status_code == 200
@@ -191,7 +191,7 @@ class TestForgedTokens:
         yield "nothing", "..."
 
     @pytest.mark.parametrize("which", ["access", "refresh"])
-    def test_no_other_token_is_taken_for_ours(self, tokens, settings, which):
+    def test_forged_token_is_rejected(self, tokens, settings, which):
         assert is_live(tokens)
         for name, token in self.bad_tokens(tokens, which, settings):
             if which == "access":
@@ -202,9 +202,7 @@ class TestForgedTokens:
             assert_error(answer, 401, code="token_not_valid")
         assert is_live(tokens)
 
-    def test_logout_takes_no_forged_access_token_either_though_it_takes_an_expired_one(
-        self, tokens, settings
-    ):
+    def test_logout_rejects_forged_access_token_but_accepts_expired(self, tokens, settings):
         for name, token in self.bad_tokens(tokens, "access", settings):
             if name not in ("expired",):
                 answer = post("logout", {"refresh": tokens["refresh"]}, bearing(token))
@@ -213,7 +211,7 @@ class TestForgedTokens:
 
 
 class TestRegister:
-    def test_the_answer_has_the_shape_of_the_specification(self):
+    def test_register_response_has_specified_shape(self):
         answer = post("register", REGISTRATION)
         assert answer.status_code == 201
         assert types_of(answer.json()) == {"access": str, "refresh": str, "user": dict}
@@ -222,11 +220,11 @@ class TestRegister:
         assert is_live(answer.json())
         assert login("new@clinic.example").status_code == 200
 
-    def test_the_clinic_is_optional(self):
+    def test_clinic_is_optional(self):
         body = {name: text for name, text in REGISTRATION.items() if name != "clinicName"}
         assert post("register", body).json()["user"]["clinicName"] == ""
 
-    def test_the_role_and_all_else_that_is_not_asked_for_is_ignored(self):
+    def test_role_and_unknown_fields_are_ignored(self):
         extra = {
             "role": "admin", "isActive": False, "is_staff": True, "is_superuser": True, "id": 77,
             "dateJoined": "1999-01-01T00:00:00Z", "lastLogin": None, "email_canonical": "x",
@@ -238,16 +236,16 @@ class TestRegister:
         assert user.pk != 77
         assert user.date_joined.year > 2000
 
-    def test_addresses_are_stored_lower_case(self):
-        answer = post("register", {**REGISTRATION, "email": "New.Person@CLINIC.Example"})
-        assert answer.json()["user"]["email"] == "new.person@clinic.example"
+    def test_email_is_stored_lower_case(self):
+        answer = post("register", {**REGISTRATION, "email": "New.User@CLINIC.Example"})
+        assert answer.json()["user"]["email"] == "new.user@clinic.example"
 
     @pytest.mark.parametrize(
         "email",
         ["doctor@clinic.example", "DOCTOR@clinic.example", " doctor@clinic.example",
          "doctor@CLINIC.example", "ｄｏｃｔｏｒ@clinic.example", "doctor@clinic\uff0eexample"],
     )  # fmt: skip
-    def test_a_taken_address_is_a_400_on_email_however_it_is_typed(self, doctor, email):
+    def test_taken_email_is_400_regardless_of_case(self, doctor, email):
         answer = post("register", {**REGISTRATION, "email": email})
         assert_error(answer, 400, field="email")
         assert get_user_model().objects.count() == 1
@@ -255,7 +253,7 @@ class TestRegister:
     @pytest.mark.parametrize(
         "email", ["dосtor@clinic.example", "doctor@clınic.example", "doctor\u200b@clinic.example"]
     )
-    def test_a_look_alike_can_not_stand_beside_an_account(self, doctor, email):
+    def test_look_alike_email_is_rejected(self, doctor, email):
         assert_error(post("register", {**REGISTRATION, "email": email}), 400, field="email")
 
     @pytest.mark.parametrize("password", ["short", "12345678901", "password", "newnewnew@clinic"])
@@ -265,15 +263,13 @@ class TestRegister:
         assert set(body["field_errors"]) == {"password"}
         assert not get_user_model().objects.exists()
 
-    def test_every_problem_is_told_at_once(self, doctor):
+    def test_register_reports_all_errors_at_once(self, doctor):
         registration = {**REGISTRATION, "email": doctor.email, "password": "short"}
         body = assert_error(post("register", registration), 400)
         assert set(body["field_errors"]) == {"email", "password"}
 
     @pytest.mark.django_db(transaction=True)
-    def test_of_twenty_at_once_with_one_address_one_gets_a_201_and_nineteen_a_400(
-        self, run_concurrently
-    ):
+    def test_twenty_simultaneous_registrations_create_one_user(self, run_concurrently):
         variants = ["new@clinic.example", "NEW@clinic.example", " New@Clinic.example"]
         calls = [
             lambda n=n: post("register", {**REGISTRATION, "email": variants[n % 3]})
@@ -289,7 +285,7 @@ class TestRegister:
 
 
 class TestProfile:
-    def test_the_answers_have_the_shape_of_the_specification(self, doctor):
+    def test_profile_responses_have_specified_shape(self, doctor):
         client = client_of(doctor)
         body = {"firstName": "Johnny", "lastName": "Doe", "clinicName": "Updated Medical Center"}
         read = client.get("/api/auth/user/")
@@ -300,7 +296,7 @@ class TestProfile:
         assert client.get("/api/auth/user/").json() == written.json()
 
     @pytest.mark.parametrize("method", ["PUT", "PATCH"])
-    def test_id_email_role_and_the_like_in_the_body_are_ignored(self, doctor, method):
+    def test_read_only_profile_fields_are_ignored(self, doctor, method):
         client = client_of(doctor)
         before = client.get("/api/auth/user/").json()
         body = {
@@ -315,18 +311,18 @@ class TestProfile:
         doctor.refresh_from_db()
         assert (doctor.is_staff, doctor.is_active) == (False, True)
 
-    def test_a_body_with_nonsense_in_ignored_fields_is_still_fine(self, doctor):
+    def test_invalid_values_in_read_only_fields_are_ignored(self, doctor):
         body = {"email": ["\x00"], "role": 5, "id": None, "firstName": "Jo"}
         answer = send_json(client_of(doctor), "PATCH", "/api/auth/user/", body)
         assert answer.status_code == 200
         assert answer.json()["firstName"] == "Jo"
 
-    def test_thirty_characters_of_any_script_fit_a_name_and_a_hundred_a_clinic(self, doctor):
+    def test_name_holds_30_characters_and_clinic_100_in_any_script(self, doctor):
         body = {"firstName": "é" * 30, "lastName": "𝄞" * 30, "clinicName": "字" * 100}
         answer = send_json(client_of(doctor), "PUT", "/api/auth/user/", body)
         assert answer.json() == {**answer.json(), **body}
 
-    def test_two_who_change_different_fields_at_once_both_succeed(self, doctor):
+    def test_concurrent_changes_of_different_fields_both_succeed(self, doctor):
         client = client_of(doctor)
         send_json(client, "PATCH", "/api/auth/user/", {"firstName": "A"})
         send_json(client, "PATCH", "/api/auth/user/", {"lastName": "B"})
@@ -335,13 +331,13 @@ class TestProfile:
 
 
 class TestLogout:
-    def test_it_answers_as_specified_and_ends_both_tokens(self, tokens):
+    def test_logout_ends_both_tokens(self, tokens):
         answer = post("logout", {"refresh": tokens["refresh"]}, bearing(tokens["access"]))
         assert answer.status_code == 200
         assert answer.json() == {"detail": "Successfully logged out"}
         assert not is_live(tokens)
 
-    def test_it_takes_an_access_token_that_has_expired(self, tokens, settings):
+    def test_logout_accepts_expired_access_token(self, tokens, settings):
         claims = jwt.decode(tokens["access"], options={"verify_signature": False})
         expired = forged({**claims, "exp": int(utc_now().timestamp()) - 60}, settings.SECRET_KEY)
         assert_error(bearing(expired).get("/api/auth/user/"), 401)
@@ -349,16 +345,16 @@ class TestLogout:
         assert answer.status_code == 200
         assert not is_live(tokens)
 
-    def test_without_the_header_it_is_a_401_and_ends_nothing(self, tokens):
+    def test_logout_without_header_is_401_and_ends_nothing(self, tokens):
         assert_error(post("logout", {"refresh": tokens["refresh"]}), 401)
         assert is_live(tokens)
 
-    def test_twice_is_no_500(self, tokens):
+    def test_second_logout_is_not_500(self, tokens):
         for status in (200, 401):
             answer = post("logout", {"refresh": tokens["refresh"]}, bearing(tokens["access"]))
             assert answer.status_code == status
 
-    def test_it_ends_the_session_of_the_bodys_refresh_token_and_no_other(self, doctor, tokens):
+    def test_logout_ends_session_of_refresh_token_only(self, doctor, tokens):
         other = login(doctor.email).json()
         answer = post("logout", {"refresh": other["refresh"]}, bearing(tokens["access"]))
         assert answer.status_code == 200
@@ -368,18 +364,18 @@ class TestLogout:
         assert_error(again, 400, field="refresh")
 
     @pytest.mark.parametrize("bad", ["x", "a.b.c", " ", "x" * 16_000, "\x00", "\ud800", "é"])
-    def test_a_malformed_refresh_token_is_a_400_or_401(self, tokens, bad):
+    def test_logout_with_malformed_refresh_token_is_400_or_401(self, tokens, bad):
         answer = send_json(bearing(tokens["access"]), "POST", "/api/auth/logout/", {"refresh": bad})
         assert answer.status_code in (400, 401)
         assert_error(answer, answer.status_code)
         assert is_live(tokens)
 
-    def test_an_access_token_in_place_of_the_refresh_token_ends_nothing(self, tokens):
+    def test_logout_with_access_token_as_refresh_ends_nothing(self, tokens):
         answer = post("logout", {"refresh": tokens["access"]}, bearing(tokens["access"]))
         assert answer.status_code in (400, 401)
         assert is_live(tokens)
 
-    def test_nobody_ends_another_users_session(self, tokens):
+    def test_logout_does_not_end_session_of_another_user(self, tokens):
         make_user("other@clinic.example")
         others = login("other@clinic.example").json()
         answer = post("logout", {"refresh": others["refresh"]}, bearing(tokens["access"]))
@@ -387,14 +383,14 @@ class TestLogout:
         assert is_live(others)
         assert is_live(tokens)
 
-    def test_a_deleted_user_gets_a_401(self, doctor, tokens):
+    def test_logout_of_deleted_user_is_401(self, doctor, tokens):
         assert bearing(tokens["access"]).delete("/api/users/me/").status_code == 204
         answer = post("logout", {"refresh": tokens["refresh"]}, bearing(tokens["access"]))
         assert_error(answer, 401)
 
 
 class TestRefresh:
-    def test_the_answer_holds_a_good_access_token_alone(self, tokens):
+    def test_refresh_response_holds_access_token_only(self, tokens):
         answer = post("token/refresh", {"refresh": tokens["refresh"]})
         assert answer.status_code == 200
         assert types_of(answer.json()) == {"access": str}
@@ -405,7 +401,7 @@ class TestRefresh:
         "text", ["x", " ", "\x00", "\ud800", "é" * 2500, "x" * 16_000, "a.b.c", "null"],
         ids=lambda text: repr(text)[:12],
     )  # fmt: skip
-    def test_any_text_that_is_no_live_refresh_token_is_a_401_however_long(self, text):
+    def test_refresh_with_any_other_text_is_401(self, text):
         answer = send_json(APIClient(), "POST", "/api/auth/token/refresh/", {"refresh": text})
         assert_error(answer, 401, code="token_not_valid")
 
@@ -413,12 +409,12 @@ class TestRefresh:
         "body",
         [{}, *({"refresh": value} for value in ("", None, 5, 1.5, True, ["x"], {}, {"a": "b"}))],
     )
-    def test_a_missing_empty_or_non_text_one_is_a_400_on_refresh(self, body):
+    def test_missing_empty_or_non_text_refresh_is_400(self, body):
         answer = send_json(APIClient(), "POST", "/api/auth/token/refresh/", body)
         assert_error(answer, 400, field="refresh")
 
     @pytest.mark.parametrize("change", ["deactivated", "deleted", "ended", "expired"])
-    def test_the_token_of_a_session_that_is_over_is_a_401(self, doctor, change):
+    def test_refresh_of_ended_session_is_401(self, doctor, change):
         session = client_of(doctor).session_of_token
         token = refresh_token(session)
         assert post("token/refresh", {"refresh": token}).status_code == 200
@@ -438,26 +434,26 @@ def change_password(client, old=PASSWORD, new=NEW_PASSWORD):
 
 
 class TestChangePassword:
-    def test_it_answers_as_specified_and_the_new_password_counts(self, doctor, tokens):
+    def test_new_password_works_after_change(self, doctor, tokens):
         answer = change_password(bearing(tokens["access"]))
         assert answer.status_code == 200
         assert answer.json() == {"detail": "Password changed successfully"}
         assert_error(login(doctor.email), 401)
         assert login(doctor.email, NEW_PASSWORD).status_code == 200
 
-    def test_every_other_session_ends_and_this_one_goes_on(self, doctor, tokens):
+    def test_password_change_ends_other_sessions_only(self, doctor, tokens):
         others = [login(doctor.email).json() for _ in range(3)]
         assert change_password(bearing(tokens["access"])).status_code == 200
         assert is_live(tokens)
         assert not any(is_live(other) for other in others)
 
-    def test_another_persons_sessions_stay(self, doctor, tokens):
+    def test_password_change_keeps_sessions_of_other_users(self, doctor, tokens):
         make_user("other@clinic.example")
         others = login("other@clinic.example").json()
         change_password(bearing(tokens["access"]))
         assert is_live(others)
 
-    def test_a_wrong_old_password_is_a_400_on_it_and_changes_nothing(self, doctor, tokens):
+    def test_wrong_old_password_is_400_and_changes_nothing(self, doctor, tokens):
         other = login(doctor.email).json()
         answer = change_password(bearing(tokens["access"]), old="wrong")
         body = assert_error(answer, 400, field="old_password")
@@ -466,13 +462,13 @@ class TestChangePassword:
         assert login(doctor.email).status_code == 200
 
     @pytest.mark.parametrize("password", ["short", "12345678901", "password", "doctor@clinic"])
-    def test_validators_report_on_the_new_password(self, tokens, password):
+    def test_validators_report_on_new_password(self, tokens, password):
         answer = change_password(bearing(tokens["access"]), new=password)
         body = assert_error(answer, 400, field="new_password")
         assert set(body["field_errors"]) == {"new_password"}
 
     @pytest.mark.parametrize("missing", ["old_password", "new_password"])
-    def test_both_are_needed(self, tokens, missing):
+    def test_old_and_new_password_are_required(self, tokens, missing):
         body = {"old_password": PASSWORD, "new_password": NEW_PASSWORD}
         del body[missing]
         answer = post("change-password", body, bearing(tokens["access"]))
@@ -503,27 +499,27 @@ class TestPasswordReset:
         assert post("password-reset", {"email": doctor.email}).status_code == 200
         return mailed_link()[2]
 
-    def test_known_and_unknown_addresses_get_the_same_answer(self, doctor):
+    def test_reset_of_known_and_unknown_email_responds_equally(self, doctor):
         make_user("gone@clinic.example", is_active=False)
-        for email in (doctor.email, "nobody@clinic.example", "gone@clinic.example"):
+        for email in (doctor.email, "unknown@clinic.example", "gone@clinic.example"):
             answer = post("password-reset", {"email": email})
             assert answer.status_code == 200
             assert answer.json() == {"detail": "Password reset email sent"}
 
-    def test_the_mail_goes_to_the_stored_address_and_links_to_the_front_end(self, doctor, settings):
+    def test_reset_mail_goes_to_stored_email_with_front_end_link(self, doctor, settings):
         post("password-reset", {"email": "DOCTOR@clinic.example"})
         message, link, query = mailed_link()
         assert message.to == ["doctor@clinic.example"]
         assert link.startswith(settings.MYOMETRICS["FRONTEND_URL"])
         assert set(query) == {"uid", "token"}
 
-    @pytest.mark.parametrize("email", ["nobody@clinic.example", "gone@clinic.example"])
-    def test_unknown_addresses_and_inactive_users_get_no_mail(self, email):
+    @pytest.mark.parametrize("email", ["unknown@clinic.example", "gone@clinic.example"])
+    def test_unknown_email_and_inactive_user_get_no_reset_mail(self, email):
         make_user("gone@clinic.example", is_active=False)
         post("password-reset", {"email": email})
         assert mailed_link() is None
 
-    def test_the_link_sets_the_password_and_ends_every_session(self, doctor, link):
+    def test_reset_sets_password_and_ends_all_sessions(self, doctor, link):
         sessions = [login(doctor.email).json() for _ in range(2)]
         answer = confirm(link)
         assert answer.status_code == 200
@@ -532,28 +528,28 @@ class TestPasswordReset:
         assert_error(login(doctor.email), 401)
         assert login(doctor.email, NEW_PASSWORD).status_code == 200
 
-    def test_a_link_works_once(self, link):
+    def test_reset_link_works_once(self, link):
         assert confirm(link).status_code == 200
         assert_error(confirm(link), 400)
         assert_error(confirm(link, "yet-another-horse"), 400)
 
-    def test_a_refused_password_does_not_spend_it(self, doctor, link):
+    def test_rejected_password_does_not_consume_reset_link(self, doctor, link):
         body = assert_error(confirm(link, "short"), 400, field="new_password")
         assert set(body["field_errors"]) == {"new_password"}
         assert confirm(link).status_code == 200
         assert login(doctor.email, NEW_PASSWORD).status_code == 200
 
-    def test_the_link_of_an_inactive_or_deleted_user_is_a_400(self, doctor, link):
+    def test_reset_link_of_inactive_or_deleted_user_is_400(self, doctor, link):
         get_user_model().objects.update(is_active=False)
         assert_error(confirm(link), 400)
         doctor.delete()
         assert_error(confirm(link), 400)
 
-    def test_a_link_is_void_once_the_password_was_changed_otherwise(self, doctor, link):
+    def test_reset_link_is_invalid_after_password_change(self, doctor, link):
         change_password(client_of(doctor))
         assert_error(confirm(link, "yet-another-horse"), 400)
 
-    def test_a_wrong_link_is_a_400_and_changes_nothing(self, doctor, link):
+    def test_wrong_reset_link_is_400_and_changes_nothing(self, doctor, link):
         other = make_user("other@clinic.example")
         uid_of_other = base64.urlsafe_b64encode(str(other.pk).encode()).decode().rstrip("=")
         for wrong in (
@@ -574,7 +570,7 @@ class TestPasswordReset:
         assert confirm(link).status_code == 200
 
     @pytest.mark.django_db(transaction=True)
-    def test_of_ten_at_once_with_one_link_one_wins(self, doctor, link, run_concurrently):
+    def test_one_of_ten_simultaneous_resets_succeeds(self, doctor, link, run_concurrently):
         calls = [lambda n=n: confirm(link, f"horse-battery-{n}") for n in range(10)]
         answers = run_concurrently(calls)
         statuses = [answer.status_code for answer in answers]
@@ -594,7 +590,7 @@ class TestExpiredAccess:
             ("GET", "health/"), ("GET", "auth/sessions/"), ("DELETE", "auth/sessions/"),
         ],
     )  # fmt: skip
-    def test_is_a_401_at_every_endpoint_but_logout(self, settings, method, path):
+    def test_expired_access_token_is_401_except_at_logout(self, settings, method, path):
         settings.MYOMETRICS_AUTH = {"ACCESS_TOKEN_LIFETIME": timedelta(seconds=1)}
         user = make_user("admin@clinic.example", role="admin")
         session = client_of(user).session_of_token
@@ -605,7 +601,7 @@ class TestExpiredAccess:
 
 
 @pytest.mark.usefixtures("tokens")
-def test_only_the_seven_columns_of_a_profile_ever_leave_by_it(doctor):
+def test_profile_exposes_seven_columns_only(doctor):
     text = client_of(doctor).get("/api/auth/user/").content.decode()
     assert "password" not in text
     assert "search" not in text

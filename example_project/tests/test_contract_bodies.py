@@ -1,4 +1,4 @@
-"""Limits of bodies, principals without a user row, caches: what holds at every endpoint alike."""
+"""Rules of every endpoint: body limits, principals without a user row, caching."""
 
 import pytest
 from api_routes import all_routes, page_routes
@@ -27,7 +27,7 @@ def administrators_client(administrator):
     return client_of(administrator)
 
 
-def test_routes_are_those_of_all_packages():
+def test_routes_cover_all_packages():
     assert {route.path.split("/")[2] for route in ROUTES} >= {
         *("auth", "users", "audit-logs", "analytics", "notifications", "health")
     }
@@ -44,7 +44,7 @@ def test_body_over_the_limit_is_413_and_writes_nothing(route, administrators_cli
 
 @pytest.mark.usefixtures("unlimited")
 @pytest.mark.parametrize("route", [r for r in ROUTES if r.reads_body], ids=str)
-def test_body_of_just_the_limit_is_read(route, administrators_client):
+def test_body_of_exactly_the_limit_is_read(route, administrators_client):
     body = body_of(limit_of(route))
     answer = administrators_client.generic(route.method, route.path, body, "application/json")
     assert answer.status_code not in (413, 415, 429, 500)
@@ -52,7 +52,7 @@ def test_body_of_just_the_limit_is_read(route, administrators_client):
 
 @pytest.mark.usefixtures("unlimited")
 @pytest.mark.parametrize("route", ROUTES, ids=str)
-def test_huge_body_changes_no_401_405_or_415(route, administrators_client):
+def test_huge_body_does_not_change_401_405_or_415(route, administrators_client):
     body = body_of(3 * MIB)
     if not route.is_public:
         assert_error(APIClient().generic(route.method, route.path, body, "application/json"), 401)
@@ -65,7 +65,7 @@ def test_huge_body_changes_no_401_405_or_415(route, administrators_client):
 
 @pytest.mark.usefixtures("unlimited")
 @pytest.mark.parametrize("route", page_routes(), ids=str)
-def test_page_shows_the_same_errors_as_html(route):
+def test_html_page_shows_the_same_errors(route):
     client = APIClient()
     statuses = {
         413: client.generic(route.method, route.path, body_of(17 * KIB), "text/plain"),
@@ -79,7 +79,7 @@ def test_page_shows_the_same_errors_as_html(route):
         assert answer["Cache-Control"] == "private, no-store"
 
 
-def test_refresh_over_its_limit_is_refused_with_any_body(doctor):
+def test_throttled_refresh_is_rejected_with_any_body(doctor):
     client = APIClient(REMOTE_ADDR="203.0.113.9")
     huge = body_of(15 * MIB)
     for _ in range(5):
@@ -92,7 +92,7 @@ def test_refresh_over_its_limit_is_refused_with_any_body(doctor):
     assert_error(elsewhere.generic("POST", REFRESH, huge, "application/json"), 413)
 
 
-def test_refresh_counts_a_readable_body_by_its_session(doctor, settings):
+def test_refresh_with_readable_body_counts_per_session(doctor, settings):
     from myometrics_auth.tokens import refresh_token
 
     own, other = client_of(doctor), client_of(make_user("other@clinic.example"))
@@ -103,7 +103,7 @@ def test_refresh_counts_a_readable_body_by_its_session(doctor, settings):
 
 
 class Service:
-    """A principal of the host: the least that DRF asks of a user."""
+    """A principal of the host with the minimal interface of a DRF user."""
 
     is_authenticated = True
 
@@ -118,7 +118,7 @@ TOKEN_USERS = [
 @pytest.mark.usefixtures("unlimited")
 @pytest.mark.parametrize("principal", TOKEN_USERS, ids=lambda user: type(user).__name__)
 @pytest.mark.parametrize("route", [r for r in ROUTES if not r.is_public], ids=str)
-def test_principal_without_a_user_row_is_403(route, principal):
+def test_principal_without_user_row_is_403(route, principal):
     client = APIClient()
     client.force_authenticate(principal)
     answer = client.generic(route.method, route.path, b"{}", "application/json")
@@ -137,7 +137,7 @@ CACHED = [
 
 @pytest.mark.usefixtures("unlimited")
 @pytest.mark.parametrize("route", [r for r in ROUTES if r.method == "GET"], ids=str)
-def test_no_cache_gives_an_answer_to_another_user(route, administrators_client, settings):
+def test_cache_does_not_serve_response_to_another_user(route, administrators_client, settings):
     settings.MIDDLEWARE = [*CACHED[:2], *settings.MIDDLEWARE, CACHED[2]]
     cache.clear()
     answer = administrators_client.get(route.path)
@@ -148,11 +148,11 @@ def test_no_cache_gives_an_answer_to_another_user(route, administrators_client, 
 
 
 @pytest.mark.parametrize("path", ["schema/", "docs/", "nowhere/", "auth/user", "%ff/"])
-def test_other_answers_under_the_api_are_stored_by_no_cache(path):
+def test_other_api_responses_are_not_cached(path):
     assert APIClient().get(f"/api/{path}")["Cache-Control"] == "private, no-store"
 
 
-def test_answers_outside_the_views_are_stored_by_no_cache(settings):
+def test_responses_outside_views_are_not_cached(settings):
     settings.ALLOWED_HOSTS = ["api.clinic.example"]
     answer = APIClient().get("/api/health/", HTTP_HOST="evil.example")
     assert_error(answer, 400)

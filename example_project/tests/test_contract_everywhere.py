@@ -57,37 +57,31 @@ def administrators_client(administrator):
 
 
 def everything_stored():
-    """Every row of every table of ours."""
+    """Every row of all our tables."""
     ours = [model for model in apps.get_models() if model.__module__.startswith("myometrics_")]
     return {
         model._meta.label: sorted(map(repr, model._base_manager.values_list())) for model in ours
     }
 
 
-class TestWhoIsAsking:
+class TestAuthentication:
     @pytest.mark.parametrize(("method", "path"), ENDPOINTS)
-    def test_without_a_token_every_protected_endpoint_is_a_401_that_names_bearer(
-        self, doctor, method, path
-    ):
+    def test_protected_endpoint_without_token_is_401_with_bearer(self, doctor, method, path):
         answer = APIClient().generic(method, path.format(id=doctor.pk))
         assert_error(answer, 401, code="not_authenticated")
         assert answer["WWW-Authenticate"] == "Bearer"
 
     @pytest.mark.parametrize(("method", "path"), FOR_ADMINISTRATORS)
-    def test_what_is_for_administrators_is_a_403_for_a_doctor(
-        self, doctors_client, doctor, method, path
-    ):
+    def test_administrator_endpoint_is_403_for_doctor(self, doctors_client, doctor, method, path):
         body = assert_error(doctors_client.generic(method, path.format(id=doctor.pk)), 403)
         assert body["code"] == "permission_denied"
 
     @pytest.mark.parametrize(("method", "path"), FOR_ADMINISTRATORS)
-    def test_to_a_doctor_a_user_who_is_there_and_one_who_is_not_look_the_same(
-        self, doctors_client, method, path
-    ):
+    def test_doctor_cannot_detect_existing_users(self, doctors_client, method, path):
         assert_error(doctors_client.generic(method, path.format(id=987654)), 403)
 
     @pytest.mark.parametrize("how", ["deactivated", "deleted"])
-    def test_a_token_stops_working_at_once_everywhere_when_its_user_is(
+    def test_token_of_removed_user_stops_working_at_once(
         self, administrator, administrators_client, how
     ):
         leaver = make_user("leaver@clinic.example", role="admin")
@@ -106,7 +100,7 @@ class TestWhoIsAsking:
             assert_error(refused, 401, code="token_not_valid")
         assert everything_stored() == before
 
-    def test_a_changed_role_counts_at_the_very_next_request(self, doctor, administrators_client):
+    def test_changed_role_counts_at_next_request(self, doctor, administrators_client):
         client = client_of(doctor)
         assert client.get("/api/users/").status_code == 403
         for role, status in (("admin", 200), ("technician", 403)):
@@ -115,7 +109,7 @@ class TestWhoIsAsking:
             assert client.get("/api/analytics/").status_code == status
             assert client.get("/api/auth/user/").json()["role"] == role
 
-    def test_the_admin_sites_cookie_opens_no_endpoint(self, administrator):
+    def test_admin_cookie_does_not_authenticate_api(self, administrator):
         client = APIClient()
         client.force_login(administrator)
         assert_error(client.get("/api/auth/user/"), 401)
@@ -137,10 +131,8 @@ MALFORMED = [
 ]
 
 
-class TestTheErrorShape:
-    def test_401_403_404_405_415_and_parse_errors_each_have_a_code_of_their_own(
-        self, doctors_client, administrators_client
-    ):
+class TestErrorShape:
+    def test_client_errors_have_distinct_codes(self, doctors_client, administrators_client):
         answers = [
             (APIClient().get("/api/auth/user/"), 401),
             (doctors_client.get("/api/users/"), 403),
@@ -167,7 +159,7 @@ class TestTheErrorShape:
             ("PATCH", "/api/users/me/notifications/"),
         ],
     )
-    def test_malformed_json_is_a_400_with_no_field_errors(self, doctors_client, method, path):
+    def test_malformed_json_is_400_without_field_errors(self, doctors_client, method, path):
         before = everything_stored()
         for body in MALFORMED:
             answer = doctors_client.generic(method, path, body, "application/json")
@@ -175,7 +167,7 @@ class TestTheErrorShape:
             assert assert_error(answer, 400, code="parse_error")["field_errors"] == {}
         assert everything_stored() == before
 
-    def test_a_validation_errors_detail_names_the_field_and_its_first_problem(self, doctors_client):
+    def test_validation_detail_names_field_and_first_error(self, doctors_client):
         body = assert_error(send_json(doctors_client, "POST", "/api/audit-logs/", {}), 400)
         assert set(body["field_errors"]) == {"action", "resource_type", "resource_id"}
         assert "action" in body["detail"]
@@ -193,7 +185,7 @@ class TestTheErrorShape:
             "/api/é/",
         ],
     )
-    def test_an_unknown_path_is_a_404_in_the_shape_for_anybody(self, doctors_client, path):
+    def test_unknown_path_is_json_404_for_every_caller(self, doctors_client, path):
         for method in ("GET", "POST", "DELETE", "OPTIONS", "PROPFIND"):
             for client in (doctors_client, APIClient()):
                 assert_error(client.generic(method, path), 404, code="not_found")
@@ -222,7 +214,7 @@ class TestTheErrorShape:
             ("NONSENSE", "/api/auth/user/"),
         ],
     )
-    def test_a_method_that_is_not_offered_is_a_405_whatever_the_role(
+    def test_unsupported_method_is_405_for_every_role(
         self, doctors_client, administrators_client, method, path
     ):
         for client in (doctors_client, administrators_client):
@@ -233,22 +225,22 @@ class TestTheErrorShape:
     @pytest.mark.parametrize(
         "media_type", ["text/plain", "multipart/form-data; boundary=x", "x", ""]
     )
-    def test_a_body_that_is_not_json_is_a_415(self, doctors_client, media_type):
+    def test_body_that_is_not_json_is_415(self, doctors_client, media_type):
         before = everything_stored()
         answer = doctors_client.generic("POST", "/api/audit-logs/", b"action=x", media_type)
         assert_error(answer, 415, code="unsupported_media_type")
         assert everything_stored() == before
 
     @pytest.mark.parametrize("accept", ["text/html", "image/png", "x", "*/*;q=0", ""])
-    def test_an_accept_header_never_matters(self, doctors_client, accept):
+    def test_accept_header_does_not_matter(self, doctors_client, accept):
         assert doctors_client.get("/api/auth/user/", HTTP_ACCEPT=accept).status_code == 200
         assert_error(doctors_client.get("/api/users/", HTTP_ACCEPT=accept), 403)
         assert_error(APIClient().get("/api/nowhere/", HTTP_ACCEPT=accept), 404)
 
-    def test_a_fault_of_ours_is_a_500_in_the_shape_that_tells_nothing(self, administrator):
+    def test_unhandled_exception_is_json_500_without_details(self, administrator):
         def fault(execute, sql, params, many, context):
             if "analytics" in sql:
-                raise ZeroDivisionError("secret of the house")
+                raise ZeroDivisionError("secret detail")
             return execute(sql, params, many, context)
 
         client = client_of(administrator)
@@ -258,11 +250,11 @@ class TestTheErrorShape:
         assert_error(answer, 500)
         assert b"secret" not in answer.content
 
-    def test_a_host_name_that_is_not_allowed_is_a_400_in_the_shape(self, doctors_client, settings):
+    def test_disallowed_host_is_json_400(self, doctors_client, settings):
         settings.ALLOWED_HOSTS = ["api.clinic.example"]
         assert_error(doctors_client.get("/api/auth/user/", HTTP_HOST="evil.example"), 400)
 
-    def test_a_body_beyond_all_measure_is_refused_in_the_shape(self, doctors_client, settings):
+    def test_huge_body_is_rejected_in_error_shape(self, doctors_client, settings):
         settings.MYOMETRICS = {**settings.MYOMETRICS, "MAX_BODY_BYTES": 1000}
         before = everything_stored()
         body = {**GUESSED_ENTRY, "details": {"x": "y" * 1000}}
@@ -359,7 +351,7 @@ BAD_QUERIES = [
 
 class TestBadInput:
     @pytest.mark.parametrize(("method", "path", "good", "field", "values"), BAD)
-    def test_a_bad_value_is_a_400_on_its_field_and_nothing_is_written(
+    def test_invalid_value_is_400_on_field_and_writes_nothing(
         self, administrator, administrators_client, method, path, good, field, values
     ):
         before = everything_stored()
@@ -374,7 +366,7 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("method", "path"), [pytest.param(m, p, id=f"{m} {p}") for m, p, _, _ in FIELDS]
     )
-    def test_a_body_that_is_no_object_is_a_400_and_nothing_is_written(
+    def test_non_object_body_is_400_and_writes_nothing(
         self, administrator, administrators_client, method, path
     ):
         before = everything_stored()
@@ -387,7 +379,7 @@ class TestBadInput:
         ("path", "name", "values"),
         [pytest.param(*row, id=f"{row[0]}?{row[1]}=") for row in BAD_QUERIES],
     )
-    def test_a_bad_query_parameter_is_a_400_named_in_field_errors(
+    def test_invalid_query_parameter_is_400_with_field_error(
         self, administrators_client, path, name, values
     ):
         for value in values:
@@ -397,9 +389,7 @@ class TestBadInput:
             assert body["detail"].startswith(name)
 
     @pytest.mark.parametrize("tail", ["", "activity/"])
-    def test_a_path_that_can_be_no_users_id_is_a_404(
-        self, administrators_client, administrator, tail
-    ):
+    def test_invalid_user_id_in_path_is_404(self, administrators_client, administrator, tail):
         key = str(administrator.pk)
         for name in (
             *("x", f"{key}_0", f"%20{key}", f"{key}%20", f"+{key}", f"0{key}", f"{key}%0A"),
@@ -412,7 +402,7 @@ class TestBadInput:
 
 
 class TestTimes:
-    def test_every_time_in_every_answer_is_utc_and_ends_in_z(self, settings, doctor, administrator):
+    def test_every_time_is_utc_and_ends_in_z(self, settings, doctor, administrator):
         settings.TIME_ZONE = "Asia/Kolkata"
         client = client_of(administrator)
         client_of(doctor).post("/api/audit-logs/", {**GUESSED_ENTRY, "resource_type": "upload",
@@ -442,16 +432,16 @@ class TestTimes:
 class TestPaging:
     @pytest.fixture
     def crowd(self, administrator):
-        people = [make_user(f"person{number}@clinic.example") for number in range(24)]
+        users = [make_user(f"user{number}@clinic.example") for number in range(24)]
         AuditLog.objects.all()
-        client = client_of(people[0])
+        client = client_of(users[0])
         for number in range(25):
             entry = {**GUESSED_ENTRY, "resource_id": str(number)}
             assert client.post("/api/audit-logs/", entry, format="json").status_code == 201
         return client_of(administrator)
 
     @pytest.mark.parametrize("path", ["/api/users/", "/api/audit-logs/"])
-    def test_a_page_holds_20_unless_told_and_never_more_than_100(self, crowd, path):
+    def test_page_size_is_20_by_default_and_at_most_100(self, crowd, path):
         page = crowd.get(path).json()
         assert set(page) == {"count", "next", "previous", "results"}
         assert page["count"] == 25
@@ -469,9 +459,7 @@ class TestPaging:
             ("/api/audit-logs/", {"action": "viewed", "resource_type": "scan"}),
         ],
     )
-    def test_next_and_previous_lead_through_everything_once_and_keep_the_other_parameters(
-        self, crowd, path, others
-    ):
+    def test_page_links_visit_each_row_once_and_keep_parameters(self, crowd, path, others):
         seen, backwards = [], 0
         url = f"{path}?" + "&".join(f"{name}={text}" for name, text in others.items())
         url += "&page_size=10"
@@ -493,22 +481,22 @@ class TestPaging:
 
     @pytest.mark.parametrize("path", ["/api/users/", "/api/audit-logs/"])
     @pytest.mark.parametrize("page", ["3", "999999999999999999999", "9" * 4000])
-    def test_a_page_past_the_end_is_a_404(self, crowd, path, page):
+    def test_page_past_the_end_is_404(self, crowd, path, page):
         assert_error(crowd.get(path, {"page": page}), 404, code="not_found")
 
-    def test_the_first_page_of_nothing_is_empty(self, administrators_client):
+    def test_first_page_without_rows_is_empty(self, administrators_client):
         page = administrators_client.get("/api/audit-logs/", {"action": "never"}).json()
         assert page == {"count": 0, "next": None, "previous": None, "results": []}
 
 
-class TestTheClientsAddress:
+class TestClientAddress:
     def post(self, client, **headers):
         return client.post("/api/audit-logs/", GUESSED_ENTRY, format="json", **headers).json()
 
     @pytest.mark.parametrize(
         "header", ["X_FORWARDED_FOR", "X_REAL_IP", "FORWARDED", "CLIENT_IP", "TRUE_CLIENT_IP"]
     )
-    def test_no_client_chooses_its_own_address(self, doctors_client, header):
+    def test_client_cannot_choose_its_address(self, doctors_client, header):
         entry = self.post(doctors_client, **{f"HTTP_{header}": "6.6.6.6"}, REMOTE_ADDR="192.0.2.7")
         assert entry["ip_address"] == "192.0.2.7"
 
@@ -525,20 +513,18 @@ class TestTheClientsAddress:
             ("x" * 10_000, "10.0.0.2"),
         ],
     )
-    def test_a_trusted_proxy_vouches_for_the_last_hop_before_it(
-        self, settings, doctors_client, forwarded, address
-    ):
+    def test_trusted_proxy_vouches_for_last_hop(self, settings, doctors_client, forwarded, address):
         settings.MYOMETRICS = {**settings.MYOMETRICS, "TRUSTED_PROXIES": ["10.0.0.0/8"]}
         entry = self.post(doctors_client, HTTP_X_FORWARDED_FOR=forwarded, REMOTE_ADDR="10.0.0.2")
         assert entry["ip_address"] == address
 
-    def test_a_peer_that_is_no_trusted_proxy_vouches_for_nobody(self, settings, doctors_client):
+    def test_untrusted_peer_cannot_forward_addresses(self, settings, doctors_client):
         settings.MYOMETRICS = {**settings.MYOMETRICS, "TRUSTED_PROXIES": ["10.0.0.0/8"]}
         entry = self.post(doctors_client, HTTP_X_FORWARDED_FOR="6.6.6.6", REMOTE_ADDR="11.0.0.2")
         assert entry["ip_address"] == "11.0.0.2"
 
 
-def test_answers_are_json_and_no_cache_may_keep_them(doctors_client):
+def test_responses_are_json_and_not_cacheable(doctors_client):
     answer = doctors_client.get("/api/auth/user/")
     assert answer["Content-Type"].startswith("application/json")
     assert answer["Cache-Control"] == "private, no-store"

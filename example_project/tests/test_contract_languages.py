@@ -1,4 +1,4 @@
-"""Where the site has ``LocaleMiddleware``, each request is answered in its own language."""
+"""With ``LocaleMiddleware``, each response is in the language of its request."""
 
 import pytest
 from conftest import client_of, send_json
@@ -13,7 +13,7 @@ def _site_of_several_languages(settings):
 
 
 def assert_each_in_its_language(ask):
-    """``ask`` takes a language and returns an answer; no answer depends on the one before."""
+    """Assert that the responses of ``ask(language)`` do not depend on earlier requests."""
     german, english, german_again, english_again = map(ask, ("de", "en", "de", "en"))
     assert german == german_again
     assert english == english_again
@@ -28,9 +28,7 @@ def assert_each_in_its_language(ask):
     ("method", "path", "fields"), [pytest.param(m, p, f, id=f"{m} {p}") for m, p, _, f in FIELDS]
 )
 @pytest.mark.parametrize("which", [0, -1], ids=["wrong-type", "too-long"])
-def test_messages_about_a_body_are_in_the_language_of_the_request(
-    administrator, method, path, fields, which
-):
+def test_body_errors_are_in_request_language(administrator, method, path, fields, which):
     client, body = client_of(administrator), {name: bad[which] for name, bad in fields.items()}
     address = path.format(id=administrator.pk)
 
@@ -45,9 +43,7 @@ def test_messages_about_a_body_are_in_the_language_of_the_request(
     ("path", "name", "values"),
     [pytest.param(*row, id=f"{row[0]}?{row[1]}=") for row in BAD_QUERIES],
 )
-def test_messages_about_a_query_are_in_the_language_of_the_request(
-    administrator, path, name, values
-):
+def test_query_errors_are_in_request_language(administrator, path, name, values):
     client = client_of(administrator)
     for value in values:
         assert_each_in_its_language(
@@ -57,7 +53,7 @@ def test_messages_about_a_query_are_in_the_language_of_the_request(
         )
 
 
-def test_sentences_are_in_the_language_of_the_request(administrator):
+def test_other_errors_are_in_request_language(administrator):
     client = client_of(administrator)
     for method, path in (
         ("GET", "/api/nowhere/"),

@@ -1,4 +1,4 @@
-"""What nobody's client sends on purpose, and the API must still answer decently."""
+"""Unusual requests, which the API must still answer correctly."""
 
 import gzip
 import io
@@ -40,7 +40,7 @@ def client(administrator):
 
 class TestHead:
     @pytest.mark.parametrize("path", READABLE)
-    def test_answers_as_get_would_without_a_body(self, administrator, client, path):
+    def test_head_responds_like_get_without_body(self, administrator, client, path):
         path = path.format(id=administrator.pk)
         asked, read = client.head(path), client.get(path)
         assert asked.status_code == read.status_code == 200
@@ -49,7 +49,7 @@ class TestHead:
             assert asked.content == b""
 
     @pytest.mark.parametrize("path", READABLE)
-    def test_opens_nothing_that_get_does_not(self, path):
+    def test_head_has_the_permissions_of_get(self, path):
         assert APIClient().head(path.format(id=1)).status_code == 401
         doctor = client_of(make_user("doctor@clinic.example"))
         is_open = path not in (
@@ -64,9 +64,7 @@ class TestHead:
 
 class TestPaths:
     @pytest.mark.parametrize("path", [path.rstrip("/") for path in READABLE])
-    def test_without_the_trailing_slash_it_is_a_404_and_no_redirect(
-        self, administrator, client, path
-    ):
+    def test_missing_trailing_slash_is_404_without_redirect(self, administrator, client, path):
         assert_error(client.get(path.format(id=administrator.pk)), 404, code="not_found")
         assert_error(send_json(client, "POST", path.format(id=administrator.pk), ENTRY), 404)
         assert not AuditLog.objects.exists()
@@ -81,7 +79,7 @@ class TestPaths:
         ],
         ids=lambda path: path[:40],
     )
-    def test_odd_ones_are_a_404_in_the_shape(self, client, path):
+    def test_odd_paths_are_json_404(self, client, path):
         assert_error(client.get(path), 404)
 
     @pytest.mark.parametrize(
@@ -95,7 +93,7 @@ class TestPaths:
         ],
         ids=lambda query: query[:20],
     )
-    def test_odd_queries_are_no_500(self, client, path, query):
+    def test_odd_queries_are_not_500(self, client, path, query):
         answer = client.get(f"{path}?{query}")
         assert answer.status_code in (200, 400), answer.content
 
@@ -109,11 +107,11 @@ class TestPaths:
             ("/api/users/me/export/", "format=csv", "format=x"),
         ],
     )
-    def test_of_a_parameter_given_twice_the_last_counts(self, client, path, good, bad):
+    def test_last_of_repeated_parameters_counts(self, client, path, good, bad):
         assert client.get(f"{path}?{bad}&{good}").status_code == 200
         assert_error(client.get(f"{path}?{good}&{bad}"), 400)
 
-    def test_two_thousand_parameters_are_no_500(self, client):
+    def test_two_thousand_parameters_are_not_500(self, client):
         query = "&".join(f"p{number}=1" for number in range(2000))
         answer = client.get(f"/api/users/?{query}")
         assert answer.status_code in (200, 400)
@@ -122,7 +120,7 @@ class TestPaths:
 
 
 class TestBodies:
-    def test_a_compressed_body_is_a_400(self, client):
+    def test_compressed_body_is_400(self, client):
         answer = client.generic(
             "POST", "/api/audit-logs/", gzip.compress(BODY), "application/json",
             HTTP_CONTENT_ENCODING="gzip",
@@ -130,7 +128,7 @@ class TestBodies:
         assert_error(answer, 400)
 
     @pytest.mark.parametrize("length", ["abc", "", "0", "1e3", "٣", "+5"])
-    def test_a_content_length_that_is_none_is_no_500(self, client, length):
+    def test_invalid_content_length_is_not_500(self, client, length):
         answer = client.generic(
             "POST", "/api/audit-logs/", BODY, "application/json", CONTENT_LENGTH=length
         )
@@ -148,44 +146,42 @@ class TestBodies:
             "application/json;",
         ],
     )
-    def test_json_by_any_spelling_of_its_type_is_read(self, client, media_type):
+    def test_json_content_type_is_read_in_any_spelling(self, client, media_type):
         answer = client.generic("POST", "/api/audit-logs/", BODY, media_type)
         assert answer.status_code == 201, answer.content
 
     @pytest.mark.parametrize("media_type", ["application/json", "text/plain", "x/y", ""])
-    def test_an_empty_body_lacks_what_is_required(self, client, media_type):
+    def test_empty_body_reports_required_fields(self, client, media_type):
         answer = client.generic("POST", "/api/audit-logs/", b"", media_type)
         assert answer.status_code in (400, 415)
         assert_error(answer, answer.status_code)
 
     @pytest.mark.parametrize("charset", ["utf-16", "utf-32", "latin-1", "utf-7", "ascii"])
-    def test_another_charset_is_no_500(self, client, charset):
+    def test_other_charset_is_not_500(self, client, charset):
         media_type = f"application/json; charset={charset}"
         for text in ("viewed", "é字", "\\ud800"):
             body = json.dumps({**ENTRY, "action": text}, ensure_ascii=False).encode()
             answer = client.generic("POST", "/api/audit-logs/", body, media_type)
             assert answer.status_code in (201, 400), answer.content
 
-    def test_a_key_given_twice_counts_once(self, client):
+    def test_repeated_key_counts_once(self, client):
         body = BODY[:-1] + b', "action": "second"}'
         answer = client.generic("POST", "/api/audit-logs/", body, "application/json")
         assert answer.status_code == 201
         assert AuditLog.objects.count() == 1
 
-    def test_keys_with_nul_and_surrogates_are_ignored_like_any_unknown_key(self, client):
+    def test_unknown_keys_with_nul_or_surrogates_are_ignored(self, client):
         body = {**ENTRY, "\x00": 1, "\ud800": 2, "": 3, "x" * 10_000: 4}
         assert send_json(client, "POST", "/api/audit-logs/", body).status_code == 201
 
-    def test_a_body_on_get_and_delete_is_not_read(self, client):
+    def test_body_of_get_and_delete_is_not_read(self, client):
         answer = client.generic("GET", "/api/users/", b"{", "application/json")
         assert answer.status_code == 200
         doctor = make_user("doctor@clinic.example")
         path = f"/api/users/{doctor.pk}/"
         assert client.generic("DELETE", path, b"\xff", "text/plain").status_code == 204
 
-    def test_nesting_at_every_depth_is_a_400_for_a_field_that_wants_text(
-        self, client, administrator
-    ):
+    def test_nested_value_of_text_field_is_400_at_any_depth(self, client, administrator):
         for depth in range(1, 1200, 23):
             nested = b"[" * depth + b"]" * depth
             for method, path, name in (
@@ -223,7 +219,7 @@ class TestHeaders:
         ],
         ids=lambda value: value[:24],
     )
-    def test_odd_ones_change_no_answer(self, client, name, value):
+    def test_odd_headers_do_not_change_response(self, client, name, value):
         plain = client.get("/api/users/").json()
         answer = client.get("/api/users/", **{name: value})
         assert answer.status_code == 200
@@ -248,19 +244,19 @@ class TestHeaders:
         ],
         ids=lambda header: repr(header)[:24],
     )
-    def test_an_authorization_that_is_no_token_of_ours_is_a_401(self, header):
+    def test_invalid_authorization_is_401(self, header):
         client = APIClient(HTTP_AUTHORIZATION=header, raise_request_exception=False)
         answer = client.get("/api/users/")
         assert_error(answer, 401)
         assert answer["WWW-Authenticate"] == "Bearer"
 
-    def test_the_scheme_is_read_without_regard_to_case(self, administrator):
+    def test_authorization_scheme_is_case_insensitive(self, administrator):
         header = client_of(administrator).defaults["HTTP_AUTHORIZATION"]
         for scheme in ("bearer", "BEARER", "Bearer "):
             client = APIClient(HTTP_AUTHORIZATION=header.replace("Bearer", scheme))
             assert client.get("/api/users/").status_code == 200
 
-    def test_cors_lets_the_front_end_in_with_credentials_and_nobody_else(self, client):
+    def test_cors_allows_front_end_with_credentials_only(self, client):
         for origin, is_in in (
             ("http://localhost:3000", True),
             ("https://myometrics.com", True),
@@ -283,8 +279,8 @@ class TestHeaders:
 
 
 @pytest.mark.django_db(transaction=True)
-class TestAtTheSameMoment:
-    def test_sixty_sign_ins_all_succeed_where_there_is_no_limit(self, run_concurrently):
+class TestSimultaneousRequests:
+    def test_sixty_simultaneous_logins_succeed_without_limit(self, run_concurrently):
         user = make_user("busy@clinic.example")
         body = {"email": user.email, "password": PASSWORD}
         answers = run_concurrently(
@@ -294,7 +290,7 @@ class TestAtTheSameMoment:
         assert len({answer.json()["access"] for answer in answers}) == 60
         assert user.sessions.live().count() == 60
 
-    def test_two_logouts_and_refreshes_of_one_session_are_no_500(self, run_concurrently):
+    def test_simultaneous_logout_and_refresh_are_not_500(self, run_concurrently):
         user = make_user("busy@clinic.example")
         body = {"email": user.email, "password": PASSWORD}
         tokens = send_json(APIClient(), "POST", "/api/auth/login/", body).json()
@@ -313,7 +309,7 @@ class TestAtTheSameMoment:
         assert set(statuses[1::2]) <= {200, 401}
         assert client.get("/api/auth/user/").status_code == 401
 
-    def test_everything_at_once_around_a_user_who_leaves_is_no_500(self, run_concurrently):
+    def test_requests_during_user_deletion_are_not_500(self, run_concurrently):
         leaver = make_user("leaver@clinic.example")
         administrator = client_of(make_user("boss@clinic.example", role="admin"))
         client = client_of(leaver)
@@ -345,7 +341,7 @@ class TestAtTheSameMoment:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_charset_that_decodes_no_text_is_no_500_either():
+def test_binary_charset_is_not_500():
     client = client_of(make_user("boss@clinic.example", role="admin"))
     charsets = ["base64", "hex", "rot13", "undefined", "idna", "punycode", "zlib", "nonsense"]
     for charset in charsets:

@@ -1,4 +1,4 @@
-"""What the specification says of notification settings, export, health and the schema."""
+"""Specification: notification settings, export, health and the schema."""
 
 import csv
 import io
@@ -43,12 +43,12 @@ def tell(client, action="upload_completed", upload_id="u1", **details):
 
 
 class TestNotificationSettings:
-    def test_start_as_the_specification_has_them(self, client):
+    def test_settings_have_specified_defaults(self, client):
         answer = client.get(PATH)
         assert answer.status_code == 200
         assert answer.json() == SWITCHES
 
-    def test_patch_answers_with_all_four(self, client):
+    def test_patch_returns_all_four_settings(self, client):
         answer = send_json(
             client, "PATCH", PATH, {"email_notifications": False, "system_alerts": True}
         )
@@ -59,10 +59,10 @@ class TestNotificationSettings:
 
     @pytest.mark.parametrize("name", SWITCHES)
     @pytest.mark.parametrize("value", [True, False])
-    def test_any_one_can_be_set_alone(self, client, name, value):
+    def test_each_setting_can_be_set_alone(self, client, name, value):
         assert send_json(client, "PATCH", PATH, {name: value}).json() == {**SWITCHES, name: value}
 
-    def test_an_empty_object_changes_nothing(self, client):
+    def test_empty_patch_changes_nothing(self, client):
         answer = send_json(client, "PATCH", PATH, {})
         assert (answer.status_code, answer.json()) == (200, SWITCHES)
 
@@ -71,22 +71,22 @@ class TestNotificationSettings:
         answer = send_json(client, "PATCH", PATH, body)
         assert answer.json() == {**SWITCHES, "analysis_ready": False}
 
-    def test_one_bad_value_and_none_of_the_good_ones_is_written(self, client):
+    def test_invalid_value_prevents_all_changes(self, client):
         body = {"email_notifications": False, "system_alerts": "yes"}
         assert_error(send_json(client, "PATCH", PATH, body), 400, field="system_alerts")
         assert client.get(PATH).json() == SWITCHES
 
-    def test_everybody_has_their_own(self, client):
+    def test_settings_are_per_user(self, client):
         other = client_of(make_user("other@clinic.example"))
         send_json(client, "PATCH", PATH, {"system_alerts": True})
         assert other.get(PATH).json() == SWITCHES
 
     @pytest.mark.parametrize("method", ["PUT", "POST", "DELETE"])
-    def test_nothing_but_get_and_patch_is_offered(self, client, method):
+    def test_only_get_and_patch_are_offered(self, client, method):
         assert_error(send_json(client, method, PATH, SWITCHES), 405)
 
     @pytest.mark.django_db(transaction=True)
-    def test_the_first_use_by_many_at_once_makes_one_row(self, run_concurrently):
+    def test_concurrent_first_use_creates_one_row(self, run_concurrently):
         client = client_of(make_user("first@clinic.example"))
         calls = [lambda: client.get(PATH).status_code] * 6
         calls += [
@@ -109,7 +109,7 @@ class TestMails:
         ("action", "switch"),
         [("upload_completed", "upload_completed"), ("analysis_ready", "analysis_ready")],
     )
-    def test_go_to_the_uploader_if_both_switches_are_on(self, doctor, client, action, switch):
+    def test_upload_mail_needs_both_switches(self, doctor, client, action, switch):
         client_of(make_user("other@clinic.example")).get(PATH)
         tell(client, action)
         assert [to for to, _ in self.mails()] == [[doctor.email]]
@@ -122,13 +122,11 @@ class TestMails:
         assert [to for to, _ in self.mails()] == [[doctor.email]]
 
     @pytest.mark.parametrize("action", ["upload_created", "upload_processing", "upload_failed"])
-    def test_nothing_is_sent_for_other_events(self, client, action):
+    def test_other_events_send_no_mail(self, client, action):
         tell(client, action)
         assert self.mails() == []
 
-    def test_tell_of_health_that_worsens_and_of_its_recovery_who_asked_for_it(
-        self, doctor, client, settings
-    ):
+    def test_health_mails_go_to_subscribers_on_outage_and_recovery(self, doctor, client, settings):
         send_json(client, "PATCH", PATH, {"system_alerts": True})
         client_of(make_user("other@clinic.example")).get(PATH)
         silent = client_of(make_user("silent@clinic.example"))
@@ -160,19 +158,17 @@ FORMULAS = [
 
 class TestExport:
     @pytest.mark.parametrize(("kind", "name"), [(None, "csv"), ("csv", "csv"), ("json", "json")])
-    def test_it_is_a_download_of_the_specified_name(self, client, kind, name):
+    def test_export_is_a_download_with_specified_name(self, client, kind, name):
         answer, _ = export(client, kind)
         assert answer["Content-Type"] == "application/octet-stream"
         assert answer["Content-Disposition"] == f'attachment; filename="user_data.{name}"'
 
-    def test_json_is_one_object_of_four_sections_with_the_apis_names(self, doctor, client):
+    def test_json_has_four_sections_with_api_names(self, doctor, client):
         entry = tell(client, filename="scan.jpg", diagnosis="Normal")
         administrator = client_of(make_user("boss@clinic.example", role="admin"))
         data = json.loads(export(client, "json")[1])
-        # The fifth is that of the opt-in table of accesses.
-        assert set(data) - {"accesses"} == {
-            *("profile", "notification_settings", "uploads", "audit_logs", "complete")
-        }
+        sections = {"profile", "notification_settings", "uploads", "audit_logs"}
+        assert set(data) == {*sections, "complete"}
         assert data["complete"] is True
         shown = administrator.get(f"/api/users/{doctor.pk}/").json()
         assert {name: data["profile"][name] for name in shown} == shown
@@ -185,14 +181,14 @@ class TestExport:
         )
         assert {**entry, "origin": "client"} in data["audit_logs"]
 
-    def test_settings_are_there_before_their_first_use_and_reading_them_makes_no_row(self, client):
+    def test_export_shows_default_settings_without_creating_a_row(self, client):
         assert json.loads(export(client, "json")[1])["notification_settings"] == SWITCHES
         rows = [row for row in table(export(client)[1]) if row["section"].startswith("notif")]
         assert {row["field"]: row["value"] for row in rows} == {
             name: str(value).lower() for name, value in SWITCHES.items()
         }
 
-    def test_csv_is_one_table_that_says_what_the_json_says(self, doctor, client):
+    def test_csv_table_has_content_of_json(self, doctor, client):
         tell(client, filename="scan.jpg")
         data = json.loads(export(client, "json")[1])
         text = export(client)[1]
@@ -201,7 +197,7 @@ class TestExport:
         assert lines[-1] == "export,,complete,true"
         rows = table(text)[:-1]
         assert data.pop("complete") is True
-        # The export as CSV is an entry that the one before doesn't hold.
+        # The CSV export adds an entry that the JSON export does not contain.
         data["audit_logs"].append(data["audit_logs"][0])
         assert {row["section"] for row in rows} == {name for name in data if data[name]}
         for section, content in data.items():
@@ -216,9 +212,9 @@ class TestExport:
         assert email == doctor.email
 
     @pytest.mark.parametrize("formula", FORMULAS)
-    def test_no_cell_of_the_csv_is_run_as_a_formula(self, formula):
-        person = make_user("f@clinic.example", first_name=formula[:30], clinic_name=formula)
-        client = client_of(person)
+    def test_csv_cells_are_not_formulas(self, formula):
+        user = make_user("f@clinic.example", first_name=formula[:30], clinic_name=formula)
+        client = client_of(user)
         tell(client, upload_id=formula, filename=formula, diagnosis=formula)
         client.post(
             "/api/audit-logs/",
@@ -234,28 +230,28 @@ class TestExport:
                 assert not cell.lstrip().startswith(("=", "+", "-", "@")), cell
                 assert not cell.startswith(("\t", "\r", "\n")), cell
 
-    def test_json_gives_texts_back_as_they_were(self, client):
+    def test_json_texts_are_unchanged(self, client):
         for text in (*FORMULAS, 'quote " comma , \\ ;', "字🫀\u2028", "line\nbreak", "\x01\x7f"):
             entry = tell(client, "viewed", "x", text=text)
             exported = json.loads(export(client, "json")[1])["audit_logs"]
             assert {**entry, "origin": "client"} in exported
 
-    def test_nothing_of_anybody_else_is_in_it(self, doctor, client):
-        stranger = make_user("stranger@elsewhere.example", first_name="Zebedee")
-        tell(client_of(stranger), upload_id="their-upload", filename="theirs.jpg")
-        send_json(client_of(stranger), "PATCH", PATH, {"analysis_ready": False})
+    def test_export_has_no_data_of_other_users(self, doctor, client):
+        other = make_user("stranger@elsewhere.example", first_name="Zebedee")
+        tell(client_of(other), upload_id="their-upload", filename="theirs.jpg")
+        send_json(client_of(other), "PATCH", PATH, {"analysis_ready": False})
         for kind in ("csv", "json"):
             text = export(client, kind)[1]
             for word in ("stranger", "Zebedee", "their-upload", "theirs.jpg"):
                 assert word not in text
 
-    def test_no_secret_is_in_it(self, doctor, client):
+    def test_export_has_no_secrets(self, doctor, client):
         for kind in ("csv", "json"):
             text = export(client, kind)[1]
             assert doctor.password not in text
             assert not re.search(r"password|search_text|canonical", text)
 
-    def test_what_was_cut_short_by_many_rows_is_not(self, client):
+    def test_export_of_many_rows_is_complete(self, client):
         for number in range(60):
             tell(client, "viewed", f"r{number}", filler="x" * 3000)
         data = json.loads(export(client, "json")[1])
@@ -266,7 +262,7 @@ class TestExport:
 
 
 class TestHealth:
-    def test_has_the_shape_of_the_specification(self, client):
+    def test_health_has_specified_shape(self, client):
         answer = client.get("/api/health/")
         assert answer.status_code == 200
         body = answer.json()
@@ -276,9 +272,7 @@ class TestHealth:
         assert body["services"]["database"] == "up"
         assert body["status"] in ("healthy", "degraded")
 
-    def test_a_neighbour_that_can_not_be_reached_makes_it_degraded_with_a_200(
-        self, client, settings
-    ):
+    def test_unreachable_dependency_is_degraded_with_200(self, client, settings):
         settings.MYOMETRICS = {
             **settings.MYOMETRICS,
             "MICROSERVICE_URL": "http://127.0.0.1:9",
@@ -289,19 +283,19 @@ class TestHealth:
         assert answer.json()["services"]["microservice"] == "down"
         assert answer.json()["status"] == "degraded"
 
-    def test_needs_a_token_but_the_probes_of_load_balancers_do_not(self):
+    def test_health_needs_token_and_probes_do_not(self):
         assert_error(APIClient().get("/api/health/"), 401)
         for path in ("/livez", "/readyz"):
             assert APIClient().get(path).status_code == 200
 
 
 class TestSchema:
-    def test_is_openapi_3_and_open(self):
+    def test_schema_is_public_openapi_3(self):
         answer = APIClient().get("/api/schema/", {"format": "json"})
         assert answer.status_code == 200
         assert json.loads(answer.content)["openapi"].startswith("3.")
 
-    def test_every_operation_tells_of_its_errors_in_the_one_shape(self):
+    def test_every_operation_documents_errors_in_one_shape(self):
         schema = json.loads(APIClient().get("/api/schema/", {"format": "json"}).content)
         for path, operations in schema["paths"].items():
             for method, operation in operations.items():
@@ -312,11 +306,11 @@ class TestSchema:
 
     @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
     @pytest.mark.parametrize("path", ["/api/schema/", "/api/docs/"])
-    def test_what_they_do_not_offer_is_a_405_in_the_shape(self, path, method):
+    def test_unsupported_method_is_json_405(self, path, method):
         assert_error(APIClient().generic(method, path, HTTP_ACCEPT="text/html"), 405)
 
     @pytest.mark.parametrize("path", ["/api/schema/", "/api/docs/"])
-    def test_head_is_answered_without_a_body(self, path):
+    def test_head_has_no_body(self, path):
         answer = APIClient().head(path)
         assert (answer.status_code, answer.content) == (200, b"")
 
@@ -327,5 +321,5 @@ class TestSchema:
             *("?lang=%00", "?lang=x%0D%0Ay", "?lang=é"),
         ],
     )
-    def test_odd_queries_are_no_500(self, query):
+    def test_odd_queries_are_not_500(self, query):
         assert APIClient().get(f"/api/schema/{query}").status_code < 500

@@ -1,4 +1,4 @@
-"""Decisions, "Rate limits": three buckets, whom they count, and that they count exactly."""
+"""Decisions, "Rate limits": three buckets, their keys, and exact counts."""
 
 import contextlib
 from datetime import datetime
@@ -15,12 +15,12 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cheap_hashes")]
 
 @pytest.fixture(autouse=True)
 def _clock_stands_still():
-    """All requests of a test come within one minute, however long they take."""
+    """Stop the clock: all requests of a test are within one minute."""
     with time_machine.travel(utc_now(), tick=False):
         yield
 
 
-WRONG = {"email": "nobody@clinic.example", "password": "wrong"}
+WRONG = {"email": "unknown@clinic.example", "password": "wrong"}
 
 
 def assert_limited(answer, at_most):
@@ -36,13 +36,13 @@ def statuses(times, send):
 
 
 def address_and_email(request, view, bucket):
-    """What a clinic behind one address may want."""
+    """A key for clinics behind one address."""
     return f"{request.META['REMOTE_ADDR']} {request.data.get('email')}"
 
 
 @pytest.fixture
 def time_machine_at():
-    """A clock that stands still at a moment until it is shifted."""
+    """A stopped clock that can be shifted."""
 
     @contextlib.contextmanager
     def travel(moment):
@@ -66,7 +66,7 @@ PUBLIC = {
 
 class TestAuth:
     @pytest.mark.parametrize("path", PUBLIC)
-    def test_each_public_endpoint_answers_five_a_minute_of_an_address(self, path):
+    def test_public_endpoint_allows_five_requests_a_minute_per_address(self, path):
         def send(address="192.0.2.1"):
             return send_json(APIClient(REMOTE_ADDR=address), "POST", path, PUBLIC[path])
 
@@ -74,7 +74,7 @@ class TestAuth:
         assert_limited(send(), at_most=60)
         assert send("192.0.2.2").status_code != 429
 
-    def test_each_endpoint_has_a_bucket_of_its_own(self):
+    def test_each_endpoint_has_its_own_bucket(self):
         client = APIClient()
         for path, body in PUBLIC.items():
             assert 429 not in statuses(5, lambda p=path, b=body: send_json(client, "POST", p, b))
@@ -95,7 +95,7 @@ class TestAuth:
             ("/api/auth/change-password/", {"old_password": "x", "new_password": "y"}),
         ],
     )
-    def test_signed_in_it_counts_per_user_wherever_they_are(self, doctor, path, body):
+    def test_signed_in_requests_count_per_user(self, doctor, path, body):
         addresses = iter(range(1, 250))
 
         def send(user=doctor):
@@ -106,7 +106,7 @@ class TestAuth:
         assert_limited(send(), at_most=60)
         assert send(make_user("other@clinic.example")).status_code == 400
 
-    def test_refreshing_counts_per_session(self, doctor):
+    def test_refresh_counts_per_session(self, doctor):
         def tokens():
             answer = send_json(
                 APIClient(REMOTE_ADDR="192.0.2.9"),
@@ -127,7 +127,7 @@ class TestAuth:
         assert_limited(refresh(first, "192.0.2.2"), at_most=60)
         assert refresh(second).status_code == 200
 
-    def test_a_valid_sign_in_beyond_the_limit_is_refused_too(self, doctor):
+    def test_valid_login_over_limit_is_rejected(self, doctor):
         client = APIClient()
         assert (
             statuses(5, lambda: send_json(client, "POST", "/api/auth/login/", WRONG)) == [401] * 5
@@ -135,7 +135,7 @@ class TestAuth:
         right = {"email": doctor.email, "password": PASSWORD}
         assert_limited(send_json(client, "POST", "/api/auth/login/", right), at_most=60)
 
-    def test_a_client_escapes_by_no_header_and_by_no_authorization(self, doctor):
+    def test_headers_do_not_evade_limit(self, doctor):
         statuses(5, lambda: send_json(APIClient(), "POST", "/api/auth/login/", WRONG))
         for headers in (
             {"HTTP_X_FORWARDED_FOR": "6.6.6.6"},
@@ -145,20 +145,20 @@ class TestAuth:
             answer = APIClient().post("/api/auth/login/", WRONG, format="json", **headers)
             assert_limited(answer, at_most=60)
 
-    def test_the_profile_and_the_sessions_are_not_in_it(self, doctor):
+    def test_profile_and_sessions_are_not_in_auth_bucket(self, doctor):
         client = client_of(doctor)
         assert statuses(12, lambda: client.get("/api/auth/user/")) == [200] * 12
         assert statuses(12, lambda: client.get("/api/auth/sessions/")) == [200] * 12
         assert statuses(8, lambda: send_json(client, "PATCH", "/api/auth/user/", {})) == [200] * 8
 
-    def test_a_method_that_is_not_offered_spends_nothing(self):
+    def test_unsupported_method_does_not_count(self):
         client = APIClient()
         assert statuses(8, lambda: client.get("/api/auth/login/")) == [405] * 8
         assert send_json(client, "POST", "/api/auth/login/", WRONG).status_code == 401
 
 
 class TestApi:
-    def test_a_hundred_a_minute_count_over_all_endpoints_together(self, doctor):
+    def test_hundred_requests_a_minute_count_over_all_endpoints(self, doctor):
         client = client_of(doctor)
         paths = [
             "/api/auth/user/",
@@ -178,14 +178,14 @@ class TestApi:
             client_of(make_user("other@clinic.example")).get("/api/auth/user/").status_code == 200
         )
 
-    def test_strangers_spend_nobodys_bucket(self, doctor):
+    def test_anonymous_requests_do_not_count_for_users(self, doctor):
         for _ in range(110):
             assert APIClient().get("/api/auth/user/").status_code == 401
         assert client_of(doctor).get("/api/auth/user/").status_code == 200
 
 
 class TestExport:
-    def test_one_csv_and_one_json_pass_within_the_hour_and_a_third_does_not(self, doctor):
+    def test_two_exports_pass_within_an_hour_and_third_does_not(self, doctor):
         client = client_of(doctor)
         for kind in ("csv", "json"):
             answer = client.get("/api/users/me/export/", {"format": kind})
@@ -197,7 +197,7 @@ class TestExport:
         other = client_of(make_user("other@clinic.example"))
         assert other.get("/api/users/me/export/").status_code == 200
 
-    def test_the_wait_is_told_to_the_second(self, doctor, time_machine_at):
+    def test_retry_after_is_exact_to_the_second(self, doctor, time_machine_at):
         with time_machine_at("2026-03-02T10:00:00Z") as clock:
             client = client_of(doctor)
             assert client.get("/api/users/me/export/").status_code == 200
@@ -223,7 +223,7 @@ class TestSettings:
             ("export", "1/hour", "/api/users/me/export/", 1),
         ],
     )
-    def test_each_rate_is_a_setting(self, settings, doctor, bucket, rate, path, count):
+    def test_rates_are_settings(self, settings, doctor, bucket, rate, path, count):
         rates = {**settings.MYOMETRICS["RATE_LIMITS"], bucket: rate}
         settings.MYOMETRICS = {**settings.MYOMETRICS, "RATE_LIMITS": rates}
         client = client_of(doctor)
@@ -236,7 +236,7 @@ class TestSettings:
         assert 429 not in statuses(count, send)
         assert_limited(send(), at_most=3600)
 
-    def test_the_key_is_a_hosts_choice_by_dotted_path(self, settings, doctor):
+    def test_rate_limit_key_is_configurable(self, settings, doctor):
         settings.MYOMETRICS = {
             **settings.MYOMETRICS,
             "RATE_LIMIT_KEY": f"{__name__}.address_and_email",
@@ -252,7 +252,7 @@ class TestSettings:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("path", ["/api/auth/login/", "/api/auth/register/"])
-def test_of_sixty_simultaneous_requests_at_five_a_minute_exactly_five_pass(run_concurrently, path):
+def test_five_of_sixty_simultaneous_requests_pass(run_concurrently, path):
     def send():
         return send_json(APIClient(), "POST", path, WRONG if "login" in path else {}).status_code
 

@@ -39,7 +39,7 @@ def doctor(db):
 
 
 class TestShapes:
-    def test_the_list_has_the_shape_of_the_specification(self, client, doctor):
+    def test_list_has_specified_shape(self, client, doctor):
         answer = client.get("/api/users/")
         assert answer.status_code == 200
         page = answer.json()
@@ -48,18 +48,18 @@ class TestShapes:
         [row] = [row for row in page["results"] if row["id"] == doctor.pk]
         assert types_of(row) == ADMIN_SHAPE
 
-    def test_one_user_has_the_shape_of_the_specification(self, client, doctor):
+    def test_user_has_specified_shape(self, client, doctor):
         answer = client.get(f"/api/users/{doctor.pk}/")
         assert answer.status_code == 200
         assert types_of(answer.json()) == ADMIN_SHAPE
         assert answer.json()["firstName"] == "John"
 
-    def test_who_never_signed_in_has_a_last_login_of_null(self, client):
-        person = make_user("never@clinic.example")
-        assert client.get(f"/api/users/{person.pk}/").json()["lastLogin"] is None
+    def test_last_login_is_null_before_first_login(self, client):
+        user = make_user("never@clinic.example")
+        assert client.get(f"/api/users/{user.pk}/").json()["lastLogin"] is None
 
     @pytest.mark.parametrize("method", ["PUT", "PATCH"])
-    def test_a_change_answers_200_with_the_admin_shape(self, client, doctor, method):
+    def test_change_returns_200_with_admin_shape(self, client, doctor, method):
         body = {
             "firstName": "Johnny",
             "lastName": "Dough",
@@ -73,7 +73,7 @@ class TestShapes:
         assert answer.json() == {**answer.json(), **body}
         assert client.get(f"/api/users/{doctor.pk}/").json() == answer.json()
 
-    def test_deleting_answers_204_with_no_content(self, client, doctor):
+    def test_delete_returns_204_without_content(self, client, doctor):
         answer = client.delete(f"/api/users/{doctor.pk}/")
         assert answer.status_code == 204
         assert answer.content == b""
@@ -81,13 +81,11 @@ class TestShapes:
         assert_error(client.delete(f"/api/users/{doctor.pk}/"), 404)
 
     @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE"])
-    def test_a_user_who_is_not_there_is_a_404(self, client, method):
+    def test_missing_user_is_404(self, client, method):
         assert_error(send_json(client, method, "/api/users/987654/", {}), 404, code="not_found")
 
     @pytest.mark.parametrize("method", ["PUT", "PATCH"])
-    def test_what_a_change_leaves_out_stays_and_what_it_may_not_set_too(
-        self, client, doctor, method
-    ):
+    def test_change_keeps_omitted_and_read_only_fields(self, client, doctor, method):
         before = client.get(f"/api/users/{doctor.pk}/").json()
         body = {"id": 5, "email": "x@clinic.example", "lastLogin": None, "is_superuser": True}
         answer = send_json(client, method, f"/api/users/{doctor.pk}/", body)
@@ -95,15 +93,15 @@ class TestShapes:
         doctor.refresh_from_db()
         assert not doctor.is_superuser
 
-    def test_a_refused_change_changes_nothing_of_it(self, client, doctor):
+    def test_rejected_change_changes_nothing(self, client, doctor):
         body = {"firstName": "Changed", "role": "king"}
         assert_error(send_json(client, "PUT", f"/api/users/{doctor.pk}/", body), 400, field="role")
         assert client.get(f"/api/users/{doctor.pk}/").json()["firstName"] == "John"
 
 
-class TestFinding:
+class TestSearch:
     @pytest.fixture
-    def people(self, administrator):
+    def users(self, administrator):
         make_user("jane.roe@heart.example", first_name="Jane", last_name="Smith")
         make_user("j.smith@lung.example", role="technician", first_name="Jürgen", last_name="Groß")
         make_user("percent@lung.example", first_name="100%", last_name="under_score")
@@ -127,42 +125,40 @@ class TestFinding:
             ("r_s", {"percent@lung.example"}),
             ("o'b", {"quote@lung.example"}),
             ("\\", {"quote@lung.example"}),
-            ("nobody at all", set()),
+            ("no such user", set()),
             ("'; DROP TABLE users; --", set()),
             ("🫀", set()),
         ],
     )
-    def test_search_matches_parts_of_first_last_and_full_name_and_e_mail(
-        self, client, people, search, found
-    ):
+    def test_search_matches_parts_of_names_and_email(self, client, users, search, found):
         page = client.get("/api/users/", {"search": search}).json()
         assert {row["email"] for row in page["results"]} == found
         assert page["count"] == len(found)
 
     @pytest.mark.parametrize("search", ["", "   "])
-    def test_a_blank_search_finds_everybody(self, client, people, search):
+    def test_blank_search_finds_all_users(self, client, users, search):
         assert client.get("/api/users/", {"search": search}).json()["count"] == 6
 
     @pytest.mark.parametrize(("role", "count"), [("admin", 1), ("doctor", 4), ("technician", 1)])
-    def test_the_role_filters(self, client, people, role, count):
+    def test_role_filters(self, client, users, role, count):
         page = client.get("/api/users/", {"role": role}).json()
         assert page["count"] == count
         assert {row["role"] for row in page["results"]} == {role}
 
-    def test_role_and_search_combine(self, client, people):
+    def test_role_and_search_combine(self, client, users):
         page = client.get("/api/users/", {"role": "technician", "search": "smith"}).json()
         assert [row["email"] for row in page["results"]] == ["j.smith@lung.example"]
 
-    def test_an_invalid_role_is_a_400_on_it(self, client, people):
+    def test_invalid_role_is_400(self, client, users):
         assert_error(client.get("/api/users/", {"role": "king"}), 400, field="role")
 
-    def test_of_a_parameter_given_twice_the_last_counts(self, client, people):
+    def test_last_of_repeated_parameters_counts(self, client, users):
         assert client.get("/api/users/?role=doctor&role=admin").json()["count"] == 1
 
-    def test_unknown_parameters_are_ignored(self, client, people):
+    def test_unknown_parameters_are_ignored(self, client, users):
         assert client.get("/api/users/?email=x&is_superuser=1&limit=1").json()["count"] == 6
 
-    def test_a_changed_name_is_found_by_the_new_one_only(self, client, doctor):
+    def test_search_finds_new_name_only(self, client, doctor):
         send_json(client, "PATCH", f"/api/users/{doctor.pk}/", {"firstName": "Renamed"})
         assert client.get("/api/users/", {"search": "renamed"}).json()["count"] == 1
         send_json(client_of(doctor), "PATCH", "/api/auth/user/", {"firstName": "Again"})
@@ -183,9 +179,9 @@ def attempts(administrator):
     }
 
 
-class TestTheLastActiveAdministrator:
-    @pytest.mark.parametrize("how", attempts(type("Nobody", (), {"pk": 0})))
-    def test_can_not_be_lost(self, administrator, client, how):
+class TestLastAdministrator:
+    @pytest.mark.parametrize("how", attempts(type("NoUser", (), {"pk": 0})))
+    def test_last_administrator_cannot_be_removed(self, administrator, client, how):
         make_user("idle@clinic.example", role="admin", is_active=False)
         make_user("staff@clinic.example", is_staff=True, is_superuser=True)
         before = client.get(f"/api/users/{administrator.pk}/").json()
@@ -195,31 +191,31 @@ class TestTheLastActiveAdministrator:
         assert client.get(f"/api/users/{administrator.pk}/").json() == before
         assert not AuditLog.objects.filter(action__in=("user_updated", "user_deleted")).exists()
 
-    @pytest.mark.parametrize("how", attempts(type("Nobody", (), {"pk": 0})))
-    def test_where_there_is_another_it_is_allowed(self, administrator, client, how):
+    @pytest.mark.parametrize("how", attempts(type("NoUser", (), {"pk": 0})))
+    def test_removal_is_allowed_with_another_administrator(self, administrator, client, how):
         make_user("second@clinic.example", role="admin")
         assert send_json(client, *attempts(administrator)[how]).status_code in (200, 204)
 
-    def test_may_still_change_their_names(self, administrator, client):
+    def test_last_administrator_can_change_names(self, administrator, client):
         body = {"firstName": "New", "role": "admin", "isActive": True}
         assert send_json(client, "PUT", f"/api/users/{administrator.pk}/", body).status_code == 200
 
     @pytest.mark.django_db(transaction=True)
     @pytest.mark.parametrize("how", ["deleting", "deleting oneself", "demoting by PATCH",
                                      "deactivating by PUT"])  # fmt: skip
-    def test_of_administrators_who_all_leave_at_once_one_remains(self, run_concurrently, how):
-        people = [make_user(f"admin{n}@clinic.example", role="admin") for n in range(4)]
-        clients = [client_of(person) for person in people]
+    def test_one_administrator_remains_after_concurrent_deletions(self, run_concurrently, how):
+        users = [make_user(f"admin{n}@clinic.example", role="admin") for n in range(4)]
+        clients = [client_of(user) for user in users]
         calls = [
             lambda c=c, p=p: send_json(c, *attempts(p)[how])
-            for c, p in zip(clients, people, strict=True)
+            for c, p in zip(clients, users, strict=True)
         ]
         answers = sorted(answer.status_code for answer in run_concurrently(calls))
         assert answers == [204 if "deleting" in how else 200] * 3 + [409]
         assert get_user_model().objects.filter(role="admin", is_active=True).count() == 1
 
     @pytest.mark.django_db(transaction=True)
-    def test_two_who_demote_each_other_at_once_do_not_both_succeed(self, run_concurrently):
+    def test_mutual_demotion_succeeds_once(self, run_concurrently):
         one, two = (make_user(f"admin{n}@clinic.example", role="admin") for n in range(2))
         pairs = [(client_of(one), two.pk), (client_of(two), one.pk)]
         calls = [
@@ -231,8 +227,8 @@ class TestTheLastActiveAdministrator:
         assert get_user_model().objects.filter(role="admin", is_active=True).count() == 1
 
 
-class TestLeaving:
-    def test_deleting_oneself_is_a_204_and_the_token_is_dead(self, doctor):
+class TestDeletionAndReactivation:
+    def test_deleting_own_account_is_204_and_ends_token(self, doctor):
         client = client_of(doctor)
         answer = client.delete("/api/users/me/")
         assert answer.status_code == 204
@@ -241,13 +237,13 @@ class TestLeaving:
         assert_error(client.delete("/api/users/me/"), 401)
         assert not get_user_model().objects.filter(pk=doctor.pk).exists()
 
-    def test_a_reactivated_user_does_not_get_old_sessions_back(self, client, doctor):
+    def test_reactivated_user_has_no_old_sessions(self, client, doctor):
         theirs = client_of(doctor)
         for active in (False, True):
             send_json(client, "PATCH", f"/api/users/{doctor.pk}/", {"isActive": active})
         assert_error(theirs.get("/api/auth/user/"), 401)
 
-    def test_an_administrators_change_leaves_an_entry_that_holds_no_personal_data(
+    def test_administrator_change_leaves_entry_without_personal_data(
         self, client, administrator, doctor
     ):
         body = {"role": "technician", "firstName": "Secretname"}

@@ -1,6 +1,6 @@
 """A pool that can't give a connection fails a request at once, and recovers at the first one.
 
-No test measures time: a request that would wait waits until the test is given up.
+No test measures time: a request that waits too long hangs the test.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NONE_IN_TIME = "couldn't get a connection"
 
 @pytest.fixture
 def pool_of(connect):
-    """A function that gives the pool of a URL, whole, and connections from it."""
+    """A function that returns the full pool of a URL, and connections from it."""
 
     def make(url):
         handler = connect(url, SIZE)
@@ -49,7 +49,7 @@ def test_refused_port_fails_at_once(connect, caplog):
     assert "refused" in caplog.text
 
 
-def test_requests_that_wait_together_fail_together(connect, run_concurrently):
+def test_waiting_requests_fail_together(connect, run_concurrently):
     handler = connect(REFUSED, SIZE)
     assert run_concurrently(lambda: attempt(handler), times=10) == [NO_CONNECTION] * 10
 
@@ -65,7 +65,7 @@ def test_full_pool_fails_a_request_after_its_timeout(pool_of, server):
     handler["default"].ensure_connection()
 
 
-def test_server_that_does_not_answer_is_waited_for_no_longer(connect, postgresql_server):
+def test_unresponsive_server_fails_after_timeout(connect, postgresql_server):
     handler = connect(postgresql_server.url, SIZE)
     handler["default"].pool.timeout = 0.01
     postgresql_server.freeze()
@@ -75,7 +75,7 @@ def test_server_that_does_not_answer_is_waited_for_no_longer(connect, postgresql
         postgresql_server.thaw()
 
 
-def test_first_request_after_a_restart_succeeds(pool_of, postgresql_server):
+def test_first_request_after_restart_succeeds(pool_of, postgresql_server):
     handler, pool = pool_of(postgresql_server.url)
     postgresql_server.stop()
     postgresql_server.start()
@@ -88,8 +88,8 @@ def test_first_request_after_a_restart_succeeds(pool_of, postgresql_server):
 
 
 @pytest.mark.program("pgbouncer")
-def test_pooler_that_has_lost_its_server_fails_a_request(pool_of, postgresql_server, tmp_path):
-    """PgBouncer goes on accepting logins, and refuses the first query of each."""
+def test_request_fails_if_pooler_lost_its_server(pool_of, postgresql_server, tmp_path):
+    """PgBouncer accepts logins but rejects the first query of each."""
     configuration = tmp_path / "pgbouncer.ini"
     configuration.write_text("[pgbouncer]\nquery_wait_timeout = 1\nserver_login_retry = 1\n")
     with OwnedServer("pgbouncer", postgresql_server.url, str(configuration)) as pooler:
@@ -97,7 +97,7 @@ def test_pooler_that_has_lost_its_server_fails_a_request(pool_of, postgresql_ser
         postgresql_server.stop()
         wait_for(lambda: refuses_queries(pooler.url))
         errors = []
-        # A request that never fails would also keep the run from ending.
+        # A request that never fails would hang the test run.
         request = threading.Thread(target=lambda: errors.append(attempt(handler)), daemon=True)
         request.start()
         request.join(PATIENCE)

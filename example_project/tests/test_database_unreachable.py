@@ -25,7 +25,7 @@ def test_refused_port_fails_at_once(connect):
 
 
 @pytest.mark.any_database
-def test_server_that_does_not_answer_is_given_up(connect, postgresql_server):
+def test_unresponsive_server_fails_after_timeout(connect, postgresql_server):
     handler = connect(postgresql_server.url)
     postgresql_server.freeze()
     try:
@@ -34,7 +34,7 @@ def test_server_that_does_not_answer_is_given_up(connect, postgresql_server):
         postgresql_server.thaw()
 
 
-def test_waits_are_those_of_the_documentation():
+def test_timeouts_match_documentation():
     assert (POOL_SECONDS, CONNECT_SECONDS) == (0.5, 2)
 
 
@@ -46,12 +46,14 @@ def test_waits_are_those_of_the_documentation():
         ("get", "analytics/", None, 1),
         ("get", "users/me/export/?format=json", None, 1),
         ("post", "audit-logs/", UPLOAD, 1),
-        # Where rate limits are counted in the database, one more.
+        # One more if rate limits are counted in the database.
         ("post", "auth/login/", {"email": "ada@clinic.example", "password": "wrong"}, 2),
         ("post", "auth/password-reset/", {"email": "ada@clinic.example"}, 2),
     ],
 )
-def test_request_makes_few_attempts(as_doctor, monkeypatch, method, path, body, attempts):
+def test_request_makes_few_connection_attempts(
+    as_doctor, monkeypatch, method, path, body, attempts
+):
     made = []
 
     def fail(self):

@@ -1,4 +1,4 @@
-"""The doctor on the composed site: well, with one server gone, and broken in every way at once."""
+"""The doctor on the composed site: healthy, with one server missing, and with all problems."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOT_DECIDED_HERE = {
     *("myometrics_notifications.W011", "security.W004", "security.W008"),
     *("security.W012", "security.W016"),
 }
-"""What may be a warning on a new site that is well."""
+"""Warnings that are normal on a new site."""
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def redis():
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory, postgresql, redis):
-    """A worker, beat and their servers; nothing serves requests."""
+    """A worker, beat and their servers, without a web server."""
     mail = Controller(Sink(), hostname="127.0.0.1", port=free_port())
     mail.start()
     running = RunningSite(tmp_path_factory.mktemp("site"), postgresql.url, redis.url)
@@ -66,7 +66,7 @@ def site(tmp_path_factory, postgresql, redis):
         mail.stop()
 
 
-def run_doctor(environment: dict[str, str]) -> tuple[int, dict[str, Any]]:
+def run_doctor(environment):
     """The exit code, and the diagnoses by name."""
     done = subprocess.run(
         [sys.executable, "manage.py", "myometrics_doctor", "--json"],
@@ -84,19 +84,19 @@ def run_doctor(environment: dict[str, str]) -> tuple[int, dict[str, Any]]:
     return done.returncode, found
 
 
-def names(found: dict[str, Any], state: str) -> set[str]:
+def names(found, state):
     return {name for name, one in found.items() if one["state"] == state}
 
 
 @pytest.fixture
 def silent_port():
-    """A port that accepts connections and never says anything."""
+    """A port that accepts connections and never responds."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 
 
-def test_site_that_is_well_has_no_problem(site):
-    def is_well() -> dict[str, Any]:
+def test_healthy_site_has_no_problem(site):
+    def is_well():
         code, found = run_doctor(site.environment)
         return found if code == 0 and found["periodic tasks"]["state"] == "ok" else {}
 
@@ -109,7 +109,7 @@ def test_site_that_is_well_has_no_problem(site):
     }
 
 
-def test_redis_that_is_stopped_is_named(site, redis):
+def test_stopped_redis_is_reported(site, redis):
     redis.stop()
     try:
         code, found = run_doctor(site.environment)
@@ -120,7 +120,7 @@ def test_redis_that_is_stopped_is_named(site, redis):
 
 
 @pytest.mark.parametrize("fault", ["stop", "freeze"])
-def test_database_that_is_gone_is_named(site, postgresql, fault):
+def test_missing_database_is_reported(site, postgresql, fault):
     getattr(postgresql, fault)()
     try:
         code, found = run_doctor(site.environment)
@@ -132,14 +132,14 @@ def test_database_that_is_gone_is_named(site, postgresql, fault):
     assert found["redis"]["state"] == "ok"
 
 
-def test_mail_server_that_says_nothing_is_named(site, silent_port):
+def test_silent_mail_server_is_reported(site, silent_port):
     code, found = run_doctor(site.environment | {"EMAIL_PORT": str(silent_port)})
     assert code == 1
     assert found["email"]["state"] == "problem"
 
 
 @pytest.mark.parametrize("vendor", ["sqlite", "postgresql"])
-def test_every_hole_is_named_at_once(tmp_path, postgresql, silent_port, vendor):
+def test_all_problems_are_reported_at_once(tmp_path, postgresql, silent_port, vendor):
     if vendor == "sqlite":
         url = f"sqlite:///{tmp_path / 'site.sqlite3'}"
     else:
@@ -186,7 +186,7 @@ from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.utils import timezone
 from myometrics_analytics.models import PendingChange, PullState
-from myometrics_audit.guards import remove_guards
+from myometrics_audit.log.guards import remove_guards
 from myometrics_audit.models import AuditLog, Verification
 from myometrics_core.health_log.models import HealthState
 from myometrics_notifications.models import Message
@@ -216,7 +216,7 @@ def test_usage_is_explained(arguments, code):
     assert "--json" in done.stdout + done.stderr
 
 
-def test_output_has_no_colours_where_it_is_no_terminal(tmp_path):
+def test_output_without_terminal_has_no_colours(tmp_path):
     environment = {"SECRET_KEY": secrets.token_hex(32), "DATA_DIR": str(tmp_path), "DEBUG": "1"}
     done = manage(environment, "myometrics_doctor")
     assert "\x1b" not in done.stdout

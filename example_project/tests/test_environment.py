@@ -1,4 +1,4 @@
-"""The environment is checked as a whole: what can't be used is named, with what was expected."""
+"""The environment is checked as a whole: errors name the variable and the expected format."""
 
 import json
 import re
@@ -6,7 +6,7 @@ import re
 import pytest
 from fresh_process import GOOD, manage, python, shown
 
-from config.brokers import broker_settings, check_broker_url
+from config.optional.brokers import broker_settings, check_broker_url
 
 pytestmark = pytest.mark.any_database
 
@@ -48,7 +48,7 @@ print(json.dumps({"module": type(mailer).__module__, **vars(mailer)}, default=st
             "admin,root",
             "expected some of admin, doctor, technician, got 'root'",
         ),
-        ("AUDIT_ON_USER_DELETE", "forget", "expected cascade or retain, got 'forget'"),
+        ("AUDIT_ON_USER_DELETE", "drop", "expected cascade or retain, got 'drop'"),
         (
             "TRUSTED_PROXIES",
             "10.0.0.0/8,proxy",
@@ -61,7 +61,7 @@ print(json.dumps({"module": type(mailer).__module__, **vars(mailer)}, default=st
         ("SECURE_HSTS_SECONDS", "a year", "expected a whole number"),
     ],
 )
-def test_a_value_that_can_not_be_used_is_named(variable, value, expected):
+def test_invalid_value_is_named(variable, value, expected):
     done = python("import config.settings", {**GOOD, variable: value})
     assert done.returncode != 0
     last = done.stderr.strip().splitlines()[-1]
@@ -69,7 +69,7 @@ def test_a_value_that_can_not_be_used_is_named(variable, value, expected):
     assert expected in last
 
 
-def test_all_problems_are_told_at_once_and_no_password_is_repeated():
+def test_all_errors_are_reported_at_once_without_passwords():
     broken = {"DATABASE_URL": "mystery://me:hunter2@host/db", "EMAIL_PORT": "x", "LOG_LEVEL": "y"}
     done = python("import config.settings", {**GOOD, **broken})
     assert all(name in done.stderr for name in broken)
@@ -82,7 +82,7 @@ def test_plain_http_on_sqlite_without_redis_starts():
     assert engine.endswith(".db")
 
 
-def test_the_defaults_are_the_specifications():
+def test_defaults_are_those_of_the_specification():
     names = ("CORS_ALLOWED_ORIGINS", "CORS_ALLOW_CREDENTIALS", "RATE_LIMITS", "SECURE_SSL_REDIRECT")
     origins, credentials, rates, redirect = shown({}, *names)
     assert origins == ["http://localhost:3000", "https://myometrics.com"]
@@ -92,7 +92,7 @@ def test_the_defaults_are_the_specifications():
 
 
 @pytest.mark.parametrize("value", [None, "", "cascade", "retain", " Retain "])
-def test_what_becomes_of_audit_entries_is_a_variable(value):
+def test_audit_on_user_delete_is_a_variable(value):
     given = {} if value is None else {"AUDIT_ON_USER_DELETE": value}
     (audit,) = shown(given, "MYOMETRICS_AUDIT")
     assert audit["ON_USER_DELETE"] == ((value or "").strip().lower() or "cascade")
@@ -101,17 +101,17 @@ def test_what_becomes_of_audit_entries_is_a_variable(value):
 @pytest.mark.parametrize(
     ("value", "roles"), [("", []), ("admin", ["admin"]), ("admin, doctor", ["admin", "doctor"])]
 )
-def test_roles_with_a_second_factor_are_a_variable(value, roles):
+def test_mfa_required_roles_are_a_variable(value, roles):
     (auth,) = shown({"MFA_REQUIRED_ROLES": value}, "MYOMETRICS_AUTH")
     assert auth["MFA_REQUIRED_ROLES"] == roles
 
 
-def test_trusted_proxies_may_hold_a_unix_socket():
+def test_trusted_proxies_may_include_unix_socket():
     (myometrics,) = shown({"TRUSTED_PROXIES": "unix:, 10.0.0.0/8"}, "MYOMETRICS")
     assert myometrics["TRUSTED_PROXIES"] == ["unix:", "10.0.0.0/8"]
 
 
-def test_redis_carries_cache_sessions_limits_and_tasks():
+def test_redis_url_sets_cache_sessions_limits_and_broker():
     url = "redis://localhost:6379/0"
     names = ("SESSION_ENGINE", "CELERY_BROKER_URL", "MYOMETRICS", "EMBEDDED_WORKER")
     engine, broker, myometrics, embedded = shown({"REDIS_URL": url}, *names)
@@ -132,7 +132,7 @@ BROKERS = [
 
 
 @pytest.mark.parametrize(("url", "celerys"), BROKERS, ids=[url for url, _ in BROKERS])
-def test_broker_is_spelled_as_celery_wants_it(url, celerys):
+def test_broker_url_is_converted_for_celery(url, celerys):
     check_broker_url(url)
     assert broker_settings(url)["CELERY_BROKER_URL"] == celerys
 
@@ -150,13 +150,13 @@ def test_broker_is_spelled_as_celery_wants_it(url, celerys):
         ("unix://run/redis.sock", "three slashes"),
     ],
 )
-def test_broker_that_can_not_be_used_is_refused_with_a_sentence(url, reason):
+def test_unusable_broker_url_is_rejected_with_reason(url, reason):
     with pytest.raises(ValueError, match=re.escape(reason)) as refused:
         check_broker_url(url)
     assert "hunter2" not in str(refused.value)
 
 
-def test_broker_is_a_variable_apart_from_redis():
+def test_broker_url_is_separate_from_redis_url():
     given = {"REDIS_URL": "redis://localhost:6379/0", "CELERY_BROKER_URL": "unix:///run/redis.sock"}
     code = (
         "from config.celery import app; conf = app.conf\n"
@@ -179,7 +179,7 @@ def test_broker_without_redis_needs_a_worker():
     assert embedded is False
 
 
-def test_replicas_are_databases_that_lists_are_read_from():
+def test_replica_urls_add_read_replicas():
     urls = "postgresql://me:pw@db2/site,postgresql://me:pw@db3:5433/site"
     names = ("DATABASES", "DATABASE_ROUTERS", "MYOMETRICS")
     given = {"REPLICA_URLS": urls, "REPLICA_LAG": "7"}
@@ -194,13 +194,13 @@ def test_replicas_are_databases_that_lists_are_read_from():
 
 
 def mailer(environment):
-    """What the site's default mail back end is made of."""
+    """The options of the site's default mail backend."""
     done = python(SHOW_MAILER, {**GOOD, **environment})
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
-def test_mail_goes_where_the_variables_say(tmp_path):
+def test_mail_settings_follow_variables(tmp_path):
     host = {"EMAIL_HOST": "smtp.example", "EMAIL_HOST_USER": "me", "EMAIL_HOST_PASSWORD": "pw"}
     server = mailer(host)
     assert server["module"] == "django.core.mail.backends.smtp"
@@ -213,12 +213,12 @@ def test_mail_goes_where_the_variables_say(tmp_path):
     assert mailer({**files, "EMAIL_FILE_PATH": folder})["file_path"] == folder
 
 
-def test_mail_is_configured_without_a_warning_of_deprecation():
+def test_mail_settings_raise_no_deprecation_warning():
     done = python("import django; django.setup()", {**GOOD, "PYTHONWARNINGS": "always"})
     assert "EMAIL_" not in done.stderr
 
 
-def test_an_unknown_host_is_refused_in_the_api_shape():
+def test_unknown_host_is_json_400():
     code = (
         "import django; django.setup(); from django.test import Client;"
         "r = Client(SERVER_NAME='evil.example').get('/api/health/');"
@@ -229,7 +229,7 @@ def test_an_unknown_host_is_refused_in_the_api_shape():
 
 
 @pytest.mark.parametrize("command", ["migrate", "check", "audit_verify"])
-def test_a_command_in_an_environment_that_can_not_be_used_says_why_and_nothing_else(command):
+def test_command_in_invalid_environment_prints_reasons_only(command):
     done = manage({"DEBUG": "false", "SECRET_KEY": "", "EMAIL_PORT": "smtp"}, command)
     assert done.returncode == 1
     lines = done.stderr.splitlines()

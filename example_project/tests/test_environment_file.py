@@ -1,4 +1,4 @@
-"""``ENVIRONMENT_FILE``: variables of the shell and of the unit win over the file, everywhere."""
+"""``ENVIRONMENT_FILE``: variables of the shell and of the unit take precedence."""
 
 import os
 import re
@@ -18,7 +18,7 @@ COMMANDS = {
         r"bind +=.*'(.*):8001'",
     ),
 }
-"""What an operator runs, and where its output shows ``DATA_DIR`` or ``HOST``."""
+"""Commands of operators, and how their output shows ``DATA_DIR`` or ``HOST``."""
 SHOW_HOST = ["-c", "from config import settings; print(settings.DATABASE['HOST'])"]
 
 
@@ -47,7 +47,7 @@ def output(command, **environment):
 
 
 @pytest.mark.parametrize(("command", "pattern"), COMMANDS.values(), ids=COMMANDS)
-def test_every_command_reads_the_file_and_the_shell_wins(environment_file, command, pattern):
+def test_file_is_read_and_shell_takes_precedence(environment_file, command, pattern):
     path = environment_file(DATA_DIR="/file", HOST="/file", DATABASE_URL="sqlite://:memory:")
     from_file = output(command, ENVIRONMENT_FILE=path)
     assert re.findall(pattern, from_file) == ["/file"]
@@ -55,9 +55,7 @@ def test_every_command_reads_the_file_and_the_shell_wins(environment_file, comma
     assert re.findall(pattern, from_shell) == ["/shell"]
 
 
-def test_a_database_of_the_shell_wins_over_the_file_and_over_secret_files(
-    environment_file, tmp_path
-):
+def test_database_url_of_shell_takes_precedence(environment_file, tmp_path):
     secret = tmp_path / "database_url"
     secret.write_text("postgresql://site@production/site")
     restored = {"DATABASE_URL": "postgresql://site@restored/site"}
@@ -69,7 +67,7 @@ def test_a_database_of_the_shell_wins_over_the_file_and_over_secret_files(
         assert output(SHOW_HOST, ENVIRONMENT_FILE=path, **restored) == "restored\n"
 
 
-def test_an_empty_variable_of_the_shell_wins_too(environment_file):
+def test_empty_variable_of_shell_takes_precedence(environment_file):
     path = environment_file(REDIS_URL="redis://production:6379/0")
     show = ["-c", "from config import settings; print(settings.REDIS_URL)"]
     assert output(show, ENVIRONMENT_FILE=path) == "redis://production:6379/0\n"
@@ -88,16 +86,16 @@ SHOW_SETTINGS = "from django.conf import settings; print(settings.SETTINGS_MODUL
     ],
     ids=["manage.py", "wsgi", "celery"],
 )
-def test_file_may_name_the_settings_module(environment_file, command):
+def test_file_may_set_settings_module(environment_file, command):
     path = environment_file(
-        DJANGO_SETTINGS_MODULE="patient_settings", DATABASE_URL="sqlite://:memory:"
+        DJANGO_SETTINGS_MODULE="long_timeout_settings", DATABASE_URL="sqlite://:memory:"
     )
     tests = str(PROJECT / "tests")
     printed = output(command, ENVIRONMENT_FILE=path, PYTHONPATH=tests)
-    assert printed.split()[-1] == "patient_settings"
+    assert printed.split()[-1] == "long_timeout_settings"
 
 
-def test_values_are_taken_as_they_stand(environment_file):
+def test_values_are_taken_literally(environment_file):
     path = environment_file(EMAIL_HOST_USER="a$HOME${HOME}#b", EMAIL_HOST_PASSWORD="'two words'")
     show = [
         "-c",
@@ -107,7 +105,7 @@ def test_values_are_taken_as_they_stand(environment_file):
     assert output(show, ENVIRONMENT_FILE=path) == "a$HOME${HOME}#b two words\n"
 
 
-def test_a_file_that_can_not_be_read_is_named(tmp_path):
+def test_unreadable_file_is_named(tmp_path):
     missing = tmp_path / "missing"
     done = manage({**GOOD, "ENVIRONMENT_FILE": str(missing)}, "check")
     assert done.returncode == 1

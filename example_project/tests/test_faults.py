@@ -1,4 +1,4 @@
-"""What must fail fails cleanly, and all recovers by itself: real processes, real faults.
+"""Faults of real processes: failures are clean, and the site recovers by itself.
 
 One site for all of these: PostgreSQL, Redis and the processes of the site; every test
 leaves it as it found it.
@@ -11,12 +11,11 @@ import re
 import signal
 import socket
 import threading
-from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
 import pytest
-from aftermath import assert_clean, count, entries
+from fault_checks import assert_clean, count, entries
 from load import Load, upload
 from running_site import ADMIN, RunningSite
 
@@ -26,7 +25,7 @@ from myometrics_testing.waiting import PATIENCE, wait_for
 pytestmark = pytest.mark.any_database
 
 CLIENT_TIMEOUT = 10
-"""Seconds: clients of these tests stop for longer only where they mean to."""
+"""Seconds; longer pauses of clients are intended by a test."""
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +68,7 @@ def access(site):
     return site.sign_in()
 
 
-def test_postgresql_is_restarted_under_load(site, access, postgresql):
+def test_site_survives_restart_of_postgresql_under_load(site, access, postgresql):
     with Load(site.url, access) as load:
         load.wait_for_successes()
         postgresql.stop()
@@ -83,36 +82,36 @@ def test_postgresql_is_restarted_under_load(site, access, postgresql):
     site.manage("audit_verify")
 
 
-def test_redis_is_stopped_and_everything_goes_on(site, access, redis):
+def test_site_works_while_redis_is_stopped(site, access, redis):
     site.ask(access, "PATCH", "/users/me/notifications/", {"email_notifications": True})
     mails = len(site.mails_to(ADMIN))
     redis.stop()
     try:
-        anew = site.sign_in()
-        assert site.ask(anew, "GET", "/auth/user/").status_code == 200
-        assert site.ask(anew, "GET", "/audit-logs/").status_code == 200
-        assert site.ask(anew, "GET", "/analytics/").status_code == 200
-        assert site.ask(anew, "POST", "/audit-logs/", upload(1)).status_code == 201
-        health = wait_for(lambda: told_down(site, anew))
+        access = site.sign_in()
+        assert site.ask(access, "GET", "/auth/user/").status_code == 200
+        assert site.ask(access, "GET", "/audit-logs/").status_code == 200
+        assert site.ask(access, "GET", "/analytics/").status_code == 200
+        assert site.ask(access, "POST", "/audit-logs/", upload(1)).status_code == 201
+        health = wait_for(lambda: health_if_down(site, access))
         assert health["status"] == "degraded"
     finally:
         redis.start()
-    assert site.ask(anew, "GET", "/auth/user/").status_code == 200
-    # The mail about the upload was owed, not lost: the sweep finds it.
+    assert site.ask(access, "GET", "/auth/user/").status_code == 200
+    # The pending mail is not lost: the sweep sends it.
     wait_for(lambda: len(site.mails_to(ADMIN)) > mails)
 
 
-def told_down(site, access):
+def health_if_down(site, access):
     answer = site.ask(access, "GET", "/health/")
     services = answer.json()["services"]
-    # On a busy machine the database may once take longer than its probe waits.
+    # On a busy machine the database probe may time out.
     if (services["redis"], services["database"]) != ("down", "up"):
         return None
     assert answer.status_code == 200
     return answer.json()
 
 
-def test_redis_hangs_and_everything_goes_on(site, access, redis):
+def test_site_works_while_redis_hangs(site, access, redis):
     redis.freeze()
     try:
         assert site.ask(site.sign_in(), "GET", "/auth/user/").status_code == 200
@@ -125,7 +124,7 @@ def web_processes(site):
     return [int(pid) for pid in re.findall(r"Booting worker with pid: (\d+)", site.log)]
 
 
-def test_a_web_process_is_killed_under_load(site, access):
+def test_site_survives_killed_web_process_under_load(site, access):
     before = web_processes(site)
     with Load(site.url, access) as load:
         load.wait_for_successes()
@@ -133,11 +132,11 @@ def test_a_web_process_is_killed_under_load(site, access):
         wait_for(lambda: len(web_processes(site)) == len(before) + 1)
         load.wait_for_successes()
     assert load.refused == []
-    # What the process was just answering is lost, and nothing else.
+    # Only the requests in progress are lost.
     assert len(load.broken) <= load.clients
 
 
-def test_clients_that_stop_in_mid_request_are_let_go_and_others_served(site, access):
+def test_stalled_clients_are_disconnected_and_others_served(site, access):
     head = (
         b"POST /api/auth/login/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     )
@@ -162,8 +161,8 @@ def everything_from(connection):
 
 
 @contextmanager
-def locked(postgresql, table) -> Iterator[None]:
-    """Nobody else gets at ``table`` until the block ends."""
+def locked(postgresql, table):
+    """Lock ``table`` until the block ends."""
     with psycopg.connect(postgresql.url) as connection:
         connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
         yield

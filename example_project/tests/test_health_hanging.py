@@ -1,7 +1,7 @@
-"""Health answers within three seconds though every dependency hang: real servers, frozen.
+"""Health responds within three seconds while every dependency hangs: real, paused servers.
 
-The promise is the code's. What the machine adds when it is busy is measured by requests of which
-nothing hangs, and each test may try again: code that waits too long does so every time.
+The time that a busy machine adds is measured by requests of which
+nothing hangs, and each test may try again: code that waits too long always does.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def redis():
 
 @pytest.fixture(scope="module")
 def silent_port():
-    """A server that accepts and never answers."""
+    """A server that accepts and never responds."""
     with socket.create_server(("127.0.0.1", 0), backlog=1000) as server:
         yield server.getsockname()[1]
 
@@ -77,7 +77,7 @@ def access(site):
 
 
 def _warm_up(site, token):
-    """Have every process load what its first request loads: that is not what is promised."""
+    """Warm up every process: the limit does not include the imports of the first request."""
 
     def once(_):
         return site.ask(token, "GET", "/health/")
@@ -88,7 +88,7 @@ def _warm_up(site, token):
 
 @contextmanager
 def hanging(postgresql):
-    """PostgreSQL hangs: the server, and every connection that it has."""
+    """Pause PostgreSQL: the server, and all its connections."""
     with psycopg.connect(postgresql.url) as connection:
         serving = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'"
         found = connection.execute(f"{serving} AND pid <> pg_backend_pid()").fetchall()
@@ -104,7 +104,7 @@ def hanging(postgresql):
 
 
 class Client:
-    """Asks the site, and insists on answers in time.
+    """A client that asserts the time of responses.
 
     ``allowed`` are the seconds of the promise, and twice those that answers take at this moment
     though nothing hangs.
@@ -148,7 +148,7 @@ def attempts(site, access):
     return attempt
 
 
-def test_mail_server_and_image_service_hang(attempts):
+def test_health_responds_while_mail_and_image_service_hang(attempts):
     @attempts
     def _answered_in_time(client):
         for _ in range(3):
@@ -163,13 +163,13 @@ def test_mail_server_and_image_service_hang(attempts):
             }
 
 
-def test_redis_hangs_too(attempts, redis):
+def test_health_responds_while_redis_hangs_too(attempts, redis):
     @attempts
     def _answered_in_time(client):
         redis.freeze()
         try:
             answer = client.health()
-            while answer.json()["services"]["redis"] == "up":  # remembered for some seconds
+            while answer.json()["services"]["redis"] == "up":  # cached for some seconds
                 answer = client.health()
         finally:
             redis.thaw()
@@ -177,7 +177,7 @@ def test_redis_hangs_too(attempts, redis):
         assert answer.json()["status"] == "degraded"
 
 
-def test_the_database_hangs_too_and_eight_ask_at_once(attempts, postgresql, redis):
+def test_eight_health_requests_respond_while_database_hangs(attempts, postgresql, redis):
     @attempts
     def _answered_in_time(client):
         redis.freeze()
@@ -200,7 +200,7 @@ def _database_is_down(client):
     assert client.ask("/api/health/").status_code == 401
 
 
-def test_all_is_told_to_be_up_again(site, access):
+def test_health_reports_all_services_up_again(site, access):
     def is_up():
         services = site.ask(access, "GET", "/health/").json()["services"]
         return (services["database"], services["redis"]) == ("up", "up")

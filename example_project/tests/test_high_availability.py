@@ -1,18 +1,17 @@
-"""``docs/operations/high-availability.md``: standbys take over while clients write.
+"""``docs/operations/backup.md``: standbys take over while clients write.
 
-The site knows all servers from its start. None of its processes is restarted.
+The site has all servers in its configuration. None of its processes is restarted.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
 import pytest
-from aftermath import assert_clean, count, entries
 from django.db.utils import ConnectionHandler
+from fault_checks import assert_clean, count, entries
 from load import Load, upload
 from running_site import RunningSite
 
@@ -28,10 +27,10 @@ TOKEN = "of-prometheus-alone"
 
 
 @contextmanager
-def primary_and_standbys() -> Iterator[list[OwnedServer]]:
+def primary_and_standbys():
     """A primary and two standbys."""
     with OwnedServer("postgresql") as primary:
-        # The test servers' own option would let an answer go before a standby has the entry.
+        # The test servers' default would respond before a standby has the entry.
         execute(primary, "ALTER DATABASE postgres SET synchronous_commit = on")
         with (
             OwnedServer("postgresql-replica", primary.url) as second,
@@ -83,7 +82,7 @@ def promote(standby):
 
 
 def make_read_only(primary):
-    """Let it commit nothing more; the position in its write-ahead log then."""
+    """Stop commits; return the position in the write-ahead log."""
     set_and_reload(primary, "default_transaction_read_only", "on")
     writers = "SELECT count(*) FROM pg_stat_activity WHERE backend_xid IS NOT NULL"
     wait_for(lambda: count(primary, writers) == 0)
@@ -92,7 +91,7 @@ def make_read_only(primary):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory, servers):
-    """Reads from the third server; the last test promotes that."""
+    """Reads from the third server, which the last test promotes."""
     running = RunningSite(tmp_path_factory.mktemp("site"), url_of(servers), None)
     running.environment |= {
         "RATE_LIMIT_API": "100000/minute",
@@ -115,14 +114,14 @@ def listed(site, access):
 
 
 def replica_state(site, access):
-    """What health and the metric say of the replica."""
+    """The replica's state in health and in the metric."""
     text = site.get("/metrics", Authorization=f"Bearer {TOKEN}").text
     found = re.search(r'^myometrics_replica_left_out{replica="replica1"} (.*)$', text, re.M)
     health = site.ask(access, "GET", "/health/").json()["services"]
     return health["replicas"], found and float(found[1])
 
 
-def test_replica_whose_replay_is_paused_hides_no_entry_for_good(site, servers):
+def test_paused_replica_does_not_hide_entries(site, servers):
     access = site.sign_in()
     wait_for(lambda: replica_state(site, access) == ("up", 0.0))
     execute(servers[2], "SELECT pg_wal_replay_pause()")
@@ -130,14 +129,14 @@ def test_replica_whose_replay_is_paused_hides_no_entry_for_good(site, servers):
         entry = site.ask(access, "POST", "/audit-logs/", upload(1)).json()
         wait_for(lambda: int(entry["id"]) in listed(site, access))
         wait_for(lambda: replica_state(site, access) == ("down", 1.0))
-        # Left out, so every process reads from the primary, for as long as this lasts.
+        # Excluded: every process reads from the primary until the replica has caught up.
         assert all(int(entry["id"]) in listed(site, access) for _ in range(10))
     finally:
         execute(servers[2], "SELECT pg_wal_replay_resume()")
     wait_for(lambda: replica_state(site, access) == ("up", 0.0))
 
 
-def test_site_goes_on_after_switch_over_and_after_death_of_the_primary(site, servers):
+def test_site_works_after_switch_over_and_loss_of_primary(site, servers):
     first, second, third = servers
     commit_only_with_standby(first)
     with Load(site.url, site.sign_in()) as load:
@@ -151,7 +150,7 @@ def test_site_goes_on_after_switch_over_and_after_death_of_the_primary(site, ser
         follow(third, second)
         commit_only_with_standby(second)
         load.wait_for_successes()
-        # The first server still answers: only its being read-only sends connections away.
+        # The first server still responds, but is read-only.
         load.refused.clear()
         load.wait_for_successes(40)
         assert load.refused == []
@@ -168,7 +167,7 @@ def test_site_goes_on_after_switch_over_and_after_death_of_the_primary(site, ser
 
 
 @pytest.mark.parametrize("pool_size", [0, 2], ids=["persistent", "pool"])
-def test_connection_that_turned_read_only_is_replaced_before_its_next_use(
+def test_read_only_connection_is_replaced_before_next_use(
     postgresql_server, pool_size, django_db_blocker
 ):
     with (
@@ -200,7 +199,7 @@ def _replaces_connection(first, second, pool_size):
         handler["default"].close_pool()
 
 
-def test_several_hosts_are_read_as_libpq_reads_them():
+def test_several_hosts_are_parsed_like_libpq():
     parsed = database("postgresql://me:a%2Cb@db1:5433,[::1],db3/name?target_session_attrs=primary")
     assert (parsed["HOST"], parsed["PORT"]) == ("db1,::1,db3", "5433,,")
     assert (parsed["USER"], parsed["PASSWORD"], parsed["NAME"]) == ("me", "a,b", "name")

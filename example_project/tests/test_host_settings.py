@@ -1,4 +1,4 @@
-"""A host's ``REST_FRAMEWORK`` and formats change nothing about the API's answers."""
+"""A host's ``REST_FRAMEWORK`` and formats do not change the API's responses."""
 
 import difflib
 import os
@@ -16,7 +16,7 @@ TESTS = Path(__file__).parent
 
 
 def answers(**environment):
-    """The answers to the script, from a process of its own: DRF reads some settings at import."""
+    """The responses in a new process, because DRF reads some settings at import."""
     done = subprocess.run(
         [sys.executable, str(TESTS / "host_settings.py")],
         cwd=TESTS,
@@ -35,7 +35,7 @@ def answers(**environment):
     return done.stdout.splitlines()
 
 
-def test_host_settings_change_no_byte_of_any_answer():
+def test_host_settings_do_not_change_responses():
     plain, hostile = answers(), answers(HOSTILE="1")
     assert len(plain) >= len(SCRIPT)
     assert list(difflib.unified_diff(plain, hostile, lineterm="", n=0)) == []

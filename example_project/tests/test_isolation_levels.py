@@ -1,4 +1,4 @@
-"""Requests of many at once under PostgreSQL's stricter isolation levels: none fails or is lost."""
+"""Concurrent requests under PostgreSQL's stricter isolation levels: none fails or is lost."""
 
 import pytest
 from conftest import make_user, sign_in
@@ -20,7 +20,7 @@ LEVELS = ["read committed", "repeatable read", "serializable"]
 def isolation_level(request):
     """The database's default, for the connections of the test's threads."""
     if connection.vendor != "postgresql":
-        yield  # SQLite's writers are alone
+        yield  # SQLite has one writer at a time
         return
     name = connection.ops.quote_name(connection.settings_dict["NAME"])
     with connection.cursor() as cursor:
@@ -31,7 +31,7 @@ def isolation_level(request):
         cursor.execute(f"ALTER DATABASE {name} RESET default_transaction_isolation")
 
 
-def test_forty_changes_of_one_profile_all_succeed(isolation_level, doctor, run_concurrently):
+def test_forty_concurrent_profile_changes_succeed(isolation_level, doctor, run_concurrently):
     client = sign_in(doctor)
 
     def rename(number):
@@ -43,7 +43,7 @@ def test_forty_changes_of_one_profile_all_succeed(isolation_level, doctor, run_c
     assert doctor.first_name.startswith("Name")
 
 
-def test_forty_events_of_one_upload_make_one_fact(isolation_level, doctor, run_concurrently):
+def test_forty_concurrent_events_make_one_upload(isolation_level, doctor, run_concurrently):
     client = sign_in(doctor)
     event = {"resource_type": "upload", "resource_id": "u1", "details": {"filename": "a.dcm"}}
 
@@ -57,9 +57,7 @@ def test_forty_events_of_one_upload_make_one_fact(isolation_level, doctor, run_c
     assert Upload.objects.get().status == "completed"
 
 
-def test_settings_changed_by_many_for_the_first_time_all_succeed(
-    isolation_level, doctor, run_concurrently
-):
+def test_concurrent_first_settings_changes_succeed(isolation_level, doctor, run_concurrently):
     client = sign_in(doctor)
     answers = run_concurrently(
         lambda: client.patch(
@@ -70,9 +68,7 @@ def test_settings_changed_by_many_for_the_first_time_all_succeed(
     assert [answer.status_code for answer in answers] == [200] * 20
 
 
-def test_administrators_who_demote_each_other_leave_one(
-    isolation_level, administrator, run_concurrently
-):
+def test_mutual_demotion_leaves_one_administrator(isolation_level, administrator, run_concurrently):
     other = make_user("second@clinic.example", role="admin")
     pairs = [(sign_in(administrator), other), (sign_in(other), administrator)]
     answers = run_concurrently(
@@ -84,11 +80,11 @@ def test_administrators_who_demote_each_other_leave_one(
         ]
     )
     codes = sorted(answer.status_code for answer in answers)
-    # The later of the two is no administrator any more, or the last one is kept.
+    # The second is no longer an administrator, or is protected as the last one.
     assert codes in ([200, 403], [200, 409])
 
 
-def test_user_who_is_writing_can_be_deleted(
+def test_user_with_concurrent_writes_can_be_deleted(
     isolation_level, doctor, administrator, run_concurrently
 ):
     client, admin = sign_in(doctor), sign_in(administrator)
@@ -106,7 +102,7 @@ def test_user_who_is_writing_can_be_deleted(
     assert not AuditLog.objects.filter(resource_id="s1").exists()
 
 
-def test_database_counts_requests_exactly(isolation_level, run_concurrently):
+def test_rate_limits_in_database_are_exact(isolation_level, run_concurrently):
     storage = DatabaseStorage()
     outcomes = run_concurrently(lambda: storage.acquire_entry("key", 5, 3600), times=60)
     assert sorted(outcomes) == [False] * 55 + [True] * 5

@@ -1,4 +1,4 @@
-"""People read the admin site in their language; programs read the API in one."""
+"""The admin site is translated; the API has one language."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MODELS = [model for config in OURS for model in config.get_models()]
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
-def test_every_label_in_the_admin_site_can_be_translated(model):
+def test_every_admin_label_is_translatable(model):
     assert isinstance(model._meta.verbose_name, Promise)
     assert isinstance(model._meta.verbose_name_plural, Promise)
     for field in model._meta.local_fields:
@@ -22,7 +22,7 @@ def test_every_label_in_the_admin_site_can_be_translated(model):
 
 
 def _is_hidden(field):
-    """Whether no page of the admin site shows it, so that nobody reads its name."""
+    """Whether no page of the admin site shows it."""
     return not field.editable and not isinstance(field.verbose_name, Promise)
 
 
@@ -35,14 +35,14 @@ def _is_hidden(field):
         ("myometrics_auth/session/", ["Konten", "Sitzung zum Ansehen"]),
     ],
 )
-def test_a_german_site_has_a_german_admin_site(admin_client, settings, path, words):
+def test_german_site_has_german_admin(admin_client, settings, path, words):
     settings.LANGUAGE_CODE = "de"
     page = admin_client.get(f"/admin/{path}", follow=True).content.decode()
     for word in words:
         assert word in page
 
 
-def test_the_api_answers_in_english_whatever_language_a_client_prefers(client):
+def test_api_responds_in_site_language(client):
     for language in ("de", "fr-FR,de;q=0.8", "xx"):
         answer = client.get("/api/nothing/", HTTP_ACCEPT_LANGUAGE=language)
         assert answer.json()["detail"] == "There is nothing at this address."

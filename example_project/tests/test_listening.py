@@ -1,4 +1,4 @@
-"""Wherever the web server listens, gunicorn takes the address and the health check finds it."""
+"""For every kind of listening address, gunicorn binds it and the health check reaches it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def application(environ, start_response):
 
 
 @pytest.mark.parametrize("host", ["", "0.0.0.0", "127.0.0.1", "localhost", "[::1]", "::1", "[::]"])
-def test_health_check_finds_the_web_server(tmp_path, host):
+def test_health_check_reaches_web_server_at_any_host(tmp_path, host):
     (tmp_path / "listening.py").write_text(APPLICATION)
     port = free_port()
     environment = {
@@ -44,7 +44,7 @@ def test_health_check_finds_the_web_server(tmp_path, host):
         env=environment,
     )
 
-    def health_check() -> int:
+    def health_check():
         command = [sys.executable, "healthcheck.py"]
         return subprocess.run(command, cwd=PROJECT, env=environment, check=False).returncode
 

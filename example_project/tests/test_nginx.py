@@ -1,4 +1,4 @@
-"""The documented nginx file in front of two web processes: what clients and operators see."""
+"""The documented nginx file in front of two web processes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ import httpx
 import psycopg
 import pytest
 import trustme
-from aftermath import count
+from fault_checks import count
 from load import Load
 from proxied_site import FRONT_END, ProxiedSite
 from running_site import PASSWORD
-from test_journey import test_the_whole_way_of_a_newcomer as go_the_whole_way
+from test_journey import test_journey_of_a_new_user as run_journey
 
 from myometrics_testing.services import OwnedServer
 from myometrics_testing.waiting import PATIENCE, wait_for
@@ -88,19 +88,19 @@ def connect(site, address="127.0.0.1"):
 
 
 def read_answer(connection):
-    """Status line, headers and body of the answer, after which the connection is closed."""
+    """Status line, headers and body of the response; then the connection is closed."""
     received = b"".join(iter(lambda: connection.recv(65_536), b""))
     head, _, body = received.partition(b"\r\n\r\n")
     status, *lines = head.decode().split("\r\n")
     return int(status.split()[1]), dict(line.lower().split(": ", 1) for line in lines), body
 
 
-def test_front_end_goes_the_whole_way_by_https(site):
+def test_front_end_journey_works_over_https(site):
     # First: it counts the uploads of the whole site.
-    go_the_whole_way(site)
+    run_journey(site)
 
 
-def test_documented_file_loads_without_a_warning(site):
+def test_documented_file_loads_without_warning(site):
     done = subprocess.run([*site.nginx_command, "-t"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "[warn]" not in done.stderr
@@ -112,7 +112,7 @@ def test_http_is_redirected_to_https(site):
     assert answer.headers["Location"] == "https://localhost/api/users/?page=2"
 
 
-def test_ipv6_is_served_and_is_the_address_of_the_client(site, access):
+def test_ipv6_client_is_served_and_address_recorded(site, access):
     assert httpx.get(f"http://[::1]:{site.http_port}/livez").status_code == 301
     body = json.dumps(ENTRY).encode()
     with connect(site, "::1") as connection:
@@ -149,7 +149,7 @@ def test_static_files_are_served(site):
     assert answer.content == file.read_bytes()
 
 
-def test_metrics_are_of_both_web_processes(site):
+def test_metrics_cover_both_web_processes(site):
     wanted = 'myometrics_requests_total{endpoint="/api/health/",method="GET",status="401"}'
 
     def counted(web):
@@ -163,14 +163,14 @@ def test_metrics_are_of_both_web_processes(site):
 
 
 @pytest.mark.parametrize("origin", [FRONT_END, None])
-def test_too_large_body_is_refused_by_nginx_in_json(site, origin):
+def test_nginx_rejects_too_large_body_in_json(site, origin):
     headers = {"Origin": origin} if origin else {}
     with site.client(headers=headers) as client:
         answer = client.post("/api/audit-logs/", content=b"x" * (LIMIT + 1))
     assert_error_of_nginx(answer, 413, "body_too_large")
 
 
-def test_body_of_the_largest_size_reaches_the_site(site, access):
+def test_body_of_maximum_size_reaches_site(site, access):
     start, end = json.dumps({**ENTRY, "details": {"x": "@"}}).split("@")
     body = start + "y" * (LIMIT - len(start) - len(end)) + end
     headers = {"Authorization": f"Bearer {access}", "Content-Type": "application/json"}
@@ -192,7 +192,7 @@ def test_body_of_the_largest_size_reaches_the_site(site, access):
     ],
     ids=["malformed", "long address", "long header"],
 )
-def test_unreadable_request_is_refused_by_nginx_in_json(site, request_text, status, code):
+def test_nginx_rejects_unreadable_request_in_json(site, request_text, status, code):
     with connect(site) as connection:
         connection.sendall(request_text)
         found, headers, body = read_answer(connection)
@@ -202,7 +202,7 @@ def test_unreadable_request_is_refused_by_nginx_in_json(site, request_text, stat
     assert "x-request-id" in headers
 
 
-def test_http_on_the_port_of_https_is_refused_in_json(site):
+def test_nginx_rejects_http_on_https_port_in_json(site):
     answer = httpx.get(f"http://127.0.0.1:{site.https_port}/", headers={"Host": "localhost"})
     assert answer.status_code == 400
     assert answer.headers["Content-Type"] == "application/json"
@@ -230,7 +230,7 @@ def test_slow_clients_do_not_stop_others(site):
         assert site.get("/livez").status_code == 200
 
 
-def test_too_many_open_requests_of_one_address_are_refused_in_json(site):
+def test_too_many_open_requests_per_address_are_rejected_in_json(site):
     with slow_clients(site, MAX_OPEN_REQUESTS, "::1"), connect(site, "::1") as connection:
         connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         status, headers, body = read_answer(connection)
@@ -253,7 +253,7 @@ def both_processes_down(site):
         site.start_all(site.webs)
 
 
-def test_site_that_is_down_is_a_502_and_a_flood_of_requests_a_429_in_json(site):
+def test_stopped_site_is_502_and_request_flood_429_in_json(site):
     with (
         both_processes_down(site),
         site.client("127.0.0.4", headers={"Origin": FRONT_END}) as client,
@@ -269,13 +269,16 @@ def test_site_that_is_down_is_a_502_and_a_flood_of_requests_a_429_in_json(site):
 
 
 def throttled(client):
-    # Nothing is behind nginx, so that it answers faster than its limit on any machine.
+    # Without a web server, nginx responds faster than its rate limit.
     answers = [client.get("/livez") for _ in range(300)]
     return next((answer for answer in answers if answer.status_code == 429), None)
 
 
-# The export's query; the table of accesses is written concurrently, and waits, too.
-SELECTS = "wait_event_type = 'Lock' AND query NOT ILIKE 'INSERT%' AND query NOT ILIKE 'LOCK%'"
+AUDIT_LOG, UPLOADS = "myometrics_audit_auditlog", "myometrics_analytics_upload"
+"""The tables of the last two sections of an export."""
+WAITING = "SELECT count(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+WAITING_FOR_AUDIT_LOG = f"{WAITING} AND query LIKE 'COPY%'"
+"""Exports only: other processes read the audit log, too."""
 
 
 class Export:
@@ -283,13 +286,14 @@ class Export:
 
     def __init__(self, site, url):
         self.site, self.url = site, url
+        self.access = new_user_with_uploads(site)
         self.received = []
         self.request_id = self.error = None
         self.thread = threading.Thread(target=self._run)
 
     def _run(self):
-        headers = {"Authorization": f"Bearer {new_user_with_entries(self.site)}"}
-        headers["X-Forwarded-Proto"] = "https"  # for a process that is asked past nginx
+        headers = {"Authorization": f"Bearer {self.access}"}
+        headers["X-Forwarded-Proto"] = "https"  # for requests that do not go through nginx
         with (
             httpx.Client(base_url=self.url, headers=headers, timeout=PATIENCE) as client,
             client.stream("GET", "/api/users/me/export/?format=csv") as answer,
@@ -301,33 +305,51 @@ class Export:
                 self.error = error
 
 
-def new_user_with_entries(site):
-    """An access token of a user whose export is more than the site sends at a time."""
+def new_user_with_uploads(site):
+    """An access token of a user whose uploads are more than the site sends at a time."""
     email = f"{secrets.token_hex(8)}@clinic.example"
     body = {"email": email, "password": PASSWORD, "firstName": "Ada", "lastName": "Byron"}
     body |= {"clinicName": "North", "role": "doctor"}
-    with site.client() as client:
-        access = client.post("/api/auth/register/", json=body).json()["access"]
-    entry = {**ENTRY, "details": {"text": "x" * 60_000}}
-    for _ in range(3):
-        assert site.ask(access, "POST", "/audit-logs/", entry).status_code == 201
+    # Not by way of nginx, which limits the rate of requests.
+    url = f"http://localhost:{site.webs[0].port}/api"
+    with httpx.Client(base_url=url, headers={"X-Forwarded-Proto": "https"}) as client:
+        access = client.post("/auth/register/", json=body).json()["access"]
+        client.headers["Authorization"] = f"Bearer {access}"
+        for number in range(200):
+            entry = {"action": "upload_created", "resource_type": "upload"}
+            entry |= {"resource_id": f"upload-{number}", "details": {"filename": "x" * 200}}
+            assert client.post("/audit-logs/", json=entry).status_code == 201
     return str(access)
 
 
 @contextmanager
 def export_that_waits(site, postgresql, url):
-    """A download of which the client has a part; the database keeps the rest waiting."""
+    """A download of which the client has a part; the last section waits for a lock.
+
+    The table of uploads is locked first: the site writes an audit entry before it reads them.
+    """
     export = Export(site, url)
+    waiting_for_uploads = f"{WAITING} AND query LIKE 'SELECT%{UPLOADS}%'"
+    with lock(postgresql, AUDIT_LOG) as lock_audit_log:
+        with lock(postgresql, UPLOADS) as lock_uploads:
+            lock_uploads()
+            export.thread.start()
+            wait_for(lambda: count(postgresql, waiting_for_uploads), log=lambda: site.log)
+            lock_audit_log()
+        wait_for(
+            lambda: export.request_id and count(postgresql, WAITING_FOR_AUDIT_LOG),
+            log=lambda: site.log,
+        )
+        yield export
+    export.thread.join()
+
+
+@contextmanager
+def lock(postgresql, table):
+    """A function that locks ``table`` until the end of the block."""
     with psycopg.connect(postgresql.url) as connection:
-        connection.execute("LOCK TABLE myometrics_access_table_access IN ACCESS EXCLUSIVE MODE")
-        export.thread.start()
-        try:
-            query = f"SELECT count(*) FROM pg_stat_activity WHERE {SELECTS}"
-            wait_for(lambda: export.request_id and count(postgresql, query), log=lambda: site.log)
-            yield export
-        finally:
-            connection.rollback()
-            export.thread.join()
+        yield lambda: connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+        connection.rollback()
 
 
 def failed_exports(site):
@@ -343,18 +365,18 @@ def url(request, site):
     return site.url if request.param == "nginx" else f"http://localhost:{site.asgi.port}"
 
 
-def test_export_that_is_late_is_whole(site, postgresql, url):
+def test_late_export_is_complete(site, postgresql, url):
     with export_that_waits(site, postgresql, url) as export:
         pass
     assert export.error is None
     assert b"".join(export.received).endswith(b"export,,complete,true\r\n")
 
 
-def test_export_cut_by_the_database_is_broken_and_counted_as_failed(site, postgresql, url):
+def test_export_cut_by_database_is_broken_and_counted_as_failed(site, postgresql, url):
     failed = failed_exports(site)
     with export_that_waits(site, postgresql, url) as export:
-        end = f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {SELECTS}"
-        assert count(postgresql, end) == 1
+        terminate = WAITING_FOR_AUDIT_LOG.replace("count(pid)", "count(pg_terminate_backend(pid))")
+        assert count(postgresql, terminate) == 1
         export.thread.join()
     assert "incomplete chunked read" in str(export.error)
     wait_for(lambda: failed_exports(site) == failed + 1)
@@ -364,14 +386,14 @@ def test_export_cut_by_the_database_is_broken_and_counted_as_failed(site, postgr
     assert [line for line in lines if line["logger"] == "myometrics.core.downloads"]
 
 
-def test_export_of_a_process_that_is_killed_is_broken(site, postgresql):
+def test_export_of_killed_process_is_broken(site, postgresql):
     before, known = [web.workers() for web in site.webs], site.nginx_errors.count(CUT_OFF)
     with export_that_waits(site, postgresql, site.url) as export:
         for worker in set.union(*before):
             os.kill(worker, signal.SIGKILL)
         export.thread.join()
     assert "incomplete chunked read" in str(export.error)
-    # The process itself can log nothing any more.
+    # The killed process cannot log.
     wait_for(lambda: site.nginx_errors.count(CUT_OFF) > known)
     for web, killed in zip(site.webs, before, strict=True):
         wait_for(lambda web=web, killed=killed: web.workers() - killed)
@@ -405,7 +427,7 @@ def version(site):
     return site.get("/api/schema/").json()["info"]["version"]
 
 
-def test_rolling_restart_into_a_release_with_a_migration_fails_no_request(site, access, postgresql):
+def test_rolling_restart_with_migration_fails_no_request(site, access, postgresql):
     assert version(site) != UPGRADED
     with load_that_all_succeeds(site, access, postgresql) as load:
         site.environment["DJANGO_SETTINGS_MODULE"] = "upgraded_settings"

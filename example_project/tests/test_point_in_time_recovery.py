@@ -34,7 +34,7 @@ def blocks():
 
 
 class Operator:
-    """Types the commands into one shell on the database server."""
+    """Runs the commands in one shell on the database server."""
 
     def __init__(self, server):
         self.server = server
@@ -69,7 +69,7 @@ class Operator:
             return cursor.fetchall() if cursor.description else []
 
 
-def test_recovery_brings_back_the_chosen_moment(postgresql_server):
+def test_recovery_restores_chosen_moment(postgresql_server):
     operator = Operator(postgresql_server)
     variables, archive, base_backup, recover, wait, finish = blocks()
     assert set(re.findall(r"export (\w+)=", variables)) == {"PGDATA", "BACKUP"}

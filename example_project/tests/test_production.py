@@ -1,4 +1,4 @@
-"""The site's settings in production: checked, hardened, secrets from files, warned of the rest."""
+"""The site's settings in production: checks, hardening, secrets from files, warnings."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ pytestmark = pytest.mark.any_database
 START = "import config.wsgi"
 
 
-def test_check_deploy_has_nothing_to_say_about_a_production_environment():
+def test_check_deploy_of_production_environment_is_clean():
     done = deploy_check(PRODUCTION)
     assert done.returncode == 0, done.stderr
     assert "no issues (0 silenced)" in done.stdout
 
 
-def test_the_production_environment_of_the_documentation_is_one(tmp_path):
-    """Added to a copy of ``.env.example``, as the pages say."""
+def test_documented_production_environment_is_clean(tmp_path):
+    """Added to a copy of ``.env.example``, as documented."""
     page = (PROJECT.parent / "docs" / "operations" / "deployment.md").read_text()
     (block,) = re.findall(r"```ini\n(.*?)```", page, re.DOTALL)
     environment = EXAMPLE | dict(line.split("=", 1) for line in block.splitlines())
@@ -46,13 +46,13 @@ UNWISE = {
 }
 
 
-def test_check_deploy_names_what_is_unwise():
+def test_check_deploy_names_unsafe_settings():
     done = deploy_check({**PRODUCTION, **dict(UNWISE.values())})
     assert done.returncode != 0
     assert [number for number in UNWISE if number not in done.stderr] == []
 
 
-def test_plain_http_on_sqlite_without_redis_starts_and_says_what_is_unwise_in_the_log():
+def test_minimal_environment_starts_and_logs_warnings():
     done = python(START, {**GOOD, "EMBEDDED_WORKER": "false"})
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stderr.splitlines()]
@@ -60,13 +60,13 @@ def test_plain_http_on_sqlite_without_redis_starts_and_says_what_is_unwise_in_th
     assert {"security.W004", "security.W008", "config.W001", "config.W002"} <= said
 
 
-def test_a_production_environment_starts_without_a_warning():
+def test_production_environment_starts_without_warning():
     done = python(START, PRODUCTION)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
 
 
-def test_every_host_at_once_is_refused_unless_in_debug():
+def test_wildcard_host_needs_debug():
     hosts = "api.clinic.example,*"
     done = python(START, {**PRODUCTION, "ALLOWED_HOSTS": hosts})
     assert done.returncode != 0
@@ -96,7 +96,7 @@ BESIDE = {"nothing": {}, "empty": dict.fromkeys(SECRETS, ""), ".env.example": EX
 
 
 @pytest.mark.parametrize("beside", BESIDE.values(), ids=BESIDE)
-def test_secrets_can_come_from_files(tmp_path, beside):
+def test_secrets_can_be_read_from_files(tmp_path, beside):
     environment = {"DEBUG": "false", **beside, "EMAIL_HOST": "smtp.clinic.example"}
     for name, (secret, _) in SECRETS.items():
         (tmp_path / name).write_text(f"{secret}\n")
@@ -108,7 +108,7 @@ def test_secrets_can_come_from_files(tmp_path, beside):
         assert secret.removeprefix("sqlite:///") in line
 
 
-def test_a_secret_file_that_can_not_be_used_is_named(tmp_path):
+def test_unusable_secret_file_is_named(tmp_path):
     (tmp_path / "empty").write_text("\n")
     (tmp_path / "secret").write_text(SECRET)
     for path, expected in {
@@ -127,10 +127,10 @@ def test_a_secret_file_that_can_not_be_used_is_named(tmp_path):
         assert SECRET not in done.stderr
 
 
-def test_connections_are_pooled_where_django_can_and_persistent_elsewhere():
+def test_connections_are_pooled_or_else_persistent():
     pooled = shown({**PRODUCTION, "DATABASE_POOL_SIZE": "6"}, "DATABASES")[0]["default"]
     if django.VERSION >= (5, 1):
-        assert pooled["ENGINE"] == "config.postgresql"
+        assert pooled["ENGINE"] == "config.optional.postgresql"
         assert pooled["OPTIONS"]["pool"]["max_size"] == 6
         assert pooled.get("CONN_MAX_AGE", 0) == 0
     else:
@@ -156,20 +156,20 @@ def test_transaction_pooling_is_one_variable(pool_size):
     assert pooled["OPTIONS"]["prepare_threshold"] is None
 
 
-def test_option_of_the_database_url_counts():
+def test_options_in_database_url_take_precedence():
     url = "postgresql://u:p@h/n?prepare_threshold=7"
     environment = {**PRODUCTION, "DATABASE_POOLING": "transaction", "DATABASE_URL": url}
     assert shown(environment, "DATABASES")[0]["default"]["OPTIONS"]["prepare_threshold"] == 7
 
 
-def test_sqlite_knows_nothing_of_pools():
+def test_sqlite_has_no_pool_options():
     database = shown({"DATABASE_POOL_SIZE": "6"}, "DATABASES")[0]["default"]
     assert "pool" not in database["OPTIONS"]
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("path", ["/admin/login/", "/api/docs/", "/api/schema/", "/livez"])
-def test_every_answer_carries_the_policies(client, path):
+def test_every_response_has_security_policies(client, path):
     response = client.get(path)
     assert response.status_code == 200
     policy = response["Content-Security-Policy"]
@@ -182,7 +182,7 @@ def test_every_answer_carries_the_policies(client, path):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("path", ["/admin/login/", "/api/docs/"])
-def test_pages_hold_no_script_that_the_policy_would_stop(client, path):
+def test_pages_have_no_inline_scripts(client, path):
     page = client.get(path).content.decode()
     for script in page.split("<script")[1:]:
         assert script.split(">")[0].strip().startswith(("src=", "id=")), script[:200]
@@ -190,7 +190,7 @@ def test_pages_hold_no_script_that_the_policy_would_stop(client, path):
 
 
 @pytest.mark.django_db
-def test_the_script_of_the_documentation_page_is_there(client):
+def test_documentation_page_script_is_served(client):
     page = client.get("/api/docs/").content.decode()
     assert 'src="/api/docs/?script="' in page
     script = client.get("/api/docs/?script=")

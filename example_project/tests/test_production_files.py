@@ -1,4 +1,4 @@
-"""Units, compose.yaml, Dockerfile and workflows say the same; what they run answers."""
+"""Units, compose.yaml, Dockerfile and workflows agree, and their commands work."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def command_of(service):
     return SERVICES[service]["command"].split()
 
 
-def test_units_compose_and_image_run_the_same_commands():
+def test_units_compose_and_image_run_same_commands():
     commands = unit_commands()
     assert {name: command_of(name)[: len(commands[name])] for name in commands} == commands
     command = re.findall(r"^CMD \[(.*)\]$", DOCKERFILE, re.MULTILINE)[-1]
     assert re.findall(r'"([^"]+)"', command) == commands["web"]
 
 
-def test_the_site_runs_without_rights_on_a_read_only_file_system():
+def test_site_runs_unprivileged_on_read_only_file_system():
     assert re.search(r"^USER site$", DOCKERFILE, re.MULTILINE)
     assert re.search(r"^HEALTHCHECK ", DOCKERFILE, re.MULTILINE)
     for name in SITE:
@@ -50,7 +50,7 @@ def test_the_site_runs_without_rights_on_a_read_only_file_system():
         assert "/tmp" in service["tmpfs"]
 
 
-def test_every_variable_of_the_environment_file_reaches_every_container_of_the_site():
+def test_every_environment_variable_reaches_every_container():
     for name in SITE:
         assert SERVICES[name]["env_file"] == [".env"]
         for variable, value in SERVICES[name]["environment"].items():
@@ -72,13 +72,13 @@ def test_passwords_are_required_and_have_no_default():
     assert set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", text)) <= KNOWN
 
 
-def test_only_nginx_is_published_and_nothing_else_reaches_the_web_server():
+def test_only_nginx_is_published_and_reaches_web_server():
     assert {name for name, service in SERVICES.items() if "ports" in service} == {"network"}
     assert SERVICES["web"]["environment"]["HOST"] == "127.0.0.1"
 
 
-def test_nginx_and_web_keep_their_network_when_the_other_restarts():
-    """Docker restarts a container in the network of one that is gone into no network at all."""
+def test_nginx_and_web_keep_network_on_restart():
+    """A restarted container gets no network if it shares that of a removed container."""
     for name in ("nginx", "web"):
         assert SERVICES[name]["network_mode"] == "service:network"
     assert SERVICES["network"]["command"] == "tail -f /dev/null"
@@ -94,7 +94,7 @@ def test_logs_of_containers_are_limited():
         assert f"ln -sf /dev/stdout {log}" in command
 
 
-def test_nginx_units_and_compose_agree_on_the_ports_of_the_web_servers():
+def test_nginx_units_and_compose_use_same_ports():
     nginx = (OPERATIONS / "nginx.conf").read_text()
     target = (UNITS / "myometrics.target").read_text()
     assert re.findall(r"server 127\.0\.0\.1:(\d+)", nginx) == PORTS
@@ -110,7 +110,7 @@ def test_nginx_units_and_compose_agree_on_the_ports_of_the_web_servers():
         assert f":{folder}" in places
 
 
-def test_every_service_has_a_health_check_and_starts_after_what_it_needs():
+def test_every_service_has_health_check_and_dependencies():
     for name, service in SERVICES.items():
         if service.get("restart") == "no":
             assert service["healthcheck"] == {"disable": True}
@@ -135,14 +135,14 @@ def test_images_are_pinned_by_version_and_digest():
     assert set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)) == {"${PYTHON}"}
 
 
-def test_the_image_installs_by_hash_and_asks_no_index_for_anything_else():
+def test_image_installs_hashed_packages_only():
     commands = re.split(r"&&|\n", DOCKERFILE.replace("\\\n", " "))
     installs = [one for one in commands if re.search(r"pip .*(install|wheel) ", one)]
     assert len(installs) == 4
     assert all("--require-hashes" in one or "--no-index" in one for one in installs)
 
 
-def test_what_the_image_copies_is_there_and_not_ignored():
+def test_files_copied_to_image_exist_and_are_not_ignored():
     allowed = (ROOT / ".dockerignore").read_text().splitlines()
     for sources in re.findall(r"^COPY (?!--from)(.*) \S+$", DOCKERFILE, re.MULTILINE):
         for source in sources.split():
@@ -150,7 +150,7 @@ def test_what_the_image_copies_is_there_and_not_ignored():
             assert f"!{source.split('/')[0]}" in allowed
 
 
-def test_actions_of_workflows_are_pinned_by_commit():
+def test_workflow_actions_are_pinned_by_commit():
     workflows = list((ROOT / ".github" / "workflows").glob("*.yml"))
     uses = [line for path in workflows for line in re.findall(r"uses: .*", path.read_text())]
     assert len(uses) > 5
@@ -158,14 +158,14 @@ def test_actions_of_workflows_are_pinned_by_commit():
     assert [line for line in uses if not pinned.fullmatch(line)] == []
 
 
-def test_the_example_environment_names_every_variable_of_the_settings():
+def test_example_environment_lists_every_variable():
     source = "".join(path.read_text() for path in (PROJECT / "config").glob("*.py"))
     used = set(re.findall(r'\benv\.\w+\(\s*"([A-Z_]+)"', source))
     used |= set(re.findall(r'environ(?:\.get\(|\[)"([A-Z_]+)"', source))
     assert used - KNOWN - {"DJANGO_SETTINGS_MODULE"} == set()
 
 
-def test_the_page_of_variables_has_a_row_for_each_and_names_every_file_of_secrets():
+def test_variables_page_has_every_variable_and_secret_file():
     page = (OPERATIONS / "variables.md").read_text()
     assert set(re.findall(r"^\| `([A-Z_]+)` \|", page, re.MULTILINE)) == KNOWN
     source = "".join(path.read_text() for path in (PROJECT / "config").glob("*.py"))
@@ -195,7 +195,7 @@ ASGI = {"WEB_WORKER_CLASS": "uvicorn_worker.UvicornWorker"}
 
 
 @pytest.mark.parametrize("site", [{}, ASGI], indirect=True, ids=["wsgi", "asgi"])
-def test_the_web_server_answers_and_its_health_check_tells(site):
+def test_health_check_reflects_web_server_state(site):
     assert health_check(site) == 0
     answer = site.get("/api/health/")
     assert answer.status_code == 401
@@ -212,7 +212,7 @@ TLS = {"SECURE_SSL_REDIRECT": "true", "BEHIND_TLS_PROXY": "true", "SECURE_HSTS_S
 
 
 @pytest.mark.parametrize("site", [TLS], indirect=True)
-def test_behind_a_tls_proxy_plain_requests_are_sent_to_https_and_probes_answer(site):
+def test_plain_requests_are_redirected_except_probes(site):
     answer = site.get("/api/health/")
     assert (answer.status_code, answer.headers["Location"]) == (
         301,
@@ -224,7 +224,7 @@ def test_behind_a_tls_proxy_plain_requests_are_sent_to_https_and_probes_answer(s
     assert site.get("/readyz").status_code == 200
 
 
-def test_log_lines_of_all_processes_are_json(site):
+def test_all_processes_log_json(site):
     import json
 
     site.get("/api/nothing/")

@@ -36,7 +36,7 @@ def metrics_of(site):
     return list(text_string_to_metric_families(answer.text))
 
 
-def test_every_process_is_counted_and_every_gauge_told(site):
+def test_metrics_count_all_processes_and_have_all_gauges(site):
     assert site.get("/metrics").status_code == 401
     for _ in range(60):
         assert site.get("/api/health/").status_code == 401
@@ -46,12 +46,12 @@ def test_every_process_is_counted_and_every_gauge_told(site):
     assert counted == [60]
     processes = set(re.findall(r"Booting worker with pid: (\d+)", site.log))
     assert len(processes) == 3
-    told = {family.name for family in families}
+    names = {family.name for family in families}
     assert {
         "myometrics_outbox_age_seconds",
         "myometrics_seal_lag_seconds",
         "myometrics_pending_changes",
-    } <= told
+    } <= names
 
 
 def names_that_exist():
@@ -62,24 +62,24 @@ def names_that_exist():
 
 
 @pytest.mark.parametrize("name", ["alerts.yaml", "dashboard.json"])
-def test_alerts_and_dashboard_ask_only_for_what_there_is(name):
+def test_alerts_and_dashboard_use_existing_metrics(name):
     text = (OPERATIONS / name).read_text()
     assert set(re.findall(r"myometrics_[a-z_]+", text)) <= names_that_exist()
 
 
-def test_every_alert_has_its_section_and_leads_there():
-    page = (OPERATIONS / "alerts.md").read_text()
+def test_every_alert_links_to_its_section():
+    page = (OPERATIONS / "monitoring.md").read_text()
     (group,) = yaml.safe_load((OPERATIONS / "alerts.yaml").read_text())["groups"]
     rules = group["rules"]
     sections = dict(re.findall(r"^### (\w+)\n\n(\w+)", page, re.MULTILINE))
     assert sections == {rule["alert"]: rule["labels"]["severity"].title() for rule in rules}
     for rule in rules:
         anchor = rule["alert"].lower()
-        assert rule["annotations"]["runbook_url"].endswith(f"/operations/alerts/#{anchor}")
+        assert rule["annotations"]["runbook_url"].endswith(f"/operations/monitoring/#{anchor}")
 
 
 @pytest.mark.parametrize("name", ["alerts.yaml", "dashboard.json"])
-def test_alerts_and_dashboard_name_only_endpoints_that_exist(name):
+def test_alerts_and_dashboard_use_existing_endpoints(name):
     text = (OPERATIONS / name).read_text().replace('\\"', '"')
     for operator, endpoint in re.findall(r'endpoint(=~?)"([^"]+)"', text):
         pattern = endpoint if operator == "=~" else re.escape(endpoint)

@@ -1,4 +1,4 @@
-"""What the packages promise to embedders is there, is written down, and suffices."""
+"""The public names exist, are documented, and suffice for the packages themselves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib import import_module
 
 import pytest
 
-from myometrics_testing.commands.documents import PUBLIC_NAMES, between_markers
+from myometrics_testing.commands.documents import between_markers, reference_page
 from myometrics_testing.commands.public_names import PUBLIC, public_names
 from myometrics_testing.commands.repository import PACKAGES, ROOT
 
@@ -18,17 +18,18 @@ OTHERS = [name for name in PUBLIC if name != "core"]
 PAGES = sorted({*ROOT.glob("docs/**/*.md"), *PACKAGES.glob("*/README.md"), ROOT / "README.md"})
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LISTED = re.compile(r"^\| `([\w.]+)` \| `(\w+)` \|", re.MULTILINE)
+REFERENCE = "".join(reference_page(package).read_text() for package in PUBLIC)
 
 
-def test_every_public_name_in_the_documentation_can_be_imported():
-    listed = LISTED.findall(PUBLIC_NAMES.read_text())
+def test_documented_public_names_can_be_imported():
+    listed = LISTED.findall(REFERENCE)
     assert len(listed) > 100
     for module, name in listed:
         assert hasattr(import_module(module), name), f"{module}.{name}"
 
 
-def test_the_documentation_lists_every_public_name():
-    listed = set(LISTED.findall(PUBLIC_NAMES.read_text()))
+def test_documentation_lists_every_public_name():
+    listed = set(LISTED.findall(REFERENCE))
     expected = {
         (module, name)
         for package in PUBLIC
@@ -39,14 +40,14 @@ def test_the_documentation_lists_every_public_name():
 
 
 @pytest.mark.parametrize("package", PUBLIC)
-def test_the_changelog_names_every_public_module(package):
+def test_changelog_names_every_public_module(package):
     head = CHANGELOGS[package].read_text().split("\n## ")[0]
     for module in PUBLIC[package]:
         assert re.search(rf"`{module}[`.]", head), module
 
 
 @pytest.mark.parametrize("package", OTHERS)
-def test_a_package_imports_nothing_from_core_that_is_not_public(package):
+def test_packages_import_public_names_of_core_only(package):
     public = public_names("core")
     for path in (PACKAGES / f"myometrics-{package}" / "src").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -58,7 +59,7 @@ def test_a_package_imports_nothing_from_core_that_is_not_public(package):
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_what_the_documentation_imports_is_there_and_public(path):
+def test_documentation_imports_public_names_only(path):
     public = {
         module: names for package in PUBLIC for module, names in public_names(package).items()
     }
@@ -72,6 +73,6 @@ def test_what_the_documentation_imports_is_there_and_public(path):
                     )
 
 
-def test_a_part_without_its_markers_is_an_error():
+def test_part_without_markers_is_an_error():
     with pytest.raises(ValueError, match="'settings'"):
         between_markers("# A README\n", "settings", "| key |")

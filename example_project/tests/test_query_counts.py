@@ -1,7 +1,7 @@
-"""How many queries each endpoint costs: pinned, so that none creeps in unseen.
+"""The number of queries of each endpoint, so that an increase is noticed.
 
-Counted are statements that ask or change something, all packages composed, rate limits aside
-(on Redis they are none). Who lowers a number pins it lower; who raises one says why.
+Counts statements that read or write data, with all packages, without rate limits
+(on Redis they need none). Lower a number when it falls; explain an increase.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _limits_aside(settings):
 
 
 def asked(act):
-    """The statements that ``act`` cost."""
+    """The statements of ``act``."""
     with CaptureQueriesContext(connection) as captured:
         answer = act()
     assert answer.status_code < 300, answer.content
@@ -59,7 +59,7 @@ def filled(as_administrator):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("path", READS)
-def test_what_is_read_costs_no_more_than_this(filled, administrator, path):
+def test_reads_stay_within_query_limit(filled, administrator, path):
     address = path.format(id=administrator.pk)
     filled.get(address)
     statements = asked(lambda: filled.get(address))
@@ -67,7 +67,7 @@ def test_what_is_read_costs_no_more_than_this(filled, administrator, path):
 
 
 @pytest.mark.django_db
-def test_more_rows_cost_no_more_queries(filled):
+def test_more_rows_need_no_more_queries(filled):
     paths = ["/api/audit-logs/", "/api/users/me/activity/", "/api/analytics/", "/api/users/"]
     before = [len(asked(lambda path=path: filled.get(path))) for path in paths]
     for number in range(12, 24):
@@ -87,7 +87,7 @@ WRITES = {
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("what", WRITES)
-def test_what_is_written_costs_no_more_than_this(filled, anyone, administrator, what):
+def test_writes_stay_within_query_limit(filled, anyone, administrator, what):
     sign_in = {"email": administrator.email, "password": PASSWORD}
     refresh = {"refresh": filled.tokens["refresh"]}
     acts = {

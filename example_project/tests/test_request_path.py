@@ -1,4 +1,4 @@
-"""One request followed through all processes: its id in their logs, its trace in OpenTelemetry.
+"""One request through all processes: its id in their logs, its trace in OpenTelemetry.
 
 On SQLite without Redis, and on PostgreSQL with Redis, gunicorn and Celery's worker.
 """
@@ -60,8 +60,8 @@ def ask(site, method, path, request_id, body=None, **headers):
     )
 
 
-def forget_password(site, request_id):
-    """Ask for a new password; the mail is a task's."""
+def request_password_reset(site, request_id):
+    """Request a password reset, whose mail is sent by a background job."""
     body = {"email": ADMIN}
     answer = ask(site, "POST", "/auth/password-reset/", request_id, body)
     assert answer.status_code == 200, answer.text
@@ -75,8 +75,8 @@ def lines_about(site, request_id):
     return [line for line in lines if line["request_id"] == request_id]
 
 
-def test_the_id_of_a_request_is_in_the_access_log_and_in_the_log_of_its_task(site, request_id):
-    forget_password(site, request_id)
+def test_request_id_is_in_access_log_and_task_log(site, request_id):
+    request_password_reset(site, request_id)
 
     def of_the_task():
         found = lines_about(site, request_id)
@@ -84,12 +84,12 @@ def test_the_id_of_a_request_is_in_the_access_log_and_in_the_log_of_its_task(sit
             line for line in found if TASK in line["message"] and "succeeded" in line["message"]
         ]
 
-    (told,) = wait_for(of_the_task)
+    (line,) = wait_for(of_the_task)
     (access,) = [
         line for line in lines_about(site, request_id) if line["logger"] == "myometrics.access"
     ]
     assert (access["endpoint"], access["status"]) == ("/api/auth/password-reset/", 200)
-    assert told["logger"] == "celery.app.trace"
+    assert line["logger"] == "celery.app.trace"
 
 
 def attributes(span):
@@ -103,10 +103,8 @@ def trace_of(receiver, request_id):
     return {span.name: span for span in spans if span.trace_id in traces}
 
 
-def test_a_request_its_queries_its_message_and_its_task_are_one_trace(
-    site, receiver, request_id, database_vendor
-):
-    forget_password(site, request_id)
+def test_request_queries_and_task_are_one_trace(site, receiver, request_id, database_vendor):
+    request_password_reset(site, request_id)
     web, message, task = "POST api/auth/password-reset/", f"apply_async/{TASK}", f"run/{TASK}"
     wait_for(lambda: {web, message, task} <= set(trace_of(receiver, request_id)))
     found = trace_of(receiver, request_id)
@@ -120,8 +118,8 @@ def test_a_request_its_queries_its_message_and_its_task_are_one_trace(
     assert receiver.services == {"myometrics"}
 
 
-def test_what_is_sent_tells_nothing_about_a_person(site, receiver, request_id):
-    forget_password(site, request_id)
+def test_spans_have_no_personal_data(site, receiver, request_id):
+    request_password_reset(site, request_id)
     entry = {"action": "view", "resource_type": "patient", "resource_id": "of-mrs-secret"}
     signed_in = {"Authorization": f"Bearer {site.sign_in()}"}
     ask(site, "POST", "/audit-logs/", request_id, entry, **signed_in)
@@ -136,8 +134,8 @@ def test_what_is_sent_tells_nothing_about_a_person(site, receiver, request_id):
 
 def statuses(receiver, request_id):
     found = [attributes(span) for span in receiver.spans]
-    ours = [told for told in found if told.get("myometrics.request_id") == request_id]
-    return sorted(told["http.status_code"] for told in ours)
+    ours = [span for span in found if span.get("myometrics.request_id") == request_id]
+    return sorted(span["http.status_code"] for span in ours)
 
 
 def statements(receiver):
@@ -169,7 +167,7 @@ ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
     ],
     ids=["not asked for", "disabled", "no exporter"],
 )
-def test_site_without_traces_loads_no_tracing(environment):
+def test_site_without_tracing_does_not_import_opentelemetry(environment):
     done = python(WHAT_IS_LOADED, {**PRODUCTION, **environment})
     assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
 
@@ -189,7 +187,7 @@ import config.wsgi
 
 
 @pytest.mark.any_database
-def test_traces_asked_for_and_not_installed_are_said_and_the_site_starts():
+def test_missing_opentelemetry_is_a_warning_and_site_starts():
     done = python(NOT_INSTALLED, {**PRODUCTION, **ENDPOINT})
     assert done.returncode == 0, done.stderr
     (line,) = [json.loads(line) for line in done.stderr.splitlines()]
@@ -199,7 +197,7 @@ def test_traces_asked_for_and_not_installed_are_said_and_the_site_starts():
 
 
 @pytest.mark.any_database
-def test_a_protocol_that_is_not_spoken_is_said():
+def test_unsupported_protocol_is_a_warning():
     done = deploy_check({**PRODUCTION, **ENDPOINT, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})
     assert done.returncode != 0
     assert "config.W005" in done.stderr
@@ -207,5 +205,5 @@ def test_a_protocol_that_is_not_spoken_is_said():
 
 
 @pytest.mark.any_database
-def test_asked_for_and_installed_nothing_is_to_be_said():
+def test_installed_opentelemetry_has_no_warning():
     assert deploy_check({**PRODUCTION, **ENDPOINT}).returncode == 0

@@ -1,9 +1,11 @@
-"""The OpenAPI document tells of every error that can come, in the one shape.
+"""The OpenAPI document describes every possible error in the one shape.
 
-That no answer is of another status or shape than it tells is ``test_fuzz``'s to show.
+``test_fuzz`` checks that responses match it.
 """
 
 from __future__ import annotations
+
+import re
 
 import pytest
 from django.core.management import call_command
@@ -37,12 +39,20 @@ def bodies(response):
 
 
 def whom(*, signed_in):
-    """Operations for people who are signed in, or for everybody."""
+    """Operations for signed-in users, or public ones."""
     return [name for name, o in OPERATIONS.items() if bool({} not in o["security"]) == signed_in]
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_every_error_has_the_one_body_and_says_what_it_means(name):
+def test_operation_has_a_short_summary(name):
+    summary = OPERATIONS[name]["summary"]
+    assert re.match(r"[A-Z][a-z]+ ", summary), summary
+    assert len(summary) <= 90
+    assert not summary.endswith(".")
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_every_error_has_one_body_and_a_description(name):
     for status, response in OPERATIONS[name]["responses"].items():
         if status >= "400":
             assert response["description"], status
@@ -50,24 +60,24 @@ def test_every_error_has_the_one_body_and_says_what_it_means(name):
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_every_operation_can_be_refused_for_a_while_and_says_for_how_long(name):
+def test_every_operation_documents_429_with_retry_after(name):
     header = OPERATIONS[name]["responses"]["429"]["headers"]["Retry-After"]
     assert header["required"]
     assert header["schema"] == {"type": "integer", "minimum": 1}
 
 
 @pytest.mark.parametrize("name", whom(signed_in=True))
-def test_who_is_not_signed_in_or_not_allowed_is_told_so(name):
+def test_protected_operations_document_401_and_403(name):
     assert {"401", "403", "500"} <= statuses(OPERATIONS[name])
     assert "WWW-Authenticate" in OPERATIONS[name]["responses"]["401"]["headers"]
 
 
 @pytest.mark.parametrize("name", [name for name, o in OPERATIONS.items() if "requestBody" in o])
-def test_a_body_can_be_wrong_too_large_and_no_json(name):
+def test_operations_with_body_document_400_413_and_415(name):
     assert {"400", "413", "415"} <= statuses(OPERATIONS[name])
 
 
-def test_what_only_some_operations_answer():
+def test_special_responses_are_documented():
     by_status = {
         status: {name for name, o in OPERATIONS.items() if status in o["responses"]}
         for status in ("202", "409", "503")
@@ -77,14 +87,14 @@ def test_what_only_some_operations_answer():
     assert {"DELETE /api/users/{user_id}/", "DELETE /api/users/me/"} <= by_status["409"]
 
 
-def test_health_that_can_not_tell_who_asks_answers_with_an_error():
+def test_health_documents_error_without_authentication():
     health = {"$ref": "#/components/schemas/Health"}
     responses = OPERATIONS["GET /api/health/"]["responses"]
     assert bodies(responses["503"]) == [health, ERROR]
 
 
 @pytest.mark.parametrize("splits", [False, True])
-def test_document_is_clean_and_has_the_same_components_with_other_settings(splits, tmp_path):
+def test_schema_is_clean_and_independent_of_settings(splits, tmp_path):
     file = tmp_path / "openapi.yml"
     with patched_settings({"COMPONENT_SPLIT_REQUEST": splits}):
         call_command("spectacular", validate=True, fail_on_warn=True, file=str(file))
@@ -92,7 +102,7 @@ def test_document_is_clean_and_has_the_same_components_with_other_settings(split
     assert set(document["components"]["schemas"]) == set(DOCUMENT["components"]["schemas"])
 
 
-def test_sign_in_is_documented_with_its_body_and_both_answers():
+def test_login_is_documented_with_body_and_both_responses():
     login = OPERATIONS["POST /api/auth/login/"]
     body = login["requestBody"]["content"]["application/json"]["schema"]["$ref"]
     assert set(COMPONENTS[body]["properties"]) == {"email", "password"}

@@ -1,4 +1,4 @@
-"""Passwords in URLs: they come out nowhere, whatever fails."""
+"""Passwords in URLs are never shown, whatever fails."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ from django.test.utils import override_settings
 import logging, traceback
 from django.contrib.auth import get_user_model
 from myometrics_notifications.kinds import registered_kinds
-from myometrics_notifications.unsubscribing import unsubscribe_token
+from myometrics_notifications.unsubscribe_links import unsubscribe_token
 from myometrics_core.jobs.background import _send
 from myometrics_core.health import check_health
 from myometrics_core.prometheus import queued_tasks
@@ -90,7 +90,7 @@ with override_settings(DEBUG=True):
 """
 
 
-def test_value_that_can_not_be_used_is_named_without_its_secret():
+def test_invalid_value_is_named_without_secret():
     done = python("import config.settings", {**GOOD, **BROKEN})
     assert done.returncode != 0
     assert set(re.findall(r"  - (\w+): ", done.stderr)) == set(BROKEN)
@@ -99,7 +99,7 @@ def test_value_that_can_not_be_used_is_named_without_its_secret():
 
 
 @pytest.mark.parametrize("command", [("check", "--deploy"), ("migrate",), ("myometrics_doctor",)])
-def test_command_that_reaches_nothing_shows_no_secret(command):
+def test_failing_command_shows_no_secret(command):
     done = manage(
         {**UNREACHABLE, "REDIS_URL": REDIS_URLS[0], "CELERY_BROKER_URL": BROKER_URLS[-1]}, *command
     )
@@ -119,7 +119,7 @@ def test_health_logs_and_error_pages_show_no_secret(url):
     assert SECRET not in done.stdout + done.stderr
 
 
-def test_worker_that_reaches_no_broker_shows_no_secret(tmp_path):
+def test_worker_without_broker_shows_no_secret(tmp_path):
     program, *arguments = unit_commands()["worker"]
     outputs, processes = [], []
     for number, url in enumerate(BROKER_URLS):

@@ -1,11 +1,11 @@
-"""What only the composed site can show: routes, error pages, schema, admin, commands."""
+"""Tests of the composed site: routes, error pages, schema, admin, commands."""
 
 import io
 import json
 
 import pytest
-from demo.people import PASSWORD as DEMO_PASSWORD
-from demo.people import PEOPLE
+from demo.users import PASSWORD as DEMO_PASSWORD
+from demo.users import USERS
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth import get_user_model
@@ -23,7 +23,7 @@ OURS = [model for model in apps.get_models() if model.__module__.startswith("myo
     "path", ["/api/", "/api/nothing", "/api/users/me/none/", "/api/auth/login"]
 )
 @pytest.mark.parametrize("method", ["get", "post", "put", "delete"])
-def test_an_unknown_path_under_the_prefix_is_a_json_404(anyone, path, method):
+def test_unknown_path_under_prefix_is_json_404(anyone, path, method):
     response = getattr(anyone, method)(path, HTTP_ACCEPT="text/html")
     assert response.status_code == 404
     assert response.json() == {
@@ -56,7 +56,7 @@ PROTECTED = {
 @pytest.mark.parametrize(
     "token", [None, "Bearer", "Bearer x", "Bearer a.b.c", "Bearer \u00e9", "x"]
 )
-def test_without_a_token_of_ours_it_is_a_json_401(anyone, path, token):
+def test_request_without_valid_token_is_json_401(anyone, path, token):
     headers = {} if token is None else {"HTTP_AUTHORIZATION": token}
     response = getattr(anyone, PROTECTED[path])(path, **headers)
     assert response.status_code == 401
@@ -74,20 +74,20 @@ ADMINISTRATORS_ONLY = [
 
 
 @pytest.mark.parametrize("path", ADMINISTRATORS_ONLY)
-def test_what_is_the_administrators_is_a_403_for_others(as_doctor, path):
+def test_administrator_endpoint_is_403_for_others(as_doctor, path):
     response = as_doctor.get(path)
     assert response.status_code == 403
     assert response.json()["code"] == "permission_denied"
 
 
-def test_the_schema_is_open_and_an_accept_header_never_matters(anyone):
+def test_schema_is_public_and_ignores_accept_header(anyone):
     for accept in ("application/json", "image/png", "text/html", "*/*"):
         response = anyone.get("/api/schema/", HTTP_ACCEPT=accept)
         assert response.status_code == 200
         assert json.loads(response.content)["openapi"].startswith("3.")
 
 
-def test_every_endpoint_of_the_specification_is_in_the_schema(anyone):
+def test_schema_has_every_specified_endpoint(anyone):
     paths = json.loads(anyone.get("/api/schema/").content)["paths"]
     expected = {
         "/api/auth/login/": {"post"},
@@ -115,7 +115,7 @@ def test_every_endpoint_of_the_specification_is_in_the_schema(anyone):
         assert methods <= normalised.get(path, set()), path
 
 
-def test_the_documentation_page_needs_no_other_host(anyone):
+def test_documentation_page_needs_no_other_host(anyone):
     page = anyone.get("/api/docs/").content.decode()
     assert "swagger-ui" in page
     assert "//cdn" not in page
@@ -132,7 +132,7 @@ def staff(db):
 
 
 @pytest.mark.parametrize("model", OURS, ids=lambda model: model._meta.label)
-def test_every_model_of_ours_has_an_admin_that_lists_and_searches(staff, model):
+def test_every_model_admin_lists_and_searches(staff, model):
     meta = model._meta
     assert admin.site.is_registered(model), f"{meta.label} has no admin"
     url = reverse(f"admin:{meta.app_label}_{meta.model_name}_changelist")
@@ -140,7 +140,7 @@ def test_every_model_of_ours_has_an_admin_that_lists_and_searches(staff, model):
     assert staff.get(url, {"q": "a"}).status_code == 200
 
 
-def test_audit_entries_can_only_be_read_in_the_admin(staff, as_administrator):
+def test_audit_entries_are_read_only_in_admin(staff, as_administrator):
     entry = AuditLog.objects.first()
     url = reverse("admin:myometrics_audit_auditlog_change", args=[entry.pk])
     assert staff.get(url).status_code == 200
@@ -152,25 +152,25 @@ def test_audit_entries_can_only_be_read_in_the_admin(staff, as_administrator):
 
 
 @pytest.mark.django_db
-def test_demo_data_come_once_and_by_way_of_the_audit_log(settings):
+def test_demo_data_is_created_once_through_audit_log(settings):
     settings.DEBUG = True
     call_command("seed_demo", days=10, stdout=io.StringIO())
     entries = AuditLog.objects.count()
     assert entries > 50
     call_command("seed_demo", days=10, stdout=io.StringIO())
     assert AuditLog.objects.count() == entries
-    for person in PEOPLE:
+    for user in USERS:
         answer = APIClient().post(
-            "/api/auth/login/", {"email": person.email, "password": DEMO_PASSWORD}, format="json"
+            "/api/auth/login/", {"email": user.email, "password": DEMO_PASSWORD}, format="json"
         )
         assert answer.status_code == 200
-        assert answer.json()["user"]["role"] == person.role
+        assert answer.json()["user"]["role"] == user.role
     client = APIClient(HTTP_AUTHORIZATION=f"Bearer {answer.json()['access']}")
     assert client.get("/api/users/me/activity/").json()["recent_uploads"]
 
 
 @pytest.mark.django_db
-def test_demo_data_are_refused_where_they_could_do_harm():
+def test_demo_data_needs_debug():
     with pytest.raises(CommandError, match="DEBUG"):
         call_command("seed_demo")
     with pytest.raises(CommandError, match="DEBUG"):
@@ -178,7 +178,7 @@ def test_demo_data_are_refused_where_they_could_do_harm():
     assert not AuditLog.objects.exists()
 
 
-def test_a_superuser_made_from_the_environment_is_an_administrator(db, monkeypatch):
+def test_superuser_from_environment_is_administrator(db, monkeypatch):
     monkeypatch.setenv("DJANGO_SUPERUSER_EMAIL", "Root@Clinic.example")
     monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", "correct-horse-battery")
     call_command("createsuperuser", "--noinput", stdout=io.StringIO())
@@ -190,6 +190,6 @@ def test_a_superuser_made_from_the_environment_is_an_administrator(db, monkeypat
     assert answer.json()["user"]["role"] == "admin"
 
 
-def test_the_site_is_sound(db):
+def test_site_passes_checks_and_has_no_missing_migrations(db):
     call_command("check", stdout=io.StringIO())
     call_command("makemigrations", "--check", "--dry-run", stdout=io.StringIO())

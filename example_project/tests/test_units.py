@@ -1,4 +1,4 @@
-"""The systemd units: systemd accepts them, they are hardened, and they start the site."""
+"""The systemd units are valid and hardened, and start the site."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ def test_services_are_hardened(analyze, name):
     assert done.returncode == 0, done.stdout
 
 
-def test_units_run_the_release_that_the_link_names():
+def test_units_run_current_release():
     texts = "\n".join(path.read_text() for path in UNITS.rglob("*") if path.is_file())
     assert set(re.findall(r"/opt/[^/\s\"}]*", texts)) == {"/opt/myometrics"}
 
 
-def test_servers_are_restarted_and_timed_services_run_once():
+def test_servers_restart_and_timed_services_run_once():
     assert "Restart=" not in (UNITS / "myometrics-.service.d/site.conf").read_text()
     for name in SERVERS:
         text = (UNITS / f"{name.partition('@')[0]}{'@' * ('@' in name)}.service").read_text()
@@ -81,12 +81,12 @@ def test_servers_are_restarted_and_timed_services_run_once():
 
 
 @pytest.mark.parametrize("name", TIMED)
-def test_calendar_of_a_timer_is_one(name):
+def test_timer_calendar_is_valid(name):
     (calendar,) = re.findall("OnCalendar=(.*)", (UNITS / f"{name}.timer").read_text())
     subprocess.run(["systemd-analyze", "calendar", calendar], check=True, capture_output=True)
 
 
-def test_units_hold_no_secrets_and_let_the_unit_win_over_the_file():
+def test_units_have_no_secrets_and_take_precedence_over_file():
     texts = "\n".join(path.read_text() for path in UNITS.rglob("*") if path.is_file())
     assert "EnvironmentFile" not in texts  # it would win over Environment=
     lines = "".join(re.findall(r"^Environment=.*$", texts, re.MULTILINE))
@@ -119,8 +119,8 @@ def test_timed_verification_runs_and_is_recorded(site):
     assert site.manage("shell", "-c", code).splitlines()[-1] == "found 0.0"
 
 
-def test_the_web_server_takes_the_port_of_its_socket_unit_and_reports_readiness(site):
-    """As systemd starts it: with the socket that is open already, and a place to be notified at."""
+def test_web_server_uses_socket_of_unit_and_reports_readiness(site):
+    """Started as by systemd: with an open socket and a notification socket."""
     program, *arguments = unit_commands()["web"]
     port, other = free_port(), free_port()
     site.environment["PORT"] = str(other)

@@ -1,4 +1,4 @@
-"""Under either worker class, one rule decides about the client's address, and slow clients end."""
+"""Both worker classes: the same client address, and slow clients are disconnected."""
 
 import io
 import json
@@ -114,7 +114,7 @@ def refresh(client, address):
     return answer.status_code
 
 
-def test_peer_that_is_no_trusted_proxy_can_not_choose_address_or_scheme(without_proxy):
+def test_untrusted_peer_cannot_choose_address_or_scheme(without_proxy):
     site, client, _ = without_proxy
     assert address_of_an_entry(client, **FORWARDED) == "127.0.0.1"
     assert next_page(client).startswith("http://")
@@ -123,7 +123,7 @@ def test_peer_that_is_no_trusted_proxy_can_not_choose_address_or_scheme(without_
     assert "no trusted proxy" in site.log
 
 
-def test_untrusted_peer_on_a_unix_socket_has_no_address_and_is_warned_of(without_proxy):
+def test_untrusted_unix_socket_peer_has_no_address_and_logs_warning(without_proxy):
     site, _, client = without_proxy
     assert address_of_an_entry(client, **FORWARDED) is None
     assert address_of_an_entry(client) is None
@@ -131,7 +131,7 @@ def test_untrusted_peer_on_a_unix_socket_has_no_address_and_is_warned_of(without
     assert site.log.count("peer without an address") == 1
 
 
-def test_body_in_chunks_is_read_up_to_the_limit(without_proxy):
+def test_chunked_body_is_read_up_to_limit(without_proxy):
     _, client, _ = without_proxy
 
     def send(count, media_type="application/json"):
@@ -154,7 +154,7 @@ SLOW_CLIENTS = 8
 
 @contextmanager
 def slow_clients(site, started):
-    """Clients that go on sending single bytes, and those of them that the site has let go."""
+    """Clients that keep sending single bytes, and those that the site has disconnected."""
     over, let_go = threading.Event(), []
 
     def send_slowly(connections):
@@ -191,7 +191,7 @@ def slow_clients(site, started):
     ],
     ids=["headers", "body"],
 )
-def test_slow_clients_are_let_go_and_others_are_served(without_proxy, started):
+def test_slow_clients_are_disconnected_and_others_served(without_proxy, started):
     site, client, _ = without_proxy
     with slow_clients(site, started) as let_go:
         assert client.get("/livez").status_code == 200
@@ -199,7 +199,7 @@ def test_slow_clients_are_let_go_and_others_are_served(without_proxy, started):
     assert client.get("/livez").status_code == 200
 
 
-def test_trusted_proxy_names_its_clients_on_either_socket(behind_proxy):
+def test_trusted_proxy_forwards_client_addresses_on_either_socket(behind_proxy):
     _, *clients = behind_proxy
     for client in clients:
         for number in range(7):
@@ -209,14 +209,14 @@ def test_trusted_proxy_names_its_clients_on_either_socket(behind_proxy):
         assert next_page(client).startswith("https://")
 
 
-def test_each_client_of_a_proxy_on_a_unix_socket_has_a_bucket_of_its_own(behind_proxy):
+def test_clients_behind_unix_socket_proxy_have_own_buckets(behind_proxy):
     _, _, client = behind_proxy
     for number in range(7):
         statuses = [refresh(client, f"198.51.100.{number}") for _ in range(2)]
         assert statuses == [401, 429]
 
 
-def test_server_that_is_told_to_rewrite_the_peer_is_warned_of(prepared, tmp_path):
+def test_server_that_rewrites_peer_logs_warning(prepared, tmp_path):
     options = "--forwarded-allow-ips 127.0.0.1"
     with serving(prepared, tmp_path, UVICORN, options) as (site, client, _):
         assert "forwarded_allow_ips" in site.log
@@ -224,8 +224,8 @@ def test_server_that_is_told_to_rewrite_the_peer_is_warned_of(prepared, tmp_path
         assert "replaces the peer's address" in site.log
 
 
-def test_form_that_is_cut_changes_nothing(without_proxy):
-    """A form without its end is a valid one; here what is missing is of no meaning."""
+def test_truncated_form_changes_nothing(without_proxy):
+    """A truncated form is still valid; the missing part is irrelevant."""
     site, _, _ = without_proxy
     with httpx.Client(base_url=site.url, timeout=PATIENCE) as browser:
         browser.get("/admin/login/")
@@ -262,7 +262,7 @@ def test_form_that_is_cut_changes_nothing(without_proxy):
     ],
     ids=["form", "multipart", "json"],
 )
-def test_body_of_any_kind_is_read_whole_or_not_at_all(media_type, body):
+def test_body_is_read_completely_or_rejected(media_type, body):
     def request(sent):
         given = {"CONTENT_TYPE": media_type, "CONTENT_LENGTH": str(len(body))}
         environ = RequestFactory().generic("POST", "/").environ | given

@@ -1,13 +1,11 @@
-"""A receiver of OpenTelemetry's traces: OTLP over HTTP, as a collector takes it."""
+"""A receiver of OpenTelemetry traces: OTLP over HTTP."""
 
 from __future__ import annotations
 
 import gzip
 import threading
-from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
@@ -16,32 +14,32 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 
 class TraceReceiver(ThreadingHTTPServer):
-    """Keeps what it is sent: the bytes, the resources and the spans."""
+    """Keeps the received bytes, resources and spans."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.received: list[bytes] = []
         self.paths: set[str] = set()
 
     @property
-    def url(self) -> str:
-        """What to set ``OTEL_EXPORTER_OTLP_ENDPOINT`` to."""
+    def url(self):
+        """The value of ``OTEL_EXPORTER_OTLP_ENDPOINT``."""
         return f"http://127.0.0.1:{self.server_port}"
 
     @property
-    def requests(self) -> list[Any]:
-        """What was sent, decoded."""
+    def requests(self):
+        """The decoded requests."""
         return [ExportTraceServiceRequest.FromString(body) for body in list(self.received)]
 
     @property
-    def services(self) -> set[str]:
-        """The names of the services that have sent something."""
+    def services(self):
+        """The names of the services in the received spans."""
         resources = [sent.resource for request in self.requests for sent in request.resource_spans]
         pairs = [pair for resource in resources for pair in resource.attributes]
         return {pair.value.string_value for pair in pairs if pair.key == "service.name"}
 
     @property
-    def spans(self) -> list[Any]:
+    def spans(self):
         """All spans so far, of all processes."""
         scopes = [
             scope
@@ -55,7 +53,7 @@ class TraceReceiver(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: TraceReceiver
 
-    def do_POST(self) -> None:
+    def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
@@ -66,12 +64,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(ExportTraceServiceResponse().SerializeToString())
 
-    def log_message(self, format: str, *arguments: Any) -> None:
-        """Say nothing."""
+    def log_message(self, format, *arguments):
+        """Do not log."""
 
 
 @contextmanager
-def trace_receiver() -> Iterator[TraceReceiver]:
+def trace_receiver():
     """A receiver that listens while the block runs."""
     with TraceReceiver() as receiver:
         listening = threading.Thread(target=receiver.serve_forever, daemon=True)

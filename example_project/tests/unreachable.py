@@ -1,4 +1,4 @@
-"""Databases that can't be reached, and connections to them as the site's settings make them."""
+"""Unreachable databases, and connections to them with the site's settings."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from myometrics_testing.waiting import PATIENCE
 REFUSED = f"postgresql://site:wrong@127.0.0.1:{free_port()}/site"
 
 
-def connections_to(url: str, pool_size: int = 0) -> ConnectionHandler:
-    """Connections to the database of ``url``; a pool is waited for until a test is given up."""
+def connections_to(url, pool_size=0):
+    """Connections to the database of ``url``, with a long pool timeout."""
     parsed = dict(dj_database_url.parse(url))
     database = ready_to_serve(parsed, pool_size=pool_size, pools_transactions=False)
     if pool_size:
@@ -23,15 +23,15 @@ def connections_to(url: str, pool_size: int = 0) -> ConnectionHandler:
     return ConnectionHandler({"default": database})
 
 
-def attempt(handler: ConnectionHandler) -> str:
+def attempt(handler):
     """The error of an attempt to connect."""
     with pytest.raises(OperationalError) as caught:
         handler["default"].ensure_connection()
     return str(caught.value)
 
 
-def is_refused(url: str) -> bool:
-    """Whether the server already refuses the user of ``url``."""
+def is_refused(url):
+    """Whether the server rejects the user of ``url``."""
     try:
         psycopg.connect(url).close()
     except psycopg.OperationalError:

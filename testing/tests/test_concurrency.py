@@ -3,7 +3,7 @@ import threading
 from myometrics_testing.waiting import PATIENCE
 
 
-def test_results_and_exceptions_come_back_in_order(run_concurrently):
+def test_results_and_exceptions_are_returned_in_order(run_concurrently):
     def refuse():
         raise ValueError("no")
 
@@ -12,7 +12,7 @@ def test_results_and_exceptions_come_back_in_order(run_concurrently):
     assert isinstance(second, ValueError)
 
 
-def test_all_calls_run_at_the_same_time(run_concurrently):
+def test_all_calls_run_simultaneously(run_concurrently):
     everyone = threading.Barrier(5)
     assert sorted(run_concurrently(lambda: everyone.wait(timeout=PATIENCE), times=5)) == [
         0,

@@ -1,4 +1,4 @@
-"""A package declares what it imports, and nothing else: none lives on what another brings along."""
+"""A package declares exactly what it imports, without relying on indirect dependencies."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def imported_distributions(package):
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_a_package_declares_exactly_what_it_imports(package):
+def test_package_declares_exactly_its_imports(package):
     declared = [Requirement(text) for text in requires(f"myometrics-{package}")]
     needed = {canonicalize_name(one.name) for one in declared if one.marker is None}
     optional = {canonicalize_name(one.name) for one in declared if one.marker is not None}

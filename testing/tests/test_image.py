@@ -1,5 +1,5 @@
-"""The image is built by the Dockerfile as it stands, and the site runs in it; so does a server that
-is set up by the page about systemd.
+"""The image is built by the Dockerfile, and the site runs in it; so does a server that
+is set up as in the page about systemd.
 
 Without a container engine: buildah builds and runs it in a chroot. Only the base image is another,
 made by debootstrap, since a registry of images may be out of reach; ``test_production_files.py``
@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 from packaging.utils import canonicalize_name
@@ -52,20 +51,20 @@ EDIT = """sed -i /etc/myometrics/environment \\
     -e "s|^#SECRET_KEY=.*|SECRET_KEY=kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk|" \\
     -e "s|^#DATABASE_URL=.*|DATABASE_URL=sqlite:////var/lib/myometrics/db.sqlite3|"
 """
-"""What an operator changes in the environment file, at the least."""
+"""The minimal changes to the environment file."""
 OWN_WAYS = {"apt install": "", "git clone": 'cp -r /source "$RELEASE"', "editor": EDIT}
-"""Commands of the page that are done otherwise: the base has the packages, the code is here."""
+"""Commands of the page that are replaced: the base has the packages, the code is local."""
 
 
 class Buildah:
     """``buildah`` with a storage of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder):
         program = required_program("buildah", install=INSTALL)
         places = [f"--root={folder / 'root'}", f"--runroot={folder / 'runroot'}"]
         self.command = [program, *places, "--storage-driver=vfs"]
 
-    def __call__(self, *arguments: str) -> str:
+    def __call__(self, *arguments):
         done = subprocess.run(
             [*self.command, *arguments],
             cwd=ROOT,
@@ -107,7 +106,7 @@ def container(buildah, base):
     return buildah("from", IMAGE)
 
 
-def test_the_site_runs_in_the_image_without_rights(buildah, container):
+def test_site_runs_unprivileged_in_image(buildah, container):
     variables = {"SECRET_KEY": "k" * 50, "HOST": "127.0.0.1", "PORT": str(free_port())}
     given = [f"--env={name}={value}" for name, value in variables.items()]
     printed = buildah("run", *given, container, "--", "sh", "-c", JOURNEY)
@@ -115,7 +114,7 @@ def test_the_site_runs_in_the_image_without_rights(buildah, container):
     assert "writable" not in printed
 
 
-def test_the_image_holds_what_the_lock_file_names_and_no_installer(buildah, container):
+def test_image_has_locked_packages_and_no_installer(buildah, container):
     code = (
         "import json; from importlib.metadata import distributions as found;"
         "print(json.dumps([[one.name, one.version] for one in found()]))"
@@ -139,14 +138,14 @@ def test_image_has_user_port_and_health_check(buildah, container):
     assert list(settings["Volumes"]) == ["/data"]
 
 
-def test_a_server_is_set_up_by_the_page_about_systemd(buildah, base, tmp_path):
+def test_systemd_page_sets_up_a_server(buildah, base, tmp_path):
     listed = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     for name in listed.stdout.splitlines():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
-    page = (ROOT / "docs/operations/systemd.md").read_text()
+    page = (ROOT / "docs/operations/servers.md").read_text()
     commands = [
         next((own for begin, own in OWN_WAYS.items() if command.startswith(begin)), command)
         for heading in ("Install", "Configure")

@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterable, Iterator
 
 import pytest
 
@@ -63,10 +62,10 @@ BRIEF = (
     r"VALIDATE CONSTRAINT ",
     r"RENAME ",
 )
-"""What ALTER TABLE does without reading the table, or without a lock that keeps others out."""
+"""Actions of ALTER TABLE without a table scan or a blocking lock."""
 
 
-def problems(statements: Iterable[str], tables: Iterable[str]) -> Iterator[str]:
+def problems(statements, tables):
     """The statements that scan, rewrite or block one of ``tables``, which exist before them."""
     names = "|".join(map(re.escape, tables))
     on_large = re.compile(rf'\b(ON|TABLE|UPDATE|FROM|INTO)( ONLY| IF EXISTS)? "?({names})"?(\s|\()')
@@ -85,7 +84,7 @@ def problems(statements: Iterable[str], tables: Iterable[str]) -> Iterator[str]:
                 yield f"{problem}: {text}"
 
 
-def _problem(text: str, *, has_timeout: bool) -> str | None:
+def _problem(text, *, has_timeout):
     if text.startswith("ALTER TABLE"):
         change = re.sub(r'ALTER TABLE (ONLY )?"?\w+"? ', "", text)
         if not any(re.match(brief, change) for brief in BRIEF):
@@ -100,7 +99,7 @@ def _problem(text: str, *, has_timeout: bool) -> str | None:
     return None
 
 
-def test_migrations_since_the_last_release_spare_large_tables(postgresql_server):
+def test_migrations_since_last_release_spare_large_tables(postgresql_server):
     environment = {
         **os.environ,
         "DATABASE_URL": postgresql_server.url,
@@ -124,7 +123,7 @@ def test_migrations_since_the_last_release_spare_large_tables(postgresql_server)
     assert list(problems(statements, tables)) == []
 
 
-def _released_migrations() -> list[tuple[str, str]]:
+def _released_migrations():
     """The last migration of each app in the wheels of the last releases."""
     last: dict[str, str] = {}
     for wheel in previous_wheels().values():
@@ -135,7 +134,7 @@ def _released_migrations() -> list[tuple[str, str]]:
     return sorted(last.items())
 
 
-def _label(folder: str) -> str:
+def _label(folder):
     return folder if folder.startswith("myometrics_") else f"myometrics_{folder}"
 
 
@@ -182,5 +181,5 @@ def test_statement_that_scans_or_blocks_is_found(statements):
         'INSERT INTO "t" ("a") VALUES (1)',
     ],
 )
-def test_statement_that_is_brief_passes(statement):
+def test_brief_statement_passes(statement):
     assert list(problems(["SET LOCAL lock_timeout = 2000", statement], ["t"])) == []

@@ -21,11 +21,11 @@ def problems(tmp_path, text):
 
 
 @pytest.mark.parametrize("path", lock.locks(), ids=lambda path: path.name)
-def test_the_lock_files_satisfy_what_is_declared_on_every_python(path):
+def test_lock_files_satisfy_declarations_on_every_python(path):
     assert list(lock.find_problems(path, lock.locks()[path])) == []
 
 
-def test_a_complete_lock_file_has_no_problems(tmp_path):
+def test_complete_lock_file_has_no_problems(tmp_path):
     assert problems(tmp_path, COMPLETE) == []
 
 
@@ -40,7 +40,7 @@ def test_a_complete_lock_file_has_no_problems(tmp_path):
         ("", "nothing for django"),
     ],
 )
-def test_a_lock_file_that_can_not_be_installed_from_is_refused(tmp_path, text, expected):
+def test_unusable_lock_file_is_rejected(tmp_path, text, expected):
     found = problems(tmp_path, text)
     assert any(expected in problem for problem in found), found
 
@@ -57,12 +57,12 @@ def test_a_lock_file_that_can_not_be_installed_from_is_refused(tmp_path, text, e
         ([], True),
     ],
 )
-def test_licences_that_are_not_permissive_are_refused(licences, refused):
+def test_non_permissive_licences_are_rejected(licences, refused):
     component = {"name": "one", "version": "1", "licenses": licences}
     assert bool(list(sbom.find_problems([component]))) is refused
 
 
-def test_both_lock_files_can_be_installed_into_one_environment():
+def test_both_lock_files_install_into_one_environment():
     site, build = (lock.entries(path.read_text()) for path in lock.locks())
     assert site
     versions = {locked.name: locked.specifier for locked, _ in site}

@@ -1,4 +1,4 @@
-"""The plugin's choices, seen from test runs of their own."""
+"""The plugin's behaviour in separate test runs."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ import pytest
 @pytest.mark.parametrize("number", range(4))
 def test_threads_see_one_database(number, run_concurrently):
     from django.contrib.auth import get_user_model
-    people = get_user_model().objects
+    users = get_user_model().objects
     made = run_concurrently(
-        [lambda name=name: people.create_user(f"{name}@clinic.test").pk for name in "abcd"]
+        [lambda name=name: users.create_user(f"{name}@clinic.test").pk for name in "abcd"]
     )
-    assert {person.pk for person in people.all()} == set(made)
+    assert {user.pk for user in users.all()} == set(made)
 """
 
-# In two parts: else `dev test` would take this file's tests for some that need the program.
+# In two parts, so that `dev test` does not find the marker in this file.
 PROGRAM_TEST = (
     "import pytest\n\n@pytest.mark.program"
     """("no-such-program")
@@ -53,7 +53,7 @@ def run(pytester, monkeypatch, temporary_folder):
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "testing_test_settings")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
 
-    def _run(source: str, *options: str, expected: str = "sqlite"):
+    def _run(source, *options, expected="sqlite"):
         monkeypatch.setenv("EXPECTED", expected)
         pytester.makepyfile(source)
         return pytester.runpytest_subprocess("-p", "no:hypothesispytest", *options)
@@ -62,14 +62,14 @@ def run(pytester, monkeypatch, temporary_folder):
     assert [name for name in os.listdir(temporary_folder) if name.startswith("mm-")] == []
 
 
-def test_tests_without_their_program_are_left_out_and_named(run, monkeypatch):
+def test_tests_without_program_are_skipped_and_named(run, monkeypatch):
     monkeypatch.delenv("CI", raising=False)
     result = run(PROGRAM_TEST)
     result.assert_outcomes(passed=1, deselected=1)
     result.stdout.fnmatch_lines(["Left out: what needs no-such-program,*"])
 
 
-def test_tests_without_their_program_fail_in_ci(run, monkeypatch):
+def test_tests_without_program_fail_in_ci(run, monkeypatch):
     monkeypatch.setenv("CI", "true")
     run(PROGRAM_TEST).assert_outcomes(passed=1, failed=1)
 
@@ -78,23 +78,23 @@ def test_sqlite_is_the_default(run):
     run(VENDOR_TEST).assert_outcomes(passed=1)
 
 
-def test_the_option_picks_the_database(run):
+def test_option_selects_database(run):
     result = run(VENDOR_TEST, "--database=postgresql", expected="postgresql")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["database: postgresql"])
 
 
-def test_the_environment_picks_the_database(run, monkeypatch):
+def test_environment_selects_database(run, monkeypatch):
     monkeypatch.setenv("TEST_DATABASE", "postgresql")
     run(VENDOR_TEST, expected="postgresql").assert_outcomes(passed=1)
 
 
-def test_a_given_database_url_is_used(run, monkeypatch, postgresql_server):
+def test_given_database_url_is_used(run, monkeypatch, postgresql_server):
     monkeypatch.setenv("DATABASE_URL", postgresql_server.url)
     run(VENDOR_TEST, expected="postgresql").assert_outcomes(passed=1)
 
 
-def test_an_option_against_the_given_database_url_is_an_error(run, monkeypatch):
+def test_option_contradicting_database_url_is_an_error(run, monkeypatch):
     monkeypatch.setenv("DATABASE_URL", "sqlite:////tmp/never-made.sqlite3")
     result = run(VENDOR_TEST, "--database=postgresql")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -103,6 +103,6 @@ def test_an_option_against_the_given_database_url_is_an_error(run, monkeypatch):
 
 @pytest.mark.parametrize("options", [(), ("-n2",)], ids=["one process", "two workers"])
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_threads_share_the_test_database(run, database, options):
+def test_threads_share_test_database(run, database, options):
     result = run(SHARED_FILE_TEST, f"--database={database}", *options)
     result.assert_outcomes(passed=4)

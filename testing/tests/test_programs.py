@@ -1,4 +1,4 @@
-"""A program counts only if it runs: a version manager's shim may have nothing behind it."""
+"""A program counts only if it runs: a version manager's shim may be broken."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from strangers import CURRENT, rows
+from environments import CURRENT, rows
 
 from myometrics_testing import programs
 from myometrics_testing.browser import required_program
@@ -34,7 +34,7 @@ def put(monkeypatch, tmp_path):
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "no-pyenv"))
     monkeypatch.delenv("CI", raising=False)
 
-    def put_script(name: str, script: str, folder: str = "first") -> str:
+    def put_script(name, script, folder="first"):
         path = tmp_path / folder / name
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
@@ -44,7 +44,7 @@ def put(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("shim", SHIMS)
-def test_a_python_that_cannot_run_is_missing(put, shim, monkeypatch):
+def test_python_that_cannot_run_is_missing(put, shim, monkeypatch):
     monkeypatch.setattr(programs, "SECONDS", 0.5)
     for version in (OLDEST, NEWEST):
         put(f"python{version}", SHIMS[shim])
@@ -53,25 +53,25 @@ def test_a_python_that_cannot_run_is_missing(put, shim, monkeypatch):
 
 
 @pytest.mark.parametrize("shim", SHIMS)
-def test_a_python_behind_a_shim_that_does_not_run_is_found(put, shim, monkeypatch):
+def test_python_behind_broken_shim_is_found(put, shim, monkeypatch):
     monkeypatch.setattr(programs, "SECONDS", 10.0)  # ample for the other, which runs
     put(f"python{OLDEST}", SHIMS[shim])
     real = put(f"python{OLDEST}", f"echo {OLDEST}", folder="second")
     assert find_python(OLDEST) == Path(real)
 
 
-def test_a_file_that_is_no_program_is_missing(put):
+def test_file_that_is_no_program_is_missing(put):
     Path(put("chromedriver", "")).write_bytes(b"\x7fELF")
     assert find_program("chromedriver") is None
 
 
-def test_the_first_name_that_runs_is_taken(put):
+def test_first_name_that_runs_is_used(put):
     put("chromium", SHIMS["fails"])
     other = put("google-chrome", "echo 150")
     assert find_program("chromium", "google-chrome") == other
 
 
-def test_a_test_that_needs_a_program_that_does_not_run_fails_and_names_it(put):
+def test_test_with_broken_program_fails_and_names_it(put):
     put("npm", SHIMS["fails"])
     with pytest.raises(pytest.fail.Exception, match="npm is not installed, or does not run: apt"):
         required_program("npm", install="apt-get install npm")
@@ -91,7 +91,7 @@ def dev():
     return module
 
 
-def test_dev_passes_over_a_pip_and_a_uv_that_do_not_run(put, dev):
+def test_dev_skips_broken_pip_and_uv(put, dev):
     put("uv", SHIMS["fails"])
     put("pip3", SHIMS["fails"])
     assert dev.working("uv") is None

@@ -1,4 +1,4 @@
-"""What was released stays as it was: kept wheels, their migrations, and the changelogs' word."""
+"""Releases are unchanged: kept wheels, their migrations, and the changelogs."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def next_version(package):
 
 
 @pytest.mark.parametrize("wheel", RELEASES)
-def test_a_released_wheel_is_kept_as_it_was(wheel):
+def test_released_wheel_is_unchanged(wheel):
     release = RELEASES[wheel]
     assert sha256(release.path.read_bytes()).hexdigest() == release.sha256
 
 
-def test_every_kept_wheel_is_in_the_table_and_every_package_has_one():
+def test_every_package_has_a_kept_wheel_in_the_table():
     assert {path.name for path in FOLDER.glob("*.whl")} == set(RELEASES)
     assert set(previous_wheels()) == set(PACKAGES)
 
 
 @pytest.mark.parametrize("wheel", RELEASES)
-def test_a_released_migration_is_never_changed_nor_removed(wheel):
+def test_released_migration_is_unchanged(wheel):
     source = PACKAGES[RELEASES[wheel].package] / "src"
     with ZipFile(RELEASES[wheel].path) as released:
         names = [name for name in released.namelist() if re.search(r"/migrations/\d.*\.py$", name)]
@@ -50,13 +50,13 @@ def test_a_released_migration_is_never_changed_nor_removed(wheel):
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_the_changelog_dates_every_release_and_is_open_for_the_next(package):
+def test_changelog_dates_releases_and_has_unreleased_section(package):
     text = changelog(package)
     assert re.search(r"^## (.+)$", text, re.M)[1] in {"Unreleased", _heading(text, package)}
     dated = set(re.findall(r"^## (\d\S*) \((\d{4}-\d\d-\d\d)\)$", text, re.M))
     kept = {(str(r.version), r.date) for r in RELEASES.values() if r.package == package}
     assert kept <= dated
-    # What is tagged today can be kept only afterwards; all that came before must be.
+    # A release can be kept only after it is tagged; all earlier ones must be kept.
     assert {version for version, _ in dated - kept} <= {str(next_version(package))}
 
 
@@ -67,12 +67,12 @@ def _heading(text, package):
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_the_next_version_is_none_that_was_released(package):
+def test_next_version_is_not_released(package):
     released = [r.version for r in RELEASES.values() if r.package == package]
     assert next_version(package) > max(released)
 
 
-def test_a_release_can_not_be_kept_twice():
+def test_release_cannot_be_kept_twice():
     release = next(iter(RELEASES.values()))
     with pytest.raises(ValueError, match="does not change"):
         release_keep(release.path, commit="0" * 40, date="2026-01-01")

@@ -1,4 +1,4 @@
-"""The servers that tests run against leave nothing behind, however the tests end."""
+"""Test servers leave nothing behind, however the tests end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ sys.stdin.read()
 """
 
 
-def processes_in(folder: Path) -> list[str]:
+def processes_in(folder):
     """Command lines of the processes that mention ``folder`` or work in it."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
@@ -42,7 +42,7 @@ def processes_in(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_killed_test_run_leaves_no_server_and_no_folder(kind, ending, temporary_folder):
+def test_killed_test_run_leaves_no_server_or_folder(kind, ending, temporary_folder):
     runner = subprocess.Popen(
         [sys.executable, "-c", START_AND_WAIT, kind],
         stdin=subprocess.PIPE,
@@ -60,13 +60,13 @@ def test_a_killed_test_run_leaves_no_server_and_no_folder(kind, ending, temporar
     wait_for(lambda: not list(temporary_folder.iterdir()))
 
 
-def test_postgresql_answers_and_does_not_wait_for_the_disk(postgresql_server):
+def test_postgresql_responds_and_does_not_wait_for_disk(postgresql_server):
     with psycopg.connect(postgresql_server.url) as connection:
         assert connection.execute("SHOW fsync").fetchone() == ("off",)
         assert connection.execute("SELECT upper('ä')").fetchone() == ("Ä",)
 
 
-def test_redis_can_be_stopped_and_comes_back_under_the_same_url(redis_server):
+def test_redis_restarts_under_the_same_url(redis_server):
     client = redis.Redis.from_url(redis_server.url)
     assert client.ping()
 
@@ -78,20 +78,20 @@ def test_redis_can_be_stopped_and_comes_back_under_the_same_url(redis_server):
     assert client.ping()
 
 
-def test_a_frozen_redis_hangs_until_it_is_thawed(redis_server):
+def test_paused_redis_hangs_until_resumed(redis_server):
     client = redis.Redis.from_url(redis_server.url)
-    hasty = redis.Redis.from_url(redis_server.url, socket_timeout=0.3)
+    hurried_client = redis.Redis.from_url(redis_server.url, socket_timeout=0.3)
     assert client.ping()
 
     redis_server.freeze()
     with pytest.raises(redis.TimeoutError):
-        hasty.ping()
+        hurried_client.ping()
 
     redis_server.thaw()
     assert client.ping()
 
 
-def test_postgresql_keeps_its_data_when_stopped_and_started(postgresql_server):
+def test_postgresql_keeps_data_over_restart(postgresql_server):
     with psycopg.connect(postgresql_server.url, autocommit=True) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 1 AS one")
 
@@ -104,16 +104,16 @@ def test_postgresql_keeps_its_data_when_stopped_and_started(postgresql_server):
         assert connection.execute("SELECT one FROM kept").fetchone() == (1,)
 
 
-def test_each_redis_fixture_starts_empty(redis_url):
+def test_redis_fixture_starts_empty(redis_url):
     assert redis.Redis.from_url(redis_url).dbsize() == 0
 
 
-def test_a_server_that_cannot_start_is_an_error():
+def test_server_that_cannot_start_is_an_error():
     with pytest.raises(ServerError, match="no-such-server"):
         OwnedServer("no-such-server")
 
 
-def test_a_small_disk_is_full_until_it_is_freed_and_gone_at_the_end():
+def test_small_disk_is_full_until_freed_and_removed_at_end():
     server = OwnedServer("postgresql-on-a-small-disk")
     folder = Path(psycopg.conninfo.conninfo_to_dict(server.url)["host"])
     with psycopg.connect(server.url, autocommit=True) as connection:

@@ -1,4 +1,4 @@
-"""Which suites there are, and what servers each of them sees."""
+"""The test suites and their servers."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ from myometrics_testing.commands.test import (
 URLS = {"postgresql": "postgresql://postgres@%2Ftmp%2Fx/postgres", "redis": "redis://h:1/0"}
 
 
-def environment_of(suite: Suite) -> dict[str, str]:
+def environment_of(suite):
     return dict(pytest_job(suite, URLS, "/7", Path("report.xml"), []).environment)
 
 
-def suite(name: str, database: str, *, redis: bool = True) -> Suite:
+def suite(name, database, *, redis=True):
     return Suite(name=name, folder=Path(name), database=database, redis=redis)
 
 
-def test_every_package_and_the_example_run_on_both_databases():
+def test_packages_and_example_run_on_both_databases():
     names = {"core", "auth", "audit", "analytics", "notifications", "example"}
     left_out = {suite.name for suite in [*browser_suites(), asgi_suite(), container_suite()]}
     found = {
@@ -56,7 +56,7 @@ def test_every_package_and_the_example_run_on_both_databases():
     } | {("testing", "sqlite")}
 
 
-def test_tests_that_bring_their_own_servers_run_once_and_none_is_left_out(tmp_path):
+def test_tests_with_own_servers_run_once(tmp_path):
     (tmp_path / "test_faults.py").write_text(f"pytestmark = {'pytest.mark'}.any_database")
     both = [
         Suite(name="audit", folder=tmp_path, database=database)
@@ -72,14 +72,14 @@ def test_tests_that_bring_their_own_servers_run_once_and_none_is_left_out(tmp_pa
     [(), ("any_database",), ("long",), ("alone",), ("any_database", "alone"), ("long", "alone")],
     ids=str,
 )
-def test_every_test_is_in_exactly_one_part_of_its_suite(marks):
+def test_every_test_is_in_exactly_one_part(marks):
     def is_in(part):
         return Expression.compile(part.value).evaluate(lambda name, **_: name in marks)
 
     assert len([part for part in Part if is_in(part)]) == 1
 
 
-def test_suites_that_measure_seconds_have_nothing_beside_them():
+def test_suites_that_measure_time_run_alone():
     command = [
         sys.executable,
         "-c",
@@ -102,23 +102,23 @@ def test_suites_that_measure_seconds_have_nothing_beside_them():
     assert min(ran["a"][0], ran["b"][0]) > max(ran["c"][1], ran["d"][1])
 
 
-def test_a_suite_on_sqlite_sees_no_database_url(monkeypatch):
+def test_suite_on_sqlite_has_no_database_url(monkeypatch):
     monkeypatch.setenv("DATABASE_URL", "postgresql://somewhere/else")
     assert "DATABASE_URL" not in environment_of(suite("audit", "sqlite"))
 
 
-def test_suites_that_run_at_once_share_neither_database_nor_redis_database():
+def test_concurrent_suites_have_own_databases():
     environment = environment_of(suite("audit", "postgresql"))
     assert environment["DATABASE_URL"] == "postgresql://postgres@%2Ftmp%2Fx/myometrics_audit"
     assert environment["REDIS_URL"] == "redis://h:1/7"
 
 
-def test_the_example_on_sqlite_sees_no_redis(monkeypatch):
+def test_example_on_sqlite_has_no_redis(monkeypatch):
     monkeypatch.setenv("REDIS_URL", "redis://somewhere/0")
     assert "REDIS_URL" not in environment_of(suite("example", "sqlite", redis=False))
 
 
-def test_servers_that_are_given_are_used_and_none_is_started():
+def test_given_servers_are_used_and_none_started():
     given = {"DATABASE_URL": "postgresql://h/db", "REDIS_URL": "redis://h/3"}
     before = psutil.Process().children()
     with servers(given, [suite("audit", "postgresql")]) as urls:
@@ -126,7 +126,7 @@ def test_servers_that_are_given_are_used_and_none_is_started():
         assert psutil.Process().children() == before
 
 
-def test_a_given_sqlite_url_is_no_postgresql():
+def test_given_sqlite_url_is_not_postgresql():
     given = {"DATABASE_URL": "sqlite:///db.sqlite3", "REDIS_URL": "redis://h/3"}
     with servers(given, [suite("audit", "postgresql")]) as urls:
         assert urls["postgresql"].startswith("postgresql://")
@@ -141,12 +141,12 @@ def test_a_given_sqlite_url_is_no_postgresql():
         ("", "", ""),
     ],
 )
-def test_what_stands_behind_two_dashes_is_for_pytest(words, own, for_pytest):
+def test_arguments_after_two_dashes_go_to_pytest(words, own, for_pytest):
     assert split_at_dashes(words.split()) == (own.split(), for_pytest.split())
 
 
-def test_settings_of_the_callers_shell_do_not_reach_a_suite(monkeypatch):
-    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "somebody.settings")
+def test_shell_settings_do_not_reach_suite(monkeypatch):
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "other.settings")
     environment = environment_of(suite("audit", "sqlite"))
     assert "DJANGO_SETTINGS_MODULE" not in environment
     assert environment["PATH"] == os.environ["PATH"]
@@ -154,19 +154,19 @@ def test_settings_of_the_callers_shell_do_not_reach_a_suite(monkeypatch):
 
 @pytest.fixture
 def bare_machine(monkeypatch, tmp_path):
-    """A folder that is the whole PATH: there are no programs and no Pythons but those put there."""
+    """A folder that is the whole PATH, without programs or Pythons."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
     monkeypatch.delenv("CI", raising=False)
     return tmp_path
 
 
-def put_program(folder: Path, name: str, script: str = "exit 0") -> None:
+def put_program(folder, name, script="exit 0"):
     (folder / name).write_text(f"#!/bin/sh\n{script}\n")
     (folder / name).chmod(0o755)
 
 
-def test_suites_whose_programs_are_missing_are_left_out_and_named(bare_machine):
+def test_suites_with_missing_programs_are_skipped_and_named(bare_machine):
     chosen, notes = chosen_suites()
     browsers = browser_suites()
     left_out = [*browsers, asgi_suite(), container_suite()]
@@ -181,7 +181,7 @@ def test_suites_whose_programs_are_missing_are_left_out_and_named(bare_machine):
         )
 
 
-def test_tests_whose_server_program_is_missing_are_named(bare_machine, monkeypatch):
+def test_tests_with_missing_server_program_are_named(bare_machine, monkeypatch):
     monkeypatch.setattr("myometrics_testing.commands.suites.find_server_program", lambda _: None)
     (note,) = (note for note in chosen_suites(["core"])[1] if "pgbouncer" in note)
     assert note == "Left out: the tests of core that need pgbouncer, which can't be found or run."
@@ -189,7 +189,7 @@ def test_tests_whose_server_program_is_missing_are_named(bare_machine, monkeypat
     assert chosen_suites(["core"], everything=True)[1] == []
 
 
-def test_a_program_that_does_not_run_is_missing(bare_machine):
+def test_broken_program_is_missing(bare_machine):
     (browsers,) = (suite for suite in browser_suites() if suite.name == "example-browser")
     put_program(bare_machine, "chromium")
     put_program(bare_machine, "chromedriver", "echo 'no version is set' >&2; exit 127")
@@ -198,7 +198,7 @@ def test_a_program_that_does_not_run_is_missing(bare_machine):
     assert "because chromedriver and npm can't be found or run" in note
 
 
-def test_long_tests_run_only_if_all_are_asked_for():
+def test_long_tests_run_with_all_only():
     few, notes = chosen_suites(["testing"])
     everything, no_notes = chosen_suites(["testing"], everything=True)
     assert {suite.part for suite in everything} - {suite.part for suite in few} == {Part.LONG}
@@ -206,7 +206,7 @@ def test_long_tests_run_only_if_all_are_asked_for():
     assert not any("dev test --all" in note for note in no_notes)
 
 
-def test_asgi_suite_runs_if_it_is_named_or_all_are_asked_for():
+def test_asgi_suite_runs_if_named_or_with_all():
     assert chosen_suites([ASGI])[0] == [asgi_suite()]
     assert chosen_suites(["containers"])[0] == [container_suite()]
     assert asgi_suite() not in chosen_suites()[0]
@@ -217,24 +217,24 @@ def test_asgi_suite_runs_if_it_is_named_or_all_are_asked_for():
     assert not any(word.endswith("test_site.py") for word in command)
 
 
-def test_a_python_that_is_missing_is_named(bare_machine):
+def test_missing_python_is_named(bare_machine):
     notes = chosen_suites()[1]
     assert len([note for note in notes if "pyenv install 3.13" in note]) == 1
     assert chosen_suites(["audit"], everything=True)[1] == []
 
 
-def test_what_is_left_out_stands_just_before_the_sum(capsys):
+def test_skipped_suites_are_listed_before_the_sum(capsys):
     assert run_suites([], [], at_once=1, notes=["Left out: one.", "Left out: two."]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines == ["Left out: one.", "Left out: two.", "0 passed, 0 failed, 0 skipped"]
 
 
-def test_a_browser_suite_that_is_asked_for_runs_or_fails(bare_machine):
+def test_named_browser_suite_runs_or_fails(bare_machine):
     for suite_with_browser in browser_suites():
         assert chosen_suites([suite_with_browser.name])[0] == [suite_with_browser]
 
 
-def test_suites_can_be_chosen_by_name_and_by_database():
+def test_suites_are_selected_by_name_and_database():
     chosen, _ = chosen_suites(["audit", "core"], "sqlite")
     assert {(suite.name, suite.database) for suite in chosen} == {
         ("audit", "sqlite"),
@@ -242,7 +242,7 @@ def test_suites_can_be_chosen_by_name_and_by_database():
     }
 
 
-def test_an_unknown_suite_is_an_error(capsys):
+def test_unknown_suite_is_an_error(capsys):
     with pytest.raises(SystemExit):
         main(["nothing"])
     assert "no suite nothing" in capsys.readouterr().err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from strangers import CURRENT
+from environments import CURRENT
 from whole_site import WholeSite, make_environment
 
 pytestmark = pytest.mark.any_database
@@ -15,7 +15,7 @@ from django.contrib.auth import get_user_model
 from django.db import DatabaseError, connection, transaction
 from django.test import TestCase, TransactionTestCase, override_settings
 from myometrics_audit import audit
-from myometrics_audit.guards import missing_guards
+from myometrics_audit.log.guards import missing_guards
 from myometrics_audit.models import AuditLog
 from myometrics_core.personal_data import erase_user
 
@@ -71,11 +71,11 @@ def site(request, python, tmp_path):
 
 
 @pytest.mark.parametrize("settings", ["", NO_MIGRATIONS], ids=["migrated", "without migrations"])
-def test_a_sites_suite_deletes_users_and_empties_tables(site, settings):
+def test_host_suite_deletes_users_and_flushes_tables(site, settings):
     site.write("clinic/settings.py", ALLOW_FLUSH + settings)
     site.manage("test")
 
 
-def test_a_suite_that_empties_tables_is_told_of_the_setting(site):
+def test_host_suite_that_flushes_tables_gets_a_hint(site):
     said = site.refused("test", "clinic.tests.Flushes")
     assert re.search(r'is refused.*MYOMETRICS_AUDIT\["ALLOW_FLUSH"\] = True', said)

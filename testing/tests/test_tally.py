@@ -1,10 +1,9 @@
-"""The closing line says what happened, and never looks better than it was."""
+"""The closing line shows the exact results."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -27,7 +26,7 @@ def test_skipped(): pass
 """
 
 
-def run_pytest(folder: Path, source: str) -> tuple[Path, int]:
+def run_pytest(folder, source):
     (folder / "test_it.py").write_text(source)
     report = folder / "report.xml"
     options = ["-p", "no:django", "-p", "no:myometrics_testing", f"--junitxml={report}"]
@@ -43,13 +42,13 @@ def test_passed_failed_errors_and_skipped_are_counted(tmp_path):
 @pytest.mark.parametrize(
     "source", ["", "syntax error", "import os; os._exit(3)"], ids=["empty", "broken", "crash"]
 )
-def test_a_run_that_ends_badly_counts_as_a_failure(tmp_path, source):
+def test_run_with_bad_exit_code_counts_as_failure(tmp_path, source):
     report, code = run_pytest(tmp_path, source)
     assert code != 0
     assert read_tally(report, code).failed == 1
 
 
-def test_a_report_cut_short_counts_as_a_failure(tmp_path):
+def test_truncated_report_counts_as_failure(tmp_path):
     report = tmp_path / "report.xml"
     report.write_text("<testsuites><testsuite tests=")
     assert read_tally(report, 137) == Tally(failed=1)
@@ -60,7 +59,7 @@ def test_tallies_add_up():
     assert str(total) == "11 passed, 2 failed, 3 skipped"
 
 
-def test_jobs_give_their_exit_code_and_everything_they_printed():
+def test_jobs_return_exit_code_and_output():
     script = "import sys; print('out'); print('err', file=sys.stderr); sys.exit(int(sys.argv[1]))"
     jobs = [
         Job(name=str(code), command=[sys.executable, "-c", script, str(code)]) for code in (0, 7)

@@ -1,4 +1,4 @@
-"""Whatever a package says to people, it says in German too, wherever it is installed."""
+"""All messages of a package have a German translation, in the wheel, too."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def texts(message):
 
 
 @EACH
-def test_the_catalogue_holds_what_the_code_and_the_templates_say_and_nothing_else(source, language):
+def test_catalogue_has_exactly_the_messages_of_code_and_templates(source, language):
     said = {message.id for message in extracted(source) if message.id}
     listed = {message.id for message in read_catalog(catalog_path(source, language)) if message.id}
     assert said
@@ -53,7 +53,7 @@ def test_placeholders_survive_translation(source, language):
 
 
 @EACH
-def test_what_is_compiled_is_what_is_written(source, language):
+def test_compiled_catalogue_matches_source(source, language):
     path = catalog_path(source, language)
     with path.with_suffix(".mo").open("rb") as file:
         spoken = GNUTranslations(file)
@@ -65,13 +65,13 @@ def test_what_is_compiled_is_what_is_written(source, language):
 
 
 @EACH
-def test_the_wheel_brings_the_translations_along(source, language, wheels):
+def test_wheel_includes_translations(source, language, wheels):
     wheel = next(wheels.glob(f"{source.name}-*.whl"))
     name = f"{source.name}/locale/{language}/LC_MESSAGES/django.mo"
     assert name in ZipFile(wheel).namelist()
 
 
-def test_a_message_without_a_text_is_found():
+def test_untranslated_message_is_found():
     catalog = Catalog(locale="de")
     catalog.add("Sign in", "Anmelden")
     catalog.add("Sign out")

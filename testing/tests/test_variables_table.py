@@ -8,8 +8,8 @@ from myometrics_testing.commands.variables_table import variables_table
 
 EXAMPLE = """# About the file.
 
-# Where the data are,
-# in docs/operations/backup.md.
+# Where data are,
+# docs/operations/backup.md or docs/security.md.
 #DATA=var
 # A choice.
 CHOICE=
@@ -18,11 +18,11 @@ CHOICE=
 
 def test_table_has_a_row_for_each_variable_with_its_comment():
     assert variables_table(EXAMPLE).splitlines()[2:] == [
-        "| `DATA` | `var` | Where the data are, in [backup](backup.md). |",
+        "| `DATA` | `var` | Where data are, [backup](backup.md) or [security](../security.md). |",
         "| `CHOICE` | – | A choice. |",
     ]
 
 
-def test_variable_without_a_comment_of_its_own_is_refused():
+def test_variable_without_comment_is_rejected():
     with pytest.raises(ValueError, match=r"OTHER .* needs a comment"):
         variables_table(f"{EXAMPLE}OTHER=1\n")

@@ -1,17 +1,15 @@
-"""A clinic's own site with all of our packages, and what its people do there over HTTP."""
+"""A third-party site with all our packages, and API clients of its users."""
 
 from __future__ import annotations
 
 import secrets
 import subprocess
-from collections.abc import Iterable
-from pathlib import Path
 
 import dj_database_url
 import httpx
-from clinics_choices import CELERY
-from clinics_site import PASSWORD, ClinicsSite
-from strangers import UV, Row
+from environments import UV
+from third_party_settings import CELERY
+from third_party_site import PASSWORD, ThirdPartySite
 
 from myometrics_testing.waiting import PATIENCE
 
@@ -50,7 +48,7 @@ urlpatterns += [
 """
 
 
-def make_environment(folder: Path, row: Row, wheels: Iterable[Path]) -> Path:
+def make_environment(folder, row, wheels):
     """The Python of a new environment in ``folder`` with ``wheels``, ``row``'s Django and psycopg.
 
     Django is pinned to what the row says, as hosts do.
@@ -61,17 +59,17 @@ def make_environment(folder: Path, row: Row, wheels: Iterable[Path]) -> Path:
     return python
 
 
-def install(python: Path, row: Row, wheels: Iterable[Path]) -> None:
+def install(python, row, wheels):
     """Install or upgrade to ``wheels``; Django stays what the row says."""
     django = f"Django~={row.django}.0" if row.django else "Django"
     chosen = [*map(str, wheels), django, "psycopg[binary]"]
     subprocess.run([*UV, "-q", "pip", "install", "-p", str(python), *chosen], check=True)
 
 
-class WholeSite(ClinicsSite):
+class WholeSite(ThirdPartySite):
     """All packages on the database at ``database_url``; sites with one ``secret`` are one site."""
 
-    def __init__(self, folder: Path, python: Path, database_url: str, secret: str = "") -> None:
+    def __init__(self, folder, python, database_url, secret=""):
         folder.mkdir(exist_ok=True)
         super().__init__(folder, python)
         self.secret = secret or secrets.token_urlsafe(50)
@@ -82,57 +80,57 @@ class WholeSite(ClinicsSite):
         self.write("clinic/celery.py", CELERY)
         self.write("clinic/__init__.py", "from .celery import app")
 
-    def manage(self, *arguments: str) -> str:
+    def manage(self, *arguments):
         """The output of a management command."""
         return self._run("manage.py", *arguments)
 
-    def runs(self, code: str) -> list[str]:
+    def runs(self, code):
         """The lines that ``code`` prints in ``manage.py shell``."""
         return self.manage("shell", "-c", code).splitlines()
 
-    def make_administrator(self, email: str) -> None:
-        """``createsuperuser``, as operators do it."""
+    def make_administrator(self, email):
+        """Create a superuser with ``createsuperuser``."""
         self.variables["DJANGO_SUPERUSER_PASSWORD"] = PASSWORD
         self.manage("createsuperuser", "--noinput", "--email", email)
 
-    def mails(self) -> str:
+    def mails(self):
         """All mail that was sent, as one text."""
         return mails_of(self)
 
 
-class Person:
-    """Somebody at a client of the API, who is signed in once :meth:`sign_in` or a token says so."""
+class ApiUser:
+    """An API client of a user; :meth:`sign_in` or ``token`` authenticates it."""
 
-    def __init__(self, site: ClinicsSite, email: str, token: str = "") -> None:
+    def __init__(self, site, email, token=""):
         self.email, self.token = email, token
         self.http = httpx.Client(base_url=f"{site.url}/api/", timeout=PATIENCE)
 
-    def ask(self, method: str, path: str, status: int = 200, **options) -> httpx.Response:
-        """The answer, which has ``status``."""
+    def ask(self, method, path, status=200, **options):
+        """The response, which must have ``status``."""
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         answer = self.http.request(method, path, headers=headers, **options)
         assert answer.status_code == status, f"{method} {path}: {answer.text}"
         return answer
 
-    def register(self) -> None:
-        """Make an account, which signs in."""
+    def register(self):
+        """Register an account, and keep its token."""
         body = {"firstName": "Ada", "lastName": "Byron", "clinicName": "North", "role": "doctor"}
         answer = self.ask(
             "POST", "auth/register/", 201, json={**body, "email": self.email, "password": PASSWORD}
         )
         self.token = answer.json()["access"]
 
-    def sign_in(self) -> None:
+    def sign_in(self):
         """Sign in by address and password."""
         body = {"email": self.email, "password": PASSWORD}
         self.token = self.ask("POST", "auth/login/", json=body).json()["access"]
 
-    def at(self, site: ClinicsSite) -> Person:
-        """The same person with the same token at another server."""
-        return Person(site, self.email, self.token)
+    def at(self, site):
+        """The same user with the same token at another server."""
+        return ApiUser(site, self.email, self.token)
 
-    def upload(self, name: str) -> int:
-        """Tell of a finished upload; the id of its entry in the audit log."""
+    def upload(self, name):
+        """Report a finished upload; return the id of its audit entry."""
         entry = {
             "action": "upload_completed",
             "resource_type": "upload",
@@ -141,8 +139,8 @@ class Person:
         }
         return int(self.ask("POST", "audit-logs/", 201, json=entry).json()["id"])
 
-    def sees(self) -> dict:
-        """What the person's own pages show."""
+    def sees(self):
+        """The user's own data."""
         paths = ("auth/user/", "users/me/activity/", "users/me/notifications/")
         seen = {path: self.ask("GET", path).json() for path in paths}
         export = self.ask("GET", "users/me/export/?format=json").json()
@@ -151,19 +149,19 @@ class Person:
         left = [entry for entry in entries if entry["action"] != "data_exported"]
         return {**seen, "export": {**export, "audit_logs": left}}
 
-    def administers(self) -> dict:
-        """What an administrator's pages show."""
+    def administers(self):
+        """The data of an administrator's endpoints."""
         paths = ("audit-logs/?page_size=100", "analytics/?days=7", "users/")
         return {path: self.ask("GET", path).json() for path in paths}
 
 
-def mails_of(site: ClinicsSite) -> str:
+def mails_of(site):
     """All mail that a site with MAIL_TO_FILES has sent, as one text."""
     return "".join(path.read_text() for path in sorted((site.folder / "mail").glob("*")))
 
 
-def holds(before: object, after: object) -> bool:
-    """Whether all that was shown before is still shown; an object may have gained keys."""
+def holds(before, after):
+    """Whether ``after`` contains everything of ``before``; objects may have more keys."""
     if isinstance(before, dict) and isinstance(after, dict):
         return all(name in after and holds(before[name], after[name]) for name in before)
     if isinstance(before, list) and isinstance(after, list):

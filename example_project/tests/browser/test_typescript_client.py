@@ -1,6 +1,6 @@
 """A front end at another origin, in a real browser, with types from the schema of the server.
 
-``clients/typescript/tests/journey.ts`` says what it does; here stands what must come of it.
+``clients/typescript/tests/journey.ts`` has the steps; the expected results are here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import("/dist/tests/journey.js")
   .then((answer) => done({ answer }), (error) => done({ error: String(error) }));
 """
 
-GUIDE = ROOT / "docs" / "clients.md"
+GUIDE = ROOT / "docs" / "embedding" / "front-ends.md"
 WHAT_THE_GUIDE_LEAVES_TO_THE_FRONT_END = """
 declare const email: string, password: string;
 declare function show(sentence: string): void;
@@ -41,7 +41,7 @@ def administrator(site):
 
 
 def call(browser, origin, name, *given):
-    """What the function ``name`` of the journey comes to on the page at ``origin``."""
+    """The result of the journey's function ``name`` on the page at ``origin``."""
     browser.get(f"{origin}{PAGE}")
     WebDriverWait(browser, PATIENCE).until(lambda page: page.title == "Front end")
     browser.set_script_timeout(PATIENCE)
@@ -50,9 +50,7 @@ def call(browser, origin, name, *given):
     return outcome["answer"]
 
 
-def test_a_typed_front_end_at_another_origin_goes_its_way(
-    chromium, typescript, site, origin, administrator
-):
+def test_typed_front_end_at_another_origin_works(chromium, typescript, site, origin, administrator):
     seen = call(chromium, origin, "journey", site.url, CREDENTIALS)
     assert (seen["user"]["email"], seen["user"]["role"]) == (ADMIN, "admin")
     assert seen["refused"] == {"name": [400, ["firstName"]], "page": [404, "not_found"]}
@@ -64,31 +62,27 @@ def test_a_typed_front_end_at_another_origin_goes_its_way(
     assert seen["ended"] == {"status": 200, "after": after, "signedOut": True}
 
 
-def test_it_can_read_how_long_to_wait_after_too_many_requests(
-    chromium, typescript, site, origin, administrator
-):
+def test_client_can_read_retry_after(chromium, typescript, site, origin, administrator):
     seen = call(chromium, origin, "tooMany", site.url, {**CREDENTIALS, "password": "guess"})
     assert seen["code"] == "throttled"
     assert 1 <= seen["seconds"] <= 3600
     assert seen["attempt"] <= 5
 
 
-def test_an_origin_that_is_not_allowed_is_kept_away_by_the_browser(
-    chromium, typescript, site, origin
-):
+def test_browser_blocks_origin_that_is_not_allowed(chromium, typescript, site, origin):
     elsewhere = origin.replace("localhost", "127.0.0.1")
     assert call(chromium, elsewhere, "uninvited", site.url) == "kept away"
     assert call(chromium, origin, "uninvited", site.url) == "answered 401"
 
 
-def test_what_the_guide_shows_compiles(typescript):
+def test_guide_examples_compile(typescript):
     [shown] = [b.text for b in blocks_in(GUIDE.read_text()) if b.language == "typescript"]
     guide = typescript.folder / "src" / "guide.ts"
     guide.write_text(WHAT_THE_GUIDE_LEAVES_TO_THE_FRONT_END + shown)
     typescript.npm("run", "check")
 
 
-def test_a_change_of_the_api_that_breaks_the_front_end_does_not_compile(typescript):
+def test_breaking_api_change_does_not_compile(typescript):
     schema = typescript.folder / "openapi.json"
     as_it_was = schema.read_text()
     document = json.loads(as_it_was)
@@ -103,7 +97,7 @@ def test_a_change_of_the_api_that_breaks_the_front_end_does_not_compile(typescri
         typescript.npm("run", "generate")
 
 
-def test_the_lock_file_names_every_version_by_its_digest_and_no_registry(typescript):
+def test_lock_file_has_digests_and_no_registry(typescript):
     lock = (typescript.folder / "package-lock.json").read_text()
     packages = json.loads(lock)["packages"]
     assert not re.search(r'"resolved"|registry', lock)

@@ -9,16 +9,16 @@ import pytest
 from django.contrib.auth import get_user_model
 from rest_framework.test import APIClient
 
-from myometrics_analytics.services import uploads_merge
-from myometrics_analytics.upload_events import evidence_of
+from myometrics_analytics.facts import uploads_merge
+from myometrics_analytics.facts.event_conversion import convert_event
 from myometrics_core.events import Event, publish
 
 NUMBERS = count(1)
 
 
 @pytest.fixture
-def make_person(db: Any) -> Callable[..., Any]:
-    """Makes people of the stranger's site."""
+def make_user(db: Any) -> Callable[..., Any]:
+    """Create users."""
 
     def make(**fields: Any) -> Any:
         return get_user_model().objects.create_user(email=f"p{next(NUMBERS)}@site.test", **fields)
@@ -27,39 +27,39 @@ def make_person(db: Any) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def person(make_person: Callable[..., Any]) -> Any:
-    return make_person()
+def user(make_user: Callable[..., Any]) -> Any:
+    return make_user()
 
 
 @pytest.fixture
-def administrator(make_person: Callable[..., Any]) -> Any:
-    return make_person(is_staff=True)
+def administrator(make_user: Callable[..., Any]) -> Any:
+    return make_user(is_staff=True)
 
 
 @pytest.fixture
-def as_person() -> Callable[[Any], APIClient]:
-    """A client signed in as the given person."""
+def client_of() -> Callable[[Any], APIClient]:
+    """Return a client signed in as the given user."""
 
-    def signed_in(person: Any) -> APIClient:
+    def signed_in(user: Any) -> APIClient:
         client = APIClient(raise_request_exception=False)
-        client.force_authenticate(person)
+        client.force_authenticate(user)
         return client
 
     return signed_in
 
 
-def activity_about(
-    person: Any,
+def make_event(
+    user: Any,
     action: str = "upload_created",
     upload_id: str | None = None,
     at: datetime | None = None,
     origin: Any = "server",
     **details: Any,
 ) -> Event:
-    """What ``person`` did with an upload, as the audit log publishes it."""
+    """Build an upload event of ``user``, as the audit log publishes it."""
     return Event(
         id=f"test:{next(NUMBERS)}",
-        actor_id=getattr(person, "pk", person),
+        actor_id=getattr(user, "pk", user),
         action=action,
         resource_type="upload",
         resource_id=upload_id or f"upload-{next(NUMBERS)}",
@@ -70,31 +70,31 @@ def activity_about(
 
 
 @pytest.fixture
-def tell() -> Callable[..., None]:
-    """Publishes an :func:`activity_about` an upload, as the audit log does."""
+def publish_upload() -> Callable[..., None]:
+    """Publish :func:`make_event`, as the audit log does."""
 
     def publish_event(*args: Any, **details: Any) -> None:
-        publish(activity_about(*args, **details))
+        publish(make_event(*args, **details))
 
     return publish_event
 
 
 @pytest.fixture
-def tell_of_many() -> Callable[[Iterable[Event]], None]:
-    """Merges many activities at once, as a rebuild does: for a past that is told quickly."""
+def merge_events() -> Callable[[Iterable[Event]], None]:
+    """Merge many events at once, as a rebuild does."""
 
-    def merge(told: Iterable[Event]) -> None:
-        uploads_merge(evidence=[found for one in told if (found := evidence_of(one))])
+    def merge(events: Iterable[Event]) -> None:
+        uploads_merge(events=[found for one in events if (found := convert_event(one))])
 
     return merge
 
 
 @pytest.fixture
-def report(administrator: Any, as_person: Callable[[Any], APIClient]) -> Callable[..., Any]:
-    """The answer of ``GET /api/analytics/`` to an administrator."""
+def report(administrator: Any, client_of: Callable[[Any], APIClient]) -> Callable[..., Any]:
+    """Get ``/api/analytics/`` as an administrator."""
 
     def get(**query: Any) -> Any:
-        response = as_person(administrator).get("/api/analytics/", query)
+        response = client_of(administrator).get("/api/analytics/", query)
         assert response.status_code == 200, response.content
         return response.json()
 

@@ -1,4 +1,4 @@
-"""What every number must equal: counting the facts one by one, in plain Python."""
+"""Expected values: the facts counted one by one in plain Python."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from myometrics_analytics.conf import analytics_settings
 from myometrics_analytics.models import DailyRollup, DayRollup, RollupState, Upload, UserRollup
 
 
-def report_one_by_one(days: int, keep: Any = lambda upload: True, people: Any = None) -> Any:
-    """The body of ``GET /analytics/``; ``keep`` and ``people`` (primary keys) filter."""
+def report_one_by_one(days: int, keep: Any = lambda upload: True, users: Any = None) -> Any:
+    """The body of ``GET /analytics/``; ``keep`` and ``users`` (primary keys) filter."""
     today = datetime.now(timezone.utc).date()
     span = [today - timedelta(days=back) for back in reversed(range(days))]
     before = [span[0] - timedelta(days=back) for back in range(1, days + 1)]
-    users = [u for u in get_user_model().objects.all() if people is None or u.pk in people]
+    users = [u for u in get_user_model().objects.all() if users is None or u.pk in users]
     keys = {user.pk for user in users}
     uploads = [u for u in Upload.objects.all() if u.user_id in keys and keep(u) and is_counted(u)]
     day_of = {u.pk: u.uploaded_at.astimezone(timezone.utc).date() for u in uploads}
@@ -28,7 +28,7 @@ def report_one_by_one(days: int, keep: Any = lambda upload: True, people: Any = 
     now, then = (Counter(u.diagnosis for u in some if u.diagnosis) for some in (within, earlier))
     weeks = [span[max(0, end - 7) : end] for end in range(days, 0, -7)][::-1]
     statuses = Counter(u.status for u in within)
-    judged = statuses["completed"] + statuses["failed"]
+    finished = statuses["completed"] + statuses["failed"]
     times = [u.processing_us for u in within if u.processing_us is not None]
     uploaders = {u.user_id for u in within}
     signed_in = {u.pk for u in users if u.last_login and span[0] <= u.last_login.date() <= today}
@@ -53,7 +53,7 @@ def report_one_by_one(days: int, keep: Any = lambda upload: True, people: Any = 
         "system_health": {
             "active_users": len(uploaders | signed_in),
             "total_uploads": len(uploads),
-            "success_rate": round(100 * statuses["completed"] / judged, 1) if judged else 0.0,
+            "success_rate": round(100 * statuses["completed"] / finished, 1) if finished else 0.0,
             "average_processing_time": round(sum(times) / 1e6 / len(times), 1) if times else 0.0,
         },
     }
@@ -72,7 +72,7 @@ def _trend(name: str, count: int, before: int) -> Any:
 
 
 def assert_rollups_equal_facts() -> None:
-    """With nothing pending every row of every rollup is what the facts give."""
+    """Compare every rollup row with the facts; requires that no change is pending."""
     uploads = [upload for upload in Upload.objects.all() if not upload.over_limit]
     for model, key in (
         (DailyRollup, lambda u: (u.day, u.diagnosis, u.status)),

@@ -1,4 +1,4 @@
-"""An image service over real HTTP that behaves as a test says."""
+"""An image service over real HTTP with configurable responses."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def row(
 
 
 class ImageServiceDouble(ThreadingHTTPServer):
-    """Answers ``GET /uploads`` by :attr:`answer`, a function of the request handler."""
+    """Responds to ``GET /uploads`` with :attr:`answer`, a function of the request handler."""
 
     daemon_threads = True
     block_on_close = False
@@ -51,7 +51,7 @@ class ImageServiceDouble(ThreadingHTTPServer):
     def lists(self, *rows: Any) -> None:
         self.answer = lambda handler: handler.send_list(list(rows))
 
-    def says(self, status: int, body: bytes, content_type: str = "application/json") -> None:
+    def responds(self, status: int, body: bytes, content_type: str = "application/json") -> None:
         self.answer = lambda handler: handler.send_body(status, body, content_type)
 
     def hangs(self) -> None:
@@ -61,7 +61,7 @@ class ImageServiceDouble(ThreadingHTTPServer):
         self.answer = lambda handler: handler.reset()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Broken connections are what these tests are about."""
+        """Don.t print expected errors."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -95,7 +95,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.close()
 
     def log_message(self, *args: Any) -> None:
-        """Quiet."""
+        """Don.t log."""
 
 
 @contextmanager

@@ -26,8 +26,8 @@ def mine(client: Any) -> Any:
     return response.json()
 
 
-def test_a_newcomers_activity_is_empty_in_the_full_shape(person, as_person):
-    assert mine(as_person(person)) == {
+def test_activity_without_uploads_has_every_field(user, client_of):
+    assert mine(client_of(user)) == {
         "uploads_today": 0,
         "uploads_this_week": 0,
         "uploads_this_month": 0,
@@ -36,7 +36,7 @@ def test_a_newcomers_activity_is_empty_in_the_full_shape(person, as_person):
     }
 
 
-def test_today_this_week_from_monday_and_this_month(person, as_person, tell):
+def test_activity_counts_today_this_week_and_this_month(user, client_of, publish_upload):
     for at in (
         WEDNESDAY.replace(hour=0),
         WEDNESDAY.replace(hour=23, minute=59),
@@ -46,23 +46,23 @@ def test_today_this_week_from_monday_and_this_month(person, as_person, tell):
         datetime(2026, 8, 1, tzinfo=timezone.utc),
         datetime(2025, 7, 1, tzinfo=timezone.utc),
     ):
-        tell(person, at=at)
-    body = mine(as_person(person))
+        publish_upload(user, at=at)
+    body = mine(client_of(user))
     counts = [body[f"uploads_{span}"] for span in ("today", "this_week", "this_month")]
     assert counts == [2, 3, 3]
 
 
-def test_the_ten_latest_uploads_newest_first(person, make_person, as_person, tell):
-    tell(make_person(), upload_id="somebody else's")
+def test_activity_lists_ten_latest_uploads_newest_first(user, make_user, client_of, publish_upload):
+    publish_upload(make_user(), upload_id="of-another-user")
     for number in range(12):
-        tell(
-            person,
+        publish_upload(
+            user,
             upload_id=f"upload_{number:03}",
             at=WEDNESDAY - timedelta(hours=number),
             filename=f"scan_{number}.jpg",
         )
-    tell(person, "upload_failed", "upload_001")
-    recent = mine(as_person(person))["recent_uploads"]
+    publish_upload(user, "upload_failed", "upload_001")
+    recent = mine(client_of(user))["recent_uploads"]
     assert [row["id"] for row in recent] == [f"upload_{number:03}" for number in range(10)]
     assert recent[0] == {
         "id": "upload_000",
@@ -73,37 +73,37 @@ def test_the_ten_latest_uploads_newest_first(person, make_person, as_person, tel
     assert recent[1]["status"] == "failed"
 
 
-def test_an_administrator_sees_anybodys_activity_in_the_same_shape(
-    administrator, make_person, as_person, tell
+def test_administrator_gets_activity_of_any_user(
+    administrator, make_user, client_of, publish_upload
 ):
-    person = make_person(last_login=WEDNESDAY)
-    tell(person, "upload_completed", "u1", diagnosis="Normal")
-    response = as_person(administrator).get(f"/api/users/{person.pk}/activity/")
+    user = make_user(last_login=WEDNESDAY)
+    publish_upload(user, "upload_completed", "u1", diagnosis="Normal")
+    response = client_of(administrator).get(f"/api/users/{user.pk}/activity/")
     assert response.status_code == 200
-    assert response.json() == mine(as_person(person))
+    assert response.json() == mine(client_of(user))
     assert response.json()["last_login"] == "2026-07-01T12:00:00Z"
     assert response.json()["uploads_today"] == 1
 
 
-def test_other_people_may_not(person, make_person, as_person):
-    response = as_person(person).get(f"/api/users/{make_person().pk}/activity/")
+def test_activity_of_users_is_for_administrators_only(user, make_user, client_of):
+    response = client_of(user).get(f"/api/users/{make_user().pk}/activity/")
     assert response.status_code == 403
-    assert as_person(person).get(f"/api/users/{person.pk}/activity/").status_code == 403
+    assert client_of(user).get(f"/api/users/{user.pk}/activity/").status_code == 403
 
 
 @pytest.mark.parametrize("name", [str(uuid.uuid4()), "7", "x", "9" * 300, "%00", "%ed%a0%80"])
-def test_people_who_do_not_exist_are_a_404(administrator, as_person, name):
-    response = as_person(administrator).get(f"/api/users/{name}/activity/")
+def test_activity_of_unknown_user_is_404(administrator, client_of, name):
+    response = client_of(administrator).get(f"/api/users/{name}/activity/")
     assert response.status_code == 404
     if response["Content-Type"].startswith("application/json"):
         assert set(response.json()) == {"detail", "code", "field_errors"}
 
 
-def test_nobody_signed_in_is_refused(db, client):
+def test_anonymous_caller_is_rejected(db, client):
     assert client.get("/api/users/me/activity/").status_code in (401, 403)
     assert client.get(f"/api/users/{uuid.uuid4()}/activity/").status_code in (401, 403)
 
 
 @pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
-def test_activity_is_read_only(person, as_person, method):
-    assert getattr(as_person(person), method)("/api/users/me/activity/").status_code == 405
+def test_activity_endpoint_is_read_only(user, client_of, method):
+    assert getattr(client_of(user), method)("/api/users/me/activity/").status_code == 405

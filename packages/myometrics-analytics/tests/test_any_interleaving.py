@@ -1,4 +1,4 @@
-"""Property: whatever is told, in any order, folded any time, answers equal counting."""
+"""Property: for any events in any order, folded at any time, the report equals counting."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
-from myometrics_analytics.evidence import Evidence, Origin
+from myometrics_analytics.facts import Origin, UploadEvent, uploads_merge
 from myometrics_analytics.filters import Filters
-from myometrics_analytics.folding import changes_fold
 from myometrics_analytics.models import Status, Upload
+from myometrics_analytics.rollups import changes_fold, rollups_check
 from myometrics_analytics.selectors import report_get
-from myometrics_analytics.self_check import rollups_check
-from myometrics_analytics.services import uploads_merge
 from myometrics_core.events import Event, publish
 
 NOW = datetime(2024, 3, 1, 0, 0, 30, tzinfo=timezone.utc)
@@ -44,9 +42,9 @@ ACTIONS = [
     "analysis_ready",
 ]
 
-told = st.fixed_dictionaries(
+values = st.fixed_dictionaries(
     {
-        "person": st.integers(0, 2),
+        "user": st.integers(0, 2),
         "upload": st.sampled_from(["u1", "u2", "u3"]),
         "at": st.sampled_from(MOMENTS),
         "diagnosis": st.sampled_from([None, "Normal", "Infarct", "normal", "É", 7, " "]),
@@ -54,8 +52,8 @@ told = st.fixed_dictionaries(
         "origin": st.sampled_from(["client", "client", "client", "server", "import", None]),
     }
 )
-event = st.tuples(st.just("event"), st.sampled_from(ACTIONS), told)
-pulled = st.tuples(st.just("row"), st.sampled_from(list(Status)), told)
+event = st.tuples(st.just("event"), st.sampled_from(ACTIONS), values)
+pulled = st.tuples(st.just("row"), st.sampled_from(list(Status)), values)
 step = st.one_of(
     event,
     event,
@@ -66,11 +64,11 @@ step = st.one_of(
 )
 
 
-def publish_event(people: list[Any], action: str, what: dict[str, Any]) -> None:
+def publish_event(users: list[Any], action: str, what: dict[str, Any]) -> None:
     publish(
         Event(
             id="test:1",
-            actor_id=people[what["person"]],
+            actor_id=users[what["user"]],
             action=action,
             resource_type="upload",
             resource_id=what["upload"],
@@ -81,12 +79,12 @@ def publish_event(people: list[Any], action: str, what: dict[str, Any]) -> None:
     )
 
 
-def merge_row(people: list[Any], status: Status, what: dict[str, Any]) -> None:
+def merge_row(users: list[Any], status: Status, what: dict[str, Any]) -> None:
     diagnosis = what["diagnosis"]
     uploads_merge(
-        evidence=[
-            Evidence(
-                user_id=people[what["person"]],
+        events=[
+            UploadEvent(
+                user_id=users[what["user"]],
                 upload_id=what["upload"],
                 uploaded_at=what["at"],
                 status=status,
@@ -97,7 +95,7 @@ def merge_row(people: list[Any], status: Status, what: dict[str, Any]) -> None:
     )
 
 
-def make_people() -> list[Any]:
+def make_users() -> list[Any]:
     make = get_user_model().objects.create_user
     return [make(email=f"p{number}@site.test").pk for number in range(3)]
 
@@ -118,7 +116,7 @@ class AnyInterleaving(TestCase):
         limit=st.integers(1, 3),
         shown=st.sampled_from([1, 2, 200]),
     )
-    def test_answers_equal_counting_the_facts_one_by_one(
+    def test_report_equals_counting_one_by_one(
         self, steps: list[Any], limit: int, shown: int
     ) -> None:
         chosen = {"UPLOADS_PER_USER_PER_DAY": limit, "DIAGNOSES_SHOWN": shown}
@@ -128,19 +126,19 @@ class AnyInterleaving(TestCase):
                 self.compare_after([])
 
     def compare_after(self, steps: list[Any]) -> None:
-        people = make_people() if steps else []
+        users = make_users() if steps else []
         with time_machine.travel(NOW, tick=False):
             for kind, *rest in steps:
                 if kind == "event":
-                    publish_event(people, *rest)
+                    publish_event(users, *rest)
                 elif kind == "row":
-                    merge_row(people, *rest)
+                    merge_row(users, *rest)
                 elif kind == "fold":
                     changes_fold()
                 elif kind == "check":
                     assert rollups_check() == 0, "nothing ever needs repair"
                 else:
-                    get_user_model().objects.filter(pk=people[rest[0]]).delete()
+                    get_user_model().objects.filter(pk=users[rest[0]]).delete()
             for days in (1, 2, 7, 30, 366):
                 assert report_get(days=days) == report_one_by_one(days)
             for diagnosis in ("Normal", "Infarct"):
@@ -155,25 +153,25 @@ class AnyInterleaving(TestCase):
     @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
     @given(data=st.data(), events=st.lists(st.one_of(event, pulled), min_size=1, max_size=12))
     def test_order_and_repetition_change_no_fact(self, data: Any, events: list[Any]) -> None:
-        people = make_people()
-        tell = {"event": publish_event, "row": merge_row}
+        users = make_users()
+        apply = {"event": publish_event, "row": merge_row}
         for kind, what, details in events:
-            tell[kind](people, what, details)
+            apply[kind](users, what, details)
         first = the_facts()
         for upload in Upload.objects.all():
             upload.delete()
         again = data.draw(st.permutations(events + events[::2]))
         for kind, what, details in again:
-            tell[kind](people, what, details)
+            apply[kind](users, what, details)
         assert the_facts() == first
 
 
 @pytest.mark.django_db
-def test_one_batch_of_evidence_equals_one_by_one(make_person: Any) -> None:
-    person = make_person()
-    evidence = [
-        Evidence(
-            user_id=person.pk,
+def test_merging_a_batch_equals_merging_one_by_one(make_user: Any) -> None:
+    user = make_user()
+    events = [
+        UploadEvent(
+            user_id=user.pk,
             upload_id=f"u{number % 7}",
             uploaded_at=NOW - timedelta(hours=number),
             status=list(Status)[number % 3],
@@ -182,9 +180,9 @@ def test_one_batch_of_evidence_equals_one_by_one(make_person: Any) -> None:
         )
         for number in range(60)
     ]
-    uploads_merge(evidence=evidence)
+    uploads_merge(events=events)
     at_once = the_facts()
     Upload.objects.all().delete()
-    for item in reversed(evidence):
-        uploads_merge(evidence=[item])
+    for item in reversed(events):
+        uploads_merge(events=[item])
     assert the_facts() == at_once

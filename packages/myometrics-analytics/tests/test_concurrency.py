@@ -1,4 +1,4 @@
-"""Writers, folds, self-checks, deletions and readers at the same time."""
+"""Concurrent writers, folds, self-checks, deletions and readers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from counting_one_by_one import assert_rollups_equal_facts, report_one_by_one
 from django.contrib.auth import get_user_model
 from django.db import connection
 
-from myometrics_analytics.folding import changes_fold
 from myometrics_analytics.models import PendingChange, Upload
-from myometrics_analytics.rollups import rollup_lock
+from myometrics_analytics.rollups import changes_fold, rollups_check
+from myometrics_analytics.rollups.rollup_rows import rollup_lock
 from myometrics_analytics.selectors import report_get
-from myometrics_analytics.self_check import rollups_check
 from myometrics_core.db import atomic_write
 from myometrics_testing.waiting import PATIENCE
 
@@ -25,14 +24,14 @@ ACTIONS = ["upload_created", "upload_completed", "upload_failed", "analysis_read
 
 
 @pytest.fixture
-def tell_alone(tell: Any) -> Any:
-    """Tells in a transaction of its own, as a request does."""
+def publish_committed(publish_upload: Any) -> Any:
+    """Publish and commit, as a request does."""
 
-    def told(*args: Any, **details: Any) -> None:
+    def events(*args: Any, **details: Any) -> None:
         with atomic_write():
-            tell(*args, **details)
+            publish_upload(*args, **details)
 
-    return told
+    return events
 
 
 def no_errors(outcomes: list[Any]) -> None:
@@ -47,11 +46,11 @@ def settle_and_compare() -> None:
     assert_rollups_equal_facts()
 
 
-def test_one_upload_told_of_by_many_at_once_is_one_upload(person, tell_alone, run_concurrently):
+def test_concurrent_events_of_one_upload_create_one_row(user, publish_committed, run_concurrently):
     for number in range(5):
         calls = [
-            lambda n=number, action=action, m=minute: tell_alone(
-                person,
+            lambda n=number, action=action, m=minute: publish_committed(
+                user,
                 action,
                 f"u{n}",
                 datetime(2026, 1, 1, 0, m, tzinfo=timezone.utc),
@@ -66,17 +65,17 @@ def test_one_upload_told_of_by_many_at_once_is_one_upload(person, tell_alone, ru
     settle_and_compare()
 
 
-def test_writers_folds_checks_and_deletions_at_once_lose_nothing(
-    make_person, tell_alone, run_concurrently, caplog
+def test_concurrent_writers_folds_checks_and_deletions(
+    make_user, publish_committed, run_concurrently, caplog
 ):
-    people = [make_person() for _ in range(6)]
+    users = [make_user() for _ in range(6)]
     now = datetime.now(timezone.utc)
 
     def write(seed: int) -> None:
         chance = random.Random(seed)
         for _ in range(25):
-            tell_alone(
-                chance.choice(people),
+            publish_committed(
+                chance.choice(users),
                 chance.choice(ACTIONS),
                 f"u{chance.randrange(12)}",
                 now - timedelta(days=chance.randrange(60)),
@@ -92,27 +91,27 @@ def test_writers_folds_checks_and_deletions_at_once_lose_nothing(
         return sum(rollups_check() for _ in range(3))
 
     def delete() -> None:
-        for person in people[:2]:
-            get_user_model().objects.get(pk=person.pk).delete()
+        for user in users[:2]:
+            get_user_model().objects.get(pk=user.pk).delete()
 
     writers = [lambda seed=seed: write(seed) for seed in range(4)]
     outcomes = run_concurrently([*writers, fold, fold, check, delete])
     no_errors(outcomes)
     assert outcomes[6] == 0, "a self-check amid writers found something to repair"
-    assert "failed on activity" not in caplog.text
-    assert not Upload.objects.filter(user_id__in=[person.pk for person in people[:2]]).exists()
+    assert "failed on" not in caplog.text
+    assert not Upload.objects.filter(user_id__in=[user.pk for user in users[:2]]).exists()
     settle_and_compare()
 
 
-def test_a_fold_does_not_wait_for_a_deletion_and_leaves_its_changes_for_later(
-    make_person, tell_alone, run_concurrently, database_vendor
+def test_fold_skips_changes_of_user_being_deleted(
+    make_user, publish_committed, run_concurrently, database_vendor
 ):
-    leaving, staying = make_person(), make_person()
-    for person in (leaving, staying):
-        tell_alone(person, "upload_completed", diagnosis="Normal")
+    leaving, staying = make_user(), make_user()
+    for user in (leaving, staying):
+        publish_committed(user, "upload_completed", diagnosis="Normal")
     changes_fold()
-    for person in (leaving, staying):
-        tell_alone(person, "upload_failed")
+    for user in (leaving, staying):
+        publish_committed(user, "upload_failed")
     is_deleted, is_folded = threading.Event(), threading.Event()
     waits = PATIENCE if database_vendor == "postgresql" else 0.2  # SQLite has one writer at a time
 
@@ -134,16 +133,14 @@ def test_a_fold_does_not_wait_for_a_deletion_and_leaves_its_changes_for_later(
     settle_and_compare()
 
 
-def test_readers_see_every_change_exactly_once_while_folding(
-    make_person, tell_alone, run_concurrently, settings
-):
+def test_report_is_exact_during_a_fold(make_user, publish_committed, run_concurrently, settings):
     settings.MYOMETRICS_ANALYTICS = {"FOLD_BATCH": 7}
     now = datetime.now(timezone.utc)
     for number in range(150):
         if number % 15 == 0:
-            person = make_person()
-        tell_alone(
-            person,
+            user = make_user()
+        publish_committed(
+            user,
             ACTIONS[number % 4],
             at=now - timedelta(days=number % 40),
             diagnosis=f"D{number % 3}",
@@ -167,17 +164,17 @@ def test_readers_see_every_change_exactly_once_while_folding(
     assert report_get(days=30) == expected
 
 
-def test_writers_do_not_wait_for_a_fold(person, tell_alone, run_concurrently, database_vendor):
-    is_told = threading.Event()
+def test_writers_do_not_wait_for_a_fold(user, publish_committed, run_concurrently, database_vendor):
+    is_written = threading.Event()
     waits = PATIENCE if database_vendor == "postgresql" else 0.2  # SQLite has one writer at a time
 
     def hold() -> bool:
         with rollup_lock():
-            return is_told.wait(waits)
+            return is_written.wait(waits)
 
     def write() -> None:
-        tell_alone(person)
-        is_told.set()
+        publish_committed(user)
+        is_written.set()
 
     outcomes = run_concurrently([hold, write])
     no_errors(outcomes)
@@ -185,21 +182,21 @@ def test_writers_do_not_wait_for_a_fold(person, tell_alone, run_concurrently, da
     assert Upload.objects.count() == 1
 
 
-def test_writers_of_one_day_do_not_wait_for_each_other(
-    make_person, tell_alone, run_concurrently, database_vendor
+def test_writers_of_one_day_do_not_block_each_other(
+    make_user, publish_committed, run_concurrently, database_vendor
 ):
-    first, second = make_person(), make_person()
-    is_told = threading.Event()
+    first, second = make_user(), make_user()
+    is_written = threading.Event()
     waits = PATIENCE if database_vendor == "postgresql" else 0.2
 
     def hold() -> bool:
         with atomic_write():
-            tell_alone(first, diagnosis="Normal")
-            return is_told.wait(waits)
+            publish_committed(first, diagnosis="Normal")
+            return is_written.wait(waits)
 
     def write() -> None:
-        tell_alone(second, diagnosis="Normal")
-        is_told.set()
+        publish_committed(second, diagnosis="Normal")
+        is_written.set()
 
     outcomes = run_concurrently([hold, write])
     no_errors(outcomes)
@@ -207,18 +204,18 @@ def test_writers_of_one_day_do_not_wait_for_each_other(
     assert report_get(days=1)["system_health"]["total_uploads"] == 2
 
 
-def test_an_event_that_is_rolled_back_counts_nowhere(person, tell):
+def test_rolled_back_event_is_not_counted(user, publish_upload):
     class Broken(Exception):
         pass
 
     with pytest.raises(Broken), atomic_write():
-        tell(person)
+        publish_upload(user)
         raise Broken
     assert report_get(days=1)["system_health"]["total_uploads"] == 0
     assert not PendingChange.objects.exists()
 
 
-def test_facts_and_pending_changes_are_committed_together(person, tell_alone):
-    tell_alone(person, "upload_completed", diagnosis="Normal")
+def test_facts_and_pending_changes_are_committed_together(user, publish_committed):
+    publish_committed(user, "upload_completed", diagnosis="Normal")
     connection.close()
     assert report_get(days=1) == report_one_by_one(1)

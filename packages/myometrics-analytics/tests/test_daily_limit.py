@@ -1,4 +1,4 @@
-"""Uploads that only a client reports: the daily limit, the mark, and leaving them out."""
+"""Uploads reported by clients only: daily limit, marking, exclusion."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from conftest import activity_about
+from conftest import make_event
 from counting_one_by_one import assert_rollups_equal_facts, report_one_by_one
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
@@ -14,16 +14,13 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from myometrics_analytics.evidence import Evidence, Origin
+from myometrics_analytics.facts import Origin, UploadEvent, uploads_merge
 from myometrics_analytics.filters import Filters
-from myometrics_analytics.folding import changes_fold
 from myometrics_analytics.models import ClientReports, LimitDecision, Status, Upload
+from myometrics_analytics.rollups import changes_fold, rollups_check
 from myometrics_analytics.selectors import activity_get, report_get
-from myometrics_analytics.self_check import rollups_check
-from myometrics_analytics.services import uploads_merge
 from myometrics_core.db import atomic_write
-from myometrics_core.events import bus as activities
-from myometrics_core.events import publish, register_source
+from myometrics_core.events import bus, publish, register_source
 
 pytestmark = pytest.mark.django_db
 NOON = datetime.now(timezone.utc).replace(hour=12, minute=0, second=0, microsecond=0)
@@ -41,15 +38,15 @@ def limit(settings):
 
 @pytest.fixture
 def history(monkeypatch):
-    """A source of activities that replays what :func:`report_upload` has published."""
+    """A source of events that replays what :func:`report_upload` has published."""
     published: list[Any] = []
-    monkeypatch.setattr(activities, "_sources", {})
+    monkeypatch.setattr(bus, "_sources", {})
     register_source("test", lambda: iter(sorted(published, key=lambda one: one.occurred_at)))
     return published
 
 
-def pulled(user: Any, upload_id: str, at: datetime = NOON) -> Evidence:
-    return Evidence(
+def pulled(user: Any, upload_id: str, at: datetime = NOON) -> UploadEvent:
+    return UploadEvent(
         user_id=user.pk,
         upload_id=upload_id,
         uploaded_at=at,
@@ -60,9 +57,9 @@ def pulled(user: Any, upload_id: str, at: datetime = NOON) -> Evidence:
 
 def report_upload(user: Any, upload_id: str, action: str = "upload_created", **values: Any) -> Any:
     values = {"origin": "client", "at": NOON, **values}
-    activity = activity_about(user, action, upload_id, **values)
-    publish(activity)
-    return activity
+    event = make_event(user, action, upload_id, **values)
+    publish(event)
+    return event
 
 
 def total() -> int:
@@ -82,13 +79,13 @@ def settle_and_compare() -> None:
     assert_rollups_equal_facts()
 
 
-def test_upload_1001_of_a_day_does_not_count(person, tell_of_many, tell):
-    tell_of_many(
-        activity_about(person, "upload_completed", f"u{n}", NOON, "client", diagnosis="Normal")
+def test_upload_1001_of_a_day_does_not_count(user, merge_events, publish_upload):
+    merge_events(
+        make_event(user, "upload_completed", f"u{n}", NOON, "client", diagnosis="Normal")
         for n in range(999)
     )
     for n in (999, 1000):
-        report_upload(person, f"u{n}", "upload_completed", diagnosis="Infarct")
+        report_upload(user, f"u{n}", "upload_completed", diagnosis="Infarct")
     assert (Upload.objects.count(), total()) == (1001, 1000)
     assert Upload.objects.get(over_limit=True).upload_id == "u1000"
     trends = {row["diagnosis"]: row["count"] for row in report_get(days=1)["diagnosis_trends"]}
@@ -96,100 +93,100 @@ def test_upload_1001_of_a_day_does_not_count(person, tell_of_many, tell):
     settle_and_compare()
 
 
-def test_limit_of_a_batch_is_decided_in_order_of_arrival(person, limit, tell_of_many):
+def test_limit_of_a_batch_is_decided_in_order_of_arrival(user, limit, merge_events):
     limit(2)
-    tell_of_many(activity_about(person, upload_id=u, at=NOON, origin="client") for u in "zay")
+    merge_events(make_event(user, upload_id=u, at=NOON, origin="client") for u in "zay")
     assert counted_ids() == {"z", "a"}
 
 
 @pytest.mark.parametrize("origin", ["server", "import", None])
-def test_reports_of_the_server_are_not_limited(person, limit, origin):
+def test_reports_of_the_server_are_not_limited(user, limit, origin):
     limit(1)
     for n in range(3):
-        report_upload(person, f"u{n}", origin=origin)
+        report_upload(user, f"u{n}", origin=origin)
     assert total() == 3
     assert not Upload.objects.exclude(client_only=False).exists()
-    report_upload(person, "of-client")
+    report_upload(user, "of-client")
     assert total() == 4
 
 
-def test_pulled_uploads_are_not_limited(person, limit):
+def test_pulled_uploads_are_not_limited(user, limit):
     limit(1)
-    uploads_merge(evidence=[pulled(person, f"u{n}") for n in range(3)])
-    report_upload(person, "u1", "analysis_ready", diagnosis="Normal")
-    report_upload(person, "of-client")
+    uploads_merge(events=[pulled(user, f"u{n}") for n in range(3)])
+    report_upload(user, "u1", "analysis_ready", diagnosis="Normal")
+    report_upload(user, "of-client")
     assert total() == 4
 
 
-def test_each_user_and_each_day_has_a_limit_of_its_own(make_person, limit):
+def test_limit_applies_per_user_and_day(make_user, limit):
     limit(1)
-    for user in (make_person(), make_person()):
+    for user in (make_user(), make_user()):
         for at in (NOON, NOON - timedelta(days=1)):
             report_upload(user, f"{at:%d}-first", at=at)
             report_upload(user, f"{at:%d}-second", at=at)
     assert total() == 4
 
 
-def test_repeated_reports_of_an_upload_count_once_against_the_limit(person, limit):
+def test_repeated_reports_of_an_upload_count_once_against_the_limit(user, limit):
     limit(2)
     for upload_id in ("a", "a", "b"):
-        report_upload(person, upload_id)
-        report_upload(person, upload_id, "upload_completed")
+        report_upload(user, upload_id)
+        report_upload(user, upload_id, "upload_completed")
     assert total() == 2
 
 
-def test_later_events_apply_to_every_known_upload(person, limit):
+def test_later_events_apply_to_every_known_upload(user, limit):
     limit(1)
     for upload_id in ("a", "b"):
-        report_upload(person, upload_id)
+        report_upload(user, upload_id)
     for upload_id in ("a", "b"):
-        report_upload(person, upload_id, "analysis_ready", diagnosis="Normal")
+        report_upload(user, upload_id, "analysis_ready", diagnosis="Normal")
     assert {(u.status, u.diagnosis) for u in Upload.objects.all()} == {("completed", "Normal")}
     assert [row["count"] for row in report_get(days=1)["diagnosis_trends"]] == [1]
     settle_and_compare()
 
 
 @pytest.mark.parametrize("confirm", ["pull", "server"])
-def test_confirmed_upload_over_the_limit_counts(person, limit, confirm):
+def test_confirmed_upload_over_the_limit_counts(user, limit, confirm):
     limit(1)
     for upload_id in ("a", "b"):
-        report_upload(person, upload_id, "upload_completed", processing_time=2)
+        report_upload(user, upload_id, "upload_completed", processing_time=2)
     changes_fold()
     assert total() == 1
     if confirm == "pull":
-        uploads_merge(evidence=[pulled(person, "b")])
+        uploads_merge(events=[pulled(user, "b")])
     else:
-        report_upload(person, "b", origin="server")
+        report_upload(user, "b", origin="server")
     assert total() == 2
     assert Upload.objects.filter(client_only=False).get().upload_id == "b"
     settle_and_compare()
 
 
-def test_decision_stands_when_the_setting_changes(person, limit):
+def test_limit_decision_is_kept_when_setting_changes(user, limit):
     limit(1)
     for upload_id in ("a", "b"):
-        report_upload(person, upload_id)
+        report_upload(user, upload_id)
     limit(100)
-    report_upload(person, "b", "upload_completed")
+    report_upload(user, "b", "upload_completed")
     assert counted_ids() == {"a"}
 
 
-def test_own_activity_shows_uploads_over_the_limit(person, limit):
+def test_own_activity_shows_uploads_over_the_limit(user, limit):
     limit(1)
     for upload_id in ("a", "b"):
-        report_upload(person, upload_id, at=datetime.now(timezone.utc))
-    mine = activity_get(user=person)
+        report_upload(user, upload_id, at=datetime.now(timezone.utc))
+    mine = activity_get(user=user)
     assert mine["uploads_today"] == 2
     assert {row["id"] for row in mine["recent_uploads"]} == {"a", "b"}
     assert set(mine["recent_uploads"][0]) == {"id", "filename", "timestamp", "status"}
 
 
 @pytest.mark.parametrize("clears", [False, True])
-def test_rebuild_keeps_what_counts(person, limit, history, clears):
+def test_rebuild_keeps_limit_decisions(user, limit, history, clears):
     limit(2)
-    uploads_merge(evidence=[pulled(person, "a")])
+    uploads_merge(events=[pulled(user, "a")])
     history += [
-        report_upload(person, u, at=NOON + timedelta(minutes=n)) for n, u in enumerate("abcd")
+        report_upload(user, u, at=NOON + timedelta(minutes=n)) for n, u in enumerate("abcd")
     ]
     assert counted_ids() == {"a", "b", "c"}
     limit(1)
@@ -200,48 +197,46 @@ def test_rebuild_keeps_what_counts(person, limit, history, clears):
     settle_and_compare()
 
 
-def test_interrupted_rebuild_from_nothing_keeps_what_counts(person, limit, history):
+def test_interrupted_rebuild_keeps_limit_decisions(user, limit, history):
     limit(1)
-    history += [report_upload(person, upload_id) for upload_id in "abc"]
+    history += [report_upload(user, upload_id) for upload_id in "abc"]
     for _ in range(2):
         call_command("analytics_rebuild", clear=True, restart=True)
     # Cleared, and a client goes on before anything is replayed.
-    from myometrics_analytics.rebuilding import facts_clear
+    from myometrics_analytics.rollups.rebuilding import facts_clear
 
     facts_clear()
     facts_clear()
-    report_upload(person, "c", "upload_completed")
+    report_upload(user, "c", "upload_completed")
     call_command("analytics_rebuild")
     assert counted_ids() == {"a"}
 
 
-def test_first_rebuild_limits_the_past_day_by_day(person, limit, history):
+def test_first_rebuild_applies_limit_per_past_day(user, limit, history):
     limit(2)
     for day in (3, 2, 1):
         history += [
-            activity_about(
-                person, upload_id=f"{day}{u}", at=NOON - timedelta(days=day), origin="client"
-            )
+            make_event(user, upload_id=f"{day}{u}", at=NOON - timedelta(days=day), origin="client")
             for u in "abc"
         ]
     call_command("analytics_rebuild")
     assert counted_ids() == {f"{day}{u}" for day in (3, 2, 1) for u in "ab"}
 
 
-def test_facts_from_before_the_limit_count(person, limit):
+def test_facts_from_before_the_limit_count(user, limit):
     limit(1, COUNT_CLIENT_REPORTED=False)
     for upload_id in ("a", "b"):
-        report_upload(person, upload_id, origin="server")
+        report_upload(user, upload_id, origin="server")
     Upload.objects.update(client_only=None, over_limit=None)
-    report_upload(person, "a", "upload_completed")
+    report_upload(user, "a", "upload_completed")
     assert total() == 2
     settle_and_compare()
 
 
-def test_numbers_leave_out_what_only_a_client_reported(person, administrator, limit):
+def test_report_excludes_client_reports_if_configured(user, administrator, limit):
     for upload_id in ("a", "b"):
-        report_upload(person, upload_id, "upload_completed", diagnosis="Normal", processing_time=9)
-    report_upload(person, "c", "upload_failed", origin="server")
+        report_upload(user, upload_id, "upload_completed", diagnosis="Normal", processing_time=9)
+    report_upload(user, "c", "upload_failed", origin="server")
     report_upload(administrator, "d")
     for is_folded in (False, True):
         if is_folded:
@@ -257,14 +252,14 @@ def test_numbers_leave_out_what_only_a_client_reported(person, administrator, li
         assert report_get(days=30)["system_health"]["active_users"] == 1
         assert rollups_check() == 0
         limit(1000)
-    uploads_merge(evidence=[pulled(person, "a")])
+    uploads_merge(events=[pulled(user, "a")])
     limit(1000, COUNT_CLIENT_REPORTED=False)
     assert total() == 2
 
 
-def test_deleting_a_user_takes_only_what_counted_out(make_person, limit):
+def test_deleting_user_subtracts_only_counted_uploads(make_user, limit):
     limit(1)
-    leaving, staying = make_person(), make_person()
+    leaving, staying = make_user(), make_user()
     for user in (leaving, staying):
         for upload_id in ("a", "b"):
             report_upload(user, upload_id)
@@ -274,17 +269,17 @@ def test_deleting_a_user_takes_only_what_counted_out(make_person, limit):
     settle_and_compare()
 
 
-def test_answers_do_not_show_the_mark(person, administrator, as_person):
-    report_upload(person, "a")
-    response = as_person(administrator).get(f"/api/users/{person.pk}/activity/")
+def test_activity_does_not_show_client_reports(user, administrator, client_of):
+    report_upload(user, "a")
+    response = client_of(administrator).get(f"/api/users/{user.pk}/activity/")
     for word in (b"client", b"limit"):
         assert word not in response.content
 
 
-def test_admin_shows_and_filters_by_the_mark(person, make_person):
-    root = make_person(is_staff=True, is_superuser=True)
-    report_upload(person, "from-client")
-    report_upload(person, "from-server", origin="server")
+def test_admin_filters_uploads_reported_by_clients_only(user, make_user):
+    root = make_user(is_staff=True, is_superuser=True)
+    report_upload(user, "from-client")
+    report_upload(user, "from-server", origin="server")
     client = Client()
     client.force_login(root)
     path = "/admin/myometrics_analytics/upload/"
@@ -296,29 +291,29 @@ def test_admin_shows_and_filters_by_the_mark(person, make_person):
 
 
 @pytest.mark.parametrize("number", [1, 500])
-def test_limit_costs_a_constant_number_of_statements(person, number):
+def test_limit_costs_a_constant_number_of_statements(user, number):
     def statements(origin: str) -> int:
         reports = [
-            activity_about(person, upload_id=f"{origin}{n}", at=NOON, origin=origin)
+            make_event(user, upload_id=f"{origin}{n}", at=NOON, origin=origin)
             for n in range(number)
         ]
-        from myometrics_analytics.upload_events import evidence_of
+        from myometrics_analytics.facts.event_conversion import convert_event
 
         with CaptureQueriesContext(connection) as queries:
-            uploads_merge(evidence=[evidence_of(one) for one in reports])
+            uploads_merge(events=[convert_event(one) for one in reports])
         return len(queries)
 
-    report_upload(person, "first of the day")
+    report_upload(user, "first of the day")
     assert statements("client") - statements("server") <= 3
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_50_uploads_at_once_exactly_the_limit_counts(person, limit, run_concurrently):
+def test_limit_is_exact_for_50_concurrent_uploads(user, limit, run_concurrently):
     limit(20)
 
     def report(number: int) -> None:
         with atomic_write():
-            report_upload(person, f"u{number}", "upload_completed", diagnosis="Normal")
+            report_upload(user, f"u{number}", "upload_completed", diagnosis="Normal")
 
     outcomes = run_concurrently([lambda n=n: report(n) for n in range(50)])
     assert [outcome for outcome in outcomes if outcome is not None] == []
@@ -327,12 +322,12 @@ def test_of_50_uploads_at_once_exactly_the_limit_counts(person, limit, run_concu
 
 
 @pytest.mark.django_db(transaction=True)
-def test_one_new_upload_reported_by_many_at_once_takes_one_place(person, limit, run_concurrently):
+def test_concurrent_reports_of_one_upload_count_once(user, limit, run_concurrently):
     limit(2)
 
     def report() -> None:
         with atomic_write():
-            report_upload(person, "same")
+            report_upload(user, "same")
 
     outcomes = run_concurrently(report, times=20)
     assert [outcome for outcome in outcomes if outcome is not None] == []

@@ -1,4 +1,4 @@
-"""The admin's dashboard and tables, as HTML and as files."""
+"""The admin site: the dashboard, its downloads, and the read-only pages."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from conftest import activity_about
+from conftest import make_event
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.models import Permission
 from django.test import Client
 from django.utils import translation
 
-from myometrics_analytics.charts import Point, chart_make, nice_step
-from myometrics_analytics.folding import changes_fold
+from myometrics_analytics.dashboard.charts import Point, chart_make, nice_step
 from myometrics_analytics.models import DailyRollup
+from myometrics_analytics.rollups import changes_fold
 
 pytestmark = pytest.mark.django_db
 PAGE = "/admin/myometrics_analytics/dashboard/"
@@ -35,11 +35,11 @@ def browser(administrator: Any) -> Client:
 
 
 @pytest.fixture
-def _uploads(make_person: Any, tell_of_many: Any) -> None:
-    person = make_person(full_name="North Clinic", last_login=datetime.now(timezone.utc))
-    tell_of_many(
-        activity_about(
-            person,
+def _uploads(make_user: Any, merge_events: Any) -> None:
+    user = make_user(full_name="North Clinic", last_login=datetime.now(timezone.utc))
+    merge_events(
+        make_event(
+            user,
             "upload_failed" if back % 9 == 0 else "upload_completed",
             at=datetime.now(timezone.utc) - timedelta(days=back),
             diagnosis="=Normal" if back % 3 else "Myocardial <b>infarction</b>",
@@ -59,7 +59,7 @@ def charts_of(html: str) -> list[ElementTree.Element]:
 
 @pytest.mark.parametrize("days", [1, 7, 30, 90, 365])
 @pytest.mark.usefixtures("_uploads")
-def test_the_page_draws_what_the_api_answers(browser, report, days):
+def test_dashboard_shows_the_numbers_of_the_api(browser, report, days):
     html = browser.get(PAGE, {"days": days}).content.decode()
     answer = report(days=days)
     daily, weekly, monthly = charts_of(html)
@@ -74,7 +74,7 @@ def test_the_page_draws_what_the_api_answers(browser, report, days):
 
 
 @pytest.mark.usefixtures("_uploads")
-def test_every_chart_has_a_name_a_description_and_a_table(browser):
+def test_chart_has_name_description_and_table(browser):
     html = browser.get(PAGE).content.decode()
     for chart in charts_of(html):
         names = chart.attrib["aria-labelledby"].split()
@@ -87,7 +87,7 @@ def test_every_chart_has_a_name_a_description_and_a_table(browser):
 
 
 @pytest.mark.usefixtures("_uploads")
-def test_the_page_needs_no_script_and_no_inline_style_of_its_own(browser):
+def test_dashboard_has_no_script_or_inline_style(browser):
     ours = browser.get(PAGE).content.decode().partition('id="content-main"')[2]
     ours = ours.partition('id="footer"')[0]
     assert "<script" not in ours
@@ -97,14 +97,14 @@ def test_the_page_needs_no_script_and_no_inline_style_of_its_own(browser):
 
 
 @pytest.mark.usefixtures("_uploads")
-def test_diagnoses_are_shown_as_text(browser):
+def test_diagnoses_are_escaped(browser):
     html = browser.get(PAGE).content.decode()
     assert "Myocardial &lt;b&gt;infarction&lt;/b&gt;" in html
     assert "<b>infarction" not in html
 
 
 @pytest.mark.usefixtures("_uploads")
-def test_numbers_in_charts_keep_their_point_in_every_language(browser):
+def test_chart_numbers_have_a_decimal_point_in_every_language(browser):
     with translation.override("de"):
         html = browser.get(PAGE, headers={"accept-language": "de"}).content.decode()
     for chart in charts_of(html):
@@ -113,7 +113,7 @@ def test_numbers_in_charts_keep_their_point_in_every_language(browser):
 
 
 @pytest.mark.usefixtures("_uploads")
-def test_filters_narrow_the_page_and_the_downloads(browser, report, settings):
+def test_filters_apply_to_page_and_downloads(browser, report, settings):
     settings.MYOMETRICS_ANALYTICS = {"CLINIC_FIELD": "full_name"}
     html = browser.get(PAGE, {"diagnosis": "=Normal", "clinic": "North Clinic"}).content.decode()
     assert '<option value="North Clinic" selected>' in html
@@ -125,7 +125,7 @@ def test_filters_narrow_the_page_and_the_downloads(browser, report, settings):
 
 
 @pytest.mark.parametrize("query", [{"days": "0"}, {"days": "x"}, {"role": "admin"}])
-def test_an_unusable_query_says_so(browser, query):
+def test_dashboard_rejects_invalid_query(browser, query):
     response = browser.get(PAGE, query)
     assert response.status_code == 400
     assert 'role="alert"' in response.content.decode()
@@ -133,14 +133,14 @@ def test_an_unusable_query_says_so(browser, query):
 
 
 @pytest.mark.usefixtures("_uploads")
-def test_the_json_file_is_the_answer_of_the_api(browser, report):
+def test_json_download_equals_the_api_response(browser, report):
     file = browser.get(f"{PAGE}download.json", {"days": 7})
     assert file["Content-Disposition"] == 'attachment; filename="analytics-7-days.json"'
     assert file.json() == report(days=7)
 
 
 @pytest.mark.usefixtures("_uploads")
-def test_the_csv_file_holds_every_number_and_no_formula(browser, report):
+def test_csv_download_has_every_number_and_no_formula(browser, report):
     file = browser.get(f"{PAGE}download.csv", {"days": 7})
     assert file["Content-Type"].startswith("text/csv")
     rows = list(csv.DictReader(io.StringIO(file.content.decode())))
@@ -153,20 +153,23 @@ def test_the_csv_file_holds_every_number_and_no_formula(browser, report):
     assert names == {"'=Normal", "Myocardial <b>infarction</b>"}
 
 
-def test_only_those_who_may_see_it_do(make_person):
+def test_dashboard_is_for_administrators_only(make_user):
     client = Client()
     for page in (PAGE, f"{PAGE}download.csv", f"{PAGE}download.json"):
         assert client.get(page).status_code == 302
-    outsider = make_person()
+    outsider = make_user()
     client.force_login(outsider)
     assert client.get(PAGE).status_code == 302
-    client.force_login(make_person(is_staff=True))
+    client.force_login(make_user(is_staff=True))
     assert client.get(PAGE).status_code == 200
 
 
-def test_the_permission_opens_the_page_to_other_staff(make_person, settings):
-    settings.MYOMETRICS = {**settings.MYOMETRICS, "IS_ADMINISTRATOR": "test_dashboard.nobody"}
-    staff = make_person(is_staff=True)
+def test_dashboard_is_visible_to_staff_with_permission(make_user, settings):
+    settings.MYOMETRICS = {
+        **settings.MYOMETRICS,
+        "IS_ADMINISTRATOR": "test_dashboard.never",
+    }
+    staff = make_user(is_staff=True)
     client = Client()
     client.force_login(staff)
     assert client.get(PAGE).status_code == 403
@@ -175,7 +178,7 @@ def test_the_permission_opens_the_page_to_other_staff(make_person, settings):
     assert client.get(PAGE).status_code == 200
 
 
-def nobody(user: Any) -> bool:
+def never(user: Any) -> bool:
     return False
 
 
@@ -183,7 +186,7 @@ def nobody(user: Any) -> bool:
 @pytest.mark.parametrize(
     "model", [m.__name__ for m in apps.get_app_config("myometrics_analytics").get_models()]
 )
-def test_every_model_has_a_read_only_page(browser, model):
+def test_model_has_a_read_only_admin_page(browser, model):
     assert admin.site.is_registered(apps.get_model("myometrics_analytics", model))
     page = f"/admin/myometrics_analytics/{model.lower()}/"
     assert browser.get(page).status_code == 200
@@ -191,21 +194,21 @@ def test_every_model_has_a_read_only_page(browser, model):
 
 
 @pytest.mark.usefixtures("_uploads")
-def test_uploads_are_found_by_id_and_by_person(browser, make_person, tell):
-    tell(make_person(), upload_id="the-needle")
+def test_admin_finds_uploads_by_id_and_by_user(browser, make_user, publish_upload):
+    publish_upload(make_user(), upload_id="the-needle")
     found = browser.get("/admin/myometrics_analytics/upload/", {"q": "the-needle"})
     assert "1 upload" in found.content.decode()
-    someone = make_person()
-    tell(someone, upload_id="of-someone")
-    found = browser.get("/admin/myometrics_analytics/upload/", {"q": someone.email})
-    assert "of-someone" in found.content.decode()
+    user = make_user()
+    publish_upload(user, upload_id="of-user")
+    found = browser.get("/admin/myometrics_analytics/upload/", {"q": user.email})
+    assert "of-user" in found.content.decode()
 
 
-def test_the_list_of_uploads_counts_no_further_than_it_must(
-    browser, make_person, tell, django_assert_max_num_queries
+def test_upload_list_needs_few_queries(
+    browser, make_user, publish_upload, django_assert_max_num_queries
 ):
     for _ in range(5):
-        tell(make_person())
+        publish_upload(make_user())
     with django_assert_max_num_queries(8):
         assert browser.get("/admin/myometrics_analytics/upload/").status_code == 200
 
@@ -214,11 +217,11 @@ def test_the_list_of_uploads_counts_no_further_than_it_must(
     ("largest", "step"),
     [(0, 1), (1, 1), (4, 1), (5, 2), (9, 5), (21, 10), (99, 25), (101, 50), (4001, 2000)],
 )
-def test_axes_count_in_round_steps(largest, step):
+def test_axis_has_round_steps(largest, step):
     assert nice_step(largest) == step
 
 
-def test_a_chart_fills_its_width_and_stays_within_its_height():
+def test_chart_fills_its_width_within_its_height():
     chart = chart_make("c", "C", "uploads", [Point(f"d{n}", n) for n in range(365)])
     assert float(chart.columns[0].hit_x.rstrip("%")) == 0
     last = chart.columns[-1]
@@ -242,7 +245,7 @@ def _many_diagnoses() -> None:
 
 
 @pytest.mark.usefixtures("_many_diagnoses")
-def test_page_and_downloads_hold_200_diagnoses(browser):
+def test_dashboard_and_downloads_list_200_diagnoses(browser):
     html = browser.get(PAGE).content.decode()
     assert html.count('<tr>\n          <th scope="row">D') == 200
     assert html.count('<option value="D') == 200
@@ -253,6 +256,6 @@ def test_page_and_downloads_hold_200_diagnoses(browser):
 
 
 @pytest.mark.usefixtures("_many_diagnoses")
-def test_chosen_filter_is_an_option_beyond_the_first_200(browser):
+def test_selected_filter_is_an_option_beyond_the_first_200(browser):
     html = browser.get(PAGE, {"diagnosis": "D29999"}).content.decode()
     assert '<option value="D29999" selected>' in html

@@ -1,4 +1,4 @@
-"""What the doctor says of analytics, one hole at a time."""
+"""Examinations of analytics for the doctor."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from myometrics_analytics import doctor
-from myometrics_analytics.folding import changes_fold
 from myometrics_analytics.models import PullState, RebuildCheckpoint, RollupState
-from myometrics_analytics.self_check import rollups_check
+from myometrics_analytics.rollups import changes_fold, rollups_check
 from myometrics_core.times import utc_now
 
 pytestmark = pytest.mark.django_db
@@ -21,19 +20,19 @@ def states(examine: Any) -> dict[str, str]:
     return {found.name: found.state for found in examine()}
 
 
-def test_changes_that_nobody_folds_are_a_problem(person, tell):
+def test_doctor_reports_changes_that_are_not_folded(user, publish_upload):
     assert states(doctor.examine_rollups)["rollups"] == "ok"
-    tell(person)
+    publish_upload(user)
     assert states(doctor.examine_rollups)["rollups"] == "problem"
     changes_fold()
-    tell(person)
+    publish_upload(user)
     assert states(doctor.examine_rollups)["rollups"] == "ok"
     RollupState.objects.update(folded_at=utc_now() - AGO)
     (found, *_) = doctor.examine_rollups()
     assert (found.state, "3 days ago" in found.summary) == ("problem", True)
 
 
-def test_self_check_that_is_late_or_repaired_is_a_warning():
+def test_doctor_warns_of_late_or_repairing_self_check():
     assert states(doctor.examine_rollups)["rollup self-check"] == "warning"
     rollups_check()
     assert states(doctor.examine_rollups)["rollup self-check"] == "ok"
@@ -43,7 +42,7 @@ def test_self_check_that_is_late_or_repaired_is_a_warning():
     assert states(doctor.examine_rollups)["rollup self-check"] == "warning"
 
 
-def test_interrupted_rebuild_is_a_warning():
+def test_doctor_warns_of_interrupted_rebuild():
     assert "rebuild" not in states(doctor.examine_rollups)
     RebuildCheckpoint.objects.create(source="audit", began_at=utc_now(), reached_at=utc_now())
     assert states(doctor.examine_rollups)["rebuild"] == "warning"
@@ -58,7 +57,7 @@ def test_interrupted_rebuild_is_a_warning():
         ({"succeeded_at": timedelta(), "failures": 2}, "problem"),
     ],
 )
-def test_pull_that_fails_or_is_late_is_a_problem(settings, row, state):
+def test_doctor_reports_failed_and_late_pulls(settings, row, state):
     assert states(doctor.examine_pull) == {"upload source": "not configured"}
     settings.MYOMETRICS = {"MICROSERVICE_URL": "http://images.example"}
     if row:

@@ -1,4 +1,4 @@
-"""The age of what is known of the image service, for those who watch the site."""
+"""Gauges of analytics."""
 
 from datetime import timedelta
 
@@ -14,7 +14,7 @@ from myometrics_core.times import utc_now
 
 @pytest.mark.django_db
 @override_settings(MYOMETRICS={"MICROSERVICE_URL": "http://images.example"})
-def test_the_sync_age_is_the_time_since_the_last_good_pull():
+def test_sync_age_is_the_time_since_the_last_success():
     names = {gauge.name for gauge in registered_gauges()}
     assert {"myometrics_sync_age_seconds", "myometrics_sync_failures"} <= names
     PullState.objects.all().delete()
@@ -26,7 +26,7 @@ def test_the_sync_age_is_the_time_since_the_last_good_pull():
 
 
 @pytest.mark.django_db
-def test_without_an_image_service_nothing_is_told_of_it():
+def test_gauges_without_image_service_have_no_value():
     assert sync_age_seconds() is None
     assert sync_failures() is None
 

@@ -1,4 +1,4 @@
-"""The section ``uploads`` of a person's data: exported in full, erased in full."""
+"""Section ``uploads`` of personal data: export and erasure."""
 
 from __future__ import annotations
 
@@ -6,26 +6,25 @@ from datetime import datetime, timezone
 
 import pytest
 
-from myometrics_analytics.folding import changes_fold
 from myometrics_analytics.models import PendingChange, Upload, UserRollup
-from myometrics_analytics.self_check import rollups_check
+from myometrics_analytics.rollups import changes_fold, rollups_check
 from myometrics_core.personal_data import erase_user, personal_data_sections
 
 pytestmark = pytest.mark.django_db
 AT = datetime(2026, 1, 1, 10, tzinfo=timezone.utc)
 
 
-def exported(person):
+def exported(user):
     section = next(item for item in personal_data_sections() if item.name == "uploads")
-    return list(section.export(person))
+    return list(section.export(user))
 
 
-def test_the_export_holds_the_persons_uploads_and_nobody_elses(make_person, tell):
-    person, other = make_person(), make_person()
-    tell(person, "upload_completed", "u1", AT, filename="a.jpg", diagnosis="Normal",
+def test_export_has_only_uploads_of_the_user(make_user, publish_upload):
+    user, other = make_user(), make_user()
+    publish_upload(user, "upload_completed", "u1", AT, filename="a.jpg", diagnosis="Normal",
          confidence=0.5, file_size=7, processing_time=1.5)  # fmt: skip
-    tell(other, "upload_completed", "u2", AT, filename="b.jpg")
-    assert exported(person) == [
+    publish_upload(other, "upload_completed", "u2", AT, filename="b.jpg")
+    assert exported(user) == [
         {
             "id": "u1",
             "filename": "a.jpg",
@@ -39,13 +38,13 @@ def test_the_export_holds_the_persons_uploads_and_nobody_elses(make_person, tell
     ]
 
 
-def test_erasure_leaves_no_row_that_names_the_person(make_person, tell):
-    person, other = make_person(), make_person()
-    tell(person, diagnosis="Normal")
-    tell(other, diagnosis="Normal")
+def test_erasure_leaves_no_row_of_the_user(make_user, publish_upload):
+    user, other = make_user(), make_user()
+    publish_upload(user, diagnosis="Normal")
+    publish_upload(other, diagnosis="Normal")
     changes_fold()
-    tell(person, diagnosis="Late")
-    erase_user(person)
+    publish_upload(user, diagnosis="Late")
+    erase_user(user)
     assert rollups_check() == 0
     changes_fold()
     assert rollups_check() == 0
@@ -54,20 +53,20 @@ def test_erasure_leaves_no_row_that_names_the_person(make_person, tell):
     assert not PendingChange.objects.exists()
 
 
-def test_pending_changes_forget_the_person_at_once(make_person, tell):
-    person = make_person()
-    tell(person)
-    erase_user(person)
+def test_erasure_anonymizes_pending_changes(make_user, publish_upload):
+    user = make_user()
+    publish_upload(user)
+    erase_user(user)
     assert not PendingChange.objects.exclude(user=None).exists()
 
 
-def test_erasing_leaves_nothing_where_the_host_keeps_the_users_row(make_person, tell, settings):
+def test_erasure_is_complete_if_site_keeps_the_user_row(make_user, publish_upload, settings):
     settings.MYOMETRICS = {"ERASE_USER": f"{__name__}.keep"}
-    person = make_person()
-    tell(person, "upload_completed", "u1", AT, filename="a.jpg")
+    user = make_user()
+    publish_upload(user, "upload_completed", "u1", AT, filename="a.jpg")
     changes_fold()
-    assert UserRollup.objects.filter(user=person).exists()
-    erase_user(person)
+    assert UserRollup.objects.filter(user=user).exists()
+    erase_user(user)
     changes_fold()
     assert not Upload.objects.exists()
     assert not UserRollup.objects.exists()

@@ -1,4 +1,4 @@
-"""Pulling from the image service: what it says goes in, and its moods do no harm."""
+"""Pulling from the image service: valid rows, invalid rows, failures."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from django.core.management import CommandError, call_command
 from fake_image_service import row, running_image_service
 
 from myometrics_analytics.models import PullState, Upload
-from myometrics_analytics.pulling import uploads_pull
+from myometrics_analytics.pull import SourceUnavailable
+from myometrics_analytics.pull.pulling import uploads_pull
 from myometrics_analytics.tasks import pull
-from myometrics_analytics.upload_sources import SourceUnavailable
 from myometrics_testing.waiting import PATIENCE
 
 pytestmark = pytest.mark.django_db
@@ -36,19 +36,19 @@ def service(settings: Any) -> Any:
         yield server
 
 
-def test_a_row_becomes_an_upload(service, person):
-    service.lists(row(person.pk, "u1"))
+def test_pull_creates_upload_from_row(service, user):
+    service.lists(row(user.pk, "u1"))
     report = uploads_pull()
     assert (report.rows, report.created, report.bad_rows) == (1, 1, 0)
     upload = Upload.objects.get()
-    assert (upload.user_id, upload.upload_id, upload.filename) == (person.pk, "u1", "scan.jpg")
+    assert (upload.user_id, upload.upload_id, upload.filename) == (user.pk, "u1", "scan.jpg")
     assert (upload.status, upload.diagnosis, upload.confidence) == ("completed", "Normal", 0.97)
     assert upload.uploaded_at == datetime(2026, 1, 5, 10, tzinfo=timezone.utc)
     assert service.requests[0]["path"] == "/uploads"
 
 
 @pytest.mark.parametrize(
-    ("said", "status"),
+    ("reported", "status"),
     [
         ("processed", "completed"),
         ("completed", "completed"),
@@ -57,8 +57,8 @@ def test_a_row_becomes_an_upload(service, person):
         ("failed", "failed"),
     ],
 )
-def test_each_status_of_the_service_has_its_meaning(service, person, said, status):
-    service.lists(row(person.pk, status=said, diagnosis=None, confidence_score=None))
+def test_pull_maps_each_status(service, user, reported, status):
+    service.lists(row(user.pk, status=reported, diagnosis=None, confidence_score=None))
     uploads_pull()
     assert Upload.objects.get().status == status
 
@@ -73,8 +73,8 @@ def test_each_status_of_the_service_has_its_meaning(service, person, said, statu
         ("2026-01-05T12:00:00+02:00", 10),
     ],
 )
-def test_naive_times_are_utc_and_aware_ones_are_heeded(service, person, text, hour):
-    service.lists(row(person.pk, upload_time=text))
+def test_naive_times_are_utc_and_aware_times_are_converted(service, user, text, hour):
+    service.lists(row(user.pk, upload_time=text))
     uploads_pull()
     assert Upload.objects.get().uploaded_at.astimezone(timezone.utc).hour == hour
 
@@ -104,19 +104,19 @@ BAD_ROWS = [
 
 
 @pytest.mark.parametrize("bad", BAD_ROWS)
-def test_a_bad_row_is_reported_and_the_rest_goes_in(service, person, caplog, bad):
+def test_pull_logs_invalid_row_and_merges_others(service, user, caplog, bad):
     if isinstance(bad, dict) and bad.get("user_id") == "1":
-        bad = {**bad, "user_id": str(person.pk)}
-    service.lists(row(person.pk, "u1"), bad, row(person.pk, "u2"))
+        bad = {**bad, "user_id": str(user.pk)}
+    service.lists(row(user.pk, "u1"), bad, row(user.pk, "u2"))
     with caplog.at_level(logging.WARNING, "myometrics.analytics.pull"):
         report = uploads_pull()
     assert (report.rows, report.created, report.bad_rows) == (3, 2, 1)
     assert "row 2" in caplog.text
 
 
-@pytest.mark.parametrize("name", [str(uuid.uuid4()), "7", "nobody", "", "9" * 50, "\x00"])
-def test_people_who_do_not_exist_are_skipped(service, person, name):
-    service.lists({**row(0), "user_id": name}, row(person.pk, "u2"))
+@pytest.mark.parametrize("name", [str(uuid.uuid4()), "7", "unknown", "", "9" * 50, "\x00"])
+def test_pull_skips_rows_of_unknown_users(service, user, name):
+    service.lists({**row(0), "user_id": name}, row(user.pk, "u2"))
     report = uploads_pull()
     assert (report.unknown_users, report.created, report.bad_rows) == (1, 1, 0)
 
@@ -133,19 +133,19 @@ def test_people_who_do_not_exist_are_skipped(service, person, name):
         {"original_filename": None},
     ],
 )
-def test_nonsense_in_a_detail_is_left_out_and_the_row_kept(service, person, nonsense):
-    service.lists(row(person.pk, **nonsense))
+def test_pull_ignores_invalid_detail_and_keeps_row(service, user, nonsense):
+    service.lists(row(user.pk, **nonsense))
     assert uploads_pull().created == 1
 
 
-def test_both_sources_tell_of_one_upload(service, person, tell):
-    tell(person, "upload_created", "u1", datetime(2026, 1, 5, 9, tzinfo=timezone.utc))
-    service.lists(row(person.pk, "u1", diagnosis="Service"), row(person.pk, "u2"))
+def test_events_and_rows_merge_into_one_upload(service, user, publish_upload):
+    publish_upload(user, "upload_created", "u1", datetime(2026, 1, 5, 9, tzinfo=timezone.utc))
+    service.lists(row(user.pk, "u1", diagnosis="Service"), row(user.pk, "u2"))
     uploads_pull()
     upload = Upload.objects.get(upload_id="u1")
     assert (upload.status, upload.diagnosis) == ("completed", "Service")
     assert upload.uploaded_at.hour == 9
-    tell(person, "analysis_ready", "u1", diagnosis="Zebra")
+    publish_upload(user, "analysis_ready", "u1", diagnosis="Zebra")
     upload.refresh_from_db()
     assert upload.diagnosis == "Zebra"
     uploads_pull(now=True)
@@ -154,7 +154,7 @@ def test_both_sources_tell_of_one_upload(service, person, tell):
     assert Upload.objects.count() == 2
 
 
-def test_an_empty_list_is_a_success(service):
+def test_pull_of_empty_list_succeeds(service):
     service.lists()
     assert uploads_pull().rows == 0
     assert PullState.objects.get().last_error == ""
@@ -175,9 +175,9 @@ NONSENSE = {
 
 
 @pytest.mark.parametrize("name", NONSENSE)
-def test_nonsense_is_logged_and_counted_as_a_failure(service, caplog, name):
+def test_invalid_response_is_logged_as_failure(service, caplog, name):
     status, body = NONSENSE[name]
-    service.says(status, body)
+    service.responds(status, body)
     with pytest.raises(SourceUnavailable):
         uploads_pull()
     assert "no uploads pulled" in caplog.text
@@ -186,14 +186,14 @@ def test_nonsense_is_logged_and_counted_as_a_failure(service, caplog, name):
     assert state.last_error
 
 
-def test_a_service_that_hangs_is_given_up(service, settings):
+def test_pull_fails_after_the_timeout(service, settings):
     settings.MYOMETRICS_ANALYTICS = {"PULL_TIMEOUT": 0.3, "PULL_DEADLINE": 3600}
     service.hangs()
     with pytest.raises(SourceUnavailable, match=r"(?i)timed? ?out"):
         uploads_pull()
 
 
-def test_a_service_that_drips_is_given_up_at_the_deadline(service, person, settings):
+def test_pull_of_slow_response_fails_at_the_deadline(service, user, settings):
     settings.MYOMETRICS_ANALYTICS = {"PULL_TIMEOUT": PATIENCE, "PULL_DEADLINE": 1}
 
     def drip(handler: Any) -> None:
@@ -207,37 +207,37 @@ def test_a_service_that_drips_is_given_up_at_the_deadline(service, person, setti
         uploads_pull()
 
 
-def test_a_service_that_resets_is_a_failure(service):
+def test_pull_fails_if_connection_is_reset(service):
     service.resets()
     with pytest.raises(SourceUnavailable):
         uploads_pull()
 
 
-def test_a_service_that_is_not_there_is_a_failure(settings):
+def test_pull_fails_if_connection_is_refused(settings):
     settings.MYOMETRICS_ANALYTICS = {"IMAGE_SERVICE_URL": "http://127.0.0.1:9"}
     with pytest.raises(SourceUnavailable):
         uploads_pull()
     assert pull.apply().result is None
 
 
-def test_what_came_before_the_answer_broke_off_stands(service, person):
-    whole = json.dumps({"uploads": [row(person.pk, f"u{number}") for number in range(2500)]})
+def test_rows_before_a_truncation_are_kept(service, user):
+    whole = json.dumps({"uploads": [row(user.pk, f"u{number}") for number in range(2500)]})
     service.answer = lambda handler: handler.send_part(whole.encode()[:-300], len(whole))
     with pytest.raises(SourceUnavailable, match="after"):
         uploads_pull()
     assert Upload.objects.count() >= 2000
-    service.says(200, whole.encode())
+    service.responds(200, whole.encode())
     uploads_pull(now=True)
     assert Upload.objects.count() == 2500
 
 
-def test_the_next_request_is_conditional_and_304_changes_nothing(service, person, settings):
+def test_next_pull_is_conditional(service, user, settings):
     def answer(handler: Any) -> None:
         if handler.headers.get("If-None-Match") == '"v1"':
             handler.send_response(304)
             handler.end_headers()
         else:
-            handler.send_list([row(person.pk)], ETag='"v1"', Last_Modified=MODIFIED)
+            handler.send_list([row(user.pk)], ETag='"v1"', Last_Modified=MODIFIED)
 
     service.answer = answer
     with time_machine.travel(datetime(2026, 1, 6, tzinfo=timezone.utc)) as clock:
@@ -246,10 +246,10 @@ def test_the_next_request_is_conditional_and_304_changes_nothing(service, person
         assert uploads_pull().is_unchanged
         assert service.requests[1]["If-Modified-Since"] == MODIFIED
         clock.shift(timedelta(days=1))
-        assert not uploads_pull().is_unchanged, "once a day everything is asked for"
+        assert not uploads_pull().is_unchanged, "once a day the request is unconditional"
 
 
-def test_an_answer_that_broke_off_is_not_remembered(service, person):
+def test_truncated_response_stores_no_validators(service, user):
     def answer(handler: Any) -> None:
         handler.send_body(200, b'{"uploads": [', "application/json", ETag='"half"')
 
@@ -259,8 +259,8 @@ def test_an_answer_that_broke_off_is_not_remembered(service, person):
     assert PullState.objects.get().etag == ""
 
 
-def test_failures_back_off_and_success_resets(service, person):
-    service.says(500, b"")
+def test_failures_back_off_and_success_resets(service, user):
+    service.responds(500, b"")
     waits = []
     with time_machine.travel(datetime(2026, 1, 6, tzinfo=timezone.utc), tick=False) as clock:
         for _ in range(9):
@@ -278,13 +278,13 @@ def test_failures_back_off_and_success_resets(service, person):
     assert PullState.objects.get().failures == 0
 
 
-def test_without_a_service_nothing_is_pulled(db):
+def test_without_image_service_nothing_is_pulled(db):
     assert uploads_pull() is None
     with pytest.raises(CommandError):
         call_command("analytics_pull")
 
 
-def test_one_pull_at_a_time(service):
+def test_only_one_pull_runs_at_a_time(service):
     service.lists()
     uploads_pull()
     PullState.objects.update(
@@ -295,17 +295,17 @@ def test_one_pull_at_a_time(service):
     assert uploads_pull() is not None
 
 
-def test_the_command_says_what_it_pulled(service, person, capsys):
-    service.lists(row(person.pk), None)
+def test_pull_command_prints_result(service, user, capsys):
+    service.lists(row(user.pk), None)
     call_command("analytics_pull")
     assert "2 rows: 1 new uploads" in capsys.readouterr().out
-    service.says(500, b"")
+    service.responds(500, b"")
     with pytest.raises(CommandError, match="500"):
         call_command("analytics_pull")
 
 
 def resident_bytes() -> int:
-    """Memory of this process now; where the system doesn't tell, at its highest so far."""
+    """Memory of this process now; where the system doesn't report it, the maximum so far."""
     statm = Path("/proc/self/statm")
     if statm.exists():
         return int(statm.read_text().split()[1]) * resource.getpagesize()
@@ -331,7 +331,7 @@ def memory_growth() -> Iterator[list[int]]:
         watcher.join()
 
 
-def test_200_000_rows_are_pulled_in_constant_memory(service, person):
+def test_pull_of_200_000_rows_needs_constant_memory(service, user):
     rows = 200_000
 
     def stream(handler: Any) -> None:
@@ -340,8 +340,8 @@ def test_200_000_rows_are_pulled_in_constant_memory(service, person):
         handler.wfile.write(b'{"uploads": [')
         for start in range(0, rows, 500):
             numbers = range(start, start + 500)
-            # Every tenth upload is new; the others are told of again, or are of nobody.
-            listed = [row(person.pk if n % 2 else n, f"upload-{n // 20}") for n in numbers]
+            # Every tenth upload is new; the others repeat, or their user is unknown.
+            listed = [row(user.pk if n % 2 else n, f"upload-{n // 20}") for n in numbers]
             text = ", ".join(map(json.dumps, listed))
             handler.wfile.write((text if start == 0 else ", " + text).encode())
         handler.wfile.write(b'], "count": 200000}')

@@ -1,4 +1,4 @@
-"""Folding, the self-check and the rebuild: the numbers stay what counting the facts gives."""
+"""Folding, the self-check and the rebuild: the rollups equal the facts."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from conftest import activity_about
+from conftest import make_event
 from counting_one_by_one import assert_rollups_equal_facts, report_one_by_one
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.db import DatabaseError, connection
 
-from myometrics_analytics.folding import changes_fold
 from myometrics_analytics.models import (
     DailyRollup,
     DayRollup,
@@ -26,24 +25,22 @@ from myometrics_analytics.models import (
     Upload,
     UserRollup,
 )
-from myometrics_analytics.rebuilding import rebuild_run
+from myometrics_analytics.rollups import changes_fold, rebuild_run, rollups_check
 from myometrics_analytics.selectors import report_get
-from myometrics_analytics.self_check import rollups_check
-from myometrics_core.events import Event, publish, register_source
-from myometrics_core.events import bus as activities
+from myometrics_core.events import Event, bus, publish, register_source
 
 pytestmark = pytest.mark.django_db
 ACTIONS = ["upload_created", "upload_completed", "upload_failed", "analysis_ready"]
 
 
 @pytest.fixture
-def busy_site(make_person: Any, tell_of_many: Any) -> list[Any]:
-    """Four people with some 200 events, a part of them folded."""
+def busy_site(make_user: Any, merge_events: Any) -> list[Any]:
+    """Four users with some 200 events, a part of them folded."""
     chance = random.Random(7)
-    people = [make_person() for _ in range(4)]
-    told = [
-        activity_about(
-            chance.choice(people),
+    users = [make_user() for _ in range(4)]
+    events = [
+        make_event(
+            chance.choice(users),
             chance.choice(ACTIONS),
             f"u{chance.randrange(60)}",
             datetime.now(timezone.utc) - timedelta(days=chance.randrange(90)),
@@ -52,13 +49,13 @@ def busy_site(make_person: Any, tell_of_many: Any) -> list[Any]:
         )
         for _ in range(200)
     ]
-    tell_of_many(told[:150])
+    merge_events(events[:150])
     changes_fold()
-    tell_of_many(told[150:])
-    return people
+    merge_events(events[150:])
+    return users
 
 
-def test_folding_changes_no_answer(busy_site):
+def test_folding_does_not_change_the_report(busy_site):
     before = [report_get(days=days) for days in (1, 30, 90, 3650)]
     assert before == [report_one_by_one(days) for days in (1, 30, 90, 3650)]
     assert changes_fold() > 0
@@ -67,14 +64,14 @@ def test_folding_changes_no_answer(busy_site):
     assert changes_fold() == 0
 
 
-def test_small_batches_fold_to_the_same(busy_site, settings):
+def test_fold_in_small_batches_gives_the_same_rollups(busy_site, settings):
     settings.MYOMETRICS_ANALYTICS = {"FOLD_BATCH": 3}
     changes_fold()
     assert not PendingChange.objects.exists()
     assert_rollups_equal_facts()
 
 
-def test_the_self_check_finds_nothing_to_repair_in_a_sound_site(busy_site, caplog):
+def test_self_check_finds_no_differences(busy_site, caplog):
     with caplog.at_level(logging.INFO, "myometrics.analytics.self_check"):
         assert rollups_check() == 0
         changes_fold()
@@ -91,7 +88,7 @@ def spoil_days() -> None:
     DayRollup.objects.update(completed=7, uploaders=9)
 
 
-def spoil_people() -> None:
+def spoil_users() -> None:
     UserRollup.objects.update(uploads=0, last_day=date(2020, 1, 1))
 
 
@@ -118,14 +115,14 @@ def lose_facts() -> None:
     [
         spoil_daily,
         spoil_days,
-        spoil_people,
+        spoil_users,
         spoil_total,
         lose_rollups,
         lose_pending,
         lose_facts,
     ],
 )
-def test_the_self_check_repairs_what_was_spoilt_and_says_so(busy_site, caplog, spoil, is_folded):
+def test_self_check_repairs_and_logs_differences(busy_site, caplog, spoil, is_folded):
     if is_folded:
         changes_fold()
     spoil()
@@ -141,7 +138,7 @@ def test_the_self_check_repairs_what_was_spoilt_and_says_so(busy_site, caplog, s
     assert_rollups_equal_facts()
 
 
-def test_the_command_checks_and_says_so(busy_site, capsys):
+def test_check_command_prints_result(busy_site, capsys):
     changes_fold()
     call_command("analytics_check")
     assert "equals the facts" in capsys.readouterr().out
@@ -150,7 +147,7 @@ def test_the_command_checks_and_says_so(busy_site, capsys):
     assert "Repaired 1" in capsys.readouterr().out
 
 
-def test_people_deleted_leave_rollups_that_equal_the_facts(busy_site):
+def test_rollups_equal_facts_after_deletion_of_users(busy_site):
     changes_fold()
     busy_site[0].delete()
     get_user_model().objects.filter(pk=busy_site[1].pk).delete()
@@ -161,23 +158,23 @@ def test_people_deleted_leave_rollups_that_equal_the_facts(busy_site):
 
 
 @pytest.fixture
-def history(make_person: Any) -> Any:
-    """A source that replays 5,000 activities, and counts how many it was asked for."""
-    people = [make_person() for _ in range(5)]
+def history(make_user: Any) -> Any:
+    """A source that replays 5,000 events, and counts the replayed ones."""
+    users = [make_user() for _ in range(5)]
     start = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
     class History:
-        asked = 0
+        replayed = 0
         breaks_at = 10**9
 
         def replay(self) -> Any:
             for number in range(5000):
                 if number == self.breaks_at:
                     raise KeyboardInterrupt
-                self.asked += 1
+                self.replayed += 1
                 yield Event(
                     id=f"history:{number}",
-                    actor_id=people[number % 5].pk if number % 11 else None,
+                    actor_id=users[number % 5].pk if number % 11 else None,
                     action=ACTIONS[number % 4],
                     resource_type="upload" if number % 7 else "report",
                     resource_id=f"u{number // 3}",
@@ -188,7 +185,7 @@ def history(make_person: Any) -> Any:
     source = History()
     register_source("history", source.replay)
     yield source
-    activities._sources.pop("history")
+    bus._sources.pop("history")
 
 
 def facts() -> list[Any]:
@@ -196,7 +193,7 @@ def facts() -> list[Any]:
     return sorted(map(str, Upload.objects.values_list(*names)))
 
 
-def test_a_rebuild_ends_with_the_same_facts(history, capsys):
+def test_rebuild_restores_the_same_facts(history, capsys):
     call_command("analytics_rebuild")
     first, answer = facts(), report_get(days=3650)
     assert len(first) > 1000
@@ -207,10 +204,10 @@ def test_a_rebuild_ends_with_the_same_facts(history, capsys):
     call_command("analytics_rebuild", "--clear")
     assert facts() == first
     assert report_get(days=3650) == answer == report_one_by_one(3650)
-    assert "Replayed 5000 activities" in capsys.readouterr().out
+    assert "Replayed 5000 events" in capsys.readouterr().out
 
 
-def test_the_command_that_the_log_names_makes_good_what_was_missed(history, caplog):
+def test_command_in_log_message_recovers_missed_event(history, caplog):
     def refuse(execute: Any, sql: str, *args: Any) -> Any:
         if "INSERT" in sql and Upload._meta.db_table in sql:
             raise DatabaseError("disk full")
@@ -220,13 +217,13 @@ def test_the_command_that_the_log_names_makes_good_what_was_missed(history, capl
     with connection.execute_wrapper(refuse):
         publish(missed)
     assert not Upload.objects.exists()
-    [line] = [said for said in caplog.messages if "Receiver myometrics_analytics failed" in said]
+    [line] = [text for text in caplog.messages if "Receiver myometrics_analytics failed" in text]
     _, command = line.split("run: manage.py ")
     call_command(command)
     assert Upload.objects.filter(upload_id=missed.resource_id).exists()
 
 
-def test_an_interrupted_rebuild_goes_on_where_it_stopped(history, capsys):
+def test_interrupted_rebuild_resumes(history, capsys):
     rebuild_run()
     whole = facts()
     Upload.objects.all().delete()
@@ -239,9 +236,9 @@ def test_an_interrupted_rebuild_goes_on_where_it_stopped(history, capsys):
     assert 0 < merged < len(whole)
     history.breaks_at = 10**9
     call_command("analytics_rebuild")
-    said = capsys.readouterr()
-    assert "Going on" in said.out
-    assert "Replayed 1001 activities" in said.out
+    output = capsys.readouterr()
+    assert "Resuming" in output.out
+    assert "Replayed 1001 events" in output.out
     assert facts() == whole
     assert not RebuildCheckpoint.objects.exists()
     assert_rollups_equal_facts()
@@ -252,38 +249,38 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_rebuild_shows_how_far_it_is_on_a_terminal(history, monkeypatch):
+def test_rebuild_shows_progress_on_a_terminal(history, monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     call_command("analytics_rebuild")
-    assert re.search(r"\[[# ]{30}\] +[\d.]+%  history: 2,000 activities", terminal.getvalue())
+    assert re.search(r"\[[# ]{30}\] +[\d.]+%  history: 2,000 events", terminal.getvalue())
 
 
 @pytest.mark.parametrize("command", ["analytics_rebuild", "analytics_check"])
-def test_where_no_terminal_is_a_command_says_nothing_but_its_result(history, capsys, command):
+def test_command_without_terminal_prints_only_the_result(history, capsys, command):
     call_command(command)
-    said = capsys.readouterr()
-    assert said.err == ""
-    assert len(said.out.splitlines()) == 1
+    output = capsys.readouterr()
+    assert output.err == ""
+    assert len(output.out.splitlines()) == 1
 
 
-def test_a_rebuild_can_be_restarted(history, capsys):
+def test_rebuild_can_be_restarted(history, capsys):
     history.breaks_at = 3000
     with pytest.raises(KeyboardInterrupt):
         rebuild_run()
     history.breaks_at = 10**9
     call_command("analytics_rebuild", "--restart")
-    assert "Replayed 5000 activities" in capsys.readouterr().out
+    assert "Replayed 5000 events" in capsys.readouterr().out
 
 
-def test_a_host_that_allows_prepared_statements_gets_the_same_answers(
-    busy_site, database_vendor, make_person, tell
+def test_report_is_the_same_with_prepared_statements(
+    busy_site, database_vendor, make_user, publish_upload
 ):
     connection.ensure_connection()
     if database_vendor == "postgresql":
         connection.connection.prepare_threshold = 2
     for _ in range(6):
-        tell(make_person(), diagnosis="Normal")
+        publish_upload(make_user(), diagnosis="Normal")
         for days in (1, 30, 365):
             assert report_get(days=days) == report_one_by_one(days)
     if database_vendor == "postgresql":

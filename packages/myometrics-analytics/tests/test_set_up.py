@@ -18,7 +18,7 @@ def ids_of(messages: list[Any]) -> set[str]:
     return {message.id for message in messages if message.id.startswith("myometrics_analytics")}
 
 
-def test_the_default_settings_pass_every_check():
+def test_default_settings_pass_every_check():
     assert ids_of(checks.run_checks()) == set()
 
 
@@ -37,7 +37,7 @@ def test_the_default_settings_pass_every_check():
         ("MYOMETRICS_ANALYTICS", {"ROLE_FIELD": "function"}, "W010"),
     ],
 )
-def test_each_unfit_setting_has_its_check(settings, name, value, check):
+def test_invalid_setting_has_a_check(settings, name, value, check):
     setattr(settings, name, value)
     assert f"myometrics_analytics.{check}" in ids_of(checks.run_checks())
 
@@ -47,15 +47,15 @@ def test_models_and_migrations_agree():
     call_command("makemigrations", "myometrics_analytics", "--check", "--dry-run", verbosity=0)
 
 
-def test_every_scheduled_task_exists():
+def test_scheduled_tasks_exist():
     for entry in beat_schedule.values():
         assert entry["task"] in current_app.tasks
         assert entry["options"]["expires"] > 0
 
 
 @pytest.mark.django_db
-def test_the_tasks_do_what_they_are_called(person, tell, settings):
-    tell(person)
+def test_tasks_fold_check_and_pull(user, publish_upload, settings):
+    publish_upload(user)
     assert tasks.fold.apply().get() == 1
     assert not PendingChange.objects.exists()
     assert tasks.check.apply().get() == 0
@@ -63,7 +63,7 @@ def test_the_tasks_do_what_they_are_called(person, tell, settings):
 
 
 @pytest.mark.django_db
-def test_folding_by_hand_says_how_much(person, tell, capsys):
-    tell(person)
+def test_fold_command_prints_number_of_changes(user, publish_upload, capsys):
+    publish_upload(user)
     call_command("analytics_fold")
     assert "Folded 1 changes." in capsys.readouterr().out

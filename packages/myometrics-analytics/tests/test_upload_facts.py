@@ -1,4 +1,4 @@
-"""Upload facts from events: merged by the rule, whatever the order, the number and the nonsense."""
+"""Upload facts from events: any order, repetition, invalid values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from conftest import activity_about
+from conftest import make_event
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
@@ -31,8 +31,8 @@ def the_fact() -> dict[str, Any]:
     }
 
 
-def test_an_upload_created_is_processing(person, tell):
-    tell(person, filename="a.jpg", file_size=2048576, at=EARLY)
+def test_upload_created_is_processing(user, publish_upload):
+    publish_upload(user, filename="a.jpg", file_size=2048576, at=EARLY)
     assert the_fact() == {
         "status": "processing",
         "diagnosis": "",
@@ -42,16 +42,16 @@ def test_an_upload_created_is_processing(person, tell):
     }
 
 
-def test_an_upload_created_with_a_diagnosis_is_complete(person, tell):
-    tell(person, diagnosis="Normal", confidence=0.93, processing_time=45.6)
+def test_upload_created_with_diagnosis_is_completed(user, publish_upload):
+    publish_upload(user, diagnosis="Normal", confidence=0.93, processing_time=45.6)
     upload = Upload.objects.get()
     assert (upload.status, upload.diagnosis) == ("completed", "Normal")
     assert (upload.confidence, upload.processing_time) == (0.93, 45.6)
 
 
 @pytest.mark.parametrize("diagnosis", [None, "", "  ", 7, ["Normal"], {}, True, "x\x00", "\ud800"])
-def test_an_upload_created_without_a_real_diagnosis_is_not_complete(person, tell, diagnosis):
-    tell(person, diagnosis=diagnosis)
+def test_upload_created_with_invalid_diagnosis_is_processing(user, publish_upload, diagnosis):
+    publish_upload(user, diagnosis=diagnosis)
     assert the_fact()["status"] == "processing"
     assert the_fact()["diagnosis"] == ""
 
@@ -67,10 +67,10 @@ EVENTS = [
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(6)))[::7])
-def test_any_order_and_repetition_of_events_gives_the_same_fact(person, tell, order):
+def test_events_in_any_order_give_the_same_fact(user, publish_upload, order):
     for position in (*order, *order[::2]):
         action, at, details = EVENTS[position]
-        tell(person, action, "u1", at, **details)
+        publish_upload(user, action, "u1", at, **details)
     assert the_fact() == {
         "status": "completed",
         "diagnosis": "C ready",
@@ -90,46 +90,46 @@ def test_any_order_and_repetition_of_events_gives_the_same_fact(person, tell, or
         (["analysis_ready", "upload_created"], "completed"),
     ],
 )
-def test_completed_beats_failed_beats_processing(person, tell, actions, status):
+def test_completed_wins_over_failed_over_processing(user, publish_upload, actions, status):
     for action in actions:
-        tell(person, action, "u1")
+        publish_upload(user, action, "u1")
     assert the_fact()["status"] == status
 
 
 @pytest.mark.parametrize(
     "time", [-1, -0.001, 86400.001, 10**400, float("inf"), float("nan"), "45", True, None, [], {}]
 )
-def test_a_nonsensical_processing_time_is_left_out(person, tell, time):
-    tell(person, "upload_completed", processing_time=time, filename="kept.jpg")
+def test_event_with_invalid_processing_time_has_none(user, publish_upload, time):
+    publish_upload(user, "upload_completed", processing_time=time, filename="kept.jpg")
     upload = Upload.objects.get()
     assert (upload.processing_time, upload.filename) == (None, "kept.jpg")
 
 
 @pytest.mark.parametrize("time", [0, 86400, 0.1, 45.6])
-def test_a_sensible_processing_time_is_kept(person, tell, time):
-    tell(person, "upload_completed", processing_time=time)
+def test_event_with_valid_processing_time_keeps_it(user, publish_upload, time):
+    publish_upload(user, "upload_completed", processing_time=time)
     assert Upload.objects.get().processing_time == time
 
 
 @pytest.mark.parametrize("name", [5, None, ["a"], {"a": 1}, "\x00", "\udfff", "x" * 60000])
-def test_a_filename_that_is_no_text_is_left_out(person, tell, name):
-    tell(person, filename=name, file_size="big", confidence="high")
+def test_event_with_invalid_filename_has_none(user, publish_upload, name):
+    publish_upload(user, filename=name, file_size="big", confidence="high")
     upload = Upload.objects.get()
     assert (upload.filename, upload.file_size, upload.confidence) == ("", None, None)
 
 
 @pytest.mark.parametrize("size", [-1, 2**63, 1.5, True, float("nan")])
-def test_a_nonsensical_file_size_is_left_out(person, tell, size):
-    tell(person, file_size=size)
+def test_event_with_invalid_file_size_has_none(user, publish_upload, size):
+    publish_upload(user, file_size=size)
     assert Upload.objects.get().file_size is None
 
 
 @pytest.mark.parametrize("name", ["", " ", "a\x00b", "\ud800", "x" * 101])
-def test_an_upload_id_that_cannot_be_one_is_no_upload(person, name):
+def test_event_with_invalid_upload_id_is_ignored(user, name):
     publish(
         Event(
             id="test:1",
-            actor_id=person.pk,
+            actor_id=user.pk,
             action="upload_created",
             resource_type="upload",
             resource_id=name,
@@ -140,38 +140,38 @@ def test_an_upload_id_that_cannot_be_one_is_no_upload(person, name):
 
 
 @pytest.mark.parametrize("action", ["upload_viewed", "", "UPLOAD_CREATED"])
-def test_other_actions_tell_nothing(person, tell, action):
-    tell(person, action)
+def test_event_with_other_action_is_ignored(user, publish_upload, action):
+    publish_upload(user, action)
     assert not Upload.objects.exists()
 
 
-@pytest.mark.parametrize("nobody", [None, "not a key", 7])
-def test_events_of_nobody_are_no_uploads(db, tell, nobody):
-    tell(nobody)
+@pytest.mark.parametrize("user_id", [None, "not a key", 7])
+def test_event_of_unknown_user_is_ignored(db, publish_upload, user_id):
+    publish_upload(user_id)
     assert not Upload.objects.exists()
     assert not PendingChange.objects.exists()
 
 
-def test_nobody_can_take_an_upload_id_from_someone_else(make_person, tell):
-    first, second = make_person(), make_person()
-    tell(first, "upload_created", "u1", filename="first.jpg")
-    tell(second, "upload_completed", "u1", diagnosis="Normal")
+def test_upload_ids_are_unique_per_user(make_user, publish_upload):
+    first, second = make_user(), make_user()
+    publish_upload(first, "upload_created", "u1", filename="first.jpg")
+    publish_upload(second, "upload_completed", "u1", diagnosis="Normal")
     facts = {upload.user_id: upload for upload in Upload.objects.all()}
     assert (facts[first.pk].status, facts[first.pk].filename) == ("processing", "first.jpg")
     assert (facts[second.pk].status, facts[second.pk].filename) == ("completed", "")
 
 
-def test_telling_twice_leaves_nothing_more_to_fold(person, tell):
-    tell(person, "upload_completed", "u1", EARLY, diagnosis="Normal")
+def test_repeated_event_adds_no_pending_change(user, publish_upload):
+    publish_upload(user, "upload_completed", "u1", EARLY, diagnosis="Normal")
     pending = PendingChange.objects.count()
-    tell(person, "upload_completed", "u1", EARLY, diagnosis="Normal")
+    publish_upload(user, "upload_completed", "u1", EARLY, diagnosis="Normal")
     assert PendingChange.objects.count() == pending == 1
 
 
 @pytest.mark.parametrize("number", [2, 400])
-def test_events_on_known_uploads_cost_few_statements_together(person, number):
+def test_batch_of_updates_needs_few_statements(user, number):
     def events(action: str, **details: Any) -> list[Event]:
-        return [activity_about(person, action, f"u{n}", EARLY, **details) for n in range(number)]
+        return [make_event(user, action, f"u{n}", EARLY, **details) for n in range(number)]
 
     publish_many(events("upload_created"))
     with CaptureQueriesContext(connection) as queries:

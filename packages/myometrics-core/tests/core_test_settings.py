@@ -7,6 +7,7 @@ globals().update(
         apps=[
             "myometrics_core.rate_limits",
             "myometrics_core.health_log",
+            "site_notes",
         ],
         urls="core_test_urls",
         MIDDLEWARE=["myometrics_core.middleware.AccessLogMiddleware", *MIDDLEWARE],

@@ -8,7 +8,7 @@ from django.db import connection, transaction
 
 from myometrics_core.http import current_request_id
 from myometrics_core.http.request_id import set_request_id
-from myometrics_core.jobs import enqueue
+from myometrics_core.jobs.background import enqueue
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -17,14 +17,9 @@ from django.test import RequestFactory
 
 from myometrics_core.api import ApiView
 from myometrics_core.db import replicas
-from myometrics_core.doctor import (
-    Diagnosis,
-    describe_age,
-    examinations,
-    register_examination,
-    run_examinations,
-)
+from myometrics_core.doctor import Diagnosis, describe_age, examinations, register_examination
 from myometrics_core.doctor import registry as doctor
+from myometrics_core.doctor.registry import run_examinations
 from myometrics_core.health_log.models import HealthState
 from myometrics_core.times import utc_now
 from myometrics_testing.services import OwnedServer
@@ -116,6 +111,7 @@ REDIS_CACHE = "django.core.cache.backends.redis.RedisCache"
 SMTP = "django.core.mail.backends.smtp.EmailBackend"
 STRONG_KEY = "".join(chr(33 + n) for n in range(60))
 # Settings, examination, name, state, and words of the summary.
+CELERY = {"JOB_RUNNER": "celery"}
 CASES = [
     ({"DEBUG": True}, "settings", "debug mode", "warning", "DEBUG is on"),
     ({"DEBUG": False}, "settings", "debug mode", "ok", "off"),
@@ -194,7 +190,8 @@ CASES = [
         {"MYOMETRICS": {"READ_REPLICAS": ["replica"]}},
         *("replicas", "replicas", "problem", "which is no database"),
     ),
-    ({}, "celery", "celery", "not configured", "No broker"),
+    ({}, "celery", "celery", "not configured", "JOB_RUNNER = 'thread'"),
+    ({"MYOMETRICS": CELERY}, "celery", "celery", "not configured", "No broker"),
 ]
 
 

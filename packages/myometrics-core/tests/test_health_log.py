@@ -6,11 +6,13 @@ import pytest
 
 from myometrics_core.events import bus as activities
 from myometrics_core.events import register_receiver
-from myometrics_core.health import HealthProbe, HealthReport, register_probe, status_of
+from myometrics_core.health import HealthProbe, HealthReport, register_probe
 from myometrics_core.health import report as health
+from myometrics_core.health.report import status_of
 from myometrics_core.health_log.models import HealthState
 from myometrics_core.health_log.services import health_record
-from myometrics_core.tasks import check_health
+from myometrics_core.jobs import Job
+from myometrics_core.recurring_jobs import CheckHealth
 
 pytestmark = pytest.mark.django_db
 
@@ -147,5 +149,6 @@ def test_the_task_asks_every_probe_and_records_the_result(monkeypatch, told):
 
     monkeypatch.setattr(health, "_runners", {})
     register_probe(Broken())
-    assert check_health() == "degraded"
+    CheckHealth().run(Job())
+    assert HealthState.objects.get().status == "degraded"
     assert HealthState.objects.get().services == {"broken": "down"}

@@ -144,10 +144,11 @@ def test_without_a_database_no_gauge_waits_after_the_first():
 
 @pytest.mark.any_database
 @pytest.mark.parametrize("url", ["amqp://127.0.0.1:1//", "redis://127.0.0.1:1/0"])
-def test_queue_length_fails_while_the_broker_is_down(url, monkeypatch):
+def test_queue_length_fails_while_the_broker_is_down(url, monkeypatch, settings):
     """The oldest supported kombu retries without end unless it is given a limit."""
     broker = Celery(broker=url, set_as_current=False)
-    monkeypatch.setattr("myometrics_core.observability.prometheus.current_app", broker)
+    monkeypatch.setattr("celery.current_app", broker)
+    settings.MYOMETRICS = {"JOB_RUNNER": "celery"}
     with pytest.raises(BrokerError, match="refused"):
         queued_tasks()
 

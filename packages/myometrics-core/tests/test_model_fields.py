@@ -1,4 +1,4 @@
-"""What Django's serializers and forms make of our model fields."""
+"""Portable model fields keep their values in Django's serializers and forms."""
 
 import io
 import json
@@ -11,8 +11,8 @@ from django.forms import modelform_factory
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
+from site_notes.models import Note
 
-from myometrics_core.access_table.models import Access
 from myometrics_core.db import PortableCharField, PortableDateTimeField, PortableTextField
 from myometrics_core.health_log.models import HealthState
 
@@ -28,14 +28,14 @@ JSON = st.recursive(
 
 
 def read_back(name, row):
-    """The row that ``loaddata`` reads from what ``dumpdata`` writes of ``row``."""
+    """Return the row that ``loaddata`` reads after ``dumpdata`` has written ``row``."""
     dumped = serializers.serialize(name, [row])
     (loaded,) = serializers.deserialize(name, io.BytesIO(dumped.encode()))
     return loaded
 
 
-def access(endpoint):
-    return Access(timestamp=NOON, method="GET", endpoint=endpoint, status=200, milliseconds=1)
+def note(text):
+    return Note(written_at=NOON, text=text)
 
 
 class TestEveryText(TestCase):
@@ -45,26 +45,26 @@ class TestEveryText(TestCase):
     @example('\\json "\\u0001"')
     @example("")
     @given(TEXT | ESCAPED)
-    def test_is_loaded_as_it_was_dumped(self, text):
-        row = access(text)
+    def test_dumped_text_is_loaded_unchanged(self, text):
+        row = note(text)
         row.pk = 1
         for name in FORMATS:
             read_back(name, row).save()
-            assert Access.objects.get().endpoint == text
+            assert Note.objects.get().text == text
 
     @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow], deadline=None)
     @given(st.dictionaries(TEXT, JSON))
-    def test_in_json_is_loaded_as_it_was_dumped(self, value):
+    def test_dumped_json_is_loaded_unchanged(self, value):
         for name in FORMATS:
             assert read_back(name, HealthState(pk=1, services=value)).object.services == value
 
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("microseconds", [0, 1, 123_456])
-def test_times_are_loaded_to_the_microsecond(name, microseconds):
-    row = access("/")
-    row.timestamp = NOON + timedelta(microseconds=microseconds)
-    assert read_back(name, row).object.timestamp == row.timestamp
+def test_dumped_time_keeps_microseconds(name, microseconds):
+    row = note("")
+    row.written_at = NOON + timedelta(microseconds=microseconds)
+    assert read_back(name, row).object.written_at == row.written_at
 
 
 @pytest.mark.parametrize(
@@ -75,25 +75,25 @@ def test_times_are_loaded_to_the_microsecond(name, microseconds):
         (PortableDateTimeField(auto_now=True), models.DateTimeField(auto_now=True)),
     ],
 )
-def test_migrations_see_fields_of_django(ours, django):
+def test_migrations_record_django_fields(ours, django):
     assert ours.deconstruct() == django.deconstruct()
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("text", ["plain", "a\x01b", '\\json "x"'])
-def test_a_form_gives_back_the_text_that_it_shows(text):
-    form_class = modelform_factory(Access, fields=["endpoint"])
-    row = access(text)
-    shown = form_class(instance=row).initial["endpoint"]
-    form = form_class({"endpoint": shown}, instance=row)
+def test_form_saves_the_text_that_it_shows(text):
+    form_class = modelform_factory(Note, fields=["text"])
+    row = note(text)
+    shown = form_class(instance=row).initial["text"]
+    form = form_class({"text": shown}, instance=row)
     assert form.is_valid()
-    assert form.save(commit=False).endpoint == text
+    assert form.save(commit=False).text == text
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("escape", ["\\u0000", "\\ud800"])
-def test_form_can_not_bring_in_what_no_database_keeps(escape):
+def test_form_does_not_decode_unstorable_text(escape):
     typed = f'\\json "{escape}"'
-    form = modelform_factory(Access, fields=["endpoint"])({"endpoint": typed}, instance=access(""))
+    form = modelform_factory(Note, fields=["text"])({"text": typed}, instance=note(""))
     assert form.is_valid()
-    assert form.save(commit=False).endpoint == typed
+    assert form.save(commit=False).text == typed

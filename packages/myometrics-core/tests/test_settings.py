@@ -3,13 +3,8 @@
 import pytest
 from django.core import checks
 
-from myometrics_core.conf import (
-    DOTTED_PATH,
-    Setting,
-    SettingsGroup,
-    core_settings,
-    registered_settings,
-)
+from myometrics_core.conf import DOTTED_PATH, Setting, SettingsGroup, core_settings
+from myometrics_core.conf.definitions import registered_settings
 
 
 def problems(settings, value):
@@ -76,6 +71,20 @@ def test_a_group_of_another_package_works_alike(settings):
     settings.OTHER = {"WHO": "myometrics_core.times.utc_text"}
     assert OtherSettings().WHO.__name__ == "utc_text"
     assert OtherSettings().check() == []
+
+
+def test_unknown_key_hint_names_renamed_setting(settings):
+    class OtherSettings(SettingsGroup):
+        name = "OTHER"
+        app = "other"
+        renamed = {"PATIENCE": "TIMEOUT"}
+        TIMEOUT = Setting(int, 5, "Seconds.")
+
+    settings.OTHER = {"PATIENCE": 7}
+    (problem,) = OtherSettings().check()
+    assert problem.id == "other.E002"
+    assert problem.hint == "It is now called 'TIMEOUT'."
+    assert OtherSettings().TIMEOUT == 5
 
 
 def test_counting_in_each_process_is_warned_of(settings):

@@ -8,8 +8,8 @@ from django.core import checks, mail
 from django.db.utils import ConnectionHandler
 
 from myometrics_core.conf import site_checks
-from myometrics_core.mail import mail_checks
 from myometrics_core.health.probes import EmailProbe
+from myometrics_core.mail import mail_checks
 
 HAS_MAILERS = hasattr(mail, "mailers")
 CONSOLE = "django.core.mail.backends.console.EmailBackend"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import dj_database_url
 
 from myometrics_testing.waiting import PATIENCE
 
-STRANGERS_USER = "clinic_site.Person"
+CUSTOM_USER = "clinic_site.Person"
 
 DJANGO_APPS = [
     "django.contrib.admin",
@@ -61,7 +62,7 @@ def package_settings(apps: Sequence[str], urls: str, **overrides: Any) -> dict[s
         "MIDDLEWARE": list(MIDDLEWARE),
         "TEMPLATES": TEMPLATES,
         "DATABASES": {"default": database_from_environment()},
-        "AUTH_USER_MODEL": STRANGERS_USER,
+        "AUTH_USER_MODEL": CUSTOM_USER,
         "PASSWORD_HASHERS": ["django.contrib.auth.hashers.MD5PasswordHasher"],
         "USE_TZ": True,
         "TIME_ZONE": "Europe/Berlin",
@@ -74,12 +75,13 @@ def package_settings(apps: Sequence[str], urls: str, **overrides: Any) -> dict[s
         **overrides,
     }
     settings.setdefault("INSTALLED_APPS", _installed_apps(apps, settings["AUTH_USER_MODEL"]))
-    import_module("myometrics_testing.celery")
+    if find_spec("celery"):
+        import_module("myometrics_testing.celery")
     return settings
 
 
 def _installed_apps(apps: Sequence[str], user_model: str) -> list[str]:
-    site = ["myometrics_testing.clinic_site"] if user_model == STRANGERS_USER else []
+    site = ["myometrics_testing.clinic_site"] if user_model == CUSTOM_USER else []
     ours = dict.fromkeys(["myometrics_core", *apps])
     return [*DJANGO_APPS, "rest_framework", *site, *ours]
 

@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy as _
 from myometrics_core.read_only_admin import InternalAdmin, ReadOnlyAdmin
 from myometrics_core.users import is_administrator
 
-from . import dashboard_views
+from .dashboard import page_views
 from .models import (
     ClientReports,
     DailyRollup,
@@ -48,7 +48,7 @@ class UploadAdmin(ReadOnlyAdmin):
     list_select_related = ("user",)
     ordering = ("-day", "-uploaded_at")
     search_fields = ("upload_id",)
-    search_help_text = _("A whole upload id, or the beginning of a person's sign-in name.")
+    search_help_text = _("A whole upload id, or the beginning of a user's sign-in name.")
     fields = (
         *("user", "upload_id", "filename", "uploaded_at", "status", "diagnosis"),
         *("confidence", "file_size", "seconds", "client_only", "over_limit"),
@@ -57,7 +57,6 @@ class UploadAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("processing time (s)"))
     def seconds(self, upload: Upload) -> float | None:
-        """Processing time in seconds."""
         return upload.processing_time
 
     def get_search_results(
@@ -68,22 +67,18 @@ class UploadAdmin(ReadOnlyAdmin):
             return queryset, False
         user_model = get_user_model()
         names = {f"{user_model.USERNAME_FIELD}__startswith": search_term}
-        people = list(user_model._base_manager.filter(**names).values_list("pk", flat=True)[:50])
-        return queryset.filter(Q(upload_id=search_term) | Q(user_id__in=people)), False
+        user_ids = list(user_model._base_manager.filter(**names).values_list("pk", flat=True)[:50])
+        return queryset.filter(Q(upload_id=search_term) | Q(user_id__in=user_ids)), False
 
 
 @admin.register(DayRollup)
 class DayRollupAdmin(InternalAdmin):
-    """One row per day."""
-
     list_display = ("day", "uploads", "completed", "failed", "uploaders")
     ordering = ("-day",)
 
 
 @admin.register(DailyRollup)
 class DailyRollupAdmin(InternalAdmin):
-    """One row per day, diagnosis and status."""
-
     list_display = ("day", "diagnosis", "status", "uploads")
     list_filter = ("status",)
     search_fields = ("diagnosis__iexact",)
@@ -93,8 +88,6 @@ class DailyRollupAdmin(InternalAdmin):
 
 @admin.register(UserRollup)
 class UserRollupAdmin(InternalAdmin):
-    """One row per user."""
-
     list_display = ("user", "uploads", "last_day")
     list_select_related = ("user",)
     ordering = ("-last_day",)
@@ -109,7 +102,7 @@ class PendingChangeAdmin(InternalAdmin):
 
 
 @admin.register(ClientReports)
-class ClientReportsAdmin(ReadOnlyAdmin):
+class ClientReportsAdmin(InternalAdmin):
     """Number of new uploads that clients reported."""
 
     list_display = ("user", "day", "uploads")
@@ -118,7 +111,7 @@ class ClientReportsAdmin(ReadOnlyAdmin):
 
 
 @admin.register(LimitDecision)
-class LimitDecisionAdmin(ReadOnlyAdmin):
+class LimitDecisionAdmin(InternalAdmin):
     """Decisions kept during an unfinished rebuild."""
 
     list_display = ("upload_id", "user", "over_limit")
@@ -128,22 +121,16 @@ class LimitDecisionAdmin(ReadOnlyAdmin):
 
 @admin.register(RollupState)
 class RollupStateAdmin(InternalAdmin):
-    """State of folding and of the self-check."""
-
     list_display = ("uploads", "folded_at", "checked_at", "repairs")
 
 
 @admin.register(PullState)
 class PullStateAdmin(InternalAdmin):
-    """State of image service pulls."""
-
     list_display = ("succeeded_at", "due_at", "failures", "last_error", "rows", "bad_rows")
 
 
 @admin.register(RebuildCheckpoint)
 class RebuildCheckpointAdmin(InternalAdmin):
-    """Progress of an unfinished rebuild."""
-
     list_display = ("source", "reached_at", "activities")
 
 
@@ -152,16 +139,14 @@ class DashboardAdmin(ReadOnlyAdmin):
     """The dashboard and its downloads."""
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the URLs of the downloads."""
-        pages = ((f"download.{name}", name) for name in dashboard_views.FORMATS)
         downloads = [
             path(
-                file_name,
+                f"download.{file_format}",
                 self.admin_site.admin_view(self.download),
-                {"file_format": name},
-                name=f"myometrics_analytics_dashboard_{name}",
+                {"file_format": file_format},
+                name=f"myometrics_analytics_dashboard_{file_format}",
             )
-            for file_name, name in pages
+            for file_format in page_views.FORMATS
         ]
         return [*downloads, *super().get_urls()]
 
@@ -169,23 +154,20 @@ class DashboardAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Render the dashboard for the ``days`` and filters of the query string."""
-        self._require_view(request)
+        if not self.has_view_permission(request):
+            raise PermissionDenied
         context = {**self.admin_site.each_context(request), **(extra_context or {})}
-        return dashboard_views.page(request, context)
+        return page_views.dashboard_page(request, context)
 
     def download(self, request: HttpRequest, file_format: str) -> HttpResponse:
         """Return the dashboard's numbers as CSV or JSON."""
-        self._require_view(request)
-        return dashboard_views.download(request, file_format)
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return page_views.download(request, file_format)
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Allow administrators (``IS_ADMINISTRATOR``) and users with the permission."""
         return is_administrator(request.user) or super().has_view_permission(request, obj)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        """List the dashboard in the index for users who may view it."""
         return self.has_view_permission(request)
-
-    def _require_view(self, request: HttpRequest) -> None:
-        if not self.has_view_permission(request):
-            raise PermissionDenied

@@ -23,12 +23,12 @@ class AnalyticsConfig(AppConfig):
         from myometrics_core.personal_data import register_personal_data
 
         from . import checks
-        from .catching_up import connect_hint
         from .conf import analytics_settings
         from .doctor import register_examinations
+        from .facts.receivers import connect_receivers
         from .gauges import register_gauges
         from .personal_data import UploadsSection
-        from .receivers import connect_receivers
+        from .rollups.rebuild_hint import connect_hint
 
         register_settings(analytics_settings)
         checks.register_checks()

@@ -9,25 +9,25 @@ from django.core import checks
 from myometrics_core.conf import register_check
 
 from .conf import analytics_settings
-from .filters import person_field
+from .filters import user_field
 
 __all__ = ["register_checks"]
 
 
 def register_checks() -> None:
     """Register the system checks."""
-    register_check(check_person_fields, app="myometrics_analytics")
+    register_check(check_user_fields, app="myometrics_analytics")
 
 
-def check_person_fields(**kwargs: Any) -> list[checks.CheckMessage]:
+def check_user_fields(**kwargs: Any) -> list[checks.CheckMessage]:
     """``myometrics_analytics.W010``: the configured fields must exist on the user model."""
-    named = {key: analytics_settings.values().get(key) for key in ("CLINIC_FIELD", "ROLE_FIELD")}
+    names = {key: analytics_settings.values().get(key) for key in ("CLINIC_FIELD", "ROLE_FIELD")}
     return [
         checks.Warning(
             f"MYOMETRICS_ANALYTICS[{key!r}] is {name!r}, which the user model does not have.",
             hint="The filter of that name is refused.",
             id="myometrics_analytics.W010",
         )
-        for key, name in named.items()
-        if isinstance(name, str) and person_field(name) is None
+        for key, name in names.items()
+        if isinstance(name, str) and user_field(name) is None
     ]

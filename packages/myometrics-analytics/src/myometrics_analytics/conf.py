@@ -23,15 +23,15 @@ class AnalyticsSettings(SettingsGroup):
     CLINIC_FIELD = Setting(
         str,
         "clinic_name",
-        "Field of the user model itself that names a person's clinic, for the filter `clinic`. "
-        "The filter is refused where the user model has no such field.",
+        "Field of the user model itself that holds the clinic, for the filter `clinic`. Without "
+        "such a field the filter is refused.",
     )
     ROLE_FIELD = Setting(
-        str, "role", "Field of the user model that holds a person's role, for the filter `role`."
+        str, "role", "Field of the user model that holds the role, for the filter `role`."
     )
     UPLOAD_SOURCE = Setting(
         DOTTED_PATH,
-        "myometrics_analytics.image_service.ImageService",
+        "myometrics_analytics.pull.ImageService",
         "Class of the service that uploads are pulled from; see `UploadSource`.",
     )
     IMAGE_SERVICE_URL = Setting(
@@ -47,7 +47,8 @@ class AnalyticsSettings(SettingsGroup):
     PULL_TIMEOUT = Setting(
         (int, float),
         10,
-        "Seconds to wait for the image service to connect, and for each piece of its answer.",
+        "Seconds to wait for the connection to the image service, and for each chunk of its "
+        "response.",
         validate=positive,
     )
     PULL_DEADLINE = Setting(
@@ -65,8 +66,8 @@ class AnalyticsSettings(SettingsGroup):
     PULL_COMPLETE_EVERY = Setting(
         (int, float),
         86400,
-        "Seconds after which a pull asks unconditionally again, "
-        "so that people who joined since are matched with their uploads.",
+        "Seconds after which a pull is unconditional again, so that uploads of users who were "
+        "added later are counted.",
         validate=positive,
     )
     FOLD_BATCH = Setting(
@@ -75,7 +76,7 @@ class AnalyticsSettings(SettingsGroup):
     DIAGNOSES_SHOWN = Setting(
         int,
         200,
-        "Most diagnoses that an answer and the dashboard hold, the most frequent first.",
+        "Maximum number of diagnoses in a response and in the dashboard, the most frequent first.",
         validate=positive,
     )
     UPLOADS_PER_USER_PER_DAY = Setting(
@@ -88,9 +89,9 @@ class AnalyticsSettings(SettingsGroup):
     COUNT_CLIENT_REPORTED = Setting(
         bool,
         True,
-        "Whether uploads count that only a client has reported. Off: the numbers hold what the "
-        "image service or the server's own code reports; they are counted from the facts, not "
-        "from the rollups. Takes effect at once.",
+        "Whether uploads count that only a client has reported. If off, only uploads count that "
+        "the image service or the server's own code has reported; they are counted from the "
+        "facts, not from the rollups. Takes effect at once.",
     )
 
 

@@ -10,7 +10,7 @@ from myometrics_core.times import utc_now
 
 from .conf import analytics_settings
 from .models import PendingChange, PullState, RebuildCheckpoint, RollupState
-from .upload_sources import UploadSource
+from .pull.upload_sources import UploadSource
 
 __all__ = ["examine_pull", "examine_rollups", "register_examinations"]
 
@@ -28,25 +28,25 @@ def register_examinations() -> None:
 def examine_rollups() -> Iterator[Diagnosis]:
     """Check that changes are folded, and report the result of the self-check."""
     state = RollupState.objects.first() or RollupState()
-    waiting = PendingChange.objects.count()
+    pending = PendingChange.objects.count()
     age = (utc_now() - state.folded_at).total_seconds() if state.folded_at else None
-    if waiting and (age is None or age > MAX_FOLD_AGE):
+    if pending and (age is None or age > MAX_FOLD_AGE):
         since = "never" if age is None else f"last {describe_age(age)} ago"
         yield Diagnosis(
             "rollups",
             "problem",
-            f"{waiting} changes wait; they were folded {since}. Answers are exact, but slower.",
+            f"{pending} changes are pending; folded {since}. Responses are exact, but slower.",
             "Run a worker and beat, or 'manage.py analytics_fold' from cron.",
         )
     else:
-        yield Diagnosis("rollups", "ok", f"Up to date; {waiting} changes wait.")
+        yield Diagnosis("rollups", "ok", f"Up to date; {pending} changes are pending.")
     yield _self_check(state)
     if RebuildCheckpoint.objects.exists():
         yield Diagnosis(
             "rebuild",
             "warning",
-            "A rebuild was interrupted: the numbers may lack uploads.",
-            "Run 'manage.py analytics_rebuild'; it goes on where it stopped.",
+            "A rebuild was interrupted: uploads may be missing from the numbers.",
+            "Run 'manage.py analytics_rebuild' to resume it.",
         )
 
 
@@ -62,9 +62,9 @@ def _self_check(state: RollupState) -> Diagnosis:
             name,
             "warning",
             f"Repaired {state.repairs} numbers {describe_age(age)} ago.",
-            "Look for what changed the tables behind Django's back.",
+            "Find out which program changed the tables without Django.",
         )
-    return Diagnosis(name, "ok", f"Found every rollup equal to the facts {describe_age(age)} ago.")
+    return Diagnosis(name, "ok", f"Found no differences {describe_age(age)} ago.")
 
 
 def examine_pull() -> Iterator[Diagnosis]:
@@ -80,16 +80,16 @@ def examine_pull() -> Iterator[Diagnosis]:
             name,
             "problem",
             f"The last {state.failures} pulls failed.",
-            "See whether the image service answers; 'Image service pulls' in the admin says why.",
+            "Check that the image service responds; see 'Image service pulls' in the admin.",
         )
     elif state.succeeded_at is None:
-        yield Diagnosis(name, "warning", "Was never pulled from.", "Run a worker and beat.")
+        yield Diagnosis(name, "warning", "Has never been pulled.", "Run a worker and beat.")
     else:
         age = (utc_now() - state.succeeded_at).total_seconds()
-        late = age > 10 * analytics_settings.PULL_INTERVAL + MAX_FOLD_AGE
+        is_late = age > 10 * analytics_settings.PULL_INTERVAL + MAX_FOLD_AGE
         yield Diagnosis(
             name,
-            "problem" if late else "ok",
-            f"Was pulled from {describe_age(age)} ago.",
-            "See whether the worker and beat run." if late else "",
+            "problem" if is_late else "ok",
+            f"Pulled {describe_age(age)} ago.",
+            "Check that the worker and beat run." if is_late else "",
         )

@@ -11,7 +11,7 @@ from django.db.models import Field, QuerySet
 
 from .conf import analytics_settings
 
-__all__ = ["Filters", "person_field"]
+__all__ = ["Filters", "user_field"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,21 +30,21 @@ class Filters:
         return any(value is not None for value in (self.clinic, self.role, self.diagnosis))
 
     @property
-    def names_people(self) -> bool:
-        """Whether users are filtered."""
+    def selects_users(self) -> bool:
+        """Whether ``clinic`` or ``role`` is set."""
         return self.clinic is not None or self.role is not None
 
-    def people(self) -> QuerySet[Any]:
+    def users(self) -> QuerySet[Any]:
         """Return the users whose uploads are counted."""
-        people = get_user_model()._base_manager.order_by()
+        users = get_user_model()._base_manager.order_by()
         if self.clinic is not None:
-            people = people.filter(**{analytics_settings.CLINIC_FIELD: self.clinic})
+            users = users.filter(**{analytics_settings.CLINIC_FIELD: self.clinic})
         if self.role is not None:
-            people = people.filter(**{analytics_settings.ROLE_FIELD: self.role})
-        return people
+            users = users.filter(**{analytics_settings.ROLE_FIELD: self.role})
+        return users
 
 
-def person_field(name: str) -> Field[Any, Any] | None:
+def user_field(name: str) -> Field[Any, Any] | None:
     """Return the user model's field of that name, or ``None``."""
     try:
         field = get_user_model()._meta.get_field(name)

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 MICROSECONDS = 1_000_000
-LONGEST_UPLOAD_ID, LONGEST_DIAGNOSIS, LONGEST_FILENAME = 100, 200, 255
+MAX_UPLOAD_ID_LENGTH, MAX_DIAGNOSIS_LENGTH, MAX_FILENAME_LENGTH = 100, 200, 255
 """Characters."""
 
 
@@ -56,8 +56,8 @@ class UploadQuerySet(models.QuerySet["Upload"]):
 class Upload(models.Model):
     """The merged facts about one upload; unique per user and upload id.
 
-    Every detail stores the rank of its evidence (``evidence.Origin``; 0: no value), so that
-    evidence can arrive in any order. Processing time is stored in whole microseconds, so that
+    Every detail stores the rank of its source (``facts.Origin``; 0: no value), so that events can
+    arrive in any order. Processing time is stored in whole microseconds, so that
     sums are exact.
 
     ``client_only`` and ``over_limit`` are null on facts from before the columns were added; those
@@ -72,17 +72,17 @@ class Upload(models.Model):
         related_name="+",
         db_index=False,
     )
-    upload_id = PortableCharField(_("upload id"), max_length=LONGEST_UPLOAD_ID)
+    upload_id = PortableCharField(_("upload id"), max_length=MAX_UPLOAD_ID_LENGTH)
     uploaded_at = PortableDateTimeField(_("uploaded at"))
     day = models.DateField(_("UTC day"), editable=False)
     status = models.CharField(
         _("status"), max_length=10, choices=Status.choices, default=Status.PROCESSING
     )
-    diagnosis = PortableCharField(_("diagnosis"), max_length=LONGEST_DIAGNOSIS, blank=True)
+    diagnosis = PortableCharField(_("diagnosis"), max_length=MAX_DIAGNOSIS_LENGTH, blank=True)
     diagnosis_rank = models.PositiveSmallIntegerField(
         _("diagnosis rank"), default=0, editable=False
     )
-    filename = PortableCharField(_("filename"), max_length=LONGEST_FILENAME, blank=True)
+    filename = PortableCharField(_("filename"), max_length=MAX_FILENAME_LENGTH, blank=True)
     filename_rank = models.PositiveSmallIntegerField(_("filename rank"), default=0, editable=False)
     file_size = models.PositiveBigIntegerField(_("file size (bytes)"), null=True, blank=True)
     file_size_rank = models.PositiveSmallIntegerField(
@@ -166,7 +166,7 @@ class LimitDecision(models.Model):
         related_name="+",
         db_index=False,
     )
-    upload_id = PortableCharField(_("upload id"), max_length=LONGEST_UPLOAD_ID)
+    upload_id = PortableCharField(_("upload id"), max_length=MAX_UPLOAD_ID_LENGTH)
     over_limit = models.BooleanField(_("over the daily limit"))
 
     class Meta:
@@ -187,7 +187,7 @@ class PendingChange(models.Model):
     """
 
     day = models.DateField(_("day"))
-    diagnosis = PortableCharField(_("diagnosis"), max_length=LONGEST_DIAGNOSIS, blank=True)
+    diagnosis = PortableCharField(_("diagnosis"), max_length=MAX_DIAGNOSIS_LENGTH, blank=True)
     status = models.CharField(_("status"), max_length=10)
     user: models.ForeignKey[Any, Any] = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -217,7 +217,7 @@ class DailyRollup(models.Model):
     """
 
     day = models.DateField(_("day"))
-    diagnosis = PortableCharField(_("diagnosis"), max_length=LONGEST_DIAGNOSIS, blank=True)
+    diagnosis = PortableCharField(_("diagnosis"), max_length=MAX_DIAGNOSIS_LENGTH, blank=True)
     status = models.CharField(_("status"), max_length=10, choices=Status.choices)
     uploads = models.BigIntegerField(_("uploads"), default=0)
     processing_us = models.BigIntegerField(_("processing time (µs)"), default=0)
@@ -245,7 +245,7 @@ class DayRollup(models.Model):
     failed = models.BigIntegerField(_("failed"), default=0)
     processing_us = models.BigIntegerField(_("processing time (µs)"), default=0)
     processed = models.BigIntegerField(_("processed"), default=0)
-    uploaders = models.BigIntegerField(_("people uploading"), default=0)
+    uploaders = models.BigIntegerField(_("uploading users"), default=0)
 
     class Meta:
         verbose_name = _("day")
@@ -278,8 +278,8 @@ class UserRollup(models.Model):
     last_day = models.DateField(_("last upload on"), null=True)
 
     class Meta:
-        verbose_name = _("person's rollup")
-        verbose_name_plural = _("people's rollups")
+        verbose_name = _("user rollup")
+        verbose_name_plural = _("user rollups")
 
     def __str__(self) -> str:
         return f"{self.user_id}: {self.uploads}"
@@ -325,12 +325,12 @@ class PullState(models.Model):
 
 
 class RebuildCheckpoint(models.Model):
-    """Progress of an unfinished rebuild in one source of activities."""
+    """Progress of an unfinished rebuild in one source of events."""
 
     source = models.CharField(_("source"), max_length=100, primary_key=True)
-    began_at = models.DateTimeField(_("first activity"))
-    reached_at = models.DateTimeField(_("activities replayed up to"))
-    activities = models.BigIntegerField(_("activities"), default=0)
+    began_at = models.DateTimeField(_("first event"))
+    reached_at = models.DateTimeField(_("events replayed up to"))
+    activities = models.BigIntegerField(_("events"), default=0)
 
     class Meta:
         verbose_name = _("rebuild checkpoint")

@@ -8,9 +8,9 @@ from datetime import date, timedelta
 
 from myometrics_core.times import utc_now
 
-__all__ = ["LONGEST", "Span", "as_date", "month_end", "month_text", "utc_today", "week_slices"]
+__all__ = ["MAX_DAYS", "Span", "as_date", "month_end", "month_text", "utc_today", "week_slices"]
 
-LONGEST = 3650
+MAX_DAYS = 3650
 
 
 def utc_today() -> date:

@@ -6,13 +6,14 @@ Specification: "Data Export Endpoints".
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+
+from django.contrib.auth.base_user import AbstractBaseUser
 
 from myometrics_core.db import read_in_batches
 from myometrics_core.personal_data import PersonalDataSection
 
+from .facts.services import uploads_delete
 from .models import Upload, UserRollup
-from .services import uploads_forget
 
 __all__ = ["UploadsSection"]
 
@@ -23,10 +24,9 @@ class UploadsSection(PersonalDataSection):
     name = "uploads"
     order = 30
 
-    def export(self, user: Any) -> Iterator[Mapping[str, Any]]:
-        """Yield the user's uploads, read in batches."""
-        mine = Upload.objects.filter(user_id=user.pk).order_by("uploaded_at", "pk")
-        for upload in read_in_batches(mine):
+    def export(self, user: AbstractBaseUser) -> Iterator[Mapping[str, object]]:
+        uploads = Upload.objects.filter(user_id=user.pk).order_by("uploaded_at", "pk")
+        for upload in read_in_batches(uploads):
             yield {
                 "id": upload.upload_id,
                 "filename": upload.filename,
@@ -38,8 +38,7 @@ class UploadsSection(PersonalDataSection):
                 "processing_time": upload.processing_time,
             }
 
-    def erase(self, user: Any) -> None:
-        """Delete the user's uploads and subtract them from every count."""
-        uploads_forget(user=user)
+    def erase(self, user: AbstractBaseUser) -> None:
+        uploads_delete(user=user)
         # No reliance on the cascade: a site may keep the user's row.
         UserRollup.objects.filter(user_id=user.pk).delete()

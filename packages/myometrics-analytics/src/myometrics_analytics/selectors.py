@@ -9,14 +9,15 @@ from collections import Counter
 from datetime import timedelta
 from typing import Any, Final
 
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db.models import Count, Q
 
 from myometrics_core.times import utc_day_start, utc_text
 
-from .counting import NO_UPLOADS, Counts, DiagnosisCounts, counts_get
 from .filters import Filters
-from .models import MICROSECONDS, Upload
+from .models import MICROSECONDS, Upload, UploadQuerySet
 from .periods import Span, month_end, month_text, utc_today, week_slices
+from .rollups.counting import NO_UPLOADS, Counts, DiagnosisCounts, counts_get
 
 __all__ = ["activity_get", "report_get"]
 
@@ -40,13 +41,13 @@ def report_get(*, days: int, filters: Filters | None = None) -> dict[str, Any]:
     }
 
 
-def activity_get(*, user: Any) -> dict[str, Any]:
+def activity_get(*, user: AbstractBaseUser) -> dict[str, Any]:
     """Return the body of ``GET /users/me/activity/`` for ``user``; times are strings in UTC."""
-    mine = Upload.objects.filter(user_id=user.pk)
+    uploads = Upload.objects.filter(user_id=user.pk)
     last_login = getattr(user, "last_login", None)
-    recent = mine.order_by("-uploaded_at", "-pk")[:RECENT]
+    recent = uploads.order_by("-uploaded_at", "-pk")[:RECENT]
     return {
-        **_uploads_lately(mine),
+        **_recent_counts(uploads),
         "last_login": utc_text(last_login) if last_login else None,
         "recent_uploads": [
             {"id": name, "filename": filename, "timestamp": utc_text(moment), "status": status}
@@ -57,7 +58,7 @@ def activity_get(*, user: Any) -> dict[str, Any]:
     }
 
 
-def _uploads_lately(uploads: Any) -> dict[str, int]:
+def _recent_counts(uploads: UploadQuerySet) -> dict[str, int]:
     today = utc_today()
     monday = today - timedelta(days=today.weekday())
     periods = {
@@ -120,12 +121,12 @@ def _system_health(span: Span, counts: Counts) -> dict[str, Any]:
     start, today = span.start, span.today
     days = [of_day for day, of_day in counts.days.items() if start <= day <= today]
     completed = sum(day.completed for day in days)
-    judged = completed + sum(day.failed for day in days)
+    finished = completed + sum(day.failed for day in days)
     processed = sum(day.processed for day in days)
     seconds = sum(day.processing_us for day in days) / MICROSECONDS
     return {
         "active_users": counts.active_users,
         "total_uploads": counts.total_uploads,
-        "success_rate": round(completed / judged * 100, 1) if judged else 0.0,
+        "success_rate": round(completed / finished * 100, 1) if finished else 0.0,
         "average_processing_time": round(seconds / processed, 1) if processed else 0.0,
     }

@@ -10,9 +10,9 @@ from rest_framework import serializers
 from myometrics_core.api import RequestSerializer
 
 from .conf import analytics_settings
-from .filters import Filters, person_field
-from .models import LONGEST_DIAGNOSIS, Status
-from .periods import LONGEST
+from .filters import Filters, user_field
+from .models import MAX_DIAGNOSIS_LENGTH, Status
+from .periods import MAX_DAYS
 
 __all__ = ["ActivitySerializer", "ReportQuerySerializer", "ReportSerializer"]
 
@@ -21,7 +21,6 @@ class DaysField(serializers.IntegerField):
     """Number of days in ASCII digits; rejects ``1_0``, ``+7`` and digits of other scripts."""
 
     def to_internal_value(self, data: Any) -> int:
-        """Parse ``data``; raise ``ValidationError`` if it isn't a plain number."""
         if not (isinstance(data, str) and data.isascii() and data.isdigit()):
             self.fail("invalid")
         return super().to_internal_value(data)
@@ -32,29 +31,27 @@ class ReportQuerySerializer(RequestSerializer):
 
     days = DaysField(
         min_value=1,
-        max_value=LONGEST,
+        max_value=MAX_DAYS,
         default=30,
         help_text="UTC days, of which today is the last.",
     )
     clinic = serializers.CharField(
-        required=False, allow_blank=True, max_length=200, help_text="People of this clinic only."
+        required=False, allow_blank=True, max_length=200, help_text="Users of this clinic only."
     )
     role = serializers.CharField(
-        required=False, allow_blank=True, max_length=200, help_text="People of this role only."
+        required=False, allow_blank=True, max_length=200, help_text="Users with this role only."
     )
     diagnosis = serializers.CharField(
         required=False,
         allow_blank=True,
-        max_length=LONGEST_DIAGNOSIS,
+        max_length=MAX_DIAGNOSIS_LENGTH,
         help_text="This diagnosis only.",
     )
 
     def validate_clinic(self, clinic: str) -> str:
-        """Return the clinic; raise an error if the user model has no such field."""
         return _filter_value(clinic, analytics_settings.CLINIC_FIELD)
 
     def validate_role(self, role: str) -> str:
-        """Return the role; raise an error if the user model has no such field or choice."""
         return _filter_value(role, analytics_settings.ROLE_FIELD)
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
@@ -140,9 +137,10 @@ class ActivitySerializer(serializers.Serializer[Any]):
 
 
 def _filter_value(value: str, field_name: str) -> str:
-    field = person_field(field_name)
+    """Return ``value``; raise an error if the user model has no such field or choice."""
+    field = user_field(field_name)
     if value and field is None:
-        raise serializers.ValidationError(_("The people of this site have no such attribute."))
+        raise serializers.ValidationError(_("The users of this site have no such attribute."))
     if value and field is not None and field.choices:
         known = [str(choice) for choice, _ in field.flatchoices]
         if value not in known:

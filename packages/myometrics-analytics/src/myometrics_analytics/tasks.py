@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from .folding import changes_fold
-from .pulling import uploads_pull
-from .self_check import rollups_check
-from .upload_sources import SourceUnavailable
+from .pull.pulling import uploads_pull
+from .pull.upload_sources import SourceUnavailable
+from .rollups.folding import changes_fold
+from .rollups.self_check import rollups_check
 
 __all__ = ["check", "fold", "pull"]
 

@@ -19,10 +19,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
-from myometrics_analytics.evidence import Evidence, Origin
-from myometrics_analytics.folding import changes_fold
+from myometrics_analytics.facts import Origin, UploadEvent, uploads_merge
 from myometrics_analytics.models import Status
-from myometrics_analytics.services import uploads_merge
+from myometrics_analytics.rollups import changes_fold
 
 pytestmark = pytest.mark.django_db
 PAGE = "/admin/myometrics_analytics/dashboard/"
@@ -66,21 +65,21 @@ return worst;
 
 def have_a_busy_year() -> None:
     chance = random.Random(4)
-    people = [
+    users = [
         get_user_model().objects.create_user(
             email=f"p{number}@site.test", full_name=["North Clinic", "South Clinic"][number % 2]
         )
         for number in range(12)
     ]
-    now, evidence = datetime.now(timezone.utc), []
+    now, events = datetime.now(timezone.utc), []
     for back in range(800):
         weekday = (now - timedelta(days=back)).weekday()
         expected = (9 if weekday < 5 else 3) * (1.25 - back / 900) * (1 + math.sin(back / 40) / 4)
         for number in range(max(0, round(chance.gauss(expected, 2)))):
             has_failed = chance.random() < 0.05
-            evidence.append(
-                Evidence(
-                    user_id=chance.choice(people).pk,
+            events.append(
+                UploadEvent(
+                    user_id=chance.choice(users).pk,
                     upload_id=f"u{back}-{number}",
                     uploaded_at=now - timedelta(days=back),
                     status=Status.FAILED if has_failed else Status.COMPLETED,
@@ -91,7 +90,7 @@ def have_a_busy_year() -> None:
                     processing_us=chance.randrange(20_000_000, 70_000_000),
                 )
             )
-    uploads_merge(evidence=evidence)
+    uploads_merge(events=events)
     changes_fold()
 
 
@@ -141,7 +140,7 @@ def picture(driver: Any, path: Path) -> bytes:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("days", [7, 30, 90, 365])
-def test_the_page_is_drawn_and_legible(chromium, sign_in, site, screenshots, theme, days):
+def test_dashboard_is_drawn_and_legible(chromium, sign_in, site, screenshots, theme, days):
     driver = sign_in(chromium)
     show(driver, f"{site}{PAGE}?days={days}", theme=theme)
     image = picture(driver, screenshots / f"dashboard-{theme}-{days}.png")
@@ -159,7 +158,7 @@ def test_the_page_is_drawn_and_legible(chromium, sign_in, site, screenshots, the
     assert len(zlib.compress(image)) > 20_000, "a blank page compresses to less"
 
 
-def test_bars_stand_out_from_the_page_in_both_themes(chromium, sign_in, site):
+def test_bars_contrast_with_the_page_in_both_themes(chromium, sign_in, site):
     driver = sign_in(chromium)
     fills = []
     for theme in ("light", "dark"):
@@ -176,7 +175,7 @@ def test_bars_stand_out_from_the_page_in_both_themes(chromium, sign_in, site):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_a_phone_shows_it_without_scrolling_sideways(chromium, sign_in, site, screenshots, theme):
+def test_dashboard_fits_a_phone_screen(chromium, sign_in, site, screenshots, theme):
     driver = sign_in(chromium)
     show(driver, f"{site}{PAGE}", width=390, theme=theme)
     picture(driver, screenshots / f"dashboard-phone-{theme}.png")
@@ -188,7 +187,7 @@ def test_a_phone_shows_it_without_scrolling_sideways(chromium, sign_in, site, sc
     assert wide == []
 
 
-def test_spans_filters_and_tables_work_without_javascript(make_browser, sign_in, site, screenshots):
+def test_dashboard_works_without_javascript(make_browser, sign_in, site, screenshots):
     driver = sign_in(make_browser(javascript=False))
     driver.get(f"{site}{PAGE}")
     driver.find_element(By.LINK_TEXT, "90 days").click()
@@ -209,7 +208,7 @@ def test_spans_filters_and_tables_work_without_javascript(make_browser, sign_in,
     picture(driver, screenshots / "dashboard-no-javascript.png")
 
 
-def test_the_downloads_are_where_the_page_says(chromium, sign_in, site):
+def test_download_links_work(chromium, sign_in, site):
     driver = sign_in(chromium)
     show(driver, f"{site}{PAGE}?days=7")
     for name, start in (("CSV", "section,name"), ("JSON", "{")):

@@ -1,13 +1,14 @@
-"""Signed tokens: claims, encoding and decoding.
+"""Signed tokens. Specification: "JWT Token Configuration".
 
-Specification: "JWT Token Configuration". simplejwt's token backend signs with this package's
-settings, never with the site's ``SIMPLE_JWT``. Its ``Token`` classes and blacklist are not used.
+simplejwt's token backend signs and verifies with this package's settings, never with the site's
+``SIMPLE_JWT``. Its ``Token`` classes and blacklist are not used.
 """
 
 from __future__ import annotations
 
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -15,12 +16,13 @@ from typing import Any, Final
 
 import jwt
 from rest_framework_simplejwt.backends import TokenBackend
+from rest_framework_simplejwt.exceptions import TokenBackendError
 
 from myometrics_core.times import utc_now
 from myometrics_core.users import keyed_hash
 
 from .conf import auth_settings
-from .models import Session
+from .models import AbstractClinicUser, Session
 
 __all__ = [
     "ACCESS",
@@ -35,17 +37,19 @@ __all__ = [
     "refresh_token",
 ]
 
-ALGORITHM: Final = "HS256"
 ISSUER: Final = "myometrics-backend"
 ACCESS: Final = "access"
 REFRESH: Final = "refresh"
 MFA: Final = "mfa"
 
-LONGEST_TOKEN = 4096
+MAX_TOKEN_LENGTH = 4096
 """Longer tokens are rejected unread; those issued here have about a tenth of this length."""
-REMEMBERED_TOKENS = 1024
+ANY_TIME: Final = timedelta(days=36_500)
+"""Leeway of the backend: :func:`read_token` checks expiry, and nothing checks the issue time, so
+that tokens stay valid after the clock is set back.
+"""
 UNREADABLE: Final = (
-    *(jwt.PyJWTError, KeyError, ValueError, TypeError, AttributeError),
+    *(TokenBackendError, KeyError, ValueError, TypeError, AttributeError),
     RecursionError,  # deeply nested JSON; older PyJWT releases don't catch it
 )
 
@@ -70,63 +74,47 @@ class TokenClaims:
     expires_at: float = 0.0
 
 
-class RotatingTokenBackend(TokenBackend):
+class KeyListTokenBackend(TokenBackend):
     """simplejwt's backend with a list of keys: the first signs, all verify.
 
-    ``kid`` identifies a token's key. Tokens without it, from releases that set none, are tried with
-    every key. The caller checks expiry and issue time: see :func:`read_token`.
+    ``kid`` identifies a token's key: a keyed hash, which does not reveal the key.
     """
 
     def __init__(self, keys: tuple[str, ...]) -> None:
-        super().__init__(ALGORITHM, signing_key=keys[0], issuer=ISSUER)
-        self.keys = {_key_id(key): key for key in keys}
-        self.key_id = _key_id(keys[0])
+        super().__init__("HS256", signing_key=keys[0], issuer=ISSUER, leeway=ANY_TIME)
+        self.keys = {keyed_hash("signing key", secret=key)[:16]: key for key in keys}
 
     def encode(self, payload: dict[str, Any]) -> str:
-        """Sign ``payload`` with the first key."""
-        claims = {**payload, "iss": self.issuer}
-        key, headers = self.keys[self.key_id], {"kid": self.key_id}
-        return jwt.encode(claims, key, self.algorithm, headers=headers)
+        claims, headers = {**payload, "iss": self.issuer}, {"kid": next(iter(self.keys))}
+        return jwt.encode(claims, self.prepared_signing_key, self.algorithm, headers=headers)
 
-    def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:
-        """Return the claims of a token signed with one of the keys; ``verify`` is ignored.
-
-        Raises one of ``UNREADABLE``: usually a PyJWT error, ``KeyError`` for an unknown key.
-        """
+    def get_verifying_key(self, token: Any) -> str:
         key_id = jwt.get_unverified_header(token).get("kid")
-        if key_id is not None:
-            return self._decode(token, self.keys[key_id])
-        for key in self.keys.values():
-            try:
-                return self._decode(token, key)
-            except jwt.InvalidSignatureError:
-                continue
-        raise jwt.InvalidSignatureError
-
-    def _decode(self, token: Any, key: str) -> dict[str, Any]:
-        return jwt.decode(
-            token,
-            key,
-            algorithms=[self.algorithm],
-            issuer=self.issuer,
-            options={"verify_exp": False, "verify_iat": False, "verify_nbf": False},
-        )
+        if key_id in self.keys:
+            return self.keys[key_id]
+        if key_id is None:  # issued by release 0.1
+            for key in self.keys.values():
+                with suppress(jwt.InvalidSignatureError):
+                    jwt.PyJWS().decode(token, key, [self.algorithm])
+                    return key
+        raise TokenBackendError("The token's key is unknown.")
 
 
 def access_token(session: Session) -> str:
-    """Create the token that authenticates requests of ``session``."""
-    return _session_token(ACCESS, session, auth_settings.ACCESS_TOKEN_LIFETIME)
+    """Return a new token that authenticates requests of ``session``."""
+    lifetime = auth_settings.ACCESS_TOKEN_LIFETIME
+    return _sign(ACCESS, lifetime, user_id=session.user_id, sid=session.pk)
 
 
 def refresh_token(session: Session) -> str:
-    """Create the token that obtains access tokens until ``session`` ends."""
-    return _session_token(REFRESH, session, auth_settings.REFRESH_TOKEN_LIFETIME)
+    """Return a new token that obtains access tokens until ``session`` ends."""
+    lifetime = auth_settings.REFRESH_TOKEN_LIFETIME
+    return _sign(REFRESH, lifetime, user_id=session.user_id, sid=session.pk)
 
 
-def mfa_token(user: Any, fingerprint: str) -> str:
-    """Create the token for the second sign-in step; changing the password invalidates it."""
-    claims = {"user_id": str(user.pk), "pwd": fingerprint}
-    return _encode(MFA, auth_settings.MFA_TOKEN_LIFETIME, claims)
+def mfa_token(user: AbstractClinicUser, fingerprint: str) -> str:
+    """Return a new token for the second sign-in step; changing the password invalidates it."""
+    return _sign(MFA, auth_settings.MFA_TOKEN_LIFETIME, user_id=user.pk, pwd=fingerprint)
 
 
 def read_token(text: str, token_type: str, *, accept_expired: bool = False) -> TokenClaims:
@@ -134,9 +122,9 @@ def read_token(text: str, token_type: str, *, accept_expired: bool = False) -> T
 
     ``accept_expired`` accepts an expired token with a valid signature.
     """
-    if len(text) > LONGEST_TOKEN or not text.isascii():
+    if len(text) > MAX_TOKEN_LENGTH or not text.isascii():
         raise InvalidToken
-    claims = _signed_claims(text, auth_settings.signing_keys)
+    claims = _verified_claims(text, auth_settings.signing_keys)
     if claims.token_type != token_type:
         raise InvalidToken
     if claims.expires_at <= time.time() and not accept_expired:
@@ -144,31 +132,23 @@ def read_token(text: str, token_type: str, *, accept_expired: bool = False) -> T
     return claims
 
 
-def _session_token(token_type: str, session: Session, lifetime: timedelta) -> str:
-    claims = {"user_id": str(session.user_id), "sid": str(session.pk)}
-    return _encode(token_type, lifetime, claims)
-
-
-def _encode(token_type: str, lifetime: timedelta, claims: dict[str, str]) -> str:
+def _sign(token_type: str, lifetime: timedelta, **claims: Any) -> str:
     issued_at = utc_now()
-    standard = {
+    payload = {
         "token_type": token_type,
         "exp": int((issued_at + lifetime).timestamp()),
         "iat": int(issued_at.timestamp()),
         "jti": uuid.uuid4().hex,
+        **{name: str(value) for name, value in claims.items()},
     }
-    return _backend(auth_settings.signing_keys).encode({**standard, **claims})
+    return _backend(auth_settings.signing_keys).encode(payload)
 
 
-@lru_cache(maxsize=REMEMBERED_TOKENS)
-def _signed_claims(text: str, signing_keys: tuple[str, ...]) -> TokenClaims:
-    """Return the claims of a token signed with one of ``signing_keys``.
-
-    Cached, because clients send the same token for 15 minutes. The caller checks expiry each time.
-    The issue time is not checked: it would reject valid tokens after the clock is set back.
-    """
+@lru_cache(maxsize=1024)
+def _verified_claims(text: str, signing_keys: tuple[str, ...]) -> TokenClaims:
+    # Cached: clients send one token for 15 minutes, and reading it again took 30 % of a request.
     try:
-        payload = _backend(signing_keys).decode(text)
+        payload = _backend(signing_keys).decode(text)  # type: ignore[arg-type]
         token_type = str(payload["token_type"])
         is_mfa = token_type == MFA
         return TokenClaims(
@@ -184,10 +164,5 @@ def _signed_claims(text: str, signing_keys: tuple[str, ...]) -> TokenClaims:
 
 
 @lru_cache(maxsize=8)
-def _backend(signing_keys: tuple[str, ...]) -> RotatingTokenBackend:
-    return RotatingTokenBackend(signing_keys)
-
-
-def _key_id(key: str) -> str:
-    """Derive a key id from a keyed hash, which does not reveal the key."""
-    return keyed_hash("signing key", secret=key)[:16]
+def _backend(signing_keys: tuple[str, ...]) -> KeyListTokenBackend:
+    return KeyListTokenBackend(signing_keys)

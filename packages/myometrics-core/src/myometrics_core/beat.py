@@ -1,4 +1,4 @@
-"""Core's periodic tasks; merge them into the site's ``beat_schedule``."""
+"""The one entry that a site with Celery adds to its ``beat_schedule``."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 __all__ = ["beat_schedule"]
 
 beat_schedule: dict[str, dict[str, Any]] = {
-    "myometrics_core.check_health": {
-        "task": "myometrics_core.check_health",
-        "schedule": 20.0,
-        "options": {"expires": 20},
+    "myometrics_core.run_jobs": {
+        "task": "myometrics_core.run_jobs",
+        "schedule": 5.0,
+        "options": {"expires": 5},
     },
 }
 """Entry name → task, schedule and options, in the format of Celery's ``beat_schedule``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any, Final
 
 from django.conf import settings as django_settings
@@ -30,6 +31,7 @@ def register_checks() -> None:
     """Register the checks with ``manage.py check``."""
     register_check(check_rate_limit_storage, app="myometrics_core")
     register_check(check_read_replicas, app="myometrics_core")
+    register_check(check_job_runner, app="myometrics_core")
     register_check(check_pseudonym_keys, checks.Tags.security, app="myometrics_core")
     register_check(check_pickled_caches, checks.Tags.security, app="myometrics_core", deploy=True)
 
@@ -50,6 +52,21 @@ def check_rate_limit_storage(**kwargs: Any) -> list[checks.CheckMessage]:
                 '"myometrics_core.rate_limits" to INSTALLED_APPS and migrate.'
             ),
             id="myometrics_core.W010",
+        )
+    ]
+
+
+def check_job_runner(**kwargs: Any) -> list[checks.CheckMessage]:
+    """E012: the module that the job runner needs is missing."""
+    runner = core_settings.values().get("JOB_RUNNER")
+    needed = {"celery": "celery", "tasks": "django.tasks"}.get(str(runner))
+    if needed is None or find_spec(needed) is not None:
+        return []
+    return [
+        checks.Error(
+            f"MYOMETRICS['JOB_RUNNER'] is {runner!r}, and {needed} is not installed.",
+            hint="Install myometrics-core[celery], use Django 6, or choose 'thread'.",
+            id="myometrics_core.E012",
         )
     ]
 

@@ -1,41 +1,19 @@
-"""Core's periodic tasks."""
+"""Celery tasks: the health check of the specification, and the look for due jobs."""
 
 from __future__ import annotations
 
-import logging
-
 from celery import shared_task
-from django.apps import apps
 
-from .db.transactions import DATABASE_FAILURES
-from .health.report import HealthReport
-from .health.report import check_health as ask_everything
+from .jobs import celery_runner
+from .jobs.celery_runner import celery_task
 
-__all__ = ["check_health"]
+__all__ = ["check_health", "purge_jobs", "run_jobs"]
 
-logger = logging.getLogger("myometrics.core.health")
-
-HEALTH_LOG = "myometrics_core.health_log"
+check_health = celery_task("myometrics_core.check_health")
+purge_jobs = celery_task("myometrics_core.purge_jobs")
 
 
-@shared_task(name="myometrics_core.check_health", acks_late=True, soft_time_limit=30, time_limit=40)
-def check_health() -> str:
-    """Run every health probe, log the result and return the status.
-
-    With the health log installed, also record the result and publish changes.
-    """
-    report = ask_everything(max_age=0)
-    logger.info("Health: %s", report.status, extra={"services": report.services})
-    if apps.is_installed(HEALTH_LOG):
-        _record(report)
-    return report.status
-
-
-def _record(report: HealthReport) -> None:
-    from .health_log.services import health_record  # noqa: PLC0415  (the app is optional)
-
-    try:
-        health_record(report=report)
-    except DATABASE_FAILURES as error:
-        # Later checks record and publish the change.
-        logger.error("Health could not be recorded: %s", type(error).__name__)
+@shared_task(name="myometrics_core.run_jobs", soft_time_limit=30, time_limit=40)
+def run_jobs() -> list[str]:
+    """Send the task of each kind with due jobs; return their names."""
+    return celery_runner.run_due_jobs()

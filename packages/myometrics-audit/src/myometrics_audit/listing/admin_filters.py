@@ -10,6 +10,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
+from myometrics_core.texts import is_storable
 from myometrics_core.times import utc_now
 from myometrics_core.users import parse_user_id
 
@@ -46,7 +47,7 @@ class _SelectionFilter(admin.SimpleListFilter):
         if value is None or entries.selection is None:
             return entries
         # No stored text contains NUL, and PostgreSQL rejects it in parameters.
-        narrowed = None if "\x00" in value else self.narrow(entries.selection, value)
+        narrowed = self.narrow(entries.selection, value) if is_storable(value) else None
         return entries.none() if narrowed is None else entries.matching(narrowed)
 
     def narrow(self, selection: Selection, value: str) -> Selection | None:

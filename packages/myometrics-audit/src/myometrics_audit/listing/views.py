@@ -66,7 +66,7 @@ class AuditLogsView(ApiView):
         """Return a page of the log, newest first."""
         selection = Selection(**self.validated_query(EntryQuerySerializer))
         pages = EntryPagination()
-        with read_from_replica(person=request.user):
+        with read_from_replica(user=request.user):
             rows = pages.paginate(selection, request, self)  # type: ignore[arg-type]
         return pages.response([entry_json(row) for row in rows])
 

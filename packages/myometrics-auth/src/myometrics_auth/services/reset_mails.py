@@ -16,7 +16,7 @@ from myometrics_auth.conf import auth_settings
 from myometrics_auth.models import PasswordResetRequest
 from myometrics_auth.reset_links import reset_link
 from myometrics_core.api import rate_limiter
-from myometrics_core.jobs import enqueue
+from myometrics_core.jobs.background import enqueue
 from myometrics_core.mail import classify_failure
 from myometrics_core.times import utc_now
 

@@ -123,6 +123,14 @@ class CoreSettings(SettingsGroup):
         "accept at most 16 KiB.",
         validate=positive,
     )
+    JOB_RUNNER = Setting(
+        str,
+        "thread",
+        "What runs background jobs: `thread`, threads of the server's own processes; `celery`, its "
+        "worker and beat (extra `celery`); `tasks`, the worker of Django's `TASKS` (Django 6), with "
+        "`manage.py jobs_run --once` by cron; `none`, processes of `manage.py jobs_run` alone.",
+        choices=("thread", "celery", "tasks", "none"),
+    )
     MICROSERVICE_URL = Setting(
         str,
         None,
@@ -147,6 +155,12 @@ class CoreSettings(SettingsGroup):
         "http://localhost:8001/api",
         "Public URL of the API; links in mails that lead here begin with its scheme and host.",
         validate=http_url,
+    )
+    SMTP_TIMEOUT = Setting(
+        (int, float),
+        10,
+        "Seconds for each step of an SMTP conversation, if Django's `EMAIL_TIMEOUT` is not set.",
+        validate=positive,
     )
     HEALTH_MAX_AGE = Setting(
         (int, float),

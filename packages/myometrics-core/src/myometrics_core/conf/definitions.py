@@ -82,10 +82,14 @@ class Setting:
 
 
 class SettingsGroup:
-    """The settings of one package: subclass, set ``name`` and ``app``, declare settings."""
+    """The settings of one package: subclass, set ``name`` and ``app``, declare settings.
+
+    ``renamed`` maps keys of earlier versions to their new names, for the check of unknown keys.
+    """
 
     name: ClassVar[str]
     app: ClassVar[str]
+    renamed: ClassVar[Mapping[str, str]] = {}
 
     def values(self) -> Mapping[str, Any]:
         """Return the site's current dictionary; empty if it is missing or not a dictionary."""
@@ -112,9 +116,14 @@ class SettingsGroup:
         known = [setting.name for setting in self.declared()]
         for key in raw:
             if key not in known:
-                near = difflib.get_close_matches(str(key), known, n=1)
-                hint = f"Did you mean {near[0]!r}?" if near else f"Known keys: {', '.join(known)}."
-                yield self._error("E002", f"{self.name} has an unknown key {key!r}.", hint)
+                message = f"{self.name} has an unknown key {key!r}."
+                yield self._error("E002", message, self._hint(str(key), known))
+
+    def _hint(self, key: str, known: list[str]) -> str:
+        if key in self.renamed:
+            return f"It is now called {self.renamed[key]!r}."
+        near = difflib.get_close_matches(key, known, n=1)
+        return f"Did you mean {near[0]!r}?" if near else f"Known keys: {', '.join(known)}."
 
     def _unfit_values(self, raw: Mapping[str, Any]) -> Iterator[checks.CheckMessage]:
         for setting in self.declared():

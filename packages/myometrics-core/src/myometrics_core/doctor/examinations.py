@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from celery import current_app
 from django.apps import apps
 from django.conf import settings as django_settings
 from django.core import checks
@@ -29,8 +28,10 @@ from ..db.replica_checks import check_read_replicas
 from ..db.replicas import NotAReplica, measure_lag
 from ..health.probes import UNDELIVERING
 from ..health.report import check_health
+from ..jobs.models import Job
 from ..mail.backend import default_mail_backend_path
 from ..observability.gauges import HEALTH_LOG, backup_age_seconds, health_check_age_seconds
+from ..times import utc_now
 from .registry import Diagnosis, State, covered_checks, describe_age, register_examination
 
 __all__ = ["register_examinations"]
@@ -42,6 +43,14 @@ MAX_BACKUP_AGE: Final = 26 * 3600.0
 """Seconds: one day plus two hours for the backup itself."""
 MAX_HEALTH_AGE: Final = 300.0
 """Seconds; the task runs every 20."""
+MAX_JOB_LATENESS: Final = 300.0
+"""Seconds."""
+RUNNER_ADVICE: Final = {
+    "thread": "The threads run in the server's processes, from their first request on.",
+    "celery": "See whether a worker and beat run, with beat_schedule of myometrics_core.beat.",
+    "tasks": "See whether a worker of TASKS runs, and `manage.py jobs_run --once` by cron.",
+    "none": "Run `manage.py jobs_run`.",
+}
 BROKER_SECONDS: Final = 3
 BACKEND_ATTEMPTS: Final = 5
 RATE_LIMIT_CHECKS: Final = ("myometrics_core.E010", "myometrics_core.W010")
@@ -63,6 +72,7 @@ def register_examinations() -> None:
     register_examination("services", examine_services)
     register_examination("mail", examine_mail)
     register_examination("celery", examine_celery)
+    register_examination("jobs", examine_jobs, needs_database=True)
     register_examination("health log", examine_health_log, needs_database=True)
     register_examination("back-up", examine_backup)
     register_examination("rate limits", examine_rate_limits, covers=RATE_LIMIT_CHECKS)
@@ -342,6 +352,15 @@ def examine_mail() -> Iterator[Diagnosis]:
 
 def examine_celery() -> Iterator[Diagnosis]:
     """Check that the broker is reachable and a worker responds."""
+    if core_settings.JOB_RUNNER != "celery":
+        yield Diagnosis(
+            "celery",
+            "not configured",
+            f"Jobs are run by JOB_RUNNER = {core_settings.JOB_RUNNER!r}.",
+        )
+        return
+    from celery import current_app  # noqa: PLC0415  (an optional dependency)
+
     broker = str(current_app.conf.broker_read_url or "")
     if current_app.conf.task_always_eager:
         yield Diagnosis(
@@ -375,6 +394,8 @@ def examine_celery() -> Iterator[Diagnosis]:
 
 
 def _examine_workers() -> Diagnosis:
+    from celery import current_app  # noqa: PLC0415  (an optional dependency)
+
     workers = len(current_app.control.ping(timeout=1.0) or [])
     if workers:
         return Diagnosis("celery worker", "ok", f"{workers} workers answer.")
@@ -384,6 +405,31 @@ def _examine_workers() -> Diagnosis:
         "No worker answers: mail, seals and roll-ups wait.",
         "Start a worker.",
     )
+
+
+def examine_jobs() -> Iterator[Diagnosis]:
+    """Check that something runs the jobs, and that none is dead."""
+    now = utc_now()
+    since = Job.objects.due(now).values_list("run_at", flat=True).first()
+    late = (now - since).total_seconds() if since else 0.0
+    runner = core_settings.JOB_RUNNER
+    if late > MAX_JOB_LATENESS:
+        yield Diagnosis(
+            "jobs",
+            "problem",
+            f"A job has been due for {describe_age(late)}: nothing runs them, or not enough does.",
+            f"JOB_RUNNER is {runner!r}. {RUNNER_ADVICE[runner]}",
+        )
+    else:
+        yield Diagnosis("jobs", "ok", f"None is late (JOB_RUNNER is {runner!r}).")
+    dead = Job.objects.dead().count()
+    if dead:
+        yield Diagnosis(
+            "dead jobs",
+            "warning",
+            f"{dead} jobs have failed for the last time.",
+            "See Jobs in the admin: the reason, and the action to run them again.",
+        )
 
 
 def _broker_kind(url: str) -> str:

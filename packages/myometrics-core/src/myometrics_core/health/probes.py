@@ -9,7 +9,6 @@ import json
 from typing import Any, Final
 from urllib.request import ProxyHandler, Request, build_opener
 
-from celery import current_app
 from django.db import connection, connections
 
 from ..conf.core_settings import core_settings
@@ -151,6 +150,8 @@ class BrokerProbe(HealthProbe):
 
     def run(self) -> None:
         """Connect and log in."""
+        from celery import current_app  # noqa: PLC0415  (an optional dependency)
+
         link: Any = current_app.connection_for_write(connect_timeout=SECONDS)
         with link:
             link.ensure_connection(max_retries=1, interval_start=0, timeout=SECONDS)

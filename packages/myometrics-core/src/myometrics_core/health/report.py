@@ -1,7 +1,8 @@
 """Health checks: probes with deadlines, run in parallel.
 
 Specification: "GET /health/". A response is ready within the deadline even if a dependency hangs:
-each probe runs in its own thread, and a probe that still hangs is not started a second time.
+each probe runs in its own thread, and a probe that still hangs is not started a second time. A
+probe must therefore end by itself: its connections need timeouts.
 """
 
 from __future__ import annotations
@@ -34,10 +35,6 @@ ServiceState = Literal["up", "down", "not_configured"]
 """State of a service; ``not_configured`` if the site does not use it."""
 MAX_TIMEOUT = 2.0
 """Seconds; the specification requires the whole response within three."""
-GIVE_UP_AFTER = 60.0
-"""Seconds after which a hanging run is abandoned, so that the probe can run again."""
-GIVEN_UP = 3
-"""Maximum number of abandoned runs of one probe that may still hang."""
 
 
 class HealthProbe(ABC):
@@ -83,17 +80,12 @@ class _Run:
 
 
 class _Runner:
-    """Runs one probe, at most once at a time, and caches the result.
-
-    A run that hangs long after its deadline is abandoned (at most ``GIVEN_UP`` of them), so that
-    one lost connection does not make a dependency look down permanently.
-    """
+    """Runs one probe, at most once at a time, and caches the result."""
 
     def __init__(self, probe: HealthProbe) -> None:
         self.probe = probe
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._given_up: list[threading.Thread] = []
         self._state: ServiceState = "down"
         self._started_at = self._finished_at = float("-inf")
 
@@ -103,7 +95,7 @@ class _Runner:
         A caller that arrives during a run joins that run and its deadline.
         """
         with self._lock:
-            if not self._is_running():
+            if self._thread is None or not self._thread.is_alive():
                 if self._is_fresh(max_age):
                     return None
                 self._started_at = time.monotonic()
@@ -111,7 +103,7 @@ class _Runner:
                     target=self._run, name=f"health-{self.probe.name}", daemon=True
                 )
                 self._thread.start()
-            return _Run(self._thread, self._started_at + self.timeout)  # type: ignore[arg-type]
+            return _Run(self._thread, self._started_at + self.timeout)
 
     def state(self, run: _Run | None) -> ServiceState:
         """Return the result of ``run``, or the cached result if ``run`` is ``None``."""
@@ -119,15 +111,6 @@ class _Runner:
             logger.warning("Health probe %s did not answer in time", self.probe.name)
             return "down"
         return self._state
-
-    def _is_running(self) -> bool:
-        if self._thread is None or not self._thread.is_alive():
-            return False
-        self._given_up = [thread for thread in self._given_up if thread.is_alive()]
-        if time.monotonic() - self._started_at < GIVE_UP_AFTER or len(self._given_up) >= GIVEN_UP:
-            return True
-        self._given_up.append(self._thread)
-        return False
 
     @property
     def timeout(self) -> float:
@@ -141,19 +124,16 @@ class _Runner:
         return time.monotonic() - self._finished_at < allowed
 
     def _run(self) -> None:
-        state = self._asked()
-        if threading.current_thread() is self._thread:
-            self._state, self._finished_at = state, time.monotonic()
-
-    def _asked(self) -> ServiceState:
+        state: ServiceState = "up"
         try:
-            if not self.probe.is_configured():
-                return "not_configured"
-            self.probe.run()
+            if self.probe.is_configured():
+                self.probe.run()
+            else:
+                state = "not_configured"
         except Exception as error:
             logger.warning("Health probe %s failed: %s", self.probe.name, type(error).__name__)
-            return "down"
-        return "up"
+            state = "down"
+        self._state, self._finished_at = state, time.monotonic()
 
 
 _runners: dict[str, _Runner] = {}
@@ -176,8 +156,8 @@ def check_health(max_age: float | None = None) -> HealthReport:
     """
     runs = {name: runner.start(max_age) for name, runner in _runners.items()}
     # Shortest timeout first, so that a slow probe does not extend another's deadline.
-    hasty_first = sorted(runs, key=lambda name: _runners[name].timeout)
-    states = {name: _runners[name].state(runs[name]) for name in hasty_first}
+    shortest_first = sorted(runs, key=lambda name: _runners[name].timeout)
+    states = {name: _runners[name].state(runs[name]) for name in shortest_first}
     services = {name: states[name] for name in runs}
     return HealthReport(status_of(services), services, utc_now())
 

@@ -1,17 +1,23 @@
-"""Mail: the site's backend, classification of failures, headers."""
+"""Mail: the site's backend, the connection, composing from templates, classified failures."""
 
 from __future__ import annotations
 
 from .backend import default_mail_backend, default_mail_backend_path
+from .connection import MailConnection, MailNotSent, mail_timeout
 from .failures import SendFailure, classify_failure
 from .mail_checks import register_mail_check
-from .messages import PlainHeadersMail
+from .messages import PlainHeadersMail, compose_mail, mail_address
 
 __all__ = [
+    "MailConnection",
+    "MailNotSent",
     "PlainHeadersMail",
     "SendFailure",
     "classify_failure",
+    "compose_mail",
     "default_mail_backend",
     "default_mail_backend_path",
+    "mail_address",
+    "mail_timeout",
     "register_mail_check",
 ]

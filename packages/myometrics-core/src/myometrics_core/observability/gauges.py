@@ -7,10 +7,13 @@ import time
 from pathlib import Path
 
 from django.apps import apps
+from django.db.models import Count, Min
 
 from ..conf.core_settings import core_settings
 from ..db.replicas import replica_lags, replicas_left_out
 from ..health.report import check_health
+from ..jobs.kinds import job_kinds
+from ..jobs.models import Job
 from ..times import utc_now
 from .metrics import register_gauge
 
@@ -45,6 +48,16 @@ def register_gauges() -> None:
         health_check_age_seconds,
     )
     register_gauge(
+        "myometrics_jobs_pending", "Jobs that are due or will be.", jobs_pending, label="kind"
+    )
+    register_gauge(
+        "myometrics_jobs_age_seconds",
+        "Seconds for which the job that is due longest has been due.",
+        jobs_age_seconds,
+        label="kind",
+    )
+    register_gauge("myometrics_jobs_dead", "Jobs given up.", jobs_dead, label="kind")
+    register_gauge(
         "myometrics_backup_age_seconds",
         "Seconds since the file BACKUP_FILE was written.",
         backup_age_seconds,
@@ -75,6 +88,28 @@ def health_check_age_seconds() -> float | None:
 
     checked_at = HealthState.objects.values_list("checked_at", flat=True).first()
     return max(0.0, (utc_now() - checked_at).total_seconds()) if checked_at else math.inf
+
+
+def jobs_pending() -> dict[str, float]:
+    """Return the number of pending jobs by kind, recurring ones included."""
+    pending = dict(Job.objects.pending().values_list("kind").annotate(Count("pk")))
+    return {kind.name: float(pending.get(kind.name, 0)) for kind in job_kinds()}
+
+
+def jobs_age_seconds() -> dict[str, float]:
+    """Return by kind how long the oldest due job has been due; 0 if none is."""
+    now = utc_now()
+    since = dict(Job.objects.due(now).order_by().values_list("kind").annotate(Min("run_at")))
+    return {
+        kind.name: max(0.0, (now - since.get(kind.name, now)).total_seconds())
+        for kind in job_kinds()
+    }
+
+
+def jobs_dead() -> dict[str, float]:
+    """Return the number of dead jobs by kind."""
+    dead = dict(Job.objects.dead().values_list("kind").annotate(Count("pk")))
+    return {kind.name: float(dead.get(kind.name, 0)) for kind in job_kinds()}
 
 
 def backup_age_seconds() -> float | None:

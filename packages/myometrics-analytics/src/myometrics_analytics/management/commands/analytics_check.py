@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from myometrics_analytics.self_check import rollups_check
+from myometrics_analytics.rollups import rollups_check
 from myometrics_core.management.command_line import Progress
 
 
@@ -16,5 +16,5 @@ class Command(BaseCommand):
         bar = Progress(sys.stderr)
         repairs = rollups_check(progress=bar.show)
         bar.finish()
-        said = f"Repaired {repairs} numbers." if repairs else "Every rollup equals the facts."
-        self.stdout.write(self.style.WARNING(said) if repairs else self.style.SUCCESS(said))
+        result = f"Repaired {repairs} numbers." if repairs else "Every rollup equals the facts."
+        self.stdout.write(self.style.WARNING(result) if repairs else self.style.SUCCESS(result))

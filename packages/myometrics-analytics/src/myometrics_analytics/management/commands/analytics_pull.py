@@ -4,8 +4,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from myometrics_analytics.pulling import uploads_pull
-from myometrics_analytics.upload_sources import SourceUnavailable
+from myometrics_analytics.pull.pulling import uploads_pull
+from myometrics_analytics.pull.upload_sources import SourceUnavailable
 
 
 class Command(BaseCommand):
@@ -14,11 +14,11 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             report = uploads_pull(now=True)
-        except SourceUnavailable as problem:
-            raise CommandError(f"The image service gave no uploads: {problem}.") from problem
+        except SourceUnavailable as failure:
+            raise CommandError(f"The image service is unavailable: {failure}.") from failure
         if report is None:
-            raise CommandError("No image service is configured, or another pull is under way.")
+            raise CommandError("No image service is configured, or another pull is running.")
         self.stdout.write(
             f"{report.rows} rows: {report.created} new uploads, {report.updated} updated, "
-            f"{report.unknown_users} of unknown people, {report.bad_rows} unusable."
+            f"{report.unknown_users} of unknown users, {report.bad_rows} invalid."
         )

@@ -1,0 +1,188 @@
+"""Geometry of SVG column charts for a template, without scripts or style attributes.
+
+Horizontal positions are in per cent of the plot's width, vertical ones in pixels. A chart thus
+fits any screen, while its text keeps its size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from django.utils.formats import number_format
+from django.utils.translation import gettext as _
+
+__all__ = ["Chart", "Column", "GridLine", "Point", "TickLabel", "chart_make", "nice_step"]
+
+TOP: Final = 16
+LABEL_SPACE: Final = 24
+GAP: Final = 0.24
+LINES: Final = 4
+
+
+@dataclass(frozen=True)
+class Point:
+    """Name and value of one column; ``short`` is its label on the axis."""
+
+    name: str
+    value: int
+    short: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """Position of a column; ``hit_*`` is the area that shows its title on hover."""
+
+    title: str
+    x: str
+    width: str
+    y: str
+    height: str
+    hit_x: str
+    hit_width: str
+
+
+@dataclass(frozen=True)
+class GridLine:
+    """A horizontal line and its value."""
+
+    y: str
+    label: str
+    label_y: str
+
+
+@dataclass(frozen=True)
+class TickLabel:
+    """A label below the columns; minor labels may be hidden on small screens."""
+
+    x: str
+    anchor: str
+    text: str
+    is_minor: bool
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart, and its numbers as points for a table."""
+
+    slug: str
+    title: str
+    summary: str
+    unit: str
+    height: int
+    base: str
+    label_y: str
+    points: Sequence[Point]
+    columns: list[Column] = field(default_factory=list)
+    grid: list[GridLine] = field(default_factory=list)
+    labels: list[TickLabel] = field(default_factory=list)
+
+
+def chart_make(
+    slug: str,
+    title: str,
+    unit: str,
+    points: Sequence[Point],
+    *,
+    height: int = 240,
+    max_labels: int = 5,
+) -> Chart:
+    """Lay out ``points`` in ``height`` pixels, with at most ``max_labels`` axis labels."""
+    base = height - LABEL_SPACE
+    step = nice_step(max((point.value for point in points), default=0))
+    highest = step * LINES
+    return Chart(
+        slug=slug,
+        title=title,
+        summary=_summary(points, unit),
+        unit=unit,
+        height=height,
+        base=_number(base),
+        label_y=_number(height - 6),
+        points=points,
+        columns=[_column(points, at, base, highest) for at in range(len(points))],
+        grid=[_grid_line(step * line, base, highest) for line in range(LINES + 1)],
+        labels=_labels(points, max_labels),
+    )
+
+
+def nice_step(largest: int) -> int:
+    """Return the smallest integer 1, 2, 2.5 or 5 × 10ⁿ of which four reach ``largest``."""
+    scale = 1
+    while True:
+        for factor in (1, 2, 2.5, 5):
+            step = factor * scale
+            if step == int(step) and step * LINES >= largest:
+                return int(step)
+        scale *= 10
+
+
+def _summary(points: Sequence[Point], unit: str) -> str:
+    total = sum(point.value for point in points)
+    if not total:
+        return _("No %(unit)s.") % {"unit": unit}
+    most = max(points, key=lambda point: point.value)
+    return _("%(total)s %(unit)s; most: %(most)s, %(name)s.") % {
+        "total": _count(total),
+        "unit": unit,
+        "most": _count(most.value),
+        "name": most.name,
+    }
+
+
+def _column(points: Sequence[Point], at: int, base: int, highest: int) -> Column:
+    slot = 100 / len(points)
+    gap = GAP if len(points) <= 120 else 0.12
+    height = points[at].value / highest * (base - TOP)
+    if points[at].value:
+        height = max(height, 1.5)
+    return Column(
+        title=f"{points[at].name}: {_count(points[at].value)}",
+        x=_per_cent(at * slot + slot * gap / 2),
+        width=_per_cent(slot * (1 - gap)),
+        y=_number(base - height),
+        height=_number(height),
+        hit_x=_per_cent(at * slot),
+        hit_width=_per_cent(slot),
+    )
+
+
+def _grid_line(value: int, base: int, highest: int) -> GridLine:
+    y = base - value / highest * (base - TOP)
+    return GridLine(y=_number(round(y) + 0.5), label=_count(value), label_y=_number(round(y) + 4))
+
+
+def _labelled(count: int, most: int) -> list[int]:
+    if count <= most:
+        return list(range(count))
+    return sorted({round(position * (count - 1) / (most - 1)) for position in range(most)})
+
+
+def _labels(points: Sequence[Point], most: int) -> list[TickLabel]:
+    slot = 100 / len(points) if points else 0
+    is_dense = len(points) > 2 * most  # columns are too narrow for centred labels
+    labels = []
+    named = _labelled(len(points), most)
+    for position, at in enumerate(named):
+        x, anchor = (at + 0.5) * slot, "middle"
+        if is_dense and at in (0, len(points) - 1):
+            x, anchor = (0, "start") if at == 0 else (100, "end")
+        text = points[at].short or points[at].name
+        labels.append(
+            TickLabel(_per_cent(x), anchor, text, is_minor=len(named) > 5 and position % 2 == 1)
+        )
+    return labels
+
+
+def _per_cent(value: float) -> str:
+    return f"{value:.4f}%"
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}"
+
+
+def _count(value: int) -> str:
+    """Format ``value`` with the thousands separator of the active language."""
+    return number_format(value, force_grouping=True)

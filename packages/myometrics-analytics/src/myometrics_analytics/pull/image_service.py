@@ -1,0 +1,196 @@
+"""Client of the image service: ``GET {MICROSERVICE_URL}/uploads``, parsed as a stream."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from datetime import datetime, timezone
+from http.client import HTTPException, HTTPResponse
+from typing import Any, Final, TypeVar
+from urllib import error, request
+
+import ijson  # type: ignore[import-untyped]
+from django.utils.dateparse import parse_datetime
+
+from myometrics_core.users import parse_user_id
+
+from ..conf import analytics_settings, image_service_url
+from ..facts.upload_event import (
+    Origin,
+    UploadEvent,
+    as_confidence,
+    as_diagnosis,
+    as_filename,
+    as_upload_id,
+)
+from ..models import Status
+from .upload_sources import BadRow, Listing, SourceUnavailable, UploadSource, Validators
+
+__all__ = ["ImageService", "convert_row"]
+
+STATUSES: Final = {
+    "created": Status.PROCESSING,
+    "uploaded": Status.PROCESSING,
+    "queued": Status.PROCESSING,
+    "processing": Status.PROCESSING,
+    "processed": Status.COMPLETED,
+    "completed": Status.COMPLETED,
+    "failed": Status.FAILED,
+}
+HEAD_BYTES: Final = 65536
+Value = TypeVar("Value")
+
+
+class ImageService(UploadSource):
+    """The external service that analyses images and lists its uploads."""
+
+    def is_configured(self) -> bool:
+        """Return whether ``IMAGE_SERVICE_URL`` or ``MICROSERVICE_URL`` is set."""
+        return image_service_url() is not None
+
+    def fetch(self, validators: Validators) -> Listing:
+        """Request the list; see :meth:`UploadSource.fetch`."""
+        deadline = time.monotonic() + analytics_settings.PULL_DEADLINE
+        try:
+            response = _open(_request(validators))
+        except error.HTTPError as failure:
+            failure.close()
+            if failure.code == 304:
+                return Listing(is_unchanged=True, validators=validators)
+            raise SourceUnavailable(f"it responded with status {failure.code}") from failure
+        except (OSError, HTTPException, ValueError) as failure:
+            raise SourceUnavailable(_reason(failure)) from failure
+        found = Validators(
+            etag=(response.headers.get("ETag") or "")[:500],
+            last_modified=(response.headers.get("Last-Modified") or "")[:100],
+        )
+        return Listing(rows=_rows(response, deadline), validators=found)
+
+
+class _Reader:
+    """Reads available bytes until the deadline; keeps the first bytes in ``head``."""
+
+    def __init__(self, response: HTTPResponse, deadline: float) -> None:
+        self.response = response
+        self.deadline = deadline
+        self.head = b""
+
+    def read(self, size: int = -1) -> bytes:
+        if time.monotonic() > self.deadline:
+            raise TimeoutError("the whole response took too long")
+        chunk = self.response.read1(size)
+        if len(self.head) < HEAD_BYTES:
+            self.head += chunk
+        return chunk
+
+
+def _request(validators: Validators) -> request.Request:
+    headers = {"Accept": "application/json", "User-Agent": "myometrics-analytics"}
+    if validators.etag:
+        headers["If-None-Match"] = validators.etag
+    if validators.last_modified:
+        headers["If-Modified-Since"] = validators.last_modified
+    url = f"{image_service_url()}/uploads"
+    return request.Request(url, headers=headers)  # noqa: S310 (the opener supports only http and https)
+
+
+def _open(to_send: request.Request) -> HTTPResponse:
+    opener = request.OpenerDirector()  # the default opener also opens files
+    for handler in (
+        request.ProxyHandler,
+        request.HTTPHandler,
+        request.HTTPSHandler,
+        request.HTTPRedirectHandler,
+        request.HTTPDefaultErrorHandler,
+        request.HTTPErrorProcessor,
+        request.UnknownHandler,
+    ):
+        opener.add_handler(handler())
+    response: HTTPResponse = opener.open(to_send, timeout=analytics_settings.PULL_TIMEOUT)
+    return response
+
+
+def _rows(response: HTTPResponse, deadline: float) -> Iterator[UploadEvent | BadRow]:
+    reader, number = _Reader(response, deadline), 0
+    with closing(response):
+        try:
+            for number, row in enumerate(
+                ijson.items(reader, "uploads.item", use_float=True), start=1
+            ):
+                yield convert_row(row, number)
+        except (OSError, HTTPException) as failure:
+            raise SourceUnavailable(f"{_reason(failure)} after {number} rows") from failure
+        except (ijson.JSONError, ValueError) as failure:
+            raise SourceUnavailable(
+                f"its response is invalid or truncated JSON after {number} rows"
+            ) from failure
+    if number == 0 and not _is_empty_list(reader.head):
+        raise SourceUnavailable("its response has no list of uploads")
+
+
+def _is_empty_list(body: bytes) -> bool:
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and content.get("uploads") == []
+
+
+class _InvalidField(Exception):
+    """A required field of a row is missing or invalid."""
+
+
+def convert_row(row: Any, number: int) -> UploadEvent | BadRow:
+    """Convert row ``number`` of the response to an upload event. Naive times are UTC."""
+    if not isinstance(row, Mapping):
+        return BadRow(number, "it is not an object")
+    try:
+        return _upload_event(row)
+    except _InvalidField as field:
+        return BadRow(number, f"its {field} is missing or invalid")
+
+
+def _upload_event(row: Mapping[str, Any]) -> UploadEvent:
+    user_id = row.get("user_id")
+    if not isinstance(user_id, (str, int)) or isinstance(user_id, bool):
+        raise _InvalidField("user_id")
+    return UploadEvent(
+        user_id=_user_key(user_id),
+        upload_id=_required("upload_id", as_upload_id(row.get("upload_id"))),
+        uploaded_at=_required("upload_time", _moment(row.get("upload_time"))),
+        status=_required("status", STATUSES.get(str(row.get("status")).strip().lower())),
+        origin=Origin.IMAGE_SERVICE,
+        diagnosis=as_diagnosis(row.get("diagnosis")),
+        filename=as_filename(row.get("original_filename")),
+        confidence=as_confidence(row.get("confidence_score")),
+    )
+
+
+def _required(name: str, value: Value | None) -> Value:
+    if value is None:
+        raise _InvalidField(name)
+    return value
+
+
+def _moment(value: Any) -> datetime | None:
+    try:
+        moment = parse_datetime(value)
+        if moment is not None and moment.tzinfo is None:
+            moment = moment.replace(tzinfo=timezone.utc)
+        return None if moment is None else moment.astimezone(timezone.utc)
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _user_key(user_id: Any) -> Any:
+    try:
+        return parse_user_id(str(user_id))
+    except ValueError:
+        return None
+
+
+def _reason(failure: BaseException) -> str:
+    reason = getattr(failure, "reason", None) or failure
+    return f"{type(failure).__name__}: {reason}"[:300]

@@ -1,0 +1,96 @@
+"""The table of pending and dead jobs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import Q, QuerySet
+from django.utils.translation import gettext_lazy as _
+
+from ..db.model_fields import PortableCharField, PortableDateTimeField
+from ..times import utc_now
+
+__all__ = ["Job"]
+
+
+class JobQuerySet(models.QuerySet["Job"]):
+    """Jobs by what can be done with them."""
+
+    def due(self, now: datetime | None = None) -> QuerySet[Job]:
+        """Return the jobs that a worker may claim now, the longest due first."""
+        now = now or utc_now()
+        is_free = Q(claimed_until=None) | Q(claimed_until__lte=now)
+        return self.pending().filter(is_free, run_at__lte=now).order_by("run_at", "pk")
+
+    def pending(self) -> JobQuerySet:
+        """Return the jobs that are neither finished nor dead."""
+        return self.filter(state=Job.State.PENDING)
+
+    def dead(self) -> JobQuerySet:
+        """Return the jobs whose last attempt failed."""
+        return self.filter(state=Job.State.DEAD)
+
+
+class Job(models.Model):
+    """Work to be done once the transaction that wrote it is committed. Finished jobs are deleted.
+
+    A worker owns the job while ``claimed_by`` is its token; after ``claimed_until`` another worker
+    takes over. Payloads contain ids; addresses only if there is no id, as for a password reset.
+    """
+
+    class State(models.TextChoices):
+        """``dead`` after the last attempt has failed; ``run_at`` is then the time of that."""
+
+        PENDING = "pending", _("pending")
+        DEAD = "dead", _("dead letter")
+
+    kind = models.CharField(_("kind"), max_length=100)
+    key = PortableCharField(
+        _("key"), max_length=200, blank=True, help_text=_("Unique per kind while pending.")
+    )
+    payload = models.JSONField(_("payload"), default=dict)
+    state = models.CharField(
+        _("state"), max_length=10, choices=State.choices, default=State.PENDING
+    )
+    run_at = PortableDateTimeField(_("due"), default=utc_now)
+    attempts = models.PositiveIntegerField(_("attempts"), default=0)
+    claimed_by = models.UUIDField(_("claimed by"), null=True, editable=False)
+    claimed_until = PortableDateTimeField(_("claimed until"), null=True, editable=False)
+    run_again = models.BooleanField(_("run again"), default=False, editable=False)
+    last_error = PortableCharField(_("last error"), max_length=200, blank=True)
+    request_id = PortableCharField(_("request id"), max_length=64, blank=True, editable=False)
+    created_at = PortableDateTimeField(_("created"), default=utc_now, editable=False)
+
+    objects = JobQuerySet.as_manager()
+
+    class Meta:
+        app_label = "myometrics_core"
+        verbose_name = _("job")
+        verbose_name_plural = _("jobs")
+        indexes: ClassVar = [
+            models.Index(
+                fields=["kind", "run_at"], condition=Q(state="pending"), name="myo_core_job_due"
+            ),
+        ]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["kind", "key"], condition=Q(state="pending"), name="myo_core_job_pending"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"job {self.pk} ({self.kind})"
+
+    is_finish_called = False
+
+    def finish(self) -> bool:
+        """Finish the job within the transaction that writes its result.
+
+        False if this worker no longer holds the claim: then write nothing.
+        """
+        from .claims import finish_job  # noqa: PLC0415  (claims need the model)
+
+        self.is_finish_called = True
+        return finish_job(self)

@@ -1,0 +1,61 @@
+"""``manage.py jobs_run``."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from ...jobs.kinds import job_kinds
+from ...jobs.loop import JobLoop
+from ...jobs.running import run_all_jobs, run_jobs
+
+
+class Command(BaseCommand):
+    """Run background jobs, without Celery."""
+
+    help = (
+        "Run background jobs (mails, exports, sealing, statistics …) until SIGTERM or Ctrl-C; the "
+        "jobs that are running then are finished. Any number of processes may run at once. With "
+        "--once, run what is due and return, for cron. A job whose process is killed is taken over "
+        "when its lease has expired."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add the options."""
+        parser.add_argument("--once", action="store_true", help="run what is due, and return")
+        parser.add_argument("--kind", help="with --once: only the due jobs of this kind")
+        parser.add_argument(
+            "--threads", type=int, default=4, help="kinds of jobs that run at once (default: 4)"
+        )
+        parser.add_argument(
+            "--interval",
+            type=float,
+            default=1.0,
+            help="seconds between two looks at the table (default: 1)",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run once, or until a signal."""
+        if options["kind"] and not options["once"]:
+            raise CommandError("--kind needs --once.")
+        if options["once"]:
+            attempts = self._run_once(options["kind"])
+            self.stdout.write(f"{attempts} jobs run.")
+            return
+        if options["threads"] < 1 or options["interval"] <= 0:
+            raise CommandError("--threads and --interval must be greater than 0.")
+        loop = JobLoop(threads=options["threads"], interval=options["interval"])
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signal_number, lambda *_: loop.stop())
+        self.stdout.write("Running jobs. Stop with Ctrl-C.")
+        loop.run()
+
+    def _run_once(self, kind: str | None) -> int:
+        if kind is None:
+            return run_all_jobs()
+        if kind not in {known.name for known in job_kinds()}:
+            names = ", ".join(sorted(known.name for known in job_kinds()))
+            raise CommandError(f"There is no kind {kind!r}. Kinds: {names}.")
+        return run_jobs(kind)

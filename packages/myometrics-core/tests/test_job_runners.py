@@ -1,0 +1,261 @@
+"""What runs jobs: processes of ``jobs_run``, threads of the server, Celery, Django's tasks."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+
+import django
+import pytest
+from celery import Celery, current_app
+from django.core.management import CommandError, call_command
+from django.core.signals import request_started
+
+from myometrics_core.jobs import (
+    Job,
+    JobKind,
+    celery_runner,
+    enqueue,
+    enqueue_many,
+    kinds,
+    register_job_kind,
+    thread_runner,
+)
+from myometrics_core.jobs.loop import JobLoop
+from myometrics_testing.waiting import PATIENCE, wait_for
+
+TESTS = Path(__file__).parent
+
+
+class Note(JobKind):
+    name = "tests.note"
+    lease = timedelta(hours=1)
+
+    def __init__(self, effect=lambda job: None):
+        self.effect, self.keys = effect, []
+
+    def run(self, job):
+        self.keys.append(job.key)
+        self.effect(job)
+
+
+@pytest.fixture
+def kind(monkeypatch):
+    monkeypatch.setattr(kinds, "_kinds", {})
+    kind = Note()
+    register_job_kind(kind)
+    return kind
+
+
+class Site:
+    """Processes of a site with a database of its own, in which Celery can't be imported."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.processes = []
+        self.environment = {
+            **os.environ,
+            "DATABASE_URL": f"sqlite:///{folder / 'db.sqlite3'}",
+            "JOBS_FOLDER": str(folder),
+            "PYTHONPATH": str(TESTS),
+        }
+        self.manage("migrate", "-v", "0")
+
+    def manage(self, *arguments):
+        command = [sys.executable, str(TESTS / "jobs_process.py"), *arguments]
+        subprocess.run(command, env=self.environment, check=True, timeout=PATIENCE)
+
+    def run_jobs(self):
+        command = [sys.executable, str(TESTS / "jobs_process.py"), "jobs_run", "--interval=0.1"]
+        process = subprocess.Popen(command, env=self.environment, start_new_session=True)
+        self.processes.append(process)
+        return process
+
+    def execute(self, sql, *parameters):
+        with sqlite3.connect(self.folder / "db.sqlite3", timeout=PATIENCE) as connection:
+            return connection.execute(sql, parameters).fetchall()
+
+    def enqueue(self, kind, key=""):
+        self.execute(
+            "INSERT INTO myometrics_core_job (kind, key, payload, state, run_at, attempts, "
+            "run_again, last_error, request_id, created_at) VALUES (?, ?, '{}', 'pending', "
+            "'2000-01-01 00:00:00', 0, 0, '', '', '2000-01-01 00:00:00')",
+            kind,
+            key,
+        )
+
+    @property
+    def notes(self):
+        path = self.folder / "notes"
+        return path.read_text().splitlines() if path.exists() else []
+
+
+@pytest.fixture
+def site(tmp_path):
+    site = Site(tmp_path)
+    yield site
+    for process in site.processes:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.any_database
+def test_jobs_run_takes_over_the_job_of_a_killed_process(site):
+    site.enqueue("tests.slow")
+    first = site.run_jobs()
+    wait_for(lambda: site.notes == ["begin"])
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    (site.folder / "go").touch()
+    site.execute("UPDATE myometrics_core_job SET claimed_until = '2000-01-01 00:00:00'")
+    site.run_jobs()
+    wait_for(lambda: site.notes == ["begin", "begin", "end"])
+    wait_for(lambda: not site.execute("SELECT 1 FROM myometrics_core_job WHERE kind LIKE 'tests%'"))
+
+
+@pytest.mark.any_database
+def test_jobs_run_finishes_its_jobs_when_terminated(site):
+    site.enqueue("tests.slow")
+    process = site.run_jobs()
+    wait_for(lambda: site.notes == ["begin"])
+    process.terminate()
+    (site.folder / "go").touch()
+    assert process.wait(PATIENCE) == 0
+    assert site.notes == ["begin", "end"]
+    assert not site.execute("SELECT 1 FROM myometrics_core_job WHERE kind = 'tests.slow'")
+
+
+@pytest.mark.any_database
+def test_jobs_run_runs_other_kinds_beside_a_slow_job(site):
+    site.enqueue("tests.slow")
+    site.run_jobs()
+    wait_for(lambda: site.notes == ["begin"])
+    site.enqueue("tests.quick", "1")
+    wait_for(lambda: site.notes == ["begin", "quick 1"])
+
+
+@pytest.mark.any_database
+def test_jobs_run_once_runs_what_is_due_and_returns(site):
+    for number in range(3):
+        site.enqueue("tests.quick", str(number))
+    site.manage("jobs_run", "--once", "--kind", "tests.quick")
+    assert sorted(site.notes) == ["quick 0", "quick 1", "quick 2"]
+
+
+def test_jobs_run_names_the_kinds_if_one_is_unknown(kind):
+    with pytest.raises(CommandError, match=r"Kinds: tests\.note"):
+        call_command("jobs_run", "--once", "--kind", "tests.nothing")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_loop_runs_a_job_when_woken_and_stops(kind):
+    loop = JobLoop(threads=1, interval=3600)
+    thread = threading.Thread(target=loop.run)
+    thread.start()
+    try:
+        enqueue(kind.name, key="7")
+        loop.wake()
+        wait_for(lambda: kind.keys == ["7"] and not Job.objects.exists())
+    finally:
+        loop.stop()
+        thread.join(PATIENCE)
+    assert not thread.is_alive()
+
+
+def test_server_starts_no_threads_in_a_test_environment(kind):
+    request_started.send(sender=None)
+    assert thread_runner._loops == {}
+
+
+def test_server_starts_threads_once_at_its_first_request(kind, monkeypatch):
+    started = []
+    monkeypatch.setattr(thread_runner, "_loops", {})
+    monkeypatch.setattr(thread_runner, "_is_test", lambda: False)
+    monkeypatch.setattr(JobLoop, "run", lambda self: started.append(self))
+    for _ in range(3):
+        request_started.send(sender=None)
+    wait_for(lambda: started)
+    assert len(started) == 1
+
+
+@pytest.mark.parametrize("runner", ["celery", "tasks", "none"])
+def test_server_starts_no_threads_with_another_runner(kind, monkeypatch, settings, runner):
+    monkeypatch.setattr(thread_runner, "_loops", {})
+    monkeypatch.setattr(thread_runner, "_is_test", lambda: False)
+    settings.MYOMETRICS = {"JOB_RUNNER": runner}
+    request_started.send(sender=None)
+    assert thread_runner._loops == {}
+
+
+@cache
+def task_of(kind_name):
+    """Celery knows one task of a name in a process."""
+    return celery_runner.celery_task(kind_name)
+
+
+@pytest.fixture
+def eager_celery(kind, settings):
+    usual = current_app._get_current_object()
+    app = Celery("eager", broker="redis://127.0.0.1:1/0")
+    app.set_current()
+    app.conf.task_always_eager = True
+    settings.MYOMETRICS = {"JOB_RUNNER": "celery"}
+    yield task_of(kind.name)
+    usual.set_current()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_celery_runs_a_job_by_its_key_after_the_commit(kind, eager_celery):
+    enqueue(kind.name, key="7")
+    assert kind.keys == ["7"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_celery_runs_many_jobs_in_one_task(kind, eager_celery):
+    enqueue_many(kind.name, [(str(number), {}) for number in range(50)])
+    assert len(kind.keys) == 50
+
+
+@pytest.mark.django_db(transaction=True)
+def test_celery_task_takes_the_id_that_an_older_release_sent(kind, eager_celery, settings):
+    settings.MYOMETRICS = {"JOB_RUNNER": "none"}
+    enqueue(kind.name, key="7")
+    eager_celery.apply(args=[7])
+    assert kind.keys == ["7"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_job_is_kept_if_the_broker_can_not_be_reached(kind, settings, caplog):
+    settings.MYOMETRICS = {"JOB_RUNNER": "celery"}
+    usual = current_app._get_current_object()
+    Celery("unreachable", broker="redis://127.0.0.1:1/0").set_current()
+    try:
+        enqueue(kind.name, key="7")
+    finally:
+        usual.set_current()
+    assert "starts later" in caplog.text
+    assert Job.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_look_of_celery_beat_sends_each_kind_with_due_jobs(kind, eager_celery, settings):
+    settings.MYOMETRICS = {"JOB_RUNNER": "none"}
+    enqueue(kind.name, key="7")
+    settings.MYOMETRICS = {"JOB_RUNNER": "celery"}
+    assert celery_runner.run_due_jobs() == [kind.name]
+    assert kind.keys == ["7"]
+
+
+if django.VERSION >= (6, 0):
+
+    @pytest.mark.django_db(transaction=True)
+    def test_djangos_tasks_run_a_job_after_the_commit(kind, settings):
+        settings.MYOMETRICS = {"JOB_RUNNER": "tasks"}
+        enqueue(kind.name, key="7")
+        assert kind.keys == ["7"]
