@@ -231,4 +231,5 @@ def _verification_state() -> str:
             "result": gettext("%d PROBLEMS") % problems if problems else gettext("no problems"),
             "at": f"{last.finished_at:%Y-%m-%d %H:%M} UTC",
         }
-    return f"{verified} {gettext('%d entries are not sealed yet.') % unsealed_count()}"
+    unsealed = gettext("%d entries are not sealed yet.") % unsealed_count()
+    return f"{verified} {unsealed}"
