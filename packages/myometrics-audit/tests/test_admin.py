@@ -101,6 +101,16 @@ def test_admin_list_shows_verification_state(root: Any, log: Any) -> None:
     assert "1 entries are not sealed yet" in page
 
 
+def test_admin_list_shows_actions_in_words_and_short_ids(root, write):
+    write(action="login_failed", resource_type="session", resource_id="0bb00185-3bb1-4426-9b16")
+    page = root.get(URL).content.decode()
+    assert '<span class="nowrap" title="login_failed">Login failed</span>' in page
+    assert ">session 0bb00185-3bb1-4…</span>" in page
+    entry = root.get(f"{URL}{AuditLog.objects.get().pk}/change/").content.decode()
+    assert "Login failed (login_failed)" in entry
+    assert "0bb00185-3bb1-4426-9b16" in entry
+
+
 def test_admin_entry_shows_its_evidence(root: Any, log: list[AuditLog]) -> None:
     page = root.get(f"{URL}{log[0].pk}/change/").content.decode()
     assert "seal 1" in page
