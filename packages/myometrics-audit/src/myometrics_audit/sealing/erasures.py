@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import models, transaction
 from django.utils import timezone
 
@@ -28,7 +29,7 @@ __all__ = ["entries_erase", "entries_erase_or_retain", "entries_purge_chunk", "l
 Reason = Erasure.Reason
 
 
-def entries_erase_or_retain(*, user: Any, using: str) -> Erasure | None:
+def entries_erase_or_retain(*, user: AbstractBaseUser, using: str) -> Erasure | None:
     """Erase or retain a user's entries; call it in the transaction that deletes the user.
 
     With ``ON_USER_DELETE`` ``"cascade"`` the user's entries are marked as erased and deleted, and
@@ -72,7 +73,7 @@ def entries_erase(
     return erasure
 
 
-def _failed_logins(user: Any, using: str) -> models.QuerySet[AuditLog]:
+def _failed_logins(user: AbstractBaseUser, using: str) -> models.QuerySet[AuditLog]:
     failed = AuditLog._base_manager.using(using).filter(user=None, resource_type="user")
     # The user models of migrations have no get_email_field_name().
     email = getattr(user, get_user_model().get_email_field_name(), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -12,7 +12,7 @@ from django.conf import settings
 
 from ..conf import audit_settings
 
-__all__ = ["Key", "active_key", "find_key", "known_keys"]
+__all__ = ["FindKey", "Key", "active_key", "find_key", "known_keys"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,10 @@ class Key:
     subject: bytes
     erasure: bytes
     seal: bytes
+
+
+FindKey = Callable[[str], Key | None]
+"""Returns the key with an id, ``None`` if it is lost."""
 
 
 def active_key() -> Key:

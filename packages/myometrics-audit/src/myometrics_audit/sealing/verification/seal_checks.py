@@ -13,7 +13,7 @@ from django.db.models import Count, Exists, Max, OuterRef
 from myometrics_core.db import read_in_batches
 
 from ...log.models import Erasure, Leaf, Seal
-from ...signing.keys import Key
+from ...signing.keys import FindKey
 from ...signing.merkle import MerkleTree
 from ...signing.signatures import GENESIS, seal_signature, tree_erasure
 from .problems import Problem
@@ -29,7 +29,7 @@ class SealChecker:
     Seals created after the start are left to the next verification.
     """
 
-    def __init__(self, using: str, find_key: Any) -> None:
+    def __init__(self, using: str, find_key: FindKey) -> None:
         self.seals = 0
         self.newest: Seal | None = None
         self.last_number: int = Seal.objects.using(using).aggregate(n=Max("number"))["n"] or 0
@@ -86,7 +86,7 @@ class SealChecker:
             yield Problem("seal_reordered", f"seal {seal.number}", message)
 
     def _signature_problems(self, seal: Seal) -> Iterator[Problem]:
-        key: Key | None = self._find_key(seal.key_id)
+        key = self._find_key(seal.key_id)
         if key and not hmac.compare_digest(seal_signature(seal, key), bytes(seal.signature)):
             yield Problem("seal_forged", f"seal {seal.number}", "has a wrong signature")
 
