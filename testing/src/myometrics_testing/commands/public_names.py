@@ -61,7 +61,6 @@ PUBLIC: Mapping[str, Mapping[str, Sequence[str] | None]] = {
         "verification": ALL,
     },
     "analytics": {
-        "beat": ALL,
         "conf": ("AnalyticsSettings", "analytics_settings"),
         "facts": ALL,
         "filters": ("Filters",),
