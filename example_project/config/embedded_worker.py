@@ -14,8 +14,8 @@ from typing import Any
 from celery.beat import EmbeddedService
 from django.conf import settings
 
-from .beat import StatelessScheduler
 from .celery import app
+from .optional.beat import StatelessScheduler
 
 logger = logging.getLogger("config.embedded_worker")
 

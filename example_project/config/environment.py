@@ -21,7 +21,7 @@ from limits import parse as parse_rate
 
 from myometrics_core.conf import check_redis_url, redact
 
-from .brokers import check_broker_url
+from .optional.brokers import check_broker_url
 
 DEVELOPMENT_SECRET_KEY = "development-only-" + "not-a-secret-" * 4
 EXAMPLE_SECRET_KEYS = {DEVELOPMENT_SECRET_KEY, "your-secret-key", "change-me"}

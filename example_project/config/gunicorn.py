@@ -23,8 +23,8 @@ worker_class = os.environ.get("WEB_WORKER_CLASS") or "gthread"
 is_asgi = "uvicorn" in worker_class
 # The same with a deadline for slow clients (WEB_CLIENT_TIMEOUT).
 worker_class = {
-    "gthread": "config.thread_worker.DeadlineThreadWorker",
-    "uvicorn_worker.UvicornWorker": "config.asgi_worker.DeadlineUvicornWorker",
+    "gthread": "config.optional.thread_worker.DeadlineThreadWorker",
+    "uvicorn_worker.UvicornWorker": "config.optional.asgi_worker.DeadlineUvicornWorker",
 }.get(worker_class, worker_class)
 wsgi_app = "config.asgi:application" if is_asgi else "config.wsgi:application"
 # An IPv6 address with or without brackets.
@@ -32,8 +32,7 @@ host = (os.environ.get("HOST") or "0.0.0.0").strip("[]")  # noqa: S104
 bind = f"{f'[{host}]' if ':' in host else host}:{os.environ.get('PORT') or 8001}"
 workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
 timeout = 60
-# The load balancer stops sending first, then running requests may end. Below the platform's own
-# limit.
+# Time for running requests; shorter than the platform's own limit.
 graceful_timeout = int(os.environ.get("WEB_GRACEFUL_TIMEOUT") or 25)
 # The settings determine the client's address and scheme (TRUSTED_PROXIES, BEHIND_TLS_PROXY).
 # Gunicorn and uvicorn would trust any peer on this machine or on a Unix socket.
@@ -65,7 +64,7 @@ logconfig_dict = {
     },
 }
 
-# One connection per thread, one for the access table, and one for each health probe that uses the
+# One connection per thread, one for background work, and one for each health probe that uses the
 # database: its own, that of tables, and that of replicas.
 _has_replicas = any(os.environ.get(f"REPLICA_URLS{end}") for end in ("", "_FILE"))
 os.environ.setdefault(
@@ -98,16 +97,9 @@ def post_worker_init(worker: Any) -> None:
     gc.collect()
     gc.freeze()
     if is_asgi:
-        _end_as_python_does()
-
-
-def _end_as_python_does() -> None:
-    """Run the exit handlers before a process under uvicorn ends, so that buffers are written.
-
-    After its last request, uvicorn sends itself the signal again, for the previous handler:
-    unhandled, it would end the process at once.
-    """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        # After its last request, uvicorn sends itself the signal again, for the previous handler.
+        # The default one would skip the exit handlers, which write buffers.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 
 def pre_request(worker: Any, req: Any) -> None:

@@ -14,12 +14,12 @@ from myometrics_auth.conf import ROLES
 from myometrics_core.beat import beat_schedule as core_schedule
 from myometrics_notifications.beat import beat_schedule as notifications_schedule
 
-from .brokers import broker_settings
-from .content_security import CONTENT_SECURITY_MIDDLEWARE, CONTENT_SECURITY_POLICY
 from .databases import ready_to_serve
 from .environment import check, env, folder, from_file
 from .logs import REQUEST_ID
 from .mail import mail_settings
+from .optional.brokers import broker_settings
+from .optional.content_security import CONTENT_SECURITY_MIDDLEWARE, CONTENT_SECURITY_POLICY
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DEVELOPMENT_HOSTS = "localhost,127.0.0.1,[::1]"
@@ -183,7 +183,7 @@ SESSION_ENGINE = f"django.contrib.sessions.backends.{'cache' if REDIS_URL else '
 
 AUTH_USER_MODEL = "myometrics_auth.User"
 PASSWORD_HASHERS = [
-    "config.hashers.TunedArgon2PasswordHasher",
+    "config.optional.hashers.TunedArgon2PasswordHasher",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
 AUTH_PASSWORD_VALIDATORS = [
@@ -260,7 +260,7 @@ CELERY_WORKER_CONCURRENCY = WORKER_CONCURRENCY or None
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TIMEZONE = "UTC"
-CELERY_BEAT_SCHEDULER = "config.beat:StatelessScheduler"
+CELERY_BEAT_SCHEDULER = "config.optional.beat:StatelessScheduler"
 CELERY_BEAT_SCHEDULE = {
     **core_schedule,
     **auth_schedule,
@@ -299,4 +299,4 @@ LOGGING = {
         "uvicorn.access": {"handlers": ["console"], "level": "WARNING", "propagate": False},
     },
 }
-DEFAULT_EXCEPTION_REPORTER_FILTER = "config.error_reports.ExceptionReporterFilter"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "config.optional.error_reports.ExceptionReporterFilter"

@@ -23,7 +23,7 @@ from redis import Redis
 from running_site import ADMIN, PASSWORD, PROJECT, RunningSite
 from test_doctor import run_doctor
 
-from config.brokers import broker_settings
+from config.optional.brokers import broker_settings
 from myometrics_core.conf import redis_pool
 from myometrics_testing.services import OwnedServer
 from myometrics_testing.services.brokers import PASSWORD as SECRET
@@ -72,7 +72,7 @@ def broker(servers):
 
 @pytest.fixture(scope="module")
 def site(prepared, servers, tmp_path_factory):
-    """A web server on another continent, and no worker."""
+    """A web server in another time zone, without a worker."""
     redis, broker = servers
     folder = tmp_path_factory.mktemp("site")
     shutil.copy(prepared.folder / "site.sqlite3", folder)

@@ -49,7 +49,7 @@ def other(db):
 
 @pytest.fixture
 def report(administrator):
-    """Asks for analytics while facts wait to be rolled up, and again after they were."""
+    """Requests analytics before and after the facts are rolled up."""
 
     def ask(moment=NOON, **query):
         with at(moment):
@@ -452,7 +452,7 @@ def test_random_history_counts_equal_facts_counted_singly(doctor, other, adminis
 
 @pytest.fixture
 def image_service(settings):
-    """A neighbour that lists ``rows``; the site pulls from it."""
+    """An image service that lists ``rows``; the site pulls from it."""
     rows = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -464,7 +464,7 @@ def image_service(settings):
             self.wfile.write(body)
 
         def log_message(self, *args):
-            """Say nothing."""
+            """Do not log."""
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
@@ -476,7 +476,7 @@ def image_service(settings):
     server.server_close()
 
 
-class TestTheImageService:
+class TestImageService:
     def row(self, user_id, upload_id="u1", **changes):
         return {
             "user_id": str(user_id),
@@ -528,7 +528,7 @@ class TestTheImageService:
     def test_invalid_image_service_rows_do_not_affect_others(self, doctor, image_service):
         image_service += [
             self.row(987654),
-            self.row("nobody"),
+            self.row("no-user"),
             self.row(""),
             self.row("9" * 40),
             self.row("1\x00"),

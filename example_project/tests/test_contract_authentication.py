@@ -56,7 +56,7 @@ def types_of(body):
 
 
 def is_live(tokens):
-    """Whether both tokens are good; they must agree."""
+    """Whether both tokens are valid; they must agree."""
     access = bearing(tokens["access"]).get("/api/auth/user/").status_code
     refresh = post("token/refresh", {"refresh": tokens["refresh"]}).status_code
     assert access == refresh
@@ -89,7 +89,7 @@ class TestLogin:
     def test_failed_logins_have_identical_body(self, doctor):
         make_user("gone@clinic.example", is_active=False)
         answers = [
-            login("nobody@clinic.example"),
+            login("unknown@clinic.example"),
             login(doctor.email, "wrong"),
             login("gone@clinic.example"),
             login("gone@clinic.example", "wrong"),
@@ -237,8 +237,8 @@ class TestRegister:
         assert user.date_joined.year > 2000
 
     def test_email_is_stored_lower_case(self):
-        answer = post("register", {**REGISTRATION, "email": "New.Person@CLINIC.Example"})
-        assert answer.json()["user"]["email"] == "new.person@clinic.example"
+        answer = post("register", {**REGISTRATION, "email": "New.User@CLINIC.Example"})
+        assert answer.json()["user"]["email"] == "new.user@clinic.example"
 
     @pytest.mark.parametrize(
         "email",
@@ -501,7 +501,7 @@ class TestPasswordReset:
 
     def test_reset_of_known_and_unknown_email_responds_equally(self, doctor):
         make_user("gone@clinic.example", is_active=False)
-        for email in (doctor.email, "nobody@clinic.example", "gone@clinic.example"):
+        for email in (doctor.email, "unknown@clinic.example", "gone@clinic.example"):
             answer = post("password-reset", {"email": email})
             assert answer.status_code == 200
             assert answer.json() == {"detail": "Password reset email sent"}
@@ -513,7 +513,7 @@ class TestPasswordReset:
         assert link.startswith(settings.MYOMETRICS["FRONTEND_URL"])
         assert set(query) == {"uid", "token"}
 
-    @pytest.mark.parametrize("email", ["nobody@clinic.example", "gone@clinic.example"])
+    @pytest.mark.parametrize("email", ["unknown@clinic.example", "gone@clinic.example"])
     def test_unknown_email_and_inactive_user_get_no_reset_mail(self, email):
         make_user("gone@clinic.example", is_active=False)
         post("password-reset", {"email": email})

@@ -1,4 +1,4 @@
-"""Limits of bodies, principals without a user row, caches: what holds at every endpoint alike."""
+"""Rules of every endpoint: body limits, principals without a user row, caching."""
 
 import pytest
 from api_routes import all_routes, page_routes
@@ -103,7 +103,7 @@ def test_refresh_with_readable_body_counts_per_session(doctor, settings):
 
 
 class Service:
-    """A principal of the host: the least that DRF asks of a user."""
+    """A principal of the host with the minimal interface of a DRF user."""
 
     is_authenticated = True
 

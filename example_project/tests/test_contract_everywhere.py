@@ -57,14 +57,14 @@ def administrators_client(administrator):
 
 
 def everything_stored():
-    """Every row of every table of ours."""
+    """Every row of all our tables."""
     ours = [model for model in apps.get_models() if model.__module__.startswith("myometrics_")]
     return {
         model._meta.label: sorted(map(repr, model._base_manager.values_list())) for model in ours
     }
 
 
-class TestWhoIsAsking:
+class TestAuthentication:
     @pytest.mark.parametrize(("method", "path"), ENDPOINTS)
     def test_protected_endpoint_without_token_is_401_with_bearer(self, doctor, method, path):
         answer = APIClient().generic(method, path.format(id=doctor.pk))
@@ -131,7 +131,7 @@ MALFORMED = [
 ]
 
 
-class TestTheErrorShape:
+class TestErrorShape:
     def test_client_errors_have_distinct_codes(self, doctors_client, administrators_client):
         answers = [
             (APIClient().get("/api/auth/user/"), 401),
@@ -240,7 +240,7 @@ class TestTheErrorShape:
     def test_unhandled_exception_is_json_500_without_details(self, administrator):
         def fault(execute, sql, params, many, context):
             if "analytics" in sql:
-                raise ZeroDivisionError("secret of the house")
+                raise ZeroDivisionError("secret detail")
             return execute(sql, params, many, context)
 
         client = client_of(administrator)
@@ -432,9 +432,9 @@ class TestTimes:
 class TestPaging:
     @pytest.fixture
     def crowd(self, administrator):
-        people = [make_user(f"person{number}@clinic.example") for number in range(24)]
+        users = [make_user(f"user{number}@clinic.example") for number in range(24)]
         AuditLog.objects.all()
-        client = client_of(people[0])
+        client = client_of(users[0])
         for number in range(25):
             entry = {**GUESSED_ENTRY, "resource_id": str(number)}
             assert client.post("/api/audit-logs/", entry, format="json").status_code == 201
@@ -489,7 +489,7 @@ class TestPaging:
         assert page == {"count": 0, "next": None, "previous": None, "results": []}
 
 
-class TestTheClientsAddress:
+class TestClientAddress:
     def post(self, client, **headers):
         return client.post("/api/audit-logs/", GUESSED_ENTRY, format="json", **headers).json()
 

@@ -1,4 +1,4 @@
-"""What the specification says of notification settings, export, health and the schema."""
+"""Specification: notification settings, export, health and the schema."""
 
 import csv
 import io
@@ -197,7 +197,7 @@ class TestExport:
         assert lines[-1] == "export,,complete,true"
         rows = table(text)[:-1]
         assert data.pop("complete") is True
-        # The export as CSV is an entry that the one before doesn't hold.
+        # The CSV export adds an entry that the JSON export does not contain.
         data["audit_logs"].append(data["audit_logs"][0])
         assert {row["section"] for row in rows} == {name for name in data if data[name]}
         for section, content in data.items():
@@ -213,8 +213,8 @@ class TestExport:
 
     @pytest.mark.parametrize("formula", FORMULAS)
     def test_csv_cells_are_not_formulas(self, formula):
-        person = make_user("f@clinic.example", first_name=formula[:30], clinic_name=formula)
-        client = client_of(person)
+        user = make_user("f@clinic.example", first_name=formula[:30], clinic_name=formula)
+        client = client_of(user)
         tell(client, upload_id=formula, filename=formula, diagnosis=formula)
         client.post(
             "/api/audit-logs/",
@@ -237,9 +237,9 @@ class TestExport:
             assert {**entry, "origin": "client"} in exported
 
     def test_export_has_no_data_of_other_users(self, doctor, client):
-        stranger = make_user("stranger@elsewhere.example", first_name="Zebedee")
-        tell(client_of(stranger), upload_id="their-upload", filename="theirs.jpg")
-        send_json(client_of(stranger), "PATCH", PATH, {"analysis_ready": False})
+        other = make_user("stranger@elsewhere.example", first_name="Zebedee")
+        tell(client_of(other), upload_id="their-upload", filename="theirs.jpg")
+        send_json(client_of(other), "PATCH", PATH, {"analysis_ready": False})
         for kind in ("csv", "json"):
             text = export(client, kind)[1]
             for word in ("stranger", "Zebedee", "their-upload", "theirs.jpg"):

@@ -1,4 +1,4 @@
-"""The doctor on the composed site: well, with one server gone, and broken in every way at once."""
+"""The doctor on the composed site: healthy, with one server missing, and with all problems."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOT_DECIDED_HERE = {
     *("myometrics_notifications.W011", "security.W004", "security.W008"),
     *("security.W012", "security.W016"),
 }
-"""What may be a warning on a new site that is well."""
+"""Warnings that are normal on a new site."""
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def redis():
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory, postgresql, redis):
-    """A worker, beat and their servers; nothing serves requests."""
+    """A worker, beat and their servers, without a web server."""
     mail = Controller(Sink(), hostname="127.0.0.1", port=free_port())
     mail.start()
     running = RunningSite(tmp_path_factory.mktemp("site"), postgresql.url, redis.url)
@@ -90,7 +90,7 @@ def names(found, state):
 
 @pytest.fixture
 def silent_port():
-    """A port that accepts connections and never says anything."""
+    """A port that accepts connections and never responds."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 

@@ -1,4 +1,4 @@
-"""The environment is checked as a whole: what can't be used is named, with what was expected."""
+"""The environment is checked as a whole: errors name the variable and the expected format."""
 
 import json
 import re
@@ -6,7 +6,7 @@ import re
 import pytest
 from fresh_process import GOOD, manage, python, shown
 
-from config.brokers import broker_settings, check_broker_url
+from config.optional.brokers import broker_settings, check_broker_url
 
 pytestmark = pytest.mark.any_database
 
@@ -48,7 +48,7 @@ print(json.dumps({"module": type(mailer).__module__, **vars(mailer)}, default=st
             "admin,root",
             "expected some of admin, doctor, technician, got 'root'",
         ),
-        ("AUDIT_ON_USER_DELETE", "forget", "expected cascade or retain, got 'forget'"),
+        ("AUDIT_ON_USER_DELETE", "drop", "expected cascade or retain, got 'drop'"),
         (
             "TRUSTED_PROXIES",
             "10.0.0.0/8,proxy",
@@ -194,7 +194,7 @@ def test_replica_urls_add_read_replicas():
 
 
 def mailer(environment):
-    """What the site's default mail back end is made of."""
+    """The options of the site's default mail backend."""
     done = python(SHOW_MAILER, {**GOOD, **environment})
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -1,4 +1,4 @@
-"""What must fail fails cleanly, and all recovers by itself: real processes, real faults.
+"""Faults of real processes: failures are clean, and the site recovers by itself.
 
 One site for all of these: PostgreSQL, Redis and the processes of the site; every test
 leaves it as it found it.
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 import psycopg
 import pytest
-from aftermath import assert_clean, count, entries
+from fault_checks import assert_clean, count, entries
 from load import Load, upload
 from running_site import ADMIN, RunningSite
 
@@ -25,7 +25,7 @@ from myometrics_testing.waiting import PATIENCE, wait_for
 pytestmark = pytest.mark.any_database
 
 CLIENT_TIMEOUT = 10
-"""Seconds: clients of these tests stop for longer only where they mean to."""
+"""Seconds; longer pauses of clients are intended by a test."""
 
 
 @pytest.fixture(scope="module")
@@ -87,24 +87,24 @@ def test_site_works_while_redis_is_stopped(site, access, redis):
     mails = len(site.mails_to(ADMIN))
     redis.stop()
     try:
-        anew = site.sign_in()
-        assert site.ask(anew, "GET", "/auth/user/").status_code == 200
-        assert site.ask(anew, "GET", "/audit-logs/").status_code == 200
-        assert site.ask(anew, "GET", "/analytics/").status_code == 200
-        assert site.ask(anew, "POST", "/audit-logs/", upload(1)).status_code == 201
-        health = wait_for(lambda: told_down(site, anew))
+        access = site.sign_in()
+        assert site.ask(access, "GET", "/auth/user/").status_code == 200
+        assert site.ask(access, "GET", "/audit-logs/").status_code == 200
+        assert site.ask(access, "GET", "/analytics/").status_code == 200
+        assert site.ask(access, "POST", "/audit-logs/", upload(1)).status_code == 201
+        health = wait_for(lambda: health_if_down(site, access))
         assert health["status"] == "degraded"
     finally:
         redis.start()
-    assert site.ask(anew, "GET", "/auth/user/").status_code == 200
-    # The mail about the upload was owed, not lost: the sweep finds it.
+    assert site.ask(access, "GET", "/auth/user/").status_code == 200
+    # The pending mail is not lost: the sweep sends it.
     wait_for(lambda: len(site.mails_to(ADMIN)) > mails)
 
 
-def told_down(site, access):
+def health_if_down(site, access):
     answer = site.ask(access, "GET", "/health/")
     services = answer.json()["services"]
-    # On a busy machine the database may once take longer than its probe waits.
+    # On a busy machine the database probe may time out.
     if (services["redis"], services["database"]) != ("down", "up"):
         return None
     assert answer.status_code == 200
@@ -132,7 +132,7 @@ def test_site_survives_killed_web_process_under_load(site, access):
         wait_for(lambda: len(web_processes(site)) == len(before) + 1)
         load.wait_for_successes()
     assert load.refused == []
-    # What the process was just answering is lost, and nothing else.
+    # Only the requests in progress are lost.
     assert len(load.broken) <= load.clients
 
 
@@ -162,7 +162,7 @@ def everything_from(connection):
 
 @contextmanager
 def locked(postgresql, table):
-    """Nobody else gets at ``table`` until the block ends."""
+    """Lock ``table`` until the block ends."""
     with psycopg.connect(postgresql.url) as connection:
         connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
         yield

@@ -1,7 +1,7 @@
-"""Health answers within three seconds though every dependency hang: real servers, frozen.
+"""Health responds within three seconds while every dependency hangs: real, paused servers.
 
-The promise is the code's. What the machine adds when it is busy is measured by requests of which
-nothing hangs, and each test may try again: code that waits too long does so every time.
+The time that a busy machine adds is measured by requests of which
+nothing hangs, and each test may try again: code that waits too long always does.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def redis():
 
 @pytest.fixture(scope="module")
 def silent_port():
-    """A server that accepts and never answers."""
+    """A server that accepts and never responds."""
     with socket.create_server(("127.0.0.1", 0), backlog=1000) as server:
         yield server.getsockname()[1]
 
@@ -77,7 +77,7 @@ def access(site):
 
 
 def _warm_up(site, token):
-    """Have every process load what its first request loads: that is not what is promised."""
+    """Warm up every process: the limit does not include the imports of the first request."""
 
     def once(_):
         return site.ask(token, "GET", "/health/")
@@ -88,7 +88,7 @@ def _warm_up(site, token):
 
 @contextmanager
 def hanging(postgresql):
-    """PostgreSQL hangs: the server, and every connection that it has."""
+    """Pause PostgreSQL: the server, and all its connections."""
     with psycopg.connect(postgresql.url) as connection:
         serving = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'"
         found = connection.execute(f"{serving} AND pid <> pg_backend_pid()").fetchall()
@@ -104,7 +104,7 @@ def hanging(postgresql):
 
 
 class Client:
-    """Asks the site, and insists on answers in time.
+    """A client that asserts the time of responses.
 
     ``allowed`` are the seconds of the promise, and twice those that answers take at this moment
     though nothing hangs.
@@ -169,7 +169,7 @@ def test_health_responds_while_redis_hangs_too(attempts, redis):
         redis.freeze()
         try:
             answer = client.health()
-            while answer.json()["services"]["redis"] == "up":  # remembered for some seconds
+            while answer.json()["services"]["redis"] == "up":  # cached for some seconds
                 answer = client.health()
         finally:
             redis.thaw()

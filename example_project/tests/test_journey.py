@@ -1,4 +1,4 @@
-"""A browser at http://localhost:3000 goes the whole way, over real HTTP.
+"""All steps of a front end at http://localhost:3000, over real HTTP.
 
 On SQLite without Redis, and on PostgreSQL with Redis and a Celery worker.
 """
@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-from running_site import ADMIN, PASSWORD, PATIENT, RunningSite, database_beside
+from running_site import ADMIN, LONG_TIMEOUTS, PASSWORD, RunningSite, database_beside
 
 from myometrics_testing.waiting import PATIENCE, wait_for
 
@@ -37,8 +37,8 @@ def site(request, tmp_path, database_vendor):
 
 
 def _started(running):
-    # At five a minute the sixth of a slow machine may come in the next minute.
-    running.environment |= {**PATIENT, "RATE_LIMIT_AUTH": "5/hour"}
+    # With five a minute, the sixth request may fall into the next minute on a slow machine.
+    running.environment |= {**LONG_TIMEOUTS, "RATE_LIMIT_AUTH": "5/hour"}
     try:
         running.start()
         yield running
@@ -47,7 +47,7 @@ def _started(running):
 
 
 class Browser:
-    """Sends what the front end sends; checks on every answer what a browser would."""
+    """Sends the front end's requests; makes a browser's checks on every response."""
 
     def __init__(self, site):
         self.http = httpx.Client(
@@ -69,7 +69,7 @@ class Browser:
         return {"Authorization": f"Bearer {access}"} if access else {}
 
     def finds(self, service, state):
-        """Whether the site says so; a busy machine may take longer than a probe waits."""
+        """Whether the site is healthy; probes may time out on a busy machine."""
         answer = self.http.get("/health/", headers=self._headers())
         return answer.json()["services"][service] == state
 
@@ -109,11 +109,11 @@ def _preflight(browser):
     assert answer.headers["Access-Control-Allow-Credentials"] == "true"
     assert "POST" in answer.headers["Access-Control-Allow-Methods"]
     assert "authorization" in answer.headers["Access-Control-Allow-Headers"]
-    stranger = browser.http.options(
+    other_origin = browser.http.options(
         "/auth/login/",
         headers={"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"},
     )
-    assert "Access-Control-Allow-Origin" not in stranger.headers
+    assert "Access-Control-Allow-Origin" not in other_origin.headers
 
 
 def _register(browser):
@@ -242,7 +242,7 @@ def _change_of_password(browser, elsewhere):
 
 
 def _reset_by_mail(site, browser):
-    for email in (EMAIL, "nobody@clinic.example"):
+    for email in (EMAIL, "unknown@clinic.example"):
         answer = browser.ask("POST", "/auth/password-reset/", 200, {"email": email}).json()
         assert answer == {"detail": "Password reset email sent"}
     (text,) = site.mail_to(EMAIL.lower())
@@ -277,8 +277,8 @@ def _an_administrator_sees_it_all(site):
         "GET", "/audit-logs/", 200, params={"resource_type": "upload"}
     ).json()
     assert entries["count"] == 3
-    people = administrator.ask("GET", "/users/", 200, params={"search": "janet smi"}).json()
-    assert [person["email"] for person in people["results"]] == [EMAIL.lower()]
+    found = administrator.ask("GET", "/users/", 200, params={"search": "janet smi"}).json()
+    assert [person["email"] for person in found["results"]] == [EMAIL.lower()]
 
 
 def _the_end(browser):
@@ -290,7 +290,7 @@ def _the_end(browser):
 
 def test_two_processes_accept_five_of_sixty_simultaneous_logins(site):
     def sign_in(number):
-        body = {"email": f"nobody{number}@clinic.example", "password": PASSWORD}
+        body = {"email": f"unknown{number}@clinic.example", "password": PASSWORD}
         return httpx.post(f"{site.url}/api/auth/login/", json=body, timeout=PATIENCE).status_code
 
     with ThreadPoolExecutor(SIXTY) as threads:

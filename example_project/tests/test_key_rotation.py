@@ -1,4 +1,4 @@
-"""Keys are rotated as ``docs/operations/key-rotation.md`` describes it, while clients hold tokens.
+"""Keys are rotated as ``docs/security.md`` describes it, while clients hold tokens.
 
 Two web servers on one database are restarted one after the other, so that old and new keys serve
 side by side.
@@ -78,7 +78,7 @@ def restart(site, environment):
 
 
 class User:
-    """A user with an authenticator app, and every token that they were given."""
+    """A user with an authenticator app, and all tokens of the user."""
 
     def __init__(self, site, email):
         self.email = email
@@ -94,7 +94,7 @@ class User:
         return ask(site, method, path, status, body, self.accesses[-1])
 
     def next_code(self):
-        """The app's code of the coming half minute: none before it was later."""
+        """The app's code of the next half minute: codes may not be older than the last."""
         return self.app.at(utc_now() + timedelta(seconds=30))
 
     def sign_in(self, site, code):
@@ -112,7 +112,7 @@ class User:
         self.refreshes.append(tokens["refresh"])
 
     def works_at(self, site):
-        """Use every token at ``site``, and keep the access tokens that it gives."""
+        """Use every token at ``site``, and keep the new access tokens."""
         for access in self.accesses:
             assert ask(site, "GET", "/auth/user/", 200, access=access)["email"] == self.email
         for refresh in self.refreshes:

@@ -1,4 +1,4 @@
-"""The data of the composed site move by ``dumpdata`` and ``loaddata``, as ``backup.md`` says."""
+"""Moving data with ``dumpdata`` and ``loaddata``, as in ``backup.md``."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def environment(folder):
 
 @pytest.fixture(scope="module")
 def moved(folder, environment, server):
-    """URL of a filled SQLite site; vendor → what went wrong when dumps were loaded there."""
+    """URL of a filled SQLite site; vendor → problems when loading its dumps there."""
     outcomes = {}
     with psycopg.connect(server.url, autocommit=True) as connection:
         connection.execute("CREATE DATABASE source")
@@ -95,7 +95,7 @@ def database_url(server, name):
 
 @contextmanager
 def at_work(environment, url, *folders):
-    """A process of ``moved_site.py``, killed at the end if need be."""
+    """A process of ``moved_site.py``, killed at the end if necessary."""
     process = subprocess.Popen(
         [sys.executable, PROJECT / "tests" / "moved_site.py", *folders],
         cwd=PROJECT,

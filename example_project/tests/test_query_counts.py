@@ -1,7 +1,7 @@
-"""How many queries each endpoint costs: pinned, so that none creeps in unseen.
+"""The number of queries of each endpoint, so that an increase is noticed.
 
-Counted are statements that ask or change something, all packages composed, rate limits aside
-(on Redis they are none). Who lowers a number pins it lower; who raises one says why.
+Counts statements that read or write data, with all packages, without rate limits
+(on Redis they need none). Lower a number when it falls; explain an increase.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _limits_aside(settings):
 
 
 def asked(act):
-    """The statements that ``act`` cost."""
+    """The statements of ``act``."""
     with CaptureQueriesContext(connection) as captured:
         answer = act()
     assert answer.status_code < 300, answer.content

@@ -1,9 +1,11 @@
-"""The OpenAPI document tells of every error that can come, in the one shape.
+"""The OpenAPI document describes every possible error in the one shape.
 
-That no answer is of another status or shape than it tells is ``test_fuzz``'s to show.
+``test_fuzz`` checks that responses match it.
 """
 
 from __future__ import annotations
+
+import re
 
 import pytest
 from django.core.management import call_command
@@ -37,8 +39,16 @@ def bodies(response):
 
 
 def whom(*, signed_in):
-    """Operations for people who are signed in, or for everybody."""
+    """Operations for signed-in users, or public ones."""
     return [name for name, o in OPERATIONS.items() if bool({} not in o["security"]) == signed_in]
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_operation_has_a_short_summary(name):
+    summary = OPERATIONS[name]["summary"]
+    assert re.match(r"[A-Z][a-z]+ ", summary), summary
+    assert len(summary) <= 90
+    assert not summary.endswith(".")
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

@@ -1,11 +1,11 @@
-"""What only the composed site can show: routes, error pages, schema, admin, commands."""
+"""Tests of the composed site: routes, error pages, schema, admin, commands."""
 
 import io
 import json
 
 import pytest
-from demo.people import PASSWORD as DEMO_PASSWORD
-from demo.people import PEOPLE
+from demo.users import PASSWORD as DEMO_PASSWORD
+from demo.users import USERS
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth import get_user_model
@@ -159,12 +159,12 @@ def test_demo_data_is_created_once_through_audit_log(settings):
     assert entries > 50
     call_command("seed_demo", days=10, stdout=io.StringIO())
     assert AuditLog.objects.count() == entries
-    for person in PEOPLE:
+    for user in USERS:
         answer = APIClient().post(
-            "/api/auth/login/", {"email": person.email, "password": DEMO_PASSWORD}, format="json"
+            "/api/auth/login/", {"email": user.email, "password": DEMO_PASSWORD}, format="json"
         )
         assert answer.status_code == 200
-        assert answer.json()["user"]["role"] == person.role
+        assert answer.json()["user"]["role"] == user.role
     client = APIClient(HTTP_AUTHORIZATION=f"Bearer {answer.json()['access']}")
     assert client.get("/api/users/me/activity/").json()["recent_uploads"]
 

@@ -1,4 +1,4 @@
-"""Under either worker class, one rule decides about the client's address, and slow clients end."""
+"""Both worker classes: the same client address, and slow clients are disconnected."""
 
 import io
 import json
@@ -154,7 +154,7 @@ SLOW_CLIENTS = 8
 
 @contextmanager
 def slow_clients(site, started):
-    """Clients that go on sending single bytes, and those of them that the site has let go."""
+    """Clients that keep sending single bytes, and those that the site has disconnected."""
     over, let_go = threading.Event(), []
 
     def send_slowly(connections):
@@ -225,7 +225,7 @@ def test_server_that_rewrites_peer_logs_warning(prepared, tmp_path):
 
 
 def test_truncated_form_changes_nothing(without_proxy):
-    """A form without its end is a valid one; here what is missing is of no meaning."""
+    """A truncated form is still valid; the missing part is irrelevant."""
     site, _, _ = without_proxy
     with httpx.Client(base_url=site.url, timeout=PATIENCE) as browser:
         browser.get("/admin/login/")

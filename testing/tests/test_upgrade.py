@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from strangers import NEWEST, OLDEST, rows
-from whole_site import Person, WholeSite, holds, install, make_environment
+from environments import NEWEST, OLDEST, rows
+from whole_site import ApiUser, WholeSite, holds, install, make_environment
 
 from myometrics_testing.releases import previous_wheels
 
-PEOPLE = ("root@clinic.example", "ada@clinic.example")
+EMAILS = ("root@clinic.example", "ada@clinic.example")
 # Of the formats, YAML alone keeps the times that version 0.1 signs.
 DUMPED = (
     "--natural-foreign",
@@ -32,7 +32,7 @@ def site(request, tmp_path):
 
 
 def test_upgrade_keeps_data_evidence_sessions_and_jobs(site, wheels):
-    shown, people = _work_with_the_previous_release(site)
+    shown, users = _work_with_the_previous_release(site)
     dump = site.folder / "site.yaml"
     site.manage("dumpdata", *DUMPED, f"--output={dump}")
     install(site.python, site.row, wheels.glob("*.whl"))
@@ -40,12 +40,12 @@ def test_upgrade_keeps_data_evidence_sessions_and_jobs(site, wheels):
     site.manage("migrate", "--verbosity=0")
     assert "No problems." in site.manage("audit_verify")
     with site.served():
-        root, ada = (person.at(site) for person in people)
+        root, ada = (user.at(site) for user in users)
         assert holds(shown, [root.administers(), ada.sees()])
         _goes_on(site, root, ada)
     assert "No problems." in site.manage("audit_verify")
     assert "Every rollup equals the facts." in site.manage("analytics_check")
-    # What the previous release owed is sent by this one, and nothing twice.
+    # Pending mail of the previous release is sent once.
     assert site.mails().count("Subject:") == 3
     _loads_a_dump(site, dump)
 
@@ -62,9 +62,9 @@ def _loads_a_dump(site, dump):
 
 def _work_with_the_previous_release(site):
     site.manage("migrate", "--verbosity=0")
-    site.make_administrator(PEOPLE[0])
+    site.make_administrator(EMAILS[0])
     with site.served():
-        root, ada = (Person(site, email) for email in PEOPLE)
+        root, ada = (ApiUser(site, email) for email in EMAILS)
         root.sign_in()
         ada.register()
         switches = {"email_notifications": True, "upload_completed": True}

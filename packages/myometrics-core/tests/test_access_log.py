@@ -15,7 +15,7 @@ from myometrics_core.http.request_id import TASK_HEADER, set_request_id
 from myometrics_core.jobs.background import enqueue
 from myometrics_core.jobs.celery_requests import TaskRequest
 
-pytestmark = pytest.mark.usefixtures("patient_dependencies")
+pytestmark = pytest.mark.usefixtures("long_dependency_timeouts")
 
 
 @pytest.fixture

@@ -5,8 +5,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from django.test import Client
 from limits import parse
 
-from myometrics_core.api import RateLimiter
-from myometrics_core.api.throttling import storage_for
+from myometrics_core.api.throttling import RateLimiter, storage_for
 from myometrics_core.jobs import Job
 from myometrics_core.recurring_jobs import CheckHealth
 from myometrics_testing.waiting import PATIENCE
@@ -15,7 +14,7 @@ RATE = parse("5/hour")
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    pytest.mark.usefixtures("patient_dependencies"),
+    pytest.mark.usefixtures("long_dependency_timeouts"),
 ]
 
 

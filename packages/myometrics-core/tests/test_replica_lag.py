@@ -54,7 +54,7 @@ def connections(primary, standby, settings, monkeypatch, django_db_blocker):
 
 
 def read_from():
-    with read_from_replica(person=ADA):
+    with read_from_replica(user=ADA):
         return ReplicaRouter().db_for_read(Group)
 
 
@@ -117,7 +117,7 @@ def test_replica_that_is_too_late_is_left_out_until_it_has_caught_up(
 
 
 def test_replica_that_is_left_out_shows_in_metrics_and_health(
-    connections, primary, standby, monkeypatch, patient_dependencies
+    connections, primary, standby, monkeypatch, long_dependency_timeouts
 ):
     monkeypatch.setattr("myometrics_core.health.report._runners", {})
     register_probe(ReplicasProbe())

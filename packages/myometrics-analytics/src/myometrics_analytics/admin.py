@@ -104,7 +104,7 @@ class PendingChangeAdmin(InternalAdmin):
 
 
 @admin.register(ClientReports)
-class ClientReportsAdmin(ReadOnlyAdmin):
+class ClientReportsAdmin(InternalAdmin):
     """Number of new uploads that clients reported."""
 
     list_display = ("user", "day", "uploads")
@@ -113,7 +113,7 @@ class ClientReportsAdmin(ReadOnlyAdmin):
 
 
 @admin.register(LimitDecision)
-class LimitDecisionAdmin(ReadOnlyAdmin):
+class LimitDecisionAdmin(InternalAdmin):
     """Decisions kept during an unfinished rebuild."""
 
     list_display = ("upload_id", "user", "over_limit")
