@@ -9,10 +9,10 @@ from collections import Counter
 from datetime import timedelta
 from typing import Any, Final
 
-from django.contrib.auth.base_user import AbstractBaseUser
 from django.db.models import Count, Q
 
 from myometrics_core.times import utc_day_start, utc_text
+from myometrics_core.users import UserLike
 
 from .filters import Filters
 from .models import MICROSECONDS, Upload, UploadQuerySet
@@ -41,7 +41,7 @@ def report_get(*, days: int, filters: Filters | None = None) -> dict[str, Any]:
     }
 
 
-def activity_get(*, user: AbstractBaseUser) -> dict[str, Any]:
+def activity_get(*, user: UserLike) -> dict[str, Any]:
     """Return the body of ``GET /users/me/activity/`` for ``user``; times are strings in UTC."""
     uploads = Upload.objects.filter(user_id=user.pk)
     last_login = getattr(user, "last_login", None)
