@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.http import HttpResponse, StreamingHttpResponse

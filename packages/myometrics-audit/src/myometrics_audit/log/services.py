@@ -11,7 +11,7 @@ from django.contrib.auth import get_user_model
 from django.db import IntegrityError, connections, router, transaction
 
 from myometrics_core.events import Event, Origin, is_awaited, publish_many
-from myometrics_core.texts import is_storable, storable_text
+from myometrics_core.texts import storable_text
 from myometrics_core.times import utc_now
 from myometrics_core.users import existing_user_ids, lock_users_shared
 

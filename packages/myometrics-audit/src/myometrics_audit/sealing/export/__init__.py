@@ -1,6 +1,5 @@
 """Export of the log: JSON Lines with proofs, and FHIR AuditEvents."""
 
-from .batches import ExportFilter
 from .export_check import export_problems
 from .fhir import fhir_lines
 from .proofs import proof_lines
