@@ -62,7 +62,10 @@ class AnalyticsSettings(SettingsGroup):
         validate=positive,
     )
     PULL_RETRY_DELAY_MAX = Setting(
-        (int, float), 900, "Maximum of PULL_RETRY_DELAY after several failures, in seconds.", validate=positive
+        (int, float),
+        900,
+        "Maximum of PULL_RETRY_DELAY after several failures, in seconds.",
+        validate=positive,
     )
     PULL_COMPLETE_EVERY = Setting(
         (int, float),

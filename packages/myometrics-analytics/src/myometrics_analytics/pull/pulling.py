@@ -86,7 +86,7 @@ class PullUploads(JobKind):
             listing = source.fetch(validators)
             report = _merge_rows(listing)
         except SourceUnavailable as failure:
-            raise JobFailed(f"no uploads pulled, {failure}", service_down=True) from failure
+            raise JobFailed(f"no uploads pulled, {failure}") from failure
         with atomic_write():
             if job.finish():
                 _save(state, listing, report)
