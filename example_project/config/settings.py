@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from myometrics_analytics.beat import beat_schedule as analytics_schedule
 from myometrics_audit.beat import beat_schedule as audit_schedule
 from myometrics_auth.beat import beat_schedule as auth_schedule
 from myometrics_auth.conf import ROLES
@@ -266,7 +265,6 @@ CELERY_BEAT_SCHEDULE = {
     **core_schedule,
     **auth_schedule,
     **audit_schedule,
-    **analytics_schedule,
     **notifications_schedule,
 }
 
