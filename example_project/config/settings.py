@@ -10,7 +10,6 @@ from pathlib import Path
 
 from myometrics_analytics.beat import beat_schedule as analytics_schedule
 from myometrics_audit.beat import beat_schedule as audit_schedule
-from myometrics_auth.beat import beat_schedule as auth_schedule
 from myometrics_auth.conf import ROLES
 from myometrics_core.beat import beat_schedule as core_schedule
 from myometrics_notifications.beat import beat_schedule as notifications_schedule
@@ -264,7 +263,6 @@ CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULER = "config.beat:StatelessScheduler"
 CELERY_BEAT_SCHEDULE = {
     **core_schedule,
-    **auth_schedule,
     **audit_schedule,
     **analytics_schedule,
     **notifications_schedule,
