@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from myometrics_audit.beat import beat_schedule as audit_schedule
-from myometrics_auth.beat import beat_schedule as auth_schedule
 from myometrics_auth.conf import ROLES
 from myometrics_core.beat import beat_schedule as core_schedule
 from myometrics_notifications.beat import beat_schedule as notifications_schedule
@@ -263,7 +262,6 @@ CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULER = "config.optional.beat:StatelessScheduler"
 CELERY_BEAT_SCHEDULE = {
     **core_schedule,
-    **auth_schedule,
     **audit_schedule,
     **notifications_schedule,
 }
