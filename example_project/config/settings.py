@@ -13,7 +13,6 @@ from myometrics_audit.beat import beat_schedule as audit_schedule
 from myometrics_auth.beat import beat_schedule as auth_schedule
 from myometrics_auth.conf import ROLES
 from myometrics_core.beat import beat_schedule as core_schedule
-from myometrics_notifications.beat import beat_schedule as notifications_schedule
 
 from .brokers import broker_settings
 from .content_security import CONTENT_SECURITY_MIDDLEWARE, CONTENT_SECURITY_POLICY
@@ -267,7 +266,6 @@ CELERY_BEAT_SCHEDULE = {
     **auth_schedule,
     **audit_schedule,
     **analytics_schedule,
-    **notifications_schedule,
 }
 
 # --- logs ------------------------------------------------------------------------------------
