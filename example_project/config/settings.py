@@ -11,7 +11,6 @@ from pathlib import Path
 from myometrics_audit.beat import beat_schedule as audit_schedule
 from myometrics_auth.conf import ROLES
 from myometrics_core.beat import beat_schedule as core_schedule
-from myometrics_notifications.beat import beat_schedule as notifications_schedule
 
 from .databases import ready_to_serve
 from .environment import check, env, folder, from_file
@@ -263,7 +262,6 @@ CELERY_BEAT_SCHEDULER = "config.optional.beat:StatelessScheduler"
 CELERY_BEAT_SCHEDULE = {
     **core_schedule,
     **audit_schedule,
-    **notifications_schedule,
 }
 
 # --- logs ------------------------------------------------------------------------------------
