@@ -121,7 +121,7 @@ class RunningSite:
         body = {"email": ADMIN, "password": PASSWORD}
         return httpx.post(f"{self.url}/api/auth/login/", json=body, timeout=PATIENCE)
 
-    def ask(self, access, method, path, body=None):
+    def request(self, access, method, path, body=None):
         """The API's response to the owner of the token ``access``."""
         headers = {"Authorization": f"Bearer {access}"}
         url = f"{self.url}/api{path}"

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.any_database
 SHOW_MAILER = """
 import json, django
 django.setup()
-from myometrics_core.mail_backend import default_mail_backend
+from myometrics_core.mail.backend import default_mail_backend
 mailer = default_mail_backend()
 print(json.dumps({"module": type(mailer).__module__, **vars(mailer)}, default=str))
 """
