@@ -10,7 +10,7 @@ from conftest import assert_error, client_of, make_user, send_json
 from django.core import mail
 from rest_framework.test import APIClient
 
-from myometrics_core.tasks import check_health
+from myometrics_core.jobs import enqueue, run_jobs
 from myometrics_notifications.models import Message, NotificationSettings
 from myometrics_notifications.tasks import deliver
 
@@ -135,7 +135,8 @@ class TestMails:
         sent = []
         for url in (None, "http://127.0.0.1:9", "http://127.0.0.1:9", None):
             settings.MYOMETRICS = {**quick, "MICROSERVICE_URL": url}
-            check_health()
+            enqueue("myometrics_core.check_health", key="")
+            run_jobs("myometrics_core.check_health")
             sent.append([to for to, _ in self.mails()])
         assert sent == [[], [[doctor.email]], [], [[doctor.email]]]
 
