@@ -8,7 +8,7 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 from django.utils import timezone
 
-from myometrics_analytics.rollups.self_check import rollups_check
+from myometrics_analytics.rollups import rollups_check
 
 DAYS = 1096
 USERS = 1000

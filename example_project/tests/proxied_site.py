@@ -16,6 +16,7 @@ from running_site import LONG_TIMEOUTS, PROJECT, RunningSite, unit_commands
 from myometrics_testing.programs import find_server_program
 from myometrics_testing.services import free_port
 from myometrics_testing.waiting import PATIENCE, wait_for
+from myometrics_testing.walkthrough import section
 
 PAGES = PROJECT.parent / "docs" / "operations"
 FRONT_END = "http://localhost:3000"
@@ -40,8 +41,9 @@ def documented_variables():
 
 def documented_configuration(replacements):
     """The documented file with the replacements that the page names."""
-    page, text = (PAGES / "nginx.md").read_text(), (PAGES / "nginx.conf").read_text()
-    named = re.findall(r"^ *\| `([^`]+)` \|", page.split("## What the file does")[0], re.MULTILINE)
+    page, text = (PAGES / "servers.md").read_text(), (PAGES / "nginx.conf").read_text()
+    set_up = section(page, "Put nginx in front").partition("### What the file does")[0]
+    named = re.findall(r"^ *\| `([^`]+)` \|", set_up, re.MULTILINE)
     assert set(named) == set(replacements)
     # The longest first: some contain others.
     for before in sorted(named, key=len, reverse=True):

@@ -22,7 +22,7 @@ from myometrics_analytics.models import (
     Upload,
     UserRollup,
 )
-from myometrics_analytics.rollups.folding import changes_fold
+from myometrics_analytics.rollups import changes_fold
 from myometrics_audit import audit
 from myometrics_audit.models import AuditLog, Leaf
 from myometrics_auth.models import Session

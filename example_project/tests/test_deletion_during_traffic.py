@@ -9,10 +9,9 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command
 
 from myometrics_analytics.models import PendingChange, Upload
-from myometrics_analytics.rollups.folding import changes_fold
-from myometrics_analytics.rollups.self_check import rollups_check
+from myometrics_analytics.rollups import changes_fold, rollups_check
 from myometrics_audit.models import AuditLog
-from myometrics_audit.sealing.seals import seal_pending
+from myometrics_audit.sealing import seal_pending
 from myometrics_notifications.exports import export_generate, exports_due
 
 pytestmark = [

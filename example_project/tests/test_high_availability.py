@@ -1,4 +1,4 @@
-"""``docs/operations/high-availability.md``: standbys take over while clients write.
+"""``docs/operations/backup.md``: standbys take over while clients write.
 
 The site has all servers in its configuration. None of its processes is restarted.
 """

@@ -1,4 +1,4 @@
-"""Keys are rotated as ``docs/operations/key-rotation.md`` describes it, while clients hold tokens.
+"""Keys are rotated as ``docs/security.md`` describes it, while clients hold tokens.
 
 Two web servers on one database are restarted one after the other, so that old and new keys serve
 side by side.

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.core.management import call_command
 from drf_spectacular.generators import SchemaGenerator
@@ -39,6 +41,14 @@ def bodies(response):
 def operations(*, signed_in):
     """Operations for signed-in users, or public ones."""
     return [name for name, o in OPERATIONS.items() if bool({} not in o["security"]) == signed_in]
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_operation_has_a_short_summary(name):
+    summary = OPERATIONS[name]["summary"]
+    assert re.match(r"[A-Z][a-z]+ ", summary), summary
+    assert len(summary) <= 90
+    assert not summary.endswith(".")
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

@@ -53,7 +53,7 @@ from django.test.utils import override_settings
 import logging, traceback
 from django.contrib.auth import get_user_model
 from myometrics_notifications.kinds import registered_kinds
-from myometrics_notifications.unsubscribing import unsubscribe_token
+from myometrics_notifications.unsubscribe_links import unsubscribe_token
 from myometrics_core.jobs.background import _send
 from myometrics_core.health import check_health
 from myometrics_core.prometheus import queued_tasks

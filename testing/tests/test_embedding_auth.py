@@ -52,7 +52,7 @@ Person.objects.create_superuser("root", {ROOT.title()!r}, {PASSWORD!r})
 Person.objects.create_user("ada", {EMAIL!r}, {PASSWORD!r}, last_name="Lind", licence="D7")
 """
 LICENCES = "from people.models import Person; print(Person.objects.values_list('licence'))"
-GUIDE = repository.ROOT / "docs" / "auth" / "user-model.md"
+GUIDE = repository.ROOT / "docs" / "embedding" / "user-model.md"
 NEWCOMER = {"email": EMAIL, "password": PASSWORD, "firstName": "Ada", "lastName": "Lind"}
 
 
@@ -105,7 +105,7 @@ def test_users_of_own_model_move_as_documented_and_log_in(row, environment_of, t
 
 def _follow_guide(clinic):
     """Follow the guide; its ``people/models.py`` replaces the existing one."""
-    for block in blocks_in(section(GUIDE.read_text(), "People who are there already")):
+    for block in blocks_in(section(GUIDE.read_text(), "Move existing users")):
         if block.file == "people/models.py":
             (clinic.folder / block.file).write_text(block.text)
         elif block.file:

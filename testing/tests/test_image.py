@@ -145,7 +145,7 @@ def test_systemd_page_sets_up_a_server(buildah, base, tmp_path):
     for name in listed.stdout.splitlines():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
-    page = (ROOT / "docs/operations/systemd.md").read_text()
+    page = (ROOT / "docs/operations/servers.md").read_text()
     commands = [
         next((own for begin, own in OWN_WAYS.items() if command.startswith(begin)), command)
         for heading in ("Install", "Configure")

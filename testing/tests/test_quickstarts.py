@@ -19,8 +19,8 @@ from myometrics_testing.walkthrough import Block, Walkthrough, blocks_in, sectio
 pytestmark = pytest.mark.any_database
 
 OURS = list(package_folders())
-RECIPES = {path.name for path in (ROOT / "docs" / "recipes").glob("*.md")} - {"index.md"}
-PAGES = ["embedding/worked-example.md", *sorted(f"recipes/{name}" for name in RECIPES)]
+RECIPES = sorted(f"recipes/{path.name}" for path in (ROOT / "docs" / "recipes").glob("*.md"))
+PAGES = ["embedding/worked-example.md", *RECIPES]
 
 
 @pytest.fixture(scope="session")

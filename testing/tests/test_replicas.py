@@ -41,12 +41,12 @@ from myometrics_core.db import read_from_replica
 
 root = get_user_model().objects.get(email="root@clinic.example")
 print("outside", router.db_for_read(AuditLog))
-with read_from_replica(person=root):
+with read_from_replica(user=root):
     entry = AuditLog.objects.first()
     print("entry", entry._state.db, router.db_for_write(AuditLog, instance=entry))
     with transaction.atomic():
         print("transaction", router.db_for_read(AuditLog))
-with transaction.atomic(), read_from_replica(person=root):
+with transaction.atomic(), read_from_replica(user=root):
     print("begun", router.db_for_read(AuditLog))
 print("author", entry.user._state.db)
 """
@@ -58,7 +58,7 @@ from django.contrib.auth import get_user_model
 from django.db import router
 from django.utils import timezone
 from myometrics_audit.models import AuditLog
-from myometrics_core.db import read_from_replica, remember_write
+from myometrics_core.db.replicas import read_from_replica, remember_write
 
 root = get_user_model().objects.get(email="root@clinic.example")
 lag = settings.MYOMETRICS["REPLICA_LAG"]
@@ -67,7 +67,7 @@ for seconds in (0, lag - 1, lag + 1):
     with time_machine.travel(start, tick=False) as clock:
         remember_write(root)
         clock.shift(timedelta(seconds=seconds))
-        with read_from_replica(person=root):
+        with read_from_replica(user=root):
             print(router.db_for_read(AuditLog))
 """
 

@@ -25,7 +25,7 @@ import("/dist/tests/journey.js")
   .then((answer) => done({ answer }), (error) => done({ error: String(error) }));
 """
 
-GUIDE = ROOT / "docs" / "clients.md"
+GUIDE = ROOT / "docs" / "embedding" / "front-ends.md"
 WHAT_THE_GUIDE_LEAVES_TO_THE_FRONT_END = """
 declare const email: string, password: string;
 declare function show(sentence: string): void;

@@ -9,8 +9,7 @@ import pytest
 
 from myometrics_analytics import doctor
 from myometrics_analytics.models import PullState, RebuildCheckpoint, RollupState
-from myometrics_analytics.rollups.folding import changes_fold
-from myometrics_analytics.rollups.self_check import rollups_check
+from myometrics_analytics.rollups import changes_fold, rollups_check
 from myometrics_core.times import utc_now
 
 pytestmark = pytest.mark.django_db

@@ -12,7 +12,7 @@ from rest_framework.test import APIClient
 
 from myometrics_audit import audit
 from myometrics_audit.models import AuditLog, Leaf
-from myometrics_audit.tracking.changes import recorded
+from myometrics_audit.tracking import recorded
 from myometrics_core.events import bus as activities
 
 pytestmark = pytest.mark.django_db

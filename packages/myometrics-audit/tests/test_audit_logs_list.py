@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
+from myometrics_audit.listing import Selection, entries_select
 from myometrics_audit.listing.pagination import EntryPaginator
-from myometrics_audit.listing.selection import Selection
-from myometrics_audit.listing.selectors import entries_select
 from myometrics_audit.models import AuditLog
-from myometrics_audit.sealing.seals import seal_pending
+from myometrics_audit.sealing import seal_pending
 
 pytestmark = pytest.mark.django_db
 
@@ -229,7 +228,7 @@ def test_deep_pages_found_by_counts_are_the_same_as_pages_found_by_skipping(
     keep: Any,
     size: int,
 ) -> None:
-    monkeypatch.setattr("myometrics_audit.listing.deep_pages.SHALLOW", 0)
+    monkeypatch.setattr("myometrics_audit.listing.pages.MAX_SHALLOW_OFFSET", 0)
     expected = [entry.pk for entry in reversed(log) if keep(entry)]
     client = client_of(administrator)
     for page in range(1, len(expected) // size + 1, 2):
@@ -269,7 +268,7 @@ def test_a_rare_pair_of_filters_is_found_however_far_back_it_lies(
 
 
 def test_deep_pages_of_the_admin_are_the_same(log: list[AuditLog], monkeypatch: Any) -> None:
-    monkeypatch.setattr("myometrics_audit.listing.deep_pages.SHALLOW", 0)
+    monkeypatch.setattr("myometrics_audit.listing.pages.MAX_SHALLOW_OFFSET", 0)
     pages = EntryPaginator(entries_select(Selection()), 7)
     assert pages.count == 60
     ids = [entry.pk for number in pages.page_range for entry in pages.page(number)]

@@ -12,8 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from myometrics_audit.models import AuditLog
-from myometrics_audit.sealing.seals import seal_pending
-from myometrics_audit.sealing.verification import LogVerifier
+from myometrics_audit.sealing import LogVerifier, seal_pending
 from myometrics_audit.signing.canonical import canonical_address, canonical_json, canonical_moment
 from myometrics_audit.signing.keys import Key
 from myometrics_audit.signing.signatures import (

@@ -19,8 +19,8 @@ from django.db.models.signals import post_delete
 from django.test.utils import CaptureQueriesContext
 
 from myometrics_audit.models import AuditLog
-from myometrics_audit.tracking import changes
-from myometrics_audit.tracking.changes import (
+from myometrics_audit.tracking import (
+    changes,
     recorded,
     recorded_bulk_create,
     recorded_delete,

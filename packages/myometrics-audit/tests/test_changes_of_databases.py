@@ -10,12 +10,7 @@ from django.contrib.sessions.models import Session
 from django.db import connections
 
 from myometrics_audit.models import AuditLog
-from myometrics_audit.tracking.changes import (
-    recorded,
-    recorded_delete,
-    recorded_save,
-    recorded_update,
-)
+from myometrics_audit.tracking import recorded, recorded_delete, recorded_save, recorded_update
 from myometrics_core.times import utc_now
 
 pytestmark = pytest.mark.django_db

@@ -13,8 +13,7 @@ from django.db import connection, models
 from django.test.utils import CaptureQueriesContext, isolate_apps
 
 from myometrics_audit.models import AuditLog
-from myometrics_audit.tracking import changes
-from myometrics_audit.tracking.changes import recorded, recorded_delete
+from myometrics_audit.tracking import changes, recorded, recorded_delete
 
 pytestmark = pytest.mark.django_db
 

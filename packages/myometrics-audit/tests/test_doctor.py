@@ -12,7 +12,7 @@ from django.utils import timezone
 from myometrics_audit import doctor
 from myometrics_audit.log.guards import install_guards, remove_guards
 from myometrics_audit.models import Seal, Verification
-from myometrics_audit.sealing.seals import seal_pending
+from myometrics_audit.sealing import seal_pending
 from myometrics_core.times import utc_text
 
 pytestmark = pytest.mark.django_db

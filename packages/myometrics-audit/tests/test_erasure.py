@@ -8,10 +8,10 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from myometrics_audit.listing.selection import Selection
-from myometrics_audit.listing.selectors import entries_count, entries_select, oldest_failed_sign_in
+from myometrics_audit.doctor import oldest_failed_sign_in
+from myometrics_audit.listing import Selection, entries_count
 from myometrics_audit.models import AuditLog, EntryCount, Erasure, Leaf
-from myometrics_audit.sealing.seals import seal_pending
+from myometrics_audit.sealing import seal_pending
 from myometrics_core.personal_data import erase_user
 from myometrics_core.users import account_pseudonym
 
@@ -63,10 +63,10 @@ def test_counts_stay_exact_when_a_person_is_deleted(
     gone = person.pk
     remove(person)
     for _ in range(2):
-        assert entries_count(entries_select(Selection())) == 4
-        assert entries_count(entries_select(Selection(action="upload_created"))) == 2
-        assert entries_count(entries_select(Selection(user_id=administrator.pk))) == 4
-        assert entries_count(entries_select(Selection(user_id=gone))) == 0
+        assert entries_count(Selection()) == 4
+        assert entries_count(Selection(action="upload_created")) == 2
+        assert entries_count(Selection(user_id=administrator.pk)) == 4
+        assert entries_count(Selection(user_id=gone)) == 0
         list(seal_pending())
     assert not EntryCount.objects.filter(scope__contains=str(gone)).exists()
 
@@ -82,7 +82,7 @@ def test_retained_entries_lose_their_person_and_share_a_pseudonym(
     assert len(pseudonym) == 32
     assert Erasure.objects.get().pseudonym == pseudonym
     assert AuditLog.objects.filter(user=administrator, pseudonym="").count() == 4
-    assert entries_count(entries_select(Selection())) == 8
+    assert entries_count(Selection()) == 8
 
 
 def test_deleting_a_person_without_entries_writes_no_erasure(

@@ -11,12 +11,9 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from myometrics_audit.listing.selection import Selection
-from myometrics_audit.listing.selectors import entries_count, entries_select
+from myometrics_audit.listing import Selection, entries_count
 from myometrics_audit.models import AuditLog, Erasure
-from myometrics_audit.sealing.export import ExportFilter, export_problems, proof_lines
-from myometrics_audit.sealing.seals import seal_pending
-from myometrics_audit.sealing.verification import LogVerifier
+from myometrics_audit.sealing import LogVerifier, export_problems, proof_lines, seal_pending
 from myometrics_core.times import utc_now
 
 pytestmark = pytest.mark.django_db
@@ -81,7 +78,7 @@ def test_what_is_sealed_while_it_is_handed_over_is_in_the_export_once(
 ) -> None:
     monkeypatch.setattr("myometrics_audit.sealing.export.batches.UNSEALED_BATCH", 1)
     write(resource_id="later")
-    lines = proof_lines(ExportFilter())
+    lines = proof_lines()
     read = []
     for line in lines:
         read.append(line)
@@ -148,7 +145,7 @@ def test_purged_entries_leave_signed_erasures_and_exact_counts(log: Any) -> None
     assert json.loads(purged) == {"older_than": "2025-08-20", "due": 5, "purged": 5}
     erasures = Erasure.objects.filter(reason="purge").order_by("entries")
     assert list(erasures.values_list("entries", flat=True)) == [1, 2, 2]
-    assert entries_count(entries_select(Selection())) == AuditLog.objects.count() == 2
+    assert entries_count(Selection()) == AuditLog.objects.count() == 2
     assert [str(problem) for problem in LogVerifier().problems()] == []
 
 

@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from myometrics_audit.listing.selection import Selection
-from myometrics_audit.sealing.export import ExportFilter, export_problems, proof_lines
-from myometrics_audit.sealing.seals import seal_pending
+from myometrics_audit.listing import Selection, entries_select
+from myometrics_audit.sealing import export_problems, proof_lines, seal_pending
 from myometrics_audit.signing.keys import active_key
 from myometrics_audit.signing.signatures import seal_signature
 
@@ -27,7 +26,7 @@ FREE = {
     ("unsealed entry", "entry", "id"),
     *((kind, "entry", "origin") for kind in ENTRIES),
 }
-"""What nothing proves; docs/audit/operations.md says so."""
+"""What nothing proves; docs/audit/reference.md says so."""
 
 
 @pytest.fixture
@@ -51,7 +50,7 @@ def lines(write: Any, django_user_model: Any, settings: Any, rf: Any) -> Lines:
         write(resource_id="last", ip_address="10.0.0.1")
         if is_sealed:
             list(seal_pending())
-    return [json.loads(line) for line in proof_lines(ExportFilter())]
+    return [json.loads(line) for line in proof_lines()]
 
 
 def problems(lines: Lines) -> list[str]:
@@ -152,7 +151,7 @@ def test_lines_nested_too_deeply_to_be_read_are_found_too(lines: Lines) -> None:
 
 
 def test_a_part_of_the_log_proves_itself_as_the_whole_does(lines: Lines) -> None:
-    chosen = ExportFilter(selection=Selection(action="nothing like it"))
+    chosen = entries_select(Selection(action="nothing like it"))
     part = list(proof_lines(chosen))
     assert list(export_problems(part)) == []
     assert not any('"type": "entry"' in line for line in part)

@@ -14,7 +14,7 @@ from myometrics_audit.gauges import (
     verification_problems,
 )
 from myometrics_audit.models import AuditLog, Verification
-from myometrics_audit.sealing.seals import seal_pending
+from myometrics_audit.sealing import seal_pending
 from myometrics_core.observability import registered_gauges
 
 NOW = timezone.now().replace(microsecond=0)

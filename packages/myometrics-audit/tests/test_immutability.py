@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from django.db import DatabaseError, connection, transaction
 
+from myometrics_audit.log import ImmutableEntry
 from myometrics_audit.log.guards import missing_guards
-from myometrics_audit.log.querysets import ImmutableEntry
 from myometrics_audit.models import AuditLog, Erasure, Leaf, Seal
-from myometrics_audit.sealing.seals import seal_pending
+from myometrics_audit.sealing import seal_pending
 
 pytestmark = pytest.mark.django_db
 

@@ -14,7 +14,7 @@ from django.db import IntegrityError, connections, transaction
 from django.test import RequestFactory
 
 from myometrics_audit import audit
-from myometrics_audit.log.services import NewEntry, entry_record
+from myometrics_audit.log import NewEntry, entry_record
 from myometrics_audit.models import AuditLog, Leaf
 from myometrics_core.events import bus as activities
 
@@ -124,7 +124,7 @@ def test_recording_nothing_is_nothing() -> None:
 def test_an_actor_who_is_gone_is_told_apart(person: Any) -> None:
     gone = person.pk
     person.delete()
-    with pytest.raises(audit.ActorGone):
+    with pytest.raises(audit.ActorDeleted):
         audit.record(actor=gone, action="a", resource=("b", "c"))
 
 

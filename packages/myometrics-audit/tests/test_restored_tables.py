@@ -10,9 +10,8 @@ from django.db import connection, models
 
 from myometrics_audit.log.guards import remove_guards
 from myometrics_audit.models import AuditLog, Erasure, Leaf, Seal
+from myometrics_audit.sealing import LogVerifier, seal_pending
 from myometrics_audit.sealing.erasures import entries_purge_chunk
-from myometrics_audit.sealing.seals import seal_pending
-from myometrics_audit.sealing.verification import LogVerifier
 
 pytestmark = pytest.mark.django_db
 

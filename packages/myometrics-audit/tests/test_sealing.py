@@ -16,12 +16,11 @@ from django.core.management import call_command
 from django.db import connection, connections, transaction
 
 from myometrics_audit.beat import beat_schedule
-from myometrics_audit.listing.selection import Selection
-from myometrics_audit.listing.selectors import entries_count, entries_select, unsealed_count
+from myometrics_audit.listing import Selection, entries_count
 from myometrics_audit.models import AuditLog, EntryCount, Erasure, Leaf, Seal
+from myometrics_audit.sealing import LogVerifier, seal_pending
 from myometrics_audit.sealing.locks import LOCK_NUMBER
-from myometrics_audit.sealing.seals import seal_pending
-from myometrics_audit.sealing.verification import LogVerifier
+from myometrics_audit.sealing.seals import unsealed_count
 from myometrics_audit.tasks import seal
 from myometrics_core.personal_data import erase_user
 from myometrics_testing.waiting import PATIENCE
@@ -35,7 +34,7 @@ pytestmark = [
 
 def assert_sound(entries: int) -> None:
     assert [str(problem) for problem in LogVerifier().problems()] == []
-    assert entries_count(entries_select(Selection())) == entries
+    assert entries_count(Selection()) == entries
     assert unsealed_count() == 0
     assert not Seal.objects.filter(anchored_at=None).exists()
     numbers = list(Seal.objects.order_by("number").values_list("number", flat=True))
@@ -94,7 +93,7 @@ def test_the_command_seals_and_counts_anew() -> None:
     call_command("audit_seal", "--json", stdout=output)
     assert output.getvalue() == '{"seals": 1, "leaves": 5, "number": 1, "counted": null}\n'
     EntryCount.objects.filter(scope="").update(count=99)
-    assert entries_count(entries_select(Selection())) == 99
+    assert entries_count(Selection()) == 99
     call_command("audit_seal", "--recount", stdout=output)
     assert "Counted 5 sealed entries anew." in output.getvalue()
     assert_sound(5)

@@ -15,7 +15,7 @@ from django.db import connection
 from myometrics_audit.log.guards import install_guards, remove_guards
 from myometrics_audit.models import AuditLog, Leaf
 from myometrics_audit.personal_data import AuditLogsSection
-from myometrics_audit.sealing.verification import LogVerifier
+from myometrics_audit.sealing import LogVerifier
 from myometrics_core.db import atomic_write
 from myometrics_core.events import bus as activities
 from myometrics_core.personal_data import csv_lines, export_chunks

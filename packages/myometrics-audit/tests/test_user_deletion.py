@@ -16,8 +16,7 @@ from django.test.utils import CaptureQueriesContext, isolate_apps
 
 from myometrics_audit import audit
 from myometrics_audit.models import AuditLog, Erasure, Leaf
-from myometrics_audit.sealing.seals import seal_pending
-from myometrics_audit.sealing.verification import LogVerifier
+from myometrics_audit.sealing import LogVerifier, seal_pending
 
 pytestmark = pytest.mark.django_db
 

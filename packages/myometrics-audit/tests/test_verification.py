@@ -15,9 +15,8 @@ from django.db import connection
 
 from myometrics_audit.log.guards import remove_guards
 from myometrics_audit.models import AuditLog, Erasure, Leaf, Seal
+from myometrics_audit.sealing import LogVerifier, Problem, seal_pending
 from myometrics_audit.sealing.erasures import entries_purge_chunk
-from myometrics_audit.sealing.seals import seal_pending
-from myometrics_audit.sealing.verification import LogVerifier, Problem
 from myometrics_core.times import utc_now
 
 pytestmark = pytest.mark.django_db

@@ -1,4 +1,4 @@
-"""Domains that folding would turn into those of somebody else."""
+"""E-mail domains that folding would change into another domain."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ AMBIGUOUS = [
     ("a@clinic⒈example", "a@clinic1.example"),
     ("a@clinic․example", "a@clinic.example"),
 ]
-"""What is typed, and the address of somebody else that folding would make of it."""
+"""An entered address, and the address of another user that folding would make of it."""
 
 SAME = [
     ("a@clinic。example", "a@clinic.example"),

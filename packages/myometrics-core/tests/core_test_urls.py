@@ -10,7 +10,6 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from myometrics_core.api import (
-    AllowAny,
     ApiView,
     Conflict,
     IsAdministrator,
@@ -21,6 +20,7 @@ from myometrics_core.api import (
     StrictCharField,
     UnknownPathView,
 )
+from myometrics_core.api.permissions import AllowAny
 from myometrics_core.http import download_response
 
 

@@ -5,8 +5,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from django.test import Client
 from limits import parse
 
-from myometrics_core.api import RateLimiter
-from myometrics_core.api.throttling import storage_for
+from myometrics_core.api.throttling import RateLimiter, storage_for
 from myometrics_core.jobs import Job
 from myometrics_core.recurring_jobs import CheckHealth
 from myometrics_testing.waiting import PATIENCE

@@ -17,14 +17,9 @@ from django.test import RequestFactory
 
 from myometrics_core.api import ApiView
 from myometrics_core.db import replicas
-from myometrics_core.doctor import (
-    Diagnosis,
-    describe_age,
-    examinations,
-    register_examination,
-    run_examinations,
-)
+from myometrics_core.doctor import Diagnosis, describe_age, examinations, register_examination
 from myometrics_core.doctor import registry as doctor
+from myometrics_core.doctor.registry import run_examinations
 from myometrics_core.health_log.models import HealthState
 from myometrics_core.times import utc_now
 from myometrics_testing.services import OwnedServer

@@ -6,8 +6,9 @@ import pytest
 
 from myometrics_core.events import bus as activities
 from myometrics_core.events import register_receiver
-from myometrics_core.health import HealthProbe, HealthReport, register_probe, status_of
+from myometrics_core.health import HealthProbe, HealthReport, register_probe
 from myometrics_core.health import report as health
+from myometrics_core.health.report import status_of
 from myometrics_core.health_log.models import HealthState
 from myometrics_core.health_log.services import health_record
 from myometrics_core.jobs import Job

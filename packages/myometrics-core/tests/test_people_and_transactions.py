@@ -8,7 +8,8 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
 from django.db import OperationalError, connection
 
-from myometrics_core.db import atomic_write, write_lock
+from myometrics_core.db import atomic_write
+from myometrics_core.db.transactions import write_lock
 from myometrics_core.times import utc_day, utc_day_start, utc_now, utc_text
 from myometrics_core.users import is_administrator, parse_user_id, user_id_json
 

@@ -4,7 +4,8 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
 
-from myometrics_core.users import has_user_row, is_administrator
+from myometrics_core.users import is_administrator
+from myometrics_core.users.user_model import has_user_row
 
 
 class TokenUser:

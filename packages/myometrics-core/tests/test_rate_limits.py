@@ -12,8 +12,8 @@ from limits import parse
 from limits.strategies import MovingWindowRateLimiter
 from rest_framework.test import APIClient
 
-from myometrics_core.api import RateLimiter, rate_limiter
-from myometrics_core.api.throttling import storage_for, storage_uri
+from myometrics_core.api import rate_limiter
+from myometrics_core.api.throttling import RateLimiter, storage_for, storage_uri
 from myometrics_core.times import utc_now
 from myometrics_testing.waiting import PATIENCE
 

@@ -16,7 +16,8 @@ from redis.sentinel import MasterNotFoundError
 from myometrics_core.api.throttling import storage_for
 from myometrics_core.checks import check_pickled_caches
 from myometrics_core.conf import check_redis_url, redact, redis_pool
-from myometrics_core.db import JSONSerializer, is_pickled
+from myometrics_core.db import JSONSerializer
+from myometrics_core.db.cache_serializers import is_pickled
 from myometrics_core.doctor.examinations import examine_caches
 from myometrics_core.health.probes import RedisProbe
 from myometrics_testing.services import OwnedServer

@@ -54,7 +54,7 @@ def connections(primary, standby, settings, monkeypatch, django_db_blocker):
 
 
 def read_from():
-    with read_from_replica(person=ADA):
+    with read_from_replica(user=ADA):
         return ReplicaRouter().db_for_read(Group)
 
 

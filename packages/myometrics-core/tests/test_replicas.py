@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import pytest
 from django.contrib.auth.models import Group
 
-from myometrics_core.db import ReplicaRouter, read_from_replica, remember_write
+from myometrics_core.db import ReplicaRouter, read_from_replica
+from myometrics_core.db.replicas import remember_write
 
 ADA = SimpleNamespace(pk=1)
 
@@ -31,14 +32,14 @@ def replica(settings, redis_server):
 def test_a_cache_that_is_down_sends_everybody_to_the_primary_and_stops_no_write(replica, caplog):
     replica.stop()
     remember_write(ADA)
-    with read_from_replica(person=ADA):
+    with read_from_replica(user=ADA):
         assert ReplicaRouter().db_for_read(Group) is None
     assert [record.name for record in caplog.records] == ["myometrics.core.replicas"] * 2
 
 
 def test_who_has_just_written_reads_from_the_primary(replica):
     remember_write(ADA)
-    with read_from_replica(person=ADA):
+    with read_from_replica(user=ADA):
         assert ReplicaRouter().db_for_read(Group) is None
 
 
@@ -51,5 +52,5 @@ def test_a_replica_that_is_named_is_never_migrated(replica):
 def test_write_is_remembered_for_as_long_as_replicas_may_be_behind(replica, settings):
     settings.MYOMETRICS = {**settings.MYOMETRICS, "REPLICA_LAG": 0.5}
     remember_write(ADA)
-    with read_from_replica(person=ADA):
+    with read_from_replica(user=ADA):
         assert ReplicaRouter().db_for_read(Group) is None

@@ -3,7 +3,7 @@
 import pytest
 from django.test import RequestFactory
 
-from myometrics_core.api import RateLimiter
+from myometrics_core.api.throttling import RateLimiter
 from myometrics_core.http import addresses as rule
 
 

@@ -3,13 +3,8 @@
 import pytest
 from django.core import checks
 
-from myometrics_core.conf import (
-    DOTTED_PATH,
-    Setting,
-    SettingsGroup,
-    core_settings,
-    registered_settings,
-)
+from myometrics_core.conf import DOTTED_PATH, Setting, SettingsGroup, core_settings
+from myometrics_core.conf.definitions import registered_settings
 
 
 def problems(settings, value):

@@ -15,9 +15,9 @@ from myometrics_notifications.models import ExportFile
 pytestmark = pytest.mark.django_db
 
 
-def test_the_command_delivers_what_is_owed_and_says_so(person, make_activity, media):
-    publish(make_activity(actor_id=person.pk))
-    export_request(user=person, export_format="csv")
+def test_command_delivers_due_messages_and_prints_counts(user, make_event, media):
+    publish(make_event(actor_id=user.pk))
+    export_request(user=user, export_format="csv")
     output = StringIO()
 
     call_command("notifications_sweep", stdout=output)
@@ -33,9 +33,9 @@ def test_the_command_delivers_what_is_owed_and_says_so(person, make_activity, me
     ]
 
 
-def test_an_export_that_can_not_be_written_is_not_counted_as_written(person, media, settings):
+def test_command_does_not_count_failed_exports(user, media, settings):
     settings.MEDIA_ROOT = "/dev/null/nowhere"
-    export_request(user=person, export_format="csv")
+    export_request(user=user, export_format="csv")
     output = StringIO()
 
     call_command("notifications_sweep", stdout=output)

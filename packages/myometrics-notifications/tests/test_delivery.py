@@ -1,4 +1,4 @@
-"""Delivery: lease, send, settle; what a mail server's faults make of a message."""
+"""Delivery: claim, send, finish, and the mail server's failures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from myometrics_core.events import publish, publish_many
 from myometrics_core.times import utc_now
 from myometrics_notifications.conf import notifications_settings
 from myometrics_notifications.delivery import message_deliver, messages_sweep
-from myometrics_notifications.leases import back_off, work_lease, work_settle
+from myometrics_notifications.leases import back_off, claim, finish
 from myometrics_notifications.models import Message
 from myometrics_notifications.server_pause import server_pause
 from myometrics_notifications.services import messages_retry, notification_settings_update
@@ -27,27 +27,27 @@ from myometrics_testing.waiting import PATIENCE
 pytestmark = pytest.mark.django_db
 
 
-def lease(message):
-    return work_lease(Message, message.pk, notifications_settings.LEASE)
+def claim_message(message):
+    return claim(Message, message.pk, notifications_settings.LEASE)
 
 
 def make_due(message):
     Message.objects.filter(pk=message.pk).update(next_attempt_at=utc_now())
 
 
-def test_a_due_message_is_sent_once_and_then_settled(queued, person):
+def test_due_message_is_sent_once(queued, user):
     message_deliver(message_id=queued.pk)
     message_deliver(message_id=queued.pk)
     messages_sweep()
 
-    assert [sent.to for sent in mail.outbox] == [[person.email]]
+    assert [sent.to for sent in mail.outbox] == [[user.email]]
     queued.refresh_from_db()
     assert (queued.state, queued.attempts, queued.last_error) == ("sent", 1, "")
     assert queued.settled_at is not None
     assert queued.lease_token is queued.leased_until is None
 
 
-def test_a_message_whose_time_has_not_come_waits(queued):
+def test_message_is_not_sent_before_its_time(queued):
     Message.objects.update(next_attempt_at=utc_now() + timedelta(hours=1))
 
     message_deliver(message_id=queued.pk)
@@ -56,7 +56,7 @@ def test_a_message_whose_time_has_not_come_waits(queued):
     assert mail.outbox == []
 
 
-def test_a_message_that_is_gone_is_nobodys_trouble(queued):
+def test_delivery_ignores_a_deleted_message(queued):
     queued.delete()
 
     message_deliver(message_id=queued.pk or 1)
@@ -64,9 +64,9 @@ def test_a_message_that_is_gone_is_nobodys_trouble(queued):
     assert mail.outbox == []
 
 
-def test_a_leased_message_is_nobody_elses_until_the_lease_ends(queued):
-    assert lease(queued) is not None
-    assert lease(queued) is None
+def test_claimed_message_is_free_again_after_its_lease(queued):
+    assert claim_message(queued) is not None
+    assert claim_message(queued) is None
     assert messages_sweep() == 0
 
     Message.objects.update(leased_until=utc_now() - timedelta(seconds=1))
@@ -78,8 +78,8 @@ def test_a_leased_message_is_nobody_elses_until_the_lease_ends(queued):
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("failure", [OperationalError, DatabaseError, InterfaceError])
-def test_a_database_that_is_away_when_a_mail_is_settled_lets_it_go_once(queued, failure):
-    leased, failures = lease(queued), [failure("connection already closed")]
+def test_finish_is_repeated_after_a_lost_connection(queued, failure):
+    leased, failures = claim_message(queued), [failure("connection already closed")]
 
     def fail_once(execute, *statement):
         if failures:
@@ -87,17 +87,17 @@ def test_a_database_that_is_away_when_a_mail_is_settled_lets_it_go_once(queued, 
         return execute(*statement)
 
     with connection.execute_wrapper(fail_once):
-        assert work_settle(leased, state="sent") is True
+        assert finish(leased, state="sent") is True
     queued.refresh_from_db()
     assert queued.state == "sent"
 
 
-def test_a_worker_that_lost_its_lease_can_not_settle_the_message(queued):
-    slow = lease(queued)
+def test_worker_without_its_claim_cannot_finish_the_message(queued):
+    slow = claim_message(queued)
     Message.objects.update(leased_until=utc_now() - timedelta(seconds=1))
-    quick = lease(queued)
+    quick = claim_message(queued)
 
-    assert work_settle(slow, state="sent") is False
+    assert finish(slow, state="sent") is False
 
     queued.refresh_from_db()
     assert queued.state == "queued"
@@ -111,8 +111,8 @@ def test_a_worker_that_lost_its_lease_can_not_settle_the_message(queued):
         {"email": ""},
     ],
 )
-def test_a_recipient_who_can_not_be_written_to_is_dropped(queued, person, change):
-    type(person).objects.filter(pk=person.pk).update(**change)
+def test_message_to_unreachable_recipient_is_dropped(queued, user, change):
+    type(user).objects.filter(pk=user.pk).update(**change)
 
     message_deliver(message_id=queued.pk)
 
@@ -121,8 +121,8 @@ def test_a_recipient_who_can_not_be_written_to_is_dropped(queued, person, change
     assert mail.outbox == []
 
 
-def test_a_switch_turned_off_meanwhile_is_heeded(queued, person):
-    notification_settings_update(user=person, switches={"upload_completed": False})
+def test_delivery_respects_a_switch_turned_off_after_queuing(queued, user):
+    notification_settings_update(user=user, switches={"upload_completed": False})
 
     message_deliver(message_id=queued.pk)
 
@@ -131,19 +131,17 @@ def test_a_switch_turned_off_meanwhile_is_heeded(queued, person):
     assert mail.outbox == []
 
 
-def test_a_message_goes_out_by_smtp(queued, mail_server, person):
+def test_message_is_sent_by_smtp(queued, mail_server, user):
     message_deliver(message_id=queued.pk)
 
-    assert [sent["To"] for sent in mail_server.accepted] == [person.email]
+    assert [sent["To"] for sent in mail_server.accepted] == [user.email]
     queued.refresh_from_db()
     assert queued.state == "sent"
 
 
 @pytest.mark.parametrize("answer", ["451 Later", "hang", "drop"])
 @pytest.mark.parametrize("step", ["at_recipient", "at_data"])
-def test_a_temporary_fault_is_tried_again_later_and_then_sent(
-    queued, mail_server, settings, step, answer
-):
+def test_temporary_failure_is_retried(queued, mail_server, settings, step, answer):
     setattr(mail_server, step, answer)
     if answer == "hang":
         settings.MYOMETRICS = {**settings.MYOMETRICS, "SMTP_TIMEOUT": 0.5}
@@ -169,27 +167,25 @@ def test_a_temporary_fault_is_tried_again_later_and_then_sent(
 
 
 @pytest.mark.parametrize("step", ["at_recipient", "at_data"])
-def test_a_permanent_refusal_is_a_dead_letter_at_once_and_keeps_no_address(
-    queued, mail_server, step, person
-):
-    setattr(mail_server, step, f"550 no such user {person.email}")
+def test_permanent_refusal_is_a_dead_letter_without_the_address(queued, mail_server, step, user):
+    setattr(mail_server, step, f"550 no such user {user.email}")
 
     message_deliver(message_id=queued.pk)
 
     queued.refresh_from_db()
     assert (queued.state, queued.attempts) == ("dead", 1)
     assert queued.last_error.endswith(" 550")
-    assert person.email not in str(Message.objects.values().get())
+    assert user.email not in str(Message.objects.values().get())
 
 
 class SilentBackend(BaseEmailBackend):
-    """Sends nothing, and says so only by its count."""
+    """Reports by its return value that it sent nothing."""
 
     def send_messages(self, email_messages):
         return 0
 
 
-def test_a_back_end_that_sends_nothing_has_not_sent_it(queued, settings):
+def test_backend_that_sends_nothing_leaves_the_message_queued(queued, settings):
     settings.EMAIL_BACKEND = f"{__name__}.SilentBackend"
 
     message_deliver(message_id=queued.pk)
@@ -198,7 +194,7 @@ def test_a_back_end_that_sends_nothing_has_not_sent_it(queued, settings):
     assert (queued.state, queued.last_error) == ("queued", "MailNotSent")
 
 
-def test_a_mail_server_that_is_away_is_a_temporary_fault(queued, mail_server):
+def test_unreachable_mail_server_is_a_temporary_failure(queued, mail_server):
     mail_server.stop()
 
     message_deliver(message_id=queued.pk)
@@ -208,7 +204,7 @@ def test_a_mail_server_that_is_away_is_a_temporary_fault(queued, mail_server):
     assert queued.last_error in ("ConnectionRefusedError", "TimeoutError")
 
 
-def test_a_server_that_accepts_and_never_answers_costs_one_connection(queued, settings):
+def test_silent_mail_server_costs_one_connection(queued, settings):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
         settings.EMAIL_HOST, settings.EMAIL_PORT = silent.getsockname()
@@ -224,7 +220,7 @@ def test_a_server_that_accepts_and_never_answers_costs_one_connection(queued, se
     assert (queued.state, queued.last_error) == ("queued", "SMTPServerDisconnected")
 
 
-def test_after_the_last_attempt_it_is_a_dead_letter(queued, mail_server, settings):
+def test_last_failed_attempt_makes_a_dead_letter(queued, mail_server, settings):
     settings.MYOMETRICS_NOTIFICATIONS = {**PATIENT, "MAX_ATTEMPTS": 3}
     mail_server.at_data = "451 Later"
     for _ in range(4):
@@ -236,7 +232,7 @@ def test_after_the_last_attempt_it_is_a_dead_letter(queued, mail_server, setting
     assert (queued.state, queued.attempts) == ("dead", 3)
 
 
-def test_a_retried_dead_letter_has_all_its_attempts_again(queued, mail_server):
+def test_retried_dead_letter_has_all_attempts_again(queued, mail_server):
     mail_server.at_recipient = "550 no"
     message_deliver(message_id=queued.pk)
     queued.refresh_from_db()
@@ -250,10 +246,10 @@ def test_a_retried_dead_letter_has_all_its_attempts_again(queued, mail_server):
     assert len(mail_server.accepted) == 1
 
 
-def test_many_messages_are_retried_in_few_statements(
-    person, make_activity, django_assert_max_num_queries
+def test_retry_of_many_messages_uses_few_statements(
+    user, make_event, django_assert_max_num_queries
 ):
-    publish_many(make_activity(actor_id=person.pk) for _ in range(600))
+    publish_many(make_event(actor_id=user.pk) for _ in range(600))
     Message.objects.update(state="dead", settled_at=utc_now(), attempts=9)
 
     with django_assert_max_num_queries(10):
@@ -262,7 +258,7 @@ def test_many_messages_are_retried_in_few_statements(
     assert Message.objects.filter(state="queued", attempts=0, settled_at=None).count() == 600
 
 
-def test_what_has_been_sent_is_not_retried(queued):
+def test_retry_ignores_sent_messages(queued):
     message_deliver(message_id=queued.pk)
     queued.refresh_from_db()
 
@@ -272,7 +268,7 @@ def test_what_has_been_sent_is_not_retried(queued):
     assert queued.state == "sent"
 
 
-def test_a_template_that_fails_keeps_the_message(queued, host_templates):
+def test_failing_template_leaves_the_message_queued(queued, host_templates):
     host_templates("upload_completed", {"subject.txt": "{% include 'missing.txt' %}"})
 
     message_deliver(message_id=queued.pk)
@@ -281,7 +277,7 @@ def test_a_template_that_fails_keeps_the_message(queued, host_templates):
     assert (queued.state, queued.last_error) == ("queued", "TemplateDoesNotExist")
 
 
-def test_pauses_double_up_to_the_cap_and_are_drawn_at_random():
+def test_backoff_doubles_up_to_the_cap_with_jitter():
     for attempts in range(1, 200):
         longest = min(30 * 2 ** (attempts - 1), 6 * 3600)
         pauses = {back_off(attempts).total_seconds() for _ in range(20)}
@@ -290,10 +286,10 @@ def test_pauses_double_up_to_the_cap_and_are_drawn_at_random():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_no_lock_is_held_while_the_mail_server_takes_its_time(
-    make_person, make_activity, mail_server, run_concurrently
+def test_no_lock_is_held_while_the_mail_server_is_slow(
+    make_user, make_event, mail_server, run_concurrently
 ):
-    publish(make_activity(actor_id=make_person().pk))
+    publish(make_event(actor_id=make_user().pk))
     message = Message.objects.get()
     talking, finish, was_written = threading.Event(), threading.Event(), []
 
@@ -302,15 +298,15 @@ def test_no_lock_is_held_while_the_mail_server_takes_its_time(
         was_written.append(finish.wait(PATIENCE))
         return OK
 
-    def write_meanwhile():
+    def write_concurrently():
         assert talking.wait(PATIENCE)
-        Message.objects.filter(pk=message.pk).update(last_error="written meanwhile")
+        Message.objects.filter(pk=message.pk).update(last_error="written concurrently")
         finish.set()
 
     mail_server.at_data = take_time
     deliver = partial(message_deliver, message_id=message.pk)
 
-    assert run_concurrently([deliver, write_meanwhile]) == [None, None]
+    assert run_concurrently([deliver, write_concurrently]) == [None, None]
     assert was_written == [True]
     message.refresh_from_db()
     assert message.state == "sent"

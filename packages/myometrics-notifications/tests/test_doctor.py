@@ -1,9 +1,8 @@
-"""What the doctor says of notifications, one hole at a time."""
+"""Examinations of the outbox and the exports."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
@@ -14,37 +13,37 @@ from myometrics_notifications.models import ExportFile, Message
 pytestmark = pytest.mark.django_db
 
 
-def states(examine: Any) -> dict[str, str]:
+def states(examine):
     return {found.name: found.state for found in examine()}
 
 
-def make_message(person: Any, age: timedelta, state: str = "queued") -> Message:
+def make_message(user, age, state="queued"):
     return Message.objects.create(
         kind="upload_completed",
-        recipient=person,
+        recipient=user,
         dedupe_key=f"{age}{state}",
         state=state,
         next_attempt_at=utc_now() - age,
     )
 
 
-def test_mail_that_waits_too_long_is_a_problem(person):
+def test_mail_waiting_too_long_is_a_problem(user):
     assert states(doctor.examine_outbox) == {"outbox": "ok", "failed mails": "ok"}
-    make_message(person, timedelta(minutes=1))
+    make_message(user, timedelta(minutes=1))
     assert states(doctor.examine_outbox)["outbox"] == "ok"
-    make_message(person, timedelta(hours=3))
+    make_message(user, timedelta(hours=3))
     (found, *_) = doctor.examine_outbox()
     assert (found.state, found.summary) == ("problem", "2 mails wait, the oldest for 3 hours.")
 
 
-def test_mail_that_was_given_up_is_a_warning(person):
-    make_message(person, timedelta(), "dead")
+def test_dead_letter_is_a_warning(user):
+    make_message(user, timedelta(), "dead")
     found = {one.name: one for one in doctor.examine_outbox()}
     assert found["failed mails"].state == "warning"
-    assert person.email not in str(found)
+    assert user.email not in str(found)
 
 
-def test_folder_of_exports_that_cannot_be_written_is_a_problem(settings, tmp_path):
+def test_unwritable_export_folder_is_a_problem(settings, tmp_path):
     settings.MEDIA_ROOT = tmp_path / "not yet" / "there"
     assert states(doctor.examine_exports) == {"export storage": "ok"}
     (tmp_path / "file").write_text("")
@@ -52,9 +51,9 @@ def test_folder_of_exports_that_cannot_be_written_is_a_problem(settings, tmp_pat
     assert states(doctor.examine_exports) == {"export storage": "problem"}
 
 
-def test_export_that_was_given_up_is_a_warning(person):
+def test_dead_export_is_a_warning(user):
     ExportFile.objects.create(
-        user=person,
+        user=user,
         export_format="csv",
         storage_name="a",
         state="dead",

@@ -1,4 +1,4 @@
-"""The outbox's age, for those who watch the site."""
+"""Gauges of the outbox."""
 
 from datetime import timedelta
 
@@ -10,7 +10,7 @@ from myometrics_notifications.gauges import outbox_age_seconds, outbox_dead
 from myometrics_notifications.models import Message
 
 
-def test_both_gauges_are_offered_and_stand_at_nothing_while_nothing_is_owed(db):
+def test_gauges_are_zero_for_an_empty_outbox(db):
     names = {gauge.name for gauge in registered_gauges()}
 
     assert {"myometrics_outbox_age_seconds", "myometrics_outbox_dead"} <= names
@@ -18,13 +18,13 @@ def test_both_gauges_are_offered_and_stand_at_nothing_while_nothing_is_owed(db):
 
 
 @time_machine.travel("2026-03-02T10:00:00Z", tick=False)
-def test_the_age_is_that_of_the_mail_due_longest_and_dead_ones_are_counted(person):
+def test_gauges_show_oldest_due_mail_and_dead_letters(user):
     for number, (age, state) in enumerate(
         [(-60, "queued"), (90, "queued"), (30, "queued"), (300, "sent"), (300, "dead")]
     ):
         Message.objects.create(
             kind="upload_completed",
-            recipient=person,
+            recipient=user,
             dedupe_key=str(number),
             state=state,
             next_attempt_at=utc_now() - timedelta(seconds=age),

@@ -1,4 +1,4 @@
-"""Sweeps: what is due is tried in one go, and what is long settled is deleted."""
+"""Sweeps: deliver all due messages, delete old ones."""
 
 from __future__ import annotations
 
@@ -18,13 +18,11 @@ from myometrics_testing.smtp_server import OK
 pytestmark = pytest.mark.django_db
 
 
-def test_single_deliveries_leave_a_broken_server_alone_until_a_sweep_succeeds(
-    queued, mail_server, person, make_activity
-):
+def test_single_deliveries_pause_until_a_sweep_succeeds(queued, mail_server, user, make_event):
     mail_server.at_recipient = "drop"
     message_deliver(message_id=queued.pk)
     assert server_pause.is_on()
-    publish(make_activity(actor_id=person.pk))
+    publish(make_event(actor_id=user.pk))
     other = Message.objects.exclude(pk=queued.pk).get()
     mail_server.at_recipient = OK
 
@@ -38,39 +36,37 @@ def test_single_deliveries_leave_a_broken_server_alone_until_a_sweep_succeeds(
     assert not server_pause.is_on()
 
 
-def test_a_sweep_gives_up_on_a_broken_server_before_it_has_spent_everyones_attempts(
-    mail_server, person, make_activity
-):
+def test_sweep_stops_after_repeated_server_failures(mail_server, user, make_event):
     for _ in range(10):
-        publish(make_activity(actor_id=person.pk))
+        publish(make_event(actor_id=user.pk))
     mail_server.at_recipient = "drop"
 
     assert messages_sweep() == 3
     assert Message.objects.filter(attempts=0).count() == 7
 
 
-def test_a_sweep_uses_one_connection_for_all(mail_server, person, make_activity):
+def test_sweep_uses_one_connection(mail_server, user, make_event):
     for _ in range(10):
-        publish(make_activity(actor_id=person.pk))
+        publish(make_event(actor_id=user.pk))
 
     assert messages_sweep() == 10
     assert len(mail_server.accepted) == 10
     assert mail_server.connections == 1
 
 
-def test_a_sweep_ends_in_time(mail_server, person, make_activity, settings):
+def test_sweep_stops_after_its_time_limit(mail_server, user, make_event, settings):
     for _ in range(5):
-        publish(make_activity(actor_id=person.pk))
+        publish(make_event(actor_id=user.pk))
     settings.MYOMETRICS_NOTIFICATIONS = {**PATIENT, "SWEEP_SECONDS": 1e-9}
 
     assert messages_sweep() == 0
 
 
-def test_old_settled_messages_are_purged_and_owed_ones_never(person, make_activity):
+def test_purge_deletes_old_finished_messages_only(user, make_event):
     ages = {"sent": 31, "dropped": 31, "dead": 91, "queued": 400}
     kept = {"sent": 29, "dropped": 29, "dead": 89}
     for state, days in [*ages.items(), *kept.items()]:
-        publish(make_activity(actor_id=person.pk))
+        publish(make_event(actor_id=user.pk))
         Message.objects.filter(pk=Message.objects.latest("pk").pk).update(
             state=state, settled_at=utc_now() - timedelta(days=days)
         )
@@ -82,16 +78,16 @@ def test_old_settled_messages_are_purged_and_owed_ones_never(person, make_activi
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_sweepers_at_once_send_nothing_twice(
-    make_person, make_activity, run_concurrently, mail_server, settings
+def test_concurrent_sweeps_send_nothing_twice(
+    make_user, make_event, run_concurrently, mail_server, settings
 ):
     settings.MYOMETRICS_NOTIFICATIONS = {
         **settings.MYOMETRICS_NOTIFICATIONS,
         "MAILS_PER_USER_PER_HOUR": 40,
     }
-    person = make_person()
+    user = make_user()
     for _ in range(40):
-        publish(make_activity(actor_id=person.pk))
+        publish(make_event(actor_id=user.pk))
 
     attempts = run_concurrently(messages_sweep, times=2)
 

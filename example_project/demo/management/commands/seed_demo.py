@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from demo.uploads import uploads_of_day
 from demo.users import PASSWORD, UPLOADERS, USERS
-from myometrics_audit.log.services import NewEntry, entries_record
+from myometrics_audit.log import NewEntry, entries_record
 from myometrics_audit.models import AuditLog
 from myometrics_core.db import atomic_write
 from myometrics_core.times import utc_day_start, utc_now

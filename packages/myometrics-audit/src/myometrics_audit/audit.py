@@ -17,9 +17,9 @@ from myometrics_core.http import client_address, user_agent
 
 from .conf import audit_settings
 from .log.models import AuditLog
-from .log.services import ActorGone, NewEntry, entries_record, entry_record
+from .log.services import ActorDeleted, NewEntry, entries_record, entry_record
 
-__all__ = ["ActorGone", "NewEntry", "Resource", "arecord", "entry", "record", "record_many"]
+__all__ = ["ActorDeleted", "NewEntry", "Resource", "arecord", "entry", "record", "record_many"]
 
 Resource = Model | tuple[str, Any]
 """The resource of an entry: a model instance, or a type and an id."""
@@ -44,7 +44,7 @@ def record(
     client that the server has not observed. The entry, its evidence and the writes of receivers
     are one transaction, or part of the caller's transaction.
 
-    Raises ``ValueError`` or ``TypeError`` for values that can't be stored, :class:`ActorGone` if
+    Raises ``ValueError`` or ``TypeError`` for values that can't be stored, :class:`ActorDeleted` if
     the actor doesn't exist.
     """
     return entry_record(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +29,7 @@ __all__ = [
     "examine_pseudonym_keys",
     "examine_seals",
     "examine_verification",
+    "oldest_failed_sign_in",
     "register_examinations",
 ]
 
@@ -108,6 +110,18 @@ def examine_pseudonym_keys() -> Iterator[Diagnosis]:
             f"There are {count}; the oldest failed sign-in is of {utc_text(oldest)}.",
             "Only a key that was replaced before that may be dropped.",
         )
+
+
+def oldest_failed_sign_in() -> datetime | None:
+    """Return the time of the oldest failed sign-in recorded under an account's pseudonym.
+
+    A key of ``MYOMETRICS["PSEUDONYM_KEYS"]`` that was replaced before this time is unused and can
+    be removed. ``None`` means that there are no such entries: all keys but the first can be
+    removed. Without a key that is in use, the erasure of a user misses failed sign-ins.
+    """
+    failed = AuditLog.objects.filter(action="login_failed", user=None, pseudonym="")
+    oldest = failed.order_by("timestamp", "id").values_list("timestamp", flat=True)
+    return oldest.first()
 
 
 def examine_seals() -> Iterator[Diagnosis]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from .services.guessing import guesses_sweep
+from .services.login_throttle import login_throttle_sweep
 from .services.reset_mails import reset_mail_send, reset_mails_sweep
 from .services.sessions import sessions_sweep
 from .services.used_tokens import used_tokens_sweep
@@ -32,5 +32,5 @@ def sweep_password_resets() -> None:
 def sweep() -> None:
     """Delete sessions past their retention, expired failed sign-ins and expired used tokens."""
     sessions_sweep()
-    guesses_sweep()
+    login_throttle_sweep()
     used_tokens_sweep()

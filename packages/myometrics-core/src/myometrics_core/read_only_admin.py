@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from django.utils.functional import cached_property
 
 from .conf.core_settings import core_settings
+from .texts import is_storable
 
 __all__ = ["CappedPaginator", "FilterCheckedAdmin", "InternalAdmin", "ReadOnlyAdmin"]
 
@@ -47,7 +48,7 @@ class FilterCheckedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
         """As Django's; ``None`` for text that can't be a key."""
         try:
-            is_key = "\x00" not in object_id
+            is_key = is_storable(object_id)
             return super().get_object(request, object_id, from_field) if is_key else None
         except OverflowError:  # SQLite's driver, for an integer out of range
             return None

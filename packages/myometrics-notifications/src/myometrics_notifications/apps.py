@@ -26,7 +26,7 @@ class NotificationsConfig(AppConfig):
         from .gauges import register_gauges
         from .kinds import RESOURCE_TYPES, register_kind
         from .personal_data import NotificationSettingsSection
-        from .services import activities_notify, activity_notify
+        from .services import event_notify, events_notify
 
         register_settings(notifications_settings)
         checks.register_checks()
@@ -37,9 +37,9 @@ class NotificationsConfig(AppConfig):
             register_kind(kind)
         register_receiver(
             "myometrics_notifications",
-            activity_notify,
+            event_notify,
             resource_types=RESOURCE_TYPES,
-            batch_receiver=activities_notify,
+            batch_receiver=events_notify,
         )
         register_export_delivery("email", export_request)
         register_personal_data(NotificationSettingsSection())

@@ -14,7 +14,7 @@ from myometrics_core.mail import MailConnection, SendFailure, classify_failure, 
 from .built_in_kinds import Summary
 from .conf import notifications_settings
 from .kinds import kind_named
-from .leases import work_fail, work_lease, work_settle
+from .leases import claim, fail, finish
 from .mail_cap import message_admit
 from .models import Message
 from .rendering import message_email
@@ -56,12 +56,12 @@ def messages_sweep() -> int:
 
 
 def _attempt(message_id: int, connection: MailConnection) -> tuple[bool, SendFailure | None]:
-    message = work_lease(Message, message_id, notifications_settings.LEASE)
+    message = claim(Message, message_id, notifications_settings.LEASE)
     if message is None:
         return False, None
     reason = _reason_to_drop(message)
     if reason:
-        work_settle(message, state=Message.State.DROPPED, last_error=reason)
+        finish(message, state=Message.State.DROPPED, last_error=reason)
         return True, None
     if not message_admit(message=message):
         return True, None
@@ -76,9 +76,9 @@ def _send(message: Message, connection: MailConnection) -> SendFailure | None:
         if failure.server:
             server_pause.start()
         logger.info("Message %s was not sent: %s", message.pk, failure.summary)
-        work_fail(message, failure)
+        fail(message, failure)
         return failure
-    work_settle(message, state=Message.State.SENT, last_error="")
+    finish(message, state=Message.State.SENT, last_error="")
     server_pause.end()
     return None
 

@@ -45,8 +45,8 @@ def examine_outbox() -> Iterator[Diagnosis]:
         yield Diagnosis(
             "failed mails",
             "warning",
-            f"{dead} mails were given up.",
-            "Their errors stand in the admin under 'Messages'; it can queue them again.",
+            f"{dead} mails failed for good.",
+            "The admin shows their errors under 'Messages', and can retry them.",
         )
     else:
         yield Diagnosis("failed mails", "ok", "None.")
@@ -60,8 +60,8 @@ def examine_exports() -> Iterator[Diagnosis]:
         yield Diagnosis(
             "failed exports",
             "warning",
-            f"{dead} exports were given up.",
-            "Their errors stand in the admin under 'Export files'.",
+            f"{dead} exports failed for good.",
+            "The admin shows their errors under 'Export files'.",
         )
 
 

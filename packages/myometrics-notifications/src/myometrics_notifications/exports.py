@@ -7,8 +7,9 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.files import File
 from django.core.files.storage import Storage, storages
 from django.db.models import Q, QuerySet
@@ -26,9 +27,9 @@ from myometrics_core.users import lock_users_shared
 from .built_in_kinds import ExportReady
 from .conf import notifications_settings
 from .kinds import registered_kind
-from .leases import work_fail, work_lease, work_settle
+from .leases import claim, fail, finish
 from .models import ExportFile
-from .selectors import free_to_take
+from .selectors import claimable
 from .services import messages_queue
 from .signed_links import link_not_valid
 
@@ -51,7 +52,7 @@ _CHUNK_BYTES = 64 * 1024
 _BATCH = 200
 
 
-def export_request(*, user: Any, export_format: str) -> str:
+def export_request(*, user: AbstractBaseUser, export_format: str) -> str:
     """Queue an export for ``user``; return a sentence for the response.
 
     Reuses a pending request of the same format. Raises ``ValidationError`` on ``delivery`` if the
@@ -81,14 +82,14 @@ def export_generate(*, export_id: int) -> bool:
     Returns false if there was nothing to do (not due, claimed by another worker, or released
     concurrently), and if writing failed: failures are logged and retried.
     """
-    export = work_lease(ExportFile, export_id, notifications_settings.EXPORT_LEASE)
+    export = claim(ExportFile, export_id, notifications_settings.EXPORT_LEASE)
     if export is None:
         return False
     try:
         _write(export)
     except Exception as error:
         logger.exception("%s could not be written", export)
-        work_fail(export, classify_failure(error))
+        fail(export, classify_failure(error))
         return False
     announced = _announce(export)
     if not announced:
@@ -105,7 +106,7 @@ def export_file_chunks(export: ExportFile) -> Iterator[bytes]:
     return _chunks(file)
 
 
-def export_files_release(*, user: Any) -> None:
+def export_files_release(*, user: AbstractBaseUser) -> None:
     """Detach ``user``'s exports: links end at once, files are deleted after the commit."""
     mine = ExportFile.objects.filter(user_id=user.pk)
     if mine.update(user=None, lease_token=None):
@@ -124,13 +125,13 @@ def export_files_sweep() -> int:
 
 def exports_due() -> list[int]:
     """Return the primary keys of exports that a worker may claim now."""
-    due = ExportFile.objects.filter(free_to_take(), user__isnull=False)
+    due = ExportFile.objects.filter(claimable(), user__isnull=False)
     return list(due.order_by("next_attempt_at").values_list("pk", flat=True)[:_BATCH])
 
 
 def _write(export: ExportFile) -> None:
     with tempfile.TemporaryFile(prefix="export-") as copy:
-        for chunk in export_chunks(export.user, export.export_format):
+        for chunk in export_chunks(cast(AbstractBaseUser, export.user), export.export_format):
             copy.write(chunk)
         copy.seek(0)
         storage = _storage()
@@ -146,7 +147,7 @@ def _announce(export: ExportFile) -> bool:
     expires_at = utc_now() + notifications_settings.EXPORT_LIFETIME
     with atomic_write():
         lock_users_shared([export.user_id])
-        if not work_settle(export, state=ExportFile.State.READY, expires_at=expires_at):
+        if not finish(export, state=ExportFile.State.READY, expires_at=expires_at):
             return False
         messages_queue(
             kind=kind,

@@ -20,40 +20,40 @@ from myometrics_core.mail import SendFailure
 from myometrics_core.times import utc_now
 
 from .conf import notifications_settings
-from .models import OwedWork
-from .selectors import free_to_take
+from .models import ClaimedModel
+from .selectors import claimable
 
-__all__ = ["back_off", "work_fail", "work_lease", "work_settle"]
+__all__ = ["back_off", "claim", "fail", "finish"]
 
 logger = logging.getLogger("myometrics.notifications")
 
 _PAUSES = (0.1, 0.2, 0.4, 0.8)
 
-Work = TypeVar("Work", bound=OwedWork)
+Work = TypeVar("Work", bound=ClaimedModel)
 
 
-def work_lease(model: type[Work], pk: int, duration: timedelta) -> Work | None:
+def claim(model: type[Work], pk: int, duration: timedelta) -> Work | None:
     """Claim the row for ``duration``; ``None`` if it is not due, finished or already claimed.
 
     Counts the attempt here, so that a job that kills its worker is not retried for ever.
     """
     token = uuid.uuid4()
-    taken = model._default_manager.filter(free_to_take(), pk=pk).update(
+    taken = model._default_manager.filter(claimable(), pk=pk).update(
         lease_token=token, leased_until=utc_now() + duration, attempts=F("attempts") + 1
     )
     return model._default_manager.filter(pk=pk, lease_token=token).first() if taken else None
 
 
-def work_settle(work: OwedWork, *, state: str, **changes: Any) -> bool:
+def finish(work: ClaimedModel, *, state: str, **changes: Any) -> bool:
     """Finish the job in ``state``; false if this worker no longer holds the lease."""
     return _give_back(work, state=state, settled_at=utc_now(), **changes)
 
 
-def work_fail(work: OwedWork, failure: SendFailure) -> None:
+def fail(work: ClaimedModel, failure: SendFailure) -> None:
     """Record a failed attempt: schedule a retry, or mark the job ``dead`` after the last one."""
     if failure.permanent or work.attempts >= notifications_settings.MAX_ATTEMPTS:
         logger.warning("%s is given up: %s", work, failure.summary)
-        work_settle(work, state=OwedWork.DEAD, last_error=failure.summary)
+        finish(work, state=ClaimedModel.DEAD, last_error=failure.summary)
         return
     later = utc_now() + back_off(work.attempts)
     _give_back(work, last_error=failure.summary, next_attempt_at=later)
@@ -70,7 +70,7 @@ def back_off(attempts: int) -> timedelta:
     return timedelta(seconds=longest * random.uniform(0.5, 1.0))
 
 
-def _give_back(work: OwedWork, **changes: Any) -> bool:
+def _give_back(work: ClaimedModel, **changes: Any) -> bool:
     # The mail may already be sent: a short database failure must not cause a second one.
     for pause in _PAUSES:
         try:
@@ -83,7 +83,7 @@ def _give_back(work: OwedWork, **changes: Any) -> bool:
     return _update(work, changes)
 
 
-def _update(work: OwedWork, changes: dict[str, Any]) -> bool:
+def _update(work: ClaimedModel, changes: dict[str, Any]) -> bool:
     owned = type(work)._default_manager.filter(**work.lease)
     if owned.update(lease_token=None, leased_until=None, **changes):
         return True

@@ -17,10 +17,10 @@ from myometrics_core.db import PortableCharField
 from .kinds import NotificationKind, registered_kinds
 
 __all__ = [
+    "ClaimedModel",
     "ExportFile",
     "Message",
     "NotificationSettings",
-    "OwedWork",
     "column_defaults",
     "has_column",
 ]
@@ -83,7 +83,7 @@ def column_defaults() -> dict[str, bool]:
     return {kind.name: kind.default_on for kind in registered_kinds() if has_column(kind)}
 
 
-class OwedWork(models.Model):
+class ClaimedModel(models.Model):
     """A job: retried until it succeeds, by one worker at a time.
 
     A worker owns the row while ``lease_token`` is its own and ``leased_until`` is in the future.
@@ -110,7 +110,7 @@ class OwedWork(models.Model):
         return {"pk": self.pk, "lease_token": self.lease_token, "state": self.QUEUED}
 
 
-class Message(OwedWork):
+class Message(ClaimedModel):
     """A queued or finished mail. It contains neither an address nor a name."""
 
     class State(models.TextChoices):
@@ -168,7 +168,7 @@ class Message(OwedWork):
         return f"message {self.pk} ({self.kind})"
 
 
-class ExportFile(OwedWork):
+class ExportFile(ClaimedModel):
     """An export that was requested as a mailed link.
 
     ``user`` is null after the user is deleted; the next sweep deletes the file. ``storage_name`` is

@@ -10,28 +10,44 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
+from myometrics_core.texts import is_storable
 from myometrics_core.times import utc_now
 from myometrics_core.users import parse_user_id
 
 from ..log.models import AuditLog
-from ..log.querysets import AuditLogQuerySet
-from .selection import Selection
+from .selection import SelectedEntries, Selection
 from .selectors import counted_actions, counted_resource_types
 
-__all__ = ["ActionFilter", "OriginFilter", "PeriodFilter", "ResourceTypeFilter", "UserFilter"]
+__all__ = [
+    "ActionFilter",
+    "OriginFilter",
+    "PeriodFilter",
+    "ResourceTypeFilter",
+    "UserFilter",
+    "in_words",
+]
+
+
+def in_words(action: str) -> str:
+    """Return an action as a phrase: ``Login failed`` for ``login_failed``."""
+    words = action.translate(SEPARATORS).strip()
+    return words[:1].upper() + words[1:] or action
+
+
+SEPARATORS = str.maketrans("_-.", "   ")
 
 
 class _SelectionFilter(admin.SimpleListFilter):
     """Narrow the list's selection by one field."""
 
-    def queryset(self, request: HttpRequest, queryset: Any) -> AuditLogQuerySet:
+    def queryset(self, request: HttpRequest, queryset: Any) -> SelectedEntries:
         """Narrow the list by this filter's value, if it has one."""
         value = self.value()
-        entries: AuditLogQuerySet = queryset
+        entries: SelectedEntries = queryset
         if value is None or entries.selection is None:
             return entries
         # No stored text contains NUL, and PostgreSQL rejects it in parameters.
-        narrowed = None if "\x00" in value else self.narrow(entries.selection, value)
+        narrowed = self.narrow(entries.selection, value) if is_storable(value) else None
         return entries.none() if narrowed is None else entries.matching(narrowed)
 
     def narrow(self, selection: Selection, value: str) -> Selection | None:
@@ -46,11 +62,9 @@ class ActionFilter(_SelectionFilter):
     parameter_name = "action"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Return the actions of sealed entries."""
-        return [(action, action) for action in counted_actions()]
+        return [(action, in_words(action)) for action in counted_actions()]
 
     def narrow(self, selection: Selection, value: str) -> Selection | None:
-        """Narrow to this action."""
         return replace(selection, action=value)
 
 
@@ -61,11 +75,9 @@ class ResourceTypeFilter(_SelectionFilter):
     parameter_name = "resource_type"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Return the resource types of sealed entries."""
         return [(name, name) for name in counted_resource_types()]
 
     def narrow(self, selection: Selection, value: str) -> Selection | None:
-        """Narrow to this resource type."""
         return replace(selection, resource_type=value)
 
 
@@ -76,12 +88,10 @@ class OriginFilter(_SelectionFilter):
     parameter_name = "origin"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        """Return every origin."""
         return list(AuditLog.Origin.choices)
 
-    def queryset(self, request: HttpRequest, queryset: Any) -> AuditLogQuerySet:
-        """The list narrowed to this origin."""
-        entries: AuditLogQuerySet = queryset
+    def queryset(self, request: HttpRequest, queryset: Any) -> SelectedEntries:
+        entries: SelectedEntries = queryset
         value = self.value()
         if value is None:
             return entries
@@ -114,7 +124,6 @@ class PeriodFilter(_SelectionFilter):
     parameter_name = "days"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        """Return common periods."""
         return [("1", _("Today")), ("7", _("7 days")), ("30", _("30 days")), ("90", _("90 days"))]
 
     def narrow(self, selection: Selection, value: str) -> Selection | None:

@@ -20,17 +20,16 @@ from ..conf import audit_settings
 from ..log.models import AuditLog, Erasure, Leaf
 from ..signing.keys import active_key, known_keys
 from ..signing.signatures import erasure_digest, erasure_leaf, new_nonce, subject_of
-from .counts import counts_add, counts_drop_user
+from .counts import COUNTED_COLUMNS, count_changes, counts_add, counts_delete_user
 from .locks import evidence_lock
-from .scopes import COUNTED, count_changes
 
-__all__ = ["entries_erase", "entries_purge_chunk", "entries_release_user", "leaf_pairs"]
+__all__ = ["entries_erase", "entries_erase_or_retain", "entries_purge_chunk", "leaf_pairs"]
 
 Reason = Erasure.Reason
 
 
-def entries_release_user(*, user: Any, using: str) -> Erasure | None:
-    """Erase or retain the entries of ``user``; call it in the transaction that deletes the user.
+def entries_erase_or_retain(*, user: Any, using: str) -> Erasure | None:
+    """Erase or retain a user's entries; call it in the transaction that deletes the user.
 
     With ``ON_USER_DELETE`` ``"cascade"`` the user's entries are marked as erased and deleted, and
     so are the failed sign-ins for the account, which hold client addresses. With ``"retain"`` a
@@ -44,7 +43,7 @@ def entries_release_user(*, user: Any, using: str) -> Erasure | None:
         else:
             theirs = entries | _failed_sign_ins(user, using)
             erasure = entries_erase(theirs, reason=Reason.USER, details={}, using=using)
-        counts_drop_user(user.pk, using=using)
+        counts_delete_user(user.pk, using=using)
     return erasure
 
 
@@ -135,7 +134,7 @@ def leaf_pairs(leaves: models.QuerySet[Leaf]) -> Iterator[tuple[int, bytes | mem
 def _take_from_counts(erased: models.QuerySet[Leaf], using: str) -> None:
     counted = erased.filter(seal_number__isnull=False).values("entry_id")
     entries = AuditLog._base_manager.using(using).filter(pk__in=counted).order_by()
-    facts = entries.values_list(*COUNTED)
+    facts = entries.values_list(*COUNTED_COLUMNS)
     counts_add(count_changes(facts.iterator(chunk_size=10_000), sign=-1), using=using)
 
 

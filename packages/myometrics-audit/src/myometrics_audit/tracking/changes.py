@@ -20,7 +20,7 @@ from myometrics_core.events import register_reserved_actions
 from myometrics_core.users import existing_user_ids
 
 from ..audit import entry, record_many
-from ..log.rows import LONGEST
+from ..log.models import MAX_LENGTHS
 from ..log.services import NewEntry
 from .deletion_effects import rows_affected_by_deletion
 
@@ -34,7 +34,7 @@ __all__ = [
 
 M = TypeVar("M", bound=models.Model)
 ALWAYS_MASKED = ("password", "secret", "token", "api_key")
-LONGEST_TEXT = 500
+MAX_TEXT_LENGTH = 500
 CHUNK = 500
 VERBS = ("created", "updated", "deleted")
 
@@ -214,7 +214,7 @@ def _reserve_actions(model: type[models.Model]) -> None:
 
 
 def _action(model: type[models.Model], verb: str) -> str:
-    return f"{model._meta.model_name}_{verb}"[-LONGEST["action"] :]
+    return f"{model._meta.model_name}_{verb}"[-MAX_LENGTHS["action"] :]
 
 
 def _locked_keys(queryset: models.QuerySet[Any]) -> list[Any]:
@@ -309,8 +309,8 @@ def _entry(
     actor: Any,
     request: Any,
 ) -> NewEntry:
-    resource_type = model._meta.label_lower[-LONGEST["resource_type"] :]
-    resource = (resource_type, str(key)[: LONGEST["resource_id"]])
+    resource_type = model._meta.label_lower[-MAX_LENGTHS["resource_type"] :]
+    resource = (resource_type, str(key)[: MAX_LENGTHS["resource_id"]])
     return entry(
         actor=actor,
         action=_action(model, verb),
@@ -327,6 +327,6 @@ def _shown(value: Any) -> Any:
     except (TypeError, ValueError):
         value = str(value)
     text = value if isinstance(value, str) else json.dumps(value)
-    if len(text) > LONGEST_TEXT:
-        return f"{text[:LONGEST_TEXT]}… ({len(text)} characters)"
+    if len(text) > MAX_TEXT_LENGTH:
+        return f"{text[:MAX_TEXT_LENGTH]}… ({len(text)} characters)"
     return value

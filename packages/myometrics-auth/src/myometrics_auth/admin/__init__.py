@@ -1,6 +1,5 @@
 """Accounts, sessions and second factors in Django's admin site."""
 
-from .people import UserAdmin
 from .records import (
     PasswordResetRequestAdmin,
     RecoveryCodeAdmin,
@@ -9,6 +8,7 @@ from .records import (
     TotpDeviceAdmin,
     UsedTokenAdmin,
 )
+from .users import UserAdmin
 
 __all__ = [
     "PasswordResetRequestAdmin",

@@ -1,9 +1,9 @@
 """Models of auth."""
 
-from .guessing import SignInFailures
+from .login_throttle import SignInFailures
 from .password_resets import PasswordResetRequest
+from .second_factor import RecoveryCode, TotpDevice
 from .sessions import Session, SessionQuerySet
-from .two_factor import RecoveryCode, TotpDevice
 from .used_tokens import UsedToken
 from .user_queries import UserQuerySet
 from .users import AbstractClinicUser, Role, User, UserManager

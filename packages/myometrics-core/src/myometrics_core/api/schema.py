@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -88,6 +89,12 @@ class AutoSchema(SpectacularAutoSchema):
                 self._complete(status, response)
             operation["responses"] = dict(sorted(responses.items()))
         return operation
+
+    def get_summary(self) -> str | None:
+        """Return the first sentence of the description, unless the view names a summary."""
+        text: str = super().get_summary() or self.get_description()
+        sentence = re.split(r"[.;] |\.?$", " ".join(text.split()), maxsplit=1)[0]
+        return sentence.replace("``", "`") or None
 
     def _get_serializer_name(self, serializer: Any, direction: Any, *args: Any) -> str:
         name = str(super()._get_serializer_name(serializer, direction, *args))

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any, ClassVar, Final, NoReturn, cast
 
 from django.conf import settings
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.template.loader import render_to_string
@@ -31,7 +32,7 @@ from rest_framework.views import APIView
 from ..conf.core_settings import core_settings
 from ..db.replicas import remember_write
 from ..db.transactions import is_serialization_failure
-from ..http.requests import content_length, has_unsized_body, http_request
+from ..http.requests import content_length, http_request, unsized_body
 from ..users.user_model import has_user_row
 from .errors import CACHE_CONTROL, BodyTooLarge
 from .negotiation import FirstRendererNegotiation
@@ -140,6 +141,11 @@ class ApiView(APIView):
         return response
 
     @property
+    def user(self) -> AbstractBaseUser:
+        """The authenticated user, in a view that needs a user row."""
+        return cast("AbstractBaseUser", self.request.user)
+
+    @property
     def body_limit(self) -> int:
         """Maximum body size in bytes, at most ``MYOMETRICS["MAX_BODY_BYTES"]``."""
         limit = int(core_settings.MAX_BODY_BYTES)
@@ -228,7 +234,7 @@ class ApiView(APIView):
 
     def _read_unsized_body(self, request: Request) -> int:
         """Read a body without ``Content-Length``, which DRF treats as empty; return its length."""
-        stream = has_unsized_body(request)
+        stream = unsized_body(request)
         try:
             body = stream.read(self.body_limit + 1) if stream is not None else b""
         except Exception as error:  # servers raise their own exceptions for malformed chunks

@@ -10,6 +10,7 @@ import os
 import threading
 from typing import Any
 
+from django.conf import settings as django_settings
 from django.core import mail
 from django.core.signals import request_started
 
@@ -40,6 +41,8 @@ def start(kind: str, key: str | None) -> None:
 
 def _begin(**kwargs: Any) -> None:
     if os.getpid() in _loops or core_settings.JOB_RUNNER != "thread" or _is_test():
+        return
+    if not django_settings.USE_TZ:  # jobs store times; packages that have some say so in a check
         return
     with _lock:
         if os.getpid() not in _loops:

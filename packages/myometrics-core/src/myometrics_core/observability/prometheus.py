@@ -29,6 +29,7 @@ from prometheus_client.registry import Collector
 from ..api.errors import json_error
 from ..conf.core_settings import core_settings
 from ..http.addresses import client_address, in_networks
+from ..texts import encodable_text
 from .metrics import gauge_values, observe_requests, register_gauge
 
 __all__ = ["connect_prometheus", "metrics"]
@@ -131,11 +132,8 @@ class _OwnProcess(Collector):
 def _has_token(request: HttpRequest) -> bool:
     token = core_settings.METRICS_TOKEN
     scheme, _, brought = request.headers.get("Authorization", "").partition(" ")
-    return bool(token) and scheme.lower() == "bearer" and _same(brought.strip(), token)
-
-
-def _same(brought: str, token: str) -> bool:
-    return hmac.compare_digest(brought.encode("utf-8", "replace"), token.encode())
+    given = encodable_text(brought.strip()).encode()
+    return bool(token) and scheme.lower() == "bearer" and hmac.compare_digest(given, token.encode())
 
 
 def _is_near(request: HttpRequest) -> bool:

@@ -9,8 +9,8 @@ from django.db import router
 from myometrics_core.management.command_line import PurgeCommand
 from myometrics_core.times import utc_day_start
 
+from ...listing.pages import entries_count
 from ...listing.selection import Selection
-from ...listing.selectors import entries_count, entries_select
 from ...log.models import AuditLog
 from ...sealing.erasures import entries_purge_chunk
 
@@ -31,7 +31,7 @@ class Command(PurgeCommand):
     def due(self, before: date) -> int:
         if before == date.min:
             return 0  # no earlier date exists
-        return entries_count(entries_select(Selection(end_date=before - timedelta(days=1))))
+        return entries_count(Selection(end_date=before - timedelta(days=1)))
 
     def purge_chunk(self, before: date, limit: int) -> int:
         using = router.db_for_write(AuditLog)

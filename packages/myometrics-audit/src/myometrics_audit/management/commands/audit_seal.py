@@ -11,10 +11,9 @@ from django.db import router
 
 from myometrics_core.management.command_line import Progress
 
-from ...listing.selectors import unsealed_count
 from ...log.models import Seal
 from ...sealing.counts import counts_rebuild
-from ...sealing.seals import SealProgress, seal_pending
+from ...sealing.seals import SealProgress, seal_pending, unsealed_count
 
 
 class Command(BaseCommand):

@@ -2,7 +2,7 @@
 
 A seal's signature, the leaf of an entry or an erasure, and the path from a leaf to the seal's root
 cover nearly every value; each value must also be in its canonical form.
-``docs/audit/operations.md`` lists the values that are not proved.
+``docs/audit/reference.md`` lists the values that are not proved.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from myometrics_notifications.services import messages_purge
 class Command(BaseCommand):
     """Delivers and purges once, and prints a summary."""
 
-    help = "Deliver the mail that is due, write owed exports, delete what is past its time."
+    help = "Deliver due mails, write pending exports, delete expired messages and files."
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run once, and print one line; failed jobs are retried by the next run."""
