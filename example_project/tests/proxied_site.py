@@ -112,7 +112,7 @@ class WebProcess:
 
 
 class ProxiedSite(RunningSite):
-    """Two web processes, each with its embedded worker, and nginx at :attr:`url`.
+    """Two web processes, whose threads run the jobs, and nginx at :attr:`url`.
 
     A third one under ASGI is not behind nginx.
     """

@@ -60,7 +60,7 @@ def sites(tmp_path, postgresql_server, environments):
         there.environment |= {
             **here.environment,
             "PORT": there.environment["PORT"],
-            "EMBEDDED_WORKER": "false",
+            "JOB_RUNNER": "none",
         }
         running.callback(there.stop)
         there.run("web")

@@ -40,7 +40,7 @@ def environment(folder):
         "ALLOWED_HOSTS": "testserver",
         "DATABASE_POOL_SIZE": "0",
         "EMAIL_BACKEND": "django.core.mail.backends.locmem.EmailBackend",
-        "EMBEDDED_WORKER": "false",
+        "JOB_RUNNER": "none",
         "LOG_LEVEL": "ERROR",
         "PYTHONPATH": f"{PROJECT}:{PROJECT / 'tests'}",
     }
