@@ -17,7 +17,6 @@ from myometrics_core.times import utc_text
 
 from .conf import audit_settings
 from .gauges import seal_lag_seconds
-from .listing.selectors import oldest_failed_sign_in
 from .log.guards import missing_guards
 from .log.models import AuditLog, Seal, Verification
 from .signing.keys import active_key, known_keys

@@ -7,6 +7,7 @@ have none. A job that a stopping process leaves behind is taken over when its le
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from typing import Any
 
@@ -51,5 +52,8 @@ def _begin(**kwargs: Any) -> None:
 
 
 def _is_test() -> bool:
-    """Return whether Django's test environment is set up: a thread would keep its database open."""
-    return hasattr(mail, "outbox")
+    """Return whether this process runs a site's tests: a thread would use their database.
+
+    Tests may send requests while pytest collects them, before Django's test environment is set up.
+    """
+    return hasattr(mail, "outbox") or "_pytest" in sys.modules
