@@ -23,13 +23,16 @@ __all__ = ["ProfileSection", "user_data_delete"]
 
 
 class ProfileSection(PersonalDataSection):
-    """The account with its second factor state and sessions, as one record."""
+    """The account with its second factor state and sessions, as one record.
+
+    Requires auth's user model, so ``user`` is narrower than in the base class.
+    """
 
     name = "profile"
     order = 10
     many = False
 
-    def export(self, user: User) -> Iterator[Mapping[str, Any]]:
+    def export(self, user: User) -> Iterator[Mapping[str, Any]]:  # type: ignore[override]
         sessions = Session.objects.filter(user=user).order_by("created_at")
         yield {
             **AdminUserSerializer.read(user),
@@ -40,7 +43,7 @@ class ProfileSection(PersonalDataSection):
             ],
         }
 
-    def erase(self, user: User) -> None:
+    def erase(self, user: User) -> None:  # type: ignore[override]
         """Delete auth's data about a user; also works if the site keeps the user's row."""
         user_data_delete(user, router.db_for_write(Session))
         # End sessions first: this also deletes the browsers' Django sessions.
