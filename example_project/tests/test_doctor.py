@@ -151,7 +151,6 @@ def test_all_problems_are_reported_at_once(tmp_path, postgresql, silent_port, ve
         "DATA_DIR": str(tmp_path),
         "SECRET_KEY": "hunter2" + "x" * 20,
         "DEBUG": "false",
-        "EMBEDDED_WORKER": "false",
     }
     assert manage(broken, "migrate", "--verbosity=0").returncode == 0
     assert manage(broken, "shell", "-c", BREAK).returncode == 0
