@@ -46,7 +46,8 @@ def test_upgrade_keeps_data_evidence_sessions_and_jobs(site, wheels):
     assert "No problems." in site.manage("audit_verify")
     assert "Every rollup equals the facts." in site.manage("analytics_check")
     # Pending mail of the previous release is sent once.
-    assert site.mails().count("Subject:") == 3
+    assert site.mails().count("Subject:") == 4
+    assert site.mails().count("Subject: Reset your password") == 1
     _load_dump(site, dump)
 
 
@@ -55,7 +56,8 @@ def _load_dump(site, dump):
     url = f"sqlite:///{folder / 'loaded.sqlite3'}"
     loaded = WholeSite(folder / "loaded", site.python, url, site.secret)
     loaded.manage("migrate", "--verbosity=0")
-    loaded.manage("loaddata", str(dump))
+    # Without pending work, which is in other tables now.
+    loaded.manage("loaddata", "--ignorenonexistent", str(dump))
     assert "No problems." in loaded.manage("audit_verify")
     assert "Every rollup equals the facts." in loaded.manage("analytics_check")
 
@@ -75,6 +77,7 @@ def _use_previous_release(site):
         site.manage("analytics_fold")
         site.manage("notifications_sweep")
         ada.upload("second")
+        ada.request("POST", "auth/password-reset/", json={"email": ada.email})
         shown = [root.administrator_pages(), ada.own_pages()]
     assert site.mails().count("Subject:") == 1
     return shown, (root, ada)
@@ -88,4 +91,4 @@ def _assert_site_works(site, root, ada):
     site.manage("analytics_fold")
     assert root.request("GET", "audit-logs/").json()["count"] == before + 2
     assert root.request("GET", "analytics/").json()["system_health"]["total_uploads"] == 3
-    site.manage("notifications_sweep")
+    site.manage("jobs_run", "--once")
