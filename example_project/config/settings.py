@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from myometrics_analytics.beat import beat_schedule as analytics_schedule
-from myometrics_audit.beat import beat_schedule as audit_schedule
 from myometrics_auth.beat import beat_schedule as auth_schedule
 from myometrics_auth.conf import ROLES
 from myometrics_core.beat import beat_schedule as core_schedule
@@ -265,7 +264,6 @@ CELERY_BEAT_SCHEDULER = "config.optional.beat:StatelessScheduler"
 CELERY_BEAT_SCHEDULE = {
     **core_schedule,
     **auth_schedule,
-    **audit_schedule,
     **analytics_schedule,
     **notifications_schedule,
 }
