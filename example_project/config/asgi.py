@@ -12,10 +12,8 @@ start_tracing()
 application = get_asgi_application()
 
 from config.checks import log_warnings  # noqa: E402
-from config.embedded_worker import start_if_embedded  # noqa: E402
 from config.requests import Utf8ASGIRequest  # noqa: E402
 
 application.request_class = Utf8ASGIRequest
 
 log_warnings()
-start_if_embedded()

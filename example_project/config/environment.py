@@ -117,6 +117,15 @@ def choice(text: str, *, choices: tuple[str, ...]) -> str:
     return word
 
 
+@env.parser_for("job_runner")
+def job_runner(text: str, *, has_broker: bool, debug: bool) -> str:
+    """A job runner; by default Celery if there is a broker, but threads with DEBUG."""
+    runners = ["thread", "tasks", "none"]
+    if has_broker:
+        runners.insert(1 if debug else 0, "celery")
+    return choice(text, choices=tuple(runners))
+
+
 @env.parser_for("choices")
 def choices(text: str, *, known: tuple[str, ...]) -> list[str]:
     """Items of ``known`` separated by commas."""

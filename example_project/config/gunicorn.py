@@ -64,13 +64,21 @@ logconfig_dict = {
     },
 }
 
-# One connection per thread, one for background work, and one for each health probe that uses the
-# database: its own, that of tables, and that of replicas.
-_has_replicas = any(os.environ.get(f"REPLICA_URLS{end}") for end in ("", "_FILE"))
-os.environ.setdefault(
-    "DATABASE_POOL_SIZE", str(threads * (4 if is_asgi else 1) + 3 + _has_replicas)
+
+def _is_set(*names: str) -> bool:
+    return any(os.environ.get(name) or os.environ.get(f"{name}_FILE") for name in names)
+
+
+# One connection per thread, one for each health probe that uses the database (its own, that of
+# tables, and that of replicas), and three for the threads that run jobs without a broker.
+_probes = 3 if _is_set("REPLICA_URLS") else 2
+_runs_jobs = os.environ.get("JOB_RUNNER") == "thread" or not _is_set(
+    "REDIS_URL", "CELERY_BROKER_URL"
 )
-if any(os.environ.get(f"METRICS_{name}") for name in ("TOKEN", "TOKEN_FILE", "NETWORKS")):
+os.environ.setdefault(
+    "DATABASE_POOL_SIZE", str(threads * (4 if is_asgi else 1) + _probes + 3 * _runs_jobs)
+)
+if _is_set("METRICS_TOKEN", "METRICS_NETWORKS"):
     # Shared folder for the Prometheus counters of all processes.
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="metrics-")

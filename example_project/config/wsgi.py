@@ -12,10 +12,8 @@ start_tracing()
 application = get_wsgi_application()
 
 from config.checks import log_warnings  # noqa: E402
-from config.embedded_worker import start_if_embedded  # noqa: E402
 from config.requests import Utf8WSGIRequest  # noqa: E402
 
 application.request_class = Utf8WSGIRequest
 
 log_warnings()
-start_if_embedded()

@@ -97,7 +97,7 @@ def sign_in(user):
 
 
 @pytest.fixture
-def anyone():
+def anonymous_client():
     """A client that has not signed in."""
     return APIClient()
 

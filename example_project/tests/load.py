@@ -55,11 +55,11 @@ class Load:
         while not self._over.is_set():
             # Long, because responses are slow on a machine under load.
             with httpx.Client(base_url=self.url, headers=headers, timeout=PATIENCE) as client:
-                self._ask(client, "POST", "/api/audit-logs/")
-                self._ask(client, "GET", "/api/auth/user/")
+                self._request(client, "POST", "/api/audit-logs/")
+                self._request(client, "GET", "/api/auth/user/")
             self._over.wait(self.pause)
 
-    def _ask(self, client, method, path):
+    def _request(self, client, method, path):
         entry = {"action": "load", "resource_type": "test", "resource_id": "1"}
         body = entry if method == "POST" else None
         try:

@@ -47,7 +47,7 @@ from myometrics_testing.waiting import wait_for
 
 FORMATS = ("json", "jsonl", "xml", "yaml")
 DUMP = ("--natural-foreign", "--exclude=contenttypes", "--exclude=auth.permission")
-SIGNING = ("core.activities", "audit.models", "audit.seals", "audit.erasures")
+SIGNING = ("core.events.bus", "audit.log.models", "audit.sealing.seals", "audit.sealing.erasures")
 PASSWORD = "correct-horse-battery"
 ODD = '  \x01 line\r\nend \ufffe\U0001f600 \\json "x" '
 ROOT, ADA, BOB, EVE = (f"{name}@clinic.example" for name in ("root", "ada", "bob", "eve"))
@@ -113,7 +113,7 @@ def fill(folder):
     register(BOB)
     register(EVE)
     ask(APIClient(), "POST", "auth/login/", {"email": ADA, "password": "wrong"}, 401)
-    with signed_to_the_microsecond():
+    with sign_with_microseconds():
         upload(ADA, "old", filename="old.jpg\x03", diagnosis="D\x04\rE", processing_time=2.5)
         audit.record(actor=root, action=ODD, resource=(ODD, ODD), details={ODD: [ODD, 1e22, -0.0]})
         upload(BOB, "b\x05", diagnosis="Normal")
@@ -148,7 +148,7 @@ def fill(folder):
 
 
 @contextmanager
-def signed_to_the_microsecond():
+def sign_with_microseconds():
     """Write the log as release 0.1 did."""
     with ExitStack() as patches:
         for module in SIGNING:

@@ -112,7 +112,7 @@ class WebProcess:
 
 
 class ProxiedSite(RunningSite):
-    """Two web processes, each with its embedded worker, and nginx at :attr:`url`.
+    """Two web processes, whose threads run the jobs, and nginx at :attr:`url`.
 
     A third one under ASGI is not behind nginx.
     """
@@ -215,13 +215,13 @@ class ProxiedSite(RunningSite):
         (conf_d / "myometrics.conf").write_text(configured)
         paths = (f"{kind}_temp_path {folder}/{kind};\n" for kind in TEMPORARY)
         (conf_d / "temporary.conf").write_text("".join(paths))
-        (folder / "nginx.conf").write_text(debians_configuration(folder))
+        (folder / "nginx.conf").write_text(debian_configuration(folder))
         program = find_server_program("nginx")
         assert program, "nginx can't be found or run: apt-get install nginx"
         self.nginx_command = [program, "-p", str(folder), "-c", str(folder / "nginx.conf")]
 
 
-def debians_configuration(folder):
+def debian_configuration(folder):
     """Debian's ``nginx.conf``, with everything it writes in ``folder``, and this user."""
     text = Path("/etc/nginx/nginx.conf").read_text()
     user = "user root;" if os.geteuid() == 0 else ""

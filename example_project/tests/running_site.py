@@ -21,7 +21,7 @@ from myometrics_testing.waiting import PATIENCE, wait_for
 
 PROJECT = Path(__file__).resolve().parent.parent
 UNITS = PROJECT.parent / "docs/operations/systemd"
-DROPPED = {"EMBEDDED_WORKER", "ENVIRONMENT_FILE"}
+DROPPED = {"JOB_RUNNER", "ENVIRONMENT_FILE"}
 ADMIN, PASSWORD = "root@clinic.example", "correct-horse-battery"
 LONG_TIMEOUTS = {
     "DJANGO_SETTINGS_MODULE": "long_timeout_settings",
@@ -66,8 +66,6 @@ class RunningSite:
             "WEB_THREADS": "4",
             "WORKER_CONCURRENCY": "1",
         }
-        if redis_url:
-            self.environment["EMBEDDED_WORKER"] = "false"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._log = (folder / "site.log").open("ab")
 
@@ -121,7 +119,7 @@ class RunningSite:
         body = {"email": ADMIN, "password": PASSWORD}
         return httpx.post(f"{self.url}/api/auth/login/", json=body, timeout=PATIENCE)
 
-    def ask(self, access, method, path, body=None):
+    def request(self, access, method, path, body=None):
         """The API's response to the owner of the token ``access``."""
         headers = {"Authorization": f"Bearer {access}"}
         url = f"{self.url}/api{path}"

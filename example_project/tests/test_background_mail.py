@@ -52,12 +52,12 @@ def test_upload_entries_notify_uploader_once_each(as_doctor, doctor):
         assert "byron" not in sent.message().as_string()
 
 
-def test_switch_turned_off_by_api_or_link_stops_mails(as_doctor, anyone):
+def test_switch_turned_off_by_api_or_link_stops_mails(as_doctor, anonymous_client):
     report(as_doctor, "upload_completed")
     assert len(subjects()) == 1
     link = urlsplit(mail.outbox[0].extra_headers["List-Unsubscribe"].strip("<>"))
 
-    answer = anyone.post(f"{link.path}?{link.query}", {"List-Unsubscribe": "One-Click"})
+    answer = anonymous_client.post(f"{link.path}?{link.query}", {"List-Unsubscribe": "One-Click"})
 
     assert answer.status_code == 200
     assert as_doctor.get("/api/users/me/notifications/").json()["upload_completed"] is False
@@ -67,7 +67,7 @@ def test_switch_turned_off_by_api_or_link_stops_mails(as_doctor, anyone):
     assert len(subjects()) == 1
 
 
-def test_mailed_export_links_to_the_same_file(as_doctor, anyone):
+def test_mailed_export_links_to_the_same_file(as_doctor, anonymous_client):
     answer = as_doctor.get("/api/users/me/export/?format=json&delivery=email")
     assert answer.status_code == 202
     assert set(answer.json()) == {"detail"}
@@ -76,7 +76,7 @@ def test_mailed_export_links_to_the_same_file(as_doctor, anyone):
     export(export_id)
     assert subjects() == ["MyoMetrics: your data export is ready"]
     link = next(line for line in mail.outbox[0].body.splitlines() if "/exports/" in line)
-    download = anyone.get(link.removeprefix("http://localhost:8001"))
+    download = anonymous_client.get(link.removeprefix("http://localhost:8001"))
 
     direct = as_doctor.get("/api/users/me/export/?format=json")
     assert download.headers["Content-Disposition"] == 'attachment; filename="user_data.json"'
@@ -106,7 +106,7 @@ def test_unknown_delivery_is_400(as_doctor, delivery):
     assert list(answer.json()["field_errors"]) == ["delivery"]
 
 
-def test_deleted_account_deletes_its_export(as_doctor, anyone):
+def test_deleted_account_deletes_its_export(as_doctor, anonymous_client):
     as_doctor.get("/api/users/me/export/?delivery=email")
     export(_only_export().pk)
     sweep()
@@ -114,7 +114,7 @@ def test_deleted_account_deletes_its_export(as_doctor, anyone):
 
     assert as_doctor.delete("/api/users/me/").status_code == 204
 
-    assert anyone.get(link.removeprefix("http://localhost:8001")).status_code == 404
+    assert anonymous_client.get(link.removeprefix("http://localhost:8001")).status_code == 404
 
 
 def test_health_change_is_mailed_to_subscribers_and_recorded(

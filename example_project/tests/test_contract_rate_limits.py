@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cheap_hashes")]
 
 
 @pytest.fixture(autouse=True)
-def _clock_stands_still():
+def _stopped_clock():
     """Stop the clock: all requests of a test are within one minute."""
     with time_machine.travel(utc_now(), tick=False):
         yield

@@ -95,7 +95,7 @@ def test_request_fails_if_pooler_lost_its_server(pool_of, postgresql_server, tmp
     with OwnedServer("pgbouncer", postgresql_server.url, str(configuration)) as pooler:
         handler, pool = pool_of(pooler.url)
         postgresql_server.stop()
-        wait_for(lambda: refuses_queries(pooler.url))
+        wait_for(lambda: rejects_queries(pooler.url))
         errors = []
         # A request that never fails would hang the test run.
         request = threading.Thread(target=lambda: errors.append(attempt(handler)), daemon=True)
@@ -104,14 +104,14 @@ def test_request_fails_if_pooler_lost_its_server(pool_of, postgresql_server, tmp
         assert len(errors) == 1
         # All of the pool's connections come back.
         postgresql_server.start()
-        wait_for(lambda: not refuses_queries(pooler.url))
+        wait_for(lambda: not rejects_queries(pooler.url))
         with ExitStack() as stack:
             for _ in range(SIZE):
                 other = stack.enter_context(pool.connection(PATIENCE))
                 other.execute("SELECT 1")
 
 
-def refuses_queries(url):
+def rejects_queries(url):
     """Whether the pooler accepts a login, and fails its first query."""
     with psycopg.connect(url, autocommit=True) as connection:
         try:

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.any_database
 SHOW_MAILER = """
 import json, django
 django.setup()
-from myometrics_core.mail_backend import default_mail_backend
+from myometrics_core.mail.backend import default_mail_backend
 mailer = default_mail_backend()
 print(json.dumps({"module": type(mailer).__module__, **vars(mailer)}, default=str))
 """
@@ -113,11 +113,10 @@ def test_trusted_proxies_may_include_unix_socket():
 
 def test_redis_url_sets_cache_sessions_limits_and_broker():
     url = "redis://localhost:6379/0"
-    names = ("SESSION_ENGINE", "CELERY_BROKER_URL", "MYOMETRICS", "EMBEDDED_WORKER")
-    engine, broker, myometrics, embedded = shown({"REDIS_URL": url}, *names)
+    names = ("SESSION_ENGINE", "CELERY_BROKER_URL", "MYOMETRICS")
+    engine, broker, myometrics = shown({"REDIS_URL": url}, *names)
     assert engine.endswith(".cache")
     assert broker == myometrics["RATE_LIMIT_STORAGE"] == url
-    assert embedded is False
 
 
 BROKERS = [
@@ -172,11 +171,27 @@ def test_broker_url_is_separate_from_redis_url():
     ], done.stderr
 
 
-def test_broker_without_redis_needs_a_worker():
-    given = {"CELERY_BROKER_URL": "amqp://host"}
-    engine, embedded = shown(given, "SESSION_ENGINE", "EMBEDDED_WORKER")
+def test_broker_without_redis_keeps_sessions_in_database():
+    (engine,) = shown({"CELERY_BROKER_URL": "amqp://host"}, "SESSION_ENGINE")
     assert engine.endswith(".db")
-    assert embedded is False
+
+
+@pytest.mark.parametrize(
+    ("environment", "runner"),
+    [
+        ({}, "thread"),
+        ({"JOB_RUNNER": ""}, "thread"),
+        ({"JOB_RUNNER": "none"}, "none"),
+        ({"CELERY_BROKER_URL": "amqp://host"}, "celery"),
+        ({"REDIS_URL": "redis://host"}, "celery"),
+        ({"REDIS_URL": "redis://host", "DEBUG": "true"}, "thread"),
+        ({"REDIS_URL": "redis://host", "DEBUG": "true", "JOB_RUNNER": "celery"}, "celery"),
+        ({"REDIS_URL": "redis://host", "JOB_RUNNER": "thread"}, "thread"),
+    ],
+)
+def test_job_runner_is_celery_with_a_broker_in_production(environment, runner):
+    (myometrics,) = shown(environment, "MYOMETRICS")
+    assert myometrics["JOB_RUNNER"] == runner
 
 
 def test_replica_urls_add_read_replicas():

@@ -26,7 +26,7 @@ SHOW_HOST = ["-c", "from config import settings; print(settings.DATABASE['HOST']
 def environment_file(tmp_path):
     def write(**variables):
         path = tmp_path / "environment"
-        lines = {"SECRET_KEY": SECRET, "EMBEDDED_WORKER": "false", **variables}
+        lines = {"SECRET_KEY": SECRET, **variables}
         path.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
         return str(path)
 

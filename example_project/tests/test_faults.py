@@ -83,26 +83,26 @@ def test_site_survives_restart_of_postgresql_under_load(site, access, postgresql
 
 
 def test_site_works_while_redis_is_stopped(site, access, redis):
-    site.ask(access, "PATCH", "/users/me/notifications/", {"email_notifications": True})
+    site.request(access, "PATCH", "/users/me/notifications/", {"email_notifications": True})
     mails = len(site.mails_to(ADMIN))
     redis.stop()
     try:
         access = site.sign_in()
-        assert site.ask(access, "GET", "/auth/user/").status_code == 200
-        assert site.ask(access, "GET", "/audit-logs/").status_code == 200
-        assert site.ask(access, "GET", "/analytics/").status_code == 200
-        assert site.ask(access, "POST", "/audit-logs/", upload(1)).status_code == 201
+        assert site.request(access, "GET", "/auth/user/").status_code == 200
+        assert site.request(access, "GET", "/audit-logs/").status_code == 200
+        assert site.request(access, "GET", "/analytics/").status_code == 200
+        assert site.request(access, "POST", "/audit-logs/", upload(1)).status_code == 201
         health = wait_for(lambda: health_if_down(site, access))
         assert health["status"] == "degraded"
     finally:
         redis.start()
-    assert site.ask(access, "GET", "/auth/user/").status_code == 200
+    assert site.request(access, "GET", "/auth/user/").status_code == 200
     # The pending mail is not lost: the sweep sends it.
     wait_for(lambda: len(site.mails_to(ADMIN)) > mails)
 
 
 def health_if_down(site, access):
-    answer = site.ask(access, "GET", "/health/")
+    answer = site.request(access, "GET", "/health/")
     services = answer.json()["services"]
     # On a busy machine the database probe may time out.
     if (services["redis"], services["database"]) != ("down", "up"):
@@ -114,8 +114,8 @@ def health_if_down(site, access):
 def test_site_works_while_redis_hangs(site, access, redis):
     redis.freeze()
     try:
-        assert site.ask(site.sign_in(), "GET", "/auth/user/").status_code == 200
-        assert site.ask(access, "POST", "/audit-logs/", upload(2)).status_code == 201
+        assert site.request(site.sign_in(), "GET", "/auth/user/").status_code == 200
+        assert site.request(access, "POST", "/audit-logs/", upload(2)).status_code == 201
     finally:
         redis.thaw()
 
@@ -147,13 +147,13 @@ def test_stalled_clients_are_disconnected_and_others_served(site, access):
         for number, connection in enumerate(stalled):
             connection.settimeout(PATIENCE)
             connection.sendall(halves[number % 2])
-        assert site.ask(access, "GET", "/auth/user/").status_code == 200
+        assert site.request(access, "GET", "/auth/user/").status_code == 200
         endings = [everything_from(connection) for connection in stalled]
     finally:
         for connection in stalled:
             connection.close()
     assert not any(b" 500 " in ending for ending in endings)
-    assert site.ask(access, "GET", "/auth/user/").status_code == 200
+    assert site.request(access, "GET", "/auth/user/").status_code == 200
 
 
 def everything_from(connection):
@@ -168,7 +168,7 @@ def locked(postgresql, table):
         yield
 
 
-def someone_waits(postgresql):
+def has_waiting_request(postgresql):
     query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
     return count(postgresql, query)
 
@@ -177,11 +177,11 @@ def test_sigterm_lets_requests_end(site, access, postgresql):
     answers = []
     web = site.processes["web"]
     asking = threading.Thread(
-        target=lambda: answers.append(site.ask(access, "POST", "/audit-logs/", upload(3)))
+        target=lambda: answers.append(site.request(access, "POST", "/audit-logs/", upload(3)))
     )
     with locked(postgresql, "myometrics_audit_auditlog"):
         asking.start()
-        wait_for(lambda: someone_waits(postgresql))
+        wait_for(lambda: has_waiting_request(postgresql))
         web.terminate()
         wait_for(lambda: "Handling signal: term" in site.log)
         assert web.poll() is None
@@ -196,8 +196,8 @@ def test_sigterm_lets_tasks_end(site, access, postgresql):
     worker, seals = site.processes["worker"], "SELECT count(*) FROM myometrics_audit_seal"
     before = count(postgresql, seals)
     with locked(postgresql, "myometrics_audit_seal"):
-        assert site.ask(access, "POST", "/audit-logs/", upload(4)).status_code == 201
-        wait_for(lambda: someone_waits(postgresql))
+        assert site.request(access, "POST", "/audit-logs/", upload(4)).status_code == 201
+        wait_for(lambda: has_waiting_request(postgresql))
         worker.terminate()
         wait_for(lambda: "Warm shutdown" in site.log)
         assert worker.poll() is None

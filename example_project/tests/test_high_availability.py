@@ -64,7 +64,7 @@ def set_and_reload(server, name, value):
     execute(server, f"ALTER SYSTEM SET {name} = '{value}'", "SELECT pg_reload_conf()")
 
 
-def commit_only_with_standby(primary):
+def require_standby_for_commit(primary):
     set_and_reload(primary, "synchronous_standby_names", "*")
     wait_for(
         lambda: count(primary, "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'")
@@ -109,7 +109,7 @@ def site(tmp_path_factory, servers):
 
 
 def listed(site, access):
-    results = site.ask(access, "GET", "/audit-logs/").json()["results"]
+    results = site.request(access, "GET", "/audit-logs/").json()["results"]
     return {int(entry["id"]) for entry in results}
 
 
@@ -117,7 +117,7 @@ def replica_state(site, access):
     """The replica's state in health and in the metric."""
     text = site.get("/metrics", Authorization=f"Bearer {TOKEN}").text
     found = re.search(r'^myometrics_replica_left_out{replica="replica1"} (.*)$', text, re.M)
-    health = site.ask(access, "GET", "/health/").json()["services"]
+    health = site.request(access, "GET", "/health/").json()["services"]
     return health["replicas"], found and float(found[1])
 
 
@@ -126,7 +126,7 @@ def test_paused_replica_does_not_hide_entries(site, servers):
     wait_for(lambda: replica_state(site, access) == ("up", 0.0))
     execute(servers[2], "SELECT pg_wal_replay_pause()")
     try:
-        entry = site.ask(access, "POST", "/audit-logs/", upload(1)).json()
+        entry = site.request(access, "POST", "/audit-logs/", upload(1)).json()
         wait_for(lambda: int(entry["id"]) in listed(site, access))
         wait_for(lambda: replica_state(site, access) == ("down", 1.0))
         # Excluded: every process reads from the primary until the replica has caught up.
@@ -138,7 +138,7 @@ def test_paused_replica_does_not_hide_entries(site, servers):
 
 def test_site_works_after_switch_over_and_loss_of_primary(site, servers):
     first, second, third = servers
-    commit_only_with_standby(first)
+    require_standby_for_commit(first)
     with Load(site.url, site.sign_in()) as load:
         load.wait_for_successes()
 
@@ -148,7 +148,7 @@ def test_site_works_after_switch_over_and_loss_of_primary(site, servers):
             wait_for(lambda standby=standby, has_all=has_all: count(standby, has_all))
         promote(second)
         follow(third, second)
-        commit_only_with_standby(second)
+        require_standby_for_commit(second)
         load.wait_for_successes()
         # The first server still responds, but is read-only.
         load.refused.clear()

@@ -40,7 +40,7 @@ def environment(folder):
         "ALLOWED_HOSTS": "testserver",
         "DATABASE_POOL_SIZE": "0",
         "EMAIL_BACKEND": "django.core.mail.backends.locmem.EmailBackend",
-        "EMBEDDED_WORKER": "false",
+        "JOB_RUNNER": "none",
         "LOG_LEVEL": "ERROR",
         "PYTHONPATH": f"{PROJECT}:{PROJECT / 'tests'}",
     }
@@ -57,8 +57,8 @@ def moved(folder, environment, server):
     from_postgresql.mkdir()
     sqlite, postgresql = f"sqlite:///{folder}/source.sqlite3", database_url(server, "source")
     with (
-        at_work(environment, sqlite, from_sqlite) as first,
-        at_work(environment, postgresql, from_postgresql, from_sqlite) as second,
+        running_process(environment, sqlite, from_sqlite) as first,
+        running_process(environment, postgresql, from_postgresql, from_sqlite) as second,
     ):
         for name, process in (("sqlite", first), ("postgresql", second)):
             printed, _ = process.communicate()
@@ -94,7 +94,7 @@ def database_url(server, name):
 
 
 @contextmanager
-def at_work(environment, url, *folders):
+def running_process(environment, url, *folders):
     """A process of ``moved_site.py``, killed at the end if necessary."""
     process = subprocess.Popen(
         [sys.executable, PROJECT / "tests" / "moved_site.py", *folders],

@@ -405,7 +405,7 @@ UPGRADED = "2.0.0"
 
 
 @contextmanager
-def load_that_all_succeeds(site, access, postgresql):
+def successful_load(site, access, postgresql):
     """Clients read and write throughout the block: no request fails, none is executed twice."""
     query = "SELECT array_agg(id) FROM myometrics_audit_auditlog WHERE action = 'load'"
     before = count(postgresql, query) or []
@@ -419,7 +419,7 @@ def load_that_all_succeeds(site, access, postgresql):
 
 
 def test_reload_of_gunicorn_fails_no_request(site, access, postgresql):
-    with load_that_all_succeeds(site, access, postgresql):
+    with successful_load(site, access, postgresql):
         site.webs[0].reload()
 
 
@@ -429,7 +429,7 @@ def version(site):
 
 def test_rolling_restart_with_migration_fails_no_request(site, access, postgresql):
     assert version(site) != UPGRADED
-    with load_that_all_succeeds(site, access, postgresql) as load:
+    with successful_load(site, access, postgresql) as load:
         site.environment["DJANGO_SETTINGS_MODULE"] = "upgraded_settings"
         site.manage("migrate", "--verbosity=0")
         load.wait_for_successes()

@@ -53,7 +53,7 @@ def test_check_deploy_names_unsafe_settings():
 
 
 def test_minimal_environment_starts_and_logs_warnings():
-    done = python(START, {**GOOD, "EMBEDDED_WORKER": "false"})
+    done = python(START, GOOD)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     said = {line["message"].partition(":")[0] for line in lines if line["level"] == "WARNING"}

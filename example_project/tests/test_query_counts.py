@@ -33,7 +33,7 @@ READS = {
 
 
 @pytest.fixture(autouse=True)
-def _limits_aside(settings):
+def _without_limits(settings):
     settings.MYOMETRICS = {**settings.MYOMETRICS, "RATE_LIMIT_STORAGE": "memory://"}
 
 
@@ -87,12 +87,14 @@ WRITES = {
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("what", WRITES)
-def test_writes_stay_within_query_limit(filled, anyone, administrator, what):
+def test_writes_stay_within_query_limit(filled, anonymous_client, administrator, what):
     sign_in = {"email": administrator.email, "password": PASSWORD}
     refresh = {"refresh": filled.tokens["refresh"]}
     acts = {
-        "sign in": lambda: anyone.post("/api/auth/login/", sign_in, format="json"),
-        "refresh": lambda: anyone.post("/api/auth/token/refresh/", refresh, format="json"),
+        "sign in": lambda: anonymous_client.post("/api/auth/login/", sign_in, format="json"),
+        "refresh": lambda: anonymous_client.post(
+            "/api/auth/token/refresh/", refresh, format="json"
+        ),
         "change the profile": lambda: filled.patch(
             "/api/auth/user/", {"firstName": "Ada"}, format="json"
         ),

@@ -38,7 +38,7 @@ def bodies(response):
     ]
 
 
-def whom(*, signed_in):
+def operations(*, signed_in):
     """Operations for signed-in users, or public ones."""
     return [name for name, o in OPERATIONS.items() if bool({} not in o["security"]) == signed_in]
 
@@ -66,7 +66,7 @@ def test_every_operation_documents_429_with_retry_after(name):
     assert header["schema"] == {"type": "integer", "minimum": 1}
 
 
-@pytest.mark.parametrize("name", whom(signed_in=True))
+@pytest.mark.parametrize("name", operations(signed_in=True))
 def test_protected_operations_document_401_and_403(name):
     assert {"401", "403", "500"} <= statuses(OPERATIONS[name])
     assert "WWW-Authenticate" in OPERATIONS[name]["responses"]["401"]["headers"]

@@ -139,16 +139,16 @@ def sign_in(site, email):
 
 
 def export(site, access, kind):
-    answer = site.ask(access, "GET", f"/users/me/export/?format={kind}")
+    answer = site.request(access, "GET", f"/users/me/export/?format={kind}")
     assert answer.status_code == 200, answer.text
     return answer.text
 
 
 def test_exports_and_commands_are_complete_under_load(site):
-    site.ask(sign_in(site, EMAILS[0]), "PATCH", "/users/me/notifications/", SWITCHES)
+    site.request(sign_in(site, EMAILS[0]), "PATCH", "/users/me/notifications/", SWITCHES)
     users = [sign_in(site, email) for email in EMAILS]
     with Load(site.url, users[1], clients=2) as load, ThreadPoolExecutor() as pool:
-        written = [site.ask(users[0], "POST", "/audit-logs/", upload(n)) for n in range(3)]
+        written = [site.request(users[0], "POST", "/audit-logs/", upload(n)) for n in range(3)]
         as_json = [pool.submit(export, site, access, "json") for access in users]
         done = pool.submit(site.manage, "shell", "--command", COMMANDS)
         for exported in map(json.loads, (future.result() for future in as_json)):
@@ -167,7 +167,7 @@ def test_exports_and_commands_are_complete_under_load(site):
 
 def test_worker_seals_and_folds(site, servers):
     _, postgresql, _, _ = servers
-    assert site.ask(sign_in(site, ADMIN), "POST", "/audit-logs/", upload(9)).status_code == 201
+    assert site.request(sign_in(site, ADMIN), "POST", "/audit-logs/", upload(9)).status_code == 201
     with psycopg.connect(postgresql.url, autocommit=True) as connection:
 
         def is_done():

@@ -19,7 +19,7 @@ from django.conf import settings
 from django.core.management import call_command
 
 
-def hosts_settings():
+def host_settings():
     """The host's settings as they are now; Django itself completes DATABASES."""
     names = [name for name in vars(clinic.settings) if name.isupper() and name != "DATABASES"]
     return {name: copy.deepcopy(getattr(settings, name)) for name in names}
@@ -46,7 +46,7 @@ def celery_settings():
     }
 
 
-before = hosts_settings()
+before = host_settings()
 django.setup()
 if importlib.util.find_spec("people"):
     call_command("makemigrations", "people", verbosity=0)
@@ -56,7 +56,7 @@ call_command("makemigrations", check_changes=True, dry_run=True, verbosity=0)
 call_command("migrate", verbosity=0)
 exec(sys.stdin.read())
 seen = {
-    "changed": [name for name, value in hosts_settings().items() if before[name] != value],
+    "changed": [name for name, value in host_settings().items() if before[name] != value],
     "celery": {
         name: value == getattr(clinic.settings, name) for name, value in celery_settings().items()
     },

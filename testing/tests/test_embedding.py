@@ -95,7 +95,7 @@ def test_site_with_own_users_and_settings_keeps_them(
         EXERCISES[package](as_ada, as_root)
         refused(clinic, A_PATH[package], {"Authorization": "Bearer of.ill.tidings"})
         assert AdminSession(clinic, "root").visit_all(f"myometrics_{package}") >= 2
-        _own_api_is_as_it_was(clinic)
+        _assert_own_api_unchanged(clinic)
 
 
 def _choices():
@@ -129,7 +129,7 @@ def _post(url, name):
     return answer.json()
 
 
-def _own_api_is_as_it_was(clinic):
+def _assert_own_api_unchanged(clinic):
     visit = httpx.get(f"{clinic.url}/own/visits/", timeout=PATIENCE)
     assert visit.json() == {"at": "31.01.2026"}
     missing = httpx.get(f"{clinic.url}/own/missing/", timeout=PATIENCE)

@@ -62,7 +62,7 @@ def test_new_site_with_our_user_model_works(row, environment_of, tmp_path):
     clinic.write("clinic/settings.py", 'AUTH_USER_MODEL = "myometrics_auth.User"')
     assert clinic.prepare(CREATE_USERS)["changed"] == []
     with clinic.served():
-        profile = _a_newcomer_comes_and_goes(clinic)
+        profile = _register_and_delete_user(clinic)
         assert isinstance(profile["id"], int)
         _administer_users(clinic, profile)
         assert AdminSession(clinic, ROOT).visit_all("myometrics_auth") >= 3
@@ -75,7 +75,7 @@ def test_derived_user_model_has_every_endpoint(row, environment_of, tmp_path):
     clinic.write("people/admin.py", OWN_ADMIN)
     assert clinic.prepare(CREATE_USERS)["changed"] == []
     with clinic.served():
-        profile = _a_newcomer_comes_and_goes(clinic)
+        profile = _register_and_delete_user(clinic)
         assert isinstance(profile["id"], str)
         _administer_users(clinic, profile)
         by_password = clinic.asking(auth=(EMAIL, PASSWORD))
@@ -135,7 +135,7 @@ def _with_auth(clinic, accepted):
     return clinic
 
 
-def _a_newcomer_comes_and_goes(clinic):
+def _register_and_delete_user(clinic):
     """Sign-up, sign-in, refresh, profile, sign-out; the profile."""
     anybody = clinic.asking()
     registered = anybody("POST", "auth/register/", 201, json=NEWCOMER).json()

@@ -88,7 +88,7 @@ class CopiedFile:
         with sqlite3.connect(self.primary) as primary, sqlite3.connect(self.copy) as copy:
             primary.backup(copy)
 
-    def lose(self):
+    def disconnect(self):
         """Make it unreachable."""
         shutil.rmtree(self.copy.parent)
 
@@ -115,7 +115,7 @@ class StreamingReplica:
         with psycopg.connect(self.url, autocommit=True) as replica:
             replica.execute("SELECT pg_wal_replay_resume()")
 
-    def lose(self):
+    def disconnect(self):
         self.server.stop()
 
 
@@ -136,15 +136,15 @@ def site(replica, tmp_path):
 
 
 def listed(root):
-    return {entry["resource_id"] for entry in root.ask("GET", "audit-logs/").json()["results"]}
+    return {entry["resource_id"] for entry in root.request("GET", "audit-logs/").json()["results"]}
 
 
 def counted(root):
-    return root.ask("GET", "analytics/?days=7").json()["system_health"]["total_uploads"]
+    return root.request("GET", "analytics/?days=7").json()["system_health"]["total_uploads"]
 
 
 def recent(user, path="users/me/activity/"):
-    return {upload["id"] for upload in user.ask("GET", path).json()["recent_uploads"]}
+    return {upload["id"] for upload in user.request("GET", path).json()["recent_uploads"]}
 
 
 def test_lists_and_numbers_read_replica_and_rest_primary(site, replica):
@@ -154,21 +154,21 @@ def test_lists_and_numbers_read_replica_and_rest_primary(site, replica):
     ada.upload("known")
     replica.hold()
     late = ada.upload("late")
-    _lists_and_numbers_lag(site, root, ada)
-    _who_one_is_and_what_one_owns_never_lags(site, root, ada, late)
+    _assert_lists_and_numbers_lag(site, root, ada)
+    _assert_own_data_is_current(site, root, ada, late)
     # After the lag, writers read from the replica, too.
     site.runs("from django.core.cache import cache; cache.clear()")
     assert recent(ada) == {"known"}
     replica.follow()
     wait_for(lambda: {"known", "late"} <= listed(root))
-    replica.lose()
+    replica.disconnect()
     assert ada.upload("last") > late
     assert "last" in listed(root)
     assert counted(root) == 3
 
 
-def _lists_and_numbers_lag(site, root, ada):
-    user_id = ada.ask("GET", "auth/user/").json()["id"]
+def _assert_lists_and_numbers_lag(site, root, ada):
+    user_id = ada.request("GET", "auth/user/").json()["id"]
     assert "known" in listed(root)
     assert "late" not in listed(root)
     assert counted(root) == 1
@@ -179,14 +179,16 @@ def _lists_and_numbers_lag(site, root, ada):
     assert recent(ada) == {"known", "late"}
 
 
-def _who_one_is_and_what_one_owns_never_lags(site, root, ada, late):
+def _assert_own_data_is_current(site, root, ada, late):
     newcomer = ApiUser(site, "newcomer@clinic.example")
     newcomer.register()
     newcomer.sign_in()
-    assert newcomer.sees()["users/me/activity/"]["recent_uploads"] == []
-    assert newcomer.email in {user["email"] for user in root.ask("GET", "users/").json()["results"]}
-    assert root.ask("GET", f"audit-logs/{late}/").json()["resource_id"] == "late"
-    exported = ada.ask("GET", "users/me/export/?format=json").json()
+    assert newcomer.own_pages()["users/me/activity/"]["recent_uploads"] == []
+    assert newcomer.email in {
+        user["email"] for user in root.request("GET", "users/").json()["results"]
+    }
+    assert root.request("GET", f"audit-logs/{late}/").json()["resource_id"] == "late"
+    exported = ada.request("GET", "users/me/export/?format=json").json()
     assert "late" in {entry["resource_id"] for entry in exported["audit_logs"]}
 
 

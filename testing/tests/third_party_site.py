@@ -131,7 +131,7 @@ class AdminSession:
         assert self.index.status_code == 200
         assert "/admin/logout/" in self.index.text
 
-    def ask(self, method, path, status, **options):
+    def request(self, method, path, status, **options):
         """The answer of the API to the session, which has ``status``."""
         headers = {"X-CSRFToken": self._csrf()}
         answer = self.http.request(method, f"/api/{path}", headers=headers, **options)

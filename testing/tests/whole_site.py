@@ -105,7 +105,7 @@ class ApiUser:
         self.email, self.token = email, token
         self.http = httpx.Client(base_url=f"{site.url}/api/", timeout=PATIENCE)
 
-    def ask(self, method, path, status=200, **options):
+    def request(self, method, path, status=200, **options):
         """The response, which must have ``status``."""
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         answer = self.http.request(method, path, headers=headers, **options)
@@ -115,7 +115,7 @@ class ApiUser:
     def register(self):
         """Register an account, and keep its token."""
         body = {"firstName": "Ada", "lastName": "Byron", "clinicName": "North", "role": "doctor"}
-        answer = self.ask(
+        answer = self.request(
             "POST", "auth/register/", 201, json={**body, "email": self.email, "password": PASSWORD}
         )
         self.token = answer.json()["access"]
@@ -123,7 +123,7 @@ class ApiUser:
     def sign_in(self):
         """Sign in by address and password."""
         body = {"email": self.email, "password": PASSWORD}
-        self.token = self.ask("POST", "auth/login/", json=body).json()["access"]
+        self.token = self.request("POST", "auth/login/", json=body).json()["access"]
 
     def at(self, site):
         """The same user with the same token at another server."""
@@ -137,22 +137,22 @@ class ApiUser:
             "resource_id": name,
             "details": {"filename": f"{name}.jpg", "diagnosis": "Normal", "processing_time": 2.5},
         }
-        return int(self.ask("POST", "audit-logs/", 201, json=entry).json()["id"])
+        return int(self.request("POST", "audit-logs/", 201, json=entry).json()["id"])
 
-    def sees(self):
+    def own_pages(self):
         """The user's own data."""
         paths = ("auth/user/", "users/me/activity/", "users/me/notifications/")
-        seen = {path: self.ask("GET", path).json() for path in paths}
-        export = self.ask("GET", "users/me/export/?format=json").json()
-        # An export leaves an entry, which the next one holds.
+        seen = {path: self.request("GET", path).json() for path in paths}
+        export = self.request("GET", "users/me/export/?format=json").json()
+        # An export leaves an entry, which the next one contains.
         entries = export.pop("audit_logs")
         left = [entry for entry in entries if entry["action"] != "data_exported"]
         return {**seen, "export": {**export, "audit_logs": left}}
 
-    def administers(self):
+    def administrator_pages(self):
         """The data of an administrator's endpoints."""
         paths = ("audit-logs/?page_size=100", "analytics/?days=7", "users/")
-        return {path: self.ask("GET", path).json() for path in paths}
+        return {path: self.request("GET", path).json() for path in paths}
 
 
 def mails_of(site):
@@ -160,10 +160,10 @@ def mails_of(site):
     return "".join(path.read_text() for path in sorted((site.folder / "mail").glob("*")))
 
 
-def holds(before, after):
+def contains(before, after):
     """Whether ``after`` contains everything of ``before``; objects may have more keys."""
     if isinstance(before, dict) and isinstance(after, dict):
-        return all(name in after and holds(before[name], after[name]) for name in before)
+        return all(name in after and contains(before[name], after[name]) for name in before)
     if isinstance(before, list) and isinstance(after, list):
-        return len(before) == len(after) and all(map(holds, before, after))
+        return len(before) == len(after) and all(map(contains, before, after))
     return before == after

@@ -1,9 +1,8 @@
 """Celery beat's scheduler: the schedule is code, and nothing is stored.
 
-Celery's default scheduler stores the last runs in a file, which two beats corrupt. Here every task
-with an interval is due when beat starts, so no stored time is needed: all of them claim their jobs
-in the database, and do nothing if there are none. Two beats send each task twice at most. A task
-with a time of day (crontab) waits for that time.
+Celery's default scheduler stores the last runs in a file, which two beats corrupt. The only entry
+here sends the tasks of due jobs every few seconds. Two beats send each task twice at most; a job is
+claimed by one of the workers.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from celery.beat import Scheduler
-from celery.schedules import schedule
 
 TOLERANCE = timedelta(seconds=1)
 HEARTBEAT = Path(tempfile.gettempdir()) / "beat-heartbeat"
@@ -23,17 +21,10 @@ HEARTBEAT = Path(tempfile.gettempdir()) / "beat-heartbeat"
 
 
 class StatelessScheduler(Scheduler):
-    """The scheduler of ``celery beat``, and of the beat in the server process."""
+    """The scheduler of ``celery beat``."""
 
     can_send = True
     """Whether the last task could be sent."""
-
-    def setup_schedule(self) -> None:
-        """Read the schedule from the settings; tasks with an interval are due now."""
-        super().setup_schedule()
-        for entry in self.schedule.values():
-            if isinstance(entry.schedule, schedule):  # a crontab is none
-                entry.last_run_at -= entry.schedule.run_every  # type: ignore[attr-defined]
 
     def tick(self, *arguments: Any, **options: Any) -> float:
         """Send what is due; return the seconds until the next call.

@@ -47,9 +47,9 @@ def check_broker_url(url: str) -> None:
 
 
 def broker_settings(url: str | None) -> dict[str, Any]:
-    """Return Celery's settings for the broker at ``url``; ``None`` is this process's memory."""
+    """Return Celery's settings for the broker at ``url``; none if jobs need no Celery."""
     if url is None:
-        return _settings("memory://localhost/", {"polling_interval": 0.2})
+        return {}
     return _redis_settings(url) if is_redis_url(url) else _amqp_settings(url)
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from django.apps import apps
 from django.contrib.contenttypes.models import ContentType
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import router
 
+from myometrics_core.jobs import Job
 from myometrics_core.personal_data import PersonalDataSection
 from myometrics_core.users import lock_user_for_delete
 
-from .models import PasswordResetRequest, RecoveryCode, Session, TotpDevice, User
+from .jobs import SendPasswordReset
+from .models import RecoveryCode, Session, TotpDevice, User
 from .selectors import second_factor_state
 from .serializers import AdminUserSerializer, SessionSerializer
 from .services.login_throttle import login_throttle_erase
@@ -27,7 +30,8 @@ class ProfileSection(PersonalDataSection):
     order = 10
     many = False
 
-    def export(self, user: User) -> Iterator[Mapping[str, Any]]:
+    def export(self, user: AbstractBaseUser) -> Iterator[Mapping[str, Any]]:
+        user = cast("User", user)
         sessions = Session.objects.filter(user=user).order_by("created_at")
         yield {
             **AdminUserSerializer.read(user),
@@ -38,8 +42,9 @@ class ProfileSection(PersonalDataSection):
             ],
         }
 
-    def erase(self, user: User) -> None:
+    def erase(self, user: AbstractBaseUser) -> None:
         """Delete auth's data about a user; also works if the site keeps the user's row."""
+        user = cast("User", user)
         user_data_delete(user, router.db_for_write(Session))
         # End sessions first: this also deletes the browsers' Django sessions.
         Session.objects.filter(user=user).end()
@@ -55,7 +60,8 @@ def user_data_delete(user: User, using: str) -> None:
     lock_user_for_delete(user, using)
     addresses = user.sessions.exclude(address=None).values_list("address", flat=True)
     login_throttle_erase(email=user.email, addresses=addresses)
-    PasswordResetRequest.objects.filter(email_canonical=user.email_canonical).delete()
+    resets = Job.objects.filter(kind=SendPasswordReset.name)
+    resets.filter(payload__email=user.email_canonical).delete()
     if apps.is_installed("django.contrib.admin"):
         entries = apps.get_model("admin", "LogEntry").objects.filter(
             content_type=ContentType.objects.get_for_model(user), object_id=str(user.pk)

@@ -29,6 +29,7 @@ PUBLIC: Mapping[str, Mapping[str, Sequence[str] | None]] = {
         "health": ALL,
         "http": ALL,
         "jobs": ALL,
+        "jobs.celery_runner": ("celery_task",),
         "mail": ALL,
         "management.command_line": ALL,
         "middleware": ALL,
@@ -43,7 +44,6 @@ PUBLIC: Mapping[str, Mapping[str, Sequence[str] | None]] = {
         "admin": ALL,
         "admin_site": ("AuthAdminSite",),
         "authentication": ("SessionTokenAuthentication",),
-        "beat": ALL,
         "conf": ALL,
         "model_fields": ALL,
         "models": ALL,
@@ -58,7 +58,6 @@ PUBLIC: Mapping[str, Mapping[str, Sequence[str] | None]] = {
         "tracking": ALL,
     },
     "analytics": {
-        "beat": ALL,
         "conf": ("AnalyticsSettings", "analytics_settings"),
         "facts": ALL,
         "filters": ("Filters",),
@@ -68,7 +67,6 @@ PUBLIC: Mapping[str, Mapping[str, Sequence[str] | None]] = {
         "selectors": ALL,
     },
     "notifications": {
-        "beat": ALL,
         "built_in_kinds": ALL,
         "conf": ALL,
         "kinds": ("NotificationKind", "register_kind", "registered_kind", "registered_kinds"),
