@@ -46,12 +46,12 @@ def test_metrics_count_all_processes_and_have_all_gauges(site):
     assert counted == [60]
     processes = set(re.findall(r"Booting worker with pid: (\d+)", site.log))
     assert len(processes) == 3
-    told = {family.name for family in families}
+    names = {family.name for family in families}
     assert {
         "myometrics_outbox_age_seconds",
         "myometrics_seal_lag_seconds",
         "myometrics_pending_changes",
-    } <= told
+    } <= names
 
 
 def names_that_exist():
@@ -68,14 +68,14 @@ def test_alerts_and_dashboard_use_existing_metrics(name):
 
 
 def test_every_alert_links_to_its_section():
-    page = (OPERATIONS / "alerts.md").read_text()
+    page = (OPERATIONS / "monitoring.md").read_text()
     (group,) = yaml.safe_load((OPERATIONS / "alerts.yaml").read_text())["groups"]
     rules = group["rules"]
     sections = dict(re.findall(r"^### (\w+)\n\n(\w+)", page, re.MULTILINE))
     assert sections == {rule["alert"]: rule["labels"]["severity"].title() for rule in rules}
     for rule in rules:
         anchor = rule["alert"].lower()
-        assert rule["annotations"]["runbook_url"].endswith(f"/operations/alerts/#{anchor}")
+        assert rule["annotations"]["runbook_url"].endswith(f"/operations/monitoring/#{anchor}")
 
 
 @pytest.mark.parametrize("name", ["alerts.yaml", "dashboard.json"])

@@ -11,7 +11,7 @@ import subprocess
 from functools import cache
 
 import pytest
-from strangers import CURRENT, UV, rows
+from environments import CURRENT, UV, rows
 
 from myometrics_testing.commands.repository import PACKAGES, PREFIX, ROOT, package_folders
 from myometrics_testing.walkthrough import Block, Walkthrough, blocks_in, section
@@ -19,8 +19,8 @@ from myometrics_testing.walkthrough import Block, Walkthrough, blocks_in, sectio
 pytestmark = pytest.mark.any_database
 
 OURS = list(package_folders())
-RECIPES = {path.name for path in (ROOT / "docs" / "recipes").glob("*.md")} - {"index.md"}
-PAGES = ["embedding/worked-example.md", *sorted(f"recipes/{name}" for name in RECIPES)]
+RECIPES = sorted(f"recipes/{path.name}" for path in (ROOT / "docs" / "recipes").glob("*.md"))
+PAGES = ["embedding/worked-example.md", *RECIPES]
 
 
 @pytest.fixture(scope="session")

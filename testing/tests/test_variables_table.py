@@ -8,8 +8,8 @@ from myometrics_testing.commands.variables_table import variables_table
 
 EXAMPLE = """# About the file.
 
-# Where the data are,
-# in docs/operations/backup.md.
+# Where data are,
+# docs/operations/backup.md or docs/security.md.
 #DATA=var
 # A choice.
 CHOICE=
@@ -18,7 +18,7 @@ CHOICE=
 
 def test_table_has_a_row_for_each_variable_with_its_comment():
     assert variables_table(EXAMPLE).splitlines()[2:] == [
-        "| `DATA` | `var` | Where the data are, in [backup](backup.md). |",
+        "| `DATA` | `var` | Where data are, [backup](backup.md) or [security](../security.md). |",
         "| `CHOICE` | – | A choice. |",
     ]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.utils.translation import gettext as _
@@ -33,9 +31,9 @@ class AnalyticsView(ApiView):
         tags=["analytics"],
     )
     def get(self, request: Request) -> Response:
-        """Specification: "GET /analytics/". Filters combine."""
+        """Return the report on uploads of the last days. Filters combine."""
         query = self.validated_query(ReportQuerySerializer)
-        with read_from_replica(person=request.user):
+        with read_from_replica(user=request.user):
             return Response(report_get(**query))
 
 
@@ -46,9 +44,9 @@ class MyActivityView(ApiView):
         operation_id="my_activity_retrieve", responses={200: ActivitySerializer}, tags=["analytics"]
     )
     def get(self, request: Request) -> Response:
-        """Specification: "GET /users/me/activity/"."""
-        with read_from_replica(person=request.user):
-            return Response(activity_get(user=cast(AbstractBaseUser, request.user)))
+        """Return the uploads of the signed-in user."""
+        with read_from_replica(user=request.user):
+            return Response(activity_get(user=self.user))
 
 
 class UserActivityView(ApiView):
@@ -62,9 +60,9 @@ class UserActivityView(ApiView):
         tags=["analytics"],
     )
     def get(self, request: Request, user_id: str) -> Response:
-        """One user's activity, in the format of ``users/me/activity/``."""
+        """Return the uploads of a user, in the format of ``users/me/activity/``."""
         user = _user(user_id)
-        with read_from_replica(person=request.user):
+        with read_from_replica(user=request.user):
             return Response(activity_get(user=user))
 
 

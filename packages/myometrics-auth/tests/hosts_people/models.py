@@ -1,4 +1,4 @@
-"""A host's own people, as docs/auth/user-model.md tells it."""
+"""A custom user model, as docs/embedding/user-model.md describes it."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.files import File
@@ -118,7 +118,7 @@ def export_files_sweep() -> int:
 
 def _write(export: ExportFile) -> None:
     with tempfile.TemporaryFile(prefix="export-") as copy:
-        for chunk in export_chunks(export.user, export.export_format):
+        for chunk in export_chunks(cast(AbstractBaseUser, export.user), export.export_format):
             copy.write(chunk)
         copy.seek(0)
         storage = _storage()

@@ -105,12 +105,12 @@ class ExportDownloadView(PublicApiView):
         },
     )
     def get(self, request: Request) -> StreamingHttpResponse:
-        """Return ``user_data.csv`` or ``user_data.json`` as an attachment."""
+        """Return the export file of a mailed link as an attachment."""
         export = export_file_for_token(self.validated_query(LinkQuerySerializer)["token"])
         filename = export_filename(export.export_format)
         response = download_response(request, export_file_chunks(export), filename)
         publish_export(
-            user=export.user,
+            user=cast(AbstractBaseUser, export.user),
             export_format=export.export_format,
             delivery="link",
             request=request,

@@ -19,9 +19,9 @@ from myometrics_testing.commands.repository import PACKAGES, PREFIX, ROOT
 from myometrics_testing.commands.settings_tables import GROUPS, settings_group, settings_table
 from myometrics_testing.commands.variables_table import variables_table
 
-RECORDS = ROOT / "docs" / "adr" / "index.md"
-PUBLIC_NAMES = ROOT / "docs" / "reference" / "public-names.md"
-VARIABLES = ROOT / "docs" / "operations" / "variables.md"
+DOCS = ROOT / "docs"
+ARCHITECTURE = DOCS / "architecture.md"
+VARIABLES = DOCS / "operations" / "variables.md"
 
 
 def main() -> int:
@@ -30,7 +30,11 @@ def main() -> int:
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
     django.setup()
-    stale = [path for path in _documents() if _bring_up_to_date(path, write=not check)]
+    stale = [
+        path
+        for path, name, text in _parts()
+        if _bring_up_to_date(path, name, text, write=not check)
+    ]
     for path in stale:
         print(f"{'out of date' if check else 'written'}: {path.relative_to(ROOT)}")
     if stale and check:
@@ -48,42 +52,34 @@ def between_markers(document: str, name: str, text: str) -> str:
     return found
 
 
-def _documents() -> Iterator[Path]:
-    yield from (_readme(package) for package in GROUPS)
-    yield PUBLIC_NAMES
-    yield RECORDS
-    yield VARIABLES
+def reference_page(package: str) -> Path:
+    """Return the page that lists the package's public names."""
+    return DOCS / package / "reference.md"
 
 
-def _readme(package: str) -> Path:
-    return PACKAGES / f"{PREFIX}{package}" / "README.md"
+def _parts() -> Iterator[tuple[Path, str, str]]:
+    """Yield each generated part: the document, the part's name, its text."""
+    for package in GROUPS:
+        readme = PACKAGES / f"{PREFIX}{package}" / "README.md"
+        yield readme, "settings", settings_table(settings_group(package))
+    for package in PUBLIC:
+        yield reference_page(package), package, public_names_table(package)
+    yield ARCHITECTURE, "decisions", "\n".join(map(_decision, sorted(DOCS.glob("adr/*.md"))))
+    yield VARIABLES, "variables", variables_table((ROOT / ".env.example").read_text())
 
 
-def _bring_up_to_date(path: Path, *, write: bool) -> bool:
-    """Return whether ``path`` was out of date."""
-    before = after = path.read_text()
-    for name, text in _parts(path):
-        after = between_markers(after, name, text)
+def _bring_up_to_date(path: Path, name: str, text: str, *, write: bool) -> bool:
+    """Return whether the part ``name`` of ``path`` was out of date."""
+    before = path.read_text()
+    after = between_markers(before, name, text)
     if write and after != before:
         path.write_text(after)
     return after != before
 
 
-def _parts(path: Path) -> Iterator[tuple[str, str]]:
-    if path == RECORDS:
-        yield "records", "\n".join(map(_record, sorted(RECORDS.parent.glob("0*.md"))))
-    elif path == VARIABLES:
-        yield "variables", variables_table((ROOT / ".env.example").read_text())
-    elif path == PUBLIC_NAMES:
-        yield from ((package, public_names_table(package)) for package in PUBLIC)
-    else:
-        package = path.parent.name.removeprefix(PREFIX)
-        yield "settings", settings_table(settings_group(package))
-
-
-def _record(path: Path) -> str:
+def _decision(path: Path) -> str:
     title = path.read_text().partition("\n")[0].lstrip("# ")
-    return f"- [{title}]({path.name})"
+    return f"- [{title}](adr/{path.name})"
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import inspect
 import re
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from itertools import pairwise
+from itertools import zip_longest
 from typing import Any, Final
 
 ALL: Final = None
@@ -50,18 +50,14 @@ PUBLIC: Mapping[str, Mapping[str, Sequence[str] | None]] = {
     },
     "audit": {
         "audit": ALL,
-        "beat": ALL,
-        "changes": ALL,
         "conf": ALL,
-        "export": ALL,
+        "listing": ALL,
+        "log": ALL,
         "models": ALL,
-        "querysets": ("ImmutableEntry",),
-        "selections": ALL,
-        "services": ALL,
-        "verification": ALL,
+        "sealing": ALL,
+        "tracking": ALL,
     },
     "analytics": {
-        "beat": ALL,
         "conf": ("AnalyticsSettings", "analytics_settings"),
         "facts": ALL,
         "filters": ("Filters",),
@@ -109,9 +105,11 @@ def _summary(module: str, name: str) -> str:
 def _text_below(module: str, name: str) -> str:
     """Return the string below the assignment of ``name``, used as its docstring."""
     statements = ast.parse(inspect.getsource(import_module(module))).body
-    for assignment, below in pairwise(statements):
-        match below:
-            case ast.Expr(ast.Constant(str(text))) if name in _assigned(assignment):
+    for assignment, below in zip_longest(statements, statements[1:]):
+        match assignment, below:
+            case ast.ImportFrom(str(source), names, 1), _ if name in [n.name for n in names]:
+                return _text_below(f"{module}.{source}", name)
+            case _, ast.Expr(ast.Constant(str(text))) if name in _assigned(assignment):
                 return inspect.cleandoc(text)
     return ""
 

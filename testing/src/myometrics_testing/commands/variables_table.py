@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from posixpath import relpath
 
 VARIABLE = re.compile(r"#?([A-Z][A-Z_]*)=(.*)")
-PAGE = re.compile(r"docs/operations/(([\w-]+)\.md)")
+PAGE = re.compile(r"docs/((?:[\w-]+/)*([\w-]+)\.md)")
 
 
 def variables_table(example: str) -> str:
@@ -37,4 +38,4 @@ def _row(name: str, value: str, meaning: str) -> str:
 def _markdown(meaning: str) -> str:
     """Return ``meaning`` with URLs and commands as code, and links to the pages it names."""
     coded = re.sub(r"(?<!\S)(\S+://\S*[\w/]|python3? -c \".*\"|\[::\]|--\S+ -)", r"`\1`", meaning)
-    return PAGE.sub(r"[\2](\1)", coded)
+    return PAGE.sub(lambda page: f"[{page[2]}]({relpath(page[1], 'operations')})", coded)
