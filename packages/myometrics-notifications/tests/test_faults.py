@@ -81,7 +81,7 @@ class Site:
             "JOB_RUNNER": self.runner,
         }
         command = [sys.executable, str(TESTS / "fault_process.py"), "migrate", "-v", "0"]
-        subprocess.run(command, env=self.environment, check=True)
+        subprocess.run(command, env={**self.environment, "JOB_RUNNER": "none"}, check=True)
         self.workers = [Worker(number, self) for number in range(2)]
 
     def worker_command(self, number):
