@@ -45,6 +45,13 @@ def user(make_user):
 
 
 @pytest.fixture
+def admin(client, make_user):
+    """A client that is signed in to the admin site as a superuser."""
+    client.force_login(make_user(is_staff=True, is_superuser=True))
+    return client
+
+
+@pytest.fixture
 def client_of():
     """An API client that is signed in as a user."""
 
