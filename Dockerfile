@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
 # The composed site. One image runs web, worker, beat and migrate; see compose.yaml.
-# Everything comes by hash: the base image by digest, packages from lock files (python3 dev lock).
+# Everything is installed by hash: the base image by digest, packages from lock files (python3 dev lock).
 
 ARG PYTHON=docker.io/library/python:3.13.15-slim-trixie@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b
 
@@ -13,7 +13,7 @@ RUN python -m venv /build && python -m venv --without-pip /venv \
     && /build/bin/pip --python /venv install --no-deps --require-hashes -r example_project/requirements.txt
 COPY packages packages
 COPY example_project example_project
-# The packages of this repository: built here, with nothing from an index.
+# The packages of this repository, built without a package index.
 RUN /build/bin/pip wheel --no-deps --no-index --no-build-isolation --wheel-dir /wheels \
         ./packages/* ./example_project \
     && /build/bin/pip --python /venv install --no-deps --no-index /wheels/*.whl \
@@ -33,8 +33,8 @@ WORKDIR /app
 COPY --from=build /venv /venv
 COPY example_project/manage.py example_project/healthcheck.py ./
 USER site
-# All that is ever written: exported files (and the database, if it is SQLite). Everything else can
-# be read-only; give /tmp as tmpfs.
+# The only folder that is written: exported files (and the database, if it is SQLite). Everything else
+# can be read-only; mount /tmp as tmpfs.
 VOLUME /data
 EXPOSE 8001
 STOPSIGNAL SIGTERM

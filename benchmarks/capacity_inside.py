@@ -10,9 +10,9 @@ from django.contrib.auth import get_user_model
 from django.utils import timezone
 
 from myometrics_audit import audit
-from myometrics_audit.log.services import NewEntry
+from myometrics_audit.log import NewEntry
 from myometrics_audit.models import Leaf
-from myometrics_audit.sealing.seals import seal_pending
+from myometrics_audit.sealing import seal_pending
 
 BATCH = 500
 AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"

@@ -122,12 +122,12 @@ def _fill(rows: int) -> None:
     from django.db import connection
 
     call_command("migrate", verbosity=0)
-    person = get_user_model().objects.create_user(email="many@clinic.example", password=None)
+    user = get_user_model().objects.create_user(email="many@clinic.example", password=None)
     with connection.cursor() as cursor:
         cursor.execute(INDEXES)
         for (index,) in cursor.fetchall():
             cursor.execute(f'DROP INDEX "{index}"')  # filling is not measured
-        cursor.execute(FILL, [person.pk, rows])
+        cursor.execute(FILL, [user.pk, rows])
         cursor.execute("VACUUM ANALYZE myometrics_audit_auditlog")
 
 
@@ -138,11 +138,11 @@ def _measure(subject: str) -> dict[str, float]:
 
     from myometrics_core.personal_data import export_chunks
 
-    person = get_user_model().objects.get(email="many@clinic.example")
+    user = get_user_model().objects.get(email="many@clinic.example")
     chunks = {
-        "copy": lambda: _bare_copy(person.pk),
-        "csv": lambda: export_chunks(person, "csv"),
-        "json": lambda: export_chunks(person, "json"),
+        "copy": lambda: _bare_copy(user.pk),
+        "csv": lambda: export_chunks(user, "csv"),
+        "json": lambda: export_chunks(user, "json"),
     }[subject]
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")

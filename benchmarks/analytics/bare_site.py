@@ -4,4 +4,4 @@ from config.settings import *  # noqa: F403
 
 ROOT_URLCONF = "benchmarks.analytics.bare_views"
 MIDDLEWARE: list[str] = []
-EMBEDDED_WORKER = False
+MYOMETRICS["JOB_RUNNER"] = "none"  # noqa: F405

@@ -115,7 +115,7 @@ def seal() -> None:
     """Seal everything, and print the duration."""
     from django.db import connection
 
-    from myometrics_audit.sealing.seals import seal_pending
+    from myometrics_audit.sealing import seal_pending
 
     started, progress = time.monotonic(), None
     cpu = time.process_time()

@@ -109,7 +109,7 @@ def measure(
     options: argparse.Namespace,
 ) -> dict[str, dict[str, float]]:
     """Return work → way → median milliseconds of CPU per request."""
-    from myometrics_audit.sealing.seals import seal_pending
+    from myometrics_audit.sealing import seal_pending
 
     samples: dict[str, dict[str, list[float]]] = {w: {way: [] for way in ways} for w in works}
     for round_number in range(options.rounds + 1):

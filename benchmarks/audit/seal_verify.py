@@ -24,8 +24,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     rows = parser.parse_args().rows
     django.setup()
-    from myometrics_audit.sealing.seals import seal_pending
-    from myometrics_audit.sealing.verification import LogVerifier
+    from myometrics_audit.sealing import LogVerifier, seal_pending
 
     make(rows, sealed=False)
     report("start", rows, 0.0)

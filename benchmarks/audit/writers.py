@@ -83,7 +83,7 @@ def plain_writer() -> Callable[[], object]:
 
 
 def our_writer() -> Callable[[], object]:
-    from myometrics_audit.log.services import NewEntry, entry_record
+    from myometrics_audit.log import NewEntry, entry_record
 
     entry = NewEntry(
         actor_id=1,

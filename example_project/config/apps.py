@@ -14,8 +14,8 @@ class SiteConfig(AppConfig):
 
         from myometrics_core.conf import register_check
 
-        from .production import check_production
-        from .tracing import check_tracing
+        from .checks import check_production
+        from .optional.tracing import check_tracing
 
         register_check(check_production, "security", app="config", deploy=True)
         register_check(check_tracing, "tracing", app="config")

@@ -6,16 +6,14 @@ from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-from config.tracing import start_tracing
+from config.optional.tracing import start_tracing
 
 start_tracing()
 application = get_asgi_application()
 
-from config.embedded_worker import start_if_embedded  # noqa: E402
-from config.production import log_warnings  # noqa: E402
+from config.checks import log_warnings  # noqa: E402
 from config.requests import Utf8ASGIRequest  # noqa: E402
 
 application.request_class = Utf8ASGIRequest
 
 log_warnings()
-start_if_embedded()

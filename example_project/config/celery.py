@@ -8,7 +8,7 @@ from celery.signals import setup_logging, worker_process_init, worker_process_sh
 from django.conf import settings
 from django.utils.log import configure_logging
 
-from .tracing import start_tracing, stop_tracing
+from .optional.tracing import start_tracing, stop_tracing
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 

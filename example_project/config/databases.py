@@ -60,7 +60,7 @@ def _sqlite(parsed: dict[str, Any], options: dict[str, Any]) -> None:
 def _postgresql(
     parsed: dict[str, Any], options: dict[str, Any], pool_size: int, pools_transactions: bool
 ) -> None:
-    parsed["ENGINE"] = "config.postgresql"
+    parsed["ENGINE"] = "config.optional.postgresql"
     options.setdefault("connect_timeout", CONNECT_SECONDS)
     # Detects within seconds that a server has vanished, not after minutes or hours.
     for name, value in LOST_CONNECTION.items():

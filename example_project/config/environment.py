@@ -21,7 +21,7 @@ from limits import parse as parse_rate
 
 from myometrics_core.conf import check_redis_url, redact
 
-from .brokers import check_broker_url
+from .optional.brokers import check_broker_url
 
 DEVELOPMENT_SECRET_KEY = "development-only-" + "not-a-secret-" * 4
 EXAMPLE_SECRET_KEYS = {DEVELOPMENT_SECRET_KEY, "your-secret-key", "change-me"}
@@ -115,6 +115,15 @@ def choice(text: str, *, choices: tuple[str, ...]) -> str:
     if word not in choices:
         raise EnvError(f"expected {' or '.join(choices)}, got {_shown(text)}.")
     return word
+
+
+@env.parser_for("job_runner")
+def job_runner(text: str, *, has_broker: bool, debug: bool) -> str:
+    """A job runner; by default Celery if there is a broker, but threads with DEBUG."""
+    runners = ["thread", "tasks", "none"]
+    if has_broker:
+        runners.insert(1 if debug else 0, "celery")
+    return choice(text, choices=tuple(runners))
 
 
 @env.parser_for("choices")

@@ -23,8 +23,8 @@ worker_class = os.environ.get("WEB_WORKER_CLASS") or "gthread"
 is_asgi = "uvicorn" in worker_class
 # The same with a deadline for slow clients (WEB_CLIENT_TIMEOUT).
 worker_class = {
-    "gthread": "config.thread_worker.DeadlineThreadWorker",
-    "uvicorn_worker.UvicornWorker": "config.asgi_worker.DeadlineUvicornWorker",
+    "gthread": "config.optional.thread_worker.DeadlineThreadWorker",
+    "uvicorn_worker.UvicornWorker": "config.optional.asgi_worker.DeadlineUvicornWorker",
 }.get(worker_class, worker_class)
 wsgi_app = "config.asgi:application" if is_asgi else "config.wsgi:application"
 # An IPv6 address with or without brackets.
@@ -32,8 +32,7 @@ host = (os.environ.get("HOST") or "0.0.0.0").strip("[]")  # noqa: S104
 bind = f"{f'[{host}]' if ':' in host else host}:{os.environ.get('PORT') or 8001}"
 workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
 timeout = 60
-# The load balancer stops sending first, then running requests may end. Below the platform's own
-# limit.
+# Time for running requests; shorter than the platform's own limit.
 graceful_timeout = int(os.environ.get("WEB_GRACEFUL_TIMEOUT") or 25)
 # The settings determine the client's address and scheme (TRUSTED_PROXIES, BEHIND_TLS_PROXY).
 # Gunicorn and uvicorn would trust any peer on this machine or on a Unix socket.
@@ -65,13 +64,21 @@ logconfig_dict = {
     },
 }
 
-# One connection per thread, one for the access table, and one for each health probe that uses the
-# database: its own, that of tables, and that of replicas.
-_has_replicas = any(os.environ.get(f"REPLICA_URLS{end}") for end in ("", "_FILE"))
-os.environ.setdefault(
-    "DATABASE_POOL_SIZE", str(threads * (4 if is_asgi else 1) + 3 + _has_replicas)
+
+def _is_set(*names: str) -> bool:
+    return any(os.environ.get(name) or os.environ.get(f"{name}_FILE") for name in names)
+
+
+# One connection per thread, one for each health probe that uses the database (its own, that of
+# tables, and that of replicas), and three for the threads that run jobs without a broker.
+_probes = 3 if _is_set("REPLICA_URLS") else 2
+_runs_jobs = os.environ.get("JOB_RUNNER") == "thread" or not _is_set(
+    "REDIS_URL", "CELERY_BROKER_URL"
 )
-if any(os.environ.get(f"METRICS_{name}") for name in ("TOKEN", "TOKEN_FILE", "NETWORKS")):
+os.environ.setdefault(
+    "DATABASE_POOL_SIZE", str(threads * (4 if is_asgi else 1) + _probes + 3 * _runs_jobs)
+)
+if _is_set("METRICS_TOKEN", "METRICS_NETWORKS"):
     # Shared folder for the Prometheus counters of all processes.
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="metrics-")
@@ -98,16 +105,9 @@ def post_worker_init(worker: Any) -> None:
     gc.collect()
     gc.freeze()
     if is_asgi:
-        _end_as_python_does()
-
-
-def _end_as_python_does() -> None:
-    """Run the exit handlers before a process under uvicorn ends, so that buffers are written.
-
-    After its last request, uvicorn sends itself the signal again, for the previous handler:
-    unhandled, it would end the process at once.
-    """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        # After its last request, uvicorn sends itself the signal again, for the previous handler.
+        # The default one would skip the exit handlers, which write buffers.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 
 def pre_request(worker: Any, req: Any) -> None:

@@ -8,19 +8,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from myometrics_analytics.beat import beat_schedule as analytics_schedule
-from myometrics_audit.beat import beat_schedule as audit_schedule
-from myometrics_auth.beat import beat_schedule as auth_schedule
 from myometrics_auth.conf import ROLES
-from myometrics_core.beat import beat_schedule as core_schedule
-from myometrics_notifications.beat import beat_schedule as notifications_schedule
+from myometrics_core.beat import beat_schedule
 
-from .brokers import broker_settings
-from .content_security import CONTENT_SECURITY_MIDDLEWARE, CONTENT_SECURITY_POLICY
 from .databases import ready_to_serve
 from .environment import check, env, folder, from_file
 from .logs import REQUEST_ID
 from .mail import mail_settings
+from .optional.brokers import broker_settings
+from .optional.content_security import CONTENT_SECURITY_MIDDLEWARE, CONTENT_SECURITY_POLICY
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DEVELOPMENT_HOSTS = "localhost,127.0.0.1,[::1]"
@@ -70,7 +66,7 @@ METRICS_TOKEN = env.str("METRICS_TOKEN", from_file("METRICS_TOKEN")) or None
 METRICS_NETWORKS = env.networks("METRICS_NETWORKS", "")
 LOG_LEVEL = env.log_level_name("LOG_LEVEL", "INFO")
 WORKER_CONCURRENCY = env.whole_number("WORKER_CONCURRENCY", "0")
-EMBEDDED_WORKER = env.switch("EMBEDDED_WORKER", "true" if DEBUG or not BROKER_URL else "false")
+JOB_RUNNER = env.job_runner("JOB_RUNNER", "", has_broker=bool(BROKER_URL), debug=bool(DEBUG))
 SECURE_SSL_REDIRECT = env.switch("SECURE_SSL_REDIRECT", "false")
 SECURE_HSTS_SECONDS = env.whole_number("SECURE_HSTS_SECONDS", "0")
 SECURE_HSTS_INCLUDE_SUBDOMAINS = env.switch("SECURE_HSTS_INCLUDE_SUBDOMAINS", "false")
@@ -184,7 +180,7 @@ SESSION_ENGINE = f"django.contrib.sessions.backends.{'cache' if REDIS_URL else '
 
 AUTH_USER_MODEL = "myometrics_auth.User"
 PASSWORD_HASHERS = [
-    "config.hashers.TunedArgon2PasswordHasher",
+    "config.optional.hashers.TunedArgon2PasswordHasher",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
 AUTH_PASSWORD_VALIDATORS = [
@@ -216,6 +212,7 @@ MYOMETRICS = {
     "METRICS_TOKEN": METRICS_TOKEN,
     "METRICS_NETWORKS": METRICS_NETWORKS or [],
     "PSEUDONYM_KEYS": PSEUDONYM_KEYS,
+    "JOB_RUNNER": JOB_RUNNER,
 }
 MYOMETRICS_AUTH = {"SIGNING_KEYS": SIGNING_KEYS, "MFA_REQUIRED_ROLES": MFA_REQUIRED_ROLES or []}
 MYOMETRICS_AUDIT = {
@@ -261,14 +258,8 @@ CELERY_WORKER_CONCURRENCY = WORKER_CONCURRENCY or None
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TIMEZONE = "UTC"
-CELERY_BEAT_SCHEDULER = "config.beat:StatelessScheduler"
-CELERY_BEAT_SCHEDULE = {
-    **core_schedule,
-    **auth_schedule,
-    **audit_schedule,
-    **analytics_schedule,
-    **notifications_schedule,
-}
+CELERY_BEAT_SCHEDULER = "config.optional.beat:StatelessScheduler"
+CELERY_BEAT_SCHEDULE = beat_schedule
 
 # --- logs ------------------------------------------------------------------------------------
 
@@ -301,4 +292,4 @@ LOGGING = {
         "uvicorn.access": {"handlers": ["console"], "level": "WARNING", "propagate": False},
     },
 }
-DEFAULT_EXCEPTION_REPORTER_FILTER = "config.error_reports.ExceptionReporterFilter"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "config.optional.error_reports.ExceptionReporterFilter"

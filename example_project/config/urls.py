@@ -20,6 +20,8 @@ api: list[URLPattern | URLResolver] = [
     re_path(r"", UnknownPathView.as_view()),
 ]
 
+admin.site.site_header = admin.site.site_title = "MyoMetrics"
+
 urlpatterns = [
     path("api/", include(api)),
     path("", include("myometrics_core.health.probe_urls")),

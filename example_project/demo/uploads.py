@@ -47,10 +47,10 @@ def _upload(chance: random.Random, upload_id: str, start: datetime, seconds: flo
         "file_size": chance.randint(400_000, 6_000_000),
     }
     occurred_at = start + timedelta(seconds=int(chance.random() * seconds))
-    fate = chance.random()
-    if fate < FAILED:
+    outcome = chance.random()
+    if outcome < FAILED:
         return DemoUpload(upload_id, occurred_at, "upload_failed", details)
-    if fate < FAILED + PROCESSING:
+    if outcome < FAILED + PROCESSING:
         return DemoUpload(upload_id, occurred_at, "upload_processing", details)
     details["diagnosis"] = chance.choices(list(DIAGNOSES), weights=list(DIAGNOSES.values()))[0]
     details["confidence"] = round(chance.uniform(0.71, 0.99), 2)

@@ -27,12 +27,12 @@ class Route:
 
     @property
     def is_public(self):
-        """Whether the endpoint authenticates nobody."""
+        """Whether the endpoint is public."""
         return issubclass(self.view, PublicApiView)
 
     @property
     def reads_body(self):
-        """Whether the endpoint reads a body, which then must be JSON."""
+        """Whether the endpoint reads a JSON body."""
         return self.method in {"POST", "PUT", "PATCH"} and not self.view.ignores_body
 
     def __str__(self):

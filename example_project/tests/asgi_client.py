@@ -34,12 +34,12 @@ class SiteHandler(ASGIHandler):
 
 
 class AsgiClientHandler(ForceAuthClientHandler):
-    """In the place of the test client's own handler; the answer is made of what goes out."""
+    """Replaces the test client's handler; builds the response from the ASGI messages."""
 
     site: SiteHandler | None = None
 
     def __call__(self, environ):
-        """The answer to a request, which the test client gives as a WSGI environment."""
+        """The response to a request given as a WSGI environment."""
         if self.site is None:
             self.site = SiteHandler()
             self.site.prepare = self._prepare

@@ -69,7 +69,7 @@ def connect(django_db_blocker):
 
 @pytest.fixture
 def wrong_password(postgresql_server):
-    """A URL with a password that its server refuses, as soon as it has read its new rules."""
+    """A URL with a password that its server rejects."""
     host = unquote(urlsplit(postgresql_server.url).netloc.rpartition("@")[2])
     rules = Path(host, "data", "pg_hba.conf")
     with psycopg.connect(postgresql_server.url, autocommit=True) as superuser:
@@ -80,12 +80,12 @@ def wrong_password(postgresql_server):
 
 
 def make_user(email, role="doctor", **fields):
-    """A user by way of the model's manager."""
+    """Create a user with the model's manager."""
     return get_user_model().objects.create_user(email=email, password=PASSWORD, role=role, **fields)
 
 
 def sign_in(user):
-    """A client that has signed in as ``user`` by the API and sends the token it got."""
+    """A client with the access token of a login as ``user``."""
     client = APIClient()
     answer = client.post(
         "/api/auth/login/", {"email": user.email, "password": PASSWORD}, format="json"
@@ -97,7 +97,7 @@ def sign_in(user):
 
 
 @pytest.fixture
-def anyone():
+def anonymous_client():
     """A client that has not signed in."""
     return APIClient()
 
@@ -123,7 +123,7 @@ def as_administrator(administrator):
 
 
 @pytest.fixture(autouse=True)
-def _requests_counted_before_are_forgotten():
+def _reset_rate_limits():
     from myometrics_core.api import rate_limiter
 
     yield
@@ -140,15 +140,15 @@ def _empty_redis(request):
 
 
 @pytest.fixture(autouse=True)
-def _dependencies_have_time(patient_dependencies):
-    """What is up is found up, however slow the machine."""
+def _dependency_timeouts(long_dependency_timeouts):
+    """Long timeouts: health checks must not fail on a slow machine."""
 
 
 UNLIMITED = {"auth": None, "api": None, "export": None}
 
 
 def client_of(user, **fields):
-    """A client with an access token of a new session of ``user``; no sign-in is spent on it."""
+    """A client with an access token of a new session of ``user``, without a login request."""
     session = Session.objects.create(user=user, expires_at=utc_now() + timedelta(days=7), **fields)
     client = APIClient(HTTP_AUTHORIZATION=f"Bearer {access_token(session)}")
     client.session_of_token = session
@@ -156,12 +156,12 @@ def client_of(user, **fields):
 
 
 def send_json(client, method, path, body):
-    """Send ``body`` as JSON in plain ASCII, lone surrogates and all."""
+    """Send ``body`` as ASCII JSON, including lone surrogates."""
     return client.generic(method, path, json.dumps(body).encode(), "application/json")
 
 
 def assert_error(response, status, *, code=None, field=None):
-    """``response`` is an error in the one shape; its body."""
+    """Assert that ``response`` is an error of the contract's shape; return its body."""
     assert response.status_code == status, (response.status_code, response.content[:500])
     assert response["Content-Type"].startswith("application/json")
     body = response.json()
@@ -180,11 +180,11 @@ def assert_error(response, status, *, code=None, field=None):
 
 @pytest.fixture
 def unlimited(settings):
-    """No rate limits: for tests of something else."""
+    """No rate limits."""
     settings.MYOMETRICS = {**settings.MYOMETRICS, "RATE_LIMITS": UNLIMITED}
 
 
 @pytest.fixture
 def cheap_hashes(settings):
-    """Passwords hashed in no time: for tests of something else."""
+    """A fast password hasher."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -1,4 +1,4 @@
-"""What the site's settings make of an environment: told by a fresh Python that has nothing else."""
+"""Settings of the site for a given environment, read in a new Python process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 GOOD = {"SECRET_KEY": "k" * 50, "DEBUG": "false", "DATABASE_URL": "sqlite:///:memory:"}
-"""The least that the site starts with."""
+"""The minimal environment of the site."""
 SECRET = secrets.token_urlsafe(50)
 PRODUCTION = {
     "DEBUG": "false",
@@ -30,7 +30,7 @@ PRODUCTION = {
     "SECURE_COOKIES": "true",
     "BEHIND_TLS_PROXY": "true",
 }
-"""An environment that leaves nothing to be said."""
+"""A complete production environment."""
 SHOW = """
 import django
 django.setup()
@@ -41,7 +41,7 @@ for name in {names!r}:
 
 
 def python(code, environment):
-    """What comes of ``code``."""
+    """The finished process that ran ``code``."""
     return _run(["-c", code], environment)
 
 
@@ -53,12 +53,12 @@ def shown(environment, *names):
 
 
 def deploy_check(environment):
-    """What ``check --deploy`` says; warnings make it fail."""
+    """The finished ``check --deploy``; warnings make it fail."""
     return manage(environment, "check", "--deploy", "--fail-level", "WARNING")
 
 
 def manage(environment, *command):
-    """What comes of a management command."""
+    """The finished management command."""
     return _run(["manage.py", *command], environment)
 
 

@@ -129,7 +129,7 @@ SCRIPT: list[tuple[str, str, Any]] = [
     ("POST", "auth/register/", LONG),
     ("POST", "auth/token/refresh/", {"refresh": "x"}),
     ("POST", "auth/token/refresh/", "x"),
-    ("POST", "auth/password-reset/", {"email": "nobody@clinic.example"}),
+    ("POST", "auth/password-reset/", {"email": "unknown@clinic.example"}),
     ("POST", "auth/password-reset/confirm/", LONG),
     ("GET", "notifications/unsubscribe/?token=x", None),
     ("GET", "health/", None),
@@ -141,7 +141,7 @@ SCRIPT: list[tuple[str, str, Any]] = [
 
 
 class NoNegotiation(BaseContentNegotiation):
-    """Fails if it is used."""
+    """Fails if used."""
 
     def select_parser(self, *args):
         fail()
@@ -151,7 +151,7 @@ class NoNegotiation(BaseContentNegotiation):
 
 
 def fail(*args):
-    """Fails if it is called."""
+    """Fails if called."""
     raise AssertionError("a setting of the host is used")
 
 
@@ -185,7 +185,7 @@ def main():
     client = client_of(administrator)
     for method, path, body in SCRIPT:
         raw = b"" if body is None else json.dumps(body).encode()
-        # As the server gets it: the client would encode it anew, in DEFAULT_CHARSET.
+        # Raw bytes: the client would encode text in DEFAULT_CHARSET.
         sent = {"wsgi.input": io.BytesIO(raw), "CONTENT_LENGTH": str(len(raw))}
         answer = client.generic(method, f"/api/{path}", content_type="application/json", **sent)
         content = b"".join(answer.streaming_content) if answer.streaming else answer.content
@@ -194,7 +194,7 @@ def main():
 
 
 def _comparable(text):
-    """Without what differs between any two runs: tokens, ids and the digits of times."""
+    """``text`` without tokens, ids and digits of times, which differ between runs."""
     text = re.sub(r"ey[\w-]+\.[\w-]+\.[\w-]+", "<token>", text)
     text = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "<uuid>", text)
     text = re.sub(r"(\d\d:\d\d:\d\d)\.\d+", r"\1", text)

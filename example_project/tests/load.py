@@ -1,4 +1,4 @@
-"""Clients that never stop asking, and keep what they were answered."""
+"""Clients that send requests continuously and keep the responses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def upload(number):
 class Load:
     """``clients`` threads, each writing an audit entry and reading its profile in turn.
 
-    ``pause``: seconds that a thread waits between two turns.
+    ``pause``: seconds that a thread waits between two requests.
     """
 
     url: str
@@ -53,13 +53,13 @@ class Load:
     def _run(self):
         headers = {"Authorization": f"Bearer {self.access}"}
         while not self._over.is_set():
-            # Some time-out there must be; on a machine under load an answer can take long.
+            # Long, because responses are slow on a machine under load.
             with httpx.Client(base_url=self.url, headers=headers, timeout=PATIENCE) as client:
-                self._ask(client, "POST", "/api/audit-logs/")
-                self._ask(client, "GET", "/api/auth/user/")
+                self._request(client, "POST", "/api/audit-logs/")
+                self._request(client, "GET", "/api/auth/user/")
             self._over.wait(self.pause)
 
-    def _ask(self, client, method, path):
+    def _request(self, client, method, path):
         entry = {"action": "load", "resource_type": "test", "resource_id": "1"}
         body = entry if method == "POST" else None
         try:

@@ -73,7 +73,7 @@ def command(name, *arguments):
 
 
 def client_of(email):
-    """A client with the first session of a user."""
+    """A client with a user's first session."""
     session = Session.objects.filter(user__email=email).order_by("created_at").first()
     return APIClient(HTTP_AUTHORIZATION=f"Bearer {access_token(session)}")
 
@@ -99,7 +99,7 @@ def upload(email, name, **details):
 
 
 def register(email, **names):
-    """Make an account by the API."""
+    """Register an account."""
     body = {"firstName": "A", "lastName": "B", "clinicName": "C", "role": "doctor", **names}
     body |= {"email": email, "password": PASSWORD}
     ask(APIClient(), "POST", "auth/register/", body, 201)
@@ -113,7 +113,7 @@ def fill(folder):
     register(BOB)
     register(EVE)
     ask(APIClient(), "POST", "auth/login/", {"email": ADA, "password": "wrong"}, 401)
-    with signed_to_the_microsecond():
+    with sign_with_microseconds():
         upload(ADA, "old", filename="old.jpg\x03", diagnosis="D\x04\rE", processing_time=2.5)
         audit.record(actor=root, action=ODD, resource=(ODD, ODD), details={ODD: [ODD, 1e22, -0.0]})
         upload(BOB, "b\x05", diagnosis="Normal")
@@ -134,7 +134,7 @@ def fill(folder):
     User.objects.update(
         **{name: Trunc(F(name), "second") for name in ("date_joined", "last_login")}
     )
-    # The newest entries are erased: their ids must not be used again.
+    # Ids of erased entries must not be reused.
     upload(EVE, "gone")
     User.objects.get(email=EVE).delete()
     assert Leaf.objects.aggregate(n=Max("pk"))["n"] > AuditLog.objects.aggregate(n=Max("pk"))["n"]
@@ -148,7 +148,7 @@ def fill(folder):
 
 
 @contextmanager
-def signed_to_the_microsecond():
+def sign_with_microseconds():
     """Write the log as release 0.1 did."""
     with ExitStack() as patches:
         for module in SIGNING:
@@ -162,9 +162,9 @@ def precise(moment):
 
 
 def answers():
-    """What the site answers; nothing is left of having asked."""
+    """The site's responses; the requests leave no rows."""
     found: dict[str, Any] = {}
-    # Days stay what they are, whenever the load runs.
+    # The days must not depend on the time of the load.
     now = AuditLog.objects.aggregate(n=Max("timestamp"))["n"] + timedelta(hours=1)
     for email, paths in PAGES.items():
         for path in paths:
@@ -201,7 +201,7 @@ def load(folder, empty):
 
 
 def copy_of(database, name):
-    """A copy of a database that nothing is connected to, on the same server or in its folder."""
+    """A copy of a database without connections, on the same server or in its folder."""
     if connection.vendor == "sqlite":
         return str(shutil.copy(database, Path(database).with_name(f"{name}.sqlite3")))
     connection.settings_dict["NAME"] = "postgres"
@@ -224,7 +224,7 @@ def main(*folders):
 
 
 def check_loaded(dump, expected):
-    """Load ``dump`` twice, compare the answers, and go on working."""
+    """Load ``dump`` twice, compare the responses, and use the site."""
     queued = Message.objects.filter(state="queued")
     mail.outbox = []
     command("loaddata", str(dump))
@@ -236,7 +236,7 @@ def check_loaded(dump, expected):
     with pytest.raises(IntegrityError, match="loaddata needs a database without entries"):
         command("loaddata", str(dump))
     assert answers() == found
-    # The loaded site goes on.
+    # The loaded site works.
     due = queued.count()
     assert due
     command("notifications_sweep")
@@ -250,13 +250,13 @@ def check_loaded(dump, expected):
 
 
 def difference(before, after, name):
-    """The lines in which two answers differ."""
+    """The lines in which two responses differ."""
     texts = [json.dumps(answer, indent=1, sort_keys=True).split("\n") for answer in (before, after)]
     return "\n".join(unified_diff(*texts, "before", name, lineterm=""))
 
 
 def verified():
-    """Everything checks itself."""
+    """Run all checks."""
     assert "No problems." in command("audit_verify")
     assert "Every rollup equals the facts." in command("analytics_check")
 

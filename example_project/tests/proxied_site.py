@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import httpx
-from running_site import PATIENT, PROJECT, RunningSite, unit_commands
+from running_site import LONG_TIMEOUTS, PROJECT, RunningSite, unit_commands
 
 from myometrics_testing.programs import find_server_program
 from myometrics_testing.services import free_port
@@ -31,7 +31,7 @@ TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
 def documented_variables():
-    """The documented variables but for secrets, with the host names of the tests."""
+    """The documented variables without secrets, with the host names of the tests."""
     (block,) = re.findall(r"```ini\n(.*?)```", (PAGES / "deployment.md").read_text(), re.DOTALL)
     text = block.replace("https://clinic.example", FRONT_END)
     text = text.replace("api.clinic.example", "localhost")
@@ -40,7 +40,7 @@ def documented_variables():
 
 
 def documented_configuration(replacements):
-    """The documented file; each replaced text is one that the page names."""
+    """The documented file with the replacements that the page names."""
     page, text = (PAGES / "servers.md").read_text(), (PAGES / "nginx.conf").read_text()
     set_up = section(page, "Put nginx in front").partition("### What the file does")[0]
     named = re.findall(r"^ *\| `([^`]+)` \|", set_up, re.MULTILINE)
@@ -80,18 +80,18 @@ class WebProcess:
         wait_for(self._is_ready, log=lambda: self.site.log)
 
     def stop(self):
-        """End gunicorn; it must answer the requests it has, and end with 0."""
+        """Stop gunicorn; it must finish its requests, and exit with 0."""
         self.process.terminate()
         assert self.process.wait(timeout=PATIENCE) == 0
 
     def restart(self):
-        """What ``systemctl restart`` does."""
+        """Restart like ``systemctl restart``."""
         self.stop()
         self.start()
         self.wait_until_ready()
 
     def reload(self):
-        """What ``systemctl reload`` does; return when other workers have taken over."""
+        """Reload like ``systemctl reload``; return when new workers have taken over."""
         before = self.workers()
         self.process.send_signal(signal.SIGHUP)
         wait_for(lambda: self.workers() and not self.workers() & before)
@@ -102,7 +102,7 @@ class WebProcess:
         return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
 
     def get(self, path, **headers):
-        """What this process answers, past nginx."""
+        """The response of this process, not through nginx."""
         headers = {"X-Forwarded-Proto": "https", **headers}
         return httpx.get(f"http://localhost:{self.port}{path}", headers=headers, timeout=PATIENCE)
 
@@ -112,7 +112,7 @@ class WebProcess:
 
 
 class ProxiedSite(RunningSite):
-    """Two web processes, each with its embedded worker, and nginx at :attr:`url`.
+    """Two web processes, whose threads run the jobs, and nginx at :attr:`url`.
 
     A third one under ASGI is not behind nginx.
     """
@@ -123,11 +123,11 @@ class ProxiedSite(RunningSite):
         self.url = f"https://localhost:{self.https_port}"
         self.environment |= {
             **documented_variables(),
-            **PATIENT,
+            **LONG_TIMEOUTS,
             "WEB_CONCURRENCY": "1",
             "METRICS_TOKEN": "metrics-token",
             "PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics"),
-            # Limits of the site itself: they have tests of their own.
+            # The site's own limits have separate tests.
             "RATE_LIMIT_AUTH": "10000/minute",
             "RATE_LIMIT_API": "100000/minute",
         }
@@ -154,7 +154,7 @@ class ProxiedSite(RunningSite):
         super().stop()
 
     def make_administrator(self):
-        """Make ``ADMIN``, unless a test before has done so."""
+        """Create ``ADMIN`` if it does not exist."""
         if "DJANGO_SUPERUSER_EMAIL" not in self.environment:
             super().make_administrator()
 
@@ -184,12 +184,12 @@ class ProxiedSite(RunningSite):
 
     @property
     def nginx_log(self):
-        """The lines that nginx has logged about requests."""
+        """nginx's access log lines."""
         return (self.folder / "myometrics.log").read_text()
 
     @property
     def nginx_errors(self):
-        """What nginx has logged about errors."""
+        """nginx's error log."""
         return (self.folder / "nginx-error.log").read_text()
 
     def _configure_nginx(self):
@@ -215,13 +215,13 @@ class ProxiedSite(RunningSite):
         (conf_d / "myometrics.conf").write_text(configured)
         paths = (f"{kind}_temp_path {folder}/{kind};\n" for kind in TEMPORARY)
         (conf_d / "temporary.conf").write_text("".join(paths))
-        (folder / "nginx.conf").write_text(debians_configuration(folder))
+        (folder / "nginx.conf").write_text(debian_configuration(folder))
         program = find_server_program("nginx")
         assert program, "nginx can't be found or run: apt-get install nginx"
         self.nginx_command = [program, "-p", str(folder), "-c", str(folder / "nginx.conf")]
 
 
-def debians_configuration(folder):
+def debian_configuration(folder):
     """Debian's ``nginx.conf``, with everything it writes in ``folder``, and this user."""
     text = Path("/etc/nginx/nginx.conf").read_text()
     user = "user root;" if os.geteuid() == 0 else ""

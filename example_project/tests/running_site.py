@@ -1,4 +1,4 @@
-"""The site as its operators run it: real processes, a database of its own, mail in a folder."""
+"""The site in production mode: real processes, its own database, mail in a folder."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ from myometrics_testing.waiting import PATIENCE, wait_for
 
 PROJECT = Path(__file__).resolve().parent.parent
 UNITS = PROJECT.parent / "docs/operations/systemd"
-DROPPED = {"EMBEDDED_WORKER", "ENVIRONMENT_FILE"}
+DROPPED = {"JOB_RUNNER", "ENVIRONMENT_FILE"}
 ADMIN, PASSWORD = "root@clinic.example", "correct-horse-battery"
-PATIENT = {"DJANGO_SETTINGS_MODULE": "patient_settings", "PYTHONPATH": str(PROJECT / "tests")}
-"""Variables of a site that takes nothing for down because the machine is busy."""
+LONG_TIMEOUTS = {
+    "DJANGO_SETTINGS_MODULE": "long_timeout_settings",
+    "PYTHONPATH": str(PROJECT / "tests"),
+}
+"""Variables of a site with timeouts for a busy machine."""
 
 
 def unit_commands():
@@ -63,8 +66,6 @@ class RunningSite:
             "WEB_THREADS": "4",
             "WORKER_CONCURRENCY": "1",
         }
-        if redis_url:
-            self.environment["EMBEDDED_WORKER"] = "false"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._log = (folder / "site.log").open("ab")
 
@@ -76,7 +77,7 @@ class RunningSite:
         self.wait_until_ready()
 
     def stop(self):
-        """Stop every process, by force if it must be."""
+        """Stop every process, by force if necessary."""
         for process in self.processes.values():
             process.send_signal(signal.SIGTERM)
         for process in self.processes.values():
@@ -100,7 +101,7 @@ class RunningSite:
         return done.stdout
 
     def make_administrator(self):
-        """``createsuperuser --noinput`` for ``ADMIN``, as operators do it."""
+        """Create ``ADMIN`` with ``createsuperuser --noinput``."""
         self.environment |= {
             "DJANGO_SUPERUSER_EMAIL": ADMIN,
             "DJANGO_SUPERUSER_PASSWORD": PASSWORD,
@@ -109,27 +110,27 @@ class RunningSite:
 
     def sign_in(self):
         """An access token of the administrator."""
-        answer = self.ask_to_sign_in()
+        answer = self.post_login()
         assert answer.status_code == 200, answer.text
         return str(answer.json()["access"])
 
-    def ask_to_sign_in(self):
-        """What the site answers when the administrator signs in."""
+    def post_login(self):
+        """The response to the administrator's login."""
         body = {"email": ADMIN, "password": PASSWORD}
         return httpx.post(f"{self.url}/api/auth/login/", json=body, timeout=PATIENCE)
 
-    def ask(self, access, method, path, body=None):
-        """What the API answers to the owner of the token ``access``."""
+    def request(self, access, method, path, body=None):
+        """The API's response to the owner of the token ``access``."""
         headers = {"Authorization": f"Bearer {access}"}
         url = f"{self.url}/api{path}"
         return httpx.request(method, url, json=body, headers=headers, timeout=PATIENCE)
 
     def get(self, path, **headers):
-        """What the site answers at ``path`` to a client that is not signed in."""
+        """The site's response at ``path`` to an anonymous client."""
         return httpx.get(f"{self.url}{path}", headers=headers, timeout=PATIENCE)
 
     def wait_until_ready(self):
-        """Return once ``/readyz`` says so; fail with the log if it does not in time."""
+        """Wait for ``/readyz``; on timeout, fail with the log."""
         wait_for(self._is_ready, log=lambda: self.log)
 
     def mail_to(self, address, count=1):
@@ -137,7 +138,7 @@ class RunningSite:
         return wait_for(lambda: self._at_least(count, address), log=lambda: self.log)
 
     def mails_to(self, address):
-        """The texts of the mails to ``address`` up to now."""
+        """The texts of the mails sent to ``address`` so far."""
         return [text for to, text in self._mails() if to == address]
 
     @property
@@ -147,7 +148,7 @@ class RunningSite:
 
     @property
     def log(self):
-        """What all processes have written."""
+        """The output of all processes."""
         return (self.folder / "site.log").read_text()
 
     def _is_ready(self):
@@ -185,7 +186,7 @@ def database_beside(url):
     name = f"site_{secrets.token_hex(4)}"
     base, _, query = url.partition("?")
     server, options = base.rpartition("/")[0], f"?{query}" if query else ""
-    # The database that the URL names need not be there: Django's tests make one beside it.
+    # Connects to ``postgres``: the database in the URL may not exist.
     with psycopg.connect(f"{server}/postgres{options}", autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
         yield f"{server}/{name}{options}"

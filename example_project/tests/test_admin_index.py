@@ -13,11 +13,11 @@ SHOWN = {
     "myometrics_notifications": {"Message", "NotificationSettings"},
 }
 INTERNAL = {
-    "myometrics_auth": {"TotpDevice", "RecoveryCode", "PasswordResetRequest"},
+    "myometrics_auth": {"TotpDevice", "RecoveryCode", "UsedToken"},
     "myometrics_audit": {"Seal", "Erasure", "Leaf", "EntryCount", "Verification"},
     "myometrics_analytics": {
         *("DayRollup", "DailyRollup", "UserRollup", "PendingChange"),
-        *("RollupState", "PullState", "RebuildCheckpoint"),
+        *("RollupState", "PullState", "RebuildCheckpoint", "ClientReports", "LimitDecision"),
     },
     "myometrics_notifications": {"ExportFile"},
     "myometrics_rate_limits": {"CountedRequest"},
@@ -39,6 +39,11 @@ def test_index_lists_actionable_models_only(admin_client):
     found = listed(admin_client)
     assert {app: found[app] & names for app, names in SHOWN.items()} == SHOWN
     assert not any(found.get(app, set()) & names for app, names in INTERNAL.items())
+
+
+def test_index_has_the_header_of_the_site(admin_client):
+    answer = admin_client.get("/admin/")
+    assert answer.context["site_header"] == answer.context["site_title"] == "MyoMetrics"
 
 
 def test_index_lists_internal_models_with_setting(admin_client, settings):

@@ -23,7 +23,7 @@ from redis import Redis
 from running_site import ADMIN, PASSWORD, PROJECT, RunningSite
 from test_doctor import run_doctor
 
-from config.brokers import broker_settings
+from config.optional.brokers import broker_settings
 from myometrics_core.conf import redis_pool
 from myometrics_testing.services import OwnedServer
 from myometrics_testing.services.brokers import PASSWORD as SECRET
@@ -72,7 +72,7 @@ def broker(servers):
 
 @pytest.fixture(scope="module")
 def site(prepared, servers, tmp_path_factory):
-    """A web server on another continent, and no worker."""
+    """A web server in another time zone, without a worker."""
     redis, broker = servers
     folder = tmp_path_factory.mktemp("site")
     shutil.copy(prepared.folder / "site.sqlite3", folder)
@@ -101,13 +101,13 @@ def site(prepared, servers, tmp_path_factory):
 @pytest.fixture(scope="module")
 def access(site):
     token = site.sign_in()
-    answer = site.ask(token, "PATCH", "/users/me/notifications/", {"email_notifications": True})
+    answer = site.request(token, "PATCH", "/users/me/notifications/", {"email_notifications": True})
     assert answer.status_code == 200
     return token
 
 
 def report_upload(site, access, number):
-    answer = site.ask(access, "POST", "/audit-logs/", upload(number))
+    answer = site.request(access, "POST", "/audit-logs/", upload(number))
     assert answer.status_code == 201
     return answer.headers["X-Request-ID"]
 
@@ -130,7 +130,7 @@ def call_sweep(site):
 
 
 def services_of(site, access):
-    return site.ask(access, "GET", "/health/").json()["services"]
+    return site.request(access, "GET", "/health/").json()["services"]
 
 
 def test_mail_and_export_arrive_even_if_worker_starts_late(site, access):
@@ -140,7 +140,7 @@ def test_mail_and_export_arrive_even_if_worker_starts_late(site, access):
     )
     site.run("worker")
     site.mail_to(ADMIN, 1)
-    answer = site.ask(access, "GET", "/users/me/export/?format=json&delivery=email")
+    answer = site.request(access, "GET", "/users/me/export/?format=json&delivery=email")
     assert answer.status_code == 202
     assert any("/exports/" in text for text in site.mail_to(ADMIN, 2))
     assert request_id in site.log
@@ -232,7 +232,7 @@ def test_jobs_enqueued_without_broker_run_later(site, access, broker):
     mails = len(site.mails_to(ADMIN))
     broker.stop()
     report_upload(site, access, 5)
-    answer = site.ask(access, "GET", "/users/me/export/?format=csv&delivery=email")
+    answer = site.request(access, "GET", "/users/me/export/?format=csv&delivery=email")
     assert answer.status_code == 202
     wait_for(lambda: services_of(site, access)["broker"] == "down")
     code, found = run_doctor(site.environment)

@@ -22,7 +22,7 @@ from myometrics_analytics.models import (
     Upload,
     UserRollup,
 )
-from myometrics_analytics.rollups.folding import changes_fold
+from myometrics_analytics.rollups import changes_fold
 from myometrics_audit import audit
 from myometrics_audit.models import AuditLog, Leaf
 from myometrics_auth.models import Session
@@ -34,7 +34,7 @@ from myometrics_notifications.services import notification_settings_update
 
 NOW = datetime(2025, 8, 19, 12, tzinfo=timezone.utc)
 SWITCHES = ["email_notifications", "upload_completed", "analysis_ready"]
-PEOPLE = 3
+USERS = 3
 
 happened = st.fixed_dictionaries(
     {
@@ -55,7 +55,7 @@ happened = st.fixed_dictionaries(
         "origin": st.sampled_from([*["client"] * 6, "server", "import", None]),
     }
 )
-switched_off = st.lists(st.tuples(st.integers(0, PEOPLE - 1), st.sampled_from(SWITCHES)))
+switched_off = st.lists(st.tuples(st.integers(0, USERS - 1), st.sampled_from(SWITCHES)))
 
 
 def make_user(email):
@@ -76,7 +76,7 @@ def rows(model, *left_out):
 
 
 def effects():
-    """What all packages have made of the events, and the mails they lead to."""
+    """The rows that all packages write for the events, and the resulting mails."""
     outbox = {
         "entries": rows(AuditLog, "id", "nonce"),
         "leaves": Leaf.objects.count(),
@@ -127,13 +127,13 @@ class RecordedTogether(TestCase):
                 MYOMETRICS_NOTIFICATIONS={"MAILS_PER_USER_PER_HOUR": cap},
             ),
         ):
-            actors = self.make_people(off)
+            actors = self.make_users(off)
             entries = [self.entry(event, actors) for event in events if event["actor"] != "gone"]
             self.assert_same(
                 lambda: [audit.record_many([entry]) for entry in entries],
                 lambda: [audit.record_many(batch) for batch in in_batches(entries, sizes)],
             )
-            # Of another source, with an id that comes twice.
+            # From another source, with a repeated id.
             activities = [
                 self.activity(event, number, actors) for number, event in enumerate(events)
             ]
@@ -149,14 +149,14 @@ class RecordedTogether(TestCase):
         for name, value in expected.items():
             assert found[name] == value, name
 
-    def make_people(self, off):
-        *people, leaving = [make_user(f"p{number}@clinic.example") for number in range(PEOPLE + 1)]
+    def make_users(self, off):
+        *users, leaving = [make_user(f"p{number}@clinic.example") for number in range(USERS + 1)]
         gone = leaving.pk
         leaving.delete()
         for number, switch in off:
-            notification_settings_update(user=people[number], switches={switch: False})
-        # A key as text is a key, too.
-        return {0: str(people[0].pk), 1: people[1].pk, 2: people[2].pk, None: None, "gone": gone}
+            notification_settings_update(user=users[number], switches={switch: False})
+        # Keys may be text.
+        return {0: str(users[0].pk), 1: users[1].pk, 2: users[2].pk, None: None, "gone": gone}
 
     def entry(self, event, actors):
         return audit.NewEntry(
@@ -172,7 +172,7 @@ class RecordedTogether(TestCase):
         return Event(
             id=f"other:{number}",
             actor_id=actors[event["actor"]],
-            # Longer than the log keeps: this event alone is lost to it.
+            # Too long for the log: only this event is not recorded.
             action="x" * 51 if event["action"] == "viewed" else event["action"],
             resource_type=event["resource_type"],
             resource_id=event["resource_id"],
@@ -221,7 +221,7 @@ def test_record_many_uses_constant_statements_per_batch(doctor, origin, settings
     assert batch <= (30 if connection.vendor == "postgresql" else 70)
     if connection.vendor == "postgresql":
         assert cost(4000, 4100) == batch
-    # The same uploads again: the facts are known, so no user is notified twice.
+    # The same uploads again: users are not notified twice.
     assert cost(1000, 1500) <= batch
     assert Message.objects.count() == Upload.objects.count()
 

@@ -1,4 +1,4 @@
-"""No system check of ours raises, whatever the site's settings look like.
+"""No system check raises an exception, whatever the site's settings.
 
 A check that raises ends every management command with a traceback that names no setting.
 """

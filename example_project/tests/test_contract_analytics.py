@@ -10,7 +10,8 @@ import pytest
 import time_machine
 from conftest import assert_error, client_of, make_user, send_json
 
-from myometrics_analytics.tasks import fold, pull
+from myometrics_analytics.pull.pulling import uploads_pull
+from myometrics_analytics.rollups import changes_fold
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("unlimited", "cheap_hashes")]
 
@@ -21,7 +22,7 @@ def at(moment):
     return time_machine.travel(moment, tick=False)
 
 
-def tell(user, action, upload_id="u1", moment=NOON, **details):
+def report_upload(user, action, upload_id="u1", moment=NOON, **details):
     """Post an audit entry about an upload, as ``user``, at ``moment``."""
     with at(moment):
         body = {
@@ -49,13 +50,13 @@ def other(db):
 
 @pytest.fixture
 def report(administrator):
-    """Asks for analytics while facts wait to be rolled up, and again after they were."""
+    """Requests analytics before and after the facts are rolled up."""
 
     def ask(moment=NOON, **query):
         with at(moment):
             client = client_of(administrator)
             before = client.get("/api/analytics/", query)
-            fold()
+            changes_fold()
             after = client.get("/api/analytics/", query)
         assert before.status_code == 200, before.content
         assert after.json() == before.json()
@@ -67,7 +68,9 @@ def report(administrator):
 def test_client_uploads_over_daily_limit_do_not_count(doctor, report, settings):
     settings.MYOMETRICS_ANALYTICS = {"UPLOADS_PER_USER_PER_DAY": 3}
     for number in range(5):
-        tell(doctor, "upload_completed", f"u{number}", diagnosis="Normal", processing_time=86_400)
+        report_upload(
+            doctor, "upload_completed", f"u{number}", diagnosis="Normal", processing_time=86_400
+        )
     assert report()["system_health"]["total_uploads"] == 3
     assert report()["diagnosis_trends"][0]["count"] == 3
     assert activity(doctor)["uploads_today"] == 5
@@ -76,7 +79,7 @@ def test_client_uploads_over_daily_limit_do_not_count(doctor, report, settings):
 
 
 def test_analytics_has_specified_shape(doctor, report):
-    tell(doctor, "upload_completed", diagnosis="Normal", processing_time=45.6)
+    report_upload(doctor, "upload_completed", diagnosis="Normal", processing_time=45.6)
     body = report()
     assert list(body) == ["user_activity", "diagnosis_trends", "system_health"]
     assert list(body["user_activity"]) == ["daily_uploads", "weekly_uploads", "monthly_uploads"]
@@ -111,7 +114,7 @@ def test_analytics_without_uploads_has_numbers_everywhere(report):
 
 class TestActivity:
     def test_activity_has_specified_shape(self, doctor):
-        tell(doctor, "upload_created", "upload_001", filename="cardiac_scan_001.jpg")
+        report_upload(doctor, "upload_created", "upload_001", filename="cardiac_scan_001.jpg")
         body = activity(doctor)
         assert body == {
             "uploads_today": 1,
@@ -142,19 +145,19 @@ class TestActivity:
                 datetime(2026, 2, 28, 23, 59, 59, tzinfo=timezone.utc),
             ]
         ):
-            tell(doctor, "upload_created", f"u{number}", moment)
+            report_upload(doctor, "upload_created", f"u{number}", moment)
         body = activity(doctor)
         counted = [body[f"uploads_{period}"] for period in ("today", "this_week", "this_month")]
         assert counted == [2, 5, 7]
 
     def test_activity_lists_ten_latest_uploads_newest_first(self, doctor):
         for number in range(13):
-            tell(doctor, "upload_created", f"u{number}", NOON - timedelta(hours=number))
+            report_upload(doctor, "upload_created", f"u{number}", NOON - timedelta(hours=number))
         recent = activity(doctor)["recent_uploads"]
         assert [row["id"] for row in recent] == [f"u{number}" for number in range(10)]
 
     def test_administrator_sees_activity_of_any_user(self, doctor, administrator):
-        tell(doctor, "upload_failed")
+        report_upload(doctor, "upload_failed")
         with at(NOON):
             answer = client_of(administrator).get(f"/api/users/{doctor.pk}/activity/")
             assert answer.json() == activity(doctor)
@@ -206,7 +209,9 @@ class TestMerging:
         orders = [events, events[::-1], events * 2, random.Random(7).sample(events, len(events))]
         for number, order in enumerate(orders):
             for later, (action, details) in enumerate(order):
-                tell(doctor, action, f"u{number}", NOON + timedelta(seconds=later), **details)
+                report_upload(
+                    doctor, action, f"u{number}", NOON + timedelta(seconds=later), **details
+                )
         rows = activity(doctor, NOON + timedelta(hours=1))["recent_uploads"]
         assert len(rows) == len(orders)
         assert {row["status"] for row in rows} == {status}
@@ -217,13 +222,13 @@ class TestMerging:
 
     def test_diagnosis_among_equals_is_smallest_text(self, doctor, report):
         for diagnosis in ("Normal", "Abnormal", "Zebra"):
-            tell(doctor, "upload_completed", diagnosis=diagnosis)
+            report_upload(doctor, "upload_completed", diagnosis=diagnosis)
         assert [row["diagnosis"] for row in report()["diagnosis_trends"]] == ["Abnormal"]
 
     def test_upload_time_is_earliest_known(self, doctor, report):
-        tell(doctor, "upload_completed", moment=NOON)
-        tell(doctor, "upload_created", moment=NOON - timedelta(days=3))
-        tell(doctor, "analysis_ready", moment=NOON + timedelta(minutes=1))
+        report_upload(doctor, "upload_completed", moment=NOON)
+        report_upload(doctor, "upload_created", moment=NOON - timedelta(days=3))
+        report_upload(doctor, "analysis_ready", moment=NOON + timedelta(minutes=1))
         [row] = activity(doctor)["recent_uploads"]
         assert row["timestamp"].startswith("2026-03-15T12:00:00")
         daily = {row["date"]: row["count"] for row in report()["user_activity"]["daily_uploads"]}
@@ -231,9 +236,9 @@ class TestMerging:
         assert sum(daily.values()) == 1
 
     def test_upload_id_is_unique_per_user(self, doctor, other, report):
-        tell(doctor, "upload_completed", "same", diagnosis="Mine", filename="mine.jpg")
-        tell(other, "upload_failed", "same", diagnosis="Theirs", filename="theirs.jpg")
-        tell(other, "analysis_ready", "elsewhere", diagnosis="Theirs")
+        report_upload(doctor, "upload_completed", "same", diagnosis="Mine", filename="mine.jpg")
+        report_upload(other, "upload_failed", "same", diagnosis="Theirs", filename="theirs.jpg")
+        report_upload(other, "analysis_ready", "elsewhere", diagnosis="Theirs")
         [mine] = activity(doctor)["recent_uploads"]
         assert (mine["filename"], mine["status"]) == ("mine.jpg", "completed")
         assert {row["status"] for row in activity(other)["recent_uploads"]} == {
@@ -266,7 +271,7 @@ class TestMerging:
         good = {"filename": "a.jpg", "processing_time": 10}
         for number, value in enumerate(NONSENSE[name]):
             details = {**good, name: value}
-            entry = tell(doctor, "upload_completed", f"u{number}", **details)
+            entry = report_upload(doctor, "upload_completed", f"u{number}", **details)
             assert entry["details"] == details
         for row in activity(doctor)["recent_uploads"]:
             assert row["status"] == "completed"
@@ -279,14 +284,14 @@ class TestMerging:
 
     @pytest.mark.parametrize("seconds", [0, 0.5, 86_400])
     def test_processing_time_up_to_one_day_counts(self, doctor, report, seconds):
-        tell(doctor, "upload_completed", processing_time=seconds)
+        report_upload(doctor, "upload_completed", processing_time=seconds)
         assert report()["system_health"]["average_processing_time"] == pytest.approx(seconds)
 
 
 class TestDays:
     @pytest.mark.parametrize("days", [1, 2, 7, 8, 30, 365, 3650])
     def test_daily_rows_are_exactly_days_ending_today(self, doctor, report, days):
-        tell(doctor, "upload_created")
+        report_upload(doctor, "upload_created")
         daily = report(days=days)["user_activity"]["daily_uploads"]
         today = NOON.date()
         wanted = [(today - timedelta(days=n)).isoformat() for n in range(days)][::-1]
@@ -299,7 +304,7 @@ class TestDays:
     @pytest.mark.parametrize("days", [1, 6, 7, 8, 13, 30, 45, 100])
     def test_weeks_count_back_from_today_and_add_up_to_days(self, doctor, report, days):
         for number, back in enumerate([0, 0, 1, 6, 7, 8, 20, 29, 44, 99]):
-            tell(doctor, "upload_created", f"u{number}", NOON - timedelta(days=back))
+            report_upload(doctor, "upload_created", f"u{number}", NOON - timedelta(days=back))
         rows = report(days=days)["user_activity"]
         counts = [row["count"] for row in rows["daily_uploads"]]
         weeks = [counts[max(0, end - 7) : end] for end in range(days, 0, -7)][::-1]
@@ -311,7 +316,9 @@ class TestDays:
     def test_months_touched_by_span_are_counted_whole(self, doctor, report):
         moments = [(2026, 3, 1), (2026, 2, 1), (2026, 2, 28), (2026, 1, 31), (2026, 3, 18)]
         for number, day in enumerate(moments):
-            tell(doctor, "upload_created", f"u{number}", datetime(*day, tzinfo=timezone.utc))
+            report_upload(
+                doctor, "upload_created", f"u{number}", datetime(*day, tzinfo=timezone.utc)
+            )
         assert report(days=19)["user_activity"]["monthly_uploads"] == [
             {"month": "2026-02", "count": 2},
             {"month": "2026-03", "count": 2},
@@ -325,8 +332,12 @@ class TestDays:
 
     def test_days_are_utc_in_any_time_zone_of_the_site(self, doctor, report, settings):
         settings.TIME_ZONE = "Pacific/Auckland"
-        tell(doctor, "upload_created", "late", datetime(2026, 3, 17, 23, 59, tzinfo=timezone.utc))
-        tell(doctor, "upload_created", "early", datetime(2026, 3, 18, 0, 0, tzinfo=timezone.utc))
+        report_upload(
+            doctor, "upload_created", "late", datetime(2026, 3, 17, 23, 59, tzinfo=timezone.utc)
+        )
+        report_upload(
+            doctor, "upload_created", "early", datetime(2026, 3, 18, 0, 0, tzinfo=timezone.utc)
+        )
         counts = [row["count"] for row in report(days=2)["user_activity"]["daily_uploads"]]
         assert counts == [1, 1]
 
@@ -351,10 +362,14 @@ class TestTrends:
         self, doctor, report, before, now, change, trend
     ):
         for number in range(before):
-            tell(doctor, "upload_completed", f"b{number}", NOON - timedelta(days=7), diagnosis="X")
+            report_upload(
+                doctor, "upload_completed", f"b{number}", NOON - timedelta(days=7), diagnosis="X"
+            )
         for number in range(now):
-            tell(doctor, "upload_completed", f"n{number}", NOON - timedelta(days=6), diagnosis="X")
-        tell(doctor, "upload_completed", "old", NOON - timedelta(days=14), diagnosis="X")
+            report_upload(
+                doctor, "upload_completed", f"n{number}", NOON - timedelta(days=6), diagnosis="X"
+            )
+        report_upload(doctor, "upload_completed", "old", NOON - timedelta(days=14), diagnosis="X")
         assert report(days=7)["diagnosis_trends"] == [
             {"diagnosis": "X", "count": now, "trend": trend, "percentage_change": change}
         ]
@@ -362,57 +377,59 @@ class TestTrends:
     def test_trends_list_all_diagnoses_most_frequent_first(self, doctor, report):
         for number in range(12):
             for copy in range(number % 3 + 1):
-                tell(doctor, "upload_completed", f"u{number}-{copy}", diagnosis=f"D{number:02}")
+                report_upload(
+                    doctor, "upload_completed", f"u{number}-{copy}", diagnosis=f"D{number:02}"
+                )
         rows = report()["diagnosis_trends"]
         assert len(rows) == 12
         counts = [row["count"] for row in rows]
         assert counts == sorted(counts, reverse=True)
 
     def test_diagnosis_of_previous_span_only_is_not_shown(self, doctor, report):
-        tell(doctor, "upload_completed", moment=NOON - timedelta(days=8), diagnosis="Past")
+        report_upload(doctor, "upload_completed", moment=NOON - timedelta(days=8), diagnosis="Past")
         assert report(days=7)["diagnosis_trends"] == []
 
 
 class TestSystemHealth:
     def test_success_rate_of_span_ignores_processing_uploads(self, doctor, report):
         for number in range(2):
-            tell(doctor, "upload_completed", f"c{number}", processing_time=10 * number)
-        tell(doctor, "upload_failed", "f")
-        tell(doctor, "upload_created", "p")
-        tell(doctor, "upload_failed", "old", NOON - timedelta(days=7), processing_time=999)
+            report_upload(doctor, "upload_completed", f"c{number}", processing_time=10 * number)
+        report_upload(doctor, "upload_failed", "f")
+        report_upload(doctor, "upload_created", "p")
+        report_upload(doctor, "upload_failed", "old", NOON - timedelta(days=7), processing_time=999)
         health = report(days=7)["system_health"]
         assert health["success_rate"] == 66.7
         assert health["average_processing_time"] == 5.0
         assert health["total_uploads"] == 5
 
     def test_active_users_signed_in_or_uploaded_within_span(self, doctor, other, report):
-        tell(doctor, "upload_created", moment=NOON - timedelta(days=6))
+        report_upload(doctor, "upload_created", moment=NOON - timedelta(days=6))
         other.last_login = NOON - timedelta(days=6)
         other.save()
         both = make_user("both@clinic.example")
         both.last_login = NOON
         both.save()
-        tell(both, "upload_created", "b")
+        report_upload(both, "upload_created", "b")
         late = make_user("late@clinic.example")
         late.last_login = NOON - timedelta(days=7)
         late.save()
-        tell(late, "upload_created", "l", NOON - timedelta(days=7))
+        report_upload(late, "upload_created", "l", NOON - timedelta(days=7))
         assert report(days=7)["system_health"]["active_users"] == 3
         assert report(days=1)["system_health"]["active_users"] == 1
         assert report(days=8)["system_health"]["active_users"] == 4
 
     def test_posted_event_counts_in_next_response(self, doctor, report):
         for number in range(1, 4):
-            tell(doctor, "upload_created", f"u{number}")
+            report_upload(doctor, "upload_created", f"u{number}")
             assert report()["system_health"]["total_uploads"] == number
-        tell(doctor, "upload_failed", "u1")
+        report_upload(doctor, "upload_failed", "u1")
         assert report()["system_health"]["success_rate"] == 0.0
-        tell(doctor, "upload_completed", "u1")
+        report_upload(doctor, "upload_completed", "u1")
         assert report()["system_health"]["success_rate"] == 100.0
 
     def test_erased_user_is_not_counted(self, doctor, other, administrator, report):
-        tell(doctor, "upload_completed", diagnosis="X")
-        tell(other, "upload_completed", diagnosis="X")
+        report_upload(doctor, "upload_completed", diagnosis="X")
+        report_upload(other, "upload_completed", diagnosis="X")
         assert report()["system_health"]["total_uploads"] == 2
         with at(NOON):
             assert client_of(administrator).delete(f"/api/users/{doctor.pk}/").status_code == 204
@@ -429,12 +446,12 @@ def test_random_history_counts_equal_facts_counted_singly(doctor, other, adminis
         user, upload = dice.choice([doctor, other]), f"u{dice.randrange(25)}"
         moment = NOON - timedelta(hours=dice.randrange(24 * 40))
         action, details = dice.choice([CREATED, PROCESSING, FAILED, COMPLETED])
-        tell(user, action, upload, moment, **details)
+        report_upload(user, action, upload, moment, **details)
         fact = facts.setdefault((user.pk, upload), [moment, 0])
         rank = {"upload_failed": 1, "upload_completed": 2}.get(action, 0)
         fact[:] = [min(fact[0], moment), max(fact[1], rank)]
         if dice.random() < 0.1:
-            fold()
+            changes_fold()
     start = NOON.date() - timedelta(days=13)
     inside = [fact for fact in facts.values() if start <= fact[0].date() <= NOON.date()]
     with at(NOON):
@@ -452,7 +469,7 @@ def test_random_history_counts_equal_facts_counted_singly(doctor, other, adminis
 
 @pytest.fixture
 def image_service(settings):
-    """A neighbour that lists ``rows``; the site pulls from it."""
+    """An image service that lists ``rows``; the site pulls from it."""
     rows = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -464,7 +481,7 @@ def image_service(settings):
             self.wfile.write(body)
 
         def log_message(self, *args):
-            """Say nothing."""
+            """Do not log."""
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
@@ -476,7 +493,7 @@ def image_service(settings):
     server.server_close()
 
 
-class TestTheImageService:
+class TestImageService:
     def row(self, user_id, upload_id="u1", **changes):
         return {
             "user_id": str(user_id),
@@ -506,7 +523,7 @@ class TestTheImageService:
     ):
         settings.TIME_ZONE = "Asia/Kolkata"
         image_service.append(self.row(doctor.pk, status=said))
-        pull()
+        uploads_pull()
         [row] = activity(doctor)["recent_uploads"]
         assert row["status"] == status
         assert row["filename"] == "service.jpg"
@@ -515,11 +532,11 @@ class TestTheImageService:
     def test_image_service_diagnosis_ranks_last_and_rows_count_once(
         self, doctor, image_service, administrator
     ):
-        tell(doctor, "upload_created", "u1", diagnosis="Zebra", filename="zebra.jpg")
+        report_upload(doctor, "upload_created", "u1", diagnosis="Zebra", filename="zebra.jpg")
         image_service.append(self.row(doctor.pk))
         image_service.append(self.row(doctor.pk))
         pull()
-        tell(doctor, "upload_created", "u2", diagnosis="Zebra")
+        report_upload(doctor, "upload_created", "u2", diagnosis="Zebra")
         with at(NOON):
             body = client_of(administrator).get("/api/analytics/").json()
         assert [(r["diagnosis"], r["count"]) for r in body["diagnosis_trends"]] == [("Zebra", 2)]
@@ -528,7 +545,7 @@ class TestTheImageService:
     def test_invalid_image_service_rows_do_not_affect_others(self, doctor, image_service):
         image_service += [
             self.row(987654),
-            self.row("nobody"),
+            self.row("no-user"),
             self.row(""),
             self.row("9" * 40),
             self.row("1\x00"),
@@ -542,7 +559,7 @@ class TestTheImageService:
             [],
             self.row(doctor.pk, "good", diagnosis=None, confidence_score=None),
         ]
-        pull()
+        uploads_pull()
         assert [row["id"] for row in activity(doctor)["recent_uploads"]] == ["good"]
 
 
@@ -572,4 +589,4 @@ def test_simultaneous_events_of_one_upload_make_one_upload(run_concurrently):
         body = administrator.get("/api/analytics/").json()
         assert body["system_health"]["total_uploads"] == 1
         assert [(r["diagnosis"], r["count"]) for r in body["diagnosis_trends"]] == [("Ready", 1)]
-        fold()
+        changes_fold()

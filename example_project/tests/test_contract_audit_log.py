@@ -213,7 +213,7 @@ class TestWriting:
 class TestReading:
     @pytest.fixture
     def client(self, administrator, doctor):
-        """An administrator; entries of two people on the 1st to the 4th of March."""
+        """An administrator; entries of two users from the 1st to the 4th of March."""
         other = make_user("other@clinic.example")
         moments = [
             ("2026-03-01T00:00:00", doctor, "viewed", "scan"),
@@ -315,7 +315,7 @@ class TestReading:
         assert seen == ids[::-1]
 
 
-class TestWhoIsNamed:
+class TestActors:
     def test_failed_login_entry_has_no_user(self, administrator):
         APIClient().post(
             "/api/auth/login/", {"email": "x@clinic.example", "password": "x"}, format="json"
@@ -363,7 +363,7 @@ class TestWhoIsNamed:
         assert not AuditLog.objects.filter(user__isnull=False).exists()
 
 
-class TestNobodyChangesAnEntry:
+class TestImmutability:
     @pytest.mark.parametrize("role", ["doctor", "admin"])
     @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
     def test_api_rejects_changes_of_entries(self, doctor, administrator, role, method):

@@ -1,4 +1,4 @@
-"""Limits of bodies, principals without a user row, caches: what holds at every endpoint alike."""
+"""Rules of every endpoint: body limits, principals without a user row, caching."""
 
 import pytest
 from api_routes import all_routes, page_routes
@@ -23,7 +23,7 @@ def body_of(size):
 
 
 @pytest.fixture
-def administrators_client(administrator):
+def administrator_client(administrator):
     return client_of(administrator)
 
 
@@ -36,30 +36,30 @@ def test_routes_cover_all_packages():
 
 @pytest.mark.usefixtures("unlimited")
 @pytest.mark.parametrize("route", ROUTES, ids=str)
-def test_body_over_the_limit_is_413_and_writes_nothing(route, administrators_client):
+def test_body_over_the_limit_is_413_and_writes_nothing(route, administrator_client):
     body = body_of(limit_of(route) + 1)
-    answer = administrators_client.generic(route.method, route.path, body, "application/json")
+    answer = administrator_client.generic(route.method, route.path, body, "application/json")
     assert_error(answer, 413, code="body_too_large")
 
 
 @pytest.mark.usefixtures("unlimited")
 @pytest.mark.parametrize("route", [r for r in ROUTES if r.reads_body], ids=str)
-def test_body_of_exactly_the_limit_is_read(route, administrators_client):
+def test_body_of_exactly_the_limit_is_read(route, administrator_client):
     body = body_of(limit_of(route))
-    answer = administrators_client.generic(route.method, route.path, body, "application/json")
+    answer = administrator_client.generic(route.method, route.path, body, "application/json")
     assert answer.status_code not in (413, 415, 429, 500)
 
 
 @pytest.mark.usefixtures("unlimited")
 @pytest.mark.parametrize("route", ROUTES, ids=str)
-def test_huge_body_does_not_change_401_405_or_415(route, administrators_client):
+def test_huge_body_does_not_change_401_405_or_415(route, administrator_client):
     body = body_of(3 * MIB)
     if not route.is_public:
         assert_error(APIClient().generic(route.method, route.path, body, "application/json"), 401)
-    answer = administrators_client.generic("TRACE", route.path, body, "application/json")
+    answer = administrator_client.generic("TRACE", route.path, body, "application/json")
     assert_error(answer, 405)
     if route.reads_body:
-        answer = administrators_client.generic(route.method, route.path, body, "text/plain")
+        answer = administrator_client.generic(route.method, route.path, body, "text/plain")
         assert_error(answer, 415)
 
 
@@ -103,7 +103,7 @@ def test_refresh_with_readable_body_counts_per_session(doctor, settings):
 
 
 class Service:
-    """A principal of the host: the least that DRF asks of a user."""
+    """A principal of the host with the minimal interface of a DRF user."""
 
     is_authenticated = True
 
@@ -137,10 +137,10 @@ CACHED = [
 
 @pytest.mark.usefixtures("unlimited")
 @pytest.mark.parametrize("route", [r for r in ROUTES if r.method == "GET"], ids=str)
-def test_cache_does_not_serve_response_to_another_user(route, administrators_client, settings):
+def test_cache_does_not_serve_response_to_another_user(route, administrator_client, settings):
     settings.MIDDLEWARE = [*CACHED[:2], *settings.MIDDLEWARE, CACHED[2]]
     cache.clear()
-    answer = administrators_client.get(route.path)
+    answer = administrator_client.get(route.path)
     assert answer["Cache-Control"] == "private, no-store"
     if not route.is_public:
         assert_error(APIClient().get(route.path), 401)

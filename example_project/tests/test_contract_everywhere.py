@@ -47,24 +47,24 @@ FOR_ADMINISTRATORS = [
 
 
 @pytest.fixture
-def doctors_client(doctor):
+def doctor_client(doctor):
     return client_of(doctor)
 
 
 @pytest.fixture
-def administrators_client(administrator):
+def administrator_client(administrator):
     return client_of(administrator)
 
 
-def everything_stored():
-    """Every row of every table of ours."""
+def all_rows():
+    """Every row of all our tables."""
     ours = [model for model in apps.get_models() if model.__module__.startswith("myometrics_")]
     return {
         model._meta.label: sorted(map(repr, model._base_manager.values_list())) for model in ours
     }
 
 
-class TestWhoIsAsking:
+class TestAuthentication:
     @pytest.mark.parametrize(("method", "path"), ENDPOINTS)
     def test_protected_endpoint_without_token_is_401_with_bearer(self, doctor, method, path):
         answer = APIClient().generic(method, path.format(id=doctor.pk))
@@ -72,39 +72,39 @@ class TestWhoIsAsking:
         assert answer["WWW-Authenticate"] == "Bearer"
 
     @pytest.mark.parametrize(("method", "path"), FOR_ADMINISTRATORS)
-    def test_administrator_endpoint_is_403_for_doctor(self, doctors_client, doctor, method, path):
-        body = assert_error(doctors_client.generic(method, path.format(id=doctor.pk)), 403)
+    def test_administrator_endpoint_is_403_for_doctor(self, doctor_client, doctor, method, path):
+        body = assert_error(doctor_client.generic(method, path.format(id=doctor.pk)), 403)
         assert body["code"] == "permission_denied"
 
     @pytest.mark.parametrize(("method", "path"), FOR_ADMINISTRATORS)
-    def test_doctor_cannot_detect_existing_users(self, doctors_client, method, path):
-        assert_error(doctors_client.generic(method, path.format(id=987654)), 403)
+    def test_doctor_cannot_detect_existing_users(self, doctor_client, method, path):
+        assert_error(doctor_client.generic(method, path.format(id=987654)), 403)
 
     @pytest.mark.parametrize("how", ["deactivated", "deleted"])
     def test_token_of_removed_user_stops_working_at_once(
-        self, administrator, administrators_client, how
+        self, administrator, administrator_client, how
     ):
         leaver = make_user("leaver@clinic.example", role="admin")
         client, path = client_of(leaver), f"/api/users/{leaver.pk}/"
         assert client.get("/api/users/").status_code == 200
         if how == "deactivated":
             assert (
-                send_json(administrators_client, "PATCH", path, {"isActive": False}).status_code
+                send_json(administrator_client, "PATCH", path, {"isActive": False}).status_code
                 == 200
             )
         else:
-            assert administrators_client.delete(path).status_code == 204
-        before = everything_stored()
+            assert administrator_client.delete(path).status_code == 204
+        before = all_rows()
         for method, path in ENDPOINTS:
             refused = client.generic(method, path.format(id=administrator.pk))
             assert_error(refused, 401, code="token_not_valid")
-        assert everything_stored() == before
+        assert all_rows() == before
 
-    def test_changed_role_counts_at_next_request(self, doctor, administrators_client):
+    def test_changed_role_counts_at_next_request(self, doctor, administrator_client):
         client = client_of(doctor)
         assert client.get("/api/users/").status_code == 403
         for role, status in (("admin", 200), ("technician", 403)):
-            administrators_client.patch(f"/api/users/{doctor.pk}/", {"role": role}, format="json")
+            administrator_client.patch(f"/api/users/{doctor.pk}/", {"role": role}, format="json")
             assert client.get("/api/users/").status_code == status
             assert client.get("/api/analytics/").status_code == status
             assert client.get("/api/auth/user/").json()["role"] == role
@@ -131,15 +131,15 @@ MALFORMED = [
 ]
 
 
-class TestTheErrorShape:
-    def test_client_errors_have_distinct_codes(self, doctors_client, administrators_client):
+class TestErrorShape:
+    def test_client_errors_have_distinct_codes(self, doctor_client, administrator_client):
         answers = [
             (APIClient().get("/api/auth/user/"), 401),
-            (doctors_client.get("/api/users/"), 403),
-            (administrators_client.get("/api/users/987654/"), 404),
-            (doctors_client.delete("/api/audit-logs/"), 405),
-            (doctors_client.generic("POST", "/api/audit-logs/", b"a,b", "text/csv"), 415),
-            (doctors_client.generic("POST", "/api/audit-logs/", b"{", "application/json"), 400),
+            (doctor_client.get("/api/users/"), 403),
+            (administrator_client.get("/api/users/987654/"), 404),
+            (doctor_client.delete("/api/audit-logs/"), 405),
+            (doctor_client.generic("POST", "/api/audit-logs/", b"a,b", "text/csv"), 415),
+            (doctor_client.generic("POST", "/api/audit-logs/", b"{", "application/json"), 400),
         ]
         codes = {assert_error(answer, status)["code"] for answer, status in answers}
         assert len(codes) == len(answers)
@@ -159,16 +159,16 @@ class TestTheErrorShape:
             ("PATCH", "/api/users/me/notifications/"),
         ],
     )
-    def test_malformed_json_is_400_without_field_errors(self, doctors_client, method, path):
-        before = everything_stored()
+    def test_malformed_json_is_400_without_field_errors(self, doctor_client, method, path):
+        before = all_rows()
         for body in MALFORMED:
-            answer = doctors_client.generic(method, path, body, "application/json")
+            answer = doctor_client.generic(method, path, body, "application/json")
             assert answer.status_code == 400, body[:30]
             assert assert_error(answer, 400, code="parse_error")["field_errors"] == {}
-        assert everything_stored() == before
+        assert all_rows() == before
 
-    def test_validation_detail_names_field_and_first_error(self, doctors_client):
-        body = assert_error(send_json(doctors_client, "POST", "/api/audit-logs/", {}), 400)
+    def test_validation_detail_names_field_and_first_error(self, doctor_client):
+        body = assert_error(send_json(doctor_client, "POST", "/api/audit-logs/", {}), 400)
         assert set(body["field_errors"]) == {"action", "resource_type", "resource_id"}
         assert "action" in body["detail"]
         assert body["field_errors"]["action"][0] in body["detail"]
@@ -185,9 +185,9 @@ class TestTheErrorShape:
             "/api/é/",
         ],
     )
-    def test_unknown_path_is_json_404_for_every_caller(self, doctors_client, path):
+    def test_unknown_path_is_json_404_for_every_caller(self, doctor_client, path):
         for method in ("GET", "POST", "DELETE", "OPTIONS", "PROPFIND"):
-            for client in (doctors_client, APIClient()):
+            for client in (doctor_client, APIClient()):
                 assert_error(client.generic(method, path), 404, code="not_found")
 
     @pytest.mark.parametrize(
@@ -215,9 +215,9 @@ class TestTheErrorShape:
         ],
     )
     def test_unsupported_method_is_405_for_every_role(
-        self, doctors_client, administrators_client, method, path
+        self, doctor_client, administrator_client, method, path
     ):
-        for client in (doctors_client, administrators_client):
+        for client in (doctor_client, administrator_client):
             answer = client.generic(method, path)
             assert_error(answer, 405, code="method_not_allowed")
             assert method not in answer["Allow"]
@@ -225,22 +225,22 @@ class TestTheErrorShape:
     @pytest.mark.parametrize(
         "media_type", ["text/plain", "multipart/form-data; boundary=x", "x", ""]
     )
-    def test_body_that_is_not_json_is_415(self, doctors_client, media_type):
-        before = everything_stored()
-        answer = doctors_client.generic("POST", "/api/audit-logs/", b"action=x", media_type)
+    def test_body_that_is_not_json_is_415(self, doctor_client, media_type):
+        before = all_rows()
+        answer = doctor_client.generic("POST", "/api/audit-logs/", b"action=x", media_type)
         assert_error(answer, 415, code="unsupported_media_type")
-        assert everything_stored() == before
+        assert all_rows() == before
 
     @pytest.mark.parametrize("accept", ["text/html", "image/png", "x", "*/*;q=0", ""])
-    def test_accept_header_does_not_matter(self, doctors_client, accept):
-        assert doctors_client.get("/api/auth/user/", HTTP_ACCEPT=accept).status_code == 200
-        assert_error(doctors_client.get("/api/users/", HTTP_ACCEPT=accept), 403)
+    def test_accept_header_does_not_matter(self, doctor_client, accept):
+        assert doctor_client.get("/api/auth/user/", HTTP_ACCEPT=accept).status_code == 200
+        assert_error(doctor_client.get("/api/users/", HTTP_ACCEPT=accept), 403)
         assert_error(APIClient().get("/api/nowhere/", HTTP_ACCEPT=accept), 404)
 
     def test_unhandled_exception_is_json_500_without_details(self, administrator):
         def fault(execute, sql, params, many, context):
             if "analytics" in sql:
-                raise ZeroDivisionError("secret of the house")
+                raise ZeroDivisionError("secret detail")
             return execute(sql, params, many, context)
 
         client = client_of(administrator)
@@ -250,16 +250,16 @@ class TestTheErrorShape:
         assert_error(answer, 500)
         assert b"secret" not in answer.content
 
-    def test_disallowed_host_is_json_400(self, doctors_client, settings):
+    def test_disallowed_host_is_json_400(self, doctor_client, settings):
         settings.ALLOWED_HOSTS = ["api.clinic.example"]
-        assert_error(doctors_client.get("/api/auth/user/", HTTP_HOST="evil.example"), 400)
+        assert_error(doctor_client.get("/api/auth/user/", HTTP_HOST="evil.example"), 400)
 
-    def test_huge_body_is_rejected_in_error_shape(self, doctors_client, settings):
+    def test_huge_body_is_rejected_in_error_shape(self, doctor_client, settings):
         settings.MYOMETRICS = {**settings.MYOMETRICS, "MAX_BODY_BYTES": 1000}
-        before = everything_stored()
+        before = all_rows()
         body = {**GUESSED_ENTRY, "details": {"x": "y" * 1000}}
-        assert_error(send_json(doctors_client, "POST", "/api/audit-logs/", body), 413)
-        assert everything_stored() == before
+        assert_error(send_json(doctor_client, "POST", "/api/audit-logs/", body), 413)
+        assert all_rows() == before
 
 
 NOT_TEXT = [None, 5, -1.5, 10**30, True, [], ["x"], {}, {"x": "y"}]
@@ -352,51 +352,51 @@ BAD_QUERIES = [
 class TestBadInput:
     @pytest.mark.parametrize(("method", "path", "good", "field", "values"), BAD)
     def test_invalid_value_is_400_on_field_and_writes_nothing(
-        self, administrator, administrators_client, method, path, good, field, values
+        self, administrator, administrator_client, method, path, good, field, values
     ):
-        before = everything_stored()
+        before = all_rows()
         path = path.format(id=administrator.pk)
         for value in values:
-            answer = send_json(administrators_client, method, path, {**good, field: value})
+            answer = send_json(administrator_client, method, path, {**good, field: value})
             body = assert_error(answer, 400, code="validation_error")
             assert list(body["field_errors"]) == [field], value
             assert body["detail"].startswith(field)
-            assert everything_stored() == before, value
+            assert all_rows() == before, value
 
     @pytest.mark.parametrize(
         ("method", "path"), [pytest.param(m, p, id=f"{m} {p}") for m, p, _, _ in FIELDS]
     )
     def test_non_object_body_is_400_and_writes_nothing(
-        self, administrator, administrators_client, method, path
+        self, administrator, administrator_client, method, path
     ):
-        before = everything_stored()
+        before = all_rows()
         path = path.format(id=administrator.pk)
         for body in (None, [], [{}], 0, 1.5, "x", True):
-            assert_error(send_json(administrators_client, method, path, body), 400)
-        assert everything_stored() == before
+            assert_error(send_json(administrator_client, method, path, body), 400)
+        assert all_rows() == before
 
     @pytest.mark.parametrize(
         ("path", "name", "values"),
         [pytest.param(*row, id=f"{row[0]}?{row[1]}=") for row in BAD_QUERIES],
     )
     def test_invalid_query_parameter_is_400_with_field_error(
-        self, administrators_client, path, name, values
+        self, administrator_client, path, name, values
     ):
         for value in values:
-            answer = administrators_client.get(path, {name: value})
+            answer = administrator_client.get(path, {name: value})
             assert answer.status_code == 400, value
             body = assert_error(answer, 400, code="validation_error", field=name)
             assert body["detail"].startswith(name)
 
     @pytest.mark.parametrize("tail", ["", "activity/"])
-    def test_invalid_user_id_in_path_is_404(self, administrators_client, administrator, tail):
+    def test_invalid_user_id_in_path_is_404(self, administrator_client, administrator, tail):
         key = str(administrator.pk)
         for name in (
             *("x", f"{key}_0", f"%20{key}", f"{key}%20", f"+{key}", f"0{key}", f"{key}%0A"),
             *(f"{key}%00", "%00", "٣", f"{key}.0", f"-{key}", "%ff", "9" * 30, "9" * 5000),
             *("1e3", "0x1", "None", "%2e%2e"),
         ):
-            answer = administrators_client.get(f"/api/users/{name}/{tail}")
+            answer = administrator_client.get(f"/api/users/{name}/{tail}")
             assert answer.status_code == 404, name
             assert_error(answer, 404, code="not_found")
 
@@ -432,9 +432,9 @@ class TestTimes:
 class TestPaging:
     @pytest.fixture
     def crowd(self, administrator):
-        people = [make_user(f"person{number}@clinic.example") for number in range(24)]
+        users = [make_user(f"user{number}@clinic.example") for number in range(24)]
         AuditLog.objects.all()
-        client = client_of(people[0])
+        client = client_of(users[0])
         for number in range(25):
             entry = {**GUESSED_ENTRY, "resource_id": str(number)}
             assert client.post("/api/audit-logs/", entry, format="json").status_code == 201
@@ -484,20 +484,20 @@ class TestPaging:
     def test_page_past_the_end_is_404(self, crowd, path, page):
         assert_error(crowd.get(path, {"page": page}), 404, code="not_found")
 
-    def test_first_page_without_rows_is_empty(self, administrators_client):
-        page = administrators_client.get("/api/audit-logs/", {"action": "never"}).json()
+    def test_first_page_without_rows_is_empty(self, administrator_client):
+        page = administrator_client.get("/api/audit-logs/", {"action": "never"}).json()
         assert page == {"count": 0, "next": None, "previous": None, "results": []}
 
 
-class TestTheClientsAddress:
+class TestClientAddress:
     def post(self, client, **headers):
         return client.post("/api/audit-logs/", GUESSED_ENTRY, format="json", **headers).json()
 
     @pytest.mark.parametrize(
         "header", ["X_FORWARDED_FOR", "X_REAL_IP", "FORWARDED", "CLIENT_IP", "TRUE_CLIENT_IP"]
     )
-    def test_client_cannot_choose_its_address(self, doctors_client, header):
-        entry = self.post(doctors_client, **{f"HTTP_{header}": "6.6.6.6"}, REMOTE_ADDR="192.0.2.7")
+    def test_client_cannot_choose_its_address(self, doctor_client, header):
+        entry = self.post(doctor_client, **{f"HTTP_{header}": "6.6.6.6"}, REMOTE_ADDR="192.0.2.7")
         assert entry["ip_address"] == "192.0.2.7"
 
     @pytest.mark.parametrize(
@@ -513,19 +513,19 @@ class TestTheClientsAddress:
             ("x" * 10_000, "10.0.0.2"),
         ],
     )
-    def test_trusted_proxy_vouches_for_last_hop(self, settings, doctors_client, forwarded, address):
+    def test_trusted_proxy_vouches_for_last_hop(self, settings, doctor_client, forwarded, address):
         settings.MYOMETRICS = {**settings.MYOMETRICS, "TRUSTED_PROXIES": ["10.0.0.0/8"]}
-        entry = self.post(doctors_client, HTTP_X_FORWARDED_FOR=forwarded, REMOTE_ADDR="10.0.0.2")
+        entry = self.post(doctor_client, HTTP_X_FORWARDED_FOR=forwarded, REMOTE_ADDR="10.0.0.2")
         assert entry["ip_address"] == address
 
-    def test_untrusted_peer_cannot_forward_addresses(self, settings, doctors_client):
+    def test_untrusted_peer_cannot_forward_addresses(self, settings, doctor_client):
         settings.MYOMETRICS = {**settings.MYOMETRICS, "TRUSTED_PROXIES": ["10.0.0.0/8"]}
-        entry = self.post(doctors_client, HTTP_X_FORWARDED_FOR="6.6.6.6", REMOTE_ADDR="11.0.0.2")
+        entry = self.post(doctor_client, HTTP_X_FORWARDED_FOR="6.6.6.6", REMOTE_ADDR="11.0.0.2")
         assert entry["ip_address"] == "11.0.0.2"
 
 
-def test_responses_are_json_and_not_cacheable(doctors_client):
-    answer = doctors_client.get("/api/auth/user/")
+def test_responses_are_json_and_not_cacheable(doctor_client):
+    answer = doctor_client.get("/api/auth/user/")
     assert answer["Content-Type"].startswith("application/json")
     assert answer["Cache-Control"] == "private, no-store"
     assert json.loads(answer.content)["email"] == "doctor@clinic.example"

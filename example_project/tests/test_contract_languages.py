@@ -1,4 +1,4 @@
-"""Where the site has ``LocaleMiddleware``, each request is answered in its own language."""
+"""With ``LocaleMiddleware``, each response is in the language of its request."""
 
 import pytest
 from conftest import client_of, send_json
@@ -13,7 +13,7 @@ def _site_of_several_languages(settings):
 
 
 def assert_each_in_its_language(ask):
-    """``ask`` takes a language and returns an answer; no answer depends on the one before."""
+    """Assert that the responses of ``ask(language)`` do not depend on earlier requests."""
     german, english, german_again, english_again = map(ask, ("de", "en", "de", "en"))
     assert german == german_again
     assert english == english_again

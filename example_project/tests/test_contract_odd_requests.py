@@ -1,4 +1,4 @@
-"""What nobody's client sends on purpose, and the API must still answer decently."""
+"""Unusual requests, which the API must still answer correctly."""
 
 import gzip
 import io
@@ -279,7 +279,7 @@ class TestHeaders:
 
 
 @pytest.mark.django_db(transaction=True)
-class TestAtTheSameMoment:
+class TestSimultaneousRequests:
     def test_sixty_simultaneous_logins_succeed_without_limit(self, run_concurrently):
         user = make_user("busy@clinic.example")
         body = {"email": user.email, "password": PASSWORD}

@@ -1,4 +1,4 @@
-"""What the specification says of notification settings, export, health and the schema."""
+"""Specification: notification settings, export, health and the schema."""
 
 import csv
 import io
@@ -10,7 +10,7 @@ from conftest import assert_error, client_of, make_user, send_json
 from django.core import mail
 from rest_framework.test import APIClient
 
-from myometrics_core.tasks import check_health
+from myometrics_core.jobs import enqueue, run_jobs
 from myometrics_notifications.models import Message, NotificationSettings
 from myometrics_notifications.tasks import deliver
 
@@ -30,7 +30,7 @@ def client(doctor):
     return client_of(doctor)
 
 
-def tell(client, action="upload_completed", upload_id="u1", **details):
+def report_upload(client, action="upload_completed", upload_id="u1", **details):
     body = {
         "action": action,
         "resource_type": "upload",
@@ -111,19 +111,19 @@ class TestMails:
     )
     def test_upload_mail_needs_both_switches(self, doctor, client, action, switch):
         client_of(make_user("other@clinic.example")).get(PATH)
-        tell(client, action)
+        report_upload(client, action)
         assert [to for to, _ in self.mails()] == [[doctor.email]]
         for off in ({switch: False}, {switch: True, "email_notifications": False}):
             send_json(client, "PATCH", PATH, off)
-            tell(client, action, f"u-{len(off)}")
+            report_upload(client, action, f"u-{len(off)}")
             assert self.mails() == []
         send_json(client, "PATCH", PATH, {"email_notifications": True, switch: True})
-        tell(client, action, "u-on")
+        report_upload(client, action, "u-on")
         assert [to for to, _ in self.mails()] == [[doctor.email]]
 
     @pytest.mark.parametrize("action", ["upload_created", "upload_processing", "upload_failed"])
     def test_other_events_send_no_mail(self, client, action):
-        tell(client, action)
+        report_upload(client, action)
         assert self.mails() == []
 
     def test_health_mails_go_to_subscribers_on_outage_and_recovery(self, doctor, client, settings):
@@ -135,7 +135,8 @@ class TestMails:
         sent = []
         for url in (None, "http://127.0.0.1:9", "http://127.0.0.1:9", None):
             settings.MYOMETRICS = {**quick, "MICROSERVICE_URL": url}
-            check_health()
+            enqueue("myometrics_core.check_health", key="")
+            run_jobs("myometrics_core.check_health")
             sent.append([to for to, _ in self.mails()])
         assert sent == [[], [[doctor.email]], [], [[doctor.email]]]
 
@@ -164,7 +165,7 @@ class TestExport:
         assert answer["Content-Disposition"] == f'attachment; filename="user_data.{name}"'
 
     def test_json_has_four_sections_with_api_names(self, doctor, client):
-        entry = tell(client, filename="scan.jpg", diagnosis="Normal")
+        entry = report_upload(client, filename="scan.jpg", diagnosis="Normal")
         administrator = client_of(make_user("boss@clinic.example", role="admin"))
         data = json.loads(export(client, "json")[1])
         sections = {"profile", "notification_settings", "uploads", "audit_logs"}
@@ -189,7 +190,7 @@ class TestExport:
         }
 
     def test_csv_table_has_content_of_json(self, doctor, client):
-        tell(client, filename="scan.jpg")
+        report_upload(client, filename="scan.jpg")
         data = json.loads(export(client, "json")[1])
         text = export(client)[1]
         lines = text.splitlines()
@@ -197,7 +198,7 @@ class TestExport:
         assert lines[-1] == "export,,complete,true"
         rows = table(text)[:-1]
         assert data.pop("complete") is True
-        # The export as CSV is an entry that the one before doesn't hold.
+        # The CSV export adds an entry that the JSON export does not contain.
         data["audit_logs"].append(data["audit_logs"][0])
         assert {row["section"] for row in rows} == {name for name in data if data[name]}
         for section, content in data.items():
@@ -213,9 +214,9 @@ class TestExport:
 
     @pytest.mark.parametrize("formula", FORMULAS)
     def test_csv_cells_are_not_formulas(self, formula):
-        person = make_user("f@clinic.example", first_name=formula[:30], clinic_name=formula)
-        client = client_of(person)
-        tell(client, upload_id=formula, filename=formula, diagnosis=formula)
+        user = make_user("f@clinic.example", first_name=formula[:30], clinic_name=formula)
+        client = client_of(user)
+        report_upload(client, upload_id=formula, filename=formula, diagnosis=formula)
         client.post(
             "/api/audit-logs/",
             {"action": f"{formula}x".strip(), "resource_type": formula.strip(),
@@ -232,14 +233,14 @@ class TestExport:
 
     def test_json_texts_are_unchanged(self, client):
         for text in (*FORMULAS, 'quote " comma , \\ ;', "字🫀\u2028", "line\nbreak", "\x01\x7f"):
-            entry = tell(client, "viewed", "x", text=text)
+            entry = report_upload(client, "viewed", "x", text=text)
             exported = json.loads(export(client, "json")[1])["audit_logs"]
             assert {**entry, "origin": "client"} in exported
 
     def test_export_has_no_data_of_other_users(self, doctor, client):
-        stranger = make_user("stranger@elsewhere.example", first_name="Zebedee")
-        tell(client_of(stranger), upload_id="their-upload", filename="theirs.jpg")
-        send_json(client_of(stranger), "PATCH", PATH, {"analysis_ready": False})
+        other = make_user("stranger@elsewhere.example", first_name="Zebedee")
+        report_upload(client_of(other), upload_id="their-upload", filename="theirs.jpg")
+        send_json(client_of(other), "PATCH", PATH, {"analysis_ready": False})
         for kind in ("csv", "json"):
             text = export(client, kind)[1]
             for word in ("stranger", "Zebedee", "their-upload", "theirs.jpg"):
@@ -253,7 +254,7 @@ class TestExport:
 
     def test_export_of_many_rows_is_complete(self, client):
         for number in range(60):
-            tell(client, "viewed", f"r{number}", filler="x" * 3000)
+            report_upload(client, "viewed", f"r{number}", filler="x" * 3000)
         data = json.loads(export(client, "json")[1])
         viewed = [row["resource_id"] for row in data["audit_logs"] if row["action"] == "viewed"]
         assert viewed == [f"r{number}" for number in range(60)]

@@ -1,4 +1,4 @@
-"""Decisions, "Rate limits": three buckets, whom they count, and that they count exactly."""
+"""Decisions, "Rate limits": three buckets, their keys, and exact counts."""
 
 import contextlib
 from datetime import datetime
@@ -14,13 +14,13 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cheap_hashes")]
 
 
 @pytest.fixture(autouse=True)
-def _clock_stands_still():
-    """All requests of a test come within one minute, however long they take."""
+def _stopped_clock():
+    """Stop the clock: all requests of a test are within one minute."""
     with time_machine.travel(utc_now(), tick=False):
         yield
 
 
-WRONG = {"email": "nobody@clinic.example", "password": "wrong"}
+WRONG = {"email": "unknown@clinic.example", "password": "wrong"}
 
 
 def assert_limited(answer, at_most):
@@ -36,13 +36,13 @@ def statuses(times, send):
 
 
 def address_and_email(request, view, bucket):
-    """What a clinic behind one address may want."""
+    """A key for clinics behind one address."""
     return f"{request.META['REMOTE_ADDR']} {request.data.get('email')}"
 
 
 @pytest.fixture
 def time_machine_at():
-    """A clock that stands still at a moment until it is shifted."""
+    """A stopped clock that can be shifted."""
 
     @contextlib.contextmanager
     def travel(moment):

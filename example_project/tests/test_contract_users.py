@@ -55,8 +55,8 @@ class TestShapes:
         assert answer.json()["firstName"] == "John"
 
     def test_last_login_is_null_before_first_login(self, client):
-        person = make_user("never@clinic.example")
-        assert client.get(f"/api/users/{person.pk}/").json()["lastLogin"] is None
+        user = make_user("never@clinic.example")
+        assert client.get(f"/api/users/{user.pk}/").json()["lastLogin"] is None
 
     @pytest.mark.parametrize("method", ["PUT", "PATCH"])
     def test_change_returns_200_with_admin_shape(self, client, doctor, method):
@@ -99,9 +99,9 @@ class TestShapes:
         assert client.get(f"/api/users/{doctor.pk}/").json()["firstName"] == "John"
 
 
-class TestFinding:
+class TestSearch:
     @pytest.fixture
-    def people(self, administrator):
+    def users(self, administrator):
         make_user("jane.roe@heart.example", first_name="Jane", last_name="Smith")
         make_user("j.smith@lung.example", role="technician", first_name="Jürgen", last_name="Groß")
         make_user("percent@lung.example", first_name="100%", last_name="under_score")
@@ -125,37 +125,37 @@ class TestFinding:
             ("r_s", {"percent@lung.example"}),
             ("o'b", {"quote@lung.example"}),
             ("\\", {"quote@lung.example"}),
-            ("nobody at all", set()),
+            ("no such user", set()),
             ("'; DROP TABLE users; --", set()),
             ("🫀", set()),
         ],
     )
-    def test_search_matches_parts_of_names_and_email(self, client, people, search, found):
+    def test_search_matches_parts_of_names_and_email(self, client, users, search, found):
         page = client.get("/api/users/", {"search": search}).json()
         assert {row["email"] for row in page["results"]} == found
         assert page["count"] == len(found)
 
     @pytest.mark.parametrize("search", ["", "   "])
-    def test_blank_search_finds_all_users(self, client, people, search):
+    def test_blank_search_finds_all_users(self, client, users, search):
         assert client.get("/api/users/", {"search": search}).json()["count"] == 6
 
     @pytest.mark.parametrize(("role", "count"), [("admin", 1), ("doctor", 4), ("technician", 1)])
-    def test_role_filters(self, client, people, role, count):
+    def test_role_filters(self, client, users, role, count):
         page = client.get("/api/users/", {"role": role}).json()
         assert page["count"] == count
         assert {row["role"] for row in page["results"]} == {role}
 
-    def test_role_and_search_combine(self, client, people):
+    def test_role_and_search_combine(self, client, users):
         page = client.get("/api/users/", {"role": "technician", "search": "smith"}).json()
         assert [row["email"] for row in page["results"]] == ["j.smith@lung.example"]
 
-    def test_invalid_role_is_400(self, client, people):
+    def test_invalid_role_is_400(self, client, users):
         assert_error(client.get("/api/users/", {"role": "king"}), 400, field="role")
 
-    def test_last_of_repeated_parameters_counts(self, client, people):
+    def test_last_of_repeated_parameters_counts(self, client, users):
         assert client.get("/api/users/?role=doctor&role=admin").json()["count"] == 1
 
-    def test_unknown_parameters_are_ignored(self, client, people):
+    def test_unknown_parameters_are_ignored(self, client, users):
         assert client.get("/api/users/?email=x&is_superuser=1&limit=1").json()["count"] == 6
 
     def test_search_finds_new_name_only(self, client, doctor):
@@ -179,8 +179,8 @@ def attempts(administrator):
     }
 
 
-class TestTheLastActiveAdministrator:
-    @pytest.mark.parametrize("how", attempts(type("Nobody", (), {"pk": 0})))
+class TestLastAdministrator:
+    @pytest.mark.parametrize("how", attempts(type("NoUser", (), {"pk": 0})))
     def test_last_administrator_cannot_be_removed(self, administrator, client, how):
         make_user("idle@clinic.example", role="admin", is_active=False)
         make_user("staff@clinic.example", is_staff=True, is_superuser=True)
@@ -191,7 +191,7 @@ class TestTheLastActiveAdministrator:
         assert client.get(f"/api/users/{administrator.pk}/").json() == before
         assert not AuditLog.objects.filter(action__in=("user_updated", "user_deleted")).exists()
 
-    @pytest.mark.parametrize("how", attempts(type("Nobody", (), {"pk": 0})))
+    @pytest.mark.parametrize("how", attempts(type("NoUser", (), {"pk": 0})))
     def test_removal_is_allowed_with_another_administrator(self, administrator, client, how):
         make_user("second@clinic.example", role="admin")
         assert send_json(client, *attempts(administrator)[how]).status_code in (200, 204)
@@ -204,11 +204,11 @@ class TestTheLastActiveAdministrator:
     @pytest.mark.parametrize("how", ["deleting", "deleting oneself", "demoting by PATCH",
                                      "deactivating by PUT"])  # fmt: skip
     def test_one_administrator_remains_after_concurrent_deletions(self, run_concurrently, how):
-        people = [make_user(f"admin{n}@clinic.example", role="admin") for n in range(4)]
-        clients = [client_of(person) for person in people]
+        users = [make_user(f"admin{n}@clinic.example", role="admin") for n in range(4)]
+        clients = [client_of(user) for user in users]
         calls = [
             lambda c=c, p=p: send_json(c, *attempts(p)[how])
-            for c, p in zip(clients, people, strict=True)
+            for c, p in zip(clients, users, strict=True)
         ]
         answers = sorted(answer.status_code for answer in run_concurrently(calls))
         assert answers == [204 if "deleting" in how else 200] * 3 + [409]
@@ -227,7 +227,7 @@ class TestTheLastActiveAdministrator:
         assert get_user_model().objects.filter(role="admin", is_active=True).count() == 1
 
 
-class TestLeaving:
+class TestDeletionAndReactivation:
     def test_deleting_own_account_is_204_and_ends_token(self, doctor):
         client = client_of(doctor)
         answer = client.delete("/api/users/me/")

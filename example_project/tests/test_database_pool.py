@@ -1,6 +1,6 @@
 """A pool that can't give a connection fails a request at once, and recovers at the first one.
 
-No test measures time: a request that would wait waits until the test is given up.
+No test measures time: a request that waits too long hangs the test.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NONE_IN_TIME = "couldn't get a connection"
 
 @pytest.fixture
 def pool_of(connect):
-    """A function that gives the pool of a URL, whole, and connections from it."""
+    """A function that returns the full pool of a URL, and connections from it."""
 
     def make(url):
         handler = connect(url, SIZE)
@@ -89,29 +89,29 @@ def test_first_request_after_restart_succeeds(pool_of, postgresql_server):
 
 @pytest.mark.program("pgbouncer")
 def test_request_fails_if_pooler_lost_its_server(pool_of, postgresql_server, tmp_path):
-    """PgBouncer goes on accepting logins, and refuses the first query of each."""
+    """PgBouncer accepts logins but rejects the first query of each."""
     configuration = tmp_path / "pgbouncer.ini"
     configuration.write_text("[pgbouncer]\nquery_wait_timeout = 1\nserver_login_retry = 1\n")
     with OwnedServer("pgbouncer", postgresql_server.url, str(configuration)) as pooler:
         handler, pool = pool_of(pooler.url)
         postgresql_server.stop()
-        wait_for(lambda: refuses_queries(pooler.url))
+        wait_for(lambda: rejects_queries(pooler.url))
         errors = []
-        # A request that never fails would also keep the run from ending.
+        # A request that never fails would hang the test run.
         request = threading.Thread(target=lambda: errors.append(attempt(handler)), daemon=True)
         request.start()
         request.join(PATIENCE)
         assert len(errors) == 1
         # All of the pool's connections come back.
         postgresql_server.start()
-        wait_for(lambda: not refuses_queries(pooler.url))
+        wait_for(lambda: not rejects_queries(pooler.url))
         with ExitStack() as stack:
             for _ in range(SIZE):
                 other = stack.enter_context(pool.connection(PATIENCE))
                 other.execute("SELECT 1")
 
 
-def refuses_queries(url):
+def rejects_queries(url):
     """Whether the pooler accepts a login, and fails its first query."""
     with psycopg.connect(url, autocommit=True) as connection:
         try:

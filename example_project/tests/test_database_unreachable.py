@@ -46,7 +46,7 @@ def test_timeouts_match_documentation():
         ("get", "analytics/", None, 1),
         ("get", "users/me/export/?format=json", None, 1),
         ("post", "audit-logs/", UPLOAD, 1),
-        # Where rate limits are counted in the database, one more.
+        # One more if rate limits are counted in the database.
         ("post", "auth/login/", {"email": "ada@clinic.example", "password": "wrong"}, 2),
         ("post", "auth/password-reset/", {"email": "ada@clinic.example"}, 2),
     ],

@@ -1,4 +1,4 @@
-"""The doctor on the composed site: well, with one server gone, and broken in every way at once."""
+"""The doctor on the composed site: healthy, with one server missing, and with all problems."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOT_DECIDED_HERE = {
     *("myometrics_notifications.W011", "security.W004", "security.W008"),
     *("security.W012", "security.W016"),
 }
-"""What may be a warning on a new site that is well."""
+"""Warnings that are normal on a new site."""
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def redis():
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory, postgresql, redis):
-    """A worker, beat and their servers; nothing serves requests."""
+    """A worker, beat and their servers, without a web server."""
     mail = Controller(Sink(), hostname="127.0.0.1", port=free_port())
     mail.start()
     running = RunningSite(tmp_path_factory.mktemp("site"), postgresql.url, redis.url)
@@ -90,7 +90,7 @@ def names(found, state):
 
 @pytest.fixture
 def silent_port():
-    """A port that accepts connections and never says anything."""
+    """A port that accepts connections and never responds."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 
@@ -151,7 +151,6 @@ def test_all_problems_are_reported_at_once(tmp_path, postgresql, silent_port, ve
         "DATA_DIR": str(tmp_path),
         "SECRET_KEY": "hunter2" + "x" * 20,
         "DEBUG": "false",
-        "EMBEDDED_WORKER": "false",
     }
     assert manage(broken, "migrate", "--verbosity=0").returncode == 0
     assert manage(broken, "shell", "-c", BREAK).returncode == 0
@@ -185,10 +184,11 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.utils import timezone
-from myometrics_analytics.models import PendingChange, PullState
+from myometrics_analytics.models import PendingChange
 from myometrics_audit.log.guards import remove_guards
 from myometrics_audit.models import AuditLog, Verification
 from myometrics_core.health_log.models import HealthState
+from myometrics_core.jobs import Job
 from myometrics_notifications.models import Message
 
 before = timezone.now() - timedelta(days=1)
@@ -196,7 +196,7 @@ user = get_user_model().objects.create_user(email="tom@clinic.example", is_staff
 AuditLog.objects.create(action="a", resource_type="b", resource_id="c", timestamp=before)
 Verification.objects.create(started_at=before, finished_at=before, entries=1, problems=1)
 PendingChange.objects.create(day=before.date(), status="completed", uploads=1)
-PullState.objects.create(failures=3)
+Job.objects.create(kind="myometrics_analytics.pull", key="", attempts=3)
 HealthState.objects.create(checked_at=before)
 for state in ("queued", "dead"):
     Message.objects.create(

@@ -1,4 +1,4 @@
-"""The environment is checked as a whole: what can't be used is named, with what was expected."""
+"""The environment is checked as a whole: errors name the variable and the expected format."""
 
 import json
 import re
@@ -6,14 +6,14 @@ import re
 import pytest
 from fresh_process import GOOD, manage, python, shown
 
-from config.brokers import broker_settings, check_broker_url
+from config.optional.brokers import broker_settings, check_broker_url
 
 pytestmark = pytest.mark.any_database
 
 SHOW_MAILER = """
 import json, django
 django.setup()
-from myometrics_core.mail_backend import default_mail_backend
+from myometrics_core.mail.backend import default_mail_backend
 mailer = default_mail_backend()
 print(json.dumps({"module": type(mailer).__module__, **vars(mailer)}, default=str))
 """
@@ -48,7 +48,7 @@ print(json.dumps({"module": type(mailer).__module__, **vars(mailer)}, default=st
             "admin,root",
             "expected some of admin, doctor, technician, got 'root'",
         ),
-        ("AUDIT_ON_USER_DELETE", "forget", "expected cascade or retain, got 'forget'"),
+        ("AUDIT_ON_USER_DELETE", "drop", "expected cascade or retain, got 'drop'"),
         (
             "TRUSTED_PROXIES",
             "10.0.0.0/8,proxy",
@@ -113,11 +113,10 @@ def test_trusted_proxies_may_include_unix_socket():
 
 def test_redis_url_sets_cache_sessions_limits_and_broker():
     url = "redis://localhost:6379/0"
-    names = ("SESSION_ENGINE", "CELERY_BROKER_URL", "MYOMETRICS", "EMBEDDED_WORKER")
-    engine, broker, myometrics, embedded = shown({"REDIS_URL": url}, *names)
+    names = ("SESSION_ENGINE", "CELERY_BROKER_URL", "MYOMETRICS")
+    engine, broker, myometrics = shown({"REDIS_URL": url}, *names)
     assert engine.endswith(".cache")
     assert broker == myometrics["RATE_LIMIT_STORAGE"] == url
-    assert embedded is False
 
 
 BROKERS = [
@@ -172,11 +171,27 @@ def test_broker_url_is_separate_from_redis_url():
     ], done.stderr
 
 
-def test_broker_without_redis_needs_a_worker():
-    given = {"CELERY_BROKER_URL": "amqp://host"}
-    engine, embedded = shown(given, "SESSION_ENGINE", "EMBEDDED_WORKER")
+def test_broker_without_redis_keeps_sessions_in_database():
+    (engine,) = shown({"CELERY_BROKER_URL": "amqp://host"}, "SESSION_ENGINE")
     assert engine.endswith(".db")
-    assert embedded is False
+
+
+@pytest.mark.parametrize(
+    ("environment", "runner"),
+    [
+        ({}, "thread"),
+        ({"JOB_RUNNER": ""}, "thread"),
+        ({"JOB_RUNNER": "none"}, "none"),
+        ({"CELERY_BROKER_URL": "amqp://host"}, "celery"),
+        ({"REDIS_URL": "redis://host"}, "celery"),
+        ({"REDIS_URL": "redis://host", "DEBUG": "true"}, "thread"),
+        ({"REDIS_URL": "redis://host", "DEBUG": "true", "JOB_RUNNER": "celery"}, "celery"),
+        ({"REDIS_URL": "redis://host", "JOB_RUNNER": "thread"}, "thread"),
+    ],
+)
+def test_job_runner_is_celery_with_a_broker_in_production(environment, runner):
+    (myometrics,) = shown(environment, "MYOMETRICS")
+    assert myometrics["JOB_RUNNER"] == runner
 
 
 def test_replica_urls_add_read_replicas():
@@ -194,7 +209,7 @@ def test_replica_urls_add_read_replicas():
 
 
 def mailer(environment):
-    """What the site's default mail back end is made of."""
+    """The options of the site's default mail backend."""
     done = python(SHOW_MAILER, {**GOOD, **environment})
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -1,4 +1,4 @@
-"""``ENVIRONMENT_FILE``: variables of the shell and of the unit win over the file, everywhere."""
+"""``ENVIRONMENT_FILE``: variables of the shell and of the unit take precedence."""
 
 import os
 import re
@@ -18,7 +18,7 @@ COMMANDS = {
         r"bind +=.*'(.*):8001'",
     ),
 }
-"""What an operator runs, and where its output shows ``DATA_DIR`` or ``HOST``."""
+"""Commands of operators, and how their output shows ``DATA_DIR`` or ``HOST``."""
 SHOW_HOST = ["-c", "from config import settings; print(settings.DATABASE['HOST'])"]
 
 
@@ -26,7 +26,7 @@ SHOW_HOST = ["-c", "from config import settings; print(settings.DATABASE['HOST']
 def environment_file(tmp_path):
     def write(**variables):
         path = tmp_path / "environment"
-        lines = {"SECRET_KEY": SECRET, "EMBEDDED_WORKER": "false", **variables}
+        lines = {"SECRET_KEY": SECRET, **variables}
         path.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
         return str(path)
 
@@ -88,11 +88,11 @@ SHOW_SETTINGS = "from django.conf import settings; print(settings.SETTINGS_MODUL
 )
 def test_file_may_set_settings_module(environment_file, command):
     path = environment_file(
-        DJANGO_SETTINGS_MODULE="patient_settings", DATABASE_URL="sqlite://:memory:"
+        DJANGO_SETTINGS_MODULE="long_timeout_settings", DATABASE_URL="sqlite://:memory:"
     )
     tests = str(PROJECT / "tests")
     printed = output(command, ENVIRONMENT_FILE=path, PYTHONPATH=tests)
-    assert printed.split()[-1] == "patient_settings"
+    assert printed.split()[-1] == "long_timeout_settings"
 
 
 def test_values_are_taken_literally(environment_file):

@@ -1,6 +1,6 @@
-"""An export stays quick to start and small with a million audit entries.
+"""An export of a million audit entries starts quickly and needs little memory.
 
-What it costs beside a bare COPY is printed: other work on the machine changes the ratio.
+Prints the cost relative to a bare COPY, which depends on other load of the machine.
 """
 
 from __future__ import annotations
@@ -46,6 +46,6 @@ def test_export_of_million_entries_streams_in_little_memory(measured, export_for
             f"memory + {found['growth']:.1f} MB, CPU {ratio:.2f} × COPY"
         )
     assert found["size"] > 300
-    # At once: before a twentieth of the work is done, however long that takes here.
+    # Before a twentieth of the work is done, whatever the machine's speed.
     assert share < 0.05
     assert found["growth"] <= 30

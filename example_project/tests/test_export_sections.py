@@ -1,4 +1,4 @@
-"""However a section is rendered, the export holds what the section says."""
+"""Exports contain all records of each section in every rendering."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HOSTILE = ["=1+1", 'quoted "text", with comma', "back\\slash \\N", "line\nbreak\
 
 @pytest.fixture
 def busy(as_doctor, doctor):
-    """A doctor with entries of every kind of odd text, and one without a request."""
+    """A doctor with entries of odd texts, and an entry without a request."""
     for number, text in enumerate(HOSTILE):
         body = {
             "action": "upload_completed",

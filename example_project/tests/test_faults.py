@@ -1,4 +1,4 @@
-"""What must fail fails cleanly, and all recovers by itself: real processes, real faults.
+"""Faults of real processes: failures are clean, and the site recovers by itself.
 
 One site for all of these: PostgreSQL, Redis and the processes of the site; every test
 leaves it as it found it.
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 import psycopg
 import pytest
-from aftermath import assert_clean, count, entries
+from fault_checks import assert_clean, count, entries
 from load import Load, upload
 from running_site import ADMIN, RunningSite
 
@@ -25,7 +25,7 @@ from myometrics_testing.waiting import PATIENCE, wait_for
 pytestmark = pytest.mark.any_database
 
 CLIENT_TIMEOUT = 10
-"""Seconds: clients of these tests stop for longer only where they mean to."""
+"""Seconds; longer pauses of clients are intended by a test."""
 
 
 @pytest.fixture(scope="module")
@@ -83,28 +83,28 @@ def test_site_survives_restart_of_postgresql_under_load(site, access, postgresql
 
 
 def test_site_works_while_redis_is_stopped(site, access, redis):
-    site.ask(access, "PATCH", "/users/me/notifications/", {"email_notifications": True})
+    site.request(access, "PATCH", "/users/me/notifications/", {"email_notifications": True})
     mails = len(site.mails_to(ADMIN))
     redis.stop()
     try:
-        anew = site.sign_in()
-        assert site.ask(anew, "GET", "/auth/user/").status_code == 200
-        assert site.ask(anew, "GET", "/audit-logs/").status_code == 200
-        assert site.ask(anew, "GET", "/analytics/").status_code == 200
-        assert site.ask(anew, "POST", "/audit-logs/", upload(1)).status_code == 201
-        health = wait_for(lambda: told_down(site, anew))
+        access = site.sign_in()
+        assert site.request(access, "GET", "/auth/user/").status_code == 200
+        assert site.request(access, "GET", "/audit-logs/").status_code == 200
+        assert site.request(access, "GET", "/analytics/").status_code == 200
+        assert site.request(access, "POST", "/audit-logs/", upload(1)).status_code == 201
+        health = wait_for(lambda: health_if_down(site, access))
         assert health["status"] == "degraded"
     finally:
         redis.start()
-    assert site.ask(anew, "GET", "/auth/user/").status_code == 200
-    # The mail about the upload was owed, not lost: the sweep finds it.
+    assert site.request(access, "GET", "/auth/user/").status_code == 200
+    # The pending mail is not lost: the sweep sends it.
     wait_for(lambda: len(site.mails_to(ADMIN)) > mails)
 
 
-def told_down(site, access):
-    answer = site.ask(access, "GET", "/health/")
+def health_if_down(site, access):
+    answer = site.request(access, "GET", "/health/")
     services = answer.json()["services"]
-    # On a busy machine the database may once take longer than its probe waits.
+    # On a busy machine the database probe may time out.
     if (services["redis"], services["database"]) != ("down", "up"):
         return None
     assert answer.status_code == 200
@@ -114,8 +114,8 @@ def told_down(site, access):
 def test_site_works_while_redis_hangs(site, access, redis):
     redis.freeze()
     try:
-        assert site.ask(site.sign_in(), "GET", "/auth/user/").status_code == 200
-        assert site.ask(access, "POST", "/audit-logs/", upload(2)).status_code == 201
+        assert site.request(site.sign_in(), "GET", "/auth/user/").status_code == 200
+        assert site.request(access, "POST", "/audit-logs/", upload(2)).status_code == 201
     finally:
         redis.thaw()
 
@@ -132,7 +132,7 @@ def test_site_survives_killed_web_process_under_load(site, access):
         wait_for(lambda: len(web_processes(site)) == len(before) + 1)
         load.wait_for_successes()
     assert load.refused == []
-    # What the process was just answering is lost, and nothing else.
+    # Only the requests in progress are lost.
     assert len(load.broken) <= load.clients
 
 
@@ -147,13 +147,13 @@ def test_stalled_clients_are_disconnected_and_others_served(site, access):
         for number, connection in enumerate(stalled):
             connection.settimeout(PATIENCE)
             connection.sendall(halves[number % 2])
-        assert site.ask(access, "GET", "/auth/user/").status_code == 200
+        assert site.request(access, "GET", "/auth/user/").status_code == 200
         endings = [everything_from(connection) for connection in stalled]
     finally:
         for connection in stalled:
             connection.close()
     assert not any(b" 500 " in ending for ending in endings)
-    assert site.ask(access, "GET", "/auth/user/").status_code == 200
+    assert site.request(access, "GET", "/auth/user/").status_code == 200
 
 
 def everything_from(connection):
@@ -162,13 +162,13 @@ def everything_from(connection):
 
 @contextmanager
 def locked(postgresql, table):
-    """Nobody else gets at ``table`` until the block ends."""
+    """Lock ``table`` until the block ends."""
     with psycopg.connect(postgresql.url) as connection:
         connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
         yield
 
 
-def someone_waits(postgresql):
+def has_waiting_request(postgresql):
     query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
     return count(postgresql, query)
 
@@ -177,11 +177,11 @@ def test_sigterm_lets_requests_end(site, access, postgresql):
     answers = []
     web = site.processes["web"]
     asking = threading.Thread(
-        target=lambda: answers.append(site.ask(access, "POST", "/audit-logs/", upload(3)))
+        target=lambda: answers.append(site.request(access, "POST", "/audit-logs/", upload(3)))
     )
     with locked(postgresql, "myometrics_audit_auditlog"):
         asking.start()
-        wait_for(lambda: someone_waits(postgresql))
+        wait_for(lambda: has_waiting_request(postgresql))
         web.terminate()
         wait_for(lambda: "Handling signal: term" in site.log)
         assert web.poll() is None
@@ -196,8 +196,8 @@ def test_sigterm_lets_tasks_end(site, access, postgresql):
     worker, seals = site.processes["worker"], "SELECT count(*) FROM myometrics_audit_seal"
     before = count(postgresql, seals)
     with locked(postgresql, "myometrics_audit_seal"):
-        assert site.ask(access, "POST", "/audit-logs/", upload(4)).status_code == 201
-        wait_for(lambda: someone_waits(postgresql))
+        assert site.request(access, "POST", "/audit-logs/", upload(4)).status_code == 201
+        wait_for(lambda: has_waiting_request(postgresql))
         worker.terminate()
         wait_for(lambda: "Warm shutdown" in site.log)
         assert worker.poll() is None

@@ -1,6 +1,6 @@
-"""What fails is the machine: the database's disk is full, the clock is moved back.
+"""Faults of the machine: the database's disk is full, the clock is moved back.
 
-Real processes on a real, small disk; what must fail fails cleanly, and all recovers by itself.
+Real processes on a real, small disk; failures are clean, and the site recovers by itself.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from aftermath import assert_clean, count, entries
+from fault_checks import assert_clean, count, entries
 from load import Load, upload
 from redis import Redis
 from running_site import ADMIN, RunningSite
@@ -23,7 +23,7 @@ from myometrics_testing.waiting import PATIENCE, wait_for
 pytestmark = pytest.mark.any_database
 
 LIMIT_SECONDS = 3600
-"""Longer than any test: who is refused stays so until the test lets that time pass."""
+"""Longer than any test: throttled clients stay throttled until the test moves the clock."""
 
 
 @pytest.fixture(scope="module")
@@ -60,16 +60,16 @@ def test_site_survives_full_disk_of_database(site, postgresql):
     access = site.sign_in()
     started = "SELECT pg_postmaster_start_time()"
     before = count(postgresql, started)
-    # The log of changes has room in its own file: it is the tables that can't grow.
+    # Only the tables cannot grow: the write-ahead log is on another disk.
     count(postgresql, "SELECT pg_switch_wal()::text")
     with Load(site.url, access) as load:
         load.wait_for_successes()
         postgresql.fill()
         try:
             wait_for(lambda: len(load.refused) >= 8)
-            assert site.ask(access, "GET", "/auth/user/").status_code == 200
-            assert site.ask(access, "GET", "/audit-logs/").status_code == 200
-            assert site.ask(access, "GET", "/analytics/").status_code == 200
+            assert site.request(access, "GET", "/auth/user/").status_code == 200
+            assert site.request(access, "GET", "/audit-logs/").status_code == 200
+            assert site.request(access, "GET", "/analytics/").status_code == 200
         finally:
             postgresql.free()
         load.wait_for_successes()
@@ -83,7 +83,7 @@ def test_site_survives_full_disk_of_database(site, postgresql):
     assert set(load.written) <= entries(postgresql)
     kept = "SELECT count(*) FROM myometrics_audit_auditlog WHERE action = 'load'"
     assert count(postgresql, kept) == len(load.written)
-    assert site.ask(access, "POST", "/audit-logs/", upload(1)).status_code == 201
+    assert site.request(access, "POST", "/audit-logs/", upload(1)).status_code == 201
     assert count(postgresql, started) == before
     site.manage("audit_verify")
 
@@ -95,19 +95,19 @@ def is_moved_back(moment):
     return datetime.now(timezone.utc) - moment > HALF_AN_HOUR
 
 
-def all_clocks_are_moved_back(site):
-    """Both web processes say so, as far as twenty answers can tell."""
+def move_all_clocks_back(site):
+    """Both web processes agree: twenty responses in a row."""
     dates = [site.get("/livez").headers["Date"] for _ in range(20)]
     return all(is_moved_back(parsedate_to_datetime(date)) for date in dates)
 
 
 def move_clock_back(site):
     Path(site.environment["CLOCK_IS_MOVED_BACK_BY"]).touch()
-    wait_for(lambda: all_clocks_are_moved_back(site))
+    wait_for(lambda: move_all_clocks_back(site))
 
 
-def let_the_limits_time_pass(redis):
-    """Every count ends by itself within the limit's own time, whatever the clock says; now."""
+def expire_rate_limits(redis):
+    """Let every rate limit expire now."""
     with Redis.from_url(redis.url) as client:
         counts = list(client.scan_iter("LIMITS:*"))
         assert counts
@@ -120,27 +120,27 @@ def test_site_survives_clock_moved_back_an_hour(site, postgresql, redis):
     wait_for(lambda: site.ask_to_sign_in().status_code == 429)
     move_clock_back(site)
 
-    # Who is signed in stays so, and can go on being so.
+    # Sessions remain valid and can be refreshed.
     access = signed_in["access"]
-    assert site.ask(access, "GET", "/auth/user/").status_code == 200
+    assert site.request(access, "GET", "/auth/user/").status_code == 200
     refresh = {"refresh": signed_in["refresh"]}
     renewed = wait_for(lambda: (found := refreshed(site, refresh)).is_success and found).json()
-    assert site.ask(renewed["access"], "GET", "/auth/user/").status_code == 200
+    assert site.request(renewed["access"], "GET", "/auth/user/").status_code == 200
 
-    # Who was refused waits no longer than the limit's own time.
+    # Throttled clients wait no longer than the rate limit's period.
     assert site.ask_to_sign_in().status_code == 429
-    let_the_limits_time_pass(redis)
+    expire_rate_limits(redis)
     assert site.ask_to_sign_in().is_success
 
-    # The health that was found before the move is asked for anew, not believed for an hour.
-    wait_for(lambda: site.ask(access, "GET", "/health/").json()["status"] == "healthy")
+    # Cached health is not used for an hour after the move.
+    wait_for(lambda: site.request(access, "GET", "/health/").json()["status"] == "healthy")
 
-    # Mail goes out, entries are kept in the order in which they came, and are sealed.
+    # Mail is sent, entries keep their order, and are sealed.
     before = count(postgresql, "SELECT count(*) FROM myometrics_audit_seal")
-    written = site.ask(access, "POST", "/audit-logs/", upload(2)).json()
+    written = site.request(access, "POST", "/audit-logs/", upload(2)).json()
     assert is_moved_back(datetime.fromisoformat(written["timestamp"].replace("Z", "+00:00")))
     assert written["id"] == max(entries(postgresql))
-    site.ask(access, "POST", "/auth/password-reset/", {"email": ADMIN})
+    site.request(access, "POST", "/auth/password-reset/", {"email": ADMIN})
     site.mail_to(ADMIN)
     wait_for(lambda: count(postgresql, "SELECT count(*) FROM myometrics_audit_seal") > before)
     site.manage("audit_verify")

@@ -1,6 +1,6 @@
-"""Whatever a client sends, the API answers as its schema says, and never with a 500.
+"""For any request, the response matches the schema, and is never a 500.
 
-Schemathesis makes requests from the OpenAPI document, right ones and wrong ones, as a doctor and
+Schemathesis generates valid and invalid requests from the OpenAPI document, as a doctor and
 as an administrator.
 """
 
@@ -46,7 +46,7 @@ def _no_limits(settings):
 
 @pytest.fixture(autouse=True)
 def _one_connection():
-    """Three thousand requests over one connection, as with Django's own test client."""
+    """Three thousand requests over one connection, like Django's test client."""
     for signal in (request_started, request_finished):
         signal.disconnect(close_old_connections)
     yield

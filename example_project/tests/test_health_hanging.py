@@ -1,7 +1,7 @@
-"""Health answers within three seconds though every dependency hang: real servers, frozen.
+"""Health responds within three seconds while every dependency hangs: real, paused servers.
 
-The promise is the code's. What the machine adds when it is busy is measured by requests of which
-nothing hangs, and each test may try again: code that waits too long does so every time.
+The time that a busy machine adds is measured by requests of which
+nothing hangs, and each test may try again: code that waits too long always does.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def redis():
 
 @pytest.fixture(scope="module")
 def silent_port():
-    """A server that accepts and never answers."""
+    """A server that accepts and never responds."""
     with socket.create_server(("127.0.0.1", 0), backlog=1000) as server:
         yield server.getsockname()[1]
 
@@ -77,10 +77,10 @@ def access(site):
 
 
 def _warm_up(site, token):
-    """Have every process load what its first request loads: that is not what is promised."""
+    """Warm up every process: the limit does not include the imports of the first request."""
 
     def once(_):
-        return site.ask(token, "GET", "/health/")
+        return site.request(token, "GET", "/health/")
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(once, range(16)))
@@ -88,7 +88,7 @@ def _warm_up(site, token):
 
 @contextmanager
 def hanging(postgresql):
-    """PostgreSQL hangs: the server, and every connection that it has."""
+    """Pause PostgreSQL: the server, and all its connections."""
     with psycopg.connect(postgresql.url) as connection:
         serving = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'"
         found = connection.execute(f"{serving} AND pid <> pg_backend_pid()").fetchall()
@@ -104,7 +104,7 @@ def hanging(postgresql):
 
 
 class Client:
-    """Asks the site, and insists on answers in time.
+    """A client that asserts the time of responses.
 
     ``allowed`` are the seconds of the promise, and twice those that answers take at this moment
     though nothing hangs.
@@ -113,18 +113,18 @@ class Client:
     def __init__(self, site, access):
         self.site, self.access = site, access
         self.allowed = float("inf")
-        unhindered = self.at_once(lambda: self._timed("/api/auth/user/", access)[1])
+        unhindered = self.simultaneously(lambda: self._timed("/api/auth/user/", access)[1])
         self.allowed = PROMISE + 2 * max(unhindered)
 
-    def ask(self, path, access=None):
+    def request(self, path, access=None):
         answer, took = self._timed(path, access)
         assert took < self.allowed, f"{path} took {took:.2f} s of {self.allowed:.2f}"
         return answer
 
     def health(self):
-        return self.ask("/api/health/", self.access)
+        return self.request("/api/health/", self.access)
 
-    def at_once(self, call):
+    def simultaneously(self, call):
         with ThreadPoolExecutor(AT_ONCE) as pool:
             return list(pool.map(lambda _: call(), range(AT_ONCE)))
 
@@ -150,7 +150,7 @@ def attempts(site, access):
 
 def test_health_responds_while_mail_and_image_service_hang(attempts):
     @attempts
-    def _answered_in_time(client):
+    def _assert_response_in_time(client):
         for _ in range(3):
             answer = client.health()
             assert answer.status_code == 200
@@ -165,11 +165,11 @@ def test_health_responds_while_mail_and_image_service_hang(attempts):
 
 def test_health_responds_while_redis_hangs_too(attempts, redis):
     @attempts
-    def _answered_in_time(client):
+    def _assert_response_in_time(client):
         redis.freeze()
         try:
             answer = client.health()
-            while answer.json()["services"]["redis"] == "up":  # remembered for some seconds
+            while answer.json()["services"]["redis"] == "up":  # cached for some seconds
                 answer = client.health()
         finally:
             redis.thaw()
@@ -179,7 +179,7 @@ def test_health_responds_while_redis_hangs_too(attempts, redis):
 
 def test_eight_health_requests_respond_while_database_hangs(attempts, postgresql, redis):
     @attempts
-    def _answered_in_time(client):
+    def _assert_response_in_time(client):
         redis.freeze()
         try:
             with hanging(postgresql):
@@ -190,19 +190,19 @@ def test_eight_health_requests_respond_while_database_hangs(attempts, postgresql
 
 def _database_is_down(client):
     for _ in range(2):
-        for answer in client.at_once(client.health):
+        for answer in client.simultaneously(client.health):
             assert answer.status_code == 503
             assert set(answer.json()) == {"status", "services", "last_check"}
             assert answer.json()["status"] == "down"
             assert answer.json()["services"]["database"] == "down"
-    assert client.ask("/readyz").status_code == 503
-    assert client.ask("/livez").status_code == 200
-    assert client.ask("/api/health/").status_code == 401
+    assert client.request("/readyz").status_code == 503
+    assert client.request("/livez").status_code == 200
+    assert client.request("/api/health/").status_code == 401
 
 
 def test_health_reports_all_services_up_again(site, access):
     def is_up():
-        services = site.ask(access, "GET", "/health/").json()["services"]
+        services = site.request(access, "GET", "/health/").json()["services"]
         return (services["database"], services["redis"]) == ("up", "up")
 
     wait_for(is_up)

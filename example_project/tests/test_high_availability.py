@@ -1,6 +1,6 @@
 """``docs/operations/backup.md``: standbys take over while clients write.
 
-The site knows all servers from its start. None of its processes is restarted.
+The site has all servers in its configuration. None of its processes is restarted.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import psycopg
 import pytest
-from aftermath import assert_clean, count, entries
 from django.db.utils import ConnectionHandler
+from fault_checks import assert_clean, count, entries
 from load import Load, upload
 from running_site import RunningSite
 
@@ -30,7 +30,7 @@ TOKEN = "of-prometheus-alone"
 def primary_and_standbys():
     """A primary and two standbys."""
     with OwnedServer("postgresql") as primary:
-        # The test servers' own option would let an answer go before a standby has the entry.
+        # The test servers' default would respond before a standby has the entry.
         execute(primary, "ALTER DATABASE postgres SET synchronous_commit = on")
         with (
             OwnedServer("postgresql-replica", primary.url) as second,
@@ -64,7 +64,7 @@ def set_and_reload(server, name, value):
     execute(server, f"ALTER SYSTEM SET {name} = '{value}'", "SELECT pg_reload_conf()")
 
 
-def commit_only_with_standby(primary):
+def require_standby_for_commit(primary):
     set_and_reload(primary, "synchronous_standby_names", "*")
     wait_for(
         lambda: count(primary, "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'")
@@ -82,7 +82,7 @@ def promote(standby):
 
 
 def make_read_only(primary):
-    """Let it commit nothing more; the position in its write-ahead log then."""
+    """Stop commits; return the position in the write-ahead log."""
     set_and_reload(primary, "default_transaction_read_only", "on")
     writers = "SELECT count(*) FROM pg_stat_activity WHERE backend_xid IS NOT NULL"
     wait_for(lambda: count(primary, writers) == 0)
@@ -91,7 +91,7 @@ def make_read_only(primary):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory, servers):
-    """Reads from the third server; the last test promotes that."""
+    """Reads from the third server, which the last test promotes."""
     running = RunningSite(tmp_path_factory.mktemp("site"), url_of(servers), None)
     running.environment |= {
         "RATE_LIMIT_API": "100000/minute",
@@ -109,15 +109,15 @@ def site(tmp_path_factory, servers):
 
 
 def listed(site, access):
-    results = site.ask(access, "GET", "/audit-logs/").json()["results"]
+    results = site.request(access, "GET", "/audit-logs/").json()["results"]
     return {int(entry["id"]) for entry in results}
 
 
 def replica_state(site, access):
-    """What health and the metric say of the replica."""
+    """The replica's state in health and in the metric."""
     text = site.get("/metrics", Authorization=f"Bearer {TOKEN}").text
     found = re.search(r'^myometrics_replica_left_out{replica="replica1"} (.*)$', text, re.M)
-    health = site.ask(access, "GET", "/health/").json()["services"]
+    health = site.request(access, "GET", "/health/").json()["services"]
     return health["replicas"], found and float(found[1])
 
 
@@ -126,10 +126,10 @@ def test_paused_replica_does_not_hide_entries(site, servers):
     wait_for(lambda: replica_state(site, access) == ("up", 0.0))
     execute(servers[2], "SELECT pg_wal_replay_pause()")
     try:
-        entry = site.ask(access, "POST", "/audit-logs/", upload(1)).json()
+        entry = site.request(access, "POST", "/audit-logs/", upload(1)).json()
         wait_for(lambda: int(entry["id"]) in listed(site, access))
         wait_for(lambda: replica_state(site, access) == ("down", 1.0))
-        # Left out, so every process reads from the primary, for as long as this lasts.
+        # Excluded: every process reads from the primary until the replica has caught up.
         assert all(int(entry["id"]) in listed(site, access) for _ in range(10))
     finally:
         execute(servers[2], "SELECT pg_wal_replay_resume()")
@@ -138,7 +138,7 @@ def test_paused_replica_does_not_hide_entries(site, servers):
 
 def test_site_works_after_switch_over_and_loss_of_primary(site, servers):
     first, second, third = servers
-    commit_only_with_standby(first)
+    require_standby_for_commit(first)
     with Load(site.url, site.sign_in()) as load:
         load.wait_for_successes()
 
@@ -148,9 +148,9 @@ def test_site_works_after_switch_over_and_loss_of_primary(site, servers):
             wait_for(lambda standby=standby, has_all=has_all: count(standby, has_all))
         promote(second)
         follow(third, second)
-        commit_only_with_standby(second)
+        require_standby_for_commit(second)
         load.wait_for_successes()
-        # The first server still answers: only its being read-only sends connections away.
+        # The first server still responds, but is read-only.
         load.refused.clear()
         load.wait_for_successes(40)
         assert load.refused == []

@@ -1,4 +1,4 @@
-"""A host's ``REST_FRAMEWORK`` and formats change nothing about the API's answers."""
+"""A host's ``REST_FRAMEWORK`` and formats do not change the API's responses."""
 
 import difflib
 import os
@@ -16,7 +16,7 @@ TESTS = Path(__file__).parent
 
 
 def answers(**environment):
-    """The answers to the script, from a process of its own: DRF reads some settings at import."""
+    """The responses in a new process, because DRF reads some settings at import."""
     done = subprocess.run(
         [sys.executable, str(TESTS / "host_settings.py")],
         cwd=TESTS,

@@ -1,4 +1,4 @@
-"""Requests of many at once under PostgreSQL's stricter isolation levels: none fails or is lost."""
+"""Concurrent requests under PostgreSQL's stricter isolation levels: none fails or is lost."""
 
 import pytest
 from conftest import make_user, sign_in
@@ -20,7 +20,7 @@ LEVELS = ["read committed", "repeatable read", "serializable"]
 def isolation_level(request):
     """The database's default, for the connections of the test's threads."""
     if connection.vendor != "postgresql":
-        yield  # SQLite's writers are alone
+        yield  # SQLite has one writer at a time
         return
     name = connection.ops.quote_name(connection.settings_dict["NAME"])
     with connection.cursor() as cursor:
@@ -80,7 +80,7 @@ def test_mutual_demotion_leaves_one_administrator(isolation_level, administrator
         ]
     )
     codes = sorted(answer.status_code for answer in answers)
-    # The later of the two is no administrator any more, or the last one is kept.
+    # The second is no longer an administrator, or is protected as the last one.
     assert codes in ([200, 403], [200, 409])
 
 

@@ -1,4 +1,4 @@
-"""A browser at http://localhost:3000 goes the whole way, over real HTTP.
+"""All steps of a front end at http://localhost:3000, over real HTTP.
 
 On SQLite without Redis, and on PostgreSQL with Redis and a Celery worker.
 """
@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-from running_site import ADMIN, PASSWORD, PATIENT, RunningSite, database_beside
+from running_site import ADMIN, LONG_TIMEOUTS, PASSWORD, RunningSite, database_beside
 
 from myometrics_testing.waiting import PATIENCE, wait_for
 
@@ -37,8 +37,8 @@ def site(request, tmp_path, database_vendor):
 
 
 def _started(running):
-    # At five a minute the sixth of a slow machine may come in the next minute.
-    running.environment |= {**PATIENT, "RATE_LIMIT_AUTH": "5/hour"}
+    # With five a minute, the sixth request may fall into the next minute on a slow machine.
+    running.environment |= {**LONG_TIMEOUTS, "RATE_LIMIT_AUTH": "5/hour"}
     try:
         running.start()
         yield running
@@ -47,7 +47,7 @@ def _started(running):
 
 
 class Browser:
-    """Sends what the front end sends; checks on every answer what a browser would."""
+    """Sends the front end's requests; makes a browser's checks on every response."""
 
     def __init__(self, site):
         self.http = httpx.Client(
@@ -55,7 +55,7 @@ class Browser:
         )
         self.tokens = {}
 
-    def ask(self, method, path, status, body=None, **options):
+    def request(self, method, path, status, body=None, **options):
         answer = self.http.request(method, path, json=body, headers=self._headers(), **options)
         assert answer.status_code == status, f"{method} {path}: {answer.status_code} {answer.text}"
         assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
@@ -69,12 +69,12 @@ class Browser:
         return {"Authorization": f"Bearer {access}"} if access else {}
 
     def finds(self, service, state):
-        """Whether the site says so; a busy machine may take longer than a probe waits."""
+        """Whether the site is healthy; probes may time out on a busy machine."""
         answer = self.http.get("/health/", headers=self._headers())
         return answer.json()["services"][service] == state
 
     def sign_in(self, password, status=200, email=EMAIL):
-        answer = self.ask(
+        answer = self.request(
             "POST", "/auth/login/", status, {"email": email, "password": password}
         ).json()
         if status == 200:
@@ -92,7 +92,7 @@ def test_journey_of_a_new_user(site):
     _exports(browser)
     _change_of_password(browser, elsewhere)
     _reset_by_mail(site, browser)
-    _an_administrator_sees_it_all(site)
+    _check_administrator_pages(site)
     _the_end(browser)
 
 
@@ -109,11 +109,11 @@ def _preflight(browser):
     assert answer.headers["Access-Control-Allow-Credentials"] == "true"
     assert "POST" in answer.headers["Access-Control-Allow-Methods"]
     assert "authorization" in answer.headers["Access-Control-Allow-Headers"]
-    stranger = browser.http.options(
+    other_origin = browser.http.options(
         "/auth/login/",
         headers={"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"},
     )
-    assert "Access-Control-Allow-Origin" not in stranger.headers
+    assert "Access-Control-Allow-Origin" not in other_origin.headers
 
 
 def _register(browser):
@@ -125,7 +125,7 @@ def _register(browser):
         "clinicName": "Heart Clinic",
         "role": "admin",
     }
-    browser.tokens = browser.ask("POST", "/auth/register/", 201, body).json()
+    browser.tokens = browser.request("POST", "/auth/register/", 201, body).json()
     user = browser.tokens["user"]
     assert set(browser.tokens) == {"access", "refresh", "user"}
     assert set(user) == {
@@ -140,20 +140,20 @@ def _register(browser):
     assert user["role"] == "doctor"
     assert user["email"] == EMAIL.lower()
     assert user["dateJoined"].endswith("Z")
-    again = browser.ask("POST", "/auth/register/", 400, body).json()
+    again = browser.request("POST", "/auth/register/", 400, body).json()
     assert list(again["field_errors"]) == ["email"]
 
 
 def _profile(browser):
-    assert browser.ask("GET", "/auth/user/", 200).json() == browser.tokens["user"]
-    changed = browser.ask(
+    assert browser.request("GET", "/auth/user/", 200).json() == browser.tokens["user"]
+    changed = browser.request(
         "PATCH",
         "/auth/user/",
         200,
         {"email": "someone@else.example", "firstName": "Janet", "role": "admin"},
     ).json()
     assert changed == {**browser.tokens["user"], "firstName": "Janet"}
-    access = browser.ask(
+    access = browser.request(
         "POST", "/auth/token/refresh/", 200, {"refresh": browser.tokens["refresh"]}
     ).json()
     assert set(access) == {"access"}
@@ -163,7 +163,7 @@ def _profile(browser):
 def _uploads(browser):
     for number, action in enumerate(("upload_created", "upload_created", "upload_failed"), 1):
         details = {"filename": f"scan_{number}.jpg", "file_size": 2048, "diagnosis": "Normal"}
-        entry = browser.ask(
+        entry = browser.request(
             "POST",
             "/audit-logs/",
             201,
@@ -177,7 +177,7 @@ def _uploads(browser):
         assert entry["user_id"] == browser.tokens["user"]["id"]
         assert entry["ip_address"] in LOOPBACK
         assert entry["details"] == details
-    activity = browser.ask("GET", "/users/me/activity/", 200).json()
+    activity = browser.request("GET", "/users/me/activity/", 200).json()
     assert activity["uploads_today"] == 3
     assert activity["uploads_this_week"] == activity["uploads_this_month"] == 3
     assert [upload["id"] for upload in activity["recent_uploads"]] == [
@@ -187,30 +187,32 @@ def _uploads(browser):
     ]
     assert activity["recent_uploads"][0]["status"] == "failed"
     assert activity["recent_uploads"][2]["status"] == "completed"
-    browser.ask("GET", "/analytics/", 403)
-    browser.ask("GET", "/audit-logs/", 403)
+    browser.request("GET", "/analytics/", 403)
+    browser.request("GET", "/audit-logs/", 403)
 
 
 def _notifications(browser):
-    settings = browser.ask("GET", "/users/me/notifications/", 200).json()
+    settings = browser.request("GET", "/users/me/notifications/", 200).json()
     assert settings == {
         "email_notifications": True,
         "upload_completed": True,
         "analysis_ready": True,
         "system_alerts": False,
     }
-    changed = browser.ask("PATCH", "/users/me/notifications/", 200, {"system_alerts": True}).json()
+    changed = browser.request(
+        "PATCH", "/users/me/notifications/", 200, {"system_alerts": True}
+    ).json()
     assert changed == {**settings, "system_alerts": True}
 
 
 def _exports(browser):
-    table = browser.ask("GET", "/users/me/export/", 200)
+    table = browser.request("GET", "/users/me/export/", 200)
     assert table.headers["Content-Type"] == "application/octet-stream"
     assert table.headers["Content-Disposition"] == 'attachment; filename="user_data.csv"'
     rows = list(csv.reader(io.StringIO(table.text)))
     assert rows[0] == ["section", "record", "field", "value"]
     assert ["profile", "1", "firstName", "Janet"] in rows
-    answer = browser.ask("GET", "/users/me/export/", 200, params={"format": "json"})
+    answer = browser.request("GET", "/users/me/export/", 200, params={"format": "json"})
     assert answer.headers["Content-Disposition"] == 'attachment; filename="user_data.json"'
     export = answer.json()
     assert {"profile", "notification_settings", "uploads", "audit_logs"} <= set(export)
@@ -222,75 +224,75 @@ def _exports(browser):
         "upload_003",
     }
     assert len([e for e in export["audit_logs"] if e["resource_type"] == "upload"]) == 3
-    third = browser.ask("GET", "/users/me/export/", 429)
+    third = browser.request("GET", "/users/me/export/", 429)
     assert 0 < int(third.headers["Retry-After"]) <= 3600
 
 
 def _change_of_password(browser, elsewhere):
     elsewhere.sign_in(PASSWORD)
-    elsewhere.ask("GET", "/auth/user/", 200)
+    elsewhere.request("GET", "/auth/user/", 200)
     wrong = {"old_password": "nonsense", "new_password": CHANGED}
-    refused = browser.ask("POST", "/auth/change-password/", 400, wrong).json()
+    refused = browser.request("POST", "/auth/change-password/", 400, wrong).json()
     assert list(refused["field_errors"]) == ["old_password"]
     right = {"old_password": PASSWORD, "new_password": CHANGED}
-    browser.ask("POST", "/auth/change-password/", 200, right)
-    browser.ask("GET", "/auth/user/", 200)
-    browser.ask("POST", "/auth/token/refresh/", 200, {"refresh": browser.tokens["refresh"]})
-    refused = elsewhere.ask("GET", "/auth/user/", 401)
+    browser.request("POST", "/auth/change-password/", 200, right)
+    browser.request("GET", "/auth/user/", 200)
+    browser.request("POST", "/auth/token/refresh/", 200, {"refresh": browser.tokens["refresh"]})
+    refused = elsewhere.request("GET", "/auth/user/", 401)
     assert refused.headers["WWW-Authenticate"].startswith("Bearer")
-    elsewhere.ask("POST", "/auth/token/refresh/", 401, {"refresh": elsewhere.tokens["refresh"]})
+    elsewhere.request("POST", "/auth/token/refresh/", 401, {"refresh": elsewhere.tokens["refresh"]})
 
 
 def _reset_by_mail(site, browser):
-    for email in (EMAIL, "nobody@clinic.example"):
-        answer = browser.ask("POST", "/auth/password-reset/", 200, {"email": email}).json()
+    for email in (EMAIL, "unknown@clinic.example"):
+        answer = browser.request("POST", "/auth/password-reset/", 200, {"email": email}).json()
         assert answer == {"detail": "Password reset email sent"}
     (text,) = site.mail_to(EMAIL.lower())
     link = re.search(r"http://localhost:3000\S+", text)[0]
     query = parse_qs(urlsplit(link).query)
     body = {"uid": query["uid"][0], "token": query["token"][0], "new_password": RESET}
-    too_short = browser.ask(
+    too_short = browser.request(
         "POST", "/auth/password-reset/confirm/", 400, {**body, "new_password": "x"}
     ).json()
     assert list(too_short["field_errors"]) == ["new_password"]
-    browser.ask("POST", "/auth/password-reset/confirm/", 200, body)
-    browser.ask("POST", "/auth/password-reset/confirm/", 400, body)
-    browser.ask("GET", "/auth/user/", 401)
-    browser.ask("POST", "/auth/token/refresh/", 401, {"refresh": browser.tokens["refresh"]})
+    browser.request("POST", "/auth/password-reset/confirm/", 200, body)
+    browser.request("POST", "/auth/password-reset/confirm/", 400, body)
+    browser.request("GET", "/auth/user/", 401)
+    browser.request("POST", "/auth/token/refresh/", 401, {"refresh": browser.tokens["refresh"]})
     browser.tokens = {}
     refused = browser.sign_in(CHANGED, 401)
     assert refused["detail"] == "Invalid credentials"
     browser.sign_in(RESET)
 
 
-def _an_administrator_sees_it_all(site):
+def _check_administrator_pages(site):
     site.make_administrator()
     administrator = Browser(site)
     signed_in = administrator.sign_in(PASSWORD, email=ADMIN)
     assert signed_in["user"]["role"] == "admin"
     redis = "up" if site.environment["REDIS_URL"] else "not_configured"
     wait_for(lambda: administrator.finds("database", "up") and administrator.finds("redis", redis))
-    analytics = administrator.ask("GET", "/analytics/", 200).json()
+    analytics = administrator.request("GET", "/analytics/", 200).json()
     assert analytics["system_health"]["total_uploads"] == 3
     assert analytics["user_activity"]["daily_uploads"][-1]["count"] == 3
-    entries = administrator.ask(
+    entries = administrator.request(
         "GET", "/audit-logs/", 200, params={"resource_type": "upload"}
     ).json()
     assert entries["count"] == 3
-    people = administrator.ask("GET", "/users/", 200, params={"search": "janet smi"}).json()
-    assert [person["email"] for person in people["results"]] == [EMAIL.lower()]
+    found = administrator.request("GET", "/users/", 200, params={"search": "janet smi"}).json()
+    assert [person["email"] for person in found["results"]] == [EMAIL.lower()]
 
 
 def _the_end(browser):
-    browser.ask("DELETE", "/users/me/", 204)
-    browser.ask("GET", "/auth/user/", 401)
+    browser.request("DELETE", "/users/me/", 204)
+    browser.request("GET", "/auth/user/", 401)
     browser.tokens = {}
     browser.sign_in(RESET, 401)
 
 
 def test_two_processes_accept_five_of_sixty_simultaneous_logins(site):
     def sign_in(number):
-        body = {"email": f"nobody{number}@clinic.example", "password": PASSWORD}
+        body = {"email": f"unknown{number}@clinic.example", "password": PASSWORD}
         return httpx.post(f"{site.url}/api/auth/login/", json=body, timeout=PATIENCE).status_code
 
     with ThreadPoolExecutor(SIXTY) as threads:

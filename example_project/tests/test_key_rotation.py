@@ -60,7 +60,7 @@ def sites(tmp_path, postgresql_server, environments):
         there.environment |= {
             **here.environment,
             "PORT": there.environment["PORT"],
-            "EMBEDDED_WORKER": "false",
+            "JOB_RUNNER": "none",
         }
         running.callback(there.stop)
         there.run("web")
@@ -78,23 +78,23 @@ def restart(site, environment):
 
 
 class User:
-    """A user with an authenticator app, and every token that they were given."""
+    """A user with an authenticator app, and all tokens of the user."""
 
     def __init__(self, site, email):
         self.email = email
         body = {"email": email, "password": PASSWORD, "firstName": "A", "lastName": "B"}
         tokens = ask(site, "POST", "/auth/register/", 201, body)
         self.accesses, self.refreshes = [tokens["access"]], [tokens["refresh"]]
-        secret = self.ask(site, "POST", "/auth/mfa/enrol/", 201, {"password": PASSWORD})
+        secret = self.request(site, "POST", "/auth/mfa/enrol/", 201, {"password": PASSWORD})
         self.app = pyotp.parse_uri(secret["otpauth_url"])
         code = {"code": self.app.at(utc_now())}
-        self.codes = self.ask(site, "POST", "/auth/mfa/confirm/", 200, code)["recovery_codes"]
+        self.codes = self.request(site, "POST", "/auth/mfa/confirm/", 200, code)["recovery_codes"]
 
-    def ask(self, site, method, path, status, body=None):
+    def request(self, site, method, path, status, body=None):
         return ask(site, method, path, status, body, self.accesses[-1])
 
     def next_code(self):
-        """The app's code of the coming half minute: none before it was later."""
+        """The app's code of the next half minute: codes may not be older than the last."""
         return self.app.at(utc_now() + timedelta(seconds=30))
 
     def sign_in(self, site, code):
@@ -112,7 +112,7 @@ class User:
         self.refreshes.append(tokens["refresh"])
 
     def works_at(self, site):
-        """Use every token at ``site``, and keep the access tokens that it gives."""
+        """Use every token at ``site``, and keep the new access tokens."""
         for access in self.accesses:
             assert ask(site, "GET", "/auth/user/", 200, access=access)["email"] == self.email
         for refresh in self.refreshes:
@@ -153,7 +153,7 @@ def test_rotation_keeps_sessions_links_and_pseudonyms_valid(sites, environments)
     cleo = User(here, "cleo@clinic.example")
     for site in sites:
         fail_to_sign_in(site, ada.email)
-    ada.ask(here, "GET", "/users/me/export/?delivery=email", 202)
+    ada.request(here, "GET", "/users/me/export/?delivery=email", 202)
     export = link_in(here.mail_to(ada.email), "exports")
     ask(here, "POST", "/auth/password-reset/", 200, {"email": cleo.email})
     reset = parse_qs(urlsplit(link_in(here.mail_to(cleo.email), "reset")).query)
@@ -173,7 +173,7 @@ def test_rotation_keeps_sessions_links_and_pseudonyms_valid(sites, environments)
 
     fail_to_sign_in(here, ada.email)
     assert failed_sign_ins(here) == 3
-    ada.ask(there, "DELETE", "/users/me/", 204)
+    ada.request(there, "DELETE", "/users/me/", 204)
     assert failed_sign_ins(here) == 0
 
     here.manage("auth_rotate_secrets")
@@ -184,4 +184,4 @@ def test_rotation_keeps_sessions_links_and_pseudonyms_valid(sites, environments)
             eve.works_at(served)
     ask(here, "GET", "/auth/user/", 401, access=bob.accesses[0])
     bob.sign_in(here, bob.next_code())
-    bob.ask(there, "GET", "/auth/user/", 200)
+    bob.request(there, "GET", "/auth/user/", 200)

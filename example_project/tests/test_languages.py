@@ -1,4 +1,4 @@
-"""People read the admin site in their language; programs read the API in one."""
+"""The admin site is translated; the API has one language."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_every_admin_label_is_translatable(model):
 
 
 def _is_hidden(field):
-    """Whether no page of the admin site shows it, so that nobody reads its name."""
+    """Whether no page of the admin site shows it."""
     return not field.editable and not isinstance(field.verbose_name, Promise)
 
 

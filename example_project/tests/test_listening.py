@@ -1,4 +1,4 @@
-"""Wherever the web server listens, gunicorn takes the address and the health check finds it."""
+"""For every kind of listening address, gunicorn binds it and the health check reaches it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The data of the composed site move by ``dumpdata`` and ``loaddata``, as ``backup.md`` says."""
+"""Moving data with ``dumpdata`` and ``loaddata``, as in ``backup.md``."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def environment(folder):
         "ALLOWED_HOSTS": "testserver",
         "DATABASE_POOL_SIZE": "0",
         "EMAIL_BACKEND": "django.core.mail.backends.locmem.EmailBackend",
-        "EMBEDDED_WORKER": "false",
+        "JOB_RUNNER": "none",
         "LOG_LEVEL": "ERROR",
         "PYTHONPATH": f"{PROJECT}:{PROJECT / 'tests'}",
     }
@@ -48,7 +48,7 @@ def environment(folder):
 
 @pytest.fixture(scope="module")
 def moved(folder, environment, server):
-    """URL of a filled SQLite site; vendor → what went wrong when dumps were loaded there."""
+    """URL of a filled SQLite site; vendor → problems when loading its dumps there."""
     outcomes = {}
     with psycopg.connect(server.url, autocommit=True) as connection:
         connection.execute("CREATE DATABASE source")
@@ -57,8 +57,8 @@ def moved(folder, environment, server):
     from_postgresql.mkdir()
     sqlite, postgresql = f"sqlite:///{folder}/source.sqlite3", database_url(server, "source")
     with (
-        at_work(environment, sqlite, from_sqlite) as first,
-        at_work(environment, postgresql, from_postgresql, from_sqlite) as second,
+        running_process(environment, sqlite, from_sqlite) as first,
+        running_process(environment, postgresql, from_postgresql, from_sqlite) as second,
     ):
         for name, process in (("sqlite", first), ("postgresql", second)):
             printed, _ = process.communicate()
@@ -94,8 +94,8 @@ def database_url(server, name):
 
 
 @contextmanager
-def at_work(environment, url, *folders):
-    """A process of ``moved_site.py``, killed at the end if need be."""
+def running_process(environment, url, *folders):
+    """A process of ``moved_site.py``, killed at the end if necessary."""
     process = subprocess.Popen(
         [sys.executable, PROJECT / "tests" / "moved_site.py", *folders],
         cwd=PROJECT,

@@ -1,4 +1,4 @@
-"""The documented nginx file in front of two web processes: what clients and operators see."""
+"""The documented nginx file in front of two web processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import httpx
 import psycopg
 import pytest
 import trustme
-from aftermath import count
+from fault_checks import count
 from load import Load
 from proxied_site import FRONT_END, ProxiedSite
 from running_site import PASSWORD
@@ -88,7 +88,7 @@ def connect(site, address="127.0.0.1"):
 
 
 def read_answer(connection):
-    """Status line, headers and body of the answer, after which the connection is closed."""
+    """Status line, headers and body of the response; then the connection is closed."""
     received = b"".join(iter(lambda: connection.recv(65_536), b""))
     head, _, body = received.partition(b"\r\n\r\n")
     status, *lines = head.decode().split("\r\n")
@@ -269,7 +269,7 @@ def test_stopped_site_is_502_and_request_flood_429_in_json(site):
 
 
 def throttled(client):
-    # Nothing is behind nginx, so that it answers faster than its limit on any machine.
+    # Without a web server, nginx responds faster than its rate limit.
     answers = [client.get("/livez") for _ in range(300)]
     return next((answer for answer in answers if answer.status_code == 429), None)
 
@@ -293,7 +293,7 @@ class Export:
 
     def _run(self):
         headers = {"Authorization": f"Bearer {self.access}"}
-        headers["X-Forwarded-Proto"] = "https"  # for a process that is asked past nginx
+        headers["X-Forwarded-Proto"] = "https"  # for requests that do not go through nginx
         with (
             httpx.Client(base_url=self.url, headers=headers, timeout=PATIENCE) as client,
             client.stream("GET", "/api/users/me/export/?format=csv") as answer,
@@ -393,7 +393,7 @@ def test_export_of_killed_process_is_broken(site, postgresql):
             os.kill(worker, signal.SIGKILL)
         export.thread.join()
     assert "incomplete chunked read" in str(export.error)
-    # The process itself can log nothing any more.
+    # The killed process cannot log.
     wait_for(lambda: site.nginx_errors.count(CUT_OFF) > known)
     for web, killed in zip(site.webs, before, strict=True):
         wait_for(lambda web=web, killed=killed: web.workers() - killed)
@@ -405,7 +405,7 @@ UPGRADED = "2.0.0"
 
 
 @contextmanager
-def load_that_all_succeeds(site, access, postgresql):
+def successful_load(site, access, postgresql):
     """Clients read and write throughout the block: no request fails, none is executed twice."""
     query = "SELECT array_agg(id) FROM myometrics_audit_auditlog WHERE action = 'load'"
     before = count(postgresql, query) or []
@@ -419,7 +419,7 @@ def load_that_all_succeeds(site, access, postgresql):
 
 
 def test_reload_of_gunicorn_fails_no_request(site, access, postgresql):
-    with load_that_all_succeeds(site, access, postgresql):
+    with successful_load(site, access, postgresql):
         site.webs[0].reload()
 
 
@@ -429,7 +429,7 @@ def version(site):
 
 def test_rolling_restart_with_migration_fails_no_request(site, access, postgresql):
     assert version(site) != UPGRADED
-    with load_that_all_succeeds(site, access, postgresql) as load:
+    with successful_load(site, access, postgresql) as load:
         site.environment["DJANGO_SETTINGS_MODULE"] = "upgraded_settings"
         site.manage("migrate", "--verbosity=0")
         load.wait_for_successes()

@@ -34,7 +34,7 @@ def blocks():
 
 
 class Operator:
-    """Types the commands into one shell on the database server."""
+    """Runs the commands in one shell on the database server."""
 
     def __init__(self, server):
         self.server = server

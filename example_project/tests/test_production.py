@@ -1,4 +1,4 @@
-"""The site's settings in production: checked, hardened, secrets from files, warned of the rest."""
+"""The site's settings in production: checks, hardening, secrets from files, warnings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_check_deploy_of_production_environment_is_clean():
 
 
 def test_documented_production_environment_is_clean(tmp_path):
-    """Added to a copy of ``.env.example``, as the pages say."""
+    """Added to a copy of ``.env.example``, as documented."""
     page = (PROJECT.parent / "docs" / "operations" / "deployment.md").read_text()
     (block,) = re.findall(r"```ini\n(.*?)```", page, re.DOTALL)
     environment = EXAMPLE | dict(line.split("=", 1) for line in block.splitlines())
@@ -53,7 +53,7 @@ def test_check_deploy_names_unsafe_settings():
 
 
 def test_minimal_environment_starts_and_logs_warnings():
-    done = python(START, {**GOOD, "EMBEDDED_WORKER": "false"})
+    done = python(START, GOOD)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     said = {line["message"].partition(":")[0] for line in lines if line["level"] == "WARNING"}
@@ -130,7 +130,7 @@ def test_unusable_secret_file_is_named(tmp_path):
 def test_connections_are_pooled_or_else_persistent():
     pooled = shown({**PRODUCTION, "DATABASE_POOL_SIZE": "6"}, "DATABASES")[0]["default"]
     if django.VERSION >= (5, 1):
-        assert pooled["ENGINE"] == "config.postgresql"
+        assert pooled["ENGINE"] == "config.optional.postgresql"
         assert pooled["OPTIONS"]["pool"]["max_size"] == 6
         assert pooled.get("CONN_MAX_AGE", 0) == 0
     else:

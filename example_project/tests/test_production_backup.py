@@ -1,6 +1,6 @@
-"""Back-up and restore by the commands of ``docs/operations/backup.md`` as they stand there.
+"""Back-up and restore with the commands of ``docs/operations/backup.md``.
 
-The tools are those beside the test server; on a machine of yours they come with PostgreSQL.
+The tools are those of the test server.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PAGE = (PROJECT.parent / "docs/operations/backup.md").read_text()
 @pytest.fixture
 def site(tmp_path, postgresql_server):
     running = RunningSite(tmp_path, postgresql_server.url, None)
-    # Demonstration data need DEBUG; the keys are those of a production site all the same.
+    # Demo data needs DEBUG; the keys are those of a production site.
     running.environment |= {"AUDIT_ANCHOR_FILE": str(tmp_path / "anchors"), "DEBUG": "true"}
     running.manage("migrate", "--verbosity=0")
     running.manage("seed_demo", "--days=20")
@@ -36,7 +36,7 @@ def site(tmp_path, postgresql_server):
 
 
 class Operator:
-    """Follows the page: the commands of its sections, in a shell for each time it is followed."""
+    """Runs the commands of the page's sections, each time in a new shell."""
 
     def __init__(self, site):
         self.site = site
@@ -77,7 +77,7 @@ class Operator:
         return f"{self.live.rpartition('/')[0]}/{database}"
 
     def _write_environment_file(self):
-        """As on the site's machine: with a Redis and a broker that commands must not reach."""
+        """An environment with a Redis and a broker that commands must not use."""
         unreachable = dict.fromkeys(("REDIS_URL", "CELERY_BROKER_URL"), "redis://127.0.0.1:1/0")
         variables = {
             name: self.site.environment[name]
@@ -137,7 +137,7 @@ def test_restored_database_is_complete_and_verifies(site):
     assert "UPDATE" in done.stdout
     site.environment["DATABASE_URL"] = operator.url("site_restored")
     assert count(site) == before
-    # It goes on from there: guards, sequences and the chain of seals are whole.
+    # The restored site works: guards, sequences and the chain of seals are intact.
     write_one_more_and_seal(site)
     assert "No problems." in site.manage("audit_verify")
 
@@ -147,18 +147,18 @@ def test_restore_spares_live_database_and_anchors_detect_old_dump(site):
     assert operator.follow("Back up").returncode == 0
     write_one_more_and_seal(site)
     before = contents(operator.live, operator.programs)
-    # A name that is taken is refused before anything is restored.
+    # An existing database name is rejected before anything is restored.
     done = operator.follow(RESTORE, restored=operator.live.rpartition("/")[2])
     assert done.returncode != 0
     assert "already exists" in done.stderr
-    # A restore into it is refused too, and nothing is half-written.
+    # A restore into it is rejected, too, and writes nothing.
     (restore,) = re.findall(r"^\$ (pg_restore .*--dbname.*)$", PAGE, re.MULTILINE)
     over = restore.replace("RESTORED", "LIVE").replace('"$DUMP"', "site-*.dump")
     done = operator.follow(more=over)
     assert done.returncode != 0
     assert "already exists" in done.stderr
     assert contents(operator.live, operator.programs) == before
-    # A restore of this older dump goes elsewhere; the anchors tell that a seal is missing.
+    # Restore this older dump into another database; the anchors show that a seal is missing.
     done = operator.follow(RESTORE)
     assert done.returncode != 0
     assert "1 PROBLEMS" in done.stdout + done.stderr
@@ -184,7 +184,7 @@ def test_nightly_backup_dumps_and_removes_old_dumps(site):
     assert b"myometrics_audit" in subprocess.run(listed, capture_output=True, check=True).stdout
     assert dump.stat().st_mode & 0o077 == 0
     newest.unlink()
-    # One that fails leaves no half dump, and doesn't look like a success.
+    # A failed dump leaves no file, and exits with an error.
     done = run_nightly(operator, settings, PGDATABASE="missing")
     assert done.returncode != 0
     assert set(folder.iterdir()) == {recent, dump}

@@ -1,4 +1,4 @@
-"""Units, compose.yaml, Dockerfile and workflows say the same; what they run answers."""
+"""Units, compose.yaml, Dockerfile and workflows agree, and their commands work."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_only_nginx_is_published_and_reaches_web_server():
 
 
 def test_nginx_and_web_keep_network_on_restart():
-    """Docker restarts a container in the network of one that is gone into no network at all."""
+    """A restarted container gets no network if it shares that of a removed container."""
     for name in ("nginx", "web"):
         assert SERVICES[name]["network_mode"] == "service:network"
     assert SERVICES["network"]["command"] == "tail -f /dev/null"

@@ -46,12 +46,12 @@ def test_metrics_count_all_processes_and_have_all_gauges(site):
     assert counted == [60]
     processes = set(re.findall(r"Booting worker with pid: (\d+)", site.log))
     assert len(processes) == 3
-    told = {family.name for family in families}
+    names = {family.name for family in families}
     assert {
         "myometrics_outbox_age_seconds",
         "myometrics_seal_lag_seconds",
         "myometrics_pending_changes",
-    } <= told
+    } <= names
 
 
 def names_that_exist():

@@ -1,4 +1,4 @@
-"""What the packages promise to embedders is there, is written down, and suffices."""
+"""The public names exist, are documented, and suffice for the packages themselves."""
 
 from __future__ import annotations
 

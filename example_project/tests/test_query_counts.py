@@ -1,7 +1,7 @@
-"""How many queries each endpoint costs: pinned, so that none creeps in unseen.
+"""The number of queries of each endpoint, so that an increase is noticed.
 
-Counted are statements that ask or change something, all packages composed, rate limits aside
-(on Redis they are none). Who lowers a number pins it lower; who raises one says why.
+Counts statements that read or write data, with all packages, without rate limits
+(on Redis they need none). Lower a number when it falls; explain an increase.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ READS = {
 
 
 @pytest.fixture(autouse=True)
-def _limits_aside(settings):
+def _without_limits(settings):
     settings.MYOMETRICS = {**settings.MYOMETRICS, "RATE_LIMIT_STORAGE": "memory://"}
 
 
 def asked(act):
-    """The statements that ``act`` cost."""
+    """The statements of ``act``."""
     with CaptureQueriesContext(connection) as captured:
         answer = act()
     assert answer.status_code < 300, answer.content
@@ -87,12 +87,14 @@ WRITES = {
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("what", WRITES)
-def test_writes_stay_within_query_limit(filled, anyone, administrator, what):
+def test_writes_stay_within_query_limit(filled, anonymous_client, administrator, what):
     sign_in = {"email": administrator.email, "password": PASSWORD}
     refresh = {"refresh": filled.tokens["refresh"]}
     acts = {
-        "sign in": lambda: anyone.post("/api/auth/login/", sign_in, format="json"),
-        "refresh": lambda: anyone.post("/api/auth/token/refresh/", refresh, format="json"),
+        "sign in": lambda: anonymous_client.post("/api/auth/login/", sign_in, format="json"),
+        "refresh": lambda: anonymous_client.post(
+            "/api/auth/token/refresh/", refresh, format="json"
+        ),
         "change the profile": lambda: filled.patch(
             "/api/auth/user/", {"firstName": "Ada"}, format="json"
         ),

@@ -1,4 +1,4 @@
-"""One request followed through all processes: its id in their logs, its trace in OpenTelemetry.
+"""One request through all processes: its id in their logs, its trace in OpenTelemetry.
 
 On SQLite without Redis, and on PostgreSQL with Redis, gunicorn and Celery's worker.
 """
@@ -60,8 +60,8 @@ def ask(site, method, path, request_id, body=None, **headers):
     )
 
 
-def forget_password(site, request_id):
-    """Ask for a new password; the mail is a task's."""
+def request_password_reset(site, request_id):
+    """Request a password reset, whose mail is sent by a background job."""
     body = {"email": ADMIN}
     answer = ask(site, "POST", "/auth/password-reset/", request_id, body)
     assert answer.status_code == 200, answer.text
@@ -76,7 +76,7 @@ def lines_about(site, request_id):
 
 
 def test_request_id_is_in_access_log_and_task_log(site, request_id):
-    forget_password(site, request_id)
+    request_password_reset(site, request_id)
 
     def of_the_task():
         found = lines_about(site, request_id)
@@ -84,12 +84,12 @@ def test_request_id_is_in_access_log_and_task_log(site, request_id):
             line for line in found if TASK in line["message"] and "succeeded" in line["message"]
         ]
 
-    (told,) = wait_for(of_the_task)
+    (line,) = wait_for(of_the_task)
     (access,) = [
         line for line in lines_about(site, request_id) if line["logger"] == "myometrics.access"
     ]
     assert (access["endpoint"], access["status"]) == ("/api/auth/password-reset/", 200)
-    assert told["logger"] == "celery.app.trace"
+    assert line["logger"] == "celery.app.trace"
 
 
 def attributes(span):
@@ -104,7 +104,7 @@ def trace_of(receiver, request_id):
 
 
 def test_request_queries_and_task_are_one_trace(site, receiver, request_id, database_vendor):
-    forget_password(site, request_id)
+    request_password_reset(site, request_id)
     web, message, task = "POST api/auth/password-reset/", f"apply_async/{TASK}", f"run/{TASK}"
     wait_for(lambda: {web, message, task} <= set(trace_of(receiver, request_id)))
     found = trace_of(receiver, request_id)
@@ -119,7 +119,7 @@ def test_request_queries_and_task_are_one_trace(site, receiver, request_id, data
 
 
 def test_spans_have_no_personal_data(site, receiver, request_id):
-    forget_password(site, request_id)
+    request_password_reset(site, request_id)
     entry = {"action": "view", "resource_type": "patient", "resource_id": "of-mrs-secret"}
     signed_in = {"Authorization": f"Bearer {site.sign_in()}"}
     ask(site, "POST", "/audit-logs/", request_id, entry, **signed_in)
@@ -134,8 +134,8 @@ def test_spans_have_no_personal_data(site, receiver, request_id):
 
 def statuses(receiver, request_id):
     found = [attributes(span) for span in receiver.spans]
-    ours = [told for told in found if told.get("myometrics.request_id") == request_id]
-    return sorted(told["http.status_code"] for told in ours)
+    ours = [span for span in found if span.get("myometrics.request_id") == request_id]
+    return sorted(span["http.status_code"] for span in ours)
 
 
 def statements(receiver):

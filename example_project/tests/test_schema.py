@@ -1,6 +1,6 @@
-"""The OpenAPI document tells of every error that can come, in the one shape.
+"""The OpenAPI document describes every possible error in the one shape.
 
-That no answer is of another status or shape than it tells is ``test_fuzz``'s to show.
+``test_fuzz`` checks that responses match it.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def bodies(response):
     ]
 
 
-def whom(*, signed_in):
-    """Operations for people who are signed in, or for everybody."""
+def operations(*, signed_in):
+    """Operations for signed-in users, or public ones."""
     return [name for name, o in OPERATIONS.items() if bool({} not in o["security"]) == signed_in]
 
 
@@ -66,7 +66,7 @@ def test_every_operation_documents_429_with_retry_after(name):
     assert header["schema"] == {"type": "integer", "minimum": 1}
 
 
-@pytest.mark.parametrize("name", whom(signed_in=True))
+@pytest.mark.parametrize("name", operations(signed_in=True))
 def test_protected_operations_document_401_and_403(name):
     assert {"401", "403", "500"} <= statuses(OPERATIONS[name])
     assert "WWW-Authenticate" in OPERATIONS[name]["responses"]["401"]["headers"]

@@ -1,4 +1,4 @@
-"""Passwords in URLs: they come out nowhere, whatever fails."""
+"""Passwords in URLs are never shown, whatever fails."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ from django.test.utils import override_settings
 import logging, traceback
 from django.contrib.auth import get_user_model
 from myometrics_notifications.kinds import registered_kinds
-from myometrics_notifications.unsubscribing import unsubscribe_token
+from myometrics_notifications.unsubscribe_links import unsubscribe_token
 from myometrics_core.jobs.background import _send
 from myometrics_core.health import check_health
-from myometrics_core.prometheus import queued_tasks
+from myometrics_core.observability.prometheus import queued_tasks
 from django.core.cache import cache
 from django.db import connection
 print(check_health(max_age=0).services)

@@ -1,11 +1,11 @@
-"""What only the composed site can show: routes, error pages, schema, admin, commands."""
+"""Tests of the composed site: routes, error pages, schema, admin, commands."""
 
 import io
 import json
 
 import pytest
-from demo.people import PASSWORD as DEMO_PASSWORD
-from demo.people import PEOPLE
+from demo.users import PASSWORD as DEMO_PASSWORD
+from demo.users import USERS
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth import get_user_model
@@ -23,8 +23,8 @@ OURS = [model for model in apps.get_models() if model.__module__.startswith("myo
     "path", ["/api/", "/api/nothing", "/api/users/me/none/", "/api/auth/login"]
 )
 @pytest.mark.parametrize("method", ["get", "post", "put", "delete"])
-def test_unknown_path_under_prefix_is_json_404(anyone, path, method):
-    response = getattr(anyone, method)(path, HTTP_ACCEPT="text/html")
+def test_unknown_path_under_prefix_is_json_404(anonymous_client, path, method):
+    response = getattr(anonymous_client, method)(path, HTTP_ACCEPT="text/html")
     assert response.status_code == 404
     assert response.json() == {
         "detail": "There is nothing at this address.",
@@ -56,9 +56,9 @@ PROTECTED = {
 @pytest.mark.parametrize(
     "token", [None, "Bearer", "Bearer x", "Bearer a.b.c", "Bearer \u00e9", "x"]
 )
-def test_request_without_valid_token_is_json_401(anyone, path, token):
+def test_request_without_valid_token_is_json_401(anonymous_client, path, token):
     headers = {} if token is None else {"HTTP_AUTHORIZATION": token}
-    response = getattr(anyone, PROTECTED[path])(path, **headers)
+    response = getattr(anonymous_client, PROTECTED[path])(path, **headers)
     assert response.status_code == 401
     assert response["WWW-Authenticate"].startswith("Bearer")
     assert set(response.json()) == {"detail", "code", "field_errors"}
@@ -80,15 +80,15 @@ def test_administrator_endpoint_is_403_for_others(as_doctor, path):
     assert response.json()["code"] == "permission_denied"
 
 
-def test_schema_is_public_and_ignores_accept_header(anyone):
+def test_schema_is_public_and_ignores_accept_header(anonymous_client):
     for accept in ("application/json", "image/png", "text/html", "*/*"):
-        response = anyone.get("/api/schema/", HTTP_ACCEPT=accept)
+        response = anonymous_client.get("/api/schema/", HTTP_ACCEPT=accept)
         assert response.status_code == 200
         assert json.loads(response.content)["openapi"].startswith("3.")
 
 
-def test_schema_has_every_specified_endpoint(anyone):
-    paths = json.loads(anyone.get("/api/schema/").content)["paths"]
+def test_schema_has_every_specified_endpoint(anonymous_client):
+    paths = json.loads(anonymous_client.get("/api/schema/").content)["paths"]
     expected = {
         "/api/auth/login/": {"post"},
         "/api/auth/register/": {"post"},
@@ -115,8 +115,8 @@ def test_schema_has_every_specified_endpoint(anyone):
         assert methods <= normalised.get(path, set()), path
 
 
-def test_documentation_page_needs_no_other_host(anyone):
-    page = anyone.get("/api/docs/").content.decode()
+def test_documentation_page_needs_no_other_host(anonymous_client):
+    page = anonymous_client.get("/api/docs/").content.decode()
     assert "swagger-ui" in page
     assert "//cdn" not in page
     assert "/static/drf_spectacular_sidecar/" in page
@@ -159,12 +159,12 @@ def test_demo_data_is_created_once_through_audit_log(settings):
     assert entries > 50
     call_command("seed_demo", days=10, stdout=io.StringIO())
     assert AuditLog.objects.count() == entries
-    for person in PEOPLE:
+    for user in USERS:
         answer = APIClient().post(
-            "/api/auth/login/", {"email": person.email, "password": DEMO_PASSWORD}, format="json"
+            "/api/auth/login/", {"email": user.email, "password": DEMO_PASSWORD}, format="json"
         )
         assert answer.status_code == 200
-        assert answer.json()["user"]["role"] == person.role
+        assert answer.json()["user"]["role"] == user.role
     client = APIClient(HTTP_AUTHORIZATION=f"Bearer {answer.json()['access']}")
     assert client.get("/api/users/me/activity/").json()["recent_uploads"]
 

@@ -1,6 +1,6 @@
 """The site behind PgBouncer in transaction mode, set up as ``docs/operations/deployment.md`` says.
 
-Three connections of PostgreSQL serve eight threads, a worker and commands, so that what outlives
+Three connections of PostgreSQL serve eight threads, a worker and commands, so that state beyond
 a transaction is lost.
 """
 
@@ -15,7 +15,7 @@ import httpx
 import psycopg
 import pytest
 from load import Load, upload
-from running_site import ADMIN, PASSWORD, PATIENT, PROJECT, RunningSite
+from running_site import ADMIN, LONG_TIMEOUTS, PASSWORD, PROJECT, RunningSite
 
 from myometrics_testing.services import OwnedServer
 from myometrics_testing.waiting import PATIENCE, wait_for
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.long, pytest.mark.program("pgbouncer")]
 PAGE = (PROJECT.parent / "docs" / "operations" / "deployment.md").read_text(encoding="utf-8")
 UPLOADS = 6000
 SWITCHES = {"email_notifications": True, "upload_complete": True}
-PEOPLE = ["ada@clinic.example", "bob@clinic.example", "eve@clinic.example"]
+EMAILS = ["ada@clinic.example", "bob@clinic.example", "eve@clinic.example"]
 FILL = f"""
 from datetime import datetime, timedelta, timezone
 from django.contrib.auth import get_user_model
@@ -34,7 +34,7 @@ from django.core.management import call_command
 User = get_user_model()
 call_command("createsuperuser", "--noinput")
 start = datetime(2026, 1, 1, tzinfo=timezone.utc)
-for email in {PEOPLE!r}:
+for email in {EMAILS!r}:
     user = User.objects.create_user(email=email, password={PASSWORD!r})
     Upload.objects.bulk_create(
         Upload(
@@ -69,11 +69,11 @@ def count(user):
     exported = json.loads(b"".join(export_chunks(user, "json")))
     connection.close()
     return len(exported["uploads"])
-people = list(get_user_model().objects.filter(email__in={PEOPLE!r})) * 2
+users = list(get_user_model().objects.filter(email__in={EMAILS!r})) * 2
 call_command("audit_verify")
 call_command("analytics_rebuild", "--restart")
 with ThreadPoolExecutor(3) as pool:
-    print(set(pool.map(count, people)))
+    print(set(pool.map(count, users)))
 """
 
 
@@ -84,7 +84,7 @@ def code_blocks(language):
 
 
 def variables(text):
-    """The variables that ``text`` sets, but for the site's own address of the database."""
+    """The variables that ``text`` sets, without the database address."""
     found = dict(re.findall(r"\b([A-Z_]+)=(\S+)", text))
     assert found.pop("DATABASE_URL").startswith("postgresql://site:password@127.0.0.1:")
     return found
@@ -110,7 +110,7 @@ def site(servers):
         "RATE_LIMIT_AUTH": "10000/minute",
         "RATE_LIMIT_API": "100000/minute",
         "RATE_LIMIT_EXPORT": "10000/hour",
-        **PATIENT,
+        **LONG_TIMEOUTS,
     }
     through_the_pooler = {**site.environment, **variables(code_blocks("sh")[0])}
     (migrate,) = code_blocks("console")
@@ -139,35 +139,35 @@ def sign_in(site, email):
 
 
 def export(site, access, kind):
-    answer = site.ask(access, "GET", f"/users/me/export/?format={kind}")
+    answer = site.request(access, "GET", f"/users/me/export/?format={kind}")
     assert answer.status_code == 200, answer.text
     return answer.text
 
 
 def test_exports_and_commands_are_complete_under_load(site):
-    site.ask(sign_in(site, PEOPLE[0]), "PATCH", "/users/me/notifications/", SWITCHES)
-    people = [sign_in(site, email) for email in PEOPLE]
-    with Load(site.url, people[1], clients=2) as load, ThreadPoolExecutor() as pool:
-        written = [site.ask(people[0], "POST", "/audit-logs/", upload(n)) for n in range(3)]
-        as_json = [pool.submit(export, site, access, "json") for access in people]
+    site.request(sign_in(site, EMAILS[0]), "PATCH", "/users/me/notifications/", SWITCHES)
+    users = [sign_in(site, email) for email in EMAILS]
+    with Load(site.url, users[1], clients=2) as load, ThreadPoolExecutor() as pool:
+        written = [site.request(users[0], "POST", "/audit-logs/", upload(n)) for n in range(3)]
+        as_json = [pool.submit(export, site, access, "json") for access in users]
         done = pool.submit(site.manage, "shell", "--command", COMMANDS)
         for exported in map(json.loads, (future.result() for future in as_json)):
             assert exported["complete"] is True
             assert len({one["id"] for one in exported["uploads"]}) == UPLOADS
-        for text in pool.map(export, [site] * 3, people, ["csv"] * 3):
+        for text in pool.map(export, [site] * 3, users, ["csv"] * 3):
             assert text.endswith("export,,complete,true\r\n")
             assert len(re.findall(r"^uploads,\d+,id,u\d+\r$", text, re.MULTILINE)) == UPLOADS
         load.wait_for_successes()
         done.result()
     assert {answer.status_code for answer in written} == {201}
     assert (load.refused, load.broken) == ([], [])
-    assert site.mail_to(PEOPLE[0], 3)
+    assert site.mail_to(EMAILS[0], 3)
     assert not re.findall(r".*(?:\"level\": \"ERROR\"|Traceback).*", site.log)
 
 
 def test_worker_seals_and_folds(site, servers):
     _, postgresql, _, _ = servers
-    assert site.ask(sign_in(site, ADMIN), "POST", "/audit-logs/", upload(9)).status_code == 201
+    assert site.request(sign_in(site, ADMIN), "POST", "/audit-logs/", upload(9)).status_code == 201
     with psycopg.connect(postgresql.url, autocommit=True) as connection:
 
         def is_done():
@@ -182,7 +182,7 @@ def test_worker_seals_and_folds(site, servers):
 
 def test_packages_work_without_pooling_settings_of_host(site):
     """Stock Django: server-side cursors, and no prepared statements."""
-    with Load(site.url, sign_in(site, PEOPLE[1]), clients=2) as load:
+    with Load(site.url, sign_in(site, EMAILS[1]), clients=2) as load:
         site.environment |= {
             "DATABASE_POOLING": "none",
             "DATABASE_URL": site.environment["DATABASE_URL"] + "?prepare_threshold=1000000",

@@ -1,4 +1,4 @@
-"""The systemd units: systemd accepts them, they are hardened, and they start the site."""
+"""The systemd units are valid and hardened, and start the site."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_timed_verification_runs_and_is_recorded(site):
 
 
 def test_web_server_uses_socket_of_unit_and_reports_readiness(site):
-    """As systemd starts it: with the socket that is open already, and a place to be notified at."""
+    """Started as by systemd: with an open socket and a notification socket."""
     program, *arguments = unit_commands()["web"]
     port, other = free_port(), free_port()
     site.environment["PORT"] = str(other)

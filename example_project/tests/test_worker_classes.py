@@ -1,4 +1,4 @@
-"""Under either worker class, one rule decides about the client's address, and slow clients end."""
+"""Both worker classes: the same client address, and slow clients are disconnected."""
 
 import io
 import json
@@ -98,7 +98,7 @@ def behind_proxy(request, prepared, tmp_path_factory):
         yield served
 
 
-def address_of_an_entry(client, **headers):
+def entry_address(client, **headers):
     answer = client.post("/api/audit-logs/", json=ENTRY, headers=headers)
     assert answer.status_code == 201, answer.text
     return answer.json()["ip_address"]
@@ -116,7 +116,7 @@ def refresh(client, address):
 
 def test_untrusted_peer_cannot_choose_address_or_scheme(without_proxy):
     site, client, _ = without_proxy
-    assert address_of_an_entry(client, **FORWARDED) == "127.0.0.1"
+    assert entry_address(client, **FORWARDED) == "127.0.0.1"
     assert next_page(client).startswith("http://")
     statuses = [refresh(client, f"203.0.113.{number}") for number in range(4)]
     assert statuses == [401, 401, 429, 429]
@@ -125,8 +125,8 @@ def test_untrusted_peer_cannot_choose_address_or_scheme(without_proxy):
 
 def test_untrusted_unix_socket_peer_has_no_address_and_logs_warning(without_proxy):
     site, _, client = without_proxy
-    assert address_of_an_entry(client, **FORWARDED) is None
-    assert address_of_an_entry(client) is None
+    assert entry_address(client, **FORWARDED) is None
+    assert entry_address(client) is None
     assert next_page(client).startswith("http://")
     assert site.log.count("peer without an address") == 1
 
@@ -154,7 +154,7 @@ SLOW_CLIENTS = 8
 
 @contextmanager
 def slow_clients(site, started):
-    """Clients that go on sending single bytes, and those of them that the site has let go."""
+    """Clients that keep sending single bytes, and those that the site has disconnected."""
     over, let_go = threading.Event(), []
 
     def send_slowly(connections):
@@ -205,7 +205,7 @@ def test_trusted_proxy_forwards_client_addresses_on_either_socket(behind_proxy):
         for number in range(7):
             address = f"203.0.113.{number}"
             headers = {"X-Forwarded-For": f"6.6.6.6, {address}"}
-            assert address_of_an_entry(client, **headers) == address
+            assert entry_address(client, **headers) == address
         assert next_page(client).startswith("https://")
 
 
@@ -220,12 +220,12 @@ def test_server_that_rewrites_peer_logs_warning(prepared, tmp_path):
     options = "--forwarded-allow-ips 127.0.0.1"
     with serving(prepared, tmp_path, UVICORN, options) as (site, client, _):
         assert "forwarded_allow_ips" in site.log
-        address_of_an_entry(client, **FORWARDED)
+        entry_address(client, **FORWARDED)
         assert "replaces the peer's address" in site.log
 
 
 def test_truncated_form_changes_nothing(without_proxy):
-    """A form without its end is a valid one; here what is missing is of no meaning."""
+    """A truncated form is still valid; the missing part is irrelevant."""
     site, _, _ = without_proxy
     with httpx.Client(base_url=site.url, timeout=PATIENCE) as browser:
         browser.get("/admin/login/")

@@ -1,4 +1,4 @@
-"""A receiver of OpenTelemetry's traces: OTLP over HTTP, as a collector takes it."""
+"""A receiver of OpenTelemetry traces: OTLP over HTTP."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 
 class TraceReceiver(ThreadingHTTPServer):
-    """Keeps what it is sent: the bytes, the resources and the spans."""
+    """Keeps the received bytes, resources and spans."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -23,17 +23,17 @@ class TraceReceiver(ThreadingHTTPServer):
 
     @property
     def url(self):
-        """What to set ``OTEL_EXPORTER_OTLP_ENDPOINT`` to."""
+        """The value of ``OTEL_EXPORTER_OTLP_ENDPOINT``."""
         return f"http://127.0.0.1:{self.server_port}"
 
     @property
     def requests(self):
-        """What was sent, decoded."""
+        """The decoded requests."""
         return [ExportTraceServiceRequest.FromString(body) for body in list(self.received)]
 
     @property
     def services(self):
-        """The names of the services that have sent something."""
+        """The names of the services in the received spans."""
         resources = [sent.resource for request in self.requests for sent in request.resource_spans]
         pairs = [pair for resource in resources for pair in resource.attributes]
         return {pair.value.string_value for pair in pairs if pair.key == "service.name"}
@@ -65,7 +65,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(ExportTraceServiceResponse().SerializeToString())
 
     def log_message(self, format, *arguments):
-        """Say nothing."""
+        """Do not log."""
 
 
 @contextmanager

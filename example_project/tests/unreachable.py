@@ -1,4 +1,4 @@
-"""Databases that can't be reached, and connections to them as the site's settings make them."""
+"""Unreachable databases, and connections to them with the site's settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REFUSED = f"postgresql://site:wrong@127.0.0.1:{free_port()}/site"
 
 
 def connections_to(url, pool_size=0):
-    """Connections to the database of ``url``; a pool is waited for until a test is given up."""
+    """Connections to the database of ``url``, with a long pool timeout."""
     parsed = dict(dj_database_url.parse(url))
     database = ready_to_serve(parsed, pool_size=pool_size, pools_transactions=False)
     if pool_size:
@@ -31,7 +31,7 @@ def attempt(handler):
 
 
 def is_refused(url):
-    """Whether the server already refuses the user of ``url``."""
+    """Whether the server rejects the user of ``url``."""
     try:
         psycopg.connect(url).close()
     except psycopg.OperationalError:

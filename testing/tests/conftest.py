@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from strangers import build_wheels, make_environment, make_library
+from environments import build_wheels, make_environment, make_library
 
 pytest_plugins = ["pytester"]
 

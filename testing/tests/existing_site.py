@@ -1,4 +1,4 @@
-"""A site that was there before us: its settings, users, API and tests, written to a folder."""
+"""An existing site: its settings, users, API and tests, written to a folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import shutil
 from pathlib import Path
 
-from clinics_site import ClinicsSite
+from third_party_site import ThirdPartySite
 
 from myometrics_testing.walkthrough import blocks_in, section
 
@@ -63,7 +63,7 @@ from django.db import models
 from django.db.models.signals import pre_delete
 from django.dispatch import receiver
 
-heard = []
+deletions = []
 
 
 class SoftDeletion(models.Model):
@@ -84,7 +84,7 @@ class Person(SoftDeletion, AbstractUser):
     email = models.EmailField(unique=True)
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS = []
-    objects = PEOPLE()
+    objects = PersonManager()
 
 
 class Visit(models.Model):
@@ -93,14 +93,14 @@ class Visit(models.Model):
 
 
 @receiver(pre_delete)
-def hear(sender, instance, **kwargs):
-    heard.append(sender.__name__)
+def record_deletion(sender, instance, **kwargs):
+    deletions.append(sender.__name__)
 """
 MANAGER = """
 from django.contrib.auth.base_user import BaseUserManager
 
 
-class PEOPLE(BaseUserManager):
+class PersonManager(BaseUserManager):
     def create_user(self, email, password=None, **fields):
         person = self.model(email=email, **fields)
         person.set_password(password)
@@ -117,7 +117,7 @@ DERIVED = USER.replace(
     "from myometrics_auth.models import AbstractClinicUser",
 )
 DERIVED = re.sub(
-    r"SoftDeletion, AbstractUser\)(.*?editable=False\)\n).*?PEOPLE\(\)\n",
+    r"SoftDeletion, AbstractUser\)(.*?editable=False\)\n).*?PersonManager\(\)\n",
     r"SoftDeletion, AbstractClinicUser)\1",
     DERIVED,
     flags=re.DOTALL,
@@ -176,25 +176,25 @@ from django.core import mail
 from django.db import transaction
 from django.test import TestCase, TransactionTestCase
 from django.urls import reverse
-from people.models import Visit, heard
+from people.models import Visit, deletions
 
-people = get_user_model().objects
+users = get_user_model().objects
 
 
 class VisitTests(TestCase):
     def setUp(self):
-        self.ada = people.create_user(email="ada@clinic.example", password="correct-horse")
+        self.ada = users.create_user(email="ada@clinic.example", password="correct-horse")
 
     def test_delete_only_flags(self):
         self.ada.delete()
         self.ada.refresh_from_db()
         self.assertTrue(self.ada.deleted)
 
-    def test_listener_hears_every_deletion_of_ours(self):
+    def test_receiver_gets_every_deletion_of_ours(self):
         visit = Visit.objects.create(person=self.ada)
-        heard.clear()
+        deletions.clear()
         visit.delete()
-        self.assertEqual(heard, ["Visit"])
+        self.assertEqual(deletions, ["Visit"])
 
     def test_sign_in_by_force_and_by_password(self):
         self.assertEqual(self.client.get("/own/closed/").status_code, 403)
@@ -220,12 +220,12 @@ class CommitTests(TransactionTestCase):
     def test_commit(self):
         done = []
         with transaction.atomic():
-            people.create_user(email="bob@clinic.example", password="correct-horse")
+            users.create_user(email="bob@clinic.example", password="correct-horse")
             transaction.on_commit(lambda: done.append(1))
         self.assertEqual(done, [1])
 
     def test_database_is_empty_again(self):
-        self.assertEqual(people.count(), 0)
+        self.assertEqual(users.count(), 0)
 """
 HARD_DELETION = """
 import json
@@ -233,26 +233,27 @@ from django.contrib.auth import get_user_model
 from django.db.models import Model
 from myometrics_audit import audit
 from myometrics_audit.models import AuditLog
-from people.models import heard
+from people.models import deletions
 
-people = get_user_model().objects
+users = get_user_model().objects
 left = []
 for delete in (
-    lambda user: people.filter(pk=user.pk).delete(),
+    lambda user: users.filter(pk=user.pk).delete(),
     lambda user: Model.delete(user),
 ):
-    user = people.create_user(email="leaves@clinic.example", password="correct-horse")
+    user = users.create_user(email="leaves@clinic.example", password="correct-horse")
     entry = audit.record(actor=user, action="printed", resource=("report", "17"))
-    heard.clear()
+    deletions.clear()
     delete(user)
     kept = AuditLog.objects.get(pk=entry.pk)
-    left.append([people.filter(pk=user.pk).exists(), kept.user_id, bool(kept.pseudonym), heard[:]])
+    exists = users.filter(pk=user.pk).exists()
+    left.append([exists, kept.user_id, bool(kept.pseudonym), deletions[:]])
 print(json.dumps(left))
 """
-SEEN = Path(__file__).with_name("existing_seen.py")
+SEEN = Path(__file__).with_name("existing_site_snapshot.py")
 
 
-class ExistingSite(ClinicsSite):
+class ExistingSite(ThirdPartySite):
     """The site in ``folder``, run by ``python``; ``user`` is the source of its user model."""
 
     def __init__(self, folder, python, user=MANAGER + USER):
@@ -266,13 +267,13 @@ class ExistingSite(ClinicsSite):
         shutil.copy(SEEN, folder)
 
     def follow_quickstart(self, readme):
-        """Write what the quickstart says for files of the site."""
+        """Add the quickstart's lines to the site's files."""
         for block in blocks_in(section(readme, "Quickstart")):
             if block.file:
                 self.write(f"clinic/{block.file}", f"\n{block.text}")
 
     def seen(self, *ours):
-        """What ``existing_seen.py`` has seen, and how many tests passed.
+        """The output of ``existing_site_snapshot.py``, and the number of passed tests.
 
         ``ours``: paths of our API to ask for.
         """
@@ -283,7 +284,7 @@ class ExistingSite(ClinicsSite):
         """Delete two users' rows, though ``Person.delete()`` keeps them.
 
         Of each: whether the row is still there, the user of its audit entry, whether that has a
-        pseudonym, and what the site's listener heard.
+        pseudonym, and the events that the site's receiver got.
         """
         return json.loads(self.manage("shell", "-c", HARD_DELETION).splitlines()[-1])
 

@@ -1,7 +1,7 @@
-"""What an operator does once in a new site, in one process; prints what was seen as JSON.
+"""Sets up a new site in one process; prints its state as JSON.
 
-It is copied into the site and run there, by the site's Python. Standard input is code that makes
-the people. Any warning of a check, and any missing migration, ends it with an error.
+Copied into the site and run by the site's Python. Standard input is code that creates
+the users. Any warning of a check, and any missing migration, is an error.
 """
 
 import copy
@@ -19,8 +19,8 @@ from django.conf import settings
 from django.core.management import call_command
 
 
-def hosts_settings():
-    """Every setting that the host has chosen, as it is now; Django itself completes DATABASES."""
+def host_settings():
+    """The host's settings as they are now; Django itself completes DATABASES."""
     names = [name for name in vars(clinic.settings) if name.isupper() and name != "DATABASES"]
     return {name: copy.deepcopy(getattr(settings, name)) for name in names}
 
@@ -35,7 +35,7 @@ def loggers():
 
 
 def celery_settings():
-    """The host's choices as its Celery app has them; nothing where it has no such app."""
+    """The Celery settings of the host's app; empty without an app."""
     if not hasattr(clinic, "celery"):
         return {}
     conf = clinic.celery.app.conf
@@ -46,7 +46,7 @@ def celery_settings():
     }
 
 
-before = hosts_settings()
+before = host_settings()
 django.setup()
 if importlib.util.find_spec("people"):
     call_command("makemigrations", "people", verbosity=0)
@@ -56,7 +56,7 @@ call_command("makemigrations", check_changes=True, dry_run=True, verbosity=0)
 call_command("migrate", verbosity=0)
 exec(sys.stdin.read())
 seen = {
-    "changed": [name for name, value in hosts_settings().items() if before[name] != value],
+    "changed": [name for name, value in host_settings().items() if before[name] != value],
     "celery": {
         name: value == getattr(clinic.settings, name) for name, value in celery_settings().items()
     },

@@ -1,4 +1,4 @@
-"""A package declares what it imports, and nothing else: none lives on what another brings along."""
+"""A package declares exactly what it imports, without relying on indirect dependencies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A clinic's own site takes one package from its wheel, adds three lines, and is served.
+"""A third-party site installs one package from its wheel, and adds three lines.
 
 A bare ``django-admin startproject`` in an environment of its own, with nothing of this repository
 but the wheels of core and of one package, on the oldest and the newest Python and Django; over
@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import httpx
 import pytest
-from clinics_choices import API, CELERY, SETTINGS, URLS, UUID_USER
-from clinics_site import PASSWORD, AdminSession, ClinicsSite
-from strangers import rows
+from environments import rows
+from third_party_settings import API, CELERY, SETTINGS, URLS, UUID_USER
+from third_party_site import PASSWORD, AdminSession, ThirdPartySite
 
 from myometrics_testing.waiting import PATIENCE
 
 pytestmark = pytest.mark.long
 
 PACKAGES = ("audit", "analytics", "notifications")
-PEOPLE = f"""
+CREATE_USERS = f"""
 from django.contrib.auth import get_user_model
-people = get_user_model().objects
-people.create_superuser("root", "root@clinic.example", {PASSWORD!r})
-people.create_user("ada", "ada@clinic.example", {PASSWORD!r})
+users = get_user_model().objects
+users.create_superuser("root", "root@clinic.example", {PASSWORD!r})
+users.create_user("ada", "ada@clinic.example", {PASSWORD!r})
 """
 ENTRY = {"action": "upload_created", "resource_type": "upload", "resource_id": "u1"}
 
@@ -66,10 +66,10 @@ A_PATH = {
 @pytest.mark.parametrize("row", rows(), ids=str)
 @for_every_package
 def test_bare_site_serves_package_with_three_lines(row, package, environment_of, tmp_path):
-    clinic = ClinicsSite(tmp_path, environment_of(row, package))
+    clinic = ThirdPartySite(tmp_path, environment_of(row, package))
     clinic.hash_quickly()
     clinic.take(package)
-    assert clinic.prepare(PEOPLE)["changed"] == []
+    assert clinic.prepare(CREATE_USERS)["changed"] == []
     with clinic.served():
         as_ada = clinic.asking(auth=("ada", PASSWORD))
         browser = AdminSession(clinic, "root")
@@ -83,19 +83,19 @@ def test_bare_site_serves_package_with_three_lines(row, package, environment_of,
 def test_site_with_own_users_and_settings_keeps_them(
     row, package, environment_of, simplejwt, tmp_path
 ):
-    clinic = ClinicsSite(tmp_path, environment_of(row, package), library=simplejwt)
+    clinic = ThirdPartySite(tmp_path, environment_of(row, package), library=simplejwt)
     clinic.hash_quickly()
     clinic.own_user_model(UUID_USER)
     for name, text in _choices():
         clinic.write(f"clinic/{name}.py", text)
     clinic.take(package)
-    _assert_untouched(clinic.prepare(PEOPLE))
+    _assert_untouched(clinic.prepare(CREATE_USERS))
     with clinic.served():
         as_ada, as_root = _by_token(clinic, "ada"), _by_jwt(clinic, "root")
         EXERCISES[package](as_ada, as_root)
         refused(clinic, A_PATH[package], {"Authorization": "Bearer of.ill.tidings"})
         assert AdminSession(clinic, "root").visit_all(f"myometrics_{package}") >= 2
-        _own_api_is_as_it_was(clinic)
+        _assert_own_api_unchanged(clinic)
 
 
 def _choices():
@@ -129,7 +129,7 @@ def _post(url, name):
     return answer.json()
 
 
-def _own_api_is_as_it_was(clinic):
+def _assert_own_api_unchanged(clinic):
     visit = httpx.get(f"{clinic.url}/own/visits/", timeout=PATIENCE)
     assert visit.json() == {"at": "31.01.2026"}
     missing = httpx.get(f"{clinic.url}/own/missing/", timeout=PATIENCE)
@@ -137,7 +137,7 @@ def _own_api_is_as_it_was(clinic):
 
 
 def refused(clinic, path, headers):
-    """The API of ``clinic`` answers a stranger with a 401 or 403 of our shape."""
+    """The API of ``clinic`` answers anonymous requests with a 401 or 403 in our shape."""
     answer = httpx.get(f"{clinic.url}/api/{path}", headers=headers, timeout=PATIENCE)
     assert answer.status_code in {401, 403}, answer.text
     assert set(answer.json()) == {"detail", "code", "field_errors"}

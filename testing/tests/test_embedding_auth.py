@@ -1,4 +1,4 @@
-"""auth from its wheel: the user model of a fresh site, the base of a site's own, and where not.
+"""auth from its wheel: as user model of a new site, as base of a site's own, and beside another.
 
 On the oldest and the newest Python and Django, over real HTTP.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import httpx
 import pytest
-from clinics_site import PASSWORD, AdminSession, ClinicsSite
-from strangers import rows
+from environments import rows
+from third_party_site import PASSWORD, AdminSession, ThirdPartySite
 
 from myometrics_testing.commands import repository
 from myometrics_testing.waiting import PATIENCE
@@ -17,7 +17,7 @@ from myometrics_testing.walkthrough import blocks_in, section
 pytestmark = pytest.mark.long
 
 EMAIL, ROOT = "Ada@Clinic.example", "root@clinic.example"
-PEOPLE = f"""
+CREATE_USERS = f"""
 from django.contrib.auth import get_user_model
 get_user_model().objects.create_superuser({ROOT!r}, {PASSWORD!r})
 """
@@ -46,7 +46,7 @@ from django.db import models
 class Person(AbstractUser):
     licence = models.CharField(max_length=40, blank=True)
 """
-PEOPLE_OF_OLD = f"""
+CREATE_OLD_USERS = f"""
 from people.models import Person
 Person.objects.create_superuser("root", {ROOT.title()!r}, {PASSWORD!r})
 Person.objects.create_user("ada", {EMAIL!r}, {PASSWORD!r}, last_name="Lind", licence="D7")
@@ -58,26 +58,26 @@ NEWCOMER = {"email": EMAIL, "password": PASSWORD, "firstName": "Ada", "lastName"
 
 @pytest.mark.parametrize("row", rows(), ids=str)
 def test_new_site_with_our_user_model_works(row, environment_of, tmp_path):
-    clinic = _with_auth(ClinicsSite(tmp_path, environment_of(row, "auth")), [BEARER])
+    clinic = _with_auth(ThirdPartySite(tmp_path, environment_of(row, "auth")), [BEARER])
     clinic.write("clinic/settings.py", 'AUTH_USER_MODEL = "myometrics_auth.User"')
-    assert clinic.prepare(PEOPLE)["changed"] == []
+    assert clinic.prepare(CREATE_USERS)["changed"] == []
     with clinic.served():
-        profile = _a_newcomer_comes_and_goes(clinic)
+        profile = _register_and_delete_user(clinic)
         assert isinstance(profile["id"], int)
-        _an_administrator_looks_after_people(clinic, profile)
+        _administer_users(clinic, profile)
         assert AdminSession(clinic, ROOT).visit_all("myometrics_auth") >= 3
 
 
 @pytest.mark.parametrize("row", rows(), ids=str)
 def test_derived_user_model_has_every_endpoint(row, environment_of, tmp_path):
-    clinic = _with_auth(ClinicsSite(tmp_path, environment_of(row, "auth")), [BASIC, BEARER])
+    clinic = _with_auth(ThirdPartySite(tmp_path, environment_of(row, "auth")), [BASIC, BEARER])
     clinic.own_user_model(OWN_USER)
     clinic.write("people/admin.py", OWN_ADMIN)
-    assert clinic.prepare(PEOPLE)["changed"] == []
+    assert clinic.prepare(CREATE_USERS)["changed"] == []
     with clinic.served():
-        profile = _a_newcomer_comes_and_goes(clinic)
+        profile = _register_and_delete_user(clinic)
         assert isinstance(profile["id"], str)
-        _an_administrator_looks_after_people(clinic, profile)
+        _administer_users(clinic, profile)
         by_password = clinic.asking(auth=(EMAIL, PASSWORD))
         assert by_password("GET", "auth/user/", 200).json() == profile
         browser = AdminSession(clinic, ROOT)
@@ -91,20 +91,20 @@ def test_derived_user_model_has_every_endpoint(row, environment_of, tmp_path):
 
 @pytest.mark.parametrize("row", rows(), ids=str)
 def test_users_of_own_model_move_as_documented_and_log_in(row, environment_of, tmp_path):
-    clinic = ClinicsSite(tmp_path, environment_of(row, "auth"))
+    clinic = ThirdPartySite(tmp_path, environment_of(row, "auth"))
     clinic.own_user_model(OWN_USER_OF_OLD)
-    clinic.prepare(PEOPLE_OF_OLD)
+    clinic.prepare(CREATE_OLD_USERS)
     _follow_guide(clinic)
     with clinic.served():
         anybody = clinic.asking()
         tokens = anybody("POST", "auth/login/", 200, json=_credentials(EMAIL)).json()
         assert tokens["user"]["role"] == "doctor"
-        _an_administrator_looks_after_people(clinic, tokens["user"])
+        _administer_users(clinic, tokens["user"])
     assert "D7" in clinic.manage("shell", "-c", LICENCES)
 
 
 def _follow_guide(clinic):
-    """Do what the guide says; its ``people/models.py`` replaces the one that is there."""
+    """Follow the guide; its ``people/models.py`` replaces the existing one."""
     for block in blocks_in(section(GUIDE.read_text(), "Move existing users")):
         if block.file == "people/models.py":
             (clinic.folder / block.file).write_text(block.text)
@@ -119,7 +119,7 @@ def _follow_guide(clinic):
 @pytest.mark.parametrize("command", ["check", "migrate"])
 def test_other_user_model_is_an_error_with_instructions(command, environment_of, tmp_path):
     row = rows()[-1]
-    clinic = _with_auth(ClinicsSite(tmp_path, environment_of(row, "auth")), [BEARER])
+    clinic = _with_auth(ThirdPartySite(tmp_path, environment_of(row, "auth")), [BEARER])
     said = clinic.refused(command)
     assert "myometrics_auth.E010" in said
     assert "AUTH_USER_MODEL 'auth.User' lacks email_canonical" in said
@@ -135,7 +135,7 @@ def _with_auth(clinic, accepted):
     return clinic
 
 
-def _a_newcomer_comes_and_goes(clinic):
+def _register_and_delete_user(clinic):
     """Sign-up, sign-in, refresh, profile, sign-out; the profile."""
     anybody = clinic.asking()
     registered = anybody("POST", "auth/register/", 201, json=NEWCOMER).json()
@@ -155,11 +155,11 @@ def _a_newcomer_comes_and_goes(clinic):
     return changed
 
 
-def _an_administrator_looks_after_people(clinic, profile):
+def _administer_users(clinic, profile):
     answer = httpx.post(f"{clinic.url}/api/auth/login/", json=_credentials(ROOT), timeout=PATIENCE)
     as_root = clinic.asking(headers=_bearer(answer.json()["access"]))
     listed = as_root("GET", "users/", 200, params={"search": "lind"}).json()
-    assert [person["id"] for person in listed["results"]] == [profile["id"]]
+    assert [user["id"] for user in listed["results"]] == [profile["id"]]
     assert as_root("GET", f"users/{profile['id']}/", 200).json()["email"] == EMAIL.lower()
 
 

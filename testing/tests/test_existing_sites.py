@@ -1,7 +1,7 @@
 """Our packages in a site that has settings, users, an API and tests of its own.
 
-The site does what the quickstart of each package says, and is for its own people as it was: its
-answers, its checks and its tests. On the oldest and the newest Django.
+The site follows the quickstart of each package, and is unchanged for its own users: its
+responses, its checks and its tests. On the oldest and the newest Django.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from clinics_site import ClinicsSite
+from environments import rows
 from existing_site import DERIVED, ExistingSite
-from strangers import rows
+from third_party_site import ThirdPartySite
 from whole_site import make_environment
 
 from myometrics_testing.commands.repository import PACKAGES, PREFIX
@@ -103,7 +103,7 @@ def python(request, wheels, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def before(python, tmp_path_factory):
-    """What the site's people see before any of our packages is there."""
+    """The site's snapshot before our packages are installed."""
     return ExistingSite(tmp_path_factory.mktemp("before"), python).seen()
 
 
@@ -112,7 +112,7 @@ def readme(package):
 
 
 def changes(before, seen):
-    """What the site's people see now, where they saw something else before."""
+    """The differences between the snapshot and that before."""
     pairs = {
         **{name: (before[name], seen[name]) for name in ("checks", "tests")},
         **{request: (old, seen["answers"][request]) for request, old in before["answers"].items()},
@@ -137,7 +137,7 @@ def test_existing_site_is_unchanged_with_our_packages(python, before, tmp_path):
         assert seen["asked"] == dict.fromkeys(paths, 200)
         assert unexpected(seen) == []
     site.write("clinic/settings.py", RETAIN)
-    # Neither the soft deletion nor the listener to all deletions keeps a row from being deleted.
+    # Neither soft deletion nor a global delete receiver prevents the deletion of a row.
     assert site.delete_users() == [[False, None, True, ["Person"]]] * 2
 
 
@@ -147,14 +147,14 @@ def test_existing_site_is_unchanged_with_derived_users(python, before, tmp_path)
     site.follow_quickstart(readme("auth"))
     site.write("clinic/settings.py", KEPT)
     seen = site.seen("/api/auth/user/")
-    # The site accepts our tokens now, so it refuses one that is none.
+    # The site now accepts our tokens, and rejects an invalid one.
     assert [name for name in changes(before, seen) if "Bearer" not in name] == []
     assert seen["asked"] == {"/api/auth/user/": 200}
     assert unexpected(seen) == []
 
 
 def test_site_without_admin_sessions_and_emails_works(python, tmp_path):
-    site = ClinicsSite(tmp_path, python)
+    site = ThirdPartySite(tmp_path, python)
     for name, text in SPARSE.items():
         site.write(name, text)
     (tmp_path / "clinic" / "urls.py").write_text(SPARSE_URLS)

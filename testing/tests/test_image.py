@@ -1,5 +1,5 @@
-"""The image is built by the Dockerfile as it stands, and the site runs in it; so does a server that
-is set up by the page about systemd.
+"""The image is built by the Dockerfile, and the site runs in it; so does a server that
+is set up as in the page about systemd.
 
 Without a container engine: buildah builds and runs it in a chroot. Only the base image is another,
 made by debootstrap, since a registry of images may be out of reach; ``test_production_files.py``
@@ -51,9 +51,9 @@ EDIT = """sed -i /etc/myometrics/environment \\
     -e "s|^#SECRET_KEY=.*|SECRET_KEY=kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk|" \\
     -e "s|^#DATABASE_URL=.*|DATABASE_URL=sqlite:////var/lib/myometrics/db.sqlite3|"
 """
-"""What an operator changes in the environment file, at the least."""
+"""The minimal changes to the environment file."""
 OWN_WAYS = {"apt install": "", "git clone": 'cp -r /source "$RELEASE"', "editor": EDIT}
-"""Commands of the page that are done otherwise: the base has the packages, the code is here."""
+"""Commands of the page that are replaced: the base has the packages, the code is local."""
 
 
 class Buildah:

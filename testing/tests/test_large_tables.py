@@ -62,7 +62,7 @@ BRIEF = (
     r"VALIDATE CONSTRAINT ",
     r"RENAME ",
 )
-"""What ALTER TABLE does without reading the table, or without a lock that keeps others out."""
+"""Actions of ALTER TABLE without a table scan or a blocking lock."""
 
 
 def problems(statements, tables):

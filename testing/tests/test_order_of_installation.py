@@ -1,7 +1,7 @@
-"""Packages are added to a site with a past, one by one, in any order; each catches up.
+"""Packages are added to a site with data, one by one, in any order; each catches up.
 
-The clinic's scanner publishes an upload at every step, the first a year ago. What a package has to
-know of it follows from which packages were there at that step.
+The clinic's scanner publishes an upload at every step, the first a year ago. The uploads that a
+package must have depend on the packages installed at that step.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from clinics_site import PASSWORD, ClinicsSite
+from third_party_site import PASSWORD, ThirdPartySite
 from whole_site import MAIL_TO_FILES, mails_of
 
 PACKAGES = ("audit", "analytics", "notifications")
@@ -44,12 +44,12 @@ from django.test import Client
 from django.utils import timezone
 from myometrics_core.events import Event, publish
 
-people = get_user_model()._default_manager
-if not people.exists():
-    for name, make in (("root", people.create_superuser), ("ada", people.create_user)):
-        named = {{"username": name}} if people.model.USERNAME_FIELD == "username" else {{}}
+users = get_user_model()._default_manager
+if not users.exists():
+    for name, make in (("root", users.create_superuser), ("ada", users.create_user)):
+        named = {{"username": name}} if users.model.USERNAME_FIELD == "username" else {{}}
         make(email=f"{{name}}@clinic.example", password={PASSWORD!r}, **named)
-ada, root = (people.get(email=f"{{name}}@clinic.example") for name in ("ada", "root"))
+ada, root = (users.get(email=f"{{name}}@clinic.example") for name in ("ada", "root"))
 assert ada.check_password({PASSWORD!r})
 
 def scan(step):
@@ -63,9 +63,9 @@ def scan(step):
         details={{"filename": "scan.jpg", "diagnosis": "Normal"}},
     ))
 
-def ask(person, path, **body):
+def ask(user, path, **body):
     client = Client(HTTP_HOST="localhost")
-    client.force_login(person, backend="django.contrib.auth.backends.ModelBackend")
+    client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
     method = client.patch if body else client.get
     answer = method(f"/api/{{path}}", body or None, content_type="application/json")
     assert answer.status_code == 200, answer.content
@@ -93,7 +93,7 @@ SWITCH_ON = 'ask(ada, "users/me/notifications/", upload_completed=True, email_no
 
 
 def _clinic(folder, user_model="stock"):
-    site = ClinicsSite(folder, Path(sys.executable))
+    site = ThirdPartySite(folder, Path(sys.executable))
     site.write("clinic/settings.py", SETTINGS + MAIL_TO_FILES)
     site.write("clinic/urls.py", "from django.urls import include")
     if user_model == "auth":
@@ -124,12 +124,12 @@ def test_packages_work_and_catch_up_in_any_order(user_model, order, tmp_path):
         _add(clinic, package)
         steps = set(range(step + 1))
         kept = {number for number in steps if number >= begins["audit"]}
-        # The log tells analytics of what it was not there to hear.
+        # Analytics reads earlier events from the log.
         counted = kept | {number for number in steps if number >= begins["analytics"]}
         switch = SWITCH_ON if package == "notifications" else ""
         works = "".join(WORKS[name] for name in order[:step])
         clinic.prepare(f"{PAST}\nKEPT, COUNTED = {kept}, {counted}\n{switch}scan({step})\n{works}")
-    # Nobody is written to about what was before: one mail for each upload since.
+    # No mail about earlier uploads: one for each upload since.
     assert mails_of(clinic).count("Subject:") == len(order) + 1 - begins["notifications"]
 
 

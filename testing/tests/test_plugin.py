@@ -1,4 +1,4 @@
-"""The plugin's choices, seen from test runs of their own."""
+"""The plugin's behaviour in separate test runs."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ import pytest
 @pytest.mark.parametrize("number", range(4))
 def test_threads_see_one_database(number, run_concurrently):
     from django.contrib.auth import get_user_model
-    people = get_user_model().objects
+    users = get_user_model().objects
     made = run_concurrently(
-        [lambda name=name: people.create_user(f"{name}@clinic.test").pk for name in "abcd"]
+        [lambda name=name: users.create_user(f"{name}@clinic.test").pk for name in "abcd"]
     )
-    assert {person.pk for person in people.all()} == set(made)
+    assert {user.pk for user in users.all()} == set(made)
 """
 
-# In two parts: else `dev test` would take this file's tests for some that need the program.
+# In two parts, so that `dev test` does not find the marker in this file.
 PROGRAM_TEST = (
     "import pytest\n\n@pytest.mark.program"
     """("no-such-program")

@@ -1,4 +1,4 @@
-"""A program counts only if it runs: a version manager's shim may have nothing behind it."""
+"""A program counts only if it runs: a version manager's shim may be broken."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from strangers import CURRENT, rows
+from environments import CURRENT, rows
 
 from myometrics_testing import programs
 from myometrics_testing.browser import required_program

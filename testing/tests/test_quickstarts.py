@@ -11,7 +11,7 @@ import subprocess
 from functools import cache
 
 import pytest
-from strangers import CURRENT, UV, rows
+from environments import CURRENT, UV, rows
 
 from myometrics_testing.commands.repository import PACKAGES, PREFIX, ROOT, package_folders
 from myometrics_testing.walkthrough import Block, Walkthrough, blocks_in, section

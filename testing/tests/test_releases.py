@@ -1,4 +1,4 @@
-"""What was released stays as it was: kept wheels, their migrations, and the changelogs' word."""
+"""Releases are unchanged: kept wheels, their migrations, and the changelogs."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_changelog_dates_releases_and_has_unreleased_section(package):
     dated = set(re.findall(r"^## (\d\S*) \((\d{4}-\d\d-\d\d)\)$", text, re.M))
     kept = {(str(r.version), r.date) for r in RELEASES.values() if r.package == package}
     assert kept <= dated
-    # What is tagged today can be kept only afterwards; all that came before must be.
+    # A release can be kept only after it is tagged; all earlier ones must be kept.
     assert {version for version, _ in dated - kept} <= {str(next_version(package))}
 
 

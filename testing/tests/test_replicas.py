@@ -1,7 +1,7 @@
 """Lists and numbers come from a replica of the database, all else from the primary one.
 
 With a streaming replica of PostgreSQL, and with a copy of a SQLite file. While the replica is
-held back, what is on the one and not on the other tells which of them was read.
+paused, rows that exist on one of them show which was read.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from pathlib import Path
 import dj_database_url
 import psycopg
 import pytest
-from clinics_site import AdminSession
-from whole_site import Person, WholeSite
+from third_party_site import AdminSession
+from whole_site import ApiUser, WholeSite
 
 from myometrics_testing.services import OwnedServer
 from myometrics_testing.waiting import wait_for
 
 LAG = 3600
-"""Seconds: longer than any test. What has been written is forgotten when the test says so."""
+"""Seconds: longer than any test. The test itself lets the lag pass."""
 SETTINGS = """
 DATABASES["replica"] = {replica!r}
 DATABASE_ROUTERS = ["myometrics_core.db.ReplicaRouter"]
@@ -41,12 +41,12 @@ from myometrics_core.db import read_from_replica
 
 root = get_user_model().objects.get(email="root@clinic.example")
 print("outside", router.db_for_read(AuditLog))
-with read_from_replica(person=root):
+with read_from_replica(user=root):
     entry = AuditLog.objects.first()
     print("entry", entry._state.db, router.db_for_write(AuditLog, instance=entry))
     with transaction.atomic():
         print("transaction", router.db_for_read(AuditLog))
-with transaction.atomic(), read_from_replica(person=root):
+with transaction.atomic(), read_from_replica(user=root):
     print("begun", router.db_for_read(AuditLog))
 print("author", entry.user._state.db)
 """
@@ -58,7 +58,7 @@ from django.contrib.auth import get_user_model
 from django.db import router
 from django.utils import timezone
 from myometrics_audit.models import AuditLog
-from myometrics_core.db import read_from_replica, remember_write
+from myometrics_core.db.replicas import read_from_replica, remember_write
 
 root = get_user_model().objects.get(email="root@clinic.example")
 lag = settings.MYOMETRICS["REPLICA_LAG"]
@@ -67,13 +67,13 @@ for seconds in (0, lag - 1, lag + 1):
     with time_machine.travel(start, tick=False) as clock:
         remember_write(root)
         clock.shift(timedelta(seconds=seconds))
-        with read_from_replica(person=root):
+        with read_from_replica(user=root):
             print(router.db_for_read(AuditLog))
 """
 
 
 class CopiedFile:
-    """A SQLite file beside the primary one, the same whenever :meth:`follow` has been called."""
+    """A copy of the primary SQLite file, made by :meth:`follow`."""
 
     def __init__(self, folder, request):
         (folder / "replica").mkdir()
@@ -81,20 +81,20 @@ class CopiedFile:
         self.primary_url, self.url = f"sqlite:///{self.primary}", f"sqlite:///{self.copy}"
 
     def hold(self):
-        """Nothing more arrives."""
+        """Pause replication."""
         self.follow()
 
     def follow(self):
         with sqlite3.connect(self.primary) as primary, sqlite3.connect(self.copy) as copy:
             primary.backup(copy)
 
-    def lose(self):
-        """It can't be reached any more."""
+    def disconnect(self):
+        """Make it unreachable."""
         shutil.rmtree(self.copy.parent)
 
 
 class StreamingReplica:
-    """PostgreSQL that follows the primary server, but for when it is held."""
+    """A streaming replica of PostgreSQL that can be paused."""
 
     def __init__(self, folder, request):
         self.primary_url = request.getfixturevalue("postgresql_server").url
@@ -104,7 +104,7 @@ class StreamingReplica:
 
     def hold(self):
         with psycopg.connect(self.primary_url) as primary:
-            # What is committed may not have been written out yet: nobody waits for the disk here.
+            # Committed data may not be flushed yet: the test servers do not wait for the disk.
             reached = primary.execute("SELECT pg_current_wal_insert_lsn()").fetchone()
         arrived = "SELECT pg_last_wal_replay_lsn() >= %s"
         with psycopg.connect(self.url, autocommit=True) as replica:
@@ -115,7 +115,7 @@ class StreamingReplica:
         with psycopg.connect(self.url, autocommit=True) as replica:
             replica.execute("SELECT pg_wal_replay_resume()")
 
-    def lose(self):
+    def disconnect(self):
         self.server.stop()
 
 
@@ -136,39 +136,39 @@ def site(replica, tmp_path):
 
 
 def listed(root):
-    return {entry["resource_id"] for entry in root.ask("GET", "audit-logs/").json()["results"]}
+    return {entry["resource_id"] for entry in root.request("GET", "audit-logs/").json()["results"]}
 
 
 def counted(root):
-    return root.ask("GET", "analytics/?days=7").json()["system_health"]["total_uploads"]
+    return root.request("GET", "analytics/?days=7").json()["system_health"]["total_uploads"]
 
 
-def recent(person, path="users/me/activity/"):
-    return {upload["id"] for upload in person.ask("GET", path).json()["recent_uploads"]}
+def recent(user, path="users/me/activity/"):
+    return {upload["id"] for upload in user.request("GET", path).json()["recent_uploads"]}
 
 
 def test_lists_and_numbers_read_replica_and_rest_primary(site, replica):
-    root, ada = Person(site, "root@clinic.example"), Person(site, "ada@clinic.example")
+    root, ada = ApiUser(site, "root@clinic.example"), ApiUser(site, "ada@clinic.example")
     root.sign_in()
     ada.register()
     ada.upload("known")
     replica.hold()
     late = ada.upload("late")
-    _lists_and_numbers_lag(site, root, ada)
-    _who_one_is_and_what_one_owns_never_lags(site, root, ada, late)
-    # Once nobody remembers who has written, one's own is as late as all else.
+    _assert_lists_and_numbers_lag(site, root, ada)
+    _assert_own_data_is_current(site, root, ada, late)
+    # After the lag, writers read from the replica, too.
     site.runs("from django.core.cache import cache; cache.clear()")
     assert recent(ada) == {"known"}
     replica.follow()
     wait_for(lambda: {"known", "late"} <= listed(root))
-    replica.lose()
+    replica.disconnect()
     assert ada.upload("last") > late
     assert "last" in listed(root)
     assert counted(root) == 3
 
 
-def _lists_and_numbers_lag(site, root, ada):
-    user_id = ada.ask("GET", "auth/user/").json()["id"]
+def _assert_lists_and_numbers_lag(site, root, ada):
+    user_id = ada.request("GET", "auth/user/").json()["id"]
     assert "known" in listed(root)
     assert "late" not in listed(root)
     assert counted(root) == 1
@@ -179,20 +179,22 @@ def _lists_and_numbers_lag(site, root, ada):
     assert recent(ada) == {"known", "late"}
 
 
-def _who_one_is_and_what_one_owns_never_lags(site, root, ada, late):
-    newcomer = Person(site, "newcomer@clinic.example")
+def _assert_own_data_is_current(site, root, ada, late):
+    newcomer = ApiUser(site, "newcomer@clinic.example")
     newcomer.register()
     newcomer.sign_in()
-    assert newcomer.sees()["users/me/activity/"]["recent_uploads"] == []
-    assert newcomer.email in {user["email"] for user in root.ask("GET", "users/").json()["results"]}
-    assert root.ask("GET", f"audit-logs/{late}/").json()["resource_id"] == "late"
-    exported = ada.ask("GET", "users/me/export/?format=json").json()
+    assert newcomer.own_pages()["users/me/activity/"]["recent_uploads"] == []
+    assert newcomer.email in {
+        user["email"] for user in root.request("GET", "users/").json()["results"]
+    }
+    assert root.request("GET", f"audit-logs/{late}/").json()["resource_id"] == "late"
+    exported = ada.request("GET", "users/me/export/?format=json").json()
     assert "late" in {entry["resource_id"] for entry in exported["audit_logs"]}
 
 
 @pytest.mark.parametrize("replica", [CopiedFile], indirect=True)
 def test_only_marked_block_outside_transaction_reads_replica(site, replica):
-    ada = Person(site, "ada@clinic.example")
+    ada = ApiUser(site, "ada@clinic.example")
     ada.register()
     ada.upload("known")
     replica.hold()

@@ -1,4 +1,4 @@
-"""The servers that tests run against leave nothing behind, however the tests end."""
+"""Test servers leave nothing behind, however the tests end."""
 
 from __future__ import annotations
 
@@ -80,12 +80,12 @@ def test_redis_restarts_under_the_same_url(redis_server):
 
 def test_paused_redis_hangs_until_resumed(redis_server):
     client = redis.Redis.from_url(redis_server.url)
-    hasty = redis.Redis.from_url(redis_server.url, socket_timeout=0.3)
+    hurried_client = redis.Redis.from_url(redis_server.url, socket_timeout=0.3)
     assert client.ping()
 
     redis_server.freeze()
     with pytest.raises(redis.TimeoutError):
-        hasty.ping()
+        hurried_client.ping()
 
     redis_server.thaw()
     assert client.ping()

@@ -1,4 +1,4 @@
-"""Which suites there are, and what servers each of them sees."""
+"""The test suites and their servers."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_arguments_after_two_dashes_go_to_pytest(words, own, for_pytest):
 
 
 def test_shell_settings_do_not_reach_suite(monkeypatch):
-    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "somebody.settings")
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "other.settings")
     environment = environment_of(suite("audit", "sqlite"))
     assert "DJANGO_SETTINGS_MODULE" not in environment
     assert environment["PATH"] == os.environ["PATH"]
@@ -154,7 +154,7 @@ def test_shell_settings_do_not_reach_suite(monkeypatch):
 
 @pytest.fixture
 def bare_machine(monkeypatch, tmp_path):
-    """A folder that is the whole PATH: there are no programs and no Pythons but those put there."""
+    """A folder that is the whole PATH, without programs or Pythons."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
     monkeypatch.delenv("CI", raising=False)

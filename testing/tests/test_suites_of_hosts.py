@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from strangers import CURRENT
+from environments import CURRENT
 from whole_site import WholeSite, make_environment
 
 pytestmark = pytest.mark.any_database

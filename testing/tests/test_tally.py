@@ -1,4 +1,4 @@
-"""The closing line says what happened, and never looks better than it was."""
+"""The closing line shows the exact results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a package says to people, it says in German too, wherever it is installed."""
+"""All messages of a package have a German translation, in the wheel, too."""
 
 from __future__ import annotations
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from strangers import NEWEST, OLDEST, rows
-from whole_site import Person, WholeSite, holds, install, make_environment
+from environments import NEWEST, OLDEST, rows
+from whole_site import ApiUser, WholeSite, contains, install, make_environment
 
 from myometrics_testing.releases import previous_wheels
 
-PEOPLE = ("root@clinic.example", "ada@clinic.example")
+EMAILS = ("root@clinic.example", "ada@clinic.example")
 # Of the formats, YAML alone keeps the times that version 0.1 signs.
 DUMPED = (
     "--natural-foreign",
@@ -32,7 +32,7 @@ def site(request, tmp_path):
 
 
 def test_upgrade_keeps_data_evidence_sessions_and_jobs(site, wheels):
-    shown, people = _work_with_the_previous_release(site)
+    shown, users = _use_previous_release(site)
     dump = site.folder / "site.yaml"
     site.manage("dumpdata", *DUMPED, f"--output={dump}")
     install(site.python, site.row, wheels.glob("*.whl"))
@@ -40,17 +40,17 @@ def test_upgrade_keeps_data_evidence_sessions_and_jobs(site, wheels):
     site.manage("migrate", "--verbosity=0")
     assert "No problems." in site.manage("audit_verify")
     with site.served():
-        root, ada = (person.at(site) for person in people)
-        assert holds(shown, [root.administers(), ada.sees()])
-        _goes_on(site, root, ada)
+        root, ada = (user.at(site) for user in users)
+        assert contains(shown, [root.administrator_pages(), ada.own_pages()])
+        _assert_site_works(site, root, ada)
     assert "No problems." in site.manage("audit_verify")
     assert "Every rollup equals the facts." in site.manage("analytics_check")
-    # What the previous release owed is sent by this one, and nothing twice.
+    # Pending mail of the previous release is sent once.
     assert site.mails().count("Subject:") == 3
-    _loads_a_dump(site, dump)
+    _load_dump(site, dump)
 
 
-def _loads_a_dump(site, dump):
+def _load_dump(site, dump):
     folder = site.folder.parent
     url = f"sqlite:///{folder / 'loaded.sqlite3'}"
     loaded = WholeSite(folder / "loaded", site.python, url, site.secret)
@@ -60,32 +60,32 @@ def _loads_a_dump(site, dump):
     assert "Every rollup equals the facts." in loaded.manage("analytics_check")
 
 
-def _work_with_the_previous_release(site):
+def _use_previous_release(site):
     site.manage("migrate", "--verbosity=0")
-    site.make_administrator(PEOPLE[0])
+    site.make_administrator(EMAILS[0])
     with site.served():
-        root, ada = (Person(site, email) for email in PEOPLE)
+        root, ada = (ApiUser(site, email) for email in EMAILS)
         root.sign_in()
         ada.register()
         switches = {"email_notifications": True, "upload_completed": True}
-        ada.ask("PATCH", "users/me/notifications/", json=switches)
+        ada.request("PATCH", "users/me/notifications/", json=switches)
         ada.upload("first")
         # Some entries are sealed and counted, some are not.
         site.manage("audit_seal")
         site.manage("analytics_fold")
         site.manage("notifications_sweep")
         ada.upload("second")
-        shown = [root.administers(), ada.sees()]
+        shown = [root.administrator_pages(), ada.own_pages()]
     assert site.mails().count("Subject:") == 1
     return shown, (root, ada)
 
 
-def _goes_on(site, root, ada):
-    before = root.ask("GET", "audit-logs/").json()["count"]
+def _assert_site_works(site, root, ada):
+    before = root.request("GET", "audit-logs/").json()["count"]
     ada.sign_in()
     ada.upload("third")
     site.manage("audit_seal")
     site.manage("analytics_fold")
-    assert root.ask("GET", "audit-logs/").json()["count"] == before + 2
-    assert root.ask("GET", "analytics/").json()["system_health"]["total_uploads"] == 3
+    assert root.request("GET", "audit-logs/").json()["count"] == before + 2
+    assert root.request("GET", "analytics/").json()["system_health"]["total_uploads"] == 3
     site.manage("notifications_sweep")

@@ -1,4 +1,4 @@
-"""While a site is upgraded, processes of the previous release serve on; then both serve together.
+"""During an upgrade, processes of the previous release keep serving, beside those of ours.
 
 The database is migrated by the packages as they are now, under traffic of the release before.
 """
@@ -9,8 +9,8 @@ import threading
 from contextlib import ExitStack, contextmanager
 
 import pytest
-from strangers import CURRENT
-from whole_site import Person, WholeSite, holds, make_environment
+from environments import CURRENT
+from whole_site import ApiUser, WholeSite, contains, make_environment
 
 from myometrics_testing.releases import previous_wheels
 from myometrics_testing.waiting import wait_for
@@ -29,8 +29,8 @@ def sites(wheels, tmp_path, postgresql_server):
 
 
 @contextmanager
-def busy(person):
-    """``person`` works without a pause at the previous release, before the block and throughout it.
+def busy(user):
+    """``user`` works without a pause at the previous release, before the block and throughout it.
 
     Every request must succeed.
     """
@@ -39,8 +39,8 @@ def busy(person):
     def work():
         try:
             while not over.is_set():
-                done.append(person.upload(f"under way {len(done)}"))
-                person.sees()
+                done.append(user.upload(f"under way {len(done)}"))
+                user.own_pages()
         except Exception as error:
             failed.append(error)
 
@@ -59,7 +59,7 @@ def test_previous_release_serves_during_and_after_migration(sites):
     old, new = sites
     with ExitStack() as servers:
         servers.enter_context(old.served())
-        root, ada = Person(old, "root@clinic.example"), Person(old, "ada@clinic.example")
+        root, ada = ApiUser(old, "root@clinic.example"), ApiUser(old, "ada@clinic.example")
         root.sign_in()
         ada.register()
         with busy(ada) as (uploads, failed):
@@ -68,36 +68,38 @@ def test_previous_release_serves_during_and_after_migration(sites):
             wait_for(lambda: failed or len(uploads) > before)
         servers.enter_context(new.served())
         for here, there in ((old, new), (new, old)):
-            uploads += _works_at(here, seen_at=there, root=root, ada=ada)
-        erased = Person(old, "brief@clinic.example")
+            uploads += _assert_works_at(here, seen_at=there, root=root, ada=ada)
+        erased = ApiUser(old, "brief@clinic.example")
         erased.register()
         erased.upload("to be erased")
-        erased.ask("DELETE", "users/me/", 204)
-        _evidence_and_numbers_hold(sites, root, len(uploads))
+        erased.request("DELETE", "users/me/", 204)
+        _assert_evidence_and_numbers(sites, root, len(uploads))
 
 
-def _works_at(here, *, seen_at, root, ada):
-    """Everybody signs in here and works; the other release shows all of it, to the same tokens."""
+def _assert_works_at(here, *, seen_at, root, ada):
+    """Users log in and work at one release; the other shows the same data to the same tokens."""
     ada, root = ada.at(here), root.at(here)
     ada.sign_in()
     root.sign_in()
     name = f"written in {here.folder.name}"
     entry = ada.upload(name)
-    ada.ask("PATCH", "users/me/notifications/", json={"system_alerts": here.folder.name == "old"})
+    ada.request(
+        "PATCH", "users/me/notifications/", json={"system_alerts": here.folder.name == "old"}
+    )
     there = ada.at(seen_at)
-    sees = {here.folder.name: ada.sees(), seen_at.folder.name: there.sees()}
-    assert holds(sees["old"], sees["new"])  # an export may have gained keys
-    assert there.sees()["users/me/activity/"]["recent_uploads"][0]["id"] == name
-    assert {entry["resource_id"] for entry in there.sees()["export"]["audit_logs"]} >= {name}
-    assert root.at(seen_at).administers() == root.administers()
+    sees = {here.folder.name: ada.own_pages(), seen_at.folder.name: there.own_pages()}
+    assert contains(sees["old"], sees["new"])  # an export may have gained keys
+    assert there.own_pages()["users/me/activity/"]["recent_uploads"][0]["id"] == name
+    assert {entry["resource_id"] for entry in there.own_pages()["export"]["audit_logs"]} >= {name}
+    assert root.at(seen_at).administrator_pages() == root.administrator_pages()
     here.manage("audit_seal")
     here.manage("analytics_fold")
     return [entry]
 
 
-def _evidence_and_numbers_hold(sites, root, uploads):
+def _assert_evidence_and_numbers(sites, root, uploads):
     for site in sites:
-        figures = root.at(site).ask("GET", "analytics/?days=7").json()
+        figures = root.at(site).request("GET", "analytics/?days=7").json()
         assert figures["system_health"]["total_uploads"] == uploads
         assert "No problems." in site.manage("audit_verify")
         assert "Every rollup equals the facts." in site.manage("analytics_check")

@@ -1,4 +1,4 @@
-"""A clinic's own site with all of our packages, and what its people do there over HTTP."""
+"""A third-party site with all our packages, and API clients of its users."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import subprocess
 
 import dj_database_url
 import httpx
-from clinics_choices import CELERY
-from clinics_site import PASSWORD, ClinicsSite
-from strangers import UV
+from environments import UV
+from third_party_settings import CELERY
+from third_party_site import PASSWORD, ThirdPartySite
 
 from myometrics_testing.waiting import PATIENCE
 
@@ -66,7 +66,7 @@ def install(python, row, wheels):
     subprocess.run([*UV, "-q", "pip", "install", "-p", str(python), *chosen], check=True)
 
 
-class WholeSite(ClinicsSite):
+class WholeSite(ThirdPartySite):
     """All packages on the database at ``database_url``; sites with one ``secret`` are one site."""
 
     def __init__(self, folder, python, database_url, secret=""):
@@ -89,7 +89,7 @@ class WholeSite(ClinicsSite):
         return self.manage("shell", "-c", code).splitlines()
 
     def make_administrator(self, email):
-        """``createsuperuser``, as operators do it."""
+        """Create a superuser with ``createsuperuser``."""
         self.variables["DJANGO_SUPERUSER_PASSWORD"] = PASSWORD
         self.manage("createsuperuser", "--noinput", "--email", email)
 
@@ -98,24 +98,24 @@ class WholeSite(ClinicsSite):
         return mails_of(self)
 
 
-class Person:
-    """Somebody at a client of the API, who is signed in once :meth:`sign_in` or a token says so."""
+class ApiUser:
+    """An API client of a user; :meth:`sign_in` or ``token`` authenticates it."""
 
     def __init__(self, site, email, token=""):
         self.email, self.token = email, token
         self.http = httpx.Client(base_url=f"{site.url}/api/", timeout=PATIENCE)
 
-    def ask(self, method, path, status=200, **options):
-        """The answer, which has ``status``."""
+    def request(self, method, path, status=200, **options):
+        """The response, which must have ``status``."""
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         answer = self.http.request(method, path, headers=headers, **options)
         assert answer.status_code == status, f"{method} {path}: {answer.text}"
         return answer
 
     def register(self):
-        """Make an account, which signs in."""
+        """Register an account, and keep its token."""
         body = {"firstName": "Ada", "lastName": "Byron", "clinicName": "North", "role": "doctor"}
-        answer = self.ask(
+        answer = self.request(
             "POST", "auth/register/", 201, json={**body, "email": self.email, "password": PASSWORD}
         )
         self.token = answer.json()["access"]
@@ -123,36 +123,36 @@ class Person:
     def sign_in(self):
         """Sign in by address and password."""
         body = {"email": self.email, "password": PASSWORD}
-        self.token = self.ask("POST", "auth/login/", json=body).json()["access"]
+        self.token = self.request("POST", "auth/login/", json=body).json()["access"]
 
     def at(self, site):
-        """The same person with the same token at another server."""
-        return Person(site, self.email, self.token)
+        """The same user with the same token at another server."""
+        return ApiUser(site, self.email, self.token)
 
     def upload(self, name):
-        """Tell of a finished upload; the id of its entry in the audit log."""
+        """Report a finished upload; return the id of its audit entry."""
         entry = {
             "action": "upload_completed",
             "resource_type": "upload",
             "resource_id": name,
             "details": {"filename": f"{name}.jpg", "diagnosis": "Normal", "processing_time": 2.5},
         }
-        return int(self.ask("POST", "audit-logs/", 201, json=entry).json()["id"])
+        return int(self.request("POST", "audit-logs/", 201, json=entry).json()["id"])
 
-    def sees(self):
-        """What the person's own pages show."""
+    def own_pages(self):
+        """The user's own data."""
         paths = ("auth/user/", "users/me/activity/", "users/me/notifications/")
-        seen = {path: self.ask("GET", path).json() for path in paths}
-        export = self.ask("GET", "users/me/export/?format=json").json()
-        # An export leaves an entry, which the next one holds.
+        seen = {path: self.request("GET", path).json() for path in paths}
+        export = self.request("GET", "users/me/export/?format=json").json()
+        # An export leaves an entry, which the next one contains.
         entries = export.pop("audit_logs")
         left = [entry for entry in entries if entry["action"] != "data_exported"]
         return {**seen, "export": {**export, "audit_logs": left}}
 
-    def administers(self):
-        """What an administrator's pages show."""
+    def administrator_pages(self):
+        """The data of an administrator's endpoints."""
         paths = ("audit-logs/?page_size=100", "analytics/?days=7", "users/")
-        return {path: self.ask("GET", path).json() for path in paths}
+        return {path: self.request("GET", path).json() for path in paths}
 
 
 def mails_of(site):
@@ -160,10 +160,10 @@ def mails_of(site):
     return "".join(path.read_text() for path in sorted((site.folder / "mail").glob("*")))
 
 
-def holds(before, after):
-    """Whether all that was shown before is still shown; an object may have gained keys."""
+def contains(before, after):
+    """Whether ``after`` contains everything of ``before``; objects may have more keys."""
     if isinstance(before, dict) and isinstance(after, dict):
-        return all(name in after and holds(before[name], after[name]) for name in before)
+        return all(name in after and contains(before[name], after[name]) for name in before)
     if isinstance(before, list) and isinstance(after, list):
-        return len(before) == len(after) and all(map(holds, before, after))
+        return len(before) == len(after) and all(map(contains, before, after))
     return before == after

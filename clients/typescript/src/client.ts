@@ -9,7 +9,7 @@ export type Schema<Name extends keyof components["schemas"]> = components["schem
 /** The body of every error. */
 export type ApiError = Schema<"Error">;
 
-/** What a sign-in gives; `access` lives 15 minutes, `refresh` 7 days. */
+/** The tokens of a login; `access` lives 15 minutes, `refresh` 7 days. */
 export interface Tokens {
   access: string;
   refresh: string;
@@ -17,13 +17,13 @@ export interface Tokens {
 
 export type MyoMetricsClient = Client<paths>;
 
-/** Where the tokens of the person are kept: in memory, or wherever the front end likes. */
+/** Storage of the tokens: in memory, or as the front end chooses. */
 export interface TokenStore {
   get(): Tokens | null;
   set(tokens: Tokens | null): void;
 }
 
-/** Tokens that are forgotten with the page. */
+/** Tokens in memory, lost when the page is closed. */
 export function tokensInMemory(): TokenStore {
   let kept: Tokens | null = null;
   return {
@@ -37,9 +37,9 @@ export function tokensInMemory(): TokenStore {
 /**
  * A client of the API at `origin`, such as `https://clinic.example`.
  *
- * It sends the access token that `store` holds. When that one is over it takes a new one, once for
- * all requests that wait for it, and asks again; when the session is over it empties `store` and
- * hands over the 401.
+ * It sends the access token in `store`. If that has expired, it is refreshed once for
+ * all waiting requests, which are then repeated; if the session has ended, `store` is emptied and
+ * the 401 returned.
  */
 export function createMyoMetricsClient(origin: string, store: TokenStore): MyoMetricsClient {
   const client = createClient<paths>({ baseUrl: origin });
@@ -47,7 +47,7 @@ export function createMyoMetricsClient(origin: string, store: TokenStore): MyoMe
   return client;
 }
 
-/** Whole seconds after which to try again, of a 429; null of any other answer. */
+/** Whole seconds after which to try again, of a 429; null for other responses. */
 export function retryAfter(response: Response): number | null {
   const seconds = response.headers.get("Retry-After");
   return response.status === 429 && seconds !== null ? Number(seconds) : null;
@@ -96,14 +96,14 @@ async function isOver(response: Response): Promise<boolean> {
   return error.code === "token_not_valid";
 }
 
-/** Put a new access token into `store`; empty it when the session is over. */
+/** Put a new access token into `store`; empty it if the session has ended. */
 async function renew(client: MyoMetricsClient, store: TokenStore): Promise<void> {
   const tokens = store.get();
   if (tokens === null) return;
   const { data, response } = await client.POST("/api/auth/token/refresh/", {
     body: { refresh: tokens.refresh },
   });
-  if (store.get()?.refresh !== tokens.refresh) return; // somebody signed out or in meanwhile
+  if (store.get()?.refresh !== tokens.refresh) return; // the tokens changed during the request
   if (data) store.set({ ...tokens, access: data.access });
   else if (response.status === 401) store.set(null);
 }

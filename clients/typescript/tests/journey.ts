@@ -89,11 +89,11 @@ async function signOut(client: MyoMetricsClient, store: TokenStore) {
   const after = await client.GET("/api/auth/user/");
   const signedOut = store.get() === null;
   store.set(null);
-  const nobody = await client.GET("/api/auth/user/");
-  return { status: ended.response.status, after: [after.error?.code, nobody.error?.code], signedOut };
+  const anonymous = await client.GET("/api/auth/user/");
+  return { status: ended.response.status, after: [after.error?.code, anonymous.error?.code], signedOut };
 }
 
-/** Guess passwords until the server has had enough: code and seconds to wait. */
+/** Guess passwords until the server throttles the client: code and seconds to wait. */
 export async function tooMany(origin: string, credentials: Credentials) {
   const client = createMyoMetricsClient(origin, tokensInMemory());
   for (let attempt = 0; attempt < 10; attempt++) {
@@ -101,10 +101,10 @@ export async function tooMany(origin: string, credentials: Credentials) {
     const seconds = retryAfter(response);
     if (seconds !== null) return { code: error?.code, seconds, attempt };
   }
-  throw new Error("nobody minded");
+  throw new Error("never throttled");
 }
 
-/** What the browser says where this page's origin is not allowed. */
+/** The browser's error if the origin of this page is not allowed. */
 export async function uninvited(origin: string): Promise<string> {
   const client = createMyoMetricsClient(origin, tokensInMemory());
   return client.GET("/api/auth/user/").then(

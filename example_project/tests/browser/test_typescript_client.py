@@ -1,6 +1,6 @@
 """A front end at another origin, in a real browser, with types from the schema of the server.
 
-``clients/typescript/tests/journey.ts`` says what it does; here stands what must come of it.
+``clients/typescript/tests/journey.ts`` has the steps; the expected results are here.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def administrator(site):
 
 
 def call(browser, origin, name, *given):
-    """What the function ``name`` of the journey comes to on the page at ``origin``."""
+    """The result of the journey's function ``name`` on the page at ``origin``."""
     browser.get(f"{origin}{PAGE}")
     WebDriverWait(browser, PATIENCE).until(lambda page: page.title == "Front end")
     browser.set_script_timeout(PATIENCE)

@@ -1,6 +1,6 @@
-"""Run by every Python with this folder on its PYTHONPATH: moves its clock back, once told to.
+"""Moves the clock of every Python process with this folder on its PYTHONPATH back.
 
-It is told by a file, so the clock jumps in the midst of what the process does. What counts
+The clock moves when a file appears, while the process is working. What counts
 seconds since the machine's start (``time.monotonic``) goes on, as with a clock that is really set.
 """
 
@@ -11,24 +11,24 @@ from pathlib import Path
 
 import time_machine
 
-TOLD = Path(os.environ["CLOCK_IS_MOVED_BACK_BY"])
+OFFSET_FILE = Path(os.environ["CLOCK_IS_MOVED_BACK_BY"])
 HOUR = 3600
 
 
-def move_when_told():
+def move_clock():
     """Wait for the file, then set the clock."""
-    while not TOLD.exists():
+    while not OFFSET_FILE.exists():
         time.sleep(0.05)
     time_machine.travel(time.time() - HOUR, tick=True).start()
 
 
 def watch():
     """Watch for the file in this process; the watch of a parent doesn't outlive a fork."""
-    threading.Thread(target=move_when_told, daemon=True).start()
+    threading.Thread(target=move_clock, daemon=True).start()
 
 
-if TOLD.exists():
-    move_when_told()
+if OFFSET_FILE.exists():
+    move_clock()
 else:
     watch()
     os.register_at_fork(after_in_child=watch)

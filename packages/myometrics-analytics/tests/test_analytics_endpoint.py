@@ -10,8 +10,8 @@ import time_machine
 
 from myometrics_analytics.models import DailyRollup
 from myometrics_analytics.periods import Span
+from myometrics_analytics.rollups import changes_fold
 from myometrics_analytics.rollups.counting import counts_get
-from myometrics_analytics.rollups.folding import changes_fold
 
 NOON = datetime(2026, 3, 15, 12, tzinfo=timezone.utc)
 

@@ -17,8 +17,7 @@ from hypothesis.extra.django import TestCase
 from myometrics_analytics.facts import Origin, UploadEvent, uploads_merge
 from myometrics_analytics.filters import Filters
 from myometrics_analytics.models import Status, Upload
-from myometrics_analytics.rollups.folding import changes_fold
-from myometrics_analytics.rollups.self_check import rollups_check
+from myometrics_analytics.rollups import changes_fold, rollups_check
 from myometrics_analytics.selectors import report_get
 from myometrics_core.events import Event, publish
 

@@ -13,9 +13,8 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 
 from myometrics_analytics.models import PendingChange, Upload
-from myometrics_analytics.rollups.folding import changes_fold
+from myometrics_analytics.rollups import changes_fold, rollups_check
 from myometrics_analytics.rollups.rollup_rows import rollup_lock
-from myometrics_analytics.rollups.self_check import rollups_check
 from myometrics_analytics.selectors import report_get
 from myometrics_core.db import atomic_write
 from myometrics_testing.waiting import PATIENCE

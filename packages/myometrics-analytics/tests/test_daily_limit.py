@@ -17,8 +17,7 @@ from django.test.utils import CaptureQueriesContext
 from myometrics_analytics.facts import Origin, UploadEvent, uploads_merge
 from myometrics_analytics.filters import Filters
 from myometrics_analytics.models import ClientReports, LimitDecision, Status, Upload
-from myometrics_analytics.rollups.folding import changes_fold
-from myometrics_analytics.rollups.self_check import rollups_check
+from myometrics_analytics.rollups import changes_fold, rollups_check
 from myometrics_analytics.selectors import activity_get, report_get
 from myometrics_core.db import atomic_write
 from myometrics_core.events import bus, publish, register_source

@@ -19,7 +19,7 @@ from django.utils import translation
 
 from myometrics_analytics.dashboard.charts import Point, chart_make, nice_step
 from myometrics_analytics.models import DailyRollup
-from myometrics_analytics.rollups.folding import changes_fold
+from myometrics_analytics.rollups import changes_fold
 
 pytestmark = pytest.mark.django_db
 PAGE = "/admin/myometrics_analytics/dashboard/"

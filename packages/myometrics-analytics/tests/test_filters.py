@@ -9,7 +9,7 @@ import pytest
 from conftest import make_event
 from counting_one_by_one import report_one_by_one
 
-from myometrics_analytics.rollups.folding import changes_fold
+from myometrics_analytics.rollups import changes_fold
 
 pytestmark = pytest.mark.django_db
 

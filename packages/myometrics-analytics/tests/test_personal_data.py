@@ -7,8 +7,7 @@ from datetime import datetime, timezone
 import pytest
 
 from myometrics_analytics.models import PendingChange, Upload, UserRollup
-from myometrics_analytics.rollups.folding import changes_fold
-from myometrics_analytics.rollups.self_check import rollups_check
+from myometrics_analytics.rollups import changes_fold, rollups_check
 from myometrics_core.personal_data import erase_user, personal_data_sections
 
 pytestmark = pytest.mark.django_db

@@ -25,9 +25,7 @@ from myometrics_analytics.models import (
     Upload,
     UserRollup,
 )
-from myometrics_analytics.rollups.folding import changes_fold
-from myometrics_analytics.rollups.rebuilding import rebuild_run
-from myometrics_analytics.rollups.self_check import rollups_check
+from myometrics_analytics.rollups import changes_fold, rebuild_run, rollups_check
 from myometrics_analytics.selectors import report_get
 from myometrics_core.events import Event, bus, publish, register_source
 

@@ -35,7 +35,7 @@ def sign_out(client: APIClient, refresh: Any) -> Any:
 
 
 def refresh_by(client: APIClient, refresh: Any) -> Any:
-    """Ask for another access token by a refresh token."""
+    """Request an access token with a refresh token."""
     return send(client, "post", "auth/token/refresh/", {"refresh": refresh})
 
 
@@ -52,18 +52,18 @@ def enrol(client: APIClient) -> None:
 
 
 def query_of(link: str) -> dict[str, str]:
-    """The parameters of a link: ``uid`` and ``token`` of one that resets a password."""
+    """The query parameters of a link."""
     return dict(parse_qsl(urlsplit(link).query))
 
 
 def later(**span: float) -> AbstractContextManager[object]:
-    """A while from now, as ``timedelta`` takes it; the clock goes on from there."""
+    """Travel in time by ``timedelta(**span)``; the clock then runs on."""
     return time_machine.travel(utc_now() + timedelta(**span))
 
 
 @pytest.fixture
 def clock() -> Iterator[time_machine.Traveller]:
-    """A clock that stands still until the test moves it by ``shift``."""
+    """A stopped clock that tests move with ``shift``."""
     start = datetime(2026, 3, 2, 9, 0, 10, tzinfo=timezone.utc)
     with time_machine.travel(start, tick=False) as traveller:
         yield traveller
@@ -71,7 +71,7 @@ def clock() -> Iterator[time_machine.Traveller]:
 
 @pytest.fixture
 def make_user(db: None) -> Callable[..., Any]:
-    """Makes users: addresses made up, password ``PASSWORD``, names Jane Smith."""
+    """Creates users: generated addresses, password ``PASSWORD``, names Jane Smith."""
     numbers = count(1)
 
     def make(email: str | None = None, **fields: Any) -> Any:
@@ -94,13 +94,13 @@ def administrator(make_user: Callable[..., Any]) -> Any:
 
 @pytest.fixture
 def api() -> APIClient:
-    """A client that nobody is signed in with."""
+    """An anonymous client."""
     return APIClient()
 
 
 @pytest.fixture
 def sign_in() -> Callable[..., APIClient]:
-    """Signs a user in over the API; the client then bears the access token.
+    """Signs a user in over the API; returns a client with the access token.
 
     ``client.tokens`` is the body of the answer.
     """
@@ -127,13 +127,13 @@ def enrolled(clock: Any, doctor: Any, sign_in: Callable[..., APIClient]) -> APIC
 
 
 @pytest.fixture(autouse=True)
-def _clients_can_not_post_what_auth_publishes() -> Iterator[None]:
-    """Every action that auth publishes is reserved, but for ``logout``."""
+def _published_actions_are_reserved() -> Iterator[None]:
+    """Fail if auth publishes an action other than ``logout`` that is not reserved."""
     open_to_clients: set[str] = set()
 
-    def note(activity: Event) -> None:
-        if activity.source == "auth" and not is_reserved_action(activity.action):
-            open_to_clients.add(activity.action)
+    def note(event: Event) -> None:
+        if event.source == "auth" and not is_reserved_action(event.action):
+            open_to_clients.add(event.action)
 
     register_receiver("reserved", note)
     yield
@@ -143,8 +143,8 @@ def _clients_can_not_post_what_auth_publishes() -> Iterator[None]:
 
 @pytest.fixture
 def published() -> Iterator[list[Event]]:
-    """The activities that were published, as they come."""
+    """The published events, in order."""
     seen: list[Event] = []
     register_receiver("test", seen.append)
     yield seen
-    register_receiver("test", lambda activity: None, resource_types=())
+    register_receiver("test", lambda event: None, resource_types=())

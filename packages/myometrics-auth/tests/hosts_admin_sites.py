@@ -1,4 +1,4 @@
-"""Admin sites of a host's own, beside the default one."""
+"""Custom admin sites beside the default one."""
 
 from django.contrib import admin
 from django.urls import include, path

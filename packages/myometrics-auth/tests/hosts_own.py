@@ -1,4 +1,4 @@
-"""What a host may bring of its own."""
+"""Functions and views that a site may provide."""
 
 from __future__ import annotations
 

@@ -49,22 +49,22 @@ def visit() -> dict[str, object]:
     call_command("migrate", verbosity=0)
     document = SchemaGenerator().get_schema(request=None, public=True)
     client = APIClient()
-    person = {"email": "p@x.example", "password": "quiet-otter-paddles-42"}
+    credentials = {"email": "p@x.example", "password": "quiet-otter-paddles-42"}
     names = {"firstName": "Pat", "lastName": "Example"}
-    registered = client.post("/api/auth/register/", {**person, **names}, format="json")
+    registered = client.post("/api/auth/register/", {**credentials, **names}, format="json")
     get_user_model().objects.update(role="admin")
     other = get_user_model().objects.create_user("other@x.example")
-    signed_in = client.post("/api/auth/login/", person, format="json").json()
+    signed_in = client.post("/api/auth/login/", credentials, format="json").json()
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {signed_in['access']}")
     path = f"/api/users/{other.pk}/"
-    get_user_model().objects.filter(email=person["email"]).update(is_staff=True)
+    get_user_model().objects.filter(email=credentials["email"]).update(is_staff=True)
     browser = Client()
-    form = {"username": person["email"].upper(), "password": person["password"]}
+    form = {"username": credentials["email"].upper(), "password": credentials["password"]}
     pages = [browser.post("/admin/login/", form), browser.get("/admin/")]
     return {
         "registered": registered.status_code,
         "id": signed_in["user"]["id"],
-        "key": str(get_user_model().objects.get(email=person["email"]).pk),
+        "key": str(get_user_model().objects.get(email=credentials["email"]).pk),
         "shown": client.get(path).json()["id"] == str(other.pk),
         "number": client.get("/api/users/1/").status_code,
         "changed": client.put(path, {"role": "technician"}, format="json").status_code,

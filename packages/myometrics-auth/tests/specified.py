@@ -1,28 +1,27 @@
-"""The specification in its own spelling; what the tests hold the code against."""
+"""Fields and shapes of the specification, in its spelling."""
 
 EDITABLE = {
     "firstName": ("Jane", "Johnny", 30),
     "lastName": ("Smith", "Doe", 30),
     "clinicName": ("", "Updated Medical Center", 100),
 }
-"""What people write in their profile: ``doctor`` has the first, may write the second, and no more
-characters than the third."""
+"""Profile fields: the value of ``doctor``, a changed value, the maximum length."""
 
 CHANGES = {name: after for name, (_, after, _) in EDITABLE.items()}
 
-LONGEST = {name: characters for name, (_, _, characters) in EDITABLE.items()}
+MAX_LENGTHS = {name: characters for name, (_, _, characters) in EDITABLE.items()}
 
 PROFILE = {
     "email": "doctor@clinic.example",
     "role": "doctor",
     **{name: before for name, (before, _, _) in EDITABLE.items()},
 }
-"""What the API says of ``doctor``, but for the key and the time (``GET /auth/user/``)."""
+"""``GET /auth/user/`` of ``doctor`` without id and time."""
 
 PROFILE_KEYS = {"id", "dateJoined", *PROFILE}
 
 USER_KEYS = {"lastLogin", "isActive", *PROFILE_KEYS}
-"""What administrators see of a user (``GET /users/``)."""
+"""Fields of a user in ``GET /users/``."""
 
 ERROR_KEYS = {"detail", "code", "field_errors"}
-"""The body of every refusal ("Error Handling")."""
+"""Fields of every error body ("Error Handling")."""

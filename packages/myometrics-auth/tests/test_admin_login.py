@@ -22,9 +22,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from myometrics_auth.admin_site import AuthAdminSite, use_auth_sign_in
+from myometrics_auth.encryption import encrypt_secret
 from myometrics_auth.models import RecoveryCode, Session, SignInFailures, TotpDevice
-from myometrics_auth.qr_codes import qr_code_svg
-from myometrics_auth.secret_box import encrypt_secret
+from myometrics_auth.views.admin_login import _qr_code_svg
 from myometrics_core.api import rate_limiter
 from myometrics_core.times import utc_now
 from myometrics_testing.walkthrough import blocks_in, section
@@ -83,7 +83,7 @@ def django_user(browser):
 
 
 def actions(published):
-    return [activity.action for activity in published]
+    return [event.action for event in published]
 
 
 class DeletingValidator:
@@ -130,7 +130,7 @@ class TestPassword:
     def test_default_site_is_ours(self):
         assert isinstance(admin.site, AuthAdminSite)
 
-    def test_right_password_signs_in_with_a_session_and_an_entry(self, root, browser, published):
+    def test_correct_password_creates_session_and_event(self, root, browser, published):
         answer = browser.post(
             LOGIN,
             {"username": "ROOT@clinic.example", "password": PASSWORD},
@@ -147,22 +147,22 @@ class TestPassword:
         root.refresh_from_db()
         assert root.last_login is not None
 
-    def test_sign_in_sends_djangos_signal_once(self, root, browser):
+    def test_sign_in_sends_user_logged_in_once(self, root, browser):
         with Received(user_logged_in) as sent:
             give_password(browser, root)
         assert [one["user"] for one in sent] == [root]
 
-    def test_refusals_look_the_same_and_leave_the_same_entry(
+    def test_failed_sign_ins_have_same_response_and_event(
         self, root, make_user, browser, published
     ):
-        people = {
+        credentials = {
             "wrong": (root.email, "wrong"),
-            "unknown": ("nobody@clinic.example", PASSWORD),
+            "unknown": ("unknown@clinic.example", PASSWORD),
             "inactive": (make_user(is_active=False, is_staff=True).email, PASSWORD),
             "not staff": (make_user().email, PASSWORD),
         }
         pages = set()
-        for email, password in people.values():
+        for email, password in credentials.values():
             with Received(user_login_failed) as sent:
                 answer = give_password(browser, email, password)
             assert answer.status_code == 200
@@ -175,7 +175,7 @@ class TestPassword:
         assert SignInFailures.objects.filter(failures=1).count() == 4
         assert not Session.objects.exists()
 
-    def test_login_throttle_refuses_the_right_password_too(self, root, browser, settings):
+    def test_login_throttle_refuses_correct_password(self, root, browser, settings):
         settings.MYOMETRICS_AUTH = {"FAILED_SIGN_IN_LIMIT": 3}
         for _ in range(3):
             give_password(browser, root, "wrong")
@@ -184,7 +184,7 @@ class TestPassword:
         with later(minutes=1, seconds=1):
             assert give_password(browser, root).status_code == 302
 
-    def test_failures_at_the_api_count_here_too(self, root, browser, api, settings):
+    def test_failures_at_the_api_count_in_admin_throttle(self, root, browser, api, settings):
         settings.MYOMETRICS_AUTH = {"FAILED_SIGN_IN_LIMIT": 3}
         for _ in range(3):
             send(api, "post", "auth/login/", {"email": root.email, "password": "wrong"})
@@ -192,7 +192,7 @@ class TestPassword:
 
     @pytest.mark.parametrize("value", ["", "x\x00", "x" * 300, "ä" * 257])
     @pytest.mark.parametrize("field", ["username", "password"])
-    def test_odd_input_is_refused_on_the_form(self, root, browser, field, value):
+    def test_invalid_input_is_a_form_error(self, root, browser, field, value):
         form = {"username": root.email, "password": PASSWORD, field: value}
         assert browser.post(LOGIN, form).status_code == 200
         assert not Session.objects.exists()
@@ -209,13 +209,13 @@ class TestPassword:
         give_password(browser, root)
         assert browser.session.session_key != first
 
-    def test_a_second_sign_in_in_one_browser_ends_the_first(self, signed_in, root, published):
+    def test_second_sign_in_of_a_browser_ends_the_first_session(self, signed_in, root, published):
         give_password(signed_in, root)
         assert root.sessions.live().count() == 1
         assert actions(published)[-2:] == ["login_succeeded", "logout"]
         assert is_signed_in(signed_in)
 
-    def test_page_is_never_cached_and_helps_password_managers(self, browser):
+    def test_page_is_not_cached_and_has_autocomplete_hints(self, browser):
         page = browser.get(LOGIN)
         assert "no-store" in page["Cache-Control"]
         assert 'autocomplete="username"' in page.content.decode()
@@ -234,22 +234,22 @@ class TestPassword:
             ("", "/admin/"),
         ],
     )
-    def test_next_leads_nowhere_but_to_this_site(self, root, browser, target, expected):
+    def test_next_redirects_only_within_this_site(self, root, browser, target, expected):
         answer = give_password(browser, root, path=f"{LOGIN}?next={target}")
         assert answer["Location"] == expected
         answer = give_password(Client(), root, next=target)
         assert answer["Location"] == expected
 
-    def test_whoever_is_signed_in_is_led_to_the_index(self, signed_in):
+    def test_signed_in_user_is_redirected_to_the_index(self, signed_in):
         assert signed_in.get(LOGIN)["Location"] == "/admin/"
 
-    def test_staff_whose_browser_a_test_signs_in_go_on(self, root, browser, settings):
+    def test_force_login_of_staff_works(self, root, browser, settings):
         settings.MYOMETRICS_AUTH = {"MFA_REQUIRED_ROLES": ["admin"]}
         browser.force_login(root)
         assert is_signed_in(browser)
         assert Client().login(username=root.email, password=PASSWORD)
 
-    def test_check_of_the_session_costs_one_query(
+    def test_session_check_costs_one_query(
         self, signed_in, root, django_assert_num_queries, client
     ):
         client.force_login(root)
@@ -266,7 +266,7 @@ class TestRateLimit:
         settings.MYOMETRICS = {**settings.MYOMETRICS, "RATE_LIMITS": limits}
         rate_limiter.reset()
 
-    def test_five_posts_a_minute_are_answered_then_a_page_says_when(self, root, browser):
+    def test_sixth_post_in_a_minute_is_a_429_page(self, root, browser):
         answers = [give_password(browser, root, "wrong") for _ in range(7)]
         assert [answer.status_code for answer in answers] == [200] * 5 + [429] * 2
         page = answers[-1]
@@ -278,11 +278,11 @@ class TestRateLimit:
         elsewhere = Client(REMOTE_ADDR="192.0.2.9")
         assert give_password(elsewhere, root).status_code == 302
 
-    def test_looking_at_the_page_does_not_count(self, root, browser):
+    def test_get_does_not_count(self, root, browser):
         assert {browser.get(LOGIN).status_code for _ in range(7)} == {200}
         assert give_password(browser, root).status_code == 302
 
-    def test_codes_count(self, app, root, browser, clock):
+    def test_second_factor_posts_count(self, app, root, browser, clock):
         give_password(browser, root)
         statuses = [give_code(browser, "000000").status_code for _ in range(6)]
         assert statuses == [200] * 5 + [429]
@@ -315,7 +315,7 @@ class TestSecondFactor:
         assert root.sessions.live().latest("created_at").second_factor
         assert actions(published) == ["login_succeeded"]
 
-    def test_wrong_code_is_refused_with_an_entry(self, app, root, browser, published):
+    def test_wrong_code_is_refused_and_recorded(self, app, root, browser, published):
         give_password(browser, root)
         answer = give_code(browser, "000000")
         assert answer.status_code == 200
@@ -330,7 +330,7 @@ class TestSecondFactor:
         assert give_code(browser, app.recovery_codes[0]).status_code == 200
         assert RecoveryCode.objects.count() == 10
 
-    def test_recovery_code_is_kept_if_the_browser_can_not_be_signed_in(self, app, root, browser):
+    def test_recovery_code_stays_unused_if_sign_in_fails(self, app, root, browser):
         browser.raise_request_exception = False
         code = app.recovery_codes[0]
         give_password(browser, root)
@@ -368,7 +368,7 @@ class TestSecondFactor:
         assert give_code(fixed, app.at(utc_now()))["Location"] == LOGIN
 
     @pytest.mark.parametrize("what", ["time", "password", "deactivation"])
-    def test_password_step_does_not_last(self, app, root, browser, clock, what):
+    def test_password_step_expires(self, app, root, browser, clock, what):
         give_password(browser, root)
         if what == "time":
             clock.shift(5 * 60 + 1)
@@ -381,13 +381,13 @@ class TestSecondFactor:
         assert (answer.status_code, answer["Location"]) == (302, LOGIN)
         assert not is_signed_in(browser)
 
-    def test_page_without_a_password_leads_to_the_login(self, browser):
+    def test_page_without_password_step_redirects_to_login(self, browser):
         for path in (SECOND_FACTOR, ENROLMENT):
             for answer in (browser.get(path), browser.post(path, {"code": "1"})):
                 assert (answer.status_code, answer["Location"]) == (302, LOGIN)
 
     @pytest.mark.parametrize("value", ["", "x\x00", "x" * 300])
-    def test_odd_codes_are_refused_on_the_form(self, app, root, browser, value):
+    def test_invalid_codes_are_form_errors(self, app, root, browser, value):
         give_password(browser, root)
         assert give_code(browser, value).status_code == 200
 
@@ -403,12 +403,12 @@ class TestRequiredSecondFactor:
         secret = re.search(r'class="mm-secret">([A-Z2-7 ]+)<', page.content.decode())[1]
         return answer["Location"], page, pyotp.TOTP(secret.replace(" ", ""))
 
-    def test_user_without_one_is_led_to_enrolment(self, root, browser):
+    def test_user_without_second_factor_is_redirected_to_enrolment(self, root, browser):
         where, page, app = self.begin(browser, root, f"{LOGIN}?next=/admin/auth/group/")
         assert where == f"{ENROLMENT}?next=%2Fadmin%2Fauth%2Fgroup%2F"
         assert "no-store" in page["Cache-Control"]
         address = app.provisioning_uri(name=root.email, issuer_name="MyoMetrics")
-        assert qr_code_svg(address) in page.content.decode()
+        assert _qr_code_svg(address) in page.content.decode()
         assert 'aria-label="QR code' in page.content.decode()
         assert django_user(browser) is None
         assert not is_signed_in(browser)
@@ -435,7 +435,7 @@ class TestRequiredSecondFactor:
         assert answer.context["secret"].replace(" ", "") == app.secret
         assert not is_signed_in(browser)
 
-    def test_nobody_is_enrolled_whose_browser_can_not_be_signed_in(self, root, browser):
+    def test_enrolment_rolls_back_if_sign_in_fails(self, root, browser):
         where, _page, app = self.begin(browser, root)
         browser.raise_request_exception = False
         with failing_sign_in():
@@ -444,7 +444,7 @@ class TestRequiredSecondFactor:
         where, _page, app = self.begin(browser, root)
         assert "recovery-codes" in give_code(browser, app.at(utc_now()), where).content.decode()
 
-    def test_wrong_code_counts_and_leaves_an_entry(self, root, browser, published):
+    def test_wrong_code_is_counted_and_recorded(self, root, browser, published):
         where, _page, _app = self.begin(browser, root)
         give_code(browser, "000000", where)
         assert SignInFailures.objects.get().failures == 1
@@ -456,7 +456,7 @@ class TestRequiredSecondFactor:
         assert not Session.objects.exists()
 
     @pytest.mark.parametrize("what", ["time", "password", "deactivation", "deletion"])
-    def test_enrolment_does_not_last(self, root, browser, clock, what):
+    def test_enrolment_expires(self, root, browser, clock, what):
         where, _page, app = self.begin(browser, root)
         if what == "time":
             clock.shift(5 * 60 + 1)
@@ -470,10 +470,10 @@ class TestRequiredSecondFactor:
         assert give_code(browser, app.at(utc_now()), where).status_code == 302
         assert not Session.objects.exists()
 
-    def test_whoever_has_one_is_asked_for_it(self, app, root, browser):
+    def test_user_with_second_factor_must_enter_it(self, app, root, browser):
         assert give_password(browser, root)["Location"] == SECOND_FACTOR
 
-    def test_losing_it_signs_the_browser_out(self, app, root, browser, published):
+    def test_removing_second_factor_signs_the_browser_out(self, app, root, browser, published):
         give_password(browser, root)
         give_code(browser, app.at(utc_now()))
         assert is_signed_in(browser)
@@ -485,7 +485,7 @@ class TestRequiredSecondFactor:
         assert give_password(browser, root)["Location"] == ENROLMENT
 
 
-def test_a_role_that_comes_to_require_it_counts_at_once(signed_in, root, settings):
+def test_newly_required_role_takes_effect_at_once(signed_in, root, settings):
     settings.MYOMETRICS_AUTH = {"MFA_REQUIRED_ROLES": ["admin"]}
     assert not is_signed_in(signed_in)
     assert not root.sessions.live().exists()
@@ -504,7 +504,9 @@ class TestEndingSessions:
         assert "not authorized" not in signed_in.get(LOGIN).content.decode()
 
     @pytest.mark.parametrize("how", ["others", "admin", "password", "deactivation", "deletion"])
-    def test_whatever_ends_it_signs_the_browser_out(self, signed_in, root, sign_in, make_user, how):
+    def test_ending_the_session_signs_the_browser_out(
+        self, signed_in, root, sign_in, make_user, how
+    ):
         make_user(role="admin")
         if how == "others":
             sign_in(root).delete("/api/auth/sessions/")
@@ -533,7 +535,7 @@ class TestEndingSessions:
             root.sessions.end()
         assert signed_in.get("/whoami/").content == b""
 
-    def test_ending_it_while_another_user_signs_in_deletes_the_django_session(
+    def test_ending_it_during_another_sign_in_deletes_django_session(
         self, app, browser, root, make_user, django_capture_on_commit_callbacks
     ):
         first = make_user(is_staff=True)
@@ -569,7 +571,7 @@ class TestEndingSessions:
         assert stored
         assert key not in stored
 
-    def test_a_key_that_django_has_replaced_is_followed(
+    def test_key_replaced_by_django_is_stored(
         self, signed_in, root, settings, django_capture_on_commit_callbacks
     ):
         settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
@@ -581,7 +583,7 @@ class TestEndingSessions:
             root.sessions.end()
         assert signed_in.get("/whoami/").content == b""
 
-    def test_last_seen_is_kept_up(self, signed_in, root):
+    def test_last_seen_is_updated(self, signed_in, root):
         first = root.sessions.get().refreshed_at
         with later(minutes=16):
             assert is_signed_in(signed_in)
@@ -589,7 +591,7 @@ class TestEndingSessions:
 
     @pytest.mark.django_db(transaction=True)
     @pytest.mark.parametrize("how", ["session", "password", "deletion"])
-    def test_ending_ones_own_signs_out_in_the_same_request(
+    def test_ending_own_session_signs_out_in_the_same_request(
         self, root, browser, make_user, settings, how
     ):
         settings.SESSION_SAVE_EVERY_REQUEST = True
@@ -674,7 +676,7 @@ class TestOwnPassword:
             root.sessions.end()
         assert signed_in.get("/whoami/").content == b""
 
-    def test_problems_are_named_on_their_fields(self, signed_in, root):
+    def test_errors_are_shown_at_their_fields(self, signed_in, root):
         page = self.change(signed_in, old="wrong")
         assert page.context["form"].errors.keys() == {"old_password"}
         for new, again in (("short", None), (NEW_PASSWORD, PASSWORD), ("x" * 257, None)):
@@ -684,12 +686,12 @@ class TestOwnPassword:
         root.refresh_from_db()
         assert root.check_password(PASSWORD)
 
-    def test_user_deleted_concurrently_is_led_to_the_login(self, signed_in, settings):
+    def test_user_deleted_concurrently_is_redirected_to_login(self, signed_in, settings):
         settings.AUTH_PASSWORD_VALIDATORS = [{"NAME": f"{__name__}.DeletingValidator"}]
         assert self.change(signed_in)["Location"] == LOGIN
         assert django_user(signed_in) is None
 
-    def test_works_for_a_browser_that_the_site_has_signed_in(self, root, browser, sign_in):
+    def test_works_for_a_browser_signed_in_by_the_site(self, root, browser, sign_in):
         browser.force_login(root)
         client = sign_in(root)
         assert self.change(browser).status_code == 302
@@ -698,20 +700,20 @@ class TestOwnPassword:
 
 
 @pytest.mark.usefixtures("own_sites")
-class TestSitesOfTheHost:
+class TestCustomAdminSites:
     """Admin sites of our class, below paths of their own."""
 
     @pytest.fixture
     def own_sites(self, settings):
         settings.ROOT_URLCONF = "hosts_admin_sites"
 
-    def test_a_site_of_our_class_signs_in_through_auth(self, root, browser, published):
+    def test_site_with_our_class_signs_in_through_auth(self, root, browser, published):
         assert give_password(browser, root, path="/clinic/login/")["Location"] == "/clinic/"
         page = browser.get("/clinic/")
         assert "North Clinic" in page.content.decode()
         assert actions(published) == ["login_succeeded"]
 
-    def test_its_steps_stay_at_its_own_paths(self, app, root, browser):
+    def test_its_steps_have_its_own_paths(self, app, root, browser):
         answer = give_password(browser, root, path="/clinic/login/")
         assert answer["Location"] == "/clinic/login/second-factor/"
         page = browser.get(answer["Location"])
@@ -719,7 +721,7 @@ class TestSitesOfTheHost:
         answer = give_code(browser, app.at(utc_now()), answer["Location"])
         assert answer["Location"] == "/clinic/"
 
-    def test_it_may_admit_others_than_staff(self, doctor, browser):
+    def test_it_may_accept_users_who_are_not_staff(self, doctor, browser):
         assert give_password(browser, doctor, path="/clinic/login/").status_code == 200
         assert give_password(browser, doctor, path="/doctors/login/")["Location"] == "/doctors/"
         assert browser.get("/doctors/").status_code == 200
@@ -765,10 +767,10 @@ class TestDefaultSite:
         admin.site.__class__ = before
         vars(admin.site._wrapped).pop("login_form", None)
 
-    def test_djangos_own_becomes_ours(self, default_site):
+    def test_djangos_site_is_replaced(self, default_site):
         assert default_site(admin.AdminSite) is AuthAdminSite
 
-    def test_a_subclass_keeps_what_it_says(self, default_site):
+    def test_subclass_keeps_its_attributes(self, default_site):
         class Titled(admin.AdminSite):
             site_header = "North Clinic"
 
@@ -779,7 +781,7 @@ class TestDefaultSite:
         assert issubclass(site_class, (AuthAdminSite, Titled))
         assert admin.site.site_header == "North Clinic"
 
-    def test_a_site_with_a_login_of_its_own_is_left_alone(self, default_site):
+    def test_site_with_custom_login_is_not_changed(self, default_site):
         class OwnLogin(admin.AdminSite):
             def login(self, request, extra_context=None):
                 return super().login(request, extra_context)
@@ -790,7 +792,7 @@ class TestDefaultSite:
         assert default_site(OwnLogin) is OwnLogin
         assert default_site(OwnForm) is OwnForm
 
-    def test_it_is_left_alone_where_the_setting_says_so(self):
+    def test_setting_keeps_djangos_login(self):
         site = """
 from django.conf import settings
 from myometrics_testing.settings import package_settings
@@ -816,7 +818,7 @@ print(admin.site.__class__ is admin.AdminSite, [
         assert output.stdout.strip() == "True []"
 
 
-def test_browsers_that_an_api_accepts_are_known_to_it(signed_in, root, settings, sign_in):
+def test_browser_session_is_current_session_of_the_api(signed_in, root, settings, sign_in):
     settings.REST_FRAMEWORK = {
         "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.SessionAuthentication"]
     }
@@ -828,7 +830,7 @@ def test_browsers_that_an_api_accepts_are_known_to_it(signed_in, root, settings,
     assert is_signed_in(signed_in)
 
 
-def test_steps_are_open_where_every_other_page_asks_for_a_login(app, root, browser, settings):
+def test_steps_are_exempt_from_login_required_middleware(app, root, browser, settings):
     if django.VERSION >= (5, 1):
         middleware = "django.contrib.auth.middleware.LoginRequiredMiddleware"
         settings.MIDDLEWARE = [*settings.MIDDLEWARE, middleware]
@@ -845,7 +847,7 @@ def test_steps_are_open_where_every_other_page_asks_for_a_login(app, root, brows
 
 
 @pytest.mark.django_db(transaction=True)
-def test_refusals_count_where_each_request_is_a_transaction(root, browser, monkeypatch, settings):
+def test_failures_count_with_atomic_requests(root, browser, monkeypatch, settings):
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
     settings.MYOMETRICS_AUTH = {"FAILED_SIGN_IN_LIMIT": 2}
     for _ in range(2):
@@ -857,7 +859,7 @@ def test_refusals_count_where_each_request_is_a_transaction(root, browser, monke
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_ten_browsers_with_one_code_one_is_signed_in(root, settings, run_concurrently):
+def test_one_code_signs_one_of_ten_browsers_in(root, settings, run_concurrently):
     secret = pyotp.random_base32()
     encrypted = encrypt_secret(secret, owner=root.pk)
     TotpDevice.objects.create(user=root, secret=encrypted, confirmed_at=utc_now())
@@ -872,7 +874,7 @@ def test_of_ten_browsers_with_one_code_one_is_signed_in(root, settings, run_conc
     assert sorted(run_concurrently(sign_in, times=10)) == [False] * 9 + [True]
 
 
-def test_pages_speak_the_sites_language(root, browser, settings):
+def test_pages_are_in_the_sites_language(root, browser, settings):
     settings.LANGUAGE_CODE = "de"
     settings.MYOMETRICS_AUTH = {"MFA_REQUIRED_ROLES": ["admin"]}
     page = browser.get(give_password(browser, root)["Location"]).content.decode()
@@ -880,7 +882,7 @@ def test_pages_speak_the_sites_language(root, browser, settings):
     assert "QR-Code für die Authenticator-App" in page
 
 
-def test_several_authentication_backends_are_fine(app, root, browser, settings):
+def test_several_authentication_backends_work(app, root, browser, settings):
     settings.AUTHENTICATION_BACKENDS = [
         "hosts_own.HastyBackend",
         "django.contrib.auth.backends.ModelBackend",

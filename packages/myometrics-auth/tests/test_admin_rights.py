@@ -1,4 +1,4 @@
-"""In the admin site nobody grants or edits more than their own rights."""
+"""Rights in the admin site: staff grant and edit no more than their own rights."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def stored(user):
 
 
 def all_fields(user, **changes):
-    """A form as somebody fills it in who does not care what the page offers."""
+    """Form values that ignore what the page offers."""
     return {
         "email": user.email,
         "role": user.role,
@@ -220,7 +220,7 @@ class TestRights:
         assert answer.status_code == 403
         assert not clerk.groups.exists()
 
-    def test_oneself_is_edited_otherwise(self, browser, clerk):
+    def test_own_other_fields_can_be_edited(self, browser, clerk):
         before = set(clerk.user_permissions.all())
         change(browser, clerk, first_name="Janet")
         clerk.refresh_from_db()
@@ -246,11 +246,11 @@ class TestNewUsers:
         }
         return browser.post(reverse(f"{USERS}_add"), form)
 
-    def test_get_no_role_above_that_of_who_adds_them(self, browser):
+    def test_get_no_role_above_that_of_their_creator(self, browser):
         assert self.add(browser, role="admin").status_code == 200
         assert not get_user_model().objects.filter(email="new@clinic.example").exists()
 
-    def test_get_no_flag_that_the_page_does_not_offer(self, browser):
+    def test_get_no_flag_that_the_form_does_not_offer(self, browser):
         sent = {"role": "doctor", "is_superuser": "on", "is_staff": "on"}
         assert self.add(browser, **sent).status_code == 302
         user = get_user_model().objects.get(email="new@clinic.example")

@@ -20,7 +20,7 @@ from django.urls import reverse
 from specified import CHANGES
 
 from myometrics_auth.admin import UserAdmin
-from myometrics_auth.models import PasswordResetRequest, RecoveryCode, SignInFailures, TotpDevice
+from myometrics_auth.models import RecoveryCode, SignInFailures, TotpDevice
 from myometrics_auth.selectors import users_in
 from myometrics_core.times import utc_now
 
@@ -77,29 +77,26 @@ def test_lists_every_model(site, doctor, sign_in, model):
     sign_in(doctor)
     TotpDevice.objects.create(user=doctor, secret="encrypted")
     RecoveryCode.objects.create(user=doctor, code_hash="0" * 64)
-    SignInFailures.objects.create(key="0" * 64, failures=3, judged_at=utc_now())
-    PasswordResetRequest.objects.create(email_canonical=doctor.email)
+    SignInFailures.objects.create(key="0" * 64, failures=3, evaluated_at=utc_now())
     page = site.get(reverse(admin_urlname(model._meta, "changelist")), {"q": "d"})
     assert page.status_code == 200
 
 
-def test_lists_people_in_a_bounded_number_of_queries(
-    site, make_user, django_assert_max_num_queries
-):
+def test_user_list_has_bounded_number_of_queries(site, make_user, django_assert_max_num_queries):
     for _ in range(30):
         make_user()
     with django_assert_max_num_queries(6):
         site.get(reverse(f"{USERS}_changelist"))
 
 
-def test_finds_people_by_parts_of_their_full_name(site, doctor, make_user):
+def test_search_finds_users_by_part_of_full_name(site, doctor, make_user):
     make_user("other@clinic.example", first_name="John")
     page = site.get(reverse(f"{USERS}_changelist"), {"q": "JANE sm"}).content.decode()
     assert "doctor@clinic.example" in page
     assert "other@clinic.example" not in page
 
 
-def test_adds_a_person(site, published):
+def test_adds_a_user(site, published):
     form = {
         "email": "New@Clinic.example",
         "role": "technician",
@@ -110,10 +107,10 @@ def test_adds_a_person(site, published):
     assert site.post(reverse(f"{USERS}_add"), form).status_code == 302
     user = get_user_model().objects.get(email="new@clinic.example")
     assert (user.role, user.check_password(PASSWORD)) == ("technician", True)
-    assert [activity.action for activity in published] == ["user_created"]
+    assert [event.action for event in published] == ["user_created"]
 
 
-def test_refuses_an_address_that_is_taken_in_another_form(site, doctor):
+def test_refuses_address_taken_in_another_spelling(site, doctor):
     form = {
         "email": "DOCTOR@Clinic.example",
         "role": "doctor",
@@ -126,14 +123,14 @@ def test_refuses_an_address_that_is_taken_in_another_form(site, doctor):
     assert "exists already" in page.content.decode()
 
 
-def test_changes_a_person_and_tells_what_has_changed(site, root, doctor, published):
+def test_changing_a_user_publishes_the_changes(site, root, doctor, published):
     change(site, doctor, role="technician", first_name="Janet", is_staff="on")
     doctor.refresh_from_db()
     assert (doctor.role, doctor.first_name, doctor.is_staff) == ("technician", "Janet", True)
-    (activity,) = published
-    assert (activity.action, activity.actor_id) == ("user_updated", root.pk)
-    assert activity.resource_id == str(doctor.pk)
-    assert activity.details == {
+    (event,) = published
+    assert (event.action, event.actor_id) == ("user_updated", root.pk)
+    assert event.resource_id == str(doctor.pk)
+    assert event.details == {
         "changed": {
             "first_name": {},
             "role": {"from": "doctor", "to": "technician"},
@@ -142,8 +139,8 @@ def test_changes_a_person_and_tells_what_has_changed(site, root, doctor, publish
     }
 
 
-def test_changes_all_that_a_person_tells_of_themselves(site, doctor, sign_in):
-    columns = {re.sub("[A-Z]", r"_\g<0>", name).lower(): told for name, told in CHANGES.items()}
+def test_profile_fields_can_be_changed(site, doctor, sign_in):
+    columns = {re.sub("[A-Z]", r"_\g<0>", name).lower(): value for name, value in CHANGES.items()}
     change(site, doctor, **columns)
     profile = sign_in(doctor).get("/api/auth/user/").json()
     assert profile == {**profile, **CHANGES}
@@ -167,13 +164,13 @@ def test_keeps_the_last_administrator(site, root, changes):
     assert (root.role, root.is_active) == ("admin", True)
 
 
-def test_erases_a_person_and_tells_of_it(site, doctor, published):
+def test_erases_a_user_and_publishes_it(site, doctor, published):
     site.post(reverse(f"{USERS}_delete", args=[doctor.pk]), {"post": "yes"})
     assert not get_user_model().objects.filter(pk=doctor.pk).exists()
-    assert [activity.action for activity in published] == ["user_deleted"]
+    assert [event.action for event in published] == ["user_deleted"]
 
 
-def test_keeps_no_name_of_an_erased_person_in_its_own_log(site, doctor):
+def test_admin_log_keeps_no_name_of_an_erased_user(site, doctor):
     change(site, doctor, first_name="Janet")
     site.post(reverse(f"{USERS}_delete", args=[doctor.pk]), {"post": "yes"})
     entries = LogEntry.objects.filter(object_id=str(doctor.pk))
@@ -193,7 +190,7 @@ def test_does_not_erase_the_last_administrator(site, root):
         assert get_user_model().objects.filter(pk=root.pk).exists()
 
 
-def test_a_password_set_here_ends_every_session(site, doctor, sign_in, published):
+def test_setting_a_password_ends_every_session(site, doctor, sign_in, published):
     client = sign_in(doctor)
     published.clear()
     form = {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD, "usable_password": "true"}
@@ -203,7 +200,7 @@ def test_a_password_set_here_ends_every_session(site, doctor, sign_in, published
     assert published[0].details == {"changed": {"password": {}}}
 
 
-def test_a_password_disabled_here_ends_every_session(site, doctor, sign_in, published):
+def test_disabling_a_password_ends_every_session(site, doctor, sign_in, published):
     client = sign_in(doctor)
     published.clear()
     passwords = {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD}
@@ -216,7 +213,7 @@ def test_a_password_disabled_here_ends_every_session(site, doctor, sign_in, publ
     assert published[0].details == {"changed": {"password": {}}}
 
 
-def test_tells_of_no_password_that_was_not_changed(site, doctor, published):
+def test_unchanged_password_publishes_nothing(site, doctor, published):
     # Disabling is chosen, but the button was the one that sets a password.
     form = {"usable_password": "false", "set-password": "Change"}
     site.post(reverse("admin:auth_user_password_change", args=[doctor.pk]), form)
@@ -236,7 +233,7 @@ def test_ends_sessions(site, doctor, sign_in):
     assert client.get("/api/auth/user/").status_code == 401
 
 
-def test_tells_which_sessions_of_whom_an_administrator_has_ended(
+def test_ending_sessions_publishes_session_and_owner(
     site, root, doctor, sign_in, published, settings
 ):
     settings.MYOMETRICS_AUTH = {"RECORD_SIGN_INS": False}
@@ -247,14 +244,14 @@ def test_tells_which_sessions_of_whom_an_administrator_has_ended(
     live = doctor.sessions.live().get()
     page = end_sessions(site, over, live).content.decode()
     assert "1 session ended." in page
-    (activity,) = published
-    assert (activity.action, activity.actor_id) == ("session_ended", root.pk)
-    assert (activity.resource_type, activity.resource_id) == ("session", str(live.pk))
-    assert activity.details == {"user_id": doctor.pk}
-    assert activity.client_address == "127.0.0.1"
+    (event,) = published
+    assert (event.action, event.actor_id) == ("session_ended", root.pk)
+    assert (event.resource_type, event.resource_id) == ("session", str(live.pk))
+    assert event.details == {"user_id": doctor.pk}
+    assert event.client_address == "127.0.0.1"
 
 
-def test_ends_no_session_for_who_may_only_look_at_them(staff, doctor, sign_in, published):
+def test_ending_sessions_requires_change_permission(staff, doctor, sign_in, published):
     client = sign_in(doctor)
     published.clear()
     end_sessions(staff("view_session"), doctor.sessions.get())
@@ -275,14 +272,16 @@ def test_removes_a_lost_second_factor(site, doctor, published):
     assert published[0].details == {"changed": {"second_factor": {}}}
 
 
-def test_tells_of_those_alone_who_had_a_second_factor(site, doctor, make_user, published):
+def test_second_factor_removal_is_published_only_if_there_was_one(
+    site, doctor, make_user, published
+):
     TotpDevice.objects.create(user=doctor, secret="encrypted", confirmed_at=utc_now())
     page = remove_second_factor(site, doctor, make_user()).content.decode()
     assert "1 second factor removed." in page
-    assert [activity.resource_id for activity in published] == [str(doctor.pk)]
+    assert [event.resource_id for event in published] == [str(doctor.pk)]
 
 
-def test_removes_no_second_factor_for_who_may_only_look_at_people(staff, doctor, published):
+def test_removing_second_factor_requires_change_permission(staff, doctor, published):
     TotpDevice.objects.create(user=doctor, secret="encrypted", confirmed_at=utc_now())
     remove_second_factor(staff("view_user"), doctor)
     assert (TotpDevice.objects.count(), published) == (1, [])
@@ -306,7 +305,7 @@ class DeletedMeanwhile(UserAdmin):
 
 
 @pytest.mark.parametrize("page", ["changeform_view", "delete_view"])
-def test_a_user_deleted_concurrently_is_said_to_be_gone(rf, root, doctor, page):
+def test_user_deleted_concurrently_is_reported(rf, root, doctor, page):
     form = {"email": doctor.email, "role": "technician", "is_active": "on", "post": "yes"}
     request = rf.post("/", form)
     request.user, request._dont_enforce_csrf_checks = root, True
@@ -317,7 +316,7 @@ def test_a_user_deleted_concurrently_is_said_to_be_gone(rf, root, doctor, page):
     assert [str(message) for message in request._messages] == ["There is no such user."]
 
 
-def test_passwords_that_no_sign_in_accepts_are_refused(site, doctor):
+def test_passwords_too_long_to_sign_in_are_refused(site, doctor):
     long = {"password1": "quiet-otter-" * 22, "password2": "quiet-otter-" * 22}
     add = {"email": "new@clinic.example", "role": "doctor", "usable_password": "true", **long}
     assert "at most 256 characters" in site.post(reverse(f"{USERS}_add"), add).content.decode()
@@ -328,7 +327,7 @@ def test_passwords_that_no_sign_in_accepts_are_refused(site, doctor):
     assert doctor.check_password(PASSWORD)
 
 
-def test_an_address_older_than_the_rules_can_stay(site, make_user):
+def test_existing_address_that_breaks_new_rules_can_stay(site, make_user):
     user = make_user("jane@straße.example")
     change(site, user, first_name="Janet")
     user.refresh_from_db()
@@ -338,19 +337,19 @@ def test_an_address_older_than_the_rules_can_stay(site, make_user):
     assert user.email == "jane@straße.example"
 
 
-def test_search_text_that_no_database_takes_finds_nothing(doctor):
+def test_search_with_nul_finds_nothing(doctor):
     assert not users_in(get_user_model().objects.all(), "smi\x00th").exists()
 
 
 @pytest.mark.parametrize("model", ["user", "session", "signinfailures", "totpdevice", "usedtoken"])
 @pytest.mark.parametrize("query", ["q=%00", "pk=%00", "pk__in=1,%00", "address=x", "e=1&pk=%00"])
-def test_filters_that_a_database_refuses_are_no_error(site, model, query):
+def test_invalid_filters_are_no_error(site, model, query):
     answer = site.get(f"/admin/myometrics_auth/{model}/?{query}", follow=True)
     assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("model", ["user", "session", "signinfailures", "totpdevice", "usedtoken"])
 @pytest.mark.parametrize("key", ["%00", "9" * 30])
-def test_keys_that_a_database_refuses_lead_to_the_index(site, model, key):
+def test_invalid_keys_redirect_to_the_index(site, model, key):
     answer = site.get(f"/admin/myometrics_auth/{model}/{key}/change/")
     assert (answer.status_code, answer["Location"]) == (302, "/admin/")

@@ -1,4 +1,4 @@
-"""Unsafe settings are found by ``manage.py check``, each by an id."""
+"""System checks of unsafe settings."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def found():
     return {message.id for message in run_checks() if message.id.startswith("myometrics_auth.")}
 
 
-def test_a_safe_site_is_clean():
+def test_safe_site_has_no_warnings():
     assert found() == set()
 
 
@@ -63,7 +63,7 @@ def test_a_safe_site_is_clean():
         ({"REFRESH_TOKEN_LIFETIME": timedelta(days=8)}, "W013"),
     ],
 )
-def test_an_unsafe_value_in_our_dictionary_is_found(settings, value, number):
+def test_unsafe_setting_is_reported(settings, value, number):
     settings.MYOMETRICS_AUTH = value
     assert found() == {f"myometrics_auth.{number}"}
 
@@ -78,12 +78,12 @@ def test_an_unsafe_value_in_our_dictionary_is_found(settings, value, number):
         ("PASSWORD_HASHERS", ["django.contrib.auth.hashers.MD5PasswordHasher"], {"W016"}),
     ],
 )
-def test_an_unsafe_setting_of_django_is_found(settings, name, value, numbers):
+def test_unsafe_django_setting_is_reported(settings, name, value, numbers):
     setattr(settings, name, value)
     assert found() == {f"myometrics_auth.{number}" for number in numbers}
 
 
-def test_a_user_model_that_lacks_what_auth_keeps_is_found():
+def test_user_model_without_required_fields_is_an_error():
     site = """
 from django.conf import settings
 from myometrics_testing.settings import package_settings
@@ -157,7 +157,7 @@ def urls(*patterns):
         (path("clinic/", OwnLoginSite("clinic").urls), "/clinic/login/"),
     ],
 )
-def test_a_view_that_signs_in_past_auth_is_named(settings, pattern, route):
+def test_other_login_view_is_reported(settings, pattern, route):
     settings.ROOT_URLCONF = urls(pattern)
     messages = [message for message in run_checks() if message.id == "myometrics_auth.W030"]
     assert [message.msg.split()[0] for message in messages] == [route]
@@ -174,27 +174,27 @@ def test_a_view_that_signs_in_past_auth_is_named(settings, pattern, route):
         path("api/", include("myometrics_auth.urls")),
     ],
 )
-def test_views_that_sign_nobody_in_and_sites_of_ours_are_not_named(settings, pattern):
+def test_views_without_login_are_not_reported(settings, pattern):
     settings.ROOT_URLCONF = urls(pattern)
     assert found() == set()
 
 
-def test_a_login_that_replaces_the_default_sites_is_named(settings):
+def test_replaced_default_admin_login_is_reported(settings):
     before = admin.site.__class__
     try:
-        admin.site.__class__ = OwnLoginSite  # as packages for second factors tell hosts to do
+        admin.site.__class__ = OwnLoginSite  # as packages for second factors document
         settings.ROOT_URLCONF = urls()
         assert found() == {"myometrics_auth.W030"}
     finally:
         admin.site.__class__ = before
 
 
-def test_sessions_in_cookies_are_found(settings):
+def test_sessions_in_cookies_are_reported(settings):
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
     assert found() == {"myometrics_auth.W031"}
 
 
-def test_tokens_that_no_endpoint_accepts_are_found(settings):
+def test_tokens_without_accepting_endpoint_are_reported(settings):
     settings.REST_FRAMEWORK = {
         "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.SessionAuthentication"]
     }

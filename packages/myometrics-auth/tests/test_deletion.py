@@ -1,4 +1,4 @@
-"""Deleting users whom rows of the host keep, and user models that keep the row."""
+"""Deletion of users whom other rows protect, and of user models that keep the row."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_erasing_a_user_whose_row_stays_raises(archived):
     assert TotpDevice.objects.exists()
 
 
-def test_erasing_a_user_by_the_hosts_function(archived, settings):
+def test_erase_user_setting_erases(archived, settings):
     settings.MYOMETRICS = {**settings.MYOMETRICS, "ERASE_USER": f"{__name__}.anonymise"}
     erase_user(archived)
     archived.refresh_from_db()
@@ -95,7 +95,7 @@ def test_erasing_a_user_by_the_hosts_function(archived, settings):
         assert not model.objects.exists()
 
 
-def test_erasing_by_the_hosts_function_signs_browsers_out(
+def test_erase_user_setting_signs_browsers_out(
     make_user, settings, client, django_capture_on_commit_callbacks
 ):
     settings.MYOMETRICS = {**settings.MYOMETRICS, "ERASE_USER": f"{__name__}.anonymise"}
@@ -107,7 +107,7 @@ def test_erasing_by_the_hosts_function_signs_browsers_out(
     assert client.get("/whoami/").content == b""
 
 
-def test_the_api_erases_by_the_hosts_function(doctor, sign_in, settings):
+def test_api_uses_erase_user_setting(doctor, sign_in, settings):
     settings.MYOMETRICS = {**settings.MYOMETRICS, "ERASE_USER": f"{__name__}.anonymise"}
     client = sign_in(doctor)
     assert client.delete("/api/users/me/").status_code == 204

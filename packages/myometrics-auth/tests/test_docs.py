@@ -1,4 +1,4 @@
-"""What the documents list is what there is."""
+"""The documents list exactly the settings, endpoints, checks and tests that exist."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_every_setting_is_in_the_readme_and_described(setting):
     assert setting.description
 
 
-def test_no_setting_is_in_the_readme_that_there_is_not():
+def test_readme_lists_no_unknown_setting():
     table = README.split("## Settings")[1].split("## ")[0]
     documented = set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
     assert documented == {setting.name for setting in auth_settings.declared()}
@@ -42,7 +42,7 @@ def test_every_check_is_in_the_readme():
         assert f"`{number}`" in README
 
 
-def test_every_test_that_the_security_model_names_exists():
+def test_every_test_named_in_the_security_model_exists():
     sources = {path.name: path.read_text() for path in TESTS.glob("test_*.py")}
     named = re.findall(r"`((?:test_\w+\.py|Test\w+)[\w:]*)`", SECURITY_MODEL.read_text())
     assert len(named) > 20

@@ -1,4 +1,4 @@
-"""What the doctor says of accounts, one hole at a time."""
+"""Examinations of accounts by ``manage.py myometrics_doctor``."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def is_superuser(user: Any) -> bool:
     return bool(user.is_superuser)
 
 
-def test_administrators_are_counted_by_the_sites_rule(settings):
+def test_administrators_are_counted_by_is_administrator(settings):
     settings.MYOMETRICS = {**settings.MYOMETRICS, "IS_ADMINISTRATOR": f"{__name__}.is_superuser"}
     make_user("ada@clinic.example", "admin")
     assert states(doctor.examine_administrators)["administrators"] == "warning"

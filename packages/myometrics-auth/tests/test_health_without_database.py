@@ -1,4 +1,4 @@
-"""Who asks about health while the database is down."""
+"""Authentication of health requests while the database is down."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def offline(token):
     return SessionTokenAuthentication().authenticate_without_database(Request(request))
 
 
-def test_a_good_token_names_its_user_without_a_query(doctor, sign_in, django_assert_num_queries):
+def test_valid_token_identifies_user_without_a_query(doctor, sign_in, django_assert_num_queries):
     token = sign_in(doctor).tokens["access"]
     with django_assert_num_queries(0):
         user, claims = offline(token)
@@ -28,18 +28,18 @@ def test_a_good_token_names_its_user_without_a_query(doctor, sign_in, django_ass
 
 
 @pytest.mark.parametrize("token", ["", "x", "a.b.c", "é"])
-def test_what_is_no_token_names_nobody(token):
+def test_invalid_token_identifies_no_user(token):
     assert offline(token) is None
 
 
-def test_a_refresh_token_or_one_past_its_time_names_nobody(doctor, sign_in):
+def test_refresh_or_expired_token_identifies_no_user(doctor, sign_in):
     tokens = sign_in(doctor).tokens
     assert offline(tokens["refresh"]) is None
     with later(minutes=16):
         assert offline(tokens["access"]) is None
 
 
-def test_a_request_without_a_token_names_nobody():
+def test_request_without_token_identifies_no_user():
     request = Request(APIRequestFactory().get("/"))
     assert SessionTokenAuthentication().authenticate_without_database(request) is None
     assert request.user == AnonymousUser()

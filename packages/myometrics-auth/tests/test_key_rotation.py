@@ -1,4 +1,4 @@
-"""Keys are rotated while clients hold tokens: what an old key has made works while it is listed."""
+"""Key rotation: tokens and hashes of an old key work while the key is listed."""
 
 from __future__ import annotations
 
@@ -18,15 +18,7 @@ from rest_framework_simplejwt.exceptions import TokenBackendError
 
 from myometrics_auth.models import SignInFailures
 from myometrics_auth.reset_links import reset_link
-from myometrics_auth.services.guessing import (
-    GuessedAccount,
-    guess_failed,
-    guess_was_right,
-    guesses_erase,
-    guesses_forget,
-    guesses_trust_address,
-    password_limit,
-)
+from myometrics_auth.services.login_throttle import LoginThrottle, login_throttle_erase
 from myometrics_auth.tokens import ACCESS, InvalidToken, KeyListTokenBackend, read_token
 from myometrics_core.times import utc_now
 
@@ -64,9 +56,7 @@ def kid_of(token):
 
 
 class TestTokens:
-    def test_of_before_a_rotation_work_and_new_ones_name_the_new_key(
-        self, api, doctor, sign_in, rotate
-    ):
+    def test_old_tokens_work_and_new_ones_use_the_new_key(self, api, doctor, sign_in, rotate):
         client = sign_in(doctor)
         for key in KEYS:
             rotate(key)
@@ -77,7 +67,7 @@ class TestTokens:
             jwt.decode(fresh, key, ["HS256"], issuer="myometrics-backend")
         assert sign_out(client, client.tokens["refresh"]).status_code == 200
 
-    def test_of_a_dropped_key_are_refused_at_once(self, api, doctor, sign_in, settings):
+    def test_tokens_of_a_removed_key_are_refused(self, api, doctor, sign_in, settings):
         client = sign_in(doctor)
         settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
         settings.SECRET_KEY = KEYS[0]
@@ -87,7 +77,7 @@ class TestTokens:
         answer = refresh_by(api, client.tokens["refresh"])
         assert (answer.status_code, answer.json()["code"]) == (401, "token_not_valid")
 
-    def test_can_be_read_before_their_key_signs(self, doctor, sign_in, settings):
+    def test_tokens_are_accepted_before_their_key_signs(self, doctor, sign_in, settings):
         here = settings.SECRET_KEY
         settings.SECRET_KEY_FALLBACKS = [KEYS[0]]
         first = sign_in(doctor)
@@ -97,7 +87,7 @@ class TestTokens:
         settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = here, [KEYS[0]]
         assert second.get("/api/auth/user/").status_code == 200
 
-    def test_of_an_old_key_expire_and_cost_one_query(
+    def test_tokens_of_an_old_key_expire_and_cost_one_query(
         self, clock, doctor, sign_in, rotate, django_assert_num_queries
     ):
         client = sign_in(doctor)
@@ -107,7 +97,7 @@ class TestTokens:
         clock.shift(15 * 60 + 1)
         assert client.get("/api/auth/user/").status_code == 401
 
-    def test_without_kid_are_accepted_under_every_key(self, doctor, sign_in, rotate):
+    def test_tokens_without_kid_are_accepted_by_every_key(self, doctor, sign_in, rotate):
         claims = jwt.decode(sign_in(doctor).tokens["access"], options={"verify_signature": False})
         rotate(KEYS[0])
         rotate(KEYS[1])
@@ -116,34 +106,32 @@ class TestTokens:
         assert profile_status(jwt.encode(claims, KEYS[2], "HS256")) == 401
 
     @pytest.mark.parametrize("header", [{"kid": "unknown"}, {"kid": ""}, {"kid": "0" * 16}])
-    def test_of_an_unknown_kid_are_refused(self, doctor, sign_in, header):
+    def test_tokens_of_an_unknown_kid_are_refused(self, doctor, sign_in, header):
         claims = jwt.decode(sign_in(doctor).tokens["access"], options={"verify_signature": False})
         token = jwt.encode(claims, django_settings.SECRET_KEY, "HS256", headers=header)
         assert profile_status(token) == 401
 
-    def test_that_name_another_key_than_has_signed_are_refused(self, doctor, sign_in, rotate):
+    def test_tokens_with_kid_of_another_key_are_refused(self, doctor, sign_in, rotate):
         token = sign_in(doctor).tokens["access"]
         claims = jwt.decode(token, options={"verify_signature": False})
         rotate(KEYS[0])
         forged = jwt.encode(claims, KEYS[0], "HS256", headers={"kid": kid_of(token)})
         assert profile_status(forged) == 401
 
-    def test_do_not_tell_their_key(self, doctor, sign_in, settings):
+    def test_kid_does_not_reveal_the_key(self, doctor, sign_in, settings):
         settings.MYOMETRICS_AUTH = {"SIGNING_KEYS": KEYS}
         kid = kid_of(sign_in(doctor).tokens["access"])
         assert len(kid) == 16
         assert not any(kid in key or key in kid for key in KEYS)
 
-    def test_are_signed_by_the_lists_first_key_whatever_the_secret_key(
-        self, doctor, sign_in, settings
-    ):
+    def test_first_of_signing_keys_signs(self, doctor, sign_in, settings):
         settings.MYOMETRICS_AUTH = {"SIGNING_KEYS": KEYS}
         token = sign_in(doctor).tokens["access"]
         settings.SECRET_KEY = "another" * 10
         assert profile_status(token) == 200
         jwt.decode(token, KEYS[0], ["HS256"], issuer="myometrics-backend")
 
-    def test_signing_key_of_the_previous_release_still_counts(self, doctor, sign_in, settings):
+    def test_deprecated_signing_key_still_works(self, doctor, sign_in, settings):
         settings.MYOMETRICS_AUTH = {"SIGNING_KEY": KEYS[0]}
         token = sign_in(doctor).tokens["access"]
         jwt.decode(token, KEYS[0], ["HS256"], issuer="myometrics-backend")
@@ -156,7 +144,7 @@ class TestTokens:
     accepted=st.lists(st.sampled_from(KEYS), min_size=1, unique=True),
     names_key=st.booleans(),
 )
-def test_backend_accepts_exactly_what_a_listed_key_signed(signed_by, accepted, names_key):
+def test_backend_accepts_tokens_of_listed_keys_only(signed_by, accepted, names_key):
     token = KeyListTokenBackend((signed_by,)).encode({"exp": 1, "jti": "x"})
     if not names_key:
         claims = jwt.decode(token, options={"verify_signature": False})
@@ -170,22 +158,24 @@ def test_backend_accepts_exactly_what_a_listed_key_signed(signed_by, accepted, n
 
 
 @pytest.mark.parametrize("header", [{"kid": 7}, {"kid": None}, {"kid": []}, {"kid": "\ud800"}])
-def test_token_with_an_odd_kid_is_invalid(header):
+def test_token_with_malformed_kid_is_invalid(header):
     parts = ({"alg": "HS256", **header}, {"token_type": "access"})
     encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode() for part in parts]
     with pytest.raises(InvalidToken):
         read_token(".".join((*encoded, "x")).replace("=", ""), ACCESS)
 
 
-class TestWhatElseIsKeyed:
-    def test_sign_in_under_way_is_finished_after_a_rotation(self, enrolled, doctor, api, rotate):
+class TestOtherKeyedData:
+    def test_pending_sign_in_is_finished_after_rotation(self, enrolled, doctor, api, rotate):
         body = {"email": doctor.email, "password": PASSWORD}
         token = send(api, "post", "auth/login/", body).json()["mfa_token"]
         rotate(KEYS[0])
         body = {"mfa_token": token, "code": enrolled.app.at(utc_now())}
         assert send(api, "post", "auth/login/mfa/", body).status_code == 200
 
-    def test_recovery_codes_and_reset_links_outlive_a_rotation(self, enrolled, doctor, api, rotate):
+    def test_recovery_codes_and_reset_links_work_after_rotation(
+        self, enrolled, doctor, api, rotate
+    ):
         link = query_of(reset_link(doctor))
         rotate(KEYS[0])
         body = {"email": doctor.email, "password": PASSWORD}
@@ -195,9 +185,7 @@ class TestWhatElseIsKeyed:
         body = {**link, "new_password": NEW_PASSWORD}
         assert send(api, "post", "auth/password-reset/confirm/", body).status_code == 200
 
-    def test_enrolment_begun_before_a_rotation_is_confirmed_after(
-        self, clock, doctor, sign_in, rotate
-    ):
+    def test_pending_enrolment_is_confirmed_after_rotation(self, clock, doctor, sign_in, rotate):
         client = sign_in(doctor)
         answer = send(client, "post", "auth/mfa/enrol/", {"password": PASSWORD})
         rotate(KEYS[0])
@@ -208,51 +196,48 @@ class TestWhatElseIsKeyed:
 
 
 class TestLoginThrottle:
-    account = GuessedAccount("doctor@clinic.example", "192.0.2.1")
+    throttle = LoginThrottle("doctor@clinic.example", "192.0.2.1")
 
-    def fail(self, times, account=None):
+    def fail(self, times):
         for _ in range(times):
-            guess_failed(account=account or self.account, limit=password_limit())
+            self.throttle.record_failure()
 
-    def accepts(self, account=None):
-        return guess_was_right(account=account or self.account, limit=password_limit())
-
-    def test_counts_on_after_a_rotation(self, rotate, clock):
+    def test_throttle_keeps_counting_after_rotation(self, rotate, clock):
         self.fail(10)
         rotate(KEYS[0])
         self.fail(9)
         rotate(KEYS[1])
         self.fail(1)
         assert SignInFailures.objects.get().failures == 20
-        assert not self.accepts()
+        assert not self.throttle.allow_login()
         self.fail(5)
         assert SignInFailures.objects.get().failures == 20
         clock.shift(61)
-        assert self.accepts()
+        assert self.throttle.allow_login()
         assert not SignInFailures.objects.exists()
 
-    def test_trusts_addresses_of_before_a_rotation(self, doctor, rotate, clock):
-        guesses_trust_address(email=doctor.email, address=HOME)
+    def test_throttle_keeps_trusted_addresses_after_rotation(self, doctor, rotate, clock):
+        LoginThrottle(doctor.email, HOME).trust_address()
         rotate(KEYS[0])
         self.fail(20)
-        assert self.accepts(GuessedAccount(doctor.email, HOME))
-        assert not self.accepts()
+        assert LoginThrottle(doctor.email, HOME).allow_login()
+        assert not self.throttle.allow_login()
 
-    def test_forgives_and_erases_across_rotations(self, doctor, rotate, clock):
+    def test_throttle_resets_and_erases_after_rotation(self, doctor, rotate, clock):
         for key in KEYS[:2]:
             self.fail(20)
             rotate(key)
-            guesses_forget(email=doctor.email)
+            LoginThrottle(doctor.email).reset()
             assert not SignInFailures.objects.exists()
-        guesses_trust_address(email=doctor.email, address=HOME)
+        LoginThrottle(doctor.email, HOME).trust_address()
         self.fail(3)
         rotate(KEYS[2])
-        guesses_trust_address(email=doctor.email, address=HOME)
+        LoginThrottle(doctor.email, HOME).trust_address()
         assert SignInFailures.objects.count() == 2
-        guesses_erase(email=doctor.email, addresses=[HOME])
+        login_throttle_erase(email=doctor.email, addresses=[HOME])
         assert not SignInFailures.objects.exists()
 
-    def test_failures_go_with_the_account_after_a_rotation(self, doctor, sign_in, rotate):
+    def test_erasure_deletes_failures_after_rotation(self, doctor, sign_in, rotate):
         client = sign_in(doctor)
         self.fail(3)
         rotate(KEYS[0])
@@ -260,7 +245,7 @@ class TestLoginThrottle:
         assert not SignInFailures.objects.exists()
 
 
-def test_enrolled_user_signs_in_after_the_secrets_were_rotated(clock, doctor, sign_in, settings):
+def test_enrolled_user_signs_in_after_secrets_are_rotated(clock, doctor, sign_in, settings):
     client = sign_in(doctor)
     enrol(client)
     rotate_secret_key(settings, KEYS[0])

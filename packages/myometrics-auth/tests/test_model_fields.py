@@ -1,4 +1,4 @@
-"""What a column that was added after a release holds for those who read it."""
+"""Text columns that were added after a release."""
 
 import pytest
 from django.db import connection, models
@@ -26,7 +26,7 @@ def badge(transactional_db):
         editor.delete_model(Badge)
 
 
-def test_a_row_of_the_version_before_reads_as_empty_text(badge):
+def test_null_of_the_previous_release_reads_as_empty_text(badge):
     with connection.cursor() as cursor:
         cursor.execute(f"INSERT INTO {badge._meta.db_table} (id) VALUES (1)")
     assert badge.objects.get().text == ""
@@ -41,7 +41,7 @@ def test_text_that_is_cleared_in_a_form_is_empty(badge, typed):
     assert badge.objects.get().text == ""
 
 
-def test_a_migration_names_the_class_and_what_was_chosen():
+def test_field_deconstructs_without_implied_options():
     _, path, names, options = AddedTextField("licence", max_length=40).deconstruct()
     assert path == "myometrics_auth.model_fields.AddedTextField"
     assert (names, options) == ([], {"verbose_name": "licence", "max_length": 40})

@@ -1,4 +1,4 @@
-"""Whatever is sent: never a 500, always the error shape, and nothing half-written."""
+"""Arbitrary input: never a 500, always the error shape, no partial writes."""
 
 from __future__ import annotations
 
@@ -87,9 +87,7 @@ def written():
 @pytest.mark.parametrize("path", PUBLIC)
 @anything
 @given(data=st.data())
-def test_anything_in_a_field_of_a_public_endpoint_is_taken_or_refused_in_shape(
-    make_user, path, data
-):
+def test_any_field_value_at_public_endpoints_has_contract_response(make_user, path, data):
     field = data.draw(st.sampled_from(sorted(PUBLIC[path])))
     body = {**PUBLIC[path], field: data.draw(VALUES)}
     before = written()
@@ -102,7 +100,7 @@ def test_anything_in_a_field_of_a_public_endpoint_is_taken_or_refused_in_shape(
 @pytest.mark.parametrize(("method", "path"), SIGNED_IN)
 @anything
 @given(data=st.data())
-def test_anything_in_a_field_of_a_signed_in_endpoint_is_taken_or_refused_in_shape(
+def test_any_field_value_at_signed_in_endpoints_has_contract_response(
     administrator, doctor, sign_in, method, path, data
 ):
     field = data.draw(st.sampled_from(sorted(SIGNED_IN[method, path])))
@@ -119,7 +117,7 @@ def test_anything_in_a_field_of_a_signed_in_endpoint_is_taken_or_refused_in_shap
 @pytest.mark.parametrize("path", PUBLIC)
 @anything
 @given(body=VALUES)
-def test_anything_as_the_whole_body_is_taken_or_refused_in_shape(db, path, body):
+def test_any_json_body_has_contract_response(db, path, body):
     check(send(APIClient(), "post", path, body))
 
 
@@ -139,7 +137,7 @@ def test_anything_as_the_whole_body_is_taken_or_refused_in_shape(db, path, body)
         b'{"email": ' + b"9" * 5000 + b"}",
     ],
 )
-def test_bytes_that_are_no_object_are_refused(api, path, body):
+def test_bodies_that_are_no_json_object_are_refused(api, path, body):
     answer = api.generic("POST", f"/api/{path}", body, content_type="application/json")
     check(answer)
     assert 400 <= answer.status_code < 500
@@ -156,7 +154,7 @@ def test_another_media_type_is_refused(api, path, kind):
 
 
 @pytest.mark.parametrize("accept", ["text/html", "application/xml", "nonsense", "*/*;q=0"])
-def test_the_answer_is_json_whatever_is_asked_for(api, accept):
+def test_response_is_json_for_every_accept_header(api, accept):
     answer = api.post("/api/auth/login/", {}, format="json", HTTP_ACCEPT=accept)
     assert answer.status_code == 400
     assert answer.headers["Content-Type"] == "application/json"
@@ -164,9 +162,7 @@ def test_the_answer_is_json_whatever_is_asked_for(api, accept):
 
 @anything
 @given(name=st.sampled_from(["search", "role", "page", "page_size"]), value=TEXT)
-def test_anything_in_a_query_parameter_is_taken_or_refused_in_shape(
-    administrator, sign_in, name, value
-):
+def test_any_query_parameter_has_contract_response(administrator, sign_in, name, value):
     value = value.encode("utf-8", "replace").decode()
     check(sign_in(administrator).get("/api/users/", {name: value}))
 
@@ -184,7 +180,7 @@ def test_any_text_as_a_token_is_a_401(db, token):
 @example("ß@x.example")
 @example("a@ß.example")
 @example("a@" + "ü" * 70 + ".example")
-def test_the_canonical_form_of_an_address_is_its_own(address):
+def test_canonical_address_is_idempotent(address):
     once = canonical_email(address)
     assert canonical_email(once) == once
     assert canonical_email(address.upper()) == canonical_email(address.upper().lower())

@@ -1,4 +1,4 @@
-"""A site with a user model of its own, derived from ours, with keys that are no numbers."""
+"""A site with a custom user model whose keys are not numbers."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import sys
 from pathlib import Path
 
 
-def test_every_endpoint_works_with_a_user_model_of_the_host(tmp_path):
+def test_every_endpoint_works_with_a_custom_user_model(tmp_path):
     environment = {**os.environ, "DATABASE_URL": f"sqlite:///{tmp_path / 'db.sqlite3'}"}
     command = [sys.executable, "hosts_site.py"]
     folder = Path(__file__).parent
-    told = json.loads(subprocess.check_output(command, cwd=folder, env=environment))
-    assert told == {
+    result = json.loads(subprocess.check_output(command, cwd=folder, env=environment))
+    assert result == {
         "registered": 201,
-        "id": told["key"],
-        "key": told["key"],
+        "id": result["key"],
+        "key": result["key"],
         "shown": True,
         "number": 404,
         "changed": 200,

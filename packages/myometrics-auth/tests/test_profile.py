@@ -1,4 +1,4 @@
-"""One's own profile, data and account."""
+"""The caller's own profile, data and account."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from conftest import PASSWORD, refresh_by, send
 from django.contrib.auth import get_user_model
 from django.http import StreamingHttpResponse
 from django.test import AsyncClient
-from specified import CHANGES, LONGEST, PROFILE
+from specified import CHANGES, MAX_LENGTHS, PROFILE
 
 from myometrics_auth.serializers import AdminUserSerializer, ProfileSerializer
 from myometrics_core.personal_data import deliveries as export_deliveries
@@ -29,13 +29,13 @@ class TestProfile:
     def test_read_converts_every_field_as_the_serializer_does(self, doctor, serializer):
         assert serializer.read(doctor) == serializer(doctor).data
 
-    def test_is_nobody_s_without_a_token(self, api):
+    def test_profile_needs_a_token(self, api):
         answer = api.get("/api/auth/user/")
         assert answer.status_code == 401
         assert answer.headers["WWW-Authenticate"] == "Bearer"
 
     @pytest.mark.parametrize("method", ["put", "patch"])
-    def test_changes_all_that_is_one_s_own(self, doctor, sign_in, method):
+    def test_profile_fields_can_be_changed(self, doctor, sign_in, method):
         client = sign_in(doctor)
         answer = send(client, method, "auth/user/", CHANGES)
         assert answer.status_code == 200
@@ -43,14 +43,14 @@ class TestProfile:
 
     @pytest.mark.parametrize("method", ["put", "patch"])
     @pytest.mark.parametrize("field", CHANGES)
-    def test_changes_any_one_of_them_alone(self, doctor, sign_in, method, field):
+    def test_each_profile_field_can_be_changed_alone(self, doctor, sign_in, method, field):
         client = sign_in(doctor)
         before = client.get("/api/auth/user/").json()
         answer = send(client, method, "auth/user/", {field: CHANGES[field]})
         assert answer.json() == {**before, field: CHANGES[field]}
 
     @pytest.mark.parametrize("method", ["put", "patch"])
-    def test_ignores_what_it_may_not_change(self, doctor, sign_in, method):
+    def test_read_only_fields_are_ignored(self, doctor, sign_in, method):
         client = sign_in(doctor)
         before = client.get("/api/auth/user/").json()
         body = {
@@ -64,7 +64,7 @@ class TestProfile:
         }
         assert send(client, method, "auth/user/", body).json() == {**before, "clinicName": "New"}
 
-    def test_can_take_the_clinic_away(self, make_user, sign_in):
+    def test_clinic_can_be_blanked(self, make_user, sign_in):
         client = sign_in(make_user(clinic_name="Old"))
         assert send(client, "patch", "auth/user/", {"clinicName": ""}).json()["clinicName"] == ""
 
@@ -76,12 +76,12 @@ class TestProfile:
                 for field in CHANGES
                 for value in (None, 7, True, [], {}, "x\x00", "\ud800")
             ),
-            *((field, "x" * (characters + 1)) for field, characters in LONGEST.items()),
+            *((field, "x" * (characters + 1)) for field, characters in MAX_LENGTHS.items()),
             ("firstName", ""),
             ("lastName", " "),
         ],
     )
-    def test_refuses_what_is_no_name_and_changes_nothing(self, doctor, sign_in, field, value):
+    def test_invalid_name_is_refused_and_changes_nothing(self, doctor, sign_in, field, value):
         client = sign_in(doctor)
         before = client.get("/api/auth/user/").json()
         other = "lastName" if field == "firstName" else "firstName"
@@ -90,12 +90,12 @@ class TestProfile:
         assert list(answer.json()["field_errors"]) == [field]
         assert client.get("/api/auth/user/").json() == before
 
-    def test_takes_names_of_thirty_characters_of_any_script(self, doctor, sign_in):
+    def test_names_of_thirty_characters_of_any_script_are_accepted(self, doctor, sign_in):
         answer = send(sign_in(doctor), "patch", "auth/user/", {"firstName": "李" * 30})
         assert answer.json()["firstName"] == "李" * 30
 
     @pytest.mark.parametrize("body", [[], "x", 7, None])
-    def test_refuses_a_body_that_is_no_object(self, doctor, sign_in, body):
+    def test_body_that_is_no_object_is_refused(self, doctor, sign_in, body):
         assert send(sign_in(doctor), "put", "auth/user/", body).status_code == 400
 
 
@@ -110,7 +110,7 @@ class TestOwnAccount:
         assert send(api, "post", "auth/login/", credentials).status_code == 401
         assert refresh_by(api, client.tokens["refresh"]).status_code == 401
 
-    def test_of_the_last_administrator_stays(self, administrator, sign_in):
+    def test_last_administrator_is_not_deleted(self, administrator, sign_in):
         answer = sign_in(administrator).delete("/api/users/me/")
         assert (answer.status_code, answer.json()["code"]) == (409, "last_administrator")
         assert get_user_model().objects.exists()
@@ -119,7 +119,7 @@ class TestOwnAccount:
         assert api.delete("/api/users/me/").status_code == 401
 
     @pytest.mark.parametrize("method", ["get", "put", "patch", "post"])
-    def test_offers_nothing_else(self, doctor, sign_in, method):
+    def test_other_methods_are_a_405(self, doctor, sign_in, method):
         assert getattr(sign_in(doctor), method)("/api/users/me/").status_code == 405
 
 
@@ -135,7 +135,7 @@ class TestExport:
         assert isinstance(answer, StreamingHttpResponse)
         return b"".join(answer.streaming_content).decode()
 
-    def test_is_csv_unless_asked_otherwise(self, doctor, sign_in):
+    def test_export_is_csv_by_default(self, doctor, sign_in):
         answer = sign_in(doctor).get("/api/users/me/export/")
         assert answer.status_code == 200
         assert answer.headers["Content-Type"] == "application/octet-stream"

@@ -1,4 +1,4 @@
-"""What holds when requests come at the same moment."""
+"""Concurrent requests."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from django.contrib.auth import get_user_model
 from django.test import RequestFactory
 from rest_framework.test import APIClient
 
+from myometrics_auth.encryption import encrypt_secret
 from myometrics_auth.models import RecoveryCode, Session, SignInFailures, TotpDevice
 from myometrics_auth.reset_links import reset_link
-from myometrics_auth.secret_box import encrypt_secret
-from myometrics_auth.services.guessing import GuessedAccount, guess_failed, password_limit
+from myometrics_auth.services.login_throttle import LoginThrottle
 from myometrics_auth.services.second_factor_codes import recovery_codes_create, second_factor_take
 from myometrics_auth.services.second_factor_enrolment import totp_enrol
 from myometrics_auth.services.sessions import session_start
@@ -34,7 +34,7 @@ def statuses(outcomes):
     return Counter(answer.status_code for answer in outcomes)
 
 
-def test_of_twenty_registrations_of_one_address_one_succeeds(run_concurrently):
+def test_one_of_twenty_concurrent_registrations_succeeds(run_concurrently):
     body = {"password": PASSWORD, "firstName": "Jane", "lastName": "Smith"}
     spellings = ["new@clinic.example", "NEW@clinic.example", "New@Clinic.Example"]
 
@@ -86,7 +86,7 @@ def test_renewing_a_hash_does_not_undo_a_password_change(doctor, outdated_hash):
 
 
 @pytest.mark.parametrize("change", [{"role": "doctor"}, {"isActive": False}])
-def test_of_two_administrators_that_depose_each_other_one_stays(
+def test_one_of_two_administrators_demoting_each_other_stays(
     make_user, sign_in, run_concurrently, change
 ):
     one, two = make_user(role="admin"), make_user(role="admin")
@@ -101,9 +101,7 @@ def test_of_two_administrators_that_depose_each_other_one_stays(
     assert get_user_model().objects.filter(role="admin", is_active=True).count() == 1
 
 
-def test_of_administrators_that_all_erase_themselves_one_stays(
-    make_user, sign_in, run_concurrently
-):
+def test_one_of_administrators_erasing_themselves_stays(make_user, sign_in, run_concurrently):
     clients = [sign_in(make_user(role="admin")) for _ in range(6)]
     answers = run_concurrently(
         [lambda client=client: client.delete("/api/users/me/") for client in clients]
@@ -112,7 +110,7 @@ def test_of_administrators_that_all_erase_themselves_one_stays(
     assert get_user_model().objects.count() == 1
 
 
-def test_what_administrators_do_is_written_while_one_of_them_is_being_changed(
+def test_rows_about_locked_administrators_can_be_written(
     make_user, run_concurrently, database_vendor
 ):
     one, two = make_user(role="admin"), make_user(role="admin")
@@ -127,8 +125,8 @@ def test_what_administrators_do_is_written_while_one_of_them_is_being_changed(
 
     def write():
         is_changed.wait(PATIENCE)
-        for person in (one, two):
-            Session.objects.create(user=person, expires_at=utc_now())
+        for user in (one, two):
+            Session.objects.create(user=user, expires_at=utc_now())
         is_written.set()
 
     outcomes = run_concurrently([change, write])
@@ -160,7 +158,7 @@ def test_a_password_changed_twice_at_once_is_changed_once(doctor, sign_in, run_c
     assert Session.objects.live().count() == 1
 
 
-def test_no_sign_in_with_the_old_password_outlives_its_change(doctor, sign_in, run_concurrently):
+def test_no_session_of_the_old_password_survives_its_change(doctor, sign_in, run_concurrently):
     changer = sign_in(doctor)
     change = {"old_password": PASSWORD, "new_password": NEW_PASSWORD}
     login = {"email": doctor.email, "password": PASSWORD}
@@ -190,11 +188,9 @@ def test_a_reset_link_works_once(doctor, run_concurrently):
     assert statuses(answers) == {200: 1, 400: 5}
 
 
-def test_failures_are_counted_to_the_last(run_concurrently):
-    account = GuessedAccount("nobody@clinic.example", "192.0.2.1")
-    outcomes = run_concurrently(
-        lambda: guess_failed(account=account, limit=password_limit()), times=19
-    )
+def test_concurrent_failures_are_all_counted(run_concurrently):
+    throttle = LoginThrottle("unknown@clinic.example", "192.0.2.1")
+    outcomes = run_concurrently(throttle.record_failure, times=19)
     assert outcomes == [None] * 19
     assert SignInFailures.objects.get().failures == 19
 
@@ -311,9 +307,7 @@ def test_recovery_codes_replaced_with_one_code_at_once_are_replaced_once(
     assert statuses(answers) == {200: 1, 400: 5}
 
 
-def test_reset_of_an_unverified_account_leaves_the_previous_holder_nothing(
-    run_concurrently, make_user
-):
+def test_reset_of_unverified_account_removes_previous_access(run_concurrently, make_user):
     for number in range(5):
         user = make_user(f"victim{number}@clinic.example", self_registered=True)
         sessions = [session_start(user=user, request=RequestFactory().get("/")) for _ in range(3)]

@@ -38,7 +38,7 @@ class TestAuthBucket:
             ("token/refresh/", 400),
         ],
     )
-    def test_counts_strangers_by_address(self, api, path, status):
+    def test_counts_anonymous_callers_by_address(self, api, path, status):
         answers = [send(api, "post", f"auth/{path}", {}) for _ in range(7)]
         assert [answer.status_code for answer in answers] == [status] * 5 + [429] * 2
         assert 1 <= int(answers[-1].headers["Retry-After"]) <= 60
@@ -74,7 +74,7 @@ class TestAuthBucket:
             assert answers == [200] * 5 + [429]
         assert refresh_by(api, "x").status_code == 401
 
-    def test_says_no_before_hashing(self, api, doctor, settings):
+    def test_refuses_before_hashing(self, api, doctor, settings):
         settings.PASSWORD_HASHERS = ["hosts_own.QuickPBKDF2"]
         body = {"email": doctor.email, "password": "wrong"}
         assert statuses(lambda: send(api, "post", "auth/login/", body), 5) == [401] * 5
@@ -85,7 +85,7 @@ class TestAuthBucket:
 
 @pytest.mark.django_db
 class TestApiBucket:
-    def test_lets_the_profile_and_the_sessions_be_read_often(self, doctor, sign_in):
+    def test_profile_and_sessions_count_in_api_bucket(self, doctor, sign_in):
         client = sign_in(doctor)
         seen = Counter(statuses(lambda: client.get("/api/auth/user/"), 50))
         seen += Counter(statuses(lambda: client.get("/api/auth/sessions/"), 50))
@@ -104,7 +104,7 @@ class TestExportBucket:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_sixty_sign_ins_at_once_five_are_judged(doctor, run_concurrently):
+def test_five_of_sixty_concurrent_sign_ins_pass(doctor, run_concurrently):
     body = {"email": doctor.email, "password": PASSWORD}
     answers = run_concurrently(lambda: send(APIClient(), "post", "auth/login/", body), times=60)
     assert Counter(getattr(answer, "status_code", answer) for answer in answers) == {

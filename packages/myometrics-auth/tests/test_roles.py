@@ -1,4 +1,4 @@
-"""Roles, the flags that follow them, and the last administrator by the host's rule."""
+"""Roles, the flags that depend on them, and the last administrator by the site's rule."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_other_changes_leave_the_flags_of_older_rows(root, make_user, sign_in):
     assert flags(user) == ("doctor", True, False)
 
 
-def test_a_demoted_superuser_is_out_of_the_admin_site(root, other_root, sign_in, client):
+def test_demoted_superuser_loses_the_admin_site(root, other_root, sign_in, client):
     client.force_login(other_root)
     send(sign_in(root), "put", f"users/{other_root.pk}/", {"role": "technician"})
     assert client.get(reverse("admin:index")).status_code == 302
@@ -186,7 +186,7 @@ class TestCheck:
 
 
 @pytest.mark.parametrize("rule", ["is_superuser", "is_in_group"])
-class TestLastAdministratorByTheHostsRule:
+class TestLastAdministratorByTheSitesRule:
     @pytest.fixture
     def last(self, rule, settings, root, make_user):
         """The only administrator by the rule; others have the role."""
@@ -218,7 +218,7 @@ class TestLastAdministratorByTheHostsRule:
         last.refresh_from_db()
         assert last.is_active
 
-    def test_gives_way_to_another(self, last, second, sign_in):
+    def test_can_be_demoted_if_there_is_another(self, last, second, sign_in):
         answer = send(sign_in(last), "patch", f"users/{last.pk}/", {"isActive": False})
         assert answer.status_code == 200
 
@@ -238,7 +238,7 @@ class TestLastAdministratorByTheHostsRule:
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("rule", ["is_superuser", "is_in_group"])
 @pytest.mark.parametrize("own", [True, False])
-def test_of_administrators_that_go_at_once_one_stays(
+def test_one_of_concurrently_leaving_administrators_stays(
     rule, own, settings, sign_in, run_concurrently
 ):
     settings.MYOMETRICS = {**settings.MYOMETRICS, "IS_ADMINISTRATOR": f"{__name__}.{rule}"}

@@ -1,4 +1,4 @@
-"""What was read can be sent back; who may set the clinic; causes of failures that stay visible."""
+"""Sending back a read profile, who sets the clinic, and integrity errors of the site."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def failing_receiver():
 
 @pytest.mark.usefixtures("failing_receiver")
 class TestOtherIntegrityErrors:
-    def test_are_not_taken_for_a_taken_address(self):
+    def test_are_not_reported_as_a_taken_address(self):
         client = APIClient(raise_request_exception=False)
         answer = send(client, "post", "auth/register/", REGISTRATION)
         assert (answer.status_code, answer.json()["field_errors"]) == (500, {})

@@ -1,4 +1,4 @@
-"""Where one is signed in, and signing out elsewhere."""
+"""List and end one's own sessions."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from datetime import timedelta
 import pytest
 from conftest import later, refresh_by, sign_out
 
+from myometrics_auth.jobs import Sweep
 from myometrics_auth.models import Session
 from myometrics_auth.services.sessions import sessions_sweep
+from myometrics_core.jobs import Job, enqueue, run_job
 from myometrics_core.times import utc_now
 
 pytestmark = pytest.mark.django_db
@@ -27,7 +29,7 @@ SESSION_KEYS = {
 
 
 class TestSessionList:
-    def test_tells_device_address_and_when_seen(self, doctor, sign_in):
+    def test_list_shows_device_address_and_times(self, doctor, sign_in):
         client = sign_in(doctor, HTTP_USER_AGENT="Firefox/150", REMOTE_ADDR="192.0.2.7")
         answer = client.get("/api/auth/sessions/")
         assert answer.status_code == 200
@@ -38,7 +40,7 @@ class TestSessionList:
         assert session["current"] is True
         assert all(session[name].endswith("Z") for name in ("first_seen", "last_seen", "expires"))
 
-    def test_shows_one_s_own_live_sessions_the_latest_first(self, doctor, make_user, sign_in):
+    def test_list_shows_own_live_sessions_latest_first(self, doctor, make_user, sign_in):
         sign_in(make_user())
         first, second, ended = sign_in(doctor), sign_in(doctor), sign_in(doctor)
         sign_out(ended, ended.tokens["refresh"])
@@ -71,11 +73,11 @@ class TestEndingSessions:
         assert here.delete(f"/api/auth/sessions/{other}/").status_code == 404
 
     def test_of_all_others_leaves_this_one(self, doctor, make_user, sign_in):
-        here, there, stranger = sign_in(doctor), sign_in(doctor), sign_in(make_user())
+        here, there, other = sign_in(doctor), sign_in(doctor), sign_in(make_user())
         assert here.delete("/api/auth/sessions/").status_code == 204
         assert here.get("/api/auth/user/").status_code == 200
         assert there.get("/api/auth/user/").status_code == 401
-        assert stranger.get("/api/auth/user/").status_code == 200
+        assert other.get("/api/auth/user/").status_code == 200
 
     def test_of_the_current_one_signs_out(self, doctor, sign_in):
         client = sign_in(doctor)
@@ -83,12 +85,12 @@ class TestEndingSessions:
         assert client.delete(f"/api/auth/sessions/{session['id']}/").status_code == 204
         assert client.get("/api/auth/user/").status_code == 401
 
-    def test_of_another_person_s_or_none_is_a_404(self, doctor, make_user, sign_in):
-        stranger = sign_in(make_user())
+    def test_ending_session_of_another_user_is_a_404(self, doctor, make_user, sign_in):
+        other = sign_in(make_user())
         client = sign_in(doctor)
         for key in (Session.objects.exclude(user=doctor).get().pk, uuid.uuid4()):
             assert client.delete(f"/api/auth/sessions/{key}/").status_code == 404
-        assert stranger.get("/api/auth/user/").status_code == 200
+        assert other.get("/api/auth/user/").status_code == 200
 
     def test_needs_a_token(self, api):
         assert api.delete("/api/auth/sessions/").status_code == 401
@@ -96,7 +98,7 @@ class TestEndingSessions:
 
 
 class TestSessionSweep:
-    def test_deletes_what_is_long_over_in_batches(self, doctor, sign_in):
+    def test_sweep_deletes_ended_sessions_in_batches(self, doctor, sign_in):
         for _ in range(5):
             sign_in(doctor)
         live = session_id(sign_in(doctor))
@@ -107,29 +109,26 @@ class TestSessionSweep:
             assert sessions_sweep(batch=2) == 5
         assert Session.objects.count() == 1
 
-    def test_deletes_expired_sessions_too(self, doctor, sign_in):
+    def test_sweep_deletes_expired_sessions(self, doctor, sign_in):
         sign_in(doctor)
         with later(days=36):
             assert sessions_sweep() == 0
         with later(days=38):
             assert sessions_sweep() == 1
 
-    def test_keeps_for_as_long_as_the_host_says(self, doctor, sign_in, settings):
+    def test_sweep_is_an_hourly_job(self, doctor, sign_in, clock):
+        sign_in(doctor)
+        clock.shift(timedelta(days=38))
+        enqueue(Sweep.name, key="")
+        assert run_job(Sweep.name)
+        assert not Session.objects.exists()
+        assert Job.objects.get(kind=Sweep.name).run_at == utc_now() + timedelta(hours=1)
+
+    def test_sweep_respects_session_retention(self, doctor, sign_in, settings):
         settings.MYOMETRICS_AUTH = {"SESSION_RETENTION": timedelta(0)}
         client = sign_in(doctor)
         sign_out(client, client.tokens["refresh"])
         assert sessions_sweep() == 1
-
-    def test_is_on_the_beat_schedule(self):
-        from celery import current_app
-
-        from myometrics_auth import tasks
-        from myometrics_auth.beat import beat_schedule
-
-        assert tasks.sweep.name in {entry["task"] for entry in beat_schedule.values()}
-        for entry in beat_schedule.values():
-            assert entry["task"] in current_app.tasks
-            assert entry["options"]["expires"]
 
 
 def session_id(client):

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 
 
 class TestLogin:
-    def test_gives_tokens_and_the_profile(self, api, doctor):
+    def test_login_returns_tokens_and_profile(self, api, doctor):
         answer = send(api, "post", "auth/login/", {"email": doctor.email, "password": PASSWORD})
         assert answer.status_code == 200
         assert set(answer.json()) == {"access", "refresh", "user"}
@@ -38,20 +38,21 @@ class TestLogin:
         )
         assert answer.status_code == 200
 
-    def test_notes_the_time_of_the_sign_in(self, api, doctor):
+    def test_login_updates_last_login(self, api, doctor):
         before = utc_now()
         send(api, "post", "auth/login/", {"email": doctor.email, "password": PASSWORD})
         doctor.refresh_from_db()
         assert before <= doctor.last_login <= utc_now()
 
-    def test_answers_the_same_to_an_unknown_address_a_wrong_password_and_an_inactive_user(
-        self, api, doctor, make_user
-    ):
+    def test_failed_logins_have_the_same_response(self, api, doctor, make_user):
         make_user("gone@clinic.example", is_active=False)
         answers = [
             send(api, "post", "auth/login/", {"email": doctor.email, "password": "wrong"}),
             send(
-                api, "post", "auth/login/", {"email": "nobody@clinic.example", "password": PASSWORD}
+                api,
+                "post",
+                "auth/login/",
+                {"email": "unknown@clinic.example", "password": PASSWORD},
             ),
             send(
                 api, "post", "auth/login/", {"email": "gone@clinic.example", "password": PASSWORD}
@@ -64,13 +65,13 @@ class TestLogin:
 
     @pytest.mark.parametrize("field", ["email", "password"])
     @pytest.mark.parametrize("value", [None, "", 7, True, [], {}, "x\x00", "\ud800", "x" * 300])
-    def test_refuses_what_is_no_text_of_bearable_length(self, api, doctor, field, value):
+    def test_malformed_or_too_long_values_are_400s(self, api, doctor, field, value):
         body = {"email": doctor.email, "password": PASSWORD, field: value}
         answer = send(api, "post", "auth/login/", body)
         assert answer.status_code == 400
         assert list(answer.json()["field_errors"]) == [field]
 
-    def test_names_missing_fields(self, api):
+    def test_missing_fields_are_400s(self, api):
         answer = send(api, "post", "auth/login/", {})
         assert answer.status_code == 400
         assert set(answer.json()["field_errors"]) == {"email", "password"}
@@ -105,7 +106,7 @@ class TestLogout:
         assert here.get("/api/auth/user/").status_code == 200
         assert there.get("/api/auth/user/").status_code == 401
 
-    def test_accepts_an_access_token_past_its_time(self, doctor, sign_in):
+    def test_logout_accepts_an_expired_access_token(self, doctor, sign_in):
         client = sign_in(doctor)
         with later(hours=2):
             answer = sign_out(client, client.tokens["refresh"])
@@ -119,7 +120,7 @@ class TestLogout:
         assert answer.status_code == 401
         assert client.get("/api/auth/user/").status_code == 200
 
-    def test_refuses_a_forged_access_token_past_its_time(self, api, doctor, sign_in):
+    def test_logout_refuses_a_forged_expired_access_token(self, api, doctor, sign_in):
         tokens = sign_in(doctor).tokens
         claims = jwt.decode(tokens["access"], options={"verify_signature": False})
         forged = jwt.encode(
@@ -141,7 +142,7 @@ class TestLogout:
         assert other.get("/api/auth/user/").status_code == 200
 
     @pytest.mark.parametrize("token", [None, "", 7, [], {}, "x", "a.b.c", "x\x00", "\ud800"])
-    def test_refuses_what_is_no_refresh_token(self, doctor, sign_in, token):
+    def test_logout_refuses_other_tokens(self, doctor, sign_in, token):
         answer = sign_out(sign_in(doctor), token)
         assert answer.status_code == 400
         assert list(answer.json()["field_errors"]) == ["refresh"]

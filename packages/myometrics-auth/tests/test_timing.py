@@ -35,7 +35,7 @@ def work(call):
 
 
 def kind_of(statement):
-    """A statement without its values, which tell who was asked about, and savepoints' names."""
+    """A statement without its values and without names of savepoints."""
     return re.sub(r"'(?:[^']|'')*'|\"s\d+_x\d+\"|\b[0-9a-f-]{32,}\b|\b\d+\b", "?", statement)
 
 
@@ -74,27 +74,27 @@ def existing(make_user):
     }
 
 
-def test_sign_in_does_the_same_for_unknown_wrong_inactive_and_passwordless(existing):
-    unknown = work(login("nobody@clinic.example"))
+def test_failed_sign_ins_do_the_same_work(existing):
+    unknown = work(login("unknown@clinic.example"))
     assert unknown[0] == [QuickPBKDF2.iterations]
     for password, user in existing.items():
         assert work(login(user.email, password)) == unknown
 
 
-def test_sign_in_that_the_guard_refuses_does_the_same(make_user, settings):
+def test_throttled_sign_in_does_the_same(make_user, settings):
     settings.MYOMETRICS_AUTH = {"FAILED_SIGN_IN_LIMIT": 1}
-    guessed = make_user()
-    login(guessed.email)()
-    wrong_hashes, wrong_statements = work(login(guessed.email))
-    right_hashes, right_statements = work(login(guessed.email, PASSWORD))
+    throttled = make_user()
+    login(throttled.email)()
+    wrong_hashes, wrong_statements = work(login(throttled.email))
+    right_hashes, right_statements = work(login(throttled.email, PASSWORD))
     assert right_hashes == wrong_hashes == [QuickPBKDF2.iterations]
     assert len(right_statements) == len(wrong_statements)
 
 
-def test_admin_login_does_the_same_for_unknown_wrong_inactive_and_not_staff(make_user):
+def test_failed_admin_logins_do_the_same_work(make_user):
     known, others = make_user(is_staff=True), make_user()
     inactive = make_user(is_active=False, is_staff=True)
-    hashes, statements = work(admin_login("nobody@clinic.example"))
+    hashes, statements = work(admin_login("unknown@clinic.example"))
     assert hashes == [QuickPBKDF2.iterations]
     for email, password in (
         (known.email, "wrong"),
@@ -110,13 +110,13 @@ def without_savepoints(statements):
     return [statement for statement in statements if "SAVEPOINT" not in statement]
 
 
-def test_reset_does_the_same_for_known_and_unknown(make_user):
-    hashes, statements = work(reset("nobody@clinic.example"))
+def test_resets_do_the_same_work_for_unknown_addresses(make_user):
+    hashes, statements = work(reset("unknown@clinic.example"))
     assert (hashes, bool(statements)) == ([], True)
     assert work(reset(make_user().email)) == (hashes, statements)
     assert mail.outbox == [], "the mail is a task's, whatever the address"
 
 
-def test_the_measure_tells_a_backend_that_skips_the_hash(make_user, settings):
+def test_measurement_detects_a_backend_that_skips_the_hash(make_user, settings):
     settings.AUTHENTICATION_BACKENDS = ["hosts_own.HastyBackend"]
-    assert work(login("nobody@clinic.example")) != work(login(make_user().email))
+    assert work(login("unknown@clinic.example")) != work(login(make_user().email))

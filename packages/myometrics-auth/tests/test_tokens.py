@@ -1,4 +1,4 @@
-"""What tokens say, and how long they work. Specification: "Authentication Endpoints"."""
+"""Claims and lifetimes of tokens. Specification: "Authentication Endpoints"."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.django_db
 
 
 class TestTokens:
-    def test_say_what_the_specification_says(self, doctor, sign_in):
+    def test_claims_match_the_specification(self, doctor, sign_in):
         tokens = sign_in(doctor).tokens
         lifetimes = {"access": timedelta(minutes=15), "refresh": timedelta(days=7)}
         for kind, lifetime in lifetimes.items():
@@ -26,7 +26,7 @@ class TestTokens:
             assert claims["user_id"] == str(doctor.pk)
             assert claims["exp"] - claims["iat"] == lifetime.total_seconds()
 
-    def test_of_refresh_are_no_access_tokens(self, api, doctor, sign_in):
+    def test_refresh_token_is_no_access_token(self, api, doctor, sign_in):
         api.credentials(HTTP_AUTHORIZATION=f"Bearer {sign_in(doctor).tokens['refresh']}")
         assert api.get("/api/auth/user/").status_code == 401
 
@@ -43,7 +43,7 @@ class TestTokens:
             "🙂",
         ],
     )
-    def test_that_are_not_ours_are_a_401_in_the_error_shape(self, api, header):
+    def test_foreign_token_is_a_401_in_the_error_shape(self, api, header):
         answer = api.get("/api/auth/user/", HTTP_AUTHORIZATION=header)
         assert answer.status_code == 401
         assert set(answer.json()) == ERROR_KEYS
@@ -61,7 +61,7 @@ class TestTokens:
             {"exp": "soon"},
         ],
     )
-    def test_with_other_claims_are_refused_though_signed(self, api, doctor, sign_in, change):
+    def test_signed_token_with_invalid_claims_is_refused(self, api, doctor, sign_in, change):
         token = sign_in(doctor).tokens["access"]
         claims = jwt.decode(token, options={"verify_signature": False})
         forged = jwt.encode({**claims, **change}, settings.SECRET_KEY, "HS256")
@@ -69,30 +69,30 @@ class TestTokens:
         assert (answer.status_code, answer.json()["code"]) == (401, "token_not_valid")
 
     @pytest.mark.parametrize("algorithm", ["none", "HS512"])
-    def test_of_another_algorithm_are_refused(self, api, doctor, sign_in, algorithm):
+    def test_token_of_another_algorithm_is_refused(self, api, doctor, sign_in, algorithm):
         claims = jwt.decode(sign_in(doctor).tokens["access"], options={"verify_signature": False})
         key = None if algorithm == "none" else settings.SECRET_KEY
         forged = jwt.encode(claims, key, algorithm)
         answer = api.get("/api/auth/user/", HTTP_AUTHORIZATION=f"Bearer {forged}")
         assert answer.status_code == 401
 
-    def test_expire(self, doctor, sign_in):
+    def test_access_token_expires(self, doctor, sign_in):
         client = sign_in(doctor)
         assert client.get("/api/auth/user/").status_code == 200
         with later(minutes=16):
             assert client.get("/api/auth/user/").status_code == 401
 
-    def test_outlive_a_clock_that_is_put_back(self, doctor, sign_in):
+    def test_token_stays_valid_after_clock_is_set_back(self, doctor, sign_in):
         client = sign_in(doctor)
         with later(hours=-1):
             assert client.get("/api/auth/user/").status_code == 200
 
-    def test_cost_one_query(self, doctor, sign_in, django_assert_num_queries):
+    def test_authentication_costs_one_query(self, doctor, sign_in, django_assert_num_queries):
         client = sign_in(doctor)
         with django_assert_num_queries(1):
             client.get("/api/auth/user/")
 
-    def test_stop_working_when_the_user_is_deactivated_or_deleted(self, doctor, make_user, sign_in):
+    def test_token_of_inactive_or_deleted_user_is_refused(self, doctor, make_user, sign_in):
         for user, end in (
             (doctor, lambda user: type(user).objects.filter(pk=user.pk).update(is_active=False)),
             (make_user(), lambda user: user.delete()),
@@ -103,7 +103,7 @@ class TestTokens:
             answer = refresh_by(client, client.tokens["refresh"])
             assert answer.status_code == 401
 
-    def test_bear_a_changed_role_at_once(self, doctor, sign_in):
+    def test_changed_role_takes_effect_at_once(self, doctor, sign_in):
         client = sign_in(doctor)
         assert client.get("/api/users/").status_code == 403
         type(doctor).objects.filter(pk=doctor.pk).update(role="admin")
@@ -111,7 +111,7 @@ class TestTokens:
 
 
 class TestRefresh:
-    def test_gives_an_access_token_alone(self, api, doctor, sign_in):
+    def test_refresh_returns_only_an_access_token(self, api, doctor, sign_in):
         tokens = sign_in(doctor).tokens
         answer = refresh_by(api, tokens["refresh"])
         assert answer.status_code == 200
@@ -136,7 +136,7 @@ class TestRefresh:
 
     @pytest.mark.parametrize("body", [{}, {"refresh": None}, {"refresh": ""}, {"refresh": 7}])
     @pytest.mark.parametrize("more", [{}, {"refresh": ["x"]}, {"refresh": {"x": 1}}])
-    def test_names_a_token_that_is_missing_empty_or_no_text(self, api, body, more):
+    def test_missing_empty_or_non_text_token_is_a_400(self, api, body, more):
         answer = send(api, "post", "auth/token/refresh/", {**body, **more})
         assert answer.status_code == 400
         assert list(answer.json()["field_errors"]) == ["refresh"]
@@ -159,7 +159,7 @@ class TestRefresh:
         assert answer.status_code == 200
 
     @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"', b"NaN", b"null"])
-    def test_bears_bodies_that_are_no_object(self, api, body):
+    def test_bodies_that_are_no_object_are_400s(self, api, body):
         answer = api.post("/api/auth/token/refresh/", body, content_type="application/json")
         assert answer.status_code == 400
         assert set(answer.json()) == ERROR_KEYS

@@ -1,4 +1,4 @@
-"""Who registers another's address keeps nothing once its owner resets the password by mail."""
+"""A reset by mail removes previous access to an unverified account."""
 
 from __future__ import annotations
 
@@ -71,19 +71,19 @@ class TestReset:
         assert not TotpDevice.objects.exists()
         assert [event.action for event in published] == ["password_reset"]
 
-    def test_removes_what_the_login_throttle_trusted(self, clock):
+    def test_removes_trusted_addresses_of_the_login_throttle(self, clock):
         register()
         for _ in range(3):
             log_in("wrong", ATTACKER)
         reset()
         for _ in range(20):
             log_in("wrong", ATTACKER)
-        # The attacker's address counts with strangers: their failures slow it.
+        # The attacker's address counts as unknown: failures throttle it.
         assert log_in(NEW_PASSWORD, "192.0.2.77").status_code == 401
         assert log_in(NEW_PASSWORD, ATTACKER).status_code == 401
         assert log_in(NEW_PASSWORD).status_code == 200
 
-    def test_leaves_the_owner_no_sessions_of_whoever_registered(self, clock):
+    def test_removes_sessions_of_the_registering_user(self, clock):
         client = register()
         reset()
         assert client.get("/api/auth/user/").status_code == 401
@@ -113,7 +113,7 @@ class TestReset:
         assert log_in("another-fine-word-99").json()["mfa_required"] is True
         assert "second_factor_disabled" not in [event.action for event in published]
 
-    def test_that_is_refused_removes_and_verifies_nothing(self, clock):
+    def test_refused_reset_removes_and_verifies_nothing(self, clock):
         enrol(register())
         link = reset_link(account())
         assert reset(link, password="12345").status_code == 400
@@ -121,7 +121,7 @@ class TestReset:
         assert TotpDevice.objects.exists()
         assert account().verified_at is None
 
-    def test_by_a_link_to_an_address_that_was_replaced_is_refused(self, clock, administrator):
+    def test_link_to_a_replaced_address_is_refused(self, clock, administrator):
         register()
         link = reset_link(account())
         user_update(
@@ -219,7 +219,7 @@ class Attacker:
     def refresh(self):
         refresh_by(APIClient(), self.first.tokens["refresh"])
 
-    def guess(self):
+    def fail_login(self):
         log_in("wrong", ATTACKER)
 
     def has_nothing(self):
@@ -242,7 +242,7 @@ class Attacker:
         self.clients.append(client)
 
 
-STEPS = ["log_in", "enrol", "confirm", "finish", "change_password", "refresh", "guess"]
+STEPS = ["log_in", "enrol", "confirm", "finish", "change_password", "refresh", "fail_login"]
 steps = st.lists(st.sampled_from(STEPS), max_size=8)
 
 

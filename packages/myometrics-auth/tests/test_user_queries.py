@@ -1,4 +1,4 @@
-"""Looking users up by address, and writing them in queries."""
+"""Lookups of users by address, and bulk writes of users."""
 
 from __future__ import annotations
 

@@ -36,11 +36,9 @@ class TestUserAdministration:
         assert (answer.status_code, answer.json()["code"]) == (403, "permission_denied")
 
     @pytest.mark.parametrize(("method", "path"), [("post", "users/"), ("post", "users/1/")])
-    def test_methods_that_are_not_offered_are_a_405_whatever_the_role(
-        self, client, doctor, sign_in, method, path
-    ):
-        for somebody in (client, sign_in(doctor)):
-            assert send(somebody, method, path, {}).status_code == 405
+    def test_other_methods_are_a_405_for_every_role(self, client, doctor, sign_in, method, path):
+        for caller in (client, sign_in(doctor)):
+            assert send(caller, method, path, {}).status_code == 405
 
 
 class TestUserList:
@@ -88,7 +86,7 @@ class TestUserList:
         make_user(first_name="Zoë")
         assert client.get("/api/users/", {"search": term}).json()["count"] == 0
 
-    def test_finds_users_by_what_they_are_called_now(self, client, make_user):
+    def test_search_finds_changed_names(self, client, make_user):
         user = make_user(first_name="Old")
         send(client, "patch", f"users/{user.pk}/", {"firstName": "Newer"})
         assert client.get("/api/users/", {"search": "newer"}).json()["count"] == 1
@@ -117,7 +115,7 @@ class TestUserList:
             ("page_size", "-1"),
         ],
     )
-    def test_names_a_parameter_that_makes_no_sense(self, client, name, value):
+    def test_invalid_parameter_is_a_400(self, client, name, value):
         answer = client.get("/api/users/", {name: value})
         assert answer.status_code == 400
         assert list(answer.json()["field_errors"]) == [name]
@@ -196,7 +194,7 @@ class TestOneUser:
             ("clinicName", "x\x00"),
         ],
     )
-    def test_is_left_alone_by_what_makes_no_sense(self, client, doctor, field, value):
+    def test_invalid_change_is_refused(self, client, doctor, field, value):
         before = client.get(f"/api/users/{doctor.pk}/").json()
         other = "clinicName" if field != "clinicName" else "firstName"
         answer = send(client, "put", f"users/{doctor.pk}/", {field: value, other: "Changed"})
@@ -204,14 +202,14 @@ class TestOneUser:
         assert list(answer.json()["field_errors"]) == [field]
         assert client.get(f"/api/users/{doctor.pk}/").json() == before
 
-    def test_once_deactivated_is_signed_out_for_good(self, client, doctor, sign_in):
+    def test_deactivated_user_is_signed_out(self, client, doctor, sign_in):
         theirs = sign_in(doctor)
         send(client, "put", f"users/{doctor.pk}/", {"isActive": False})
         assert theirs.get("/api/auth/user/").status_code == 401
         send(client, "put", f"users/{doctor.pk}/", {"isActive": True})
         assert theirs.get("/api/auth/user/").status_code == 401
 
-    def test_once_deleted_is_gone(self, client, doctor, sign_in, api):
+    def test_deleted_user_is_a_404(self, client, doctor, sign_in, api):
         theirs = sign_in(doctor)
         assert client.delete(f"/api/users/{doctor.pk}/").status_code == 204
         assert theirs.get("/api/auth/user/").status_code == 401
@@ -239,11 +237,11 @@ class TestLastAdministrator:
         assert answer.status_code == 409
         assert set(answer.json()) == ERROR_KEYS
 
-    def test_may_change_all_else(self, client, administrator):
+    def test_last_administrator_may_change_other_fields(self, client, administrator):
         body = {"clinicName": "New", "role": "admin", "isActive": True}
         assert send(client, "put", f"users/{administrator.pk}/", body).status_code == 200
 
-    def test_gives_way_once_there_is_another(self, client, administrator, make_user):
+    def test_can_be_demoted_once_there_is_another(self, client, administrator, make_user):
         make_user(role="admin")
         answer = send(client, "put", f"users/{administrator.pk}/", {"role": "doctor"})
         assert answer.status_code == 200

@@ -1,4 +1,4 @@
-"""Publish COUNT completed uploads of one new person over SECONDS, each in a transaction."""
+"""Publish COUNT completed uploads of one new user over SECONDS, each in a transaction."""
 
 import sys
 import time
@@ -12,18 +12,18 @@ from myometrics_core.times import utc_now
 
 
 def produce(count, seconds):
-    person = get_user_model().objects.create_user(email="busy@clinic.example")
+    user = get_user_model().objects.create_user(email="busy@clinic.example")
     for number in range(count):
-        activity = Event(
+        event = Event(
             id=f"audit:{number}",
-            actor_id=person.pk,
+            actor_id=user.pk,
             action="upload_completed",
             resource_type="upload",
             resource_id=f"upload_{number}",
             occurred_at=utc_now(),
         )
         with transaction.atomic():
-            publish(activity)
+            publish(event)
         time.sleep(seconds / count)
 
 

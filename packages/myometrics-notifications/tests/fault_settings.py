@@ -1,4 +1,4 @@
-"""The package's site in production dress: PostgreSQL, Redis and a mail server from outside."""
+"""A site with external PostgreSQL, Redis and mail server, for the fault tests."""
 
 import os
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""The specification in its own spelling; what the tests hold the code against."""
+"""Names and values from the specification."""
 
 SETTINGS_URL = "/api/users/me/notifications/"
 
@@ -8,7 +8,7 @@ DEFAULT_SWITCHES = {
     "analysis_ready": True,
     "system_alerts": False,
 }
-"""Every switch, as it stands until a person turns it ("Notification Settings Endpoints")."""
+"""The default of every switch ("Notification Settings Endpoints")."""
 
 ERROR_KEYS = {"detail", "code", "field_errors"}
-"""The body of every refusal ("Error Handling")."""
+"""The keys of every error body ("Error Handling")."""

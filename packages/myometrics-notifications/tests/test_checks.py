@@ -1,4 +1,4 @@
-"""Every system check, by its id."""
+"""System checks, by id."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def ids():
     return {problem.id for problem in run_checks() if "notifications" in problem.id}
 
 
-def test_a_stock_site_checks_clean():
+def test_default_site_has_no_problems():
     assert ids() == set()
 
 
@@ -30,13 +30,13 @@ def test_a_stock_site_checks_clean():
         ({"RECIPIENT_LANGUAGE": "no.such.function"}, "myometrics_notifications.E003"),
     ],
 )
-def test_a_settings_dictionary_that_can_not_work_is_an_error(settings, value, expected):
+def test_invalid_settings_are_an_error(settings, value, expected):
     settings.MYOMETRICS_NOTIFICATIONS = value
 
     assert expected in ids()
 
 
-def test_a_kind_without_templates_is_an_error(use_kind):
+def test_kind_without_templates_is_an_error(use_kind):
     class Bare(NotificationKind):
         name = "bare"
         title = "Bare"
@@ -51,19 +51,19 @@ def test_a_kind_without_templates_is_an_error(use_kind):
 
 
 @pytest.mark.parametrize("timeout", [60, 3600])
-def test_a_lease_shorter_than_a_slow_conversation_is_an_error(settings, timeout):
+def test_lease_shorter_than_smtp_conversation_is_an_error(settings, timeout):
     settings.MYOMETRICS = {**settings.MYOMETRICS, "SMTP_TIMEOUT": timeout}
 
     assert ids() == {"myometrics_notifications.E011"}
 
 
-def test_a_user_model_without_an_address_is_a_warning(monkeypatch):
+def test_user_model_without_email_is_a_warning(monkeypatch):
     monkeypatch.setattr(Person, "EMAIL_FIELD", "mail_address", raising=False)
 
     assert ids() == {"myometrics_notifications.W010"}
 
 
-def test_links_to_this_very_machine_are_a_warning(settings):
+def test_links_to_localhost_are_a_warning(settings):
     settings.MYOMETRICS = {"API_URL": "http://localhost:8001/api"}
 
     assert ids() == {"myometrics_notifications.W011"}
@@ -71,7 +71,7 @@ def test_links_to_this_very_machine_are_a_warning(settings):
     assert ids() == set()
 
 
-def test_a_site_whose_health_is_not_recorded_is_told_so(settings):
+def test_site_without_health_log_gets_a_hint(settings):
     settings.INSTALLED_APPS = [
         app for app in settings.INSTALLED_APPS if app != "myometrics_core.health_log"
     ]

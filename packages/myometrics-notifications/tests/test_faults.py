@@ -56,7 +56,7 @@ class Worker:
         )
 
     def end(self):
-        """End it as operators do: what it is at is finished first."""
+        """Stop it gracefully: current tasks finish first."""
         self.process.terminate()
         self.process.wait(LIMIT_SECONDS)
 
@@ -89,7 +89,7 @@ def workers(environment, tmp_path):
             worker.kill()
 
 
-def trouble_the_mail_server(smtp, over):
+def disturb_mail_server(smtp, over):
     """Refuse, hang, drop and go away by turns, with a quiet moment between, until ``over``."""
     faults = [
         lambda: setattr(smtp, "at_recipient", "451 Later"),
@@ -109,7 +109,7 @@ def trouble_the_mail_server(smtp, over):
         smtp.start()
 
 
-def trouble_the_broker(redis_server, over):
+def disturb_broker(redis_server, over):
     for _ in range(2):
         if over.wait(6):
             return
@@ -135,8 +135,8 @@ def states(url):
         return dict(connection.execute(f"SELECT state, count(*) FROM {table} GROUP BY 1"))
 
 
-def let_leases_of_the_dead_end(workers, url):
-    """Have their time pass, which is longer than the test's; no worker is at work meanwhile."""
+def expire_claims(workers, url):
+    """Expire all claims, which last longer than the test, while no worker runs."""
     for worker in workers:
         worker.end()
     with psycopg.connect(url) as connection:
@@ -148,7 +148,7 @@ def let_leases_of_the_dead_end(workers, url):
         worker.start()
 
 
-def test_500_events_survive_killed_workers_a_stopped_broker_and_a_failing_mail_server(
+def test_500_events_survive_worker_broker_and_mail_failures(
     environment, workers, smtp, redis_server, postgresql_server, capsys
 ):
     began, over = time.monotonic(), threading.Event()
@@ -157,15 +157,15 @@ def test_500_events_survive_killed_workers_a_stopped_broker_and_a_failing_mail_s
     )
     with ThreadPoolExecutor() as pool:
         troubles = [
-            pool.submit(trouble_the_mail_server, smtp, over),
-            pool.submit(trouble_the_broker, redis_server, over),
+            pool.submit(disturb_mail_server, smtp, over),
+            pool.submit(disturb_broker, redis_server, over),
             pool.submit(kill_workers, workers, smtp),
         ]
         try:
             assert producer.wait(LIMIT_SECONDS) == 0
             for trouble in troubles:
                 trouble.result(LIMIT_SECONDS)
-            let_leases_of_the_dead_end(workers, postgresql_server.url)
+            expire_claims(workers, postgresql_server.url)
             wait_for(
                 lambda: states(postgresql_server.url) == {"sent": EVENTS},
                 LIMIT_SECONDS,

@@ -1,4 +1,4 @@
-"""A host's own kind of notification, by a small class."""
+"""Notification kinds of the site."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 from django.core import mail
+from job_runs import deliver
 from specified import SETTINGS_URL
 
 from myometrics_core.events import publish, publish_many
 from myometrics_notifications.built_in_kinds import SystemAlerts, UploadCompleted
-from myometrics_notifications.delivery import message_deliver
 from myometrics_notifications.kinds import NotificationKind
 from myometrics_notifications.models import Message
 from myometrics_notifications.services import messages_queue, notification_settings_update
@@ -40,7 +40,7 @@ class ReportSignedByReportsAlone(ReportSignedByDefault):
 
 
 class ReportSignedToAll(ReportSigned):
-    def concerns(self, activity):
+    def concerns(self, event):
         return None
 
 
@@ -57,18 +57,18 @@ class SystemAlertsByDefault(SystemAlerts):
 
 
 @pytest.fixture
-def signed(person, make_activity):
-    return make_activity(
-        actor_id=person.pk, resource_type="report", action="report_signed", resource_id="r1"
+def signed(user, make_event):
+    return make_event(
+        actor_id=user.pk, resource_type="report", action="report_signed", resource_id="r1"
     )
 
 
 @pytest.mark.parametrize("kind", [ReportSigned(), ReportSignedByDefault()])
-def test_its_switch_joins_the_endpoint_and_the_export(
-    use_kind, person, client_of, exported_switches, kind
+def test_switch_of_a_site_kind_is_in_endpoint_and_export(
+    use_kind, user, client_of, exported_switches, kind
 ):
     use_kind(kind)
-    client = client_of(person)
+    client = client_of(user)
 
     assert client.get(SETTINGS_URL).json()["report_signed"] is kind.default_on
     turned = client.patch(
@@ -76,7 +76,7 @@ def test_its_switch_joins_the_endpoint_and_the_export(
     ).json()
     assert turned["report_signed"] is not kind.default_on
     assert client.get(SETTINGS_URL).json() == turned
-    assert exported_switches(person) == turned
+    assert exported_switches(user) == turned
     refused = client.patch(SETTINGS_URL, {"report_signed": "yes"}, format="json")
     assert list(refused.json()["field_errors"]) == ["report_signed"]
 
@@ -97,18 +97,20 @@ def test_its_switch_joins_the_endpoint_and_the_export(
         (ReportSignedToAllByDefault(), {"report_signed": False}, 1),
     ],
 )
-def test_its_switch_is_heeded(use_kind, person, make_person, signed, kind, switches, expected):
+def test_switch_of_a_site_kind_is_respected(
+    use_kind, user, make_user, signed, kind, switches, expected
+):
     use_kind(kind)
-    make_person()
+    make_user()
     if switches:
-        notification_settings_update(user=person, switches=switches)
+        notification_settings_update(user=user, switches=switches)
 
     publish(signed)
 
     assert Message.objects.count() == expected
 
 
-def test_only_sources_that_it_names_are_believed(use_kind, signed):
+def test_kind_accepts_only_events_of_its_sources(use_kind, signed):
     use_kind(ReportSignedByReportsAlone())
     publish(signed)
     assert not Message.objects.exists()
@@ -118,72 +120,70 @@ def test_only_sources_that_it_names_are_believed(use_kind, signed):
 
 @pytest.mark.parametrize("kind", [UploadCompletedOnRequest(), SystemAlertsByDefault()])
 @pytest.mark.parametrize("looked_before", [False, True])
-def test_the_default_of_a_replaced_kind_is_shown_exported_and_heeded(
+def test_default_of_a_replaced_kind_is_used_everywhere(
     use_kind,
-    person,
+    user,
     client_of,
     exported_switches,
-    make_activity,
+    make_event,
     health_change,
     kind,
     looked_before,
 ):
     use_kind(kind)
-    assert exported_switches(person)[kind.name] is kind.default_on
+    assert exported_switches(user)[kind.name] is kind.default_on
     if looked_before:
-        assert client_of(person).get(SETTINGS_URL).json()[kind.name] is kind.default_on
+        assert client_of(user).get(SETTINGS_URL).json()[kind.name] is kind.default_on
 
-    publish(make_activity(actor_id=person.pk))
+    publish(make_event(actor_id=user.pk))
     publish(health_change())
     for message in Message.objects.filter(kind=kind.name):
-        message_deliver(message_id=message.pk)
+        deliver(message)
 
     states = [message.state for message in Message.objects.filter(kind=kind.name)]
     assert states == (["sent"] if kind.default_on else [])
 
 
-def test_its_mail_is_sent_by_its_templates(use_kind, host_templates, signed):
+def test_mail_of_a_site_kind_uses_its_templates(use_kind, host_templates, signed):
     host_templates("report_signed", TEMPLATES)
     use_kind(ReportSignedByDefault())
 
     publish(signed)
-    message_deliver(message_id=Message.objects.get().pk)
+    deliver(Message.objects.get())
 
     assert mail.outbox[0].subject == "Report r1"
     assert mail.outbox[0].body == "Report r1 was signed.\n"
 
 
-def test_a_kind_that_fails_does_not_silence_the_others(use_kind, person, make_activity):
+def test_failing_kind_does_not_affect_others(use_kind, user, make_event):
     class Broken(ReportSigned):
         resource_type = "upload"
         actions = frozenset({"upload_completed"})
 
-        def concerns(self, activity):
-            raise RuntimeError("the host's fault")
+        def concerns(self, event):
+            raise RuntimeError("error of the site")
 
     use_kind(Broken())
 
-    publish(make_activity(actor_id=person.pk))
+    publish(make_event(actor_id=user.pk))
 
     assert [message.kind for message in Message.objects.all()] == ["upload_completed"]
 
 
-def test_kind_that_fails_on_one_event_of_a_batch_loses_that_notice_only(
-    use_kind, person, make_activity
-):
+def test_kind_failing_on_one_event_of_a_batch_loses_only_that_one(use_kind, user, make_event):
     class Broken(ReportSigned):
         resource_type = "upload"
         actions = frozenset({"upload_completed"})
         default_on = True
 
-        def context(self, activity):
-            if activity.resource_id == "u2":
-                raise RuntimeError("the host's fault")
-            return super().context(activity)
+        def context(self, event):
+            if event.resource_id == "u2":
+                raise RuntimeError("error of the site")
+            return super().context(event)
 
     use_kind(Broken())
 
-    publish_many(make_activity(actor_id=person.pk, resource_id=f"u{n}") for n in (1, 2, 3))
+    publish_many(make_event(actor_id=user.pk, resource_id=f"u{n}") for n in (1, 2, 3))
 
     assert [message.kind for message in Message.objects.order_by("pk")] == [
         *("upload_completed", Broken.name),
@@ -192,46 +192,44 @@ def test_kind_that_fails_on_one_event_of_a_batch_loses_that_notice_only(
     ]
 
 
-def test_kind_for_all_and_kind_for_one_are_queued_together(use_kind, make_person, make_activity):
+def test_kind_for_all_and_kind_for_one_are_queued_together(use_kind, make_user, make_event):
     class ForAll(ReportSigned):
         resource_type = "upload"
         actions = frozenset({"upload_completed"})
         default_on = True
 
-        def concerns(self, activity):
+        def concerns(self, event):
             return None
 
     use_kind(ForAll())
-    people = [make_person() for _ in range(3)]
+    users = [make_user() for _ in range(3)]
 
-    publish_many(make_activity(actor_id=people[n].pk, resource_id=f"u{n}") for n in (0, 1))
+    publish_many(make_event(actor_id=users[n].pk, resource_id=f"u{n}") for n in (0, 1))
 
     queued = Message.objects.order_by("pk").values_list("kind", "recipient_id")
-    everyone = [(ForAll.name, key) for key in sorted((one.pk for one in people), key=str)]
+    everyone = [(ForAll.name, key) for key in sorted((one.pk for one in users), key=str)]
     assert list(queued) == [
-        *[("upload_completed", people[0].pk), *everyone],
-        *[("upload_completed", people[1].pk), *everyone],
+        *[("upload_completed", users[0].pk), *everyone],
+        *[("upload_completed", users[1].pk), *everyone],
     ]
 
 
-def test_messages_of_a_kind_that_is_gone_are_dropped(person, make_activity):
-    publish(make_activity(actor_id=person.pk))
+def test_message_of_an_unregistered_kind_is_dropped(user, make_event):
+    publish(make_event(actor_id=user.pk))
     Message.objects.update(kind="kind_of_last_year")
 
-    message_deliver(message_id=Message.objects.get().pk)
+    deliver(Message.objects.get())
 
     assert Message.objects.get().state == "dropped"
     assert mail.outbox == []
 
 
-def test_a_host_can_queue_a_mail_without_any_activity(use_kind, person):
+def test_site_can_queue_a_mail_without_an_event(use_kind, user):
     kind = ReportSignedByDefault()
     use_kind(kind)
 
     for _ in range(2):
-        messages_queue(
-            kind=kind, user_ids=[person.pk], context={"resource_id": "r9"}, once_per="r9"
-        )
+        messages_queue(kind=kind, user_ids=[user.pk], context={"resource_id": "r9"}, once_per="r9")
 
     assert Message.objects.get().context == {"resource_id": "r9"}
 
@@ -239,7 +237,7 @@ def test_a_host_can_queue_a_mail_without_any_activity(use_kind, person):
 @pytest.mark.parametrize(
     "bad", ["", "Upper", "two words", "a__b", "a_", "1a", "email_notifications", "a" * 51, "ä"]
 )
-def test_a_name_that_can_not_be_a_switch_is_refused(use_kind, bad):
+def test_invalid_kind_name_is_refused(use_kind, bad):
     kind = ReportSigned()
     kind.name = bad
 
@@ -247,26 +245,22 @@ def test_a_name_that_can_not_be_a_switch_is_refused(use_kind, bad):
         use_kind(kind)
 
 
-def test_a_kind_without_a_resource_type_is_asked_about_each_activity(
-    use_kind, person, signed, make_activity
-):
+def test_kind_without_resource_type_receives_every_event(use_kind, user, signed, make_event):
     class Everything(ReportSignedByDefault):
         resource_type = ""
 
-        def wants(self, activity):
-            return activity.action != "upload_failed"
+        def wants(self, event):
+            return event.action != "upload_failed"
 
     use_kind(Everything())
 
     publish(signed)
-    publish(make_activity(actor_id=person.pk, resource_type="door", action="opened"))
-    publish(make_activity(actor_id=person.pk, resource_type="door", action="upload_failed"))
+    publish(make_event(actor_id=user.pk, resource_type="report_card", action="opened"))
+    publish(make_event(actor_id=user.pk, resource_type="report_card", action="upload_failed"))
 
     assert Message.objects.count() == 2
 
 
-def test_what_no_kind_is_about_costs_its_writer_nothing(
-    person, make_activity, django_assert_num_queries
-):
+def test_event_without_a_kind_needs_no_query(user, make_event, django_assert_num_queries):
     with django_assert_num_queries(0):
-        publish(make_activity(actor_id=person.pk, resource_type="door", action="opened"))
+        publish(make_event(actor_id=user.pk, resource_type="report_card", action="opened"))

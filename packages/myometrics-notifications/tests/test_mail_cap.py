@@ -1,4 +1,4 @@
-"""A user gets a limited number of notification mails an hour, and one summary of the rest."""
+"""The hourly cap of notification mails, and the summary of the rest."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import pytest
 import time_machine
 from django.core import mail
 from django.db import connection
+from job_runs import deliver, deliver_due, job_of, write_exports
 
 from myometrics_core.events import publish
+from myometrics_core.jobs import Job
+from myometrics_core.jobs.claims import claim_job
 from myometrics_core.times import utc_now
-from myometrics_notifications.delivery import message_deliver, messages_sweep
-from myometrics_notifications.exports import export_generate, export_request
-from myometrics_notifications.leases import work_lease
+from myometrics_notifications.exports import export_request
 from myometrics_notifications.mail_cap import message_admit
-from myometrics_notifications.models import ExportFile, Message
+from myometrics_notifications.models import Message
 from myometrics_notifications.services import messages_purge, notification_settings_update
 
 pytestmark = pytest.mark.django_db
@@ -29,23 +30,23 @@ def _cap(settings):
 
 
 @pytest.fixture
-def upload(make_activity):
+def upload(make_event):
     """Publish that ``times`` uploads of a user are complete."""
 
     def publish_uploads(user, times=1, action="upload_completed"):
         for _ in range(times):
-            publish(make_activity(actor_id=user.pk, action=action))
+            publish(make_event(actor_id=user.pk, action=action))
 
     return publish_uploads
 
 
 @pytest.fixture
 def later():
-    """Run the sweep so much later."""
+    """Run a sweep at a later time."""
 
     def sweep(**delta):
         with time_machine.travel(utc_now() + timedelta(**delta), tick=False):
-            messages_sweep()
+            deliver_due()
 
     return sweep
 
@@ -58,18 +59,18 @@ def states():
     return sorted(Message.objects.values_list("state", flat=True))
 
 
-def test_mails_beyond_the_cap_become_one_summary_after_the_hour(person, upload, later):
-    upload(person, 5)
-    upload(person, 2, "analysis_ready")
-    messages_sweep()
-    assert len(mails_to(person)) == 3
+def test_mails_beyond_the_cap_become_one_summary_after_the_hour(user, upload, later):
+    upload(user, 5)
+    upload(user, 2, "analysis_ready")
+    deliver_due()
+    assert len(mails_to(user)) == 3
 
     later(minutes=59)
-    assert len(mails_to(person)) == 3
+    assert len(mails_to(user)) == 3
 
     later(minutes=61)
-    assert len(mails_to(person)) == 4
-    summary = mails_to(person)[-1]
+    assert len(mails_to(user)) == 4
+    summary = mails_to(user)[-1]
     assert summary.subject == "MyoMetrics: 4 more notifications"
     assert "Completed uploads: 2" in summary.body
     assert "Finished analyses: 2" in summary.body
@@ -77,127 +78,127 @@ def test_mails_beyond_the_cap_become_one_summary_after_the_hour(person, upload, 
     assert states() == ["sent"] * 4 + ["summarised"] * 4
 
     later(hours=5)
-    assert len(mails_to(person)) == 4
+    assert len(mails_to(user)) == 4
 
 
-def test_cap_counts_each_user_alone(person, make_person, upload):
-    other = make_person()
-    upload(person, 5)
+def test_cap_counts_each_user_alone(user, make_user, upload):
+    other = make_user()
+    upload(user, 5)
     upload(other, 3)
-    messages_sweep()
-    assert (len(mails_to(person)), len(mails_to(other))) == (3, 3)
+    deliver_due()
+    assert (len(mails_to(user)), len(mails_to(other))) == (3, 3)
 
 
-def test_cap_counts_a_moving_hour(person, upload, later):
-    upload(person, 2)
-    messages_sweep()
+def test_cap_counts_a_sliding_hour(user, upload, later):
+    upload(user, 2)
+    deliver_due()
     with time_machine.travel(utc_now() + timedelta(minutes=50), tick=False):
-        upload(person, 2)
-        messages_sweep()
-    assert len(mails_to(person)) == 3
+        upload(user, 2)
+        deliver_due()
+    assert len(mails_to(user)) == 3
     with time_machine.travel(utc_now() + timedelta(minutes=70), tick=False):
-        upload(person, 1)
-        messages_sweep()
-    assert sorted(sent.subject for sent in mails_to(person)[3:]) == [
+        upload(user, 1)
+        deliver_due()
+    assert sorted(sent.subject for sent in mails_to(user)[3:]) == [
         "MyoMetrics: 1 more notification",
         "MyoMetrics: an upload is complete",
     ]
 
 
-def test_message_that_comes_while_the_summary_waits_joins_it(person, upload, later):
-    upload(person, 4)
-    messages_sweep()
+def test_later_message_joins_the_pending_summary(user, upload, later):
+    upload(user, 4)
+    deliver_due()
     with time_machine.travel(utc_now() + timedelta(minutes=30), tick=False):
-        upload(person, 3)
-        messages_sweep()
+        upload(user, 3)
+        deliver_due()
     later(minutes=61)
-    assert [sent.subject for sent in mails_to(person)[3:]] == ["MyoMetrics: 4 more notifications"]
+    assert [sent.subject for sent in mails_to(user)[3:]] == ["MyoMetrics: 4 more notifications"]
 
 
-def test_retries_of_a_failed_mail_count_once(person, upload, mail_server, settings):
+def test_retries_of_a_failed_mail_count_once(user, upload, mail_server, settings):
     settings.MYOMETRICS_NOTIFICATIONS = {"MAILS_PER_USER_PER_HOUR": 3}
     mail_server.at_data = "451 try later"
-    upload(person, 3)
+    upload(user, 3)
     for minutes in (0, 5, 10, 15):
         with time_machine.travel(utc_now() + timedelta(minutes=minutes), tick=False):
-            messages_sweep()
+            deliver_due()
     mail_server.at_data = "250 OK"
     with time_machine.travel(utc_now() + timedelta(minutes=50), tick=False):
-        messages_sweep()
+        deliver_due()
     assert len(mail_server.accepted) == 3
     assert states() == ["sent"] * 3
 
 
-def test_answer_to_the_users_own_request_is_neither_capped_nor_counted(person, upload, media):
-    upload(person, 5)
-    messages_sweep()
-    export_request(user=person, export_format="csv")
-    export_generate(export_id=ExportFile.objects.get().pk)
-    messages_sweep()
-    assert mails_to(person)[-1].subject == "MyoMetrics: your data export is ready"
+def test_response_to_own_request_is_neither_capped_nor_counted(user, upload, media):
+    upload(user, 5)
+    deliver_due()
+    export_request(user=user, export_format="csv")
+    write_exports()
+    deliver_due()
+    assert mails_to(user)[-1].subject == "MyoMetrics: your data export is ready"
 
 
-def test_summary_respects_the_main_switch(person, upload, later):
-    upload(person, 5)
-    messages_sweep()
-    notification_settings_update(user=person, switches={"email_notifications": False})
+def test_summary_respects_the_main_switch(user, upload, later):
+    upload(user, 5)
+    deliver_due()
+    notification_settings_update(user=user, switches={"email_notifications": False})
     later(minutes=61)
-    assert len(mails_to(person)) == 3
+    assert len(mails_to(user)) == 3
     assert states() == ["dropped"] + ["sent"] * 3 + ["summarised"] * 2
 
 
-def test_summary_is_in_the_recipients_language(person, upload, later, settings):
+def test_summary_is_in_the_recipients_language(user, upload, later, settings):
     settings.MYOMETRICS_NOTIFICATIONS = {
         "MAILS_PER_USER_PER_HOUR": 3,
         "RECIPIENT_LANGUAGE": lambda user: "de",
     }
-    upload(person, 5)
-    messages_sweep()
+    upload(user, 5)
+    deliver_due()
     later(minutes=61)
-    assert mails_to(person)[-1].subject == "MyoMetrics: 2 weitere Benachrichtigungen"
+    assert mails_to(user)[-1].subject == "MyoMetrics: 2 weitere Benachrichtigungen"
 
 
-def test_message_whose_lease_was_lost_makes_no_summary(person, upload):
-    upload(person, 4)
-    for pk in list(Message.objects.order_by("pk").values_list("pk", flat=True))[:3]:
-        message_deliver(message_id=pk)
-    leased = work_lease(Message, Message.objects.get(state="queued").pk, timedelta(minutes=5))
-    Message.objects.filter(pk=leased.pk).update(lease_token=uuid.uuid4())
-    assert not message_admit(message=leased)
+def test_message_with_a_lost_claim_makes_no_summary(user, upload):
+    upload(user, 4)
+    for message in list(Message.objects.order_by("pk"))[:3]:
+        deliver(message)
+    message = Message.objects.get(state="queued")
+    job = claim_job(job_of(message).pk, timedelta(minutes=5))
+    Job.objects.filter(pk=job.pk).update(claimed_by=uuid.uuid4())
+    assert not message_admit(message=message, job=job)
     assert states() == ["queued"] + ["sent"] * 3
 
 
-def test_summarised_messages_are_purged_like_sent_ones(person, upload):
-    upload(person, 5)
-    messages_sweep()
+def test_summarised_messages_are_purged_like_sent_ones(user, upload):
+    upload(user, 5)
+    deliver_due()
     with time_machine.travel(utc_now() + timedelta(days=31), tick=False):
         assert messages_purge() == 5
 
 
-def test_summary_whose_messages_are_purged_is_dropped(person, upload, later):
-    upload(person, 5)
-    messages_sweep()
+def test_summary_whose_messages_are_purged_is_dropped(user, upload, later):
+    upload(user, 5)
+    deliver_due()
     Message.objects.filter(state="summarised").delete()
     later(minutes=61)
-    assert len(mails_to(person)) == 3
+    assert len(mails_to(user)) == 3
     assert states() == ["dropped"] + ["sent"] * 3
 
 
 @pytest.mark.django_db(transaction=True)
-def test_workers_at_once_keep_the_cap_exactly(person, upload, run_concurrently):
-    upload(person, 20)
-    waiting = list(Message.objects.values_list("pk", flat=True))
+def test_concurrent_workers_keep_the_cap_exactly(user, upload, run_concurrently):
+    upload(user, 20)
+    waiting = list(Message.objects.all())
     lock = Lock()
 
-    def deliver():
+    def deliver_one():
         with lock:
-            key = waiting.pop()
+            message = waiting.pop()
         try:
-            message_deliver(message_id=key)
+            return deliver(message)
         finally:
             connection.close()
 
-    outcomes = run_concurrently(deliver, times=20)
-    assert outcomes == [None] * 20
-    assert len(mails_to(person)) == 3
+    assert run_concurrently(deliver_one, times=20) == [True] * 20
+    assert len(mails_to(user)) == 3
     assert states() == ["queued"] + ["sent"] * 3 + ["summarised"] * 17

@@ -1,4 +1,4 @@
-"""What stands in a mail: text, HTML, language, time zone, headers."""
+"""Contents of a mail: text, HTML, language, time zone, headers."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from email import policy
 import django
 import pytest
 from django.core import mail
+from job_runs import deliver
 
 from myometrics_core.events import publish
 from myometrics_core.times import utc_now
 from myometrics_notifications.built_in_kinds import UploadCompleted
 from myometrics_notifications.checks import check_kind_templates
-from myometrics_notifications.delivery import message_deliver
 from myometrics_notifications.models import Message
 from myometrics_notifications.rendering import message_email
 from myometrics_notifications.services import notification_settings_update
@@ -22,12 +22,12 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def mail_about(person, make_activity):
-    """Have ``person`` mailed about an activity; the mail as sent."""
+def mail_about(user, make_event):
+    """Publish an event, deliver its message to ``user``, and return the mail."""
 
-    def send(activity=None, **fields):
-        publish(activity or make_activity(actor_id=person.pk, resource_id="upload_001", **fields))
-        message_deliver(message_id=Message.objects.latest("pk").pk)
+    def send(event=None, **fields):
+        publish(event or make_event(actor_id=user.pk, resource_id="upload_001", **fields))
+        deliver(Message.objects.latest("pk"))
         return mail.outbox[-1]
 
     return send
@@ -44,14 +44,14 @@ def mail_about(person, make_activity):
         ),
     ],
 )
-def test_a_mail_has_subject_text_html_and_a_way_back_to_the_site(
-    mail_about, person, action, subject, sentence
+def test_mail_has_subject_text_html_and_link_to_the_site(
+    mail_about, user, action, subject, sentence
 ):
     sent = mail_about(action=action)
 
     html, html_type = sent.alternatives[0]
     assert sent.subject == subject
-    assert (sent.to, sent.from_email) == ([person.email], "Clinic <noreply@clinic.example>")
+    assert (sent.to, sent.from_email) == ([user.email], "Clinic <noreply@clinic.example>")
     assert html_type == "text/html"
     for text in (sent.body, html):
         assert sentence in text
@@ -66,10 +66,10 @@ def test_a_mail_has_subject_text_html_and_a_way_back_to_the_site(
         ("system_recovered", "MyoMetrics: the system has recovered"),
     ],
 )
-def test_an_alert_says_what_changed_and_which_services_do_not_work(
-    mail_about, person, health_change, action, subject
+def test_alert_names_the_change_and_the_failing_services(
+    mail_about, user, health_change, action, subject
 ):
-    notification_settings_update(user=person, switches={"system_alerts": True})
+    notification_settings_update(user=user, switches={"system_alerts": True})
 
     sent = mail_about(health_change(action))
 
@@ -78,7 +78,7 @@ def test_an_alert_says_what_changed_and_which_services_do_not_work(
     assert "redis" in sent.alternatives[0][0]
 
 
-def test_a_mail_never_tells_file_name_finding_or_recipients_name(mail_about):
+def test_mail_contains_no_file_name_finding_or_recipient_name(mail_about):
     sent = mail_about(details={"filename": "byron_ada.dcm", "diagnosis": "Myocardial Infarction"})
 
     whole = sent.message().as_string() + sent.body + sent.alternatives[0][0]
@@ -98,19 +98,17 @@ HOSTILE_IDS = [
 
 @pytest.mark.parametrize("action", ["upload_completed", "analysis_ready"])
 @pytest.mark.parametrize("upload_id", HOSTILE_IDS)
-def test_mail_leaves_out_an_id_that_is_no_plain_identifier(
-    mail_about, person, make_activity, action, upload_id
-):
-    sent = mail_about(make_activity(actor_id=person.pk, action=action, resource_id=upload_id))
+def test_mail_leaves_out_an_id_that_is_not_plain(mail_about, user, make_event, action, upload_id):
+    sent = mail_about(make_event(actor_id=user.pk, action=action, resource_id=upload_id))
 
     whole = sent_bytes(sent).decode() + sent.subject + sent.body + sent.alternatives[0][0]
     for word in ("URGENT", "evil", "script", "Bcc", "x" * 65, "\u202e"):
         assert word not in whole
     assert "our upload has been processed" in sent.body or "of your upload is" in sent.body
-    assert sent.recipients() == [person.email]
+    assert sent.recipients() == [user.email]
 
 
-def test_mail_queued_by_the_version_before_leaves_out_such_an_id_too(mail_about, queued):
+def test_mail_queued_by_version_0_1_leaves_out_such_an_id(mail_about, queued):
     queued.context = {**queued.context, "upload_id": HOSTILE_IDS[0]}
     queued.save()
 
@@ -118,15 +116,15 @@ def test_mail_queued_by_the_version_before_leaves_out_such_an_id_too(mail_about,
 
 
 @pytest.mark.parametrize("upload_id", ["upload_001", "a" * 64, "2026-11-28:scan.7"])
-def test_mail_names_an_upload_by_a_plain_identifier(mail_about, person, make_activity, upload_id):
-    sent = mail_about(make_activity(actor_id=person.pk, resource_id=upload_id))
+def test_mail_names_an_upload_by_a_plain_identifier(mail_about, user, make_event, upload_id):
+    sent = mail_about(make_event(actor_id=user.pk, resource_id=upload_id))
 
     assert f"Your upload {upload_id} has been processed" in sent.body
     assert upload_id in sent.alternatives[0][0]
 
 
-def test_every_attempt_of_a_message_bears_the_same_message_id(person, make_activity):
-    publish(make_activity(actor_id=person.pk))
+def test_every_attempt_has_the_same_message_id(user, make_event):
+    publish(make_event(actor_id=user.pk))
     message = Message.objects.get()
 
     ids = {message_email(message).message()["Message-ID"] for _ in range(3)}
@@ -134,7 +132,7 @@ def test_every_attempt_of_a_message_bears_the_same_message_id(person, make_activ
     assert ids == {f"<{message.mail_uuid}@clinic.example>"}
 
 
-def test_a_mail_offers_to_unsubscribe_with_one_click(mail_about):
+def test_mail_has_one_click_unsubscribe_headers(mail_about):
     sent = mail_about()
 
     link = sent.extra_headers["List-Unsubscribe"].strip("<>")
@@ -167,13 +165,13 @@ def test_list_unsubscribe_is_sent_as_one_line_with_a_plain_url(mail_about, setti
 
 
 def test_list_unsubscribe_reaches_a_mail_server_unchanged(mail_server, queued):
-    message_deliver(message_id=queued.pk)
+    deliver(queued)
 
     received = mail_server.received[0].split(b"\r\n")
     assert any(line.startswith(b"List-Unsubscribe: <https://") for line in received)
 
 
-def test_times_are_those_of_the_recipients_time_zone(mail_about, settings):
+def test_times_are_in_the_recipients_time_zone(mail_about, settings):
     now = utc_now()
     settings.MYOMETRICS_NOTIFICATIONS = {"RECIPIENT_TIME_ZONE": lambda user: "Pacific/Auckland"}
 
@@ -183,7 +181,7 @@ def test_times_are_those_of_the_recipients_time_zone(mail_about, settings):
     assert "NZ" in sent.alternatives[0][0]
 
 
-def test_the_sites_time_zone_is_the_default(mail_about):
+def test_default_time_zone_is_the_sites(mail_about):
     winter = datetime.now(timezone.utc)
 
     assert "CE" in mail_about(occurred_at=winter).body
@@ -196,9 +194,7 @@ def test_the_sites_time_zone_is_the_default(mail_about):
         ("analysis_ready", "MyoMetrics: Eine Auswertung liegt vor", "Auswertung Ihres Uploads"),
     ],
 )
-def test_mails_are_written_in_the_recipients_language(
-    mail_about, settings, action, subject, sentence
-):
+def test_mail_is_in_the_recipients_language(mail_about, settings, action, subject, sentence):
     settings.MYOMETRICS_NOTIFICATIONS = {"RECIPIENT_LANGUAGE": lambda user: "de"}
 
     sent = mail_about(action=action)
@@ -210,9 +206,9 @@ def test_mails_are_written_in_the_recipients_language(
     assert "Keine weiteren E-Mails" in sent.body
 
 
-def test_a_site_in_german_writes_german(mail_about, person, settings, health_change):
+def test_default_language_is_the_sites(mail_about, user, settings, health_change):
     settings.LANGUAGE_CODE = "de"
-    notification_settings_update(user=person, switches={"system_alerts": True})
+    notification_settings_update(user=user, switches={"system_alerts": True})
 
     sent = mail_about(health_change("system_recovered"))
 
@@ -220,16 +216,14 @@ def test_a_site_in_german_writes_german(mail_about, person, settings, health_cha
     assert "wieder besser" in sent.body
 
 
-def test_a_host_overrides_a_template_by_a_file_of_the_same_name(mail_about, host_templates):
+def test_site_can_override_a_template(mail_about, host_templates):
     subject = "Fertig:\n {{ upload_id }} — {{ site_name }}"
     host_templates("upload_completed", {"subject.txt": subject})
 
     assert mail_about().subject == "Fertig: upload_001 — MyoMetrics"
 
 
-def test_a_kind_without_a_subject_of_its_own_is_announced_by_its_title(
-    mail_about, use_kind, host_templates, settings
-):
+def test_default_subject_is_the_title_of_the_kind(mail_about, use_kind, host_templates, settings):
     host_templates("finished", dict.fromkeys(("body.txt", "body.html"), "{{ upload_id }}"))
     settings.MYOMETRICS_NOTIFICATIONS = {"SITE_NAME": "Heart & Lung"}
 
@@ -242,7 +236,7 @@ def test_a_kind_without_a_subject_of_its_own_is_announced_by_its_title(
     assert mail_about().subject == "Heart & Lung: Completed uploads"
 
 
-def test_names_of_site_and_sender_are_settings(mail_about, settings):
+def test_site_name_and_sender_are_settings(mail_about, settings):
     settings.MYOMETRICS_NOTIFICATIONS = {
         "SITE_NAME": "Heart Clinic",
         "FROM_EMAIL": "heart@clinic.test",

@@ -14,43 +14,41 @@ from myometrics_notifications.services import notification_settings_update
 pytestmark = pytest.mark.django_db
 
 
-def test_settings_are_exported_before_their_first_use_without_a_row(exported_switches, person):
-    assert exported_switches(person) == DEFAULT_SWITCHES
+def test_settings_are_exported_before_their_first_use(exported_switches, user):
+    assert exported_switches(user) == DEFAULT_SWITCHES
     assert NotificationSettings.objects.count() == 0
 
 
-def test_settings_are_exported_as_they_were_set(exported_switches, person, make_person):
-    notification_settings_update(user=make_person(), switches={"analysis_ready": False})
-    notification_settings_update(user=person, switches={"system_alerts": True})
+def test_settings_are_exported_as_set(exported_switches, user, make_user):
+    notification_settings_update(user=make_user(), switches={"analysis_ready": False})
+    notification_settings_update(user=user, switches={"system_alerts": True})
 
-    assert exported_switches(person) == {**DEFAULT_SWITCHES, "system_alerts": True}
+    assert exported_switches(user) == {**DEFAULT_SWITCHES, "system_alerts": True}
 
 
-def test_the_section_is_one_object_in_second_place():
+def test_section_is_a_single_object_in_second_place():
     (section,) = (s for s in personal_data_sections() if s.name == "notification_settings")
 
     assert (section.many, section.order) == (False, 20)
 
 
-def test_erasure_takes_settings_and_messages_of_that_person_alone(
-    person, make_person, make_activity
-):
-    neighbour = make_person()
-    for user in (person, neighbour):
-        notification_settings_update(user=user, switches={"system_alerts": True})
-        publish(make_activity(actor_id=user.pk))
+def test_erasure_deletes_settings_and_messages_of_that_user_only(user, make_user, make_event):
+    other_user = make_user()
+    for one in (user, other_user):
+        notification_settings_update(user=one, switches={"system_alerts": True})
+        publish(make_event(actor_id=one.pk))
 
-    erase_user(person)
+    erase_user(user)
 
-    assert list(get_user_model().objects.all()) == [neighbour]
-    assert [message.recipient_id for message in Message.objects.all()] == [neighbour.pk]
-    assert [settings.user_id for settings in NotificationSettings.objects.all()] == [neighbour.pk]
+    assert list(get_user_model().objects.all()) == [other_user]
+    assert [message.recipient_id for message in Message.objects.all()] == [other_user.pk]
+    assert [settings.user_id for settings in NotificationSettings.objects.all()] == [other_user.pk]
 
 
-def test_deleting_a_user_otherwise_takes_them_along_too(person, make_activity):
-    notification_settings_update(user=person, switches={"system_alerts": True})
-    publish(make_activity(actor_id=person.pk))
+def test_deleting_a_user_deletes_settings_and_messages(user, make_event):
+    notification_settings_update(user=user, switches={"system_alerts": True})
+    publish(make_event(actor_id=user.pk))
 
-    person.delete()
+    user.delete()
 
     assert Message.objects.count() == NotificationSettings.objects.count() == 0

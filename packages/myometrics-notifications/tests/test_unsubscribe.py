@@ -12,7 +12,7 @@ from rest_framework.test import APIClient
 from myometrics_core.api import rate_limiter
 from myometrics_notifications.kinds import kind_named
 from myometrics_notifications.models import NotificationSettings
-from myometrics_notifications.unsubscribing import unsubscribe_token, unsubscribe_url
+from myometrics_notifications.unsubscribe_links import unsubscribe_token, unsubscribe_url
 
 pytestmark = pytest.mark.django_db
 
@@ -21,9 +21,9 @@ KIND = "upload_completed"
 
 
 @pytest.fixture
-def link(person):
-    """Path and query of the link in a mail to ``person``."""
-    url = urlsplit(unsubscribe_url(kind=kind_named(KIND), user=person))
+def link(user):
+    """Path and query of the link in a mail to ``user``."""
+    url = urlsplit(unsubscribe_url(kind=kind_named(KIND), user=user))
     return f"{url.path}?{url.query}"
 
 
@@ -47,46 +47,46 @@ def page_of(response):
     return page
 
 
-def switches(person):
-    return NotificationSettings.objects.filter(user=person).values(KIND, "analysis_ready").first()
+def switches(user):
+    return NotificationSettings.objects.filter(user=user).values(KIND, "analysis_ready").first()
 
 
-def test_one_click_turns_off_that_kind_alone(link, person):
+def test_one_click_turns_off_only_that_kind(link, user):
     response = APIClient(enforce_csrf_checks=True).post(
         link, "List-Unsubscribe=One-Click", content_type="application/x-www-form-urlencoded"
     )
 
     assert response.status_code == 200
     assert "Completed uploads" in page_of(response)
-    assert switches(person) == {KIND: False, "analysis_ready": True}
+    assert switches(user) == {KIND: False, "analysis_ready": True}
 
 
-def test_a_second_click_does_no_harm(link, person):
+def test_second_click_changes_nothing(link, user):
     assert [APIClient().post(link).status_code for _ in range(2)] == [200, 200]
-    assert switches(person)[KIND] is False
+    assert switches(user)[KIND] is False
 
 
-def test_looking_at_the_link_turns_nothing_off(link, person):
+def test_get_turns_nothing_off(link, user):
     response = APIClient().get(link)
 
     assert response.status_code == 200
     assert '<form method="post">' in page_of(response)
-    assert switches(person) is None
+    assert switches(user) is None
 
 
-def test_after_unsubscribing_the_page_has_no_button(link, person):
+def test_page_after_unsubscribing_has_no_button(link, user):
     answer = APIClient().post(link)
 
     assert "<form" not in page_of(answer)
-    assert switches(person)[KIND] is False
+    assert switches(user)[KIND] is False
 
 
-def test_a_stale_authorization_header_is_ignored(link):
+def test_stale_authorization_header_is_ignored(link):
     assert APIClient(HTTP_AUTHORIZATION="Bearer stale").post(link).status_code == 200
 
 
 @pytest.mark.parametrize("accept", ["application/json", "text/html", "*/*", ""])
-def test_every_answer_is_a_page_that_no_cache_keeps(link, accept):
+def test_every_response_is_an_uncached_page(link, accept):
     client = APIClient(HTTP_ACCEPT=accept)
 
     for answer in (client.get(link), client.get(f"{URL}?token=x"), client.post(link)):
@@ -96,7 +96,7 @@ def test_every_answer_is_a_page_that_no_cache_keeps(link, accept):
 
 @pytest.mark.parametrize("method", ["get", "post"])
 @pytest.mark.parametrize("token", ["x", "a:b:c", "%00", "%ED%A0%80", "ä" * 200, "🦊", "<b>"])
-def test_a_token_of_others_is_an_error_page_without_the_token(db, method, token):
+def test_invalid_token_is_an_error_page_without_the_token(db, method, token):
     response = getattr(APIClient(), method)(f"{URL}?token={token}")
 
     assert response.status_code in (400, 404)
@@ -106,14 +106,14 @@ def test_a_token_of_others_is_an_error_page_without_the_token(db, method, token)
 
 
 @pytest.mark.parametrize("query", ["", "?token=", "?token=" + "x" * 1001, "?other=1"])
-def test_a_missing_or_endless_token_is_a_400(db, query):
+def test_missing_or_too_long_token_is_a_400(db, query):
     response = APIClient().post(f"{URL}{query}")
 
     assert response.status_code == 400
     assert "token" in page_of(response)
 
 
-def test_only_post_is_counted_and_in_the_bucket_of_sign_ins(link, limits):
+def test_only_post_counts_in_the_auth_bucket(link, limits):
     limits(auth="2/minute", api="1/minute")
     client = APIClient()
 
@@ -126,10 +126,10 @@ def test_only_post_is_counted_and_in_the_bucket_of_sign_ins(link, limits):
     assert int(clicked[-1].headers["Retry-After"]) > 0
 
 
-def test_users_behind_one_address_are_counted_apart(make_person, limits):
+def test_users_behind_one_address_are_counted_separately(make_user, limits):
     limits(auth="1/minute")
     links = [
-        f"{URL}?token={unsubscribe_token(kind=kind_named(KIND), user=make_person())}"
+        f"{URL}?token={unsubscribe_token(kind=kind_named(KIND), user=make_user())}"
         for _ in range(3)
     ]
 
@@ -141,7 +141,7 @@ def answer_in_another_shape(exc, context):
     return Response(["no", "detail"], status=404)
 
 
-def test_an_error_in_the_shape_of_the_host_is_a_page(link, settings):
+def test_error_of_a_site_exception_handler_is_a_page(link, settings):
     settings.MYOMETRICS = {**settings.MYOMETRICS, "EXCEPTION_HANDLER": answer_in_another_shape}
     response = APIClient().get(f"{URL}?token=x")
 
@@ -149,7 +149,7 @@ def test_an_error_in_the_shape_of_the_host_is_a_page(link, settings):
     assert "Not Found" in page_of(response)
 
 
-def test_a_fault_is_a_page_as_well(link, monkeypatch):
+def test_server_error_is_a_page(link, monkeypatch):
     monkeypatch.setattr("myometrics_notifications.views.message_is_wanted", lambda **_: 1 / 0)
     response = APIClient(raise_request_exception=False).get(link)
 
@@ -157,36 +157,34 @@ def test_a_fault_is_a_page_as_well(link, monkeypatch):
     assert "A server error occurred." in page_of(response)
 
 
-def test_a_token_signed_for_something_else_is_refused(person):
-    foreign = signing.dumps([str(person.pk), KIND], salt="something else")
+def test_token_with_another_salt_is_refused(user):
+    foreign = signing.dumps([str(user.pk), KIND], salt="something else")
 
     assert APIClient().post(f"{URL}?token={foreign}").status_code == 404
-    assert switches(person) is None
+    assert switches(user) is None
 
 
 @pytest.mark.parametrize("payload", [["x", KIND], ["", KIND], ["1", "no_such_kind"]])
-def test_a_token_of_nobody_or_nothing_is_a_404(db, payload):
+def test_token_of_unknown_user_or_kind_is_a_404(db, payload):
     token = signing.dumps(payload, salt="myometrics_notifications.unsubscribe")
 
     assert APIClient().post(f"{URL}?token={token}").status_code == 404
 
 
-def test_the_link_of_a_deleted_person_is_a_404(link, person):
-    person.delete()
+def test_link_of_a_deleted_user_is_a_404(link, user):
+    user.delete()
 
     assert APIClient().post(link).status_code == 404
 
 
-def test_the_token_holds_no_address(person):
-    token = unsubscribe_token(kind=kind_named(KIND), user=person)
+def test_token_contains_no_address(user):
+    token = unsubscribe_token(kind=kind_named(KIND), user=user)
 
-    assert person.email not in str(
-        signing.loads(token, salt="myometrics_notifications.unsubscribe")
-    )
+    assert user.email not in str(signing.loads(token, salt="myometrics_notifications.unsubscribe"))
 
 
 @pytest.mark.parametrize("method", ["put", "patch", "delete"])
-def test_other_methods_are_405(link, method):
+def test_other_methods_are_a_405(link, method):
     response = getattr(APIClient(), method)(link)
 
     assert response.status_code == 405

@@ -99,10 +99,10 @@ def _provide_database(kind: str, config: pytest.Config) -> None:
         raise pytest.UsageError(f"TEST_DATABASE is {kind!r}; it can be {' or '.join(DATABASES)}")
     start = _start_postgresql if kind == "postgresql" else _make_sqlite_folder
     os.environ["DATABASE_URL"] = start(config)
-    config.add_cleanup(_forget_database)
+    config.add_cleanup(_unset_database)
 
 
-def _forget_database() -> None:
+def _unset_database() -> None:
     os.environ.pop("DATABASE_URL", None)
 
 
@@ -182,7 +182,7 @@ def run_concurrently() -> Callable[..., list[Any]]:
 
 
 @pytest.fixture
-def patient_dependencies(monkeypatch: pytest.MonkeyPatch) -> None:
+def long_dependency_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep slow machines from failing health probes of dependencies that are up."""
     monkeypatch.setattr("myometrics_core.health.report._Runner.timeout", PATIENCE)
-    monkeypatch.setattr("myometrics_core.health.probes.SECONDS", PATIENCE)
+    monkeypatch.setattr("myometrics_core.health.probes.TIMEOUT_SECONDS", PATIENCE)

@@ -12,7 +12,7 @@ import dj_database_url
 
 from myometrics_testing.waiting import PATIENCE
 
-STRANGERS_USER = "clinic_site.Person"
+CUSTOM_USER = "clinic_site.Person"
 
 DJANGO_APPS = [
     "django.contrib.admin",
@@ -62,7 +62,7 @@ def package_settings(apps: Sequence[str], urls: str, **overrides: Any) -> dict[s
         "MIDDLEWARE": list(MIDDLEWARE),
         "TEMPLATES": TEMPLATES,
         "DATABASES": {"default": database_from_environment()},
-        "AUTH_USER_MODEL": STRANGERS_USER,
+        "AUTH_USER_MODEL": CUSTOM_USER,
         "PASSWORD_HASHERS": ["django.contrib.auth.hashers.MD5PasswordHasher"],
         "USE_TZ": True,
         "TIME_ZONE": "Europe/Berlin",
@@ -81,7 +81,7 @@ def package_settings(apps: Sequence[str], urls: str, **overrides: Any) -> dict[s
 
 
 def _installed_apps(apps: Sequence[str], user_model: str) -> list[str]:
-    site = ["myometrics_testing.clinic_site"] if user_model == STRANGERS_USER else []
+    site = ["myometrics_testing.clinic_site"] if user_model == CUSTOM_USER else []
     ours = dict.fromkeys(["myometrics_core", *apps])
     return [*DJANGO_APPS, "rest_framework", *site, *ours]
 

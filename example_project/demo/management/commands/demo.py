@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
-from demo.people import PASSWORD, PEOPLE
+from demo.users import PASSWORD, USERS
 
 LINKS = {
     "Base of the API": "/api/",
@@ -46,8 +46,8 @@ class Command(BaseCommand):
         base = f"http://{address}" if ":" in address else f"http://localhost:{address}"
         write = self.stdout.write
         write(self.style.MIGRATE_HEADING("\nSign in as (password for all: " + PASSWORD + ")"))
-        for person in PEOPLE:
-            write(f"  {person.email:<26}{person.role}")
+        for user in USERS:
+            write(f"  {user.email:<26}{user.role}")
         write(self.style.MIGRATE_HEADING("\nLinks"))
         for name, path in LINKS.items():
             write(f"  {name:<20}{base}{path}")

@@ -11,9 +11,9 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
 
-from demo.people import PASSWORD, PEOPLE, UPLOADERS
 from demo.uploads import uploads_of_day
-from myometrics_audit.log.services import NewEntry, entries_record
+from demo.users import PASSWORD, UPLOADERS, USERS
+from myometrics_audit.log import NewEntry, entries_record
 from myometrics_audit.models import AuditLog
 from myometrics_core.db import atomic_write
 from myometrics_core.times import utc_day_start, utc_now
@@ -41,7 +41,7 @@ class Command(BaseCommand):
         if not 1 <= days <= 3650:
             raise CommandError("--days takes a number from 1 to 3650.")
         with atomic_write():
-            uploaders = [person for person in _people() if person.email in UPLOADERS]
+            uploaders = [user for user in _users() if user.email in UPLOADERS]
             written = sum(self._fill(day, uploaders) for day in _missing_days(days))
         self.stdout.write(f"Demo data is there ({written} uploads added).")
 
@@ -62,22 +62,22 @@ class Command(BaseCommand):
         return len(entries_record(entries))
 
 
-def _people() -> Iterator[Any]:
-    for person in PEOPLE:
-        found = User.objects.filter(email=person.email).first()
-        yield found or _create(person)
+def _users() -> Iterator[Any]:
+    for user in USERS:
+        found = User.objects.filter(email=user.email).first()
+        yield found or _create(user)
 
 
-def _create(person: Any) -> Any:
-    is_admin = person.role == "admin"
+def _create(user: Any) -> Any:
+    is_admin = user.role == "admin"
     create = User.objects.create_superuser if is_admin else User.objects.create_user
     return create(
-        email=person.email,
+        email=user.email,
         password=PASSWORD,
-        first_name=person.first_name,
-        last_name=person.last_name,
-        role=person.role,
-        clinic_name=person.clinic_name,
+        first_name=user.first_name,
+        last_name=user.last_name,
+        role=user.role,
+        clinic_name=user.clinic_name,
     )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.utils.translation import gettext as _
@@ -35,7 +33,7 @@ class AnalyticsView(ApiView):
     def get(self, request: Request) -> Response:
         """Return the report on uploads of the last days. Filters combine."""
         query = self.validated_query(ReportQuerySerializer)
-        with read_from_replica(person=request.user):
+        with read_from_replica(user=request.user):
             return Response(report_get(**query))
 
 
@@ -47,8 +45,8 @@ class MyActivityView(ApiView):
     )
     def get(self, request: Request) -> Response:
         """Return the uploads of the signed-in user."""
-        with read_from_replica(person=request.user):
-            return Response(activity_get(user=cast(AbstractBaseUser, request.user)))
+        with read_from_replica(user=request.user):
+            return Response(activity_get(user=self.user))
 
 
 class UserActivityView(ApiView):
@@ -64,7 +62,7 @@ class UserActivityView(ApiView):
     def get(self, request: Request, user_id: str) -> Response:
         """Return the uploads of a user, in the format of ``users/me/activity/``."""
         user = _user(user_id)
-        with read_from_replica(person=request.user):
+        with read_from_replica(user=request.user):
             return Response(activity_get(user=user))
 
 

@@ -21,7 +21,7 @@ from selenium.webdriver.support.ui import Select
 
 from myometrics_analytics.facts import Origin, UploadEvent, uploads_merge
 from myometrics_analytics.models import Status
-from myometrics_analytics.rollups.folding import changes_fold
+from myometrics_analytics.rollups import changes_fold
 
 pytestmark = pytest.mark.django_db
 PAGE = "/admin/myometrics_analytics/dashboard/"

@@ -23,8 +23,7 @@ class AuditConfig(AppConfig):
         from .conf import audit_settings
         from .doctor import register_examinations
         from .gauges import register_gauges
-        from .listing import selectors
-        from .log import events as activities
+        from .log import events
         from .tracking.changes import reserve_recorded_actions
 
         register_settings(audit_settings)
@@ -34,11 +33,11 @@ class AuditConfig(AppConfig):
         register_examinations()
         register_receiver(
             "audit",
-            receivers.receive_activity,
-            except_sources=(activities.SOURCE,),
-            batch_receiver=receivers.receive_activities,
+            receivers.receive_event,
+            except_sources=(events.SOURCE,),
+            batch_receiver=receivers.receive_events,
         )
-        register_source("audit", selectors.activities_replay)
+        register_source("audit", events.events_replay)
         register_personal_data(personal_data.AuditLogsSection())
         reserve_recorded_actions()
         receivers.connect(self)

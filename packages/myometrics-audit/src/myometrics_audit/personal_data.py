@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import router
+from django.db.models import QuerySet
 
+from myometrics_core.db import read_in_batches
 from myometrics_core.personal_data import ExportTable, PersonalDataSection
 
-from .listing.selectors import entries_of_user
-from .log.entry_json import entry_json
+from .log.entry_json import DETAIL_COLUMNS, entry_json
 from .log.models import AuditLog
-from .log.rows import DETAIL_COLUMNS
-from .sealing.erasures import entries_release_user
+from .sealing.erasures import entries_erase_or_retain
 
 __all__ = ["AuditLogsSection"]
 
@@ -24,18 +25,19 @@ class AuditLogsSection(PersonalDataSection):
     name = "audit_logs"
     order = 40
 
-    def export(self, user: Any) -> Iterator[Mapping[str, Any]]:
-        """Yield the user's entries in the API's format."""
-        for row in entries_of_user(user):
+    def export(self, user: AbstractBaseUser) -> Iterator[Mapping[str, Any]]:
+        for row in read_in_batches(_entries_of(user).values(*DETAIL_COLUMNS)):
             yield entry_json(row)
 
-    def export_table(self, user: Any) -> ExportTable:
-        """Return the same entries as columns."""
+    def export_table(self, user: AbstractBaseUser) -> ExportTable:
         return ExportTable(
-            queryset=AuditLog.objects.filter(user_id=user.pk).order_by("timestamp", "id"),
-            columns={name: name for name in DETAIL_COLUMNS},
+            queryset=_entries_of(user), columns={name: name for name in DETAIL_COLUMNS}
         )
 
-    def erase(self, user: Any) -> None:
+    def erase(self, user: AbstractBaseUser) -> None:
         """Erase or retain the user's entries, depending on ``ON_USER_DELETE``."""
-        entries_release_user(user=user, using=router.db_for_write(AuditLog))
+        entries_erase_or_retain(user=user, using=router.db_for_write(AuditLog))
+
+
+def _entries_of(user: AbstractBaseUser) -> QuerySet[AuditLog]:
+    return AuditLog.objects.filter(user_id=user.pk).order_by("timestamp", "id")

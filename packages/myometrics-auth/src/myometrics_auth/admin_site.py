@@ -13,8 +13,9 @@ from django.urls import path, reverse
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 
+from .models import User
 from .services.browser_sessions import browser_session_enforce
-from .views.admin_site import (
+from .views.admin_login import (
     AdminEnrolmentView,
     AdminLoginView,
     AdminPasswordView,
@@ -36,7 +37,7 @@ class AuthAdminSite(admin.AdminSite):
     not used.
     """
 
-    def may_sign_in(self, user: Any) -> bool:
+    def may_sign_in(self, user: User) -> bool:
         """Return whether ``user``, whose password is correct, may sign in here: active staff.
 
         Override it together with ``has_permission``.
@@ -49,7 +50,6 @@ class AuthAdminSite(admin.AdminSite):
         return super().has_permission(request)
 
     def get_urls(self) -> list[Any]:
-        """Add the URLs of the second sign-in step."""
         return [
             path("login/second-factor/", self.login_second_factor, name="login_second_factor"),
             path("login/enrolment/", self.login_enrolment, name="login_enrolment"),

@@ -5,7 +5,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class AuthConfig(AppConfig):
-    """App configuration: registers settings, checks and personal data."""
+    """Registers settings, checks, jobs, personal data and signal receivers."""
 
     name = "myometrics_auth"
     label = "myometrics_auth"
@@ -13,7 +13,6 @@ class AuthConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register settings, checks, personal data and signal receivers."""
         from django.apps import apps
         from django.contrib.auth.signals import user_logged_out
 
@@ -22,20 +21,22 @@ class AuthConfig(AppConfig):
         from myometrics_core.personal_data import register_personal_data
         from myometrics_core.users import connect_user_deleted
 
-        from . import checks, schema, tasks  # noqa: F401  (registers the Celery tasks)
-        from .activities import RESERVED_ACTIONS
+        from . import checks, schema  # noqa: F401  (registers the OpenAPI extensions)
         from .conf import auth_settings
         from .doctor import register_examinations
-        from .personal_data import ProfileSection, person_forget
+        from .events import RESERVED_ACTIONS
+        from .jobs import register_jobs
+        from .personal_data import ProfileSection, user_data_delete
         from .services.browser_sessions import browser_logged_out
 
         register_settings(auth_settings)
         checks.register_checks()
         register_site_checks(self)
         register_examinations()
+        register_jobs()
         register_personal_data(ProfileSection())
         register_reserved_actions(*RESERVED_ACTIONS)
-        connect_user_deleted(person_forget, uid=self.label)
+        connect_user_deleted(user_data_delete, uid=self.label)
         user_logged_out.connect(browser_logged_out, dispatch_uid=self.label)
         if apps.is_installed("django.contrib.admin") and auth_settings.ADMIN_LOGIN:
             from .admin_site import use_auth_sign_in

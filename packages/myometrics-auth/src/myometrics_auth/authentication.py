@@ -40,7 +40,6 @@ class SessionTokenAuthentication(BaseAuthentication):
     accept_expired = False
 
     def authenticate(self, request: Request) -> tuple[Any, Session] | None:
-        """Return the token's user and session; raise ``AuthenticationFailed``."""
         claims = self._claims(request)
         if claims is None:
             return None
@@ -49,7 +48,6 @@ class SessionTokenAuthentication(BaseAuthentication):
         return session.user, session
 
     def authenticate_header(self, request: Request) -> str:
-        """Return the value of ``WWW-Authenticate`` for a 401."""
         return SCHEME
 
     def authenticate_without_database(self, request: Request) -> tuple[Any, TokenClaims] | None:

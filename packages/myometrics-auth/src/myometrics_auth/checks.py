@@ -29,10 +29,10 @@ __all__ = ["register_checks"]
 STAFF_SHOWN = 20
 APP = "myometrics_auth"
 
-LONGEST_ACCESS = timedelta(minutes=15)
-LONGEST_REFRESH = timedelta(days=7)
-LONGEST_RESET = timedelta(days=3)
-NEEDED_OF_USERS = (
+MAX_ACCESS_LIFETIME = timedelta(minutes=15)
+MAX_REFRESH_LIFETIME = timedelta(days=7)
+MAX_RESET_LIFETIME = timedelta(days=3)
+REQUIRED_USER_FIELDS = (
     "email",
     "email_canonical",
     "search_text",
@@ -60,16 +60,16 @@ def register_checks() -> None:
 def check_user_model(**kwargs: Any) -> list[checks.CheckMessage]:
     """E010: the user model lacks fields that auth requires."""
     known = {field.name for field in get_user_model()._meta.get_fields()}
-    missing = [name for name in NEEDED_OF_USERS if name not in known]
+    missing = [name for name in REQUIRED_USER_FIELDS if name not in known]
     if not missing:
         return []
     return [
         checks.Error(
             f"AUTH_USER_MODEL {django_settings.AUTH_USER_MODEL!r} lacks {', '.join(missing)}.",
             hint="In a new site set AUTH_USER_MODEL = 'myometrics_auth.User', or derive your "
-            "user model from myometrics_auth.models.AbstractClinicUser. In a site that has people "
-            "they must be moved to such a model first; until then leave myometrics_auth out: "
-            "the other packages work with any user model.",
+            "user model from myometrics_auth.models.AbstractClinicUser. In a site with users, "
+            "move them to such a model first; without myometrics_auth the other packages work "
+            "with any user model.",
             id="myometrics_auth.E010",
         )
     ]
@@ -97,19 +97,19 @@ def check_lifetimes(**kwargs: Any) -> Iterator[checks.CheckMessage]:
     """W012–W014: token lifetimes exceed the limits of the specification."""
     if auth_settings.check():
         return
-    if auth_settings.ACCESS_TOKEN_LIFETIME > LONGEST_ACCESS:
+    if auth_settings.ACCESS_TOKEN_LIFETIME > MAX_ACCESS_LIFETIME:
         yield _warning(
             "W012",
             "Access tokens live longer than 15 minutes.",
             'Lower MYOMETRICS_AUTH["ACCESS_TOKEN_LIFETIME"].',
         )
-    if auth_settings.REFRESH_TOKEN_LIFETIME > LONGEST_REFRESH:
+    if auth_settings.REFRESH_TOKEN_LIFETIME > MAX_REFRESH_LIFETIME:
         yield _warning(
             "W013",
             "Refresh tokens live longer than 7 days.",
             'Lower MYOMETRICS_AUTH["REFRESH_TOKEN_LIFETIME"].',
         )
-    if timedelta(seconds=django_settings.PASSWORD_RESET_TIMEOUT) > LONGEST_RESET:
+    if timedelta(seconds=django_settings.PASSWORD_RESET_TIMEOUT) > MAX_RESET_LIFETIME:
         yield _warning(
             "W014", "Reset links live longer than 3 days.", "Lower PASSWORD_RESET_TIMEOUT."
         )
@@ -120,13 +120,13 @@ def check_passwords(**kwargs: Any) -> Iterator[checks.CheckMessage]:
     if not django_settings.AUTH_PASSWORD_VALIDATORS:
         yield _warning(
             "W015",
-            "Any password will do: AUTH_PASSWORD_VALIDATORS is empty.",
-            "Take those of Django's project template.",
+            "Every password is accepted: AUTH_PASSWORD_VALIDATORS is empty.",
+            "Use those of Django's project template.",
         )
     if "".join(map(str, django_settings.PASSWORD_HASHERS[:1])).endswith(UNSAFE_HASHERS):
         yield _warning(
             "W016",
-            "New passwords are stored under a hash that is quick to try.",
+            "New passwords are stored with a hash that is fast to compute.",
             "Put Argon2 or PBKDF2 first in PASSWORD_HASHERS.",
         )
 
@@ -139,7 +139,7 @@ def check_authentication(**kwargs: Any) -> list[checks.CheckMessage]:
     return [
         _warning(
             "W017",
-            "The tokens that sign-in hands out are accepted nowhere.",
+            "No endpoint accepts the tokens that auth issues.",
             "Add 'myometrics_auth.authentication.SessionTokenAuthentication' to "
             "REST_FRAMEWORK['DEFAULT_AUTHENTICATION_CLASSES'].",
         )
@@ -166,8 +166,8 @@ def check_staff(databases: Sequence[str] | None = None, **kwargs: Any) -> list[A
         _warning(
             "W032",
             f"Users whose role is not administrator may use the admin site ({len(keys)}): {shown}.",
-            "Clear is_staff and is_superuser, or give them the role. If they are meant to, add "
-            "this check to SILENCED_SYSTEM_CHECKS.",
+            "Clear is_staff and is_superuser, or give them the role. If this is intended, add the "
+            "check to SILENCED_SYSTEM_CHECKS.",
         )
     ]
 
@@ -177,11 +177,11 @@ def check_other_logins(**kwargs: Any) -> Iterator[checks.CheckMessage]:
     for route, view in other_logins():
         yield _warning(
             "W030",
-            f"{route} ({view}) signs users in past auth: without its login throttle, second "
-            "factor and sessions.",
-            "Sign in through the API or the admin site instead; an admin site of your own "
-            "derives from myometrics_auth.admin_site.AuthAdminSite. If this login is meant to "
-            "be separate, put 'myometrics_auth.W030' into SILENCED_SYSTEM_CHECKS.",
+            f"{route} ({view}) signs users in without auth's login throttle, second factor "
+            "and sessions.",
+            "Sign in through the API or the admin site instead; derive a custom admin "
+            "site from myometrics_auth.admin_site.AuthAdminSite. If this login is "
+            "intended, add 'myometrics_auth.W030' to SILENCED_SYSTEM_CHECKS.",
         )
 
 
@@ -192,7 +192,7 @@ def check_session_engine(**kwargs: Any) -> Iterator[checks.CheckMessage]:
     ):
         yield _warning(
             "W031",
-            "Django keeps sessions in cookies: a browser whose session has ended is signed out of "
+            "Django stores sessions in cookies: a browser whose session has ended is signed out of "
             "the admin site, but not of other pages.",
             "Choose another SESSION_ENGINE.",
         )

@@ -24,7 +24,7 @@ ROLES: Final = ("admin", "doctor", "technician")
 def _roles(value: Iterable[Any]) -> None:
     for role in value:
         if role not in ROLES:
-            raise ValueError(f"holds {role!r}; the roles are {', '.join(ROLES)}")
+            raise ValueError(f"contains {role!r}; the roles are {', '.join(ROLES)}")
 
 
 class AuthSettings(SettingsGroup):
@@ -54,96 +54,98 @@ class AuthSettings(SettingsGroup):
     REFRESH_TOKEN_LIFETIME = Setting(
         timedelta,
         timedelta(days=7),
-        "How long a session lasts from the sign-in on, refreshed or not.",
+        "How long a session lasts after the sign-in, whether refreshed or not.",
         validate=positive,
     )
     SESSION_RETENTION = Setting(
         timedelta,
         timedelta(days=30),
-        "How long an ended or expired session is kept before the sweep deletes it. From these "
-        "rows an address is known where a person has signed in before.",
+        "How long ended and expired sessions are kept. The login throttle counts attempts from the "
+        "addresses of kept sessions separately.",
     )
     RECORD_SIGN_INS = Setting(
         bool,
         True,
-        "Publish sign-ins, failed sign-ins, sign-outs and password changes as activities, "
-        "so that an audit log can keep them.",
+        "Publish events for sign-ins, failed sign-ins, sign-outs and password changes, so that an "
+        "audit log can record them.",
     )
     FAILED_SIGN_IN_LIMIT = Setting(
         int,
         20,
-        "Failed sign-ins at one account within the window, from addresses it was never signed in "
-        "from, before guessing is slowed.",
+        "Failed sign-ins to one account after which its sign-ins are throttled. Client addresses "
+        "with an earlier sign-in are counted separately.",
         validate=positive,
     )
     FAILED_SIGN_IN_WINDOW = Setting(
         timedelta,
         timedelta(hours=1),
-        "After so long without a judged failure, failed sign-ins are forgotten.",
+        "Failed sign-ins and wrong second factors of an account are deleted this long after the "
+        "last evaluated attempt.",
         validate=positive,
     )
     FAILED_SIGN_IN_PAUSE = Setting(
         timedelta,
         timedelta(minutes=1),
-        "Once slowed, one sign-in per this span is judged; all others are refused unseen.",
+        "When throttled, at most one sign-in per interval is evaluated; the others are refused.",
         validate=positive,
     )
     PASSWORD_RESET_PATH = Setting(
         str,
         "/reset-password",
-        'Page of the front end, under `MYOMETRICS["FRONTEND_URL"]`, that the reset mail links to; '
-        "`uid` and `token` are its query.",
+        'Page of the front end, under `MYOMETRICS["FRONTEND_URL"]`, that the reset mail links to, '
+        "with `uid` and `token` in its query.",
     )
     RECIPIENT_LANGUAGE = Setting(
         DOTTED_PATH,
         "myometrics_core.users.site_language",
-        "Function of a user: the language code of the reset mail to them.",
+        "Function that takes a user and returns the language code of the reset mail.",
     )
     CLINIC_NAME_SET_BY = Setting(
         str,
         "owner",
-        "Who sets a user's clinic, by which figures are scoped. `administrators`: registration "
-        "ignores `clinicName`, and an owner who is no administrator gets a 400 for another value.",
+        "Who sets a user's clinic, which scopes statistics. With `administrators`, registration "
+        "ignores `clinicName`, and a user below administrator gets a 400 for a changed value.",
         choices=("owner", "administrators"),
     )
     MFA_REQUIRED_ROLES = Setting(
         (list, tuple),
         (),
-        "Roles that must sign in with a second factor. Until they have one they can enrol, "
-        "see their profile and sign out, nothing else.",
+        "Roles that must sign in with a second factor. Without one, a user can only enrol, read "
+        "and change the profile, and sign out.",
         validate=_roles,
     )
     ADMIN_LOGIN = Setting(
         bool,
         True,
         "Sign in to the default admin site through auth: rate limit, login throttle, second "
-        "factor, sessions. `False` leaves it to Django, or to a login of the site's own. Read "
-        "when the process starts.",
+        "factor, sessions. `False` keeps Django's login, or the site's own. Read when the process "
+        "starts.",
     )
-    MFA_ISSUER = Setting(str, "MyoMetrics", "The name that an authenticator app shows.")
+    MFA_ISSUER = Setting(str, "MyoMetrics", "Issuer shown in authenticator apps.")
     MFA_ENCRYPTION_KEYS = Setting(
         (list, tuple),
         None,
-        "Keys under which TOTP secrets are stored; the first encrypts, all decrypt. By default "
+        "Encryption keys of stored TOTP secrets; the first encrypts, all decrypt. By default "
         "`SECRET_KEY`, then `SECRET_KEY_FALLBACKS`.",
         validate=key_list,
     )
     MFA_TOKEN_LIFETIME = Setting(
         timedelta,
         timedelta(minutes=5),
-        "How long a person has between password and second factor.",
+        "Time limit for the second factor after the password.",
         validate=positive,
     )
     MFA_FAILURE_LIMIT = Setting(
         int,
         10,
-        "Wrong second factors of one account before guessing is slowed.",
+        "Wrong second factors of one account after which its second factors are throttled.",
         validate=positive,
     )
     MFA_FAILURE_PAUSE = Setting(
         timedelta,
         timedelta(minutes=5),
-        "Once slowed, one second factor per this span is judged.",
+        "When throttled, at most one second factor per interval is evaluated; the others are "
+        "refused.",
         validate=positive,
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.conf import settings as django_settings
 
-from .secret_box import UnreadableSecret, decrypt_secret, encrypt_secret
+from .encryption import UnreadableSecret, decrypt_secret, encrypt_secret
 
 __all__ = ["decrypt_key", "delete_django_sessions", "encrypt_key"]
 

@@ -14,13 +14,13 @@ from myometrics_core.users import fold_email, has_ambiguous_domain
 
 __all__ = ["checked_email", "clean_email"]
 
-LONGEST_EMAIL = 254
+MAX_EMAIL_LENGTH = 254
 
 
 def checked_email(address: str) -> str:
     """Return the folded address; raise ``ValidationError`` if it is invalid."""
     folded = fold_email(address)
-    if len(folded) > LONGEST_EMAIL:
+    if len(folded) > MAX_EMAIL_LENGTH:
         raise ValidationError(_("Enter a valid email address."), code="invalid")
     validate_email(folded)
     return folded

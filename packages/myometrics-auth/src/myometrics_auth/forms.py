@@ -9,8 +9,8 @@ from django.contrib.admin.forms import AdminAuthenticationForm, AdminPasswordCha
 from django.core.validators import MaxLengthValidator
 from django.utils.translation import gettext_lazy as _
 
-from .serializers.fields import LONGEST_PASSWORD
-from .serializers.second_factor import LONGEST_CODE
+from .serializers.fields import MAX_PASSWORD_LENGTH
+from .serializers.second_factor import MAX_CODE_LENGTH
 
 __all__ = ["EnrolmentForm", "OwnPasswordForm", "PasswordForm", "SecondFactorForm"]
 
@@ -20,10 +20,9 @@ class PasswordForm(AdminAuthenticationForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["password"].validators.append(MaxLengthValidator(LONGEST_PASSWORD))
+        self.fields["password"].validators.append(MaxLengthValidator(MAX_PASSWORD_LENGTH))
 
     def clean(self) -> dict[str, Any]:
-        """Return the input; the sign-in service authenticates, not the form."""
         return self.cleaned_data
 
 
@@ -39,7 +38,7 @@ class SecondFactorForm(forms.Form):
 
     code = forms.CharField(
         label=_("Code"),
-        max_length=LONGEST_CODE,
+        max_length=MAX_CODE_LENGTH,
         widget=CodeInput(
             attrs={"autocomplete": "one-time-code", "autofocus": True, "spellcheck": "false"}
         ),
@@ -51,7 +50,7 @@ class EnrolmentForm(forms.Form):
 
     code = forms.CharField(
         label=_("Code"),
-        max_length=LONGEST_CODE,
+        max_length=MAX_CODE_LENGTH,
         # No autofocus: it would scroll the QR code out of view.
         widget=CodeInput(attrs={"autocomplete": "one-time-code", "inputmode": "numeric"}),
     )
@@ -63,9 +62,8 @@ class OwnPasswordForm(AdminPasswordChangeForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for field in self.fields.values():
-            field.validators.append(MaxLengthValidator(LONGEST_PASSWORD))
+            field.validators.append(MaxLengthValidator(MAX_PASSWORD_LENGTH))
 
     def clean_old_password(self) -> str:
-        """Return the input; the password service compares it, not the form."""
         old_password: str = self.cleaned_data["old_password"]
         return old_password

@@ -32,18 +32,15 @@ class AddedTextField(models.CharField):  # type: ignore[type-arg]
         super().__init__(*names, **{**options, "null": True, "blank": True, "default": ""})
 
     def deconstruct(self) -> Any:
-        """Omit the options that the class implies."""
         name, path, names, options = super().deconstruct()
         for implied in ("null", "blank", "default"):
             options.pop(implied, None)
         return name, path, names, options
 
     def from_db_value(self, value: str | None, expression: Any, connection: Any) -> str:
-        """Convert NULL to the empty string."""
         return value or ""
 
     def formfield(self, **options: Any) -> forms.Field | None:
-        """Return a form field whose empty value is the empty string."""
         return super().formfield(**{"empty_value": "", **options})
 
 
@@ -56,7 +53,6 @@ class DerivedColumn(models.Field):  # type: ignore[type-arg]
     source_fields: ClassVar[tuple[str, ...]]
 
     def derive(self, instance: models.Model) -> str:
-        """Return the value for the current state of ``instance``."""
         raise NotImplementedError
 
     def pre_save(self, model_instance: models.Model, add: bool) -> str:
@@ -85,7 +81,6 @@ class StoredEmailField(PortableText, models.EmailField):  # type: ignore[type-ar
     """
 
     def get_prep_value(self, value: Any) -> Any:
-        """Return the stored form of an address, for columns and lookups."""
         value = super().get_prep_value(value)
         return stored_email(value) if isinstance(value, str) else value
 
@@ -104,11 +99,9 @@ class CanonicalEmailField(DerivedColumn, PortableText, models.CharField):  # typ
     source_fields = ("email",)
 
     def derive(self, instance: models.Model) -> str:
-        """Return the canonical form of the current ``email``."""
         return canonical_email(_text(instance, "email"))
 
     def get_prep_value(self, value: Any) -> Any:
-        """Return the canonical form of an address, for lookups."""
         value = super().get_prep_value(value)
         return canonical_email(value) if isinstance(value, str) else value
 
@@ -119,7 +112,6 @@ class UserSearchField(DerivedColumn, PortableText, models.TextField):  # type: i
     source_fields = ("first_name", "last_name", "email")
 
     def derive(self, instance: models.Model) -> str:
-        """Return the folded search text."""
         return fold_text(" ".join(_text(instance, name) for name in self.source_fields))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib.auth import get_user_model
@@ -14,6 +13,7 @@ from myometrics_core.conf import core_settings
 from myometrics_core.users import parse_user_id
 
 from .conf import auth_settings
+from .models import User
 
 __all__ = ["reset_link", "user_of_reset_link"]
 
@@ -27,14 +27,14 @@ class ResetTokens(PasswordResetTokenGenerator):
 
     key_salt = "myometrics_auth.reset_links.ResetTokens"
 
-    def _make_hash_value(self, user: Any, timestamp: int) -> str:
+    def _make_hash_value(self, user: User, timestamp: int) -> str:
         return f"{user.pk}{user.password}{timestamp}{user.email_canonical}"
 
 
 _tokens = ResetTokens()
 
 
-def reset_link(user: Any) -> str:
+def reset_link(user: User) -> str:
     """Return the URL of the front end's reset page with ``uid`` and ``token`` in its query."""
     uid = urlsafe_base64_encode(force_bytes(str(user.pk)))
     query = urlencode({"uid": uid, "token": _tokens.make_token(user)})
@@ -42,11 +42,11 @@ def reset_link(user: Any) -> str:
     return f"{base}{auth_settings.PASSWORD_RESET_PATH}?{query}"
 
 
-def user_of_reset_link(uid: str, token: str) -> Any | None:
+def user_of_reset_link(uid: str, token: str) -> User | None:
     """Return the active user of a valid link, else ``None``; accepts arbitrary text."""
     try:
         key = parse_user_id(urlsafe_base64_decode(uid).decode("ascii"))
     except ValueError:
         return None
-    user: Any = get_user_model().objects.filter(pk=key, is_active=True).first()
+    user = get_user_model().objects.filter(pk=key, is_active=True).first()
     return user if user is not None and _tokens.check_token(user, token) else None

@@ -16,7 +16,6 @@ class SessionTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-unt
     name = "bearerAuth"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
-        """Return the OpenAPI security scheme."""
         return {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
 
 

@@ -9,10 +9,11 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import NotFound
 
+from myometrics_core.texts import is_storable
 from myometrics_core.users import fold_text, parse_user_id
 
 from .conf import auth_settings
-from .models import RecoveryCode, Session, TotpDevice
+from .models import RecoveryCode, Session, TotpDevice, User
 
 __all__ = [
     "has_second_factor",
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 
-def users_matching(*, search: str = "", role: str = "") -> QuerySet[Any]:
+def users_matching(*, search: str = "", role: str = "") -> QuerySet[User]:
     """Return users whose first, last or full name or e-mail contains ``search``.
 
     Filters by ``role`` if given. Case-insensitive. Ordered by id.
@@ -37,15 +38,15 @@ def users_matching(*, search: str = "", role: str = "") -> QuerySet[Any]:
     return users_in(users, search)
 
 
-def users_in(users: QuerySet[Any], search: str) -> QuerySet[Any]:
+def users_in(users: QuerySet[User], search: str) -> QuerySet[User]:
     """Filter ``users`` whose names or e-mail contain ``search``; return all if it is blank."""
-    if "\x00" in search:  # PostgreSQL rejects NUL, and no name contains it
+    if not is_storable(search):  # PostgreSQL rejects NUL, and no name contains it
         return users.none()
     words = " ".join(fold_text(search).split())
     return users.filter(search_text__contains=words) if words else users
 
 
-def user_get(*, user_id: str) -> Any:
+def user_get(*, user_id: str) -> User:
     """Return the user with this id, given as text; raise ``NotFound``, also for invalid ids."""
     user = get_user_model().objects.filter(pk=user_key(user_id)).first()
     if user is None:
@@ -61,7 +62,7 @@ def user_key(user_id: str) -> Any:
         raise NotFound(_("There is no such user.")) from error
 
 
-def sessions_of(*, user: Any) -> QuerySet[Session]:
+def sessions_of(*, user: User) -> QuerySet[Session]:
     """Return the live sessions of ``user``, most recently used first."""
     return Session.objects.live().filter(user=user).order_by("-refreshed_at", "-created_at", "pk")
 
@@ -71,12 +72,12 @@ def second_factors_in_use() -> QuerySet[TotpDevice]:
     return TotpDevice.objects.filter(confirmed_at__isnull=False)
 
 
-def has_second_factor(user: Any) -> bool:
+def has_second_factor(user: User) -> bool:
     """Return whether ``user`` signs in with a second factor."""
     return second_factors_in_use().filter(user=user).exists()
 
 
-def second_factor_state(*, user: Any) -> dict[str, Any]:
+def second_factor_state(*, user: User) -> dict[str, Any]:
     """Return whether ``user`` has and must have a second factor, and the recovery codes left."""
     return {
         "enabled": has_second_factor(user),

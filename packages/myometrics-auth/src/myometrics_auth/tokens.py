@@ -148,7 +148,7 @@ def _sign(token_type: str, lifetime: timedelta, **claims: Any) -> str:
 def _verified_claims(text: str, signing_keys: tuple[str, ...]) -> TokenClaims:
     # Cached: clients send one token for 15 minutes, and reading it again took 30 % of a request.
     try:
-        payload = _backend(signing_keys).decode(text)  # type: ignore[arg-type]  (the stubs want bytes)
+        payload = _backend(signing_keys).decode(text)  # type: ignore[arg-type]
         token_type = str(payload["token_type"])
         is_mfa = token_type == MFA
         return TokenClaims(

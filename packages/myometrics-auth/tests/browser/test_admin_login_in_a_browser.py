@@ -17,8 +17,8 @@ from pytest_django.live_server_helper import LiveServer
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+from myometrics_auth.encryption import encrypt_secret
 from myometrics_auth.models import TotpDevice
-from myometrics_auth.secret_box import encrypt_secret
 from myometrics_core.api import rate_limiter
 from myometrics_core.times import utc_now
 
@@ -146,7 +146,7 @@ def test_user_whose_role_requires_one_enrols_with_a_qr_code(page, root, settings
     assert page.problems() == []
 
 
-def test_user_who_guesses_is_told_to_wait(page, root, settings):
+def test_throttled_user_sees_the_waiting_time(page, root, settings):
     limits = {"auth": "2/minute", "api": None, "export": None}
     settings.MYOMETRICS = {**settings.MYOMETRICS, "RATE_LIMITS": limits}
     rate_limiter.reset()

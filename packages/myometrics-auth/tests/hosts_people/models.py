@@ -1,4 +1,4 @@
-"""A site's own users, as docs/embedding/user-model.md describes them."""
+"""A custom user model, as docs/embedding/user-model.md describes it."""
 
 from __future__ import annotations
 

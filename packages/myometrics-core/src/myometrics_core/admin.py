@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from .db.transactions import atomic_write
-from .jobs.kinds import job_kind
+from .jobs.kinds import job_kind, job_kinds
 from .jobs.models import Job
 from .jobs.queue import enqueue
 from .read_only_admin import ReadOnlyAdmin
@@ -35,21 +35,26 @@ class JobAdmin(ReadOnlyAdmin):
     actions = ("retry", "cancel")
 
     def has_change_permission(self, request: HttpRequest, obj: Job | None = None) -> bool:
-        # The pages stay read-only; Django offers actions to whoever may change.
+        # The pages stay read-only; Django offers actions to users with the change permission.
         return obj is None and super(ReadOnlyAdmin, self).has_change_permission(request)
 
     @admin.action(description=_("Run the selected jobs again now"), permissions=["change"])
     def retry(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
         """Enqueue dead jobs again, with all their attempts, and make waiting ones due."""
-        count = 0
+        known = [kind.name for kind in job_kinds()]
+        unknown = queryset.exclude(kind__in=known).values_list("kind", flat=True).first()
+        if unknown is not None:
+            text = _("No installed app runs jobs of the kind %s.") % unknown
+            self.message_user(request, text, messages.ERROR)
+            return
         with atomic_write(router.db_for_write(Job)):
-            for job in queryset.select_for_update().order_by("pk")[:MAX_CHOSEN]:
+            jobs = list(queryset.select_for_update().order_by("pk")[:MAX_CHOSEN])
+            for job in jobs:
                 if job.state == Job.State.DEAD:
                     job_kind(job.kind).on_retry(job)
                 job.delete()
                 enqueue(job.kind, job.payload, key=job.key)
-                count += 1
-        text = ngettext("%d job runs again.", "%d jobs run again.", count) % count
+        text = ngettext("%d job runs again.", "%d jobs run again.", len(jobs)) % len(jobs)
         self.message_user(request, text, messages.SUCCESS)
 
     @admin.action(description=_("Cancel the selected jobs"), permissions=["change"])

@@ -12,10 +12,11 @@ from django.http import HttpRequest
 from django.utils.functional import cached_property
 
 from .conf.core_settings import core_settings
+from .texts import is_storable
 
 __all__ = ["CappedPaginator", "FilterCheckedAdmin", "InternalAdmin", "ReadOnlyAdmin"]
 
-COUNTED_TO = 10_000
+MAX_COUNT = 10_000
 
 
 class CappedPaginator(Paginator):  # type: ignore[type-arg]
@@ -25,7 +26,7 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
     def count(self) -> int:
         """The number of rows, at most 10,000."""
         rows: Any = self.object_list
-        return int(rows[:COUNTED_TO].count())
+        return int(rows[:MAX_COUNT].count())
 
 
 class FilterCheckedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -47,7 +48,7 @@ class FilterCheckedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
         """As Django's; ``None`` for text that can't be a key."""
         try:
-            is_key = "\x00" not in object_id
+            is_key = is_storable(object_id)
             return super().get_object(request, object_id, from_field) if is_key else None
         except OverflowError:  # SQLite's driver, for an integer out of range
             return None

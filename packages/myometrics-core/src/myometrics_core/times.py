@@ -20,9 +20,12 @@ def whole_milliseconds(moment: datetime) -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
-def utc_text(moment: datetime) -> str:
-    """Return ``moment`` (aware) as ISO 8601 text in UTC with a ``Z``."""
-    return moment.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
+def utc_text(moment: datetime, timespec: str = "auto") -> str:
+    """Return ``moment`` (aware) as ISO 8601 text in UTC with a ``Z``.
+
+    ``timespec`` as in ``datetime.isoformat``; by default microseconds are left out if they are 0.
+    """
+    return moment.astimezone(timezone.utc).isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
 def utc_day(moment: datetime) -> date:

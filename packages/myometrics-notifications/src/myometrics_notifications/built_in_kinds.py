@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db.models import Count
 from django.utils.translation import gettext_lazy as _
 
@@ -37,17 +38,19 @@ class _UploadKind(NotificationKind):
     default_on = True
     resource_type = "upload"
 
-    def context(self, activity: Event) -> Mapping[str, Any]:
-        return {"upload_id": activity.resource_id, "at": activity.occurred_at.isoformat()}
+    def context(self, event: Event) -> Mapping[str, Any]:
+        return {"upload_id": event.resource_id, "at": event.occurred_at.isoformat()}
 
-    def template_context(self, stored: Mapping[str, Any], user: Any) -> Mapping[str, Any]:
+    def template_context(
+        self, stored: Mapping[str, Any], user: AbstractBaseUser
+    ) -> Mapping[str, Any]:
         """Return ``upload_id`` (empty unless it is a plain identifier) and ``at``."""
         # Not in context(): messages queued by an earlier version must be filtered, too.
         return {**stored, "upload_id": mailable_id(stored["upload_id"])}
 
-    def once_per(self, activity: Event) -> str:
+    def once_per(self, event: Event) -> str:
         """Once per upload: its events can be published twice."""
-        return f"upload:{activity.resource_id}"
+        return f"upload:{event.resource_id}"
 
 
 class UploadCompleted(_UploadKind):
@@ -79,19 +82,19 @@ class SystemAlerts(NotificationKind):
     actions = frozenset({"system_degraded", "system_down", "system_recovered"})
     sources = frozenset({"health"})
 
-    def concerns(self, activity: Event) -> Iterable[Any] | None:
+    def concerns(self, event: Event) -> Iterable[Any] | None:
         """Return ``None``: every user whose switch is on."""
         return None
 
-    def context(self, activity: Event) -> Mapping[str, Any]:
+    def context(self, event: Event) -> Mapping[str, Any]:
         """Return ``change`` (the action), ``status``, ``down`` (service names) and ``at``."""
-        services = activity.details.get("services")
+        services = event.details.get("services")
         states = services if isinstance(services, Mapping) else {}
         return {
-            "change": activity.action,
-            "status": str(activity.details.get("status", "")),
+            "change": event.action,
+            "status": str(event.details.get("status", "")),
             "down": sorted(str(name) for name, state in states.items() if state == "down"),
-            "at": activity.occurred_at.isoformat(),
+            "at": event.occurred_at.isoformat(),
         }
 
 
@@ -102,7 +105,9 @@ class ExportReady(NotificationKind):
     title = _("Data exports")
     optional = False
 
-    def template_context(self, stored: Mapping[str, Any], user: Any) -> Mapping[str, Any]:
+    def template_context(
+        self, stored: Mapping[str, Any], user: AbstractBaseUser
+    ) -> Mapping[str, Any]:
         """Return ``download_url`` (signed at each attempt, never stored) and ``expires_at``."""
         return {
             "download_url": export_download_url(stored["export_id"], user=user),
@@ -117,7 +122,9 @@ class Summary(NotificationKind):
     title = _("Summary of notifications")
     optional = False
 
-    def template_context(self, stored: Mapping[str, Any], user: Any) -> Mapping[str, Any]:
+    def template_context(
+        self, stored: Mapping[str, Any], user: AbstractBaseUser
+    ) -> Mapping[str, Any]:
         """Return ``total`` and ``counts``: ``title`` and ``count``, highest count first."""
         summarised = Message.objects.filter(summary_uuid=stored["summary"]).order_by()
         found = summarised.values("kind").annotate(count=Count("pk")).order_by("-count", "kind")

@@ -32,7 +32,7 @@ __all__ = [
 
 HEALTH_LOG = "myometrics_core.health_log"
 
-_STEPS_OF_SMTP = 8
+_SMTP_STEPS = 8
 
 
 def register_checks() -> None:
@@ -59,11 +59,11 @@ def check_lease(**kwargs: Any) -> list[checks.CheckMessage]:
         timeout = mail_timeout()
     except Exception:  # reported by W020
         return []
-    longest = timeout * _STEPS_OF_SMTP
+    longest = timeout * _SMTP_STEPS
     if notifications_settings.LEASE.total_seconds() > longest:
         return []
     message = f"MYOMETRICS_NOTIFICATIONS['LEASE'] must be longer than {longest:g} seconds."
-    hint = f"A mail can take {_STEPS_OF_SMTP} steps of {timeout:g} seconds each."
+    hint = f"A mail can take {_SMTP_STEPS} steps of {timeout:g} seconds each."
     return [checks.Error(message, hint=hint, id="myometrics_notifications.E011")]
 
 

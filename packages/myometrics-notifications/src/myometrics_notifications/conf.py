@@ -20,28 +20,27 @@ class NotificationsSettings(SettingsGroup):
     FROM_EMAIL = Setting(
         str, None, "Sender of the mails; without it Django's `DEFAULT_FROM_EMAIL`."
     )
-    SITE_NAME = Setting(str, "MyoMetrics", "What the mails call the site.")
+    SITE_NAME = Setting(str, "MyoMetrics", "Name of the site in mails.")
     RECIPIENT_LANGUAGE = Setting(
         DOTTED_PATH,
         "myometrics_core.users.site_language",
-        "Function of a user: the language code of the mails to them.",
+        "Function of a user that returns the language code of their mails.",
     )
     RECIPIENT_TIME_ZONE = Setting(
         DOTTED_PATH,
         "myometrics_core.users.site_time_zone",
-        "Function of a user: the name of the time zone of the times in the mails to them.",
+        "Function of a user that returns the name of the time zone for times in their mails.",
     )
     IGNORE_OLDER_THAN = Setting(
         timedelta,
         timedelta(days=1),
-        "Activities older than this are not written about, so that a replay of history "
-        "mails nobody.",
+        "Older events are ignored, so that a replay of past events sends no mails.",
         validate=positive,
     )
     LEASE = Setting(
         timedelta,
         timedelta(minutes=5),
-        "How long a message belongs to the worker that took it; after that, it counts as killed.",
+        "How long a worker's claim on a message lasts; after that, the worker counts as killed.",
         validate=positive,
     )
     MAX_ATTEMPTS = Setting(
@@ -62,25 +61,22 @@ class NotificationsSettings(SettingsGroup):
     SERVER_PAUSE = Setting(
         timedelta,
         timedelta(seconds=30),
-        "How long a worker process leaves a mail server alone that failed as a whole; the sweep "
-        "still tries it.",
+        "How long a worker process begins no single deliveries after the whole mail server has "
+        "failed; runs of all due messages still try it.",
         validate=positive,
-    )
-    SWEEP_SECONDS = Setting(
-        (int, float), 45, "Seconds after which one sweep stops taking messages.", validate=positive
     )
     MAILS_PER_USER_PER_HOUR = Setting(
         int,
         20,
-        "Notification mails that one user gets within an hour; one summary stands for the rest. "
-        "Exports and other answers to a user's own request don't count.",
+        "Notification mails that one user gets within an hour; the rest is mailed as one summary. "
+        "Exports and other responses to a user's own request don't count.",
         validate=positive,
     )
     KEEP_SENT = Setting(
         timedelta,
         timedelta(days=30),
-        "How long a sent or dropped message stays in the outbox; as long, its cause can't send "
-        "a second one.",
+        "How long a sent or dropped message stays in the outbox; until then, its event can't "
+        "queue a second one.",
         validate=positive,
     )
     KEEP_DEAD = Setting(
@@ -89,18 +85,18 @@ class NotificationsSettings(SettingsGroup):
     EXPORT_LIFETIME = Setting(
         timedelta,
         timedelta(days=2),
-        "How long an export file, and the link to it, lasts.",
+        "How long an export file and its link are valid.",
         validate=positive,
     )
     EXPORT_STORAGE = Setting(
         str,
         "default",
-        "Alias in `STORAGES` where export files are kept: best one that is not served.",
+        "Alias in `STORAGES` for export files; choose a storage that is not public.",
     )
     EXPORT_LEASE = Setting(
         timedelta,
         timedelta(minutes=30),
-        "How long an export belongs to the worker that writes it (its task is ended before).",
+        "How long a worker's claim on an export lasts (its task has a shorter time limit).",
         validate=positive,
     )
 

@@ -7,8 +7,8 @@ an intruder may have found in the mailbox.
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.utils.crypto import constant_time_compare
 
 from myometrics_core.times import utc_now
@@ -24,7 +24,7 @@ _LINK = SignedLink(
 )
 
 
-def export_download_url(export_id: int, *, user: Any) -> str:
+def export_download_url(export_id: int, *, user: AbstractBaseUser) -> str:
     """Return a public URL of the file; valid until it expires or ``user`` changes the password."""
     return _LINK.url([export_id, _password_fingerprint(user)])
 
@@ -42,14 +42,14 @@ def export_file_for_token(token: str) -> ExportFile:
         pk=export_id, state=ExportFile.State.READY, expires_at__gt=utc_now(), user__isnull=False
     )
     export = ready.select_related("user").first()
-    if export is None or not export.user.is_active:  # type: ignore[union-attr]
+    if export is None or export.user is None or not export.user.is_active:
         raise link_not_valid()
     if fingerprint and not constant_time_compare(_password_fingerprint(export.user), fingerprint):
         raise link_not_valid()
     return export
 
 
-def _password_fingerprint(user: Any) -> str:
+def _password_fingerprint(user: AbstractBaseUser) -> str:
     # A fingerprint of the salted hash reveals nothing about the password. Custom user models may
     # have no password.
     password = getattr(user, "password", "")

@@ -11,6 +11,7 @@ from abc import ABC
 from collections.abc import Collection, Container, Iterable, Mapping
 from typing import Any, ClassVar, Final
 
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.utils.functional import Promise
 
 from myometrics_core.events import Event
@@ -60,20 +61,20 @@ class NotificationKind(ABC):
     actions: ClassVar[Collection[str]] = ()
     sources: ClassVar[Collection[str]] = ()
 
-    def wants(self, activity: Event) -> bool:
+    def wants(self, event: Event) -> bool:
         """Whether the kind handles this event; if ``resource_type`` is set, called only for it."""
-        is_believed = not self.sources or activity.source in self.sources
-        is_about = activity.resource_type == self.resource_type and activity.action in self.actions
-        return is_believed and is_about
+        if self.sources and event.source not in self.sources:
+            return False
+        return event.resource_type == self.resource_type and event.action in self.actions
 
-    def concerns(self, activity: Event) -> Iterable[Any] | None:
+    def concerns(self, event: Event) -> Iterable[Any] | None:
         """Return the primary keys of the recipients; ``None``: every user whose switch is on.
 
         The outbox checks the switches afterwards. By default the user who acted.
         """
-        return () if activity.actor_id is None else (activity.actor_id,)
+        return () if event.actor_id is None else (event.actor_id,)
 
-    def context(self, activity: Event) -> Mapping[str, Any]:
+    def context(self, event: Event) -> Mapping[str, Any]:
         """Return JSON-serializable values for the templates; stored until the message is purged.
 
         ``at`` (ISO 8601) is the time of the event. Leave out names of patients, findings, and text
@@ -81,23 +82,25 @@ class NotificationKind(ABC):
         :func:`mailable_id` returns it.
         """
         return {
-            "resource_id": mailable_id(activity.resource_id),
-            "at": activity.occurred_at.isoformat(),
+            "resource_id": mailable_id(event.resource_id),
+            "at": event.occurred_at.isoformat(),
         }
 
-    def template_context(self, stored: Mapping[str, Any], user: Any) -> Mapping[str, Any]:
+    def template_context(
+        self, stored: Mapping[str, Any], user: AbstractBaseUser
+    ) -> Mapping[str, Any]:
         """Return the template context, built from the stored :meth:`context` at each attempt.
 
         Use it for values that must not be stored, such as names or links with tokens.
         """
         return stored
 
-    def once_per(self, activity: Event) -> str:
+    def once_per(self, event: Event) -> str:
         """Return a deduplication key: each user gets one mail per key.
 
         By default the event's id, so that an event is never mailed twice.
         """
-        return activity.id
+        return event.id
 
 
 def mailable_id(text: str) -> str:
@@ -139,21 +142,22 @@ def registered_kind(name: str) -> NotificationKind:
     return kind
 
 
-def kinds_for(activity: Event) -> list[NotificationKind]:
-    """Return the kinds that handle ``activity``."""
-    kinds = [kind for kind in _kinds.values() if _is_about(kind, activity.resource_type)]
-    return [kind for kind in kinds if kind.wants(activity)]
+def kinds_for(event: Event) -> list[NotificationKind]:
+    """Return the kinds that handle ``event``."""
+    kinds = [kind for kind in _kinds.values() if _may_handle(kind, event.resource_type)]
+    return [kind for kind in kinds if kind.wants(event)]
 
 
 class _ResourceTypes(Container[str]):
     def __contains__(self, resource_type: object) -> bool:
-        return any(_is_about(kind, resource_type) for kind in _kinds.values())
+        return any(_may_handle(kind, resource_type) for kind in _kinds.values())
 
 
 RESOURCE_TYPES: Final = _ResourceTypes()
 """Contains each resource type that a registered kind may handle; other events are skipped early."""
 
 
-def _is_about(kind: NotificationKind, resource_type: object) -> bool:
-    has_wish_of_its_own = type(kind).wants is not NotificationKind.wants
-    return resource_type == kind.resource_type if kind.resource_type else has_wish_of_its_own
+def _may_handle(kind: NotificationKind, resource_type: object) -> bool:
+    if kind.resource_type:
+        return resource_type == kind.resource_type
+    return type(kind).wants is not NotificationKind.wants

@@ -5,26 +5,27 @@ from __future__ import annotations
 import hashlib
 import uuid
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from django.contrib.auth import get_user_model
-from django.db.models import QuerySet
 
 from myometrics_core.db import atomic_write
+from myometrics_core.jobs import Job, enqueue
 from myometrics_core.times import utc_now
 
 from .built_in_kinds import Summary
 from .conf import notifications_settings
 from .kinds import registered_kind
 from .models import Message
+from .services import DELIVER
 
 __all__ = ["message_admit"]
 
 WINDOW: Final = timedelta(hours=1)
 
 
-def message_admit(*, message: Message) -> bool:
-    """Return whether ``message``, which this worker has claimed, may be mailed now.
+def message_admit(*, message: Message, job: Job) -> bool:
+    """Return whether ``message``, whose ``job`` this worker has claimed, may be mailed now.
 
     Above ``MAILS_PER_USER_PER_HOUR`` mails within the last hour, the message becomes part of a
     summary that is due when the hour is over. A message is admitted once, regardless of retries.
@@ -34,65 +35,43 @@ def message_admit(*, message: Message) -> bool:
     if message.admitted_at is not None or not (kind.optional or kind.name == Summary.name):
         return True
     with atomic_write():
-        _lock_recipient(message)
+        users = get_user_model()._base_manager.select_for_update(no_key=True)
+        list(users.filter(pk=message.recipient_id).values_list("pk"))
         now = utc_now()
-        recent = _admitted_since(message, now - WINDOW)
+        recent = Message.objects.filter(
+            recipient_id=message.recipient_id, admitted_at__gt=now - WINDOW
+        )
         limit = notifications_settings.MAILS_PER_USER_PER_HOUR
         if kind.name == Summary.name or recent.count() < limit:
-            return bool(_leased(message).update(admitted_at=now))
-        _add_to_summary(message, recent, now)
+            Message.objects.filter(pk=message.pk).update(admitted_at=now)
+            return True
+        if job.finish():
+            first = recent.order_by("admitted_at").values_list("admitted_at", flat=True).first()
+            _add_to_summary(message, due_at=(first or now) + WINDOW, now=now)
         return False
 
 
-def _lock_recipient(message: Message) -> None:
-    users = get_user_model()._base_manager.select_for_update(no_key=True)
-    list(users.filter(pk=message.recipient_id).values_list("pk"))
-
-
-def _admitted_since(message: Message, since: datetime) -> QuerySet[Message]:
-    return Message.objects.filter(recipient_id=message.recipient_id, admitted_at__gt=since)
-
-
-def _leased(message: Message) -> QuerySet[Message]:
-    return Message.objects.filter(**message.lease)
-
-
-def _add_to_summary(message: Message, recent: QuerySet[Message], now: datetime) -> None:
-    summary = _open_summary(message)
-    mail_uuid = summary.mail_uuid if summary else uuid.uuid4()
-    is_added = _leased(message).update(
-        state=Message.State.SUMMARISED,
-        summary_uuid=mail_uuid,
-        settled_at=now,
-        lease_token=None,
-        leased_until=None,
-        last_error="",
-    )
-    # The lease is lost, so another worker sends the message: a new summary would be empty.
-    if is_added and summary is None:
-        _create_summary(message, mail_uuid, recent, now)
-
-
-def _open_summary(message: Message) -> Message | None:
+def _add_to_summary(message: Message, *, due_at: datetime, now: datetime) -> None:
     # An admitted summary is being sent, and its counts are final.
-    summaries = Message.objects.filter(
+    summary = Message.objects.filter(
         recipient_id=message.recipient_id,
         kind=Summary.name,
         state=Message.State.QUEUED,
         admitted_at=None,
-    )
-    return summaries.first()
-
-
-def _create_summary(
-    message: Message, mail_uuid: uuid.UUID, recent: QuerySet[Message], now: datetime
-) -> None:
-    first: Any = recent.order_by("admitted_at").values_list("admitted_at", flat=True).first()
-    Message.objects.create(
-        kind=Summary.name,
-        recipient_id=message.recipient_id,
-        context={"summary": str(mail_uuid)},
-        dedupe_key=hashlib.sha256(mail_uuid.bytes).hexdigest(),
-        mail_uuid=mail_uuid,
-        next_attempt_at=(first or now) + WINDOW,
+    ).first()
+    if summary is None:
+        mail_uuid = uuid.uuid4()
+        summary = Message.objects.create(
+            kind=Summary.name,
+            recipient_id=message.recipient_id,
+            context={"summary": str(mail_uuid)},
+            dedupe_key=hashlib.sha256(mail_uuid.bytes).hexdigest(),
+            mail_uuid=mail_uuid,
+        )
+        enqueue(DELIVER, key=str(summary.pk), run_at=due_at)
+    Message.objects.filter(pk=message.pk).update(
+        state=Message.State.SUMMARISED,
+        summary_uuid=summary.mail_uuid,
+        settled_at=now,
+        last_error="",
     )

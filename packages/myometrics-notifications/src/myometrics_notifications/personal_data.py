@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from django.contrib.auth.base_user import AbstractBaseUser
+
 from myometrics_core.personal_data import PersonalDataSection
 
 from .exports import export_files_release
@@ -21,11 +23,11 @@ class NotificationSettingsSection(PersonalDataSection):
     order = 20
     many = False
 
-    def export(self, user: Any) -> Iterator[Mapping[str, Any]]:
+    def export(self, user: AbstractBaseUser) -> Iterator[Mapping[str, Any]]:
         """Return exactly one record; creates no row."""
         yield switches(settings_of(user))
 
-    def erase(self, user: Any) -> None:
+    def erase(self, user: AbstractBaseUser) -> None:
         """Delete switches and messages, and detach export files."""
         export_files_release(user=user)
         messages_erase(user=user)

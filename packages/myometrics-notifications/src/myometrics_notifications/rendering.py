@@ -11,7 +11,7 @@ from myometrics_core.mail import PlainHeadersMail, compose_mail
 from .conf import notifications_settings
 from .kinds import NotificationKind, registered_kind
 from .models import Message
-from .unsubscribing import unsubscribe_url
+from .unsubscribe_links import unsubscribe_url
 
 __all__ = ["TEMPLATES", "message_email", "template_names"]
 

@@ -1,31 +1,28 @@
-"""Queries: a user's switches, recipients of a kind, due messages."""
+"""Queries: a user's switches, and the recipients of a kind."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from myometrics_core.times import utc_now
-
 from .kinds import NotificationKind, registered_kinds
-from .models import Message, NotificationSettings, OwedWork, column_defaults, has_column
+from .models import NotificationSettings, column_defaults, has_column
 
 __all__ = [
-    "free_to_take",
     "message_is_wanted",
-    "messages_due",
-    "people_wanting",
     "settings_of",
     "switches",
+    "users_wanting",
 ]
 
 
-def settings_of(user: Any) -> NotificationSettings:
+def settings_of(user: AbstractBaseUser) -> NotificationSettings:
     """Return the user's settings; before the first use an unsaved row with the defaults."""
     stored = NotificationSettings.objects.filter(user_id=user.pk).first()
-    return stored or NotificationSettings(user=user, **column_defaults())
+    return stored or NotificationSettings(user_id=user.pk, **column_defaults())
 
 
 def switches(settings: NotificationSettings) -> dict[str, bool]:
@@ -40,7 +37,7 @@ def switches(settings: NotificationSettings) -> dict[str, bool]:
     return shown
 
 
-def message_is_wanted(*, kind: NotificationKind, user: Any) -> bool:
+def message_is_wanted(*, kind: NotificationKind, user: AbstractBaseUser) -> bool:
     """Return whether ``user``'s switches allow mails of ``kind`` now."""
     if not kind.optional:
         return True
@@ -48,23 +45,10 @@ def message_is_wanted(*, kind: NotificationKind, user: Any) -> bool:
     return settings.email_notifications and settings.switch(kind)
 
 
-def people_wanting(kind: NotificationKind) -> QuerySet[Any]:
+def users_wanting(kind: NotificationKind) -> QuerySet[Any]:
     """Return the users whose switches allow ``kind``."""
-    people = get_user_model()._base_manager.order_by("pk")
-    return people.filter(_wants(kind)) if kind.optional else people
-
-
-def free_to_take() -> Q:
-    """Return the condition on rows that a worker may claim: queued, due, and not leased."""
-    now = utc_now()
-    unowned = Q(leased_until=None) | Q(leased_until__lte=now)
-    return Q(state=OwedWork.QUEUED, next_attempt_at__lte=now) & unowned
-
-
-def messages_due(limit: int) -> list[int]:
-    """Return the primary keys of due messages without a lease, oldest first."""
-    due = Message.objects.filter(free_to_take())
-    return list(due.order_by("next_attempt_at", "pk").values_list("pk", flat=True)[:limit])
+    users = get_user_model()._base_manager.order_by("pk")
+    return users.filter(_wants(kind)) if kind.optional else users
 
 
 def _wants(kind: NotificationKind) -> Exists | Any:

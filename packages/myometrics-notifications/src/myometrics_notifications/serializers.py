@@ -10,7 +10,7 @@ from rest_framework import serializers
 from myometrics_core.api import StrictBooleanField, StrictCharField
 
 from .kinds import registered_kinds
-from .signed_links import LONGEST_TOKEN
+from .signed_links import MAX_TOKEN_LENGTH
 
 __all__ = ["LinkQuerySerializer", "NotificationSwitchesSerializer"]
 
@@ -41,4 +41,4 @@ class NotificationSwitchesSerializer(serializers.Serializer[Any]):
 class LinkQuerySerializer(serializers.Serializer[Any]):
     """The signed token of a mailed link."""
 
-    token = StrictCharField(max_length=LONGEST_TOKEN)
+    token = StrictCharField(max_length=MAX_TOKEN_LENGTH)

@@ -12,8 +12,10 @@ from itertools import islice
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import IntegrityError, transaction
-from django.db.models import QuerySet
+from django.db.models import CharField, Exists, OuterRef, QuerySet
+from django.db.models.functions import Cast
 
 from myometrics_core.api import CallerDeleted
 from myometrics_core.db import (
@@ -24,18 +26,18 @@ from myometrics_core.db import (
     read_in_batches,
 )
 from myometrics_core.events import Event
-from myometrics_core.jobs.background import enqueue
+from myometrics_core.jobs import Job, enqueue_many
 from myometrics_core.times import utc_now
 from myometrics_core.users import existing_user_ids, lock_users_shared
 
 from .conf import notifications_settings
 from .kinds import NotificationKind, kinds_for, registered_kinds
 from .models import Message, NotificationSettings, column_defaults
-from .selectors import people_wanting
+from .selectors import users_wanting
 
 __all__ = [
-    "activities_notify",
-    "activity_notify",
+    "event_notify",
+    "events_notify",
     "messages_erase",
     "messages_purge",
     "messages_queue",
@@ -47,10 +49,9 @@ __all__ = [
 logger = logging.getLogger("myometrics.notifications")
 
 DELIVER = "myometrics_notifications.deliver"
-SWEEP = "myometrics_notifications.sweep"
+"""The kind of job that delivers a message; its key is the message's primary key."""
 
 _CHUNK = 500
-_DELIVERED_ONE_BY_ONE = 20
 
 
 @dataclass(frozen=True)
@@ -62,57 +63,76 @@ class _Notice:
     context: Mapping[str, Any]
     once_per: str
 
+    @classmethod
+    def of(cls, event: Event, kind: NotificationKind) -> _Notice:
+        return cls(kind, kind.concerns(event), kind.context(event), kind.once_per(event))
+
+    def dedupe_key(self, user_id: Any) -> str:
+        parts = (self.kind.name, str(user_id), self.once_per)
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
     def recipients(self) -> Iterator[Any]:
         if self.user_ids is None:
-            wanting = people_wanting(self.kind).order_by("pk").values("pk")
+            wanting = users_wanting(self.kind).order_by("pk").values("pk")
             return (row["pk"] for row in read_in_batches(wanting))
         to_key = get_user_model()._meta.pk.to_python
         return iter(dict.fromkeys(map(to_key, self.user_ids)))
 
 
-def notification_settings_ensure(*, user: Any) -> NotificationSettings:
+def notification_settings_ensure(*, user: AbstractBaseUser) -> NotificationSettings:
     """Return the user's settings; created with the defaults at the first use.
 
     Concurrent first uses create one row. Raises ``CallerDeleted`` if the user was deleted
     concurrently.
     """
-    with _deleted_caller_reported(user):
-        return NotificationSettings.objects.get_or_create(user=user, defaults=column_defaults())[0]
+    with _report_deleted_caller(user):
+        return NotificationSettings.objects.get_or_create(
+            user_id=user.pk, defaults=column_defaults()
+        )[0]
 
 
 def notification_settings_update(
-    *, user: Any, switches: Mapping[str, bool]
+    *, user: AbstractBaseUser, switches: Mapping[str, bool]
 ) -> NotificationSettings:
     """Set the given switches (name → on), and leave the others unchanged.
 
     Raises ``CallerDeleted`` if the user was deleted concurrently.
     """
     locked = NotificationSettings.objects.select_for_update()
-    with _deleted_caller_reported(user), atomic_write():
-        settings = locked.get_or_create(user=user, defaults=column_defaults())[0]
-        _turn(settings, switches)
+    with _report_deleted_caller(user), atomic_write():
+        settings = locked.get_or_create(user_id=user.pk, defaults=column_defaults())[0]
+        if "email_notifications" in switches:
+            settings.email_notifications = switches["email_notifications"]
+        for kind in registered_kinds():
+            if kind.optional and kind.name in switches:
+                settings.set_switch(kind, switches[kind.name])
         settings.save()
     return settings
 
 
-def activity_notify(activity: Event) -> None:
-    """Queue the messages for ``activity`` inside the caller's transaction.
+def event_notify(event: Event) -> None:
+    """Queue the messages for ``event`` inside the caller's transaction.
 
-    Events older than ``IGNORE_OLDER_THAN`` are ignored, so that a replay sends no mails.
+    Events older than ``IGNORE_OLDER_THAN`` are ignored, so that a replay sends no mails. An error
+    in one kind, which may be the site's, does not affect the others.
     """
-    for kind in _kinds_notifying(activity):
-        _notify_of_kind(kind, activity)
+    for kind in _kinds_notifying(event):
+        try:
+            with transaction.atomic():
+                _queue([_Notice.of(event, kind)])
+        except Exception as error:
+            if is_serialization_failure(error):
+                raise
+            logger.exception("Kind %s failed on event %s", kind.name, event.id)
 
 
-def activities_notify(activities: Sequence[Event]) -> None:
-    """Queue the messages for ``activities``; a batched :func:`activity_notify`.
+def events_notify(events: Sequence[Event]) -> None:
+    """Queue the messages for ``events``; a batched :func:`event_notify`.
 
-    Propagates the exceptions of kinds. The caller then calls :func:`activity_notify` for each
+    Propagates the exceptions of kinds. The caller then calls :func:`event_notify` for each
     event, where an error affects only one kind and one event.
     """
-    _queue(
-        _notice(kind, activity) for activity in activities for kind in _kinds_notifying(activity)
-    )
+    _queue(_Notice.of(event, kind) for event in events for kind in _kinds_notifying(event))
 
 
 def messages_queue(
@@ -140,28 +160,31 @@ def messages_retry(*, messages: QuerySet[Message]) -> int:
     with atomic_write():
         locked = ended.select_for_update(of=("self",))
         while batch := list(locked.values_list("pk", flat=True)[:_CHUNK]):
-            chosen = Message.objects.filter(pk__in=batch)
-            retried += chosen.update(
-                state=Message.State.QUEUED,
-                attempts=0,
-                next_attempt_at=utc_now(),
-                settled_at=None,
-                lease_token=None,
-                leased_until=None,
+            retried += Message.objects.filter(pk__in=batch).update(
+                state=Message.State.QUEUED, settled_at=None
             )
-            _start_delivery(chosen)
+            keys = [str(pk) for pk in batch]
+            Job.objects.dead().filter(kind=DELIVER, key__in=keys).delete()
+            enqueue_many(DELIVER, [(key, {}) for key in keys])
     return retried
 
 
-def messages_erase(*, user: Any) -> None:
+def messages_erase(*, user: AbstractBaseUser) -> None:
     """Delete the switches and every message of ``user``."""
     Message.objects.filter(recipient_id=user.pk).delete()
     NotificationSettings.objects.filter(user_id=user.pk).delete()
 
 
 def messages_purge() -> int:
-    """Delete finished messages after their retention; return the number of rows."""
+    """Delete finished messages after their retention; return the number of rows.
+
+    Queued messages without a job, which an operator cancelled, are dropped.
+    """
     now = utc_now()
+    jobs = Job.objects.pending().filter(kind=DELIVER, key=Cast(OuterRef("pk"), CharField()))
+    Message.objects.filter(~Exists(jobs), state=Message.State.QUEUED).update(
+        state=Message.State.DROPPED, last_error="job cancelled", settled_at=now
+    )
     ended = Message.objects.filter(
         state__in=(Message.State.SENT, Message.State.DROPPED, Message.State.SUMMARISED),
         settled_at__lt=now - notifications_settings.KEEP_SENT,
@@ -169,38 +192,22 @@ def messages_purge() -> int:
     dead = Message.objects.filter(
         state=Message.State.DEAD, settled_at__lt=now - notifications_settings.KEEP_DEAD
     )
-    return sum(_delete_in_batches(old) for old in (ended, dead))
+    deleted = 0
+    for old in (ended, dead):
+        while batch := list(old.values_list("pk", flat=True)[:_CHUNK]):
+            deleted += Message.objects.filter(pk__in=batch).delete()[0]
+    return deleted
 
 
-def _kinds_notifying(activity: Event) -> list[NotificationKind]:
-    kinds = kinds_for(activity)
-    if not kinds or utc_now() - activity.occurred_at > notifications_settings.IGNORE_OLDER_THAN:
+def _kinds_notifying(event: Event) -> list[NotificationKind]:
+    kinds = kinds_for(event)
+    if not kinds or utc_now() - event.occurred_at > notifications_settings.IGNORE_OLDER_THAN:
         return []
     return kinds
 
 
-def _notice(kind: NotificationKind, activity: Event) -> _Notice:
-    return _Notice(
-        kind=kind,
-        user_ids=kind.concerns(activity),
-        context=kind.context(activity),
-        once_per=kind.once_per(activity),
-    )
-
-
-def _notify_of_kind(kind: NotificationKind, activity: Event) -> None:
-    # An error in one kind, which may be the site's, must not affect the others.
-    try:
-        with transaction.atomic():
-            _queue([_notice(kind, activity)])
-    except Exception as error:
-        if is_serialization_failure(error):
-            raise
-        logger.exception("Kind %s failed on activity %s", kind.name, activity.id)
-
-
 @contextmanager
-def _deleted_caller_reported(user: Any) -> Iterator[None]:
+def _report_deleted_caller(user: AbstractBaseUser) -> Iterator[None]:
     """Raise ``CallerDeleted`` if a row can't be written because ``user`` was deleted.
 
     Wraps the transaction: databases may check foreign keys only at the commit.
@@ -217,14 +224,6 @@ def _deleted_caller_reported(user: Any) -> Iterator[None]:
         raise CallerDeleted() from error
 
 
-def _turn(settings: NotificationSettings, switches: Mapping[str, bool]) -> None:
-    if "email_notifications" in switches:
-        settings.email_notifications = switches["email_notifications"]
-    for kind in registered_kinds():
-        if kind.optional and kind.name in switches:
-            settings.set_switch(kind, switches[kind.name])
-
-
 def _queue(notices: Iterable[_Notice]) -> int:
     """Queue the messages of ``notices`` in order; return the number of wanted ones."""
     addressed = (
@@ -239,16 +238,14 @@ def _queue(notices: Iterable[_Notice]) -> int:
 
 
 def _queue_chunk(addressed: Sequence[tuple[int, _Notice, Any]]) -> int:
-    now = utc_now()
     with atomic_write(savepoint=False):
-        wanting = _people_wanting([(notice.kind, user_id) for _, notice, user_id in addressed])
+        wanting = _lock_recipients((notice.kind, user_id) for _, notice, user_id in addressed)
         rows = [
             Message(
                 kind=notice.kind.name,
                 recipient_id=user_id,
                 context=dict(notice.context),
-                dedupe_key=_dedupe_key(notice.kind, user_id, notice.once_per),
-                next_attempt_at=now,
+                dedupe_key=notice.dedupe_key(user_id),
             )
             # Fixed order within a notice: transactions that queue the same messages would otherwise
             # deadlock.
@@ -256,40 +253,21 @@ def _queue_chunk(addressed: Sequence[tuple[int, _Notice, Any]]) -> int:
             if user_id in wanting[notice.kind.name]
         ]
         Message.objects.bulk_create(rows, ignore_conflicts=True)
-        _start_delivery(Message.objects.filter(mail_uuid__in=[row.mail_uuid for row in rows]))
+        created = Message.objects.filter(mail_uuid__in=[row.mail_uuid for row in rows])
+        enqueue_many(DELIVER, [(str(pk), {}) for pk in created.values_list("pk", flat=True)])
     return len(rows)
 
 
-def _people_wanting(asked: Iterable[tuple[NotificationKind, Any]]) -> dict[str, set[Any]]:
-    """Lock the users in question; return those who want each kind, by the kind's name."""
+def _lock_recipients(
+    addressed: Iterable[tuple[NotificationKind, Any]],
+) -> dict[str, set[Any]]:
+    """Lock the addressed users; return those whose switches allow each kind, by its name."""
     kinds: dict[str, NotificationKind] = {}
     user_ids = defaultdict(set)
-    for kind, user_id in asked:
+    for kind, user_id in addressed:
         kinds[kind.name] = kind
         user_ids[kind.name].add(user_id)
     return {
-        name: lock_users_shared(user_ids[name], among=people_wanting(kind))
+        name: lock_users_shared(user_ids[name], among=users_wanting(kind))
         for name, kind in kinds.items()
     }
-
-
-def _start_delivery(messages: QuerySet[Message]) -> None:
-    first = list(messages.order_by("pk").values_list("pk", flat=True)[: _DELIVERED_ONE_BY_ONE + 1])
-    if len(first) > _DELIVERED_ONE_BY_ONE:
-        enqueue(SWEEP)
-        return
-    for pk in first:
-        enqueue(DELIVER, pk)
-
-
-def _dedupe_key(kind: NotificationKind, user_id: Any, once_per: str) -> str:
-    return hashlib.sha256("\0".join((kind.name, str(user_id), once_per)).encode()).hexdigest()
-
-
-def _delete_in_batches(messages: Any) -> int:
-    return sum(iter(lambda: _delete_batch(messages), 0))
-
-
-def _delete_batch(messages: Any) -> int:
-    batch: Iterator[int] = messages.values_list("pk", flat=True)[:_CHUNK]
-    return Message.objects.filter(pk__in=list(batch)).delete()[0]

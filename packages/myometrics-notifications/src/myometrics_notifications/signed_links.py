@@ -14,9 +14,9 @@ from rest_framework.exceptions import NotFound
 
 from myometrics_core.conf import core_settings
 
-__all__ = ["LONGEST_TOKEN", "SignedLink", "link_not_valid"]
+__all__ = ["MAX_TOKEN_LENGTH", "SignedLink", "link_not_valid"]
 
-LONGEST_TOKEN = 1000
+MAX_TOKEN_LENGTH = 1000
 """Longer than any valid token, in characters."""
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import cast
 
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.http import HttpResponse, StreamingHttpResponse
 from django.utils import translation
 from drf_spectacular.types import OpenApiTypes
@@ -26,7 +27,7 @@ from .serializers import (
     NotificationSwitchesSerializer,
 )
 from .services import notification_settings_ensure, notification_settings_update
-from .unsubscribing import read_unsubscribe_token
+from .unsubscribe_links import read_unsubscribe_token
 
 __all__ = ["ExportDownloadView", "MyNotificationSettingsView", "UnsubscribeView"]
 
@@ -41,7 +42,7 @@ class MyNotificationSettingsView(ApiView):
     )
     def get(self, request: Request) -> Response:
         """Return all switches; their row is created at the first use."""
-        return Response(switches(notification_settings_ensure(user=request.user)))
+        return Response(switches(notification_settings_ensure(user=_caller(request))))
 
     @extend_schema(
         operation_id="update_my_notification_settings",
@@ -52,7 +53,7 @@ class MyNotificationSettingsView(ApiView):
     def patch(self, request: Request) -> Response:
         """Set any subset of the switches; unknown keys are ignored."""
         changes = self.validated(NotificationSwitchesSerializer, partial=True)
-        settings = notification_settings_update(user=request.user, switches=changes)
+        settings = notification_settings_update(user=_caller(request), switches=changes)
         return Response(switches(settings))
 
 
@@ -77,11 +78,13 @@ class UnsubscribeView(PublicPageView):
         except APIException:
             return None
 
-    def _kind_and_user(self) -> tuple[NotificationKind, Any]:
+    def _kind_and_user(self) -> tuple[NotificationKind, AbstractBaseUser]:
         token = self.validated_query(LinkQuerySerializer)["token"]
         return read_unsubscribe_token(token)
 
-    def _page(self, kind: NotificationKind, user: Any, *, subscribed: bool) -> HttpResponse:
+    def _page(
+        self, kind: NotificationKind, user: AbstractBaseUser, *, subscribed: bool
+    ) -> HttpResponse:
         with translation.override(notifications_settings.RECIPIENT_LANGUAGE(user)):
             context = {"kind_title": str(kind.title), "subscribed": subscribed}
             return self.page("myometrics_notifications/unsubscribe.html", context)
@@ -107,9 +110,14 @@ class ExportDownloadView(PublicApiView):
         filename = export_filename(export.export_format)
         response = download_response(request, export_file_chunks(export), filename)
         publish_export(
-            user=export.user,
+            user=cast(AbstractBaseUser, export.user),
             export_format=export.export_format,
             delivery="link",
             request=request,
         )
         return response
+
+
+def _caller(request: Request) -> AbstractBaseUser:
+    # The permissions of ``ApiView`` exclude anonymous users.
+    return cast(AbstractBaseUser, request.user)

@@ -26,7 +26,7 @@ def dashboard_page(request: HttpRequest, context: dict[str, Any]) -> HttpRespons
     """Render the dashboard for ``days`` and filters of the query; 30 days if it is invalid."""
     query, errors = _query(request)
     filters: Filters = query["filters"]
-    with read_from_replica(person=request.user):
+    with read_from_replica(user=request.user):
         report = report_get(**query)
         choices = filter_choices(filters)
     chosen = {name: value for name, value in vars(filters).items() if value is not None}
@@ -53,7 +53,7 @@ def download(request: HttpRequest, file_format: str) -> HttpResponse:
     query, errors = _query(request)
     if errors:
         return JsonResponse({"problems": errors}, status=400)
-    with read_from_replica(person=request.user):
+    with read_from_replica(user=request.user):
         report = report_get(**query)
     response = (
         JsonResponse(report, json_dumps_params={"indent": 2})

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
 from typing import Any, Final
+
+from myometrics_core.texts import is_finite, is_storable
 
 from ..models import (
     MAX_DIAGNOSIS_LENGTH,
@@ -103,9 +104,7 @@ def as_file_size(value: Any) -> int | None:
 
 
 def _is_number(value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    return isinstance(value, int) or math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and is_finite(value)
 
 
 def _stripped(value: Any, max_length: int) -> str | None:
@@ -115,10 +114,4 @@ def _stripped(value: Any, max_length: int) -> str | None:
 
 def _is_text(value: Any) -> bool:
     """Return whether ``value`` is non-blank text that the database can store."""
-    if not isinstance(value, str) or not value.strip() or "\x00" in value:
-        return False
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return isinstance(value, str) and bool(value.strip()) and is_storable(value)

@@ -7,31 +7,48 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin import ModelAdmin
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
+from myometrics_core.texts import is_storable
 from myometrics_core.times import utc_now
 from myometrics_core.users import parse_user_id
 
 from ..log.models import AuditLog
-from ..log.querysets import AuditLogQuerySet
-from .selection import Selection
+from .selection import SelectedEntries, Selection
 from .selectors import counted_actions, counted_resource_types
 
-__all__ = ["ActionFilter", "OriginFilter", "PeriodFilter", "ResourceTypeFilter", "UserFilter"]
+__all__ = [
+    "ActionFilter",
+    "OriginFilter",
+    "PeriodFilter",
+    "ResourceTypeFilter",
+    "UserFilter",
+    "in_words",
+]
+
+
+def in_words(action: str) -> str:
+    """Return an action as a phrase: ``Login failed`` for ``login_failed``."""
+    words = action.translate(SEPARATORS).strip()
+    return words[:1].upper() + words[1:] or action
+
+
+SEPARATORS = str.maketrans("_-.", "   ")
 
 
 class _SelectionFilter(admin.SimpleListFilter):
     """Narrow the list's selection by one field."""
 
-    def queryset(self, request: HttpRequest, queryset: Any) -> AuditLogQuerySet:
+    def queryset(self, request: HttpRequest, queryset: Any) -> SelectedEntries:
         """Narrow the list by this filter's value, if it has one."""
         value = self.value()
-        entries: AuditLogQuerySet = queryset
+        entries: SelectedEntries = queryset
         if value is None or entries.selection is None:
             return entries
         # No stored text contains NUL, and PostgreSQL rejects it in parameters.
-        narrowed = None if "\x00" in value else self.narrow(entries.selection, value)
+        narrowed = self.narrow(entries.selection, value) if is_storable(value) else None
         return entries.none() if narrowed is None else entries.matching(narrowed)
 
     def narrow(self, selection: Selection, value: str) -> Selection | None:
@@ -45,12 +62,10 @@ class ActionFilter(_SelectionFilter):
     title = _("action")
     parameter_name = "action"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Return the actions of sealed entries."""
-        return [(action, action) for action in counted_actions()]
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
+        return [(action, in_words(action)) for action in counted_actions()]
 
     def narrow(self, selection: Selection, value: str) -> Selection | None:
-        """Narrow to this action."""
         return replace(selection, action=value)
 
 
@@ -60,12 +75,10 @@ class ResourceTypeFilter(_SelectionFilter):
     title = _("resource type")
     parameter_name = "resource_type"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Return the resource types of sealed entries."""
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
         return [(name, name) for name in counted_resource_types()]
 
     def narrow(self, selection: Selection, value: str) -> Selection | None:
-        """Narrow to this resource type."""
         return replace(selection, resource_type=value)
 
 
@@ -75,13 +88,11 @@ class OriginFilter(_SelectionFilter):
     title = _("origin")
     parameter_name = "origin"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        """Return every origin."""
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, Any]]:
         return list(AuditLog.Origin.choices)
 
-    def queryset(self, request: HttpRequest, queryset: Any) -> AuditLogQuerySet:
-        """The list narrowed to this origin."""
-        entries: AuditLogQuerySet = queryset
+    def queryset(self, request: HttpRequest, queryset: Any) -> SelectedEntries:
+        entries: SelectedEntries = queryset
         value = self.value()
         if value is None:
             return entries
@@ -94,7 +105,7 @@ class UserFilter(_SelectionFilter):
     title = _("user")
     parameter_name = "user_id"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
         """Return only the chosen user: the list of all users is too long."""
         chosen = request.GET.get(self.parameter_name)
         return [(chosen, chosen)] if chosen else []
@@ -113,8 +124,7 @@ class PeriodFilter(_SelectionFilter):
     title = _("time")
     parameter_name = "days"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        """Return common periods."""
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, Any]]:
         return [("1", _("Today")), ("7", _("7 days")), ("30", _("30 days")), ("90", _("90 days"))]
 
     def narrow(self, selection: Selection, value: str) -> Selection | None:

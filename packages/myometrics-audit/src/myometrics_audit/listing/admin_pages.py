@@ -11,21 +11,26 @@ from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
+from django.utils.text import Truncator
+from django.utils.timezone import localtime
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from myometrics_core.read_only_admin import InternalAdmin, ReadOnlyAdmin
 
 from ..log.models import AuditLog, EntryCount, Erasure, Leaf, Seal, Verification
+from ..sealing.seals import unsealed_count
 from .admin_filters import (
     ActionFilter,
     OriginFilter,
     PeriodFilter,
     ResourceTypeFilter,
     UserFilter,
+    in_words,
 )
 from .pagination import EntryPaginator, SealPaginator
-from .selection import Selection
-from .selectors import evidence_state, parse_entry_id
+from .selection import Selection, entries_select
+from .selectors import parse_entry_id
 
 __all__ = [
     "AuditLogAdmin",
@@ -36,12 +41,14 @@ __all__ = [
     "VerificationAdmin",
 ]
 
+MAX_SHOWN_ID = 16
+NO_WRAP = '<span class="nowrap" title="{}">{}</span>'
+
 
 class NewestFirst(ChangeList):
     """A change list with a fixed order: any other order would sort the whole log."""
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
-        """Order by time, newest first; ignores the query string."""
         return ["-timestamp", "-id"]
 
 
@@ -49,16 +56,8 @@ class NewestFirst(ChangeList):
 class AuditLogAdmin(ReadOnlyAdmin):
     """Entries, newest first, with filters that use the log's indexes."""
 
-    list_display = (
-        "timestamp",
-        "who",
-        "action",
-        "resource_type",
-        "resource_id",
-        "ip_address",
-        "origin",
-    )
-    list_display_links = ("timestamp",)
+    list_display = ("time", "user_link", "readable_action", "resource", "ip_address")
+    list_display_links = ("time",)
     list_filter = (PeriodFilter, ActionFilter, ResourceTypeFilter, UserFilter, OriginFilter)
     list_select_related = ("user",)
     search_fields = ("resource_id__exact",)
@@ -69,7 +68,7 @@ class AuditLogAdmin(ReadOnlyAdmin):
         "timestamp",
         "user",
         "pseudonym",
-        "action",
+        "action_with_code",
         "resource_type",
         "resource_id",
         "ip_address",
@@ -82,8 +81,7 @@ class AuditLogAdmin(ReadOnlyAdmin):
     readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[AuditLog]:
-        """Return all entries as a selection, which the filters narrow."""
-        return AuditLog.objects.matching(Selection())
+        return entries_select(Selection())
 
     def get_search_results(
         self, request: HttpRequest, queryset: Any, search_term: str
@@ -97,26 +95,50 @@ class AuditLogAdmin(ReadOnlyAdmin):
         return queryset.matching(replace(queryset.selection, resource_id=resource_id)), False
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        """Return the change list with a fixed order."""
         return NewestFirst
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Render the list with a line about the state of verification."""
-        context = {"evidence_state": evidence_state(), **(extra_context or {})}
+        """Render the list with the state of verification, in the full width of the window."""
+        context = {
+            "verification_state": _verification_state(),
+            "is_nav_sidebar_enabled": False,
+            **(extra_context or {}),
+        }
         return super().changelist_view(request, context)
 
+    @admin.display(description=_("time"))
+    def time(self, entry: AuditLog) -> str:
+        """The local time to the second, in the same short form in every language."""
+        moment = localtime(entry.timestamp)
+        return format_html(NO_WRAP, moment.isoformat(), f"{moment:%Y-%m-%d %H:%M:%S}")
+
     @admin.display(description=_("user"))
-    def who(self, entry: AuditLog) -> str:
+    def user_link(self, entry: AuditLog) -> str:
         """The user, with a link to all entries of this user."""
         if entry.user_id is None:
             return entry.pseudonym or "–"
         return format_html('<a href="?user_id={}">{}</a>', entry.user_id, entry.user)
 
+    @admin.display(description=_("action"))
+    def readable_action(self, entry: AuditLog) -> str:
+        """The action in words: ``Login failed`` for ``login_failed``."""
+        return format_html(NO_WRAP, entry.action, in_words(entry.action))
+
+    @admin.display(description=_("action"))
+    def action_with_code(self, entry: AuditLog) -> str:
+        """The action in words, and as it is stored."""
+        return f"{in_words(entry.action)} ({entry.action})"
+
+    @admin.display(description=_("resource"))
+    def resource(self, entry: AuditLog) -> str:
+        """The type and the id of the resource; long ids are shortened."""
+        short_id = Truncator(entry.resource_id).chars(MAX_SHOWN_ID)
+        return format_html(NO_WRAP, entry.resource_id, f"{entry.resource_type} {short_id}")
+
     @admin.display(description=_("details"))
     def readable_details(self, entry: AuditLog) -> str:
-        """The details as indented JSON."""
         text = json.dumps(entry.details, indent=2, ensure_ascii=False, sort_keys=True)
         return format_html("<pre>{}</pre>", text)
 
@@ -125,10 +147,13 @@ class AuditLogAdmin(ReadOnlyAdmin):
         """The entry's leaf and the seal that covers it."""
         leaf = Leaf.objects.filter(entry_id=entry.pk).first()
         if leaf is None:
-            return str(_("No leaf: this entry was not written by the audit log."))
-        text = _("leaf %(leaf)s, key %(key)s, seal %(seal)s")
-        seal = leaf.seal_number or _("not sealed yet")
-        return str(text % {"leaf": bytes(leaf.hash).hex(), "key": leaf.key_id, "seal": seal})
+            return gettext("No leaf: this entry was not written by the audit log.")
+        number = leaf.seal_number
+        return gettext("leaf %(leaf)s, key %(key)s, %(seal)s") % {
+            "leaf": bytes(leaf.hash).hex(),
+            "key": leaf.key_id,
+            "seal": gettext("seal %s") % number if number else gettext("not sealed yet"),
+        }
 
 
 @admin.register(Seal)
@@ -144,7 +169,6 @@ class SealAdmin(InternalAdmin):
 
     @admin.display(description=_("Merkle root"))
     def hex_root(self, seal: Seal) -> str:
-        """The root in hexadecimal."""
         return bytes(seal.root).hex()
 
 
@@ -183,7 +207,6 @@ class LeafAdmin(InternalAdmin):
 
     @admin.display(description=_("leaf"))
     def hex_hash(self, leaf: Leaf) -> str:
-        """The leaf in hexadecimal."""
         return bytes(leaf.hash).hex()
 
 
@@ -206,3 +229,26 @@ class VerificationAdmin(InternalAdmin):
     readonly_fields = fields
     ordering = ("-id",)
     sortable_by = ()
+
+
+def _verification_state() -> str:
+    """Return one line of text: the last verified seal, and the number of unsealed entries."""
+    last = Verification.objects.order_by("-id").first()
+    if last is None:
+        verified = gettext("Never verified: run manage.py audit_verify.")
+    else:
+        seal = gettext("no seal")
+        if last.sealed_at is not None:
+            at = f"{last.sealed_at:%Y-%m-%d %H:%M} UTC"
+            seal = gettext("seal %(number)s of %(at)s") % {"number": last.seal_number, "at": at}
+        problems = last.problems
+        verified = gettext(
+            "Verified up to %(upto)s: %(entries)d entries, %(result)s (run of %(at)s)."
+        ) % {
+            "upto": seal,
+            "entries": last.entries,
+            "result": gettext("%d PROBLEMS") % problems if problems else gettext("no problems"),
+            "at": f"{last.finished_at:%Y-%m-%d %H:%M} UTC",
+        }
+    unsealed = gettext("%d entries are not sealed yet.") % unsealed_count()
+    return f"{verified} {unsealed}"

@@ -11,22 +11,19 @@ from django.utils.functional import cached_property
 from myometrics_core.api import PagePagination
 from myometrics_core.read_only_admin import CappedPaginator
 
-from .selectors import entries_count, entries_page, entry_rows_page
+from .pages import entries_count, entries_page
 
 __all__ = ["EntryPagination", "EntryPaginator", "SealPaginator"]
 
 
 class EntryPagination(PagePagination):
-    """Core's numbered pages of a :class:`Selection`; reads count and rows together."""
+    """Numbered pages of a :class:`Selection`; one statement reads count and rows."""
 
     def count(self, queryset: Any) -> int:
-        """Return the exact number of entries on all pages."""
-        offset = (self.number - 1) * self.size
-        total, self._rows = entry_rows_page(queryset, offset, self.size)
+        total, self._rows = entries_page(queryset, (self.number - 1) * self.size, self.size)
         return total
 
     def rows(self, queryset: Any, offset: int, limit: int) -> Sequence[Any]:
-        """Return the rows that :meth:`count` has read."""
         return self._rows
 
 
@@ -35,16 +32,19 @@ class EntryPaginator(CappedPaginator):
 
     @cached_property
     def count(self) -> int:
-        """The number of entries on all pages; exact if the list is a selection."""
         entries: Any = self.object_list
-        return super().count if entries.selection is None else entries_count(entries)
+        if entries.selection is None:
+            return super().count
+        return entries_count(entries.selection, using=entries.db)
 
     def page(self, number: Any) -> Page[Any]:
-        """Return a page; raise ``InvalidPage`` past the end."""
+        entries: Any = self.object_list
+        if entries.selection is None:
+            return super().page(number)
         number = self.validate_number(number)
         offset = (number - 1) * self.per_page
-        rows = entries_page(self.object_list, offset, self.per_page)  # type: ignore[arg-type]
-        return Page(rows, number, self)
+        _, rows = entries_page(entries.selection, offset, self.per_page, using=entries.db)
+        return Page(entries.filter(pk__in=[row["id"] for row in rows]), number, self)
 
 
 class SealPaginator(CappedPaginator):
@@ -52,6 +52,5 @@ class SealPaginator(CappedPaginator):
 
     @cached_property
     def count(self) -> int:
-        """The number of the newest seal."""
         newest = self.object_list.order_by("-number").first()  # type: ignore[attr-defined]
         return newest.number if newest else 0

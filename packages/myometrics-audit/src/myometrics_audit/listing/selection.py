@@ -1,4 +1,4 @@
-"""The filters of a request for entries."""
+"""The filters of the log, and the entries that they select."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from datetime import date, timedelta
 from functools import cached_property
 from typing import Any
 
-from django.db import connections
 from django.db.models import Q
 
 from myometrics_core.times import utc_day_start
 
-from ..log.models import AuditLog, EntryCount
-from ..sealing.scopes import COUNTED, entry_scope
+from ..log.models import AuditLog
+from ..log.querysets import AuditLogQuerySet
+from ..sealing.counts import COUNTED_COLUMNS, entry_scope
 
-__all__ = ["Selection"]
+__all__ = ["SelectedEntries", "Selection", "entries_select"]
 
-_DAYS = ("start_date", "end_date")
+DAYS = ("start_date", "end_date")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,44 +43,63 @@ class Selection:
     @cached_property
     def scope(self) -> str | None:
         """The scope of the stored counts for this selection; ``None`` if there is none."""
-        equal = self._equal()
-        return entry_scope(**equal) if equal.keys() <= set(COUNTED) else None
+        columns = self._columns()
+        return entry_scope(**columns) if columns.keys() <= set(COUNTED_COLUMNS) else None
 
     def condition(self) -> Q:
         """Return the selection as a condition on ``AuditLog``."""
         lookups = {"=": "", ">=": "__gte", "<": "__lt"}
-        return Q(**{name + lookups[operator]: value for name, operator, value in self._terms()})
+        return Q(**{name + lookups[operator]: value for name, operator, value in self.terms()})
 
-    def where(self, using: str) -> tuple[str, list[Any]]:
-        """Return SQL to append to a WHERE on ``AuditLog`` as ``a``, and its values."""
-        sql, values = "", []
-        for name, operator, value in self._terms():
-            field: Any = AuditLog._meta.get_field(name)
-            sql += f' AND a."{field.column}" {operator} %s'
-            values.append(field.get_db_prep_value(value, connections[using]))
-        return sql, values
-
-    def counted(self, period: EntryCount.Period) -> tuple[str, list[Any]]:
-        """Return SQL for a WHERE on ``EntryCount`` that finds the counts, and its values."""
-        sql = '"scope" = %s AND "period" = %s'
-        values: list[Any] = [self.scope, period.value]
-        for operator, day in ((">=", self.start_date), ("<=", self.end_date)):
-            if day is not None:
-                sql += f' AND "start" {operator} %s'
-                values.append(day)
-        return sql, values
-
-    def _terms(self) -> Iterator[tuple[str, str, Any]]:
-        for name, value in self._equal().items():
+    def terms(self) -> Iterator[tuple[str, str, Any]]:
+        """Yield the conditions, combined with AND: column, operator, value."""
+        for name, value in self._columns().items():
             yield name, "=", value
         if self.start_date is not None:
             yield "timestamp", ">=", utc_day_start(self.start_date)
         if self.end_date is not None and self.end_date < date.max:
             yield "timestamp", "<", utc_day_start(self.end_date + timedelta(days=1))
 
-    def _equal(self) -> dict[str, Any]:
+    def _columns(self) -> dict[str, Any]:
         """Map column → required value."""
-        asked = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {
-            name: value for name, value in asked.items() if value is not None and name not in _DAYS
+            name: value for name, value in values.items() if value is not None and name not in DAYS
         }
+
+
+class SelectedEntries(AuditLogQuerySet):
+    """Entries with the :class:`Selection` that they match, which counting and paging use.
+
+    ``selection`` is ``None`` after any other filter.
+    """
+
+    selection: Selection | None = None
+
+    def matching(self, selection: Selection) -> SelectedEntries:
+        """Return the entries of ``selection``, which replaces a previous selection."""
+        base = SelectedEntries(self.model, using=self.db) if self.selection else self
+        entries = base.filter(selection.condition())
+        entries.selection = selection
+        return entries
+
+    def none(self) -> SelectedEntries:
+        entries = super().none()
+        entries.selection = None
+        return entries
+
+    def _clone(self) -> SelectedEntries:
+        entries = super()._clone()  # type: ignore[misc]
+        entries.selection = self.selection
+        return entries
+
+    def _filter_or_exclude(self, negate: bool, args: Any, kwargs: Any) -> SelectedEntries:
+        entries = super()._filter_or_exclude(negate, args, kwargs)  # type: ignore[misc]
+        if kwargs or any(args):
+            entries.selection = None
+        return entries
+
+
+def entries_select(selection: Selection) -> SelectedEntries:
+    """Return the entries of a selection, newest first."""
+    return SelectedEntries(AuditLog).matching(selection).order_by("-timestamp", "-id")

@@ -20,7 +20,7 @@ from myometrics_core.api import (
 )
 from myometrics_core.users import parse_user_id
 
-from ..log.rows import LONGEST
+from ..log.models import MAX_LENGTHS
 from ..signing.canonical import DETAILS_MAX_BYTES
 
 __all__ = [
@@ -37,9 +37,9 @@ DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 class EntryCreateSerializer(RequestSerializer):
     """The body of ``POST /audit-logs/``; fields that the server sets are ignored."""
 
-    action = StrictCharField(max_length=LONGEST["action"])
-    resource_type = StrictCharField(max_length=LONGEST["resource_type"])
-    resource_id = StrictCharField(max_length=LONGEST["resource_id"])
+    action = StrictCharField(max_length=MAX_LENGTHS["action"])
+    resource_type = StrictCharField(max_length=MAX_LENGTHS["resource_type"])
+    resource_id = StrictCharField(max_length=MAX_LENGTHS["resource_id"])
     details = JSONObjectField(max_bytes=DETAILS_MAX_BYTES, required=False, default=dict)
 
 
@@ -95,18 +95,18 @@ class _DayField(serializers.DateField):
 class EntryQuerySerializer(RequestSerializer):
     """The filters of ``GET /audit-logs/`` and ``audit_export``; empty values are ignored.
 
-    Each is a field of :class:`~myometrics_audit.listing.selection.Selection` with the same name.
+    Each is a field of :class:`~myometrics_audit.listing.Selection` with the same name.
     """
 
     user_id = _UserIdField(required=False, help_text="Filter by user ID")
     action = StrictCharField(
-        required=False, max_length=LONGEST["action"], help_text="Filter by action type"
+        required=False, max_length=MAX_LENGTHS["action"], help_text="Filter by action type"
     )
     resource_type = StrictCharField(
-        required=False, max_length=LONGEST["resource_type"], help_text="Filter by resource type"
+        required=False, max_length=MAX_LENGTHS["resource_type"], help_text="Filter by resource type"
     )
     resource_id = StrictCharField(
-        required=False, max_length=LONGEST["resource_id"], help_text="Filter by resource ID"
+        required=False, max_length=MAX_LENGTHS["resource_id"], help_text="Filter by resource ID"
     )
     start_date = _DayField(required=False, help_text="First UTC day (YYYY-MM-DD)")
     end_date = _DayField(required=False, help_text="Last UTC day, included (YYYY-MM-DD)")

@@ -11,6 +11,7 @@ from rest_framework.response import Response
 
 from myometrics_core.api import (
     ApiView,
+    CallerDeleted,
     IsAdministrator,
     IsAuthenticated,
     PageQuerySerializer,
@@ -21,9 +22,8 @@ from myometrics_core.events import is_reserved_action
 from myometrics_core.http import client_address, user_agent
 
 from ..conf import audit_settings
-from ..log.entry_json import entry_json
-from ..log.rows import COLUMNS
-from ..log.services import ActorGone, NewEntry, entry_record
+from ..log.entry_json import LIST_COLUMNS, entry_json
+from ..log.services import ActorDeleted, NewEntry, entry_record
 from .pagination import EntryPagination
 from .selection import Selection
 from .selectors import entry_find
@@ -36,15 +36,6 @@ from .serializers import (
 )
 
 __all__ = ["AuditLogView", "AuditLogsView"]
-
-
-class AuthorGone(exceptions.APIException):
-    """401: the signed-in user was deleted during the request."""
-
-    status_code = status.HTTP_401_UNAUTHORIZED
-    default_detail = _("The signed-in user no longer exists.")
-    default_code = "token_not_valid"
-    auth_header = "Bearer"
 
 
 class ReservedAction(exceptions.ValidationError):
@@ -75,7 +66,7 @@ class AuditLogsView(ApiView):
         """Return a page of the log, newest first."""
         selection = Selection(**self.validated_query(EntryQuerySerializer))
         pages = EntryPagination()
-        with read_from_replica(person=request.user):
+        with read_from_replica(user=request.user):
             rows = pages.paginate(selection, request, self)  # type: ignore[arg-type]
         return pages.response([entry_json(row) for row in rows])
 
@@ -123,8 +114,8 @@ class AuditLogView(ApiView):
 def _record(entry: NewEntry) -> dict[str, Any]:
     try:
         row = entry_record(entry)
-    except ActorGone:
-        raise AuthorGone() from None
+    except ActorDeleted:
+        raise CallerDeleted() from None
     except ValueError as error:
         raise serializers.ValidationError({"details": [str(error)]}) from None
-    return {name: getattr(row, name) for name in COLUMNS}
+    return {name: getattr(row, name) for name in LIST_COLUMNS}

@@ -8,7 +8,23 @@ from typing import Any
 from myometrics_core.times import utc_text
 from myometrics_core.users import user_id_json
 
-__all__ = ["entry_json"]
+__all__ = ["DETAIL_COLUMNS", "LIST_COLUMNS", "entry_json"]
+
+LIST_COLUMNS = (
+    "id",
+    "user_id",
+    "action",
+    "resource_type",
+    "resource_id",
+    "timestamp",
+    "ip_address",
+    "user_agent",
+    "details",
+)
+"""Columns of an entry in the API's list, in order."""
+
+DETAIL_COLUMNS = (*LIST_COLUMNS, "origin")
+"""Columns of a single entry in the API, and of exports."""
 
 
 def entry_json(row: Mapping[str, Any]) -> dict[str, Any]:

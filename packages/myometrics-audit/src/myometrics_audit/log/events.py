@@ -1,21 +1,23 @@
-"""Conversion of audit entries to activities, for receivers and replays."""
+"""Conversion of audit entries to events, for subscribers and replays."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import cast
 
+from myometrics_core.db import read_in_batches
 from myometrics_core.events import Event, Origin
 
 from .models import AuditLog
 
-__all__ = ["SOURCE", "activity_of"]
+__all__ = ["SOURCE", "event_of", "events_replay"]
 
 SOURCE = "audit"
-"""Prefix of the ids of this package's activities."""
+"""Prefix of the ids of this package's events."""
 
 
-def activity_of(entry: AuditLog) -> Event:
-    """Return the activity that an entry recorded, or the activity that it publishes."""
+def event_of(entry: AuditLog) -> Event:
+    """Return the event that an entry recorded, or the event that it publishes."""
     return Event(
         id=entry.activity_id or f"{SOURCE}:{entry.pk}",
         actor_id=entry.user_id,
@@ -28,3 +30,9 @@ def activity_of(entry: AuditLog) -> Event:
         user_agent=entry.user_agent,
         origin=cast("Origin | None", entry.origin),
     )
+
+
+def events_replay() -> Iterator[Event]:
+    """Yield every entry as an event, oldest first, in constant memory."""
+    for entry in read_in_batches(AuditLog.objects.order_by("id")):
+        yield event_of(entry)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from django.conf import settings
-from django.db import connections, models, router, transaction
+from django.db import models, router
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -17,11 +17,22 @@ from myometrics_core.times import whole_milliseconds
 from ..conf import KEY_ID_LENGTH
 from ..signing.keys import Key, active_key
 from ..signing.signatures import entry_leaf, new_nonce, subject_of
+from .inserts import insert_entry
 from .querysets import AuditLogQuerySet, refuse
-from .rows import LONGEST, write_entry
-from .user_deletion import RELEASE_ENTRIES
+from .user_deletion import ERASE_OR_RETAIN
 
-__all__ = ["AuditLog", "EntryCount", "Erasure", "Leaf", "Seal", "Verification"]
+__all__ = [
+    "MAX_LENGTHS",
+    "AuditLog",
+    "EntryCount",
+    "Erasure",
+    "Leaf",
+    "Seal",
+    "Verification",
+]
+
+MAX_LENGTHS = {"action": 50, "resource_type": 50, "resource_id": 100}
+"""Maximum lengths of an entry's text columns, in characters."""
 
 
 class AuditLog(models.Model):
@@ -37,15 +48,15 @@ class AuditLog(models.Model):
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         verbose_name=_("user"),
-        on_delete=RELEASE_ENTRIES,
+        on_delete=ERASE_OR_RETAIN,
         null=True,
         blank=True,
         related_name="+",
         db_index=False,
     )
-    action = PortableCharField(_("action"), max_length=LONGEST["action"])
-    resource_type = PortableCharField(_("resource type"), max_length=LONGEST["resource_type"])
-    resource_id = PortableCharField(_("resource id"), max_length=LONGEST["resource_id"])
+    action = PortableCharField(_("action"), max_length=MAX_LENGTHS["action"])
+    resource_type = PortableCharField(_("resource type"), max_length=MAX_LENGTHS["resource_type"])
+    resource_id = PortableCharField(_("resource id"), max_length=MAX_LENGTHS["resource_id"])
     timestamp = PortableDateTimeField(_("time"), default=timezone.now, editable=False)
     ip_address = models.GenericIPAddressField(_("IP address"), null=True, blank=True)
     user_agent = PortableTextField(_("user agent"), blank=True, default="")
@@ -53,7 +64,7 @@ class AuditLog(models.Model):
     pseudonym = models.CharField(
         _("pseudonym"), max_length=32, blank=True, default="", editable=False
     )
-    # NULL if the entry records no activity: the unique constraint ignores NULL.
+    # NULL if the entry records no event of another package: the unique constraint ignores NULL.
     activity_id = PortableCharField(
         _("activity id"),
         max_length=150,
@@ -105,15 +116,13 @@ class AuditLog(models.Model):
         self.prepare()
         key = active_key()
         leaf = entry_leaf(self, subject_of(self.user_id, key), key)
-        if connections[using].vendor == "postgresql":
-            write_entry(self, leaf, key.id, using)
-            return
-        with transaction.atomic(using=using, savepoint=False):
-            write_entry(self, leaf, key.id, using)
+        insert_entry(
+            self, leaf_table=Leaf._meta.db_table, leaf_hash=leaf, key_id=key.id, using=using
+        )
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
         """Refused: raises ``ImmutableEntry``."""
-        refuse("delete()", "delete the person, or run 'manage.py audit_purge'")
+        refuse("delete()", "delete the user, or run 'manage.py audit_purge'")
 
     def prepare(self) -> None:
         """Set the nonce, the rounded time and the origin of a new entry."""

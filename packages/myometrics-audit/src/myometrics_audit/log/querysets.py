@@ -1,4 +1,7 @@
-"""The query set of the append-only log: it inserts and reads, and refuses changes."""
+"""The query set of the append-only log: it inserts and reads, and refuses changes.
+
+Refused methods raise :class:`ImmutableEntry`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from django.db import models, transaction
 
 if TYPE_CHECKING:
-    from ..listing.selection import Selection
     from .models import AuditLog
 
 __all__ = ["AuditLogQuerySet", "ImmutableEntry"]
@@ -19,37 +21,7 @@ class ImmutableEntry(TypeError):
 
 
 class AuditLogQuerySet(models.QuerySet["AuditLog"]):
-    """Entries of the audit log.
-
-    ``selection`` is the :class:`~myometrics_audit.listing.selection.Selection` with exactly the entries
-    of this query set, ``None`` after any other filter. Counting and paging use it.
-    """
-
-    selection: Selection | None = None
-
-    def matching(self, selection: Selection) -> AuditLogQuerySet:
-        """Return the entries of ``selection``, which replaces a previous selection."""
-        base = self.model._default_manager.using(self.db) if self.selection else self
-        entries = base.filter(selection.condition())
-        entries.selection = selection
-        return entries
-
-    def none(self) -> AuditLogQuerySet:
-        """Return no entries."""
-        entries = super().none()
-        entries.selection = None
-        return entries
-
-    def _clone(self) -> AuditLogQuerySet:
-        entries = super()._clone()  # type: ignore[misc]
-        entries.selection = self.selection
-        return entries
-
-    def _filter_or_exclude(self, negate: bool, args: Any, kwargs: Any) -> AuditLogQuerySet:
-        entries = super()._filter_or_exclude(negate, args, kwargs)  # type: ignore[misc]
-        if kwargs or any(args):
-            entries.selection = None
-        return entries
+    """Entries of the audit log."""
 
     def bulk_create(self, objs: Iterable[AuditLog], *args: Any, **kwargs: Any) -> list[AuditLog]:
         """Insert new entries together with their leaves, in one transaction.
@@ -68,20 +40,16 @@ class AuditLogQuerySet(models.QuerySet["AuditLog"]):
         return created
 
     def update(self, **kwargs: Any) -> int:
-        """Refused: raises ``ImmutableEntry``."""
         refuse("update()", "record a new entry that corrects the old one")
 
     def bulk_update(self, *args: Any, **kwargs: Any) -> int:
-        """Refused: raises ``ImmutableEntry``."""
         refuse("bulk_update()", "record a new entry that corrects the old one")
 
     def update_or_create(self, *args: Any, **kwargs: Any) -> tuple[AuditLog, bool]:
-        """Refused: raises ``ImmutableEntry``."""
         refuse("update_or_create()", "record a new entry")
 
     def delete(self) -> tuple[int, dict[str, int]]:
-        """Refused: raises ``ImmutableEntry``."""
-        refuse("delete()", "delete the person, or run 'manage.py audit_purge'")
+        refuse("delete()", "delete the user, or run 'manage.py audit_purge'")
 
     delete.alters_data = True  # type: ignore[attr-defined]
     delete.queryset_only = True  # type: ignore[attr-defined]

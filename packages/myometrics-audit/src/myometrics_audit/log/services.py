@@ -17,23 +17,15 @@ from myometrics_core.users import existing_user_ids, lock_users_shared
 
 from ..conf import audit_settings
 from ..signing.canonical import DETAILS_MAX_BYTES, canonical_address, canonical_json
-from .events import SOURCE, activity_of
-from .models import AuditLog
-from .rows import LONGEST
+from .events import SOURCE, event_of
+from .models import MAX_LENGTHS, AuditLog
 
-__all__ = [
-    "ActorGone",
-    "NewEntry",
-    "activities_record",
-    "activity_record",
-    "entries_record",
-    "entry_record",
-]
+__all__ = ["ActorDeleted", "NewEntry", "entries_record", "entry_record", "events_record"]
 
-BATCH: Final = 500
+BATCH_SIZE: Final = 500
 
 
-class ActorGone(Exception):
+class ActorDeleted(Exception):
     """The acting user was deleted before the entry could be written."""
 
 
@@ -60,7 +52,7 @@ class NewEntry:
 def entry_record(entry: NewEntry) -> AuditLog:
     """Write one entry with its leaf and publish it, in one transaction.
 
-    Raises ``ValueError`` or ``TypeError`` for values that can't be stored, ``ActorGone`` if the
+    Raises ``ValueError`` or ``TypeError`` for values that can't be stored, ``ActorDeleted`` if the
     actor was deleted.
     """
     row = _row(entry)
@@ -76,43 +68,38 @@ def entries_record(entries: Iterable[NewEntry]) -> list[AuditLog]:
     return rows
 
 
-def activity_record(activity: Event) -> AuditLog | None:
-    """Record an activity of another package; return ``None`` if it is recorded already.
+def events_record(events: Sequence[Event]) -> list[AuditLog]:
+    """Record events of other packages that are not recorded yet; return the new entries.
 
-    Doesn't publish it again. For a deleted actor the entry has no user.
+    Doesn't publish them again. For a deleted actor the entry has no user.
     """
-    return next(iter(activities_record([activity])), None)
-
-
-def activities_record(activities: Sequence[Event]) -> list[AuditLog]:
-    """Record many activities, as :func:`activity_record` does; return the new entries."""
     first: dict[str, Event] = {}
-    for activity in activities:
-        first.setdefault(activity.id, activity)
-    kept = set(
+    for event in events:
+        first.setdefault(event.id, event)
+    recorded = set(
         AuditLog.objects.filter(activity_id__in=list(first)).values_list("activity_id", flat=True)
     )
-    new = [activity for key, activity in first.items() if key not in kept]
+    new = [event for key, event in first.items() if key not in recorded]
     to_key = get_user_model()._meta.pk.to_python
-    actors = [None if item.actor_id is None else to_key(item.actor_id) for item in new]
+    actors = [None if event.actor_id is None else to_key(event.actor_id) for event in new]
     wanted = set(actors) - {None}
     present = lock_users_shared(wanted) if wanted else set()
     rows = [
         _row(
             NewEntry(
                 actor_id=actor_id if actor_id in present else None,
-                action=activity.action,
-                resource_type=activity.resource_type,
-                resource_id=activity.resource_id,
-                details=activity.details,
-                client_address=activity.client_address,
-                user_agent=activity.user_agent,
-                occurred_at=activity.occurred_at,
-                activity_id=activity.id,
-                origin=activity.origin,
+                action=event.action,
+                resource_type=event.resource_type,
+                resource_id=event.resource_id,
+                details=event.details,
+                client_address=event.client_address,
+                user_agent=event.user_agent,
+                occurred_at=event.occurred_at,
+                activity_id=event.id,
+                origin=event.origin,
             )
         )
-        for activity, actor_id in zip(new, actors, strict=True)
+        for event, actor_id in zip(new, actors, strict=True)
     ]
     _write(rows, router.db_for_write(AuditLog))
     return rows
@@ -121,16 +108,18 @@ def activities_record(activities: Sequence[Event]) -> list[AuditLog]:
 def _insert(rows: Sequence[AuditLog]) -> None:
     using = router.db_for_write(AuditLog)
     types = {row.resource_type for row in rows}
-    awaited = any(is_awaited(source=SOURCE, resource_type=name) for name in types)
+    is_published = any(is_awaited(source=SOURCE, resource_type=name) for name in types)
     try:
-        if len(rows) == 1 and not awaited and not connections[using].in_atomic_block:
+        if len(rows) == 1 and not is_published and not connections[using].in_atomic_block:
             rows[0].save(using=using)
             return
         with transaction.atomic(using=using):
             _write(rows, using)
-            publish_many(map(activity_of, rows))
+            publish_many(map(event_of, rows))
     except IntegrityError as error:
-        _raise_if_gone(rows, error)
+        actors = {row.user_id for row in rows if row.user_id is not None}
+        if len(existing_user_ids(actors)) < len(actors):
+            raise ActorDeleted("The acting user was deleted.") from error
         raise
 
 
@@ -138,17 +127,17 @@ def _write(rows: Sequence[AuditLog], using: str) -> None:
     if len(rows) == 1:
         rows[0].save(using=using)
     elif rows:
-        AuditLog.objects.using(using).bulk_create(rows, batch_size=BATCH)
-
-
-def _raise_if_gone(rows: Sequence[AuditLog], error: IntegrityError) -> None:
-    wanted = {row.user_id for row in rows if row.user_id is not None}
-    if len(existing_user_ids(wanted)) < len(wanted):
-        raise ActorGone("The acting user is gone.") from error
+        AuditLog.objects.using(using).bulk_create(rows, batch_size=BATCH_SIZE)
 
 
 def _row(entry: NewEntry) -> AuditLog:
-    _check(entry)
+    for name, length in MAX_LENGTHS.items():
+        text = getattr(entry, name)
+        if not isinstance(text, str) or not 1 <= len(text) <= length or "\x00" in text:
+            raise ValueError(f"{name} must be text of 1 to {length} characters without NUL")
+        text.encode()
+    if entry.origin is not None and entry.origin not in AuditLog.Origin.values:
+        raise ValueError(f"origin must be one of {AuditLog.Origin.values}")
     details = dict(entry.details)
     if len(canonical_json(details)) > DETAILS_MAX_BYTES:
         raise ValueError(f"details must be at most {DETAILS_MAX_BYTES} bytes of JSON")
@@ -164,13 +153,3 @@ def _row(entry: NewEntry) -> AuditLog:
         activity_id=entry.activity_id,
         origin=entry.origin,
     )
-
-
-def _check(entry: NewEntry) -> None:
-    for name, longest in LONGEST.items():
-        text = getattr(entry, name)
-        if not isinstance(text, str) or not 1 <= len(text) <= longest or "\x00" in text:
-            raise ValueError(f"{name} must be text of 1 to {longest} characters without NUL")
-        text.encode()
-    if entry.origin is not None and entry.origin not in AuditLog.Origin.values:
-        raise ValueError(f"origin must be one of {AuditLog.Origin.values}")

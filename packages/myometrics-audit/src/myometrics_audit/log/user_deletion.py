@@ -7,52 +7,61 @@ one, and the guards refuse to delete or change an entry without its erasure.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import models
+from django.db.models.deletion import Collector
 
-__all__ = ["RELEASE_ENTRIES", "connect_release"]
+if TYPE_CHECKING:
+    from .models import Erasure
 
-ReleaseUser = Callable[..., Any]
-_connected: list[ReleaseUser] = []
+__all__ = ["ERASE_OR_RETAIN", "connect_erase_or_retain"]
+
+EraseOrRetain = Callable[..., "Erasure | None"]
+_connected: list[EraseOrRetain] = []
 
 
-def connect_release(release_user: ReleaseUser) -> None:
-    """Register ``release_user(user=…, using=…)``, which erases or retains a user's entries.
+def connect_erase_or_retain(service: EraseOrRetain) -> None:
+    """Register ``service(user=…, using=…)``, which erases or retains a user's entries.
 
     It returns the erasure or ``None``. The app registers it: an import here would be circular.
     """
-    _connected[:] = [release_user]
+    _connected[:] = [service]
 
 
-def RELEASE_ENTRIES(collector: Any, field: Any, entries: Any, using: str) -> None:
+def ERASE_OR_RETAIN(
+    collector: Collector,
+    field: models.ForeignKey[Any, Any],
+    entries: models.QuerySet[Any],
+    using: str,
+) -> None:
     """``on_delete`` of an entry's user: erase or retain entries, depending on ``ON_USER_DELETE``.
 
     Loads no entries into the collector. Runs in the collector's transaction, after ``pre_delete``
     signals and before any row is deleted.
     """
-    # One for all batches of users. First: users are locked before their rows.
-    if not any(isinstance(queryset, _Release) for queryset in collector.fast_deletes):
-        release = _Release(model=entries.model, query=entries.query.chain(), using=using)
-        release.collector, release.user_model = collector, field.remote_field.model
-        collector.fast_deletes.insert(0, release)
+    # One for all batches of users, and first: users are locked before their rows.
+    if not any(isinstance(queryset, _UserEntries) for queryset in collector.fast_deletes):
+        user_entries = _UserEntries(model=entries.model, query=entries.query.chain(), using=using)
+        user_entries.collector, user_entries.user_model = collector, field.remote_field.model
+        collector.fast_deletes.insert(0, user_entries)
 
 
 # The collector then does not evaluate ``entries``.
-RELEASE_ENTRIES.lazy_sub_objs = True  # type: ignore[attr-defined]
+ERASE_OR_RETAIN.lazy_sub_objs = True  # type: ignore[attr-defined]
 
 
-class _Release(models.QuerySet[Any]):
-    """A query set in the collector's fast deletes that releases entries instead."""
+class _UserEntries(models.QuerySet[Any]):
+    """A query set for the collector's fast deletes that erases or retains the entries instead."""
 
-    collector: Any
-    user_model: Any
+    collector: Collector
+    user_model: type[models.Model]
 
     def _raw_delete(self, using: str | None) -> int:
         """Erase or retain the entries of each collected user; return the number of erased ones."""
-        (release_user,) = _connected
-        released = [release_user(user=user, using=using or self.db) for user in self._users()]
-        return sum(erasure.entries for erasure in released if erasure and not erasure.pseudonym)
+        (erase_or_retain,) = _connected
+        erasures = [erase_or_retain(user=user, using=using or self.db) for user in self._users()]
+        return sum(erasure.entries for erasure in erasures if erasure and not erasure.pseudonym)
 
     def _users(self) -> list[Any]:
         """Return the collected users, ordered by primary key.

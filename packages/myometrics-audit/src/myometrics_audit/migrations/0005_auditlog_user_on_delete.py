@@ -20,7 +20,7 @@ class Migration(migrations.Migration):
                 blank=True,
                 db_index=False,
                 null=True,
-                on_delete=myometrics_audit.log.user_deletion.RELEASE_ENTRIES,
+                on_delete=myometrics_audit.log.user_deletion.ERASE_OR_RETAIN,
                 related_name="+",
                 to=settings.AUTH_USER_MODEL,
                 verbose_name="user",

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import models, transaction
 from django.utils import timezone
 
@@ -20,20 +21,19 @@ from ..conf import audit_settings
 from ..log.models import AuditLog, Erasure, Leaf
 from ..signing.keys import active_key, known_keys
 from ..signing.signatures import erasure_digest, erasure_leaf, new_nonce, subject_of
-from .counts import counts_add, counts_drop_user
+from .counts import COUNTED_COLUMNS, count_changes, counts_add, counts_delete_user
 from .locks import evidence_lock
-from .scopes import COUNTED, count_changes
 
-__all__ = ["entries_erase", "entries_purge_chunk", "entries_release_user", "leaf_pairs"]
+__all__ = ["entries_erase", "entries_erase_or_retain", "entries_purge_chunk", "leaf_pairs"]
 
 Reason = Erasure.Reason
 
 
-def entries_release_user(*, user: Any, using: str) -> Erasure | None:
-    """Erase or retain the entries of ``user``; call it in the transaction that deletes the user.
+def entries_erase_or_retain(*, user: AbstractBaseUser, using: str) -> Erasure | None:
+    """Erase or retain a user's entries; call it in the transaction that deletes the user.
 
     With ``ON_USER_DELETE`` ``"cascade"`` the user's entries are marked as erased and deleted, and
-    so are the failed sign-ins for the account, which hold client addresses. With ``"retain"`` a
+    so are the failed logins of the account, which hold client addresses. With ``"retain"`` a
     pseudonym replaces the user. Returns the signed erasure, ``None`` if there were no entries.
     """
     with evidence_lock(using):
@@ -42,9 +42,9 @@ def entries_release_user(*, user: Any, using: str) -> Erasure | None:
         if audit_settings.ON_USER_DELETE == "retain":
             erasure = _entries_retain(entries, user_id=user.pk, using=using)
         else:
-            theirs = entries | _failed_sign_ins(user, using)
-            erasure = entries_erase(theirs, reason=Reason.USER, details={}, using=using)
-        counts_drop_user(user.pk, using=using)
+            user_entries = entries | _failed_logins(user, using)
+            erasure = entries_erase(user_entries, reason=Reason.USER, details={}, using=using)
+        counts_delete_user(user.pk, using=using)
     return erasure
 
 
@@ -73,7 +73,7 @@ def entries_erase(
     return erasure
 
 
-def _failed_sign_ins(user: Any, using: str) -> models.QuerySet[AuditLog]:
+def _failed_logins(user: AbstractBaseUser, using: str) -> models.QuerySet[AuditLog]:
     failed = AuditLog._base_manager.using(using).filter(user=None, resource_type="user")
     # The user models of migrations have no get_email_field_name().
     email = getattr(user, get_user_model().get_email_field_name(), None)
@@ -135,7 +135,7 @@ def leaf_pairs(leaves: models.QuerySet[Leaf]) -> Iterator[tuple[int, bytes | mem
 def _take_from_counts(erased: models.QuerySet[Leaf], using: str) -> None:
     counted = erased.filter(seal_number__isnull=False).values("entry_id")
     entries = AuditLog._base_manager.using(using).filter(pk__in=counted).order_by()
-    facts = entries.values_list(*COUNTED)
+    facts = entries.values_list(*COUNTED_COLUMNS)
     counts_add(count_changes(facts.iterator(chunk_size=10_000), sign=-1), using=using)
 
 

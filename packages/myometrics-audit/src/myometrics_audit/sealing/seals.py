@@ -25,11 +25,10 @@ from ..signing.canonical import canonical_moment
 from ..signing.keys import active_key
 from ..signing.merkle import MerkleTree
 from ..signing.signatures import GENESIS, seal_signature, tree_entry, tree_erasure
-from .counts import counts_add
+from .counts import COUNTED_COLUMNS, count_changes, counts_add
 from .locks import try_evidence_lock
-from .scopes import COUNTED, count_changes
 
-__all__ = ["SealProgress", "anchor_of", "seal_pending"]
+__all__ = ["SealProgress", "anchor_of", "seal_pending", "unsealed_count"]
 
 logger = logging.getLogger("myometrics.audit.seal")
 anchor_logger = logging.getLogger("myometrics.audit.anchor")
@@ -61,6 +60,11 @@ def seal_pending(*, using: str | None = None) -> Iterator[SealProgress]:
         yield SealProgress(seals=seals, leaves=leaves, number=seal.number)
 
 
+def unsealed_count() -> int:
+    """Return the number of unsealed leaves."""
+    return Leaf.objects.filter(seal_number=None).count()
+
+
 def anchor_of(seal: Seal) -> dict[str, Any]:
     """Return the anchor of a seal: the published values that prove that it existed."""
     return {
@@ -82,8 +86,8 @@ def seals_anchor(*, using: str) -> None:
         except Exception:
             logger.exception("Seal %s could not be anchored; the next run tries again", seal.number)
             return
-        waiting = Seal.objects.using(using).filter(number=seal.number, anchored_at=None)
-        waiting.update(anchored_at=timezone.now())
+        unpublished = Seal.objects.using(using).filter(number=seal.number, anchored_at=None)
+        unpublished.update(anchored_at=timezone.now())
 
 
 def _publish(anchor: dict[str, Any]) -> None:
@@ -99,7 +103,7 @@ def _publish(anchor: dict[str, Any]) -> None:
 def _seal_next(using: str) -> Seal | None:
     with try_evidence_lock(using) as is_ours:
         if not is_ours:
-            logger.info("Another sealer is at work")
+            logger.info("Another sealer is running")
             return None
         leaves = _unsealed_leaves(using)
         erasures = _unsealed_erasures(using)
@@ -159,4 +163,4 @@ def _count(entry_ids: Sequence[int], using: str) -> None:
     condition, values = one_of("id", entry_ids, using)
     entries = AuditLog._base_manager.using(using).order_by()
     counted = entries.extra(where=[condition], params=values)  # noqa: S610
-    counts_add(count_changes(counted.values_list(*COUNTED)), using=using)
+    counts_add(count_changes(counted.values_list(*COUNTED_COLUMNS)), using=using)

@@ -6,13 +6,15 @@ unchanged. Canonical JSON encodes both results as the same bytes.
 
 from __future__ import annotations
 
-import ipaddress
 import json
-import math
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
+
+from myometrics_core.http import canonical_address
+from myometrics_core.texts import is_finite, is_storable
+from myometrics_core.times import utc_text
 
 __all__ = ["DETAILS_MAX_BYTES", "canonical_address", "canonical_json", "canonical_moment"]
 
@@ -38,15 +40,7 @@ def canonical_json(value: Any) -> bytes:
 
 def canonical_moment(moment: datetime) -> str:
     """Format an aware time in UTC with microseconds: ``2025-08-19T15:45:00.000000Z``."""
-    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def canonical_address(address: str | None) -> str | None:
-    """Normalise an IP address, so that no database or Python version alters it; keep ``None``."""
-    if not address:
-        return None
-    parsed = ipaddress.ip_address(address)
-    return str(getattr(parsed, "ipv4_mapped", None) or parsed)
+    return utc_text(moment, "microseconds")
 
 
 def _canonical(value: Any) -> Any:
@@ -68,13 +62,13 @@ def _canonical_key(key: Any) -> str:
 
 
 def _canonical_text(text: str) -> str:
-    if "\x00" in text:
-        raise ValueError("NUL characters can't be kept")
+    if not is_storable(text):
+        raise ValueError("NUL and lone surrogates can't be stored")
     return text
 
 
 def _canonical_number(number: float) -> float | int:
-    if not math.isfinite(number):
+    if not is_finite(number):
         raise ValueError("NaN and infinity can't be kept")
     if number.is_integer():
         # Via the decimal text, as the databases do: int(1e23) is 99999999999999991611392.

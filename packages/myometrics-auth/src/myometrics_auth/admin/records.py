@@ -6,13 +6,14 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.auth import get_user_model
+from django.db import models
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from myometrics_auth.models import (
-    PasswordResetRequest,
     RecoveryCode,
     Session,
     SessionQuerySet,
@@ -20,13 +21,13 @@ from myometrics_auth.models import (
     TotpDevice,
     UsedToken,
 )
+from myometrics_auth.requests import current_user
 from myometrics_auth.services.sessions import sessions_end
 from myometrics_core.read_only_admin import InternalAdmin, ReadOnlyAdmin
 
-from .rights import require_rights_over
+from .privileges import require_rights_over
 
 __all__ = [
-    "PasswordResetRequestAdmin",
     "RecoveryCodeAdmin",
     "SessionAdmin",
     "SignInFailuresAdmin",
@@ -42,11 +43,9 @@ class LiveFilter(admin.SimpleListFilter):
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        """Return the two states."""
         return [("live", _("live")), ("over", _("over"))]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> QuerySet[Session]:
-        """Filter the sessions by the selected state."""
         if self.value() == "live":
             return queryset.live()
         if self.value() == "over":
@@ -58,7 +57,7 @@ class LiveFilter(admin.SimpleListFilter):
 class SessionAdmin(ReadOnlyAdmin):
     """Sessions of all users; they can be ended."""
 
-    list_display = ("user", "user_agent", "address", "created_at", "refreshed_at", "live")
+    list_display = ("user", "device", "address", "created_at", "refreshed_at", "live")
     list_filter = (LiveFilter, "second_factor")
     list_select_related = ("user",)
     search_fields = ("user__email__startswith", "address__startswith")
@@ -66,22 +65,23 @@ class SessionAdmin(ReadOnlyAdmin):
     ordering = ("-created_at",)
     actions = ("end_sessions",)
 
+    @admin.display(description=_("device"))
+    def device(self, session: Session) -> str:
+        return Truncator(session.user_agent).chars(60)
+
     @admin.display(description=_("live"), boolean=True)
     def live(self, session: Session) -> bool:
-        """Return whether the session's tokens are accepted."""
         return session.is_live
 
     @admin.action(description=_("End the selected sessions"), permissions=["end"])
     def end_sessions(self, request: HttpRequest, queryset: SessionQuerySet) -> None:
-        """End the selected sessions; their tokens are rejected immediately."""
         owners = queryset.live().values("user_id")
         require_rights_over(request, get_user_model()._base_manager.filter(pk__in=owners))
-        count = sessions_end(actor=request.user, sessions=queryset, request=request)
+        count = sessions_end(actor=current_user(request), sessions=queryset, request=request)
         text = ngettext("%d session ended.", "%d sessions ended.", count)
         messages.success(request, text % count)
 
     def has_end_permission(self, request: HttpRequest) -> bool:
-        """Require the permission to change sessions."""
         return request.user.has_perm("myometrics_auth.change_session")
 
 
@@ -90,12 +90,11 @@ class SignInFailuresAdmin(ReadOnlyAdmin):
     """Throttled accounts, by pseudonym; deleting a row resets the throttle."""
 
     actions = ()
-    list_display = ("key", "failures", "judged_at")
-    ordering = ("-judged_at",)
+    list_display = ("key", "failures", "evaluated_at")
+    ordering = ("-evaluated_at",)
     search_fields = ("key__startswith",)
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Restore the site's permission check."""
+    def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
         return admin.ModelAdmin.has_delete_permission(self, request, obj)
 
 
@@ -119,17 +118,8 @@ class RecoveryCodeAdmin(InternalAdmin):
     fields = ("user",)
 
 
-@admin.register(PasswordResetRequest)
-class PasswordResetRequestAdmin(InternalAdmin):
-    """Pending password resets; more than a few indicate that no worker is running."""
-
-    list_display = ("id", "created_at", "claimed_at")
-    ordering = ("-created_at",)
-    fields = ("created_at", "claimed_at")
-
-
 @admin.register(UsedToken)
-class UsedTokenAdmin(ReadOnlyAdmin):
+class UsedTokenAdmin(InternalAdmin):
     """Used one-time tokens, until the sweep deletes them."""
 
     list_display = ("token_id", "expires_at")

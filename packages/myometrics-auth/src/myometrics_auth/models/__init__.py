@@ -1,16 +1,14 @@
 """Models of auth."""
 
-from .guessing import SignInFailures
-from .password_resets import PasswordResetRequest
+from .login_throttle import SignInFailures
+from .second_factor import RecoveryCode, TotpDevice
 from .sessions import Session, SessionQuerySet
-from .two_factor import RecoveryCode, TotpDevice
 from .used_tokens import UsedToken
 from .user_queries import UserQuerySet
 from .users import AbstractClinicUser, Role, User, UserManager
 
 __all__ = [
     "AbstractClinicUser",
-    "PasswordResetRequest",
     "RecoveryCode",
     "Role",
     "Session",

@@ -21,14 +21,13 @@ class SessionQuerySet(models.QuerySet["Session"]):
     """Queries and bulk operations on sessions."""
 
     def live(self) -> SessionQuerySet:
-        """Filter sessions that are neither ended nor expired."""
         return self.filter(ended_at=None, expires_at__gt=utc_now())
 
     def over(self) -> SessionQuerySet:
         """Filter sessions that are ended or expired."""
         return self.filter(models.Q(ended_at__isnull=False) | models.Q(expires_at__lte=utc_now()))
 
-    def but(self, session: Session | None) -> SessionQuerySet:
+    def excluding(self, session: Session | None) -> SessionQuerySet:
         """Exclude ``session``; ``None`` excludes none."""
         return self if session is None else self.exclude(pk=session.pk)
 
@@ -94,5 +93,4 @@ class Session(models.Model):
 
     @property
     def is_live(self) -> bool:
-        """Return whether tokens of this session are accepted."""
         return self.ended_at is None and self.expires_at > utc_now()

@@ -53,7 +53,6 @@ class UserManager(BaseUserManager.from_queryset(UserQuerySet)):  # type: ignore[
         return self.create_user(email, password, **given)
 
     def get_by_natural_key(self, username: str | None) -> AbstractClinicUser:
-        """Return the user with this address; raise ``DoesNotExist``."""
         return self.get(email_canonical=username or "")
 
 
@@ -118,7 +117,6 @@ class AbstractClinicUser(AbstractUser):
         super().set_password(raw_password)
 
     def set_unusable_password(self) -> None:
-        """Disable sign-in by password."""
         self._note_disabling()
         super().set_unusable_password()
 

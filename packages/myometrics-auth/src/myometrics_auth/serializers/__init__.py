@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .answers import DetailSerializer
+from .detail import DetailSerializer
 from .exports import ExportQuerySerializer
 from .fields import EmailAddressField, PasswordField, TokenField
 from .passwords import (

@@ -9,12 +9,12 @@ from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from myometrics_auth.email_addresses import LONGEST_EMAIL, checked_email, clean_email
+from myometrics_auth.email_addresses import MAX_EMAIL_LENGTH, checked_email, clean_email
 from myometrics_core.api import StrictCharField
 
 __all__ = ["EmailAddressField", "PasswordField", "TokenField"]
 
-LONGEST_PASSWORD = 256
+MAX_PASSWORD_LENGTH = 256
 
 
 class PasswordField(StrictCharField):
@@ -22,7 +22,7 @@ class PasswordField(StrictCharField):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(
-            max_length=LONGEST_PASSWORD, trim_whitespace=False, write_only=True, **kwargs
+            max_length=MAX_PASSWORD_LENGTH, trim_whitespace=False, write_only=True, **kwargs
         )
 
 
@@ -34,7 +34,7 @@ class TokenField(StrictCharField):
         self.validators = []
 
 
-@extend_schema_field({"type": "string", "format": "email", "maxLength": LONGEST_EMAIL})
+@extend_schema_field({"type": "string", "format": "email", "maxLength": MAX_EMAIL_LENGTH})
 class EmailAddressField(StrictCharField):
     """An e-mail address, folded; with ``new``, homoglyphs are rejected."""
 
@@ -43,9 +43,8 @@ class EmailAddressField(StrictCharField):
         super().__init__(**kwargs)
 
     def to_internal_value(self, data: Any) -> str:
-        """Return the folded address; raise ``ValidationError``."""
         text = super().to_internal_value(data)
-        if len(text) > LONGEST_EMAIL:
+        if len(text) > MAX_EMAIL_LENGTH:
             raise serializers.ValidationError(
                 _("Ensure this field has no more than 254 characters."), "max_length"
             )

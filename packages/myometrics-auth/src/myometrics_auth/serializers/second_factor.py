@@ -22,7 +22,7 @@ __all__ = [
     "TotpSecretSerializer",
 ]
 
-LONGEST_CODE = 32
+MAX_CODE_LENGTH = 32
 
 
 @extend_schema_field({"type": "boolean", "enum": [True]})
@@ -41,7 +41,7 @@ class SecondFactorSerializer(serializers.Serializer[Any]):
     """The second sign-in step: a code of the app or a recovery code."""
 
     mfa_token = TokenField()
-    code = StrictCharField(max_length=LONGEST_CODE)
+    code = StrictCharField(max_length=MAX_CODE_LENGTH)
 
 
 class PasswordSerializer(serializers.Serializer[Any]):
@@ -53,7 +53,7 @@ class PasswordSerializer(serializers.Serializer[Any]):
 class CodeSerializer(serializers.Serializer[Any]):
     """A code of the app."""
 
-    code = StrictCharField(max_length=LONGEST_CODE)
+    code = StrictCharField(max_length=MAX_CODE_LENGTH)
 
 
 class PasswordAndCodeSerializer(PasswordSerializer, CodeSerializer):

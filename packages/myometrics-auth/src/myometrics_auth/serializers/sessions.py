@@ -6,7 +6,8 @@ from typing import Any
 
 from rest_framework import serializers
 
-from myometrics_auth.email_addresses import LONGEST_EMAIL
+from myometrics_auth.email_addresses import MAX_EMAIL_LENGTH
+from myometrics_auth.models import Session
 from myometrics_core.api import PageSerializer, StrictCharField, UtcDateTimeField
 
 from .fields import PasswordField, TokenField
@@ -25,7 +26,7 @@ __all__ = [
 class LoginSerializer(serializers.Serializer[Any]):
     """Specification: "POST /auth/login/", request."""
 
-    email = StrictCharField(max_length=LONGEST_EMAIL)
+    email = StrictCharField(max_length=MAX_EMAIL_LENGTH)
     password = PasswordField()
 
 
@@ -61,8 +62,7 @@ class SessionSerializer(serializers.Serializer[Any]):
     second_factor = serializers.BooleanField()
     current = serializers.SerializerMethodField()
 
-    def get_current(self, session: Any) -> bool:
-        """Return whether it is the caller's current session."""
+    def get_current(self, session: Session) -> bool:
         return bool(session.pk == self.context.get("current"))
 
 

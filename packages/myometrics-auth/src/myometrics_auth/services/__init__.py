@@ -1,1 +1,4 @@
-"""Services of auth: all writes go through these functions."""
+"""Services of auth: all writes go through these functions.
+
+``User`` in annotations stands for the site's user model, a subclass of ``AbstractClinicUser``.
+"""

@@ -14,11 +14,12 @@ from django.conf import settings as django_settings
 from django.contrib.auth import login, logout
 from django.http import HttpRequest
 
-from myometrics_auth.activities import publish_session_events
 from myometrics_auth.conf import auth_settings
 from myometrics_auth.django_sessions import decrypt_key, encrypt_key
-from myometrics_auth.models import Session
-from myometrics_auth.secret_box import UnreadableSecret
+from myometrics_auth.encryption import UnreadableSecret
+from myometrics_auth.events import publish_session_events
+from myometrics_auth.models import Session, User
+from myometrics_auth.requests import current_user
 from myometrics_core.db import atomic_write
 from myometrics_core.times import utc_now
 from myometrics_core.users import lock_users_shared
@@ -56,10 +57,11 @@ def browser_session_enforce(request: HttpRequest, *, again: bool = False) -> Non
         return
     session = browser_session(request)
     # Place for an idle timeout: `refreshed_at` is when the browser was last seen.
-    if session is None or _lacks_second_factor(session, request.user):
+    must_have_factor = current_user(request).role in auth_settings.MFA_REQUIRED_ROLES
+    if session is None or (must_have_factor and not session.second_factor):
         logout(request)
         return
-    _note_request(session, request)
+    _record_request(session, request)
     request._myometrics_checked_session = session_id  # type: ignore[attr-defined]
 
 
@@ -74,7 +76,9 @@ def browser_attach(*, session: Session, backend: str, request: HttpRequest) -> N
         _end(previous, request)
     login(request, session.user, backend=backend)
     request.session[SESSION_ID] = str(session.pk)
-    _limit_age(session, request)
+    ends_with_browser = request.session.get_expire_at_browser_close()
+    if not ends_with_browser and request.session.get_expiry_date() > session.expires_at:
+        request.session.set_expiry(session.expires_at)
     # `login` keeps the key if the same user was already signed in.
     request.session.cycle_key()
     if not browser_key_store(session=session, request=request):
@@ -90,7 +94,7 @@ def browser_key_store(*, session: Session, request: HttpRequest) -> bool:
 
 
 def browser_logged_out(
-    *, request: HttpRequest | None, user: Any, session: Session | None = None, **kwargs: Any
+    *, request: HttpRequest | None, user: User | None, session: Session | None = None, **kwargs: Any
 ) -> None:
     """End the browser's session; receiver of Django's ``user_logged_out``.
 
@@ -119,28 +123,16 @@ def _end(session: Session, request: HttpRequest) -> None:
             publish_session_events("logout", sessions=[session], request=request)
 
 
-def _lacks_second_factor(session: Session, user: Any) -> bool:
-    return not session.second_factor and user.role in auth_settings.MFA_REQUIRED_ROLES
-
-
-def _limit_age(session: Session, request: HttpRequest) -> None:
-    if request.session.get_expire_at_browser_close():
-        return
-    if request.session.get_expiry_date() > session.expires_at:
-        request.session.set_expiry(session.expires_at)
-
-
-def _note_request(session: Session, request: HttpRequest) -> None:
+def _record_request(session: Session, request: HttpRequest) -> None:
     # Same precision as for tokens, which clients refresh about as often.
     now = utc_now()
     if session.refreshed_at <= now - auth_settings.ACCESS_TOKEN_LIFETIME:
         Session.objects.filter(pk=session.pk).update(refreshed_at=now)
-    if session.browser_key and _stored_key(session) != request.session.session_key:
-        browser_key_store(session=session, request=request)
-
-
-def _stored_key(session: Session) -> str:
+    if not session.browser_key:
+        return
     try:
-        return decrypt_key(session.browser_key or "", session_id=session.pk)
+        stored = decrypt_key(session.browser_key, session_id=session.pk)
     except UnreadableSecret:
-        return ""
+        stored = ""
+    if stored != request.session.session_key:
+        browser_key_store(session=session, request=request)

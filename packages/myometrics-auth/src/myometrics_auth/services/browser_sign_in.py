@@ -18,6 +18,7 @@ from rest_framework.exceptions import AuthenticationFailed, ValidationError
 
 from myometrics_auth.conf import auth_settings
 from myometrics_auth.errors import invalid_token_error
+from myometrics_auth.models import User
 from myometrics_auth.selectors import has_second_factor
 from myometrics_core.db import atomic_write
 from myometrics_core.times import utc_now
@@ -53,7 +54,7 @@ class Step(enum.Enum):
 class Enrolment:
     """An unconfirmed second factor: the secret, and the URL for a QR code."""
 
-    user: Any
+    user: User
     secret: str
     otpauth_url: str
 
@@ -72,7 +73,13 @@ def browser_sign_in(
         return Step.SECOND_FACTOR
     if user.role in auth_settings.MFA_REQUIRED_ROLES:
         totp_begin(user=user, password=password)
-        _suspend(request, _proof_of_password(user))
+        pending = {
+            "user_id": str(user.pk),
+            "password": user.get_session_auth_hash(),
+            "given_at": utc_now().timestamp(),
+            "backend": user.backend,
+        }
+        _suspend(request, pending)
         return Step.ENROLMENT
     with atomic_write():
         session = session_start(user=user, request=request, password=password, in_browser=True)
@@ -111,7 +118,9 @@ def browser_sign_in_with_second_factor(*, code: str, request: HttpRequest) -> No
 def browser_enrolment(request: HttpRequest) -> Enrolment | None:
     """Return the second factor that the browser has to confirm; ``None`` without one."""
     user = _user_of_enrolment(request)
-    pending = totp_enrolment(user=user) if user is not None else None
+    if user is None:
+        return None
+    pending = totp_enrolment(user=user)
     return None if pending is None else Enrolment(user, *pending)
 
 
@@ -143,23 +152,12 @@ def _suspend(request: HttpRequest, pending: dict[str, Any]) -> None:
     # Rotate the key against session fixation.
     request.session[PENDING] = pending
     request.session.cycle_key()
-    signed_in = browser_session(request)
-    if (
-        signed_in is not None
-    ):  # a previous user's sign-in, which must still end with its session row
-        browser_key_store(session=signed_in, request=request)
+    previous = browser_session(request)
+    if previous is not None:  # must still end with its session row
+        browser_key_store(session=previous, request=request)
 
 
-def _proof_of_password(user: Any) -> dict[str, Any]:
-    return {
-        "user_id": str(user.pk),
-        "password": user.get_session_auth_hash(),
-        "given_at": utc_now().timestamp(),
-        "backend": user.backend,
-    }
-
-
-def _user_of_enrolment(request: HttpRequest) -> Any | None:
+def _user_of_enrolment(request: HttpRequest) -> User | None:
     pending = request.session.get(PENDING, {})
     age = utc_now().timestamp() - pending.get("given_at", 0)
     if age > auth_settings.MFA_TOKEN_LIFETIME.total_seconds():

@@ -14,20 +14,22 @@ from django.core.exceptions import ValidationError as DjangoValidationError
 from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import ValidationError
 
-from myometrics_auth.activities import publish_account_event
-from myometrics_auth.models import PasswordResetRequest, Session
+from myometrics_auth.events import publish_account_event
+from myometrics_auth.jobs import SendPasswordReset
+from myometrics_auth.models import Session, User
+from myometrics_auth.requests import AnyRequest
 from myometrics_auth.reset_links import user_of_reset_link
 from myometrics_auth.selectors import has_second_factor
 from myometrics_core.api import CallerDeleted
 from myometrics_core.db import atomic_write
 from myometrics_core.http import client_address, http_request
-from myometrics_core.jobs.background import enqueue
+from myometrics_core.jobs import enqueue
 from myometrics_core.times import utc_now
 from myometrics_core.users import canonical_email, existing_user_ids
 
 from .browser_sessions import browser_key_store
-from .guessing import guesses_erase, guesses_forget, guesses_trust_address
-from .own_secrets import own_password_is_right
+from .login_throttle import LoginThrottle, login_throttle_erase
+from .reauthentication import own_password_check
 from .second_factor_enrolment import second_factor_remove
 
 __all__ = [
@@ -38,7 +40,7 @@ __all__ = [
 ]
 
 
-def password_problems(password: str, user: Any) -> list[str]:
+def password_problems(password: str, user: User) -> list[str]:
     """Return the messages of the site's password validators; empty if ``password`` is valid."""
     try:
         validate_password(password, user)
@@ -48,41 +50,47 @@ def password_problems(password: str, user: Any) -> list[str]:
 
 
 def password_change(
-    *, user: Any, session: Session | None, old_password: str, new_password: str, request: Any
+    *,
+    user: User,
+    session: Session | None,
+    old_password: str,
+    new_password: str,
+    request: AnyRequest,
 ) -> None:
     """Set a new password; end every session of ``user`` except ``session``.
 
     Raises ``ValidationError`` on ``old_password`` (wrong, or refused by the login throttle) or
     ``new_password``.
     """
-    if not own_password_is_right(user=user, password=old_password, request=request):
+    if not own_password_check(user=user, password=old_password, request=request):
         raise ValidationError({"old_password": [_("The old password is not right.")]})
-    _require_good("new_password", new_password, user)
+    _require_valid("new_password", new_password, user)
     encoded = make_password(new_password)
     with atomic_write():
         if not _replace_password(user, encoded):
             if not existing_user_ids([user.pk]):
                 raise CallerDeleted()
             raise ValidationError({"old_password": [_("The old password is not right.")]})
-        Session.objects.filter(user=user).but(session).end()
+        Session.objects.filter(user=user).excluding(session).end()
         password_changed(new_password, user)
         publish_account_event("password_changed", user=user, request=request)
-    if session is None or session.is_of_browser:
-        _keep_django_session(user, encoded, http_request(request))
+    django_request = http_request(request)
+    if (session is None or session.is_of_browser) and hasattr(django_request, "session"):
+        user.password = encoded
+        update_session_auth_hash(django_request, user)
     if session is not None and session.is_of_browser:
-        browser_key_store(session=session, request=http_request(request))
+        browser_key_store(session=session, request=django_request)
 
 
 def password_reset_request(*, email: str) -> None:
-    """Record a reset request; the task looks the address up.
+    """Enqueue the mail to ``email``; the job looks the address up.
 
     The request therefore takes the same time for known and unknown addresses.
     """
-    request = PasswordResetRequest.objects.create(email_canonical=canonical_email(email))
-    enqueue("myometrics_auth.send_password_reset", request.pk)
+    enqueue(SendPasswordReset.name, {"email": canonical_email(email)})
 
 
-def password_reset_confirm(*, uid: str, token: str, new_password: str, request: Any) -> None:
+def password_reset_confirm(*, uid: str, token: str, new_password: str, request: AnyRequest) -> None:
     """Set a new password by the link of a reset mail; end every session of the user.
 
     The link was sent by mail, so this verifies the address. The first reset of a self-registered
@@ -94,56 +102,46 @@ def password_reset_confirm(*, uid: str, token: str, new_password: str, request: 
     """
     user = user_of_reset_link(uid, token)
     if user is None:
-        raise _bad_link()
-    _require_good("new_password", new_password, user)
+        raise _invalid_link()
+    _require_valid("new_password", new_password, user)
     encoded = make_password(new_password)
     with atomic_write():
         if not _replace_password(user, encoded, email_canonical=user.email_canonical):
-            raise _bad_link()
+            raise _invalid_link()
         Session.objects.filter(user=user).end()
-        guesses_forget(email=user.email)
+        LoginThrottle(user.email).reset()
         _verify(user, request)
-        guesses_trust_address(email=user.email, address=client_address(request))
+        LoginThrottle(user.email, client_address(request)).trust_address()
         password_changed(new_password, user)
         publish_account_event("password_reset", user=user, request=request)
 
 
-def _verify(user: Any, request: Any) -> None:
+def _verify(user: User, request: AnyRequest) -> None:
     unverified = get_user_model().objects.filter(pk=user.pk, verified_at=None)
-    if unverified.filter(self_registered=True).update(verified_at=utc_now()):
-        _take_over(user, request)
-    else:
+    if not unverified.filter(self_registered=True).update(verified_at=utc_now()):
         unverified.update(verified_at=utc_now())
-
-
-def _take_over(user: Any, request: Any) -> None:
-    """Remove every other way to sign in to an account that its owner may not have registered."""
+        return
+    # Remove every other way to sign in: another user may have registered the account.
     if has_second_factor(user):
         publish_account_event("second_factor_disabled", user=user, request=request)
     second_factor_remove(user=user)
     sessions = Session.objects.filter(user=user)
     addresses = sessions.exclude(address=None).values_list("address", flat=True)
-    guesses_erase(email=user.email, addresses=addresses)
+    login_throttle_erase(email=user.email, addresses=addresses)
     sessions.delete()
 
 
-def _replace_password(user: Any, encoded: str, **unchanged: Any) -> bool:
+def _replace_password(user: User, encoded: str, **unchanged: Any) -> bool:
     # Compare-and-set: fails if the password or another checked value has changed.
     same = {"pk": user.pk, "password": user.password, "is_active": True, **unchanged}
     return bool(get_user_model().objects.filter(**same).update(password=encoded))
 
 
-def _require_good(field: str, password: str, user: Any) -> None:
+def _require_valid(field: str, password: str, user: User) -> None:
     problems = password_problems(password, user)
     if problems:
         raise ValidationError({field: problems})
 
 
-def _bad_link() -> ValidationError:
+def _invalid_link() -> ValidationError:
     return ValidationError({"token": [_("The link is invalid or has expired.")]})
-
-
-def _keep_django_session(user: Any, encoded: str, request: Any) -> None:
-    if hasattr(request, "session"):
-        user.password = encoded
-        update_session_auth_hash(request, user)

@@ -7,27 +7,20 @@ from __future__ import annotations
 
 import logging
 import secrets
-from typing import Any
 
 import pyotp
 from django.db import transaction
 from pyotp.utils import strings_equal
 
 from myometrics_auth.conf import auth_settings
-from myometrics_auth.models import RecoveryCode, TotpDevice
-from myometrics_auth.secret_box import UnreadableSecret, decrypt_secret, encrypt_secret
+from myometrics_auth.encryption import UnreadableSecret, decrypt_secret, encrypt_secret
+from myometrics_auth.models import RecoveryCode, TotpDevice, User
 from myometrics_auth.selectors import second_factors_in_use
 from myometrics_core.db import atomic_write, read_in_batches
 from myometrics_core.times import utc_now
 from myometrics_core.users import keyed_hash
 
-from .guessing import (
-    SECOND_FACTOR,
-    GuessedAccount,
-    guess_failed,
-    guess_was_right,
-    second_factor_limit,
-)
+from .login_throttle import SECOND_FACTOR, LoginThrottle
 
 __all__ = [
     "recovery_codes_create",
@@ -46,28 +39,31 @@ RECOVERY_ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 RECOVERY_LENGTH = 12
 
 
-def second_factor_take(*, user: Any, code: str) -> bool:
+def second_factor_take(*, user: User, code: str) -> bool:
     """Use up a code of the app or a recovery code; return whether it was accepted.
 
     Above the limit of failures it is refused like a wrong code, and not used up.
     """
     with atomic_write():
-        if _take(user, code):
-            is_judged = second_factor_allow(user=user)
-            transaction.set_rollback(not is_judged)
-            return is_judged
+        device = second_factors_in_use().filter(user=user).first()
+        if device is not None and (
+            totp_take(device=device, code=code) or _take_recovery_code(user, code)
+        ):
+            is_allowed = second_factor_allow(user=user)
+            transaction.set_rollback(not is_allowed)
+            return is_allowed
     second_factor_failed(user=user)
     return False
 
 
-def second_factor_allow(*, user: Any) -> bool:
+def second_factor_allow(*, user: User) -> bool:
     """Return whether the throttle accepts a correct code; if so, reset its failures."""
-    return guess_was_right(account=_guessed(user), limit=second_factor_limit())
+    return LoginThrottle(user.email, factor=SECOND_FACTOR).allow_login()
 
 
-def second_factor_failed(*, user: Any) -> None:
+def second_factor_failed(*, user: User) -> None:
     """Count a wrong code."""
-    guess_failed(account=_guessed(user), limit=second_factor_limit())
+    LoginThrottle(user.email, factor=SECOND_FACTOR).record_failure()
 
 
 def totp_take(*, device: TotpDevice, code: str) -> bool:
@@ -79,7 +75,7 @@ def totp_take(*, device: TotpDevice, code: str) -> bool:
     return bool(unused.update(last_used_step=step))
 
 
-def recovery_codes_create(*, user: Any) -> list[str]:
+def recovery_codes_create(*, user: User) -> list[str]:
     """Create ten recovery codes and delete the previous ones. Only their hashes are stored."""
     codes = [_recovery_code() for _number in range(RECOVERY_CODES)]
     RecoveryCode.objects.filter(user=user).delete()
@@ -104,18 +100,7 @@ def totp_secrets_rotate() -> tuple[int, int]:
     return rotated, unreadable
 
 
-def _guessed(user: Any) -> GuessedAccount:
-    return GuessedAccount(user.email, guessed=SECOND_FACTOR)
-
-
-def _take(user: Any, code: str) -> bool:
-    device = second_factors_in_use().filter(user=user).first()
-    if device is None:
-        return False
-    return totp_take(device=device, code=code) or _take_recovery_code(user, code)
-
-
-def _take_recovery_code(user: Any, code: str) -> bool:
+def _take_recovery_code(user: User, code: str) -> bool:
     own = RecoveryCode.objects.filter(user=user, code_hash__in=_recovery_hashes(user, code))
     return bool(own.delete()[0])
 
@@ -124,7 +109,7 @@ def _matching_step(device: TotpDevice, code: str) -> int | None:
     try:
         totp = pyotp.TOTP(decrypt_secret(device.secret, owner=device.pk))
     except UnreadableSecret:
-        logger.exception("A second factor can't be judged")
+        logger.exception("The secret of a second factor can't be decrypted")
         return None
     now = int(utc_now().timestamp()) // STEP_SECONDS
     digits = "".join(code.split())
@@ -139,7 +124,7 @@ def _recovery_code() -> str:
     return f"{text[:4]}-{text[4:8]}-{text[8:]}"
 
 
-def _recovery_hashes(user: Any, code: str) -> list[str]:
+def _recovery_hashes(user: User, code: str) -> list[str]:
     plain = "".join(letter for letter in code.upper() if letter.isalnum())
     return [
         keyed_hash("recovery code", str(user.pk), plain, secret=key)

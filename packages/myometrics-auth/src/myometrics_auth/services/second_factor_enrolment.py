@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pyotp
 from django.db import transaction
 from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import ValidationError
 
-from myometrics_auth.activities import publish_account_event
 from myometrics_auth.conf import auth_settings
+from myometrics_auth.encryption import UnreadableSecret, decrypt_secret, encrypt_secret
 from myometrics_auth.errors import invalid_token_error
-from myometrics_auth.models import RecoveryCode, Session, TotpDevice
-from myometrics_auth.secret_box import UnreadableSecret, decrypt_secret, encrypt_secret
+from myometrics_auth.events import publish_account_event
+from myometrics_auth.models import RecoveryCode, Session, TotpDevice, User
+from myometrics_auth.requests import AnyRequest
 from myometrics_auth.selectors import has_second_factor
 from myometrics_core.api import Conflict
 from myometrics_core.db import atomic_write
 from myometrics_core.times import utc_now
 
-from .own_secrets import own_code_refused, own_code_take, own_password_is_right
+from .reauthentication import own_code_refused, own_code_take, own_password_check
 from .second_factor_codes import recovery_codes_create, second_factor_allow, totp_take
 from .sessions import is_as_checked
 
@@ -34,7 +33,7 @@ __all__ = [
 ]
 
 
-def totp_enrol(*, user: Any, password: str, request: Any = None) -> tuple[str, str]:
+def totp_enrol(*, user: User, password: str, request: AnyRequest | None = None) -> tuple[str, str]:
     """Begin enrolment; return a new secret and its ``otpauth://`` URL, only this once.
 
     Replaces an unconfirmed enrolment. Raises ``ValidationError`` on a password that is wrong or
@@ -45,7 +44,7 @@ def totp_enrol(*, user: Any, password: str, request: Any = None) -> tuple[str, s
     return totp_begin(user=user, password=password)
 
 
-def totp_begin(*, user: Any, password: str) -> tuple[str, str]:
+def totp_begin(*, user: User, password: str) -> tuple[str, str]:
     """Like :func:`totp_enrol`, for a user whose password was just checked."""
     secret = pyotp.random_base32()
     with atomic_write():
@@ -59,7 +58,7 @@ def totp_begin(*, user: Any, password: str) -> tuple[str, str]:
     return secret, _otpauth_url(user, secret)
 
 
-def totp_enrolment(*, user: Any) -> tuple[str, str] | None:
+def totp_enrolment(*, user: User) -> tuple[str, str] | None:
     """Return secret and ``otpauth://`` URL of the user's unconfirmed enrolment.
 
     For the browser in which the password was entered. ``None`` without a pending enrolment, or if
@@ -75,7 +74,9 @@ def totp_enrolment(*, user: Any) -> tuple[str, str] | None:
     return secret, _otpauth_url(user, secret)
 
 
-def totp_confirm(*, user: Any, session: Session | None, code: str, request: Any) -> list[str]:
+def totp_confirm(
+    *, user: User, session: Session | None, code: str, request: AnyRequest | None
+) -> list[str]:
     """Confirm the enrolled app with its first code; return ten recovery codes, only this once.
 
     Marks the confirming session as signed in with a second factor and ends all others. Raises
@@ -87,20 +88,20 @@ def totp_confirm(*, user: Any, session: Session | None, code: str, request: Any)
         device = TotpDevice.objects.filter(user=user, confirmed_at=None).first()
         if device is None:
             raise Conflict(_("There is no second factor to confirm."), "nothing_to_confirm")
-        is_right = totp_take(device=device, code=code)
-        if is_right and second_factor_allow(user=user):
+        is_correct = totp_take(device=device, code=code)
+        if is_correct and second_factor_allow(user=user):
             TotpDevice.objects.filter(pk=device.pk).update(confirmed_at=utc_now())
             own = Session.objects.filter(user=user)
-            own.but(session).end()
+            own.excluding(session).end()
             own.live().update(second_factor=True)
             publish_account_event("second_factor_enabled", user=user, request=request)
             return recovery_codes_create(user=user)
         transaction.set_rollback(True)
-    own_code_refused(user=user, is_wrong=not is_right, request=request)
+    own_code_refused(user=user, is_wrong=not is_correct, request=request)
     raise ValidationError({"code": [_("The code is not right.")]})
 
 
-def totp_disable(*, user: Any, password: str, code: str, request: Any) -> None:
+def totp_disable(*, user: User, password: str, code: str, request: AnyRequest | None) -> None:
     """Disable the second factor; requires the password and a code.
 
     Raises ``ValidationError`` on either, ``Conflict`` if none is in use, and
@@ -113,7 +114,7 @@ def totp_disable(*, user: Any, password: str, code: str, request: Any) -> None:
         publish_account_event("second_factor_disabled", user=user, request=request)
 
 
-def second_factor_remove(*, user: Any) -> None:
+def second_factor_remove(*, user: User) -> None:
     """Delete the app and the recovery codes of ``user``, for example if both are lost."""
     with atomic_write():
         TotpDevice.objects.filter(user=user).delete()
@@ -121,7 +122,9 @@ def second_factor_remove(*, user: Any) -> None:
         Session.objects.filter(user=user).update(second_factor=False)
 
 
-def recovery_codes_replace(*, user: Any, password: str, code: str, request: Any) -> list[str]:
+def recovery_codes_replace(
+    *, user: User, password: str, code: str, request: AnyRequest | None
+) -> list[str]:
     """Return ten new recovery codes, only this once; the old ones become invalid.
 
     Raises like :func:`totp_disable`.
@@ -133,17 +136,19 @@ def recovery_codes_replace(*, user: Any, password: str, code: str, request: Any)
         return recovery_codes_create(user=user)
 
 
-def _otpauth_url(user: Any, secret: str) -> str:
+def _otpauth_url(user: User, secret: str) -> str:
     totp = pyotp.TOTP(secret)
     return totp.provisioning_uri(name=user.email, issuer_name=auth_settings.MFA_ISSUER)
 
 
-def _require_password(user: Any, password: str, request: Any) -> None:
-    if not own_password_is_right(user=user, password=password, request=request):
+def _require_password(user: User, password: str, request: AnyRequest | None) -> None:
+    if not own_password_check(user=user, password=password, request=request):
         raise ValidationError({"password": [_("The password is not right.")]})
 
 
-def _require_password_and_code(user: Any, password: str, code: str, request: Any) -> None:
+def _require_password_and_code(
+    user: User, password: str, code: str, request: AnyRequest | None
+) -> None:
     _require_password(user, password, request)
     if not has_second_factor(user):
         raise Conflict(_("No second factor is in use."), "no_second_factor")
@@ -151,7 +156,7 @@ def _require_password_and_code(user: Any, password: str, code: str, request: Any
         raise ValidationError({"code": [_("The code is not right.")]})
 
 
-def _lock(user: Any, password: str | None = None, session: Session | None = None) -> None:
+def _lock(user: User, password: str | None = None, session: Session | None = None) -> None:
     """Lock the user's row; reject the request after a concurrent reset or sign-out."""
     current = type(user)._default_manager.select_for_update(no_key=True).filter(pk=user.pk).first()
     if current is None:

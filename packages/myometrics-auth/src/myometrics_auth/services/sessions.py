@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.signals import user_logged_in, user_logged_out
@@ -11,10 +10,11 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import NotFound, ValidationError
 
-from myometrics_auth.activities import publish_session_events, publish_sessions_ended
 from myometrics_auth.conf import auth_settings
 from myometrics_auth.errors import invalid_credentials, invalid_token_error
-from myometrics_auth.models import Session, SessionQuerySet
+from myometrics_auth.events import publish_session_events, publish_sessions_ended
+from myometrics_auth.models import Session, SessionQuerySet, User
+from myometrics_auth.requests import AnyRequest
 from myometrics_auth.tokens import REFRESH, InvalidToken, access_token, read_token
 from myometrics_core.api import CallerDeleted
 from myometrics_core.db import atomic_write
@@ -38,8 +38,8 @@ SWEEP_BATCH = 1000
 
 def session_start(
     *,
-    user: Any,
-    request: Any,
+    user: User,
+    request: AnyRequest,
     password: str | None = None,
     second_factor: bool = False,
     in_browser: bool = False,
@@ -52,8 +52,8 @@ def session_start(
     concurrently.
     """
     with atomic_write():
-        people = get_user_model().objects.select_for_update(no_key=True)
-        current: Any = people.filter(pk=user.pk).first()
+        users = get_user_model().objects.select_for_update(no_key=True)
+        current = users.filter(pk=user.pk).first()
         if current is None or not is_as_checked(current, user, password):
             raise invalid_credentials()
         session = Session.objects.create(
@@ -69,7 +69,7 @@ def session_start(
     return session
 
 
-def is_as_checked(current: Any, user: Any, password: str | None) -> bool:
+def is_as_checked(current: User, user: User, password: str | None) -> bool:
     """Return whether ``current`` is active and has the same password as ``user``.
 
     Compares hashes first; a different hash may be a concurrent upgrade of the same password.
@@ -93,7 +93,7 @@ def session_refresh(*, token: str) -> str:
     return access_token(session)
 
 
-def session_end_by_refresh_token(*, user: Any, token: str, request: Any) -> None:
+def session_end_by_refresh_token(*, user: User, token: str, request: AnyRequest) -> None:
     """Sign out: end the session of the refresh token.
 
     Raises ``ValidationError`` on ``refresh`` if it is not a refresh token of a live session of
@@ -106,7 +106,7 @@ def session_end_by_refresh_token(*, user: Any, token: str, request: Any) -> None
         raise ValidationError({"refresh": [_("The token is invalid or has expired.")]}) from error
 
 
-def session_end(*, user: Any, session_id: uuid.UUID | str, request: Any) -> None:
+def session_end(*, user: User, session_id: uuid.UUID | str, request: AnyRequest) -> None:
     """End one live session of ``user``; raise ``NotFound`` if it does not exist."""
     with atomic_write():
         if not lock_users_shared([user.pk]):
@@ -121,17 +121,17 @@ def session_end(*, user: Any, session_id: uuid.UUID | str, request: Any) -> None
         publish_session_events("logout", sessions=[session], request=request)
 
 
-def sessions_end_others(*, user: Any, keep: Session | None, request: Any) -> int:
+def sessions_end_others(*, user: User, keep: Session | None, request: AnyRequest) -> int:
     """End every live session of ``user`` except ``keep``; return their number."""
     with atomic_write():
         if not lock_users_shared([user.pk]):
             raise CallerDeleted()
-        others = _end_live(Session.objects.filter(user=user).but(keep))
+        others = _end_live(Session.objects.filter(user=user).excluding(keep))
         publish_session_events("logout", sessions=others, request=request)
     return len(others)
 
 
-def sessions_end(*, actor: Any, sessions: SessionQuerySet, request: Any) -> int:
+def sessions_end(*, actor: User, sessions: SessionQuerySet, request: AnyRequest) -> int:
     """End the live sessions among ``sessions`` as an administrator; return their number."""
     with atomic_write():
         owners = lock_users_shared(sessions.live().values_list("user_id", flat=True))

@@ -11,12 +11,7 @@ from myometrics_auth.models import UsedToken
 from myometrics_auth.tokens import TokenClaims
 from myometrics_core.times import utc_now
 
-__all__ = ["token_is_used", "token_use", "used_tokens_sweep"]
-
-
-def token_is_used(claims: TokenClaims) -> bool:
-    """Return whether the token was used before."""
-    return UsedToken.objects.filter(pk=claims.token_id).exists()
+__all__ = ["token_use", "used_tokens_sweep"]
 
 
 def token_use(claims: TokenClaims) -> None:

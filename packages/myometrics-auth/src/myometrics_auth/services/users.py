@@ -16,8 +16,10 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import NotFound, PermissionDenied, ValidationError
 from rest_framework.fields import CharField
 
-from myometrics_auth.activities import publish_user_change
 from myometrics_auth.conf import auth_settings
+from myometrics_auth.events import publish_user_change
+from myometrics_auth.models import User
+from myometrics_auth.requests import AnyRequest
 from myometrics_core.api import CallerDeleted, Conflict
 from myometrics_core.db import atomic_write, is_foreign_key_violation, read_committed
 from myometrics_core.personal_data import erase_user
@@ -47,15 +49,14 @@ OPEN_FIELDS = frozenset({"role", "is_active", *FLAGS})
 """Fields whose values are published; for others events only say that they changed."""
 
 
-def email_problems(email: str, *, but: Any = None) -> list[Any]:
-    """Return why ``email`` is unavailable to accounts except ``but``; empty if it is available."""
-    key = None if but is None else but.pk
-    others = get_user_model().objects.exclude(pk=key)
+def email_problems(email: str, *, excluding: User | None = None) -> list[Any]:
+    """Return the problems with ``email``: another account than ``excluding`` has it, or none."""
+    others = get_user_model().objects.exclude(pk=getattr(excluding, "pk", None))
     taken = others.filter(email_canonical=canonical_email(email)).exists()
     return [TAKEN] if taken else []
 
 
-def user_register(*, email: str, password: str, **profile: Any) -> Any:
+def user_register(*, email: str, password: str, **profile: Any) -> User:
     """Create an account of the default role.
 
     ``email`` comes from :func:`~myometrics_auth.email_addresses.clean_email`, ``profile`` contains
@@ -75,7 +76,7 @@ def user_register(*, email: str, password: str, **profile: Any) -> Any:
 
 
 @contextmanager
-def email_conflicts_reported(email: str, *, but: Any = None) -> Iterator[None]:
+def email_conflicts_reported(email: str, *, excluding: User | None = None) -> Iterator[None]:
     """Raise ``ValidationError`` on ``email`` if a write fails because the address is taken.
 
     Wraps the transaction. An ``IntegrityError`` of any other cause (another unique column, a signal
@@ -84,13 +85,13 @@ def email_conflicts_reported(email: str, *, but: Any = None) -> Iterator[None]:
     try:
         yield
     except IntegrityError as error:
-        problems = email_problems(email, but=but)
+        problems = email_problems(email, excluding=excluding)
         if not problems:
             raise
         raise ValidationError({"email": problems}) from error
 
 
-def user_update_profile(*, user: Any, changes: Mapping[str, Any]) -> Any:
+def user_update_profile(*, user: User, changes: Mapping[str, Any]) -> User:
     """Change a user's own profile; return the updated user.
 
     Raises ``ValidationError`` when blanking a name, and for a changed clinic if only administrators
@@ -101,19 +102,23 @@ def user_update_profile(*, user: Any, changes: Mapping[str, Any]) -> Any:
         if current is None:
             raise CallerDeleted()
         _require_names(current, changes)
-        _require_clinic_of_owner(current, changes)
+        clinic = changes.get("clinic_name", current.clinic_name)
+        is_allowed = auth_settings.CLINIC_NAME_SET_BY == "owner" or is_administrator(current)
+        if clinic != current.clinic_name and not is_allowed:
+            problem = _("Only an administrator may change the clinic.")
+            raise ValidationError({"clinicName": [problem]})
         _apply(current, changes)
     return current
 
 
 def user_update(
     *,
-    actor: Any,
+    actor: User | None,
     user_id: Any,
     changes: Mapping[str, Any],
-    request: Any,
+    request: AnyRequest | None,
     may_blank_names: bool = False,
-) -> Any:
+) -> User:
     """Change a user as an administrator; return the updated user.
 
     Deactivation ends the user's sessions. Raises ``NotFound``; ``PermissionDenied`` for a
@@ -145,7 +150,7 @@ def user_update(
     return user
 
 
-def require_superuser_for(actor: Any, user: Any) -> None:
+def require_superuser_for(actor: User | None, user: User) -> None:
     """Raise ``PermissionDenied`` if ``user`` is a superuser and ``actor`` is not.
 
     ``actor`` is ``None`` for calls by the site's own code.
@@ -154,7 +159,7 @@ def require_superuser_for(actor: Any, user: Any) -> None:
         raise PermissionDenied(_("Only a superuser may change a superuser."))
 
 
-def user_delete(*, actor: Any, user_id: Any, request: Any) -> None:
+def user_delete(*, actor: User | None, user_id: Any, request: AnyRequest | None) -> None:
     """Erase a user and all data of the installed packages about them, atomically.
 
     Raises ``NotFound``; ``PermissionDenied`` for a superuser, unless the actor is one; and
@@ -162,13 +167,18 @@ def user_delete(*, actor: Any, user_id: Any, request: Any) -> None:
     """
     # Read committed: also erase rows that are written until the user is locked.
     with deletion_conflicts_reported(), read_committed(), atomic_write():
-        key = _erase(actor, user_id)
+        with administrator_kept(user_id):
+            user = _locked(user_id, to_delete=True)
+            if user is None:
+                raise NotFound(_("There is no such user."))
+            require_superuser_for(actor, user)
+            erase_user(user)
         # After self-erasure the entry must not hold the user's key or address.
-        by_self = actor is not None and key == actor.pk
+        by_self = actor is not None and user_id == actor.pk
         publish_user_change(
             "user_deleted",
             actor=None if by_self else actor,
-            user_id=key,
+            user_id=user_id,
             details={"by": "self" if by_self else "administrator"},
             request=None if by_self else request,
         )
@@ -190,7 +200,7 @@ def deletion_conflicts_reported() -> Iterator[None]:
         raise _in_use() from error
 
 
-def user_erase_self(*, user: Any) -> None:
+def user_erase_self(*, user: User) -> None:
     """Erase the caller's own account, like :func:`user_delete`."""
     try:
         user_delete(actor=user, user_id=user.pk, request=None)
@@ -204,23 +214,13 @@ def _in_use() -> Conflict:
     )
 
 
-def _erase(actor: Any, user_id: Any) -> Any:
-    with administrator_kept(user_id):
-        user = _locked(user_id, to_delete=True)
-        if user is None:
-            raise NotFound(_("There is no such user."))
-        require_superuser_for(actor, user)
-        erase_user(user)
-    return user_id
-
-
-def _locked(user_id: Any, *, to_delete: bool = False) -> Any | None:
+def _locked(user_id: Any, *, to_delete: bool = False) -> User | None:
     # Only a deletion has to block writers of rows that refer to the user.
-    people = get_user_model().objects.select_for_update(no_key=not to_delete)
-    return people.filter(pk=user_id).first()
+    users = get_user_model().objects.select_for_update(no_key=not to_delete)
+    return users.filter(pk=user_id).first()
 
 
-def _require_names(user: Any, changes: Mapping[str, Any]) -> None:
+def _require_names(user: User, changes: Mapping[str, Any]) -> None:
     blanked = [
         shown
         for name, shown in NAMES.items()
@@ -231,14 +231,7 @@ def _require_names(user: Any, changes: Mapping[str, Any]) -> None:
         raise ValidationError({shown: [problem] for shown in blanked})
 
 
-def _require_clinic_of_owner(user: Any, changes: Mapping[str, Any]) -> None:
-    if auth_settings.CLINIC_NAME_SET_BY == "owner" or is_administrator(user):
-        return
-    if changes.get("clinic_name", user.clinic_name) != user.clinic_name:
-        raise ValidationError({"clinicName": [_("Only an administrator may change the clinic.")]})
-
-
-def _apply(user: Any, changes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _apply(user: User, changes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     before = {name: getattr(user, name) for name in (*changes, *FLAGS)}
     for name, value in changes.items():
         setattr(user, name, value)

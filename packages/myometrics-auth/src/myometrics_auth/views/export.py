@@ -8,6 +8,7 @@ from drf_spectacular.utils import OpenApiResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from myometrics_auth.requests import current_user
 from myometrics_auth.serializers import DetailSerializer, ExportQuerySerializer
 from myometrics_core.api import ApiView, extend_schema
 from myometrics_core.http import download_response
@@ -42,16 +43,16 @@ class ExportView(ApiView):
         query = self.validated_query(ExportQuerySerializer)
         kind, delivery = query["format"], query.get("delivery")
         if delivery:
-            sentence = deliver_export(delivery, user=request.user, export_format=kind)
+            sentence = deliver_export(delivery, user=current_user(request), export_format=kind)
             self._publish(kind, delivery)
             return Response({"detail": sentence}, status=202)
         self._publish(kind, "response")
-        chunks = export_chunks(request.user, kind)
+        chunks = export_chunks(self.user, kind)
         return download_response(request, chunks, export_filename(kind))
 
     def _publish(self, export_format: str, delivery: str) -> None:
         publish_export(
-            user=self.request.user,
+            user=current_user(self.request),
             export_format=export_format,
             delivery=delivery,
             request=self.request,

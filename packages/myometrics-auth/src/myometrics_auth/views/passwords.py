@@ -6,6 +6,7 @@ from django.utils.translation import gettext as _
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from myometrics_auth.requests import current_user
 from myometrics_auth.serializers import (
     ChangePasswordSerializer,
     DetailSerializer,
@@ -19,7 +20,7 @@ from myometrics_auth.services.passwords import (
 )
 from myometrics_core.api import ApiView, PublicApiView, extend_schema
 
-from .answers import current_session, detail
+from .responses import current_session, detail_response
 
 __all__ = ["ChangePasswordView", "PasswordResetConfirmView", "PasswordResetView"]
 
@@ -38,12 +39,12 @@ class ChangePasswordView(ApiView):
     def post(self, request: Request) -> Response:
         """Set a new password; every other session ends, this one continues."""
         password_change(
-            user=request.user,
+            user=current_user(request),
             session=current_session(request),
             **self.validated(ChangePasswordSerializer),
             request=request,
         )
-        return detail(_("Password changed successfully"))
+        return detail_response(_("Password changed successfully"))
 
 
 class PasswordResetView(PublicApiView):
@@ -60,7 +61,7 @@ class PasswordResetView(PublicApiView):
     def post(self, request: Request) -> Response:
         """Mail a link to the account's address; the response is the same without an account."""
         password_reset_request(email=self.validated(PasswordResetSerializer)["email"])
-        return detail(_("Password reset email sent"))
+        return detail_response(_("Password reset email sent"))
 
 
 class PasswordResetConfirmView(PublicApiView):
@@ -77,4 +78,4 @@ class PasswordResetConfirmView(PublicApiView):
     def post(self, request: Request) -> Response:
         """Set a new password by the link's ``uid`` and ``token``; every session ends."""
         password_reset_confirm(**self.validated(PasswordResetConfirmSerializer), request=request)
-        return detail(_("Password has been reset"))
+        return detail_response(_("Password has been reset"))

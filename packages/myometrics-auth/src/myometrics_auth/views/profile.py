@@ -5,11 +5,10 @@ from __future__ import annotations
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from myometrics_auth.requests import current_user
 from myometrics_auth.serializers import ProfileChangesSerializer, ProfileSerializer
 from myometrics_auth.services.users import user_erase_self, user_update_profile
 from myometrics_core.api import MAX_AUTH_BODY_BYTES, ApiView, ErrorSerializer, extend_schema
-
-from .answers import profile_json
 
 __all__ = ["OwnAccountView", "ProfileView"]
 
@@ -23,7 +22,7 @@ class ProfileView(ApiView):
     @extend_schema(operation_id="auth_user_get", tags=["auth"], responses={200: ProfileSerializer})
     def get(self, request: Request) -> Response:
         """Return the signed-in user."""
-        return Response(profile_json(request.user))
+        return Response(ProfileSerializer.read(request.user))
 
     @extend_schema(
         operation_id="auth_user_put",
@@ -34,7 +33,9 @@ class ProfileView(ApiView):
     def put(self, request: Request) -> Response:
         """Change names and clinic; omitted and read-only fields stay unchanged."""
         changes = self.validated(ProfileChangesSerializer, partial=True)
-        return Response(profile_json(user_update_profile(user=request.user, changes=changes)))
+        return Response(
+            ProfileSerializer.read(user_update_profile(user=current_user(request), changes=changes))
+        )
 
     @extend_schema(
         operation_id="auth_user_patch",
@@ -57,5 +58,5 @@ class OwnAccountView(ApiView):
     )
     def delete(self, request: Request) -> Response:
         """Erase the caller's account and all stored data about it."""
-        user_erase_self(user=request.user)
+        user_erase_self(user=current_user(request))
         return Response(status=204)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from myometrics_auth.requests import current_user
 from myometrics_auth.selectors import second_factor_state
 from myometrics_auth.serializers import (
     CodeSerializer,
@@ -25,7 +26,7 @@ from myometrics_auth.services.second_factor_enrolment import (
 from myometrics_auth.services.sign_in import sign_in_with_second_factor
 from myometrics_core.api import ApiView, ErrorSerializer, PublicApiView, extend_schema
 
-from .answers import current_session, signed_in
+from .responses import current_session, signed_in_response
 
 __all__ = [
     "DisableView",
@@ -54,7 +55,7 @@ class SecondFactorLoginView(PublicApiView):
         session = sign_in_with_second_factor(
             token=body["mfa_token"], code=body["code"], request=request
         )
-        return signed_in(session)
+        return signed_in_response(session)
 
 
 class SecondFactorView(ApiView):
@@ -68,7 +69,7 @@ class SecondFactorView(ApiView):
     )
     def get(self, request: Request) -> Response:
         """Return whether a second factor is enabled and required, and the recovery codes left."""
-        return Response(second_factor_state(user=request.user))
+        return Response(second_factor_state(user=current_user(request)))
 
 
 class DisableView(ApiView):
@@ -85,7 +86,7 @@ class DisableView(ApiView):
     def post(self, request: Request) -> Response:
         """Disable the second factor."""
         body = self.validated(PasswordAndCodeSerializer)
-        totp_disable(user=request.user, **body, request=request)
+        totp_disable(user=current_user(request), **body, request=request)
         return Response(status=204)
 
 
@@ -104,7 +105,7 @@ class TotpEnrolView(ApiView):
     def post(self, request: Request) -> Response:
         """Create a new secret; it is required once one of its codes is confirmed."""
         body = self.validated(PasswordSerializer)
-        secret, address = totp_enrol(user=request.user, **body, request=request)
+        secret, address = totp_enrol(user=current_user(request), **body, request=request)
         return Response({"secret": secret, "otpauth_url": address}, status=201)
 
 
@@ -123,7 +124,7 @@ class TotpConfirmView(ApiView):
     def post(self, request: Request) -> Response:
         """Confirm the app; other sessions end. Returns recovery codes, only this once."""
         codes = totp_confirm(
-            user=request.user,
+            user=current_user(request),
             session=current_session(request),
             **self.validated(CodeSerializer),
             request=request,
@@ -145,5 +146,5 @@ class RecoveryCodesView(ApiView):
     def post(self, request: Request) -> Response:
         """Return ten new codes, only this once; the old ones become invalid."""
         body = self.validated(PasswordAndCodeSerializer)
-        codes = recovery_codes_replace(user=request.user, **body, request=request)
+        codes = recovery_codes_replace(user=current_user(request), **body, request=request)
         return Response({"recovery_codes": codes})

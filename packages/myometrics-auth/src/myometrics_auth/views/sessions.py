@@ -7,6 +7,7 @@ from uuid import UUID
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from myometrics_auth.requests import current_user
 from myometrics_auth.selectors import sessions_of
 from myometrics_auth.serializers import (
     SessionPageSerializer,
@@ -21,7 +22,7 @@ from myometrics_core.api import (
     extend_schema,
 )
 
-from .answers import current_session
+from .responses import current_session
 
 __all__ = ["SessionListView", "SessionView"]
 
@@ -40,7 +41,7 @@ class SessionListView(ApiView):
     def get(self, request: Request) -> Response:
         """Return a page of the caller's live sessions, most recently used first."""
         pages = PagePagination()
-        sessions = pages.paginate(sessions_of(user=request.user), request, self)
+        sessions = pages.paginate(sessions_of(user=current_user(request)), request, self)
         current = current_session(request)
         context = {"current": current.pk if current else None}
         return pages.response(list(SessionSerializer(sessions, many=True, context=context).data))
@@ -48,7 +49,9 @@ class SessionListView(ApiView):
     @extend_schema(operation_id="auth_sessions_end_others", tags=["auth"], responses={204: None})
     def delete(self, request: Request) -> Response:
         """End every other session."""
-        sessions_end_others(user=request.user, keep=current_session(request), request=request)
+        sessions_end_others(
+            user=current_user(request), keep=current_session(request), request=request
+        )
         return Response(status=204)
 
 
@@ -62,5 +65,5 @@ class SessionView(ApiView):
         """End a session immediately, with both its tokens; 404 if it is not a live one of the
         caller.
         """
-        session_end(user=request.user, session_id=session_id, request=request)
+        session_end(user=current_user(request), session_id=session_id, request=request)
         return Response(status=204)

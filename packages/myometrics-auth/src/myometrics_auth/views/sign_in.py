@@ -7,6 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from myometrics_auth.authentication import ExpiredTokenAuthentication
+from myometrics_auth.requests import current_user
 from myometrics_auth.serializers import (
     AccessTokenSerializer,
     DetailSerializer,
@@ -32,11 +33,11 @@ from myometrics_core.api import (
     extend_schema,
 )
 
-from .answers import detail, signed_in
+from .responses import detail_response, signed_in_response
 
 __all__ = ["LoginView", "LogoutView", "RefreshView", "RegisterView"]
 
-LOGIN_ANSWER = OneOfSerializer("Login", SignedInSerializer, SecondFactorRequiredSerializer)
+LOGIN_RESPONSE = OneOfSerializer("Login", SignedInSerializer, SecondFactorRequiredSerializer)
 
 
 class LoginView(PublicApiView):
@@ -48,14 +49,14 @@ class LoginView(PublicApiView):
         operation_id="auth_login",
         tags=["auth"],
         request=LoginSerializer,
-        responses={200: LOGIN_ANSWER, 401: ErrorSerializer},
+        responses={200: LOGIN_RESPONSE, 401: ErrorSerializer},
     )
     def post(self, request: Request) -> Response:
         """Return tokens and profile; with a second factor, a token for the second step instead."""
         outcome = sign_in(**self.validated(LoginSerializer), request=request)
         if outcome.session is None:
             return Response({"mfa_required": True, "mfa_token": outcome.mfa_token})
-        return signed_in(outcome.session)
+        return signed_in_response(outcome.session)
 
 
 class RegisterView(PublicApiView):
@@ -72,7 +73,7 @@ class RegisterView(PublicApiView):
     def post(self, request: Request) -> Response:
         """Create an account of the default role and sign it in."""
         user = user_register(**self.validated(RegisterSerializer))
-        return signed_in(session_start(user=user, request=request), status=201)
+        return signed_in_response(session_start(user=user, request=request), status=201)
 
 
 class RefreshView(PublicApiView):
@@ -119,5 +120,5 @@ class LogoutView(ApiView):
     def post(self, request: Request) -> Response:
         """End the session of the refresh token; both its tokens are rejected from now on."""
         token = self.validated(RefreshTokenSerializer)["refresh"]
-        session_end_by_refresh_token(user=request.user, token=token, request=request)
-        return detail(_("Successfully logged out"))
+        session_end_by_refresh_token(user=current_user(request), token=token, request=request)
+        return detail_response(_("Successfully logged out"))

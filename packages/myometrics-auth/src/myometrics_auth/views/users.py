@@ -6,6 +6,7 @@ from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from myometrics_auth.requests import current_user
 from myometrics_auth.selectors import user_get, user_key, users_matching
 from myometrics_auth.serializers import (
     AdminUserChangesSerializer,
@@ -23,8 +24,6 @@ from myometrics_core.api import (
     extend_schema,
 )
 from myometrics_core.users import user_id_schema
-
-from .answers import admin_user_json
 
 __all__ = ["UserListView", "UserView"]
 
@@ -47,7 +46,7 @@ class UserListView(ApiView):
         users = users_matching(**self.validated_query(UserListQuerySerializer))
         pages = PagePagination()
         found = pages.paginate(users, request, self)
-        return pages.response([admin_user_json(user) for user in found])
+        return pages.response([AdminUserSerializer.read(user) for user in found])
 
 
 class UserView(ApiView):
@@ -63,7 +62,7 @@ class UserView(ApiView):
     )
     def get(self, request: Request, user_id: str) -> Response:
         """Return one user."""
-        return Response(admin_user_json(user_get(user_id=user_id)))
+        return Response(AdminUserSerializer.read(user_get(user_id=user_id)))
 
     @extend_schema(
         operation_id="users_put",
@@ -75,12 +74,12 @@ class UserView(ApiView):
     def put(self, request: Request, user_id: str) -> Response:
         """Change a user; omitted fields stay unchanged. 409 for the last administrator."""
         user = user_update(
-            actor=request.user,
+            actor=current_user(request),
             user_id=user_key(user_id),
             changes=self.validated(AdminUserChangesSerializer, partial=True),
             request=request,
         )
-        return Response(admin_user_json(user))
+        return Response(AdminUserSerializer.read(user))
 
     @extend_schema(
         operation_id="users_patch",
@@ -101,5 +100,5 @@ class UserView(ApiView):
     )
     def delete(self, request: Request, user_id: str) -> Response:
         """Erase a user and all stored data about them. 409 for the last administrator."""
-        user_delete(actor=request.user, user_id=user_key(user_id), request=request)
+        user_delete(actor=current_user(request), user_id=user_key(user_id), request=request)
         return Response(status=204)

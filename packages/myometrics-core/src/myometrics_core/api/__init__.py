@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .errors import BodyTooLarge, CallerDeleted, Conflict, error_body, exception_handler, json_error
+from .errors import CallerDeleted, Conflict, exception_handler, json_error
 from .fields import (
     JSONObjectField,
     StrictBooleanField,
@@ -12,20 +12,17 @@ from .fields import (
 )
 from .pagination import PagePagination, PageQuerySerializer, PageSerializer
 from .parsers import StrictJSONParser
-from .permissions import AllowAny, IsAdministrator, IsAuthenticated
+from .permissions import IsAdministrator, IsAuthenticated
 from .renderers import CompactJSONRenderer
-from .schema import AutoSchema, ErrorSerializer, OneOfSerializer, extend_schema
+from .schema import ErrorSerializer, OneOfSerializer, extend_schema
 from .serializers import AttributesSerializer, RequestSerializer
-from .throttling import BucketThrottle, RateLimiter, Verdict, rate_limit_key, rate_limiter
+from .throttling import BucketThrottle, rate_limit_key, rate_limiter
 from .views import MAX_AUTH_BODY_BYTES, ApiView, PublicApiView, PublicPageView, UnknownPathView
 
 __all__ = [
     "MAX_AUTH_BODY_BYTES",
-    "AllowAny",
     "ApiView",
     "AttributesSerializer",
-    "AutoSchema",
-    "BodyTooLarge",
     "BucketThrottle",
     "CallerDeleted",
     "CompactJSONRenderer",
@@ -40,7 +37,6 @@ __all__ = [
     "PageSerializer",
     "PublicApiView",
     "PublicPageView",
-    "RateLimiter",
     "RequestSerializer",
     "StrictBooleanField",
     "StrictCharField",
@@ -48,8 +44,6 @@ __all__ = [
     "UnknownPathView",
     "UserIdField",
     "UtcDateTimeField",
-    "Verdict",
-    "error_body",
     "exception_handler",
     "extend_schema",
     "json_error",

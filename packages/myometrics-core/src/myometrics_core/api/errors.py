@@ -25,6 +25,7 @@ from rest_framework.settings import api_settings
 from rest_framework.views import set_rollback
 
 from ..http.requests import http_request
+from ..texts import encodable_text
 
 __all__ = [
     "BodyTooLarge",
@@ -75,12 +76,10 @@ def error_body(
     Messages that quote client input may contain lone surrogates, which can't be encoded; they are
     replaced by ``?``.
     """
-    problems = {name: list(map(_encodable, texts)) for name, texts in (field_errors or {}).items()}
-    return {"detail": _encodable(detail), "code": code, "field_errors": problems}
-
-
-def _encodable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
+    problems = {
+        name: list(map(encodable_text, texts)) for name, texts in (field_errors or {}).items()
+    }
+    return {"detail": encodable_text(detail), "code": code, "field_errors": problems}
 
 
 def json_error(status_code: int, detail: str, code: str) -> JsonResponse:
@@ -119,10 +118,10 @@ def _as_api_exception(exc: Exception) -> exceptions.APIException | None:
 
 
 def _server_error(exc: Exception, context: Mapping[str, Any]) -> Response:
-    request = http_request(context.get("request"))
+    request: Any = context.get("request")
     path = getattr(request, "path", "?")
     logger.error("Unhandled error at %s", path, exc_info=exc, extra={"status_code": 500})
-    got_request_exception.send(sender=type(context.get("view")), request=request)
+    got_request_exception.send(sender=type(context.get("view")), request=http_request(request))
     return Response(error_body(str(_("A server error occurred.")), "error"), status=500)
 
 

@@ -7,9 +7,8 @@ over-long input.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
-from datetime import timezone
+from datetime import datetime, timezone
 from typing import Any
 
 from django.utils.translation import gettext_lazy as _
@@ -17,6 +16,8 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import ISO_8601, serializers
 from rest_framework.fields import empty
 
+from ..texts import is_finite, is_storable
+from ..times import utc_text
 from ..users.user_model import user_id_json
 
 __all__ = [
@@ -41,9 +42,11 @@ class UtcDateTimeField(serializers.DateTimeField):
 
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("default_timezone", timezone.utc)
-        kwargs.setdefault("format", ISO_8601)
         kwargs.setdefault("input_formats", [ISO_8601])
         super().__init__(**kwargs)
+
+    def to_representation(self, value: datetime) -> str:
+        return utc_text(value)
 
 
 class StrictBooleanField(serializers.BooleanField):
@@ -111,9 +114,9 @@ class JSONObjectField(serializers.Field):  # type: ignore[type-arg]
     def _check(self, value: Any, depth: int) -> None:
         if depth > self.max_depth:
             self.fail("too_deep", max_depth=self.max_depth)
-        if isinstance(value, str) and not _is_storable(value):
+        if isinstance(value, str) and not is_storable(value):
             self.fail("text")
-        if isinstance(value, (int, float)) and not _is_finite(value):
+        if isinstance(value, (int, float)) and not is_finite(value):
             self.fail("number")
 
 
@@ -127,17 +130,3 @@ def _walk(root: Any) -> Iterator[tuple[Any, int]]:
             waiting.extend((item, depth + 1) for item in value.values())
         elif isinstance(value, list):
             waiting.extend((item, depth + 1) for item in value)
-
-
-def _is_storable(text: str) -> bool:
-    try:
-        return b"\x00" not in text.encode()
-    except UnicodeEncodeError:
-        return False
-
-
-def _is_finite(number: float) -> bool:
-    try:
-        return math.isfinite(float(number))
-    except OverflowError:
-        return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import IO, Any, NoReturn
 
@@ -11,6 +10,7 @@ from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser
 
 from ..conf.core_settings import core_settings
+from ..texts import is_finite
 from .errors import BodyTooLarge
 
 __all__ = ["StrictJSONParser"]
@@ -57,6 +57,6 @@ def _refuse(constant: str) -> NoReturn:
 
 def _finite(text: str) -> float:
     number = float(text)
-    if not math.isfinite(number):
+    if not is_finite(number):
         raise ValueError(f"{text[:20]} is out of range")
     return number

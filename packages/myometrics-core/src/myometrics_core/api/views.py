@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any, ClassVar, Final, NoReturn, cast
 
 from django.conf import settings
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.template.loader import render_to_string
@@ -31,7 +32,7 @@ from rest_framework.views import APIView
 from ..conf.core_settings import core_settings
 from ..db.replicas import remember_write
 from ..db.transactions import is_serialization_failure
-from ..http.requests import content_length, has_unsized_body, http_request
+from ..http.requests import content_length, http_request, unsized_body
 from ..users.user_model import has_user_row
 from .errors import CACHE_CONTROL, BodyTooLarge
 from .negotiation import FirstRendererNegotiation
@@ -45,7 +46,7 @@ MAX_ATTEMPTS: Final = 30
 MAX_RETRY_SECONDS: Final = 0.5
 """Maximum pause before a retry; the pause is random, so that conflicting requests spread out."""
 ERROR_HEADERS: Final = ("Allow", "Retry-After")
-"""Headers of the JSON error response that its page keeps."""
+"""Headers of the JSON error response that are copied to its page."""
 METHODS_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -140,6 +141,11 @@ class ApiView(APIView):
         return response
 
     @property
+    def user(self) -> AbstractBaseUser:
+        """The authenticated user, in a view that needs a user row."""
+        return cast("AbstractBaseUser", self.request.user)
+
+    @property
     def body_limit(self) -> int:
         """Maximum body size in bytes, at most ``MYOMETRICS["MAX_BODY_BYTES"]``."""
         limit = int(core_settings.MAX_BODY_BYTES)
@@ -172,9 +178,9 @@ class ApiView(APIView):
     def get_authenticate_header(self, request: Request) -> Any:
         """Return ``WWW-Authenticate`` of a 401: the site's scheme, ``Bearer`` on public endpoints.
 
-        Also ``Bearer`` for a client with a token and for a user who was deleted in the meantime: if
-        the first authentication class has no scheme (``SessionAuthentication``), DRF would respond
-        with 403.
+        Also ``Bearer`` for a client with a token and for a user who was just deleted: if the
+        first authentication class has no scheme (``SessionAuthentication``), DRF would respond with
+        403.
         """
         scheme = super().get_authenticate_header(request) if request.authenticators else "Bearer"
         has_token = request.headers.get("Authorization", "").lower().startswith("bearer ")
@@ -228,7 +234,7 @@ class ApiView(APIView):
 
     def _read_unsized_body(self, request: Request) -> int:
         """Read a body without ``Content-Length``, which DRF treats as empty; return its length."""
-        stream = has_unsized_body(request)
+        stream = unsized_body(request)
         try:
             body = stream.read(self.body_limit + 1) if stream is not None else b""
         except Exception as error:  # servers raise their own exceptions for malformed chunks

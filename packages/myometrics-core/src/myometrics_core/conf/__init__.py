@@ -1,8 +1,8 @@
-"""Settings of the packages, checks of a site's configuration, and what both read."""
+"""Settings of the packages, checks of a site's configuration, keys and Redis URLs."""
 
 from __future__ import annotations
 
-from .core_settings import RATE_LIMIT_BUCKETS, UNIX_SOCKET, CoreSettings, core_settings
+from .core_settings import core_settings
 from .definitions import (
     DOTTED_PATH,
     Setting,
@@ -10,7 +10,6 @@ from .definitions import (
     http_url,
     positive,
     register_settings,
-    registered_settings,
 )
 from .redaction import redact
 from .redis_urls import (
@@ -27,9 +26,6 @@ from .site_checks import register_check, register_site_checks
 __all__ = [
     "DOTTED_PATH",
     "MIN_KEY_BYTES",
-    "RATE_LIMIT_BUCKETS",
-    "UNIX_SOCKET",
-    "CoreSettings",
     "RedisPool",
     "Setting",
     "SettingsGroup",
@@ -47,6 +43,5 @@ __all__ = [
     "register_check",
     "register_settings",
     "register_site_checks",
-    "registered_settings",
     "tls_verification",
 ]

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from django.conf import settings as django_settings
 
+from ..texts import encodable_text
+
 __all__ = ["MIN_KEY_BYTES", "django_secret_keys", "has_short_key", "key_list"]
 
 MIN_KEY_BYTES: Final = 32
@@ -18,7 +20,7 @@ def key_list(value: Iterable[Any]) -> None:
     keys = list(value)
     if not keys or not all(isinstance(key, str) and key for key in keys):
         raise ValueError("must hold at least one key, each a text that is not empty")
-    if any(key.encode(errors="replace").decode() != key for key in keys):
+    if any(encodable_text(key) != key for key in keys):
         raise ValueError("holds a key that is not valid UTF-8")  # from the environment
 
 

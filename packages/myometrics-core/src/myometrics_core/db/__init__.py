@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from .batches import read_in_batches
-from .cache_serializers import JSONSerializer, is_pickled
+from .cache_serializers import JSONSerializer
 from .model_fields import PortableCharField, PortableDateTimeField, PortableText, PortableTextField
-from .replicas import ReplicaRouter, read_from_replica, remember_write
+from .replicas import ReplicaRouter, read_from_replica
 from .statements import RowLookup, fetch_rows
 from .transactions import (
     DATABASE_FAILURES,
@@ -15,7 +15,6 @@ from .transactions import (
     is_serialization_failure,
     is_unique_violation,
     read_committed,
-    write_lock,
 )
 
 __all__ = [
@@ -31,12 +30,9 @@ __all__ = [
     "atomic_write",
     "fetch_rows",
     "is_foreign_key_violation",
-    "is_pickled",
     "is_serialization_failure",
     "is_unique_violation",
     "read_committed",
     "read_from_replica",
     "read_in_batches",
-    "remember_write",
-    "write_lock",
 ]

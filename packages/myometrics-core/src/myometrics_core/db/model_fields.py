@@ -15,10 +15,11 @@ from typing import Any
 from django.db import models
 from django.db.models import signals
 
+from ..texts import is_storable
+
 __all__ = ["PortableCharField", "PortableDateTimeField", "PortableText", "PortableTextField"]
 
 _ESCAPED = "\\json "
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _NOT_IN_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -106,4 +107,4 @@ def _unescape(value: Any) -> Any:
         text = json.loads(value[len(_ESCAPED) :])
     except ValueError:
         return value
-    return text if isinstance(text, str) and not _UNSTORABLE.search(text) else value
+    return text if isinstance(text, str) and is_storable(text) else value

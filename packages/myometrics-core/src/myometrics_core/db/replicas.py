@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django.core.cache import cache as shared_cache
 from django.db import DEFAULT_DB_ALIAS, connections
@@ -24,6 +24,11 @@ from django.db.models import Model
 
 from ..conf.core_settings import core_settings
 from .transactions import DATABASE_FAILURES
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+
+    User = AbstractBaseUser | AnonymousUser
 
 __all__ = ["ReplicaRouter", "read_from_replica", "remember_write"]
 
@@ -79,8 +84,8 @@ class ReplicaRouter:
 
     def allow_relation(self, one: Model, other: Model, **hints: Any) -> bool | None:
         """Allow relations between rows of primary and replicas: they are the same database."""
-        ours = {DEFAULT_DB_ALIAS, *core_settings.READ_REPLICAS}
-        return True if {one._state.db, other._state.db} <= ours else None
+        aliases = {DEFAULT_DB_ALIAS, *core_settings.READ_REPLICAS}
+        return True if {one._state.db, other._state.db} <= aliases else None
 
     def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool | None:
         """Refuse migrations on replicas: they replicate the primary's tables."""
@@ -88,54 +93,52 @@ class ReplicaRouter:
 
 
 @contextmanager
-def read_from_replica(*, person: Any) -> Iterator[None]:
-    """Read from a replica in this block, for display to ``person`` (a user). Must not write.
+def read_from_replica(*, user: User) -> Iterator[None]:
+    """Read from a replica in this block, for display to ``user``. Must not write.
 
     Reads use the primary if no replica is configured, reachable and at most ``REPLICA_LAG`` seconds
     behind, while a transaction is open, and for ``REPLICA_LAG`` seconds after a write of the user:
     users always see their own writes.
     """
-    token = _current.set(_replica_for(person))
+    token = _current.set(_replica_for(user))
     try:
         yield
     finally:
         _current.reset(token)
 
 
-def remember_write(person: Any) -> None:
-    """Make reads of the user ``person`` use the primary for ``REPLICA_LAG`` seconds, in every
-    process.
-    """
-    if not core_settings.READ_REPLICAS or getattr(person, "pk", None) is None:
+def remember_write(user: User | None) -> None:
+    """Make reads of ``user`` use the primary for ``REPLICA_LAG`` seconds, in every process."""
+    if not core_settings.READ_REPLICAS or user is None or getattr(user, "pk", None) is None:
         return
     try:
         # Whole seconds: some caches truncate the timeout.
         timeout = math.ceil(core_settings.REPLICA_LAG)
-        shared_cache.set(_cache_key(person), True, timeout=timeout)
+        shared_cache.set(_cache_key(user), True, timeout=timeout)
     except Exception as error:  # each cache has its own exceptions; the write itself succeeded
         logger.warning("The cache does not remember a write: %s", type(error).__name__)
 
 
-def _replica_for(person: Any) -> str | None:
+def _replica_for(user: User) -> str | None:
     if not core_settings.READ_REPLICAS or connections[DEFAULT_DB_ALIAS].in_atomic_block:
         return None
-    if _has_written_lately(person):
+    if _has_written_lately(user):
         return None
     aliases = list(core_settings.READ_REPLICAS)
     random.shuffle(aliases)
     return next((alias for alias in aliases if _replica(alias).is_usable()), None)
 
 
-def _has_written_lately(person: Any) -> bool:
+def _has_written_lately(user: User) -> bool:
     try:
-        return bool(shared_cache.get(_cache_key(person)))
+        return bool(shared_cache.get(_cache_key(user)))
     except Exception as error:  # each cache has its own exceptions; the primary is always current
-        logger.warning("The cache can't say who has written: %s", type(error).__name__)
+        logger.warning("The cache can't be read for recent writes: %s", type(error).__name__)
         return True
 
 
-def _cache_key(person: Any) -> str:
-    return f"myometrics_core:wrote:{person.pk}"
+def _cache_key(user: User) -> str:
+    return f"myometrics_core:wrote:{user.pk}"
 
 
 def replica_lags() -> dict[str, float]:

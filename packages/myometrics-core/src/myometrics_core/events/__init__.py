@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from .bus import (
-    CLIENT_ACTIONS,
     Event,
     Origin,
     is_awaited,
@@ -17,7 +16,6 @@ from .bus import (
 )
 
 __all__ = [
-    "CLIENT_ACTIONS",
     "Event",
     "Origin",
     "is_awaited",

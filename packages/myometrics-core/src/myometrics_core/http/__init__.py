@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from .addresses import client_address, in_networks, user_agent
+from .addresses import canonical_address, client_address, in_networks, user_agent
 from .downloads import download_response
-from .request_id import RequestIdFilter, current_request_id, request_id_of
-from .requests import content_length, has_unsized_body, http_request
+from .request_id import RequestIdFilter, current_request_id
+from .requests import content_length, http_request
 
 __all__ = [
     "RequestIdFilter",
+    "canonical_address",
     "client_address",
     "content_length",
     "current_request_id",
     "download_response",
-    "has_unsized_body",
     "http_request",
     "in_networks",
-    "request_id_of",
     "user_agent",
 ]

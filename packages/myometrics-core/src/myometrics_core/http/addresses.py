@@ -11,12 +11,17 @@ import ipaddress
 import logging
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING
+
+from django.http import HttpRequest
 
 from ..conf.core_settings import UNIX_SOCKET, core_settings
 from ..texts import storable_text
 
-__all__ = ["client_address", "in_networks", "user_agent"]
+if TYPE_CHECKING:
+    from rest_framework.request import Request
+
+__all__ = ["canonical_address", "client_address", "in_networks", "user_agent"]
 
 logger = logging.getLogger("myometrics.core.client_address")
 
@@ -25,10 +30,10 @@ Proxies = tuple[str, ...]
 Networks = tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
 
 
-def client_address(request: Any) -> str | None:
+def client_address(request: HttpRequest | Request) -> str | None:
     """Return the client's address, which a client can't forge with a header.
 
-    Takes a Django or DRF request. ``None`` if the peer has no address (a Unix socket) and
+    ``None`` if the peer has no address (a Unix socket) and
     ``TRUSTED_PROXIES`` does not contain ``unix:``.
     """
     peer = _parse(request.META.get("REMOTE_ADDR", ""))
@@ -41,17 +46,23 @@ def client_address(request: Any) -> str | None:
     return None if address is None else str(address)
 
 
+def canonical_address(address: str | None) -> str | None:
+    """Return the canonical text of an IP address; ``None`` if it is empty.
+
+    An IPv4 address mapped to IPv6 becomes IPv4. Raises ``ValueError`` for other text.
+    """
+    return str(_address(address)) if address else None
+
+
 def in_networks(address: str | None, networks: Iterable[str]) -> bool:
     """Return whether ``address`` is in one of ``networks`` (CIDR); ``None`` is in no network.
 
     Raises ``ValueError`` for an invalid address or network.
     """
-    return address is not None and _is_within(
-        ipaddress.ip_address(address), _parsed_networks(tuple(networks))
-    )
+    return address is not None and _is_within(_address(address), _parsed_networks(tuple(networks)))
 
 
-def user_agent(request: Any, max_length: int = 1024) -> str:
+def user_agent(request: HttpRequest | Request, max_length: int = 1024) -> str:
     """Return the user agent, truncated to ``max_length`` characters; ``""`` if not sent."""
     return storable_text(str(request.META.get("HTTP_USER_AGENT", "")), max_length)
 
@@ -74,7 +85,7 @@ def _is_trusted(peer: Address | None, proxies: Proxies) -> bool:
     return _is_within(peer, _parsed_networks(proxies))
 
 
-def _forwarded(request: Any) -> Iterator[str]:
+def _forwarded(request: HttpRequest | Request) -> Iterator[str]:
     hops = str(request.META.get(_header_name(), "")).split(",")
     return (hop.strip() for hop in reversed(hops))
 
@@ -83,7 +94,7 @@ def _header_name() -> str:
     return "HTTP_" + str(core_settings.CLIENT_ADDRESS_HEADER).upper().replace("-", "_")
 
 
-def _warn_of_misconfiguration(request: Any, peer: Address | None) -> None:
+def _warn_of_misconfiguration(request: HttpRequest | Request, peer: Address | None) -> None:
     if peer is None:
         _warn_of_missing_address()
     elif _is_rewritten(request):
@@ -92,7 +103,7 @@ def _warn_of_misconfiguration(request: Any, peer: Address | None) -> None:
         _warn_of_untrusted_proxy(str(core_settings.CLIENT_ADDRESS_HEADER))
 
 
-def _is_rewritten(request: Any) -> bool:
+def _is_rewritten(request: HttpRequest | Request) -> bool:
     """Whether the server took the peer from ``X-Forwarded-For``; uvicorn then reports port 0."""
     hops = request.META.get("HTTP_X_FORWARDED_FOR", "")
     return str(request.META.get("REMOTE_PORT")) == "0" and request.META["REMOTE_ADDR"] in hops
@@ -135,9 +146,13 @@ def _parse(text: str) -> Address | None:
     elif text.count(":") == 1:
         text = text.partition(":")[0]
     try:
-        address = ipaddress.ip_address(text.partition("%")[0])
+        return _address(text.partition("%")[0])
     except ValueError:
         return None
+
+
+def _address(text: str) -> Address:
+    address = ipaddress.ip_address(text)
     return getattr(address, "ipv4_mapped", None) or address
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Iterator
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
@@ -15,17 +15,20 @@ from django.http import HttpRequest, StreamingHttpResponse
 from .request_id import current_request_id
 from .requests import http_request
 
+if TYPE_CHECKING:
+    from rest_framework.request import Request
+
 __all__ = ["download_response"]
 
 logger = logging.getLogger("myometrics.core.downloads")
 
 
 def download_response(
-    request: Any, chunks: Iterator[bytes], filename: str
+    request: HttpRequest | Request, chunks: Iterator[bytes], filename: str
 ) -> StreamingHttpResponse:
     """Return ``chunks`` as an ``application/octet-stream`` attachment, in constant memory.
 
-    Takes a Django or DRF request. ``filename`` is ASCII without quotes. The first chunk is read
+    ``filename`` is ASCII without quotes. The first chunk is read
     here, so that an error before the first byte becomes a normal error response. A later error is
     logged and raised, and the server closes the connection.
     """

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING
 
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest
 
-__all__ = ["content_length", "has_unsized_body", "http_request"]
+if TYPE_CHECKING:
+    from rest_framework.request import Request
+
+__all__ = ["content_length", "http_request", "unsized_body"]
 
 
-def http_request(request: Any) -> HttpRequest:
+def http_request(request: HttpRequest | Request) -> HttpRequest:
     """Return the ``HttpRequest`` of a DRF request, or the request itself."""
     return getattr(request, "_request", request)
 
 
-def content_length(request: Any) -> int:
-    """Return the ``Content-Length`` of a Django or DRF request; 0 if missing or not a number."""
+def content_length(request: HttpRequest | Request) -> int:
+    """Return the ``Content-Length``; 0 if missing or not a number."""
     try:
         return int(request.META.get("CONTENT_LENGTH") or 0)
     except ValueError:
         return 0
 
 
-def has_unsized_body(request: Any) -> IO[bytes] | None:
+def unsized_body(request: HttpRequest | Request) -> IO[bytes] | None:
     """Return the body of a request without ``Content-Length`` (chunked, or over HTTP/2).
 
     ``None`` if the request has a length, or if the WSGI server does not mark the end of the body.

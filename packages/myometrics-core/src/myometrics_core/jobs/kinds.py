@@ -72,8 +72,8 @@ class JobKind:
     """Stored in each job, and the name of the Celery task that runs it."""
     lease: timedelta = timedelta(minutes=5)
     """How long a claim lasts: longer than the longest run. Then another worker takes over."""
-    pause: timedelta = timedelta(0)
-    """After ``service_down``, single jobs are not tried by this process for so long."""
+    pause: timedelta = timedelta(seconds=30)
+    """After ``service_down``, this process begins no jobs of the kind for so long."""
     retry: RetryPolicy = RetryPolicy()
     schedule: Schedule | None = None
     """Makes the kind recurring: one job with the key ``""``, never dead."""

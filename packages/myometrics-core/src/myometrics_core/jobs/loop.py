@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
 
 from django.db import close_old_connections, connections
 
@@ -25,9 +24,8 @@ class JobLoop:
     """
 
     def __init__(self, *, threads: int, interval: float) -> None:
-        self._interval = interval
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="myometrics-jobs")
-        self._running: dict[str, Future[int]] = {}
+        self._max_threads, self._interval = threads, interval
+        self._running: dict[str, threading.Thread] = {}
         self._woken = threading.Event()
         self._stopped = threading.Event()
 
@@ -42,29 +40,37 @@ class JobLoop:
 
     def run(self) -> None:
         """Run due jobs until :meth:`stop` is called."""
+        has_failed = False
         while not self._stopped.is_set():
             try:
                 self._look()
+                has_failed = False
             except DATABASE_FAILURES as error:
-                logger.warning("Jobs could not be read: %s", type(error).__name__)
+                if not has_failed:  # one line for an outage, not one for each look
+                    logger.warning("Jobs could not be read: %s", type(error).__name__)
+                has_failed = True
             finally:
                 close_old_connections()
             self._woken.wait(self._interval)
             self._woken.clear()
-        self._pool.shutdown(wait=True)
+        for thread in self._running.values():
+            thread.join()
 
     def _look(self) -> None:
         ensure_recurring_jobs()
+        self._running = {kind: run for kind, run in self._running.items() if run.is_alive()}
         for kind in due_kinds():
-            running = self._running.get(kind)
-            if running is None or running.done():
-                self._running[kind] = self._pool.submit(self._run_kind, kind)
+            if kind not in self._running and len(self._running) < self._max_threads:
+                # A daemon: a server that stops does not wait for a job that takes minutes.
+                thread = threading.Thread(target=self._run_kind, args=[kind], daemon=True)
+                self._running[kind] = thread
+                thread.start()
 
-    def _run_kind(self, kind: str) -> int:
+    def _run_kind(self, kind: str) -> None:
         try:
-            return run_jobs(kind, seconds=SECONDS_PER_RUN, should_stop=self._stopped.is_set)
+            run_jobs(kind, seconds=SECONDS_PER_RUN, should_stop=self._stopped.is_set)
         except Exception:
             logger.exception("Jobs of kind %s could not be run", kind)
-            return 0
         finally:
             connections.close_all()
+            self._woken.set()  # a thread is free: look for what waits

@@ -32,7 +32,7 @@ def run_job(kind_name: str, key: str = "", *, now: bool = False) -> bool:
     kind is paused because its service is down. The failure of an attempt is recorded, not raised.
     """
     kind = job_kind(kind_name)
-    if not now and time.monotonic() < _paused_until.get(kind_name, 0.0):
+    if not now and _is_paused(kind):
         return False
     pending = Job.objects.pending().filter(kind=kind_name, key=key)
     job_id = pending.values_list("pk", flat=True).first()
@@ -52,11 +52,13 @@ def run_jobs(
 ) -> int:
     """Run the due jobs of a kind one after another; return the number of attempts.
 
-    Begins no further job after ``seconds``, or when the service fails several times in a row. Other
-    workers may do the same at the same time.
+    Begins no further job after ``seconds``, or when the service fails several times in a row, and
+    none while the kind is paused. Other workers may do the same at the same time.
     """
     kind, ends = job_kind(kind_name), time.monotonic() + seconds
     attempts = failures = 0
+    if _is_paused(kind):
+        return 0
     with kind.session():
         while job_ids := _due_ids(kind_name):
             before = attempts
@@ -139,6 +141,10 @@ def _run_claimed(kind: JobKind, job: Job) -> JobFailed | None:
         return None
     fail_job(job, kind, failure)
     return failure
+
+
+def _is_paused(kind: JobKind) -> bool:
+    return time.monotonic() < _paused_until.get(kind.name, 0.0)
 
 
 def _note_service(kind: JobKind, is_tried: bool, failure: JobFailed | None) -> None:

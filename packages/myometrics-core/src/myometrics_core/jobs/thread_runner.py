@@ -7,9 +7,11 @@ have none. A job that a stopping process leaves behind is taken over when its le
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from typing import Any
 
+from django.conf import settings as django_settings
 from django.core import mail
 from django.core.signals import request_started
 
@@ -41,6 +43,8 @@ def start(kind: str, key: str | None) -> None:
 def _begin(**kwargs: Any) -> None:
     if os.getpid() in _loops or core_settings.JOB_RUNNER != "thread" or _is_test():
         return
+    if not django_settings.USE_TZ:  # jobs store times; packages that have some say so in a check
+        return
     with _lock:
         if os.getpid() not in _loops:
             loop = _loops[os.getpid()] = JobLoop(threads=THREADS, interval=INTERVAL)
@@ -48,5 +52,8 @@ def _begin(**kwargs: Any) -> None:
 
 
 def _is_test() -> bool:
-    """Return whether Django's test environment is set up: a thread would keep its database open."""
-    return hasattr(mail, "outbox")
+    """Return whether this process runs a site's tests: a thread would use their database.
+
+    Tests may send requests while pytest collects them, before Django's test environment is set up.
+    """
+    return hasattr(mail, "outbox") or "_pytest" in sys.modules

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from .metrics import (
-    Gauge,
-    RequestObserver,
     gauge_values,
     observe_requests,
     register_gauge,
@@ -12,8 +10,6 @@ from .metrics import (
 )
 
 __all__ = [
-    "Gauge",
-    "RequestObserver",
     "gauge_values",
     "observe_requests",
     "register_gauge",

@@ -1,6 +1,6 @@
 """Registry of gauges, and of observers of completed requests.
 
-Packages register; the site chooses the exporter (``myometrics_core.observability.prometheus`` is one).
+Packages register; the site chooses the exporter, such as :mod:`.prometheus`.
 """
 
 from __future__ import annotations

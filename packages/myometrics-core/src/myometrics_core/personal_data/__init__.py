@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from .deliveries import (
-    DATA_EXPORTED,
-    ExportDelivery,
     deliver_export,
     export_deliveries,
     publish_export,
@@ -17,12 +15,10 @@ from .sections import (
     personal_data_sections,
     register_personal_data,
 )
-from .tables import ExportTable, csv_lines, json_objects
+from .tables import ExportTable, csv_lines
 
 __all__ = [
-    "DATA_EXPORTED",
     "EXPORT_FORMATS",
-    "ExportDelivery",
     "ExportTable",
     "PersonalDataSection",
     "csv_lines",
@@ -31,7 +27,6 @@ __all__ = [
     "export_chunks",
     "export_deliveries",
     "export_filename",
-    "json_objects",
     "personal_data_sections",
     "publish_export",
     "register_export_delivery",

@@ -7,13 +7,19 @@ here. Every export, and every download of one, is published as an event.
 from __future__ import annotations
 
 import uuid
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.http import HttpRequest
 
 from ..db.transactions import atomic_write
 from ..events.bus import Event, publish
 from ..http.addresses import client_address, user_agent
 from ..times import utc_now
 from ..users.user_model import user_id_json
+
+if TYPE_CHECKING:
+    from rest_framework.request import Request
 
 __all__ = [
     "DATA_EXPORTED",
@@ -31,7 +37,7 @@ DATA_EXPORTED: Final = "data_exported"
 class ExportDelivery(Protocol):
     """Accepts an export for later delivery."""
 
-    def __call__(self, *, user: Any, export_format: str) -> str:
+    def __call__(self, *, user: AbstractBaseUser, export_format: str) -> str:
         """Store a job that delivers ``user``'s data as ``export_format`` (``csv`` or ``json``).
 
         Returns a sentence for the response; raises ``ValidationError`` if delivery is impossible.
@@ -51,7 +57,7 @@ def export_deliveries() -> list[str]:
     return sorted(_deliveries)
 
 
-def deliver_export(name: str, *, user: Any, export_format: str) -> str:
+def deliver_export(name: str, *, user: AbstractBaseUser, export_format: str) -> str:
     """Request the export of ``user`` by the named delivery; return a sentence for the response
     (202).
 
@@ -60,7 +66,9 @@ def deliver_export(name: str, *, user: Any, export_format: str) -> str:
     return _deliveries[name](user=user, export_format=export_format)
 
 
-def publish_export(*, user: Any, export_format: str, delivery: str, request: Any) -> None:
+def publish_export(
+    *, user: AbstractBaseUser, export_format: str, delivery: str, request: HttpRequest | Request
+) -> None:
     """Publish an event for an export of ``user``'s data, in a transaction of its own.
 
     ``delivery`` is ``response``, the name of the requested delivery, or ``link`` for a download by

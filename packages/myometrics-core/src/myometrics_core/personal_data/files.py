@@ -11,6 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+from django.contrib.auth.base_user import AbstractBaseUser
+
+from ..texts import encodable_text
 from ..times import utc_text
 from .sections import PersonalDataSection, personal_data_sections
 from .tables import csv_lines, json_objects
@@ -21,7 +24,7 @@ CHUNK_BYTES = 64 * 1024
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
-def export_chunks(user: Any, export_format: str) -> Iterator[bytes]:
+def export_chunks(user: AbstractBaseUser, export_format: str) -> Iterator[bytes]:
     """Return the export of ``user`` as UTF-8, in chunks of about 64 KiB.
 
     ``export_format`` is a key of :data:`EXPORT_FORMATS`. JSON is one object keyed by section; CSV
@@ -37,7 +40,7 @@ def export_filename(export_format: str) -> str:
     return f"user_data.{export_format}"
 
 
-def _json_pieces(user: Any) -> Iterator[bytes]:
+def _json_pieces(user: AbstractBaseUser) -> Iterator[bytes]:
     yield b"{"
     for section in personal_data_sections():
         yield f"{json.dumps(section.name)}: ".encode()
@@ -46,7 +49,7 @@ def _json_pieces(user: Any) -> Iterator[bytes]:
     yield b'"complete": true}\n'
 
 
-def _json_section(section: PersonalDataSection, user: Any) -> Iterator[bytes]:
+def _json_section(section: PersonalDataSection, user: AbstractBaseUser) -> Iterator[bytes]:
     table = section.export_table(user)
     if table is not None and table.can_be_copied():
         yield b"["
@@ -66,23 +69,25 @@ def _json_section(section: PersonalDataSection, user: Any) -> Iterator[bytes]:
     yield b"]"
 
 
-def _csv_pieces(user: Any) -> Iterator[bytes]:
+def _csv_pieces(user: AbstractBaseUser) -> Iterator[bytes]:
     writer = csv.writer(_Line())
-    yield _bytes(writer.writerow(["section", "record", "field", "value"]))
+    yield writer.writerow(["section", "record", "field", "value"])
     for section in personal_data_sections():
         table = section.export_table(user)
         if table is not None and table.can_be_copied():
             yield from csv_lines(section.name, table, spreadsheet_safe)
         else:
             yield from _csv_records(writer, section, user)
-    yield _bytes(writer.writerow(["export", "", "complete", "true"]))
+    yield writer.writerow(["export", "", "complete", "true"])
 
 
-def _csv_records(writer: Any, section: PersonalDataSection, user: Any) -> Iterator[bytes]:
+def _csv_records(
+    writer: Any, section: PersonalDataSection, user: AbstractBaseUser
+) -> Iterator[bytes]:
     for number, record in enumerate(section.export(user), start=1):
         for field, value in record.items():
             cell = spreadsheet_safe(_csv_value(value))
-            yield _bytes(writer.writerow([section.name, number, spreadsheet_safe(field), cell]))
+            yield writer.writerow([section.name, number, spreadsheet_safe(field), cell])
 
 
 EXPORT_FORMATS = {"csv": _csv_pieces, "json": _json_pieces}
@@ -90,14 +95,10 @@ EXPORT_FORMATS = {"csv": _csv_pieces, "json": _json_pieces}
 
 
 class _Line:
-    """A file-like object whose ``write`` returns the line, so that ``csv`` can stream."""
+    """A file-like object whose ``write`` returns the encoded line, so that ``csv`` can stream."""
 
-    def write(self, line: str) -> str:
-        return line
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "replace")
+    def write(self, line: str) -> bytes:
+        return encodable_text(line).encode()
 
 
 def _chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:

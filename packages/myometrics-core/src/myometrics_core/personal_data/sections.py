@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.exceptions import ImproperlyConfigured
 from django.db import router
 from django.db.models import QuerySet
@@ -39,13 +40,13 @@ class PersonalDataSection(ABC):
     many: bool = True
 
     @abstractmethod
-    def export(self, user: Any) -> Iterator[Mapping[str, Any]]:
+    def export(self, user: AbstractBaseUser) -> Iterator[Mapping[str, Any]]:
         """Yield the records about ``user`` only, with the API's field names.
 
         Values are JSON-serializable, datetimes aware. Must not hold all records in memory.
         """
 
-    def export_table(self, user: Any) -> ExportTable | None:
+    def export_table(self, user: AbstractBaseUser) -> ExportTable | None:
         """Return the records of :meth:`export` as columns of one query, or ``None`` if they are
         not.
 
@@ -55,7 +56,7 @@ class PersonalDataSection(ABC):
         return None
 
     @abstractmethod
-    def erase(self, user: Any) -> None:
+    def erase(self, user: AbstractBaseUser) -> None:
         """Delete or anonymize the records about ``user``.
 
         Called inside the erasure's transaction, before the user's row is deleted; rows that this
@@ -81,7 +82,7 @@ def personal_data_sections() -> list[PersonalDataSection]:
     return sorted(_sections.values(), key=lambda section: (section.order, section.name))
 
 
-def erase_user(user: Any) -> None:
+def erase_user(user: AbstractBaseUser) -> None:
     """Erase all data about ``user``, and the user, in one transaction.
 
     The user is deleted by ``user.delete()``, or erased by the setting ``ERASE_USER``. Raises
@@ -97,7 +98,7 @@ def erase_user(user: Any) -> None:
             _delete(user)
 
 
-def _delete(user: Any) -> None:
+def _delete(user: AbstractBaseUser) -> None:
     key, using = user.pk, router.db_for_write(type(user), instance=user)
     user.delete()
     # A plain QuerySet: the model's manager may hide rows. A parent's row may outlive its child's.

@@ -12,7 +12,7 @@ from .locking import (
 )
 from .pseudonyms import account_pseudonym, account_pseudonyms, keyed_hash, keyed_hashes
 from .user_model import (
-    has_user_row,
+    UserLike,
     is_administrator,
     parse_user_id,
     site_language,
@@ -22,6 +22,7 @@ from .user_model import (
 )
 
 __all__ = [
+    "UserLike",
     "account_pseudonym",
     "account_pseudonyms",
     "canonical_email",
@@ -30,7 +31,6 @@ __all__ = [
     "fold_email",
     "fold_text",
     "has_ambiguous_domain",
-    "has_user_row",
     "is_administrator",
     "keyed_hash",
     "keyed_hashes",

@@ -1,7 +1,6 @@
 """Locking of user rows: existence, shared locks, the lock for a deletion, the deletion signal.
 
-Lock order on PostgreSQL: see the decision record "Who waits for a person". SQLite has a single
-writer.
+Lock order on PostgreSQL: see the decision records. SQLite has a single writer.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from typing import Any
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import QuerySet
 from django.db.models.signals import pre_delete
@@ -25,12 +25,12 @@ __all__ = [
     "lock_users_shared_unless_busy",
 ]
 
-UserDeleted = Callable[[Any, str], Any]
+UserDeleted = Callable[[Any, str], object]
 
 
 def existing_user_ids(user_ids: Iterable[Any], using: str = DEFAULT_DB_ALIAS) -> set[Any]:
     """Return those of ``user_ids`` (primary keys) that exist."""
-    return set(_people(user_ids, using).values_list("pk", flat=True))
+    return set(_users(user_ids, using).values_list("pk", flat=True))
 
 
 def lock_users_shared(
@@ -43,7 +43,7 @@ def lock_users_shared(
     (``FOR KEY SHARE``): writers share it, and only a deletion waits for it. ``among`` restricts the
     users that are considered (default: all).
     """
-    return _held(user_ids, using, "FOR KEY SHARE", among)
+    return _lock_users(user_ids, using, "FOR KEY SHARE", among)
 
 
 def lock_users_shared_unless_busy(
@@ -56,11 +56,11 @@ def lock_users_shared_unless_busy(
     """
     wanted = set(user_ids)
     existing = existing_user_ids(wanted, using)
-    held = _held(wanted, using, "FOR KEY SHARE SKIP LOCKED")
-    return held, existing - held
+    locked = _lock_users(wanted, using, "FOR KEY SHARE SKIP LOCKED")
+    return locked, existing - locked
 
 
-def lock_user_for_delete(user: Any, using: str = DEFAULT_DB_ALIAS) -> None:
+def lock_user_for_delete(user: AbstractBaseUser, using: str = DEFAULT_DB_ALIAS) -> None:
     """Lock the row of ``user`` before its deletion.
 
     Waits for rows about the user that other transactions are inserting; later inserts wait for this
@@ -68,8 +68,7 @@ def lock_user_for_delete(user: Any, using: str = DEFAULT_DB_ALIAS) -> None:
     """
     write_lock(using)
     if connections[using].features.has_select_for_update:
-        people = _people([user.pk], using).select_for_update()
-        list(people.values_list("pk"))
+        list(_users([user.pk], using).select_for_update().values_list("pk"))
 
 
 def connect_user_deleted(receiver: UserDeleted, *, uid: str) -> None:
@@ -79,31 +78,31 @@ def connect_user_deleted(receiver: UserDeleted, *, uid: str) -> None:
     site. ``uid`` identifies the receiver; connecting it again has no effect.
     """
 
-    def person_deleted(instance: Any, using: str, **kwargs: Any) -> None:
+    def user_deleted(instance: Any, using: str, **kwargs: Any) -> None:
         receiver(instance, using)
 
     user_model = get_user_model()
     proxies = [m for m in apps.get_models() if m._meta.proxy and issubclass(m, user_model)]
     for model in (user_model, *proxies):
         label = f"{uid}:{model._meta.label}"
-        pre_delete.connect(person_deleted, sender=model, dispatch_uid=label, weak=False)
+        pre_delete.connect(user_deleted, sender=model, dispatch_uid=label, weak=False)
 
 
-def _held(
+def _lock_users(
     user_ids: Iterable[Any], using: str, locking: str, among: QuerySet[Any] | None = None
 ) -> set[Any]:
     wanted = set(user_ids)
-    people = _people(wanted, using, among).values_list("pk", flat=True)
+    keys = _users(wanted, using, among).values_list("pk", flat=True)
     if connections[using].vendor != "postgresql" or not wanted:
-        return set(people)
-    sql, parameters = people.order_by("pk").query.sql_with_params()
+        return set(keys)
+    sql, parameters = keys.order_by("pk").query.sql_with_params()
     with connections[using].cursor() as cursor:
         cursor.execute(f"{sql} {locking}", parameters)
         return {row[0] for row in cursor.fetchall()}
 
 
-def _people(
+def _users(
     user_ids: Iterable[Any], using: str, among: QuerySet[Any] | None = None
 ) -> QuerySet[Any]:
-    people = get_user_model()._base_manager.all() if among is None else among
-    return people.using(using).filter(pk__in=set(user_ids)).order_by()
+    users = get_user_model()._base_manager.all() if among is None else among
+    return users.using(using).filter(pk__in=set(user_ids)).order_by()

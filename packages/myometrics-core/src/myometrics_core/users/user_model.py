@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, TypeGuard
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.exceptions import ValidationError
 from django.db import connection, models
 
 from ..conf.core_settings import core_settings
+from ..texts import is_storable
 
 __all__ = [
+    "UserLike",
     "has_user_row",
     "is_administrator",
     "parse_user_id",
@@ -20,6 +23,19 @@ __all__ = [
     "user_id_json",
     "user_id_schema",
 ]
+
+
+class UserLike(Protocol):
+    """The user of a request: a user of the site, an anonymous one, or a principal without a row."""
+
+    @property
+    def pk(self) -> Any: ...
+
+    @property
+    def is_active(self) -> bool: ...
+
+    @property
+    def is_authenticated(self) -> bool: ...
 
 
 def parse_user_id(text: str) -> Any:
@@ -31,7 +47,7 @@ def parse_user_id(text: str) -> Any:
     """
     key = _key_field()
     text = str(text)
-    if "\x00" in text or len(text) > 255 or not text.isascii():
+    if len(text) > 255 or not (is_storable(text) and text.isascii()):
         raise ValueError("not a user id")
     try:
         value = key.to_python(text)
@@ -58,7 +74,7 @@ def user_id_schema() -> dict[str, Any]:
     return {"type": "string"}
 
 
-def has_user_row(user: Any) -> bool:
+def has_user_row(user: UserLike | None) -> TypeGuard[AbstractBaseUser]:
     """Return whether ``user`` is an instance of the user model with a primary key; runs no query.
 
     False for anonymous users and for principals without a database row, such as simplejwt's
@@ -67,7 +83,7 @@ def has_user_row(user: Any) -> bool:
     return isinstance(user, get_user_model()) and user.pk is not None
 
 
-def is_administrator(user: Any) -> bool:
+def is_administrator(user: UserLike | None) -> bool:
     """Return whether ``user`` is an administrator by ``MYOMETRICS["IS_ADMINISTRATOR"]``.
 
     Always false for users who are inactive, anonymous or without a row in the user table.
@@ -77,7 +93,7 @@ def is_administrator(user: Any) -> bool:
     return bool(core_settings.IS_ADMINISTRATOR(user))
 
 
-def administrator_by_role_or_staff(user: Any) -> bool:
+def administrator_by_role_or_staff(user: AbstractBaseUser) -> bool:
     """Return the default rule: role ``admin`` if the user model has roles, else Django's staff
     flag.
     """
@@ -86,12 +102,12 @@ def administrator_by_role_or_staff(user: Any) -> bool:
     return bool(getattr(user, "is_staff", False))
 
 
-def site_language(user: Any) -> str:
+def site_language(user: AbstractBaseUser) -> str:
     """Return the site's ``LANGUAGE_CODE``, the default language of mails."""
     return settings.LANGUAGE_CODE
 
 
-def site_time_zone(user: Any) -> str:
+def site_time_zone(user: AbstractBaseUser) -> str:
     """Return the site's ``TIME_ZONE``, the default time zone in mails."""
     return settings.TIME_ZONE
 

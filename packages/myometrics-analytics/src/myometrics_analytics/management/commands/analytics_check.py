@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from myometrics_analytics.rollups.self_check import rollups_check
+from myometrics_analytics.rollups import rollups_check
 from myometrics_core.management.command_line import Progress
 
 

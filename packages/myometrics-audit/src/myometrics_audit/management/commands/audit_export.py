@@ -11,10 +11,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from myometrics_core.management.command_line import Progress
 
-from ...listing.selection import Selection
-from ...listing.selectors import entries_count, entries_select
+from ...listing.pages import entries_count
+from ...listing.selection import Selection, entries_select
 from ...listing.serializers import EntryQuerySerializer
-from ...sealing.export import ExportFilter, export_problems, fhir_lines, proof_lines
+from ...sealing.export import export_problems, fhir_lines, proof_lines
 
 
 class Command(BaseCommand):
@@ -41,20 +41,20 @@ class Command(BaseCommand):
         if options["check"]:
             self._check(options["check"])
             return
-        chosen = ExportFilter(selection=_selection(options))
+        selection = _selection(options)
+        entries = entries_select(selection)
         lines = (
-            fhir_lines(chosen, observer=options["observer"])
+            fhir_lines(entries, observer=options["observer"])
             if options["format"] == "fhir"
-            else proof_lines(chosen)
+            else proof_lines(entries)
         )
         if options["output"]:
-            self._write_file(options["output"], lines, chosen)
+            self._write_file(options["output"], lines, entries_count(selection))
         else:
             for line in lines:
                 self.stdout.write(line)
 
-    def _write_file(self, path: str, lines: Iterator[str], chosen: ExportFilter) -> None:
-        total = entries_count(entries_select(chosen.selection))
+    def _write_file(self, path: str, lines: Iterator[str], total: int) -> None:
         bar = Progress(sys.stderr, total, "lines")
         written = 0
         try:
@@ -75,7 +75,9 @@ class Command(BaseCommand):
                     found += 1
                     self.stdout.write(problem)
         except (OSError, ValueError) as error:
-            raise CommandError(f"{path} is no export with proofs: {error}", returncode=2) from error
+            raise CommandError(
+                f"{path} is not an export with proofs: {error}", returncode=2
+            ) from error
         self.stdout.write(f"{found:,} PROBLEMS." if found else "No problems.")
         if found:
             sys.exit(1)

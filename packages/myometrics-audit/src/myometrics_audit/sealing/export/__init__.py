@@ -1,8 +1,7 @@
 """Export of the log: JSON Lines with proofs, and FHIR AuditEvents."""
 
-from .batches import ExportFilter
 from .export_check import export_problems
 from .fhir import fhir_lines
 from .proofs import proof_lines
 
-__all__ = ["ExportFilter", "export_problems", "fhir_lines", "proof_lines"]
+__all__ = ["export_problems", "fhir_lines", "proof_lines"]

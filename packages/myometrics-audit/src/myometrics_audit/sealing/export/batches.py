@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
-from ...listing.selection import Selection
 from ...log.models import AuditLog, Erasure, Leaf, Seal
 
-__all__ = ["ExportFilter", "SealedBatch", "batches"]
+__all__ = ["SealedBatch", "sealed_batches"]
 
 UNSEALED_BATCH = 5000
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportFilter:
-    """The entries to export. Leaves of unselected entries are read too: proofs need them."""
-
-    selection: Selection = field(default_factory=Selection)
 
 
 @dataclass(frozen=True)
@@ -32,31 +24,35 @@ class SealedBatch:
     entries: dict[int, AuditLog]
 
 
-def batches(chosen: ExportFilter, using: str) -> Iterator[SealedBatch]:
-    """Yield a batch per seal, in order, then batches of unsealed leaves and erasures."""
+def sealed_batches(entries: QuerySet[AuditLog], using: str) -> Iterator[SealedBatch]:
+    """Yield a batch per seal, in order, then batches of unsealed leaves and erasures.
+
+    A batch has all its leaves, because proofs need them, but only those of ``entries``.
+    """
     number = 0
     seals = Seal.objects.using(using).order_by("number")
     while (seal := seals.filter(number__gt=number).first()) is not None:
         number = seal.number
         leaves = list(Leaf.objects.using(using).filter(seal_number=number).order_by("entry_id"))
         erasures = list(Erasure.objects.using(using).filter(seal_number=number).order_by("id"))
-        yield SealedBatch(seal, leaves, erasures, _entries(leaves, chosen, using))
-    yield from _unsealed(chosen, number, using)
+        yield SealedBatch(seal, leaves, erasures, _entries(leaves, entries, using))
+    yield from _unsealed(entries, number, using)
 
 
-def _unsealed(chosen: ExportFilter, number: int, using: str) -> Iterator[SealedBatch]:
+def _unsealed(entries: QuerySet[AuditLog], number: int, using: str) -> Iterator[SealedBatch]:
     # Include leaves that a concurrent sealer has sealed after seal ``number`` was read.
-    was_waiting = Q(seal_number=None) | Q(seal_number__gt=number)
-    waiting = Leaf.objects.using(using).filter(was_waiting).order_by("entry_id")
-    erasures = list(Erasure.objects.using(using).filter(was_waiting).order_by("id"))
-    leaves = list(waiting[:UNSEALED_BATCH])
+    was_unsealed = Q(seal_number=None) | Q(seal_number__gt=number)
+    unsealed = Leaf.objects.using(using).filter(was_unsealed).order_by("entry_id")
+    erasures = list(Erasure.objects.using(using).filter(was_unsealed).order_by("id"))
+    leaves = list(unsealed[:UNSEALED_BATCH])
     while leaves or erasures:
-        yield SealedBatch(None, leaves, erasures, _entries(leaves, chosen, using))
+        yield SealedBatch(None, leaves, erasures, _entries(leaves, entries, using))
         last, erasures = (leaves[-1].entry_id if leaves else 0), []
-        leaves = list(waiting.filter(entry_id__gt=last)[:UNSEALED_BATCH]) if leaves else []
+        leaves = list(unsealed.filter(entry_id__gt=last)[:UNSEALED_BATCH]) if leaves else []
 
 
-def _entries(leaves: Sequence[Leaf], chosen: ExportFilter, using: str) -> dict[int, AuditLog]:
+def _entries(
+    leaves: Sequence[Leaf], entries: QuerySet[AuditLog], using: str
+) -> dict[int, AuditLog]:
     ids = [leaf.entry_id for leaf in leaves if leaf.erasure_id is None]
-    entries = AuditLog._base_manager.using(using).filter(chosen.selection.condition())
-    return {entry.pk: entry for entry in entries.filter(pk__in=ids)} if ids else {}
+    return {entry.pk: entry for entry in entries.using(using).filter(pk__in=ids)} if ids else {}

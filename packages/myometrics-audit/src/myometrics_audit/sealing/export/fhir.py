@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.db import router
+from django.db.models import QuerySet
 
 from myometrics_core.times import utc_text
 
 from ...log.models import AuditLog
-from .batches import ExportFilter, batches
+from .batches import sealed_batches
 
 __all__ = ["audit_event", "fhir_lines"]
 
@@ -48,13 +49,16 @@ ROLES = {
 """Interaction → the BALP agent types of client, server and user."""
 
 
-def fhir_lines(chosen: ExportFilter, *, observer: str, using: str | None = None) -> Iterator[str]:
-    """Yield the selected entries as AuditEvent resources, one JSON text per line (NDJSON).
+def fhir_lines(
+    entries: QuerySet[AuditLog] | None = None, *, observer: str, using: str | None = None
+) -> Iterator[str]:
+    """Yield ``entries`` (default: all) as AuditEvent resources, one JSON text per line (NDJSON).
 
     ``observer`` is the name of this system. Entries that a client posted have the client as
     observer.
     """
-    for batch in batches(chosen, using or router.db_for_read(AuditLog)):
+    chosen = AuditLog.objects.all() if entries is None else entries
+    for batch in sealed_batches(chosen, using or router.db_for_read(AuditLog)):
         for entry_id in sorted(batch.entries):
             event = audit_event(batch.entries[entry_id], observer=observer)
             yield json.dumps(event, ensure_ascii=False)

@@ -11,29 +11,35 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.db import router
+from django.db.models import QuerySet
 from django.utils import timezone
 
-from ...log.entry_json import entry_json
+from ...log.entry_json import DETAIL_COLUMNS, entry_json
 from ...log.models import AuditLog, Erasure, Leaf, Seal
-from ...log.rows import DETAIL_COLUMNS
 from ...signing.canonical import canonical_address, canonical_moment
 from ...signing.keys import find_key
 from ...signing.merkle import inclusion_path, tree_levels
 from ...signing.signatures import erasure_facts, seal_facts, tree_entry, tree_erasure
 from ..verification.entry_checks import retained_subjects, signed_subject
-from .batches import ExportFilter, SealedBatch, batches
+from .batches import SealedBatch, sealed_batches
 
 __all__ = ["FORMAT", "proof_lines"]
 
 FORMAT = "myometrics-audit/1"
 
 
-def proof_lines(chosen: ExportFilter, using: str | None = None) -> Iterator[str]:
-    """Yield the log as JSON, one text per line; holds one seal in memory at a time."""
+def proof_lines(
+    entries: QuerySet[AuditLog] | None = None, *, using: str | None = None
+) -> Iterator[str]:
+    """Yield ``entries`` (default: all) with their proofs as JSON, one text per line.
+
+    Holds one seal in memory at a time.
+    """
+    chosen = AuditLog.objects.all() if entries is None else entries
     alias = using or router.db_for_read(AuditLog)
     header = {"type": "header", "format": FORMAT, "exported_at": canonical_moment(timezone.now())}
     yield json.dumps(header)
-    for batch in batches(chosen, alias):
+    for batch in sealed_batches(chosen, alias):
         if batch.entries or batch.erasures:
             for line in _batch_lines(batch, alias):
                 yield json.dumps(line, ensure_ascii=False)

@@ -1,0 +1,1 @@
+"""Parts that a site can omit: brokers, beat, tracing, worker classes, PostgreSQL, policies."""

@@ -1,8 +1,0 @@
-"""The composed site, whose beat sends each task with an interval every second."""
-
-from patient_settings import *  # noqa: F403
-
-CELERY_BEAT_SCHEDULE = {
-    name: {**entry, "schedule": 1.0} if isinstance(entry["schedule"], float) else entry
-    for name, entry in globals()["CELERY_BEAT_SCHEDULE"].items()
-}

@@ -1,0 +1,286 @@
+"""User administration in the admin site.
+
+Changes use the same services as the API: they publish the same events and protect the last active
+administrator. Staff who are not superusers can't grant more than their own rights, nor edit users
+with more rights: the pages don't offer it, and a forged request returns 403.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.forms import UserChangeForm
+from django.core.exceptions import PermissionDenied
+from django.core.validators import MaxLengthValidator
+from django.db import transaction
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+from rest_framework.exceptions import APIException, ValidationError
+
+from myometrics_auth.email_addresses import clean_email
+from myometrics_auth.events import publish_user_change
+from myometrics_auth.models import User
+from myometrics_auth.requests import current_user
+from myometrics_auth.selectors import has_second_factor, second_factors_in_use, users_in
+from myometrics_auth.serializers.fields import MAX_PASSWORD_LENGTH
+from myometrics_auth.services.administrators import administrator_kept
+from myometrics_auth.services.second_factor_enrolment import second_factor_remove
+from myometrics_auth.services.users import (
+    FLAGS,
+    deletion_conflicts_reported,
+    email_conflicts_reported,
+    email_problems,
+    user_delete,
+    user_update,
+)
+from myometrics_core.db import read_committed
+from myometrics_core.read_only_admin import FilterCheckedAdmin
+
+from .privileges import (
+    grantable_groups,
+    grantable_permissions,
+    grantable_roles,
+    has_rights_over,
+    own_privileges,
+    require_rights_over,
+)
+
+__all__ = ["UserAdmin"]
+
+
+class UniqueEmailForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A form with a valid e-mail address that no other account has."""
+
+    def clean_email(self) -> str:
+        """Return the address in its stored form; raise ``ValidationError``.
+
+        Accepts an unchanged address, which may predate the rules for new addresses.
+        """
+        email: str = self.cleaned_data["email"]
+        if not self.instance._state.adding and email == self.initial.get("email"):
+            return email
+        email = clean_email(email)
+        if problems := email_problems(email, excluding=self.instance):
+            raise forms.ValidationError(problems)
+        return email
+
+
+class NewPasswordForm(forms.BaseForm):
+    """A form for a new password with the maximum length of the API."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in ("password1", "password2"):
+            self.fields[name].validators.append(MaxLengthValidator(MAX_PASSWORD_LENGTH))
+
+
+class PasswordForm(NewPasswordForm, DjangoUserAdmin.change_password_form):  # type: ignore[misc]
+    """Form for setting another user's password."""
+
+
+class UserAddForm(NewPasswordForm, UniqueEmailForm, DjangoUserAdmin.add_form):  # type: ignore[misc]
+    """Form for a new account: address, password and role."""
+
+    class Meta:
+        model = User
+        fields = ("email", "role")
+
+
+class UserForm(UniqueEmailForm, UserChangeForm):  # type: ignore[type-arg]
+    """Form for editing an account."""
+
+    class Meta:
+        model = User
+        fields = (
+            "email",
+            "password",
+            *User.PROFILE_FIELDS,
+            "role",
+            "is_active",
+            "is_staff",
+            "is_superuser",
+            "groups",
+            "user_permissions",
+        )
+
+
+class UserAdmin(FilterCheckedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
+    """User administration: search, edit and erase through the API's services."""
+
+    form = UserForm
+    add_form = UserAddForm
+    change_password_form = PasswordForm
+    ordering = ("email",)
+    list_display = ("email", "name", "role", "clinic_name", "is_active", "last_login")
+    list_filter = ("role", "is_active", "is_staff")
+    search_fields = ("search_text",)
+    search_help_text = _("Part of a name or an e-mail address")
+    show_full_result_count = False
+    list_per_page = 50
+    readonly_fields = ("last_login", "date_joined", "verified_at", "second_factor")
+    actions = ("remove_second_factor",)
+    fieldsets = (
+        (None, {"fields": ("email", "password", "second_factor")}),
+        (_("Profile"), {"fields": User.PROFILE_FIELDS}),
+        (_("Access"), {"fields": ("role", "is_active")}),
+        (
+            _("Admin site"),
+            {
+                "classes": ("collapse",),
+                "fields": ("is_staff", "is_superuser", "groups", "user_permissions"),
+            },
+        ),
+        (_("Dates"), {"fields": ("last_login", "date_joined", "verified_at")}),
+    )
+    add_fieldsets = (
+        (None, {"classes": ("wide",), "fields": ("email", "role", "password1", "password2")}),
+    )
+
+    @admin.display(description=_("name"), ordering="last_name")
+    def name(self, user: User) -> str:
+        return user.get_full_name()
+
+    @admin.display(description=_("second factor"), boolean=True)
+    def second_factor(self, user: User) -> bool:
+        return has_second_factor(user)
+
+    @admin.action(
+        description=_("Remove the second factor of the selected users"), permissions=["change"]
+    )
+    def remove_second_factor(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        """Let users who lost app and recovery codes sign in with the password alone."""
+        require_rights_over(request, queryset)
+        enrolled = list(queryset.filter(totp_device__in=second_factors_in_use()))
+        for user in enrolled:
+            with transaction.atomic():
+                second_factor_remove(user=user)
+                self._publish(request, user, "user_updated", {"changed": {"second_factor": {}}})
+        count = len(enrolled)
+        text = ngettext("%d second factor removed.", "%d second factors removed.", count)
+        messages.success(request, text % count)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[User], search_term: str
+    ) -> tuple[QuerySet[User], bool]:
+        return users_in(queryset, search_term), False
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, Any, Any, Any]:
+        """List only the users: related data may be millions of rows, and is deleted with them."""
+        users = [str(user) for user in objs]
+        return users, {self.opts.verbose_name_plural: len(users)}, set(), []
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return super().has_change_permission(request, obj) and has_rights_over(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return super().has_delete_permission(request, obj) and has_rights_over(request, obj)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
+        fields = super().get_readonly_fields(request, obj)
+        return fields if request.user.is_superuser else (*fields, *FLAGS)
+
+    def formfield_for_choice_field(
+        self, db_field: Any, request: HttpRequest, **options: Any
+    ) -> Any:
+        if db_field.name == "role":
+            roles = grantable_roles(own_privileges(request))
+            options["choices"] = [choice for choice in db_field.choices if choice[0] in roles]
+        return super().formfield_for_choice_field(db_field, request, **options)
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
+        if db_field.name == "groups":
+            options["queryset"] = grantable_groups(current_user(request))
+        if db_field.name == "user_permissions":
+            options["queryset"] = grantable_permissions(current_user(request))
+        return super().formfield_for_manytomany(db_field, request, **options)
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        old = self.model._base_manager.filter(pk=obj.pk) if change else ()
+        require_rights_over(request, old)
+        with (
+            email_conflicts_reported(obj.email, excluding=obj if change else None),
+            transaction.atomic(),
+        ):
+            if change:
+                columns = {field.name for field in self.opts.concrete_fields} - {"password"}
+                changes = {
+                    name: form.cleaned_data[name] for name in form.changed_data if name in columns
+                }
+                if not request.user.is_superuser and set(FLAGS) & set(changes):
+                    raise PermissionDenied
+                user_update(
+                    actor=current_user(request),
+                    user_id=obj.pk,
+                    changes=changes,
+                    request=request,
+                    may_blank_names=True,
+                )
+            else:
+                super().save_model(request, obj, form, change)
+                self._publish(request, obj, "user_created", {"role": obj.role})
+            require_rights_over(request, self.model._base_manager.filter(pk=obj.pk))
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        user = form.instance
+        with administrator_kept(user.pk):
+            super().save_related(request, form, formsets, change)
+            require_rights_over(request, self.model._base_manager.filter(pk=user.pk))
+        changed = {"groups", "user_permissions"} & set(form.changed_data)
+        if change and changed:
+            details: dict[str, Any] = {"changed": {name: {} for name in sorted(changed)}}
+            self._publish(request, user, "user_updated", details)
+
+    def delete_model(self, request: HttpRequest, obj: User) -> None:
+        require_rights_over(request, [obj])
+        user_delete(actor=current_user(request), user_id=obj.pk, request=request)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        with deletion_conflicts_reported(), transaction.atomic():
+            for user in queryset:
+                self.delete_model(request, user)
+
+    def user_change_password(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Set or disable a user's password; all sessions of the user end."""
+        with transaction.atomic():
+            response = super().user_change_password(request, *args, **kwargs)
+            # With contradictory input the form redirects to itself without changes.
+            if response.status_code == 302 and response["Location"] != request.get_full_path():
+                user = self.get_object(request, unquote(args[0] if args else kwargs["id"]))
+                self._publish(request, user, "user_updated", {"changed": {"password": {}}})
+        return response
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        return _with_errors_as_messages(request, super().changeform_view, *args, **kwargs)
+
+    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        return _with_errors_as_messages(request, super().delete_view, *args, **kwargs)
+
+    def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        return _with_errors_as_messages(request, super().changelist_view, *args, **kwargs)
+
+    def _publish(self, request: HttpRequest, user: User, action: str, details: Any) -> None:
+        publish_user_change(
+            action, actor=current_user(request), user_id=user.pk, details=details, request=request
+        )
+
+
+def _with_errors_as_messages(request: HttpRequest, view: Any, *args: Any, **kwargs: Any) -> Any:
+    try:
+        with deletion_conflicts_reported(), read_committed():
+            return view(request, *args, **kwargs)
+    except ValidationError as refusal:
+        detail: Any = refusal.detail
+        messages.error(request, " ".join(str(text) for texts in detail.values() for text in texts))
+    except APIException as refusal:  # also NotFound: the user was deleted concurrently
+        messages.error(request, str(refusal.detail))
+    return HttpResponseRedirect(request.get_full_path())
+
+
+if not User._meta.swapped:
+    admin.site.register(User, UserAdmin)

@@ -1,0 +1,118 @@
+"""Events that auth publishes. They contain ids, roles and flags, never names or secrets."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from myometrics_core.events import Event, publish, publish_many
+from myometrics_core.http import client_address, user_agent
+from myometrics_core.times import utc_now
+from myometrics_core.users import account_pseudonym, user_id_json
+
+from .conf import auth_settings
+from .models import Session, User
+from .requests import AnyRequest
+
+__all__ = [
+    "RESERVED_ACTIONS",
+    "publish_account_event",
+    "publish_failed_sign_in",
+    "publish_session_events",
+    "publish_sessions_ended",
+    "publish_user_change",
+]
+
+RESERVED_ACTIONS = (
+    "login_failed",
+    "login_succeeded",
+    "password_changed",
+    "password_reset",
+    "recovery_codes_replaced",
+    "second_factor_disabled",
+    "second_factor_enabled",
+    "session_ended",
+    "user_created",
+    "user_deleted",
+    "user_updated",
+)
+"""Actions reserved for this package: clients can't post them. ``logout`` is not reserved, because
+clients log it too.
+"""
+
+
+def publish_session_events(
+    action: str, *, sessions: Iterable[Session], request: AnyRequest
+) -> None:
+    """Publish ``login_succeeded`` or ``logout`` for each session, if ``RECORD_SIGN_INS`` is set."""
+    if auth_settings.RECORD_SIGN_INS:
+        publish_many(
+            _event(action, session.user_id, "session", session.pk, request) for session in sessions
+        )
+
+
+def publish_sessions_ended(
+    *, actor: User, sessions: Iterable[Session], request: AnyRequest
+) -> None:
+    """Publish ``session_ended`` for sessions that an administrator ended.
+
+    ``details`` contain the id of the session's user.
+    """
+    publish_many(
+        _event(
+            "session_ended",
+            actor.pk,
+            "session",
+            session.pk,
+            request,
+            {"user_id": user_id_json(session.user_id)},
+        )
+        for session in sessions
+    )
+
+
+def publish_failed_sign_in(*, email: str, request: AnyRequest) -> None:
+    """Publish ``login_failed`` with the pseudonym of the submitted address, known or unknown."""
+    if auth_settings.RECORD_SIGN_INS:
+        publish(_event("login_failed", None, "user", account_pseudonym(email), request))
+
+
+def publish_account_event(action: str, *, user: User, request: AnyRequest | None) -> None:
+    """Publish an event of users about their own account, such as ``password_changed``."""
+    if auth_settings.RECORD_SIGN_INS:
+        publish(_event(action, user.pk, "user", user_id_json(user.pk), request))
+
+
+def publish_user_change(
+    action: str,
+    *,
+    actor: User | None,
+    user_id: Any,
+    details: Mapping[str, Any],
+    request: AnyRequest | None,
+) -> None:
+    """Publish ``user_created``, ``user_updated`` or ``user_deleted`` by an administrator."""
+    actor_id = getattr(actor, "pk", None)
+    publish(_event(action, actor_id, "user", user_id_json(user_id), request, details))
+
+
+def _event(
+    action: str,
+    actor_id: Any,
+    resource_type: str,
+    resource_id: Any,
+    request: AnyRequest | None,
+    details: Mapping[str, Any] | None = None,
+) -> Event:
+    return Event(
+        id=f"auth:{uuid.uuid4()}",
+        actor_id=actor_id,
+        action=action,
+        resource_type=resource_type,
+        resource_id=str(resource_id),
+        occurred_at=utc_now(),
+        details=details or {},
+        client_address=client_address(request) if request is not None else None,
+        user_agent=user_agent(request) if request is not None else "",
+    )

@@ -1,0 +1,62 @@
+"""Passwords and codes that signed-in users enter again, subject to the login throttle.
+
+A wrong one is counted and recorded as at sign-in. Above the limit a correct one is refused too, to
+prevent guessing with a stolen access token. All functions raise ``AuthenticationFailed`` if the
+user was deleted since the request was authenticated.
+"""
+
+from __future__ import annotations
+
+from myometrics_auth.events import publish_account_event
+from myometrics_auth.models import User
+from myometrics_auth.requests import AnyRequest
+from myometrics_core.api import CallerDeleted
+from myometrics_core.db import atomic_write
+from myometrics_core.http import client_address
+from myometrics_core.users import lock_users_shared
+
+from .login_throttle import LoginThrottle
+from .second_factor_codes import second_factor_failed, second_factor_take
+
+__all__ = ["own_code_refused", "own_code_take", "own_password_check"]
+
+
+def own_password_check(*, user: User, password: str, request: AnyRequest | None) -> bool:
+    """Return whether ``password`` is correct and the login throttle accepts it."""
+    throttle = LoginThrottle(user.email, None if request is None else client_address(request))
+    is_correct = user.check_password(password)
+    if is_correct and throttle.allow_login():
+        return True
+    with atomic_write():
+        _lock(user)
+        if not is_correct:
+            throttle.record_failure()
+        publish_account_event("login_failed", user=user, request=request)
+    return False
+
+
+def own_code_take(*, user: User, code: str, request: AnyRequest | None) -> bool:
+    """Use up a code of the user's second factor, like
+    :func:`~myometrics_auth.services.second_factor_codes.second_factor_take`.
+    """
+    with atomic_write():
+        _lock(user)
+        is_accepted = second_factor_take(user=user, code=code)
+        if not is_accepted:
+            publish_account_event("login_failed", user=user, request=request)
+    return is_accepted
+
+
+def own_code_refused(*, user: User, is_wrong: bool, request: AnyRequest | None) -> None:
+    """Record a refused code that was checked elsewhere; count it if ``is_wrong``."""
+    with atomic_write():
+        _lock(user)
+        if is_wrong:
+            second_factor_failed(user=user)
+        publish_account_event("login_failed", user=user, request=request)
+
+
+def _lock(user: User) -> None:
+    # Before counting: a deletion of the user takes its locks in the same order.
+    if not lock_users_shared([user.pk]):
+        raise CallerDeleted()
