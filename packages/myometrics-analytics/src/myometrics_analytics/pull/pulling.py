@@ -62,13 +62,11 @@ class PullUploads(JobKind):
     schedule = every(lambda: timedelta(seconds=analytics_settings.PULL_INTERVAL))
 
     @property
-    def lease(self) -> timedelta:  # type: ignore[override]
-        """Twice the deadline of a pull."""
+    def lease(self) -> timedelta:
         return timedelta(seconds=2 * analytics_settings.PULL_DEADLINE)
 
     @property
-    def retry(self) -> RetryPolicy:  # type: ignore[override]
-        """The backoff of the settings."""
+    def retry(self) -> RetryPolicy:
         return RetryPolicy(
             base=timedelta(seconds=analytics_settings.PULL_RETRY_DELAY),
             cap=timedelta(seconds=analytics_settings.PULL_RETRY_DELAY_MAX),
