@@ -13,7 +13,7 @@ SHOWN = {
     "myometrics_notifications": {"Message", "NotificationSettings"},
 }
 INTERNAL = {
-    "myometrics_auth": {"TotpDevice", "RecoveryCode", "PasswordResetRequest", "UsedToken"},
+    "myometrics_auth": {"TotpDevice", "RecoveryCode", "UsedToken"},
     "myometrics_audit": {"Seal", "Erasure", "Leaf", "EntryCount", "Verification"},
     "myometrics_analytics": {
         *("DayRollup", "DailyRollup", "UserRollup", "PendingChange"),

@@ -10,7 +10,8 @@ import pytest
 import time_machine
 from conftest import assert_error, client_of, make_user, send_json
 
-from myometrics_analytics.tasks import fold, pull
+from myometrics_analytics.pull.pulling import uploads_pull
+from myometrics_analytics.rollups import changes_fold
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("unlimited", "cheap_hashes")]
 
@@ -55,7 +56,7 @@ def report(administrator):
         with at(moment):
             client = client_of(administrator)
             before = client.get("/api/analytics/", query)
-            fold()
+            changes_fold()
             after = client.get("/api/analytics/", query)
         assert before.status_code == 200, before.content
         assert after.json() == before.json()
@@ -450,7 +451,7 @@ def test_random_history_counts_equal_facts_counted_singly(doctor, other, adminis
         rank = {"upload_failed": 1, "upload_completed": 2}.get(action, 0)
         fact[:] = [min(fact[0], moment), max(fact[1], rank)]
         if dice.random() < 0.1:
-            fold()
+            changes_fold()
     start = NOON.date() - timedelta(days=13)
     inside = [fact for fact in facts.values() if start <= fact[0].date() <= NOON.date()]
     with at(NOON):
@@ -522,7 +523,7 @@ class TestImageService:
     ):
         settings.TIME_ZONE = "Asia/Kolkata"
         image_service.append(self.row(doctor.pk, status=said))
-        pull()
+        uploads_pull()
         [row] = activity(doctor)["recent_uploads"]
         assert row["status"] == status
         assert row["filename"] == "service.jpg"
@@ -558,7 +559,7 @@ class TestImageService:
             [],
             self.row(doctor.pk, "good", diagnosis=None, confidence_score=None),
         ]
-        pull()
+        uploads_pull()
         assert [row["id"] for row in activity(doctor)["recent_uploads"]] == ["good"]
 
 
@@ -588,4 +589,4 @@ def test_simultaneous_events_of_one_upload_make_one_upload(run_concurrently):
         body = administrator.get("/api/analytics/").json()
         assert body["system_health"]["total_uploads"] == 1
         assert [(r["diagnosis"], r["count"]) for r in body["diagnosis_trends"]] == [("Ready", 1)]
-        fold()
+        changes_fold()

@@ -184,10 +184,11 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.utils import timezone
-from myometrics_analytics.models import PendingChange, PullState
+from myometrics_analytics.models import PendingChange
 from myometrics_audit.log.guards import remove_guards
 from myometrics_audit.models import AuditLog, Verification
 from myometrics_core.health_log.models import HealthState
+from myometrics_core.jobs import Job
 from myometrics_notifications.models import Message
 
 before = timezone.now() - timedelta(days=1)
@@ -195,7 +196,7 @@ user = get_user_model().objects.create_user(email="tom@clinic.example", is_staff
 AuditLog.objects.create(action="a", resource_type="b", resource_id="c", timestamp=before)
 Verification.objects.create(started_at=before, finished_at=before, entries=1, problems=1)
 PendingChange.objects.create(day=before.date(), status="completed", uploads=1)
-PullState.objects.create(failures=3)
+Job.objects.create(kind="myometrics_analytics.pull", key="", attempts=3)
 HealthState.objects.create(checked_at=before)
 for state in ("queued", "dead"):
     Message.objects.create(

@@ -15,8 +15,8 @@ from rest_framework.test import APIClient
 
 from myometrics_analytics.models import Upload
 from myometrics_audit.models import AuditLog
-from myometrics_auth.models import PasswordResetRequest, Session
-from myometrics_auth.tasks import send_password_reset
+from myometrics_auth.models import Session
+from myometrics_core.jobs import run_jobs
 from myometrics_notifications.models import Message, NotificationSettings
 from myometrics_notifications.tasks import deliver
 
@@ -56,8 +56,7 @@ def user_client(db, administrator):
     _administer(administrator, answer["user"]["id"])
     for message in Message.objects.all():
         deliver(message.pk)
-    for request in PasswordResetRequest.objects.all():
-        send_password_reset(request.pk)
+    run_jobs("myometrics_auth.send_password_reset")
     client.get("/api/auth/user/")  # leaves a log line
     return client
 

@@ -9,7 +9,9 @@ import pytest
 
 from myometrics_analytics import doctor
 from myometrics_analytics.models import PullState, RebuildCheckpoint, RollupState
+from myometrics_analytics.pull.pulling import PULL_JOB
 from myometrics_analytics.rollups import changes_fold, rollups_check
+from myometrics_core.jobs import Job
 from myometrics_core.times import utc_now
 
 pytestmark = pytest.mark.django_db
@@ -49,17 +51,21 @@ def test_doctor_warns_of_interrupted_rebuild():
 
 
 @pytest.mark.parametrize(
-    ("row", "state"),
+    ("age", "failures", "state"),
     [
-        (None, "warning"),
-        ({"succeeded_at": timedelta()}, "ok"),
-        ({"succeeded_at": AGO}, "problem"),
-        ({"succeeded_at": timedelta(), "failures": 2}, "problem"),
+        (None, 0, "warning"),
+        (timedelta(), 0, "ok"),
+        (AGO, 0, "problem"),
+        (timedelta(), 2, "problem"),
+        (None, 2, "problem"),
     ],
 )
-def test_doctor_reports_failed_and_late_pulls(settings, row, state):
+def test_doctor_reports_failed_and_late_pulls(settings, age, failures, state):
     assert states(doctor.examine_pull) == {"upload source": "not configured"}
     settings.MYOMETRICS = {"MICROSERVICE_URL": "http://images.example"}
-    if row:
-        PullState.objects.create(**{**row, "succeeded_at": utc_now() - row["succeeded_at"]})
-    assert states(doctor.examine_pull) == {"upload source": state}
+    if age is not None:
+        PullState.objects.create(succeeded_at=utc_now() - age)
+    Job.objects.create(kind=PULL_JOB, key="", attempts=failures, last_error="status 500")
+    [found] = doctor.examine_pull()
+    assert (found.name, found.state) == ("upload source", state)
+    assert ("2 pulls failed: status 500" in found.summary) is bool(failures)

@@ -8,6 +8,8 @@ from django.test import override_settings
 
 from myometrics_analytics.gauges import pending_changes, sync_age_seconds, sync_failures
 from myometrics_analytics.models import PendingChange, PullState
+from myometrics_analytics.pull.pulling import PULL_JOB
+from myometrics_core.jobs import Job
 from myometrics_core.observability import registered_gauges
 from myometrics_core.times import utc_now
 
@@ -20,8 +22,10 @@ def test_sync_age_is_the_time_since_the_last_success():
     PullState.objects.all().delete()
     assert sync_age_seconds() is None
     with time_machine.travel(utc_now(), tick=False):
-        PullState.objects.create(succeeded_at=utc_now() - timedelta(seconds=90), failures=3)
+        PullState.objects.create(succeeded_at=utc_now() - timedelta(seconds=90))
         assert sync_age_seconds() == 90
+    assert sync_failures() == 0
+    Job.objects.create(kind=PULL_JOB, key="", attempts=3)
     assert sync_failures() == 3
 
 

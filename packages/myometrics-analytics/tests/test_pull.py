@@ -20,9 +20,13 @@ from django.core.management import CommandError, call_command
 from fake_image_service import row, running_image_service
 
 from myometrics_analytics.models import PullState, Upload
-from myometrics_analytics.pull import SourceUnavailable
-from myometrics_analytics.pull.pulling import uploads_pull
-from myometrics_analytics.tasks import pull
+from myometrics_analytics.pull import ImageService, Listing, SourceUnavailable, Validators
+from myometrics_analytics.pull.image_service import convert_row
+from myometrics_analytics.pull.pulling import PULL_JOB, pull_status, uploads_pull
+from myometrics_core.jobs import Job, claims, run_job, run_jobs
+from myometrics_core.jobs.kinds import job_kind
+from myometrics_core.jobs.running import ensure_recurring_jobs
+from myometrics_core.times import utc_now
 from myometrics_testing.waiting import PATIENCE
 
 pytestmark = pytest.mark.django_db
@@ -79,6 +83,7 @@ def test_naive_times_are_utc_and_aware_times_are_converted(service, user, text, 
     assert Upload.objects.get().uploaded_at.astimezone(timezone.utc).hour == hour
 
 
+NOW = datetime(2026, 1, 6, tzinfo=timezone.utc)
 MODIFIED = "Mon, 05 Jan 2026 10:00:00 GMT"
 
 BAD_ROWS = [
@@ -148,7 +153,7 @@ def test_events_and_rows_merge_into_one_upload(service, user, publish_upload):
     publish_upload(user, "analysis_ready", "u1", diagnosis="Zebra")
     upload.refresh_from_db()
     assert upload.diagnosis == "Zebra"
-    uploads_pull(now=True)
+    uploads_pull()
     upload.refresh_from_db()
     assert upload.diagnosis == "Zebra"
     assert Upload.objects.count() == 2
@@ -157,7 +162,7 @@ def test_events_and_rows_merge_into_one_upload(service, user, publish_upload):
 def test_pull_of_empty_list_succeeds(service):
     service.lists()
     assert uploads_pull().rows == 0
-    assert PullState.objects.get().last_error == ""
+    assert pull_status().last_error == ""
 
 
 NONSENSE = {
@@ -181,9 +186,9 @@ def test_invalid_response_is_logged_as_failure(service, caplog, name):
     with pytest.raises(SourceUnavailable):
         uploads_pull()
     assert "no uploads pulled" in caplog.text
-    state = PullState.objects.get()
-    assert (state.failures, state.leased_until) == (1, None)
-    assert state.last_error
+    assert pull_status().failures == 1
+    assert "no uploads pulled" in pull_status().last_error
+    assert Job.objects.get().claimed_until is None
 
 
 def test_pull_fails_after_the_timeout(service, settings):
@@ -217,7 +222,7 @@ def test_pull_fails_if_connection_is_refused(settings):
     settings.MYOMETRICS_ANALYTICS = {"IMAGE_SERVICE_URL": "http://127.0.0.1:9"}
     with pytest.raises(SourceUnavailable):
         uploads_pull()
-    assert pull.apply().result is None
+    assert pull_status().failures == 1
 
 
 def test_rows_before_a_truncation_are_kept(service, user):
@@ -227,12 +232,12 @@ def test_rows_before_a_truncation_are_kept(service, user):
         uploads_pull()
     assert Upload.objects.count() >= 2000
     service.responds(200, whole.encode())
-    uploads_pull(now=True)
+    uploads_pull()
     assert Upload.objects.count() == 2500
 
 
-def test_next_pull_is_conditional(service, user, settings):
-    def answer(handler: Any) -> None:
+def test_next_pull_is_conditional(service, user):
+    def answer(handler):
         if handler.headers.get("If-None-Match") == '"v1"':
             handler.send_response(304)
             handler.end_headers()
@@ -240,13 +245,19 @@ def test_next_pull_is_conditional(service, user, settings):
             handler.send_list([row(user.pk)], ETag='"v1"', Last_Modified=MODIFIED)
 
     service.answer = answer
-    with time_machine.travel(datetime(2026, 1, 6, tzinfo=timezone.utc)) as clock:
-        assert not uploads_pull().is_unchanged
+    with time_machine.travel(NOW) as clock:
+        ensure_recurring_jobs()
+        assert run_jobs(PULL_JOB) == 1
+        assert run_jobs(PULL_JOB) == 0, "not due yet"
         clock.shift(timedelta(seconds=61))
-        assert uploads_pull().is_unchanged
-        assert service.requests[1]["If-Modified-Since"] == MODIFIED
+        assert run_jobs(PULL_JOB) == 1
         clock.shift(timedelta(days=1))
-        assert not uploads_pull().is_unchanged, "once a day the request is unconditional"
+        assert run_jobs(PULL_JOB) == 1, "once a day the request is unconditional"
+    since = [request.get("If-Modified-Since") for request in service.requests]
+    assert since == [None, MODIFIED, None]
+    state = PullState.objects.get()
+    assert (state.rows, state.completed_at, state.succeeded_at) == (1, *[state.succeeded_at] * 2)
+    assert not uploads_pull().is_unchanged
 
 
 def test_truncated_response_stores_no_validators(service, user):
@@ -259,23 +270,40 @@ def test_truncated_response_stores_no_validators(service, user):
     assert PullState.objects.get().etag == ""
 
 
-def test_failures_back_off_and_success_resets(service, user):
+def test_failures_back_off_and_success_resets(service):
     service.responds(500, b"")
-    waits = []
-    with time_machine.travel(datetime(2026, 1, 6, tzinfo=timezone.utc), tick=False) as clock:
-        for _ in range(9):
-            before = len(service.requests)
-            with pytest.raises(SourceUnavailable):
-                uploads_pull()
-            assert uploads_pull() is None, "not due yet"
-            assert len(service.requests) == before + 1
-            due = PullState.objects.get().due_at
-            waits.append((due - datetime.now(timezone.utc)).total_seconds())
-            clock.move_to(due)
+    with time_machine.travel(NOW, tick=False) as clock:
+        ensure_recurring_jobs()
+        for failures, delay in enumerate([15, 30, 60, 120, 240, 480, 900, 900, 900], start=1):
+            assert run_jobs(PULL_JOB) == 1
+            assert run_jobs(PULL_JOB) == 0, "not due yet"
+            assert len(service.requests) == failures
+            status = pull_status()
+            assert delay / 2 <= (status.due_at - utc_now()).total_seconds() <= delay
+            assert (status.failures, "status 500" in status.last_error) == (failures, True)
+            clock.move_to(status.due_at)
         service.lists()
-        uploads_pull()
-    assert waits == [15, 30, 60, 120, 240, 480, 900, 900, 900]
-    assert PullState.objects.get().failures == 0
+        assert run_jobs(PULL_JOB) == 1
+        assert pull_status() == (utc_now() + timedelta(seconds=60), 0, "")
+
+
+def test_backoff_settings_apply(service, settings):
+    settings.MYOMETRICS_ANALYTICS = {"PULL_RETRY_DELAY": 2000, "PULL_RETRY_DELAY_MAX": 3000}
+    service.responds(500, b"")
+    for longest in (2000, 3000):
+        with pytest.raises(SourceUnavailable):
+            uploads_pull()
+        delay = (pull_status().due_at - utc_now()).total_seconds()
+        assert longest / 2 - 60 <= delay <= longest
+
+
+def test_unavailable_service_leaves_no_dead_job(service):
+    service.responds(500, b"")
+    ensure_recurring_jobs()
+    Job.objects.filter(kind=PULL_JOB).update(attempts=10_000)
+    assert run_job(PULL_JOB)
+    job = Job.objects.get(kind=PULL_JOB)
+    assert (job.state, job.run_at > utc_now()) == ("pending", True)
 
 
 def test_without_image_service_nothing_is_pulled(db):
@@ -284,15 +312,62 @@ def test_without_image_service_nothing_is_pulled(db):
         call_command("analytics_pull")
 
 
-def test_only_one_pull_runs_at_a_time(service):
-    service.lists()
+def test_without_image_service_the_job_is_rescheduled(db):
+    ensure_recurring_jobs()
+    assert run_jobs(PULL_JOB) == 1
+    assert pull_status().failures == 0
+    assert not PullState.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_only_one_pull_runs_at_a_time(service, run_concurrently):
+    is_requested, is_refused = threading.Event(), threading.Event()
+
+    def answer(handler):
+        is_requested.set()
+        is_refused.wait(PATIENCE)
+        handler.send_list([])
+
+    def pull_second():
+        is_requested.wait(PATIENCE)
+        with pytest.raises(CommandError, match="another pull"):
+            call_command("analytics_pull")
+        second = uploads_pull(), run_jobs(PULL_JOB), run_job(PULL_JOB, now=True)
+        is_refused.set()
+        return second
+
+    service.answer = answer
+    first, second = run_concurrently([uploads_pull, pull_second])
+    assert first.rows == 0
+    assert second == (None, 0, False)
+    assert len(service.requests) == 1
+
+
+def test_pull_of_a_killed_worker_is_taken_over(service, settings):
+    settings.MYOMETRICS_ANALYTICS = {"PULL_DEADLINE": 60}
+    with time_machine.travel(NOW, tick=False) as clock:
+        ensure_recurring_jobs()
+        killed = claims.claim_job(Job.objects.get(kind=PULL_JOB).pk, job_kind(PULL_JOB).lease)
+        clock.shift(119)
+        assert run_jobs(PULL_JOB) == 0
+        assert pull_status().failures == 0, "it may still be running"
+        clock.shift(2)
+        assert pull_status().failures == 1
+        assert run_jobs(PULL_JOB) == 1
+        assert pull_status().failures == 0
+    assert not killed.finish(), "the killed worker no longer holds the claim"
+
+
+def test_pull_that_lost_its_claim_stores_no_state(service, user, monkeypatch):
+    def lose_claim(source, validators):
+        Job.objects.filter(kind=PULL_JOB).update(claimed_by=uuid.uuid4())
+        return Listing(iter([convert_row(row(user.pk), 1)]), Validators(etag='"v1"'))
+
+    monkeypatch.setattr(ImageService, "fetch", lose_claim)
     uploads_pull()
-    PullState.objects.update(
-        due_at=None, leased_until=datetime.now(timezone.utc) + timedelta(hours=1)
-    )
-    assert uploads_pull() is None
-    PullState.objects.update(leased_until=datetime.now(timezone.utc) - timedelta(seconds=1))
-    assert uploads_pull() is not None
+    state = PullState.objects.get()
+    assert (state.succeeded_at, state.etag) == (None, "")
+    assert Upload.objects.count() == 1, "merging is idempotent"
 
 
 def test_pull_command_prints_result(service, user, capsys):

@@ -1,17 +1,27 @@
-"""Settings, checks, migrations, tasks and the beat schedule."""
+"""Settings, checks, migrations and recurring jobs."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from celery import current_app
 from django.core import checks
 from django.core.management import call_command
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
 
 from myometrics_analytics import tasks
-from myometrics_analytics.beat import beat_schedule
-from myometrics_analytics.models import PendingChange
+from myometrics_analytics.models import PendingChange, PullState, RollupState
+from myometrics_analytics.pull.pulling import pull_status
+from myometrics_core.jobs import Job, run_all_jobs
+from myometrics_core.times import utc_now
+from myometrics_testing.waiting import PATIENCE
 
 
 def ids_of(messages: list[Any]) -> set[str]:
@@ -47,19 +57,70 @@ def test_models_and_migrations_agree():
     call_command("makemigrations", "myometrics_analytics", "--check", "--dry-run", verbosity=0)
 
 
-def test_scheduled_tasks_exist():
-    for entry in beat_schedule.values():
-        assert entry["task"] in current_app.tasks
-        assert entry["options"]["expires"] > 0
+@pytest.mark.parametrize("name", ["check", "fold", "pull"])
+def test_recurring_job_has_a_celery_task_of_its_name(name):
+    assert getattr(tasks, name).name == f"myometrics_analytics.{name}"
+    assert f"myometrics_analytics.{name}" in current_app.tasks
 
 
 @pytest.mark.django_db
-def test_tasks_fold_check_and_pull(user, publish_upload, settings):
+def test_recurring_jobs_fold_check_and_pull(user, publish_upload):
     publish_upload(user)
-    assert tasks.fold.apply().get() == 1
+    run_all_jobs()
     assert not PendingChange.objects.exists()
-    assert tasks.check.apply().get() == 0
-    assert tasks.pull.apply().get() is None
+    assert RollupState.objects.get().checked_at is not None
+    jobs = Job.objects.filter(kind__startswith="myometrics_analytics.")
+    seconds = {job.kind: (job.run_at - utc_now()).total_seconds() for job in jobs}
+    assert 9 < seconds["myometrics_analytics.fold"] <= 10
+    assert 59 < seconds["myometrics_analytics.pull"] <= 60
+    check = jobs.get(kind="myometrics_analytics.check")
+    assert (check.run_at.hour, check.run_at.minute) == (3, 17)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_migration_moves_the_state_of_pulls_to_the_job():
+    executor = MigrationExecutor(connection)
+    executor.migrate([("myometrics_analytics", "0003_client_reports")])
+    old = executor.loader.project_state(("myometrics_analytics", "0003_client_reports")).apps
+    due_at = utc_now() + timedelta(minutes=10)
+    old.get_model("myometrics_analytics", "PullState").objects.create(
+        pk=1, due_at=due_at, failures=3, last_error="x" * 300, etag='"v1"'
+    )
+    call_command("migrate", "myometrics_analytics", verbosity=0)
+    assert PullState.objects.get().etag == '"v1"'
+    assert pull_status() == (due_at, 3, "x" * 200)
+    executor = MigrationExecutor(connection)
+    executor.migrate([("myometrics_analytics", "0003_client_reports")])
+    state = old.get_model("myometrics_analytics", "PullState").objects.get()
+    assert (state.due_at, state.failures, state.etag) == (due_at, 3, '"v1"')
+    assert not Job.objects.exists()
+    call_command("migrate", "myometrics_analytics", verbosity=0)
+
+
+def test_package_works_without_celery(tmp_path):
+    environment = {**os.environ, "DATABASE_URL": f"sqlite:///{tmp_path / 'db.sqlite3'}"}
+    subprocess.run(
+        [sys.executable, "-c", WITHOUT_CELERY],
+        env=environment,
+        cwd=Path(__file__).parent,
+        check=True,
+        timeout=PATIENCE,
+    )
+
+
+WITHOUT_CELERY = """
+import os, sys
+sys.modules["celery"] = None  # as if it were not installed
+os.environ["DJANGO_SETTINGS_MODULE"] = "analytics_test_settings"
+import django
+django.setup()
+from django.core.management import call_command
+call_command("migrate", verbosity=0)
+call_command("check")
+call_command("jobs_run", "--once")
+from myometrics_analytics.models import RollupState
+assert RollupState.objects.get().checked_at and RollupState.objects.get().folded_at
+"""
 
 
 @pytest.mark.django_db

@@ -9,14 +9,14 @@ from myometrics_audit.models import AuditLog
 
 
 @pytest.fixture
-def person(django_user_model: Any) -> Any:
-    """A signed-in technician."""
+def user(django_user_model: Any) -> Any:
+    """A user who is not an administrator."""
     return django_user_model.objects.create_user(email="tina@clinic.example", password="pw")
 
 
 @pytest.fixture
 def administrator(django_user_model: Any) -> Any:
-    """Somebody who may read the log."""
+    """A user who may read the log."""
     return django_user_model.objects.create_user(
         email="anna@clinic.example", password="pw", is_staff=True
     )
@@ -24,7 +24,7 @@ def administrator(django_user_model: Any) -> Any:
 
 @pytest.fixture
 def client_of() -> Any:
-    """A function from a person to an API client that is signed in as that person."""
+    """A function that returns an API client signed in as the given user."""
 
     def make(user: Any) -> APIClient:
         client = APIClient()
@@ -35,12 +35,12 @@ def client_of() -> Any:
 
 
 @pytest.fixture
-def write(person: Any) -> Any:
+def write(user: Any) -> Any:
     """A function that writes an entry by ORM, with evidence but without publishing."""
 
     def make(**fields: Any) -> AuditLog:
         values = {
-            "user": person,
+            "user": user,
             "action": "upload_created",
             "resource_type": "upload",
             "resource_id": "upload_001",

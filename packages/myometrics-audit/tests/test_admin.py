@@ -1,4 +1,4 @@
-"""The admin list: to read, with filters and pages of the log's own."""
+"""The admin pages of the audit log."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def root(client: Any, django_user_model: Any) -> Any:
 
 @pytest.fixture
 def log(write: Any) -> list[AuditLog]:
-    """Three sealed entries and one that waits."""
+    """Three sealed entries and an unsealed one."""
     entries = [write(action="viewed"), write(), write(resource_type="report", resource_id="r7")]
     list(seal_pending())
     return [*entries, write(resource_id="late", origin="client")]
@@ -43,14 +43,14 @@ def log(write: Any) -> list[AuditLog]:
         ("action=viewed", [0]),
         ("action=upload_created&resource_type=upload", [3, 1]),
         ("resource_type=report", [2]),
-        ("user_id={person}", [3, 2, 1, 0]),
+        ("user_id={user}", [3, 2, 1, 0]),
         ("user_id=nonsense", []),
         ("days=1", [3, 2, 1, 0]),
         ("days=1&action=viewed", [0]),
         ("q=r7", [2]),
         ("q=r7&action=viewed", []),
         ("q=R7", []),
-        ("q=late&days=1&user_id={person}", [3]),
+        ("q=late&days=1&user_id={user}", [3]),
         ("q=late&origin=client", [3]),
         ("q=late&origin=server", []),
         ("origin=client", [3]),
@@ -62,17 +62,17 @@ def log(write: Any) -> list[AuditLog]:
         ("o=4", [3, 2, 1, 0]),
     ],
 )
-def test_filters_and_search_find_what_they_say(
-    root: Any, log: list[AuditLog], person: Any, query: str, found: list[int]
+def test_admin_filters_and_search_find_matching_entries(
+    root: Any, log: list[AuditLog], user: Any, query: str, found: list[int]
 ) -> None:
-    answer = root.get(f"{URL}?{query.format(person=person.pk)}")
+    answer = root.get(f"{URL}?{query.format(user=user.pk)}")
     assert answer.status_code == 200
     changelist = answer.context["cl"]
     assert [entry.pk for entry in changelist.result_list] == [log[place].pk for place in found]
     assert changelist.result_count == len(found)
 
 
-def test_the_list_counts_by_stored_counts_and_asks_a_fixed_number_of_queries(
+def test_admin_list_uses_stored_counts_and_constant_queries(
     root: Any, log: Any, write: Any
 ) -> None:
     with CaptureQueriesContext(connection) as first:
@@ -88,7 +88,7 @@ def test_the_list_counts_by_stored_counts_and_asks_a_fixed_number_of_queries(
     assert not [query for query in second if query["sql"].startswith(counting)]
 
 
-def test_the_list_says_how_far_the_log_is_verified(root: Any, log: Any) -> None:
+def test_admin_list_shows_verification_state(root: Any, log: Any) -> None:
     from myometrics_audit.models import Verification
 
     assert "Never verified" in root.get(URL).content.decode()
@@ -101,37 +101,45 @@ def test_the_list_says_how_far_the_log_is_verified(root: Any, log: Any) -> None:
     assert "1 entries are not sealed yet" in page
 
 
-def test_an_entry_shows_its_evidence(root: Any, log: list[AuditLog]) -> None:
+def test_admin_list_shows_actions_in_words_and_short_ids(root, write):
+    write(action="login_failed", resource_type="session", resource_id="0bb00185-3bb1-4426-9b16")
+    page = root.get(URL).content.decode()
+    assert '<span class="nowrap" title="login_failed">Login failed</span>' in page
+    assert ">session 0bb00185-3bb1-4…</span>" in page
+    entry = root.get(f"{URL}{AuditLog.objects.get().pk}/change/").content.decode()
+    assert "Login failed (login_failed)" in entry
+    assert "0bb00185-3bb1-4426-9b16" in entry
+
+
+def test_admin_entry_shows_its_evidence(root: Any, log: list[AuditLog]) -> None:
     page = root.get(f"{URL}{log[0].pk}/change/").content.decode()
     assert "seal 1" in page
     assert '<div class="readonly">server</div>' in page
 
 
-def test_a_person_with_entries_can_be_deleted_in_the_admin(
-    root: Any, log: Any, person: Any
-) -> None:
+def test_admin_can_delete_a_user_with_entries(root: Any, log: Any, user: Any) -> None:
     class PersonAdmin(admin.ModelAdmin):
         pass
 
-    model = type(person)
+    model = type(user)
     admin.site.register(model, PersonAdmin)
     try:
         clear_url_caches()
         reload(audit_test_urls)
-        url = f"/admin/clinic_site/person/{person.pk}/delete/"
+        url = f"/admin/clinic_site/person/{user.pk}/delete/"
         answer = root.post(url, {"post": "yes"})
         assert answer.status_code == 302, answer.content.decode()
     finally:
         admin.site.unregister(model)
         clear_url_caches()
         reload(audit_test_urls)
-    assert not model.objects.filter(pk=person.pk).exists()
+    assert not model.objects.filter(pk=user.pk).exists()
     assert not AuditLog.objects.exists()
 
 
 @pytest.mark.parametrize("name", ["seal", "erasure", "verification"])
-def test_evidence_can_be_read_but_not_changed(root: Any, log: Any, person: Any, name: str) -> None:
-    person.delete()
+def test_admin_evidence_is_read_only(root: Any, log: Any, user: Any, name: str) -> None:
+    user.delete()
     list(seal_pending())
     base = f"/admin/myometrics_audit/{name}/"
     assert root.get(base).status_code == 200

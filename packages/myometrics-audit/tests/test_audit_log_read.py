@@ -1,4 +1,4 @@
-"""GET /audit-logs/{id}/: one entry, to read and nothing else."""
+"""GET /audit-logs/{id}/: one entry, read-only."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from myometrics_audit import audit
 
 
 @pytest.fixture
-def entry(person: Any) -> Any:
-    return audit.record(actor=person, action="upload_created", resource=("upload", "u1"))
+def entry(user: Any) -> Any:
+    return audit.record(actor=user, action="upload_created", resource=("upload", "u1"))
 
 
-def test_an_entry_has_the_lists_keys_and_its_origin(entry: Any, administrator: Any) -> None:
+def test_entry_has_the_lists_keys_and_its_origin(entry: Any, administrator: Any) -> None:
     client = APIClient()
     client.force_authenticate(administrator)
     listed = client.get("/api/audit-logs/").json()["results"]
@@ -27,31 +27,31 @@ def test_an_entry_has_the_lists_keys_and_its_origin(entry: Any, administrator: A
     assert "origin" not in listed[0]
 
 
-def test_others_may_not(entry: Any, person: Any) -> None:
+def test_entry_requires_an_administrator(entry: Any, user: Any) -> None:
     client = APIClient()
-    client.force_authenticate(person)
+    client.force_authenticate(user)
     assert client.get(f"/api/audit-logs/{entry.pk}/").status_code == 403
 
 
 @pytest.mark.parametrize("method", ["put", "patch", "delete", "post"])
-def test_no_entry_can_be_changed_or_removed_by_anybody(
-    entry: Any, person: Any, administrator: Any, method: str
+def test_entry_rejects_other_methods(
+    entry: Any, user: Any, administrator: Any, method: str
 ) -> None:
-    for user in (person, administrator):
+    for caller in (user, administrator):
         client = APIClient()
-        client.force_authenticate(user)
+        client.force_authenticate(caller)
         response = getattr(client, method)(f"/api/audit-logs/{entry.pk}/", {}, format="json")
         assert response.status_code == 405
 
 
 @pytest.mark.parametrize("entry_id", ["0", "abc", "9" * 40, "-1", "١", "%00", "1_0"])
-def test_what_is_no_entry_is_a_404(db: None, administrator: Any, entry_id: str) -> None:
+def test_entry_with_unknown_id_returns_404(db: None, administrator: Any, entry_id: str) -> None:
     client = APIClient()
     client.force_authenticate(administrator)
     assert client.get(f"/api/audit-logs/{entry_id}/").status_code == 404
 
 
-def test_its_user_id_is_described_as_it_is_shown(entry: Any, administrator: Any) -> None:
+def test_entry_schema_describes_the_user_id(entry: Any, administrator: Any) -> None:
     document = SchemaGenerator().get_schema(request=None, public=True)
     described = document["components"]["schemas"]["EntryDetail"]["properties"]["user_id"]
     assert described == {"type": "string", "format": "uuid", "nullable": True}

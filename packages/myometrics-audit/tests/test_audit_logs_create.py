@@ -13,7 +13,7 @@ from rest_framework.test import APIClient
 from myometrics_audit import audit
 from myometrics_audit.models import AuditLog, Leaf
 from myometrics_audit.tracking import recorded
-from myometrics_core.events import bus as activities
+from myometrics_core.events import bus
 
 pytestmark = pytest.mark.django_db
 
@@ -26,8 +26,8 @@ BODY = {
 }
 
 
-def test_an_entry_comes_back_in_the_specified_shape(person: Any, client_of: Any) -> None:
-    answer = client_of(person).post(
+def test_create_returns_the_specified_shape(user: Any, client_of: Any) -> None:
+    answer = client_of(user).post(
         URL, BODY, format="json", HTTP_USER_AGENT="Mozilla/5.0", REMOTE_ADDR="192.168.1.100"
     )
     assert answer.status_code == 201
@@ -48,15 +48,15 @@ def test_an_entry_comes_back_in_the_specified_shape(person: Any, client_of: Any)
     assert body | {"timestamp": ""} == {
         **BODY,
         "id": entry.pk,
-        "user_id": str(person.pk),
+        "user_id": str(user.pk),
         "timestamp": "",
         "ip_address": "192.168.1.100",
         "user_agent": "Mozilla/5.0",
     }
 
 
-def test_what_the_server_sets_can_not_be_chosen(
-    person: Any, administrator: Any, client_of: Any
+def test_create_ignores_fields_set_by_the_server(
+    user: Any, administrator: Any, client_of: Any
 ) -> None:
     chosen = {
         "id": 77,
@@ -68,34 +68,32 @@ def test_what_the_server_sets_can_not_be_chosen(
         "nonce": "00",
         "origin": "server",
     }
-    body = client_of(person).post(URL, BODY | chosen, format="json").json()
-    assert body["user_id"] == str(person.pk)
+    body = client_of(user).post(URL, BODY | chosen, format="json").json()
+    assert body["user_id"] == str(user.pk)
     assert body["ip_address"] == "127.0.0.1"
     assert body["user_agent"] == ""
     assert not body["timestamp"].startswith("2001")
     assert AuditLog.objects.get().origin == "client"
 
 
-def test_a_forged_forwarding_header_does_not_count(person: Any, client_of: Any) -> None:
-    answer = client_of(person).post(URL, BODY, format="json", HTTP_X_FORWARDED_FOR="1.2.3.4")
+def test_create_ignores_a_forged_forwarding_header(user: Any, client_of: Any) -> None:
+    answer = client_of(user).post(URL, BODY, format="json", HTTP_X_FORWARDED_FOR="1.2.3.4")
     assert answer.json()["ip_address"] == "127.0.0.1"
 
 
-def test_details_default_to_an_empty_object(person: Any, client_of: Any) -> None:
+def test_create_defaults_details_to_an_empty_object(user: Any, client_of: Any) -> None:
     body = {name: BODY[name] for name in ("action", "resource_type", "resource_id")}
-    assert client_of(person).post(URL, body, format="json").json()["details"] == {}
+    assert client_of(user).post(URL, body, format="json").json()["details"] == {}
 
 
-def test_a_long_user_agent_is_cut(person: Any, client_of: Any) -> None:
-    answer = client_of(person).post(URL, BODY, format="json", HTTP_USER_AGENT="x" * 5000)
+def test_create_truncates_a_long_user_agent(user: Any, client_of: Any) -> None:
+    answer = client_of(user).post(URL, BODY, format="json", HTTP_USER_AGENT="x" * 5000)
     assert len(answer.json()["user_agent"]) == 1024
 
 
-def test_details_of_exactly_64_kib_are_kept_and_one_byte_more_is_refused(
-    person: Any, client_of: Any
-) -> None:
+def test_create_accepts_details_of_at_most_64_kib(user: Any, client_of: Any) -> None:
     text = "x" * (64 * 1024 - len('{"text":""}'))
-    client = client_of(person)
+    client = client_of(user)
     assert client.post(URL, BODY | {"details": {"text": text}}, format="json").status_code == 201
     answer = client.post(URL, BODY | {"details": {"text": text + "x"}}, format="json")
     assert answer.status_code == 400
@@ -143,10 +141,10 @@ BAD_FIELDS = [
 
 
 @pytest.mark.parametrize(("field", "value"), BAD_FIELDS, ids=lambda value: str(value)[:20])
-def test_bad_input_is_a_400_that_names_the_field_and_writes_nothing(
-    person: Any, client_of: Any, field: str, value: Any
+def test_create_with_invalid_field_returns_400_and_writes_nothing(
+    user: Any, client_of: Any, field: str, value: Any
 ) -> None:
-    answer = client_of(person).post(
+    answer = client_of(user).post(
         URL, json.dumps(BODY | {field: value}), content_type="application/json"
     )
     assert answer.status_code == 400
@@ -160,11 +158,11 @@ RESERVED = ["data_exported", "system_down", "system_recovered", " system_down\n"
 
 
 @pytest.mark.parametrize("action", RESERVED)
-def test_reserved_action_is_a_400_and_writes_nothing(
-    person: Any, administrator: Any, client_of: Any, action: str
+def test_create_with_reserved_action_returns_400_and_writes_nothing(
+    user: Any, administrator: Any, client_of: Any, action: str
 ) -> None:
-    for user in (person, administrator):
-        answer = client_of(user).post(URL, BODY | {"action": action}, format="json")
+    for caller in (user, administrator):
+        answer = client_of(caller).post(URL, BODY | {"action": action}, format="json")
         assert answer.status_code == 400
         assert answer.json() == {
             "detail": "action: Only the server records this action.",
@@ -176,16 +174,14 @@ def test_reserved_action_is_a_400_and_writes_nothing(
 
 
 @isolate_apps("django.contrib.auth")
-def test_actions_of_recorded_models_and_their_subclasses_are_reserved(
-    person: Any, client_of: Any
-) -> None:
+def test_actions_of_recorded_models_and_subclasses_are_reserved(user: Any, client_of: Any) -> None:
     class Team(Group):
         class Meta:
             proxy = True
             app_label = "auth"
 
     recorded()(Group)
-    client = client_of(person)
+    client = client_of(user)
     for name in ("group", "team"):
         for verb in ("created", "updated", "deleted"):
             answer = client.post(URL, BODY | {"action": f"{name}_{verb}"}, format="json")
@@ -193,14 +189,12 @@ def test_actions_of_recorded_models_and_their_subclasses_are_reserved(
     assert client.post(URL, BODY | {"action": "group_viewed"}, format="json").status_code == 201
 
 
-def test_long_actions_of_recorded_models_are_reserved_as_they_are_cut(
-    person: Any, client_of: Any
-) -> None:
+def test_long_actions_of_recorded_models_are_reserved_truncated(user: Any, client_of: Any) -> None:
     with isolate_apps("django.contrib.auth"):
         recorded()(type("X" * 60, (Group,), {"Meta": META, "__module__": __name__}))
     for verb in ("created", "deleted"):
         action = f"{'x' * 60}_{verb}"[-50:]
-        answer = client_of(person).post(URL, BODY | {"action": action}, format="json")
+        answer = client_of(user).post(URL, BODY | {"action": action}, format="json")
         assert (answer.status_code, answer.json()["code"]) == (400, "reserved_action")
 
 
@@ -216,24 +210,24 @@ UPLOAD_ACTIONS = (
 @pytest.mark.parametrize(
     "action", [*UPLOAD_ACTIONS, "logout", "login", "view", "System_Down", "system_downs"]
 )
-def test_other_actions_stay_open_to_clients(person: Any, client_of: Any, action: str) -> None:
+def test_create_accepts_unreserved_actions(user: Any, client_of: Any, action: str) -> None:
     with isolate_apps("django.contrib.auth"):
         recorded()(type("Upload", (Group,), {"Meta": META, "__module__": __name__}))
-    answer = client_of(person).post(URL, BODY | {"action": action}, format="json")
+    answer = client_of(user).post(URL, BODY | {"action": action}, format="json")
     assert answer.status_code == 201
     assert answer.json()["action"] == action
 
 
-def test_host_code_and_imports_may_record_reserved_actions() -> None:
+def test_site_code_and_imports_can_record_reserved_actions() -> None:
     for origin in ("server", "import"):
         audit.record(actor=None, action="system_down", resource=("a", 1), origin=origin)
     assert AuditLog.objects.count() == 2
 
 
 @pytest.mark.parametrize("field", ["action", "resource_type", "resource_id"])
-def test_required_fields_are_required(person: Any, client_of: Any, field: str) -> None:
+def test_create_requires_the_required_fields(user: Any, client_of: Any, field: str) -> None:
     body = {name: value for name, value in BODY.items() if name != field}
-    answer = client_of(person).post(URL, body, format="json")
+    answer = client_of(user).post(URL, body, format="json")
     assert answer.status_code == 400
     assert list(answer.json()["field_errors"]) == [field]
 
@@ -254,68 +248,72 @@ def test_required_fields_are_required(person: Any, client_of: Any, field: str) -
     ],
     ids=lambda text: text[:20] or "empty",
 )
-def test_a_body_that_is_no_json_object_is_a_400(person: Any, client_of: Any, text: str) -> None:
-    answer = client_of(person).generic("POST", URL, text.encode("latin-1"), "application/json")
+def test_create_with_body_other_than_object_returns_400(
+    user: Any, client_of: Any, text: str
+) -> None:
+    answer = client_of(user).generic("POST", URL, text.encode("latin-1"), "application/json")
     assert answer.status_code == 400
     assert list(answer.json()) == ["detail", "code", "field_errors"]
     assert not AuditLog.objects.exists()
 
 
-def test_a_form_is_a_415(person: Any, client_of: Any) -> None:
-    answer = client_of(person).post(URL, {"action": "x"}, format="multipart")
+def test_create_with_form_data_returns_415(user: Any, client_of: Any) -> None:
+    answer = client_of(user).post(URL, {"action": "x"}, format="multipart")
     assert answer.status_code == 415
     assert answer.json()["code"] == "unsupported_media_type"
 
 
-def test_nobody_signed_in_is_a_401() -> None:
+def test_create_when_anonymous_returns_401() -> None:
     answer = APIClient().post(URL, BODY, format="json")
     assert answer.status_code in {401, 403}
     assert list(answer.json()) == ["detail", "code", "field_errors"]
 
 
 @pytest.mark.parametrize("method", ["put", "patch", "delete", "options"])
-def test_entries_can_not_be_changed_whatever_the_role(
-    person: Any, administrator: Any, client_of: Any, method: str
+def test_list_rejects_other_methods_for_every_role(
+    user: Any, administrator: Any, client_of: Any, method: str
 ) -> None:
-    for user in (person, administrator):
-        answer = getattr(client_of(user), method)(URL, BODY, format="json")
+    for caller in (user, administrator):
+        answer = getattr(client_of(caller), method)(URL, BODY, format="json")
         assert answer.status_code == 405
         assert answer.json()["code"] == "method_not_allowed"
 
 
-def test_an_entry_is_published_with_what_was_kept(person: Any, client_of: Any) -> None:
-    heard: list[activities.Event] = []
-    activities.register_receiver("test", heard.append)
+def test_create_publishes_the_stored_values(user: Any, client_of: Any) -> None:
+    received: list[bus.Event] = []
+    bus.register_receiver("test", received.append)
     try:
-        body = client_of(person).post(URL, BODY, format="json").json()
+        body = client_of(user).post(URL, BODY, format="json").json()
     finally:
-        activities._receivers.pop("test")
-    (activity,) = heard
-    assert activity.id == f"audit:{body['id']}"
-    assert activity.actor_id == person.pk
-    assert activity.details == BODY["details"]
-    assert activity.client_address == "127.0.0.1"
-    assert activity.origin == "client"
+        bus._receivers.pop("test")
+    (published,) = received
+    assert published.id == f"audit:{body['id']}"
+    assert published.actor_id == user.pk
+    assert published.details == BODY["details"]
+    assert published.client_address == "127.0.0.1"
+    assert published.origin == "client"
 
 
-def test_a_receiver_that_fails_does_not_lose_the_entry(person: Any, client_of: Any) -> None:
-    def fail(activity: activities.Event) -> None:
+def test_create_keeps_the_entry_if_a_receiver_fails(user: Any, client_of: Any) -> None:
+    def fail(event: bus.Event) -> None:
         AuditLog.objects.create(action="half", resource_type="done", resource_id="1")
         raise RuntimeError("on purpose")
 
-    activities.register_receiver("test", fail)
+    bus.register_receiver("test", fail)
     try:
-        answer = client_of(person).post(URL, BODY, format="json")
+        answer = client_of(user).post(URL, BODY, format="json")
     finally:
-        activities._receivers.pop("test")
+        bus._receivers.pop("test")
     assert answer.status_code == 201
     assert AuditLog.objects.get().action == "upload_created"
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_write_whose_author_is_deleted_meanwhile_is_a_401(person: Any, client_of: Any) -> None:
-    client = client_of(person)
-    type(person).objects.filter(pk=person.pk).delete()
+def test_create_returns_401_if_the_caller_is_deleted_concurrently(
+    user: Any, client_of: Any
+) -> None:
+    client = client_of(user)
+    type(user).objects.filter(pk=user.pk).delete()
     answer = client.post(URL, BODY, format="json")
     assert answer.status_code == 401
     assert list(answer.json()) == ["detail", "code", "field_errors"]

@@ -22,13 +22,13 @@ def at(day: int, hour: int = 12, minute: int = 0) -> datetime:
 
 
 @pytest.fixture(params=["unsealed", "sealed", "half sealed"])
-def log(request: Any, write: Any, person: Any, administrator: Any) -> list[AuditLog]:
+def log(request: Any, write: Any, user: Any, administrator: Any) -> list[AuditLog]:
     """60 entries over ten days of August 2025, oldest first."""
     entries = []
     for number in range(60):
         entries.append(
             write(
-                user=person if number % 3 else administrator,
+                user=user if number % 3 else administrator,
                 action="upload_created" if number % 2 else "viewed",
                 resource_type="upload" if number % 5 else "report",
                 resource_id=f"r{number % 20}",
@@ -42,7 +42,7 @@ def log(request: Any, write: Any, person: Any, administrator: Any) -> list[Audit
     return entries
 
 
-def test_a_page_has_the_specified_shape(log: Any, administrator: Any, client_of: Any) -> None:
+def test_list_has_the_specified_shape(log: Any, administrator: Any, client_of: Any) -> None:
     answer = client_of(administrator).get(URL)
     assert answer.status_code == 200
     body = answer.json()
@@ -64,7 +64,7 @@ def test_a_page_has_the_specified_shape(log: Any, administrator: Any, client_of:
     }
 
 
-def test_all_pages_together_are_the_log_newest_first(
+def test_pages_together_are_the_whole_log_newest_first(
     log: list[AuditLog], administrator: Any, client_of: Any
 ) -> None:
     ids: list[int] = []
@@ -115,9 +115,9 @@ CHOOSING_ALL: list[tuple[dict[str, str], Any]] = [
 
 @pytest.mark.parametrize(("query", "keep"), [*FILTERS, *CHOOSING_ALL], ids=str)
 @pytest.mark.parametrize("by_user", [False, True])
-def test_filters_combine_and_count_exactly(
+def test_list_filters_combine_and_count_exactly(
     log: list[AuditLog],
-    person: Any,
+    user: Any,
     administrator: Any,
     client_of: Any,
     query: dict[str, str],
@@ -126,18 +126,14 @@ def test_filters_combine_and_count_exactly(
 ) -> None:
     expected = [entry.pk for entry in reversed(log) if keep(entry)]
     if by_user:
-        query = {**query, "user_id": str(person.pk)}
-        expected = [
-            entry.pk for entry in reversed(log) if keep(entry) and entry.user_id == person.pk
-        ]
+        query = {**query, "user_id": str(user.pk)}
+        expected = [entry.pk for entry in reversed(log) if keep(entry) and entry.user_id == user.pk]
     body = client_of(administrator).get(URL, {**query, "page_size": "100"}).json()
     assert body["count"] == len(expected)
     assert [row["id"] for row in body["results"]] == expected
 
 
-def test_an_unknown_but_possible_user_has_no_entries(
-    log: Any, administrator: Any, client_of: Any
-) -> None:
+def test_list_of_an_unknown_user_is_empty(log: Any, administrator: Any, client_of: Any) -> None:
     query = {"user_id": "00000000-0000-4000-8000-000000000000"}
     body = client_of(administrator).get(URL, query).json()
     assert body == {"count": 0, "next": None, "previous": None, "results": []}
@@ -169,7 +165,7 @@ def test_an_unknown_but_possible_user_has_no_entries(
         ("page_size", "many"),
     ],
 )
-def test_a_bad_query_parameter_is_a_400_that_names_it(
+def test_list_with_invalid_parameter_returns_400_with_its_name(
     administrator: Any, client_of: Any, name: str, value: str
 ) -> None:
     answer = client_of(administrator).get(URL, {name: value})
@@ -177,7 +173,7 @@ def test_a_bad_query_parameter_is_a_400_that_names_it(
     assert list(answer.json()["field_errors"]) == [name]
 
 
-def test_a_span_that_ends_before_it_starts_is_a_400(administrator: Any, client_of: Any) -> None:
+def test_list_with_end_before_start_returns_400(administrator: Any, client_of: Any) -> None:
     query = {"start_date": "2025-08-02", "end_date": "2025-08-01"}
     answer = client_of(administrator).get(URL, query)
     assert answer.status_code == 400
@@ -185,7 +181,7 @@ def test_a_span_that_ends_before_it_starts_is_a_400(administrator: Any, client_o
 
 
 @pytest.mark.parametrize("page", ["4", "99999999999999999999999999"])
-def test_a_page_past_the_end_is_a_404(
+def test_page_past_the_end_returns_404(
     log: Any, administrator: Any, client_of: Any, page: str
 ) -> None:
     answer = client_of(administrator).get(URL, {"page": page})
@@ -193,7 +189,7 @@ def test_a_page_past_the_end_is_a_404(
     assert answer.json()["code"] == "not_found"
 
 
-def test_links_keep_the_other_parameters(log: Any, administrator: Any, client_of: Any) -> None:
+def test_page_links_keep_the_other_parameters(log: Any, administrator: Any, client_of: Any) -> None:
     query = {"action": "viewed", "page_size": "10", "page": "2"}
     body = client_of(administrator).get(URL, query).json()
     for link, page in ((body["next"], "page=3"), (body["previous"], None)):
@@ -202,7 +198,7 @@ def test_links_keep_the_other_parameters(log: Any, administrator: Any, client_of
         assert page is None or page in link
 
 
-def test_a_page_holds_at_most_100_rows(
+def test_page_has_at_most_100_rows(
     log: Any, write: Any, administrator: Any, client_of: Any
 ) -> None:
     for _ in range(50):
@@ -211,15 +207,15 @@ def test_a_page_holds_at_most_100_rows(
     assert len(body["results"]) == 100
 
 
-def test_only_administrators_read(person: Any, client_of: Any) -> None:
-    answer = client_of(person).get(URL)
+def test_list_requires_an_administrator(user: Any, client_of: Any) -> None:
+    answer = client_of(user).get(URL)
     assert answer.status_code == 403
     assert answer.json()["code"] == "permission_denied"
 
 
 @pytest.mark.parametrize(("query", "keep"), FILTERS, ids=str)
 @pytest.mark.parametrize("size", [1, 4, 7])
-def test_deep_pages_found_by_counts_are_the_same_as_pages_found_by_skipping(
+def test_deep_pages_equal_pages_found_by_skipping(
     log: list[AuditLog],
     administrator: Any,
     client_of: Any,
@@ -247,7 +243,7 @@ def test_deep_pages_found_by_counts_are_the_same_as_pages_found_by_skipping(
     ],
     ids=str,
 )
-def test_a_rare_pair_of_filters_is_found_however_far_back_it_lies(
+def test_rare_pair_of_filters_is_found_far_back(
     write: Any, administrator: Any, client_of: Any, sealed: bool, span: Any, months: range
 ) -> None:
     pair = {"action": "deleted", "resource_type": "user"}
@@ -267,7 +263,7 @@ def test_a_rare_pair_of_filters_is_found_however_far_back_it_lies(
         assert ids == expected[4 * page - 4 : 4 * page]
 
 
-def test_deep_pages_of_the_admin_are_the_same(log: list[AuditLog], monkeypatch: Any) -> None:
+def test_deep_pages_of_the_admin_equal_the_api(log: list[AuditLog], monkeypatch: Any) -> None:
     monkeypatch.setattr("myometrics_audit.listing.pages.MAX_SHALLOW_OFFSET", 0)
     pages = EntryPaginator(entries_select(Selection()), 7)
     assert pages.count == 60
@@ -276,7 +272,7 @@ def test_deep_pages_of_the_admin_are_the_same(log: list[AuditLog], monkeypatch: 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_count_and_first_page_are_of_one_moment_while_others_write_and_seal(
+def test_count_and_first_page_are_from_one_snapshot(
     write: Any, administrator: Any, client_of: Any, run_concurrently: Any
 ) -> None:
     for _ in range(5):

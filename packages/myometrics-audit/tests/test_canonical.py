@@ -1,4 +1,4 @@
-"""The same facts are the same bytes, on every database, forever."""
+"""Canonical bytes, leaf hashes and signatures never change."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ GOLDEN = [
 
 
 @pytest.mark.parametrize(("value", "expected"), GOLDEN, ids=str)
-def test_golden_json(value: Any, expected: bytes) -> None:
+def test_canonical_json_is_unchanged(value: Any, expected: bytes) -> None:
     assert canonical_json(value) == expected
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, "\x00", "\ud800", {"\x00": 1}, {1: 2}, {1}])
-def test_what_can_not_be_kept_is_refused(value: Any) -> None:
+def test_canonical_json_rejects_unstorable_values(value: Any) -> None:
     with pytest.raises((ValueError, TypeError)):
         canonical_json([value])
 
@@ -70,7 +70,7 @@ def golden_entry(**changes: Any) -> Any:
     return SimpleNamespace(**{**values, **changes})
 
 
-def test_golden_entry() -> None:
+def test_canonical_entry_and_leaf_are_unchanged() -> None:
     subject = subject_of(1, KEY)
     assert subject == "1d94e3a18ee68b9ee508d891317f61a0"
     assert canonical_entry(golden_entry(), subject) == (
@@ -86,7 +86,7 @@ def test_golden_entry() -> None:
     )
 
 
-def test_golden_erasure_and_seal() -> None:
+def test_leaf_of_erasure_and_signature_of_seal_are_unchanged() -> None:
     erasure = SimpleNamespace(
         id="00000000-0000-4000-8000-000000000000",
         nonce=bytes(16),
@@ -110,7 +110,7 @@ def test_golden_erasure_and_seal() -> None:
     )
 
 
-def test_times_and_addresses_have_one_spelling() -> None:
+def test_times_and_addresses_have_one_canonical_form() -> None:
     assert canonical_moment(MOMENT) == "2025-08-19T15:45:00.000120Z"
     assert canonical_address("2001:DB8:0:0::1") == "2001:db8::1"
     assert canonical_address("::ffff:192.0.2.1") == "192.0.2.1"
@@ -133,11 +133,11 @@ VALUES = st.recursive(
     texts=st.tuples(TEXT, TEXT, TEXT),
     agent=TEXT,
 )
-def test_verification_accepts_whatever_the_api_wrote(
-    client_of: Any, person: Any, details: Any, texts: tuple[str, str, str], agent: str
+def test_verification_accepts_entries_written_by_the_api(
+    client_of: Any, user: Any, details: Any, texts: tuple[str, str, str], agent: str
 ) -> None:
     body = dict(zip(("action", "resource_type", "resource_id"), texts, strict=True))
-    answer = client_of(person).post(
+    answer = client_of(user).post(
         "/api/audit-logs/",
         {**body, "details": details},
         format="json",
@@ -153,7 +153,7 @@ def test_verification_accepts_whatever_the_api_wrote(
 
 
 @pytest.mark.django_db
-def test_numbers_that_databases_write_in_their_own_way_pass_verification() -> None:
+def test_numbers_normalised_by_databases_pass_verification() -> None:
     for value, _ in GOLDEN:
         AuditLog.objects.create(
             action="a", resource_type="b", resource_id="c", details={"value": value}

@@ -1,4 +1,4 @@
-"""Changes of a host's models are recorded as the database has them that is written to."""
+"""Recording changes in several databases."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def archive(db: None, tmp_path: Path) -> Iterator[str]:
-    """Another database, with a table of sessions, which are recorded; its alias."""
+    """The alias of another database, with a recorded table of sessions."""
     options = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "archive")}
     connections.settings["archive"] = {**connections.settings["default"], "OPTIONS": {}, **options}
     connections["archive"].connect()  # by itself it would be no database of this test
@@ -29,7 +29,7 @@ def archive(db: None, tmp_path: Path) -> Iterator[str]:
     del connections["archive"], connections.settings["archive"]
 
 
-def test_a_save_into_another_database_is_recorded_as_that_database_has_it(archive: str) -> None:
+def test_recorded_save_reads_the_database_that_it_writes_to(archive: str) -> None:
     session = Session(pk="s1", session_data="a", expire_date=utc_now())
     recorded_save(session, actor=None, using=archive)
     creation = AuditLog.objects.get(action="session_created")
@@ -42,7 +42,7 @@ def test_a_save_into_another_database_is_recorded_as_that_database_has_it(archiv
     assert not Session.objects.exists()
 
 
-def test_rows_are_changed_and_recorded_in_the_database_that_they_came_from(archive: str) -> None:
+def test_rows_are_recorded_in_the_database_of_the_query_set(archive: str) -> None:
     archived = Session.objects.using(archive)
     archived.create(pk="s1", session_data="a", expire_date=utc_now())
     assert recorded_update(archived.all(), actor=None, session_data="b") == 1

@@ -1,4 +1,4 @@
-"""Each unsafe or unknown setting is a system check with an id of its own."""
+"""System checks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def ids(**kwargs: Any) -> set[str]:
         ({"KEYS": {"2026": "k" * 32}, "ACTIVE_KEY": "2026"}, set()),
         ([], {"myometrics_audit.E001"}),
         ({"ON_USER_DELET": "retain"}, {"myometrics_audit.E002"}),
-        ({"ON_USER_DELETE": "forget"}, {"myometrics_audit.E003"}),
+        ({"ON_USER_DELETE": "delete"}, {"myometrics_audit.E003"}),
         ({"ON_USER_DELETE": 1}, {"myometrics_audit.E003"}),
         ({"KEYS": {"a": "short"}}, {"myometrics_audit.E003"}),
         ({"KEYS": {"a" * 33: "k" * 32}}, {"myometrics_audit.E003"}),
@@ -37,20 +37,20 @@ def ids(**kwargs: Any) -> set[str]:
     ],
     ids=str,
 )
-def test_settings_are_checked(settings: Any, value: Any, expected: set[str]) -> None:
+def test_invalid_settings_are_reported(settings: Any, value: Any, expected: set[str]) -> None:
     settings.MYOMETRICS_AUDIT = value
     assert ids() == expected
 
 
 @pytest.mark.django_db
-def test_missing_guards_are_reported_and_migrate_makes_them_again() -> None:
+def test_missing_guards_are_reported_until_migrate() -> None:
     remove_guards(connection.alias)
     assert ids(databases=["default"]) == {"myometrics_audit.W011"}
     install_guards(connection.alias)
     assert ids(databases=["default"]) == set()
 
 
-def test_deployment_wants_keys_and_no_test_settings(settings: Any) -> None:
+def test_deployment_check_requires_keys_and_no_test_settings(settings: Any) -> None:
     settings.MYOMETRICS_AUDIT = {"ALLOW_FLUSH": True}
     assert ids(include_deployment_checks=True) == {
         "myometrics_audit.W013",

@@ -1,4 +1,4 @@
-"""``recorded_delete`` records the rows that go or change with a row, however they hang on it."""
+"""``recorded_delete`` records the rows that a deletion deletes or changes, by any relation."""
 
 from __future__ import annotations
 
@@ -79,20 +79,20 @@ def host(django_db_setup: Any, django_db_blocker: Any) -> Iterator[Any]:
             class Meta:
                 app_label = "auth"
 
-        class Door(models.Model):
-            ward = models.ForeignKey(Ward, DB_CASCADE, null=True, related_name="doors")
+        class Gate(models.Model):
+            ward = models.ForeignKey(Ward, DB_CASCADE, null=True, related_name="gates")
             neighbour = models.ForeignKey(Ward, DB_SET_NULL, null=True, related_name="openings")
 
             class Meta:
                 app_label = "auth"
 
         class Key(models.Model):
-            door = models.ForeignKey(Door, DB_CASCADE)
+            gate = models.ForeignKey(Gate, DB_CASCADE)
 
             class Meta:
                 app_label = "auth"
 
-        tables = [Note, Ward, Bed, HeatedBed, NumberedBed, Sheet, Door, Key]
+        tables = [Note, Ward, Bed, HeatedBed, NumberedBed, Sheet, Gate, Key]
         with django_db_blocker.unblock(), connection.schema_editor() as editor:
             for table in tables:
                 editor.create_model(table)
@@ -104,7 +104,7 @@ def host(django_db_setup: Any, django_db_blocker: Any) -> Iterator[Any]:
 
 @pytest.fixture(autouse=True)
 def record(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """What a test records ends with it."""
+    """Restores the registry of recordings."""
     monkeypatch.setattr(changes, "_recordings", dict(changes._recordings))
     return recorded()
 
@@ -149,9 +149,7 @@ def test_deletion_of_a_subclass_with_its_parent_is_recorded(host: Any, record: A
     assert entries() == expected
 
 
-def test_deletion_of_a_subclass_with_its_own_key_follows_its_parents_row(
-    host: Any, record: Any
-) -> None:
+def test_deletion_of_subclass_with_own_key_follows_parent_row(host: Any, record: Any) -> None:
     record(host.NumberedBed)
     record(host.Sheet)
     other = host.Bed.objects.create()
@@ -163,7 +161,7 @@ def test_deletion_of_a_subclass_with_its_own_key_follows_its_parents_row(
     assert entries() == expected
 
 
-def test_deletion_of_rows_that_refer_to_their_own_kind_is_recorded(host: Any, record: Any) -> None:
+def test_deletion_of_self_referring_rows_is_recorded(host: Any, record: Any) -> None:
     record(host.Ward)
     first = host.Ward.objects.create(code="a")
     second = host.Ward.objects.create(code="b", parent=first)
@@ -188,18 +186,18 @@ def test_deletion_of_generic_relations_is_recorded(host: Any, record: Any) -> No
     assert entries() == expected
 
 
-def test_changes_that_the_database_makes_are_recorded(host: Any, record: Any) -> None:
-    for model in (host.Ward, host.Door, host.Key):
+def test_changes_by_the_database_are_recorded(host: Any, record: Any) -> None:
+    for model in (host.Ward, host.Gate, host.Key):
         record(model)
     ward = host.Ward.objects.create(code="a")
-    door, opening = (
-        host.Door.objects.create(ward=ward),
-        host.Door.objects.create(neighbour=ward),
+    gate, opening = (
+        host.Gate.objects.create(ward=ward),
+        host.Gate.objects.create(neighbour=ward),
     )
-    key = host.Key.objects.create(door=door)
+    key = host.Key.objects.create(gate=gate)
     expected = [
-        ("door_deleted", str(door.pk)),
-        ("door_updated", str(opening.pk)),
+        ("gate_deleted", str(gate.pk)),
+        ("gate_updated", str(opening.pk)),
         ("key_deleted", str(key.pk)),
         ("ward_deleted", str(ward.pk)),
     ]
@@ -212,7 +210,7 @@ def test_rows_kept_by_the_database_are_not_followed(host: Any, record: Any) -> N
         record(model)
     ward = host.Ward.objects.create(code="a")
     key = str(ward.pk)
-    host.Key.objects.create(door=host.Door.objects.create(neighbour=ward))
+    host.Key.objects.create(gate=host.Gate.objects.create(neighbour=ward))
     with CaptureQueriesContext(connection) as queries:
         recorded_delete(ward, actor=None)
     table = f'"{host.Key._meta.db_table}"'
@@ -228,7 +226,7 @@ def test_deletion_of_a_proxy_is_recorded_under_its_name(host: Any, record: Any) 
     assert entries() == [("closedward_deleted", key)]
 
 
-def test_deletion_that_only_marks_a_row_is_recorded_as_its_change(host: Any, record: Any) -> None:
+def test_soft_deletion_is_recorded_as_a_change(host: Any, record: Any) -> None:
     record(host.Ward)
     record(host.Bed)
     ward = host.Ward.objects.create(code="a")

@@ -1,4 +1,4 @@
-"""What the doctor says of the audit log, one hole at a time."""
+"""Examinations of ``manage.py myometrics_doctor``."""
 
 from __future__ import annotations
 
@@ -55,20 +55,20 @@ def test_disabled_trigger_is_a_problem(database_vendor):
     assert states(doctor.examine_guards) == {"audit guards": "ok"}
 
 
-def test_pseudonym_key_may_be_dropped_when_no_failed_sign_in_needs_it(settings, write):
+def test_unused_pseudonym_keys_are_reported_as_removable(settings, write):
     settings.MYOMETRICS = {"PSEUDONYM_KEYS": ["n" * 32]}
-    assert say(doctor.examine_pseudonym_keys).strip() == "There is one."
+    assert say(doctor.examine_pseudonym_keys).strip() == "There is one key."
     settings.MYOMETRICS = {"PSEUDONYM_KEYS": ["n" * 32, "o" * 32]}
-    assert "All but the first may be dropped" in say(doctor.examine_pseudonym_keys)
+    assert "All but the first can be removed" in say(doctor.examine_pseudonym_keys)
     failed = write(action="login_failed", user=None, resource_type="user", resource_id="f" * 64)
     said = say(doctor.examine_pseudonym_keys)
     assert utc_text(failed.timestamp) in said
-    assert "Only a key that was replaced before that may be dropped." in said
+    assert "Only keys that were replaced before that can be removed." in said
     assert "o" * 32 not in said
     assert states(doctor.examine_pseudonym_keys) == {"pseudonym keys": "ok"}
 
 
-def test_keys_are_own_derived_or_lost(settings, write):
+def test_keys_are_reported_as_set_derived_or_lost(settings, write):
     assert states(doctor.examine_keys) == {"audit keys": "warning"}
     settings.MYOMETRICS_AUDIT = {**settings.MYOMETRICS_AUDIT, "KEYS": KEYS}
     assert states(doctor.examine_keys) == {"audit keys": "ok"}
@@ -80,7 +80,7 @@ def test_keys_are_own_derived_or_lost(settings, write):
     assert "s" * 32 not in say(doctor.examine_keys)
 
 
-def test_entry_that_waits_for_a_seal_is_a_problem(write):
+def test_old_unsealed_entry_is_a_problem(write):
     write()
     assert states(doctor.examine_seals) == {"audit seals": "ok"}
     write(timestamp=timezone.now() - timedelta(hours=2))
@@ -91,7 +91,7 @@ def test_entry_that_waits_for_a_seal_is_a_problem(write):
     assert "2 hours old" in say(doctor.examine_seals)
 
 
-def test_anchors_are_published_or_not(settings, write, tmp_path):
+def test_unpublished_anchors_are_a_problem(settings, write, tmp_path):
     assert states(doctor.examine_anchors) == {"audit anchors": "not configured"}
     here = {**settings.MYOMETRICS_AUDIT, "ANCHOR_FILE": str(tmp_path / "anchors")}
     settings.MYOMETRICS_AUDIT = here
@@ -109,7 +109,7 @@ def test_anchors_are_published_or_not(settings, write, tmp_path):
     ("days", "problems", "state"),
     [(None, 0, "warning"), (1, 0, "ok"), (1, 3, "problem"), (40, 0, "warning")],
 )
-def test_last_verification_is_shown(days, problems, state):
+def test_last_verification_is_reported(days, problems, state):
     if days is not None:
         moment = timezone.now() - timedelta(days=days)
         Verification.objects.create(

@@ -1,4 +1,4 @@
-"""Handing the log over, and letting go of what is too old."""
+"""Export of the log, and purge of old entries."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def log(write: Any, django_user_model: Any, settings: Any) -> None:
     """Five sealed entries, an erasure, a retained entry, and one that is not sealed."""
     for number in range(5):
         write(resource_id=f"r{number}", timestamp=MOMENT, details={"n": number * 1.5, "t": "ü"})
-    gone = django_user_model.objects.create_user(email="gone@clinic.example")
-    write(user=gone)
+    deleted = django_user_model.objects.create_user(email="deleted@clinic.example")
+    write(user=deleted)
     list(seal_pending())
-    gone.delete()
+    deleted.delete()
     kept = django_user_model.objects.create_user(email="kept@clinic.example")
     write(user=kept, action="viewed")
     settings.MYOMETRICS_AUDIT = {**settings.MYOMETRICS_AUDIT, "ON_USER_DELETE": "retain"}
@@ -44,7 +44,7 @@ def log(write: Any, django_user_model: Any, settings: Any) -> None:
     write(action="viewed", resource_id="late")
 
 
-def test_every_entry_is_handed_over_with_a_proof(log: Any) -> None:
+def test_export_contains_every_entry_with_a_proof(log: Any) -> None:
     lines = [json.loads(line) for line in run("audit_export").splitlines()]
     kinds = [line["type"] for line in lines]
     assert kinds[0] == "header"
@@ -62,18 +62,16 @@ def test_every_entry_is_handed_over_with_a_proof(log: Any) -> None:
         (["--action", "viewed"], 2),
         (["--resource-type", "report"], 0),
         (["--start-date", "2025-08-19", "--end-date", "2025-08-19"], 5),
-        (["--user-id", "{person}"], 6),
+        (["--user-id", "{user}"], 6),
     ],
 )
-def test_a_part_of_the_log_can_be_handed_over(
-    log: Any, person: Any, options: list[str], count: int
-) -> None:
-    text = run("audit_export", *[option.format(person=person.pk) for option in options])
+def test_export_can_be_filtered(log: Any, user: Any, options: list[str], count: int) -> None:
+    text = run("audit_export", *[option.format(user=user.pk) for option in options])
     assert text.count('"type": "entry"') == count
     assert list(export_problems(text.splitlines())) == []
 
 
-def test_what_is_sealed_while_it_is_handed_over_is_in_the_export_once(
+def test_entries_sealed_during_export_are_exported_once(
     log: Any, write: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("myometrics_audit.sealing.export.batches.UNSEALED_BATCH", 1)
@@ -97,10 +95,10 @@ def test_what_is_sealed_while_it_is_handed_over_is_in_the_export_once(
         ('"resource_id": "r2"', '"resource_id": "r9"', "differs from its leaf"),
         ('"left"', '"right"', "is not under seal"),
         ('"entries": 6', '"entries": 7', "has a wrong signature"),
-        ('"subject": "', '"subject": "0', "names another user"),
+        ('"subject": "', '"subject": "0', "has a user that differs"),
     ],
 )
-def test_an_altered_export_is_found_out(
+def test_altered_export_is_detected(
     log: Any, tmp_path: Path, old: str, new: str, message: str
 ) -> None:
     path = tmp_path / "log.jsonl"
@@ -115,8 +113,8 @@ def test_an_altered_export_is_found_out(
     assert message in output.getvalue()
 
 
-def test_what_can_be_no_filter_is_named_with_its_option() -> None:
-    wrong = ["--user-id", "nobody", "--start-date", "yesterday"]
+def test_export_with_invalid_filter_reports_its_option() -> None:
+    wrong = ["--user-id", "no-id", "--start-date", "yesterday"]
     with pytest.raises(CommandError, match=r"(?s)--user-id: Not the id.*--start-date: ") as raised:
         run("audit_export", *wrong)
     assert raised.value.returncode == 2
@@ -124,23 +122,23 @@ def test_what_can_be_no_filter_is_named_with_its_option() -> None:
         run("audit_export", "--start-date", "2025-08-20", "--end-date", "2025-08-19")
 
 
-def test_a_file_that_is_no_export_is_told_apart(tmp_path: Path) -> None:
+def test_check_of_another_file_has_its_own_exit_code(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text("hello\n")
-    with pytest.raises(CommandError, match="is no export"):
+    with pytest.raises(CommandError, match="is not an export"):
         run("audit_export", "--check", str(path))
 
 
-def test_purging_first_says_what_it_would_remove(log: Any) -> None:
+def test_purge_without_execute_only_reports(log: Any) -> None:
     assert "Would remove 5 entries" in run("audit_purge", "--older-than", "2025-08-20")
     assert AuditLog.objects.count() == 7
 
 
-def test_nothing_is_older_than_the_calendar(log: Any) -> None:
+def test_purge_before_the_first_date_finds_nothing(log: Any) -> None:
     assert "Would remove 0 entries" in run("audit_purge", "--older-than", "0001-01-01")
 
 
-def test_purged_entries_leave_signed_erasures_and_exact_counts(log: Any) -> None:
+def test_purge_leaves_signed_erasures_and_exact_counts(log: Any) -> None:
     purged = run("audit_purge", "--older-than", "2025-08-20", "--execute", "--chunk", "2", "--json")
     assert json.loads(purged) == {"older_than": "2025-08-20", "due": 5, "purged": 5}
     erasures = Erasure.objects.filter(reason="purge").order_by("entries")
@@ -149,7 +147,7 @@ def test_purged_entries_leave_signed_erasures_and_exact_counts(log: Any) -> None
     assert [str(problem) for problem in LogVerifier().problems()] == []
 
 
-def test_purging_removes_entries_that_nobody_signed_too(write: Any) -> None:
+def test_purge_removes_unsigned_entries_too(write: Any) -> None:
     write(timestamp=MOMENT)
     AuditLog.objects.model(timestamp=MOMENT, nonce=b"", resource_id="forged").save_base(
         force_insert=True
@@ -159,7 +157,7 @@ def test_purging_removes_entries_that_nobody_signed_too(write: Any) -> None:
     assert Erasure.objects.get().entries == 1
 
 
-def test_an_age_counts_back_from_today(write: Any) -> None:
+def test_purge_age_counts_back_from_today(write: Any) -> None:
     write(timestamp=utc_now() - timedelta(days=9))
     write(timestamp=utc_now() - timedelta(days=11))
     assert "Would remove 1 entries" in run("audit_purge", "--older-than", "10d")
@@ -175,7 +173,7 @@ def test_an_age_counts_back_from_today(write: Any) -> None:
         ["--older-than", "10d", "--chunk", "0"],
     ],
 )
-def test_wrong_arguments_are_refused(arguments: list[str]) -> None:
+def test_purge_with_wrong_arguments_is_refused(arguments: list[str]) -> None:
     with pytest.raises(CommandError) as refused:
         run("audit_purge", *arguments)
     assert refused.value.returncode == 2

@@ -1,4 +1,4 @@
-"""Whatever is changed in an export is found out, with the keys alone."""
+"""Every change of an export is detected, with the keys alone."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ pytestmark = pytest.mark.django_db
 
 MOMENT = datetime(2025, 8, 19, 15, 45, tzinfo=timezone.utc)
 Lines = list[dict[str, Any]]
-ENTRIES = ("entry", "entry of nobody", "retained entry", "unsealed entry")
+ENTRIES = ("entry", "entry without user", "retained entry", "unsealed entry")
 FREE = {
     ("header", "exported_at"),
     ("unsealed entry", "entry", "id"),
     *((kind, "entry", "origin") for kind in ENTRIES),
 }
-"""What nothing proves; docs/audit/reference.md says so."""
+"""Values that are not proved; docs/audit/operations.md lists them."""
 
 
 @pytest.fixture
 def lines(write: Any, django_user_model: Any, settings: Any, rf: Any) -> Lines:
-    """An export with every type of line: entries of people present, retained and of nobody,
+    """An export with every type of line: entries of existing, retained and no users,
     erasures of both kinds; all of them sealed and not.
     """
-    people = [django_user_model.objects.create_user(email=f"{n}@clinic.example") for n in range(4)]
+    users = [django_user_model.objects.create_user(email=f"{n}@clinic.example") for n in range(4)]
     details = {"n": 1.5, "t": "ü", "is": True}
     for number in range(4):
         write(resource_id=f"r{number}", timestamp=MOMENT, details=details, ip_address="2001:db8::a")
     write(user=None, activity_id="auth:7", user_agent="curl/8.0")
-    for gone in people:
-        write(user=gone)
+    for deleted in users:
+        write(user=deleted)
     list(seal_pending())
     for is_sealed in (True, False):
         settings.MYOMETRICS_AUDIT = {"ON_USER_DELETE": "cascade"}
-        people.pop().delete()
+        users.pop().delete()
         settings.MYOMETRICS_AUDIT = {"ON_USER_DELETE": "retain"}
-        people.pop().delete()
+        users.pop().delete()
         write(resource_id="last", ip_address="10.0.0.1")
         if is_sealed:
             list(seal_pending())
@@ -54,20 +54,20 @@ def lines(write: Any, django_user_model: Any, settings: Any, rf: Any) -> Lines:
 
 
 def problems(lines: Lines) -> list[str]:
-    """What the check says of these lines; what is no export at all is told by an exception."""
+    """The problems of these lines. Raises ``ValueError`` if they are not an export."""
     try:
         return list(export_problems(json.dumps(line) for line in lines))
     except ValueError as error:
         return [f"no export: {error}"]
 
 
-def test_an_untouched_export_has_no_problems(lines: Lines) -> None:
+def test_untouched_export_has_no_problems(lines: Lines) -> None:
     assert problems(lines) == []
     assert set(map(_kind, lines)) == {
         "header",
         "seal",
         "entry",
-        "entry of nobody",
+        "entry without user",
         "retained entry",
         "unsealed entry",
         "erasure",
@@ -75,7 +75,7 @@ def test_an_untouched_export_has_no_problems(lines: Lines) -> None:
     }
 
 
-def test_every_changed_value_in_any_type_of_line_is_found(lines: Lines) -> None:
+def test_every_changed_value_in_an_export_is_detected(lines: Lines) -> None:
     of_each_kind = {_kind(line): (number, line) for number, line in enumerate(lines)}
     unseen = [
         (kind, *place, altered)
@@ -88,14 +88,14 @@ def test_every_changed_value_in_any_type_of_line_is_found(lines: Lines) -> None:
     assert unseen == []
 
 
-def test_every_value_that_is_left_out_is_found(lines: Lines) -> None:
+def test_every_missing_value_in_an_export_is_detected(lines: Lines) -> None:
     for number, line in enumerate(lines):
         for name in line.keys() - {"exported_at"}:
             without = {key: value for key, value in line.items() if key != name}
             assert problems([*lines[:number], without, *lines[number + 1 :]]), (line["type"], name)
 
 
-def test_a_problem_names_the_line_and_what_is_wrong_with_it(lines: Lines) -> None:
+def test_problem_names_the_line_and_the_error(lines: Lines) -> None:
     number = next(number for number, line in enumerate(lines) if line.get("reason") == "user")
     lines[number]["entries"] += 1
     assert problems(lines) == [
@@ -108,22 +108,22 @@ def test_a_problem_names_the_line_and_what_is_wrong_with_it(lines: Lines) -> Non
     [
         (lambda lines: _without(lines, "erasure"), "covers 2 erasures, but 1 are here"),
         (lambda lines: _without(lines, "seal"), "is not under seal"),
-        (lambda lines: _twice(lines, "entry"), "stands twice or out of order"),
-        (lambda lines: _twice(lines, "erasure"), "stands twice or out of order"),
-        (lambda lines: _twice(lines, "seal"), "stands twice or out of order"),
+        (lambda lines: _twice(lines, "entry"), "is repeated or out of order"),
+        (lambda lines: _twice(lines, "erasure"), "is repeated or out of order"),
+        (lambda lines: _twice(lines, "seal"), "is repeated or out of order"),
         (lambda lines: [*lines, {"type": "remark"}], "can't be read"),
         (lambda lines: [*lines, lines[0]], "can't be read"),
         (lambda lines: lines[1:], "no export: "),
         (lambda lines: [], "no export: "),
     ],
 )
-def test_lines_that_seals_account_for_can_not_be_removed_added_or_repeated(
+def test_removed_added_or_repeated_lines_are_detected(
     lines: Lines, arrange: Callable[[Lines], Lines], message: str
 ) -> None:
     assert message in "\n".join(problems(arrange(lines)))
 
 
-def test_a_seal_that_is_genuine_but_of_another_history_is_found(lines: Lines) -> None:
+def test_genuine_seal_of_another_history_is_detected(lines: Lines) -> None:
     first, second = (line for line in lines if line["type"] == "seal")
     second["previous"] = first["root"]
     facts = {**second, "sealed_at": datetime.fromisoformat(second["sealed_at"][:-1] + "+00:00")}
@@ -133,7 +133,7 @@ def test_a_seal_that_is_genuine_but_of_another_history_is_found(lines: Lines) ->
     assert problems(lines) == [f"line {number}: seal 2 does not follow from the seal before it"]
 
 
-def test_a_line_that_is_no_json_is_found_and_the_rest_is_checked(lines: Lines) -> None:
+def test_line_that_is_not_json_does_not_stop_the_check(lines: Lines) -> None:
     lines[3]["entry"]["action"] = "edited"
     texts = [json.dumps(line) for line in lines]
     texts[2] = texts[2][:-1]
@@ -141,16 +141,16 @@ def test_a_line_that_is_no_json_is_found_and_the_rest_is_checked(lines: Lines) -
     assert [problem.partition(": ")[0] for problem in found] == ["line 3", "line 4"]
 
 
-def test_lines_nested_too_deeply_to_be_read_are_found_too(lines: Lines) -> None:
+def test_deeply_nested_line_is_reported(lines: Lines) -> None:
     header, *texts = (json.dumps(line) for line in lines)
     deep = "[" * 100_000
     (problem,) = export_problems([header, deep, *texts])
     assert problem.startswith("line 2: can't be read (RecursionError")
-    with pytest.raises(ValueError, match="line 1 is no header"):
+    with pytest.raises(ValueError, match="line 1 is not a header"):
         list(export_problems([deep]))
 
 
-def test_a_part_of_the_log_proves_itself_as_the_whole_does(lines: Lines) -> None:
+def test_filtered_export_has_no_problems(lines: Lines) -> None:
     chosen = entries_select(Selection(action="nothing like it"))
     part = list(proof_lines(chosen))
     assert list(export_problems(part)) == []
@@ -162,12 +162,12 @@ def _kind(line: dict[str, Any]) -> str:
     if kind in ("entry", "erasure") and line["seal"] is None:
         return f"unsealed {kind}"
     if kind == "entry" and line["subject"] is None:
-        return "entry of nobody"
+        return "entry without user"
     return f"retained {kind}" if kind == "entry" and line["pseudonym"] else kind
 
 
 def _values(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """Every plain value in a line, and where it stands."""
+    """Every plain value in a line, with its path."""
     inner = value.items() if isinstance(value, dict) else enumerate(value)
     for name, item in inner:
         if isinstance(item, (dict, list)) and item:

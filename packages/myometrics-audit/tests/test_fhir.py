@@ -1,4 +1,4 @@
-"""AuditEvents that other systems can read: FHIR R4, and the profiles of IHE's BALP."""
+"""AuditEvents follow FHIR R4 and the profiles of IHE's BALP."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ OBJECT_ROLES = {"4", "3", "20"}
 
 
 def entry(**values: Any) -> AuditLog:
-    """An entry that is in no database."""
+    """An unsaved entry."""
     fields = {
         "pk": 7,
         "user_id": "3f1c",
@@ -59,7 +59,7 @@ def entry(**values: Any) -> AuditLog:
 
 
 def exported(made: AuditLog) -> dict[str, Any]:
-    """The event as its reader finds it, once FHIR's own structure has been checked."""
+    """The event after serialization and a check of FHIR's structure."""
     event: dict[str, Any] = json.loads(json.dumps(audit_event(made, observer="clinic.example")))
     AuditEvent.model_validate(event)
     assert event["action"] in "CRUDE"
@@ -70,7 +70,7 @@ def exported(made: AuditLog) -> dict[str, Any]:
 
 
 def assert_sound(part: Any) -> None:
-    """FHIR knows no empty strings, lists or objects, and of control characters only white space."""
+    """FHIR has no empty strings, lists or objects, and no control characters except white space."""
     assert part not in ("", [], {}, None)
     if isinstance(part, str):
         assert part.strip()
@@ -86,7 +86,7 @@ def coding(concept: dict[str, Any]) -> tuple[str, str]:
 
 
 def assert_follows(event: dict[str, Any], profile: str) -> None:
-    """Check what the profile asks for beyond the structure of every AuditEvent."""
+    """Check the additional requirements of the profile."""
     interaction, action, client_part, server_part, user_parts = PROFILES[profile]
     assert coding(event["type"]) == (CODES + "audit-event-type", "rest")
     assert [coding(subtype) for subtype in event["subtype"]] == [
@@ -125,7 +125,7 @@ def assert_follows(event: dict[str, Any], profile: str) -> None:
 )
 @pytest.mark.parametrize("user_id", ["3f1c", None])
 @pytest.mark.parametrize("address", ["192.168.1.100", "2001:db8::7"])
-def test_what_names_a_profile_follows_it(
+def test_fhir_event_with_a_profile_follows_it(
     action: str, profile: str, user_id: str | None, address: str
 ) -> None:
     event = exported(entry(action=action, user_id=user_id, ip_address=address))
@@ -145,7 +145,7 @@ def test_what_names_a_profile_follows_it(
         {"action": "system_down"},
     ],
 )
-def test_what_lacks_something_that_a_profile_asks_for_names_none(values: dict[str, Any]) -> None:
+def test_fhir_event_without_required_values_has_no_profile(values: dict[str, Any]) -> None:
     assert "meta" not in exported(entry(**values))
 
 
@@ -163,7 +163,7 @@ def test_what_lacks_something_that_a_profile_asks_for_names_none(values: dict[st
         (" system\t going  down ", "E", "system going down", "0"),
     ],
 )
-def test_actions_become_the_codes_of_fhir(
+def test_fhir_codes_depend_on_the_action(
     action: str, code: str, subtype: str, outcome: str
 ) -> None:
     event = exported(entry(action=action, user_id=None))
@@ -175,7 +175,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
 
 @given(action=TEXT, resource_type=TEXT, resource_id=TEXT, user_agent=TEXT, inner=TEXT)
-def test_whatever_stands_in_an_entry_becomes_a_valid_event(
+def test_fhir_event_of_any_entry_is_valid(
     action: str, resource_type: str, resource_id: str, user_agent: str, inner: str
 ) -> None:
     made = entry(
@@ -190,7 +190,7 @@ def test_whatever_stands_in_an_entry_becomes_a_valid_event(
 
 
 @pytest.mark.parametrize("user_agent", ["Mozilla/5.0", ""])
-def test_a_client_is_the_observer_of_what_it_reports(user_agent: str) -> None:
+def test_fhir_observer_of_posted_entries_is_the_client(user_agent: str) -> None:
     event = exported(entry(origin="client", user_agent=user_agent))
     assert event["source"]["observer"] == event["agent"][0]["who"]
     assert event["source"]["observer"] == {"display": user_agent or "unknown"}
@@ -199,20 +199,20 @@ def test_a_client_is_the_observer_of_what_it_reports(user_agent: str) -> None:
 
 
 @pytest.mark.parametrize("origin", ["server", "import", None])
-def test_this_system_is_the_observer_of_what_no_client_reports(origin: str | None) -> None:
+def test_fhir_observer_of_other_entries_is_this_system(origin: str | None) -> None:
     event = exported(entry(origin=origin))
     assert event["source"]["observer"] == {"display": "clinic.example"}
 
 
 @pytest.mark.parametrize("origin", ["client", "server", "import", None])
-def test_an_event_holds_the_origin(origin: str | None) -> None:
+def test_fhir_event_has_the_origin(origin: str | None) -> None:
     event = exported(entry(origin=origin, details={}))
     expected = [{"type": "origin", "valueString": origin}] if origin else []
     assert event["entity"][0].get("detail", []) == expected
 
 
 @pytest.mark.django_db
-def test_the_command_hands_over_one_event_a_line(write: Any, person: Any) -> None:
+def test_fhir_export_has_one_event_per_line(write: Any, user: Any) -> None:
     made = write(ip_address="192.168.1.100", timestamp=MOMENT, details={"a": 1})
     write(action="login_failed", user=None, details={})
     output = StringIO()
@@ -223,10 +223,10 @@ def test_the_command_hands_over_one_event_a_line(write: Any, person: Any) -> Non
     assert_follows(event, "Create")
     assert event["id"] == f"audit-{made.pk}"
     assert event["recorded"] == "2025-08-19T15:45:30.123000Z"
-    client, server, user = event["agent"]
+    client, server, user_agent = event["agent"]
     assert client["network"] == {"address": "192.168.1.100", "type": "2"}
     assert server["who"] == event["source"]["observer"] == {"display": "c.example"}
-    assert user["who"]["identifier"]["value"] == str(person.pk)
+    assert user_agent["who"]["identifier"]["value"] == str(user.pk)
     (entity,) = event["entity"]
     assert entity["what"]["identifier"] == {"type": {"text": "upload"}, "value": "upload_001"}
     assert entity["detail"][0]["valueString"] == '{"a": 1}'

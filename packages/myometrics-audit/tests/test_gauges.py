@@ -1,4 +1,4 @@
-"""The lags of seals and anchors and the outcome of verifications, for monitoring."""
+"""Metrics of the audit log."""
 
 import math
 from datetime import timedelta
@@ -21,7 +21,7 @@ NOW = timezone.now().replace(microsecond=0)
 
 
 @pytest.mark.django_db
-def test_the_lag_is_the_age_of_the_oldest_entry_without_a_seal():
+def test_seal_lag_is_the_age_of_the_oldest_unsealed_entry():
     assert "myometrics_seal_lag_seconds" in {gauge.name for gauge in registered_gauges()}
     assert seal_lag_seconds() == 0
     with time_machine.travel(NOW, tick=False):
@@ -34,7 +34,7 @@ def test_the_lag_is_the_age_of_the_oldest_entry_without_a_seal():
 
 
 @pytest.mark.django_db
-def test_anchor_lag_is_the_age_of_the_oldest_seal_that_is_not_published(settings, tmp_path):
+def test_anchor_lag_is_the_age_of_the_oldest_unpublished_seal(settings, tmp_path):
     assert "myometrics_anchor_lag_seconds" in {gauge.name for gauge in registered_gauges()}
     assert anchor_lag_seconds() == 0
     with time_machine.travel(NOW, tick=False) as clock:
@@ -52,7 +52,7 @@ def test_anchor_lag_is_the_age_of_the_oldest_seal_that_is_not_published(settings
 
 
 @pytest.mark.django_db
-def test_gauges_of_verification_are_those_of_the_last_one():
+def test_verification_gauges_report_the_last_run():
     names = {gauge.name for gauge in registered_gauges()}
     assert {"myometrics_verification_age_seconds", "myometrics_verification_problems"} <= names
     assert (verification_age_seconds(), verification_problems()) == (math.inf, 0)

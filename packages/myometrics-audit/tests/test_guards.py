@@ -1,4 +1,4 @@
-"""Guards come back when a table was rebuilt, and tests have a supported way past them."""
+"""Guards are restored by ``migrate``, and tests can disable them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OUTDATED = {
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_a_rebuilt_table_gets_its_guards_back_at_the_next_migrate() -> None:
+def test_migrate_restores_guards_of_a_rebuilt_table() -> None:
     if connection.vendor == "sqlite":
         with connection.schema_editor() as editor:
             editor._remake_table(AuditLog)
@@ -41,7 +41,7 @@ def test_a_rebuilt_table_gets_its_guards_back_at_the_next_migrate() -> None:
     assert missing_guards("default") == []
 
 
-def test_an_outdated_guard_is_replaced_at_the_next_migrate(write: Any) -> None:
+def test_migrate_replaces_an_outdated_guard(write: Any) -> None:
     write()
     remove_guards("default")
     table = AuditLog._meta.db_table
@@ -72,7 +72,7 @@ def test_guards_fit_the_table_of_an_earlier_migration(write: Any) -> None:
 
 
 @pytest.mark.parametrize("state", ["DISABLE", "ENABLE REPLICA"])
-def test_a_guard_that_does_not_fire_is_replaced_at_the_next_migrate(write: Any, state: str) -> None:
+def test_migrate_replaces_a_guard_that_does_not_fire(write: Any, state: str) -> None:
     if connection.vendor == "sqlite":
         return  # SQLite can drop a trigger, not disable it
     write()
@@ -88,7 +88,7 @@ def test_a_guard_that_does_not_fire_is_replaced_at_the_next_migrate(write: Any, 
             cursor.execute(f'UPDATE "{table}" SET origin = NULL')
 
 
-def test_each_schema_of_a_database_has_guards_of_its_own() -> None:
+def test_each_schema_has_its_own_guards() -> None:
     if connection.vendor == "sqlite":
         return  # one schema
     names = ("first", "second")
@@ -127,9 +127,7 @@ def guards_in(schema: str) -> list[str]:
 
 
 @pytest.mark.parametrize("allowed", [True, False])
-def test_flushing_is_refused_unless_the_settings_of_tests_allow_it(
-    write: Any, settings: Any, allowed: bool
-) -> None:
+def test_flush_requires_the_setting_allow_flush(write: Any, settings: Any, allowed: bool) -> None:
     write()
     settings.MYOMETRICS_AUDIT = {"ALLOW_FLUSH": allowed}
     fresh = connection.copy()

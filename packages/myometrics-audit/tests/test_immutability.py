@@ -1,4 +1,4 @@
-"""Entries can't be changed: not by the ORM, not by SQL, not in the admin."""
+"""Entries can't be changed: by the ORM, SQL or the admin."""
 
 from __future__ import annotations
 
@@ -31,9 +31,7 @@ pytestmark = pytest.mark.django_db
         ),
     ],
 )
-def test_the_orm_refuses_to_change_or_remove_an_entry_and_says_what_to_do(
-    write: Any, attempt: Any
-) -> None:
+def test_orm_refuses_changes_of_entries_with_an_alternative(write: Any, attempt: Any) -> None:
     entry = write()
     with pytest.raises(ImmutableEntry, match=r"can't be changed.*; (record|insert|delete|run)"):
         attempt(entry)
@@ -77,7 +75,7 @@ def evidence(write: Any, django_user_model: Any) -> None:
 
 
 @pytest.mark.parametrize("statement", STATEMENTS)
-def test_the_database_refuses_to_change_or_remove_evidence(evidence: Any, statement: str) -> None:
+def test_database_refuses_changes_of_evidence(evidence: Any, statement: str) -> None:
     with (
         pytest.raises(DatabaseError, match="is refused"),
         transaction.atomic(),
@@ -90,7 +88,7 @@ SHORT_CUTS = {"postgresql": "TRUNCATE {%s}", "sqlite": "REPLACE INTO {%s} SELECT
 
 
 @pytest.mark.parametrize("table", ["log", "leaf", "seal", "erasure"])
-def test_the_databases_short_cuts_do_not_slip_past_the_guards(evidence: Any, table: str) -> None:
+def test_replace_and_truncate_are_refused(evidence: Any, table: str) -> None:
     connection.check_constraints()
     statement = SHORT_CUTS[connection.vendor].replace("%s", table)
     with (
@@ -101,13 +99,11 @@ def test_the_databases_short_cuts_do_not_slip_past_the_guards(evidence: Any, tab
         cursor.execute(statement.format(**tables()))
 
 
-def test_guards_are_there_after_migrate() -> None:
+def test_guards_exist_after_migrate() -> None:
     assert missing_guards("default") == []
 
 
-def test_an_entry_can_not_be_added_changed_or_removed_in_the_admin(
-    write: Any, client: Any, django_user_model: Any
-) -> None:
+def test_admin_refuses_changes_of_entries(write: Any, client: Any, django_user_model: Any) -> None:
     root = django_user_model.objects.create_superuser(email="root@clinic.example")
     client.force_login(root)
     entry = write()

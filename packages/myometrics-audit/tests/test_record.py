@@ -1,4 +1,4 @@
-"""The Python API for hosts."""
+"""The Python API for sites."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from django.test import RequestFactory
 from myometrics_audit import audit
 from myometrics_audit.log import NewEntry, entry_record
 from myometrics_audit.models import AuditLog, Leaf
-from myometrics_core.events import bus as activities
+from myometrics_core.events import bus
 
 pytestmark = pytest.mark.django_db
 
 
-def test_record_keeps_who_did_what_to_which_resource_from_where(person: Any) -> None:
+def test_record_stores_actor_action_resource_and_client(user: Any) -> None:
     request = RequestFactory().get("/", HTTP_USER_AGENT="Firefox", REMOTE_ADDR="198.51.100.7")
     entry = audit.record(
-        actor=person,
+        actor=user,
         action="report_printed",
         resource=("report", 17),
         details={"pages": 3},
@@ -32,7 +32,7 @@ def test_record_keeps_who_did_what_to_which_resource_from_where(person: Any) -> 
     )
     kept = AuditLog.objects.get()
     assert kept == entry
-    assert (kept.user_id, kept.action) == (person.pk, "report_printed")
+    assert (kept.user_id, kept.action) == (user.pk, "report_printed")
     assert (kept.resource_type, kept.resource_id) == ("report", "17")
     assert (kept.ip_address, kept.user_agent) == ("198.51.100.7", "Firefox")
     assert kept.details == {"pages": 3}
@@ -40,22 +40,22 @@ def test_record_keeps_who_did_what_to_which_resource_from_where(person: Any) -> 
 
 
 @pytest.mark.parametrize("origin", ["client", "server", "import"])
-def test_record_keeps_the_given_origin(origin: Any) -> None:
+def test_record_stores_the_given_origin(origin: Any) -> None:
     values: Any = {"actor": None, "action": "a", "resource": ("b", "c"), "origin": origin}
     audit.record(**values)
     audit.record_many(audit.entry(**values) for _ in range(2))
     assert list(AuditLog.objects.values_list("origin", flat=True)) == [origin] * 3
 
 
-def test_a_model_instance_is_a_resource_and_a_key_is_an_actor(person: Any) -> None:
-    entry = audit.record(actor=person.pk, action="seen", resource=person)
-    assert (entry.resource_type, entry.resource_id) == ("clinic_site.person", str(person.pk))
-    assert entry.user_id == person.pk
+def test_record_accepts_model_instance_and_primary_key(user: Any) -> None:
+    entry = audit.record(actor=user.pk, action="seen", resource=user)
+    assert (entry.resource_type, entry.resource_id) == ("clinic_site.person", str(user.pk))
+    assert entry.user_id == user.pk
 
 
-@pytest.mark.parametrize("nobody", [None, AnonymousUser()])
-def test_nobody_can_be_the_actor(nobody: Any) -> None:
-    assert audit.record(actor=nobody, action="a", resource=("b", "c")).user_id is None
+@pytest.mark.parametrize("anonymous", [None, AnonymousUser()])
+def test_record_accepts_anonymous_actors(anonymous: Any) -> None:
+    assert audit.record(actor=anonymous, action="a", resource=("b", "c")).user_id is None
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_nobody_can_be_the_actor(nobody: Any) -> None:
     ],
     ids=lambda bad: str(bad)[:30],
 )
-def test_what_can_not_be_kept_is_refused_and_nothing_is_written(bad: dict[str, Any]) -> None:
+def test_record_of_unstorable_values_writes_nothing(bad: dict[str, Any]) -> None:
     values = {"actor": None, "action": "a", "resource": ("b", "c"), **bad}
     with pytest.raises((ValueError, TypeError)):
         audit.record(**values)
@@ -94,21 +94,21 @@ def test_record_is_part_of_the_callers_transaction() -> None:
     assert not AuditLog.objects.exists()
 
 
-def test_many_entries_are_recorded_and_published_together(person: Any) -> None:
-    heard: list[str] = []
-    activities.register_receiver("test", lambda activity: heard.append(activity.resource_id))
+def test_record_many_records_and_publishes_all(user: Any) -> None:
+    received: list[str] = []
+    bus.register_receiver("test", lambda event: received.append(event.resource_id))
     try:
         rows = audit.record_many(
-            audit.entry(actor=person, action="archived", resource=("upload", number))
+            audit.entry(actor=user, action="archived", resource=("upload", number))
             for number in range(50)
         )
     finally:
-        activities._receivers.pop("test")
-    assert heard == [str(number) for number in range(50)]
+        bus._receivers.pop("test")
+    assert received == [str(number) for number in range(50)]
     assert {row.pk for row in rows} == set(Leaf.objects.values_list("entry_id", flat=True))
 
 
-def test_of_many_entries_one_bad_one_stops_all() -> None:
+def test_record_many_with_an_invalid_entry_writes_nothing() -> None:
     good = audit.entry(actor=None, action="a", resource=("b", "c"))
     bad = audit.entry(actor=None, action="", resource=("b", "c"))
     with pytest.raises(ValueError, match="action"):
@@ -116,21 +116,21 @@ def test_of_many_entries_one_bad_one_stops_all() -> None:
     assert not AuditLog.objects.exists()
 
 
-def test_recording_nothing_is_nothing() -> None:
+def test_record_many_of_no_entries_writes_nothing() -> None:
     assert audit.record_many([]) == []
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_actor_who_is_gone_is_told_apart(person: Any) -> None:
-    gone = person.pk
-    person.delete()
+def test_record_of_a_deleted_actor_raises_actor_deleted(user: Any) -> None:
+    deleted_key = user.pk
+    user.delete()
     with pytest.raises(audit.ActorDeleted):
-        audit.record(actor=gone, action="a", resource=("b", "c"))
+        audit.record(actor=deleted_key, action="a", resource=("b", "c"))
 
 
-def test_other_integrity_errors_are_raised_as_they_are(person: Any) -> None:
+def test_record_raises_other_integrity_errors_unchanged(user: Any) -> None:
     entry = NewEntry(
-        actor_id=person.pk,
+        actor_id=user.pk,
         action="a",
         resource_type="b",
         resource_id="c",
@@ -143,27 +143,27 @@ def test_other_integrity_errors_are_raised_as_they_are(person: Any) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_it_works_in_async_code(person: Any) -> None:
+def test_arecord_works_in_async_code(user: Any) -> None:
     async def view() -> AuditLog:
         try:
-            return await audit.arecord(actor=person, action="a", resource=("b", "c"))
+            return await audit.arecord(actor=user, action="a", resource=("b", "c"))
         finally:
             await sync_to_async(connections.close_all)()
 
     assert asyncio.run(view()) == AuditLog.objects.get()
 
 
-def test_it_works_in_a_celery_task(person: Any) -> None:
+def test_record_works_in_a_celery_task(user: Any) -> None:
     @shared_task(name="audit_tests.record")
     def task(actor_id: str) -> int:
         return audit.record(actor=actor_id, action="a", resource=("b", "c")).pk
 
-    entry = AuditLog.objects.get(pk=task.apply(args=[str(person.pk)]).get())
-    assert entry.user_id == person.pk
+    entry = AuditLog.objects.get(pk=task.apply(args=[str(user.pk)]).get())
+    assert entry.user_id == user.pk
 
 
-def test_orm_creation_leaves_evidence_too(person: Any) -> None:
-    AuditLog.objects.create(user=person, action="a", resource_type="b", resource_id="c")
+def test_orm_creation_writes_a_leaf(user: Any) -> None:
+    AuditLog.objects.create(user=user, action="a", resource_type="b", resource_id="c")
     AuditLog.objects.bulk_create(
         [AuditLog(action="a", resource_type="b", resource_id=str(n)) for n in range(3)]
     )

@@ -1,4 +1,4 @@
-"""One table put back to how it was, the others left as they are: each case is named."""
+"""A table restored to an older state, with the others unchanged, is detected."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def columns(model: type[models.Model]) -> str:
 
 
 def rows(model: type[models.Model]) -> Rows:
-    """The table as the database has it."""
+    """The rows of the table."""
     with connection.cursor() as cursor:
         cursor.execute(f'SELECT {columns(model)} FROM "{model._meta.db_table}"')
         return list(cursor.fetchall())
 
 
 def put_back(model: type[models.Model], old: Rows) -> None:
-    """Make the table what it was when ``old`` was read."""
+    """Restore the rows ``old`` of the table."""
     copy = f"old_{model._meta.db_table}"
     with connection.cursor() as cursor:
         cursor.execute(f'DELETE FROM "{model._meta.db_table}"')
@@ -43,7 +43,7 @@ def put_back(model: type[models.Model], old: Rows) -> None:
 
 
 def keep(model: type[models.Model]) -> Rows:
-    """Copy the table as it is now; its rows."""
+    """Copy the table; return its rows."""
     with connection.cursor() as cursor:
         cursor.execute(
             f'CREATE TEMPORARY TABLE "old_{model._meta.db_table}" AS '
@@ -62,7 +62,7 @@ def keep(model: type[models.Model]) -> Rows:
     ],
     ids=["row", "leaf", "seal", "erasure"],
 )
-def test_a_table_put_back_to_an_older_state_is_named(
+def test_table_restored_to_an_older_state_is_detected(
     write: Any, model: type[models.Model], expected: set[tuple[str, str]]
 ) -> None:
     purged, _ = write(user=None, timestamp=LONG_AGO), write(resource_id="stays")

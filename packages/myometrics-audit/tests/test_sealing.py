@@ -1,4 +1,4 @@
-"""Sealing: complete whatever happens, and nobody waits for it."""
+"""Sealing: it survives crashes, and writers never wait for it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def make(count: int) -> None:
     )
 
 
-def test_batches_are_as_large_as_the_setting_says(settings: Any) -> None:
+def test_seal_batch_size_is_the_setting(settings: Any) -> None:
     settings.MYOMETRICS_AUDIT = {"SEAL_BATCH_SIZE": 4, "ALLOW_FLUSH": True}
     make(10)
     assert [progress.leaves for progress in seal_pending()] == [4, 8, 10]
@@ -55,7 +55,7 @@ def test_batches_are_as_large_as_the_setting_says(settings: Any) -> None:
     assert_sound(10)
 
 
-def test_while_another_sealer_is_at_work_the_command_says_so_by_its_exit_code(
+def test_seal_command_exits_with_1_if_another_sealer_runs(
     database_vendor: str,
 ) -> None:
     make(3)
@@ -73,7 +73,7 @@ def test_while_another_sealer_is_at_work_the_command_says_so_by_its_exit_code(
     assert unsealed_count() == 3
 
 
-def test_nothing_to_seal_makes_no_seal() -> None:
+def test_no_seal_is_written_without_entries() -> None:
     assert list(seal_pending()) == []
     assert not Seal.objects.exists()
 
@@ -87,7 +87,7 @@ def test_the_beat_task_seals_and_does_not_pile_up() -> None:
     assert_sound(3)
 
 
-def test_the_command_seals_and_counts_anew() -> None:
+def test_seal_command_seals_and_recounts() -> None:
     make(5)
     output = StringIO()
     call_command("audit_seal", "--json", stdout=output)
@@ -95,7 +95,7 @@ def test_the_command_seals_and_counts_anew() -> None:
     EntryCount.objects.filter(scope="").update(count=99)
     assert entries_count(Selection()) == 99
     call_command("audit_seal", "--recount", stdout=output)
-    assert "Counted 5 sealed entries anew." in output.getvalue()
+    assert "Recounted 5 sealed entries." in output.getvalue()
     assert_sound(5)
 
 
@@ -103,24 +103,24 @@ def test_anchors_go_to_the_log_the_file_and_the_hook(
     settings: Any, tmp_path: Path, caplog: Any
 ) -> None:
     path = tmp_path / "anchors.jsonl"
-    heard: list[dict[str, Any]] = []
-    settings.MYOMETRICS_AUDIT = {"ANCHOR_FILE": str(path), "ANCHOR_HOOK": heard.append}
+    received: list[dict[str, Any]] = []
+    settings.MYOMETRICS_AUDIT = {"ANCHOR_FILE": str(path), "ANCHOR_HOOK": received.append}
     make(2)
     with caplog.at_level("INFO", logger="myometrics.audit.anchor"):
         list(seal_pending())
     (made,) = Seal.objects.all()
     signature = bytes(made.signature).hex()
     assert signature in path.read_text()
-    assert heard[0]["signature"] == signature
+    assert received[0]["signature"] == signature
     assert any(signature in message for message in caplog.messages)
 
 
-def test_a_hook_that_fails_is_asked_again_at_the_next_run(settings: Any) -> None:
-    heard: list[int] = []
+def test_failing_hook_is_retried_at_the_next_run(settings: Any) -> None:
+    received: list[int] = []
 
     def hook(anchor: dict[str, Any]) -> None:
-        heard.append(anchor["number"])
-        if len(heard) == 1:
+        received.append(anchor["number"])
+        if len(received) == 1:
             raise OSError("unreachable")
 
     settings.MYOMETRICS_AUDIT = {"ANCHOR_HOOK": hook}
@@ -128,12 +128,12 @@ def test_a_hook_that_fails_is_asked_again_at_the_next_run(settings: Any) -> None
     list(seal_pending())
     assert unsealed_count() == 0
     list(seal_pending())
-    assert heard == [1, 1]
+    assert received == [1, 1]
     assert_sound(2)
 
 
 def _killed_at(statement: int, work: Callable[[], object]) -> bool:
-    """Do ``work`` in a child process that dies before its n-th statement; did it die?"""
+    """Run ``work`` in a child process that is killed before its n-th statement; was it killed?"""
     connections.close_all()
     child = os.fork()
     if child == 0:
@@ -154,15 +154,15 @@ def _killed_at(statement: int, work: Callable[[], object]) -> bool:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_sealer_killed_between_any_two_statements_leaves_what_the_next_run_completes(
+def test_sealer_killed_at_any_statement_can_be_continued(
     django_user_model: Any, settings: Any
 ) -> None:
     settings.MYOMETRICS_AUDIT = {"SEAL_BATCH_SIZE": 3, "ALLOW_FLUSH": True}
     entries, statement, killed = 0, 0, True
     while killed:
-        person = django_user_model.objects.create_user(email=f"p{statement}@clinic.example")
-        AuditLog.objects.create(user=person, action="a", resource_type="t", resource_id="gone")
-        person.delete()
+        user = django_user_model.objects.create_user(email=f"p{statement}@clinic.example")
+        AuditLog.objects.create(user=user, action="a", resource_type="t", resource_id="rolled back")
+        user.delete()
         make(4)
         entries += 4
         killed = _killed_at(statement, lambda: list(seal_pending()))
@@ -173,20 +173,20 @@ def test_a_sealer_killed_between_any_two_statements_leaves_what_the_next_run_com
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_erasure_killed_between_any_two_statements_leaves_all_or_nothing(
+def test_erasure_killed_at_any_statement_is_all_or_nothing(
     django_user_model: Any,
 ) -> None:
     statement, killed = 0, True
     while killed:
-        person = django_user_model.objects.create_user(email=f"p{statement}@clinic.example")
+        user = django_user_model.objects.create_user(email=f"p{statement}@clinic.example")
         for n in range(3):
-            AuditLog.objects.create(user=person, action="a", resource_type="t", resource_id=str(n))
+            AuditLog.objects.create(user=user, action="a", resource_type="t", resource_id=str(n))
             if n == 1:
                 list(seal_pending())
-        killed = _killed_at(statement, lambda: erase_user(person))  # noqa: B023
+        killed = _killed_at(statement, lambda: erase_user(user))  # noqa: B023
         assert [str(problem) for problem in LogVerifier().problems()] == []
-        left = AuditLog.objects.filter(user_id=person.pk).count()
-        there = django_user_model.objects.filter(pk=person.pk).exists()
+        left = AuditLog.objects.filter(user_id=user.pk).count()
+        there = django_user_model.objects.filter(pk=user.pk).exists()
         assert (left, there) in {(3, True), (0, False)}
         list(seal_pending())
         statement += 1
@@ -194,7 +194,7 @@ def test_an_erasure_killed_between_any_two_statements_leaves_all_or_nothing(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_late_commit_with_a_lower_id_is_sealed() -> None:
+def test_late_commit_with_a_lower_id_is_sealed() -> None:
     if connection.vendor == "sqlite":  # its writers take turns: the ids have to be chosen
         AuditLog.objects.create(id=7, action="a", resource_type="t", resource_id="first")
         list(seal_pending())
@@ -229,17 +229,17 @@ def _commit_late() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_many_sealers_writers_and_a_deletion_at_once_leave_a_sound_log(
+def test_concurrent_sealers_writers_and_deletion_leave_a_valid_log(
     run_concurrently: Any, django_user_model: Any
 ) -> None:
-    person = django_user_model.objects.create_user(email="going@clinic.example")
-    AuditLog.objects.create(user=person, action="a", resource_type="t", resource_id="gone")
+    user = django_user_model.objects.create_user(email="going@clinic.example")
+    AuditLog.objects.create(user=user, action="a", resource_type="t", resource_id="rolled back")
 
     def write() -> None:
         for n in range(5):
             AuditLog.objects.create(action="a", resource_type="t", resource_id=str(n))
 
-    work = [*[write] * 4, *[lambda: list(seal_pending())] * 3, lambda: erase_user(person)]
+    work = [*[write] * 4, *[lambda: list(seal_pending())] * 3, lambda: erase_user(user)]
     outcomes = run_concurrently(work)
     assert [outcome for outcome in outcomes if isinstance(outcome, Exception)] == []
     list(seal_pending())
@@ -259,13 +259,13 @@ def test_writers_do_not_wait_for_the_sealer(run_concurrently: Any) -> None:
         assert progress == []
 
 
-def test_times_are_signed_in_whole_milliseconds(write: Any, person: Any) -> None:
+def test_times_are_signed_in_whole_milliseconds(write: Any, user: Any) -> None:
     moment = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=timezone.utc)
     with time_machine.travel(moment, tick=False):
         saved = write(timestamp=moment)
-        (created,) = AuditLog.objects.bulk_create([AuditLog(user=person, action="a")])
+        (created,) = AuditLog.objects.bulk_create([AuditLog(user=user, action="a")])
         list(seal_pending())
-        person.delete()
+        user.delete()
     times = [saved.timestamp, created.timestamp]
     times += [Seal.objects.get().sealed_at, Erasure.objects.get().erased_at]
     assert times == [moment.replace(microsecond=678_000)] * 4

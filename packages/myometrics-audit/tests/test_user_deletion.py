@@ -1,4 +1,4 @@
-"""Users are deleted on every path of the ORM, whatever listens, at a cost that does not grow."""
+"""Deletion of users on every path of the ORM, with any receivers, at a constant cost."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from myometrics_audit.sealing import LogVerifier, seal_pending
 pytestmark = pytest.mark.django_db
 
 LISTENERS = {
-    "nobody": [],
+    "none": [],
     "before any deletion": [(pre_delete, None)],
     "all": [(post_delete, None), (pre_delete, AuditLog), (post_delete, AuditLog)],
 }
 
 
 @pytest.fixture(params=LISTENERS)
-def heard(request: Any) -> Iterator[list[Any]]:
-    """The models whose deletion the site's listeners have heard of."""
+def received(request: Any) -> Iterator[list[Any]]:
+    """The models of the deletion signals that the site's receivers got."""
     models_heard: list[Any] = []
 
     def listener(sender: Any, **kwargs: Any) -> None:
@@ -95,14 +95,14 @@ def host(django_db_setup: Any, django_db_blocker: Any) -> Iterator[Any]:
 
 
 def historical_user(user: Any) -> Any:
-    """``user`` as a data migration has it."""
+    """``user`` as an instance of the migration's model."""
     state = MigrationLoader(connection).project_state()
     model = state.apps.get_model(*get_user_model()._meta.label.split("."))
     return model.objects.get(pk=user.pk)
 
 
 def by_admin(user: Any, **kwargs: Any) -> None:
-    """As the admin's page for deletion: what goes along is looked up, then all of it deleted."""
+    """Delete as the admin does: collect related objects, then delete all."""
     request = RequestFactory().get("/")
     request.user = type(user)(is_superuser=True)
     page = ModelAdmin(type(user), AdminSite())
@@ -122,23 +122,23 @@ PATHS: dict[str, Callable[..., Any]] = {
 
 @pytest.mark.parametrize("path", PATHS)
 def test_user_with_entries_can_be_deleted(
-    write: Any, person: Any, administrator: Any, mode: str, heard: list[Any], host: Any, path: str
+    write: Any, user: Any, administrator: Any, mode: str, received: list[Any], host: Any, path: str
 ) -> None:
-    for user in (person, administrator):
-        write(user=user)
+    for owner in (user, administrator):
+        write(user=owner)
         list(seal_pending())
-        write(user=user)
-    key = person.pk
-    PATHS[path](person, host=host)
-    assert not type(person).objects.filter(pk=key).exists()
+        write(user=owner)
+    key = user.pk
+    PATHS[path](user, host=host)
+    assert not type(user).objects.filter(pk=key).exists()
     assert_released(mode, 2)
     assert AuditLog.objects.filter(user=administrator).count() == 2
-    assert AuditLog not in heard
+    assert AuditLog not in received
 
 
 @pytest.mark.parametrize("start", ["subclass", "cascade", "cascade of a queryset"])
 def test_users_of_a_subclass_can_be_deleted(
-    write: Any, administrator: Any, mode: str, heard: list[Any], host: Any, start: str
+    write: Any, administrator: Any, mode: str, received: list[Any], host: Any, start: str
 ) -> None:
     clinic = host.Clinic.objects.create()
     doctor = host.Doctor.objects.create(email="d@clinic.example", clinic=clinic)
@@ -163,7 +163,7 @@ def test_users_of_a_subclass_with_its_own_primary_key_can_be_deleted(
 
 
 def test_deleting_a_subclass_alone_keeps_the_users_entries(
-    write: Any, mode: str, heard: list[Any], host: Any
+    write: Any, mode: str, received: list[Any], host: Any
 ) -> None:
     doctor = host.Doctor.objects.create(
         email="d@clinic.example", clinic=host.Clinic.objects.create()
@@ -175,68 +175,66 @@ def test_deleting_a_subclass_alone_keeps_the_users_entries(
     assert not Erasure.objects.exists()
 
 
-def test_deletion_asks_the_same_number_of_queries_for_10_and_1000_entries(
-    person: Any, administrator: Any, mode: str, heard: list[Any]
+def test_deletion_makes_a_constant_number_of_queries(
+    user: Any, administrator: Any, mode: str, received: list[Any]
 ) -> None:
-    asked = []
-    for user, entries in ((person, 10), (administrator, 1000)):
+    counts = []
+    for owner, entries in ((user, 10), (administrator, 1000)):
         AuditLog.objects.bulk_create(
-            AuditLog(user=user, action="a", resource_type="b", resource_id="c")
+            AuditLog(user=owner, action="a", resource_type="b", resource_id="c")
             for _ in range(entries)
         )
         list(seal_pending())
         with CaptureQueriesContext(connection) as queries:
-            user.delete()
-        asked.append(len(queries))
-    assert asked[0] == asked[1]
+            owner.delete()
+        counts.append(len(queries))
+    assert counts[0] == counts[1]
 
 
-def test_deletion_counts_the_entries_that_it_erases(write: Any, person: Any, mode: str) -> None:
+def test_deletion_returns_the_number_of_erased_entries(write: Any, user: Any, mode: str) -> None:
     write()
     write()
-    _, deleted = person.delete()
+    _, deleted = user.delete()
     assert deleted.get("myometrics_audit.AuditLog", 0) == (2 if mode == "cascade" else 0)
 
 
-def test_entries_recorded_while_the_user_is_deleted_are_released_too(
-    write: Any, person: Any, mode: str
+def test_entries_recorded_during_deletion_are_erased_or_retained(
+    write: Any, user: Any, mode: str
 ) -> None:
     def record(instance: Any, **kwargs: Any) -> None:
         audit.record(actor=instance, action="account_closed", resource=instance)
 
     write()
-    pre_delete.connect(record, sender=type(person))
+    pre_delete.connect(record, sender=type(user))
     try:
-        person.delete()
+        user.delete()
     finally:
-        pre_delete.disconnect(record, sender=type(person))
+        pre_delete.disconnect(record, sender=type(user))
     assert_released(mode, 2)
 
 
-def test_deletion_past_the_orm_is_refused_and_changes_nothing(
-    write: Any, person: Any, mode: str
-) -> None:
+def test_deletion_past_the_orm_is_refused(write: Any, user: Any, mode: str) -> None:
     write()
     with pytest.raises(IntegrityError), transaction.atomic():
-        type(person).objects.filter(pk=person.pk)._raw_delete("default")
+        type(user).objects.filter(pk=user.pk)._raw_delete("default")
         connection.check_constraints()  # as a commit does
-    assert AuditLog.objects.get().user_id == person.pk
+    assert AuditLog.objects.get().user_id == user.pk
     assert not Erasure.objects.exists()
 
 
-def test_a_deletion_that_is_undone_leaves_entries_and_evidence(
-    write: Any, person: Any, mode: str, heard: list[Any]
+def test_rolled_back_deletion_keeps_entries_and_evidence(
+    write: Any, user: Any, mode: str, received: list[Any]
 ) -> None:
     write()
     with pytest.raises(RuntimeError), transaction.atomic():
-        type(person).objects.get(pk=person.pk).delete()
+        type(user).objects.get(pk=user.pk).delete()
         raise RuntimeError("on purpose")
-    assert AuditLog.objects.get().user_id == person.pk
+    assert AuditLog.objects.get().user_id == user.pk
     assert not Erasure.objects.exists()
 
 
 def assert_released(mode: str, entries: int) -> None:
-    """The entries of one user are erased or retained, and the evidence says so."""
+    """Check that the entries of one user are erased or retained, and that the log verifies."""
     erasure = Erasure.objects.get()
     reason = {"cascade": "user", "retain": "retain"}[mode]
     assert (erasure.reason, erasure.entries) == (reason, entries)

@@ -20,7 +20,7 @@ from django.urls import reverse
 from specified import CHANGES
 
 from myometrics_auth.admin import UserAdmin
-from myometrics_auth.models import PasswordResetRequest, RecoveryCode, SignInFailures, TotpDevice
+from myometrics_auth.models import RecoveryCode, SignInFailures, TotpDevice
 from myometrics_auth.selectors import users_in
 from myometrics_core.times import utc_now
 
@@ -78,7 +78,6 @@ def test_lists_every_model(site, doctor, sign_in, model):
     TotpDevice.objects.create(user=doctor, secret="encrypted")
     RecoveryCode.objects.create(user=doctor, code_hash="0" * 64)
     SignInFailures.objects.create(key="0" * 64, failures=3, evaluated_at=utc_now())
-    PasswordResetRequest.objects.create(email_canonical=doctor.email)
     page = site.get(reverse(admin_urlname(model._meta, "changelist")), {"q": "d"})
     assert page.status_code == 200
 

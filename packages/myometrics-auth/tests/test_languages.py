@@ -6,15 +6,15 @@ import pytest
 from conftest import NEW_PASSWORD, send
 from django.core import mail
 
-from myometrics_auth.models import PasswordResetRequest
-from myometrics_auth.services.reset_mails import reset_mail_send
+from myometrics_auth.jobs import SendPasswordReset
+from myometrics_core.jobs import run_jobs
 
 pytestmark = pytest.mark.django_db
 
 
 def reset_mail(api, doctor):
     send(api, "post", "auth/password-reset/", {"email": doctor.email})
-    reset_mail_send(request_id=PasswordResetRequest.objects.get().pk)
+    assert run_jobs(SendPasswordReset.name) == 1
     return mail.outbox[-1]
 
 

@@ -10,10 +10,10 @@ from django.core import mail
 from django.test import RequestFactory
 from django.utils.http import urlsafe_base64_encode
 
-from myometrics_auth.models import PasswordResetRequest, Session
-from myometrics_auth.services.reset_mails import reset_mail_send, reset_mails_sweep
+from myometrics_auth.jobs import SendPasswordReset
+from myometrics_auth.models import Session
 from myometrics_auth.services.sessions import session_start
-from myometrics_auth.tasks import send_password_reset
+from myometrics_core.jobs import Job, run_jobs
 
 pytestmark = pytest.mark.django_db
 
@@ -27,9 +27,8 @@ disabling = pytest.mark.parametrize(
 
 
 def deliver():
-    """Run what the requests have asked of the background."""
-    for request in PasswordResetRequest.objects.all():
-        reset_mail_send(request_id=request.pk)
+    """Run the pending jobs; return the mails."""
+    run_jobs(SendPasswordReset.name)
     return mail.outbox
 
 
@@ -127,7 +126,7 @@ class TestResetRequest:
         self, api, doctor, django_assert_num_queries
     ):
         for email in (doctor.email, "unknown@clinic.example"):
-            with django_assert_num_queries(1):
+            with django_assert_num_queries(2):
                 send(api, "post", "auth/password-reset/", {"email": email})
 
     def test_mails_a_link_to_the_front_end(self, api, doctor):
@@ -136,7 +135,7 @@ class TestResetRequest:
         assert message.to == ["doctor@clinic.example"]
         assert "https://clinic.example/reset-password?uid=" in message.body
         assert set(link_of(message)) == {"uid", "token"}
-        assert not PasswordResetRequest.objects.exists()
+        assert not Job.objects.exists()
 
     @pytest.mark.parametrize("typed", ["ｄoctor@clinic.example", "DOCTOR@CLINIC.EXAMPLE"])
     def test_mail_goes_to_the_stored_address(self, api, doctor, typed):
@@ -165,60 +164,13 @@ class TestResetRequest:
         for email in ("gone@clinic.example", "sso@clinic.example", "unknown@clinic.example"):
             send(api, "post", "auth/password-reset/", {"email": email})
         assert deliver() == []
-        assert not PasswordResetRequest.objects.exists()
+        assert not Job.objects.exists()
 
     @pytest.mark.parametrize("email", [None, "", "no-address", 7, [], "x\x00@x.example", "\ud800"])
     def test_malformed_address_is_a_400(self, api, email):
         answer = send(api, "post", "auth/password-reset/", {"email": email})
         assert answer.status_code == 400
         assert list(answer.json()["field_errors"]) == ["email"]
-
-    def test_is_mailed_once_however_often_the_task_runs(self, api, doctor):
-        send(api, "post", "auth/password-reset/", {"email": doctor.email})
-        request = PasswordResetRequest.objects.get()
-        assert [reset_mail_send(request_id=request.pk) for _ in range(3)] == [True, False, False]
-        assert len(mail.outbox) == 1
-
-    def test_outlives_a_mail_server_that_refuses(self, api, doctor, settings):
-        settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-        settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1
-        send(api, "post", "auth/password-reset/", {"email": doctor.email})
-        request = PasswordResetRequest.objects.get()
-        assert not reset_mail_send(request_id=request.pk)
-        assert reset_mails_sweep() == 0
-        with later(minutes=3):
-            assert reset_mails_sweep() == 1
-        with later(hours=2):
-            assert reset_mails_sweep() == 0
-        assert not PasswordResetRequest.objects.exists()
-
-    def test_is_mailed_to_one_address_at_most_twenty_times_an_hour(self, doctor, make_user):
-        other = make_user()
-        for email in [doctor.email] * 25 + [other.email]:
-            PasswordResetRequest.objects.create(email_canonical=email)
-        deliver()
-        assert [sent.to for sent in mail.outbox] == [[doctor.email]] * 20 + [[other.email]]
-        assert not PasswordResetRequest.objects.exists()
-
-    @pytest.mark.parametrize(
-        ("response", "remains"),
-        [("550 5.1.1 <{}> unknown here", False), ("450 4.2.1 <{}> is over quota", True)],
-    )
-    def test_log_holds_no_address_when_the_server_refuses(
-        self, api, doctor, mail_server, caplog, response, remains
-    ):
-        mail_server.at_recipient = response.format(doctor.email)
-        send(api, "post", "auth/password-reset/", {"email": doctor.email})
-        request = PasswordResetRequest.objects.get()
-        with caplog.at_level("DEBUG"):
-            send_password_reset(request.pk)
-        # The test's own mail server logs its commands.
-        records = [record for record in caplog.records if record.name != "mail.log"]
-        logged = "\n".join(map(caplog.handler.format, records))
-        assert "was not mailed: SMTPRecipientsRefused" in logged
-        assert doctor.email not in logged
-        assert "Traceback" not in logged
-        assert PasswordResetRequest.objects.exists() is remains
 
 
 class TestResetConfirm:
@@ -286,10 +238,3 @@ class TestResetConfirm:
     def test_reset_creates_no_session(self, api, doctor, link):
         self.confirm(api, link)
         assert not Session.objects.exists()
-
-
-@pytest.mark.django_db(transaction=True)
-def test_reset_mail_is_sent_at_once_where_tasks_are_eager(api, doctor, settings):
-    settings.CELERY_TASK_ALWAYS_EAGER = True
-    send(api, "post", "auth/password-reset/", {"email": doctor.email})
-    assert [message.to for message in mail.outbox] == [[doctor.email]]

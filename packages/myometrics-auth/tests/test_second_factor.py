@@ -10,7 +10,7 @@ from conftest import NEW_PASSWORD, PASSWORD, enrol, send, sign_out
 
 from myometrics_auth.encryption import decrypt_secret, encrypt_secret
 from myometrics_auth.models import RecoveryCode, SignInFailures, TotpDevice, UsedToken
-from myometrics_auth.tasks import sweep
+from myometrics_auth.services.used_tokens import used_tokens_sweep
 from myometrics_core.times import utc_now
 
 pytestmark = pytest.mark.django_db
@@ -182,10 +182,10 @@ class TestSignIn:
         token = first_half(api, doctor)["mfa_token"]
         second_half(api, token, enrolled.app.at(utc_now()))
         assert UsedToken.objects.count() == 1
-        sweep()
+        used_tokens_sweep()
         assert UsedToken.objects.count() == 1
         clock.shift(timedelta(days=1, minutes=6))
-        sweep()
+        used_tokens_sweep()
         assert not UsedToken.objects.exists()
 
     def test_mfa_token_is_invalid_after_password_change(self, enrolled, doctor, api):

@@ -8,8 +8,10 @@ from datetime import timedelta
 import pytest
 from conftest import later, refresh_by, sign_out
 
+from myometrics_auth.jobs import Sweep
 from myometrics_auth.models import Session
 from myometrics_auth.services.sessions import sessions_sweep
+from myometrics_core.jobs import Job, enqueue, run_job
 from myometrics_core.times import utc_now
 
 pytestmark = pytest.mark.django_db
@@ -114,22 +116,19 @@ class TestSessionSweep:
         with later(days=38):
             assert sessions_sweep() == 1
 
+    def test_sweep_is_an_hourly_job(self, doctor, sign_in, clock):
+        sign_in(doctor)
+        clock.shift(timedelta(days=38))
+        enqueue(Sweep.name, key="")
+        assert run_job(Sweep.name)
+        assert not Session.objects.exists()
+        assert Job.objects.get(kind=Sweep.name).run_at == utc_now() + timedelta(hours=1)
+
     def test_sweep_respects_session_retention(self, doctor, sign_in, settings):
         settings.MYOMETRICS_AUTH = {"SESSION_RETENTION": timedelta(0)}
         client = sign_in(doctor)
         sign_out(client, client.tokens["refresh"])
         assert sessions_sweep() == 1
-
-    def test_is_on_the_beat_schedule(self):
-        from celery import current_app
-
-        from myometrics_auth import tasks
-        from myometrics_auth.beat import beat_schedule
-
-        assert tasks.sweep.name in {entry["task"] for entry in beat_schedule.values()}
-        for entry in beat_schedule.values():
-            assert entry["task"] in current_app.tasks
-            assert entry["options"]["expires"]
 
 
 def session_id(client):

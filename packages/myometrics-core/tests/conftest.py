@@ -7,7 +7,7 @@ from myometrics_testing.waiting import PATIENCE, wait_for
 
 
 @pytest.fixture
-def person(db):
+def user(db):
     return get_user_model().objects.create_user(email="ada@clinic.example", password="x")
 
 
@@ -24,8 +24,8 @@ def client():
 
 
 @pytest.fixture
-def signed_in(client, person):
-    client.force_authenticate(person)
+def signed_in(client, user):
+    client.force_authenticate(user)
     return client
 
 
@@ -39,7 +39,7 @@ def _no_memory_of_other_tests():
 
 @pytest.fixture
 def celery_worker_here():
-    """A real worker in a thread; call it with a condition to wait until that is true."""
+    """A real worker in a thread; call it with a condition to wait for."""
     from celery import current_app
     from celery.contrib.testing.worker import start_worker
 

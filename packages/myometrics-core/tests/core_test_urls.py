@@ -88,7 +88,7 @@ class ExportView(ApiView):
 
 
 class DownloadView(ApiView):
-    """Sends ``whole`` chunks, then breaks off; all of three where that is more."""
+    """Sends ``whole`` of three chunks, then fails; all three if ``whole`` is larger."""
 
     permission_classes = (AllowAny,)
     throttle_bucket = None
@@ -110,14 +110,14 @@ class AdministratorView(ApiView):
         return Response({})
 
 
-class PeopleView(ApiView):
+class UsersView(ApiView):
     permission_classes = (AllowAny,)
     throttle_bucket = None
 
     def get(self, request):
         pages = PagePagination()
-        people = pages.paginate(get_user_model().objects.order_by("email"), request)
-        return pages.response([person.email for person in people])
+        users = pages.paginate(get_user_model().objects.order_by("email"), request)
+        return pages.response([user.email for user in users])
 
 
 urlpatterns = [
@@ -131,7 +131,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/download/<int:whole>/", DownloadView.as_view()),
     path("api/administrators/", AdministratorView.as_view()),
-    path("api/people/", PeopleView.as_view()),
+    path("api/users/", UsersView.as_view()),
     path("api/", include("myometrics_core.urls")),
     path("", include("myometrics_core.health.probe_urls")),
     path("", include("myometrics_core.observability.metrics_urls")),

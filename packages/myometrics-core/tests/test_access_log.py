@@ -1,4 +1,4 @@
-"""One line for each request: who, from where, what, how it ended. Never the query string."""
+"""Access log: one line per request, without the query string."""
 
 import asyncio
 import logging
@@ -24,10 +24,10 @@ def lines(caplog):
     return lambda: [record for record in caplog.records if record.name == "myometrics.access"]
 
 
-def test_a_line_tells_all_that_the_specification_asks(lines, signed_in, person):
+def test_access_log_line_has_every_specified_field(lines, signed_in, user):
     response = signed_in.get("/api/health/?token=secret", REMOTE_ADDR="203.0.113.5")
     (line,) = lines()
-    assert line.user_id == str(person.pk)
+    assert line.user_id == str(user.pk)
     assert line.address == "203.0.113.5"
     assert (line.method, line.endpoint, line.status) == ("GET", "/api/health/", 200)
     assert line.time.endswith("Z")
@@ -36,34 +36,34 @@ def test_a_line_tells_all_that_the_specification_asks(lines, signed_in, person):
     assert "secret" not in str(vars(line))
 
 
-def test_the_route_is_logged_not_what_stands_in_the_path(lines, client, db):
+def test_access_log_has_route_instead_of_path(lines, client, db):
     client.get("/api/faulty/missing/")
     assert lines()[0].endpoint == "/api/faulty/<str:what>/"
 
 
-def test_a_request_id_is_taken_over_only_if_it_is_a_decent_one(client, db):
+def test_request_id_is_accepted_only_if_well_formed(client, db):
     given = uuid.uuid4().hex
     assert client.get("/readyz", HTTP_X_REQUEST_ID=given)["X-Request-ID"] == given
     forged = 'x"\nlevel=ERROR'
     assert client.get("/readyz", HTTP_X_REQUEST_ID=forged)["X-Request-ID"] != forged
 
 
-def test_load_balancers_do_not_fill_the_log(lines, client, db):
+def test_excluded_paths_are_not_logged(lines, client, db):
     client.get("/livez")
     assert lines() == []
 
 
 @pytest.mark.django_db(transaction=True)
-def test_under_asgi_it_is_the_same(lines):
+def test_access_log_works_under_asgi(lines):
     response = asyncio.run(AsyncClient().get("/api/health/"))
     (line,) = lines()
     assert (line.endpoint, line.status) == ("/api/health/", response.status_code)
     assert line.user_id is None
 
 
-def test_logging_costs_no_query(django_assert_num_queries, db, person):
+def test_access_log_runs_no_query(django_assert_num_queries, db, user):
     client = Client()
-    client.force_login(person)
+    client.force_login(user)
     with django_assert_num_queries(0):
         client.get("/api/nothing")
 
@@ -76,7 +76,7 @@ def note_request_id():
     seen_in_tasks.append(current_request_id())
 
 
-def test_a_task_carries_the_id_of_its_request(celery_worker_here):
+def test_task_has_request_id_of_its_sender(celery_worker_here):
     seen_in_tasks.clear()
     set_request_id("request-4711")
     note_request_id.delay()
@@ -85,7 +85,7 @@ def test_a_task_carries_the_id_of_its_request(celery_worker_here):
     assert seen_in_tasks == ["request-4711"]
 
 
-def test_every_log_record_can_carry_it():
+def test_filter_adds_request_id_to_log_records():
     set_request_id("request-4712")
     record = logging.LogRecord("x", logging.INFO, "", 0, "", None, None)
     assert RequestIdFilter().filter(record)
@@ -102,7 +102,7 @@ def dead_broker():
 
 
 @pytest.mark.django_db
-def test_a_dead_broker_is_logged_and_never_raised(
+def test_unreachable_broker_is_logged_and_not_raised(
     caplog, dead_broker, django_capture_on_commit_callbacks
 ):
     with django_capture_on_commit_callbacks(execute=True):
@@ -111,7 +111,7 @@ def test_a_dead_broker_is_logged_and_never_raised(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_is_rolled_back_is_handed_to_nobody(celery_worker_here):
+def test_task_of_rolled_back_transaction_is_not_sent(celery_worker_here):
     seen_in_tasks.clear()
     with pytest.raises(ZeroDivisionError), transaction.atomic():
         enqueue("tests.note_request_id")
@@ -124,7 +124,7 @@ def test_what_is_rolled_back_is_handed_to_nobody(celery_worker_here):
 
 
 class AcceptedMessage:
-    """The parts of a broker's message that a worker's request reads."""
+    """A broker's message, as far as a worker's request reads it."""
 
     def __init__(self, request_id):
         self.headers = {"id": "7", "task": note_request_id.name, TASK_HEADER: request_id}
@@ -133,7 +133,7 @@ class AcceptedMessage:
         self.delivery_info, self.properties = {}, {}
 
 
-def test_workers_own_lines_about_a_task_carry_the_id_of_its_request(caplog):
+def test_worker_log_lines_about_task_have_request_id(caplog):
     caplog.handler.addFilter(RequestIdFilter())
 
     def receive_and_time_out():

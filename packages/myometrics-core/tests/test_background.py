@@ -1,4 +1,4 @@
-"""Background work in a site that runs its tasks eagerly, as test settings do."""
+"""Background tasks of a site that runs them eagerly."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""Rows that are read by one short statement after the other, as if it were one."""
+"""Reading many rows in short, independent statements."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def groups():
 
 
 @pytest.mark.parametrize("size", [1, 3, 5, 10, 11])
-def test_rows_come_in_their_order_in_batches(groups, size):
+def test_batches_keep_the_order(groups, size):
     with CaptureQueriesContext(connection) as queries:
         found = list(read_in_batches(Group.objects.order_by("name"), size=size))
     assert [group.name for group in found] == [group.name for group in groups]
@@ -36,13 +36,13 @@ def test_equal_values_are_split_between_batches(size):
     assert list(read_in_batches(shown, size=size)) == list(shown)
 
 
-def test_nothing_is_read_where_there_is_nothing():
+def test_empty_query_set_yields_nothing():
     assert list(read_in_batches(Group.objects.order_by("pk"))) == []
     assert list(read_in_batches(Group.objects.none().order_by("pk"))) == []
 
 
 @pytest.mark.parametrize("order", [(), ("-name",), ("?",)])
-def test_order_that_can_not_be_continued_is_refused(order):
+def test_unsupported_order_is_rejected(order):
     with pytest.raises(ValueError, match="ascending columns"):
         list(read_in_batches(Group.objects.order_by(*order)))
 
@@ -57,12 +57,12 @@ def test_order_that_can_not_be_continued_is_refused(order):
     ],
     ids=["tuples", "flat", "values without the order", "slice"],
 )
-def test_query_set_that_can_not_be_continued_is_refused_at_once(rows):
+def test_unsupported_query_set_is_rejected(rows):
     with pytest.raises(ValueError, match="are read in batches"):
         list(read_in_batches(rows))
 
 
-def test_keys_alone_are_read_in_batches(groups):
+def test_values_of_the_key_are_read_in_batches(groups):
     keys = Group.objects.order_by("pk").values("pk")
     assert list(read_in_batches(keys, size=3)) == list(keys)
 

@@ -1,4 +1,4 @@
-"""Arguments and progress that the commands of all packages share."""
+"""Arguments and progress bar of management commands."""
 
 import io
 from datetime import date, timedelta
@@ -10,7 +10,7 @@ from myometrics_core.management.command_line import Progress, day_or_age
 from myometrics_core.times import utc_now
 
 
-def test_a_day_or_an_age_is_understood():
+def test_day_and_age_are_parsed():
     today = utc_now().date()
     assert day_or_age("2025-08-19") == date(2025, 8, 19)
     assert day_or_age("90d") == today - timedelta(days=90)
@@ -18,7 +18,7 @@ def test_a_day_or_an_age_is_understood():
 
 
 @pytest.mark.parametrize("text", ["soon", "-1d", "1e3d", "\u0663d", "999999y", "9999999d", ""])
-def test_anything_else_is_refused(text):
+def test_other_text_than_day_or_age_is_rejected(text):
     with pytest.raises(CommandError):
         day_or_age(text)
 
@@ -28,7 +28,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_progress_is_drawn_on_a_terminal_and_nowhere_else():
+def test_progress_is_drawn_only_on_a_terminal():
     terminal, file = Terminal(), io.StringIO()
     for stream in (terminal, file):
         bar = Progress(stream, 200, "leaves")
@@ -38,13 +38,13 @@ def test_progress_is_drawn_on_a_terminal_and_nowhere_else():
     assert file.getvalue() == ""
 
 
-def test_progress_of_which_only_a_share_is_known_says_what_it_is_of():
+def test_progress_shows_share_with_note():
     terminal = Terminal()
-    Progress(terminal).show(0.25, "history: 2,000 activities")
-    assert f"[{'#' * 7:<30}]  25.0%  history: 2,000 activities" in terminal.getvalue()
+    Progress(terminal).show(0.25, "history: 2,000 events")
+    assert f"[{'#' * 7:<30}]  25.0%  history: 2,000 events" in terminal.getvalue()
 
 
-def test_progress_leaves_nothing_of_itself_on_the_terminal():
+def test_finished_progress_clears_its_line():
     terminal = Terminal()
     bar = Progress(terminal)
     bar.show(0.25, "history")

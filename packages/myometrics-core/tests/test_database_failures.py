@@ -1,4 +1,4 @@
-"""Whatever class of Django's a failing database raises, what copes without it copes."""
+"""Behaviour without a database, for each class of Django's database errors."""
 
 import pytest
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
@@ -20,7 +20,7 @@ pytestmark = [
 
 @pytest.fixture(params=[OperationalError, DatabaseError, InterfaceError])
 def failing(request):
-    """Within it every statement on this thread's connection fails."""
+    """Make every statement on this thread's connection fail."""
 
     def fail(*args):
         raise request.param("connection already closed")
@@ -28,7 +28,7 @@ def failing(request):
     return connection.execute_wrapper(fail)
 
 
-def test_the_rate_limiter_counts_on_its_own(settings, failing, monkeypatch):
+def test_rate_limiter_counts_locally_without_database(settings, failing, monkeypatch):
     monkeypatch.setattr("myometrics_core.api.throttling.LOCAL_SECONDS", PATIENCE)
     settings.MYOMETRICS = {"RATE_LIMIT_STORAGE": "database://"}
     limiter = RateLimiter()
@@ -37,23 +37,23 @@ def test_the_rate_limiter_counts_on_its_own(settings, failing, monkeypatch):
     assert allowed == [True] * 5 + [False] * 2
 
 
-def test_the_storage_of_rate_limits_says_that_it_can_not_be_read(failing):
+def test_rate_limit_storage_check_fails_without_database(failing):
     storage = storage_for("database://")
     with failing:
         assert storage.check() is False
     assert storage.check() is True
 
 
-def test_who_asks_for_health_and_can_not_be_told_gets_a_503(person, failing):
+def test_health_is_503_if_request_can_not_be_authenticated(user, failing):
     client = Client()
-    client.force_login(person)
+    client.force_login(user)
     with failing:
         answer = client.get("/api/health/")
     assert answer.status_code == 503
     assert answer.json()["code"] == "database_unavailable"
 
 
-def test_the_health_task_says_that_it_could_not_record(failing, caplog):
+def test_health_check_logs_that_it_could_not_record(failing, caplog):
     with failing:
         CheckHealth().run(Job())
     assert "Health could not be recorded" in caplog.text

@@ -1,4 +1,4 @@
-"""The doctor: a registry of examinations, and the command that runs them."""
+"""The doctor: registry of examinations, and the command that runs them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from myometrics_testing.waiting import wait_for
 
 @pytest.fixture
 def no_examinations(monkeypatch):
-    """Only what a test registers itself."""
+    """Run only the examinations that the test registers."""
     monkeypatch.setattr(doctor, "_examinations", {})
 
 
@@ -102,7 +102,7 @@ def test_covered_check_is_not_repeated(no_examinations, settings):
     ("seconds", "text"),
     [(0, "0 seconds"), (1.9, "1 second"), (60, "1 minute"), (7300, "2 hours"), (1e6, "11 days")],
 )
-def test_age_is_described_in_its_largest_unit(seconds, text):
+def test_age_is_shown_in_its_largest_unit(seconds, text):
     assert describe_age(seconds) == text
 
 
@@ -127,7 +127,7 @@ CASES = [
     ({"SECURE_HSTS_SECONDS": 0}, "checks", "security.W004", "warning", "SECURE_HSTS_SECONDS"),
     ({"SESSION_COOKIE_SECURE": False}, "checks", "security.W012", "warning", "COOKIE"),
     ({"MYOMETRICS": {"HEALTH_MAX_AGE": "x"}}, "checks", "myometrics_core.E003", "problem", "must"),
-    ({"EMAIL_BACKEND": SMTP}, "mail", "mail sender", "warning", "no real domain"),
+    ({"EMAIL_BACKEND": SMTP}, "mail", "mail sender", "warning", "placeholder domain"),
     ({"EMAIL_BACKEND": SMTP, "DEFAULT_FROM_EMAIL": "A <a@b.org>"}, "mail", "mail sender", "ok", ""),
     ({"DEBUG": False}, "mail", "mail backend", "warning", "not leave"),
     ({"DEBUG": True}, "mail", "mail backend", "not configured", "not leave"),
@@ -196,7 +196,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("changes", "examination", "name", "state", "words"), CASES)
-def test_examination_names_the_hole(
+def test_examination_reports_the_problem(
     settings, monkeypatch, changes, examination, name, state, words
 ):
     monkeypatch.delenv("WEB_CONCURRENCY", raising=False)
@@ -211,7 +211,7 @@ def test_examination_names_the_hole(
     assert "hunter2" not in str(diagnoses)
 
 
-def test_known_number_of_processes_decides_on_rate_limits(settings, monkeypatch):
+def test_rate_limits_in_memory_are_ok_with_one_process(settings, monkeypatch):
     settings.MYOMETRICS = MEMORY
     monkeypatch.setenv("WEB_CONCURRENCY", "1")
     assert [one.state for one in examinations.examine_rate_limits()] == ["ok"]
@@ -219,14 +219,14 @@ def test_known_number_of_processes_decides_on_rate_limits(settings, monkeypatch)
     assert "4 processes" in next(iter(examinations.examine_rate_limits())).summary
 
 
-def test_server_that_takes_addresses_from_a_header_is_a_warning(settings, monkeypatch):
+def test_forwarded_allow_ips_is_a_warning(settings, monkeypatch):
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
     assert "forwarded addresses" in {one.name for one in examinations.examine_proxies()}
     monkeypatch.delenv("FORWARDED_ALLOW_IPS")
     assert "forwarded addresses" not in {one.name for one in examinations.examine_proxies()}
 
 
-def test_per_site_cache_depends_on_what_answers_allow(settings, monkeypatch):
+def test_per_site_cache_is_a_problem_without_private_responses(settings, monkeypatch):
     settings.MIDDLEWARE = ["django.middleware.cache.UpdateCacheMiddleware"]
     answered = ApiView.as_view()(RequestFactory().get("/"))["Cache-Control"]
     expected = "ok" if "private" in answered else "problem"
@@ -234,12 +234,12 @@ def test_per_site_cache_depends_on_what_answers_allow(settings, monkeypatch):
     assert found["per-site cache"] == expected
 
 
-def test_line_of_a_check_shows_no_secret_and_no_address():
+def test_diagnosis_of_check_hides_secrets_and_addresses():
     assert examinations._line("redis://:pw@host/0 and ada@clinic.example\nmore") == ("… and … more")
 
 
 @pytest.mark.django_db(transaction=True)
-def test_database_and_migrations_are_well():
+def test_database_and_migrations_are_ok():
     found = {one.name: one for one in run_examinations()}
     assert found["database"].state in {"ok", "warning"}  # SQLite outside of DEBUG is a warning
     assert found["migrations"].state == "ok"
@@ -298,7 +298,7 @@ def test_service_that_is_down_is_a_problem(settings):
     ("age", "state", "words"),
     [(None, "warning", "never run"), (30, "ok", "30 seconds"), (3600, "problem", "1 hour")],
 )
-def test_periodic_tasks_are_shown_by_the_last_health_check(age, state, words):
+def test_age_of_health_check_decides_on_periodic_tasks(age, state, words):
     if age is not None:
         HealthState.objects.create(checked_at=utc_now() - timedelta(seconds=age))
     (found,) = examinations.examine_health_log()
@@ -307,7 +307,7 @@ def test_periodic_tasks_are_shown_by_the_last_health_check(age, state, words):
 
 
 @pytest.mark.any_database
-def test_replica_that_is_behind_or_gone_is_a_problem(
+def test_lagging_or_unreachable_replica_is_a_problem(
     settings, postgresql_server, django_db_blocker, monkeypatch
 ):
     settings.MYOMETRICS = {"READ_REPLICAS": ["replica"], "REPLICA_LAG": 0.05}

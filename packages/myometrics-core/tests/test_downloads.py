@@ -1,4 +1,4 @@
-"""A download is streamed, under WSGI and ASGI alike, and one that breaks off is reported."""
+"""Streamed downloads under WSGI and ASGI, and their failures."""
 
 import asyncio
 import logging
@@ -28,7 +28,7 @@ def chunks(made):
 
 @pytest.fixture
 def exceptions():
-    """Requests whose failure was sent as Django's signal."""
+    """Requests of Django's signal ``got_request_exception``."""
     requests = []
 
     def note(request, **kwargs):
@@ -61,7 +61,7 @@ def test_only_the_first_chunk_is_read_before_it_is_sent():
 
 
 @pytest.mark.parametrize("wrap", [lambda request: request, Request], ids=["django", "drf"])
-def test_under_asgi_too(wrap):
+def test_download_is_streamed_under_asgi(wrap):
     made = []
     request = wrap(AsyncRequestFactory().get("/"))
 
@@ -75,14 +75,14 @@ def test_under_asgi_too(wrap):
 
 
 @pytest.mark.parametrize("factory", [RequestFactory, AsyncRequestFactory], ids=["wsgi", "asgi"])
-def test_closing_the_response_closes_what_the_chunks_hold_open(factory):
+def test_closing_response_closes_the_chunks(factory):
     made = []
     response = download_response(factory().get("/"), chunks(made), "data.csv")
     response.close()
     assert made == [0, "closed"]
 
 
-def test_it_is_an_attachment_of_unknown_type():
+def test_download_is_an_octet_stream_attachment():
     response = download_response(RequestFactory().get("/"), iter([b""]), "user_data.json")
     assert response["Content-Type"] == "application/octet-stream"
     assert response["Content-Disposition"] == 'attachment; filename="user_data.json"'
@@ -117,7 +117,7 @@ def test_download_is_logged_once_it_is_sent(client, logged):
 
 
 @pytest.mark.django_db
-def test_download_that_breaks_off_is_logged_and_counted_as_failed(client, logged, exceptions):
+def test_aborted_download_is_logged_and_counted_as_500(client, logged, exceptions):
     response = client.get("/api/download/2/")
     read = []
     with pytest.raises(RuntimeError):
@@ -133,7 +133,7 @@ def test_download_that_breaks_off_is_logged_and_counted_as_failed(client, logged
 
 
 @pytest.mark.django_db
-def test_download_that_the_client_gave_up_is_logged_as_such(client, logged, exceptions):
+def test_download_of_disconnected_client_is_logged_as_499(client, logged, exceptions):
     response = client.get("/api/download/9/")
     next(iter(response.streaming_content))
     response.close()
@@ -183,7 +183,7 @@ async def ask(path, sent, *, disconnects_after=None):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_under_asgi_a_download_that_breaks_off_never_ends_well(logged, exceptions):
+def test_aborted_download_is_incomplete_under_asgi(logged, exceptions):
     sent = []
     with pytest.raises(RuntimeError):
         asyncio.run(ask("/api/download/2/", sent))
@@ -194,7 +194,7 @@ def test_under_asgi_a_download_that_breaks_off_never_ends_well(logged, exception
 
 
 @pytest.mark.django_db(transaction=True)
-def test_under_asgi_a_whole_download_is_logged_as_such(logged):
+def test_complete_download_is_logged_as_200_under_asgi(logged):
     sent = []
     asyncio.run(ask("/api/download/9/", sent))
     assert b"".join(message.get("body", b"") for message in sent) == b"012"
@@ -202,7 +202,7 @@ def test_under_asgi_a_whole_download_is_logged_as_such(logged):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_under_asgi_a_client_that_is_gone_is_logged_as_such(logged, exceptions):
+def test_disconnected_client_is_logged_as_499_under_asgi(logged, exceptions):
     sent = []
     asyncio.run(ask("/api/download/9/", sent, disconnects_after=1))
     assert [record.status for record in logged("access")] == [
@@ -211,7 +211,7 @@ def test_under_asgi_a_client_that_is_gone_is_logged_as_such(logged, exceptions):
     assert exceptions == []
 
 
-def test_under_asgi_a_request_cancelled_before_its_answer_is_logged(logged):
+def test_cancelled_request_is_logged_under_asgi(logged):
     async def view(request):
         raise asyncio.CancelledError
 

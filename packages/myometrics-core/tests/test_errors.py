@@ -1,4 +1,4 @@
-"""Every error is {"detail", "code", "field_errors"}, and says nothing it should not."""
+"""Every error is ``{"detail", "code", "field_errors"}`` without server internals."""
 
 import io
 import json
@@ -19,14 +19,14 @@ def shape_of(response, status):
     return body
 
 
-def test_a_validation_error_names_its_first_field_in_the_detail(client):
+def test_validation_error_names_first_field_in_detail(client):
     body = shape_of(client.post("/api/echo/", {"name": 5, "wanted": 1}, format="json"), 400)
     assert body["code"] == "validation_error"
     assert body["detail"] == "name: Not a valid string."
     assert set(body["field_errors"]) == {"name", "wanted"}
 
 
-def test_nested_problems_are_named_by_their_path(client):
+def test_nested_errors_are_named_by_their_path(client):
     body = shape_of(
         client.post("/api/echo/", {"name": "a", "tags": ["ok", "long"]}, format="json"), 400
     )
@@ -38,7 +38,7 @@ def test_nested_problems_are_named_by_their_path(client):
     ["{", "NaN", '{"name": NaN}', '{"name": 1e999}', '{"name": -Infinity}', DEEP, "\xff", "{} {}"],
     ids=lambda raw: raw[:20],
 )
-def test_what_is_not_json_is_a_parse_error_without_fields(client, raw):
+def test_invalid_json_is_a_parse_error_without_fields(client, raw):
     response = client.post("/api/echo/", raw.encode("latin-1"), content_type="application/json")
     body = shape_of(response, 400)
     assert body["code"] == "parse_error"
@@ -46,7 +46,7 @@ def test_what_is_not_json_is_a_parse_error_without_fields(client, raw):
 
 
 @pytest.mark.parametrize("body", ["[]", '"text"', "5", "null", "true"])
-def test_a_body_that_is_no_object_is_a_validation_error(client, body):
+def test_body_that_is_no_object_is_a_validation_error(client, body):
     response = client.post("/api/echo/", body, content_type="application/json")
     assert shape_of(response, 400)["field_errors"]
 
@@ -56,7 +56,7 @@ def test_a_body_that_is_no_object_is_a_validation_error(client, body):
     ["a\x00b", "\ud800", "x" * 31, "x" * 1_000_000, 10**400, 1.5, True, None, [], {}, ""],
     ids=lambda name: repr(name)[:20],
 )
-def test_text_that_no_database_could_keep_is_refused_by_field(client, name):
+def test_unstorable_text_is_a_field_error(client, name):
     raw = json.dumps({"name": name})
     response = client.post("/api/echo/", raw, content_type="application/json")
     assert list(shape_of(response, 400)["field_errors"]) == ["name"]
@@ -76,31 +76,31 @@ def test_text_that_no_database_could_keep_is_refused_by_field(client, name):
     ],
     ids=lambda details: repr(details)[:20],
 )
-def test_details_that_can_not_be_kept_are_refused_by_field(client, details):
+def test_unstorable_details_are_a_field_error(client, details):
     raw = json.dumps({"name": "a", "details": details})
     response = client.post("/api/echo/", raw, content_type="application/json")
     assert list(shape_of(response, 400)["field_errors"]) == ["details"]
 
 
-def test_details_nested_too_deeply_are_refused_by_field(client):
+def test_too_deeply_nested_details_are_a_field_error(client):
     raw = '{"name": "a", "details": ' + '{"a":' * 200 + "1" + "}" * 200 + "}"
     response = client.post("/api/echo/", raw, content_type="application/json")
     assert list(shape_of(response, 400)["field_errors"]) == ["details"]
 
 
-def test_details_of_just_64_kib_are_kept(client):
+def test_details_of_64_kib_are_accepted(client):
     details = {"a": "x" * (65536 - len('{"a":""}'))}
     response = client.post("/api/echo/", {"name": "a", "details": details}, format="json")
     assert response.json()["details"] == details
 
 
-def test_a_body_over_the_limit_is_413(client, settings):
+def test_body_over_the_limit_is_413(client, settings):
     settings.MYOMETRICS = {"MAX_BODY_BYTES": 100}
     response = client.post("/api/echo/", {"name": "x" * 200}, format="json")
     assert shape_of(response, 413)["code"] == "body_too_large"
 
 
-def test_each_kind_of_refusal_has_a_code_of_its_own(client, signed_in):
+def test_each_kind_of_error_has_its_own_code(client, signed_in):
     assert shape_of(client.get("/api/faulty/missing/"), 404)["code"] == "not_found"
     assert shape_of(client.get("/api/faulty/conflict/"), 409)["code"] == "conflict"
     assert shape_of(client.put("/api/echo/"), 405)["code"] == "method_not_allowed"
@@ -111,23 +111,23 @@ def test_each_kind_of_refusal_has_a_code_of_its_own(client, signed_in):
     assert shape_of(form, 415)["code"] == "unsupported_media_type"
 
 
-def test_nobody_is_told_to_sign_in(client, db):
+def test_anonymous_request_is_401(client, db):
     assert shape_of(client.get("/api/administrators/"), 403)["code"] == "not_authenticated"
 
 
-def test_a_method_that_is_not_offered_is_405_whatever_the_role(client, person, administrator):
-    for user in (person, administrator):
-        client.force_authenticate(user)
+def test_unsupported_method_is_405_for_every_role(client, user, administrator):
+    for caller in (user, administrator):
+        client.force_authenticate(caller)
         shape_of(client.delete("/api/administrators/"), 405)
 
 
-def test_an_accept_header_never_matters(client):
+def test_accept_header_is_ignored(client):
     response = client.post("/api/echo/", {"name": "a"}, format="json", HTTP_ACCEPT="text/html")
     assert response.status_code == 200
     assert response.headers["Content-Type"] == "application/json"
 
 
-def test_a_fault_is_a_bare_500_that_trackers_hear_of(client, caplog):
+def test_unexpected_error_is_bare_500_and_signalled(client, caplog):
     heard = []
     client.raise_request_exception = False
     got_request_exception.connect(listener := lambda **kwargs: heard.append(kwargs))
@@ -138,7 +138,7 @@ def test_a_fault_is_a_bare_500_that_trackers_hear_of(client, caplog):
     assert "secret innards" in caplog.text
 
 
-def test_a_client_that_breaks_off_in_its_body_is_no_fault_of_ours(client, caplog):
+def test_aborted_request_body_is_400(client, caplog):
     class BrokenOff(io.BytesIO):
         def read(self, *args):
             raise BlockingIOError("timed out")

@@ -1,4 +1,4 @@
-"""Another way to hand over an export: by registry, so that the endpoint knows none."""
+"""Registry of export deliveries."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def _registry(monkeypatch):
     monkeypatch.setattr(module, "_deliveries", {})
 
 
-def test_a_delivery_is_offered_by_name_and_takes_the_export_on():
+def test_registered_delivery_accepts_export():
     taken = []
 
     def by_post(*, user, export_format):
@@ -28,6 +28,6 @@ def test_a_delivery_is_offered_by_name_and_takes_the_export_on():
     assert taken == [("Ada", "csv")]
 
 
-def test_a_name_that_is_not_on_offer_is_refused():
+def test_unregistered_delivery_is_rejected():
     with pytest.raises(KeyError):
         deliver_export("pigeon", user=None, export_format="csv")

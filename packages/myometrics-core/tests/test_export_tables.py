@@ -1,4 +1,4 @@
-"""A section that PostgreSQL renders reads as if it had been rendered record by record."""
+"""Sections rendered by PostgreSQL equal those rendered record by record."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ from myometrics_core.personal_data import (
 from myometrics_core.personal_data import sections as personal_data
 from myometrics_core.users import user_id_json
 
-PERSON = {
+USER_COLUMNS = {
     "id": "id",
     "email": "email",
     "name": "full_name",
@@ -115,33 +115,33 @@ def _registry(monkeypatch):
 
 @pytest.mark.django_db
 def test_only_postgresql_copies(database_vendor):
-    table = ExportTable(queryset=get_user_model().objects.all(), columns=PERSON)
+    table = ExportTable(queryset=get_user_model().objects.all(), columns=USER_COLUMNS)
     assert table.can_be_copied() is (database_vendor == "postgresql")
 
 
 @pytest.mark.django_db
-def test_a_column_without_a_form_makes_the_table_unfit():
-    columns = {**PERSON, "groups": "groups"}
+def test_table_with_unsupported_column_is_not_copied():
+    columns = {**USER_COLUMNS, "groups": "groups"}
     table = ExportTable(queryset=get_user_model().objects.all(), columns=columns)
     assert table.can_be_copied() is False
 
 
 @pytest.mark.django_db
-def test_hostile_text_reads_the_same():
-    people = get_user_model().objects
+def test_special_characters_are_exported_unchanged():
+    users = get_user_model().objects
     for number, text in enumerate(HOSTILE):
-        people.create(email=f"p{number}@x.example", full_name=text, is_staff=number % 2 == 0)
-    people.filter(is_staff=True).update(
+        users.create(email=f"p{number}@x.example", full_name=text, is_staff=number % 2 == 0)
+    users.filter(is_staff=True).update(
         last_login=datetime(2025, 8, 19, 15, 45, 1, 120000, tzinfo=timezone.utc)
     )
-    assert_same(people.order_by("email"), PERSON)
-    assert_same(people.filter(full_name__in=["'%s'", "back\\slash \\N \\t", "plain"]), PERSON)
-    assert_same(people.none(), PERSON)
-    assert_same(people.filter(email="nobody"), PERSON)
+    assert_same(users.order_by("email"), USER_COLUMNS)
+    assert_same(users.filter(full_name__in=["'%s'", "back\\slash \\N \\t", "plain"]), USER_COLUMNS)
+    assert_same(users.none(), USER_COLUMNS)
+    assert_same(users.filter(email="nobody"), USER_COLUMNS)
 
 
 @pytest.mark.django_db
-def test_many_rows_come_in_order_and_in_pieces():
+def test_many_rows_are_exported_in_order_and_in_pieces():
     HealthState.objects.bulk_create(
         HealthState(status="x" * (number % 10), services={"n": number}) for number in range(3000)
     )
@@ -153,7 +153,7 @@ def test_many_rows_come_in_order_and_in_pieces():
 
 
 def examined_texts(table):
-    """The texts that were looked at for formulas: those of rows that take the slow way."""
+    """Texts that were checked for formulas: those of rows that are unescaped one by one."""
     texts = []
 
     def examine(text):
@@ -165,23 +165,23 @@ def examined_texts(table):
 
 
 @pytest.mark.django_db
-def test_rows_without_values_are_not_examined(database_vendor):
+def test_empty_values_need_no_unescaping(database_vendor):
     if database_vendor != "postgresql":
         return  # nothing is copied
-    people = get_user_model().objects
-    people.bulk_create(people.model(email=f"p{n}@x.example", full_name="") for n in range(500))
-    people.filter(email__startswith="p1").update(last_login=datetime.now(timezone.utc))
-    table = ExportTable(queryset=people.order_by("email"), columns=PERSON)
+    users = get_user_model().objects
+    users.bulk_create(users.model(email=f"p{n}@x.example", full_name="") for n in range(500))
+    users.filter(email__startswith="p1").update(last_login=datetime.now(timezone.utc))
+    table = ExportTable(queryset=users.order_by("email"), columns=USER_COLUMNS)
 
     texts, lines = examined_texts(table)
 
     assert texts == []
-    assert len(lines) == 500 * len(PERSON)
+    assert len(lines) == 500 * len(USER_COLUMNS)
     assert {value for _, _, field, value in lines if field == "name"} == {""}
     without_time = [value for _, _, field, value in lines if field == "at" and not value]
-    assert len(without_time) == people.filter(last_login=None).count() > 0
+    assert len(without_time) == users.filter(last_login=None).count() > 0
 
-    people.create(email="z@x.example", full_name="=1+1")
+    users.create(email="z@x.example", full_name="=1+1")
     texts, _ = examined_texts(table)
     assert "=1+1" in texts
 
@@ -197,13 +197,13 @@ class AnyTextReadsTheSame(TestCase):
         details=st.dictionaries(TEXT, TEXT | st.integers(-(2**40), 2**40) | st.booleans()),
         at=st.integers(0, 4 * 10**15).map(_microseconds),
     )
-    def test_any_text_reads_the_same(self, texts, details, at):
-        people = get_user_model().objects
-        people.bulk_create(
-            people.model(email=f"{number}@x.example", full_name=text)
+    def test_any_text_is_exported_unchanged(self, texts, details, at):
+        users = get_user_model().objects
+        users.bulk_create(
+            users.model(email=f"{number}@x.example", full_name=text)
             for number, text in enumerate(texts)
         )
-        assert_same(people.order_by("email"), PERSON)
-        people.all().delete()
+        assert_same(users.order_by("email"), USER_COLUMNS)
+        users.all().delete()
         HealthState.objects.update_or_create(pk=1, defaults={"services": details, "checked_at": at})
         assert_same(HealthState.objects.all(), STATE)

@@ -1,7 +1,7 @@
-"""Health answers in time whatever hangs, and says which service is down.
+"""Health responds in time while services hang, and names those that are down.
 
-The clock stands still, except while an answer waits for a probe that hangs: how long the answers
-take follows from the deadlines, not from the machine.
+The clock advances only while a check waits for a hanging probe: the measured times depend on the
+deadlines, not on the machine.
 """
 
 import json
@@ -19,8 +19,8 @@ from myometrics_core.health import report as health
 from myometrics_core.health.probes import BUILT_IN_PROBES
 from myometrics_testing.waiting import PATIENCE, wait_for
 
-PROMISE = 3.0
-"""Seconds within which an answer comes."""
+MAX_SECONDS = 3.0
+"""Seconds within which health responds."""
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def _fresh_probes(monkeypatch):
 
 @contextmanager
 def read_only_database():
-    """New connections are refused every write, where the database has such a switch."""
+    """Make new connections read-only, if the database supports it."""
     name = connection.ops.quote_name(connection.settings_dict["NAME"])
     statements = {"postgresql": f"ALTER DATABASE {name} SET default_transaction_read_only"}
     if connection.vendor not in statements:
@@ -49,17 +49,17 @@ def read_only_database():
 
 
 class Clock:
-    """Stands for the module ``time``: seconds that pass only in waiting for a thread that hangs.
+    """Replaces the module ``time``: time passes only while waiting for a hanging thread.
 
-    A probe hangs if its service is in ``hanging``, or if its thread is; a thread that does neither
-    is given all the time that the machine needs.
+    A probe hangs if its service or its thread is in ``hanging``; other threads get the time that
+    they need.
     """
 
     def __init__(self):
         self.now = 0.0
         self.hanging = set()
-        self.meanwhile = None
-        """A function to call once, while somebody waits for a thread that hangs."""
+        self.while_waiting = None
+        """A function to call once, while a check waits for a thread that hangs."""
 
     def monotonic(self):
         return self.now
@@ -68,9 +68,9 @@ class Clock:
         wait_for(lambda: not thread.is_alive() or self._hangs(thread))
         if thread.is_alive():
             ends = self.now + timeout
-            if self.meanwhile:
-                meanwhile, self.meanwhile = self.meanwhile, None
-                meanwhile()
+            if self.while_waiting:
+                while_waiting, self.while_waiting = self.while_waiting, None
+                while_waiting()
             self.now = max(self.now, ends)
 
     def _hangs(self, thread):
@@ -94,14 +94,14 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def hanging_port():
-    """A server that accepts and never answers."""
+    """A server that accepts connections and never responds."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 
 
 @pytest.fixture
 def image_service():
-    """Serves whatever the test puts into ``answer``."""
+    """Serves the test's ``answer``."""
     answer = {"status": "healthy"}
 
     class Handler(BaseHTTPRequestHandler):
@@ -130,7 +130,7 @@ class Probe(HealthProbe):
 
 
 class HangingProbe(HealthProbe):
-    """Hangs until it is released; only the first ``times`` if it is given."""
+    """Hangs until it is released; with ``times``, only the first runs hang."""
 
     def __init__(self, clock, name, timeout=None, times=None):
         self.clock, self.name, self.timeout, self.times = clock, name, timeout, times
@@ -146,7 +146,7 @@ class HangingProbe(HealthProbe):
             self.released.wait(PATIENCE)
 
     def release(self):
-        """Let all that hang go on, and wait until they have ended."""
+        """Release all hanging runs, and wait until they have ended."""
         self.released.set()
         for thread in self.threads:
             thread.join()
@@ -173,11 +173,11 @@ SERVICES = {
     "email": "not_configured",
     "microservice": "not_configured",
 }
-"""What a bare site says of each service that core asks."""
+"""States of core's services on a site without configuration."""
 
 
 @pytest.mark.django_db(transaction=True)
-def test_every_service_is_always_told_of(signed_in):
+def test_health_lists_every_service(signed_in):
     response = signed_in.get("/api/health/")
     assert response.status_code == 200
     body = response.json()
@@ -187,12 +187,12 @@ def test_every_service_is_always_told_of(signed_in):
 
 
 @pytest.mark.django_db
-def test_strangers_are_told_nothing(client):
+def test_health_requires_authentication(client):
     assert client.get("/api/health/").status_code in (401, 403)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_redis_that_stops_degrades_the_system(settings, redis_server, clock):
+def test_unreachable_redis_degrades_the_system(settings, redis_server, clock):
     settings.MYOMETRICS = {"REDIS_URL": redis_server.url}
     assert check_health().services["redis"] == "up"
     redis_server.stop()
@@ -204,7 +204,7 @@ def test_redis_that_stops_degrades_the_system(settings, redis_server, clock):
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("option", [("maxmemory", "1"), ("min-replicas-to-write", "1")])
-def test_redis_that_refuses_writes_is_down(settings, redis_server, option):
+def test_redis_that_rejects_writes_is_down(settings, redis_server, option):
     settings.MYOMETRICS = {"REDIS_URL": redis_server.url}
     with Redis.from_url(redis_server.url) as client:
         client.config_set(*option)
@@ -215,7 +215,7 @@ def test_redis_that_refuses_writes_is_down(settings, redis_server, option):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_database_that_takes_no_writes_is_down():
+def test_read_only_database_is_down():
     assert check_health().status == "healthy"
     with read_only_database():
         refused = check_health().status
@@ -223,7 +223,7 @@ def test_database_that_takes_no_writes_is_down():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_image_services_own_word_counts(settings, image_service, clock):
+def test_status_in_body_of_image_service_counts(settings, image_service, clock):
     url, answer = image_service
     settings.MYOMETRICS = {"MICROSERVICE_URL": url}
     assert check_health().services["microservice"] == "up"
@@ -233,7 +233,7 @@ def test_the_image_services_own_word_counts(settings, image_service, clock):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_answer_comes_within_three_seconds_whatever_hangs(settings, hanging_port, clock):
+def test_health_responds_within_three_seconds_if_services_hang(settings, hanging_port, clock):
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", hanging_port
     settings.MYOMETRICS = {
@@ -242,13 +242,13 @@ def test_an_answer_comes_within_three_seconds_whatever_hangs(settings, hanging_p
     }
     clock.hanging |= {"redis", "email", "microservice"}
     report = check_health()
-    assert 0 < clock.now < PROMISE
+    assert 0 < clock.now < MAX_SECONDS
     hanging = dict.fromkeys(clock.hanging, "down")
     assert report.services == {**SERVICES, **hanging}
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_probe_whose_server_hangs_ends_by_itself(settings, hanging_port):
+def test_probe_of_hanging_server_ends_by_itself(settings, hanging_port):
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", hanging_port
     settings.MYOMETRICS = {
@@ -260,7 +260,7 @@ def test_a_probe_whose_server_hangs_ends_by_itself(settings, hanging_port):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_database_that_fails_is_down_with_503():
+def test_failing_database_is_down_with_503():
     def fail():
         raise OSError
 
@@ -269,7 +269,7 @@ def test_a_database_that_fails_is_down_with_503():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_probe_that_hangs_is_not_started_twice(hang):
+def test_hanging_probe_is_not_started_twice(hang):
     slow = hang("slow")
     assert check_health().services["slow"] == "down"
     assert check_health().services["slow"] == "down"
@@ -278,7 +278,7 @@ def test_a_probe_that_hangs_is_not_started_twice(hang):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_result_is_given_again_for_a_while_but_not_the_databases(settings, clock):
+def test_results_are_cached_except_the_databases(settings, clock):
     settings.MYOMETRICS = {"HEALTH_MAX_AGE": 60}
     runs = {"counted": 0, "database": 0}
     probes = [Probe(name, lambda name=name: runs.update({name: runs[name] + 1})) for name in runs]
@@ -295,14 +295,14 @@ def test_a_result_is_given_again_for_a_while_but_not_the_databases(settings, clo
 
 
 @pytest.mark.django_db(transaction=True)
-def test_load_balancers_get_an_open_and_dumb_answer(client):
+def test_livez_and_readyz_are_public_and_minimal(client):
     assert client.get("/livez").json() == {"status": "alive"}
     assert client.get("/readyz").json() == {"status": "ready"}
     assert client.post("/livez").status_code == 405
 
 
 @pytest.mark.django_db(transaction=True)
-def test_not_ready_without_a_database(client):
+def test_readyz_is_503_without_database(client):
     def fail():
         raise OSError
 
@@ -313,7 +313,7 @@ def test_not_ready_without_a_database(client):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_every_probe_has_a_deadline_of_its_own(hang, clock):
+def test_each_probe_has_its_own_deadline(hang, clock):
     hang("hasty", timeout=0.05)
     patient = Probe("patient", lambda: wait_for(lambda: clock.now >= 0.05))
     patient.timeout = 2
@@ -323,14 +323,14 @@ def test_every_probe_has_a_deadline_of_its_own(hang, clock):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_no_deadline_is_longer_than_two_seconds(hang, clock):
+def test_deadline_is_at_most_two_seconds(hang, clock):
     hang("endless", timeout=3600)
     assert check_health().services["endless"] == "down"
-    assert clock.now == 2 < PROMISE
+    assert clock.now == 2 < MAX_SECONDS
 
 
 @pytest.mark.django_db(transaction=True)
-def test_probes_that_hang_are_waited_for_side_by_side(settings, hang, clock):
+def test_hanging_probes_share_one_waiting_time(settings, hang, clock):
     settings.MYOMETRICS = {"HEALTH_PROBE_TIMEOUT": 1.2}
     for number in range(5):
         hang(f"hanging {number}")
@@ -339,7 +339,7 @@ def test_probes_that_hang_are_waited_for_side_by_side(settings, hang, clock):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_who_asks_while_a_probe_hangs_does_not_wait_again(hang, clock):
+def test_second_check_of_hanging_probe_does_not_wait(hang, clock):
     hang("slow")
     check_health()
     waited = clock.now
@@ -359,11 +359,11 @@ def test_probe_runs_again_once_a_hanging_run_has_ended(hang):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_who_asks_does_not_wait_for_a_run_that_others_start_later(settings, hang, clock):
+def test_check_does_not_wait_for_later_runs_of_others(settings, hang, clock):
     settings.MYOMETRICS = {"HEALTH_PROBE_TIMEOUT": 1.2, "HEALTH_MAX_AGE": 0.6}
     later = []
 
-    def ask_when_the_result_is_old():
+    def check_when_the_result_is_old():
         clock.now += 0.8
         later.append(check_health().services)
 
@@ -371,7 +371,7 @@ def test_who_asks_does_not_wait_for_a_run_that_others_start_later(settings, hang
     slow.max_age = 0
     check_health()
     slow.times = late.times = None
-    clock.meanwhile = ask_when_the_result_is_old
+    clock.while_waiting = check_when_the_result_is_old
     first = check_health().services
     assert (first["slow"], first["late"]) == ("down", "up")
     assert [(asked["slow"], asked["late"]) for asked in later] == [("down", "down")]

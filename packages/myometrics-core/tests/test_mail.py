@@ -179,7 +179,7 @@ def refused(*codes):
 
 
 @pytest.mark.parametrize(
-    ("error", "permanent", "server", "summary"),
+    ("error", "permanent", "service_down", "summary"),
     [
         (refused(550), True, False, "SMTPRecipientsRefused 550"),
         (refused(550, 451), False, False, "SMTPRecipientsRefused 550"),
@@ -194,8 +194,8 @@ def refused(*codes):
         (MailNotSent(), False, False, "MailNotSent"),
     ],
 )
-def test_failure_is_classified(error, permanent, server, summary):
+def test_failure_is_classified(error, permanent, service_down, summary):
     failure = classify_failure(error)
 
-    assert (failure.permanent, failure.server) == (permanent, server)
+    assert (failure.permanent, failure.service_down) == (permanent, service_down)
     assert failure.summary == summary

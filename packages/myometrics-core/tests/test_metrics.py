@@ -1,4 +1,4 @@
-"""Metrics: requests and gauges, for Prometheus alone."""
+"""Metrics of requests and gauges, for Prometheus."""
 
 import math
 import os
@@ -44,7 +44,7 @@ def samples(text):
     }
 
 
-def test_without_a_token_or_network_there_are_none(client, db):
+def test_metrics_are_404_if_not_configured(client, db):
     assert client.get("/metrics").status_code == 404
 
 
@@ -52,7 +52,7 @@ def test_without_a_token_or_network_there_are_none(client, db):
 @pytest.mark.parametrize(
     "header", ["", "Bearer", "Bearer x", "Basic of-prometheus-alone", "Bearer \xe9"]
 )
-def test_who_has_not_the_token_sees_none(client, header):
+def test_metrics_need_the_token(client, header):
     answer = client.get("/metrics", HTTP_AUTHORIZATION=header)
     assert answer.status_code == 401
     assert answer["WWW-Authenticate"] == "Bearer"
@@ -60,7 +60,7 @@ def test_who_has_not_the_token_sees_none(client, header):
 
 
 @override_settings(MYOMETRICS={"METRICS_NETWORKS": ["10.0.0.0/8", "::1"]})
-def test_a_network_may_read_without_the_token_and_nobody_else(client, db):
+def test_configured_network_reads_metrics_without_token(client, db):
     assert client.get("/metrics", REMOTE_ADDR="10.1.2.3").status_code == 200
     assert client.get("/metrics", REMOTE_ADDR="11.1.2.3").status_code == 401
     forged = client.get("/metrics", REMOTE_ADDR="11.1.2.3", HTTP_X_FORWARDED_FOR="10.1.2.3")
@@ -84,7 +84,7 @@ def test_requests_are_counted_by_method_route_and_status(client, db):
 
 
 @override_settings(MYOMETRICS=TOKEN)
-def test_a_gauge_is_asked_at_each_look(client, db):
+def test_gauge_is_read_at_each_scrape(client, db):
     answers = iter([1.5, None, 2])
     register_gauge("myometrics_test_age_seconds", "An age.", lambda: next(answers))
     seen = [samples(client.get("/metrics", **BEARER).content.decode()) for _ in range(3)]
@@ -124,7 +124,7 @@ def test_service_that_is_down_is_0(monkeypatch):
     assert services_up() == {"database": 1.0, "redis": 0.0}
 
 
-def test_a_gauge_that_fails_hides_no_other(caplog):
+def test_failing_gauge_hides_no_other(caplog):
     register_gauge("a_faulty_one", "", lambda: 1 / 0)
     register_gauge("z_good_one", "", lambda: 1)
     values = {gauge.name: value for gauge, value in gauge_values()}
@@ -133,7 +133,7 @@ def test_a_gauge_that_fails_hides_no_other(caplog):
     assert "a_faulty_one" in caplog.text
 
 
-def test_without_a_database_no_gauge_waits_after_the_first():
+def test_gauges_stop_at_first_database_failure():
     def no_database():
         raise OperationalError
 
@@ -145,7 +145,7 @@ def test_without_a_database_no_gauge_waits_after_the_first():
 @pytest.mark.any_database
 @pytest.mark.parametrize("url", ["amqp://127.0.0.1:1//", "redis://127.0.0.1:1/0"])
 def test_queue_length_fails_while_the_broker_is_down(url, monkeypatch, settings):
-    """The oldest supported kombu retries without end unless it is given a limit."""
+    """The oldest supported kombu retries forever without a limit."""
     broker = Celery(broker=url, set_as_current=False)
     monkeypatch.setattr("celery.current_app", broker)
     settings.MYOMETRICS = {"JOB_RUNNER": "celery"}
@@ -153,6 +153,6 @@ def test_queue_length_fails_while_the_broker_is_down(url, monkeypatch, settings)
         queued_tasks()
 
 
-def test_an_observer_that_fails_harms_no_request(client, db):
+def test_failing_observer_does_not_affect_request(client, db):
     observe_requests("faulty", lambda *args: 1 / 0)
-    assert client.get("/api/people/").status_code == 200
+    assert client.get("/api/users/").status_code == 200

@@ -50,7 +50,7 @@ def other():
 
 
 def apply(operation, state, *, backwards=False, atomic=False):
-    """Run an operation as a migration does; the state after it, or before it if backwards."""
+    """Run an operation as a migration does; return the state after it (before it if backwards)."""
     after = state.clone()
     operation.state_forwards(APP, after)
     with connection.schema_editor(atomic=atomic) as editor:
@@ -139,7 +139,7 @@ def test_other_errors_are_not_retried(state, monkeypatch):
     apply(RemoveFieldBriefly("visit", "origin"), after)
 
 
-def test_index_is_added_and_removed_and_both_can_be_run_again(state):
+def test_index_operations_can_be_run_again(state):
     for _ in range(2):
         after = apply(AddIndexConcurrently("visit", INDEX), state)
         assert indexes() == ["visit_name"]
@@ -166,12 +166,12 @@ def test_index_is_built_while_others_write(state, other, database_vendor, run_co
         apply(AddIndexConcurrently("visit", INDEX), state)
 
     def write():
-        # The build waits for the open transaction; it keeps nobody else from writing.
+        # The build waits for the open transaction; other writers don't wait for it.
         try:
             with connection.cursor() as cursor:
                 wait_until(cursor, "query LIKE 'CREATE INDEX%' AND wait_event_type = 'Lock'")
                 cursor.execute("SET lock_timeout = '5s'")
-                cursor.execute(f"INSERT INTO {TABLE} (name) VALUES ('written meanwhile')")
+                cursor.execute(f"INSERT INTO {TABLE} (name) VALUES ('written concurrently')")
         finally:
             other.commit()
 
@@ -191,7 +191,7 @@ def test_invalid_index_of_a_failed_run_is_built_again(state, database_vendor):
     assert is_valid("visit_name")
 
 
-def test_index_is_refused_in_a_transaction(state, database_vendor):
+def test_index_in_a_transaction_is_rejected(state, database_vendor):
     if database_vendor == "sqlite":
         return
     with pytest.raises(NotSupportedError, match="atomic = False"):

@@ -1,4 +1,4 @@
-"""What is kept about a person comes out whole, and goes as a whole."""
+"""Export and erasure of a user's data."""
 
 import csv
 import io
@@ -77,19 +77,19 @@ def test_csv_is_one_table():
 
 
 @pytest.mark.parametrize("records", [[], [{"id": 1}]])
-def test_export_ends_by_saying_that_it_is_complete(records):
+def test_export_ends_with_completeness_marker(records):
     register_personal_data(Section("uploads", records))
     assert exported("csv").endswith("\r\nexport,,complete,true\r\n")
     assert exported("json").endswith('"complete": true}\n')
 
 
-def test_section_cannot_take_the_name_of_the_closing_member():
+def test_section_name_complete_is_rejected():
     with pytest.raises(ValueError, match="complete"):
         register_personal_data(Section("complete", []))
 
 
 @pytest.mark.parametrize("export_format", ["csv", "json"])
-def test_export_that_breaks_off_does_not_say_that_it_is_complete(export_format):
+def test_aborted_export_has_no_completeness_marker(export_format):
     def breaking():
         yield {"id": 1}
         raise RuntimeError("the database is gone")
@@ -102,18 +102,18 @@ def test_export_that_breaks_off_does_not_say_that_it_is_complete(export_format):
 
 
 @pytest.mark.parametrize("start", [*"=+-@\t\r\n＝＋－＠", "  =", "\u00a0=", " \t@"])
-def test_no_cell_is_run_as_a_formula(start):
+def test_cells_are_not_run_as_formulas(start):
     register_personal_data(Section("profile", [{"name": f"{start}cmd|' /C calc'!A0"}]))
     assert table()[1][3] == f"'{start}cmd|' /C calc'!A0"
 
 
-def test_numbers_stay_numbers():
+def test_spreadsheet_safe_keeps_numbers():
     register_personal_data(Section("profile", [{"change": -5.5}]))
     assert table()[1][3] == "-5.5"
 
 
 @given(st.lists(st.dictionaries(st.text(min_size=1), st.text() | st.integers(), min_size=1)))
-def test_any_text_survives_both_formats(records):
+def test_any_text_is_exported_in_both_formats(records):
     personal_data._sections.clear()
     register_personal_data(Section("any", records))
     assert json.loads(exported("json")) == {"any": records, "complete": True}
@@ -126,7 +126,7 @@ def test_any_text_survives_both_formats(records):
         assert row[3] in (text, f"'{text}")
 
 
-def test_an_export_is_streamed_in_chunks():
+def test_export_is_streamed_in_chunks():
     def forever():
         while True:
             yield {"text": "x" * 100}
@@ -137,18 +137,18 @@ def test_an_export_is_streamed_in_chunks():
 
 
 @pytest.mark.django_db
-def test_erasure_walks_the_sections_and_ends_with_the_person(person):
+def test_erasure_runs_sections_then_deletes_user(user):
     sections = [Section("a", [], order=1), Section("b", [], order=2)]
     for section in sections:
         register_personal_data(section)
-    key = person.pk
-    erase_user(person)
+    key = user.pk
+    erase_user(user)
     assert [section.erased for section in sections] == [[key], [key]]
     assert not get_user_model().objects.filter(pk=key).exists()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_erasure_that_fails_anywhere_has_not_happened(person):
+def test_failed_erasure_is_rolled_back(user):
     class Renaming(Section):
         def erase(self, user):
             get_user_model().objects.filter(pk=user.pk).update(full_name="erased")
@@ -156,6 +156,6 @@ def test_an_erasure_that_fails_anywhere_has_not_happened(person):
     register_personal_data(Renaming("late", [], order=2))
     register_personal_data(Section("early", [], order=1, fails=True))
     with pytest.raises(RuntimeError):
-        erase_user(person)
-    person.refresh_from_db()
-    assert person.full_name != "erased"
+        erase_user(user)
+    user.refresh_from_db()
+    assert user.full_name != "erased"

@@ -1,4 +1,4 @@
-"""Principals that are no row of the user table, as tokens without a database have them."""
+"""Principals without a row in the user table, such as those of stateless tokens."""
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -9,7 +9,7 @@ from myometrics_core.users.user_model import has_user_row
 
 
 class TokenUser:
-    """As simplejwt's: everything comes from the claims."""
+    """As simplejwt's ``TokenUser``: all attributes come from the claims."""
 
     is_authenticated = is_active = is_staff = True
     pk = id = "00000000-0000-0000-0000-000000000007"
@@ -17,7 +17,7 @@ class TokenUser:
 
 
 class ServicePrincipal:
-    """The least that DRF asks of a user."""
+    """The minimum that DRF requires of a user."""
 
     is_authenticated = True
 
@@ -49,7 +49,7 @@ def test_principal_without_a_user_row_counts_by_its_address(as_principal, db):
     assert as_principal.post("/api/account/", REMOTE_ADDR="203.0.113.5").status_code == 403
 
 
-def test_principal_without_a_user_row_writes_no_memory_of_writes(as_principal, db, settings):
+def test_principal_without_a_user_row_remembers_no_write(as_principal, db, settings):
     settings.MYOMETRICS = {"READ_REPLICAS": ["replica"]}
     assert as_principal.post("/api/account/").status_code == 403
 
@@ -61,9 +61,9 @@ def test_principal_without_a_user_row_is_no_administrator(principal, settings):
 
 
 def test_user_row_is_an_instance_of_the_user_model_with_a_key(
-    person, django_assert_num_queries, settings
+    user, django_assert_num_queries, settings
 ):
     with django_assert_num_queries(0):
-        assert has_user_row(person)
+        assert has_user_row(user)
         assert not has_user_row(get_user_model()(pk=None))
         assert not has_user_row(AnonymousUser())

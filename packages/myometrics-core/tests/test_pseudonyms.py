@@ -1,4 +1,4 @@
-"""What stands for an e-mail address where it must not be kept."""
+"""Pseudonyms of e-mail addresses."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from myometrics_core.users import account_pseudonym, account_pseudonyms, keyed_h
         ("józef@müller.example", "JÓZEF@XN--MLLER-KVA.example"),
     ],
 )
-def test_an_address_has_one_pseudonym_in_every_spelling(spelling, another):
+def test_spellings_of_an_address_share_a_pseudonym(spelling, another):
     assert account_pseudonym(spelling) == account_pseudonym(another)
 
 
 @pytest.mark.parametrize("other", ["ada@clinic.test", "eda@clinic.example", "", "\ud800", "@"])
-def test_another_address_has_another(other):
+def test_pseudonyms_differ_by_address(other):
     assert account_pseudonym(other) != account_pseudonym("ada@clinic.example")
 
 
-def test_another_site_has_others(settings):
+def test_pseudonyms_differ_by_site(settings):
     here = account_pseudonym("ada@clinic.example")
     settings.SECRET_KEY = "another site's"
     assert account_pseudonym("ada@clinic.example") != here
 
 
-def test_pseudonyms_of_before_a_rotation_are_looked_up(settings):
+def test_pseudonyms_before_key_rotation_are_looked_up(settings):
     oldest = account_pseudonym("ada@clinic.example")
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
     settings.SECRET_KEY = "new" * 20
@@ -41,7 +41,7 @@ def test_pseudonyms_of_before_a_rotation_are_looked_up(settings):
     assert newest != oldest
 
 
-def test_pseudonym_keys_of_their_own_are_independent_of_the_secret_key(settings):
+def test_pseudonym_keys_are_independent_of_secret_key(settings):
     settings.MYOMETRICS = {"PSEUDONYM_KEYS": ["new" * 20, "old" * 20]}
     before = account_pseudonyms("ada@clinic.example")
     settings.SECRET_KEY = "another" * 10

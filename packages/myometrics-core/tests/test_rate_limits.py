@@ -1,4 +1,4 @@
-"""Of sixty simultaneous requests at five a minute, five pass. Whatever counts them."""
+"""Rate limits are exact under concurrency, in every storage."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ RATE = parse("5/minute")
 
 @pytest.fixture(autouse=True)
 def _clock_stands_still():
-    """All requests of a test come within one minute, however long they take."""
+    """Freeze the time, so that all requests of a test are within one minute."""
     with time_machine.travel(utc_now(), tick=False):
         yield
 
@@ -33,7 +33,7 @@ def sign_in(address="203.0.113.1", path="/api/sign-in/", **headers):
 
 
 def _patient(redis_url):
-    """A Redis that answers is not given up, however slow the machine."""
+    """Use long timeouts, so that a slow machine does not lose Redis."""
     return f"{redis_url}?socket_timeout={PATIENCE}&socket_connect_timeout={PATIENCE}"
 
 
@@ -107,7 +107,7 @@ def _query_of(url):
     return "?" + url.split("?", 1)[1] if "?" in url else ""
 
 
-def test_a_refusal_says_when_to_come_back_to_the_second(db, settings, client):
+def test_429_has_exact_retry_after(db, settings, client):
     settings.MYOMETRICS = {"RATE_LIMITS": {"auth": "2/minute"}}
     for _ in range(2):
         assert sign_in().status_code == 200
@@ -117,7 +117,7 @@ def test_a_refusal_says_when_to_come_back_to_the_second(db, settings, client):
     assert int(refused["Retry-After"]) == 60
 
 
-def test_each_endpoint_of_auth_counts_alone_and_each_address_too(db):
+def test_auth_bucket_counts_per_endpoint_and_address(db):
     for _ in range(5):
         sign_in()
     assert sign_in().status_code == 429
@@ -125,36 +125,36 @@ def test_each_endpoint_of_auth_counts_alone_and_each_address_too(db):
     assert sign_in(address="203.0.113.2").status_code == 200
 
 
-def test_a_forged_header_buys_no_more_requests(db):
+def test_forged_header_does_not_change_the_count(db):
     statuses = [
         sign_in(HTTP_X_FORWARDED_FOR=f"198.51.100.{number}").status_code for number in range(60)
     ]
     assert statuses.count(200) == 5
 
 
-def test_the_addresses_of_one_ipv6_site_count_as_one(db):
+def test_ipv6_addresses_count_by_network(db):
     statuses = [sign_in(address=f"2001:db8::{number:x}").status_code for number in range(1, 21)]
     assert statuses.count(200) == 5
     assert sign_in(address="2001:db8:0:1::1").status_code == 200
 
 
-def test_the_export_bucket_is_one_for_a_person_over_all_endpoints(signed_in):
+def test_export_bucket_spans_all_endpoints_of_a_user(signed_in):
     assert [signed_in.get("/api/export/").status_code for _ in range(3)] == [200, 200, 429]
 
 
-def test_refused_for_lack_of_a_role_counts_too(settings, signed_in):
+def test_request_without_permission_counts(settings, signed_in):
     settings.MYOMETRICS = {"RATE_LIMITS": {"api": "2/minute"}}
     statuses = [signed_in.get("/api/administrators/").status_code for _ in range(3)]
     assert statuses == [403, 403, 429]
 
 
-def test_strangers_do_not_spend_the_bucket_of_an_address(db, settings, client):
+def test_anonymous_requests_do_not_use_up_an_address(db, settings, client):
     settings.MYOMETRICS = {"RATE_LIMITS": {"api": "2/minute"}}
     statuses = {client.get("/api/administrators/").status_code for _ in range(5)}
     assert statuses == {403}
 
 
-def test_a_bucket_can_be_switched_off(db, settings):
+def test_bucket_can_be_switched_off(db, settings):
     settings.MYOMETRICS = {"RATE_LIMITS": {"auth": None}}
     assert {sign_in().status_code for _ in range(20)} == {200}
 
@@ -163,7 +163,7 @@ def by_header(request, view, bucket):
     return request.headers["X-Clinic"]
 
 
-def test_the_key_is_the_hosts_choice(db, settings):
+def test_rate_limit_key_is_configurable(db, settings):
     settings.MYOMETRICS = {
         "RATE_LIMIT_KEY": "test_rate_limits.by_header",
         "RATE_LIMITS": {"auth": "1/minute"},
@@ -173,7 +173,7 @@ def test_the_key_is_the_hosts_choice(db, settings):
     assert sign_in(HTTP_X_CLINIC="b").status_code == 200
 
 
-def test_by_default_the_database_counts_where_its_app_is_installed(settings):
+def test_default_storage_is_database_if_app_is_installed(settings):
     assert storage_uri() == "database://"
     settings.INSTALLED_APPS = [
         app for app in settings.INSTALLED_APPS if app != "myometrics_core.rate_limits"
@@ -182,7 +182,7 @@ def test_by_default_the_database_counts_where_its_app_is_installed(settings):
 
 
 @pytest.mark.parametrize(("policy", "passing"), [("local", 5), ("allow", 60), ("refuse", 0)])
-def test_while_redis_is_down_the_policy_holds(
+def test_policy_applies_while_redis_is_down(
     db, settings, redis_server, caplog, monkeypatch, policy, passing
 ):
     monkeypatch.setattr("myometrics_core.api.throttling.LOCAL_SECONDS", PATIENCE)
@@ -197,7 +197,7 @@ def test_while_redis_is_down_the_policy_holds(
     assert caplog.text.count("can't be reached") == 1
 
 
-def test_no_address_stands_in_the_storage(db, settings):
+def test_storage_contains_no_address(db, settings):
     from myometrics_core.rate_limits.models import CountedRequest
 
     settings.MYOMETRICS = {"RATE_LIMIT_STORAGE": "database://"}
@@ -207,7 +207,7 @@ def test_no_address_stands_in_the_storage(db, settings):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_refused_sign_in_stays_counted_on_a_site_with_atomic_requests():
+def test_atomic_requests_do_not_roll_back_counts():
     connection.settings_dict["ATOMIC_REQUESTS"] = True
     try:
         statuses = [
@@ -219,20 +219,20 @@ def test_a_refused_sign_in_stays_counted_on_a_site_with_atomic_requests():
     assert statuses == [400] * 5 + [429] * 2
 
 
-def test_expired_counts_are_swept(db, settings):
+def test_expired_counts_are_deleted(db, settings):
     from myometrics_core.rate_limits.models import CountedRequest
-    from myometrics_core.rate_limits.storage import SWEEP_EVERY, DatabaseStorage
+    from myometrics_core.rate_limits.storage import PURGE_INTERVAL, DatabaseStorage
 
     CountedRequest.objects.create(key="old", counted_at=1.0, expires_at=2.0)
     storage = DatabaseStorage("database://")
-    for number in range(SWEEP_EVERY * 20):
+    for number in range(PURGE_INTERVAL * 20):
         storage.acquire_entry(f"k{number}", 1, 60)
         if not CountedRequest.objects.filter(key="old").exists():
             break
     assert not CountedRequest.objects.filter(key="old").exists()
 
 
-def test_counts_can_be_forgotten(db):
+def test_counts_can_be_reset(db):
     limiter = RateLimiter()
     assert [limiter.hit(RATE, "s", "k").allowed for _ in range(6)].count(True) == 5
     limiter.reset()
@@ -240,7 +240,7 @@ def test_counts_can_be_forgotten(db):
     assert rate_limiter.hit(RATE, "other", "k").allowed
 
 
-def test_the_database_counts_requests_one_by_one_or_not_at_all(db):
+def test_database_storage_counts_single_requests_only(db):
     from myometrics_core.rate_limits.models import CountedRequest
 
     limiter = MovingWindowRateLimiter(storage_for("database://"))

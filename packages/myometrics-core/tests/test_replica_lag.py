@@ -1,4 +1,4 @@
-"""Which replicas are read from, as their lag is measured on streaming replicas of PostgreSQL."""
+"""Replicas that lag are left out, with streaming replicas of PostgreSQL."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def paused_replay(standby):
 
 @contextmanager
 def lost_primary(standby):
-    """The standby receives nothing any more, and has replayed all that it has received."""
+    """Cut the standby off, after it has replayed all WAL that it received."""
     address = ask(standby, "SHOW primary_conninfo")
     receives = "SELECT count(*) FROM pg_stat_wal_receiver"
     set_primary(standby, "")
@@ -105,9 +105,7 @@ def test_replica_of_an_idle_primary_is_not_behind(connections, standby):
 
 
 @pytest.mark.parametrize("fault", [paused_replay, lost_primary])
-def test_replica_that_is_too_late_is_left_out_until_it_has_caught_up(
-    connections, primary, standby, fault
-):
+def test_lagging_replica_is_left_out_until_it_catches_up(connections, primary, standby, fault):
     wait_for(lambda: read_from() == "replica")
     with fault(standby):
         write(primary)
@@ -129,7 +127,7 @@ def test_replica_that_is_left_out_shows_in_metrics_and_health(
         assert check_health(max_age=0).status == "degraded"
 
 
-def test_other_replicas_are_read_while_one_is_gone(connections, settings):
+def test_other_replicas_are_read_while_one_is_unreachable(connections, settings):
     settings.MYOMETRICS = {"READ_REPLICAS": ["gone", "replica"], "REPLICA_LAG": 1}
     wait_for(lambda: read_from() == "replica")
     assert "gone" not in {read_from() for _ in range(20)}
@@ -137,7 +135,7 @@ def test_other_replicas_are_read_while_one_is_gone(connections, settings):
     assert "gone" not in gauges.finite_replica_lags()
 
 
-def test_primary_that_is_gone_says_nothing_about_a_replica(connections, settings, monkeypatch):
+def test_replica_state_is_unknown_without_primary(connections, settings, monkeypatch):
     settings.MYOMETRICS = {"READ_REPLICAS": ["replica"], "REPLICA_LAG": 3600}
     wait_for(lambda: read_from() == "replica")
     connections.settings["default"].update(dj_database_url.parse(GONE))
@@ -178,8 +176,8 @@ def test_many_reads_cost_one_query_on_primary_and_replica(connections, settings,
     assert (len(on_primary), len(on_replica)) == (1, 1)
 
 
-def test_threads_wait_for_no_measurement_of_another(connections, monkeypatch):
-    """One thread measures a replica that hangs; the others read from the primary."""
+def test_thread_does_not_wait_for_another_measurement(connections, monkeypatch):
+    """While one thread measures a hanging replica, others read from the primary."""
     calls = []
 
     def measure(alias):

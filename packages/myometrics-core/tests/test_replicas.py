@@ -1,6 +1,6 @@
-"""Which database is read when the cache, which knows who has written, can't be asked.
+"""Database that is read, depending on the cache of recent writes.
 
-What comes from a real replica over HTTP is held by ``testing/tests/test_replicas.py``.
+``testing/tests/test_replicas.py`` tests a real replica over HTTP.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def replica(settings, redis_server):
     return redis_server
 
 
-def test_a_cache_that_is_down_sends_everybody_to_the_primary_and_stops_no_write(replica, caplog):
+def test_unreachable_cache_means_reads_from_the_primary(replica, caplog):
     replica.stop()
     remember_write(ADA)
     with read_from_replica(user=ADA):
@@ -37,19 +37,19 @@ def test_a_cache_that_is_down_sends_everybody_to_the_primary_and_stops_no_write(
     assert [record.name for record in caplog.records] == ["myometrics.core.replicas"] * 2
 
 
-def test_who_has_just_written_reads_from_the_primary(replica):
+def test_user_reads_from_primary_after_a_write(replica):
     remember_write(ADA)
     with read_from_replica(user=ADA):
         assert ReplicaRouter().db_for_read(Group) is None
 
 
-def test_a_replica_that_is_named_is_never_migrated(replica):
+def test_replica_is_never_migrated(replica):
     router = ReplicaRouter()
     assert router.allow_migrate("replica", "auth") is False
     assert router.allow_migrate("default", "auth") is None
 
 
-def test_write_is_remembered_for_as_long_as_replicas_may_be_behind(replica, settings):
+def test_write_is_remembered_for_replica_lag(replica, settings):
     settings.MYOMETRICS = {**settings.MYOMETRICS, "REPLICA_LAG": 0.5}
     remember_write(ADA)
     with read_from_replica(user=ADA):

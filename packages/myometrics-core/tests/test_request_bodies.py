@@ -16,11 +16,11 @@ JSON = "application/json"
 
 
 class InvalidChunkSize(Exception):
-    """As gunicorn's, which is no OSError."""
+    """As gunicorn's exception, which is no OSError."""
 
 
 class CountedStream(io.RawIOBase):
-    """A body of ``size`` bytes that counts how many of them have been read."""
+    """A body of ``size`` bytes that counts the bytes read."""
 
     def __init__(self, size):
         self.left, self.taken = size, 0
@@ -82,17 +82,15 @@ def test_body_over_the_limit_counts_per_address_and_then_is_429(client, db):
     assert elsewhere.status_code == 200
 
 
-def test_body_over_the_limit_counts_against_the_address_of_a_signed_in_user(
-    client, person, settings
-):
+def test_body_over_the_limit_of_a_user_counts_per_address(client, user, settings):
     settings.MYOMETRICS = {"RATE_LIMITS": {"auth": "1/minute"}}
-    client.force_authenticate(person)
+    client.force_authenticate(user)
     assert send(client, "/api/account/", CountedStream(MIB)).status_code == 413
     assert send(client, "/api/account/", CountedStream(MIB)).status_code == 429
     assert client.post("/api/account/", {}, format="json").status_code == 200
 
 
-def test_body_is_checked_after_authentication_and_method(client, person):
+def test_body_is_checked_after_authentication_and_method(client, user):
     huge = {"length": 15 * MIB}
     for method, path, status in (
         ("POST", "/api/administrators/", 403),  # no authentication scheme: 403 instead of 401
@@ -119,10 +117,10 @@ def test_another_media_type_is_415_before_size_and_rate(client, db, media_type):
     assert client.post("/api/sign-in/", {}, format="json").status_code == 200
 
 
-def test_a_body_that_nothing_reads_may_be_of_any_type_but_not_too_large(client, db):
-    answer = client.generic("GET", "/api/people/", b"a=b", content_type="text/plain")
+def test_ignored_body_may_have_any_type_but_not_any_size(client, db):
+    answer = client.generic("GET", "/api/users/", b"a=b", content_type="text/plain")
     assert answer.status_code == 200
-    large = send(client, "/api/people/", CountedStream(3 * MIB), method="GET")
+    large = send(client, "/api/users/", CountedStream(3 * MIB), method="GET")
     assert_error(large, 413, "body_too_large")
 
 
@@ -137,7 +135,7 @@ def test_body_without_a_length_is_read_up_to_the_limit(client, db):
 
 
 @pytest.mark.parametrize("error", [OSError("connection reset"), InvalidChunkSize(b"zz")])
-def test_body_without_a_length_that_is_broken_is_400_and_counts(client, db, error):
+def test_malformed_chunked_body_is_400_and_counts(client, db, error):
     class BrokenOff(io.BytesIO):
         def read(self, *args):
             raise error
@@ -150,7 +148,7 @@ def test_body_without_a_length_that_is_broken_is_400_and_counts(client, db, erro
 
 
 @pytest.mark.parametrize("length", ["x", "-1", "1.5", "9" * 5000])
-def test_content_length_that_is_no_size_is_not_a_fault(client, db, length):
+def test_invalid_content_length_is_no_server_error(client, db, length):
     answer = send(client, "/api/echo/", io.BytesIO(b'{"name": "Ada"}'), length=length)
     assert answer.status_code in (400, 413)
 
@@ -167,7 +165,7 @@ def test_compressed_body_is_not_expanded(client, db):
     assert_error(answer, 400, "parse_error")
 
 
-def test_huge_body_is_refused_without_using_memory(client, db):
+def test_huge_body_is_rejected_without_using_memory(client, db):
     body = b'{"refresh": "' + b"x" * (15 * MIB) + b'"}'
     client.post("/api/sign-in/", {}, format="json")  # imports and caches
     stream = io.BytesIO(body)
@@ -185,7 +183,7 @@ def key_of_the_body(request, view, bucket):
     return request.data["email"]
 
 
-def test_unusable_body_counts_per_address_under_a_key_that_reads_it(client, db, settings):
+def test_unusable_body_counts_per_address_if_the_key_reads_it(client, db, settings):
     settings.MYOMETRICS = {"RATE_LIMIT_KEY": f"{__name__}.key_of_the_body"}
     for address in ("192.0.2.1", "192.0.2.2"):
         for _ in range(5):
@@ -203,7 +201,7 @@ def test_unusable_body_counts_per_address_under_a_key_that_reads_it(client, db, 
         assert [answer.status_code for answer in answers] == [200] * 5 + [429]
 
 
-def test_body_that_breaks_off_counts_per_address_under_a_key_that_reads_it(client, db, settings):
+def test_aborted_body_counts_per_address_if_the_key_reads_it(client, db, settings):
     class BrokenOff(io.BytesIO):
         def read(self, *args):
             raise OSError("connection reset")
@@ -214,7 +212,7 @@ def test_body_that_breaks_off_counts_per_address_under_a_key_that_reads_it(clien
 
 
 @pytest.mark.parametrize("parser", ["JSONParser", "FormParser", "MultiPartParser"])
-def test_limit_holds_for_parsers_of_the_site(client, db, settings, parser):
+def test_limit_applies_to_parsers_of_the_site(client, db, settings, parser):
     settings.MYOMETRICS = {"PARSER_CLASSES": [f"rest_framework.parsers.{parser}"]}
     media_type = {"JSONParser": JSON, "FormParser": "application/x-www-form-urlencoded",
                   "MultiPartParser": "multipart/form-data; boundary=x"}[parser]  # fmt: skip
@@ -234,16 +232,16 @@ def test_data_upload_limit_of_django_is_a_413(client, db, settings):
 @pytest.mark.parametrize(
     "charset", ["base64", "bz2_codec", "undefined", "utf-16", "latin-1", "utf-8", "nonsense"]
 )
-def test_json_and_query_are_utf8_whatever_charset_is_named(client, db, charset):
+def test_json_and_query_are_utf8_regardless_of_charset(client, db, charset):
     answer = client.generic(
         "POST", "/api/echo/", '{"name": "Jürgen"}'.encode(), f"{JSON}; charset={charset}"
     )
     assert answer.json() == {"name": "Jürgen"}
-    answer = client.get("/api/people/?page=1", CONTENT_TYPE=f"{JSON}; charset={charset}")
+    answer = client.get("/api/users/?page=1", CONTENT_TYPE=f"{JSON}; charset={charset}")
     assert answer.status_code == 200
 
 
-def test_default_charset_of_the_site_does_not_matter(client, db, settings):
+def test_default_charset_of_the_site_is_ignored(client, db, settings):
     settings.DEFAULT_CHARSET = "latin-1"
     body = '{"name": "Jürgen"}'.encode()
     answer = send(client, "/api/echo/", io.BytesIO(body), length=len(body))

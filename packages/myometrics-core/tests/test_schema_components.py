@@ -1,4 +1,4 @@
-"""Our components of an OpenAPI document, beside those of a host that has the same names."""
+"""Components of the suite in an OpenAPI document of a site with the same names."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def components(tmp_path):
 
 
 @pytest.mark.parametrize("patches", SETTINGS, ids=str)
-def test_components_of_the_host_and_ours_stay_apart(components, patches):
+def test_components_of_site_and_suite_do_not_clash(components, patches):
     schemas = components(patches)
     suffix = "Request" if patches.get("COMPONENT_SPLIT_REQUEST") else ""
     assert set(schemas["Health"]["properties"]) == {"status"}
@@ -85,7 +85,7 @@ def test_components_of_the_host_and_ours_stay_apart(components, patches):
     ]
 
 
-def test_choices_of_ours_are_written_out(components):
+def test_choices_of_the_suite_are_inlined(components):
     status = components({})["MyoMetricsHealth"]["properties"]["status"]
     (choices,) = status["allOf"]
     assert choices == {"type": "string", "enum": ["healthy", "degraded", "down"]}

@@ -1,4 +1,4 @@
-"""Serializers that build few fields, and return what DRF's own do."""
+"""Serializers that build few fields, and return the same as DRF's."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def built(**arguments):
 
 
 @pytest.mark.parametrize("opened_at", [None, "2025-08-19T17:45:00.000001+02:00"])
-def test_read_returns_what_a_serializer_does(opened_at):
+def test_read_returns_data_of_a_serializer(opened_at):
     place = SimpleNamespace(
         pk=7,
         address=SimpleNamespace(city="Köln"),
@@ -49,18 +49,18 @@ def test_read_returns_what_a_serializer_does(opened_at):
     assert list(PlaceSerializer.read(place)) == ["id", "city", "openedAt", "isOpen"]
 
 
-def test_request_builds_fields_of_its_data_and_those_that_must_be_there():
+def test_request_serializer_builds_given_and_required_fields():
     assert built(data={}) == ["name", "days"]
     assert built(data={"city": "Köln", "unknown": 1}) == ["name", "city", "days"]
     assert built(data={"city": "Köln"}, partial=True) == ["city"]
 
 
 @pytest.mark.parametrize("arguments", [{}, {"data": ["no object"]}, {"partial": True}])
-def test_without_an_object_of_data_all_fields_are_there(arguments):
+def test_request_serializer_without_data_has_all_fields(arguments):
     assert built(**arguments) == ["name", "city", "days"]
 
 
-def test_missing_values_are_as_with_all_fields():
+def test_missing_values_are_treated_as_with_all_fields():
     serializer = QuerySerializer(data={})
     assert not serializer.is_valid()
     assert list(serializer.errors) == ["name"]
@@ -69,7 +69,7 @@ def test_missing_values_are_as_with_all_fields():
     assert serializer.validated_data == {"name": "Ada", "days": 30}
 
 
-def test_no_field_or_message_is_shared_between_requests():
+def test_requests_share_no_field_and_no_message():
     first, second = QuerySerializer(data=TOO_LONG), QuerySerializer(data=TOO_LONG)
     with override("de"):
         assert not first.is_valid()

@@ -1,4 +1,4 @@
-"""Settings are read when they are used, and a wrong one is named by manage.py check."""
+"""Settings are read at each access and validated by system checks."""
 
 import pytest
 from django.core import checks
@@ -30,31 +30,31 @@ def problems(settings, value):
         ({"MICROSERVICE_URL": "localhost:8000"}, "E003", "must be a URL"),
     ],
 )
-def test_a_wrong_value_is_an_error_with_an_id(settings, value, number, words):
+def test_invalid_value_is_an_error_with_an_id(settings, value, number, words):
     ((found, message),) = problems(settings, value)
     assert found == f"myometrics_core.{number}"
     assert words in message
 
 
-def test_defaults_pass_and_the_nearest_key_is_suggested(settings):
+def test_unknown_key_hint_names_similar_key(settings):
     assert problems(settings, {}) == []
     settings.MYOMETRICS = {"TRUSTED_PROXY": []}
     assert core_settings.check()[0].hint == "Did you mean 'TRUSTED_PROXIES'?"
 
 
-def test_a_setting_is_read_at_each_use(settings):
+def test_setting_is_read_at_each_access(settings):
     settings.MYOMETRICS = {"MAX_BODY_BYTES": 5}
     assert core_settings.MAX_BODY_BYTES == 5
     settings.MYOMETRICS = {}
     assert core_settings.MAX_BODY_BYTES == 2 * 1024 * 1024
 
 
-def test_a_dotted_path_is_imported_at_each_use(settings):
+def test_dotted_path_is_imported_at_each_access(settings):
     settings.MYOMETRICS = {"IS_ADMINISTRATOR": "myometrics_core.times.utc_text"}
     assert core_settings.IS_ADMINISTRATOR.__name__ == "utc_text"
 
 
-def test_every_setting_has_words_for_its_table():
+def test_every_setting_has_a_description():
     assert core_settings in registered_settings()
     for group in registered_settings():
         for setting in group.declared():
@@ -62,7 +62,7 @@ def test_every_setting_has_words_for_its_table():
             assert setting.kind_name
 
 
-def test_a_group_of_another_package_works_alike(settings):
+def test_settings_group_of_another_package_works(settings):
     class OtherSettings(SettingsGroup):
         name = "OTHER"
         app = "other"
@@ -87,7 +87,7 @@ def test_unknown_key_hint_names_renamed_setting(settings):
     assert OtherSettings().TIMEOUT == 5
 
 
-def test_counting_in_each_process_is_warned_of(settings):
+def test_counting_in_each_process_is_a_warning(settings):
     settings.DEBUG = False
     settings.MYOMETRICS = {"RATE_LIMIT_STORAGE": "memory://"}
     assert "myometrics_core.W010" in [found.id for found in checks.run_checks()]
@@ -95,6 +95,6 @@ def test_counting_in_each_process_is_warned_of(settings):
     assert "myometrics_core.W010" not in [found.id for found in checks.run_checks()]
 
 
-def test_a_storage_that_can_not_be_used_is_an_error(settings):
+def test_unusable_storage_is_an_error(settings):
     settings.MYOMETRICS = {"RATE_LIMIT_STORAGE": "nowhere://"}
     assert "myometrics_core.E010" in [found.id for found in checks.run_checks()]

@@ -1,4 +1,4 @@
-"""What every package checks of the site around it."""
+"""System checks that every package registers about the site."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ToLogs:
 
 @pytest.fixture
 def found(monkeypatch):
-    """A function that gives the checks' messages by id, with another Django registry."""
+    """Return the checks' messages by id, from a registry of their own."""
 
     def run(register, *args, **kwargs):
         registry = checks.registry.CheckRegistry()
@@ -54,18 +54,18 @@ def site(found, **kwargs):
     return found(site_checks.register_site_checks, config, app="myometrics_core", **kwargs)
 
 
-def test_site_that_suits_has_no_message(found):
+def test_valid_site_has_no_message(found):
     assert site(found) == {}
 
 
-def test_site_without_time_zones_is_an_error(found, settings):
+def test_missing_time_zone_support_is_an_error(found, settings):
     settings.USE_TZ = False
     message = site(found)["myometrics_core.E020"]
     assert message.level == checks.ERROR
     assert "needs USE_TZ = True" in message.msg
 
 
-def test_package_without_times_needs_no_time_zones(found, settings):
+def test_package_without_times_needs_no_time_zone_support(found, settings):
     settings.USE_TZ = False
     assert site(found, needs_times=False) == {}
 
@@ -78,7 +78,7 @@ def test_package_without_times_needs_no_time_zones(found, settings):
         ("no.such.engine", {"myometrics_core.W021"}),
     ],
 )
-def test_database_of_an_unsupported_kind_is_an_error(found, monkeypatch, engine, ids):
+def test_unsupported_database_is_an_error(found, monkeypatch, engine, ids):
     other = ConnectionHandler({"default": {"ENGINE": engine, "NAME": "x"}})
     monkeypatch.setattr(site_checks, "connections", other)
     assert set(site(found)) == ids
@@ -92,7 +92,7 @@ def test_router_to_another_database_is_an_error(found, settings, monkeypatch):
     assert "'logs'" in message.msg
 
 
-def test_check_that_raises_is_a_warning_instead(found):
+def test_check_that_raises_becomes_a_warning(found):
     def check_nothing(**kwargs):
         raise KeyError("CACHES")
 
@@ -101,7 +101,7 @@ def test_check_that_raises_is_a_warning_instead(found):
     assert "check_nothing failed: KeyError: 'CACHES'" in message.msg
 
 
-def test_generator_that_raises_halfway_is_a_warning_too(found):
+def test_generator_that_raises_becomes_a_warning(found):
     def check_some(**kwargs):
         yield checks.Info("one", id="clinic.I001")
         raise ValueError("odd")
@@ -110,14 +110,14 @@ def test_generator_that_raises_halfway_is_a_warning_too(found):
 
 
 @pytest.mark.parametrize("mail_settings", UNUSABLE)
-def test_mailer_that_can_not_be_used_is_a_warning(found, settings, mail_settings):
+def test_unusable_mailer_is_a_warning(found, settings, mail_settings):
     for name, value in mail_settings.items():
         setattr(settings, name, value)
     assert set(found(mail_checks.register_mail_check, "clinic")) == {"clinic.W020"}
 
 
 @pytest.mark.parametrize("mail_settings", WITHOUT_SERVER)
-def test_site_without_a_mail_server_is_not_configured(found, settings, mail_settings):
+def test_mail_without_a_server_is_not_configured(found, settings, mail_settings):
     for name, value in mail_settings.items():
         setattr(settings, name, value)
     assert not EmailProbe().is_configured()

@@ -1,4 +1,4 @@
-"""The OpenAPI document says of user ids what the site's user model makes of them."""
+"""User ids in the OpenAPI document have the type of the user model's key."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def described():
         ("sessions.Session", {"type": "string"}),  # any model whose key is text
     ],
 )
-def test_an_id_is_of_the_type_of_the_user_model_s_key(settings, user_model, schema):
+def test_schema_of_user_id_has_type_of_the_key(settings, user_model, schema):
     settings.AUTH_USER_MODEL = user_model
     assert described()["author"] == {**schema, "description": "Who wrote it."}
     assert described()["reader"] == {**schema, "nullable": True}
 
 
-def test_an_id_is_shown_as_it_is_described():
-    person = get_user_model()()
-    shown = ReportSerializer().fields["author"].to_representation(person.pk)
-    assert shown == str(person.pk)
+def test_user_id_in_response_matches_schema():
+    user = get_user_model()()
+    shown = ReportSerializer().fields["author"].to_representation(user.pk)
+    assert shown == str(user.pk)

@@ -6,18 +6,17 @@ from django.contrib.auth import get_user_model
 from rest_framework.test import APIClient
 
 from myometrics_core.events import Event, publish, register_receiver
+from myometrics_core.jobs import running
 from myometrics_core.personal_data import personal_data_sections
 from myometrics_core.times import utc_now
 from myometrics_notifications import kinds
 from myometrics_notifications.kinds import register_kind
 from myometrics_notifications.models import Message
-from myometrics_notifications.server_pause import server_pause
 from myometrics_testing.waiting import PATIENCE
 
 numbers = itertools.count(1)
 
 PATIENT = {
-    "SWEEP_SECONDS": 3600,
     "LEASE": timedelta(hours=1),
     "SERVER_PAUSE": timedelta(hours=1),
 }
@@ -25,10 +24,8 @@ PATIENT = {
 
 
 @pytest.fixture(autouse=True)
-def _no_server_pause():
-    server_pause.end()
-    yield
-    server_pause.end()
+def _no_pause(monkeypatch):
+    monkeypatch.setattr(running, "_paused_until", {})
 
 
 @pytest.fixture

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from django.contrib.auth.models import Permission
 from django.urls import reverse
+from job_runs import job_of
 
 from myometrics_core.events import publish
+from myometrics_core.jobs import Job
 from myometrics_notifications.exports import export_request
 from myometrics_notifications.models import Message, NotificationSettings
 from myometrics_notifications.services import notification_settings_ensure
@@ -26,7 +28,8 @@ def admin(client, make_user):
 @pytest.fixture
 def dead(user, make_event):
     publish(make_event(actor_id=user.pk))
-    Message.objects.update(state="dead", attempts=20, last_error="SMTPDataError 451")
+    Message.objects.update(state="dead", last_error="SMTPDataError 451")
+    Job.objects.update(state="dead", attempts=20)
     return Message.objects.get()
 
 
@@ -51,7 +54,8 @@ def test_dead_letter_is_listed_and_retried(admin, dead):
     retry(admin, dead)
 
     dead.refresh_from_db()
-    assert (dead.state, dead.attempts) == ("queued", 0)
+    assert dead.state == "queued"
+    assert (job_of(dead).state, job_of(dead).attempts) == ("pending", 0)
 
 
 def test_retry_leaves_out_sent_messages(admin, dead):

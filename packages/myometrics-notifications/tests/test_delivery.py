@@ -1,107 +1,117 @@
 """Delivery: claim, send, finish, and the mail server's failures."""
 
-from __future__ import annotations
-
 import socket
 import threading
 from datetime import timedelta
-from functools import partial
 
 import pytest
 from conftest import PATIENT
 from django.core import mail
 from django.core.mail.backends.base import BaseEmailBackend
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from job_runs import DELIVER, EXPORT, deliver, deliver_due, job_of, make_due
 
 from myometrics_core.events import publish, publish_many
+from myometrics_core.jobs import Job, RetryPolicy, cancel_jobs
+from myometrics_core.jobs.claims import claim_job
+from myometrics_core.jobs.kinds import job_kind
+from myometrics_core.mail import MailConnection
 from myometrics_core.times import utc_now
-from myometrics_notifications.conf import notifications_settings
-from myometrics_notifications.delivery import message_deliver, messages_sweep
-from myometrics_notifications.leases import back_off, claim, finish
 from myometrics_notifications.models import Message
-from myometrics_notifications.server_pause import server_pause
-from myometrics_notifications.services import messages_retry, notification_settings_update
+from myometrics_notifications.services import (
+    messages_purge,
+    messages_retry,
+    notification_settings_update,
+)
 from myometrics_testing.smtp_server import OK
 from myometrics_testing.waiting import PATIENCE
 
 pytestmark = pytest.mark.django_db
 
-
-def claim_message(message):
-    return claim(Message, message.pk, notifications_settings.LEASE)
-
-
-def make_due(message):
-    Message.objects.filter(pk=message.pk).update(next_attempt_at=utc_now())
+HOUR = timedelta(hours=1)
 
 
 def test_due_message_is_sent_once(queued, user):
-    message_deliver(message_id=queued.pk)
-    message_deliver(message_id=queued.pk)
-    messages_sweep()
+    assert deliver(queued)
+    assert not deliver(queued)
+    assert deliver_due() == 0
 
     assert [sent.to for sent in mail.outbox] == [[user.email]]
     queued.refresh_from_db()
-    assert (queued.state, queued.attempts, queued.last_error) == ("sent", 1, "")
+    assert (queued.state, queued.last_error) == ("sent", "")
     assert queued.settled_at is not None
-    assert queued.lease_token is queued.leased_until is None
+    assert not Job.objects.exists()
 
 
 def test_message_is_not_sent_before_its_time(queued):
-    Message.objects.update(next_attempt_at=utc_now() + timedelta(hours=1))
+    Job.objects.update(run_at=utc_now() + HOUR)
 
-    message_deliver(message_id=queued.pk)
-
-    assert messages_sweep() == 0
+    assert not deliver(queued)
+    assert deliver_due() == 0
     assert mail.outbox == []
 
 
 def test_delivery_ignores_a_deleted_message(queued):
-    queued.delete()
+    Message.objects.all().delete()
 
-    message_deliver(message_id=queued.pk or 1)
-
+    assert deliver(queued)
     assert mail.outbox == []
+    assert not Job.objects.exists()
 
 
 def test_claimed_message_is_free_again_after_its_lease(queued):
-    assert claim_message(queued) is not None
-    assert claim_message(queued) is None
-    assert messages_sweep() == 0
+    assert claim_job(job_of(queued).pk, HOUR)
+    assert deliver_due() == 0
 
-    Message.objects.update(leased_until=utc_now() - timedelta(seconds=1))
+    Job.objects.update(claimed_until=utc_now())
 
-    assert messages_sweep() == 1
-    queued.refresh_from_db()
-    assert (queued.state, queued.attempts) == ("sent", 2)
-
-
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("failure", [OperationalError, DatabaseError, InterfaceError])
-def test_finish_is_repeated_after_a_lost_connection(queued, failure):
-    leased, failures = claim_message(queued), [failure("connection already closed")]
-
-    def fail_once(execute, *statement):
-        if failures:
-            raise failures.pop()
-        return execute(*statement)
-
-    with connection.execute_wrapper(fail_once):
-        assert finish(leased, state="sent") is True
+    assert deliver_due() == 1
     queued.refresh_from_db()
     assert queued.state == "sent"
 
 
-def test_worker_without_its_claim_cannot_finish_the_message(queued):
-    slow = claim_message(queued)
-    Message.objects.update(leased_until=utc_now() - timedelta(seconds=1))
-    quick = claim_message(queued)
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("failure", [OperationalError, DatabaseError, InterfaceError])
+def test_sent_message_is_recorded_despite_a_lost_connection(make_user, make_event, failure):
+    publish(make_event(actor_id=make_user().pk))
+    failures = [failure("connection already closed")] * 2
 
-    assert finish(slow, state="sent") is False
+    def fail_after_sending(execute, *statement):
+        if mail.outbox and failures:
+            raise failures.pop()
+        return execute(*statement)
+
+    with connection.execute_wrapper(fail_after_sending):
+        assert deliver_due() == 1
+    assert Message.objects.get().state == "sent"
+    assert len(mail.outbox) == 1
+    assert not Job.objects.exists()
+
+
+def test_mail_of_a_worker_that_lost_its_claim_is_recorded_as_sent(queued, monkeypatch):
+    send = MailConnection.send
+
+    def lose_claim(connection, message):
+        send(connection, message)
+        Job.objects.update(claimed_by=None, claimed_until=None)
+
+    monkeypatch.setattr(MailConnection, "send", lose_claim)
+    deliver(queued)
+
+    queued.refresh_from_db()
+    assert queued.state == "sent"
+    assert deliver_due() == 1
+    assert len(mail.outbox) == 1
+
+
+def test_worker_that_lost_its_claim_does_not_drop_the_message(queued, user, monkeypatch):
+    type(user).objects.filter(pk=user.pk).update(is_active=False)
+    monkeypatch.setattr(Job, "finish", lambda job: False)
+
+    deliver(queued)
 
     queued.refresh_from_db()
     assert queued.state == "queued"
-    assert queued.lease_token == quick.lease_token
 
 
 @pytest.mark.parametrize(
@@ -114,7 +124,7 @@ def test_worker_without_its_claim_cannot_finish_the_message(queued):
 def test_message_to_unreachable_recipient_is_dropped(queued, user, change):
     type(user).objects.filter(pk=user.pk).update(**change)
 
-    message_deliver(message_id=queued.pk)
+    deliver(queued)
 
     queued.refresh_from_db()
     assert queued.state == "dropped"
@@ -124,7 +134,7 @@ def test_message_to_unreachable_recipient_is_dropped(queued, user, change):
 def test_delivery_respects_a_switch_turned_off_after_queuing(queued, user):
     notification_settings_update(user=user, switches={"upload_completed": False})
 
-    message_deliver(message_id=queued.pk)
+    deliver(queued)
 
     queued.refresh_from_db()
     assert (queued.state, queued.last_error) == ("dropped", "switched off")
@@ -132,7 +142,7 @@ def test_delivery_respects_a_switch_turned_off_after_queuing(queued, user):
 
 
 def test_message_is_sent_by_smtp(queued, mail_server, user):
-    message_deliver(message_id=queued.pk)
+    deliver(queued)
 
     assert [sent["To"] for sent in mail_server.accepted] == [user.email]
     queued.refresh_from_db()
@@ -146,23 +156,23 @@ def test_temporary_failure_is_retried(queued, mail_server, settings, step, answe
     if answer == "hang":
         settings.MYOMETRICS = {**settings.MYOMETRICS, "SMTP_TIMEOUT": 0.5}
     before = utc_now()
-    message_deliver(message_id=queued.pk)
+    deliver(queued)
     after = utc_now()
 
     queued.refresh_from_db()
-    assert (queued.state, queued.attempts) == ("queued", 1)
-    assert queued.last_error
+    job = job_of(queued)
+    assert (queued.state, job.attempts, job.claimed_by) == ("queued", 1, None)
+    assert job.last_error
     pause = timedelta(seconds=30)
-    assert before + pause / 2 <= queued.next_attempt_at <= after + pause
-    assert queued.lease_token is None
+    assert before + pause / 2 <= job.run_at <= after + pause
 
     setattr(mail_server, step, OK)
     settings.MYOMETRICS = {**settings.MYOMETRICS, "SMTP_TIMEOUT": PATIENCE}
-    make_due(queued)
-    messages_sweep()
+    make_due()
+    deliver_due()
 
     queued.refresh_from_db()
-    assert (queued.state, queued.attempts) == ("sent", 2)
+    assert queued.state == "sent"
     assert len(mail_server.accepted) == 1
 
 
@@ -170,12 +180,14 @@ def test_temporary_failure_is_retried(queued, mail_server, settings, step, answe
 def test_permanent_refusal_is_a_dead_letter_without_the_address(queued, mail_server, step, user):
     setattr(mail_server, step, f"550 no such user {user.email}")
 
-    message_deliver(message_id=queued.pk)
+    deliver(queued)
 
     queued.refresh_from_db()
-    assert (queued.state, queued.attempts) == ("dead", 1)
+    assert (queued.state, job_of(queued).state) == ("dead", "dead")
     assert queued.last_error.endswith(" 550")
-    assert user.email not in str(Message.objects.values().get())
+    assert queued.settled_at is not None
+    stored = [*Message.objects.values(), *Job.objects.values()]
+    assert user.email not in str(stored)
 
 
 class SilentBackend(BaseEmailBackend):
@@ -188,20 +200,20 @@ class SilentBackend(BaseEmailBackend):
 def test_backend_that_sends_nothing_leaves_the_message_queued(queued, settings):
     settings.EMAIL_BACKEND = f"{__name__}.SilentBackend"
 
-    message_deliver(message_id=queued.pk)
+    deliver(queued)
 
     queued.refresh_from_db()
-    assert (queued.state, queued.last_error) == ("queued", "MailNotSent")
+    assert (queued.state, job_of(queued).last_error) == ("queued", "MailNotSent")
 
 
 def test_unreachable_mail_server_is_a_temporary_failure(queued, mail_server):
     mail_server.stop()
 
-    message_deliver(message_id=queued.pk)
+    deliver(queued)
 
     queued.refresh_from_db()
     assert queued.state == "queued"
-    assert queued.last_error in ("ConnectionRefusedError", "TimeoutError")
+    assert job_of(queued).last_error in ("ConnectionRefusedError", "TimeoutError")
 
 
 def test_silent_mail_server_costs_one_connection(queued, settings):
@@ -210,39 +222,39 @@ def test_silent_mail_server_costs_one_connection(queued, settings):
         settings.EMAIL_HOST, settings.EMAIL_PORT = silent.getsockname()
         settings.MYOMETRICS = {**settings.MYOMETRICS, "SMTP_TIMEOUT": 0.5}
 
-        message_deliver(message_id=queued.pk)
+        deliver(queued)
 
         silent.accept()
         silent.setblocking(False)
         with pytest.raises(BlockingIOError):
             silent.accept()
     queued.refresh_from_db()
-    assert (queued.state, queued.last_error) == ("queued", "SMTPServerDisconnected")
+    assert (queued.state, job_of(queued).last_error) == ("queued", "SMTPServerDisconnected")
 
 
 def test_last_failed_attempt_makes_a_dead_letter(queued, mail_server, settings):
     settings.MYOMETRICS_NOTIFICATIONS = {**PATIENT, "MAX_ATTEMPTS": 3}
     mail_server.at_data = "451 Later"
     for _ in range(4):
-        make_due(queued)
-        server_pause.end()
-        message_deliver(message_id=queued.pk)
+        make_due()
+        deliver_due()
 
     queued.refresh_from_db()
-    assert (queued.state, queued.attempts) == ("dead", 3)
+    assert (queued.state, job_of(queued).attempts) == ("dead", 3)
 
 
 def test_retried_dead_letter_has_all_attempts_again(queued, mail_server):
     mail_server.at_recipient = "550 no"
-    message_deliver(message_id=queued.pk)
+    deliver(queued)
     queued.refresh_from_db()
     mail_server.at_recipient = OK
 
     messages_retry(messages=Message.objects.all())
 
     queued.refresh_from_db()
-    assert (queued.state, queued.attempts, queued.settled_at) == ("queued", 0, None)
-    message_deliver(message_id=queued.pk)
+    assert (queued.state, queued.settled_at) == ("queued", None)
+    assert (job_of(queued).state, job_of(queued).attempts) == ("pending", 0)
+    deliver(queued)
     assert len(mail_server.accepted) == 1
 
 
@@ -250,16 +262,18 @@ def test_retry_of_many_messages_uses_few_statements(
     user, make_event, django_assert_max_num_queries
 ):
     publish_many(make_event(actor_id=user.pk) for _ in range(600))
-    Message.objects.update(state="dead", settled_at=utc_now(), attempts=9)
+    Message.objects.update(state="dead", settled_at=utc_now())
+    Job.objects.update(state="dead", attempts=9)
 
-    with django_assert_max_num_queries(10):
+    with django_assert_max_num_queries(20):  # SQLite inserts fewer rows per statement
         assert messages_retry(messages=Message.objects.all()) == 600
 
-    assert Message.objects.filter(state="queued", attempts=0, settled_at=None).count() == 600
+    assert Message.objects.filter(state="queued", settled_at=None).count() == 600
+    assert Job.objects.filter(state="pending", attempts=0).count() == Job.objects.count() == 600
 
 
 def test_retry_ignores_sent_messages(queued):
-    message_deliver(message_id=queued.pk)
+    deliver(queued)
     queued.refresh_from_db()
 
     messages_retry(messages=Message.objects.all())
@@ -271,18 +285,112 @@ def test_retry_ignores_sent_messages(queued):
 def test_failing_template_leaves_the_message_queued(queued, host_templates):
     host_templates("upload_completed", {"subject.txt": "{% include 'missing.txt' %}"})
 
-    message_deliver(message_id=queued.pk)
+    deliver(queued)
 
     queued.refresh_from_db()
-    assert (queued.state, queued.last_error) == ("queued", "TemplateDoesNotExist")
+    assert (queued.state, job_of(queued).last_error) == ("queued", "TemplateDoesNotExist")
 
 
-def test_backoff_doubles_up_to_the_cap_with_jitter():
-    for attempts in range(1, 200):
-        longest = min(30 * 2 ** (attempts - 1), 6 * 3600)
-        pauses = {back_off(attempts).total_seconds() for _ in range(20)}
-        assert len(pauses) > 1
-        assert all(longest / 2 <= pause <= longest for pause in pauses)
+def test_job_retried_by_the_admin_queues_its_message_again(queued, mail_server):
+    mail_server.at_recipient = "550 no"
+    deliver(queued)
+    job_kind(DELIVER).on_retry(job_of(queued))
+
+    queued.refresh_from_db()
+    assert (queued.state, queued.settled_at) == ("queued", None)
+
+
+def test_message_whose_job_was_cancelled_is_dropped_and_can_be_retried(queued, make_event, user):
+    publish(make_event(actor_id=user.pk))
+    cancel_jobs(DELIVER, [str(queued.pk)])
+
+    messages_purge()
+
+    assert sorted(Message.objects.values_list("state", flat=True)) == ["dropped", "queued"]
+    assert messages_retry(messages=Message.objects.all()) == 1
+    assert deliver_due() == 2
+
+
+def test_retry_policy_is_that_of_the_settings(settings):
+    settings.MYOMETRICS_NOTIFICATIONS = {
+        "MAX_ATTEMPTS": 7,
+        "RETRY_BASE": timedelta(seconds=2),
+        "RETRY_CAP": HOUR,
+        "LEASE": 2 * HOUR,
+        "EXPORT_LEASE": 3 * HOUR,
+        "SERVER_PAUSE": timedelta(seconds=9),
+    }
+
+    policy = RetryPolicy(max_attempts=7, base=timedelta(seconds=2), cap=HOUR)
+    assert [job_kind(name).retry for name in (DELIVER, EXPORT)] == [policy, policy]
+    assert [job_kind(name).lease for name in (DELIVER, EXPORT)] == [2 * HOUR, 3 * HOUR]
+    assert job_kind(DELIVER).pause == timedelta(seconds=9)
+
+
+def test_single_deliveries_pause_until_a_run_succeeds(queued, mail_server, user, make_event):
+    mail_server.at_recipient = "drop"
+    deliver(queued)
+    publish(make_event(actor_id=user.pk))
+    other = Message.objects.exclude(pk=queued.pk).get()
+    mail_server.at_recipient = OK
+
+    assert not deliver(other)
+    assert deliver_due() == 1
+
+    other.refresh_from_db()
+    assert other.state == "sent"
+    publish(make_event(actor_id=user.pk))
+    assert deliver(Message.objects.latest("pk"))
+
+
+def test_run_stops_after_repeated_server_failures(mail_server, user, make_event):
+    for _ in range(10):
+        publish(make_event(actor_id=user.pk))
+    mail_server.at_recipient = "drop"
+
+    assert deliver_due() == 3
+    assert Job.objects.filter(attempts=0).count() == 7
+
+
+def test_run_uses_one_connection(mail_server, user, make_event):
+    for _ in range(10):
+        publish(make_event(actor_id=user.pk))
+
+    assert deliver_due() == 10
+    assert len(mail_server.accepted) == 10
+    assert mail_server.connections == 1
+
+
+def test_purge_deletes_old_finished_messages_only(user, make_event):
+    ages = {"sent": 31, "dropped": 31, "dead": 91, "queued": 400}
+    kept = {"sent": 29, "dropped": 29, "dead": 89}
+    for state, days in [*ages.items(), *kept.items()]:
+        publish(make_event(actor_id=user.pk))
+        Message.objects.filter(pk=Message.objects.latest("pk").pk).update(
+            state=state, settled_at=utc_now() - timedelta(days=days)
+        )
+
+    assert messages_purge() == 3
+
+    left = sorted(Message.objects.values_list("state", flat=True))
+    assert left == ["dead", "dropped", "queued", "sent"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_concurrent_runs_send_nothing_twice(
+    make_user, make_event, run_concurrently, mail_server, settings
+):
+    settings.MYOMETRICS_NOTIFICATIONS = {**PATIENT, "MAILS_PER_USER_PER_HOUR": 40}
+    user = make_user()
+    for _ in range(40):
+        publish(make_event(actor_id=user.pk))
+
+    attempts = run_concurrently(deliver_due, times=3)
+
+    ids = [sent["Message-ID"] for sent in mail_server.accepted]
+    assert len(ids) == len(set(ids)) == 40
+    assert sum(attempts) == 40
+    assert not Job.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)
@@ -304,9 +412,8 @@ def test_no_lock_is_held_while_the_mail_server_is_slow(
         finish.set()
 
     mail_server.at_data = take_time
-    deliver = partial(message_deliver, message_id=message.pk)
 
-    assert run_concurrently([deliver, write_concurrently]) == [None, None]
+    assert run_concurrently([lambda: deliver(message), write_concurrently]) == [True, None]
     assert was_written == [True]
     message.refresh_from_db()
     assert message.state == "sent"

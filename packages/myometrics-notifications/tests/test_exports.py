@@ -10,10 +10,12 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.core import mail, signing
 from django.core.files.storage import FileSystemStorage, default_storage
+from job_runs import deliver_due, job_of, make_due, write_exports
 from rest_framework.exceptions import ValidationError
 from rest_framework.test import APIClient
 from specified import DEFAULT_SWITCHES, ERROR_KEYS
 
+from myometrics_core.jobs import Job, run_all_jobs
 from myometrics_core.personal_data import (
     deliver_export,
     erase_user,
@@ -21,8 +23,7 @@ from myometrics_core.personal_data import (
     export_deliveries,
 )
 from myometrics_core.times import utc_now
-from myometrics_notifications.delivery import messages_sweep
-from myometrics_notifications.exports import export_files_sweep, export_generate, export_request
+from myometrics_notifications.exports import export_files_sweep, export_request
 from myometrics_notifications.models import ExportFile, Message
 from myometrics_notifications.services import notification_settings_update
 
@@ -41,8 +42,8 @@ def mailed(user):
 
     def make(export_format="csv", user=user):
         export_request(user=user, export_format=export_format)
-        export_generate(export_id=ExportFile.objects.latest("pk").pk)
-        messages_sweep()
+        write_exports()
+        deliver_due()
         link = next(line for line in mail.outbox[-1].body.splitlines() if URL in line)
         assert link.startswith("https://clinic.example/api/")
         return link.removeprefix("https://clinic.example")
@@ -125,7 +126,7 @@ def test_second_request_reuses_the_pending_export(user):
 
 def test_writing_twice_makes_one_file_and_one_mail(mailed, media):
     mailed()
-    export_generate(export_id=ExportFile.objects.get().pk)
+    write_exports()
 
     assert len(files(media)) == 1
     assert Message.objects.count() == 1
@@ -213,7 +214,7 @@ def test_sweep_deletes_expired_files_only(mailed, media, make_user):
     expire(ExportFile.objects.get())
     kept = make_user()
     export_request(user=kept, export_format="csv")
-    export_generate(export_id=ExportFile.objects.get(user=kept).pk)
+    write_exports()
 
     assert export_files_sweep() == 1
 
@@ -224,16 +225,15 @@ def test_sweep_deletes_expired_files_only(mailed, media, make_user):
 def test_undeletable_files_do_not_block_the_sweep(mailed, media):
     mailed()
     expire(ExportFile.objects.get())
+    last = ExportFile.objects.get().pk
     ExportFile.objects.bulk_create(
         ExportFile(
-            storage_name=f"../outside/{number}.csv",
-            state=ExportFile.State.READY,
-            next_attempt_at=utc_now() - timedelta(days=9),
+            pk=last - number, storage_name=f"../outside/{number}.csv", state=ExportFile.State.READY
         )
-        for number in range(200)
+        for number in range(1, 201)
     )
 
-    assert [export_files_sweep() for _ in range(2)] == [0, 1]
+    assert export_files_sweep() == 1
 
     assert files(media) == []
     assert ExportFile.objects.count() == 200
@@ -264,7 +264,7 @@ def test_user_erased_while_the_file_is_written_leaves_no_file(user, media, setti
     storage = {"BACKEND": f"{__name__}.ErasingStorage"}
     settings.STORAGES = {**settings.STORAGES, "default": storage}
 
-    export_generate(export_id=ExportFile.objects.get().pk)
+    write_exports()
 
     assert get_user_model().objects.count() == 0
     assert files(media) == []
@@ -277,14 +277,14 @@ def test_failing_storage_is_retried(user, media, settings):
     export = ExportFile.objects.get()
     settings.MEDIA_ROOT = "/dev/null/nowhere"
 
-    export_generate(export_id=export.pk)
+    write_exports()
     export.refresh_from_db()
-    assert (export.state, export.attempts) == ("queued", 1)
-    assert export.next_attempt_at > utc_now()
+    assert (export.state, job_of(export).attempts) == ("queued", 1)
+    assert job_of(export).run_at > utc_now()
 
     settings.MEDIA_ROOT = str(media)
-    ExportFile.objects.update(next_attempt_at=utc_now())
-    export_generate(export_id=export.pk)
+    make_due()
+    write_exports()
     export.refresh_from_db()
     assert export.state == "ready"
     assert len(files(media)) == 1
@@ -297,7 +297,7 @@ def test_partial_file_of_a_killed_worker_is_replaced(user, media):
     left.parent.mkdir()
     left.write_text("half")
 
-    export_generate(export_id=export.pk)
+    write_exports()
 
     assert left.read_bytes() == b"".join(export_chunks(user, "csv"))
     assert len(files(media)) == 1
@@ -316,11 +316,45 @@ def test_concurrent_requests_make_one_file(make_user, run_concurrently):
 @pytest.mark.django_db(transaction=True)
 def test_concurrent_workers_write_and_mail_an_export_once(make_user, media, run_concurrently):
     export_request(user=make_user(), export_format="csv")
-    pk = ExportFile.objects.get().pk
 
-    outcomes = run_concurrently(lambda: export_generate(export_id=pk), times=4)
+    attempts = run_concurrently(write_exports, times=4)
 
-    assert sorted(outcomes) == [False, False, False, True]
+    assert sorted(attempts) == [0, 0, 0, 1]
     assert len(files(media)) == 1
     assert Message.objects.count() == 1
-    assert ExportFile.objects.get().attempts == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_worker_that_lost_its_claim_leaves_the_file_to_the_other(user, media, monkeypatch):
+    export_request(user=user, export_format="csv")
+    with monkeypatch.context() as patch:
+        patch.setattr(Job, "finish", lambda job: False)
+        write_exports()
+    assert ExportFile.objects.get().state == "queued"
+    assert len(files(media)) == 1
+    assert not Message.objects.exists()
+
+
+def test_export_is_dead_after_its_last_attempt(user, media, settings):
+    settings.MYOMETRICS_NOTIFICATIONS = {"MAX_ATTEMPTS": 1}
+    settings.MEDIA_ROOT = "/dev/null/nowhere"
+    export_request(user=user, export_format="csv")
+
+    write_exports()
+
+    export = ExportFile.objects.get()
+    assert (export.state, export.last_error) == ("dead", "NotADirectoryError")
+    ExportFile.objects.update(settled_at=utc_now() - timedelta(days=2))
+    settings.MEDIA_ROOT = str(media)
+    assert export_files_sweep() == 1
+
+
+def test_recurring_jobs_purge_messages_and_delete_files(mailed, media):
+    mailed()
+    expire(ExportFile.objects.get())
+    Message.objects.update(settled_at=utc_now() - timedelta(days=31))
+
+    run_all_jobs()
+
+    assert files(media) == []
+    assert not Message.objects.exists()

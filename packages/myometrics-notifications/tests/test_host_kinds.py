@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 from django.core import mail
+from job_runs import deliver
 from specified import SETTINGS_URL
 
 from myometrics_core.events import publish, publish_many
 from myometrics_notifications.built_in_kinds import SystemAlerts, UploadCompleted
-from myometrics_notifications.delivery import message_deliver
 from myometrics_notifications.kinds import NotificationKind
 from myometrics_notifications.models import Message
 from myometrics_notifications.services import messages_queue, notification_settings_update
@@ -138,7 +138,7 @@ def test_default_of_a_replaced_kind_is_used_everywhere(
     publish(make_event(actor_id=user.pk))
     publish(health_change())
     for message in Message.objects.filter(kind=kind.name):
-        message_deliver(message_id=message.pk)
+        deliver(message)
 
     states = [message.state for message in Message.objects.filter(kind=kind.name)]
     assert states == (["sent"] if kind.default_on else [])
@@ -149,7 +149,7 @@ def test_mail_of_a_site_kind_uses_its_templates(use_kind, host_templates, signed
     use_kind(ReportSignedByDefault())
 
     publish(signed)
-    message_deliver(message_id=Message.objects.get().pk)
+    deliver(Message.objects.get())
 
     assert mail.outbox[0].subject == "Report r1"
     assert mail.outbox[0].body == "Report r1 was signed.\n"
@@ -218,7 +218,7 @@ def test_message_of_an_unregistered_kind_is_dropped(user, make_event):
     publish(make_event(actor_id=user.pk))
     Message.objects.update(kind="kind_of_last_year")
 
-    message_deliver(message_id=Message.objects.get().pk)
+    deliver(Message.objects.get())
 
     assert Message.objects.get().state == "dropped"
     assert mail.outbox == []

@@ -10,14 +10,15 @@ import pytest
 import time_machine
 from django.core import mail
 from django.db import connection
+from job_runs import deliver, deliver_due, job_of, write_exports
 
 from myometrics_core.events import publish
+from myometrics_core.jobs import Job
+from myometrics_core.jobs.claims import claim_job
 from myometrics_core.times import utc_now
-from myometrics_notifications.delivery import message_deliver, messages_sweep
-from myometrics_notifications.exports import export_generate, export_request
-from myometrics_notifications.leases import claim
+from myometrics_notifications.exports import export_request
 from myometrics_notifications.mail_cap import message_admit
-from myometrics_notifications.models import ExportFile, Message
+from myometrics_notifications.models import Message
 from myometrics_notifications.services import messages_purge, notification_settings_update
 
 pytestmark = pytest.mark.django_db
@@ -45,7 +46,7 @@ def later():
 
     def sweep(**delta):
         with time_machine.travel(utc_now() + timedelta(**delta), tick=False):
-            messages_sweep()
+            deliver_due()
 
     return sweep
 
@@ -61,7 +62,7 @@ def states():
 def test_mails_beyond_the_cap_become_one_summary_after_the_hour(user, upload, later):
     upload(user, 5)
     upload(user, 2, "analysis_ready")
-    messages_sweep()
+    deliver_due()
     assert len(mails_to(user)) == 3
 
     later(minutes=59)
@@ -84,20 +85,20 @@ def test_cap_counts_each_user_alone(user, make_user, upload):
     other = make_user()
     upload(user, 5)
     upload(other, 3)
-    messages_sweep()
+    deliver_due()
     assert (len(mails_to(user)), len(mails_to(other))) == (3, 3)
 
 
 def test_cap_counts_a_sliding_hour(user, upload, later):
     upload(user, 2)
-    messages_sweep()
+    deliver_due()
     with time_machine.travel(utc_now() + timedelta(minutes=50), tick=False):
         upload(user, 2)
-        messages_sweep()
+        deliver_due()
     assert len(mails_to(user)) == 3
     with time_machine.travel(utc_now() + timedelta(minutes=70), tick=False):
         upload(user, 1)
-        messages_sweep()
+        deliver_due()
     assert sorted(sent.subject for sent in mails_to(user)[3:]) == [
         "MyoMetrics: 1 more notification",
         "MyoMetrics: an upload is complete",
@@ -106,10 +107,10 @@ def test_cap_counts_a_sliding_hour(user, upload, later):
 
 def test_later_message_joins_the_pending_summary(user, upload, later):
     upload(user, 4)
-    messages_sweep()
+    deliver_due()
     with time_machine.travel(utc_now() + timedelta(minutes=30), tick=False):
         upload(user, 3)
-        messages_sweep()
+        deliver_due()
     later(minutes=61)
     assert [sent.subject for sent in mails_to(user)[3:]] == ["MyoMetrics: 4 more notifications"]
 
@@ -120,26 +121,26 @@ def test_retries_of_a_failed_mail_count_once(user, upload, mail_server, settings
     upload(user, 3)
     for minutes in (0, 5, 10, 15):
         with time_machine.travel(utc_now() + timedelta(minutes=minutes), tick=False):
-            messages_sweep()
+            deliver_due()
     mail_server.at_data = "250 OK"
     with time_machine.travel(utc_now() + timedelta(minutes=50), tick=False):
-        messages_sweep()
+        deliver_due()
     assert len(mail_server.accepted) == 3
     assert states() == ["sent"] * 3
 
 
 def test_response_to_own_request_is_neither_capped_nor_counted(user, upload, media):
     upload(user, 5)
-    messages_sweep()
+    deliver_due()
     export_request(user=user, export_format="csv")
-    export_generate(export_id=ExportFile.objects.get().pk)
-    messages_sweep()
+    write_exports()
+    deliver_due()
     assert mails_to(user)[-1].subject == "MyoMetrics: your data export is ready"
 
 
 def test_summary_respects_the_main_switch(user, upload, later):
     upload(user, 5)
-    messages_sweep()
+    deliver_due()
     notification_settings_update(user=user, switches={"email_notifications": False})
     later(minutes=61)
     assert len(mails_to(user)) == 3
@@ -152,31 +153,32 @@ def test_summary_is_in_the_recipients_language(user, upload, later, settings):
         "RECIPIENT_LANGUAGE": lambda user: "de",
     }
     upload(user, 5)
-    messages_sweep()
+    deliver_due()
     later(minutes=61)
     assert mails_to(user)[-1].subject == "MyoMetrics: 2 weitere Benachrichtigungen"
 
 
 def test_message_with_a_lost_claim_makes_no_summary(user, upload):
     upload(user, 4)
-    for pk in list(Message.objects.order_by("pk").values_list("pk", flat=True))[:3]:
-        message_deliver(message_id=pk)
-    leased = claim(Message, Message.objects.get(state="queued").pk, timedelta(minutes=5))
-    Message.objects.filter(pk=leased.pk).update(lease_token=uuid.uuid4())
-    assert not message_admit(message=leased)
+    for message in list(Message.objects.order_by("pk"))[:3]:
+        deliver(message)
+    message = Message.objects.get(state="queued")
+    job = claim_job(job_of(message).pk, timedelta(minutes=5))
+    Job.objects.filter(pk=job.pk).update(claimed_by=uuid.uuid4())
+    assert not message_admit(message=message, job=job)
     assert states() == ["queued"] + ["sent"] * 3
 
 
 def test_summarised_messages_are_purged_like_sent_ones(user, upload):
     upload(user, 5)
-    messages_sweep()
+    deliver_due()
     with time_machine.travel(utc_now() + timedelta(days=31), tick=False):
         assert messages_purge() == 5
 
 
 def test_summary_whose_messages_are_purged_is_dropped(user, upload, later):
     upload(user, 5)
-    messages_sweep()
+    deliver_due()
     Message.objects.filter(state="summarised").delete()
     later(minutes=61)
     assert len(mails_to(user)) == 3
@@ -186,18 +188,17 @@ def test_summary_whose_messages_are_purged_is_dropped(user, upload, later):
 @pytest.mark.django_db(transaction=True)
 def test_concurrent_workers_keep_the_cap_exactly(user, upload, run_concurrently):
     upload(user, 20)
-    waiting = list(Message.objects.values_list("pk", flat=True))
+    waiting = list(Message.objects.all())
     lock = Lock()
 
-    def deliver():
+    def deliver_one():
         with lock:
-            key = waiting.pop()
+            message = waiting.pop()
         try:
-            message_deliver(message_id=key)
+            return deliver(message)
         finally:
             connection.close()
 
-    outcomes = run_concurrently(deliver, times=20)
-    assert outcomes == [None] * 20
+    assert run_concurrently(deliver_one, times=20) == [True] * 20
     assert len(mails_to(user)) == 3
     assert states() == ["queued"] + ["sent"] * 3 + ["summarised"] * 17

@@ -8,12 +8,12 @@ from email import policy
 import django
 import pytest
 from django.core import mail
+from job_runs import deliver
 
 from myometrics_core.events import publish
 from myometrics_core.times import utc_now
 from myometrics_notifications.built_in_kinds import UploadCompleted
 from myometrics_notifications.checks import check_kind_templates
-from myometrics_notifications.delivery import message_deliver
 from myometrics_notifications.models import Message
 from myometrics_notifications.rendering import message_email
 from myometrics_notifications.services import notification_settings_update
@@ -27,7 +27,7 @@ def mail_about(user, make_event):
 
     def send(event=None, **fields):
         publish(event or make_event(actor_id=user.pk, resource_id="upload_001", **fields))
-        message_deliver(message_id=Message.objects.latest("pk").pk)
+        deliver(Message.objects.latest("pk"))
         return mail.outbox[-1]
 
     return send
@@ -165,7 +165,7 @@ def test_list_unsubscribe_is_sent_as_one_line_with_a_plain_url(mail_about, setti
 
 
 def test_list_unsubscribe_reaches_a_mail_server_unchanged(mail_server, queued):
-    message_deliver(message_id=queued.pk)
+    deliver(queued)
 
     received = mail_server.received[0].split(b"\r\n")
     assert any(line.startswith(b"List-Unsubscribe: <https://") for line in received)

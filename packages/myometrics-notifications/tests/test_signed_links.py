@@ -47,7 +47,6 @@ def test_export_link_of_version_0_1_works(settings):
         export_format="csv",
         storage_name=default_storage.save("export.csv", ContentFile(b"a,b\n")),
         state=ExportFile.State.READY,
-        next_attempt_at=utc_now(),
         expires_at=utc_now() + timedelta(days=1),
     )
     assert APIClient().get(EXPORT).getvalue() == b"a,b\n"

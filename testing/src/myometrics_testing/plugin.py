@@ -185,4 +185,4 @@ def run_concurrently() -> Callable[..., list[Any]]:
 def long_dependency_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep slow machines from failing health probes of dependencies that are up."""
     monkeypatch.setattr("myometrics_core.health.report._Runner.timeout", PATIENCE)
-    monkeypatch.setattr("myometrics_core.health.probes.SECONDS", PATIENCE)
+    monkeypatch.setattr("myometrics_core.health.probes.TIMEOUT_SECONDS", PATIENCE)

@@ -5,6 +5,7 @@ Facts come from their sources and rollups from the facts, so neither is editable
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
@@ -32,6 +33,7 @@ from .models import (
     Upload,
     UserRollup,
 )
+from .pull.pulling import pull_status
 
 __all__ = ["DashboardAdmin", "UploadAdmin"]
 
@@ -127,6 +129,19 @@ class RollupStateAdmin(InternalAdmin):
 @admin.register(PullState)
 class PullStateAdmin(InternalAdmin):
     list_display = ("succeeded_at", "due_at", "failures", "last_error", "rows", "bad_rows")
+    readonly_fields = ("due_at", "failures", "last_error")
+
+    @admin.display(description=_("due at"))
+    def due_at(self, state: PullState) -> datetime | None:
+        return pull_status().due_at
+
+    @admin.display(description=_("failures in a row"))
+    def failures(self, state: PullState) -> int:
+        return pull_status().failures
+
+    @admin.display(description=_("last error"))
+    def last_error(self, state: PullState) -> str:
+        return pull_status().last_error
 
 
 @admin.register(RebuildCheckpoint)

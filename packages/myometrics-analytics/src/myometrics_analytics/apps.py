@@ -18,7 +18,6 @@ class AnalyticsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register settings, checks, receivers, personal data, gauges and examinations."""
         from myometrics_core.conf import register_site_checks
         from myometrics_core.personal_data import register_personal_data
 
@@ -28,6 +27,7 @@ class AnalyticsConfig(AppConfig):
         from .facts.receivers import connect_receivers
         from .gauges import register_gauges
         from .personal_data import UploadsSection
+        from .recurring_jobs import register_recurring_jobs
         from .rollups.rebuild_hint import connect_hint
 
         register_settings(analytics_settings)
@@ -36,5 +36,6 @@ class AnalyticsConfig(AppConfig):
         register_personal_data(UploadsSection())
         connect_receivers()
         connect_hint(self)
+        register_recurring_jobs()
         register_gauges()
         register_examinations()

@@ -57,11 +57,15 @@ class AnalyticsSettings(SettingsGroup):
     PULL_RETRY_DELAY = Setting(
         (int, float),
         15,
-        "Seconds after a failed pull; doubled with each further failure.",
+        "Seconds from a failed pull to the next, doubled with each further failure; up to half of "
+        "it is subtracted at random.",
         validate=positive,
     )
     PULL_RETRY_DELAY_MAX = Setting(
-        (int, float), 900, "Longest delay after failed pulls, in seconds.", validate=positive
+        (int, float),
+        900,
+        "Maximum of PULL_RETRY_DELAY after several failures, in seconds.",
+        validate=positive,
     )
     PULL_COMPLETE_EVERY = Setting(
         (int, float),

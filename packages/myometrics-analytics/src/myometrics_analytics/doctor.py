@@ -10,13 +10,15 @@ from myometrics_core.times import utc_now
 
 from .conf import analytics_settings
 from .models import PendingChange, PullState, RebuildCheckpoint, RollupState
+from .pull.pulling import pull_status
 from .pull.upload_sources import UploadSource
 
 __all__ = ["examine_pull", "examine_rollups", "register_examinations"]
 
 MAX_FOLD_AGE: Final = 300.0
-"""Seconds; the task runs every 10."""
+"""Seconds; the job runs every 10."""
 MAX_CHECK_AGE: Final = 2 * 86_400.0
+RUNNER_ADVICE: Final = "Check that background jobs run: see 'jobs'."
 
 
 def register_examinations() -> None:
@@ -36,7 +38,7 @@ def examine_rollups() -> Iterator[Diagnosis]:
             "rollups",
             "problem",
             f"{pending} changes are pending; folded {since}. Responses are exact, but slower.",
-            "Run a worker and beat, or 'manage.py analytics_fold' from cron.",
+            RUNNER_ADVICE,
         )
     else:
         yield Diagnosis("rollups", "ok", f"Up to date; {pending} changes are pending.")
@@ -51,7 +53,7 @@ def examine_rollups() -> Iterator[Diagnosis]:
 
 
 def _self_check(state: RollupState) -> Diagnosis:
-    name, advice = "rollup self-check", "Run 'manage.py analytics_check', nightly by beat or cron."
+    name, advice = "rollup self-check", RUNNER_ADVICE
     if state.checked_at is None:
         return Diagnosis(name, "warning", "Has never run.", advice)
     age = (utc_now() - state.checked_at).total_seconds()
@@ -75,15 +77,16 @@ def examine_pull() -> Iterator[Diagnosis]:
         yield Diagnosis(name, "not configured", "Uploads are not pulled from anywhere.")
         return
     state = PullState.objects.first() or PullState()
-    if state.failures:
+    _, failures, last_error = pull_status()
+    if failures:
         yield Diagnosis(
             name,
             "problem",
-            f"The last {state.failures} pulls failed.",
-            "Check that the image service responds; see 'Image service pulls' in the admin.",
+            f"The last {failures} pulls failed: {last_error or 'interrupted'}.",
+            "Check that the image service responds.",
         )
     elif state.succeeded_at is None:
-        yield Diagnosis(name, "warning", "Has never been pulled.", "Run a worker and beat.")
+        yield Diagnosis(name, "warning", "Has never been pulled.", RUNNER_ADVICE)
     else:
         age = (utc_now() - state.succeeded_at).total_seconds()
         is_late = age > 10 * analytics_settings.PULL_INTERVAL + MAX_FOLD_AGE
@@ -91,5 +94,5 @@ def examine_pull() -> Iterator[Diagnosis]:
             name,
             "problem" if is_late else "ok",
             f"Pulled {describe_age(age)} ago.",
-            "Check that the worker and beat run." if is_late else "",
+            RUNNER_ADVICE if is_late else "",
         )

@@ -7,6 +7,7 @@ from myometrics_core.times import utc_now
 
 from .conf import image_service_url
 from .models import PendingChange, PullState
+from .pull.pulling import pull_status
 
 __all__ = ["pending_changes", "register_gauges", "sync_age_seconds", "sync_failures"]
 
@@ -36,8 +37,7 @@ def sync_age_seconds() -> float | None:
 
 def sync_failures() -> float | None:
     """Failed pulls since the last successful one; ``None`` without an image service."""
-    state = PullState.objects.first() if image_service_url() else None
-    return None if state is None else float(state.failures)
+    return float(pull_status().failures) if image_service_url() else None
 
 
 def pending_changes() -> float:

@@ -302,16 +302,12 @@ class RollupState(models.Model):
 
 
 class PullState(models.Model):
-    """Single row with the state of image service pulls: validators, lease, back-off."""
+    """Single row about the last pulls: validators and figures. Failures are in the job."""
 
-    due_at = models.DateTimeField(_("due at"), null=True)
-    leased_until = models.DateTimeField(_("leased until"), null=True)
     etag = PortableCharField(_("etag"), max_length=500, blank=True)
     last_modified = PortableCharField(_("last modified"), max_length=100, blank=True)
     succeeded_at = models.DateTimeField(_("succeeded at"), null=True)
     completed_at = models.DateTimeField(_("last unconditional pull"), null=True)
-    failures = models.PositiveIntegerField(_("failures in a row"), default=0)
-    last_error = PortableCharField(_("last error"), max_length=500, blank=True)
     rows = models.BigIntegerField(_("rows of the last pull"), default=0)
     bad_rows = models.BigIntegerField(_("bad rows"), default=0)
     unknown_users = models.BigIntegerField(_("unknown users"), default=0)
@@ -321,7 +317,7 @@ class PullState(models.Model):
         verbose_name_plural = _("image service pulls")
 
     def __str__(self) -> str:
-        return self.last_error or f"{self.rows} rows"
+        return f"{self.rows} rows"
 
 
 class RebuildCheckpoint(models.Model):

@@ -17,7 +17,7 @@ from myometrics_core.times import utc_day_start, utc_text
 from .filters import Filters
 from .models import MICROSECONDS, Upload, UploadQuerySet
 from .periods import Span, month_end, month_text, utc_today, week_slices
-from .rollups.counting import NO_UPLOADS, Counts, DiagnosisCounts, counts_get
+from .rollups.counting import NO_UPLOADS, Counts, counts_get
 
 __all__ = ["activity_get", "report_get"]
 
@@ -74,8 +74,8 @@ def _recent_counts(uploads: UploadQuerySet) -> dict[str, int]:
 
 
 def _daily(span: Span, counts: Counts) -> list[dict[str, Any]]:
-    of_day = counts.days.get
-    return [{"date": day.isoformat(), "count": of_day(day, NO_UPLOADS).uploads} for day in span]
+    days = counts.days
+    return [{"date": f"{day}", "count": days.get(day, NO_UPLOADS).uploads} for day in span]
 
 
 def _weekly(daily: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -97,29 +97,19 @@ def _monthly(span: Span, counts: Counts) -> list[dict[str, Any]]:
 
 
 def _trends(counts: Counts) -> list[dict[str, Any]]:
+    trends = []
     # UNION ALL does not preserve the order.
-    most_first = sorted(counts.diagnoses, key=lambda item: (-item.uploads, item.diagnosis))
-    return [_trend(item) for item in most_first]
-
-
-def _trend(item: DiagnosisCounts) -> dict[str, Any]:
-    change = 100.0
-    if item.uploads_before:
-        change = round((item.uploads - item.uploads_before) / item.uploads_before * 100, 1)
-    trend = "stable"
-    if abs(change) > STABLE_WITHIN:
-        trend = "up" if change > 0 else "down"
-    return {
-        "diagnosis": item.diagnosis,
-        "count": item.uploads,
-        "trend": trend,
-        "percentage_change": change,
-    }
+    for name, uploads, before in sorted(counts.diagnoses, key=lambda item: (-item[1], item[0])):
+        change = round((uploads - before) / before * 100, 1) if before else 100.0
+        trend = "up" if change > STABLE_WITHIN else "down" if change < -STABLE_WITHIN else "stable"
+        trends.append(
+            {"diagnosis": name, "count": uploads, "trend": trend, "percentage_change": change}
+        )
+    return trends
 
 
 def _system_health(span: Span, counts: Counts) -> dict[str, Any]:
-    start, today = span.start, span.today
-    days = [of_day for day, of_day in counts.days.items() if start <= day <= today]
+    days = [found for day, found in counts.days.items() if span.start <= day <= span.today]
     completed = sum(day.completed for day in days)
     finished = completed + sum(day.failed for day in days)
     processed = sum(day.processed for day in days)

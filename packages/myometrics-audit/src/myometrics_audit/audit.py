@@ -8,18 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
+from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.db.models import Model
+from django.http import HttpRequest
+from rest_framework.request import Request
 
 from myometrics_core.events import Origin
 from myometrics_core.http import client_address, user_agent
+from myometrics_core.users import UserLike
 
 from .conf import audit_settings
 from .log.models import AuditLog
 from .log.services import ActorDeleted, NewEntry, entries_record, entry_record
 
-__all__ = ["ActorDeleted", "NewEntry", "Resource", "arecord", "entry", "record", "record_many"]
+__all__ = [
+    "Actor",
+    "ActorDeleted",
+    "NewEntry",
+    "Resource",
+    "arecord",
+    "entry",
+    "record",
+    "record_many",
+]
+
+Actor = UserLike | int | str | UUID | None
+"""The acting user: a user, a user's primary key, or ``None`` for anonymous actions."""
+AnyRequest = HttpRequest | Request
 
 Resource = Model | tuple[str, Any]
 """The resource of an entry: a model instance, or a type and an id."""
@@ -27,11 +44,11 @@ Resource = Model | tuple[str, Any]
 
 def record(
     *,
-    actor: Any,
+    actor: Actor,
     action: str,
     resource: Resource,
     details: Mapping[str, Any] | None = None,
-    request: Any = None,
+    request: AnyRequest | None = None,
     origin: Origin = "server",
 ) -> AuditLog:
     """Record that ``actor`` did ``action`` to ``resource``, and publish it.
@@ -71,38 +88,31 @@ async def arecord(**kwargs: Any) -> AuditLog:
 
 def entry(
     *,
-    actor: Any,
+    actor: Actor,
     action: str,
     resource: Resource,
     details: Mapping[str, Any] | None = None,
-    request: Any = None,
+    request: AnyRequest | None = None,
     origin: Origin = "server",
 ) -> NewEntry:
     """Build an entry for :func:`record_many`, with the arguments of :func:`record`."""
-    resource_type, resource_id = _resource(resource)
+    if isinstance(resource, Model):
+        resource_type, resource_id = resource._meta.label_lower, resource.pk
+    else:
+        resource_type, resource_id = resource
+    max_length = audit_settings.USER_AGENT_MAX_LENGTH
     return NewEntry(
-        actor_id=_actor_id(actor),
+        actor_id=actor_id(actor),
         action=action,
         resource_type=resource_type,
-        resource_id=resource_id,
+        resource_id=str(resource_id),
         details=details or {},
         client_address=None if request is None else client_address(request),
-        user_agent="" if request is None else _agent(request),
+        user_agent="" if request is None else user_agent(request, max_length),
         origin=origin,
     )
 
 
-def _actor_id(actor: Any) -> Any:
-    # AnonymousUser has a primary key of None.
-    return actor.pk if hasattr(actor, "pk") else actor
-
-
-def _resource(resource: Resource) -> tuple[str, str]:
-    if isinstance(resource, Model):
-        return resource._meta.label_lower, str(resource.pk)
-    resource_type, resource_id = resource
-    return resource_type, str(resource_id)
-
-
-def _agent(request: Any) -> str:
-    return user_agent(request, audit_settings.USER_AGENT_MAX_LENGTH)
+def actor_id(actor: Actor) -> Any:
+    """Return the primary key of an actor."""
+    return getattr(actor, "pk", actor)

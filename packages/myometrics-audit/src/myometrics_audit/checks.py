@@ -33,7 +33,7 @@ def check_active_key(**kwargs: Any) -> list[checks.CheckMessage]:
         return []
     return [
         checks.Error(
-            f"MYOMETRICS_AUDIT['ACTIVE_KEY'] is {active!r}, which KEYS doesn't hold.",
+            f"MYOMETRICS_AUDIT['ACTIVE_KEY'] is {active!r}, which is not in KEYS.",
             hint="Add the key to KEYS, or leave ACTIVE_KEY out to use the last one.",
             id="myometrics_audit.E010",
         )
@@ -79,6 +79,6 @@ def _production_messages() -> Iterator[checks.CheckMessage]:
     if audit_settings.ALLOW_FLUSH:
         yield checks.Warning(
             "MYOMETRICS_AUDIT['ALLOW_FLUSH'] is on: 'manage.py flush' empties the audit log.",
-            hint="It is meant for test settings alone.",
+            hint="It is for test settings only.",
             id="myometrics_audit.W014",
         )

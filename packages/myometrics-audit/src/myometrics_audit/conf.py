@@ -18,7 +18,7 @@ def _keys(value: Mapping[str, Any]) -> None:
         if not isinstance(key_id, str) or not 1 <= len(key_id) <= KEY_ID_LENGTH:
             raise ValueError(f"has the id {key_id!r}; expected text of 1 to {KEY_ID_LENGTH}")
         if not isinstance(secret, str) or len(secret) < SECRET_LENGTH:
-            raise ValueError(f"holds for {key_id!r} no text of {SECRET_LENGTH} or more characters")
+            raise ValueError(f"needs {SECRET_LENGTH} or more characters of text for {key_id!r}")
 
 
 def _batch_size(value: int) -> None:
@@ -40,8 +40,8 @@ class AuditSettings(SettingsGroup):
     ON_USER_DELETE = Setting(
         str,
         "cascade",
-        "What becomes of a person's entries when the person is deleted: `cascade` erases them, "
-        "`retain` keeps them with no user and a random pseudonym.",
+        "What happens to a user's entries when the user is deleted: `cascade` erases them, "
+        "`retain` keeps them without the user, under a random pseudonym.",
         choices=("cascade", "retain"),
     )
     KEYS = Setting(
@@ -55,7 +55,9 @@ class AuditSettings(SettingsGroup):
     ACTIVE_KEY = Setting(
         str, None, "Id of the key that new evidence is signed with; by default the last of `KEYS`."
     )
-    SEAL_BATCH_SIZE = Setting(int, 8192, "Most leaves that one seal covers.", validate=_batch_size)
+    SEAL_BATCH_SIZE = Setting(
+        int, 8192, "Maximum number of leaves in one seal.", validate=_batch_size
+    )
     ANCHOR_FILE = Setting(
         str,
         None,
@@ -65,15 +67,15 @@ class AuditSettings(SettingsGroup):
     ANCHOR_HOOK = Setting(
         DOTTED_PATH,
         None,
-        "Function that is given each new seal's anchor (a dictionary), to publish it elsewhere.",
+        "Function that publishes a new seal's anchor (a dictionary), its only argument.",
     )
     USER_AGENT_MAX_LENGTH = Setting(
-        int, 1024, "Characters of a user agent that an entry keeps.", validate=_agent_length
+        int, 1024, "Maximum length of a stored user agent, in characters.", validate=_agent_length
     )
     ALLOW_FLUSH = Setting(
         bool,
         False,
-        "For test settings only: lets `flush`, and with it TransactionTestCase, empty the "
+        "For test settings only: allows `flush`, and so TransactionTestCase, to empty the "
         "guarded tables.",
     )
 

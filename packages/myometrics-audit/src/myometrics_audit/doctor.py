@@ -28,7 +28,7 @@ __all__ = [
     "examine_pseudonym_keys",
     "examine_seals",
     "examine_verification",
-    "oldest_failed_sign_in",
+    "oldest_failed_login",
     "register_examinations",
 ]
 
@@ -56,11 +56,11 @@ def examine_guards() -> Iterator[Diagnosis]:
             "audit guards",
             "problem",
             f"{len(missing)} triggers are missing or disabled: {', '.join(missing)}.",
-            "Run 'manage.py migrate', which creates missing ones, or enable them again; then "
+            "Run 'manage.py migrate', which creates missing ones, or enable them; then run "
             "'manage.py audit_verify'.",
         )
     else:
-        yield Diagnosis("audit guards", "ok", "Every trigger is there and enabled.")
+        yield Diagnosis("audit guards", "ok", "All triggers exist and are enabled.")
 
 
 def examine_keys() -> Iterator[Diagnosis]:
@@ -74,8 +74,8 @@ def examine_keys() -> Iterator[Diagnosis]:
         yield Diagnosis(
             name,
             "problem",
-            f"{len(lost)} keys that seals were signed with are lost: {', '.join(lost)}.",
-            "Bring them back to MYOMETRICS_AUDIT['KEYS'] or SECRET_KEY_FALLBACKS.",
+            f"{len(lost)} signing keys of seals are missing: {', '.join(lost)}.",
+            "Add them to MYOMETRICS_AUDIT['KEYS'] or SECRET_KEY_FALLBACKS.",
         )
     elif not audit_settings.KEYS:
         yield Diagnosis(
@@ -85,38 +85,38 @@ def examine_keys() -> Iterator[Diagnosis]:
             "Set MYOMETRICS_AUDIT['KEYS'], so that SECRET_KEY can change freely.",
         )
     else:
-        yield Diagnosis(name, "ok", f"{len(audit_settings.KEYS)} keys; {active.id!r} signs.")
+        yield Diagnosis(name, "ok", f"{len(audit_settings.KEYS)} keys; {active.id!r} is active.")
 
 
 def examine_pseudonym_keys() -> Iterator[Diagnosis]:
-    """Report which pseudonym keys are needed to erase recorded failed sign-ins."""
+    """Report which pseudonym keys are needed to erase recorded failed logins."""
     name, count = "pseudonym keys", len(core_settings.pseudonym_keys)
     if count == 1:
-        yield Diagnosis(name, "ok", "There is one.")
+        yield Diagnosis(name, "ok", "There is one key.")
         return
-    oldest = oldest_failed_sign_in()
+    oldest = oldest_failed_login()
     if oldest is None:
         yield Diagnosis(
             name,
             "ok",
-            f"There are {count}; no failed sign-in needs the old ones.",
-            "All but the first may be dropped from MYOMETRICS['PSEUDONYM_KEYS'].",
+            f"There are {count} keys; no failed login was recorded under the old ones.",
+            "All but the first can be removed from MYOMETRICS['PSEUDONYM_KEYS'].",
         )
     else:
         yield Diagnosis(
             name,
             "ok",
-            f"There are {count}; the oldest failed sign-in is of {utc_text(oldest)}.",
-            "Only a key that was replaced before that may be dropped.",
+            f"There are {count} keys; the oldest failed login is of {utc_text(oldest)}.",
+            "Only keys that were replaced before that can be removed.",
         )
 
 
-def oldest_failed_sign_in() -> datetime | None:
-    """Return the time of the oldest failed sign-in recorded under an account's pseudonym.
+def oldest_failed_login() -> datetime | None:
+    """Return the time of the oldest failed login recorded under an account's pseudonym.
 
     A key of ``MYOMETRICS["PSEUDONYM_KEYS"]`` that was replaced before this time is unused and can
     be removed. ``None`` means that there are no such entries: all keys but the first can be
-    removed. Without a key that is in use, the erasure of a user misses failed sign-ins.
+    removed. Without a key that is in use, the erasure of a user misses failed logins.
     """
     failed = AuditLog.objects.filter(action="login_failed", user=None, pseudonym="")
     oldest = failed.order_by("timestamp", "id").values_list("timestamp", flat=True)
@@ -140,24 +140,27 @@ def examine_seals() -> Iterator[Diagnosis]:
 def examine_anchors() -> Iterator[Diagnosis]:
     """Check that seals are published outside the database."""
     name, path = "audit anchors", audit_settings.ANCHOR_FILE
-    waiting = Seal.objects.filter(anchored_at=None).count()
+    unpublished = Seal.objects.filter(anchored_at=None).count()
     if path and not _is_writable(Path(path)):
-        yield Diagnosis(
-            name, "problem", "ANCHOR_FILE can't be written here.", "Let its folder be writable."
-        )
-    elif waiting:
         yield Diagnosis(
             name,
             "problem",
-            f"{waiting} seals are not published.",
-            "See what the logger myometrics.audit.anchor says, then run 'manage.py audit_seal'.",
+            "ANCHOR_FILE can't be written.",
+            "Make the file or its folder writable.",
+        )
+    elif unpublished:
+        yield Diagnosis(
+            name,
+            "problem",
+            f"{unpublished} seals are not published.",
+            "See the log of myometrics.audit.seal, then run 'manage.py audit_seal'.",
         )
     elif not path and audit_settings.ANCHOR_HOOK is None:
         yield Diagnosis(
             name,
             "not configured",
-            "Seals are published by the logger myometrics.audit.anchor alone.",
-            "Keep its lines on another machine, or set ANCHOR_FILE or ANCHOR_HOOK.",
+            "Seals are published only by the logger myometrics.audit.anchor.",
+            "Store its lines on another machine, or set ANCHOR_FILE or ANCHOR_HOOK.",
         )
     else:
         yield Diagnosis(name, "ok", "Seals are published.")
@@ -173,7 +176,10 @@ def examine_verification() -> Iterator[Diagnosis]:
     name, last = "audit verification", Verification.objects.order_by("-id").first()
     if last is None:
         yield Diagnosis(
-            name, "warning", "Was never made.", "Run 'manage.py audit_verify' from cron."
+            name,
+            "warning",
+            "The log was never verified.",
+            "Run 'manage.py audit_verify' from cron.",
         )
         return
     age = (timezone.now() - last.finished_at).total_seconds()
@@ -181,15 +187,15 @@ def examine_verification() -> Iterator[Diagnosis]:
         yield Diagnosis(
             name,
             "problem",
-            f"The last one found {last.problems} problems, {describe_age(age)} ago.",
-            "Run 'manage.py audit_verify', which names them.",
+            f"The last run found {last.problems} problems, {describe_age(age)} ago.",
+            "Run 'manage.py audit_verify', which lists them.",
         )
     elif age > MAX_VERIFICATION_AGE:
         yield Diagnosis(
             name,
             "warning",
-            f"The last one was {describe_age(age)} ago.",
-            "Run 'manage.py audit_verify' from cron, once a month or oftener.",
+            f"The last run was {describe_age(age)} ago.",
+            "Run 'manage.py audit_verify' from cron, at least once a month.",
         )
     else:
         yield Diagnosis(name, "ok", f"No problems {describe_age(age)} ago.")

@@ -24,7 +24,7 @@ def register_gauges() -> None:
     """Register the lags of seals and anchors, and the result of the last verification."""
     register_gauge(
         "myometrics_seal_lag_seconds",
-        "Age of the oldest audit entry that no seal covers yet.",
+        "Age of the oldest audit entry that is not sealed yet.",
         seal_lag_seconds,
     )
     register_gauge(
@@ -47,8 +47,8 @@ def register_gauges() -> None:
 def seal_lag_seconds() -> float:
     """Return the age of the oldest unsealed entry; 0 if there is none."""
     alias = router.db_for_read(Leaf)
-    waiting = Leaf.objects.using(alias).filter(seal_number=None, erasure_id=None)
-    oldest = waiting.order_by("entry_id").values_list("entry_id", flat=True).first()
+    unsealed = Leaf.objects.using(alias).filter(seal_number=None, erasure_id=None)
+    oldest = unsealed.order_by("entry_id").values_list("entry_id", flat=True).first()
     entry = AuditLog._base_manager.using(alias).filter(pk=oldest).first() if oldest else None
     return max(0.0, (timezone.now() - entry.timestamp).total_seconds()) if entry else 0.0
 
@@ -61,8 +61,8 @@ def anchor_lag_seconds() -> float:
     # Seals are published in the order of their numbers: two look-ups by primary key suffice.
     anchored = Seal.objects.filter(anchored_at__isnull=False).order_by("-number")
     newest = anchored.values_list("number", flat=True).first() or 0
-    waiting = Seal.objects.filter(number__gt=newest).order_by("number")
-    since = waiting.values_list("sealed_at", flat=True).first()
+    unpublished = Seal.objects.filter(number__gt=newest).order_by("number")
+    since = unpublished.values_list("sealed_at", flat=True).first()
     return max(0.0, (timezone.now() - since).total_seconds()) if since else 0.0
 
 

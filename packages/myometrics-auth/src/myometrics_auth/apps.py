@@ -5,7 +5,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class AuthConfig(AppConfig):
-    """App configuration: registers settings, checks and personal data."""
+    """Registers settings, checks, jobs, personal data and signal receivers."""
 
     name = "myometrics_auth"
     label = "myometrics_auth"
@@ -21,10 +21,11 @@ class AuthConfig(AppConfig):
         from myometrics_core.personal_data import register_personal_data
         from myometrics_core.users import connect_user_deleted
 
-        from . import checks, schema, tasks  # noqa: F401  (registers the Celery tasks)
+        from . import checks, schema  # noqa: F401  (registers the OpenAPI extensions)
         from .conf import auth_settings
         from .doctor import register_examinations
         from .events import RESERVED_ACTIONS
+        from .jobs import register_jobs
         from .personal_data import ProfileSection, user_data_delete
         from .services.browser_sessions import browser_logged_out
 
@@ -32,6 +33,7 @@ class AuthConfig(AppConfig):
         checks.register_checks()
         register_site_checks(self)
         register_examinations()
+        register_jobs()
         register_personal_data(ProfileSection())
         register_reserved_actions(*RESERVED_ACTIONS)
         connect_user_deleted(user_data_delete, uid=self.label)

@@ -9,10 +9,12 @@ from django.apps import apps
 from django.contrib.contenttypes.models import ContentType
 from django.db import router
 
+from myometrics_core.jobs import Job
 from myometrics_core.personal_data import PersonalDataSection
 from myometrics_core.users import lock_user_for_delete
 
-from .models import PasswordResetRequest, RecoveryCode, Session, TotpDevice, User
+from .jobs import SendPasswordReset
+from .models import RecoveryCode, Session, TotpDevice, User
 from .selectors import second_factor_state
 from .serializers import AdminUserSerializer, SessionSerializer
 from .services.login_throttle import login_throttle_erase
@@ -55,7 +57,8 @@ def user_data_delete(user: User, using: str) -> None:
     lock_user_for_delete(user, using)
     addresses = user.sessions.exclude(address=None).values_list("address", flat=True)
     login_throttle_erase(email=user.email, addresses=addresses)
-    PasswordResetRequest.objects.filter(email_canonical=user.email_canonical).delete()
+    resets = Job.objects.filter(kind=SendPasswordReset.name)
+    resets.filter(payload__email=user.email_canonical).delete()
     if apps.is_installed("django.contrib.admin"):
         entries = apps.get_model("admin", "LogEntry").objects.filter(
             content_type=ContentType.objects.get_for_model(user), object_id=str(user.pk)

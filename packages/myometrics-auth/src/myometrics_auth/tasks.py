@@ -1,36 +1,21 @@
-"""Celery tasks. Arguments are ids, and every task is idempotent."""
+"""Celery tasks that run auth's jobs. Only imported where Celery is installed."""
 
 from __future__ import annotations
 
 from celery import shared_task
 
-from .services.login_throttle import login_throttle_sweep
-from .services.reset_mails import reset_mail_send, reset_mails_sweep
-from .services.sessions import sessions_sweep
-from .services.used_tokens import used_tokens_sweep
+from myometrics_core.jobs import run_jobs
+from myometrics_core.jobs.celery_runner import celery_task
+
+from .jobs import SendPasswordReset, Sweep
 
 __all__ = ["send_password_reset", "sweep", "sweep_password_resets"]
 
-
-@shared_task(
-    name="myometrics_auth.send_password_reset", acks_late=True, time_limit=90, soft_time_limit=60
-)
-def send_password_reset(request_id: int) -> None:
-    """Mail the link of one reset request; the sweep retries after a failure."""
-    reset_mail_send(request_id=request_id)
+send_password_reset = celery_task(SendPasswordReset.name)
+sweep = celery_task(Sweep.name)
 
 
-@shared_task(
-    name="myometrics_auth.sweep_password_resets", acks_late=True, time_limit=90, soft_time_limit=60
-)
+@shared_task(name="myometrics_auth.sweep_password_resets", time_limit=90)
 def sweep_password_resets() -> None:
-    """Enqueue reset requests that are still pending."""
-    reset_mails_sweep()
-
-
-@shared_task(name="myometrics_auth.sweep", acks_late=True, time_limit=900, soft_time_limit=840)
-def sweep() -> None:
-    """Delete sessions past their retention, expired failed sign-ins and expired used tokens."""
-    sessions_sweep()
-    login_throttle_sweep()
-    used_tokens_sweep()
+    """Send pending reset mails; for schedules that were written for release 0.1."""
+    run_jobs(SendPasswordReset.name)

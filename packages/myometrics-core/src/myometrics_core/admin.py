@@ -35,7 +35,7 @@ class JobAdmin(ReadOnlyAdmin):
     actions = ("retry", "cancel")
 
     def has_change_permission(self, request: HttpRequest, obj: Job | None = None) -> bool:
-        # The pages stay read-only; Django offers actions to whoever may change.
+        # The pages stay read-only; Django offers actions to users with the change permission.
         return obj is None and super(ReadOnlyAdmin, self).has_change_permission(request)
 
     @admin.action(description=_("Run the selected jobs again now"), permissions=["change"])

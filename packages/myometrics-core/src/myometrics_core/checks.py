@@ -91,7 +91,7 @@ def check_pickled_caches(**kwargs: Any) -> list[checks.CheckMessage]:
         used.add(django_settings.SESSION_CACHE_ALIAS)
     return [
         checks.Warning(
-            f"The cache {alias!r} keeps pickles: write access to its server runs code here.",
+            f"The cache {alias!r} stores pickles: write access to its server runs code here.",
             hint=PICKLES_HINT,
             id="myometrics_core.W017",
         )

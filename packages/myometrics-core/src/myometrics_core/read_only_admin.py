@@ -16,7 +16,7 @@ from .texts import is_storable
 
 __all__ = ["CappedPaginator", "FilterCheckedAdmin", "InternalAdmin", "ReadOnlyAdmin"]
 
-COUNTED_TO = 10_000
+MAX_COUNT = 10_000
 
 
 class CappedPaginator(Paginator):  # type: ignore[type-arg]
@@ -26,7 +26,7 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
     def count(self) -> int:
         """The number of rows, at most 10,000."""
         rows: Any = self.object_list
-        return int(rows[:COUNTED_TO].count())
+        return int(rows[:MAX_COUNT].count())
 
 
 class FilterCheckedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]

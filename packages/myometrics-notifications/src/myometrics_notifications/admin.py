@@ -47,7 +47,7 @@ class NotificationSettingsAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 class MessageAdmin(ReadOnlyAdmin):
     """The outbox, read-only; dead letters and dropped messages can be retried."""
 
-    list_display = ("id", "kind", "recipient", "state", "attempts", "next_attempt_at", "last_error")
+    list_display = ("id", "kind", "recipient", "state", "created_at", "settled_at", "last_error")
     list_filter = ("state", "kind")
     list_select_related = ("recipient",)
     ordering = ("-id",)
@@ -77,7 +77,15 @@ class MessageAdmin(ReadOnlyAdmin):
 class ExportFileAdmin(InternalAdmin):
     """Exports that were requested by mail."""
 
-    list_display = ("id", "user", "export_format", "state", "attempts", "expires_at", "last_error")
+    list_display = (
+        "id",
+        "user",
+        "export_format",
+        "state",
+        "created_at",
+        "expires_at",
+        "last_error",
+    )
     list_filter = ("state", "export_format")
     list_select_related = ("user",)
     ordering = ("-id",)

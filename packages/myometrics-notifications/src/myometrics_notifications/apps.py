@@ -13,17 +13,16 @@ class NotificationsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register kinds, checks and subscribers."""
         from myometrics_core.conf import register_settings, register_site_checks
         from myometrics_core.events import register_receiver
         from myometrics_core.personal_data import register_export_delivery, register_personal_data
 
-        from . import checks, tasks  # noqa: F401  (tasks: Celery knows them once imported)
+        from . import checks
         from .built_in_kinds import BUILT_IN_KINDS
         from .conf import notifications_settings
         from .doctor import register_examinations
         from .exports import export_request
-        from .gauges import register_gauges
+        from .jobs import register_jobs
         from .kinds import RESOURCE_TYPES, register_kind
         from .personal_data import NotificationSettingsSection
         from .services import event_notify, events_notify
@@ -31,7 +30,7 @@ class NotificationsConfig(AppConfig):
         register_settings(notifications_settings)
         checks.register_checks()
         register_site_checks(self)
-        register_gauges()
+        register_jobs()
         register_examinations()
         for kind in BUILT_IN_KINDS:
             register_kind(kind)

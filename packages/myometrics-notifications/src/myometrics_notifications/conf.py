@@ -61,14 +61,8 @@ class NotificationsSettings(SettingsGroup):
     SERVER_PAUSE = Setting(
         timedelta,
         timedelta(seconds=30),
-        "How long a worker process sends no single messages after the whole mail server has "
-        "failed; sweeps still try it.",
-        validate=positive,
-    )
-    SWEEP_SECONDS = Setting(
-        (int, float),
-        45,
-        "Seconds after which a sweep claims no further messages.",
+        "How long a worker process begins no single deliveries after the whole mail server has "
+        "failed; runs of all due messages still try it.",
         validate=positive,
     )
     MAILS_PER_USER_PER_HOUR = Setting(

@@ -1,86 +1,51 @@
-"""Deliver queued messages: claim, send, finish.
+"""Deliver a message: check the recipient's switches and the hourly cap, send, record.
 
 Delivery is at least once: a message is sent twice (with the same Message-ID) only if a worker dies
-between the mail server's "OK" and the final UPDATE.
+between the mail server's "OK" and the UPDATE that follows.
 """
 
 from __future__ import annotations
 
-import logging
 import time
 
-from myometrics_core.mail import MailConnection, SendFailure, classify_failure, mail_address
+from django.db import connections, router
+
+from myometrics_core.db import DATABASE_FAILURES, atomic_write
+from myometrics_core.jobs import Job
+from myometrics_core.mail import MailConnection, classify_failure, mail_address
+from myometrics_core.times import utc_now
 
 from .built_in_kinds import Summary
-from .conf import notifications_settings
 from .kinds import kind_named
-from .leases import claim, fail, finish
 from .mail_cap import message_admit
 from .models import Message
 from .rendering import message_email
-from .selectors import message_is_wanted, messages_due, settings_of
-from .server_pause import server_pause
+from .selectors import message_is_wanted, settings_of
 
-__all__ = ["message_deliver", "messages_sweep"]
+__all__ = ["message_deliver"]
 
-logger = logging.getLogger("myometrics.notifications")
-
-_SWEEP_LIMIT = 500
-_SERVER_FAILURES_IN_A_ROW = 3
+_PAUSES = (0.1, 0.2, 0.4, 0.8)
 
 
-def message_deliver(*, message_id: int) -> None:
-    """Try to deliver one message now; a failed message is left to a later sweep."""
-    if server_pause.is_on():
-        return
-    with MailConnection() as connection:
-        _attempt(message_id, connection)
+def message_deliver(*, job: Job, connection: MailConnection) -> None:
+    """Deliver the message whose primary key is the job's key, unless it is no longer queued.
 
-
-def messages_sweep() -> int:
-    """Deliver all due messages over one connection; return the number of attempts.
-
-    Stops after ``SWEEP_SECONDS``, or when the mail server fails several times in a row. Sweeps may
-    run concurrently.
+    Raises ``JobFailed`` if it could not be sent, and the exceptions of its kind and templates.
     """
-    ends = time.monotonic() + notifications_settings.SWEEP_SECONDS
-    attempts = failures = 0
-    with MailConnection() as connection:
-        for message_id in messages_due(_SWEEP_LIMIT):
-            if time.monotonic() >= ends or failures >= _SERVER_FAILURES_IN_A_ROW:
-                break
-            taken, failure = _attempt(message_id, connection)
-            attempts += taken
-            failures = failures + 1 if failure and failure.server else 0
-    return attempts
-
-
-def _attempt(message_id: int, connection: MailConnection) -> tuple[bool, SendFailure | None]:
-    message = claim(Message, message_id, notifications_settings.LEASE)
+    queued = Message.objects.filter(pk=job.key, state=Message.State.QUEUED)
+    message = queued.select_related("recipient").first()
     if message is None:
-        return False, None
-    reason = _reason_to_drop(message)
-    if reason:
-        finish(message, state=Message.State.DROPPED, last_error=reason)
-        return True, None
-    if not message_admit(message=message):
-        return True, None
-    return True, _send(message, connection)
-
-
-def _send(message: Message, connection: MailConnection) -> SendFailure | None:
-    try:
-        connection.send(message_email(message))
-    except Exception as error:
-        failure = classify_failure(error)
-        if failure.server:
-            server_pause.start()
-        logger.info("Message %s was not sent: %s", message.pk, failure.summary)
-        fail(message, failure)
-        return failure
-    finish(message, state=Message.State.SENT, last_error="")
-    server_pause.end()
-    return None
+        return
+    if reason := _reason_to_drop(message):
+        with atomic_write():
+            if job.finish():
+                queued.update(state=Message.State.DROPPED, last_error=reason, settled_at=utc_now())
+    elif message_admit(message=message, job=job):
+        try:
+            connection.send(message_email(message))
+        except Exception as error:
+            raise classify_failure(error) from None  # the cause can contain the address
+        _record_as_sent(message)
 
 
 def _reason_to_drop(message: Message) -> str:
@@ -97,3 +62,19 @@ def _reason_to_drop(message: Message) -> str:
     if is_summary and not Message.objects.filter(summary_uuid=message.mail_uuid).exists():
         return "nothing to sum up"
     return ""
+
+
+def _record_as_sent(message: Message) -> None:
+    # Whoever holds the claim: the mail is sent. A short database failure must not repeat it.
+    connection = connections[router.db_for_write(Message)]
+    for pause in (*_PAUSES, None):
+        try:
+            Message.objects.filter(pk=message.pk).update(
+                state=Message.State.SENT, last_error="", settled_at=utc_now()
+            )
+            return
+        except DATABASE_FAILURES:
+            if pause is None or connection.in_atomic_block:
+                raise
+            connection.close()
+            time.sleep(pause)

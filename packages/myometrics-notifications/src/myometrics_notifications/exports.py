@@ -1,4 +1,4 @@
-"""Exports by mail: a file in the storage, a mail with a link, and the clean-up sweep."""
+"""Exports by mail: a file in the storage, a mail with a link, and the deletion of old files."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any, cast
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.files import File
 from django.core.files.storage import Storage, storages
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.utils.translation import gettext as _
 from rest_framework.exceptions import ValidationError
 
 from myometrics_core.api import CallerDeleted
-from myometrics_core.db import atomic_write
-from myometrics_core.jobs.background import enqueue
-from myometrics_core.mail import classify_failure, mail_address
+from myometrics_core.db import atomic_write, read_in_batches
+from myometrics_core.jobs import Job, cancel_jobs, enqueue
+from myometrics_core.mail import mail_address
 from myometrics_core.personal_data import export_chunks
 from myometrics_core.times import utc_now
 from myometrics_core.users import lock_users_shared
@@ -27,9 +27,7 @@ from myometrics_core.users import lock_users_shared
 from .built_in_kinds import ExportReady
 from .conf import notifications_settings
 from .kinds import registered_kind
-from .leases import claim, fail, finish
 from .models import ExportFile
-from .selectors import claimable
 from .services import messages_queue
 from .signed_links import link_not_valid
 
@@ -39,17 +37,16 @@ __all__ = [
     "export_files_sweep",
     "export_generate",
     "export_request",
-    "exports_due",
 ]
 
 logger = logging.getLogger("myometrics.notifications")
 
-GENERATE = "myometrics_notifications.export"
-SWEEP = "myometrics_notifications.sweep_exports"
+EXPORT = "myometrics_notifications.export"
+"""The kind of job that writes an export; its key is the primary key of the :class:`ExportFile`."""
+SWEEP_EXPORTS = "myometrics_notifications.sweep_exports"
 
 _FOLDER = "myometrics-exports"
 _CHUNK_BYTES = 64 * 1024
-_BATCH = 200
 
 
 def export_request(*, user: AbstractBaseUser, export_format: str) -> str:
@@ -67,34 +64,26 @@ def export_request(*, user: AbstractBaseUser, export_format: str) -> str:
             user_id=user.pk,
             export_format=export_format,
             state=ExportFile.State.QUEUED,
-            defaults={
-                "storage_name": f"{_FOLDER}/{uuid.uuid4().hex}.{export_format}",
-                "next_attempt_at": utc_now(),
-            },
+            defaults={"storage_name": f"{_FOLDER}/{uuid.uuid4().hex}.{export_format}"},
         )
-        enqueue(GENERATE, export.pk)
+        enqueue(EXPORT, key=str(export.pk))
     return _("The export is being prepared. A link to it will be mailed to you.")
 
 
-def export_generate(*, export_id: int) -> bool:
-    """Write the file of one due export, and queue the mail with its link.
+def export_generate(*, job: Job) -> None:
+    """Write the file of the export whose primary key is the job's key, and queue its mail.
 
-    Returns false if there was nothing to do (not due, claimed by another worker, or released
-    concurrently), and if writing failed: failures are logged and retried.
+    Nothing happens if the export is no longer queued, or has no owner any more.
     """
-    export = claim(ExportFile, export_id, notifications_settings.EXPORT_LEASE)
+    queued = ExportFile.objects.filter(
+        pk=job.key, state=ExportFile.State.QUEUED, user__isnull=False
+    )
+    export = queued.select_related("user").first()
     if export is None:
-        return False
-    try:
-        _write(export)
-    except Exception as error:
-        logger.exception("%s could not be written", export)
-        fail(export, classify_failure(error))
-        return False
-    announced = _announce(export)
-    if not announced:
+        return
+    _write(export)
+    if not _announce(export, job) and not queued.exists():  # its owner was deleted
         _storage().delete(export.storage_name)
-    return announced
 
 
 def export_file_chunks(export: ExportFile) -> Iterator[bytes]:
@@ -108,25 +97,23 @@ def export_file_chunks(export: ExportFile) -> Iterator[bytes]:
 
 def export_files_release(*, user: AbstractBaseUser) -> None:
     """Detach ``user``'s exports: links end at once, files are deleted after the commit."""
-    mine = ExportFile.objects.filter(user_id=user.pk)
-    if mine.update(user=None, lease_token=None):
-        enqueue(SWEEP)
+    exports = ExportFile.objects.filter(user_id=user.pk)
+    keys = [str(pk) for pk in exports.values_list("pk", flat=True)]
+    if keys:
+        exports.update(user=None)
+        cancel_jobs(EXPORT, keys)
+        enqueue(SWEEP_EXPORTS, key="")
 
 
 def export_files_sweep() -> int:
-    """Delete files that are expired or have no owner, and enqueue pending exports.
-
-    Returns the number of deleted files.
-    """
-    for pk in exports_due():
-        enqueue(GENERATE, pk)
-    return sum(map(_delete, _overdue()[:_BATCH]))
-
-
-def exports_due() -> list[int]:
-    """Return the primary keys of exports that a worker may claim now."""
-    due = ExportFile.objects.filter(claimable(), user__isnull=False)
-    return list(due.order_by("next_attempt_at").values_list("pk", flat=True)[:_BATCH])
+    """Delete files that are expired or have no owner; return the number of deleted files."""
+    now = utc_now()
+    overdue = ExportFile.objects.filter(
+        Q(user=None)
+        | Q(expires_at__lte=now)
+        | Q(state=ExportFile.State.DEAD, settled_at__lte=now - timedelta(days=1))
+    )
+    return sum(map(_delete, read_in_batches(overdue.order_by("pk"))))
 
 
 def _write(export: ExportFile) -> None:
@@ -142,15 +129,17 @@ def _write(export: ExportFile) -> None:
         raise RuntimeError("the storage keeps the file under another name")
 
 
-def _announce(export: ExportFile) -> bool:
-    kind = registered_kind(ExportReady.name)
+def _announce(export: ExportFile, job: Job) -> bool:
+    """Mark the export as ready and queue its mail; false if this worker may not, any more."""
     expires_at = utc_now() + notifications_settings.EXPORT_LIFETIME
     with atomic_write():
-        lock_users_shared([export.user_id])
-        if not finish(export, state=ExportFile.State.READY, expires_at=expires_at):
+        if not lock_users_shared([export.user_id]) or not job.finish():
             return False
+        ExportFile.objects.filter(pk=export.pk).update(
+            state=ExportFile.State.READY, expires_at=expires_at, settled_at=utc_now(), last_error=""
+        )
         messages_queue(
-            kind=kind,
+            kind=registered_kind(ExportReady.name),
             user_ids=[export.user_id],
             context={"export_id": export.pk, "expires_at": expires_at.isoformat()},
             once_per=f"export:{export.pk}",
@@ -158,22 +147,11 @@ def _announce(export: ExportFile) -> bool:
     return True
 
 
-def _overdue() -> QuerySet[ExportFile]:
-    now = utc_now()
-    abandoned = Q(user=None)
-    expired = Q(expires_at__lte=now)
-    dead = Q(state=ExportFile.State.DEAD, settled_at__lte=now - timedelta(days=1))
-    overdue = ExportFile.objects.filter(abandoned | expired | dead)
-    return overdue.order_by("next_attempt_at", "pk")
-
-
 def _delete(export: ExportFile) -> bool:
     try:
         _storage().delete(export.storage_name)
     except Exception:
-        # The row stays: a later sweep retries it, after all others.
-        logger.exception("The file of %s could not be deleted", export)
-        ExportFile.objects.filter(pk=export.pk).update(next_attempt_at=utc_now())
+        logger.exception("The file of %s could not be deleted", export)  # the next sweep tries it
         return False
     export.delete()
     return True

@@ -10,20 +10,22 @@ from typing import Final
 from django.contrib.auth import get_user_model
 
 from myometrics_core.db import atomic_write
+from myometrics_core.jobs import Job, enqueue
 from myometrics_core.times import utc_now
 
 from .built_in_kinds import Summary
 from .conf import notifications_settings
 from .kinds import registered_kind
 from .models import Message
+from .services import DELIVER
 
 __all__ = ["message_admit"]
 
 WINDOW: Final = timedelta(hours=1)
 
 
-def message_admit(*, message: Message) -> bool:
-    """Return whether ``message``, which this worker has claimed, may be mailed now.
+def message_admit(*, message: Message, job: Job) -> bool:
+    """Return whether ``message``, whose ``job`` this worker has claimed, may be mailed now.
 
     Above ``MAILS_PER_USER_PER_HOUR`` mails within the last hour, the message becomes part of a
     summary that is due when the hour is over. A message is admitted once, regardless of retries.
@@ -41,37 +43,35 @@ def message_admit(*, message: Message) -> bool:
         )
         limit = notifications_settings.MAILS_PER_USER_PER_HOUR
         if kind.name == Summary.name or recent.count() < limit:
-            return bool(Message.objects.filter(**message.lease).update(admitted_at=now))
-        first = recent.order_by("admitted_at").values_list("admitted_at", flat=True).first()
-        _add_to_summary(message, due_at=(first or now) + WINDOW, now=now)
+            Message.objects.filter(pk=message.pk).update(admitted_at=now)
+            return True
+        if job.finish():
+            first = recent.order_by("admitted_at").values_list("admitted_at", flat=True).first()
+            _add_to_summary(message, due_at=(first or now) + WINDOW, now=now)
         return False
 
 
 def _add_to_summary(message: Message, *, due_at: datetime, now: datetime) -> None:
     # An admitted summary is being sent, and its counts are final.
-    summaries = Message.objects.filter(
+    summary = Message.objects.filter(
         recipient_id=message.recipient_id,
         kind=Summary.name,
         state=Message.State.QUEUED,
         admitted_at=None,
-    )
-    summary = summaries.first()
-    mail_uuid = summary.mail_uuid if summary else uuid.uuid4()
-    is_added = Message.objects.filter(**message.lease).update(
-        state=Message.State.SUMMARISED,
-        summary_uuid=mail_uuid,
-        settled_at=now,
-        lease_token=None,
-        leased_until=None,
-        last_error="",
-    )
-    # The claim is lost, so another worker sends the message: a new summary would be empty.
-    if is_added and summary is None:
-        Message.objects.create(
+    ).first()
+    if summary is None:
+        mail_uuid = uuid.uuid4()
+        summary = Message.objects.create(
             kind=Summary.name,
             recipient_id=message.recipient_id,
             context={"summary": str(mail_uuid)},
             dedupe_key=hashlib.sha256(mail_uuid.bytes).hexdigest(),
             mail_uuid=mail_uuid,
-            next_attempt_at=due_at,
         )
+        enqueue(DELIVER, key=str(summary.pk), run_at=due_at)
+    Message.objects.filter(pk=message.pk).update(
+        state=Message.State.SUMMARISED,
+        summary_uuid=summary.mail_uuid,
+        settled_at=now,
+        last_error="",
+    )

@@ -6,7 +6,7 @@ Specification: "NotificationSettings Model".
 from __future__ import annotations
 
 import uuid
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from django.conf import settings
 from django.db import models
@@ -17,7 +17,6 @@ from myometrics_core.db import PortableCharField
 from .kinds import NotificationKind, registered_kinds
 
 __all__ = [
-    "ClaimedModel",
     "ExportFile",
     "Message",
     "NotificationSettings",
@@ -83,35 +82,11 @@ def column_defaults() -> dict[str, bool]:
     return {kind.name: kind.default_on for kind in registered_kinds() if has_column(kind)}
 
 
-class ClaimedModel(models.Model):
-    """A job: retried until it succeeds, by one worker at a time.
+class Message(models.Model):
+    """A queued or finished mail. It contains neither an address nor a name.
 
-    A worker owns the row while ``lease_token`` is its own and ``leased_until`` is in the future.
-    ``state`` is ``queued`` while the job is pending, and ``dead`` after the last failed attempt.
+    While it is queued, a job with its primary key as the key delivers it.
     """
-
-    QUEUED: ClassVar = "queued"
-    DEAD: ClassVar = "dead"
-
-    attempts = models.PositiveIntegerField(_("attempts"), default=0)
-    next_attempt_at = models.DateTimeField(_("next attempt"))
-    leased_until = models.DateTimeField(_("leased until"), null=True, editable=False)
-    lease_token = models.UUIDField(_("lease token"), null=True, editable=False)
-    last_error = PortableCharField(_("last error"), max_length=200, blank=True)
-    created_at = models.DateTimeField(_("created"), auto_now_add=True)
-    settled_at = models.DateTimeField(_("settled"), null=True)
-
-    class Meta:
-        abstract = True
-
-    @property
-    def lease(self) -> dict[str, Any]:
-        """The lookup that matches this row only while this worker holds the lease."""
-        return {"pk": self.pk, "lease_token": self.lease_token, "state": self.QUEUED}
-
-
-class Message(ClaimedModel):
-    """A queued or finished mail. It contains neither an address nor a name."""
 
     class State(models.TextChoices):
         """``queued`` until it ends in one of the others."""
@@ -133,6 +108,9 @@ class Message(ClaimedModel):
     dedupe_key = models.CharField(_("dedupe key"), max_length=64, unique=True, editable=False)
     mail_uuid = models.UUIDField(_("mail id"), default=uuid.uuid4, unique=True, editable=False)
     state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.QUEUED)
+    last_error = PortableCharField(_("last error"), max_length=200, blank=True)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+    settled_at = models.DateTimeField(_("settled"), null=True)
     admitted_at = models.DateTimeField(
         _("admitted"),
         null=True,
@@ -150,7 +128,6 @@ class Message(ClaimedModel):
         verbose_name = _("message")
         verbose_name_plural = _("messages")
         indexes = [
-            models.Index(fields=["state", "next_attempt_at"], name="myo_notif_message_due"),
             models.Index(fields=["state", "settled_at"], name="myo_notif_message_settled"),
             models.Index(
                 fields=["recipient", "admitted_at"],
@@ -168,11 +145,12 @@ class Message(ClaimedModel):
         return f"message {self.pk} ({self.kind})"
 
 
-class ExportFile(ClaimedModel):
+class ExportFile(models.Model):
     """An export that was requested as a mailed link.
 
-    ``user`` is null after the user is deleted; the next sweep deletes the file. ``storage_name`` is
-    stored before the file is written, so that a crash leaves no orphaned file.
+    While it is queued, a job with its primary key as the key writes the file. ``user`` is null
+    after the user is deleted; the next sweep deletes the file. ``storage_name`` is stored before
+    the file is written, so that a crash leaves no orphaned file.
     """
 
     class State(models.TextChoices):
@@ -192,13 +170,15 @@ class ExportFile(ClaimedModel):
     export_format = models.CharField(_("format"), max_length=10)
     storage_name = models.CharField(_("file"), max_length=200, unique=True, editable=False)
     state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.QUEUED)
+    last_error = PortableCharField(_("last error"), max_length=200, blank=True)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+    settled_at = models.DateTimeField(_("settled"), null=True)
     expires_at = models.DateTimeField(_("expires"), null=True)
 
     class Meta:
         verbose_name = _("export file")
         verbose_name_plural = _("export files")
         indexes = [
-            models.Index(fields=["state", "next_attempt_at"], name="myo_notif_export_due"),
             models.Index(fields=["expires_at"], name="myo_notif_export_expires"),
         ]
         constraints = [

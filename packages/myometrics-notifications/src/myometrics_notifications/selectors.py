@@ -1,4 +1,4 @@
-"""Queries: a user's switches, recipients of a kind, due messages."""
+"""Queries: a user's switches, and the recipients of a kind."""
 
 from __future__ import annotations
 
@@ -8,15 +8,11 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from myometrics_core.times import utc_now
-
 from .kinds import NotificationKind, registered_kinds
-from .models import ClaimedModel, Message, NotificationSettings, column_defaults, has_column
+from .models import NotificationSettings, column_defaults, has_column
 
 __all__ = [
-    "claimable",
     "message_is_wanted",
-    "messages_due",
     "settings_of",
     "switches",
     "users_wanting",
@@ -53,19 +49,6 @@ def users_wanting(kind: NotificationKind) -> QuerySet[Any]:
     """Return the users whose switches allow ``kind``."""
     users = get_user_model()._base_manager.order_by("pk")
     return users.filter(_wants(kind)) if kind.optional else users
-
-
-def claimable() -> Q:
-    """Return the condition on rows that a worker may claim: queued, due, and not leased."""
-    now = utc_now()
-    unowned = Q(leased_until=None) | Q(leased_until__lte=now)
-    return Q(state=ClaimedModel.QUEUED, next_attempt_at__lte=now) & unowned
-
-
-def messages_due(limit: int) -> list[int]:
-    """Return the primary keys of due messages without a lease, oldest first."""
-    due = Message.objects.filter(claimable())
-    return list(due.order_by("next_attempt_at", "pk").values_list("pk", flat=True)[:limit])
 
 
 def _wants(kind: NotificationKind) -> Exists | Any:

@@ -14,7 +14,8 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import IntegrityError, transaction
-from django.db.models import QuerySet
+from django.db.models import CharField, Exists, OuterRef, QuerySet
+from django.db.models.functions import Cast
 
 from myometrics_core.api import CallerDeleted
 from myometrics_core.db import (
@@ -25,7 +26,7 @@ from myometrics_core.db import (
     read_in_batches,
 )
 from myometrics_core.events import Event
-from myometrics_core.jobs.background import enqueue
+from myometrics_core.jobs import Job, enqueue_many
 from myometrics_core.times import utc_now
 from myometrics_core.users import existing_user_ids, lock_users_shared
 
@@ -48,10 +49,9 @@ __all__ = [
 logger = logging.getLogger("myometrics.notifications")
 
 DELIVER = "myometrics_notifications.deliver"
-SWEEP = "myometrics_notifications.sweep"
+"""The kind of job that delivers a message; its key is the message's primary key."""
 
 _CHUNK = 500
-_DELIVERED_ONE_BY_ONE = 20
 
 
 @dataclass(frozen=True)
@@ -160,16 +160,12 @@ def messages_retry(*, messages: QuerySet[Message]) -> int:
     with atomic_write():
         locked = ended.select_for_update(of=("self",))
         while batch := list(locked.values_list("pk", flat=True)[:_CHUNK]):
-            chosen = Message.objects.filter(pk__in=batch)
-            retried += chosen.update(
-                state=Message.State.QUEUED,
-                attempts=0,
-                next_attempt_at=utc_now(),
-                settled_at=None,
-                lease_token=None,
-                leased_until=None,
+            retried += Message.objects.filter(pk__in=batch).update(
+                state=Message.State.QUEUED, settled_at=None
             )
-            _start_delivery(chosen)
+            keys = [str(pk) for pk in batch]
+            Job.objects.dead().filter(kind=DELIVER, key__in=keys).delete()
+            enqueue_many(DELIVER, [(key, {}) for key in keys])
     return retried
 
 
@@ -180,8 +176,15 @@ def messages_erase(*, user: AbstractBaseUser) -> None:
 
 
 def messages_purge() -> int:
-    """Delete finished messages after their retention; return the number of rows."""
+    """Delete finished messages after their retention; return the number of rows.
+
+    Queued messages without a job, which an operator cancelled, are dropped.
+    """
     now = utc_now()
+    jobs = Job.objects.pending().filter(kind=DELIVER, key=Cast(OuterRef("pk"), CharField()))
+    Message.objects.filter(~Exists(jobs), state=Message.State.QUEUED).update(
+        state=Message.State.DROPPED, last_error="job cancelled", settled_at=now
+    )
     ended = Message.objects.filter(
         state__in=(Message.State.SENT, Message.State.DROPPED, Message.State.SUMMARISED),
         settled_at__lt=now - notifications_settings.KEEP_SENT,
@@ -235,7 +238,6 @@ def _queue(notices: Iterable[_Notice]) -> int:
 
 
 def _queue_chunk(addressed: Sequence[tuple[int, _Notice, Any]]) -> int:
-    now = utc_now()
     with atomic_write(savepoint=False):
         wanting = _lock_recipients((notice.kind, user_id) for _, notice, user_id in addressed)
         rows = [
@@ -244,7 +246,6 @@ def _queue_chunk(addressed: Sequence[tuple[int, _Notice, Any]]) -> int:
                 recipient_id=user_id,
                 context=dict(notice.context),
                 dedupe_key=notice.dedupe_key(user_id),
-                next_attempt_at=now,
             )
             # Fixed order within a notice: transactions that queue the same messages would otherwise
             # deadlock.
@@ -252,7 +253,8 @@ def _queue_chunk(addressed: Sequence[tuple[int, _Notice, Any]]) -> int:
             if user_id in wanting[notice.kind.name]
         ]
         Message.objects.bulk_create(rows, ignore_conflicts=True)
-        _start_delivery(Message.objects.filter(mail_uuid__in=[row.mail_uuid for row in rows]))
+        created = Message.objects.filter(mail_uuid__in=[row.mail_uuid for row in rows])
+        enqueue_many(DELIVER, [(str(pk), {}) for pk in created.values_list("pk", flat=True)])
     return len(rows)
 
 
@@ -269,12 +271,3 @@ def _lock_recipients(
         name: lock_users_shared(user_ids[name], among=users_wanting(kind))
         for name, kind in kinds.items()
     }
-
-
-def _start_delivery(messages: QuerySet[Message]) -> None:
-    first = list(messages.order_by("pk").values_list("pk", flat=True)[: _DELIVERED_ONE_BY_ONE + 1])
-    if len(first) > _DELIVERED_ONE_BY_ONE:
-        enqueue(SWEEP)
-        return
-    for pk in first:
-        enqueue(DELIVER, pk)

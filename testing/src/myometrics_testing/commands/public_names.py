@@ -58,7 +58,6 @@ PUBLIC: Mapping[str, Mapping[str, Sequence[str] | None]] = {
         "tracking": ALL,
     },
     "analytics": {
-        "beat": ALL,
         "conf": ("AnalyticsSettings", "analytics_settings"),
         "facts": ALL,
         "filters": ("Filters",),

@@ -153,24 +153,21 @@ def _grid_line(value: int, base: int, highest: int) -> GridLine:
     return GridLine(y=_number(round(y) + 0.5), label=_count(value), label_y=_number(round(y) + 4))
 
 
-def _labelled(count: int, most: int) -> list[int]:
-    if count <= most:
-        return list(range(count))
-    return sorted({round(position * (count - 1) / (most - 1)) for position in range(most)})
-
-
 def _labels(points: Sequence[Point], most: int) -> list[TickLabel]:
     slot = 100 / len(points) if points else 0
     is_dense = len(points) > 2 * most  # columns are too narrow for centred labels
+    labelled = list(range(len(points)))
+    if len(points) > most:
+        last, gaps = len(points) - 1, most - 1
+        labelled = sorted({round(position * last / gaps) for position in range(most)})
     labels = []
-    named = _labelled(len(points), most)
-    for position, at in enumerate(named):
+    for position, at in enumerate(labelled):
         x, anchor = (at + 0.5) * slot, "middle"
         if is_dense and at in (0, len(points) - 1):
             x, anchor = (0, "start") if at == 0 else (100, "end")
         text = points[at].short or points[at].name
         labels.append(
-            TickLabel(_per_cent(x), anchor, text, is_minor=len(named) > 5 and position % 2 == 1)
+            TickLabel(_per_cent(x), anchor, text, is_minor=len(labelled) > 5 and position % 2 == 1)
         )
     return labels
 

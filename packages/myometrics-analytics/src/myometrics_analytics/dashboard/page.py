@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
@@ -74,16 +73,16 @@ class DashboardPage:
 
 def dashboard_make(report: dict[str, Any], *, days: int) -> DashboardPage:
     """Format ``report`` (the body of ``GET /analytics/`` for ``days``) for display."""
-    activity = report["user_activity"]
-    span, unit = Span(utc_today(), days), _("uploads")
+    uploads, unit = report["user_activity"], _("uploads")
+    span = Span(utc_today(), days)
+    daily, monthly = _days(uploads["daily_uploads"]), _months(uploads["monthly_uploads"])
+    weekly = _weeks(uploads["weekly_uploads"], span)
     return DashboardPage(
         period=f"{_long(span.start)} – {_long(span.today)}, UTC",
         tiles=_tiles(report, days),
-        daily=chart_make(
-            "daily", _("Uploads a day"), unit, _days(activity), height=260, max_labels=7
-        ),
-        weekly=chart_make("weekly", _("Uploads a week"), unit, _weeks(activity, span)),
-        monthly=chart_make("monthly", _("Uploads a month"), unit, _months(activity)),
+        daily=chart_make("daily", _("Uploads a day"), unit, daily, height=260, max_labels=7),
+        weekly=chart_make("weekly", _("Uploads a week"), unit, weekly),
+        monthly=chart_make("monthly", _("Uploads a month"), unit, monthly),
         diagnoses=_diagnoses(report["diagnosis_trends"]),
     )
 
@@ -91,10 +90,10 @@ def dashboard_make(report: dict[str, Any], *, days: int) -> DashboardPage:
 def _tiles(report: dict[str, Any], days: int) -> list[Tile]:
     health = report["system_health"]
     uploads = sum(row["count"] for row in report["user_activity"]["daily_uploads"])
-    spans = _("today") if days == 1 else _("in %(days)s days") % {"days": _number(days)}
+    span = _("today") if days == 1 else _("in %(days)s days") % {"days": _number(days)}
     success, seconds = health["success_rate"], health["average_processing_time"]
     return [
-        Tile(_("Uploads"), _number(uploads), spans),
+        Tile(_("Uploads"), _number(uploads), span),
         Tile(_("Success rate"), f"{_number(success, 1)} %", _("of finished uploads")),
         Tile(_("Processing time"), f"{_number(seconds, 1)} s", _("on average")),
         Tile(_("Active users"), _number(health["active_users"]), _("signed in or uploaded")),
@@ -102,34 +101,31 @@ def _tiles(report: dict[str, Any], days: int) -> list[Tile]:
     ]
 
 
-def _days(activity: dict[str, Any]) -> list[Point]:
-    days = [(date.fromisoformat(row["date"]), row["count"]) for row in activity["daily_uploads"]]
-    is_long = len(days) > 120
-    return [
-        Point(_long(day), count, _month(day) if is_long else date_format(day, "j M"))
-        for day, count in days
-    ]
+def _days(rows: list[dict[str, Any]]) -> list[Point]:
+    short = "M Y" if len(rows) > 120 else "j M"
+    days = [(date.fromisoformat(row["date"]), row["count"]) for row in rows]
+    return [Point(_long(day), count, date_format(day, short)) for day, count in days]
 
 
-def _weeks(activity: dict[str, Any], span: Span) -> list[Point]:
+def _weeks(rows: list[dict[str, Any]], span: Span) -> list[Point]:
     points = []
-    rows = zip(activity["weekly_uploads"], span.weeks(), strict=True)
-    for number, (row, week) in enumerate(rows, start=1):
+    for number, (row, week) in enumerate(zip(rows, span.weeks(), strict=True), start=1):
         name = _("Week %d") % number
         dates = f"{date_format(week[0], 'j M')} – {_long(week[-1])}"
         points.append(Point(f"{name}, {dates}", row["count"], name))
     return points
 
 
-def _months(activity: dict[str, Any]) -> list[Point]:
-    months = [
-        (date.fromisoformat(f"{row['month']}-01"), row["count"])
-        for row in activity["monthly_uploads"]
+def _months(rows: list[dict[str, Any]]) -> list[Point]:
+    months = [(date.fromisoformat(f"{row['month']}-01"), row["count"]) for row in rows]
+    return [
+        Point(date_format(month, "M Y"), count, date_format(month, "M ’y"))
+        for month, count in months
     ]
-    return [Point(_month(month), count, date_format(month, "M ’y")) for month, count in months]
 
 
 def _diagnoses(trends: list[dict[str, Any]]) -> list[DiagnosisRow]:
+    names = {"up": _("up"), "down": _("down"), "stable": _("stable")}
     most = max((row["count"] for row in trends), default=1)
     return [
         DiagnosisRow(
@@ -137,7 +133,7 @@ def _diagnoses(trends: list[dict[str, Any]]) -> list[DiagnosisRow]:
             count=_number(row["count"]),
             bar=f"{row['count'] / most * 100:.2f}%",
             trend=row["trend"],
-            trend_name=_trend_name(row["trend"]),
+            trend_name=names[row["trend"]],
             sign=SIGNS[row["trend"]],
             change=_change(row["percentage_change"]),
         )
@@ -145,26 +141,17 @@ def _diagnoses(trends: list[dict[str, Any]]) -> list[DiagnosisRow]:
     ]
 
 
+def _change(per_cent: float) -> str:
+    return f"{'−' if per_cent < 0 else '+'}{_number(abs(per_cent), 1)} %"
+
+
 def _long(day: date) -> str:
     return date_format(day, "j M Y")
-
-
-def _month(day: date) -> str:
-    return date_format(day, "M Y")
 
 
 def _number(value: float, decimals: int = 0) -> str:
     """Format ``value`` with the separators of the active language."""
     return number_format(value, decimals, force_grouping=True)
-
-
-def _change(per_cent: float) -> str:
-    sign = "−" if per_cent < 0 else "+"
-    return f"{sign}{_number(abs(per_cent), 1)} %"
-
-
-def _trend_name(trend: str) -> str:
-    return {"up": _("up"), "down": _("down"), "stable": _("stable")}[trend]
 
 
 def filter_choices(filters: Filters) -> list[FilterChoice]:
@@ -206,17 +193,12 @@ def csv_text(report: dict[str, Any]) -> str:
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(["section", "name", "value", "trend", "percentage_change"])
-    writer.writerows(_csv_rows(report))
-    return text.getvalue()
-
-
-def _csv_rows(report: dict[str, Any]) -> Iterator[list[Any]]:
     for section, rows in report["user_activity"].items():
-        for row in rows:
-            name, count = row.values()
-            yield [section, name, count, "", ""]
+        writer.writerows([section, *row.values(), "", ""] for row in rows)
     for row in report["diagnosis_trends"]:
         name = spreadsheet_safe(row["diagnosis"])
-        yield ["diagnosis_trends", name, row["count"], row["trend"], row["percentage_change"]]
-    for name, value in report["system_health"].items():
-        yield ["system_health", name, value, "", ""]
+        trend = row["count"], row["trend"], row["percentage_change"]
+        writer.writerow(["diagnosis_trends", name, *trend])
+    for item in report["system_health"].items():
+        writer.writerow(["system_health", *item, "", ""])
+    return text.getvalue()

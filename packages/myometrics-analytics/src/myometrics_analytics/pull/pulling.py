@@ -1,16 +1,19 @@
-"""Pulling uploads from the image service: single-flight, with the back-off in a row."""
+"""The recurring job that pulls uploads from the configured upload source."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
-from django.db.models import Q
+from django.db.models import QuerySet
 
+from myometrics_core.db import atomic_write
+from myometrics_core.jobs import Job, JobFailed, JobKind, RetryPolicy, enqueue, every, run_job
 from myometrics_core.times import utc_now
 
 from ..conf import analytics_settings
@@ -19,13 +22,13 @@ from ..facts.upload_event import UploadEvent
 from ..models import PullState
 from .upload_sources import BadRow, Listing, SourceUnavailable, UploadSource, Validators
 
-__all__ = ["PullReport", "uploads_pull"]
+__all__ = ["PULL_JOB", "PullReport", "PullStatus", "PullUploads", "pull_status", "uploads_pull"]
 
 logger = logging.getLogger("myometrics.analytics.pull")
 
+PULL_JOB: Final = "myometrics_analytics.pull"
 BATCH: Final = 1000
 MAX_LOGGED_BAD_ROWS: Final = 20
-MAX_DOUBLINGS: Final = 30
 
 
 @dataclass
@@ -40,45 +43,94 @@ class PullReport:
     is_unchanged: bool = False
 
 
-def uploads_pull(*, now: bool = False) -> PullReport | None:
-    """Pull from the source if due; return ``None`` if not due or another pull is running.
+class PullStatus(NamedTuple):
+    """When the next pull is due, and the failed pulls since the last success."""
 
-    ``now`` pulls at once and unconditionally. If the source is down or returns an invalid
-    response, the failure is logged, the next pull is delayed (doubled with each failure), and
-    :class:`SourceUnavailable` is raised.
-    """
-    source: UploadSource = analytics_settings.UPLOAD_SOURCE()
-    state = _claim(now) if source.is_configured() else None
-    if state is None:
-        return None
-    try:
+    due_at: datetime | None = None
+    failures: int = 0
+    last_error: str = ""
+
+
+_report: ContextVar[PullReport | None] = ContextVar("pull_report", default=None)
+"""The report of the last pull in this thread."""
+
+
+class PullUploads(JobKind):
+    """Pull every ``PULL_INTERVAL`` seconds; after failures later, see ``PULL_RETRY_DELAY``."""
+
+    name = PULL_JOB
+    schedule = every(lambda: timedelta(seconds=analytics_settings.PULL_INTERVAL))
+
+    @property
+    def lease(self) -> timedelta:  # type: ignore[override]
+        """Twice the deadline of a pull."""
+        return timedelta(seconds=2 * analytics_settings.PULL_DEADLINE)
+
+    @property
+    def retry(self) -> RetryPolicy:  # type: ignore[override]
+        """The backoff of the settings."""
+        return RetryPolicy(
+            base=timedelta(seconds=analytics_settings.PULL_RETRY_DELAY),
+            cap=timedelta(seconds=analytics_settings.PULL_RETRY_DELAY_MAX),
+        )
+
+    def run(self, job: Job) -> None:
+        source: UploadSource = analytics_settings.UPLOAD_SOURCE()
+        if not source.is_configured():
+            return
+        state, _ = PullState.objects.get_or_create(pk=1)
         validators = Validators()
-        if not (now or _is_complete_pull_due(state)):
+        if not _is_complete_pull_due(state):
             validators = Validators(etag=state.etag, last_modified=state.last_modified)
-        listing = source.fetch(validators)
-        report = _merge_rows(listing)
-        _succeeded(state, listing, report)
-        return report
-    except SourceUnavailable as failure:
-        _failed(state, str(failure))
-        raise
-    finally:
-        PullState.objects.filter(pk=state.pk).update(leased_until=None)
+        try:
+            listing = source.fetch(validators)
+            report = _merge_rows(listing)
+        except SourceUnavailable as failure:
+            raise JobFailed(f"no uploads pulled, {failure}") from failure
+        with atomic_write():
+            if job.finish():
+                _save(state, listing, report)
+        _report.set(report)
+        logger.info("Image service: %s", report)
 
 
-def _claim(now: bool) -> PullState | None:
-    PullState.objects.get_or_create(pk=1)
-    moment = utc_now()
-    free = PullState.objects.filter(Q(leased_until=None) | Q(leased_until__lt=moment), pk=1)
-    if not now:
-        free = free.filter(Q(due_at=None) | Q(due_at__lte=moment))
-    lease = timedelta(seconds=2 * analytics_settings.PULL_DEADLINE)
-    return PullState.objects.get(pk=1) if free.update(leased_until=moment + lease) else None
+def uploads_pull() -> PullReport | None:
+    """Pull at once and unconditionally.
+
+    Returns ``None`` if no source is configured or another pull is running. Raises
+    :class:`SourceUnavailable` if the pull fails; the next one is then delayed.
+    """
+    if not analytics_settings.UPLOAD_SOURCE().is_configured():
+        return None
+    PullState.objects.update(completed_at=None)
+    if not _pending().exists():
+        # In the future, so that no other worker begins it.
+        enqueue(PULL_JOB, key="", run_at=utc_now() + timedelta(hours=1))
+    _report.set(None)
+    if not run_job(PULL_JOB, now=True):
+        return None
+    report = _report.get()
+    if report is None:
+        raise SourceUnavailable(pull_status().last_error)
+    return report
+
+
+def pull_status() -> PullStatus:
+    """Return the status of the recurring pull. An interrupted pull counts as failed."""
+    job = _pending().first()
+    if job is None:
+        return PullStatus()
+    is_running = job.claimed_until is not None and job.claimed_until > utc_now()
+    return PullStatus(job.run_at, job.attempts - is_running, job.last_error)
+
+
+def _pending() -> QuerySet[Job]:
+    return Job.objects.pending().filter(kind=PULL_JOB, key="")
 
 
 def _is_complete_pull_due(state: PullState) -> bool:
-    every = timedelta(seconds=analytics_settings.PULL_COMPLETE_EVERY)
-    return state.completed_at is None or utc_now() - state.completed_at >= every
+    interval = timedelta(seconds=analytics_settings.PULL_COMPLETE_EVERY)
+    return state.completed_at is None or utc_now() - state.completed_at >= interval
 
 
 def _merge_rows(listing: Listing) -> PullReport:
@@ -112,32 +164,12 @@ def _valid_events(
             yield row
 
 
-def _succeeded(state: PullState, listing: Listing, report: PullReport) -> None:
-    now = utc_now()
-    state.due_at = now + timedelta(seconds=analytics_settings.PULL_INTERVAL)
-    state.succeeded_at, state.failures, state.last_error = now, 0, ""
+def _save(state: PullState, listing: Listing, report: PullReport) -> None:
+    state.succeeded_at = utc_now()
     if not report.is_unchanged:
         state.etag = listing.validators.etag
         state.last_modified = listing.validators.last_modified
-        state.completed_at = now
+        state.completed_at = state.succeeded_at
         state.rows, state.bad_rows = report.rows, report.bad_rows
         state.unknown_users = report.unknown_users
     state.save()
-    logger.info("Image service: %s", report)
-
-
-def _failed(state: PullState, reason: str) -> None:
-    state.failures += 1
-    delay = min(
-        analytics_settings.PULL_RETRY_DELAY * 2 ** min(state.failures - 1, MAX_DOUBLINGS),
-        analytics_settings.PULL_RETRY_DELAY_MAX,
-    )
-    state.due_at = utc_now() + timedelta(seconds=delay)
-    state.last_error = reason[:500]
-    state.save()
-    logger.warning(
-        "Image service: no uploads pulled, %s (failure %d in a row); next attempt in %d s",
-        reason,
-        state.failures,
-        delay,
-    )

@@ -7,10 +7,9 @@ all counts do.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from django.db import connections, router
 
@@ -64,29 +63,16 @@ def counts_get(span: Span, filters: Filters | None = None) -> Counts:
     """Count the uploads of ``span`` and of the previous span of equal length."""
     sql, parameters = report_sql(filters or Filters())
     using = router.db_for_read(Upload)
-    return _counts(fetch_rows(sql, {**_moments(span, using), **parameters}, using=using))
-
-
-def _moments(span: Span, using: str) -> dict[str, Any]:
     operations = connections[using].ops
-    adapt_day, adapt_moment = (
-        operations.adapt_datefield_value,
-        operations.adapt_datetimefield_value,
-    )
-    return {
-        "start": adapt_day(span.start),
-        "today": adapt_day(span.today),
-        "previous_start": adapt_day(span.previous_start),
-        "first_of_months": adapt_day(span.first_of_months),
-        "last_of_months": adapt_day(span.last_of_months),
-        "start_moment": adapt_moment(utc_day_start(span.start)),
-        "end_moment": adapt_moment(utc_day_start(span.today + timedelta(days=1))),
+    days = ("start", "today", "previous_start", "first_of_months", "last_of_months")
+    moments = {"start_moment": span.start, "end_moment": span.today + timedelta(days=1)}
+    parameters |= {day: operations.adapt_datefield_value(getattr(span, day)) for day in days}
+    parameters |= {
+        name: operations.adapt_datetimefield_value(utc_day_start(day))
+        for name, day in moments.items()
     }
-
-
-def _counts(rows: Sequence[Sequence[Any]]) -> Counts:
     counts = Counts()
-    for kind, day, diagnosis, *numbers in rows:
+    for kind, day, diagnosis, *numbers in fetch_rows(sql, parameters, using=using):
         if kind == "day":
             counts.days[as_date(day)] = DayCounts(*numbers)
         elif kind == "diagnosis":

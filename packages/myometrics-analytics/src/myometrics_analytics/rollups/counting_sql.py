@@ -10,7 +10,7 @@ from django.db.models import F
 
 from ..conf import analytics_settings
 from ..filters import Filters, user_field
-from .tables import confirmed_uploads, tables
+from .tables import tables
 
 __all__ = ["report_sql"]
 
@@ -126,7 +126,7 @@ def _filtered(filters: Filters, users: str) -> dict[str, str]:
     which = " AND fact.diagnosis = %(diagnosis)s" if filters.diagnosis is not None else ""
     counts_all, names = bool(analytics_settings.COUNT_CLIENT_REPORTED), tables()
     if not counts_all:
-        names["counted"] = confirmed_uploads()
+        names["counted"] = names["confirmed"]
     if filters.selects_users or not counts_all:
         source = FACTS.format(users=users, **names) + which.replace("AND", "WHERE", 1)
     else:

@@ -20,6 +20,7 @@ from ..models import DailyRollup, DayRollup, PendingChange, RollupState, Status,
 from .rollup_rows import (
     DAY_COUNTS,
     SUMS,
+    add_counts,
     is_zero,
     last_upload_days,
     rollup_lock,
@@ -78,7 +79,7 @@ def _fold_daily(changes: Sequence[PendingChange]) -> None:
         key = change.day, change.diagnosis, change.status
         if key not in rows:
             rows[key] = DailyRollup(day=key[0], diagnosis=key[1], status=key[2])
-        touched[key] = _add(rows[key], change, SUMS)
+        touched[key] = add_counts(rows[key], SUMS, _sums(change))
     rows_store(touched.values(), SUMS, is_zero)
 
 
@@ -87,7 +88,8 @@ def _fold_days(changes: Sequence[PendingChange]) -> None:
     rows = {row.day: row for row in DayRollup.objects.filter(day__in=days)}
     uploaders = uploaders_by_day(days)
     for change in changes:
-        row = _add(rows.setdefault(change.day, DayRollup(day=change.day)), change, SUMS)
+        row = rows.setdefault(change.day, DayRollup(day=change.day))
+        add_counts(row, SUMS, _sums(change))
         if change.status in (Status.COMPLETED, Status.FAILED):
             setattr(row, change.status, getattr(row, change.status) + change.uploads)
     for row in rows.values():
@@ -102,7 +104,7 @@ def _fold_users(changes: Sequence[PendingChange], users: Iterable[Any]) -> None:
         user_id: Any = change.user_id
         if user_id in last_days:
             row = rows.setdefault(user_id, UserRollup(user_id=user_id))
-            _add(row, change, ("uploads",))
+            row.uploads += change.uploads
             row.last_day = last_days[user_id]
     rows_store(
         rows.values(),
@@ -111,7 +113,5 @@ def _fold_users(changes: Sequence[PendingChange], users: Iterable[Any]) -> None:
     )
 
 
-def _add(row: Any, change: PendingChange, names: Iterable[str]) -> Any:
-    for name in names:
-        setattr(row, name, getattr(row, name) + getattr(change, name))
-    return row
+def _sums(change: PendingChange) -> list[int]:
+    return [getattr(change, name) for name in SUMS]

@@ -11,6 +11,7 @@ from django.db import connection
 
 from myometrics_core.db import atomic_write
 from myometrics_core.events import Event, replay_events
+from myometrics_core.jobs import enqueue
 from myometrics_core.times import utc_now
 
 from ..facts.event_conversion import convert_event
@@ -25,6 +26,7 @@ from ..models import (
     Upload,
     UserRollup,
 )
+from ..pull.pulling import PULL_JOB
 from .folding import changes_fold
 from .rollup_rows import rollup_lock
 from .self_check import rollups_check
@@ -89,7 +91,8 @@ def facts_clear() -> None:
         RebuildCheckpoint.objects.all().delete()
         state.uploads = 0
         state.save()
-    PullState.objects.update(due_at=None, etag="", last_modified="", completed_at=None)
+    PullState.objects.update(etag="", last_modified="", completed_at=None)
+    enqueue(PULL_JOB, key="")
 
 
 def _unseen(events: Iterable[Event], seen: Mapping[str, datetime]) -> Iterator[Event]:

@@ -17,6 +17,7 @@ from ..models import DailyRollup, DayRollup, RollupState, Upload
 __all__ = [
     "DAY_COUNTS",
     "SUMS",
+    "add_counts",
     "is_zero",
     "last_upload_days",
     "rollup_lock",
@@ -47,6 +48,13 @@ def last_upload_days(user_ids: Iterable[Any]) -> dict[Any, date | None]:
     latest = Upload.objects.counted().filter(user_id=OuterRef("pk")).order_by("-uploaded_at")
     users = get_user_model()._base_manager.filter(pk__in=set(user_ids)).order_by()
     return dict(users.annotate(_day=Subquery(latest.values("day")[:1])).values_list("pk", "_day"))
+
+
+def add_counts(row: Any, names: Iterable[str], values: Iterable[int]) -> Any:
+    """Add ``values`` to the attributes ``names`` of ``row``; return ``row``."""
+    for name, value in zip(names, values, strict=True):
+        setattr(row, name, getattr(row, name) + value)
+    return row
 
 
 def is_zero(row: DailyRollup | DayRollup) -> bool:

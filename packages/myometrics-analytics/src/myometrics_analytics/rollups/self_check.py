@@ -8,7 +8,7 @@ concurrent writers don't change a difference, so it can be added to the rollup.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from typing import Any, Final
 
@@ -19,12 +19,13 @@ from django.db.models import Max, Min
 from myometrics_core.times import utc_now
 from myometrics_core.users import lock_users_shared_unless_busy
 
-from ..models import DailyRollup, DayRollup, PendingChange, RollupState, Upload, UserRollup
+from ..models import DailyRollup, DayRollup, PendingChange, Upload, UserRollup
 from ..periods import as_date
 from . import self_check_sql as sql
 from .rollup_rows import (
     DAY_COUNTS,
     SUMS,
+    add_counts,
     is_zero,
     last_upload_days,
     rollup_lock,
@@ -54,7 +55,9 @@ def rollups_check(*, progress: Progress | None = None) -> int:
         if progress is not None:
             progress(number / (len(chunks) + 1))
     with rollup_lock() as state:
-        repairs += _check_users() + _check_total(state)
+        difference = int(_rows(sql.TOTAL)[0][0])
+        state.uploads += difference
+        repairs += _check_users() + int(difference != 0)
         state.checked_at, state.repairs = utc_now(), repairs
         state.save()
     if progress is not None:
@@ -90,7 +93,7 @@ def _check_daily(first: date, last: date) -> int:
     for day, diagnosis, status, *differences in found:
         key = as_date(day), diagnosis, status
         row = stored.get(key) or DailyRollup(day=key[0], diagnosis=diagnosis, status=status)
-        repaired.append(_add(row, SUMS, differences))
+        repaired.append(add_counts(row, SUMS, differences))
     rows_store(repaired, SUMS, is_zero)
     return len(repaired)
 
@@ -99,7 +102,7 @@ def _check_days(first: date, last: date) -> int:
     found = {as_date(row[0]): row[1:] for row in _rows(sql.DAYS, first, last)}
     stored = {row.day: row for row in DayRollup.objects.filter(day__in=found)}
     repaired = [
-        _add(stored.get(day) or DayRollup(day=day), DAY_COUNTS, (*differences, 0))
+        add_counts(stored.get(day) or DayRollup(day=day), DAY_COUNTS, (*differences, 0))
         for day, differences in found.items()
     ]
     rows_store(repaired, DAY_COUNTS, is_zero)
@@ -123,15 +126,9 @@ def _check_users() -> int:
     for user_id, last_day in last_days.items():
         row = stored.get(user_id) or UserRollup(user_id=user_id)
         row.last_day = last_day
-        repaired.append(_add(row, ("uploads",), (differences.get(user_id, 0),)))
+        repaired.append(add_counts(row, ("uploads",), (differences.get(user_id, 0),)))
     rows_store(repaired, ("uploads", "last_day"), lambda row: False)
     return len(repaired)
-
-
-def _check_total(state: RollupState) -> int:
-    difference = int(_rows(sql.TOTAL)[0][0])
-    state.uploads += difference
-    return int(difference != 0)
 
 
 def _rows(template: str, first: date | None = None, last: date | None = None) -> list[Any]:
@@ -140,9 +137,3 @@ def _rows(template: str, first: date | None = None, last: date | None = None) ->
     with connection.cursor() as cursor:
         cursor.execute(sql.with_tables(template), parameters)
         return list(cursor.fetchall())
-
-
-def _add(row: Any, names: Sequence[str], differences: Sequence[int]) -> Any:
-    for name, difference in zip(names, differences, strict=True):
-        setattr(row, name, getattr(row, name) + difference)
-    return row

@@ -18,17 +18,22 @@ from ..models import (
     UserRollup,
 )
 
-__all__ = ["confirmed_uploads", "tables", "user_table"]
+__all__ = ["tables", "user_table"]
 
 WITHIN_LIMIT: Final = "(over_limit IS NULL OR NOT over_limit)"
 CONFIRMED: Final = "(client_only IS NULL OR NOT client_only)"
 
 
 def tables() -> dict[str, str]:
-    """Return this package's tables by placeholder; ``counted`` selects the uploads that count."""
+    """Return this package's tables by placeholder.
+
+    ``counted`` selects the uploads that count, ``confirmed`` those that count if
+    ``COUNT_CLIENT_REPORTED`` is off.
+    """
     return {
         "upload": _quoted(Upload),
         "counted": f"(SELECT * FROM {_quoted(Upload)} WHERE {WITHIN_LIMIT})",
+        "confirmed": f"(SELECT * FROM {_quoted(Upload)} WHERE {WITHIN_LIMIT} AND {CONFIRMED})",
         "decision": _quoted(LimitDecision),
         "pending": _quoted(PendingChange),
         "daily_rollup": _quoted(DailyRollup),
@@ -36,11 +41,6 @@ def tables() -> dict[str, str]:
         "user_rollup": _quoted(UserRollup),
         "rollup_state": _quoted(RollupState),
     }
-
-
-def confirmed_uploads() -> str:
-    """Return a subselect of the uploads that count if ``COUNT_CLIENT_REPORTED`` is off."""
-    return f"(SELECT * FROM {_quoted(Upload)} WHERE {WITHIN_LIMIT} AND {CONFIRMED})"
 
 
 def user_table() -> dict[str, str]:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin import ModelAdmin
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
@@ -61,7 +62,7 @@ class ActionFilter(_SelectionFilter):
     title = _("action")
     parameter_name = "action"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
         return [(action, in_words(action)) for action in counted_actions()]
 
     def narrow(self, selection: Selection, value: str) -> Selection | None:
@@ -74,7 +75,7 @@ class ResourceTypeFilter(_SelectionFilter):
     title = _("resource type")
     parameter_name = "resource_type"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
         return [(name, name) for name in counted_resource_types()]
 
     def narrow(self, selection: Selection, value: str) -> Selection | None:
@@ -87,7 +88,7 @@ class OriginFilter(_SelectionFilter):
     title = _("origin")
     parameter_name = "origin"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, Any]]:
         return list(AuditLog.Origin.choices)
 
     def queryset(self, request: HttpRequest, queryset: Any) -> SelectedEntries:
@@ -104,7 +105,7 @@ class UserFilter(_SelectionFilter):
     title = _("user")
     parameter_name = "user_id"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
         """Return only the chosen user: the list of all users is too long."""
         chosen = request.GET.get(self.parameter_name)
         return [(chosen, chosen)] if chosen else []
@@ -123,7 +124,7 @@ class PeriodFilter(_SelectionFilter):
     title = _("time")
     parameter_name = "days"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, Any]]:
         return [("1", _("Today")), ("7", _("7 days")), ("30", _("30 days")), ("90", _("90 days"))]
 
     def narrow(self, selection: Selection, value: str) -> Selection | None:

@@ -11,6 +11,8 @@ from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
+from django.utils.text import Truncator
+from django.utils.timezone import localtime
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -39,6 +41,9 @@ __all__ = [
     "VerificationAdmin",
 ]
 
+MAX_SHOWN_ID = 16
+NO_WRAP = '<span class="nowrap" title="{}">{}</span>'
+
 
 class NewestFirst(ChangeList):
     """A change list with a fixed order: any other order would sort the whole log."""
@@ -51,8 +56,8 @@ class NewestFirst(ChangeList):
 class AuditLogAdmin(ReadOnlyAdmin):
     """Entries, newest first, with filters that use the log's indexes."""
 
-    list_display = ("timestamp", "user_link", "readable_action", "resource", "ip_address")
-    list_display_links = ("timestamp",)
+    list_display = ("time", "user_link", "readable_action", "resource", "ip_address")
+    list_display_links = ("time",)
     list_filter = (PeriodFilter, ActionFilter, ResourceTypeFilter, UserFilter, OriginFilter)
     list_select_related = ("user",)
     search_fields = ("resource_id__exact",)
@@ -95,9 +100,19 @@ class AuditLogAdmin(ReadOnlyAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Render the list with a line about the state of verification."""
-        context = {"verification_state": _verification_state(), **(extra_context or {})}
+        """Render the list with the state of verification, in the full width of the window."""
+        context = {
+            "verification_state": _verification_state(),
+            "is_nav_sidebar_enabled": False,
+            **(extra_context or {}),
+        }
         return super().changelist_view(request, context)
+
+    @admin.display(description=_("time"))
+    def time(self, entry: AuditLog) -> str:
+        """The local time to the second, in the same short form in every language."""
+        moment = localtime(entry.timestamp)
+        return format_html(NO_WRAP, moment.isoformat(), f"{moment:%Y-%m-%d %H:%M:%S}")
 
     @admin.display(description=_("user"))
     def user_link(self, entry: AuditLog) -> str:
@@ -109,7 +124,7 @@ class AuditLogAdmin(ReadOnlyAdmin):
     @admin.display(description=_("action"))
     def readable_action(self, entry: AuditLog) -> str:
         """The action in words: ``Login failed`` for ``login_failed``."""
-        return in_words(entry.action)
+        return format_html(NO_WRAP, entry.action, in_words(entry.action))
 
     @admin.display(description=_("action"))
     def action_with_code(self, entry: AuditLog) -> str:
@@ -118,8 +133,9 @@ class AuditLogAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("resource"))
     def resource(self, entry: AuditLog) -> str:
-        """The type and the id of the resource."""
-        return f"{entry.resource_type} {entry.resource_id}"
+        """The type and the id of the resource; long ids are shortened."""
+        short_id = Truncator(entry.resource_id).chars(MAX_SHOWN_ID)
+        return format_html(NO_WRAP, entry.resource_id, f"{entry.resource_type} {short_id}")
 
     @admin.display(description=_("details"))
     def readable_details(self, entry: AuditLog) -> str:
@@ -131,10 +147,13 @@ class AuditLogAdmin(ReadOnlyAdmin):
         """The entry's leaf and the seal that covers it."""
         leaf = Leaf.objects.filter(entry_id=entry.pk).first()
         if leaf is None:
-            return str(_("No leaf: this entry was not written by the audit log."))
-        text = _("leaf %(leaf)s, key %(key)s, seal %(seal)s")
-        seal = leaf.seal_number or _("not sealed yet")
-        return str(text % {"leaf": bytes(leaf.hash).hex(), "key": leaf.key_id, "seal": seal})
+            return gettext("No leaf: this entry was not written by the audit log.")
+        number = leaf.seal_number
+        return gettext("leaf %(leaf)s, key %(key)s, %(seal)s") % {
+            "leaf": bytes(leaf.hash).hex(),
+            "key": leaf.key_id,
+            "seal": gettext("seal %s") % number if number else gettext("not sealed yet"),
+        }
 
 
 @admin.register(Seal)
@@ -231,4 +250,5 @@ def _verification_state() -> str:
             "result": gettext("%d PROBLEMS") % problems if problems else gettext("no problems"),
             "at": f"{last.finished_at:%Y-%m-%d %H:%M} UTC",
         }
-    return f"{verified} {gettext('%d entries are not sealed yet.') % unsealed_count()}"
+    unsealed = gettext("%d entries are not sealed yet.") % unsealed_count()
+    return f"{verified} {unsealed}"

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from calendar import monthrange
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import lru_cache
@@ -20,6 +19,7 @@ from typing import Any
 
 from django.db import connections, router
 
+from myometrics_core.db import fetch_rows
 from myometrics_core.times import utc_day_start
 
 from ..log.entry_json import LIST_COLUMNS
@@ -63,7 +63,7 @@ def entries_count(selection: Selection, *, using: str | None = None) -> int:
     """Return the exact number of entries of a selection."""
     alias = using or router.db_for_read(AuditLog)
     sql, values = _count_sql(selection, alias)
-    return int(_fetch(f"SELECT {sql}", values, alias)[0][0])
+    return int(fetch_rows(f"SELECT {sql}", values, using=alias)[0][0])
 
 
 def entries_page(
@@ -157,7 +157,7 @@ def _read(
         where, limit = f' AND a."id" IN ({ids} OFFSET {part.skip})', ""
     columns = ", ".join(f'a."{name}"' for name in LIST_COLUMNS)
     sql = f'SELECT {columns}, ({count_sql[0]}) FROM "{table}" a WHERE TRUE{where} {order}{limit}'
-    found = _fetch(sql, [*count_sql[1], *values], using)
+    found = fetch_rows(sql, [*count_sql[1], *values], using=using)
     rows = [dict(zip(LIST_COLUMNS, row, strict=False)) for row in found]
     for name, convert, expression in _converters(using):
         for row in rows:
@@ -186,7 +186,7 @@ def _counts_by_period(selection: Selection, *, by_day: bool, using: str) -> list
     day = """(a."timestamp" AT TIME ZONE 'UTC')::date""" if is_postgresql else 'date(a."timestamp")'
     sql = f'SELECT "start", "count" {stored} UNION ALL SELECT {day}, 1 {unsealed}'
     counts: Counter[date] = Counter()
-    for value, count in _fetch(sql, [*values, *unsealed_values], using):
+    for value, count in fetch_rows(sql, [*values, *unsealed_values], using=using):
         # SQLite returns dates as text.
         start = value if isinstance(value, date) else date.fromisoformat(value)
         counts[start if by_day else start.replace(day=1)] += count
@@ -245,10 +245,3 @@ def _where(
             sql += f' AND a."{field.column}" {operator} %s'
             values.append(field.get_db_prep_value(value, connections[using]))
     return sql, values
-
-
-def _fetch(sql: str, values: Sequence[Any], using: str) -> Sequence[Any]:
-    with connections[using].cursor() as cursor:
-        cursor.execute(sql, values)
-        rows: Sequence[Any] = cursor.fetchall()
-        return rows

@@ -11,6 +11,8 @@ from functools import lru_cache
 from django.db import connections, transaction
 from django.db.models import Model
 
+from myometrics_core.db import fetch_rows
+
 __all__ = ["insert_entry"]
 
 
@@ -27,9 +29,7 @@ def insert_entry(
     values = [field.get_db_prep_save(getattr(entry, field.attname), connection) for field in fields]
     insert, insert_both = _insert_sql(type(entry), leaf_table, has_id)
     if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute(insert_both, [*values, leaf_hash, key_id])
-            entry.pk = cursor.fetchone()[0]
+        entry.pk = fetch_rows(insert_both, [*values, leaf_hash, key_id], using=using)[0][0]
     else:
         with transaction.atomic(using, savepoint=False), connection.cursor() as cursor:
             cursor.execute(insert, values)

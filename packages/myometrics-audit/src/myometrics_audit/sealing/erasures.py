@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import models, transaction
 from django.utils import timezone
 
@@ -28,11 +29,11 @@ __all__ = ["entries_erase", "entries_erase_or_retain", "entries_purge_chunk", "l
 Reason = Erasure.Reason
 
 
-def entries_erase_or_retain(*, user: Any, using: str) -> Erasure | None:
+def entries_erase_or_retain(*, user: AbstractBaseUser, using: str) -> Erasure | None:
     """Erase or retain a user's entries; call it in the transaction that deletes the user.
 
     With ``ON_USER_DELETE`` ``"cascade"`` the user's entries are marked as erased and deleted, and
-    so are the failed sign-ins for the account, which hold client addresses. With ``"retain"`` a
+    so are the failed logins of the account, which hold client addresses. With ``"retain"`` a
     pseudonym replaces the user. Returns the signed erasure, ``None`` if there were no entries.
     """
     with evidence_lock(using):
@@ -41,8 +42,8 @@ def entries_erase_or_retain(*, user: Any, using: str) -> Erasure | None:
         if audit_settings.ON_USER_DELETE == "retain":
             erasure = _entries_retain(entries, user_id=user.pk, using=using)
         else:
-            theirs = entries | _failed_sign_ins(user, using)
-            erasure = entries_erase(theirs, reason=Reason.USER, details={}, using=using)
+            user_entries = entries | _failed_logins(user, using)
+            erasure = entries_erase(user_entries, reason=Reason.USER, details={}, using=using)
         counts_delete_user(user.pk, using=using)
     return erasure
 
@@ -72,7 +73,7 @@ def entries_erase(
     return erasure
 
 
-def _failed_sign_ins(user: Any, using: str) -> models.QuerySet[AuditLog]:
+def _failed_logins(user: AbstractBaseUser, using: str) -> models.QuerySet[AuditLog]:
     failed = AuditLog._base_manager.using(using).filter(user=None, resource_type="user")
     # The user models of migrations have no get_email_field_name().
     email = getattr(user, get_user_model().get_email_field_name(), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -12,7 +12,7 @@ from django.conf import settings
 
 from ..conf import audit_settings
 
-__all__ = ["Key", "active_key", "find_key", "known_keys"]
+__all__ = ["FindKey", "Key", "active_key", "find_key", "known_keys"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,10 @@ class Key:
     seal: bytes
 
 
+FindKey = Callable[[str], Key | None]
+"""Returns the key with an id, ``None`` if it is lost."""
+
+
 def active_key() -> Key:
     """Return the key that signs new evidence.
 
@@ -36,7 +40,7 @@ def active_key() -> Key:
         return _secret_key_based(settings.SECRET_KEY)
     key_id = audit_settings.ACTIVE_KEY or next(reversed(secrets))
     if key_id not in secrets:
-        raise LookupError(f"MYOMETRICS_AUDIT['KEYS'] holds no key {key_id!r}")
+        raise LookupError(f"MYOMETRICS_AUDIT['KEYS'] has no key {key_id!r}")
     return _derive(key_id, secrets[key_id])
 
 

@@ -19,9 +19,8 @@ from myometrics_core.db import atomic_write
 from myometrics_core.events import register_reserved_actions
 from myometrics_core.users import existing_user_ids
 
-from ..audit import entry, record_many
+from ..audit import Actor, AnyRequest, actor_id, entry, record_many
 from ..log.models import MAX_LENGTHS
-from ..log.services import NewEntry
 from .deletion_effects import rows_affected_by_deletion
 
 __all__ = [
@@ -33,6 +32,8 @@ __all__ = [
 ]
 
 M = TypeVar("M", bound=models.Model)
+Row = Mapping[str, Any]
+"""The recorded columns of a row, by attribute name."""
 ALWAYS_MASKED = ("password", "secret", "token", "api_key")
 MAX_TEXT_LENGTH = 500
 CHUNK = 500
@@ -82,7 +83,9 @@ def reserve_recorded_actions() -> None:
         _reserve_actions(model)
 
 
-def recorded_save(instance: models.Model, *, actor: Any, request: Any = None, **save: Any) -> None:
+def recorded_save(
+    instance: models.Model, *, actor: Actor, request: AnyRequest | None = None, **save: Any
+) -> None:
     """``instance.save(**save)``, recorded as ``<model>_created`` or ``<model>_updated``.
 
     A save that changes no recorded column is not recorded. ``actor`` and ``request`` are those of
@@ -94,14 +97,12 @@ def recorded_save(instance: models.Model, *, actor: Any, request: Any = None, **
         before = _stored(model, [instance.pk], using, lock=True).get(instance.pk)
         instance.save(**save)
         after = _stored(model, [instance.pk], using)[instance.pk]
-        if before is None:
-            entries = [_created(model, instance.pk, after, actor, request)]
-        else:
-            entries = _updated(model, instance.pk, before, after, actor, request)
-        record_many(entries)
+        _record(model, [(instance.pk, before, after)], actor, request)
 
 
-def recorded_delete(instance: models.Model, *, actor: Any, request: Any = None) -> None:
+def recorded_delete(
+    instance: models.Model, *, actor: Actor, request: AnyRequest | None = None
+) -> None:
     """``instance.delete()``, recorded as ``<model>_deleted`` with the deleted values.
 
     Each row of a recorded model that is also deleted, or changed (``SET_NULL``), gets its own
@@ -119,17 +120,17 @@ def recorded_delete(instance: models.Model, *, actor: Any, request: Any = None) 
         for model, rows in before.items():
             for chunk in _chunks(list(rows)):
                 after = _stored(model, chunk, using)
-                record_many(
-                    change
-                    for key in chunk
-                    for change in _effects(
-                        model, key, rows.pop(key), after.get(key), actor, request
-                    )
-                )
+                changes = ((key, rows.pop(key), after.get(key)) for key in chunk)
+                _record(model, changes, actor, request)
 
 
 def recorded_bulk_create(
-    model: type[M], instances: Iterable[M], *, actor: Any, request: Any = None, **bulk: Any
+    model: type[M],
+    instances: Iterable[M],
+    *,
+    actor: Actor,
+    request: AnyRequest | None = None,
+    **bulk: Any,
 ) -> list[M]:
     """``model.objects.bulk_create(instances, **bulk)``, with one entry for each new row.
 
@@ -138,20 +139,24 @@ def recorded_bulk_create(
     """
     if bulk.get("ignore_conflicts") or bulk.get("update_conflicts"):
         raise ValueError(
-            "Which rows conflict can't be recorded: create those that are new, and change those "
-            "that are there by recorded_update or recorded_save"
+            "Conflicting rows can't be recorded: create new rows only, and change existing ones "
+            "by recorded_update or recorded_save"
         )
     using = router.db_for_write(model)
     with atomic_write(using):
         created = model._default_manager.bulk_create(instances, **bulk)
         for chunk in _chunks([instance.pk for instance in created]):
             rows = _stored(model, chunk, using)
-            record_many(_created(model, key, row, actor, request) for key, row in rows.items())
+            _record(model, ((key, None, row) for key, row in rows.items()), actor, request)
     return created
 
 
 def recorded_update(
-    queryset: models.QuerySet[Any], *, actor: Any, request: Any = None, **values: Any
+    queryset: models.QuerySet[Any],
+    *,
+    actor: Actor,
+    request: AnyRequest | None = None,
+    **values: Any,
 ) -> int:
     """``queryset.update(**values)``, with one entry for each row that changed.
 
@@ -166,17 +171,59 @@ def recorded_update(
             before = _stored(model, chunk, using)
             model._base_manager.using(using).filter(pk__in=chunk).update(**values)
             after = _stored(model, chunk, using)
-            record_many(
-                change
-                for key, row in after.items()
-                for change in _updated(model, key, before[key], row, actor, request)
-            )
+            changes = ((key, before[key], row) for key, row in after.items())
+            _record(model, changes, actor, request)
     return len(keys)
+
+
+def _record(
+    model: type[models.Model],
+    changes: Iterable[tuple[Any, Row | None, Row | None]],
+    actor: Actor,
+    request: AnyRequest | None,
+) -> None:
+    """Record changes of rows: primary key, recorded columns before and after."""
+    recording = _recording(model)
+    resource_type = model._meta.label_lower[-MAX_LENGTHS["resource_type"] :]
+    record_many(
+        entry(
+            actor=actor,
+            action=_action(model, verb),
+            resource=(resource_type, str(key)[: MAX_LENGTHS["resource_id"]]),
+            details=details,
+            request=request,
+        )
+        for key, before, after in changes
+        for verb, details in _described(recording, before, after)
+    )
+
+
+def _described(
+    recording: _Recording, before: Row | None, after: Row | None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the verb and the details of a change; nothing if no recorded column changed."""
+    if before is None or after is None:
+        row = before or after or {}
+        values = {
+            column: {"masked": True} if column in recording.masked else _shown(row[column])
+            for column in recording.columns
+        }
+        yield ("created" if before is None else "deleted"), {"values": values}
+        return
+    changes = {
+        column: {"masked": True}
+        if column in recording.masked
+        else {"from": _shown(before[column]), "to": _shown(after[column])}
+        for column in recording.columns
+        if before[column] != after[column]
+    }
+    if changes:
+        yield "updated", {"changes": changes}
 
 
 def _locked_rows(
     affected: Mapping[type[models.Model], Iterable[Any]], using: str
-) -> dict[type[models.Model], dict[Any, dict[str, Any]]]:
+) -> dict[type[models.Model], dict[Any, Row]]:
     """Lock the rows of recorded models; return their recorded columns."""
     return {
         model: {
@@ -189,22 +236,9 @@ def _locked_rows(
     }
 
 
-def _unless_deleted(actor: Any) -> Any:
-    key = actor.pk if hasattr(actor, "pk") else actor
+def _unless_deleted(actor: Actor) -> Actor:
+    key = actor_id(actor)
     return actor if key is not None and existing_user_ids([key]) else None
-
-
-def _effects(
-    model: type[models.Model],
-    key: Any,
-    before: Mapping[str, Any],
-    after: Mapping[str, Any] | None,
-    actor: Any,
-    request: Any,
-) -> list[NewEntry]:
-    if after is None:
-        return [_entry(model, key, "deleted", _values(model, before), actor, request)]
-    return _updated(model, key, before, after, actor, request)
 
 
 def _reserve_actions(model: type[models.Model]) -> None:
@@ -251,73 +285,13 @@ def _recording(model: type[models.Model]) -> _Recording:
 
 def _stored(
     model: type[models.Model], keys: Sequence[Any], using: str, *, lock: bool = False
-) -> dict[Any, dict[str, Any]]:
+) -> dict[Any, Row]:
     """Read the recorded columns from the database, by primary key."""
     columns = _recording(model).columns
     rows = model._base_manager.using(using).filter(pk__in=keys).order_by("pk")
     if lock:
         rows = rows.select_for_update()
     return {row["pk"]: row for row in rows.values("pk", *columns)}
-
-
-def _created(
-    model: type[models.Model], key: Any, row: Mapping[str, Any], actor: Any, request: Any
-) -> NewEntry:
-    return _entry(model, key, "created", _values(model, row), actor, request)
-
-
-def _updated(
-    model: type[models.Model],
-    key: Any,
-    before: Mapping[str, Any],
-    after: Mapping[str, Any],
-    actor: Any,
-    request: Any,
-) -> list[NewEntry]:
-    changes = dict(_changes(_recording(model), before, after))
-    if not changes:
-        return []
-    return [_entry(model, key, "updated", {"changes": changes}, actor, request)]
-
-
-def _changes(
-    recording: _Recording, before: Mapping[str, Any], after: Mapping[str, Any]
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    for column in recording.columns:
-        if before[column] != after[column]:
-            if column in recording.masked:
-                yield column, {"masked": True}
-            else:
-                yield column, {"from": _shown(before[column]), "to": _shown(after[column])}
-
-
-def _values(model: type[models.Model], row: Mapping[str, Any]) -> dict[str, Any]:
-    recording = _recording(model)
-    shown = {
-        column: {"masked": True} if column in recording.masked else _shown(row[column])
-        for column in recording.columns
-        if column in row
-    }
-    return {"values": shown}
-
-
-def _entry(
-    model: type[models.Model],
-    key: Any,
-    verb: str,
-    details: Mapping[str, Any],
-    actor: Any,
-    request: Any,
-) -> NewEntry:
-    resource_type = model._meta.label_lower[-MAX_LENGTHS["resource_type"] :]
-    resource = (resource_type, str(key)[: MAX_LENGTHS["resource_id"]])
-    return entry(
-        actor=actor,
-        action=_action(model, verb),
-        resource=resource,
-        details=details,
-        request=request,
-    )
 
 
 def _shown(value: Any) -> Any:

@@ -40,16 +40,16 @@ def rows_affected_by_deletion(
     own_model = type(instance)
     found: Keys = {}
     followed: dict[ModelClass, set[Any]] = defaultdict(set)
-    waiting: list[tuple[ModelClass, list[Any]]] = [(own_model, [instance.pk])]
+    pending: list[tuple[ModelClass, list[Any]]] = [(own_model, [instance.pk])]
     leads = _leads_to(wanted)
-    while waiting:
-        model, keys = waiting.pop()
+    while pending:
+        model, keys = pending.pop()
         found.setdefault(_concrete(model), {}).update(dict.fromkeys(keys))
         new = [key for key in keys if key not in followed[model]]
         followed[model].update(new)
         for related, referring, follow in _referring(model, new, using, leads):
             if follow:
-                waiting.append((related, referring))
+                pending.append((related, referring))
             else:
                 found.setdefault(_concrete(related), {}).update(dict.fromkeys(referring))
     if own_model is not _concrete(own_model):
@@ -64,14 +64,14 @@ def _leads_to(wanted: Callable[[ModelClass], bool]) -> Callable[[ModelClass], bo
 
     @cache
     def leads(model: ModelClass) -> bool:
-        seen, waiting = {model}, [model]
-        while waiting:
-            reached = waiting.pop()
+        seen, pending = {model}, [model]
+        while pending:
+            reached = pending.pop()
             if wanted(reached):
                 return True
             new = set(_referring_models(reached)) - seen
             seen |= new
-            waiting.extend(new)
+            pending.extend(new)
         return False
 
     return leads

@@ -1,7 +1,6 @@
 """Accounts, sessions and second factors in Django's admin site."""
 
 from .records import (
-    PasswordResetRequestAdmin,
     RecoveryCodeAdmin,
     SessionAdmin,
     SignInFailuresAdmin,
@@ -11,7 +10,6 @@ from .records import (
 from .users import UserAdmin
 
 __all__ = [
-    "PasswordResetRequestAdmin",
     "RecoveryCodeAdmin",
     "SessionAdmin",
     "SignInFailuresAdmin",

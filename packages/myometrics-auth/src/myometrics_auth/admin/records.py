@@ -14,7 +14,6 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from myometrics_auth.models import (
-    PasswordResetRequest,
     RecoveryCode,
     Session,
     SessionQuerySet,
@@ -29,7 +28,6 @@ from myometrics_core.read_only_admin import InternalAdmin, ReadOnlyAdmin
 from .privileges import require_rights_over
 
 __all__ = [
-    "PasswordResetRequestAdmin",
     "RecoveryCodeAdmin",
     "SessionAdmin",
     "SignInFailuresAdmin",
@@ -118,15 +116,6 @@ class RecoveryCodeAdmin(InternalAdmin):
     list_select_related = ("user",)
     search_fields = ("user__email__startswith",)
     fields = ("user",)
-
-
-@admin.register(PasswordResetRequest)
-class PasswordResetRequestAdmin(InternalAdmin):
-    """Pending password resets; more than a few indicate that no worker is running."""
-
-    list_display = ("id", "created_at", "claimed_at")
-    ordering = ("-created_at",)
-    fields = ("created_at", "claimed_at")
 
 
 @admin.register(UsedToken)

@@ -1,7 +1,6 @@
 """Models of auth."""
 
 from .login_throttle import SignInFailures
-from .password_resets import PasswordResetRequest
 from .second_factor import RecoveryCode, TotpDevice
 from .sessions import Session, SessionQuerySet
 from .used_tokens import UsedToken
@@ -10,7 +9,6 @@ from .users import AbstractClinicUser, Role, User, UserManager
 
 __all__ = [
     "AbstractClinicUser",
-    "PasswordResetRequest",
     "RecoveryCode",
     "Role",
     "Session",

@@ -19,7 +19,7 @@ from rest_framework.views import APIView
 
 __all__ = ["PagePagination", "PageQuerySerializer", "PageSerializer"]
 
-LONGEST_NUMBER = 18
+MAX_PAGE_DIGITS = 18
 """Maximum number of digits of a page number that are read; no database has that many pages."""
 
 
@@ -54,8 +54,8 @@ class PagePagination:
     ) -> Sequence[Any]:
         """Return the rows of the requested page."""
         self.url = request.build_absolute_uri()
-        self.size = min(_whole_number(request, "page_size", self.page_size), self.max_page_size)
-        self.number = _whole_number(request, "page", 1)
+        self.size = min(_positive_integer(request, "page_size", self.page_size), self.max_page_size)
+        self.number = _positive_integer(request, "page", 1)
         self.total = self.count(queryset)
         if self.number > self.last_page:
             raise NotFound(_("This page is past the end."))
@@ -91,11 +91,11 @@ class PagePagination:
         return str(replace_query_param(self.url, "page", number))
 
 
-def _whole_number(request: Request, name: str, default: int) -> int:
+def _positive_integer(request: Request, name: str, default: int) -> int:
     text = request.query_params.get(name)
     if text is None:
         return default
     digits = text.lstrip("0") if text.isascii() and text.isdigit() else ""
     if not digits:
         raise ValidationError({name: [_("Must be a whole number from 1.")]})
-    return min(int(digits[:LONGEST_NUMBER]), 10 ** (LONGEST_NUMBER - 1))
+    return min(int(digits[:MAX_PAGE_DIGITS]), 10 ** (MAX_PAGE_DIGITS - 1))

@@ -26,7 +26,7 @@ PREFIX = "MyoMetrics"
 class ErrorSerializer(serializers.Serializer[Any]):
     """The body of every error response."""
 
-    detail = serializers.CharField(help_text="One sentence for people.")
+    detail = serializers.CharField(help_text="One sentence for users.")
     code = serializers.CharField(help_text="Machine-readable, snake_case.")
     field_errors = serializers.DictField(
         child=serializers.ListField(child=serializers.CharField()),
@@ -42,15 +42,15 @@ class OneOfSerializer(PolymorphicProxySerializer):
 
 
 DESCRIPTIONS = {
-    "400": "The input is wrong; `field_errors` names the fields.",
+    "400": "The input is invalid; `field_errors` names the fields.",
     "401": "Not signed in, or the token is not valid (any more).",
     "403": "Signed in, but not allowed to.",
-    "404": "There is no such thing.",
-    "409": "What is there already stands against it.",
+    "404": "It does not exist.",
+    "409": "The request conflicts with the current state.",
     "413": "The body is too large.",
     "415": "The body is not JSON.",
     "429": "Too many requests; try again after `Retry-After` seconds.",
-    "500": "A fault of the server.",
+    "500": "An error of the server.",
 }
 HEADERS = {
     "401": {

@@ -36,7 +36,7 @@ from ..http.addresses import client_address
 from ..users.pseudonyms import keyed_hash
 from ..users.user_model import has_user_row
 
-__all__ = ["BucketThrottle", "RateLimiter", "Verdict", "rate_limit_key", "rate_limiter"]
+__all__ = ["BucketThrottle", "RateLimitResult", "RateLimiter", "rate_limit_key", "rate_limiter"]
 
 logger = logging.getLogger("myometrics.core.throttling")
 
@@ -48,7 +48,7 @@ REDIS_OPTIONS = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RateLimitResult:
     """Whether a request is allowed, and if not, after how many whole seconds to retry."""
 
     allowed: bool
@@ -85,7 +85,7 @@ class BucketThrottle(BaseThrottle):
     Buckets ``api`` and ``export`` span all endpoints; in ``auth`` each endpoint counts separately.
     """
 
-    verdict = Verdict(allowed=True)
+    result = RateLimitResult(allowed=True)
 
     def allow_request(self, request: Request, view: Any) -> bool:
         """Return whether the request is within its bucket's rate, and count it if so."""
@@ -94,12 +94,12 @@ class BucketThrottle(BaseThrottle):
         if rate is None:
             return True
         scope = f"{bucket}:{type(view).__name__}" if bucket == "auth" else bucket
-        self.verdict = rate_limiter.hit(rate, scope, _key(request, view, bucket))
-        return self.verdict.allowed
+        self.result = rate_limiter.hit(rate, scope, _key(request, view, bucket))
+        return self.result.allowed
 
     def wait(self) -> float:
         """Return the seconds until the next request is allowed."""
-        return float(self.verdict.retry_after)
+        return float(self.result.retry_after)
 
 
 def _key(request: Request, view: Any, bucket: str) -> str:
@@ -121,7 +121,7 @@ class RateLimiter:
         self._local = MovingWindowRateLimiter(MemoryStorage())
         self._local_until = 0.0
 
-    def hit(self, rate: RateLimitItem | str, scope: str, key: str) -> Verdict:
+    def hit(self, rate: RateLimitItem | str, scope: str, key: str) -> RateLimitResult:
         """Count one request of ``key`` in ``scope`` against ``rate`` (``"5/minute"``).
 
         Does not raise if the storage is unreachable. The key is hashed before it is stored, so that
@@ -160,11 +160,13 @@ class RateLimiter:
             core_settings.RATE_LIMIT_WHEN_UNAVAILABLE,
         )
 
-    def _hit_without_storage(self, rate: RateLimitItem, identifiers: tuple[str, str]) -> Verdict:
+    def _hit_without_storage(
+        self, rate: RateLimitItem, identifiers: tuple[str, str]
+    ) -> RateLimitResult:
         policy = core_settings.RATE_LIMIT_WHEN_UNAVAILABLE
         if policy == "local":
             return _hit(self._local, rate, identifiers)
-        return Verdict(allowed=policy == "allow", retry_after=math.ceil(LOCAL_SECONDS))
+        return RateLimitResult(allowed=policy == "allow", retry_after=math.ceil(LOCAL_SECONDS))
 
 
 rate_limiter = RateLimiter()
@@ -206,13 +208,13 @@ def storage_for(uri: str) -> Storage:
 
 def _hit(
     limiter: MovingWindowRateLimiter, rate: RateLimitItem, identifiers: tuple[str, str]
-) -> Verdict:
+) -> RateLimitResult:
     if limiter.hit(rate, *identifiers):
-        return Verdict(allowed=True)
+        return RateLimitResult(allowed=True)
     reset_at = limiter.get_window_stats(rate, *identifiers).reset_time
     # In the second of the reset the oldest request may still count.
     seconds = math.floor(reset_at - time.time()) + 1
-    return Verdict(allowed=False, retry_after=max(1, min(seconds, rate.get_expiry())))
+    return RateLimitResult(allowed=False, retry_after=max(1, min(seconds, rate.get_expiry())))
 
 
 def _rate(bucket: str) -> RateLimitItem | None:

@@ -46,7 +46,7 @@ MAX_ATTEMPTS: Final = 30
 MAX_RETRY_SECONDS: Final = 0.5
 """Maximum pause before a retry; the pause is random, so that conflicting requests spread out."""
 ERROR_HEADERS: Final = ("Allow", "Retry-After")
-"""Headers of the JSON error response that its page keeps."""
+"""Headers of the JSON error response that are copied to its page."""
 METHODS_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -178,9 +178,9 @@ class ApiView(APIView):
     def get_authenticate_header(self, request: Request) -> Any:
         """Return ``WWW-Authenticate`` of a 401: the site's scheme, ``Bearer`` on public endpoints.
 
-        Also ``Bearer`` for a client with a token and for a user who was deleted in the meantime: if
-        the first authentication class has no scheme (``SessionAuthentication``), DRF would respond
-        with 403.
+        Also ``Bearer`` for a client with a token and for a user who was just deleted: if the
+        first authentication class has no scheme (``SessionAuthentication``), DRF would respond with
+        403.
         """
         scheme = super().get_authenticate_header(request) if request.authenticators else "Bearer"
         has_token = request.headers.get("Authorization", "").lower().startswith("bearer ")

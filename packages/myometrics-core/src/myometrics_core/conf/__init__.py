@@ -1,4 +1,4 @@
-"""Settings of the packages, checks of a site's configuration, and what both read."""
+"""Settings of the packages, checks of a site's configuration, keys and Redis URLs."""
 
 from __future__ import annotations
 

@@ -63,14 +63,14 @@ class CoreSettings(SettingsGroup):
     TRUSTED_PROXIES = Setting(
         (list, tuple),
         (),
-        "Networks (CIDR) of the proxies that may name the client's address; `unix:` stands for "
+        "Networks (CIDR) of the proxies that may set the client's address; `unix:` stands for "
         "peers on a Unix socket, which have no address. Without proxies the peer is the client.",
         validate=_proxies,
     )
     CLIENT_ADDRESS_HEADER = Setting(
         str,
         "X-Forwarded-For",
-        "The one header in which trusted proxies name the client.",
+        "The one header in which trusted proxies send the client's address.",
     )
     PSEUDONYM_KEYS = Setting(
         (list, tuple),
@@ -96,19 +96,19 @@ class CoreSettings(SettingsGroup):
     RATE_LIMIT_KEY = Setting(
         DOTTED_PATH,
         "myometrics_core.api.rate_limit_key",
-        "Function of request, view and bucket that names whom a request counts against.",
+        "Function of request, view and bucket that returns the key a request counts against.",
     )
     RATE_LIMIT_WHEN_UNAVAILABLE = Setting(
         str,
         "local",
-        "What happens while the storage can't be reached: `local` counts in each process, "
-        "`allow` lets all pass, `refuse` answers 429.",
+        "Policy while the storage can't be reached: `local` counts in each process, `allow` "
+        "accepts every request, `refuse` responds with 429.",
         choices=("local", "allow", "refuse"),
     )
     IS_ADMINISTRATOR = Setting(
         DOTTED_PATH,
         "myometrics_core.users.user_model.administrator_by_role_or_staff",
-        "Function of a user: is this an administrator?",
+        "Function of a user that returns whether this is an administrator.",
     )
     ERASE_USER = Setting(
         DOTTED_PATH,
@@ -119,16 +119,16 @@ class CoreSettings(SettingsGroup):
     MAX_BODY_BYTES = Setting(
         int,
         2 * 1024 * 1024,
-        "Largest request body in bytes; a larger one is answered 413. Endpoints under `auth/` "
+        "Largest request body in bytes; a larger one is a 413. Endpoints under `auth/` "
         "accept at most 16 KiB.",
         validate=positive,
     )
     JOB_RUNNER = Setting(
         str,
         "thread",
-        "What runs background jobs: `thread`, threads of the server's own processes; `celery`, its "
-        "worker and beat (extra `celery`); `tasks`, the worker of Django's `TASKS` (Django 6), with "
-        "`manage.py jobs_run --once` by cron; `none`, processes of `manage.py jobs_run` alone.",
+        "Runner of background jobs: `thread`, threads of the server's own processes; `celery`, its "
+        "worker and beat (extra `celery`); `tasks`, the worker of Django's `TASKS` (Django 6), "
+        "with `manage.py jobs_run --once` by cron; `none`, only processes of `manage.py jobs_run`.",
         choices=("thread", "celery", "tasks", "none"),
     )
     MICROSERVICE_URL = Setting(
@@ -140,8 +140,8 @@ class CoreSettings(SettingsGroup):
     REDIS_URL = Setting(
         str,
         None,
-        "Redis that health asks (`redis://`, `rediss://`, `unix://` or `sentinel://`); without it, "
-        "`not_configured`.",
+        "Redis that health checks (`redis://`, `rediss://`, `unix://` or `sentinel://`); without "
+        "it, `not_configured`.",
         validate=_redis_url,
     )
     FRONTEND_URL = Setting(
@@ -165,7 +165,7 @@ class CoreSettings(SettingsGroup):
     HEALTH_MAX_AGE = Setting(
         (int, float),
         5.0,
-        "Seconds for which a health result is given again.",
+        "Seconds for which a health result is reused.",
         validate=positive,
     )
     HEALTH_SETTLE = Setting(
@@ -178,7 +178,7 @@ class CoreSettings(SettingsGroup):
     HEALTH_PROBE_TIMEOUT = Setting(
         (int, float),
         1.2,
-        "Seconds after which a probe that has not answered counts as down (at most 2).",
+        "Seconds after which a probe without a result counts as down (at most 2).",
         validate=positive,
     )
     ACCESS_LOG_EXCLUDE = Setting(
@@ -195,15 +195,14 @@ class CoreSettings(SettingsGroup):
     REPLICA_LAG = Setting(
         (int, float),
         5,
-        "Seconds that a replica may be behind: one that is later is left out, and after a request "
-        "that writes its author reads from the primary for so long.",
+        "Maximum lag of a replica in seconds: one that lags more is left out, and after a request "
+        "that writes, its user reads from the primary for so long.",
         validate=positive,
     )
     BACKUP_FILE = Setting(
         str,
         None,
-        "File that each back-up writes when it has succeeded. The metrics and the doctor show its "
-        "age.",
+        "File that each successful backup writes. The metrics and the doctor show its age.",
     )
     METRICS_TOKEN = Setting(
         str, None, "Bearer token with which Prometheus may read the metrics (extra `metrics`)."
@@ -217,13 +216,13 @@ class CoreSettings(SettingsGroup):
     ADMIN_SHOWS_INTERNALS = Setting(
         bool,
         False,
-        "List in the admin site's index also what packages keep for their own work, such as seals, "
-        "rollups and counted requests; their pages can be opened by URL either way.",
+        "List the packages' internal records, such as seals, rollups and counted requests, in the "
+        "admin site's index; their pages can be opened by URL either way.",
     )
     EXCEPTION_HANDLER = Setting(
         DOTTED_PATH,
         "myometrics_core.api.exception_handler",
-        "Function of exception and context that turns an error into an answer.",
+        "Function of exception and context that converts an error into a response.",
     )
     RENDERER_CLASSES = Setting(
         (list, tuple),

@@ -1,6 +1,6 @@
 """Redis URLs: TCP, TLS, Unix socket or Sentinel, for everything that connects to Redis.
 
-| URL | what it means |
+| URL | connection |
 |---|---|
 | ``redis://user:password@host:6379/0`` | TCP |
 | ``rediss://user:password@host:6379/0?ssl_ca_certs=/path`` | TLS |
@@ -84,7 +84,7 @@ def check_redis_url(url: str) -> None:
     except TypeError as error:
         name = re.search(r"argument '(\w+)'", str(error))
         which = f" {name[1]}" if name else ""
-        raise ValueError(f"has a query parameter{which} that redis-py doesn't know") from None
+        raise ValueError(f"has a query parameter{which} that redis-py does not support") from None
     except ValueError:
         raise ValueError("has a query parameter whose value can't be used") from None
     except Exception as error:  # redis-py's exceptions differ between versions

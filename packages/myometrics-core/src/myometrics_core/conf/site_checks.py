@@ -1,6 +1,6 @@
 """System checks of the site's configuration that every package registers under its own ids.
 
-| number | what it reports |
+| number | problem |
 |---|---|
 | E020 | ``USE_TZ`` is off, and the package stores times |
 | E021 | its tables are in a database that is neither PostgreSQL nor SQLite |
@@ -46,7 +46,7 @@ def _guarded(check: Check, app: str) -> Check:
         try:
             return list(check(**kwargs))
         except Exception as error:
-            return [_not_run(check, error, app)]
+            return [_check_failed(check, error, app)]
 
     return run
 
@@ -54,7 +54,7 @@ def _guarded(check: Check, app: str) -> Check:
 def register_site_checks(
     config: AppConfig, *, app: str = "", time_zone_id: str = "E020", needs_times: bool = True
 ) -> None:
-    """Register the checks of what the models of ``config`` require (E020 to E022).
+    """Register the checks of the requirements of ``config``'s models (E020 to E022).
 
     ``app`` is the prefix of the ids, by default the name of the app. ``needs_times=False``: the
     package works without time zone support.
@@ -88,19 +88,16 @@ def _database_problems(alias: str, config: AppConfig, app: str) -> Iterator[chec
         )
     if alias != DEFAULT_DB_ALIAS:
         yield checks.Error(
-            f"A router sends what {config.name} writes to the database {alias!r}.",
+            f"A router sends writes of {config.name} to the database {alias!r}.",
             hint="Let DATABASE_ROUTERS leave its tables in the default database, with the users.",
             id=f"{app}.E022",
         )
 
 
-def _not_run(check: Check, error: Exception, app: str) -> checks.CheckMessage:
+def _check_failed(check: Check, error: Exception, app: str) -> checks.CheckMessage:
     return checks.Warning(
-        f"The system check {getattr(check, '__name__', check)} failed: {_words(error)}",
+        f"The system check {getattr(check, '__name__', check)} failed: "
+        + redact(f"{type(error).__name__}: {error}"),
         hint="A setting that it reads is missing or malformed.",
         id=f"{app}.W021",
     )
-
-
-def _words(error: Exception) -> str:
-    return redact(f"{type(error).__name__}: {error}")

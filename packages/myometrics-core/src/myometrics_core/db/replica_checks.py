@@ -50,8 +50,8 @@ def _warnings() -> list[checks.CheckMessage]:
     if str(cache.get("BACKEND")).endswith(PRIVATE_CACHES):
         found.append(
             checks.Warning(
-                "Each process remembers for itself who has written: people may miss in lists "
-                "what they have just written.",
+                "Each process stores recent writes by itself: users may not see their own writes "
+                "in lists.",
                 hint="With READ_REPLICAS let CACHES['default'] be one that processes share.",
                 id="myometrics_core.W013",
             )

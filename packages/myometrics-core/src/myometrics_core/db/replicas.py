@@ -84,8 +84,8 @@ class ReplicaRouter:
 
     def allow_relation(self, one: Model, other: Model, **hints: Any) -> bool | None:
         """Allow relations between rows of primary and replicas: they are the same database."""
-        ours = {DEFAULT_DB_ALIAS, *core_settings.READ_REPLICAS}
-        return True if {one._state.db, other._state.db} <= ours else None
+        aliases = {DEFAULT_DB_ALIAS, *core_settings.READ_REPLICAS}
+        return True if {one._state.db, other._state.db} <= aliases else None
 
     def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool | None:
         """Refuse migrations on replicas: they replicate the primary's tables."""

@@ -26,7 +26,7 @@ from ..conf.redis_urls import is_redis_url, redis_pool
 from ..db.cache_serializers import is_pickled
 from ..db.replica_checks import check_read_replicas
 from ..db.replicas import NotAReplica, measure_lag
-from ..health.probes import UNDELIVERING
+from ..health.probes import LOCAL_BACKENDS
 from ..health.report import check_health
 from ..jobs.models import Job
 from ..mail.backend import default_mail_backend_path
@@ -56,8 +56,8 @@ BACKEND_ATTEMPTS: Final = 5
 RATE_LIMIT_CHECKS: Final = ("myometrics_core.E010", "myometrics_core.W010")
 CACHE_CHECKS: Final = ("myometrics_core.W017",)
 REPLICA_CHECKS: Final = ("myometrics_core.E011", "myometrics_core.W012", "myometrics_core.W013")
-SHORT_KEY: Final = 50
-UNREAL_DOMAINS: Final = {"", "localhost", "localhost.localdomain", "example.com"}
+MIN_KEY_LENGTH: Final = 50
+PLACEHOLDER_DOMAINS: Final = {"", "localhost", "localhost.localdomain", "example.com"}
 ADDRESS: Final = re.compile(r"[^\s'\"<>]*@[^\s'\"<>]+")
 
 
@@ -124,7 +124,7 @@ def examine_checks() -> Iterator[Diagnosis]:
             advice = _line(message.hint) if message.hint else rest
             yield Diagnosis(name, state, f"{first.rstrip('.')}.", advice)
     if not failed:
-        yield Diagnosis("system checks", "ok", "No check of ours and no security check fails.")
+        yield Diagnosis("system checks", "ok", "No check of the suite and no security check fails.")
 
 
 def _state(message: checks.CheckMessage) -> State:
@@ -158,7 +158,7 @@ def _fallbacks() -> list[Any]:
 
 
 def _is_weak(key: str) -> bool:
-    return len(key) < SHORT_KEY or len(set(key)) < 5 or key.startswith("django-insecure-")
+    return len(key) < MIN_KEY_LENGTH or len(set(key)) < 5 or key.startswith("django-insecure-")
 
 
 def examine_database() -> Iterator[Diagnosis]:
@@ -170,7 +170,7 @@ def examine_database() -> Iterator[Diagnosis]:
             "database",
             "problem",
             f"Can't be reached ({type(error).__name__}).",
-            "See whether the server runs, and check DATABASES.",
+            "Check that the server runs, and DATABASES.",
         )
         return
     if connection.vendor == "postgresql":
@@ -283,10 +283,10 @@ def _replica(alias: str) -> Diagnosis:
             name,
             "problem",
             f"Can't be reached ({type(error).__name__}); reads fall back to the primary.",
-            "See whether the server runs, and check DATABASES.",
+            "Check that the server runs, and DATABASES.",
         )
     if connections[alias].vendor != "postgresql":
-        return Diagnosis(name, "ok", "Answers; its lag is not known.")
+        return Diagnosis(name, "ok", "Reachable; its lag is unknown.")
     allowed = core_settings.REPLICA_LAG
     if lag > allowed:
         behind = "an unknown time" if math.isinf(lag) else describe_age(lag)
@@ -294,9 +294,9 @@ def _replica(alias: str) -> Diagnosis:
             name,
             "problem",
             f"Is behind by {behind}; REPLICA_LAG allows {allowed:g} s.",
-            "See whether replay is paused, or raise REPLICA_LAG.",
+            "Check whether replay is paused, or raise REPLICA_LAG.",
         )
-    return Diagnosis(name, "ok", f"Answers, {lag:.1f} s behind.")
+    return Diagnosis(name, "ok", f"Reachable, {lag:.1f} s behind.")
 
 
 def _replica_lag(alias: str) -> float:
@@ -314,13 +314,13 @@ def examine_services() -> Iterator[Diagnosis]:
         if name in {"database", "replicas"}:
             continue
         if found == "up":
-            yield Diagnosis(name, "ok", "Answers.")
+            yield Diagnosis(name, "ok", "Healthy.")
         elif found == "down":
             yield Diagnosis(
                 name,
                 "problem",
-                "Does not answer, or is not healthy.",
-                "See whether it runs and can be reached from here; the log says what failed.",
+                "Unreachable, or not healthy.",
+                "Check that it runs and can be reached from here; the log names the failure.",
             )
         else:
             yield Diagnosis(name, "not configured", "This site has none.")
@@ -329,7 +329,7 @@ def examine_services() -> Iterator[Diagnosis]:
 def examine_mail() -> Iterator[Diagnosis]:
     """Check that mail is sent to a server, with a valid sender domain."""
     path = default_mail_backend_path()
-    if path is None or not UNDELIVERING.isdisjoint(path.split(".")):
+    if path is None or not LOCAL_BACKENDS.isdisjoint(path.split(".")):
         yield Diagnosis(
             "mail backend",
             "not configured" if django_settings.DEBUG else "warning",
@@ -339,11 +339,11 @@ def examine_mail() -> Iterator[Diagnosis]:
         return
     yield Diagnosis("mail backend", "ok", "Mail goes to a server.")
     domain = str(django_settings.DEFAULT_FROM_EMAIL).rstrip("> ").rpartition("@")[2].lower()
-    if domain in UNREAL_DOMAINS:
+    if domain in PLACEHOLDER_DOMAINS:
         yield Diagnosis(
             "mail sender",
             "warning",
-            "DEFAULT_FROM_EMAIL is of no real domain: mail servers refuse it.",
+            "DEFAULT_FROM_EMAIL has a placeholder domain: mail servers reject it.",
             "Set DEFAULT_FROM_EMAIL to an address of your own domain.",
         )
     else:
@@ -386,10 +386,10 @@ def examine_celery() -> Iterator[Diagnosis]:
             "celery broker",
             "problem",
             f"{_broker_kind(broker)} can't be reached ({type(error).__name__}).",
-            "See whether it runs, and check the broker's URL.",
+            "Check that it runs, and the broker's URL.",
         )
         return
-    yield Diagnosis("celery broker", "ok", f"Answers ({_broker_kind(broker)}).")
+    yield Diagnosis("celery broker", "ok", f"Reachable ({_broker_kind(broker)}).")
     yield _examine_workers()
 
 
@@ -398,11 +398,11 @@ def _examine_workers() -> Diagnosis:
 
     workers = len(current_app.control.ping(timeout=1.0) or [])
     if workers:
-        return Diagnosis("celery worker", "ok", f"{workers} workers answer.")
+        return Diagnosis("celery worker", "ok", f"{workers} workers respond.")
     return Diagnosis(
         "celery worker",
         "problem",
-        "No worker answers: mail, seals and roll-ups wait.",
+        "No worker responds: mail, seals and rollups wait.",
         "Start a worker.",
     )
 
@@ -455,7 +455,7 @@ def examine_health_log() -> Iterator[Diagnosis]:
             name,
             "problem",
             f"The health check ran last {describe_age(age)} ago.",
-            "See whether the worker and beat run.",
+            "Check that the worker and beat run.",
         )
     else:
         yield Diagnosis(name, "ok", f"The health check ran {describe_age(age)} ago.")
@@ -473,9 +473,7 @@ def examine_backup() -> Iterator[Diagnosis]:
         )
     elif age > MAX_BACKUP_AGE:
         found = "There is none" if math.isinf(age) else f"The newest is {describe_age(age)} old"
-        yield Diagnosis(
-            name, "problem", f"{found}.", "See what the job that backs up the database says."
-        )
+        yield Diagnosis(name, "problem", f"{found}.", "Check the job that backs up the database.")
     else:
         yield Diagnosis(name, "ok", f"The newest is {describe_age(age)} old.")
 
@@ -505,7 +503,7 @@ def examine_rate_limits() -> Iterator[Diagnosis]:
             "problem",
             f"The storage ({scheme}) can't be reached; the policy is "
             f"'{core_settings.RATE_LIMIT_WHEN_UNAVAILABLE}'.",
-            "See whether it runs, and check MYOMETRICS['RATE_LIMIT_STORAGE'].",
+            "Check that it runs, and MYOMETRICS['RATE_LIMIT_STORAGE'].",
         )
 
 
@@ -513,12 +511,12 @@ def examine_caches() -> Iterator[Diagnosis]:
     """Check for caches that unpickle values from a server, and for sessions not shared by
     processes.
     """
-    exposed = False
+    has_problem = False
     for alias, options in django_settings.CACHES.items():
-        for summary, advice in _cache_holes(options):
-            exposed = True
+        for summary, advice in _cache_problems(options):
+            has_problem = True
             yield Diagnosis(f"cache {alias}", "warning", summary, advice)
-    if not exposed:
+    if not has_problem:
         yield Diagnosis("caches", "ok", "None unpickles what is read from a server.")
     engine = str(django_settings.SESSION_ENGINE)
     session_cache = django_settings.CACHES.get(django_settings.SESSION_CACHE_ALIAS, {})
@@ -526,14 +524,14 @@ def examine_caches() -> Iterator[Diagnosis]:
         yield Diagnosis(
             "sessions",
             "warning" if django_settings.DEBUG else "problem",
-            "Kept in the memory of each process: another one doesn't know them.",
+            "Kept in the memory of each process: other processes can't read them.",
             "Set SESSION_ENGINE to the database's, or use a shared cache.",
         )
     else:
         yield Diagnosis("sessions", "ok", f"Kept by {engine.rpartition('.')[2]}.")
 
 
-def _cache_holes(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _cache_problems(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if is_pickled(options):
         yield (
             "Values are pickles: write access to its server runs code here.",
@@ -566,7 +564,7 @@ def examine_middleware() -> Iterator[Diagnosis]:
         yield Diagnosis(
             "access log",
             "warning",
-            "AccessLogMiddleware is not first: what middleware before it answers is not logged.",
+            "AccessLogMiddleware is not first: responses of earlier middleware are not logged.",
             "Put it first in MIDDLEWARE.",
         )
     else:
@@ -574,12 +572,12 @@ def examine_middleware() -> Iterator[Diagnosis]:
     if not any(name.endswith(CACHE_MIDDLEWARE) for name in names):
         yield Diagnosis("per-site cache", "ok", "No cache middleware in MIDDLEWARE.")
     elif "private" in _cache_control():
-        yield Diagnosis("per-site cache", "ok", "In MIDDLEWARE; it leaves our answers alone.")
+        yield Diagnosis("per-site cache", "ok", "In MIDDLEWARE; it does not cache API responses.")
     else:
         yield Diagnosis(
             "per-site cache",
             "problem",
-            "In MIDDLEWARE, and it may give one user's answer to another.",
+            "In MIDDLEWARE, and it may send one user's response to another.",
             "Take the cache middleware out of MIDDLEWARE.",
         )
 
@@ -588,15 +586,15 @@ def _cache_control() -> str:
     """Return the ``Cache-Control`` header of an API response."""
     from ..api.views import ApiView  # noqa: PLC0415  (DRF reads settings when it is imported)
 
-    answer = ApiView.as_view()(RequestFactory().get("/"))
-    return str(answer.headers.get("Cache-Control", ""))
+    response = ApiView.as_view()(RequestFactory().get("/"))
+    return str(response.headers.get("Cache-Control", ""))
 
 
 def examine_proxies() -> Iterator[Diagnosis]:
     """Check which proxies may set the client's address."""
     name, trusted = "proxies", list(core_settings.TRUSTED_PROXIES)
     header = core_settings.CLIENT_ADDRESS_HEADER
-    if any(_is_everybody(network) for network in trusted):
+    if any(_is_every_address(network) for network in trusted):
         yield Diagnosis(
             name,
             "problem",
@@ -628,7 +626,7 @@ def examine_proxies() -> Iterator[Diagnosis]:
         )
 
 
-def _is_everybody(network: Any) -> bool:
+def _is_every_address(network: Any) -> bool:
     try:
         return ipaddress.ip_network(network, strict=False).prefixlen == 0
     except ValueError:

@@ -34,9 +34,9 @@ CONNECT_SECONDS: Final = 3.0
 class Diagnosis:
     """The result of one check, for the console and for ``--json``.
 
-    ``name`` names the subject in a few words. ``summary`` is one sentence. ``advice`` is one line
-    on what to do, required for a warning or a problem. None of them may contain a secret, an e-mail
-    address or a URL with a password.
+    ``name`` names the subject in a few words. ``summary`` is one sentence. ``advice`` is the next
+    step in one line, required for a warning or a problem. None of them may contain a secret, an
+    e-mail address or a URL with a password.
     """
 
     name: str
@@ -92,7 +92,7 @@ def run_examinations() -> Iterator[Diagnosis]:
                 examination.name,
                 "warning",
                 "Not examined: the database can't be reached.",
-                "Run the doctor again once the database answers.",
+                "Run the doctor again once the database is reachable.",
             )
         else:
             yield from _run(examination.name, examination.examine)
@@ -134,4 +134,4 @@ def _run(name: str, examine: Examine, seconds: float | None = None) -> list[Diag
 
 
 def _failed(name: str, summary: str) -> Diagnosis:
-    return Diagnosis(name, "problem", summary, "See whether what it depends on answers.")
+    return Diagnosis(name, "problem", summary, "Check that its dependencies are reachable.")

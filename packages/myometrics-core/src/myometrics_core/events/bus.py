@@ -33,7 +33,7 @@ __all__ = [
     "replay_events",
 ]
 
-logger = logging.getLogger("myometrics.core.activities")
+logger = logging.getLogger("myometrics.core.events")
 
 MAX_BATCH: Final = 500
 
@@ -55,7 +55,7 @@ CLIENT_ACTIONS = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """An event: an action of a user or of the system.
+    """An action of a user or of the system.
 
     ``id`` is unique over all sources and stable over replays (``"audit:123"``): receivers must be
     idempotent on it. ``actor_id`` is the acting user's primary key in its native type, ``None`` for
@@ -97,6 +97,12 @@ class _Subscription:
         if source in self.except_sources:
             return False
         return self.resource_types is None or resource_type in self.resource_types
+
+    @property
+    def recovery(self) -> str:
+        if self.catch_up and _sources:
+            return f"to deliver it again, run: {self.catch_up}"
+        return "it can't be delivered again"
 
 
 _receivers: dict[str, _Subscription] = {}
@@ -152,8 +158,8 @@ def is_awaited(*, source: str, resource_type: str) -> bool:
     return any(known.wants(source, resource_type) for known in _receivers.values())
 
 
-def publish(activity: Event) -> None:
-    """Deliver ``activity`` to every subscribed receiver, inside the caller's transaction.
+def publish(event: Event) -> None:
+    """Deliver ``event`` to every subscribed receiver, inside the caller's transaction.
 
     A receiver that raises is rolled back to its savepoint and logged; the writer and the other
     receivers are not affected. Delivery is not retried: the log names the missed event and, if the
@@ -162,30 +168,30 @@ def publish(activity: Event) -> None:
     truncated to milliseconds, the precision of the audit log, so that a replayed event equals the
     published one.
     """
-    activity = _in_milliseconds(activity)
+    event = _in_milliseconds(event)
     for name, subscription in list(_receivers.items()):
-        if subscription.wants(activity.source, activity.resource_type):
-            _deliver(name, subscription, activity)
+        if subscription.wants(event.source, event.resource_type):
+            _deliver(name, subscription, event)
 
 
-def publish_many(activities: Iterable[Event]) -> None:
+def publish_many(events: Iterable[Event]) -> None:
     """Publish many events with a few statements per 500 events.
 
     Equivalent to calling :func:`publish` for each in order, except that one receiver may get a
     whole batch before the next receiver gets its first event.
     """
-    remaining = map(_in_milliseconds, activities)
+    remaining = map(_in_milliseconds, events)
     while batch := list(islice(remaining, MAX_BATCH)):
         for name, subscription in list(_receivers.items()):
             _deliver_batch(
                 name,
                 subscription,
-                [item for item in batch if subscription.wants(item.source, item.resource_type)],
+                [event for event in batch if subscription.wants(event.source, event.resource_type)],
             )
 
 
-def _in_milliseconds(activity: Event) -> Event:
-    return replace(activity, occurred_at=whole_milliseconds(activity.occurred_at))
+def _in_milliseconds(event: Event) -> Event:
+    return replace(event, occurred_at=whole_milliseconds(event.occurred_at))
 
 
 def replay_events(names: Iterable[str] | None = None) -> Iterator[Event]:
@@ -204,32 +210,26 @@ def _deliver_batch(name: str, subscription: _Subscription, batch: Sequence[Event
             if is_serialization_failure(error):
                 raise
             logger.warning(
-                "Receiver %s failed on a batch of %d activities; it gets them one by one",
+                "Receiver %s failed on a batch of %d events; it gets them one by one",
                 name,
                 len(batch),
                 exc_info=True,
             )
-    for activity in batch:
-        _deliver(name, subscription, activity)
+    for event in batch:
+        _deliver(name, subscription, event)
 
 
-def _deliver(name: str, subscription: _Subscription, activity: Event) -> None:
+def _deliver(name: str, subscription: _Subscription, event: Event) -> None:
     try:
         with transaction.atomic():
-            subscription.receiver(activity)
+            subscription.receiver(event)
     except Exception as error:
         if is_serialization_failure(error):
             raise
         logger.exception(
-            "Receiver %s failed on activity %s (%s) and lacks it; %s",
+            "Receiver %s failed on event %s (%s) and has missed it; %s",
             name,
-            activity.id,
-            activity.action,
-            _remedy(subscription),
+            event.id,
+            event.action,
+            subscription.recovery,
         )
-
-
-def _remedy(subscription: _Subscription) -> str:
-    if subscription.catch_up and _sources:
-        return f"to make this good, run: {subscription.catch_up}"
-    return "nothing brings it again"

@@ -27,10 +27,10 @@ __all__ = [
     "ReplicasProbe",
 ]
 
-SECONDS = 1.1
+TIMEOUT_SECONDS = 1.1
 """Network timeout of a probe: slightly below its deadline, so that its thread ends by itself."""
 READ_ONLY: Final = {"postgresql": "SELECT current_setting('transaction_read_only')"}
-UNDELIVERING = {"console", "dummy", "filebased", "locmem"}
+LOCAL_BACKENDS = {"console", "dummy", "filebased", "locmem"}
 
 
 class DatabaseProbe(HealthProbe):
@@ -71,7 +71,9 @@ class RedisProbe(HealthProbe):
         from redis import Redis  # noqa: PLC0415  (an optional dependency)
 
         pool = redis_pool(
-            core_settings.REDIS_URL, socket_timeout=SECONDS, socket_connect_timeout=SECONDS
+            core_settings.REDIS_URL,
+            socket_timeout=TIMEOUT_SECONDS,
+            socket_connect_timeout=TIMEOUT_SECONDS,
         )
         try:
             Redis(connection_pool=pool).set("myometrics:health", 1, ex=60)
@@ -108,13 +110,13 @@ class EmailProbe(HealthProbe):
     def is_configured(self) -> bool:
         """Return whether the backend sends mail to a server."""
         path = default_mail_backend_path()
-        return path is not None and UNDELIVERING.isdisjoint(path.split("."))
+        return path is not None and LOCAL_BACKENDS.isdisjoint(path.split("."))
 
     def run(self) -> None:
         """Open and close a connection."""
         mailer = default_mail_backend()
         if hasattr(mailer, "timeout"):
-            mailer.timeout = SECONDS
+            mailer.timeout = TIMEOUT_SECONDS
         try:
             mailer.open()
         finally:
@@ -134,10 +136,10 @@ class MicroserviceProbe(HealthProbe):
         """Request the health URL, and evaluate the body rather than the status code."""
         url = f"{core_settings.MICROSERVICE_URL.rstrip('/')}/health"
         request = Request(url, headers={"Accept": "application/json"})  # noqa: S310  (checked)
-        with build_opener(ProxyHandler({})).open(request, timeout=SECONDS) as response:
-            answer = json.loads(response.read(65536))
-        if not isinstance(answer, dict) or answer.get("status") != "healthy":
-            raise RuntimeError("the image service says it is not healthy")
+        with build_opener(ProxyHandler({})).open(request, timeout=TIMEOUT_SECONDS) as response:
+            body = json.loads(response.read(65536))
+        if not isinstance(body, dict) or body.get("status") != "healthy":
+            raise RuntimeError("the image service reports that it is not healthy")
 
 
 class BrokerProbe(HealthProbe):
@@ -152,9 +154,9 @@ class BrokerProbe(HealthProbe):
         """Connect and log in."""
         from celery import current_app  # noqa: PLC0415  (an optional dependency)
 
-        link: Any = current_app.connection_for_write(connect_timeout=SECONDS)
+        link: Any = current_app.connection_for_write(connect_timeout=TIMEOUT_SECONDS)
         with link:
-            link.ensure_connection(max_retries=1, interval_start=0, timeout=SECONDS)
+            link.ensure_connection(max_retries=1, interval_start=0, timeout=TIMEOUT_SECONDS)
 
 
 BUILT_IN_PROBES: Final = (DatabaseProbe(), RedisProbe(), EmailProbe(), MicroserviceProbe())

@@ -108,7 +108,7 @@ class _Runner:
     def state(self, run: _Run | None) -> ServiceState:
         """Return the result of ``run``, or the cached result if ``run`` is ``None``."""
         if run is not None and not run.ends_in_time():
-            logger.warning("Health probe %s did not answer in time", self.probe.name)
+            logger.warning("Health probe %s missed its deadline", self.probe.name)
             return "down"
         return self._state
 

@@ -19,7 +19,7 @@ from .models import HealthState
 __all__ = ["health_record"]
 
 ROW = 1
-_BADNESS = {"healthy": 0, "degraded": 1, "down": 2}
+SEVERITY = {"healthy": 0, "degraded": 1, "down": 2}
 
 
 def health_record(*, report: HealthReport) -> Event | None:
@@ -35,30 +35,33 @@ def health_record(*, report: HealthReport) -> Event | None:
         state = HealthState.objects.select_for_update().get(pk=ROW)
         if state.checked_at is not None and state.checked_at > report.checked_at:
             return None
-        change = _note(state, report)
+        change = _update(state, report)
         state.save()
         if change is not None:
             publish(change)
     return change
 
 
-def _note(state: HealthState, report: HealthReport) -> Event | None:
+def _update(state: HealthState, report: HealthReport) -> Event | None:
     state.checked_at, state.status = report.checked_at, report.status
     state.services = dict(report.services)
     was_down = state.services.keys() & set(state.told_down)
-    is_down = was_down ^ _settled(state, was_down)
+    is_down = was_down ^ _take_settled(state, was_down)
     state.told_down = sorted(is_down)
     action = _action(was_down, is_down)
-    return _activity(report, action, was_down, is_down) if action else None
+    return _event(report, action, was_down, is_down) if action else None
 
 
-def _settled(state: HealthState, told_down: Set[str]) -> set[str]:
-    """Return the services whose state has differed from ``told_down`` for long enough."""
+def _take_settled(state: HealthState, published_down: Set[str]) -> set[str]:
+    """Return the services whose state has differed from the published one for long enough.
+
+    Updates ``state.differs_since``.
+    """
     now: datetime = state.checked_at  # type: ignore[assignment]
     differing = {
         name: state.differs_since.get(name, now.isoformat())
         for name, seen in state.services.items()
-        if (seen == "down") != (name in told_down)
+        if (seen == "down") != (name in published_down)
     }
     settled = {
         name
@@ -73,14 +76,14 @@ def _action(was_down: Set[str], is_down: Set[str]) -> str | None:
     before, after = _status(was_down), _status(is_down)
     if is_down - was_down:
         return "system_down" if after == "down" else "system_degraded"
-    return "system_recovered" if _BADNESS[after] < _BADNESS[before] else None
+    return "system_recovered" if SEVERITY[after] < SEVERITY[before] else None
 
 
 def _status(down: Set[str]) -> str:
     return status_of(dict.fromkeys(down, "down"))
 
 
-def _activity(report: HealthReport, action: str, was_down: Set[str], is_down: Set[str]) -> Event:
+def _event(report: HealthReport, action: str, was_down: Set[str], is_down: Set[str]) -> Event:
     services = {
         name: "down" if name in is_down else "up" if state == "down" else state
         for name, state in report.services.items()

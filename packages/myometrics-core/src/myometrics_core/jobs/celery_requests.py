@@ -14,8 +14,8 @@ __all__ = ["TaskRequest"]
 class TaskRequest(Request):
     """A task in the worker's main process, logged with the id of the request that sent it.
 
-    Set ``app.Task.Request = "myometrics_core.jobs.celery_requests:TaskRequest"`` to use it. Log lines of
-    the task itself have the id without it.
+    Set ``app.Task.Request = "myometrics_core.jobs.celery_requests:TaskRequest"`` to use it. Log
+    lines of the task itself have the id without it.
     """
 
     def __init__(self, message: Any, **options: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .backend import default_mail_backend, default_mail_backend_path
 from .connection import MailConnection, MailNotSent, mail_timeout
-from .failures import SendFailure, classify_failure
+from .failures import classify_failure
 from .mail_checks import register_mail_check
 from .messages import PlainHeadersMail, compose_mail, mail_address
 
@@ -12,7 +12,6 @@ __all__ = [
     "MailConnection",
     "MailNotSent",
     "PlainHeadersMail",
-    "SendFailure",
     "classify_failure",
     "compose_mail",
     "default_mail_backend",

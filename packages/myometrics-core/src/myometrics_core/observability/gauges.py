@@ -38,7 +38,7 @@ def register_gauges() -> None:
     )
     register_gauge(
         "myometrics_replica_left_out",
-        "1 if nothing is read from the replica: it is behind by more than REPLICA_LAG, or gone.",
+        "1 if the replica is not read from: it lags by more than REPLICA_LAG, or is unreachable.",
         replicas_left_out,
         label="replica",
     )

@@ -39,11 +39,11 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 requests_total = Counter(
-    "myometrics_requests", "Requests answered.", ["method", "endpoint", "status"]
+    "myometrics_requests", "Completed requests.", ["method", "endpoint", "status"]
 )
 request_seconds = Histogram(
     "myometrics_request_duration_seconds",
-    "Seconds from a request's arrival to its answer.",
+    "Seconds from a request's arrival to its response.",
     ["method", "endpoint"],
     buckets=BUCKETS,
 )
@@ -67,7 +67,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     """
     if not (core_settings.METRICS_TOKEN or core_settings.METRICS_NETWORKS):
         raise Http404
-    if not (_has_token(request) or _is_near(request)):
+    if not (_has_token(request) or _is_in_networks(request)):
         refusal = json_error(401, "Metrics need their token.", "not_authenticated")
         refusal["WWW-Authenticate"] = "Bearer"
         return refusal
@@ -131,10 +131,11 @@ class _OwnProcess(Collector):
 
 def _has_token(request: HttpRequest) -> bool:
     token = core_settings.METRICS_TOKEN
-    scheme, _, brought = request.headers.get("Authorization", "").partition(" ")
-    given = encodable_text(brought.strip()).encode()
-    return bool(token) and scheme.lower() == "bearer" and hmac.compare_digest(given, token.encode())
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    if not token or scheme.lower() != "bearer":
+        return False
+    return hmac.compare_digest(encodable_text(given.strip()).encode(), token.encode())
 
 
-def _is_near(request: HttpRequest) -> bool:
+def _is_in_networks(request: HttpRequest) -> bool:
     return in_networks(client_address(request), core_settings.METRICS_NETWORKS)

@@ -40,7 +40,7 @@ _ESCAPED = {
     b"r": b"\r",
 }
 # If a column begins with any other character, the rows of the batch are unescaped one by one.
-_SUSPICIOUS = re.compile(rb"\t[^\t!-*,./0-<>?A-~]")
+_NEEDS_ESCAPE = re.compile(rb"\t[^\t!-*,./0-<>?A-~]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,10 +117,10 @@ def json_objects(table: ExportTable) -> Iterator[bytes]:
         yield between + b",\n".join(batch)
 
 
-def csv_lines(section: str, table: ExportTable, harmless: Callable[[str], str]) -> Iterator[bytes]:
+def csv_lines(section: str, table: ExportTable, escape: Callable[[str], str]) -> Iterator[bytes]:
     """Yield the rows as lines ``section,record,field,value``, in pieces of about 32 to 64 KiB.
 
-    ``harmless`` escapes text that a spreadsheet might run as a formula.
+    ``escape`` escapes text that a spreadsheet might run as a formula.
     """
     quoted = [number for number, kind in enumerate(table.kinds) if kind in {"text", "json"}]
     lines = [
@@ -132,7 +132,7 @@ def csv_lines(section: str, table: ExportTable, harmless: Callable[[str], str]) 
     # NULL as an empty cell: "\\N" contains a backslash, so every row would need unescaping.
     for batch in _batches(table.copy(_IN_CSV, "*", "(NULL '')")):
         records = []
-        for row in _rows(batch, quoted, harmless):
+        for row in _rows(batch, quoted, escape):
             number += 1
             start = b"%b,%d," % (section.encode(), number)
             records.append(start.join(shape) % tuple(row))
@@ -166,18 +166,18 @@ def _only_values(lines: Iterator[bytes]) -> Iterator[bytes]:
             yield value
 
 
-def _rows(batch: bytes, texts: list[int], harmless: Callable[[str], str]) -> Iterator[list[bytes]]:
+def _rows(batch: bytes, texts: list[int], escape: Callable[[str], str]) -> Iterator[list[bytes]]:
     """Return the cells of each line of COPY's text format, with quotes doubled and text escaped."""
     rows = (line.split(b"\t") for line in batch[:-1].replace(b'"', b'""').split(b"\n"))
-    if b"\\" not in batch and not _SUSPICIOUS.search(b"\t" + batch.replace(b"\n", b"\t")):
+    if b"\\" not in batch and not _NEEDS_ESCAPE.search(b"\t" + batch.replace(b"\n", b"\t")):
         return rows
-    return (_examined(row, texts, harmless) for row in rows)
+    return (_unescaped_row(row, texts, escape) for row in rows)
 
 
-def _examined(row: list[bytes], texts: list[int], harmless: Callable[[str], str]) -> list[bytes]:
+def _unescaped_row(row: list[bytes], texts: list[int], escape: Callable[[str], str]) -> list[bytes]:
     row = [_ESCAPE.sub(_unescaped, value) if b"\\" in value else value for value in row]
     for column in texts:
-        row[column] = harmless(row[column].decode()).encode()
+        row[column] = escape(row[column].decode()).encode()
     return row
 
 

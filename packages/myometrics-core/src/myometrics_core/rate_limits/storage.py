@@ -14,7 +14,7 @@ from .models import CountedRequest
 
 __all__ = ["DatabaseStorage"]
 
-SWEEP_EVERY = 50
+PURGE_INTERVAL = 50
 """One in this many requests deletes expired rows."""
 
 INSERT = """
@@ -54,7 +54,7 @@ class DatabaseStorage(Storage, MovingWindowSupport):
             row: list[Any] = [key, now, now + expiry, key, now - expiry, limit - 1]
             cursor.execute(INSERT.format(table=table), row)
             counted = cursor.rowcount == 1
-        if random.randrange(SWEEP_EVERY) == 0:
+        if random.randrange(PURGE_INTERVAL) == 0:
             # Other processes delete the same rows concurrently.
             with read_committed(), transaction.atomic():
                 CountedRequest.objects.filter(expires_at__lt=now).delete()

@@ -13,7 +13,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            report = uploads_pull(now=True)
+            report = uploads_pull()
         except SourceUnavailable as failure:
             raise CommandError(f"The image service is unavailable: {failure}.") from failure
         if report is None:

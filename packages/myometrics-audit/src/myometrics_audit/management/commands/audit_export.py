@@ -75,7 +75,9 @@ class Command(BaseCommand):
                     found += 1
                     self.stdout.write(problem)
         except (OSError, ValueError) as error:
-            raise CommandError(f"{path} is no export with proofs: {error}", returncode=2) from error
+            raise CommandError(
+                f"{path} is not an export with proofs: {error}", returncode=2
+            ) from error
         self.stdout.write(f"{found:,} PROBLEMS." if found else "No problems.")
         if found:
             sys.exit(1)

@@ -17,12 +17,12 @@ from ...sealing.seals import SealProgress, seal_pending, unsealed_count
 
 
 class Command(BaseCommand):
-    """Seal pending entries now, without waiting for the beat task."""
+    """Seal pending entries now."""
 
     help = (
-        "Seal all audit entries that are not sealed yet. Safe to run at any time and beside the "
-        "beat task: one sealer works at a time. Exit code 0 when nothing is left to seal, "
-        "1 when another sealer is at work."
+        "Seal all audit entries that are not sealed yet, and publish the anchors. Safe to run at "
+        "any time: only one sealer runs at a time. Exit code 0 if nothing is left to seal, 1 if "
+        "another sealer is running."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -30,19 +30,19 @@ class Command(BaseCommand):
         parser.add_argument(
             "--recount",
             action="store_true",
-            help="then count all sealed entries anew (writers go on, sealing waits)",
+            help="then recount all sealed entries (writers continue, sealing waits)",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        waiting = unsealed_count()
-        bar = Progress(sys.stderr, waiting, "leaves")
+        unsealed = unsealed_count()
+        bar = Progress(sys.stderr, unsealed, "leaves")
         progress = SealProgress(seals=0, leaves=0, number=None)
         for progress in seal_pending():
             bar.update(progress.leaves)
         bar.finish()
         counted = counts_rebuild(using=router.db_for_write(Seal)) if options["recount"] else None
         self._report(progress, counted, options["json"])
-        if waiting and not progress.seals and unsealed_count():
+        if unsealed and not progress.seals and unsealed_count():
             sys.exit(1)
 
     def _report(self, progress: SealProgress, counted: int | None, as_json: bool) -> None:
@@ -52,4 +52,4 @@ class Command(BaseCommand):
             return
         self.stdout.write(f"Leaves sealed: {progress.leaves:,}. New seals: {progress.seals:,}.")
         if counted is not None:
-            self.stdout.write(f"Counted {counted:,} sealed entries anew.")
+            self.stdout.write(f"Recounted {counted:,} sealed entries.")

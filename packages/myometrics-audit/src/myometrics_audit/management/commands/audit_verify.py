@@ -21,9 +21,9 @@ class Command(BaseCommand):
     """Verify every entry, leaf, seal and erasure."""
 
     help = (
-        "Check the whole audit log against its evidence, and name every row that was edited, "
-        "removed, forged, restored or re-ordered. Exit code 0: all is well; 1: problems were "
-        "found; 2: the check could not be made."
+        "Verify the whole audit log against its evidence, and report each row that was edited, "
+        "removed, forged, restored or reordered. Exit code 0: no problems; 1: problems were "
+        "found; 2: the log could not be verified."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -33,12 +33,12 @@ class Command(BaseCommand):
         parser.add_argument(
             "--anchors",
             metavar="FILE",
-            help="published seals that must still be there (default: ANCHOR_FILE of the settings)",
+            help="file of published seals that must still exist (default: the setting ANCHOR_FILE)",
         )
         parser.add_argument(
             "--no-record",
             action="store_true",
-            help="don't keep the outcome for the admin site to show",
+            help="don't store the result for the admin site",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -46,8 +46,7 @@ class Command(BaseCommand):
         verifier = LogVerifier(anchors=self._anchors(options["anchors"]), progress=bar.update)
         for problem in verifier.problems():
             bar.finish()
-            shown = json.dumps(problem.as_json()) if options["json"] else str(problem)
-            self.stdout.write(shown)
+            self.stdout.write(json.dumps(problem.as_json()) if options["json"] else str(problem))
         bar.finish()
         if not options["no_record"]:
             verification_record(verifier)

@@ -82,7 +82,7 @@ class _ExportChecker:
             elif line["type"] == "erasure":
                 yield from self._erasure_problems(line)
             else:
-                raise ValueError(f"no such type of line: {line['type']!r}")
+                raise ValueError(f"unknown type of line: {line['type']!r}")
         except UNREADABLE as error:
             yield f"can't be read ({type(error).__name__}: {error})"
 
@@ -92,7 +92,7 @@ class _ExportChecker:
         for (pseudonym, key_id, subject), (number, name) in self._retained.items():
             given = self._subjects.get(pseudonym, {}).get(key_id)
             if subject != given:
-                yield f"line {number}: {name} has a pseudonym that no erasure here gave it"
+                yield f"line {number}: {name} has a pseudonym that no erasure here assigned"
 
     def _seal_problems(self, line: Line) -> Iterator[str]:
         yield from self._missing_erasures()
@@ -107,7 +107,7 @@ class _ExportChecker:
         elif seal_signature(SimpleNamespace(**facts), key).hex() != line["signature"]:
             yield f"{name} has a wrong signature"
         elif before and line["number"] <= before["number"]:
-            yield f"{name} stands twice or out of order"
+            yield f"{name} is repeated or out of order"
         elif before and line["number"] == before["number"] + 1 and not _follows(line, before):
             yield f"{name} does not follow from the seal before it"
 
@@ -126,9 +126,9 @@ class _ExportChecker:
         name, entry = f"entry {shown['id']}", SimpleNamespace(**_entry_facts(line))
         subject = line["subject"]
         if shown["user_id"] is not None and subject_of(shown["user_id"], key) != subject:
-            yield f"{name} names another user than its subject"
+            yield f"{name} has a user that differs from its subject"
         elif not _is_plausible(line):
-            yield f"{name} has a user, a pseudonym and a subject that don't go together"
+            yield f"{name} has an inconsistent user, pseudonym and subject"
         elif not hmac.compare_digest(entry_leaf(entry, subject, key), _bytes(line, "leaf")):
             yield f"{name} differs from its leaf"
         else:
@@ -156,11 +156,11 @@ class _ExportChecker:
         """Check the position under the seal; ``node`` is the line's data in the seal's tree."""
         if line["seal"] is None:
             if "path" in line or "position" in line:
-                yield f"{name} has a path to no seal"
+                yield f"{name} has a path without a seal"
         elif not self._is_under_seal(line, node):
             yield f"{name} is not under seal {line['seal']}"
         elif line["position"] <= self._position:
-            yield f"{name} stands twice or out of order"
+            yield f"{name} is repeated or out of order"
         else:
             self._position = line["position"]
 
@@ -180,7 +180,7 @@ def _check_header(text: str) -> None:
     except RecursionError:
         header = None
     if not isinstance(header, dict) or header.get("type") != "header":
-        raise ValueError("line 1 is no header")
+        raise ValueError("line 1 is not a header")
     if header.get("format") != FORMAT:
         raise ValueError(f"its format is {header.get('format')!r}, not {FORMAT!r}")
 
@@ -188,7 +188,7 @@ def _check_header(text: str) -> None:
 def _entry_facts(line: Line) -> dict[str, Any]:
     shown = line["entry"]
     if shown["ip_address"] != canonical_address(shown["ip_address"]):
-        raise ValueError(f"no address as an export spells it: {shown['ip_address']!r}")
+        raise ValueError(f"not an address in canonical form: {shown['ip_address']!r}")
     return {
         **shown,
         **_all_bytes(line, "nonce", "leaf"),
@@ -231,12 +231,12 @@ def _bytes(line: Line, name: str) -> bytes:
 def _exact_bytes(text: str) -> bytes:
     value = bytes.fromhex(text)
     if value.hex() != text:
-        raise ValueError(f"no hex digits as an export spells them: {text!r}")
+        raise ValueError(f"not hexadecimal digits in canonical form: {text!r}")
     return value
 
 
 def _moment(line: Line, name: str) -> datetime:
     moment = parse_datetime(line[name])
     if moment is None or canonical_moment(moment) != line[name]:
-        raise ValueError(f"no time as an export spells it: {line[name]!r}")
+        raise ValueError(f"not a time in canonical form: {line[name]!r}")
     return moment

@@ -139,11 +139,13 @@ class EntryChecker:
         if leaf.erasure_id is not None:
             if row is None:
                 return None
-            return Problem("entry_restored", subject, "is there again, though it was erased")
+            return Problem("entry_restored", subject, "exists, although it was erased")
         if row is None:
-            return Problem("entry_deleted", subject, "is gone, and no erasure says so")
+            return Problem("entry_deleted", subject, "is missing, without an erasure")
         if row is UNREADABLE:
-            return Problem("entry_unreadable", subject, "holds what the log can't have written")
+            return Problem(
+                "entry_unreadable", subject, "contains values that the log can't have written"
+            )
         key = self.key(leaf.key_id) if count_key else self._keys.get(leaf.key_id)
         if key is None or _is_genuine(row, leaf, key, subjects):
             return None

@@ -12,6 +12,7 @@ from django.db import connections
 from myometrics_core.db import read_in_batches
 
 from ...log.models import Erasure, Leaf
+from ...signing.keys import FindKey
 from ...signing.signatures import erasure_digest, erasure_leaf
 from ..erasures import leaf_pairs
 from .problems import Problem
@@ -19,7 +20,7 @@ from .problems import Problem
 __all__ = ["erasure_problems"]
 
 
-def erasure_problems(using: str, find_key: Any) -> Iterator[Problem]:
+def erasure_problems(using: str, find_key: FindKey) -> Iterator[Problem]:
     """Yield the problems of all erasures."""
     for erasure in read_in_batches(Erasure.objects.using(using).order_by("id"), size=500):
         yield from _signature_problems(erasure, find_key)
@@ -28,7 +29,7 @@ def erasure_problems(using: str, find_key: Any) -> Iterator[Problem]:
     yield from _missing(using)
 
 
-def _signature_problems(erasure: Erasure, find_key: Any) -> Iterator[Problem]:
+def _signature_problems(erasure: Erasure, find_key: FindKey) -> Iterator[Problem]:
     key = find_key(erasure.key_id)
     if key and not hmac.compare_digest(erasure_leaf(erasure, key), bytes(erasure.hash)):
         yield Problem("erasure_forged", f"erasure {erasure.pk}", "has a wrong signature")
@@ -38,9 +39,7 @@ def _digest_problems(erasure: Erasure, using: str) -> Iterator[Problem]:
     covered = Leaf.objects.using(using).filter(erasure_id=erasure.pk)
     count, digest = erasure_digest(leaf_pairs(covered))
     if (count, digest) != (erasure.entries, bytes(erasure.digest)):
-        message = (
-            f"accounts for {erasure.entries} leaves; {count} name it, or others than it erased"
-        )
+        message = f"covers {erasure.entries} leaves, but {count} refer to it, or other ones"
         yield Problem("erasure_broken", f"erasure {erasure.pk}", message)
 
 
@@ -54,7 +53,7 @@ def _missing(using: str) -> Iterator[Problem]:
     with connections[using].cursor() as cursor:
         cursor.execute(sql)
         for erasure_id, count in cursor.fetchall():
-            message = f"is missing, but {count} leaves name it"
+            message = f"is missing, but {count} leaves refer to it"
             yield Problem("erasure_missing", f"erasure {_spelled(erasure_id)}", message)
 
 

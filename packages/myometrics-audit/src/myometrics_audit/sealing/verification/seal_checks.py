@@ -13,7 +13,7 @@ from django.db.models import Count, Exists, Max, OuterRef
 from myometrics_core.db import read_in_batches
 
 from ...log.models import Erasure, Leaf, Seal
-from ...signing.keys import Key
+from ...signing.keys import FindKey
 from ...signing.merkle import MerkleTree
 from ...signing.signatures import GENESIS, seal_signature, tree_erasure
 from .problems import Problem
@@ -29,7 +29,7 @@ class SealChecker:
     Seals created after the start are left to the next verification.
     """
 
-    def __init__(self, using: str, find_key: Any) -> None:
+    def __init__(self, using: str, find_key: FindKey) -> None:
         self.seals = 0
         self.newest: Seal | None = None
         self.last_number: int = Seal.objects.using(using).aggregate(n=Max("number"))["n"] or 0
@@ -58,14 +58,14 @@ class SealChecker:
             yield from self._check(self._next)
             self._next = next(self._stored, None)
         if self._number is not None:
-            message = f"{self._tree.size} leaves name this seal, which is missing"
+            message = f"{self._tree.size} leaves refer to this seal, which is missing"
             yield Problem("seal_missing", f"seal {self._number}", message)
             self._number = None
 
     def _check(self, seal: Seal) -> Iterator[Problem]:
         tree = MerkleTree()
         if self._number is not None and self._number < seal.number:
-            message = f"{self._tree.size} leaves name this seal, which is missing"
+            message = f"{self._tree.size} leaves refer to this seal, which is missing"
             yield Problem("seal_missing", f"seal {self._number}", message)
             self._number = None
         elif self._number == seal.number:
@@ -86,7 +86,7 @@ class SealChecker:
             yield Problem("seal_reordered", f"seal {seal.number}", message)
 
     def _signature_problems(self, seal: Seal) -> Iterator[Problem]:
-        key: Key | None = self._find_key(seal.key_id)
+        key = self._find_key(seal.key_id)
         if key and not hmac.compare_digest(seal_signature(seal, key), bytes(seal.signature)):
             yield Problem("seal_forged", f"seal {seal.number}", "has a wrong signature")
 
@@ -96,13 +96,13 @@ class SealChecker:
             tree.append(erasure)
         name = f"seal {seal.number}"
         if entries != seal.entries:
-            message = f"covers {seal.entries} leaves of entries, but {entries} are there"
+            message = f"covers {seal.entries} leaves of entries, but {entries} exist"
             yield Problem("seal_broken", name, message)
         if len(erasures) != seal.erasures:
-            message = f"covers {seal.erasures} erasures, but {len(erasures)} are there"
+            message = f"covers {seal.erasures} erasures, but {len(erasures)} exist"
             yield Problem("seal_broken", name, message)
         if tree.root() != bytes(seal.root):
-            message = "leaves or erasures under it were changed, removed, added or re-ordered"
+            message = "its leaves or erasures were changed, removed, added or reordered"
             yield Problem("seal_broken", name, message)
 
 
@@ -118,7 +118,9 @@ def unknown_seal_problems(using: str, last_number: int) -> Iterator[Problem]:
         rows = model.objects.using(using).filter(seal_number__gt=last_number)
         strays = rows.filter(~Exists(known)).order_by().values_list("seal_number")
         for number, count in strays.annotate(count=Count("pk")):
-            message = f"{count} rows of {model._meta.model_name} name this seal, which is missing"
+            message = (
+                f"{count} rows of {model._meta.model_name} refer to this seal, which is missing"
+            )
             yield Problem("seal_missing", f"seal {number}", message)
 
 
@@ -147,7 +149,7 @@ class _Erasures:
         """Report erasures that refer to a missing seal."""
         remaining = [self._next, *self._stored] if self._next else []
         for erasure in (*self._stray, *remaining):
-            message = f"names seal {erasure.seal_number}, which is missing"
+            message = f"refers to seal {erasure.seal_number}, which is missing"
             yield Problem("seal_missing", f"erasure {erasure.id}", message)
 
 
@@ -160,7 +162,7 @@ def read_anchors(path: str) -> Iterator[dict[str, Any]]:
                     anchor = json.loads(line)
                     yield {"number": int(anchor["number"]), "signature": str(anchor["signature"])}
                 except (ValueError, KeyError, TypeError) as error:
-                    raise ValueError(f"{path}, line {number}, is no anchor: {error}") from error
+                    raise ValueError(f"{path}, line {number}, is not an anchor: {error}") from error
 
 
 def anchor_problems(anchors: Iterable[dict[str, Any]], using: str) -> Iterator[Problem]:
@@ -168,6 +170,6 @@ def anchor_problems(anchors: Iterable[dict[str, Any]], using: str) -> Iterator[P
     for anchor in anchors:
         seal = Seal.objects.using(using).filter(number=anchor["number"]).first()
         if seal is None or bytes(seal.signature).hex() != anchor["signature"]:
-            state = "is missing" if seal is None else "is not the one"
-            message = f"{state} that was published (an old backup restored?)"
+            state = "is missing" if seal is None else "differs from the published one"
+            message = f"{state} (was an old backup restored?)"
             yield Problem("anchor_broken", f"seal {anchor['number']}", message)

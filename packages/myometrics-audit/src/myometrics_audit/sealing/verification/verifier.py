@@ -107,5 +107,7 @@ def _count_problems(using: str) -> Iterator[Problem]:
         cursor.execute(sql, [EntryCount.Period.ALL.value, EntryCount.Period.DAY.value])
         total, by_day, sealed = (int(number) for number in cursor.fetchone())
     if not total == by_day == sealed:
-        message = f"say {total} (by day {by_day}) of {sealed}; run 'manage.py audit_seal --recount'"
+        message = (
+            f"are {total} (by day {by_day}), not {sealed}; run 'manage.py audit_seal --recount'"
+        )
         yield Problem("counts_wrong", "stored counts", message)

@@ -18,13 +18,13 @@ class Command(BaseCommand):
     help = (
         "Run background jobs (mails, exports, sealing, statistics …) until SIGTERM or Ctrl-C; the "
         "jobs that are running then are finished. Any number of processes may run at once. With "
-        "--once, run what is due and return, for cron. A job whose process is killed is taken over "
-        "when its lease has expired."
+        "--once, run the due jobs and return, for cron. A job whose process is killed is taken "
+        "over when its lease has expired."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options."""
-        parser.add_argument("--once", action="store_true", help="run what is due, and return")
+        parser.add_argument("--once", action="store_true", help="run the due jobs, and return")
         parser.add_argument("--kind", help="with --once: only the due jobs of this kind")
         parser.add_argument(
             "--threads", type=int, default=4, help="kinds of jobs that run at once (default: 4)"

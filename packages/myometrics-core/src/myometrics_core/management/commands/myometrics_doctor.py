@@ -17,10 +17,10 @@ class Command(BaseCommand):
     """Examine the site: configuration, broken guarantees, and advice."""
 
     help = (
-        "Examine this site: what is configured, which promises hold, and what to do about those "
-        "that don't. Changes nothing. Run it where the site runs, with its settings. "
-        "States: ok; warning, fit for development alone; problem, a promise is broken now; "
-        "not configured. Exit code 0: no problems; 1: problems; 2: wrong usage."
+        "Examine this site: its configuration, broken guarantees, and advice. Changes nothing. Run "
+        "it where the site runs, with its settings. States: ok; warning, fit for development only; "
+        "problem, a guarantee is broken now; not configured. Exit code 0: no problems; "
+        "1: problems; 2: wrong usage."
     )
     # The doctor must run on sites whose system checks fail.
     requires_system_checks: Any = []

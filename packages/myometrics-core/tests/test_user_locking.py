@@ -1,4 +1,4 @@
-"""People whom rows belong to are held while these are written, and locked when they are deleted."""
+"""Locks of user rows: shared by writers, exclusive for deletions."""
 
 import threading
 
@@ -20,98 +20,96 @@ from myometrics_core.users import (
 from myometrics_testing.waiting import PATIENCE
 
 pytestmark = pytest.mark.django_db(transaction=True)
-NOBODY = "00000000-0000-0000-0000-000000000000"
+UNKNOWN_ID = "00000000-0000-0000-0000-000000000000"
 
 
 @pytest.fixture
 def waits(database_vendor):
-    """How long one may wait for another: SQLite has one writer at a time, who waits in vain."""
+    """Maximum wait for another transaction; short on SQLite, whose single writer would block."""
     return PATIENCE if database_vendor == "postgresql" else 0.2
 
 
-def test_only_who_exists_is_known_and_held(person):
-    assert existing_user_ids([person.pk, NOBODY]) == {person.pk}
+def test_existing_users_are_found_and_locked(user):
+    assert existing_user_ids([user.pk, UNKNOWN_ID]) == {user.pk}
     with atomic_write():
-        assert lock_users_shared([person.pk, NOBODY]) == {person.pk}
-        assert lock_users_shared_unless_busy([person.pk, NOBODY]) == ({person.pk}, set())
+        assert lock_users_shared([user.pk, UNKNOWN_ID]) == {user.pk}
+        assert lock_users_shared_unless_busy([user.pk, UNKNOWN_ID]) == ({user.pk}, set())
     assert lock_users_shared([]) == set()
 
 
-def test_who_is_held_can_be_edited_and_held_by_others_but_is_deleted_only_afterwards(
-    person, run_concurrently, waits, database_vendor
-):
+def test_shared_lock_delays_only_deletion(user, run_concurrently, waits, database_vendor):
     is_held, is_edited = threading.Event(), threading.Event()
     existed = []
 
     def hold():
         with atomic_write():
-            lock_users_shared([person.pk])
+            lock_users_shared([user.pk])
             is_held.set()
             is_edited.wait(waits)
-            existed.append(existing_user_ids([person.pk]))
+            existed.append(existing_user_ids([user.pk]))
 
     def edit():
         is_held.wait(PATIENCE)
-        lock_users_shared([person.pk])
-        get_user_model().objects.filter(pk=person.pk).update(full_name="Edited")
+        lock_users_shared([user.pk])
+        get_user_model().objects.filter(pk=user.pk).update(full_name="Edited")
         is_edited.set()
 
     def delete():
         is_held.wait(PATIENCE)
-        erase_user(get_user_model().objects.get(pk=person.pk))
+        erase_user(get_user_model().objects.get(pk=user.pk))
 
     outcomes = run_concurrently([hold, edit, delete])
     assert outcomes == [None, None, None]
-    assert existed == [{person.pk}]
+    assert existed == [{user.pk}]
     assert is_edited.is_set()
-    assert not existing_user_ids([person.pk])
+    assert not existing_user_ids([user.pk])
 
 
-def test_who_is_being_deleted_is_busy_and_nobody_waits(
-    person, administrator, run_concurrently, waits, database_vendor
+def test_user_being_deleted_is_busy_without_waiting(
+    user, administrator, run_concurrently, waits, database_vendor
 ):
     is_locked, is_asked = threading.Event(), threading.Event()
 
     def delete():
         with atomic_write():
-            lock_user_for_delete(person)
+            lock_user_for_delete(user)
             is_locked.set()
             return is_asked.wait(waits)
 
     def ask():
         is_locked.wait(PATIENCE)
         with atomic_write():
-            found = lock_users_shared_unless_busy([person.pk, administrator.pk])
+            found = lock_users_shared_unless_busy([user.pk, administrator.pk])
         is_asked.set()
         return found
 
     outcomes = run_concurrently([delete, ask])
-    assert outcomes == [True, ({administrator.pk}, {person.pk})] or database_vendor == "sqlite", (
+    assert outcomes == [True, ({administrator.pk}, {user.pk})] or database_vendor == "sqlite", (
         outcomes
     )
 
 
-def test_whoever_connects_is_told_once_before_a_person_goes(person, administrator):
-    told = []
+def test_user_deleted_receiver_is_called_once_before_deletion(user, administrator):
+    called = []
 
-    def tell(user, using):
+    def record(user, using):
         assert existing_user_ids([user.pk])
-        told.append((user.pk, using))
+        called.append((user.pk, using))
 
     for _ in range(2):
-        connect_user_deleted(tell, uid="test_people")
+        connect_user_deleted(record, uid="test_users")
     try:
-        gone = person.pk
-        get_user_model().objects.filter(pk=gone).delete()
-        assert told == [(gone, "default")]
+        deleted = user.pk
+        get_user_model().objects.filter(pk=deleted).delete()
+        assert called == [(deleted, "default")]
     finally:
         label = get_user_model()._meta.label
-        assert pre_delete.disconnect(sender=get_user_model(), dispatch_uid=f"test_people:{label}")
+        assert pre_delete.disconnect(sender=get_user_model(), dispatch_uid=f"test_users:{label}")
 
 
 @pytest.fixture
 def host():
-    """A site's clinic, and its doctors: users of a subclass, which go with their clinic."""
+    """A site's clinic and its doctors: users of a subclass, deleted with their clinic."""
     with isolate_apps("django.contrib.auth"):
 
         class Clinic(models.Model):
@@ -134,17 +132,17 @@ def host():
 
 
 @pytest.mark.parametrize("start", ["subclass", "cascade", "queryset"])
-def test_whoever_connects_is_told_of_users_of_a_subclass_and_in_a_cascade(host, start):
+def test_user_deleted_receiver_gets_subclasses_and_cascades(host, start):
     Clinic, Doctor = host
-    told = []
-    connect_user_deleted(lambda user, using: told.append(user.pk), uid="test_people")
+    called = []
+    connect_user_deleted(lambda user, using: called.append(user.pk), uid="test_users")
     clinic = Clinic.objects.create()
     doctor = Doctor.objects.create(email="doctor@clinic.example", clinic=clinic)
-    gone = doctor.pk
+    deleted = doctor.pk
     try:
         {"subclass": doctor, "cascade": clinic, "queryset": Doctor.objects.all()}[start].delete()
     finally:
         label = get_user_model()._meta.label
-        assert pre_delete.disconnect(sender=get_user_model(), dispatch_uid=f"test_people:{label}")
-    assert told == [gone]
-    assert not existing_user_ids([gone])
+        assert pre_delete.disconnect(sender=get_user_model(), dispatch_uid=f"test_users:{label}")
+    assert called == [deleted]
+    assert not existing_user_ids([deleted])

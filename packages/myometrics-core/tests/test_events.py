@@ -1,4 +1,4 @@
-"""What happened in one package is told to the others; a receiver that fails harms nobody."""
+"""Event bus: subscriptions, failing receivers, batches and replay."""
 
 from dataclasses import replace
 
@@ -9,23 +9,23 @@ from django.db import connection, transaction
 from myometrics_core.db import SerializationFailure
 from myometrics_core.events import (
     Event,
+    bus,
     publish,
     publish_many,
     register_receiver,
     register_source,
     replay_events,
 )
-from myometrics_core.events import bus as activities
 from myometrics_core.times import utc_now
 
 
 @pytest.fixture(autouse=True)
 def _registries(monkeypatch):
-    monkeypatch.setattr(activities, "_receivers", {})
-    monkeypatch.setattr(activities, "_sources", {})
+    monkeypatch.setattr(bus, "_receivers", {})
+    monkeypatch.setattr(bus, "_sources", {})
 
 
-def activity(number=1, resource_type="upload"):
+def event(number=1, resource_type="upload"):
     return Event(
         id=f"audit:{number}",
         actor_id=None,
@@ -36,16 +36,16 @@ def activity(number=1, resource_type="upload"):
     )
 
 
-def write_person(happened):
+def write_user(happened):
     get_user_model().objects.create_user(email=f"{happened.id[6:]}@clinic.example", password="x")
 
 
-def test_the_source_is_the_part_before_the_colon():
-    assert activity().source == "audit"
+def test_source_is_the_part_before_the_colon():
+    assert event().source == "audit"
 
 
 @pytest.mark.django_db
-def test_each_receiver_hears_what_it_is_interested_in():
+def test_receiver_gets_only_events_it_subscribes_to():
     heard = []
     register_receiver("all", lambda happened: heard.append(("all", happened.id)))
     register_receiver(
@@ -53,23 +53,23 @@ def test_each_receiver_hears_what_it_is_interested_in():
         lambda happened: heard.append(("uploads", happened.id)),
         resource_types={"upload"},
     )
-    publish(activity(1))
-    publish(activity(2, resource_type="session"))
+    publish(event(1))
+    publish(event(2, resource_type="session"))
     assert heard == [("all", "audit:1"), ("uploads", "audit:1"), ("all", "audit:2")]
 
 
 @pytest.mark.django_db
-def test_a_receiver_that_fails_is_undone_and_logged_and_the_others_are_not(caplog):
+def test_failed_receiver_is_rolled_back_and_logged_alone(caplog):
     def write_and_fail(happened):
-        write_person(happened)
+        write_user(happened)
         raise RuntimeError("no")
 
     register_receiver("faulty", write_and_fail)
-    register_receiver("good", lambda happened: write_person(activity(7)))
-    publish(activity())
+    register_receiver("good", lambda happened: write_user(event(7)))
+    publish(event())
     emails = get_user_model().objects.values_list("email", flat=True)
     assert list(emails) == ["7@clinic.example"]
-    assert "Receiver faulty failed on activity audit:1" in caplog.text
+    assert "Receiver faulty failed on event audit:1" in caplog.text
 
 
 def fail(happened):
@@ -77,32 +77,32 @@ def fail(happened):
 
 
 @pytest.mark.django_db
-def test_the_log_says_how_to_make_good_what_a_receiver_missed(caplog):
-    register_source("host", lambda: iter([activity(1)]))
+def test_log_names_command_that_delivers_missed_event(caplog):
+    register_source("host", lambda: iter([event(1)]))
     register_receiver("counts", fail, catch_up="manage.py counts_rebuild")
-    publish(activity(1))
+    publish(event(1))
     assert (
-        "Receiver counts failed on activity audit:1 (upload_created) and lacks it; "
-        "to make this good, run: manage.py counts_rebuild"
+        "Receiver counts failed on event audit:1 (upload_created) and has missed it; "
+        "to deliver it again, run: manage.py counts_rebuild"
     ) in caplog.messages
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("catch_up", ["", "manage.py replays_the_sources_of_which_there_is_none"])
-def test_the_log_says_so_where_nothing_makes_it_good(caplog, catch_up):
+def test_log_says_if_missed_event_can_not_be_delivered(caplog, catch_up):
     register_receiver("mails", fail, catch_up=catch_up)
-    publish(activity(1))
+    publish(event(1))
     assert (
-        "Receiver mails failed on activity audit:1 (upload_created) and lacks it; "
-        "nothing brings it again"
+        "Receiver mails failed on event audit:1 (upload_created) and has missed it; "
+        "it can't be delivered again"
     ) in caplog.messages
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_a_receiver_owes_goes_with_its_writer():
-    register_receiver("writer", write_person)
+def test_rows_of_receiver_are_rolled_back_with_writer():
+    register_receiver("writer", write_user)
     with pytest.raises(ZeroDivisionError), transaction.atomic():
-        publish(activity())
+        publish(event())
         raise ZeroDivisionError
     assert not get_user_model().objects.exists()
 
@@ -112,7 +112,7 @@ def test_batch_receiver_gets_batches_of_at_most_500_in_order():
     batches, singles = [], []
     register_receiver("batches", fail, resource_types={"upload"}, batch_receiver=batches.append)
     register_receiver("singles", singles.append)
-    published = [activity(n, "session" if n == 3 else "upload") for n in range(1, 1102)]
+    published = [event(n, "session" if n == 3 else "upload") for n in range(1, 1102)]
     publish_many(iter(published))
     uploads = [happened.id for happened in published if happened.resource_type == "upload"]
     assert [len(batch) for batch in batches] == [499, 500, 101]
@@ -121,11 +121,11 @@ def test_batch_receiver_gets_batches_of_at_most_500_in_order():
 
 
 @pytest.mark.django_db
-def test_single_activity_goes_to_the_single_receiver():
+def test_single_event_goes_to_the_single_receiver():
     received = []
     register_receiver("both", received.append, batch_receiver=fail)
-    publish(activity(1))
-    publish_many([activity(2)])
+    publish(event(1))
+    publish_many([event(2)])
     publish_many([])
     assert [happened.id for happened in received] == ["audit:1", "audit:2"]
 
@@ -134,24 +134,24 @@ def test_single_activity_goes_to_the_single_receiver():
 def test_failed_batch_is_undone_and_received_one_by_one(caplog):
     def write_all_and_fail(batch):
         for happened in batch:
-            write_person(happened)
+            write_user(happened)
         raise RuntimeError("no")
 
     def write_but_two(happened):
-        write_person(happened)
+        write_user(happened)
         if happened.id == "audit:2":
             raise RuntimeError("not this one")
 
     others = []
     register_receiver("faulty", write_but_two, batch_receiver=write_all_and_fail)
     register_receiver("good", fail, batch_receiver=others.extend)
-    publish_many([activity(number) for number in (1, 2, 3)])
+    publish_many([event(number) for number in (1, 2, 3)])
     emails = get_user_model().objects.order_by("email").values_list("email", flat=True)
     assert list(emails) == ["1@clinic.example", "3@clinic.example"]
     assert len(others) == 3
     assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
-    assert "Receiver faulty failed on a batch of 3 activities" in caplog.text
-    assert "Receiver faulty failed on activity audit:2" in caplog.text
+    assert "Receiver faulty failed on a batch of 3 events" in caplog.text
+    assert "Receiver faulty failed on event audit:2" in caplog.text
 
 
 @pytest.mark.django_db
@@ -162,7 +162,7 @@ def test_batch_that_breaks_the_transaction_is_received_one_by_one():
 
     received = []
     register_receiver("broken", received.append, batch_receiver=break_the_transaction)
-    publish_many([activity(1), activity(2)])
+    publish_many([event(1), event(2)])
     assert len(received) == 2
     assert not get_user_model().objects.exists()
 
@@ -175,22 +175,22 @@ def test_serialization_failure_of_a_batch_reaches_the_writer():
     received = []
     register_receiver("unlucky", received.append, batch_receiver=conflict)
     with pytest.raises(SerializationFailure):
-        publish_many([activity(1), activity(2)])
+        publish_many([event(1), event(2)])
     assert received == []
 
 
 def test_sources_replay_one_after_the_other():
-    register_source("audit", lambda: iter([activity(1), activity(2)]))
-    register_source("host", lambda: iter([activity(3)]))
+    register_source("audit", lambda: iter([event(1), event(2)]))
+    register_source("host", lambda: iter([event(3)]))
     assert [found.id for found in replay_events()] == ["audit:1", "audit:2", "audit:3"]
     assert [found.id for found in replay_events(["host"])] == ["audit:3"]
 
 
 @pytest.mark.django_db
-def test_receivers_get_the_time_in_whole_milliseconds():
+def test_receiver_gets_time_in_whole_milliseconds():
     times = []
     register_receiver("all", lambda happened: times.append(happened.occurred_at))
     moment = utc_now().replace(microsecond=123_456)
-    publish(replace(activity(), occurred_at=moment))
-    publish_many([replace(activity(), occurred_at=moment)])
+    publish(replace(event(), occurred_at=moment))
+    publish_many([replace(event(), occurred_at=moment)])
     assert times == [moment.replace(microsecond=123_000)] * 2

@@ -1,4 +1,4 @@
-"""What no system check can see is said once, when it shows."""
+"""Misconfiguration that no system check can detect is logged once."""
 
 import pytest
 from django.test import RequestFactory
@@ -18,20 +18,20 @@ def ask(peer, **headers):
     return rule.client_address(RequestFactory().get("/", REMOTE_ADDR=peer, **headers))
 
 
-def test_a_proxy_that_is_not_trusted_is_spoken_of_once(caplog):
+def test_untrusted_proxy_is_warned_of_once(caplog):
     for _ in range(3):
         assert ask("10.0.0.1", HTTP_X_FORWARDED_FOR="192.0.2.1") == "10.0.0.1"
     assert len(caplog.messages) == 1
     assert "TRUSTED_PROXIES" in caplog.messages[0]
 
 
-def test_a_header_that_a_client_has_forged_is_not(caplog):
+def test_forged_header_is_not_warned_of(caplog):
     ask("8.8.8.8", HTTP_X_FORWARDED_FOR="192.0.2.1")
     ask("10.0.0.1")
     assert caplog.messages == []
 
 
-def test_a_proxy_that_is_trusted_is_not(caplog, settings):
+def test_trusted_proxy_is_not_warned_of(caplog, settings):
     settings.MYOMETRICS = {"TRUSTED_PROXIES": ["10.0.0.0/8"]}
     assert ask("10.0.0.1", HTTP_X_FORWARDED_FOR="192.0.2.1") == "192.0.2.1"
     assert caplog.messages == []
@@ -56,13 +56,13 @@ def test_server_that_rewrites_the_peer_is_warned_of_once(caplog):
 
 
 @pytest.mark.parametrize("port", [4711, "4711", None])
-def test_server_that_leaves_the_peer_alone_is_not_warned_of(caplog, port):
+def test_server_that_keeps_the_peer_is_not_warned_of(caplog, port):
     ask("8.8.8.8", HTTP_X_FORWARDED_FOR="8.8.8.8", REMOTE_PORT=port)
     assert caplog.messages == []
 
 
 @pytest.mark.parametrize(("debug", "times"), [(False, 1), (True, 0)])
-def test_each_process_that_counts_alone_says_so_once(caplog, settings, debug, times):
+def test_counting_in_memory_is_logged_once_per_process(caplog, settings, debug, times):
     settings.DEBUG = debug
     settings.MYOMETRICS = {"RATE_LIMIT_STORAGE": "memory://"}
     limiter = RateLimiter()

@@ -1,4 +1,4 @@
-"""Caches and languages of the site: no answer and no text reaches another user."""
+"""Caches and languages of the site: no response reaches another user."""
 
 import pytest
 from core_test_urls import EchoSerializer
@@ -30,8 +30,8 @@ def cached_site(settings):
 
 
 @pytest.mark.usefixtures("cached_site", "db")
-@pytest.mark.parametrize("path", ["/api/administrators/", "/api/health/", "/api/people/?page=1"])
-def test_site_cache_gives_no_answer_to_another_user(client, administrator, path):
+@pytest.mark.parametrize("path", ["/api/administrators/", "/api/health/", "/api/users/?page=1"])
+def test_site_cache_sends_no_response_to_another_user(client, administrator, path):
     anonymous = client.get(path).status_code
     client.force_authenticate(administrator)
     answer = client.get(path)
@@ -42,7 +42,7 @@ def test_site_cache_gives_no_answer_to_another_user(client, administrator, path)
     assert client.get(path).status_code == anonymous
 
 
-def test_cache_around_a_view_gives_no_answer_to_another_user(administrator):
+def test_cached_view_sends_no_response_to_another_user(administrator):
     cache.clear()
     view = cache_page(600)(HealthView.as_view())
     request = APIRequestFactory().get("/api/health/")
@@ -55,8 +55,8 @@ def test_cache_around_a_view_gives_no_answer_to_another_user(administrator):
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/api/people/", 200),
-        ("HEAD", "/api/people/", 200),
+        ("GET", "/api/users/", 200),
+        ("HEAD", "/api/users/", 200),
         ("POST", "/api/echo/", 400),
         ("GET", "/api/administrators/", 403),
         ("GET", "/api/no/such/thing", 404),
@@ -67,20 +67,20 @@ def test_cache_around_a_view_gives_no_answer_to_another_user(administrator):
         ("GET", "/api/faulty/bug/", 500),
     ],
 )
-def test_every_answer_may_be_stored_by_no_cache(client, method, path, status):
+def test_responses_may_not_be_cached(client, method, path, status):
     client.raise_request_exception = False
     answer = client.generic(method, path)
     assert answer.status_code == status
     assert answer["Cache-Control"] == "private, no-store"
 
 
-def test_errors_outside_views_may_be_stored_by_no_cache():
+def test_errors_outside_views_may_not_be_cached():
     assert json_error(404, "Nothing.", "not_found")["Cache-Control"] == "private, no-store"
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
-def test_probes_and_metrics_may_be_stored_by_no_cache(client, settings, path):
+def test_probes_and_metrics_may_not_be_cached(client, settings, path):
     settings.MYOMETRICS = {"METRICS_TOKEN": "token"}
     control = client.get(path, HTTP_AUTHORIZATION="Bearer token")["Cache-Control"]
     assert {"private", "no-store"} <= {directive.strip() for directive in control.split(",")}
@@ -88,7 +88,7 @@ def test_probes_and_metrics_may_be_stored_by_no_cache(client, settings, path):
 
 @pytest.mark.usefixtures("cached_site", "db")
 @pytest.mark.parametrize("languages", [("de", "en"), ("en", "de"), ("de", "fr", "en")])
-def test_each_message_is_in_the_language_of_its_request(client, languages):
+def test_message_is_in_the_language_of_its_request(client, languages):
     body = {"name": "x" * 31, "tags": ["long"], "details": []}
     texts = {}
     for language in languages:
@@ -99,7 +99,7 @@ def test_each_message_is_in_the_language_of_its_request(client, languages):
     assert all(texts["de"][name] != texts["en"][name] for name in texts["de"])
 
 
-def test_no_serializer_is_shared_between_requests(rf):
+def test_requests_share_no_serializer(rf):
     seen = []
 
     class Recording(EchoSerializer):

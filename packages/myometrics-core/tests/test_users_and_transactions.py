@@ -1,4 +1,4 @@
-"""Ids of people, administrators, times, and transactions that read before they write."""
+"""User ids, administrators, times, and transactions that read before they write."""
 
 import uuid
 from datetime import date, datetime, timedelta, timezone
@@ -17,69 +17,69 @@ from myometrics_core.users import is_administrator, parse_user_id, user_id_json
 @pytest.mark.parametrize(
     "text", ["", "1", "abc", "\x00", "9" * 400, "١", "ffffffff-ffff", "\ud800"]
 )
-def test_text_that_can_be_nobodys_id_is_refused(text):
+def test_invalid_user_id_is_rejected(text):
     with pytest.raises(ValueError, match="not a user id"):
         parse_user_id(text)
 
 
-def test_a_uuid_is_an_id_here():
+def test_uuid_is_parsed_as_user_id():
     key = uuid.uuid4()
     assert parse_user_id(str(key)) == key
     assert user_id_json(key) == str(key)
 
 
-def test_numbers_stay_numbers_and_nobody_stays_null():
+def test_user_id_json_keeps_numbers_and_null():
     assert user_id_json(7) == 7
     assert user_id_json(None) is None
 
 
-def test_who_administers_is_the_hosts_rule(settings, person, administrator):
+def test_administrator_rule_is_configurable(settings, user, administrator):
     assert is_administrator(administrator)
-    assert not is_administrator(person)
+    assert not is_administrator(user)
     assert not is_administrator(AnonymousUser())
     assert not is_administrator(None)
     administrator.is_active = False
     assert not is_administrator(administrator)
 
 
-def test_a_role_counts_before_the_staff_flag(administrator):
+def test_role_takes_precedence_over_staff_flag(administrator):
     administrator.role = "doctor"
     assert not is_administrator(administrator)
     administrator.role = "admin"
     assert is_administrator(administrator)
 
 
-def test_times_are_utc_and_end_in_z():
+def test_utc_text_ends_in_z():
     moment = datetime(2025, 8, 19, 17, 45, tzinfo=timezone(timedelta(hours=2)))
     assert utc_text(moment) == "2025-08-19T15:45:00Z"
     assert utc_day_start(date(2025, 8, 19)).isoformat() == "2025-08-19T00:00:00+00:00"
     assert utc_now().utcoffset() == timedelta(0)
 
 
-def test_a_moment_falls_into_its_utc_day_wherever_it_was_told():
+def test_utc_day_is_independent_of_time_zone():
     after_midnight = datetime(2025, 8, 20, 1, 45, tzinfo=timezone(timedelta(hours=2)))
     assert utc_day(after_midnight) == date(2025, 8, 19)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_read_then_write_loses_no_update(run_concurrently):
-    people = get_user_model().objects
-    person = people.create_user(email="count@clinic.example", password="x", full_name="0")
+def test_atomic_write_loses_no_update(run_concurrently):
+    users = get_user_model().objects
+    user = users.create_user(email="count@clinic.example", password="x", full_name="0")
 
     def increment():
         with atomic_write():
-            found = people.select_for_update().get(pk=person.pk)
+            found = users.select_for_update().get(pk=user.pk)
             found.full_name = str(int(found.full_name) + 1)
             found.save()
 
     outcomes = run_concurrently(increment, times=8)
-    person.refresh_from_db()
+    user.refresh_from_db()
     assert outcomes == [None] * 8
-    assert person.full_name == "8"
+    assert user.full_name == "8"
 
 
 @pytest.mark.django_db(transaction=True)
-def test_it_nests_like_any_transaction():
+def test_atomic_write_can_be_nested():
     with atomic_write(), atomic_write():
         get_user_model().objects.create_user(email="n@clinic.example", password="x")
     assert not connection.in_atomic_block
@@ -87,16 +87,16 @@ def test_it_nests_like_any_transaction():
 
 
 @pytest.mark.django_db
-def test_transactions_need_no_table_of_the_site(database_vendor, person):
+def test_transactions_need_no_table_of_the_site(database_vendor, user):
     with connection.cursor() as cursor:
         cursor.execute("DROP TABLE IF EXISTS django_migrations")
     with atomic_write():
         write_lock()
-    get_user_model().objects.get(pk=person.pk).delete()
+    get_user_model().objects.get(pk=user.pk).delete()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_write_lock_keeps_other_writers_of_sqlite_out(database_vendor):
+def test_write_lock_blocks_other_writers_on_sqlite(database_vendor):
     other = connection.copy()
     try:
         with atomic_write(), other.cursor() as cursor:
