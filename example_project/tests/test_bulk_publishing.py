@@ -27,8 +27,8 @@ from myometrics_audit import audit
 from myometrics_audit.models import AuditLog, Leaf
 from myometrics_auth.models import Session
 from myometrics_core.events import Event, publish, publish_many
+from myometrics_core.jobs import run_jobs
 from myometrics_core.personal_data import erase_user
-from myometrics_notifications.delivery import messages_sweep
 from myometrics_notifications.models import Message, NotificationSettings
 from myometrics_notifications.services import notification_settings_update
 
@@ -86,7 +86,7 @@ def effects():
     }
     changes_fold()
     mail.outbox.clear()
-    messages_sweep()
+    run_jobs("myometrics_notifications.deliver")
     return {
         **outbox,
         "days": rows(DayRollup),

@@ -535,7 +535,7 @@ class TestImageService:
         report_upload(doctor, "upload_created", "u1", diagnosis="Zebra", filename="zebra.jpg")
         image_service.append(self.row(doctor.pk))
         image_service.append(self.row(doctor.pk))
-        pull()
+        uploads_pull()
         report_upload(doctor, "upload_created", "u2", diagnosis="Zebra")
         with at(NOON):
             body = client_of(administrator).get("/api/analytics/").json()

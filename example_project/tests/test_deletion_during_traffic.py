@@ -12,7 +12,7 @@ from myometrics_analytics.models import PendingChange, Upload
 from myometrics_analytics.rollups import changes_fold, rollups_check
 from myometrics_audit.models import AuditLog
 from myometrics_audit.sealing import seal_pending
-from myometrics_notifications.exports import export_generate, exports_due
+from myometrics_core.jobs import run_jobs
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -67,8 +67,7 @@ def test_deletions_during_traffic_fail_no_other_request(run_concurrently):
         for _ in range(ROUNDS):
             changes_fold()
             list(seal_pending())
-            for export_id in exports_due():
-                export_generate(export_id=export_id)
+            run_jobs("myometrics_notifications.export")
         return rollups_check()
 
     outcomes = run_concurrently(

@@ -43,7 +43,6 @@ PUBLIC: Mapping[str, Mapping[str, Sequence[str] | None]] = {
         "admin": ALL,
         "admin_site": ("AuthAdminSite",),
         "authentication": ("SessionTokenAuthentication",),
-        "beat": ALL,
         "conf": ALL,
         "model_fields": ALL,
         "models": ALL,
@@ -67,7 +66,6 @@ PUBLIC: Mapping[str, Mapping[str, Sequence[str] | None]] = {
         "selectors": ALL,
     },
     "notifications": {
-        "beat": ALL,
         "built_in_kinds": ALL,
         "conf": ALL,
         "kinds": ("NotificationKind", "register_kind", "registered_kind", "registered_kinds"),
