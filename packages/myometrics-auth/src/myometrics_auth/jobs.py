@@ -9,7 +9,7 @@ from typing import Final
 from django.contrib.auth import get_user_model
 
 from myometrics_core.api import rate_limiter
-from myometrics_core.jobs import Job, JobFailed, JobKind, RetryPolicy, every, register_job_kind
+from myometrics_core.jobs import Job, JobKind, RetryPolicy, every, register_job_kind
 from myometrics_core.mail import MailConnection, classify_failure, compose_mail
 from myometrics_core.times import utc_now
 
@@ -66,10 +66,7 @@ class SendPasswordReset(JobKind):
             with MailConnection() as connection:
                 connection.send(mail)
         except Exception as error:
-            failure = classify_failure(error)
-            raise JobFailed(
-                failure.summary, permanent=failure.permanent, service_down=failure.server
-            ) from None
+            raise classify_failure(error) from None
 
     def on_dead(self, job: Job) -> None:
         Job.objects.filter(pk=job.pk).delete()  # a dead letter would keep the address

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from django.apps import apps
 from django.contrib.contenttypes.models import ContentType
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import router
 
 from myometrics_core.jobs import Job
@@ -29,7 +30,8 @@ class ProfileSection(PersonalDataSection):
     order = 10
     many = False
 
-    def export(self, user: User) -> Iterator[Mapping[str, Any]]:
+    def export(self, user: AbstractBaseUser) -> Iterator[Mapping[str, Any]]:
+        user = cast("User", user)
         sessions = Session.objects.filter(user=user).order_by("created_at")
         yield {
             **AdminUserSerializer.read(user),
@@ -40,8 +42,9 @@ class ProfileSection(PersonalDataSection):
             ],
         }
 
-    def erase(self, user: User) -> None:
+    def erase(self, user: AbstractBaseUser) -> None:
         """Delete auth's data about a user; also works if the site keeps the user's row."""
+        user = cast("User", user)
         user_data_delete(user, router.db_for_write(Session))
         # End sessions first: this also deletes the browsers' Django sessions.
         Session.objects.filter(user=user).end()

@@ -6,11 +6,9 @@ between the mail server's "OK" and the UPDATE that follows.
 
 from __future__ import annotations
 
-import time
+from django.db import router
 
-from django.db import connections, router
-
-from myometrics_core.db import DATABASE_FAILURES, atomic_write
+from myometrics_core.db import atomic_write, write_despite_failures
 from myometrics_core.jobs import Job
 from myometrics_core.mail import MailConnection, classify_failure, mail_address
 from myometrics_core.times import utc_now
@@ -23,8 +21,6 @@ from .rendering import message_email
 from .selectors import message_is_wanted, settings_of
 
 __all__ = ["message_deliver"]
-
-_PAUSES = (0.1, 0.2, 0.4, 0.8)
 
 
 def message_deliver(*, job: Job, connection: MailConnection) -> None:
@@ -66,15 +62,8 @@ def _reason_to_drop(message: Message) -> str:
 
 def _record_as_sent(message: Message) -> None:
     # Whoever holds the claim: the mail is sent. A short database failure must not repeat it.
-    connection = connections[router.db_for_write(Message)]
-    for pause in (*_PAUSES, None):
-        try:
-            Message.objects.filter(pk=message.pk).update(
-                state=Message.State.SENT, last_error="", settled_at=utc_now()
-            )
-            return
-        except DATABASE_FAILURES:
-            if pause is None or connection.in_atomic_block:
-                raise
-            connection.close()
-            time.sleep(pause)
+    sent = Message.objects.filter(pk=message.pk)
+    write_despite_failures(
+        lambda: sent.update(state=Message.State.SENT, last_error="", settled_at=utc_now()),
+        router.db_for_write(Message),
+    )

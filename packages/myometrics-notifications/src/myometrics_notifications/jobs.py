@@ -27,7 +27,7 @@ class _RowJob(JobKind):
     model: ClassVar[type[Message | ExportFile]]
 
     @property
-    def retry(self) -> RetryPolicy:  # type: ignore[override]
+    def retry(self) -> RetryPolicy:
         return RetryPolicy(
             max_attempts=notifications_settings.MAX_ATTEMPTS,
             base=notifications_settings.RETRY_BASE,
@@ -56,11 +56,11 @@ class DeliverMessage(_RowJob):
         self._session = threading.local()
 
     @property
-    def lease(self) -> timedelta:  # type: ignore[override]
+    def lease(self) -> timedelta:
         return notifications_settings.LEASE
 
     @property
-    def pause(self) -> timedelta:  # type: ignore[override]
+    def pause(self) -> timedelta:
         return notifications_settings.SERVER_PAUSE
 
     @contextmanager
@@ -79,7 +79,7 @@ class GenerateExport(_RowJob):
     model = ExportFile
 
     @property
-    def lease(self) -> timedelta:  # type: ignore[override]
+    def lease(self) -> timedelta:
         return notifications_settings.EXPORT_LEASE
 
     def run(self, job: Job) -> None:

@@ -62,12 +62,12 @@ class PullUploads(JobKind):
     schedule = every(lambda: timedelta(seconds=analytics_settings.PULL_INTERVAL))
 
     @property
-    def lease(self) -> timedelta:  # type: ignore[override]
+    def lease(self) -> timedelta:
         """Twice the deadline of a pull."""
         return timedelta(seconds=2 * analytics_settings.PULL_DEADLINE)
 
     @property
-    def retry(self) -> RetryPolicy:  # type: ignore[override]
+    def retry(self) -> RetryPolicy:
         """The backoff of the settings."""
         return RetryPolicy(
             base=timedelta(seconds=analytics_settings.PULL_RETRY_DELAY),

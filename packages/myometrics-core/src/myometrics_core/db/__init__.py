@@ -15,6 +15,7 @@ from .transactions import (
     is_serialization_failure,
     is_unique_violation,
     read_committed,
+    write_despite_failures,
 )
 
 __all__ = [
@@ -35,4 +36,5 @@ __all__ = [
     "read_committed",
     "read_from_replica",
     "read_in_batches",
+    "write_despite_failures",
 ]

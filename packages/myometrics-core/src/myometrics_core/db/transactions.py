@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeVar
 
 from django.db import (
     DEFAULT_DB_ALIAS,
@@ -24,6 +25,7 @@ __all__ = [
     "is_serialization_failure",
     "is_unique_violation",
     "read_committed",
+    "write_despite_failures",
     "write_lock",
 ]
 
@@ -33,6 +35,10 @@ DATABASE_FAILURES: Final = (DatabaseError, InterfaceError)
 Django's ``InterfaceError``, which some drivers raise on a dead connection, is no ``DatabaseError``.
 """
 
+
+PAUSES: Final = (0.1, 0.2, 0.4, 0.8)
+
+Result = TypeVar("Result")
 
 _FOREIGN_KEY_STATES: Final = ("23503", "23001")
 _UNIQUE_STATE: Final = "23505"
@@ -98,6 +104,24 @@ def write_lock(using: str = DEFAULT_DB_ALIAS) -> None:
         # It has an effect only if the database uses incremental vacuum.
         with connection.cursor() as cursor:
             cursor.execute("PRAGMA incremental_vacuum(1)")
+
+
+def write_despite_failures(write: Callable[[], Result], using: str = DEFAULT_DB_ALIAS) -> Result:
+    """Call ``write``, again after short failures of the database; raises the last one.
+
+    For results of what can't be repeated, such as a mail that was sent. Inside a transaction, the
+    first failure is raised.
+    """
+    connection = connections[using]
+    for pause in PAUSES:
+        try:
+            return write()
+        except DATABASE_FAILURES:
+            if connection.in_atomic_block:
+                raise
+            connection.close()
+            time.sleep(pause)
+    return write()
 
 
 def is_foreign_key_violation(error: IntegrityError) -> bool:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-import time
 import uuid
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from django.db import connections, router
+from django.db import router
 from django.db.models import F, Q
 
-from ..db.transactions import DATABASE_FAILURES, atomic_write
+from ..db.transactions import atomic_write, write_despite_failures
 from ..times import utc_now
 from .kinds import JobFailed, JobKind, job_kind
 from .models import Job
@@ -20,8 +18,6 @@ from .models import Job
 __all__ = ["claim_job", "fail_job", "finish_job", "finish_surely"]
 
 logger = logging.getLogger("myometrics.jobs")
-
-PAUSES = (0.1, 0.2, 0.4, 0.8)
 
 
 def claim_job(job_id: int, lease: timedelta, *, now: bool = False) -> Job | None:
@@ -64,16 +60,16 @@ def fail_job(job: Job, kind: JobKind, failure: JobFailed) -> None:
     """Record a failed attempt: schedule a retry, or mark the job dead after the last one."""
     is_last = failure.permanent or job.attempts >= kind.retry.max_attempts
     if is_last and kind.schedule is None:
-        _surely(lambda: _bury(job, kind, failure))
+        write_despite_failures(lambda: _bury(job, kind, failure), router.db_for_write(Job))
         return
     later = utc_now() + kind.retry.backoff(job.attempts)
     values = {**_RELEASED, "run_at": later, "last_error": failure.summary[:200]}
-    _surely(lambda: bool(_owned(job).update(**values)))
+    write_despite_failures(lambda: bool(_owned(job).update(**values)), router.db_for_write(Job))
 
 
 def finish_surely(job: Job) -> None:
     """Finish the job; a short failure of the database must not make it run twice."""
-    if not _surely(lambda: finish_job(job)):
+    if not write_despite_failures(lambda: finish_job(job), router.db_for_write(Job)):
         logger.warning("%s was taken over by another worker before it was finished", job)
 
 
@@ -92,16 +88,3 @@ def _bury(job: Job, kind: JobKind, failure: JobFailed) -> bool:
         kind.on_dead(job)
     logger.error("%s is dead after %d attempts: %s", job, job.attempts, failure.summary)
     return True
-
-
-def _surely(write: Callable[[], bool]) -> bool:
-    connection = connections[router.db_for_write(Job)]
-    for pause in PAUSES:
-        try:
-            return write()
-        except DATABASE_FAILURES:
-            if connection.in_atomic_block:
-                raise
-            connection.close()
-            time.sleep(pause)
-    return write()

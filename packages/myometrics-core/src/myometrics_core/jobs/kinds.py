@@ -70,13 +70,23 @@ class JobKind:
 
     name: ClassVar[str]
     """Stored in each job, and the name of the Celery task that runs it."""
-    lease: timedelta = timedelta(minutes=5)
-    """How long a claim lasts: longer than the longest run. Then another worker takes over."""
-    pause: timedelta = timedelta(seconds=30)
-    """After ``service_down``, this process begins no jobs of the kind for so long."""
-    retry: RetryPolicy = RetryPolicy()
     schedule: Schedule | None = None
     """Makes the kind recurring: one job with the key ``""``, never dead."""
+
+    @property
+    def lease(self) -> timedelta:
+        """How long a claim lasts: longer than the longest run. Then another worker takes over."""
+        return timedelta(minutes=5)
+
+    @property
+    def pause(self) -> timedelta:
+        """How long this process begins no jobs of the kind after ``service_down``."""
+        return timedelta(seconds=30)
+
+    @property
+    def retry(self) -> RetryPolicy:
+        """When a failed job is tried again. A subclass may set an attribute instead."""
+        return RetryPolicy()
 
     def run(self, job: Job) -> None:
         """Do the work, outside of any transaction. Must be idempotent: a job may run twice.
