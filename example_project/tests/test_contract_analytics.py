@@ -10,8 +10,8 @@ import pytest
 import time_machine
 from conftest import assert_error, client_of, make_user, send_json
 
+from myometrics_analytics.pull.pulling import uploads_pull
 from myometrics_analytics.rollups import changes_fold
-from myometrics_analytics.tasks import pull
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("unlimited", "cheap_hashes")]
 
@@ -523,7 +523,7 @@ class TestImageService:
     ):
         settings.TIME_ZONE = "Asia/Kolkata"
         image_service.append(self.row(doctor.pk, status=said))
-        pull()
+        uploads_pull()
         [row] = activity(doctor)["recent_uploads"]
         assert row["status"] == status
         assert row["filename"] == "service.jpg"
@@ -559,7 +559,7 @@ class TestImageService:
             [],
             self.row(doctor.pk, "good", diagnosis=None, confidence_score=None),
         ]
-        pull()
+        uploads_pull()
         assert [row["id"] for row in activity(doctor)["recent_uploads"]] == ["good"]
 
 

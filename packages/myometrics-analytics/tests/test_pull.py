@@ -23,6 +23,7 @@ from myometrics_analytics.models import PullState, Upload
 from myometrics_analytics.pull import ImageService, Listing, SourceUnavailable, Validators
 from myometrics_analytics.pull.image_service import convert_row
 from myometrics_analytics.pull.pulling import PULL_JOB, pull_status, uploads_pull
+from myometrics_analytics.rollups.rebuilding import facts_clear
 from myometrics_core.jobs import Job, claims, run_job, run_jobs
 from myometrics_core.jobs.kinds import job_kind
 from myometrics_core.jobs.running import ensure_recurring_jobs
@@ -310,6 +311,13 @@ def test_without_image_service_nothing_is_pulled(db):
     assert uploads_pull() is None
     with pytest.raises(CommandError):
         call_command("analytics_pull")
+
+
+def test_clearing_the_facts_makes_an_unconditional_pull_due(service, user):
+    service.lists(row(user.pk))
+    uploads_pull()
+    facts_clear()
+    assert (Upload.objects.count(), run_jobs(PULL_JOB), Upload.objects.count()) == (0, 1, 1)
 
 
 def test_without_image_service_the_job_is_rescheduled(db):

@@ -19,7 +19,7 @@ from django.db.migrations.executor import MigrationExecutor
 from myometrics_analytics import tasks
 from myometrics_analytics.models import PendingChange, PullState, RollupState
 from myometrics_analytics.pull.pulling import pull_status
-from myometrics_core.jobs import Job, run_all_jobs
+from myometrics_core.jobs import Job, enqueue, run_all_jobs
 from myometrics_core.times import utc_now
 from myometrics_testing.waiting import PATIENCE
 
@@ -61,6 +61,14 @@ def test_models_and_migrations_agree():
 def test_recurring_job_has_a_celery_task_of_its_name(name):
     assert getattr(tasks, name).name == f"myometrics_analytics.{name}"
     assert f"myometrics_analytics.{name}" in current_app.tasks
+
+
+@pytest.mark.django_db
+def test_celery_task_runs_the_due_job(user, publish_upload):
+    publish_upload(user)
+    enqueue("myometrics_analytics.fold", key="")
+    assert [tasks.fold.apply().get() for _ in range(2)] == [1, 0]
+    assert not PendingChange.objects.exists()
 
 
 @pytest.mark.django_db

@@ -26,7 +26,6 @@ class Filters:
     diagnosis: str | None = None
 
     def __bool__(self) -> bool:
-        """Return whether any filter is set."""
         return any(value is not None for value in (self.clinic, self.role, self.diagnosis))
 
     @property

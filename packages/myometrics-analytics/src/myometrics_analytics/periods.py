@@ -42,28 +42,22 @@ class Span:
 
     @property
     def start(self) -> date:
-        """The first day."""
         return self.today - timedelta(days=self.days - 1)
 
     @property
     def previous_start(self) -> date:
-        """The first day of the previous span of equal length."""
         return self.start - timedelta(days=self.days)
 
     @property
     def first_of_months(self) -> date:
-        """The first day of the first calendar month that overlaps the span."""
         return self.start.replace(day=1)
 
     @property
     def last_of_months(self) -> date:
-        """The last day of the last calendar month that overlaps the span."""
         return month_end(self.today)
 
     def __iter__(self) -> Iterator[date]:
-        """Iterate over the days, oldest first."""
-        start = self.start
-        return (start + timedelta(days=offset) for offset in range(self.days))
+        return (self.start + timedelta(days=offset) for offset in range(self.days))
 
     def weeks(self) -> list[list[date]]:
         """Return the days in weeks counted back from today; the first week may be shorter."""

@@ -29,6 +29,7 @@ PUBLIC: Mapping[str, Mapping[str, Sequence[str] | None]] = {
         "health": ALL,
         "http": ALL,
         "jobs": ALL,
+        "jobs.celery_runner": ("celery_task",),
         "mail": ALL,
         "management.command_line": ALL,
         "middleware": ALL,

@@ -63,12 +63,10 @@ class PullUploads(JobKind):
 
     @property
     def lease(self) -> timedelta:
-        """Twice the deadline of a pull."""
         return timedelta(seconds=2 * analytics_settings.PULL_DEADLINE)
 
     @property
     def retry(self) -> RetryPolicy:
-        """The backoff of the settings."""
         return RetryPolicy(
             base=timedelta(seconds=analytics_settings.PULL_RETRY_DELAY),
             cap=timedelta(seconds=analytics_settings.PULL_RETRY_DELAY_MAX),
