@@ -152,9 +152,7 @@ def test_existing_message_does_not_block_other_recipients(user, make_user):
 
 
 def test_upload_event_uses_few_statements(user, make_event, django_assert_max_num_queries):
-    with django_assert_max_num_queries(
-        9
-    ):  # two savepoints, who wants it, the row, its key, its job
+    with django_assert_max_num_queries(9):  # two savepoints, who wants it, the row and job
         publish(make_event(actor_id=user.pk))
 
 
