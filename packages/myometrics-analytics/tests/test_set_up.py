@@ -66,8 +66,11 @@ def test_recurring_job_has_a_celery_task_of_its_name(name):
     assert f"myometrics_analytics.{name}" in current_app.tasks
 
 
+@pytest.mark.celery
 @pytest.mark.django_db
 def test_celery_task_runs_the_due_job(user, publish_upload):
+    from myometrics_analytics import tasks
+
     publish_upload(user)
     enqueue("myometrics_analytics.fold", key="")
     assert [tasks.fold.apply().get() for _ in range(2)] == [1, 0]
