@@ -198,6 +198,7 @@ def test_event_published_concurrently_is_mailed_once(make_user, make_event, run_
     assert queued_mails() == [("upload_completed", user.pk)]
 
 
+@pytest.mark.celery
 @pytest.mark.django_db(transaction=True)
 def test_eager_tasks_send_the_mail_at_once(user, make_event, settings, mailoutbox):
     settings.CELERY_TASK_ALWAYS_EAGER = True
