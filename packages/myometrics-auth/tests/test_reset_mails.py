@@ -171,6 +171,7 @@ def test_worker_takes_over_after_the_lease(job):
     assert len(mail.outbox) == 1
 
 
+@pytest.mark.celery
 @pytest.mark.django_db(transaction=True)
 def test_celery_task_sends_the_mail(job):
     pytest.importorskip("celery")
@@ -180,6 +181,7 @@ def test_celery_task_sends_the_mail(job):
     assert len(mail.outbox) == 1
 
 
+@pytest.mark.celery
 @pytest.mark.django_db(transaction=True)
 def test_mail_is_sent_at_once_by_eager_tasks(api, doctor, settings):
     pytest.importorskip("celery")
