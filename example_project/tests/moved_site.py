@@ -123,7 +123,7 @@ def fill(folder):
         ):
             User.objects.get(email=BOB).delete()
     command("analytics_fold")
-    command("notifications_sweep")
+    command("jobs_run", "--once", "--kind", "myometrics_notifications.deliver")
     switches = {"upload_completed": True, "system_alerts": True}
     ask(client_of(ADA), "PATCH", "users/me/notifications/", switches)
     upload(ADA, "new", diagnosis="Normal", processing_time=0.1)
@@ -239,7 +239,7 @@ def check_loaded(dump, expected):
     # The loaded site works.
     due = queued.count()
     assert due
-    command("notifications_sweep")
+    command("jobs_run", "--once", "--kind", "myometrics_notifications.deliver")
     assert len(mail.outbox) == due
     last = Leaf.objects.aggregate(n=Max("pk"))["n"]
     upload(ADA, "after", diagnosis="Normal")
