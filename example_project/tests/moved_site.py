@@ -47,7 +47,7 @@ from myometrics_testing.waiting import wait_for
 
 FORMATS = ("json", "jsonl", "xml", "yaml")
 DUMP = ("--natural-foreign", "--exclude=contenttypes", "--exclude=auth.permission")
-SIGNING = ("core.activities", "audit.models", "audit.seals", "audit.erasures")
+SIGNING = ("core.events.bus", "audit.log.models", "audit.sealing.seals", "audit.sealing.erasures")
 PASSWORD = "correct-horse-battery"
 ODD = '  \x01 line\r\nend \ufffe\U0001f600 \\json "x" '
 ROOT, ADA, BOB, EVE = (f"{name}@clinic.example" for name in ("root", "ada", "bob", "eve"))

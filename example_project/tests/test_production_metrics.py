@@ -49,6 +49,7 @@ def test_metrics_count_all_processes_and_have_all_gauges(site):
     names = {family.name for family in families}
     assert {
         "myometrics_jobs_age_seconds",
+        "myometrics_jobs_pending",
         "myometrics_seal_lag_seconds",
         "myometrics_pending_changes",
     } <= names

@@ -19,6 +19,12 @@ KIND = SendPasswordReset.name
 pytestmark = pytest.mark.django_db
 
 
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch):
+    """Let the next run follow a failure of the mail server at once."""
+    monkeypatch.setattr(SendPasswordReset, "pause", timedelta(0))
+
+
 @pytest.fixture
 def job(api, doctor):
     send(api, "post", "auth/password-reset/", {"email": "DOCTOR@clinic.example"})
