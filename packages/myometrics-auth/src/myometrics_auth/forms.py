@@ -9,8 +9,7 @@ from django.contrib.admin.forms import AdminAuthenticationForm, AdminPasswordCha
 from django.core.validators import MaxLengthValidator
 from django.utils.translation import gettext_lazy as _
 
-from .serializers.fields import MAX_PASSWORD_LENGTH
-from .serializers.second_factor import MAX_CODE_LENGTH
+from .serializers import MAX_CODE_LENGTH, MAX_PASSWORD_LENGTH
 
 __all__ = ["EnrolmentForm", "OwnPasswordForm", "PasswordForm", "SecondFactorForm"]
 
