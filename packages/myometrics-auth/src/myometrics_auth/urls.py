@@ -4,19 +4,30 @@ from __future__ import annotations
 
 from django.urls import path
 
-from .views.export import ExportView
-from .views.passwords import ChangePasswordView, PasswordResetConfirmView, PasswordResetView
-from .views.profile import OwnAccountView, ProfileView
+from .views.account import (
+    ChangePasswordView,
+    ExportView,
+    OwnAccountView,
+    ProfileView,
+    SessionListView,
+    SessionView,
+)
 from .views.second_factor import (
     DisableView,
     RecoveryCodesView,
-    SecondFactorLoginView,
     SecondFactorView,
     TotpConfirmView,
     TotpEnrolView,
 )
-from .views.sessions import SessionListView, SessionView
-from .views.sign_in import LoginView, LogoutView, RefreshView, RegisterView
+from .views.sign_in import (
+    LoginView,
+    LogoutView,
+    PasswordResetConfirmView,
+    PasswordResetView,
+    RefreshView,
+    RegisterView,
+    SecondFactorLoginView,
+)
 from .views.users import UserListView, UserView
 
 app_name = "myometrics_auth"

@@ -13,6 +13,7 @@ from typing import Any, Final
 from django.conf import settings as django_settings
 from django.contrib.auth import login, logout
 from django.http import HttpRequest
+from rest_framework.request import Request
 
 from myometrics_auth.conf import auth_settings
 from myometrics_auth.django_sessions import decrypt_key, encrypt_key
@@ -21,6 +22,7 @@ from myometrics_auth.events import publish_session_events
 from myometrics_auth.models import Session, User
 from myometrics_auth.requests import current_user
 from myometrics_core.db import atomic_write
+from myometrics_core.http import http_request
 from myometrics_core.times import utc_now
 from myometrics_core.users import lock_users_shared
 
@@ -30,6 +32,7 @@ __all__ = [
     "browser_logged_out",
     "browser_session",
     "browser_session_enforce",
+    "current_session",
 ]
 
 SESSION_ID: Final = "_myometrics_auth_session"
@@ -43,6 +46,16 @@ def browser_session(request: HttpRequest) -> Session | None:
     if session_id is None:
         return None
     return Session.objects.live().filter(pk=session_id, user=request.user.pk).first()
+
+
+def current_session(request: Request) -> Session | None:
+    """Return the session of the request's token, or of its browser if the site accepts those.
+
+    ``None`` if the site itself authenticated the user.
+    """
+    if isinstance(request.auth, Session):
+        return request.auth
+    return browser_session(http_request(request))
 
 
 def browser_session_enforce(request: HttpRequest, *, again: bool = False) -> None:

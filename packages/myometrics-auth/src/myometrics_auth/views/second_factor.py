@@ -1,4 +1,4 @@
-"""Second factor: sign in, enrol, confirm, disable, replace recovery codes."""
+"""The caller's second factor: enrol, confirm, disable, replace recovery codes."""
 
 from __future__ import annotations
 
@@ -12,50 +12,25 @@ from myometrics_auth.serializers import (
     PasswordAndCodeSerializer,
     PasswordSerializer,
     RecoveryCodesSerializer,
-    SecondFactorSerializer,
     SecondFactorStateSerializer,
-    SignedInSerializer,
     TotpSecretSerializer,
 )
+from myometrics_auth.services.browser_sessions import current_session
 from myometrics_auth.services.second_factor_enrolment import (
     recovery_codes_replace,
     totp_confirm,
     totp_disable,
     totp_enrol,
 )
-from myometrics_auth.services.sign_in import sign_in_with_second_factor
-from myometrics_core.api import ApiView, ErrorSerializer, PublicApiView, extend_schema
-
-from .responses import current_session, signed_in_response
+from myometrics_core.api import ApiView, ErrorSerializer, extend_schema
 
 __all__ = [
     "DisableView",
     "RecoveryCodesView",
-    "SecondFactorLoginView",
     "SecondFactorView",
     "TotpConfirmView",
     "TotpEnrolView",
 ]
-
-
-class SecondFactorLoginView(PublicApiView):
-    """The second step of a sign-in."""
-
-    throttle_bucket = "auth"
-
-    @extend_schema(
-        operation_id="auth_login_mfa",
-        tags=["auth"],
-        request=SecondFactorSerializer,
-        responses={200: SignedInSerializer, 401: ErrorSerializer},
-    )
-    def post(self, request: Request) -> Response:
-        """Return tokens and profile for the token of the first step and a code."""
-        body = self.validated(SecondFactorSerializer)
-        session = sign_in_with_second_factor(
-            token=body["mfa_token"], code=body["code"], request=request
-        )
-        return signed_in_response(session)
 
 
 class SecondFactorView(ApiView):
