@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 from django.contrib.auth import get_user_model
@@ -20,16 +19,16 @@ from myometrics_auth.conf import auth_settings
 from myometrics_auth.errors import invalid_token_error
 from myometrics_auth.models import User
 from myometrics_auth.selectors import has_second_factor
+from myometrics_auth.tokens import mfa_token
 from myometrics_core.db import atomic_write
 from myometrics_core.times import utc_now
 
 from .browser_sessions import browser_attach, browser_key_store, browser_session
 from .second_factor_enrolment import totp_begin, totp_confirm, totp_enrolment
 from .sessions import session_start
-from .sign_in import password_accept, second_factor_token, sign_in_with_second_factor
+from .sign_in import password_accept, sign_in_with_second_factor
 
 __all__ = [
-    "Enrolment",
     "Step",
     "browser_enrol",
     "browser_enrolment",
@@ -50,15 +49,6 @@ class Step(enum.Enum):
     ENROLMENT = "enrolment"
 
 
-@dataclass(frozen=True)
-class Enrolment:
-    """An unconfirmed second factor: the secret, and the URL for a QR code."""
-
-    user: User
-    secret: str
-    otpauth_url: str
-
-
 def browser_sign_in(
     *, email: str, password: str, request: HttpRequest, is_allowed: Callable[[Any], bool]
 ) -> Step:
@@ -68,8 +58,7 @@ def browser_sign_in(
     """
     user = password_accept(email=email, password=password, request=request, is_allowed=is_allowed)
     if has_second_factor(user):
-        token = second_factor_token(user)
-        _suspend(request, {"mfa_token": token, "backend": user.backend})
+        _suspend(request, {"mfa_token": mfa_token(user), "backend": user.backend})
         return Step.SECOND_FACTOR
     if user.role in auth_settings.MFA_REQUIRED_ROLES:
         totp_begin(user=user, password=password)
@@ -115,13 +104,13 @@ def browser_sign_in_with_second_factor(*, code: str, request: HttpRequest) -> No
         raise refusal
 
 
-def browser_enrolment(request: HttpRequest) -> Enrolment | None:
-    """Return the second factor that the browser has to confirm; ``None`` without one."""
+def browser_enrolment(request: HttpRequest) -> tuple[str, str] | None:
+    """Return secret and ``otpauth://`` URL of the second factor that the browser has to confirm.
+
+    ``None`` without one.
+    """
     user = _user_of_enrolment(request)
-    if user is None:
-        return None
-    pending = totp_enrolment(user=user)
-    return None if pending is None else Enrolment(user, *pending)
+    return None if user is None else totp_enrolment(user=user)
 
 
 def browser_enrol(*, code: str, request: HttpRequest) -> list[str]:
@@ -162,8 +151,8 @@ def _user_of_enrolment(request: HttpRequest) -> User | None:
     age = utc_now().timestamp() - pending.get("given_at", 0)
     if age > auth_settings.MFA_TOKEN_LIFETIME.total_seconds():
         return None
-    user = get_user_model().objects.filter(pk=pending["user_id"]).first()
-    if user is None or not user.is_active:
+    user = get_user_model().objects.filter(pk=pending["user_id"], is_active=True).first()
+    if user is None:
         return None
     is_same = constant_time_compare(user.get_session_auth_hash(), pending["password"])
     return user if is_same else None

@@ -16,9 +16,9 @@ from myometrics_core.http import client_address
 from myometrics_core.users import lock_users_shared
 
 from .login_throttle import LoginThrottle
-from .second_factor_codes import second_factor_failed, second_factor_take
+from .second_factor_codes import second_factor_take
 
-__all__ = ["own_code_refused", "own_code_take", "own_password_check"]
+__all__ = ["own_code_take", "own_password_check", "refused_attempt_record"]
 
 
 def own_password_check(*, user: User, password: str, request: AnyRequest | None) -> bool:
@@ -27,11 +27,7 @@ def own_password_check(*, user: User, password: str, request: AnyRequest | None)
     is_correct = user.check_password(password)
     if is_correct and throttle.allow_login():
         return True
-    with atomic_write():
-        _lock(user)
-        if not is_correct:
-            throttle.record_failure()
-        publish_account_event("login_failed", user=user, request=request)
+    refused_attempt_record(user=user, throttle=None if is_correct else throttle, request=request)
     return False
 
 
@@ -47,12 +43,14 @@ def own_code_take(*, user: User, code: str, request: AnyRequest | None) -> bool:
     return is_accepted
 
 
-def own_code_refused(*, user: User, is_wrong: bool, request: AnyRequest | None) -> None:
-    """Record a refused code that was checked elsewhere; count it if ``is_wrong``."""
+def refused_attempt_record(
+    *, user: User, throttle: LoginThrottle | None, request: AnyRequest | None
+) -> None:
+    """Record a refused password or code; a wrong one is counted in ``throttle``."""
     with atomic_write():
         _lock(user)
-        if is_wrong:
-            second_factor_failed(user=user)
+        if throttle is not None:
+            throttle.record_failure()
         publish_account_event("login_failed", user=user, request=request)
 
 

@@ -6,10 +6,10 @@ pyotp implements RFC 6238. A code is accepted once, even if it is sent twice con
 from __future__ import annotations
 
 import logging
-import secrets
 
 import pyotp
 from django.db import transaction
+from django.utils.crypto import get_random_string
 from pyotp.utils import strings_equal
 
 from myometrics_auth.conf import auth_settings
@@ -24,8 +24,6 @@ from .login_throttle import SECOND_FACTOR, LoginThrottle
 
 __all__ = [
     "recovery_codes_create",
-    "second_factor_allow",
-    "second_factor_failed",
     "second_factor_take",
     "totp_secrets_rotate",
     "totp_take",
@@ -44,40 +42,40 @@ def second_factor_take(*, user: User, code: str) -> bool:
 
     Above the limit of failures it is refused like a wrong code, and not used up.
     """
+    throttle = LoginThrottle(user.email, factor=SECOND_FACTOR)
     with atomic_write():
         device = second_factors_in_use().filter(user=user).first()
-        if device is not None and (
-            totp_take(device=device, code=code) or _take_recovery_code(user, code)
-        ):
-            is_allowed = second_factor_allow(user=user)
+        recovery = RecoveryCode.objects.filter(
+            user=user, code_hash__in=_recovery_hashes(user, code)
+        )
+        if device is not None and (totp_take(device=device, code=code) or recovery.delete()[0]):
+            is_allowed = throttle.allow_login()
             transaction.set_rollback(not is_allowed)
             return is_allowed
-    second_factor_failed(user=user)
+    throttle.record_failure()
     return False
-
-
-def second_factor_allow(*, user: User) -> bool:
-    """Return whether the throttle accepts a correct code; if so, reset its failures."""
-    return LoginThrottle(user.email, factor=SECOND_FACTOR).allow_login()
-
-
-def second_factor_failed(*, user: User) -> None:
-    """Count a wrong code."""
-    LoginThrottle(user.email, factor=SECOND_FACTOR).record_failure()
 
 
 def totp_take(*, device: TotpDevice, code: str) -> bool:
     """Use up a code of the app; return whether it was unused and within one time step of now."""
-    step = _matching_step(device, code)
-    if step is None:
+    try:
+        totp = pyotp.TOTP(decrypt_secret(device.secret, owner=device.pk))
+    except UnreadableSecret:
+        logger.exception("The secret of a second factor can't be decrypted")
         return False
-    unused = TotpDevice.objects.filter(pk=device.pk, last_used_step__lt=step)
-    return bool(unused.update(last_used_step=step))
+    now = int(utc_now().timestamp()) // STEP_SECONDS
+    digits = "".join(code.split())
+    for step in (now, now - 1, now + 1):
+        if strings_equal(totp.generate_otp(step), digits):
+            unused = TotpDevice.objects.filter(pk=device.pk, last_used_step__lt=step)
+            return bool(unused.update(last_used_step=step))
+    return False
 
 
 def recovery_codes_create(*, user: User) -> list[str]:
     """Create ten recovery codes and delete the previous ones. Only their hashes are stored."""
-    codes = [_recovery_code() for _number in range(RECOVERY_CODES)]
+    texts = [get_random_string(RECOVERY_LENGTH, RECOVERY_ALPHABET) for _ in range(RECOVERY_CODES)]
+    codes = [f"{text[:4]}-{text[4:8]}-{text[8:]}" for text in texts]
     RecoveryCode.objects.filter(user=user).delete()
     RecoveryCode.objects.bulk_create(
         RecoveryCode(user=user, code_hash=_recovery_hashes(user, code)[0]) for code in codes
@@ -98,30 +96,6 @@ def totp_secrets_rotate() -> tuple[int, int]:
         same = TotpDevice.objects.filter(pk=device.pk, secret=device.secret)
         rotated += same.update(secret=encrypt_secret(secret, owner=device.pk))
     return rotated, unreadable
-
-
-def _take_recovery_code(user: User, code: str) -> bool:
-    own = RecoveryCode.objects.filter(user=user, code_hash__in=_recovery_hashes(user, code))
-    return bool(own.delete()[0])
-
-
-def _matching_step(device: TotpDevice, code: str) -> int | None:
-    try:
-        totp = pyotp.TOTP(decrypt_secret(device.secret, owner=device.pk))
-    except UnreadableSecret:
-        logger.exception("The secret of a second factor can't be decrypted")
-        return None
-    now = int(utc_now().timestamp()) // STEP_SECONDS
-    digits = "".join(code.split())
-    for step in (now, now - 1, now + 1):
-        if strings_equal(totp.generate_otp(step), digits):
-            return step
-    return None
-
-
-def _recovery_code() -> str:
-    text = "".join(secrets.choice(RECOVERY_ALPHABET) for _place in range(RECOVERY_LENGTH))
-    return f"{text[:4]}-{text[4:8]}-{text[8:]}"
 
 
 def _recovery_hashes(user: User, code: str) -> list[str]:

@@ -18,8 +18,9 @@ from myometrics_core.api import Conflict
 from myometrics_core.db import atomic_write
 from myometrics_core.times import utc_now
 
-from .reauthentication import own_code_refused, own_code_take, own_password_check
-from .second_factor_codes import recovery_codes_create, second_factor_allow, totp_take
+from .login_throttle import SECOND_FACTOR, LoginThrottle
+from .reauthentication import own_code_take, own_password_check, refused_attempt_record
+from .second_factor_codes import recovery_codes_create, totp_take
 from .sessions import is_as_checked
 
 __all__ = [
@@ -83,13 +84,14 @@ def totp_confirm(
     ``ValidationError`` on a code that is wrong or refused by the throttle, ``Conflict`` without a
     pending enrolment, ``AuthenticationFailed`` if the session has ended.
     """
+    throttle = LoginThrottle(user.email, factor=SECOND_FACTOR)
     with atomic_write():
         _lock(user, session=session)
         device = TotpDevice.objects.filter(user=user, confirmed_at=None).first()
         if device is None:
             raise Conflict(_("There is no second factor to confirm."), "nothing_to_confirm")
         is_correct = totp_take(device=device, code=code)
-        if is_correct and second_factor_allow(user=user):
+        if is_correct and throttle.allow_login():
             TotpDevice.objects.filter(pk=device.pk).update(confirmed_at=utc_now())
             own = Session.objects.filter(user=user)
             own.excluding(session).end()
@@ -97,7 +99,7 @@ def totp_confirm(
             publish_account_event("second_factor_enabled", user=user, request=request)
             return recovery_codes_create(user=user)
         transaction.set_rollback(True)
-    own_code_refused(user=user, is_wrong=not is_correct, request=request)
+    refused_attempt_record(user=user, throttle=None if is_correct else throttle, request=request)
     raise ValidationError({"code": [_("The code is not right.")]})
 
 

@@ -186,8 +186,8 @@ class AdminEnrolmentView(AdminSignInView):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         context = super().get_context_data(**kwargs)
         if self.enrolment is not None:
-            secret = self.enrolment.secret
-            context["qr_code"] = _qr_code_svg(self.enrolment.otpauth_url)
+            secret, otpauth_url = self.enrolment
+            context["qr_code"] = _qr_code_svg(otpauth_url)
             context["secret"] = " ".join(secret[at : at + 4] for at in range(0, len(secret), 4))
         return context
 
