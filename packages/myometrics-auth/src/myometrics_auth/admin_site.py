@@ -28,6 +28,12 @@ LOGIN_PARTS: Final = ("login", "login_form", "logout", "password_change")
 """Attributes of an admin site that implement its login."""
 
 
+def _sign_in_page(method: Any) -> Any:
+    page = method_decorator([never_cache, non_atomic_requests])(method)
+    page.login_required = False  # as Django's `login_not_required`, which was added in 5.1
+    return page
+
+
 class AuthAdminSite(admin.AdminSite):
     """An admin site whose login uses auth's services, as the API does.
 
@@ -68,8 +74,7 @@ class AuthAdminSite(admin.AdminSite):
 
         return super().admin_view(update_wrapper(checked, view), cacheable)
 
-    @method_decorator(never_cache)
-    @method_decorator(non_atomic_requests)
+    @_sign_in_page
     def login(
         self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None
     ) -> HttpResponse:
@@ -81,14 +86,12 @@ class AuthAdminSite(admin.AdminSite):
             AdminLoginView, request, template_name=template, extra_context=extra_context
         )
 
-    @method_decorator(never_cache)
-    @method_decorator(non_atomic_requests)
+    @_sign_in_page
     def login_second_factor(self, request: HttpRequest) -> HttpResponse:
         """Show the second factor form."""
         return self._page(AdminSecondFactorView, request)
 
-    @method_decorator(never_cache)
-    @method_decorator(non_atomic_requests)
+    @_sign_in_page
     def login_enrolment(self, request: HttpRequest) -> HttpResponse:
         """Show the enrolment form for users whose role requires a second factor."""
         return self._page(AdminEnrolmentView, request)
@@ -117,15 +120,6 @@ class AuthAdminSite(admin.AdminSite):
         return response
 
 
-# Equivalent to Django's decorator `login_not_required`, which was added in 5.1.
-for _view in (
-    AuthAdminSite.login,
-    AuthAdminSite.login_second_factor,
-    AuthAdminSite.login_enrolment,
-):
-    _view.login_required = False  # type: ignore[attr-defined]
-
-
 def use_auth_sign_in() -> None:
     """Make the default admin site sign in through auth, unless it customises its login."""
     site_class = admin.site.__class__
@@ -134,14 +128,13 @@ def use_auth_sign_in() -> None:
     if site_class is admin.AdminSite:
         admin.site.__class__ = AuthAdminSite
     else:
-        bases = (AuthAdminSite, site_class)
-        admin.site.__class__ = type(site_class.__name__, bases, {})
+        admin.site.__class__ = type(site_class.__name__, (AuthAdminSite, site_class), {})
 
 
 def has_own_login(site: admin.AdminSite) -> bool:
     """Return whether ``site`` overrides a login attribute of Django's ``AdminSite``."""
+    parts = {name: getattr(site, name) for name in LOGIN_PARTS}
     return any(
         getattr(part, "__func__", part) is not getattr(admin.AdminSite, name)
-        for name in LOGIN_PARTS
-        for part in (getattr(site, name),)
+        for name, part in parts.items()
     )

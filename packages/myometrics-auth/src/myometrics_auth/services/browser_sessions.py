@@ -16,7 +16,6 @@ from django.http import HttpRequest
 from rest_framework.request import Request
 
 from myometrics_auth.conf import auth_settings
-from myometrics_auth.django_sessions import decrypt_key, encrypt_key
 from myometrics_auth.encryption import UnreadableSecret
 from myometrics_auth.events import publish_session_events
 from myometrics_auth.models import Session, User
@@ -102,7 +101,7 @@ def browser_key_store(*, session: Session, request: HttpRequest) -> bool:
     """Store the browser's new Django session key; return whether the session is live."""
     key = ""
     if django_settings.SESSION_ENGINE != COOKIE_ENGINE:
-        key = encrypt_key(str(request.session.session_key), session_id=session.pk)
+        key = session.encrypt_browser_key(str(request.session.session_key))
     return bool(Session.objects.live().filter(pk=session.pk).update(browser_key=key))
 
 
@@ -144,7 +143,7 @@ def _record_request(session: Session, request: HttpRequest) -> None:
     if not session.browser_key:
         return
     try:
-        stored = decrypt_key(session.browser_key, session_id=session.pk)
+        stored = session.decrypt_browser_key()
     except UnreadableSecret:
         stored = ""
     if stored != request.session.session_key:

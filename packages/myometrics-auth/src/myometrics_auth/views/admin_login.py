@@ -15,7 +15,6 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.cache import add_never_cache_headers
-from django.utils.module_loading import import_string
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import APIException, AuthenticationFailed, ValidationError
@@ -34,7 +33,7 @@ from myometrics_auth.services.browser_sign_in import (
     browser_sign_in_with_second_factor,
 )
 from myometrics_auth.services.passwords import password_change
-from myometrics_core.conf import core_settings
+from myometrics_core.api import ApiView
 
 __all__ = ["AdminEnrolmentView", "AdminLoginView", "AdminPasswordView", "AdminSecondFactorView"]
 
@@ -76,9 +75,7 @@ class ThrottledPost:
     def _seconds_to_wait(self, request: HttpRequest) -> int | None:
         # A copy, because DRF's request sets its user on the wrapped request.
         counted = Request(copy(request), parsers=[FormParser(), MultiPartParser()])
-        for throttle_class in core_settings.THROTTLE_CLASSES:
-            is_path = isinstance(throttle_class, str)
-            throttle = (import_string(throttle_class) if is_path else throttle_class)()
+        for throttle in ApiView().get_throttles():
             if not throttle.allow_request(counted, self):
                 return math.ceil(throttle.wait() or 1)
         return None
