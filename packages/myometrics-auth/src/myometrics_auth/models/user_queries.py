@@ -51,7 +51,11 @@ class UserQuerySet(models.QuerySet[Any]):
                 field.pre_save(user, False)
         written = super().bulk_update(users, with_derived(self.model, names), batch_size)
         if "role" in names:
-            self._reload_flags(users)
+            rows = self._all_rows().filter(pk__in=[user.pk for user in users])
+            flags = {pk: both for pk, *both in rows.values_list("pk", "is_staff", "is_superuser")}
+            for user in users:
+                if user.pk in flags:
+                    user.is_staff, user.is_superuser = flags[user.pk]
         return written
 
     def bulk_create(
@@ -77,7 +81,12 @@ class UserQuerySet(models.QuerySet[Any]):
         with atomic_write(self.db):
             made = super().bulk_create(users, *options)
             for batch in _batches(users):
-                self._derive_again(derived, _is_any_of(batch, unique_fields or ("email",)))
+                matches = Q()
+                for user in batch:
+                    matches |= Q(
+                        **{name: getattr(user, name) for name in unique_fields or ("email",)}
+                    )
+                self._derive_again(derived, matches)
         return made
 
     def _flags_of_role(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -109,22 +118,15 @@ class UserQuerySet(models.QuerySet[Any]):
         return written
 
     def _derive_again(self, derived: Sequence[Any], which: Q) -> None:
-        plain: models.QuerySet[Any] = models.QuerySet(self.model, using=self.db)
-        users = list(plain.filter(which))
+        users = list(self._all_rows().filter(which))
         for user in users:
             for field in derived:
                 field.pre_save(user, False)
         if users:
-            plain.bulk_update(users, [field.name for field in derived])
+            self._all_rows().bulk_update(users, [field.name for field in derived])
 
-    def _reload_flags(self, users: Sequence[Any]) -> None:
-        rows: models.QuerySet[Any] = models.QuerySet(self.model, using=self.db)
-        rows = rows.filter(pk__in=[user.pk for user in users])
-        flags = {pk: both for pk, *both in rows.values_list("pk", "is_staff", "is_superuser")}
-        for user in users:
-            user.is_staff, user.is_superuser = flags.get(
-                user.pk, (user.is_staff, user.is_superuser)
-            )
+    def _all_rows(self) -> models.QuerySet[Any]:
+        return models.QuerySet(self.model, using=self.db)
 
 
 def with_derived(model: type[models.Model], names: Iterable[str]) -> list[str]:
@@ -135,19 +137,11 @@ def with_derived(model: type[models.Model], names: Iterable[str]) -> list[str]:
 
 
 def _derived_from(model: type[models.Model], names: Collection[str]) -> list[Any]:
-    fields = model._meta.concrete_fields
     return [
         field
-        for field in fields
+        for field in model._meta.concrete_fields
         if isinstance(field, DerivedColumn) and set(field.source_fields) & set(names)
     ]
-
-
-def _is_any_of(users: Sequence[Any], unique_fields: Collection[str]) -> Q:
-    matches = Q()
-    for user in users:
-        matches |= Q(**{name: getattr(user, name) for name in unique_fields})
-    return matches
 
 
 def _batches(keys: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -22,12 +22,7 @@ from myometrics_core.users import keyed_hash
 
 from .login_throttle import SECOND_FACTOR, LoginThrottle
 
-__all__ = [
-    "recovery_codes_create",
-    "second_factor_take",
-    "totp_secrets_rotate",
-    "totp_take",
-]
+__all__ = ["recovery_codes_create", "second_factor_take", "totp_secrets_rotate", "totp_take"]
 
 logger = logging.getLogger("myometrics.auth.second_factors")
 
