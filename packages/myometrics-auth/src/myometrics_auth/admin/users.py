@@ -34,7 +34,7 @@ from myometrics_auth.models import User
 from myometrics_auth.requests import current_user
 from myometrics_auth.selectors import has_second_factor, second_factors_in_use, users_in
 from myometrics_auth.services.administrators import administrator_kept
-from myometrics_auth.services.second_factor_enrolment import second_factor_remove
+from myometrics_auth.services.second_factor import second_factor_remove
 from myometrics_auth.services.users import (
     FLAGS,
     deletion_conflicts_reported,

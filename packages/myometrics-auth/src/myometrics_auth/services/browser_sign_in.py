@@ -24,7 +24,7 @@ from myometrics_core.db import atomic_write
 from myometrics_core.times import utc_now
 
 from .browser_sessions import browser_attach, browser_key_store, browser_session
-from .second_factor_enrolment import totp_begin, totp_confirm, totp_enrolment
+from .second_factor import totp_begin, totp_confirm, totp_enrolment
 from .sessions import session_start
 from .sign_in import password_accept, sign_in_with_second_factor
 

@@ -30,7 +30,7 @@ from myometrics_core.users import canonical_email, existing_user_ids
 from .browser_sessions import browser_key_store
 from .login_throttle import LoginThrottle, login_throttle_erase
 from .reauthentication import own_password_check
-from .second_factor_enrolment import second_factor_remove
+from .second_factor import second_factor_remove
 
 __all__ = [
     "password_change",

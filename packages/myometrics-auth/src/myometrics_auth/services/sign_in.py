@@ -25,7 +25,7 @@ from myometrics_core.times import utc_now
 from myometrics_core.users import parse_user_id
 
 from .login_throttle import LoginThrottle
-from .second_factor_codes import second_factor_take
+from .second_factor import second_factor_take
 from .sessions import session_start
 
 __all__ = [

@@ -16,7 +16,7 @@ from myometrics_auth.serializers import (
     TotpSecretSerializer,
 )
 from myometrics_auth.services.browser_sessions import current_session
-from myometrics_auth.services.second_factor_enrolment import (
+from myometrics_auth.services.second_factor import (
     recovery_codes_replace,
     totp_confirm,
     totp_disable,
