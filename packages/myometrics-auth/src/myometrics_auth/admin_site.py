@@ -14,7 +14,7 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 
 from .models import User
-from .services.browser_sessions import browser_session_enforce
+from .services.browser import browser_session_enforce
 from .views.admin_login import (
     AdminEnrolmentView,
     AdminLoginView,
@@ -51,7 +51,6 @@ class AuthAdminSite(admin.AdminSite):
         return bool(user.is_active and user.is_staff)
 
     def has_permission(self, request: HttpRequest) -> bool:
-        """Extend Django's check: first sign out a browser whose session has ended."""
         browser_session_enforce(request)
         return super().has_permission(request)
 
@@ -63,7 +62,6 @@ class AuthAdminSite(admin.AdminSite):
         ]
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
-        """Extend Django's wrapper: sign the browser out if the request ended its own session."""
 
         def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
             response = view(request, *args, **kwargs)
@@ -78,7 +76,6 @@ class AuthAdminSite(admin.AdminSite):
     def login(
         self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None
     ) -> HttpResponse:
-        """Show the login form; redirect users who are signed in to the index."""
         if request.method == "GET" and self.has_permission(request):
             return HttpResponseRedirect(reverse("admin:index", current_app=self.name))
         template = self.login_template or AdminLoginView.template_name
@@ -88,12 +85,10 @@ class AuthAdminSite(admin.AdminSite):
 
     @_sign_in_page
     def login_second_factor(self, request: HttpRequest) -> HttpResponse:
-        """Show the second factor form."""
         return self._page(AdminSecondFactorView, request)
 
     @_sign_in_page
     def login_enrolment(self, request: HttpRequest) -> HttpResponse:
-        """Show the enrolment form for users whose role requires a second factor."""
         return self._page(AdminEnrolmentView, request)
 
     def logout(self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None) -> Any:
@@ -105,7 +100,6 @@ class AuthAdminSite(admin.AdminSite):
     def password_change(
         self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None
     ) -> Any:
-        """Change the current user's password through the same service as the API."""
         options: dict[str, Any] = {
             "success_url": reverse("admin:password_change_done", current_app=self.name),
             "extra_context": {**self.each_context(request), **(extra_context or {})},

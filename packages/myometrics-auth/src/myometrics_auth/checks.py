@@ -23,7 +23,7 @@ from .conf import auth_settings
 from .models import AbstractClinicUser
 from .other_logins import other_logins
 from .selectors import staff_below_administrator
-from .services.browser_sessions import COOKIE_ENGINE
+from .services.browser import COOKIE_ENGINE
 
 __all__ = ["register_checks"]
 

@@ -38,10 +38,10 @@ class PasswordForm(PasswordLengthForm, AdminAuthenticationForm):
 
 
 class CodeInput(forms.TextInput):
-    """An input that is cleared after a wrong code."""
+    """An input that never renders the submitted value."""
 
     def format_value(self, value: Any) -> None:
-        """Return ``None``: never render the submitted value."""
+        return None
 
 
 class SecondFactorForm(forms.Form):

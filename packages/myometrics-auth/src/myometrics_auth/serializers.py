@@ -299,7 +299,6 @@ class ExportQuerySerializer(serializers.Serializer[Any]):
     delivery = serializers.CharField(required=False, help_text="Such as `email`: answers 202.")
 
     def validate_delivery(self, value: str) -> str:
-        """Reject delivery methods that no installed package offers."""
         if value not in export_deliveries():
             raise serializers.ValidationError(
                 _('"%(value)s" is not a way to deliver an export.') % {"value": value}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from .views import account, second_factor, sign_in, users
+from .views import account, sign_in, users
 
 app_name = "myometrics_auth"
 urlpatterns = [
@@ -23,13 +23,13 @@ urlpatterns = [
     path("auth/token/refresh/", sign_in.RefreshView.as_view(), name="token-refresh"),
     path("auth/sessions/", account.SessionListView.as_view(), name="sessions"),
     path("auth/sessions/<uuid:session_id>/", account.SessionView.as_view(), name="session"),
-    path("auth/mfa/", second_factor.SecondFactorView.as_view(), name="mfa"),
-    path("auth/mfa/enrol/", second_factor.TotpEnrolView.as_view(), name="mfa-enrol"),
-    path("auth/mfa/confirm/", second_factor.TotpConfirmView.as_view(), name="mfa-confirm"),
-    path("auth/mfa/disable/", second_factor.DisableView.as_view(), name="mfa-disable"),
+    path("auth/mfa/", account.SecondFactorView.as_view(), name="mfa"),
+    path("auth/mfa/enrol/", account.TotpEnrolView.as_view(), name="mfa-enrol"),
+    path("auth/mfa/confirm/", account.TotpConfirmView.as_view(), name="mfa-confirm"),
+    path("auth/mfa/disable/", account.DisableView.as_view(), name="mfa-disable"),
     path(
         "auth/mfa/recovery-codes/",
-        second_factor.RecoveryCodesView.as_view(),
+        account.RecoveryCodesView.as_view(),
         name="mfa-recovery-codes",
     ),
     path("users/", users.UserListView.as_view(), name="users"),

@@ -90,19 +90,8 @@ class UserAddForm(PasswordLengthForm, UniqueEmailForm, DjangoUserAdmin.add_form)
 class UserForm(UniqueEmailForm, UserChangeForm):  # type: ignore[type-arg]
     """Form for editing an account."""
 
-    class Meta:
+    class Meta(UserChangeForm.Meta):
         model = User
-        fields = (
-            "email",
-            "password",
-            *User.PROFILE_FIELDS,
-            "role",
-            "is_active",
-            "is_staff",
-            "is_superuser",
-            "groups",
-            "user_permissions",
-        )
 
 
 class UserAdmin(FilterCheckedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
@@ -255,7 +244,6 @@ class UserAdmin(FilterCheckedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
                 self.delete_model(request, user)
 
     def user_change_password(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Set or disable a user's password; all sessions of the user end."""
         with transaction.atomic():
             response = super().user_change_password(request, *args, **kwargs)
             # With contradictory input the form redirects to itself without changes.

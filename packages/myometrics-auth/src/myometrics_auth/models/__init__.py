@@ -2,8 +2,7 @@
 
 from .sessions import Session, SessionQuerySet
 from .sign_in import RecoveryCode, SignInFailures, TotpDevice, UsedToken
-from .user_queries import UserQuerySet
-from .users import AbstractClinicUser, Role, User, UserManager
+from .users import AbstractClinicUser, Role, User, UserManager, UserQuerySet
 
 __all__ = [
     "AbstractClinicUser",

@@ -27,7 +27,6 @@ class SessionQuerySet(models.QuerySet["Session"]):
         return self.filter(ended_at=None, expires_at__gt=utc_now())
 
     def over(self) -> SessionQuerySet:
-        """Filter sessions that are ended or expired."""
         return self.filter(models.Q(ended_at__isnull=False) | models.Q(expires_at__lte=utc_now()))
 
     def excluding(self, session: Session | None) -> SessionQuerySet:
@@ -98,7 +97,6 @@ class Session(models.Model):
         return self.ended_at is None and self.expires_at > utc_now()
 
     def encrypt_browser_key(self, key: str) -> str:
-        """Encrypt the key of a Django session for ``browser_key``."""
         return encrypt_secret(key, owner=f"session {self.pk}")
 
     def decrypt_browser_key(self) -> str:

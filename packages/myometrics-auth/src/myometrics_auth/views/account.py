@@ -1,7 +1,8 @@
-"""The caller's own account: profile, password, sessions, export, erasure."""
+"""The caller's own account: profile, password, second factor, sessions, export, erasure."""
 
 from __future__ import annotations
 
+from typing import Any, Final
 from uuid import UUID
 
 from django.http.response import HttpResponseBase
@@ -12,18 +13,30 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from myometrics_auth.requests import current_user
-from myometrics_auth.selectors import sessions_of
+from myometrics_auth.selectors import second_factor_state, sessions_of
 from myometrics_auth.serializers import (
     ChangePasswordSerializer,
+    CodeSerializer,
     DetailSerializer,
     ExportQuerySerializer,
+    PasswordAndCodeSerializer,
+    PasswordSerializer,
     ProfileChangesSerializer,
     ProfileSerializer,
+    RecoveryCodesSerializer,
+    SecondFactorStateSerializer,
     SessionPageSerializer,
     SessionSerializer,
+    TotpSecretSerializer,
 )
-from myometrics_auth.services.browser_sessions import current_session
+from myometrics_auth.services.browser import current_session
 from myometrics_auth.services.passwords import password_change
+from myometrics_auth.services.second_factor import (
+    recovery_codes_replace,
+    totp_confirm,
+    totp_disable,
+    totp_enrol,
+)
 from myometrics_auth.services.sessions import session_end, sessions_end_others
 from myometrics_auth.services.users import user_erase_self, user_update_profile
 from myometrics_core.api import (
@@ -44,12 +57,24 @@ from myometrics_core.personal_data import (
 
 __all__ = [
     "ChangePasswordView",
+    "DisableView",
     "ExportView",
     "OwnAccountView",
     "ProfileView",
+    "RecoveryCodesView",
+    "SecondFactorView",
     "SessionListView",
     "SessionView",
+    "TotpConfirmView",
+    "TotpEnrolView",
 ]
+
+
+PROFILE_CHANGES: Final[dict[str, Any]] = {
+    "tags": ["auth"],
+    "request": ProfileChangesSerializer(partial=True),
+    "responses": {200: ProfileSerializer},
+}
 
 
 class ProfileView(ApiView):
@@ -63,24 +88,14 @@ class ProfileView(ApiView):
         """Return the signed-in user."""
         return Response(ProfileSerializer.read(request.user))
 
-    @extend_schema(
-        operation_id="auth_user_put",
-        tags=["auth"],
-        request=ProfileChangesSerializer(partial=True),
-        responses={200: ProfileSerializer},
-    )
+    @extend_schema(operation_id="auth_user_put", **PROFILE_CHANGES)
     def put(self, request: Request) -> Response:
         """Change names and clinic; omitted and read-only fields stay unchanged."""
         changes = self.validated(ProfileChangesSerializer, partial=True)
         user = user_update_profile(user=current_user(request), changes=changes)
         return Response(ProfileSerializer.read(user))
 
-    @extend_schema(
-        operation_id="auth_user_patch",
-        tags=["auth"],
-        request=ProfileChangesSerializer(partial=True),
-        responses={200: ProfileSerializer},
-    )
+    @extend_schema(operation_id="auth_user_patch", **PROFILE_CHANGES)
     def patch(self, request: Request) -> Response:
         """Change names and clinic; the same as PUT."""
         return self.put(request)
@@ -106,6 +121,98 @@ class ChangePasswordView(ApiView):
             request=request,
         )
         return Response({"detail": _("Password changed successfully")})
+
+
+class SecondFactorView(ApiView):
+    """The caller's second factor."""
+
+    throttle_bucket = "auth"
+    open_without_second_factor = True
+
+    @extend_schema(
+        operation_id="auth_mfa_get", tags=["auth"], responses={200: SecondFactorStateSerializer}
+    )
+    def get(self, request: Request) -> Response:
+        """Return whether a second factor is enabled and required, and the recovery codes left."""
+        return Response(second_factor_state(user=current_user(request)))
+
+
+class DisableView(ApiView):
+    """Disabling the second factor."""
+
+    throttle_bucket = "auth"
+
+    @extend_schema(
+        operation_id="auth_mfa_disable",
+        tags=["auth"],
+        request=PasswordAndCodeSerializer,
+        responses={204: None, 409: ErrorSerializer},
+    )
+    def post(self, request: Request) -> Response:
+        """Disable the second factor."""
+        body = self.validated(PasswordAndCodeSerializer)
+        totp_disable(user=current_user(request), **body, request=request)
+        return Response(status=204)
+
+
+class TotpEnrolView(ApiView):
+    """First step of enrolment: a secret for the app."""
+
+    throttle_bucket = "auth"
+    open_without_second_factor = True
+
+    @extend_schema(
+        operation_id="auth_mfa_enrol",
+        tags=["auth"],
+        request=PasswordSerializer,
+        responses={201: TotpSecretSerializer, 409: ErrorSerializer},
+    )
+    def post(self, request: Request) -> Response:
+        """Create a new secret; it is required once one of its codes is confirmed."""
+        body = self.validated(PasswordSerializer)
+        secret, address = totp_enrol(user=current_user(request), **body, request=request)
+        return Response({"secret": secret, "otpauth_url": address}, status=201)
+
+
+class TotpConfirmView(ApiView):
+    """Second step of enrolment: the app's first code."""
+
+    throttle_bucket = "auth"
+    open_without_second_factor = True
+
+    @extend_schema(
+        operation_id="auth_mfa_confirm",
+        tags=["auth"],
+        request=CodeSerializer,
+        responses={200: RecoveryCodesSerializer, 409: ErrorSerializer},
+    )
+    def post(self, request: Request) -> Response:
+        """Confirm the app; other sessions end. Returns recovery codes, only this once."""
+        codes = totp_confirm(
+            user=current_user(request),
+            session=current_session(request),
+            **self.validated(CodeSerializer),
+            request=request,
+        )
+        return Response({"recovery_codes": codes})
+
+
+class RecoveryCodesView(ApiView):
+    """Replacement of recovery codes."""
+
+    throttle_bucket = "auth"
+
+    @extend_schema(
+        operation_id="auth_mfa_recovery_codes",
+        tags=["auth"],
+        request=PasswordAndCodeSerializer,
+        responses={200: RecoveryCodesSerializer, 409: ErrorSerializer},
+    )
+    def post(self, request: Request) -> Response:
+        """Return ten new codes, only this once; the old ones become invalid."""
+        body = self.validated(PasswordAndCodeSerializer)
+        codes = recovery_codes_replace(user=current_user(request), **body, request=request)
+        return Response({"recovery_codes": codes})
 
 
 class SessionListView(ApiView):

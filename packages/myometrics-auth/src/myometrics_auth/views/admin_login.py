@@ -23,12 +23,12 @@ from rest_framework.request import Request
 
 from myometrics_auth.forms import EnrolmentForm, OwnPasswordForm, PasswordForm, SecondFactorForm
 from myometrics_auth.requests import current_user
-from myometrics_auth.services.browser_sessions import browser_session
-from myometrics_auth.services.browser_sign_in import (
+from myometrics_auth.services.browser import (
     Step,
     browser_enrol,
     browser_enrolment,
     browser_needs_code,
+    browser_session,
     browser_sign_in,
     browser_sign_in_with_second_factor,
 )
@@ -52,7 +52,6 @@ class ThrottledPost:
     throttle_bucket: ClassVar[str] = "auth"
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Process the form, or return 429 as an HTML page."""
         seconds = self._seconds_to_wait(request)
         if seconds is None:
             response: HttpResponse = super().post(request, *args, **kwargs)  # type: ignore[misc]
@@ -106,7 +105,6 @@ class AdminSignInView(ThrottledPost, LoginView):
         return self.page("admin:index")
 
     def page(self, name: str) -> str:
-        """Return the path of a page of this admin site."""
         return reverse(name, current_app=self.site.name)
 
     def go_to(self, name: str) -> HttpResponse:
@@ -127,7 +125,6 @@ class AdminLoginView(AdminSignInView):
         return {**super().get_form_kwargs(), "request": self.request}
 
     def form_valid(self, form: Any) -> HttpResponse:
-        """Sign in, or redirect to the next step."""
         try:
             step = browser_sign_in(
                 email=form.cleaned_data["username"],
@@ -156,7 +153,6 @@ class AdminSecondFactorView(AdminSignInView):
         return super().dispatch(request, *args, **kwargs)
 
     def form_valid(self, form: Any) -> HttpResponse:
-        """Sign in; redirect to the first step if its result is no longer valid."""
         try:
             browser_sign_in_with_second_factor(code=form.cleaned_data["code"], request=self.request)
         except AuthenticationFailed as error:
@@ -189,7 +185,6 @@ class AdminEnrolmentView(AdminSignInView):
         return context
 
     def form_valid(self, form: Any) -> HttpResponse:
-        """Sign in, and show the recovery codes once."""
         try:
             codes = browser_enrol(code=form.cleaned_data["code"], request=self.request)
         except ValidationError as error:
@@ -230,7 +225,6 @@ class AdminPasswordView(ThrottledPost, PasswordChangeView):
         return HttpResponseRedirect(self.get_success_url())
 
     def rate_limit_identity(self, request: Request) -> str | None:
-        """Return the user, as the API does."""
         return f"user:{self.request.user.pk}"
 
 
