@@ -103,14 +103,16 @@ class KeyListTokenBackend(TokenBackend):
 
 def access_token(session: Session) -> str:
     """Return a new token that authenticates requests of ``session``."""
-    lifetime = auth_settings.ACCESS_TOKEN_LIFETIME
-    return _sign(ACCESS, lifetime, user_id=session.user_id, sid=session.pk)
+    return _sign(
+        ACCESS, auth_settings.ACCESS_TOKEN_LIFETIME, user_id=session.user_id, sid=session.pk
+    )
 
 
 def refresh_token(session: Session) -> str:
     """Return a new token that obtains access tokens until ``session`` ends."""
-    lifetime = auth_settings.REFRESH_TOKEN_LIFETIME
-    return _sign(REFRESH, lifetime, user_id=session.user_id, sid=session.pk)
+    return _sign(
+        REFRESH, auth_settings.REFRESH_TOKEN_LIFETIME, user_id=session.user_id, sid=session.pk
+    )
 
 
 def mfa_token(user: AbstractClinicUser) -> str:

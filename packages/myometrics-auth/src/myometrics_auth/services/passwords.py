@@ -28,8 +28,7 @@ from myometrics_core.times import utc_now
 from myometrics_core.users import canonical_email, existing_user_ids
 
 from .browser import browser_key_store
-from .login_throttle import LoginThrottle, login_throttle_erase
-from .reauthentication import own_password_check
+from .login_throttle import LoginThrottle, login_throttle_erase, own_password_check
 from .second_factor import second_factor_remove
 
 __all__ = [

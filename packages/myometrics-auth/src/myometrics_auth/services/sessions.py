@@ -14,9 +14,8 @@ from myometrics_auth.conf import auth_settings
 from myometrics_auth.errors import invalid_credentials, invalid_token_error
 from myometrics_auth.events import publish_session_events, publish_sessions_ended
 from myometrics_auth.models import Session, SessionQuerySet, User
-from myometrics_auth.requests import AnyRequest
+from myometrics_auth.requests import AnyRequest, lock_caller
 from myometrics_auth.tokens import REFRESH, InvalidToken, access_token, read_token
-from myometrics_core.api import CallerDeleted
 from myometrics_core.db import atomic_write
 from myometrics_core.http import client_address, http_request, user_agent
 from myometrics_core.times import utc_now
@@ -109,8 +108,7 @@ def session_end_by_refresh_token(*, user: User, token: str, request: AnyRequest)
 def session_end(*, user: User, session_id: uuid.UUID | str, request: AnyRequest) -> None:
     """End one live session of ``user``; raise ``NotFound`` if it does not exist."""
     with atomic_write():
-        if not lock_users_shared([user.pk]):
-            raise CallerDeleted()
+        lock_caller(user)
         own = Session.objects.live().filter(pk=session_id, user=user)
         session = own.first()
         if session is None or not own.end():
@@ -124,8 +122,7 @@ def session_end(*, user: User, session_id: uuid.UUID | str, request: AnyRequest)
 def sessions_end_others(*, user: User, keep: Session | None, request: AnyRequest) -> int:
     """End every live session of ``user`` except ``keep``; return their number."""
     with atomic_write():
-        if not lock_users_shared([user.pk]):
-            raise CallerDeleted()
+        lock_caller(user)
         others = _end_live(Session.objects.filter(user=user).excluding(keep))
         publish_session_events("logout", sessions=others, request=request)
     return len(others)
