@@ -112,7 +112,7 @@ def examine_admin_login() -> Iterator[Diagnosis]:
     if apps.is_installed("django.contrib.admin"):
         from django.contrib.admin.sites import all_sites  # noqa: PLC0415 (where it is installed)
 
-        for site in all_sites:
+        for site in sorted(all_sites, key=lambda site: site.name):
             with suppress(NoReverseMatch):
                 reverse(f"{site.name}:login")
                 has_site = True
@@ -125,7 +125,7 @@ def examine_admin_login() -> Iterator[Diagnosis]:
         yield Diagnosis(
             "admin sign-in",
             "problem" if in_use else "warning",
-            f"The password alone signs in to: {', '.join(sorted(names))}. No second factor, no throttle.",
+            f"The password alone signs in to: {', '.join(names)}. No second factor, no throttle.",
             "Leave MYOMETRICS_AUTH['ADMIN_LOGIN'] on, or protect these sites in another way.",
         )
     else:

@@ -22,6 +22,7 @@ from myometrics_core.times import utc_now
 from myometrics_core.users import keyed_hash, keyed_hashes
 
 from .conf import auth_settings
+from .errors import InvalidToken
 from .models import AbstractClinicUser, Session
 
 __all__ = [
@@ -29,7 +30,6 @@ __all__ = [
     "ISSUER",
     "MFA",
     "REFRESH",
-    "InvalidToken",
     "TokenClaims",
     "access_token",
     "mfa_token",
@@ -53,10 +53,6 @@ UNREADABLE: Final = (
     *(TokenBackendError, KeyError, ValueError, TypeError, AttributeError),
     RecursionError,  # deeply nested JSON; older PyJWT releases don't catch it
 )
-
-
-class InvalidToken(Exception):
-    """The token was not issued here, has the wrong type, or has expired."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from rest_framework.exceptions import ValidationError
 
 from myometrics_auth.conf import auth_settings
 from myometrics_auth.encryption import UnreadableSecret, decrypt_secret, encrypt_secret
-from myometrics_auth.errors import invalid_token_error
+from myometrics_auth.errors import InvalidToken
 from myometrics_auth.events import publish_account_event
 from myometrics_auth.models import RecoveryCode, Session, TotpDevice, User
 from myometrics_auth.requests import AnyRequest, lock_caller
@@ -245,14 +245,12 @@ def _require_password_and_code(
 def _lock(user: User, password: str | None = None, session: Session | None = None) -> None:
     """Lock the user's row; reject the request after a concurrent reset or sign-out."""
     current = type(user)._default_manager.select_for_update(no_key=True).filter(pk=user.pk).first()
-    if current is None:
-        raise invalid_token_error()
     if session is not None:
         is_current = Session.objects.live().filter(pk=session.pk).exists()
     else:
-        is_current = is_as_checked(current, user, password)
-    if not is_current:
-        raise invalid_token_error()
+        is_current = current is not None and is_as_checked(current, user, password)
+    if current is None or not is_current:
+        raise InvalidToken
 
 
 def _recovery_hashes(user: User, code: str) -> list[str]:

@@ -21,6 +21,7 @@ from rest_framework.exceptions import APIException, AuthenticationFailed, Valida
 from rest_framework.parsers import FormParser, MultiPartParser
 from rest_framework.request import Request
 
+from myometrics_auth.errors import InvalidToken
 from myometrics_auth.forms import EnrolmentForm, OwnPasswordForm, PasswordForm, SecondFactorForm
 from myometrics_auth.requests import current_user
 from myometrics_auth.services.browser import (
@@ -152,9 +153,9 @@ class AdminSecondFactorView(AdminSignInView):
     def form_valid(self, form: Any) -> HttpResponse:
         try:
             browser_sign_in_with_second_factor(code=form.cleaned_data["code"], request=self.request)
-        except AuthenticationFailed as error:
-            if error.get_codes() == "token_not_valid":
-                return self.go_to("admin:login")
+        except InvalidToken:
+            return self.go_to("admin:login")
+        except AuthenticationFailed:
             form.add_error("code", _("The code is not right."))
             return self.form_invalid(form)
         return HttpResponseRedirect(self.get_success_url())
