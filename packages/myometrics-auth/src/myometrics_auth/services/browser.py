@@ -73,10 +73,7 @@ class Step(enum.Enum):
 def browser_sign_in(
     *, email: str, password: str, request: HttpRequest, is_allowed: Callable[[Any], bool]
 ) -> Step:
-    """Check a password; sign the browser in if no second factor or enrolment is needed.
-
-    Raises ``AuthenticationFailed`` like ``password_accept``.
-    """
+    """Check a password, like :func:`password_accept`; sign in if no other step is needed."""
     user = password_accept(email=email, password=password, request=request, is_allowed=is_allowed)
     if has_second_factor(user):
         _suspend(request, {"mfa_token": mfa_token(user), "backend": user.backend})
@@ -126,10 +123,7 @@ def browser_sign_in_with_second_factor(*, code: str, request: HttpRequest) -> No
 
 
 def browser_enrolment(request: HttpRequest) -> tuple[str, str] | None:
-    """Return secret and ``otpauth://`` URL of the second factor that the browser has to confirm.
-
-    ``None`` without one.
-    """
+    """Return :func:`totp_enrolment` of the user who has to confirm it in this browser."""
     user = _user_of_enrolment(request)
     return None if user is None else totp_enrolment(user=user)
 

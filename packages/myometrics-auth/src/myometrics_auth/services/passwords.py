@@ -82,10 +82,7 @@ def password_change(
 
 
 def password_reset_request(*, email: str) -> None:
-    """Enqueue the mail to ``email``; the job looks the address up.
-
-    The request therefore takes the same time for known and unknown addresses.
-    """
+    """Enqueue the mail. The job looks the address up, so that known ones take the same time."""
     enqueue(SendPasswordReset.name, {"email": canonical_email(email)})
 
 

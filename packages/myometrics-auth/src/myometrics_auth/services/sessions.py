@@ -116,13 +116,12 @@ def session_end(*, user: User, session_id: uuid.UUID | str, request: AnyRequest)
         publish_session_events("logout", sessions=[session], request=request)
 
 
-def sessions_end_others(*, user: User, keep: Session | None, request: AnyRequest) -> int:
-    """End every live session of ``user`` except ``keep``; return their number."""
+def sessions_end_others(*, user: User, keep: Session | None, request: AnyRequest) -> None:
+    """End every live session of ``user`` except ``keep``."""
     with atomic_write():
         lock_caller(user)
         others = _end_live(Session.objects.filter(user=user).excluding(keep))
         publish_session_events("logout", sessions=others, request=request)
-    return len(others)
 
 
 def sessions_end(*, actor: User, sessions: SessionQuerySet, request: AnyRequest) -> int:

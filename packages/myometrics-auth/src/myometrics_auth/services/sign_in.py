@@ -46,10 +46,7 @@ class SignIn:
 
 
 def sign_in(*, email: str, password: str, request: AnyRequest) -> SignIn:
-    """Check a password against the site's authentication backends and sign in.
-
-    Raises like :func:`password_accept`.
-    """
+    """Check a password, like :func:`password_accept`; sign in if no second step is needed."""
     user = password_accept(email=email, password=password, request=request)
     if has_second_factor(user):
         return SignIn(mfa_token=mfa_token(user))
