@@ -39,10 +39,7 @@ from myometrics_core.api import ApiView
 __all__ = ["AdminEnrolmentView", "AdminLoginView", "AdminPasswordView", "AdminSecondFactorView"]
 
 TEMPLATES = "myometrics_auth/admin"
-PAGES = {
-    Step.SECOND_FACTOR: "admin:login_second_factor",
-    Step.ENROLMENT: "admin:login_enrolment",
-}
+PAGES = {Step.SECOND_FACTOR: "admin:login_second_factor", Step.ENROLMENT: "admin:login_enrolment"}
 
 
 class ThrottledPost:
