@@ -109,8 +109,7 @@ class AuthAdminSite(admin.AdminSite):
 
     def _page(self, view: Any, request: HttpRequest, **options: Any) -> HttpResponse:
         request.current_app = self.name  # for {% url %}
-        response: HttpResponse = view.as_view(site=self, **options)(request)
-        return response
+        return view.as_view(site=self, **options)(request)
 
 
 def use_auth_sign_in() -> None:
