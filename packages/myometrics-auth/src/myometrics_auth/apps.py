@@ -1,6 +1,6 @@
 """App configuration of auth."""
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.utils.translation import gettext_lazy as _
 
 
@@ -13,7 +13,6 @@ class AuthConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from django.apps import apps
         from django.contrib.auth.signals import user_logged_out
 
         from myometrics_core.conf import register_settings, register_site_checks

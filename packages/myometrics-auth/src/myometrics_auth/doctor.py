@@ -30,20 +30,16 @@ __all__ = [
 
 def register_examinations() -> None:
     """Register the examinations of this package."""
-    for name, examine in (
-        ("administrators", examine_administrators),
-        ("token keys", examine_token_keys),
-        ("second factor", examine_second_factor),
-        ("admin sign-in", examine_admin_login),
-    ):
-        register_examination(name, examine, needs_database=True)
+    register_examination("administrators", examine_administrators, needs_database=True)
+    register_examination("token keys", examine_token_keys, needs_database=True)
+    register_examination("second factor", examine_second_factor, needs_database=True)
+    register_examination("admin sign-in", examine_admin_login, needs_database=True)
 
 
 def examine_administrators() -> Iterator[Diagnosis]:
     """Check for an active administrator, and for staff with a role below administrator."""
     active = get_user_model()._base_manager.filter(is_active=True)
-    count = sum(map(is_administrator, read_in_batches(active.order_by("pk"))))
-    if count:
+    if count := sum(map(is_administrator, read_in_batches(active.order_by("pk")))):
         yield Diagnosis("administrators", "ok", f"{count} are active.")
     else:
         yield Diagnosis(

@@ -59,8 +59,7 @@ def user_data_delete(user: User, using: str) -> None:
     """
     lock_user_for_delete(user, using)
     login_throttle_erase(user)
-    resets = Job.objects.filter(kind=SendPasswordReset.name)
-    resets.filter(payload__email=user.email_canonical).delete()
+    Job.objects.filter(kind=SendPasswordReset.name, payload__email=user.email_canonical).delete()
     if apps.is_installed("django.contrib.admin"):
         entries = apps.get_model("admin", "LogEntry").objects.filter(
             content_type=ContentType.objects.get_for_model(user), object_id=str(user.pk)

@@ -123,10 +123,7 @@ def password_fingerprints(user: AbstractClinicUser) -> list[str]:
 
 
 def read_token(text: str, token_type: str, *, accept_expired: bool = False) -> TokenClaims:
-    """Return the claims of ``text``, which may be arbitrary; raise :class:`InvalidToken`.
-
-    ``accept_expired`` accepts an expired token with a valid signature.
-    """
+    """Return the claims of a validly signed, unexpired token; raise ``InvalidToken`` otherwise."""
     if len(text) > MAX_TOKEN_LENGTH or not text.isascii():
         raise InvalidToken
     claims = _verified_claims(text, auth_settings.signing_keys)

@@ -75,8 +75,7 @@ def grantable_permissions(user: User) -> QuerySet[Permission]:
     """Return the permissions that ``user`` may grant: their own."""
     if user.is_superuser:
         return Permission.objects.all()
-    own = _granted_permissions(user).values("pk")
-    return Permission.objects.filter(pk__in=own)
+    return Permission.objects.filter(pk__in=_granted_permissions(user))
 
 
 def grantable_groups(user: User) -> QuerySet[Group]:
@@ -113,6 +112,5 @@ def require_rights_over(request: HttpRequest, users: Iterable[User]) -> None:
 
 
 def _granted_permissions(user: User) -> QuerySet[Permission]:
-    groups = user.groups.values("pk")
-    direct = user.user_permissions.values("pk")
-    return Permission.objects.filter(Q(pk__in=direct) | Q(group__in=groups)).distinct().order_by()
+    is_granted = Q(pk__in=user.user_permissions.all()) | Q(group__in=user.groups.all())
+    return Permission.objects.filter(is_granted).distinct().order_by()

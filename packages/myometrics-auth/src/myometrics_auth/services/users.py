@@ -15,7 +15,7 @@ from django.contrib.auth import get_user_model
 from django.db import IntegrityError, transaction
 from django.db.models import ProtectedError, QuerySet, RestrictedError
 from django.utils.translation import gettext_lazy as _
-from rest_framework.exceptions import NotFound, PermissionDenied, ValidationError
+from rest_framework.exceptions import APIException, NotFound, PermissionDenied, ValidationError
 from rest_framework.fields import CharField
 
 from myometrics_auth.conf import auth_settings
@@ -115,9 +115,7 @@ def user_update_profile(*, user: User, changes: Mapping[str, Any]) -> User:
     set it.
     """
     with atomic_write():
-        current = _locked(user.pk)
-        if current is None:
-            raise CallerDeleted()
+        current = _locked(user.pk, missing=CallerDeleted())
         _require_names(current, changes)
         clinic = changes.get("clinic_name", current.clinic_name)
         is_allowed = auth_settings.CLINIC_NAME_SET_BY == "owner" or is_administrator(current)
@@ -144,9 +142,7 @@ def user_update(
     """
     with atomic_write():
         with administrator_kept(user_id):
-            user = _locked(user_id)
-            if user is None:
-                raise NotFound(_("There is no such user."))
+            user = _locked(user_id, missing=NotFound(_("There is no such user.")))
             _require_superuser_for(actor, user)
             if not may_blank_names:
                 _require_names(user, changes)
@@ -173,9 +169,8 @@ def user_delete(*, actor: User | None, user_id: Any, request: AnyRequest | None)
     # Read committed: also erase rows that are written until the user is locked.
     with deletion_conflicts_reported(), read_committed(), atomic_write():
         with administrator_kept(user_id):
-            user = _locked(user_id, to_delete=True)
-            if user is None:
-                raise NotFound(_("There is no such user."))
+            missing = NotFound(_("There is no such user."))
+            user = _locked(user_id, missing=missing, to_delete=True)
             _require_superuser_for(actor, user)
             erase_user(user)
         # After self-erasure the entry must not hold the user's key or address.
@@ -213,10 +208,13 @@ def user_erase_self(*, user: User) -> None:
         raise CallerDeleted() from error
 
 
-def _locked(user_id: Any, *, to_delete: bool = False) -> User | None:
+def _locked(user_id: Any, *, missing: APIException, to_delete: bool = False) -> User:
     # Only a deletion has to block writers of rows that refer to the user.
     users = get_user_model().objects.select_for_update(no_key=not to_delete)
-    return users.filter(pk=user_id).first()
+    user = users.filter(pk=user_id).first()
+    if user is None:
+        raise missing
+    return user
 
 
 def _require_superuser_for(actor: User | None, user: User) -> None:
