@@ -6,7 +6,6 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from django.utils import timezone
 
@@ -14,19 +13,9 @@ from ..conf import audit_settings
 from ..log.models import Seal
 from ..signing.canonical import canonical_moment
 
-__all__ = ["anchor_of", "anchors_publish"]
+__all__ = ["anchors_publish"]
 
 logger = logging.getLogger("myometrics.audit.anchor")
-
-
-def anchor_of(seal: Seal) -> dict[str, Any]:
-    """Return the anchor of a seal."""
-    return {
-        "number": seal.number,
-        "signature": bytes(seal.signature).hex(),
-        "sealed_at": canonical_moment(seal.sealed_at),
-        "entries": seal.entries,
-    }
 
 
 def anchors_publish(*, using: str) -> Iterator[Seal]:
@@ -37,7 +26,12 @@ def anchors_publish(*, using: str) -> Iterator[Seal]:
     """
     seals = Seal.objects.using(using)
     for seal in list(seals.filter(anchored_at=None).order_by("number")):
-        anchor = anchor_of(seal)
+        anchor = {
+            "number": seal.number,
+            "signature": bytes(seal.signature).hex(),
+            "sealed_at": canonical_moment(seal.sealed_at),
+            "entries": seal.entries,
+        }
         line = json.dumps(anchor, sort_keys=True)
         logger.info("%s", line, extra={"anchor": anchor})
         if audit_settings.ANCHOR_FILE:
