@@ -96,6 +96,7 @@ def test_seal_job_seals_and_is_due_again_after_ten_seconds():
     assert not run_job(SEAL_JOB)
 
 
+@pytest.mark.celery
 @pytest.mark.django_db(transaction=True)
 def test_celery_tasks_run_the_jobs_under_their_names(settings):
     settings.MYOMETRICS |= {"JOB_RUNNER": "celery"}
