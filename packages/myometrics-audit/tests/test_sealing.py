@@ -18,7 +18,6 @@ import time_machine
 from django.core.management import call_command
 from django.db import connection, connections, transaction
 
-from myometrics_audit import tasks
 from myometrics_audit.listing import Selection, entries_count
 from myometrics_audit.models import AuditLog, EntryCount, Erasure, Leaf, Seal
 from myometrics_audit.sealing import LogVerifier, seal_pending
@@ -99,6 +98,8 @@ def test_seal_job_seals_and_is_due_again_after_ten_seconds():
 @pytest.mark.celery
 @pytest.mark.django_db(transaction=True)
 def test_celery_tasks_run_the_jobs_under_their_names(settings):
+    from myometrics_audit import tasks
+
     settings.MYOMETRICS |= {"JOB_RUNNER": "celery"}
     settings.CELERY_TASK_ALWAYS_EAGER = True
     make(3)
