@@ -16,6 +16,7 @@ from django.db.models.functions import Least
 from ..db.transactions import SerializationFailure, atomic_write
 from ..http.request_id import current_request_id
 from ..times import utc_now
+from .kinds import job_kind
 from .models import Job
 from .runners import start_job, start_jobs
 
@@ -37,7 +38,7 @@ def enqueue(
 
     While a job of the same kind and ``key`` is pending, no second one is written: the pending one
     keeps its payload, and runs once more if a worker has already begun it. Without ``key`` each
-    call writes a job.
+    call writes a job. Raises ``LookupError`` if the kind is not registered.
     """
     key = uuid.uuid4().hex if key is None else key
     enqueue_many(kind, [(key, payload or {})], run_at=run_at)
@@ -50,6 +51,7 @@ def enqueue_many(
     run_at: datetime | None = None,
 ) -> None:
     """Write one job per ``(key, payload)``, a few statements per 500; see :func:`enqueue`."""
+    job_kind(kind)  # an unknown kind would never run
     using = router.db_for_write(Job)
     remaining = iter(jobs)
     keys: list[str] = []
