@@ -54,11 +54,11 @@ def enqueue_many(
     job_kind(kind)  # an unknown kind would never run
     using = router.db_for_write(Job)
     remaining = iter(jobs)
-    keys: list[str] = []
+    keys: list[str] = []  # those to start singly, and one more
     with atomic_write(using, savepoint=False):
         while batch := dict(islice(remaining, BATCH)):
             _write(kind, batch, run_at or utc_now())
-            keys += batch
+            keys += islice(batch, MAX_STARTED_SINGLY + 1 - len(keys))
     if run_at is None or run_at <= utc_now():
         transaction.on_commit(partial(_start, kind, keys), using=using)
 
