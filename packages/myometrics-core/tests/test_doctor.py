@@ -21,6 +21,7 @@ from myometrics_core.doctor import Diagnosis, describe_age, examinations, regist
 from myometrics_core.doctor import registry as doctor
 from myometrics_core.doctor.registry import run_examinations
 from myometrics_core.health_log.models import HealthState
+from myometrics_core.jobs import Job
 from myometrics_core.times import utc_now
 from myometrics_testing.services import OwnedServer
 from myometrics_testing.waiting import wait_for
@@ -335,3 +336,10 @@ def test_lagging_or_unreachable_replica_is_a_problem(
             assert "Can't be reached" in examine().summary
             replica.settings["replica"].update(dj_database_url.parse(postgresql_server.url))
             assert "no replica" in examine().summary
+
+
+@pytest.mark.django_db
+def test_doctor_names_jobs_of_removed_apps_apart_from_late_ones():
+    Job.objects.create(kind="tests.removed", run_at=utc_now() - timedelta(days=40))
+    found = {one.name: one.state for one in examinations.examine_jobs()}
+    assert found == {"jobs": "ok", "jobs of removed apps": "warning"}

@@ -15,6 +15,7 @@ import pytest
 from celery import Celery, current_app
 from django.core.management import CommandError, call_command
 from django.core.signals import request_started
+from django.db import transaction
 
 from myometrics_core.jobs import (
     Job,
@@ -24,6 +25,7 @@ from myometrics_core.jobs import (
     enqueue_many,
     kinds,
     register_job_kind,
+    runners,
     thread_runner,
 )
 from myometrics_core.jobs.loop import JobLoop
@@ -47,6 +49,7 @@ class Note(JobKind):
 @pytest.fixture
 def kind(monkeypatch):
     monkeypatch.setattr(kinds, "_kinds", {})
+    monkeypatch.setattr(runners, "_paused_until", {})
     kind = Note()
     register_job_kind(kind)
     return kind
@@ -241,6 +244,21 @@ def test_job_is_kept_if_the_broker_can_not_be_reached(kind, settings, caplog):
         usual.set_current()
     assert "starts later" in caplog.text
     assert Job.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_unreachable_broker_is_tried_once_for_many_jobs(kind, settings, caplog):
+    settings.MYOMETRICS = {"JOB_RUNNER": "celery"}
+    usual = current_app._get_current_object()
+    Celery("unreachable", broker="redis://127.0.0.1:1/0").set_current()
+    try:
+        with transaction.atomic():
+            for number in range(100):
+                enqueue(kind.name, key=str(number))
+    finally:
+        usual.set_current()
+    assert caplog.text.count("starts later") == 1
+    assert Job.objects.count() == 100
 
 
 @pytest.mark.django_db(transaction=True)

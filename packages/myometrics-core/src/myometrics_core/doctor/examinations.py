@@ -28,6 +28,7 @@ from ..db.replica_checks import check_read_replicas
 from ..db.replicas import NotAReplica, measure_lag
 from ..health.probes import LOCAL_BACKENDS
 from ..health.report import check_health
+from ..jobs.kinds import job_kinds
 from ..jobs.models import Job
 from ..mail.backend import default_mail_backend_path
 from ..observability.gauges import HEALTH_LOG, backup_age_seconds, health_check_age_seconds
@@ -409,8 +410,8 @@ def _examine_workers() -> Diagnosis:
 
 def examine_jobs() -> Iterator[Diagnosis]:
     """Check that something runs the jobs, and that none is dead."""
-    now = utc_now()
-    since = Job.objects.due(now).values_list("run_at", flat=True).first()
+    now, known = utc_now(), [kind.name for kind in job_kinds()]
+    since = Job.objects.due(now).filter(kind__in=known).values_list("run_at", flat=True).first()
     late = (now - since).total_seconds() if since else 0.0
     runner = core_settings.JOB_RUNNER
     if late > MAX_JOB_LATENESS:
@@ -422,6 +423,14 @@ def examine_jobs() -> Iterator[Diagnosis]:
         )
     else:
         yield Diagnosis("jobs", "ok", f"None is late (JOB_RUNNER is {runner!r}).")
+    unknown = Job.objects.pending().exclude(kind__in=known).count()
+    if unknown:
+        yield Diagnosis(
+            "jobs of removed apps",
+            "warning",
+            f"{unknown} jobs are of kinds that no installed app runs.",
+            "Install the app again, or cancel them in the admin, under Jobs.",
+        )
     dead = Job.objects.dead().count()
     if dead:
         yield Diagnosis(

@@ -61,8 +61,9 @@ class RetryPolicy:
 
     def backoff(self, attempts: int) -> timedelta:
         """Return the delay after ``attempts`` failures, between half and all of it at random."""
-        longest = min(self.base * 2.0 ** min(attempts - 1, 40), self.cap)
-        return longest * random.uniform(0.5, 1.0)
+        doubled = self.base.total_seconds() * 2.0 ** min(attempts - 1, 40)
+        longest = min(doubled, self.cap.total_seconds())  # not as `timedelta`s: they overflow
+        return timedelta(seconds=longest * random.uniform(0.5, 1.0))
 
 
 class JobKind:
