@@ -9,8 +9,6 @@ from .conf import image_service_url
 from .models import PendingChange, PullState
 from .pull.pulling import pull_status
 
-__all__ = ["pending_changes", "register_gauges", "sync_age_seconds", "sync_failures"]
-
 
 def register_gauges() -> None:
     """Register gauges for the age and failures of pulls, and for pending changes."""

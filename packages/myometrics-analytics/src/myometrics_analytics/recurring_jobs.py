@@ -1,16 +1,13 @@
-"""The recurring jobs of analytics; the pull is in ``pull``."""
+"""The recurring jobs of the rollups; the pull is in ``pull``."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
-from myometrics_core.jobs import Job, JobKind, RetryPolicy, daily, every, register_job_kind
+from myometrics_core.jobs import Job, JobKind, RetryPolicy, daily, every
 
-from .pull.pulling import PullUploads
 from .rollups.folding import changes_fold
 from .rollups.self_check import rollups_check
-
-__all__ = ["CheckRollups", "FoldChanges", "register_recurring_jobs"]
 
 
 class FoldChanges(JobKind):
@@ -33,9 +30,3 @@ class CheckRollups(JobKind):
 
     def run(self, job: Job) -> None:
         rollups_check()
-
-
-def register_recurring_jobs() -> None:
-    """Register the kinds."""
-    for kind in (PullUploads(), FoldChanges(), CheckRollups()):
-        register_job_kind(kind)

@@ -17,7 +17,7 @@ from myometrics_core.times import utc_day_start, utc_text
 from .filters import Filters
 from .models import MICROSECONDS, Upload, UploadQuerySet
 from .periods import Span, month_end, month_text, utc_today, week_slices
-from .rollups.counting import NO_UPLOADS, Counts, counts_get
+from .rollups.counting import Counts, DayCounts, counts_get
 
 __all__ = ["activity_get", "report_get"]
 
@@ -75,7 +75,7 @@ def _recent_counts(uploads: UploadQuerySet) -> dict[str, int]:
 
 def _daily(span: Span, counts: Counts) -> list[dict[str, Any]]:
     days = counts.days
-    return [{"date": f"{day}", "count": days.get(day, NO_UPLOADS).uploads} for day in span]
+    return [{"date": f"{day}", "count": days.get(day, DayCounts()).uploads} for day in span]
 
 
 def _weekly(daily: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -22,8 +22,6 @@ from ..facts.upload_event import UploadEvent
 from ..models import PullState
 from .upload_sources import BadRow, Listing, SourceUnavailable, UploadSource, Validators
 
-__all__ = ["PULL_JOB", "PullReport", "PullStatus", "PullUploads", "pull_status", "uploads_pull"]
-
 logger = logging.getLogger("myometrics.analytics.pull")
 
 PULL_JOB: Final = "myometrics_analytics.pull"
@@ -78,7 +76,8 @@ class PullUploads(JobKind):
             return
         state, _ = PullState.objects.get_or_create(pk=1)
         validators = Validators()
-        if not _is_complete_pull_due(state):
+        interval = timedelta(seconds=analytics_settings.PULL_COMPLETE_EVERY)
+        if state.completed_at is not None and utc_now() - state.completed_at < interval:
             validators = Validators(etag=state.etag, last_modified=state.last_modified)
         try:
             listing = source.fetch(validators)
@@ -124,11 +123,6 @@ def pull_status() -> PullStatus:
 
 def _pending() -> QuerySet[Job]:
     return Job.objects.pending().filter(kind=PULL_JOB, key="")
-
-
-def _is_complete_pull_due(state: PullState) -> bool:
-    interval = timedelta(seconds=analytics_settings.PULL_COMPLETE_EVERY)
-    return state.completed_at is None or utc_now() - state.completed_at >= interval
 
 
 def _merge_rows(listing: Listing) -> PullReport:
