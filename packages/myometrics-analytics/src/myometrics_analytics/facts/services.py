@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
@@ -79,17 +80,17 @@ def uploads_merge(*, events: Sequence[UploadEvent]) -> MergeReport:
     """
     if not events:
         return MergeReport()
-    for attempt in range(1, MAX_ATTEMPTS + 1):
-        try:
-            with atomic_write():
-                return _merge(events)
-        except IntegrityError as error:
-            if attempt == MAX_ATTEMPTS:
-                if is_unique_violation(error):
-                    # "repeatable read": the snapshot doesn't show the other writer's row.
-                    raise SerializationFailure(str(error)) from error
-                raise
-    raise AssertionError("unreachable")
+    for _ in range(MAX_ATTEMPTS - 1):
+        with suppress(IntegrityError), atomic_write():
+            return _merge(events)
+    try:
+        with atomic_write():
+            return _merge(events)
+    except IntegrityError as error:
+        if is_unique_violation(error):
+            # "repeatable read": the snapshot doesn't show the other writer's row.
+            raise SerializationFailure(str(error)) from error
+        raise
 
 
 def uploads_delete(*, user: AbstractBaseUser) -> None:
