@@ -5,8 +5,6 @@ from __future__ import annotations
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
 
-__all__ = ["AnalyticsConfig"]
-
 
 class AnalyticsConfig(AppConfig):
     """Upload facts, their rollups and the endpoints based on them."""

@@ -14,8 +14,6 @@ from .filters import Filters, user_field
 from .models import MAX_DIAGNOSIS_LENGTH, Status
 from .periods import MAX_DAYS
 
-__all__ = ["ActivitySerializer", "ReportQuerySerializer", "ReportSerializer"]
-
 
 class DaysField(serializers.IntegerField):
     """Number of days in ASCII digits; rejects ``1_0``, ``+7`` and digits of other scripts."""

@@ -15,8 +15,6 @@ from myometrics_core.users import parse_user_id
 from .selectors import activity_get, report_get
 from .serializers import ActivitySerializer, ReportQuerySerializer, ReportSerializer
 
-__all__ = ["AnalyticsView", "MyActivityView", "UserActivityView"]
-
 
 class AnalyticsView(ApiView):
     """Uploads, diagnoses and their trends for administrators."""

@@ -15,7 +15,7 @@ from django.core.exceptions import ValidationError
 from myometrics_core.events import Event
 
 from ..models import MAX_DIAGNOSIS_LENGTH, MAX_FILENAME_LENGTH, Status
-from .services import MergeReport, uploads_merge
+from .services import uploads_merge
 from .upload_event import (
     Origin,
     UploadEvent,
@@ -36,9 +36,9 @@ ACTIONS: Final = {
 }
 
 
-def receive_events(events: Sequence[Event]) -> MergeReport:
+def receive_events(events: Sequence[Event]) -> None:
     """Merge the valid upload events among ``events`` into the facts."""
-    return uploads_merge(events=[found for event in events if (found := convert_event(event))])
+    uploads_merge(events=[found for event in events if (found := convert_event(event))])
 
 
 def convert_event(event: Event) -> UploadEvent | None:

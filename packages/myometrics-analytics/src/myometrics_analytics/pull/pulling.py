@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,7 +17,6 @@ from myometrics_core.times import utc_now
 
 from ..conf import analytics_settings
 from ..facts.services import uploads_merge
-from ..facts.upload_event import UploadEvent
 from ..models import PullState
 from .upload_sources import BadRow, Listing, SourceUnavailable, UploadSource, Validators
 
@@ -128,32 +126,25 @@ def _pending() -> QuerySet[Job]:
 def _merge_rows(listing: Listing) -> PullReport:
     report = PullReport(is_unchanged=listing.is_unchanged)
     rows = iter(listing.rows)
-    while batch := list(_valid_events(islice(rows, BATCH), report)):
-        merged = uploads_merge(events=[event for event in batch if event is not None])
+    while batch := list(islice(rows, BATCH)):
+        events = []
+        for row in batch:
+            if isinstance(row, BadRow):
+                report.bad_rows += 1
+                if report.bad_rows <= MAX_LOGGED_BAD_ROWS:
+                    logger.warning("Image service: skipped row %d: %s", row.number, row.reason)
+            elif row.user_id is None:
+                report.unknown_users += 1
+            else:
+                events.append(row)
+        merged = uploads_merge(events=events)
+        report.rows += len(batch)
         report.created += merged.created
         report.updated += merged.updated
         report.unknown_users += merged.unknown_users
     if report.bad_rows:
         logger.warning("Image service: skipped %d of %d rows", report.bad_rows, report.rows)
     return report
-
-
-def _valid_events(
-    rows: Iterator[UploadEvent | BadRow], report: PullReport
-) -> Iterator[UploadEvent | None]:
-    """Yield the event of each row; ``None`` if skipped, because an empty batch ends the pull."""
-    for row in rows:
-        report.rows += 1
-        if isinstance(row, BadRow):
-            report.bad_rows += 1
-            if report.bad_rows <= MAX_LOGGED_BAD_ROWS:
-                logger.warning("Image service: skipped row %d: %s", row.number, row.reason)
-            yield None
-        elif row.user_id is None:
-            report.unknown_users += 1
-            yield None
-        else:
-            yield row
 
 
 def _save(state: PullState, listing: Listing, report: PullReport) -> None:

@@ -57,7 +57,7 @@ WHERE diagnosis <> '' AND day BETWEEN %(previous_start)s AND %(today)s
 """
 
 DAYS_FROM_ROLLUP: Final = """
-SELECT day, uploads, completed, failed, processing_us, processed FROM {day_rollup}
+SELECT day, uploads, completed, failed, processing_us, processed FROM {DayRollup}
 WHERE day BETWEEN %(first_of_months)s AND %(last_of_months)s
 UNION ALL
 """
@@ -70,9 +70,9 @@ FROM {counted} AS fact JOIN ({users}) AS site_user ON site_user.user_key = fact.
 """
 
 ROLLED_AND_PENDING: Final = """
-SELECT day, diagnosis, status, uploads, processing_us, processed FROM {daily_rollup}
+SELECT day, diagnosis, status, uploads, processing_us, processed FROM {DailyRollup}
 UNION ALL
-SELECT day, diagnosis, status, uploads, processing_us, processed FROM {pending}
+SELECT day, diagnosis, status, uploads, processing_us, processed FROM {PendingChange}
 """
 
 UPLOADED: Final = """
@@ -83,13 +83,13 @@ EXISTS (SELECT 1 FROM {counted} AS fact WHERE fact.user_id = site_user.user_key
 # The user's last day is sufficient, unless it is in the future or has pending changes.
 UPLOADED_BY_ROLLUP: Final = """
 CASE WHEN rollup.last_day > %(today)s
-       OR site_user.user_key IN (SELECT user_id FROM {pending} WHERE user_id IS NOT NULL)
+       OR site_user.user_key IN (SELECT user_id FROM {PendingChange} WHERE user_id IS NOT NULL)
      THEN {uploaded} ELSE rollup.last_day >= %(start)s END
 """
 
 ACTIVE: Final = """
 SELECT COUNT(*) FROM ({users}) AS site_user
-LEFT JOIN {user_rollup} AS rollup ON rollup.user_id = site_user.user_key
+LEFT JOIN {UserRollup} AS rollup ON rollup.user_id = site_user.user_key
 WHERE {signed_in} OR {uploaded}
 """
 
@@ -98,14 +98,14 @@ SIGNED_IN: Final = """
 """
 
 TOTAL: Final = """
-COALESCE((SELECT SUM(uploads) FROM {rollup_state}), 0)
-+ COALESCE((SELECT SUM(uploads) FROM {pending}), 0)
+COALESCE((SELECT SUM(uploads) FROM {RollupState}), 0)
++ COALESCE((SELECT SUM(uploads) FROM {PendingChange}), 0)
 """
 
 TOTAL_OF_USERS: Final = """
-COALESCE((SELECT SUM(rollup.uploads) FROM {user_rollup} AS rollup
+COALESCE((SELECT SUM(rollup.uploads) FROM {UserRollup} AS rollup
           JOIN ({users}) AS site_user ON site_user.user_key = rollup.user_id), 0)
-+ COALESCE((SELECT SUM(change.uploads) FROM {pending} AS change
++ COALESCE((SELECT SUM(change.uploads) FROM {PendingChange} AS change
             JOIN ({users}) AS site_user ON site_user.user_key = change.user_id), 0)
 """
 
@@ -196,7 +196,7 @@ def _report_sql(filters: Filters) -> tuple[str, dict[str, Any]]:
 def _unfiltered_sql(vendor: str) -> str:
     names = tables()
     users, _ = _users_sql(Filters())
-    pending = BY_STATUS.format(source=f"SELECT * FROM {names['pending']}")
+    pending = BY_STATUS.format(source=f"SELECT * FROM {names['PendingChange']}")
     uploaded = UPLOADED.format(which="", **names)
     return _assemble(
         users,

@@ -19,8 +19,6 @@ from ..conf import analytics_settings
 from ..models import PendingChange, RollupState
 from .rollup_rows import SUMS, add_to_daily, add_to_users, recount_days, rollup_lock
 
-__all__ = ["changes_fold"]
-
 
 def changes_fold() -> int:
     """Fold all pending changes into the rollups; return the number of folded changes.

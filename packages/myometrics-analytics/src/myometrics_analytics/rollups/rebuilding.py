@@ -36,8 +36,8 @@ Progress = Callable[[str, float, int], None]
 
 # Decisions kept by an earlier, unfinished rebuild take precedence.
 KEEP_DECISIONS: Final = """
-INSERT INTO {decision} (user_id, upload_id, over_limit)
-SELECT user_id, upload_id, over_limit IS NOT NULL AND over_limit FROM {upload} WHERE TRUE
+INSERT INTO {LimitDecision} (user_id, upload_id, over_limit)
+SELECT user_id, upload_id, over_limit IS NOT NULL AND over_limit FROM {Upload} WHERE TRUE
 ON CONFLICT DO NOTHING
 """
 

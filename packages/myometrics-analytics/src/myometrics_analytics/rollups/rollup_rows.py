@@ -94,12 +94,11 @@ def store_rows(
     model: type[DailyRollup] | type[UserRollup], rows: Iterable[Any], fields: Sequence[str]
 ) -> None:
     """Insert or update ``fields`` of ``rows``; skip or delete rows in which all are empty."""
-    new, changed, emptied = [], [], []
+    filled: list[Any] = []
+    emptied: list[Any] = []
     for row in rows:
-        if any(getattr(row, name) for name in fields):
-            (new if row._state.adding else changed).append(row)
-        elif not row._state.adding:
-            emptied.append(row.pk)
-    model._base_manager.filter(pk__in=emptied).delete()
-    model._base_manager.bulk_update(changed, fields, 500)
-    model._base_manager.bulk_create(new, 1000)
+        (filled if any(getattr(row, name) for name in fields) else emptied).append(row)
+    manager = model._base_manager
+    manager.filter(pk__in=[row.pk for row in emptied if not row._state.adding]).delete()
+    manager.bulk_update([row for row in filled if not row._state.adding], fields, 500)
+    manager.bulk_create([row for row in filled if row._state.adding], 1000)

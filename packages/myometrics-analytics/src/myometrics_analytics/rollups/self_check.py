@@ -32,8 +32,6 @@ from .rollup_rows import (
 )
 from .tables import tables
 
-__all__ = ["rollups_check"]
-
 logger = logging.getLogger("myometrics.analytics.self_check")
 
 CHUNK_DAYS: Final = 100
@@ -48,10 +46,10 @@ FROM (
   FROM {counted} WHERE day BETWEEN %(first)s AND %(last)s GROUP BY day, diagnosis, status
   UNION ALL
   SELECT day, diagnosis, status, -uploads, -processing_us, -processed
-  FROM {daily_rollup} WHERE day BETWEEN %(first)s AND %(last)s
+  FROM {DailyRollup} WHERE day BETWEEN %(first)s AND %(last)s
   UNION ALL
   SELECT day, diagnosis, status, -uploads, -processing_us, -processed
-  FROM {pending} WHERE day BETWEEN %(first)s AND %(last)s
+  FROM {PendingChange} WHERE day BETWEEN %(first)s AND %(last)s
 ) AS difference
 GROUP BY day, diagnosis, status
 HAVING SUM(uploads) <> 0 OR SUM(processing_us) <> 0 OR SUM(processed) <> 0
@@ -62,25 +60,25 @@ SELECT site_user.{user_key}, CAST(SUM(uploads) AS BIGINT)
 FROM (
   SELECT user_id, COUNT(*) AS uploads FROM {counted} GROUP BY user_id
   UNION ALL
-  SELECT user_id, -uploads FROM {user_rollup}
+  SELECT user_id, -uploads FROM {UserRollup}
   UNION ALL
-  SELECT user_id, -uploads FROM {pending} WHERE user_id IS NOT NULL
+  SELECT user_id, -uploads FROM {PendingChange} WHERE user_id IS NOT NULL
 ) AS difference JOIN {user} AS site_user ON site_user.{user_key} = difference.user_id
 GROUP BY site_user.{user_key} HAVING SUM(uploads) <> 0
 """
 
 LAST_DAYS: Final = """
-SELECT rollup.user_id FROM {user_rollup} AS rollup
+SELECT rollup.user_id FROM {UserRollup} AS rollup
 LEFT JOIN (SELECT user_id, MAX(day) AS last_day FROM {counted} GROUP BY user_id) AS fact
        ON fact.user_id = rollup.user_id
 WHERE COALESCE(rollup.last_day, '0001-01-01') <> COALESCE(fact.last_day, '0001-01-01')
-  AND rollup.user_id NOT IN (SELECT user_id FROM {pending} WHERE user_id IS NOT NULL)
+  AND rollup.user_id NOT IN (SELECT user_id FROM {PendingChange} WHERE user_id IS NOT NULL)
 """
 
 TOTAL: Final = """
 SELECT (SELECT COUNT(*) FROM {counted})
-     - COALESCE((SELECT SUM(uploads) FROM {pending}), 0)
-     - COALESCE((SELECT SUM(uploads) FROM {rollup_state}), 0)
+     - COALESCE((SELECT SUM(uploads) FROM {PendingChange}), 0)
+     - COALESCE((SELECT SUM(uploads) FROM {RollupState}), 0)
 """
 
 

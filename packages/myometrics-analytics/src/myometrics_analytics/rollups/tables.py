@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Final
-
+from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.db import connection
 
-from ..models import (
-    DailyRollup,
-    DayRollup,
-    LimitDecision,
-    PendingChange,
-    RollupState,
-    Upload,
-    UserRollup,
-)
-
-MODELS: Final = {
-    "upload": Upload,
-    "decision": LimitDecision,
-    "pending": PendingChange,
-    "daily_rollup": DailyRollup,
-    "day_rollup": DayRollup,
-    "user_rollup": UserRollup,
-    "rollup_state": RollupState,
-}
-
 
 def tables() -> dict[str, str]:
-    """Return this package's tables, the user table and its key's column by placeholder.
+    """Return quoted names by placeholder: this package's tables by the names of their models.
 
-    ``counted`` selects the uploads that count, ``confirmed`` those that count if
-    ``COUNT_CLIENT_REPORTED`` is off.
+    Also ``user`` and ``user_key``: the user table and the column of its key; ``counted``: the
+    uploads that count; ``confirmed``: those that count if ``COUNT_CLIENT_REPORTED`` is off.
     """
     quote, user_meta = connection.ops.quote_name, get_user_model()._meta
-    names = {name: quote(model._meta.db_table) for name, model in MODELS.items()}
-    counted = f"SELECT * FROM {names['upload']} WHERE (over_limit IS NULL OR NOT over_limit)"
+    models = apps.get_app_config("myometrics_analytics").get_models()
+    names = {model.__name__: quote(model._meta.db_table) for model in models}
+    counted = f"SELECT * FROM {names['Upload']} WHERE (over_limit IS NULL OR NOT over_limit)"
     return {
         **names,
         "counted": f"({counted})",
