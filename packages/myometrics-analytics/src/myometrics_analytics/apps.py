@@ -31,8 +31,9 @@ class AnalyticsConfig(AppConfig):
         from .gauges import register_gauges
         from .personal_data import UploadsSection
         from .pull.pulling import PullUploads
-        from .recurring_jobs import CheckRollups, FoldChanges
+        from .rollups.folding import FoldChanges
         from .rollups.rebuild_hint import print_hint
+        from .rollups.self_check import CheckRollups
 
         register_settings(analytics_settings)
         register_check(check_user_fields, app=self.name)

@@ -8,16 +8,29 @@ deadlock.
 from __future__ import annotations
 
 from collections import Counter
+from datetime import timedelta
 from typing import Any
 
 from django.db import connection
 
+from myometrics_core.jobs import Job, JobKind, RetryPolicy, every
 from myometrics_core.times import utc_now
 from myometrics_core.users import lock_users_shared_unless_busy
 
 from ..conf import analytics_settings
 from ..models import PendingChange, RollupState
 from .rollup_rows import SUMS, add_to_daily, add_to_users, recount_days, rollup_lock
+
+
+class FoldChanges(JobKind):
+    """Fold pending changes into the rollups."""
+
+    name = "myometrics_analytics.fold"
+    schedule = every(timedelta(seconds=10))
+    retry = RetryPolicy(base=timedelta(seconds=10), cap=timedelta(minutes=1))
+
+    def run(self, job: Job) -> None:
+        changes_fold()
 
 
 def changes_fold() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from itertools import groupby, islice
 from typing import Final
 
@@ -56,7 +57,10 @@ def rebuild_run(*, restart: bool = False, progress: Progress | None = None) -> i
         checkpoint = _replay(batch)
         replayed += len(batch)
         if progress is not None:
-            progress(checkpoint.source, _share(checkpoint), replayed)
+            whole = utc_now() - checkpoint.began_at
+            done = checkpoint.reached_at - checkpoint.began_at
+            share = min(1.0, done / whole) if whole > timedelta() else 1.0
+            progress(checkpoint.source, share, replayed)
         if number % FOLD_EVERY == 0:
             changes_fold()
     changes_fold()
@@ -108,9 +112,3 @@ def _replay(batch: Sequence[Event]) -> RebuildCheckpoint:
         checkpoint.activities += len(batch)
         checkpoint.save()
     return checkpoint
-
-
-def _share(checkpoint: RebuildCheckpoint) -> float:
-    whole = (utc_now() - checkpoint.began_at).total_seconds()
-    done = (checkpoint.reached_at - checkpoint.began_at).total_seconds()
-    return min(1.0, done / whole) if whole > 0 else 1.0

@@ -42,12 +42,12 @@ def add_to_daily(changes: Iterable[tuple[date, str, str, Sequence[int]]]) -> Non
 
 
 def sum_days(daily: QuerySet[DailyRollup]) -> dict[date, tuple[int, ...]]:
-    """Return the ``DAY_COUNTS`` of each day of the daily rollups."""
+    """Return the ``DAY_COUNTS`` of each day of the daily rollups, without days of zeros."""
     sums = {f"sum_of_{name}": Sum(name) for name in SUMS}
     for status in (Status.COMPLETED, Status.FAILED):
         sums[f"sum_of_{status}"] = Sum("uploads", filter=Q(status=status), default=0)
     rows = daily.order_by().values_list("day").annotate(**sums)
-    return {day: tuple(counts) for day, *counts in rows}
+    return {day: tuple(counts) for day, *counts in rows if any(counts)}
 
 
 def recount_days(days: Collection[date]) -> None:
@@ -56,20 +56,12 @@ def recount_days(days: Collection[date]) -> None:
     uploads = Upload.objects.counted().filter(day__in=days).order_by()
     uploaders = dict(uploads.values_list("day").annotate(Count("user", distinct=True)))
     DayRollup.objects.filter(day__in=set(days) - counts.keys()).delete()
-    DayRollup.objects.bulk_create(
-        (
-            DayRollup(
-                day=day,
-                uploaders=uploaders.get(day, 0),
-                **dict(zip(DAY_COUNTS, of_day, strict=True)),
-            )
-            for day, of_day in counts.items()
-        ),
-        batch_size=500,
-        update_conflicts=True,
-        unique_fields=["day"],
-        update_fields=[*DAY_COUNTS, "uploaders"],
-    )
+    names = (*DAY_COUNTS, "uploaders")
+    rows = [
+        DayRollup(day=day, **dict(zip(names, (*of_day, uploaders.get(day, 0)), strict=True)))
+        for day, of_day in counts.items()
+    ]
+    store_rows(DayRollup, rows, names)
 
 
 def add_to_users(user_ids: Collection[Any], uploads: dict[Any, int]) -> int:
@@ -91,14 +83,20 @@ def add_to_users(user_ids: Collection[Any], uploads: dict[Any, int]) -> int:
 
 
 def store_rows(
-    model: type[DailyRollup] | type[UserRollup], rows: Iterable[Any], fields: Sequence[str]
+    model: type[DailyRollup] | type[DayRollup] | type[UserRollup],
+    rows: Iterable[Any],
+    fields: Sequence[str],
 ) -> None:
     """Insert or update ``fields`` of ``rows``; skip or delete rows in which all are empty."""
     filled: list[Any] = []
     emptied: list[Any] = []
     for row in rows:
         (filled if any(getattr(row, name) for name in fields) else emptied).append(row)
-    manager = model._base_manager
-    manager.filter(pk__in=[row.pk for row in emptied if not row._state.adding]).delete()
-    manager.bulk_update([row for row in filled if not row._state.adding], fields, 500)
-    manager.bulk_create([row for row in filled if row._state.adding], 1000)
+    model._base_manager.filter(pk__in=[row.pk for row in emptied]).delete()
+    model._base_manager.bulk_create(
+        filled,
+        batch_size=500,
+        update_conflicts=True,
+        unique_fields=["pk"],
+        update_fields=fields,
+    )

@@ -17,6 +17,7 @@ from django.db import connection
 from django.db.models import Count, F, Max, Min, OuterRef, Subquery
 from django.db.models.functions import Coalesce
 
+from myometrics_core.jobs import Job, JobKind, daily
 from myometrics_core.times import utc_now
 from myometrics_core.users import lock_users_shared_unless_busy
 
@@ -82,6 +83,17 @@ SELECT (SELECT COUNT(*) FROM {counted})
 """
 
 
+class CheckRollups(JobKind):
+    """Compare the rollups with the facts, nightly."""
+
+    name = "myometrics_analytics.check"
+    schedule = daily(3, 17)
+    lease = timedelta(minutes=30)
+
+    def run(self, job: Job) -> None:
+        rollups_check()
+
+
 def rollups_check(*, progress: Progress | None = None) -> int:
     """Compare every rollup with the facts, repair differences; return the number of repairs.
 
@@ -89,7 +101,7 @@ def rollups_check(*, progress: Progress | None = None) -> int:
     is called with the completed share, from 0 to 1.
     """
     repairs = 0
-    chunks = list(_chunks())
+    chunks = _chunks()
     for number, chunk in enumerate(chunks, start=1):
         with rollup_lock():
             repairs += _check_daily(chunk) + _check_days(chunk)
@@ -136,12 +148,7 @@ def _check_days(chunk: tuple[date, date]) -> int:
     stored = DayRollup.objects.filter(day__range=chunk)
     counts = {day: tuple(of_day) for day, *of_day in stored.values_list("day", *DAY_COUNTS)}
     expected = sum_days(DailyRollup.objects.filter(day__range=chunk))
-    zeros = (0,) * len(DAY_COUNTS)
-    wrong = {
-        day
-        for day in counts.keys() | expected.keys()
-        if counts.get(day, zeros) != expected.get(day, zeros)
-    }
+    wrong = {day for day, _ in counts.items() ^ expected.items()}
     facts = Upload.objects.counted().filter(day=OuterRef("day")).order_by().values("day")
     uploaders = facts.annotate(found=Count("user", distinct=True)).values("found")
     # Days with pending changes are left to the next fold, which recounts them.
