@@ -11,7 +11,7 @@ from .pull.pulling import pull_status
 
 
 def register_gauges() -> None:
-    """Register gauges for the age and failures of pulls, and for pending changes."""
+    """Register the gauges below."""
     register_gauge(
         "myometrics_sync_age_seconds",
         "Seconds since uploads were last pulled from the image service.",

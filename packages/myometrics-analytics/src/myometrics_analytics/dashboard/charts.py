@@ -77,9 +77,9 @@ def _summary(points: Sequence[Point], unit: str) -> str:
         return _("No %(unit)s.") % {"unit": unit}
     most = max(points, key=lambda point: point.value)
     return _("%(total)s %(unit)s; most: %(most)s, %(name)s.") % {
-        "total": _count(total),
+        "total": format_number(total),
         "unit": unit,
-        "most": _count(most.value),
+        "most": format_number(most.value),
         "name": most.name,
     }
 
@@ -91,7 +91,7 @@ def _column(points: Sequence[Point], at: int, base: int, highest: int) -> dict[s
     if points[at].value:
         height = max(height, 1.5)
     return {
-        "title": f"{points[at].name}: {_count(points[at].value)}",
+        "title": f"{points[at].name}: {format_number(points[at].value)}",
         "x": _per_cent(at * slot + slot * gap / 2),
         "width": _per_cent(slot * (1 - gap)),
         "y": _number(base - height),
@@ -103,7 +103,7 @@ def _column(points: Sequence[Point], at: int, base: int, highest: int) -> dict[s
 
 def _grid_line(value: int, base: int, highest: int) -> dict[str, str]:
     y = round(base - value / highest * (base - TOP))
-    return {"y": _number(y + 0.5), "label": _count(value), "label_y": _number(y + 4)}
+    return {"y": _number(y + 0.5), "label": format_number(value), "label_y": _number(y + 4)}
 
 
 def _labels(points: Sequence[Point], most: int) -> list[dict[str, Any]]:
@@ -132,6 +132,6 @@ def _number(value: float) -> str:
     return f"{value:.1f}"
 
 
-def _count(value: int) -> str:
-    """Format ``value`` with the thousands separator of the active language."""
-    return number_format(value, force_grouping=True)
+def format_number(value: float, decimals: int = 0) -> str:
+    """Format ``value`` with the separators of the active language."""
+    return number_format(value, decimals, force_grouping=True)

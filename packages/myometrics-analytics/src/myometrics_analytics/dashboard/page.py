@@ -10,7 +10,6 @@ from typing import Any, Final
 from django.contrib.auth import get_user_model
 from django.db.models import Field
 from django.utils.dateformat import format as date_format
-from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
 from myometrics_core.personal_data import spreadsheet_safe
@@ -19,7 +18,7 @@ from ..conf import analytics_settings
 from ..filters import Filters, user_field
 from ..models import DailyRollup
 from ..periods import Span, utc_today
-from .charts import Point, chart_make
+from .charts import Point, chart_make, format_number
 
 MAX_CHOICES: Final = 200
 SIGNS: Final = {"up": "▲", "down": "▼", "stable": "■"}
@@ -48,14 +47,14 @@ def dashboard_context(report: dict[str, Any], *, days: int) -> dict[str, Any]:
 def _tiles(report: dict[str, Any], days: int) -> list[dict[str, str]]:
     health = report["system_health"]
     uploads = sum(row["count"] for row in report["user_activity"]["daily_uploads"])
-    span = _("today") if days == 1 else _("in %(days)s days") % {"days": _number(days)}
+    span = _("today") if days == 1 else _("in %(days)s days") % {"days": format_number(days)}
     success, seconds = health["success_rate"], health["average_processing_time"]
     tiles = (
-        (_("Uploads"), _number(uploads), span),
-        (_("Success rate"), f"{_number(success, 1)} %", _("of finished uploads")),
-        (_("Processing time"), f"{_number(seconds, 1)} s", _("on average")),
-        (_("Active users"), _number(health["active_users"]), _("signed in or uploaded")),
-        (_("All uploads"), _number(health["total_uploads"]), _("since the beginning")),
+        (_("Uploads"), format_number(uploads), span),
+        (_("Success rate"), f"{format_number(success, 1)} %", _("of finished uploads")),
+        (_("Processing time"), f"{format_number(seconds, 1)} s", _("on average")),
+        (_("Active users"), format_number(health["active_users"]), _("signed in or uploaded")),
+        (_("All uploads"), format_number(health["total_uploads"]), _("since the beginning")),
     )
     return [{"label": label, "value": value, "note": note} for label, value, note in tiles]
 
@@ -92,12 +91,12 @@ def _diagnoses(trends: list[dict[str, Any]]) -> list[dict[str, str]]:
         rows.append(
             {
                 "name": row["diagnosis"],
-                "count": _number(row["count"]),
+                "count": format_number(row["count"]),
                 "bar": f"{row['count'] / most * 100:.2f}%",  # length of the most frequent: 100 %
                 "trend": trend,
                 "trend_name": names[trend],
                 "sign": SIGNS[trend],
-                "change": f"{'−' if change < 0 else '+'}{_number(abs(change), 1)} %",
+                "change": f"{'−' if change < 0 else '+'}{format_number(abs(change), 1)} %",
             }
         )
     return rows
@@ -105,11 +104,6 @@ def _diagnoses(trends: list[dict[str, Any]]) -> list[dict[str, str]]:
 
 def _long(day: date) -> str:
     return date_format(day, "j M Y")
-
-
-def _number(value: float, decimals: int = 0) -> str:
-    """Format ``value`` with the separators of the active language."""
-    return number_format(value, decimals, force_grouping=True)
 
 
 def filter_choices(filters: Filters) -> list[dict[str, Any]]:

@@ -117,7 +117,8 @@ def _merge(events: Sequence[UploadEvent]) -> MergeReport:
     for event in events:
         if event.user_id in user_ids:
             known[event.key].append(event)
-    # Read without locks first: of the thousands of rows of a pull, few are new.
+    # Merge into unlocked copies first, to see what changes: of the thousands of rows of a pull, few
+    # are new.
     stored = _uploads(known, lock=False)
     effective = {
         key: found
