@@ -78,9 +78,16 @@ LEAF = bytes(32)
 
 
 def by_text(row: AuditLog) -> None:
-    from myometrics_audit.log.rows import write_entry
+    from myometrics_audit.log.inserts import insert_entry
+    from myometrics_audit.models import Leaf
 
-    write_entry(row, LEAF, "bench", "default")
+    insert_entry(
+        row,
+        leaf_table=Leaf._meta.db_table,
+        leaf_hash=LEAF,
+        key_id="bench",
+        using="default",
+    )
 
 
 def by_orm(row: AuditLog) -> None:

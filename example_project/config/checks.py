@@ -25,7 +25,7 @@ def check_production(**kwargs: Any) -> list[checks.CheckMessage]:
         "W002": (
             not settings.REDIS_URL,
             "Without Redis, rate limits cost the database a write for each request"
-            + ("." if settings.BROKER_URL else ", and tasks run in the server's own processes."),
+            + ("." if settings.BROKER_URL else ", and jobs run in threads of the server."),
             "Set REDIS_URL, and run a worker and a beat (docs/operations/systemd).",
         ),
         "W003": (

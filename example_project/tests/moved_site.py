@@ -47,7 +47,7 @@ from myometrics_testing.waiting import wait_for
 
 FORMATS = ("json", "jsonl", "xml", "yaml")
 DUMP = ("--natural-foreign", "--exclude=contenttypes", "--exclude=auth.permission")
-SIGNING = ("core.activities", "audit.models", "audit.seals", "audit.erasures")
+SIGNING = ("core.events.bus", "audit.log.models", "audit.sealing.seals", "audit.sealing.erasures")
 PASSWORD = "correct-horse-battery"
 ODD = '  \x01 line\r\nend \ufffe\U0001f600 \\json "x" '
 ROOT, ADA, BOB, EVE = (f"{name}@clinic.example" for name in ("root", "ada", "bob", "eve"))
@@ -123,7 +123,7 @@ def fill(folder):
         ):
             User.objects.get(email=BOB).delete()
     command("analytics_fold")
-    command("notifications_sweep")
+    command("jobs_run", "--once", "--kind", "myometrics_notifications.deliver")
     switches = {"upload_completed": True, "system_alerts": True}
     ask(client_of(ADA), "PATCH", "users/me/notifications/", switches)
     upload(ADA, "new", diagnosis="Normal", processing_time=0.1)
@@ -239,7 +239,7 @@ def check_loaded(dump, expected):
     # The loaded site works.
     due = queued.count()
     assert due
-    command("notifications_sweep")
+    command("jobs_run", "--once", "--kind", "myometrics_notifications.deliver")
     assert len(mail.outbox) == due
     last = Leaf.objects.aggregate(n=Max("pk"))["n"]
     upload(ADA, "after", diagnosis="Normal")

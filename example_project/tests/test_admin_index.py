@@ -7,6 +7,7 @@ import pytest
 pytestmark = pytest.mark.django_db
 
 SHOWN = {
+    "myometrics_core": {"Job"},
     "myometrics_auth": {"User", "Session", "SignInFailures"},
     "myometrics_audit": {"AuditLog"},
     "myometrics_analytics": {"Dashboard", "Upload"},

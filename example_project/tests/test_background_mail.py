@@ -12,8 +12,8 @@ from django.core import mail
 
 from myometrics_core.health import HealthReport
 from myometrics_core.health_log.services import health_record
+from myometrics_core.jobs import run_jobs
 from myometrics_core.times import utc_now
-from myometrics_notifications.tasks import export, sweep
 
 pytestmark = pytest.mark.django_db
 
@@ -34,7 +34,7 @@ def report(client, action, upload="upload_001"):
 
 
 def subjects():
-    sweep()
+    run_jobs("myometrics_notifications.deliver")
     return [sent.subject for sent in mail.outbox]
 
 
@@ -71,9 +71,8 @@ def test_mailed_export_links_to_the_same_file(as_doctor, anonymous_client):
     answer = as_doctor.get("/api/users/me/export/?format=json&delivery=email")
     assert answer.status_code == 202
     assert set(answer.json()) == {"detail"}
-    export_id = _only_export().pk
 
-    export(export_id)
+    run_jobs("myometrics_notifications.export")
     assert subjects() == ["MyoMetrics: your data export is ready"]
     link = next(line for line in mail.outbox[0].body.splitlines() if "/exports/" in line)
     download = anonymous_client.get(link.removeprefix("http://localhost:8001"))
@@ -108,8 +107,8 @@ def test_unknown_delivery_is_400(as_doctor, delivery):
 
 def test_deleted_account_deletes_its_export(as_doctor, anonymous_client):
     as_doctor.get("/api/users/me/export/?delivery=email")
-    export(_only_export().pk)
-    sweep()
+    run_jobs("myometrics_notifications.export")
+    subjects()
     link = next(line for line in mail.outbox[0].body.splitlines() if "/exports/" in line)
 
     assert as_doctor.delete("/api/users/me/").status_code == 204
@@ -152,9 +151,3 @@ def _seen(at, redis):
     services = {"database": "up", "redis": redis, "email": "up", "microservice": "up"}
     status = "healthy" if redis == "up" else "degraded"
     health_record(report=HealthReport(status, services, at))
-
-
-def _only_export():
-    from myometrics_notifications.models import ExportFile
-
-    return ExportFile.objects.get()

@@ -112,7 +112,7 @@ def report_upload(site, access, number):
     return answer.headers["X-Request-ID"]
 
 
-def call_sweep(site):
+def look_for_jobs(site):
     """Send the periodic task, as beat does."""
     subprocess.run(
         [
@@ -120,7 +120,7 @@ def call_sweep(site):
             "-A",
             "config",
             "call",
-            "myometrics_notifications.sweep",
+            "myometrics_core.run_jobs",
         ],
         cwd=PROJECT,
         env=site.environment,
@@ -238,10 +238,10 @@ def test_jobs_enqueued_without_broker_run_later(site, access, broker):
     code, found = run_doctor(site.environment)
     assert code == 1
     assert found["celery broker"]["state"] == found["broker"]["state"] == "problem"
-    # The sweep is sent over TLS, to the same queue.
+    # The task is sent over TLS, to the same queue.
     broker.start()
     site.environment["CELERY_BROKER_URL"] = broker.tls_url
-    call_sweep(site)
+    look_for_jobs(site)
     site.mail_to(ADMIN, mails + 1)
 
 

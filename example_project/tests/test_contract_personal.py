@@ -11,8 +11,7 @@ from django.core import mail
 from rest_framework.test import APIClient
 
 from myometrics_core.jobs import enqueue, run_jobs
-from myometrics_notifications.models import Message, NotificationSettings
-from myometrics_notifications.tasks import deliver
+from myometrics_notifications.models import NotificationSettings
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("unlimited", "cheap_hashes")]
 
@@ -101,8 +100,7 @@ class TestNotificationSettings:
 class TestMails:
     def mails(self):
         mail.outbox.clear()
-        for message in Message.objects.order_by("pk"):
-            deliver(message.pk)
+        run_jobs("myometrics_notifications.deliver")
         return [(message.to, message.subject) for message in mail.outbox]
 
     @pytest.mark.parametrize(

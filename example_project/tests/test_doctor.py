@@ -104,7 +104,7 @@ def test_healthy_site_has_no_problem(site):
     assert names(found, "warning") <= NOT_DECIDED_HERE
     assert names(found, "ok") >= {
         *("database", "migrations", "redis", "email", "celery broker", "celery worker"),
-        *("rate limits", "audit guards", "audit keys", "audit seals", "rollups", "outbox"),
+        *("rate limits", "audit guards", "audit keys", "audit seals", "rollups", "jobs"),
         *("export storage", "secret key", "access log", "periodic tasks", "administrators"),
     }
 
@@ -166,11 +166,11 @@ def test_all_problems_are_reported_at_once(tmp_path, postgresql, silent_port, ve
     assert names(found, "problem") == {
         *("secret key", "migrations", "redis", "email", "microservice", "celery broker"),
         *("rate limits", "proxies", "periodic tasks", "audit guards", "audit seals"),
-        *("audit verification", "rollups", "upload source", "outbox", "export storage"),
+        *("audit verification", "rollups", "upload source", "jobs", "export storage"),
     }
     assert names(found, "warning") >= {
         *("mail sender", "administrators", "staff", "second factor"),
-        *("administrators' second factor", "failed mails", "audit keys"),
+        *("administrators' second factor", "dead jobs", "audit keys"),
         *("security.W008", "security.W012", "security.W016"),
     }
     assert ("database" in names(found, "warning")) is (vendor == "sqlite")
@@ -189,7 +189,6 @@ from myometrics_audit.log.guards import remove_guards
 from myometrics_audit.models import AuditLog, Verification
 from myometrics_core.health_log.models import HealthState
 from myometrics_core.jobs import Job
-from myometrics_notifications.models import Message
 
 before = timezone.now() - timedelta(days=1)
 user = get_user_model().objects.create_user(email="tom@clinic.example", is_staff=True)
@@ -198,10 +197,8 @@ Verification.objects.create(started_at=before, finished_at=before, entries=1, pr
 PendingChange.objects.create(day=before.date(), status="completed", uploads=1)
 Job.objects.create(kind="myometrics_analytics.pull", key="", attempts=3)
 HealthState.objects.create(checked_at=before)
-for state in ("queued", "dead"):
-    Message.objects.create(
-        kind="k", recipient=user, dedupe_key=state, state=state, next_attempt_at=before
-    )
+for state in ("pending", "dead"):
+    Job.objects.create(kind="myometrics_notifications.deliver", state=state, run_at=before)
 remove_guards("default")
 MigrationRecorder(connection).migration_qs.filter(app="sessions").delete()
 Path(settings.MEDIA_ROOT).write_text("no folder")

@@ -48,6 +48,7 @@ print(json.dumps({"module": type(mailer).__module__, **vars(mailer)}, default=st
             "admin,root",
             "expected some of admin, doctor, technician, got 'root'",
         ),
+        ("JOB_RUNNER", "celery", "expected thread or tasks or none, got 'celery'"),
         ("AUDIT_ON_USER_DELETE", "drop", "expected cascade or retain, got 'drop'"),
         (
             "TRUSTED_PROXIES",

@@ -18,7 +18,6 @@ from myometrics_audit.models import AuditLog
 from myometrics_auth.models import Session
 from myometrics_core.jobs import run_jobs
 from myometrics_notifications.models import Message, NotificationSettings
-from myometrics_notifications.tasks import deliver
 
 EMAIL = "Zebedee.Quux@Clinic.example"
 NAMES = {"firstName": "Zebedee", "lastName": "Quuxington", "clinicName": "Quuxotic Heart"}
@@ -54,8 +53,7 @@ def user_client(db, administrator):
     client.get("/api/users/me/export/")
     browser().post("/api/auth/password-reset/", {"email": EMAIL}, format="json")
     _administer(administrator, answer["user"]["id"])
-    for message in Message.objects.all():
-        deliver(message.pk)
+    run_jobs("myometrics_notifications.deliver")
     run_jobs("myometrics_auth.send_password_reset")
     client.get("/api/auth/user/")  # leaves a log line
     return client

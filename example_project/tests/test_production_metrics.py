@@ -48,7 +48,8 @@ def test_metrics_count_all_processes_and_have_all_gauges(site):
     assert len(processes) == 3
     names = {family.name for family in families}
     assert {
-        "myometrics_outbox_age_seconds",
+        "myometrics_jobs_age_seconds",
+        "myometrics_jobs_pending",
         "myometrics_seal_lag_seconds",
         "myometrics_pending_changes",
     } <= names

@@ -17,7 +17,7 @@ CHANGELOGS = {name: PACKAGES / f"myometrics-{name}" / "CHANGELOG.md" for name in
 OTHERS = [name for name in PUBLIC if name != "core"]
 PAGES = sorted({*ROOT.glob("docs/**/*.md"), *PACKAGES.glob("*/README.md"), ROOT / "README.md"})
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-LISTED = re.compile(r"^\| `([\w.]+)` \| `(\w+)` \|", re.MULTILINE)
+LISTED = re.compile(r"^\| `(myometrics_[\w.]+)` \| `(\w+)` \|", re.MULTILINE)
 REFERENCE = "".join(reference_page(package).read_text() for package in PUBLIC)
 
 

@@ -54,7 +54,7 @@ import logging, traceback
 from django.contrib.auth import get_user_model
 from myometrics_notifications.kinds import registered_kinds
 from myometrics_notifications.unsubscribe_links import unsubscribe_token
-from myometrics_core.jobs.background import _send
+from myometrics_core.jobs.runners import start_jobs
 from myometrics_core.health import check_health
 from myometrics_core.observability.prometheus import queued_tasks
 from django.core.cache import cache
@@ -65,7 +65,7 @@ client = Client(SERVER_NAME="localhost", raise_request_exception=False)
 token = unsubscribe_token(kind=registered_kinds()[0], user=get_user_model()(pk=1))
 print("with a token:", client.post(f"/api/notifications/unsubscribe/?token={token}").status_code)
 print("token:", token)
-_send("myometrics_notifications.sweep", (), None)
+start_jobs("myometrics_notifications.deliver")
 for fail in (lambda: cache.get("key"), connection.ensure_connection, queued_tasks):
     try:
         fail()

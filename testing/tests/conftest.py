@@ -58,8 +58,8 @@ def environment_of(wheels, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def simplejwt(tmp_path_factory):
-    """A folder with the JWT library that a host has chosen; none of our wheels asks for it."""
-    folder = tmp_path_factory.mktemp("simplejwt")
-    make_library(folder, ["djangorestframework-simplejwt", "PyJWT"])
+def host_libraries(tmp_path_factory):
+    """A folder with the libraries that a host has chosen; our wheels do not require them."""
+    folder = tmp_path_factory.mktemp("host-libraries")
+    make_library(folder)
     return folder

@@ -82,9 +82,11 @@ def make_environment(folder, row, wheels, package):
     return python
 
 
-def make_library(folder, names):
-    """Install libraries of the host into ``folder``, outside every environment."""
-    _uv("pip", "install", "-p", sys.executable, "--no-deps", "--target", str(folder), *names)
+def make_library(folder):
+    """Install the host's libraries into ``folder``: Celery, and JWT without its dependencies."""
+    install = ("pip", "install", "-p", sys.executable, "--target", str(folder))
+    _uv(*install, "celery")
+    _uv(*install, "--no-deps", "djangorestframework-simplejwt", "PyJWT")
 
 
 def _installed(python):

@@ -96,3 +96,15 @@ def test_links_of_readmes_lead_to_files_and_headings(path):
         if anchor:
             headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
             assert anchor in map(slug, headings), f"{link}#{anchor}"
+
+
+def exists_in_a_package(path):
+    pattern = path.replace("src/…/", "src/*/")
+    return any(True for _ in PACKAGES.glob(f"*/{pattern}"))
+
+
+def test_contributing_names_existing_files():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    paths = re.findall(r"`((?:src|tests)/[^`<\s]+)`", text)
+    assert len(paths) > 15
+    assert [path for path in paths if not exists_in_a_package(path)] == []

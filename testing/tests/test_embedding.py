@@ -81,9 +81,9 @@ def test_bare_site_serves_package_with_three_lines(row, package, environment_of,
 @pytest.mark.parametrize("row", rows(), ids=str)
 @for_every_package
 def test_site_with_own_users_and_settings_keeps_them(
-    row, package, environment_of, simplejwt, tmp_path
+    row, package, environment_of, host_libraries, tmp_path
 ):
-    clinic = ThirdPartySite(tmp_path, environment_of(row, package), library=simplejwt)
+    clinic = ThirdPartySite(tmp_path, environment_of(row, package), library=host_libraries)
     clinic.hash_quickly()
     clinic.own_user_model(UUID_USER)
     for name, text in _choices():

@@ -27,7 +27,7 @@ INSTALLED_APPS += ["rest_framework", "myometrics_core"]
 REST_FRAMEWORK = {"DEFAULT_AUTHENTICATION_CLASSES": [
     "rest_framework.authentication.SessionAuthentication",
 ]}
-CELERY_BROKER_URL = "memory://localhost/"
+MYOMETRICS = {"JOB_RUNNER": "none"}
 """
 AUTH = """
 INSTALLED_APPS += ["myometrics_auth"]
@@ -86,7 +86,7 @@ seen = {row["id"] for row in ask(ada, "users/me/activity/")["recent_uploads"]}
 assert seen == {f"scan {step}" for step in COUNTED}, seen
 """,
     "notifications": """
-call_command("notifications_sweep", verbosity=0)
+call_command("jobs_run", once=True, kind="myometrics_notifications.deliver")
 """,
 }
 SWITCH_ON = 'ask(ada, "users/me/notifications/", upload_completed=True, email_notifications=True)\n'

@@ -37,8 +37,9 @@ REST_FRAMEWORK = {{
 }}
 MYOMETRICS = {{"RATE_LIMITS": {{"auth": None, "api": None, "export": None}}}}
 MYOMETRICS_AUDIT = {{"KEYS": {{"2026": {secret!r}}}}}
-CELERY_BROKER_URL = "memory://localhost/"
 """
+WITHOUT_RUNNER = 'MYOMETRICS["JOB_RUNNER"] = "none"'
+"""Jobs run by ``manage.py jobs_run`` only."""
 URLS = """
 from django.urls import include
 urlpatterns += [
@@ -67,9 +68,12 @@ def install(python, row, wheels):
 
 
 class WholeSite(ThirdPartySite):
-    """All packages on the database at ``database_url``; sites with one ``secret`` are one site."""
+    """All packages on the database at ``database_url``; sites with one ``secret`` are one site.
 
-    def __init__(self, folder, python, database_url, secret=""):
+    ``has_jobs`` is false for release 0.1, which needs Celery.
+    """
+
+    def __init__(self, folder, python, database_url, secret="", *, has_jobs=True):
         folder.mkdir(exist_ok=True)
         super().__init__(folder, python)
         self.secret = secret or secrets.token_urlsafe(50)
@@ -77,8 +81,12 @@ class WholeSite(ThirdPartySite):
         settings = SETTINGS.format(apps=APPS, secret=self.secret, database=database)
         self.write("clinic/settings.py", settings + MAIL_TO_FILES)
         self.write("clinic/urls.py", URLS)
-        self.write("clinic/celery.py", CELERY)
-        self.write("clinic/__init__.py", "from .celery import app")
+        if has_jobs:
+            self.write("clinic/settings.py", WITHOUT_RUNNER)
+        else:
+            self.write("clinic/settings.py", 'CELERY_BROKER_URL = "memory://localhost/"')
+            self.write("clinic/celery.py", CELERY)
+            self.write("clinic/__init__.py", "from .celery import app")
 
     def manage(self, *arguments):
         """The output of a management command."""

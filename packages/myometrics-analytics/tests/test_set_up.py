@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from celery import current_app
 from django.core import checks
 from django.core.management import call_command
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-from myometrics_analytics import tasks
 from myometrics_analytics.models import PendingChange, PullState, RollupState
 from myometrics_analytics.pull.pulling import pull_status
 from myometrics_core.jobs import Job, enqueue, run_all_jobs
@@ -57,14 +55,22 @@ def test_models_and_migrations_agree():
     call_command("makemigrations", "myometrics_analytics", "--check", "--dry-run", verbosity=0)
 
 
+@pytest.mark.celery
 @pytest.mark.parametrize("name", ["check", "fold", "pull"])
 def test_recurring_job_has_a_celery_task_of_its_name(name):
+    from celery import current_app
+
+    from myometrics_analytics import tasks
+
     assert getattr(tasks, name).name == f"myometrics_analytics.{name}"
     assert f"myometrics_analytics.{name}" in current_app.tasks
 
 
+@pytest.mark.celery
 @pytest.mark.django_db
 def test_celery_task_runs_the_due_job(user, publish_upload):
+    from myometrics_analytics import tasks
+
     publish_upload(user)
     enqueue("myometrics_analytics.fold", key="")
     assert [tasks.fold.apply().get() for _ in range(2)] == [1, 0]

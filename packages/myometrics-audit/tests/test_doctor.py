@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import time_machine
 from django.db import connection
 from django.utils import timezone
 
@@ -13,6 +14,8 @@ from myometrics_audit import doctor
 from myometrics_audit.log.guards import install_guards, remove_guards
 from myometrics_audit.models import Seal, Verification
 from myometrics_audit.sealing import seal_pending
+from myometrics_audit.sealing.seals import ANCHOR_JOB
+from myometrics_core.jobs import run_job
 from myometrics_core.times import utc_text
 
 pytestmark = pytest.mark.django_db
@@ -97,12 +100,15 @@ def test_unpublished_anchors_are_a_problem(settings, write, tmp_path):
     settings.MYOMETRICS_AUDIT = here
     write()
     list(seal_pending())
+    assert run_job(ANCHOR_JOB)
     assert states(doctor.examine_anchors) == {"audit anchors": "ok"}
     settings.MYOMETRICS_AUDIT = {**here, "ANCHOR_FILE": str(tmp_path / "none" / "anchors")}
     assert states(doctor.examine_anchors) == {"audit anchors": "problem"}
     settings.MYOMETRICS_AUDIT = here
     Seal.objects.update(anchored_at=None)
-    assert states(doctor.examine_anchors) == {"audit anchors": "problem"}
+    assert states(doctor.examine_anchors) == {"audit anchors": "ok"}
+    with time_machine.travel(timezone.now() + timedelta(minutes=6)):
+        assert states(doctor.examine_anchors) == {"audit anchors": "problem"}
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ from myometrics_audit.gauges import (
 )
 from myometrics_audit.models import AuditLog, Verification
 from myometrics_audit.sealing import seal_pending
+from myometrics_audit.sealing.seals import ANCHOR_JOB
+from myometrics_core.jobs import run_job
 from myometrics_core.observability import registered_gauges
 
 NOW = timezone.now().replace(microsecond=0)
@@ -47,7 +49,7 @@ def test_anchor_lag_is_the_age_of_the_oldest_unpublished_seal(settings, tmp_path
         _seal_an_entry()
         assert anchor_lag_seconds() == 60
         settings.MYOMETRICS_AUDIT = {**settings.MYOMETRICS_AUDIT, "ANCHOR_FILE": None}
-        list(seal_pending())
+        assert run_job(ANCHOR_JOB, now=True)
         assert anchor_lag_seconds() == 0
 
 
@@ -66,3 +68,4 @@ def test_verification_gauges_report_the_last_run():
 def _seal_an_entry():
     AuditLog(action="a", resource_type="t", resource_id="1").save()
     list(seal_pending())
+    run_job(ANCHOR_JOB, now=True)

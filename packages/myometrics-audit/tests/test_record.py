@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from celery import shared_task
 from django.contrib.auth.models import AnonymousUser
 from django.db import IntegrityError, connections, transaction
 from django.test import RequestFactory
@@ -153,7 +152,10 @@ def test_arecord_works_in_async_code(user: Any) -> None:
     assert asyncio.run(view()) == AuditLog.objects.get()
 
 
+@pytest.mark.celery
 def test_record_works_in_a_celery_task(user: Any) -> None:
+    from celery import shared_task
+
     @shared_task(name="audit_tests.record")
     def task(actor_id: str) -> int:
         return audit.record(actor=actor_id, action="a", resource=("b", "c")).pk

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -15,15 +18,19 @@ import time_machine
 from django.core.management import call_command
 from django.db import connection, connections, transaction
 
-from myometrics_audit.beat import beat_schedule
+from myometrics_audit import tasks
 from myometrics_audit.listing import Selection, entries_count
 from myometrics_audit.models import AuditLog, EntryCount, Erasure, Leaf, Seal
 from myometrics_audit.sealing import LogVerifier, seal_pending
 from myometrics_audit.sealing.locks import LOCK_NUMBER
-from myometrics_audit.sealing.seals import unsealed_count
-from myometrics_audit.tasks import seal
+from myometrics_audit.sealing.seals import ANCHOR_JOB, unsealed_count
+from myometrics_core.jobs import Job, run_job
+from myometrics_core.jobs.running import ensure_recurring_jobs
 from myometrics_core.personal_data import erase_user
+from myometrics_core.times import utc_now
 from myometrics_testing.waiting import PATIENCE
+
+SEAL_JOB = "myometrics_audit.seal"
 
 pytestmark = [
     pytest.mark.django_db,
@@ -36,6 +43,7 @@ def assert_sound(entries: int) -> None:
     assert [str(problem) for problem in LogVerifier().problems()] == []
     assert entries_count(Selection()) == entries
     assert unsealed_count() == 0
+    run_job(ANCHOR_JOB)
     assert not Seal.objects.filter(anchored_at=None).exists()
     numbers = list(Seal.objects.order_by("number").values_list("number", flat=True))
     assert numbers == list(range(1, len(numbers) + 1))
@@ -78,12 +86,25 @@ def test_no_seal_is_written_without_entries() -> None:
     assert not Seal.objects.exists()
 
 
-def test_the_beat_task_seals_and_does_not_pile_up() -> None:
+def test_seal_job_seals_and_is_due_again_after_ten_seconds():
     make(3)
-    assert seal.apply().get() == 3
-    (entry,) = beat_schedule.values()
-    assert entry["task"] == seal.name
-    assert entry["options"]["expires"] <= entry["schedule"]
+    ensure_recurring_jobs()
+    assert run_job(SEAL_JOB)
+    assert_sound(3)
+    job = Job.objects.get(kind=SEAL_JOB)
+    assert timedelta(seconds=5) < job.run_at - utc_now() <= timedelta(seconds=10)
+    assert not run_job(SEAL_JOB)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_celery_tasks_run_the_jobs_under_their_names(settings):
+    settings.MYOMETRICS |= {"JOB_RUNNER": "celery"}
+    settings.CELERY_TASK_ALWAYS_EAGER = True
+    make(3)
+    ensure_recurring_jobs()
+    assert (tasks.seal.name, tasks.anchor.name) == (SEAL_JOB, ANCHOR_JOB)
+    assert tasks.seal.apply().get() == 1
+    assert not Job.objects.filter(kind=ANCHOR_JOB).exists()
     assert_sound(3)
 
 
@@ -106,8 +127,9 @@ def test_anchors_go_to_the_log_the_file_and_the_hook(
     received: list[dict[str, Any]] = []
     settings.MYOMETRICS_AUDIT = {"ANCHOR_FILE": str(path), "ANCHOR_HOOK": received.append}
     make(2)
+    list(seal_pending())
     with caplog.at_level("INFO", logger="myometrics.audit.anchor"):
-        list(seal_pending())
+        assert run_job(ANCHOR_JOB)
     (made,) = Seal.objects.all()
     signature = bytes(made.signature).hex()
     assert signature in path.read_text()
@@ -115,21 +137,67 @@ def test_anchors_go_to_the_log_the_file_and_the_hook(
     assert any(signature in message for message in caplog.messages)
 
 
-def test_failing_hook_is_retried_at_the_next_run(settings: Any) -> None:
-    received: list[int] = []
+def test_failing_hook_is_retried_in_order_while_sealing_continues(settings):
+    received, failures = [], [OSError("unreachable"), OSError("unreachable")]
 
-    def hook(anchor: dict[str, Any]) -> None:
+    def hook(anchor):
         received.append(anchor["number"])
-        if len(received) == 1:
-            raise OSError("unreachable")
+        if failures:
+            raise failures.pop()
 
     settings.MYOMETRICS_AUDIT = {"ANCHOR_HOOK": hook}
     make(2)
     list(seal_pending())
-    assert unsealed_count() == 0
+    assert run_job(ANCHOR_JOB)
+    make(2)
     list(seal_pending())
-    assert received == [1, 1]
+    assert unsealed_count() == 0
+    job = Job.objects.get(kind=ANCHOR_JOB)
+    assert (job.attempts, job.last_error) == (1, "OSError")
+    assert job.run_at > utc_now()
+    assert not run_job(ANCHOR_JOB)
+    assert run_job(ANCHOR_JOB, now=True)
+    assert Seal.objects.filter(anchored_at=None).count() == 2
+    assert run_job(ANCHOR_JOB, now=True)
+    assert received == [1, 1, 1, 2]
+    assert not Job.objects.filter(kind=ANCHOR_JOB).exists()
+    assert_sound(4)
+
+
+def test_seal_command_publishes_at_once_even_in_backoff(settings):
+    received, failures = [], [OSError("unreachable")]
+
+    def hook(anchor):
+        if failures:
+            raise failures.pop()
+        received.append(anchor["number"])
+
+    settings.MYOMETRICS_AUDIT = {"ANCHOR_HOOK": hook}
+    make(1)
+    call_command("audit_seal", stdout=StringIO())
+    assert received == []
+    make(1)
+    call_command("audit_seal", stdout=StringIO())
+    assert received == [1, 2]
+    assert not Job.objects.filter(kind=ANCHOR_JOB).exists()
+
+
+def test_seals_without_a_job_are_published_after_the_next_run():
+    make(2)
+    list(seal_pending())
+    Job.objects.filter(kind=ANCHOR_JOB).delete()
+    list(seal_pending())
     assert_sound(2)
+
+
+def test_long_publication_continues_in_another_run(settings, monkeypatch):
+    monkeypatch.setattr("myometrics_audit.sealing.jobs.MAX_SECONDS", 0.0)
+    settings.MYOMETRICS_AUDIT = {"SEAL_BATCH_SIZE": 1, "ALLOW_FLUSH": True}
+    make(3)
+    list(seal_pending())
+    for left in (2, 1, 0):
+        assert run_job(ANCHOR_JOB)
+        assert Seal.objects.filter(anchored_at=None).count() == left
 
 
 def _killed_at(statement: int, work: Callable[[], object]) -> bool:
@@ -170,6 +238,30 @@ def test_sealer_killed_at_any_statement_can_be_continued(
         assert_sound(entries)
         statement += 1
     assert statement > 20
+
+
+@pytest.mark.django_db(transaction=True)
+def test_publication_killed_at_any_statement_is_completed_in_order(settings, tmp_path):
+    path = tmp_path / "anchors.jsonl"
+    settings.MYOMETRICS_AUDIT = {
+        "SEAL_BATCH_SIZE": 1,
+        "ANCHOR_FILE": str(path),
+        "ALLOW_FLUSH": True,
+    }
+    statement, killed = 0, True
+    while killed:
+        make(2)
+        list(seal_pending())
+        killed = _killed_at(statement, lambda: run_job(ANCHOR_JOB))
+        # The lease of the killed worker expires.
+        Job.objects.filter(kind=ANCHOR_JOB).update(claimed_until=None)
+        run_job(ANCHOR_JOB)
+        assert not Seal.objects.filter(anchored_at=None).exists()
+        statement += 1
+    numbers = [json.loads(line)["number"] for line in path.read_text().splitlines()]
+    assert numbers == sorted(numbers)
+    assert set(numbers) == set(Seal.objects.values_list("number", flat=True))
+    assert statement > 5
 
 
 @pytest.mark.django_db(transaction=True)
@@ -269,3 +361,53 @@ def test_times_are_signed_in_whole_milliseconds(write: Any, user: Any) -> None:
     times = [saved.timestamp, created.timestamp]
     times += [Seal.objects.get().sealed_at, Erasure.objects.get().erased_at]
     assert times == [moment.replace(microsecond=678_000)] * 4
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_sealers_at_once_write_each_seal_once(settings, run_concurrently):
+    settings.MYOMETRICS_AUDIT = {"SEAL_BATCH_SIZE": 2, "ALLOW_FLUSH": True}
+    make(12)
+
+    def seal_all():
+        list(seal_pending())
+
+    assert run_concurrently([seal_all, seal_all]) == [None, None]
+    list(seal_pending())
+    assert list(Seal.objects.values_list("entries", flat=True)) == [2] * 6
+    assert_sound(12)
+
+
+@pytest.mark.any_database
+def test_jobs_seal_and_publish_without_celery(tmp_path):
+    anchors = tmp_path / "anchors.jsonl"
+    program = f"""
+import sys
+sys.modules["celery"] = None  # as if it were not installed
+import django
+from django.conf import settings
+settings.MYOMETRICS_AUDIT = {{"ANCHOR_FILE": {str(anchors)!r}}}
+django.setup()
+from django.core.management import call_command
+from myometrics_audit import audit
+call_command("migrate", verbosity=0)
+audit.record(actor=None, action="a", resource=("b", "c"))
+call_command("jobs_run", "--once")
+call_command("jobs_run", "--once")
+call_command("audit_verify")
+"""
+    environment = {
+        **os.environ,
+        "DATABASE_URL": f"sqlite:///{tmp_path / 'db.sqlite3'}",
+        "DJANGO_SETTINGS_MODULE": "audit_test_settings",
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)]),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"1 entries, 1 leaves and 1 seals. No problems." in done.stdout
+    assert [json.loads(line)["number"] for line in anchors.read_text().splitlines()] == [1]

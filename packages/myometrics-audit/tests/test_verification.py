@@ -17,6 +17,8 @@ from myometrics_audit.log.guards import remove_guards
 from myometrics_audit.models import AuditLog, Erasure, Leaf, Seal
 from myometrics_audit.sealing import LogVerifier, Problem, seal_pending
 from myometrics_audit.sealing.erasures import entries_purge_chunk
+from myometrics_audit.sealing.seals import ANCHOR_JOB
+from myometrics_core.jobs import run_job
 from myometrics_core.times import utc_now
 
 pytestmark = pytest.mark.django_db
@@ -313,6 +315,7 @@ def test_restored_backup_is_detected_by_anchors(
     anchors = tmp_path / "anchors.jsonl"
     settings.MYOMETRICS_AUDIT = {**settings.MYOMETRICS_AUDIT, "ANCHOR_FILE": str(anchors)}
     list(seal_pending())
+    assert run_job(ANCHOR_JOB)
     # The state before that seal, as a backup would bring it back, is consistent in itself.
     for entry in log.entries[10:]:
         sql(f'DELETE FROM "{LOG}" WHERE id = %s', entry.pk)

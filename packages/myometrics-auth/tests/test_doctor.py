@@ -61,11 +61,11 @@ def test_token_key_may_be_dropped_when_no_session_needs_it(settings):
     settings.MYOMETRICS_AUTH = {"SIGNING_KEYS": ["n" * 32, "o" * 32]}
     now, user = utc_now(), make_user("ada@clinic.example")
     Session.objects.create(user=user, created_at=now - timedelta(days=8), expires_at=now)
-    assert "All but the first may be dropped" in say()
+    assert "All but the first may be removed" in say()
     started = now - timedelta(days=3)
     Session.objects.create(user=user, created_at=started, expires_at=now + timedelta(days=4))
     assert utc_text(started) in say()
-    assert "Only a key that was replaced before that may be dropped." in say()
+    assert "Only a key that was replaced before that may be removed." in say()
     assert "o" * 32 not in say()
 
 

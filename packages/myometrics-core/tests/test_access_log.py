@@ -6,13 +6,11 @@ import uuid
 from contextvars import Context
 
 import pytest
-from celery import Celery, current_app, shared_task, signals
-from django.db import transaction
+from celery import current_app, shared_task, signals
 from django.test import AsyncClient, Client
 
 from myometrics_core.http import RequestIdFilter, current_request_id
 from myometrics_core.http.request_id import TASK_HEADER, set_request_id
-from myometrics_core.jobs.background import enqueue
 from myometrics_core.jobs.celery_requests import TaskRequest
 
 pytestmark = pytest.mark.usefixtures("long_dependency_timeouts")
@@ -91,36 +89,6 @@ def test_filter_adds_request_id_to_log_records():
     assert RequestIdFilter().filter(record)
     assert record.request_id == "request-4712"
     set_request_id(None)
-
-
-@pytest.fixture
-def dead_broker():
-    usual = current_app._get_current_object()
-    Celery("deserted", broker="redis://127.0.0.1:1/0").set_current()
-    yield
-    usual.set_current()
-
-
-@pytest.mark.django_db
-def test_unreachable_broker_is_logged_and_not_raised(
-    caplog, dead_broker, django_capture_on_commit_callbacks
-):
-    with django_capture_on_commit_callbacks(execute=True):
-        enqueue("tests.note_request_id", 1)
-    assert "Could not hand over task tests.note_request_id" in caplog.text
-
-
-@pytest.mark.django_db(transaction=True)
-def test_task_of_rolled_back_transaction_is_not_sent(celery_worker_here):
-    seen_in_tasks.clear()
-    with pytest.raises(ZeroDivisionError), transaction.atomic():
-        enqueue("tests.note_request_id")
-        raise ZeroDivisionError
-    set_request_id("request-4713")
-    enqueue("tests.note_request_id")
-    celery_worker_here(lambda: seen_in_tasks)
-    set_request_id(None)
-    assert seen_in_tasks == ["request-4713"]
 
 
 class AcceptedMessage:

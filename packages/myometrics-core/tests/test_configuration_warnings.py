@@ -9,9 +9,7 @@ from myometrics_core.http import addresses as rule
 
 @pytest.fixture(autouse=True)
 def _a_new_process():
-    rule._warn_of_untrusted_proxy.cache_clear()
-    rule._warn_of_missing_address.cache_clear()
-    rule._warn_of_rewritten_peer.cache_clear()
+    rule._warn_once.cache_clear()
 
 
 def ask(peer, **headers):
@@ -43,7 +41,7 @@ def test_untrusted_peer_without_an_address_is_warned_of_once(caplog, settings):
     assert len(caplog.messages) == 1
     assert '"unix:"' in caplog.messages[0]
     settings.MYOMETRICS = {"TRUSTED_PROXIES": ["unix:"]}
-    rule._warn_of_missing_address.cache_clear()
+    rule._warn_once.cache_clear()
     assert ask("", HTTP_X_FORWARDED_FOR="192.0.2.1") == "192.0.2.1"
     assert len(caplog.messages) == 1
 

@@ -177,7 +177,7 @@ def test_server_starts_threads_once_at_its_first_request(kind, monkeypatch):
     started = []
     monkeypatch.setattr(thread_runner, "_loops", {})
     monkeypatch.setattr(thread_runner, "_is_test", lambda: False)
-    monkeypatch.setattr(JobLoop, "run", lambda self: started.append(self))
+    monkeypatch.setattr(JobLoop, "run", lambda loop: started.extend([loop]))
     for _ in range(3):
         request_started.send(sender=None)
     wait_for(lambda: started)

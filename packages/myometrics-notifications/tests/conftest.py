@@ -3,10 +3,10 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth import get_user_model
+from job_runs import end_pauses
 from rest_framework.test import APIClient
 
 from myometrics_core.events import Event, publish, register_receiver
-from myometrics_core.jobs import running
 from myometrics_core.personal_data import personal_data_sections
 from myometrics_core.times import utc_now
 from myometrics_notifications import kinds
@@ -24,8 +24,8 @@ PATIENT = {
 
 
 @pytest.fixture(autouse=True)
-def _no_pause(monkeypatch):
-    monkeypatch.setattr(running, "_paused_until", {})
+def _no_pause():
+    end_pauses()
 
 
 @pytest.fixture
@@ -42,6 +42,13 @@ def make_user(db):
 @pytest.fixture
 def user(make_user):
     return make_user(email="ada@clinic.example", full_name="Ada Byron")
+
+
+@pytest.fixture
+def admin(client, make_user):
+    """A client that is signed in to the admin site as a superuser."""
+    client.force_login(make_user(is_staff=True, is_superuser=True))
+    return client
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Run the package's jobs in tests."""
 
-from myometrics_core.jobs import Job, run_job, run_jobs
+from myometrics_core.jobs import Job, run_job, run_jobs, running
 from myometrics_core.times import utc_now
 
 DELIVER = "myometrics_notifications.deliver"
@@ -30,3 +30,8 @@ def job_of(row):
 def make_due():
     """Make every pending job due now."""
     Job.objects.pending().update(run_at=utc_now())
+
+
+def end_pauses():
+    """End the pauses of kinds whose service was down."""
+    running._paused_until.clear()

@@ -20,12 +20,6 @@ SETTINGS = reverse("admin:myometrics_notifications_notificationsettings_changeli
 
 
 @pytest.fixture
-def admin(client, make_user):
-    client.force_login(make_user(is_staff=True, is_superuser=True))
-    return client
-
-
-@pytest.fixture
 def dead(user, make_event):
     publish(make_event(actor_id=user.pk))
     Message.objects.update(state="dead", last_error="SMTPDataError 451")

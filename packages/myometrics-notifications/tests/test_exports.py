@@ -10,6 +10,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.core import mail, signing
 from django.core.files.storage import FileSystemStorage, default_storage
+from django.urls import reverse
 from job_runs import deliver_due, job_of, make_due, write_exports
 from rest_framework.exceptions import ValidationError
 from rest_framework.test import APIClient
@@ -347,6 +348,27 @@ def test_export_is_dead_after_its_last_attempt(user, media, settings):
     ExportFile.objects.update(settled_at=utc_now() - timedelta(days=2))
     settings.MEDIA_ROOT = str(media)
     assert export_files_sweep() == 1
+
+
+@pytest.mark.parametrize("is_requested_again", [False, True])
+def test_dead_export_retried_by_the_admin_is_written_once(
+    user, media, settings, admin, is_requested_again
+):
+    settings.MYOMETRICS_NOTIFICATIONS = {"MAX_ATTEMPTS": 1}
+    settings.MEDIA_ROOT = "/dev/null/nowhere"
+    export_request(user=user, export_format="csv")
+    write_exports()
+    settings.MEDIA_ROOT = str(media)
+    dead = Job.objects.get()
+    if is_requested_again:
+        export_request(user=user, export_format="csv")
+
+    url = reverse("admin:myometrics_core_job_changelist")
+    admin.post(url, {"action": "retry", "_selected_action": [dead.pk]})
+    write_exports()
+
+    assert ExportFile.objects.filter(state="ready").count() == 1
+    assert len(files(media)) == 1
 
 
 def test_recurring_jobs_purge_messages_and_delete_files(mailed, media):

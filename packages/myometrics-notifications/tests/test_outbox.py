@@ -152,9 +152,7 @@ def test_existing_message_does_not_block_other_recipients(user, make_user):
 
 
 def test_upload_event_uses_few_statements(user, make_event, django_assert_max_num_queries):
-    with django_assert_max_num_queries(
-        9
-    ):  # two savepoints, who wants it, the row, its key, its job
+    with django_assert_max_num_queries(9):  # two savepoints, who wants it, the row and job
         publish(make_event(actor_id=user.pk))
 
 
@@ -200,6 +198,7 @@ def test_event_published_concurrently_is_mailed_once(make_user, make_event, run_
     assert queued_mails() == [("upload_completed", user.pk)]
 
 
+@pytest.mark.celery
 @pytest.mark.django_db(transaction=True)
 def test_eager_tasks_send_the_mail_at_once(user, make_event, settings, mailoutbox):
     settings.CELERY_TASK_ALWAYS_EAGER = True

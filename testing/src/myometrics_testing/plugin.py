@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ MARKERS = (
     "alone: measures time or memory: `dev test` runs it once, last, with nothing beside it",
     "program(name): needs this server program; where it is missing the test is left out, and named "
     "at the end, unless CI is set",
+    "celery: needs Celery, an extra of the packages; left out where it is not installed",
 )
 
 
@@ -72,7 +74,14 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect tests whose program is not installed; in CI they run and fail."""
+    """Deselect tests that need Celery without it, and those whose program is not installed.
+
+    In CI tests without their program run and fail.
+    """
+    if not find_spec("celery"):
+        without = [item for item in items if item.get_closest_marker("celery")]
+        items[:] = [item for item in items if item not in without]
+        config.hook.pytest_deselected(items=without)
     lacking = {item: missing_program(item) for item in items}
     left_out = [] if os.environ.get("CI") else [item for item in items if lacking[item]]
     if left_out:

@@ -14,7 +14,7 @@ class AuditConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register settings, checks, metrics, the receiver, the replay source and personal data."""
+        """Register settings, checks, metrics, jobs, the receiver, the replay and personal data."""
         from myometrics_core.conf import register_settings, register_site_checks
         from myometrics_core.events import register_receiver, register_source
         from myometrics_core.personal_data import register_personal_data
@@ -24,6 +24,7 @@ class AuditConfig(AppConfig):
         from .doctor import register_examinations
         from .gauges import register_gauges
         from .log import events
+        from .sealing.jobs import register_jobs
         from .tracking.changes import reserve_recorded_actions
 
         register_settings(audit_settings)
@@ -31,6 +32,7 @@ class AuditConfig(AppConfig):
         register_site_checks(self)
         register_gauges()
         register_examinations()
+        register_jobs()
         register_receiver(
             "audit",
             receivers.receive_event,

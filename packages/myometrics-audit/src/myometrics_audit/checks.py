@@ -26,50 +26,40 @@ def register_checks() -> None:
     register_check(check_production, checks.Tags.security, app=APP, deploy=True)
 
 
-def check_active_key(**kwargs: Any) -> list[checks.CheckMessage]:
+def check_active_key(**kwargs: Any) -> Iterator[checks.CheckMessage]:
     """E010: ``ACTIVE_KEY`` is one of ``KEYS``."""
     active, keys = audit_settings.ACTIVE_KEY, audit_settings.KEYS
-    if active is None or not isinstance(keys, dict) or active in keys:
-        return []
-    return [
-        checks.Error(
+    if active is not None and isinstance(keys, dict) and active not in keys:
+        yield checks.Error(
             f"MYOMETRICS_AUDIT['ACTIVE_KEY'] is {active!r}, which is not in KEYS.",
             hint="Add the key to KEYS, or leave ACTIVE_KEY out to use the last one.",
             id="myometrics_audit.E010",
         )
-    ]
 
 
 def check_guards(
     databases: Sequence[str] | None = None, **kwargs: Any
-) -> list[checks.CheckMessage]:
+) -> Iterator[checks.CheckMessage]:
     """W011, W012: the triggers that guard the log exist."""
-    return [message for alias in databases or () for message in _guard_messages(alias)]
+    for alias in databases or ():
+        if not router.allow_migrate_model(alias, AuditLog):
+            continue
+        if connections[alias].vendor not in {"postgresql", "sqlite"}:
+            yield checks.Warning(
+                f"The database {alias!r} has no guards on the audit tables.",
+                hint="Only PostgreSQL and SQLite are supported.",
+                id="myometrics_audit.W012",
+            )
+        elif missing := missing_guards(alias):
+            yield checks.Warning(
+                f"Triggers that guard the audit tables are missing: {', '.join(missing)}.",
+                hint="Run 'manage.py migrate', which creates them again.",
+                id="myometrics_audit.W011",
+            )
 
 
-def check_production(**kwargs: Any) -> list[checks.CheckMessage]:
+def check_production(**kwargs: Any) -> Iterator[checks.CheckMessage]:
     """W013, W014: in production, ``KEYS`` is set and ``ALLOW_FLUSH`` is off."""
-    return list(_production_messages())
-
-
-def _guard_messages(alias: str) -> Iterator[checks.CheckMessage]:
-    if not router.allow_migrate_model(alias, AuditLog):
-        return
-    if connections[alias].vendor not in {"postgresql", "sqlite"}:
-        yield checks.Warning(
-            f"The database {alias!r} has no guards on the audit tables.",
-            hint="Only PostgreSQL and SQLite are supported.",
-            id="myometrics_audit.W012",
-        )
-    elif missing := missing_guards(alias):
-        yield checks.Warning(
-            f"Triggers that guard the audit tables are missing: {', '.join(missing)}.",
-            hint="Run 'manage.py migrate', which creates them again.",
-            id="myometrics_audit.W011",
-        )
-
-
-def _production_messages() -> Iterator[checks.CheckMessage]:
     if not audit_settings.KEYS:
         yield checks.Warning(
             "Audit evidence is signed with a key derived from SECRET_KEY.",

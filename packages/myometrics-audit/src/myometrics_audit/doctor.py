@@ -16,7 +16,7 @@ from myometrics_core.doctor import Diagnosis, describe_age, register_examination
 from myometrics_core.times import utc_text
 
 from .conf import audit_settings
-from .gauges import seal_lag_seconds
+from .gauges import anchor_lag_seconds, seal_lag_seconds
 from .log.guards import missing_guards
 from .log.models import AuditLog, Seal, Verification
 from .signing.keys import active_key, known_keys
@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 MAX_SEAL_LAG: Final = 300.0
+MAX_ANCHOR_LAG: Final = 300.0
 MAX_VERIFICATION_AGE: Final = 35 * 86_400.0
 
 
@@ -131,7 +132,7 @@ def examine_seals() -> Iterator[Diagnosis]:
             "audit seals",
             "problem",
             f"The oldest entry without a seal is {describe_age(lag)} old.",
-            "Run a worker and beat, or 'manage.py audit_seal' from cron.",
+            "Run jobs (JOB_RUNNER of MYOMETRICS), or 'manage.py audit_seal' from cron.",
         )
     else:
         yield Diagnosis("audit seals", "ok", "Entries are sealed, or younger than five minutes.")
@@ -140,7 +141,7 @@ def examine_seals() -> Iterator[Diagnosis]:
 def examine_anchors() -> Iterator[Diagnosis]:
     """Check that seals are published outside the database."""
     name, path = "audit anchors", audit_settings.ANCHOR_FILE
-    unpublished = Seal.objects.filter(anchored_at=None).count()
+    lag = anchor_lag_seconds()
     if path and not _is_writable(Path(path)):
         yield Diagnosis(
             name,
@@ -148,12 +149,12 @@ def examine_anchors() -> Iterator[Diagnosis]:
             "ANCHOR_FILE can't be written.",
             "Make the file or its folder writable.",
         )
-    elif unpublished:
+    elif lag > MAX_ANCHOR_LAG:
         yield Diagnosis(
             name,
             "problem",
-            f"{unpublished} seals are not published.",
-            "See the log of myometrics.audit.seal, then run 'manage.py audit_seal'.",
+            f"The oldest seal that is not published is {describe_age(lag)} old.",
+            "See the log of myometrics.jobs, then run 'manage.py audit_seal'.",
         )
     elif not path and audit_settings.ANCHOR_HOOK is None:
         yield Diagnosis(

@@ -1,18 +1,10 @@
-"""Background tasks of audit."""
+"""Celery tasks, which run the jobs of the same names. Importing them needs Celery."""
 
 from __future__ import annotations
 
-from celery import shared_task
+from myometrics_core.jobs.celery_runner import celery_task
 
-from .sealing.seals import SealProgress, seal_pending
+__all__ = ["anchor", "seal"]
 
-__all__ = ["seal"]
-
-
-@shared_task(name="myometrics_audit.seal", acks_late=True, time_limit=600, soft_time_limit=540)
-def seal() -> int:
-    """Seal pending leaves, one sealer at a time; return the number of sealed leaves."""
-    progress = SealProgress(seals=0, leaves=0, number=None)
-    for progress in seal_pending():  # noqa: B007
-        pass
-    return progress.leaves
+seal = celery_task("myometrics_audit.seal")
+anchor = celery_task("myometrics_audit.anchor")

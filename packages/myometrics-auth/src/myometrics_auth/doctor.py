@@ -55,7 +55,7 @@ def examine_administrators() -> Iterator[Diagnosis]:
             "staff",
             "warning",
             f"{below} active users are staff or superusers with a role below administrator.",
-            "Take is_staff and is_superuser from them, or give them the role.",
+            "Clear is_staff and is_superuser, or make them administrators.",
         )
     else:
         yield Diagnosis("staff", "ok", "All staff are administrators.")
@@ -73,14 +73,14 @@ def examine_token_keys() -> Iterator[Diagnosis]:
             name,
             "ok",
             f"There are {count}; no session needs the old ones.",
-            "All but the first may be dropped from MYOMETRICS_AUTH['SIGNING_KEYS'].",
+            "All but the first may be removed from MYOMETRICS_AUTH['SIGNING_KEYS'].",
         )
     else:
         yield Diagnosis(
             name,
             "ok",
             f"There are {count}; the oldest live session began at {utc_text(oldest)}.",
-            "Only a key that was replaced before that may be dropped.",
+            "Only a key that was replaced before that may be removed.",
         )
 
 
@@ -93,7 +93,7 @@ def examine_second_factor() -> Iterator[Diagnosis]:
         yield Diagnosis(
             "second factor",
             "warning",
-            "Administrators need none.",
+            "Administrators don't need one.",
             "Add 'admin' to MYOMETRICS_AUTH['MFA_REQUIRED_ROLES'].",
         )
     with_factor = second_factors_in_use().values("user_id")
@@ -123,7 +123,7 @@ def examine_admin_login() -> Iterator[Diagnosis]:
             "Leave MYOMETRICS_AUTH['ADMIN_LOGIN'] on, or protect these sites in another way.",
         )
     else:
-        yield Diagnosis("admin sign-in", "ok", "As strict as that of the API.")
+        yield Diagnosis("admin sign-in", "ok", "It has the checks of the API.")
 
 
 def _sites_with_other_login() -> list[str] | None:
@@ -135,7 +135,7 @@ def _sites_with_other_login() -> list[str] | None:
     routed = [site for site in all_sites if _has_routes(site)]
     if not routed:
         return None
-    return sorted(site.name for site in routed if not _is_ours(site))
+    return sorted(site.name for site in routed if not _is_auth_site(site))
 
 
 def _has_routes(site: Any) -> bool:
@@ -146,7 +146,7 @@ def _has_routes(site: Any) -> bool:
     return True
 
 
-def _is_ours(site: Any) -> bool:
+def _is_auth_site(site: Any) -> bool:
     kinds = site.__class__.__mro__
     return any(kind.__module__.startswith("myometrics_auth.") for kind in kinds)
 

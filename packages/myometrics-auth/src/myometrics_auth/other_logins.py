@@ -37,14 +37,14 @@ NOT_SEARCHED: Final = frozenset({"django", "rest_framework", "myometrics_auth"})
 def other_logins() -> Iterator[tuple[str, str]]:
     """Yield route and dotted name of each view that signs users in without auth."""
     if getattr(django_settings, "ROOT_URLCONF", None):
-        yield from _among(get_resolver().url_patterns, "/")
+        yield from _logins_among(get_resolver().url_patterns, "/")
 
 
-def _among(patterns: Any, prefix: str) -> Iterator[tuple[str, str]]:
+def _logins_among(patterns: Any, prefix: str) -> Iterator[tuple[str, str]]:
     for pattern in patterns:
         route = f"{prefix}{pattern.pattern}"
         if isinstance(pattern, URLResolver):
-            yield from _among(pattern.url_patterns, route)
+            yield from _logins_among(pattern.url_patterns, route)
         elif isinstance(pattern, URLPattern) and _is_other_login(pattern.callback):
             yield route, pattern.lookup_str
 
@@ -112,9 +112,9 @@ def _calls_login(function: Any, seen: set[Any]) -> bool:
         return True
     if any(value is auth for value in used) and names & {"login", "alogin"}:
         return True
-    neighbours = [value for value in used if isinstance(value, FunctionType)]
+    others = [value for value in used if isinstance(value, FunctionType)]
     return any(
-        _calls_login(value, seen) for value in neighbours if value.__module__ == function.__module__
+        _calls_login(value, seen) for value in others if value.__module__ == function.__module__
     )
 
 

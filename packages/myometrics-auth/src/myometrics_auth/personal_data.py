@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from django.apps import apps
-from django.contrib.contenttypes.models import ContentType
 from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.contenttypes.models import ContentType
 from django.db import router
 
 from myometrics_core.jobs import Job

@@ -50,7 +50,6 @@ class AccessLogMiddleware:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> HttpResponse | Awaitable[HttpResponse]:
-        """Process the request, then log it."""
         if self.is_async:
             return self._answer_async(request)
         started = self._begin(request)

@@ -24,7 +24,6 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
 
     @cached_property
     def count(self) -> int:
-        """The number of rows, at most 10,000."""
         rows: Any = self.object_list
         return int(rows[:MAX_COUNT].count())
 
@@ -66,15 +65,12 @@ class ReadOnlyAdmin(FilterCheckedAdmin):
     list_per_page = 50
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Always false."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Always false."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Always false."""
         return False
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import admin, messages
 from django.contrib.auth import get_user_model
 from django.db.models import QuerySet
@@ -39,7 +37,6 @@ class NotificationSettingsAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     show_full_result_count = False
 
     def get_search_fields(self, request: HttpRequest) -> list[str]:
-        """The user's login name and e-mail address."""
         return _user_search("user")
 
 
@@ -54,7 +51,6 @@ class MessageAdmin(ReadOnlyAdmin):
     actions = ("retry",)
 
     def get_search_fields(self, request: HttpRequest) -> list[str]:
-        """The recipient's login name and e-mail address."""
         return _user_search("recipient")
 
     @admin.action(description=_("Retry dead letters and dropped messages"), permissions=["retry"])
@@ -64,12 +60,11 @@ class MessageAdmin(ReadOnlyAdmin):
         text = ngettext("%d message is tried again.", "%d messages are tried again.", count)
         self.message_user(request, text % count, messages.SUCCESS)
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Allow it with the delete permission: deleting a user cascades to their messages."""
+    def has_delete_permission(self, request: HttpRequest, obj: Message | None = None) -> bool:
+        # Deleting a user cascades to their messages.
         return admin.ModelAdmin.has_delete_permission(self, request, obj)
 
     def has_retry_permission(self, request: HttpRequest) -> bool:
-        """Require the permission to change messages."""
         return request.user.has_perm("myometrics_notifications.change_message")
 
 
@@ -91,5 +86,4 @@ class ExportFileAdmin(InternalAdmin):
     ordering = ("-id",)
 
     def get_search_fields(self, request: HttpRequest) -> list[str]:
-        """The owner's login name and e-mail address."""
         return _user_search("user")

@@ -61,8 +61,7 @@ class NotificationsSettings(SettingsGroup):
     SERVER_PAUSE = Setting(
         timedelta,
         timedelta(seconds=30),
-        "How long a worker process begins no single deliveries after the whole mail server has "
-        "failed; runs of all due messages still try it.",
+        "How long a worker process begins no deliveries after the whole mail server has failed.",
         validate=positive,
     )
     MAILS_PER_USER_PER_HOUR = Setting(

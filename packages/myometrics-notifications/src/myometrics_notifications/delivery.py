@@ -61,7 +61,8 @@ def _reason_to_drop(message: Message) -> str:
 
 
 def _record_as_sent(message: Message) -> None:
-    # Whoever holds the claim: the mail is sent. A short database failure must not repeat it.
+    # Also if another worker took over: the mail is sent, and a short database failure must not
+    # repeat it.
     sent = Message.objects.filter(pk=message.pk)
     write_despite_failures(
         lambda: sent.update(state=Message.State.SENT, last_error="", settled_at=utc_now()),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import ClassVar
+
+from django.db import IntegrityError, transaction
 
 from myometrics_core.jobs import Job, JobKind, RetryPolicy, every, register_job_kind
 from myometrics_core.mail import MailConnection
@@ -84,6 +86,11 @@ class GenerateExport(_RowJob):
 
     def run(self, job: Job) -> None:
         export_generate(job=job)
+
+    def on_retry(self, job: Job) -> None:
+        # A user has at most one queued export of a format: a newer request replaces the dead one.
+        with suppress(IntegrityError), transaction.atomic():
+            super().on_retry(job)
 
 
 class PurgeMessages(JobKind):

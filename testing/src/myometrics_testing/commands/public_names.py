@@ -34,6 +34,7 @@ PUBLIC: Mapping[str, Mapping[str, Sequence[str] | None]] = {
         "management.command_line": ALL,
         "middleware": ALL,
         "observability": ALL,
+        "observability.prometheus": ("connect_prometheus",),
         "personal_data": ALL,
         "read_only_admin": ALL,
         "texts": ALL,

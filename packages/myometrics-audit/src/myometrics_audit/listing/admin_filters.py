@@ -53,7 +53,8 @@ class _SelectionFilter(admin.SimpleListFilter):
 
     def narrow(self, selection: Selection, value: str) -> Selection | None:
         """Return ``selection`` narrowed to ``value``; ``None`` if no entry can match."""
-        raise NotImplementedError
+        changes: dict[str, Any] = {str(self.parameter_name): value}
+        return replace(selection, **changes)
 
 
 class ActionFilter(_SelectionFilter):
@@ -65,9 +66,6 @@ class ActionFilter(_SelectionFilter):
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
         return [(action, in_words(action)) for action in counted_actions()]
 
-    def narrow(self, selection: Selection, value: str) -> Selection | None:
-        return replace(selection, action=value)
-
 
 class ResourceTypeFilter(_SelectionFilter):
     """Filter by resource type; offers the types of sealed entries."""
@@ -77,9 +75,6 @@ class ResourceTypeFilter(_SelectionFilter):
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
         return [(name, name) for name in counted_resource_types()]
-
-    def narrow(self, selection: Selection, value: str) -> Selection | None:
-        return replace(selection, resource_type=value)
 
 
 class OriginFilter(_SelectionFilter):

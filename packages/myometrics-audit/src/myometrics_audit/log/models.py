@@ -15,7 +15,7 @@ from myometrics_core.db import PortableCharField, PortableDateTimeField, Portabl
 from myometrics_core.times import whole_milliseconds
 
 from ..conf import KEY_ID_LENGTH
-from ..signing.keys import Key, active_key
+from ..signing.keys import active_key
 from ..signing.signatures import entry_leaf, new_nonce, subject_of
 from .inserts import insert_entry
 from .querysets import AuditLogQuerySet, refuse
@@ -137,7 +137,14 @@ class AuditLog(models.Model):
     ) -> None:
         """Insert the leaves of new entries; call it in the transaction that inserted them."""
         key = active_key()
-        leaves = [Leaf.of(entry, key) for entry in entries]
+        leaves = [
+            Leaf(
+                entry_id=entry.pk,
+                hash=entry_leaf(entry, subject_of(entry.user_id, key), key),
+                key_id=key.id,
+            )
+            for entry in entries
+        ]
         Leaf.objects.using(using).bulk_create(leaves, batch_size=batch_size)
 
 
@@ -164,12 +171,6 @@ class Leaf(models.Model):
 
     def __str__(self) -> str:
         return f"leaf of entry {self.entry_id}"
-
-    @classmethod
-    def of(cls, entry: AuditLog, key: Key) -> Leaf:
-        """Return the unsaved leaf of a saved entry."""
-        leaf = entry_leaf(entry, subject_of(entry.user_id, key), key)
-        return cls(entry_id=entry.pk, hash=leaf, key_id=key.id)
 
 
 class Seal(models.Model):

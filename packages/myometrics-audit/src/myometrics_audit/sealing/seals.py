@@ -1,39 +1,38 @@
 """Sealing: sign a Merkle root over unsealed leaves, and count their entries.
 
-Each batch is one transaction, so a killed sealer leaves no partial seal. The next run continues
-and publishes pending anchors.
+Each batch is one transaction: a killed sealer leaves no partial seal, and the next run continues.
+The transaction also enqueues the job that publishes the seal's anchor.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from django.db import connections, router
 from django.utils import timezone
 
+from myometrics_core.jobs import enqueue
 from myometrics_core.times import whole_milliseconds
 
 from ..conf import audit_settings
 from ..log.bulk_values import one_of
 from ..log.models import AuditLog, Erasure, Leaf, Seal
-from ..signing.canonical import canonical_moment
 from ..signing.keys import active_key
 from ..signing.merkle import MerkleTree
 from ..signing.signatures import GENESIS, seal_signature, tree_entry, tree_erasure
 from .counts import COUNTED_COLUMNS, count_changes, counts_add
 from .locks import try_evidence_lock
 
-__all__ = ["SealProgress", "anchor_of", "seal_pending", "unsealed_count"]
+__all__ = ["ANCHOR_JOB", "SealProgress", "seal_pending", "unsealed_count"]
 
 logger = logging.getLogger("myometrics.audit.seal")
-anchor_logger = logging.getLogger("myometrics.audit.anchor")
 
-ERASURES = 500
+MAX_ERASURES = 500
+ANCHOR_JOB = "myometrics_audit.anchor"
+"""The kind of the job that publishes anchors; its key is empty."""
 
 
 @dataclass(frozen=True)
@@ -51,53 +50,18 @@ def seal_pending(*, using: str | None = None) -> Iterator[SealProgress]:
     Returns immediately if another sealer is running.
     """
     alias = using or router.db_for_write(Seal)
-    seals_anchor(using=alias)
+    if Seal.objects.using(alias).filter(anchored_at=None).exists():
+        enqueue(ANCHOR_JOB, key="")  # unless it is pending: of an earlier release, or cancelled
     seals = leaves = 0
     while (seal := _seal_next(alias)) is not None:
         seals += 1
         leaves += seal.entries + seal.erasures
-        seals_anchor(using=alias)
         yield SealProgress(seals=seals, leaves=leaves, number=seal.number)
 
 
 def unsealed_count() -> int:
     """Return the number of unsealed leaves."""
     return Leaf.objects.filter(seal_number=None).count()
-
-
-def anchor_of(seal: Seal) -> dict[str, Any]:
-    """Return the anchor of a seal: the published values that prove that it existed."""
-    return {
-        "number": seal.number,
-        "signature": bytes(seal.signature).hex(),
-        "sealed_at": canonical_moment(seal.sealed_at),
-        "entries": seal.entries,
-    }
-
-
-def seals_anchor(*, using: str) -> None:
-    """Publish every unpublished seal to the logger, ``ANCHOR_FILE`` and ``ANCHOR_HOOK``.
-
-    Failures are logged and retried at the next run; sealing continues.
-    """
-    for seal in list(Seal.objects.using(using).filter(anchored_at=None).order_by("number")):
-        try:
-            _publish(anchor_of(seal))
-        except Exception:
-            logger.exception("Seal %s could not be anchored; the next run tries again", seal.number)
-            return
-        unpublished = Seal.objects.using(using).filter(number=seal.number, anchored_at=None)
-        unpublished.update(anchored_at=timezone.now())
-
-
-def _publish(anchor: dict[str, Any]) -> None:
-    line = json.dumps(anchor, sort_keys=True)
-    anchor_logger.info("%s", line, extra={"anchor": anchor})
-    if audit_settings.ANCHOR_FILE:
-        with Path(audit_settings.ANCHOR_FILE).open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-    if audit_settings.ANCHOR_HOOK is not None:
-        audit_settings.ANCHOR_HOOK(anchor)
 
 
 def _seal_next(using: str) -> Seal | None:
@@ -115,6 +79,7 @@ def _seal_next(using: str) -> Seal | None:
         seal = _seal_sign(tree.root(), len(leaves), len(erasures), using)
         _mark_sealed([leaf.entry_id for leaf in leaves], erasures, seal.number, using)
         _count([leaf.entry_id for leaf in leaves if leaf.erasure_id is None], using)
+        enqueue(ANCHOR_JOB, key="")
         return seal
 
 
@@ -126,7 +91,7 @@ def _unsealed_leaves(using: str) -> list[Any]:
 
 def _unsealed_erasures(using: str) -> list[Erasure]:
     erasures = Erasure.objects.using(using).filter(seal_number=None).order_by("id")
-    return list(erasures.only("id", "hash")[:ERASURES])
+    return list(erasures.only("id", "hash")[:MAX_ERASURES])
 
 
 def _seal_sign(root: bytes, entries: int, erasures: int, using: str) -> Seal:

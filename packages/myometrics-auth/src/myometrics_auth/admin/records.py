@@ -9,7 +9,9 @@ from django.contrib.auth import get_user_model
 from django.db import models
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.formats import date_format
 from django.utils.text import Truncator
+from django.utils.timezone import localtime
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
@@ -57,7 +59,7 @@ class LiveFilter(admin.SimpleListFilter):
 class SessionAdmin(ReadOnlyAdmin):
     """Sessions of all users; they can be ended."""
 
-    list_display = ("user", "device", "address", "created_at", "refreshed_at", "live")
+    list_display = ("user", "device", "address", "signed_in", "last_seen", "live")
     list_filter = (LiveFilter, "second_factor")
     list_select_related = ("user",)
     search_fields = ("user__email__startswith", "address__startswith")
@@ -67,7 +69,15 @@ class SessionAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("device"))
     def device(self, session: Session) -> str:
-        return Truncator(session.user_agent).chars(60)
+        return Truncator(session.user_agent).chars(40)
+
+    @admin.display(description=_("signed in"), ordering="created_at")
+    def signed_in(self, session: Session) -> str:
+        return date_format(localtime(session.created_at), "SHORT_DATETIME_FORMAT")
+
+    @admin.display(description=_("last seen"), ordering="refreshed_at")
+    def last_seen(self, session: Session) -> str:
+        return date_format(localtime(session.refreshed_at), "SHORT_DATETIME_FORMAT")
 
     @admin.display(description=_("live"), boolean=True)
     def live(self, session: Session) -> bool:

@@ -19,6 +19,11 @@ from django.core.validators import MaxLengthValidator
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.formats import date_format
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.text import Truncator
+from django.utils.timezone import localtime
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 from rest_framework.exceptions import APIException, ValidationError
@@ -117,7 +122,7 @@ class UserAdmin(FilterCheckedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
     add_form = UserAddForm
     change_password_form = PasswordForm
     ordering = ("email",)
-    list_display = ("email", "name", "role", "clinic_name", "is_active", "last_login")
+    list_display = ("address", "name", "role", "clinic", "is_active", "signed_in")
     list_filter = ("role", "is_active", "is_staff")
     search_fields = ("search_text",)
     search_help_text = _("Part of a name or an e-mail address")
@@ -142,9 +147,23 @@ class UserAdmin(FilterCheckedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
         (None, {"classes": ("wide",), "fields": ("email", "role", "password1", "password2")}),
     )
 
+    @admin.display(description=_("e-mail address"), ordering="email")
+    def address(self, user: User) -> SafeString:
+        name, _at, domain = user.email.rpartition("@")
+        return format_html("{}<wbr>@{}", name, domain)
+
     @admin.display(description=_("name"), ordering="last_name")
     def name(self, user: User) -> str:
         return user.get_full_name()
+
+    @admin.display(description=_("clinic"), ordering="clinic_name")
+    def clinic(self, user: User) -> str:
+        return Truncator(user.clinic_name).chars(30)
+
+    @admin.display(description=_("signed in"), ordering="last_login")
+    def signed_in(self, user: User) -> str:
+        at = user.last_login
+        return "" if at is None else date_format(localtime(at), "SHORT_DATE_FORMAT")
 
     @admin.display(description=_("second factor"), boolean=True)
     def second_factor(self, user: User) -> bool:

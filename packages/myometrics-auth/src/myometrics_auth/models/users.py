@@ -113,11 +113,11 @@ class AbstractClinicUser(AbstractUser):
     def set_password(self, raw_password: str | None) -> None:
         """Set the password; ``None`` disables it."""
         if raw_password is None:
-            self._note_disabling()
+            self._record_disabling()
         super().set_password(raw_password)
 
     def set_unusable_password(self) -> None:
-        self._note_disabling()
+        self._record_disabling()
         super().set_unusable_password()
 
     def save(self, *args: Any, **kwargs: Any) -> None:
@@ -145,14 +145,15 @@ class AbstractClinicUser(AbstractUser):
         below administrator clears ``is_staff`` and ``is_superuser``; administrators get
         ``is_staff``.
         """
-        if not raw and not self._state.adding and _is_among("role", update_fields):
-            changed = self._follow_role(using)
+        is_role_written = update_fields is None or "role" in update_fields
+        if is_role_written and not raw and not self._state.adding:
+            changed = self._apply_role(using)
             update_fields = update_fields and [*update_fields, *changed]
         if update_fields is not None:
             update_fields = frozenset(with_derived(type(self), update_fields))
         super().save_base(raw, force_insert, force_update, using, update_fields)
 
-    def _follow_role(self, using: str | None) -> list[str]:
+    def _apply_role(self, using: str | None) -> list[str]:
         # Not the site's manager: it may filter rows.
         rows: models.QuerySet[Any] = models.QuerySet(type(self), using=using or self._state.db)
         before = rows.filter(pk=self.pk).values("role", "is_staff", "is_superuser").first()
@@ -167,7 +168,7 @@ class AbstractClinicUser(AbstractUser):
             setattr(self, name, False)
         return cleared
 
-    def _note_disabling(self) -> None:
+    def _record_disabling(self) -> None:
         # Without a previous password, sessions come from other login methods and continue.
         self._was_disabled = self._was_disabled or self.has_usable_password()
 
@@ -182,7 +183,3 @@ class User(AbstractClinicUser):
             models.Index(fields=["role", "id"], name="mm_user_role_id"),
             models.Index(fields=["is_active", "id"], name="mm_user_active_id"),
         ]
-
-
-def _is_among(name: str, update_fields: Iterable[str] | None) -> bool:
-    return update_fields is None or name in update_fields

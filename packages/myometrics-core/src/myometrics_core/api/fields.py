@@ -33,7 +33,6 @@ class UserIdField(serializers.Field):  # type: ignore[type-arg]
     """A user's primary key, for output: a number or a string, depending on the user model."""
 
     def to_representation(self, value: Any) -> int | str | None:
-        """Return a number unchanged, anything else as a string."""
         return user_id_json(value)
 
 
@@ -53,7 +52,6 @@ class StrictBooleanField(serializers.BooleanField):
     """Accepts only ``true`` and ``false``; not ``1``, ``"true"`` or ``null``."""
 
     def to_internal_value(self, data: Any) -> bool:
-        """Return the boolean; raises ``ValidationError`` for anything else."""
         if not isinstance(data, bool):
             self.fail("invalid", input=data)
         return data
@@ -69,7 +67,6 @@ class StrictCharField(serializers.CharField):
     """Accepts only JSON strings, without NUL and lone surrogates."""
 
     def to_internal_value(self, data: Any) -> str:
-        """Return the string, trimmed unless ``trim_whitespace=False``."""
         if not isinstance(data, str):
             self.fail("invalid")
         return super().to_internal_value(data)
@@ -97,7 +94,6 @@ class JSONObjectField(serializers.Field):  # type: ignore[type-arg]
         super().__init__(**kwargs)
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
-        """Return ``data`` unchanged after validation; raises ``ValidationError``."""
         if not isinstance(data, dict):
             self.fail("not_an_object")
         for value, depth in _walk(data):
@@ -108,7 +104,6 @@ class JSONObjectField(serializers.Field):  # type: ignore[type-arg]
         return data
 
     def to_representation(self, value: dict[str, Any]) -> dict[str, Any]:
-        """Return the object unchanged."""
         return value
 
     def _check(self, value: Any, depth: int) -> None:

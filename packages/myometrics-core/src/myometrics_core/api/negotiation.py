@@ -21,5 +21,4 @@ class FirstRendererNegotiation(DefaultContentNegotiation):
         renderers: Sequence[BaseRenderer],  # type: ignore[override]
         format_suffix: str | None = None,
     ) -> tuple[Any, str]:
-        """Return the first renderer and its media type."""
         return renderers[0], str(renderers[0].media_type)

@@ -63,7 +63,6 @@ class PagePagination:
 
     @property
     def last_page(self) -> int:
-        """Number of the last page; 1 when there are no rows."""
         return max(1, -(-self.total // self.size))
 
     def count(self, queryset: QuerySet[Any]) -> int:

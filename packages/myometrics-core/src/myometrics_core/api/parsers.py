@@ -32,7 +32,6 @@ class StrictJSONParser(BaseParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Return the decoded body."""
         view = (parser_context or {}).get("view")
         limit = getattr(view, "body_limit", core_settings.MAX_BODY_BYTES)
         try:

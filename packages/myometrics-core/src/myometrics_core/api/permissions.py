@@ -18,5 +18,4 @@ class IsAdministrator(IsAuthenticated):
     message = _("Only an administrator may do this.")
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        """Return whether the request's user is an administrator."""
         return is_administrator(request.user)

@@ -79,7 +79,6 @@ class AutoSchema(SpectacularAutoSchema):
     """
 
     def get_operation(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
-        """Return the operation of one method, with error responses added."""
         operation = super().get_operation(*args, **kwargs)
         if operation is not None:
             responses = operation["responses"]
@@ -180,7 +179,6 @@ class UserIdSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-
     target_class = "myometrics_core.api.UserIdField"
 
     def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
-        """Return the schema of the field."""
         return user_id_schema()
 
 

@@ -32,7 +32,6 @@ class RequestSerializer(serializers.Serializer[Any]):
     """
 
     def get_fields(self) -> dict[str, Field]:
-        """Return the fields for this data."""
         data = getattr(self, "initial_data", None)
         if not isinstance(data, Mapping):
             return super().get_fields()

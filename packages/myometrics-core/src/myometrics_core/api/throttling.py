@@ -69,14 +69,11 @@ def rate_limit_key(request: Request, view: Any, bucket: str) -> str:
 
 
 def _address_key(request: Request) -> str:
-    """Use the first 64 bits of an IPv6 address: a client usually controls the whole network."""
-    return f"address:{_site_of(client_address(request))}"
-
-
-def _site_of(address: str | None) -> str:
-    if address is None or ":" not in address:
-        return str(address)
-    return str(ip_network(f"{address}/64", strict=False))
+    address = client_address(request)
+    if address is not None and ":" in address:
+        # A client usually controls the whole network of an IPv6 address.
+        return f"address:{ip_network(f'{address}/64', strict=False)}"
+    return f"address:{address}"
 
 
 class BucketThrottle(BaseThrottle):
@@ -88,7 +85,6 @@ class BucketThrottle(BaseThrottle):
     result = RateLimitResult(allowed=True)
 
     def allow_request(self, request: Request, view: Any) -> bool:
-        """Return whether the request is within its bucket's rate, and count it if so."""
         bucket = view.throttle_bucket
         rate = _rate(bucket) if bucket else None
         if rate is None:
@@ -98,7 +94,6 @@ class BucketThrottle(BaseThrottle):
         return self.result.allowed
 
     def wait(self) -> float:
-        """Return the seconds until the next request is allowed."""
         return float(self.result.retry_after)
 
 

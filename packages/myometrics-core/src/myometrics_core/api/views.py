@@ -88,11 +88,9 @@ class ApiView(APIView):
 
     @classmethod
     def as_view(cls, **initkwargs: Any) -> Any:
-        """Return the view function, exempt from ``ATOMIC_REQUESTS``."""
         return transaction.non_atomic_requests(super().as_view(**initkwargs))
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Check the request in the order described in the class."""
         _decode_query_as_utf8(http_request(request))
         self.format_kwarg = None
         request.accepted_renderer, request.accepted_media_type = self.perform_content_negotiation(
@@ -169,7 +167,6 @@ class ApiView(APIView):
         return None
 
     def get_authenticators(self) -> list[Any]:
-        """Return the view's own authentication classes, else the site's defaults."""
         classes = self.authentication_classes
         if classes is None:
             classes = api_settings.DEFAULT_AUTHENTICATION_CLASSES
@@ -188,19 +185,15 @@ class ApiView(APIView):
         return scheme or ("Bearer" if has_token or was_known else None)
 
     def get_renderers(self) -> list[Any]:
-        """Return ``MYOMETRICS["RENDERER_CLASSES"]``."""
         return [renderer() for renderer in _classes(tuple(core_settings.RENDERER_CLASSES))]
 
     def get_parsers(self) -> list[Any]:
-        """Return ``MYOMETRICS["PARSER_CLASSES"]``."""
         return [parser() for parser in _classes(tuple(core_settings.PARSER_CLASSES))]
 
     def get_throttles(self) -> list[Any]:
-        """Return ``MYOMETRICS["THROTTLE_CLASSES"]``."""
         return [throttle() for throttle in _classes(tuple(core_settings.THROTTLE_CLASSES))]
 
     def get_exception_handler(self) -> Callable[..., Response | None]:
-        """Return ``MYOMETRICS["EXCEPTION_HANDLER"]``."""
         return core_settings.EXCEPTION_HANDLER
 
     def permission_denied(
@@ -271,13 +264,11 @@ class PublicPageView(PublicApiView):
     ignores_body = True  # browsers and mail clients send a form
 
     def get_throttles(self) -> list[Any]:
-        """Throttle only POST."""
         return super().get_throttles() if self.request.method == "POST" else []
 
     def finalize_response(
         self, request: Request, response: Any, *args: Any, **kwargs: Any
     ) -> Response:
-        """Render an error as a page."""
         if getattr(response, "exception", False):
             response = self._error_page(response)
         return super().finalize_response(request, response, *args, **kwargs)

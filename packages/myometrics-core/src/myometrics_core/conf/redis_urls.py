@@ -66,7 +66,6 @@ class RedisPool:
 
     @staticmethod
     def from_url(url: str, **options: Any) -> ConnectionPool:
-        """Return :func:`redis_pool`."""
         return redis_pool(url, **options)
 
 

@@ -17,11 +17,9 @@ class JSONSerializer:
     """
 
     def dumps(self, value: Any) -> bytes:
-        """Return ``value`` as JSON bytes."""
         return json.dumps(value, separators=(",", ":")).encode()
 
     def loads(self, data: bytes) -> Any:
-        """Return the decoded value; raises ``ValueError`` if ``data`` is not JSON."""
         return json.loads(data)
 
 

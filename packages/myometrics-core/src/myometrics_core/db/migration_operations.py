@@ -36,12 +36,10 @@ class _Briefly(Operation):
     """Runs the operation with a short lock timeout, several times if needed."""
 
     def database_forwards(self, app_label: str, schema_editor: Any, *states: Any) -> None:
-        """Alter the table."""
         alter = super().database_forwards
         _alter_briefly(schema_editor, lambda: alter(app_label, schema_editor, *states))
 
     def database_backwards(self, app_label: str, schema_editor: Any, *states: Any) -> None:
-        """Alter the table back."""
         alter = super().database_backwards
         _alter_briefly(schema_editor, lambda: alter(app_label, schema_editor, *states))
 
@@ -70,7 +68,6 @@ class AddIndexConcurrently(AddIndex):
     def database_forwards(
         self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
     ) -> None:
-        """Create the index."""
         model = to_state.apps.get_model(app_label, self.model_name)
         if self.allow_migrate_model(schema_editor.connection.alias, model):
             _add_index(schema_editor, model, self.index)
@@ -78,7 +75,6 @@ class AddIndexConcurrently(AddIndex):
     def database_backwards(
         self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
     ) -> None:
-        """Drop the index."""
         model = from_state.apps.get_model(app_label, self.model_name)
         if self.allow_migrate_model(schema_editor.connection.alias, model):
             _remove_index(schema_editor, model, self.index)
@@ -92,7 +88,6 @@ class RemoveIndexConcurrently(RemoveIndex):
     def database_forwards(
         self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
     ) -> None:
-        """Drop the index."""
         model = from_state.apps.get_model(app_label, self.model_name)
         if self.allow_migrate_model(schema_editor.connection.alias, model):
             state = from_state.models[app_label, self.model_name_lower]
@@ -101,7 +96,6 @@ class RemoveIndexConcurrently(RemoveIndex):
     def database_backwards(
         self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
     ) -> None:
-        """Create the index."""
         model = to_state.apps.get_model(app_label, self.model_name)
         if self.allow_migrate_model(schema_editor.connection.alias, model):
             state = to_state.models[app_label, self.model_name_lower]

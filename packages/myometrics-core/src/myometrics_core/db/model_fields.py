@@ -31,18 +31,15 @@ class PortableText(models.Field):  # type: ignore[type-arg]
     """
 
     def value_from_object(self, obj: models.Model) -> Any:
-        """Return the text for serializers and forms, escaped if necessary."""
         value = super().value_from_object(obj)
         return _escape(value) if isinstance(value, str) else value
 
     def save_form_data(self, instance: models.Model, data: Any) -> None:
-        """Set the decoded value of a form."""
         super().save_form_data(instance, _unescape(data))
 
     def contribute_to_class(
         self, cls: type[models.Model], name: str, private_only: bool = False
     ) -> None:
-        """Connect the receiver that decodes fixture rows."""
         super().contribute_to_class(cls, name, private_only)
         if not cls._meta.abstract:
             signals.pre_save.connect(self._unescape_fixture_row, sender=cls)
@@ -84,14 +81,12 @@ class PortableDateTimeField(_DjangoColumn, models.DateTimeField):  # type: ignor
     column_class = models.DateTimeField
 
     def value_from_object(self, obj: models.Model) -> Any:
-        """Return the time as ISO 8601 text with microseconds."""
         value = super().value_from_object(obj)
         if isinstance(value, datetime):
             return value.isoformat(timespec="microseconds")
         return value
 
     def value_to_string(self, obj: models.Model) -> str:
-        """Return the same text for XML."""
         return self.value_from_object(obj) or ""
 
 

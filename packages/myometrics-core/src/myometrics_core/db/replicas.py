@@ -70,25 +70,21 @@ class ReplicaRouter:
     """
 
     def db_for_read(self, model: type[Model], **hints: Any) -> str | None:
-        """Return the replica of the surrounding :func:`read_from_replica`, if any."""
         alias = _current.get()
         if alias is not None and not connections[DEFAULT_DB_ALIAS].in_atomic_block:
             return alias
         return self.db_for_write(model, **hints)
 
     def db_for_write(self, model: type[Model], **hints: Any) -> str | None:
-        """Return the primary for instances that were read from a replica."""
         instance = hints.get("instance")
         is_of_replica = instance is not None and instance._state.db in core_settings.READ_REPLICAS
         return DEFAULT_DB_ALIAS if is_of_replica else None
 
     def allow_relation(self, one: Model, other: Model, **hints: Any) -> bool | None:
-        """Allow relations between rows of primary and replicas: they are the same database."""
         aliases = {DEFAULT_DB_ALIAS, *core_settings.READ_REPLICAS}
         return True if {one._state.db, other._state.db} <= aliases else None
 
     def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool | None:
-        """Refuse migrations on replicas: they replicate the primary's tables."""
         return False if db in core_settings.READ_REPLICAS else None
 
 

@@ -70,7 +70,6 @@ class HealthView(ApiView):
 
     @property
     def is_down(self) -> bool:
-        """Whether the database was found down before authentication."""
         return self.report is not None and self.report.status == "down"
 
     def check_throttles(self, request: Request) -> None:

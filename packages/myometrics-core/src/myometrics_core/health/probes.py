@@ -44,7 +44,6 @@ class DatabaseProbe(HealthProbe):
     max_age = 0.0
 
     def run(self) -> None:
-        """Connect, and check that the database accepts writes."""
         try:
             with connection.cursor() as cursor:
                 cursor.execute(READ_ONLY.get(connection.vendor, "SELECT 'off'"))
@@ -63,11 +62,9 @@ class RedisProbe(HealthProbe):
     name = "redis"
 
     def is_configured(self) -> bool:
-        """Return whether a URL is set."""
         return bool(core_settings.REDIS_URL)
 
     def run(self) -> None:
-        """Connect, and write a key that expires."""
         from redis import Redis  # noqa: PLC0415  (an optional dependency)
 
         pool = redis_pool(
@@ -89,11 +86,9 @@ class ReplicasProbe(HealthProbe):
     name = "replicas"
 
     def is_configured(self) -> bool:
-        """Return whether there are replicas."""
         return bool(core_settings.READ_REPLICAS)
 
     def run(self) -> None:
-        """Measure the lag of each replica."""
         try:
             left_out = [alias for alias, is_left_out in replicas_left_out().items() if is_left_out]
         finally:
@@ -108,12 +103,10 @@ class EmailProbe(HealthProbe):
     name = "email"
 
     def is_configured(self) -> bool:
-        """Return whether the backend sends mail to a server."""
         path = default_mail_backend_path()
         return path is not None and LOCAL_BACKENDS.isdisjoint(path.split("."))
 
     def run(self) -> None:
-        """Open and close a connection."""
         mailer = default_mail_backend()
         if hasattr(mailer, "timeout"):
             mailer.timeout = TIMEOUT_SECONDS
@@ -129,11 +122,9 @@ class MicroserviceProbe(HealthProbe):
     name = "microservice"
 
     def is_configured(self) -> bool:
-        """Return whether a URL is set."""
         return bool(core_settings.MICROSERVICE_URL)
 
     def run(self) -> None:
-        """Request the health URL, and evaluate the body rather than the status code."""
         url = f"{core_settings.MICROSERVICE_URL.rstrip('/')}/health"
         request = Request(url, headers={"Accept": "application/json"})  # noqa: S310  (checked)
         with build_opener(ProxyHandler({})).open(request, timeout=TIMEOUT_SECONDS) as response:
@@ -151,7 +142,6 @@ class BrokerProbe(HealthProbe):
     name = "broker"
 
     def run(self) -> None:
-        """Connect and log in."""
         from celery import current_app  # noqa: PLC0415  (an optional dependency)
 
         link: Any = current_app.connection_for_write(connect_timeout=TIMEOUT_SECONDS)

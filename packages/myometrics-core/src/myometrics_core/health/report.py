@@ -67,18 +67,6 @@ class HealthReport:
     checked_at: datetime
 
 
-@dataclass(frozen=True)
-class _Run:
-    """A run in progress and its deadline."""
-
-    thread: threading.Thread
-    deadline: float
-
-    def ends_in_time(self) -> bool:
-        self.thread.join(max(0.0, self.deadline - time.monotonic()))
-        return not self.thread.is_alive()
-
-
 class _Runner:
     """Runs one probe, at most once at a time, and caches the result."""
 
@@ -89,8 +77,8 @@ class _Runner:
         self._state: ServiceState = "down"
         self._started_at = self._finished_at = float("-inf")
 
-    def start(self, max_age: float | None) -> _Run | None:
-        """Return the run to wait for, or ``None`` if the cached result is fresh.
+    def start(self, max_age: float | None) -> tuple[threading.Thread, float] | None:
+        """Return the run and its deadline, or ``None`` if the cached result is fresh.
 
         A caller that arrives during a run joins that run and its deadline.
         """
@@ -103,18 +91,20 @@ class _Runner:
                     target=self._run, name=f"health-{self.probe.name}", daemon=True
                 )
                 self._thread.start()
-            return _Run(self._thread, self._started_at + self.timeout)
+            return self._thread, self._started_at + self.timeout
 
-    def state(self, run: _Run | None) -> ServiceState:
-        """Return the result of ``run``, or the cached result if ``run`` is ``None``."""
-        if run is not None and not run.ends_in_time():
-            logger.warning("Health probe %s missed its deadline", self.probe.name)
-            return "down"
+    def state(self, run: tuple[threading.Thread, float] | None) -> ServiceState:
+        """Wait for ``run`` until its deadline; return its result, or the cached one if ``None``."""
+        if run is not None:
+            thread, deadline = run
+            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                logger.warning("Health probe %s missed its deadline", self.probe.name)
+                return "down"
         return self._state
 
     @property
     def timeout(self) -> float:
-        """The probe's timeout in seconds."""
         own = self.probe.timeout
         return min(core_settings.HEALTH_PROBE_TIMEOUT if own is None else own, MAX_TIMEOUT)
 

@@ -13,7 +13,6 @@ class HealthLogConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the site checks for its table."""
         from ..conf.site_checks import register_site_checks
 
         register_site_checks(self, app="myometrics_core")

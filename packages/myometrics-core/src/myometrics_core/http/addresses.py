@@ -11,7 +11,7 @@ import ipaddress
 import logging
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from django.http import HttpRequest
 
@@ -24,6 +24,20 @@ if TYPE_CHECKING:
 __all__ = ["canonical_address", "client_address", "in_networks", "user_agent"]
 
 logger = logging.getLogger("myometrics.core.client_address")
+
+UNTRUSTED_PROXY: Final = (
+    "Requests come with {header} from a private address that is no trusted proxy: if it is your "
+    'proxy, name it in MYOMETRICS["TRUSTED_PROXIES"], or all its clients count as one'
+)
+MISSING_ADDRESS: Final = (
+    "Requests come from a peer without an address, and all count as one client: if it is your "
+    'proxy on a Unix socket, add "unix:" to MYOMETRICS["TRUSTED_PROXIES"]'
+)
+REWRITTEN_PEER: Final = (
+    "The server replaces the peer's address by X-Forwarded-For, which clients can forge: switch "
+    "that off (uvicorn --no-proxy-headers) and name your proxies in "
+    'MYOMETRICS["TRUSTED_PROXIES"]'
+)
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Proxies = tuple[str, ...]
@@ -96,11 +110,11 @@ def _header_name() -> str:
 
 def _warn_of_misconfiguration(request: HttpRequest | Request, peer: Address | None) -> None:
     if peer is None:
-        _warn_of_missing_address()
+        _warn_once(MISSING_ADDRESS)
     elif _is_rewritten(request):
-        _warn_of_rewritten_peer()
+        _warn_once(REWRITTEN_PEER)
     elif _header_name() in request.META and peer.is_private:
-        _warn_of_untrusted_proxy(str(core_settings.CLIENT_ADDRESS_HEADER))
+        _warn_once(UNTRUSTED_PROXY.format(header=core_settings.CLIENT_ADDRESS_HEADER))
 
 
 def _is_rewritten(request: HttpRequest | Request) -> bool:
@@ -109,33 +123,9 @@ def _is_rewritten(request: HttpRequest | Request) -> bool:
     return str(request.META.get("REMOTE_PORT")) == "0" and request.META["REMOTE_ADDR"] in hops
 
 
-# Cached, so that each warning is logged once per process (and header).
-
-
-@lru_cache(maxsize=4)
-def _warn_of_untrusted_proxy(header: str) -> None:
-    logger.warning(
-        "Requests come with %s from a private address that is no trusted proxy: if it is your "
-        'proxy, name it in MYOMETRICS["TRUSTED_PROXIES"], or all its clients count as one',
-        header,
-    )
-
-
-@lru_cache(maxsize=1)
-def _warn_of_missing_address() -> None:
-    logger.warning(
-        "Requests come from a peer without an address, and all count as one client: if it is your "
-        'proxy on a Unix socket, add "unix:" to MYOMETRICS["TRUSTED_PROXIES"]'
-    )
-
-
-@lru_cache(maxsize=1)
-def _warn_of_rewritten_peer() -> None:
-    logger.warning(
-        "The server replaces the peer's address by X-Forwarded-For, which clients can forge: "
-        "switch that off (uvicorn --no-proxy-headers) and name your proxies in "
-        'MYOMETRICS["TRUSTED_PROXIES"]'
-    )
+@lru_cache(maxsize=8)
+def _warn_once(message: str) -> None:
+    logger.warning(message)
 
 
 @lru_cache(maxsize=256)

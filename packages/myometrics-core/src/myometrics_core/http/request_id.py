@@ -51,7 +51,6 @@ class RequestIdFilter(logging.Filter):
     """Logging filter that sets ``request_id`` on every record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Set the attribute; always true."""
         if not hasattr(record, "request_id"):
             record.request_id = current_request_id()
         return True

@@ -76,8 +76,9 @@ def _write(kind: str, batch: Mapping[str, Mapping[str, Any]], run_at: datetime) 
     request_id = current_request_id() or ""
     rows = [
         Job(kind=kind, key=key, payload=dict(payload), run_at=run_at, request_id=request_id)
-        # In the order of the keys: transactions with the same keys would otherwise deadlock.
-        for key, payload in sorted(batch.items())
+        # In the order of the keys, numbers by value: transactions with the same keys would
+        # otherwise deadlock, and jobs of rows begin in the order of the rows.
+        for key, payload in sorted(batch.items(), key=lambda job: (len(job[0]), job[0]))
     ]
     pending = Job.objects.pending().filter(kind=kind, key__in=list(batch))
     is_waiting = Q(claimed_by=None, attempts=0)  # not while it is in backoff

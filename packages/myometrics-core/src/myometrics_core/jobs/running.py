@@ -138,6 +138,7 @@ def _run_claimed(kind: JobKind, job: Job) -> JobFailed | None:
     else:
         if not job.is_finish_called:
             finish_surely(job)
+        logger.log(logging.DEBUG if kind.schedule else logging.INFO, "%s finished", job)
         return None
     fail_job(job, kind, failure)
     return failure

@@ -62,7 +62,6 @@ class Progress:
             self._draw(share, note)
 
     def finish(self) -> None:
-        """Clear the bar."""
         if self._width:
             self._stream.write(f"\r{' ' * self._width}\r")
             self._stream.flush()

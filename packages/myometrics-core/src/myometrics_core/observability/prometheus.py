@@ -97,7 +97,6 @@ class GaugeCollector(Collector):
     """The registered gauges, read once per scrape, independent of the process that serves it."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield each gauge with its current value."""
         for gauge, value in gauge_values():
             if isinstance(value, Mapping):
                 family = GaugeMetricFamily(gauge.name, gauge.description, labels=[str(gauge.label)])

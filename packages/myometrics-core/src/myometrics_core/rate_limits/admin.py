@@ -23,10 +23,8 @@ class CountedRequestAdmin(InternalAdmin):
 
     @admin.display(description=_("counted at"))
     def time_counted(self, row: CountedRequest) -> datetime:
-        """Time of the request."""
         return datetime.fromtimestamp(row.counted_at, timezone.utc)
 
     @admin.display(description=_("expires at"))
     def time_expiring(self, row: CountedRequest) -> datetime:
-        """Time after which the request no longer counts."""
         return datetime.fromtimestamp(row.expires_at, timezone.utc)

@@ -13,7 +13,6 @@ class RateLimitsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the site checks for its table."""
         from ..conf.site_checks import register_site_checks
 
         register_site_checks(self, app="myometrics_core", needs_times=False)

@@ -35,7 +35,6 @@ class DatabaseStorage(Storage, MovingWindowSupport):
 
     @property
     def base_exceptions(self) -> tuple[type[Exception], ...]:
-        """The exceptions that the ``limits`` library treats as an unreachable storage."""
         return DATABASE_FAILURES
 
     def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
@@ -61,38 +60,31 @@ class DatabaseStorage(Storage, MovingWindowSupport):
         return counted
 
     def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
-        """Return the time of the window's oldest request (epoch) and the number of requests."""
         now = time.time()
         window = CountedRequest.objects.filter(key=key, counted_at__gt=now - expiry)
         times = list(window.order_by("-counted_at").values_list("counted_at", flat=True)[:limit])
         return (times[-1] if times else now), len(times)
 
     def reset(self) -> int:
-        """Delete all counts; return their number."""
         return CountedRequest.objects.all().delete()[0]
 
     def clear(self, key: str) -> None:
-        """Delete the counts of one key."""
         CountedRequest.objects.filter(key=key).delete()
 
     def check(self) -> bool:
-        """Return whether the table can be read."""
         try:
             return CountedRequest.objects.exists() or True
         except DATABASE_FAILURES:
             return False
 
     def get(self, key: str) -> int:
-        """Return the number of unexpired requests of ``key``."""
         return CountedRequest.objects.filter(key=key, expires_at__gt=time.time()).count()
 
     def get_expiry(self, key: str) -> float:
-        """Return the expiry of the newest request of ``key`` (epoch)."""
         newest = CountedRequest.objects.filter(key=key).order_by("-expires_at").first()
         return newest.expires_at if newest else time.time()
 
     def incr(self, key: str, expiry: int, amount: int = 1, **kwargs: Any) -> int:
-        """Count without a limit; return the new count."""
         now = time.time()
         for _ in range(amount):
             CountedRequest.objects.create(key=key, counted_at=now, expires_at=now + expiry)

@@ -9,11 +9,12 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import router
 
+from myometrics_core.jobs import run_job
 from myometrics_core.management.command_line import Progress
 
 from ...log.models import Seal
 from ...sealing.counts import counts_rebuild
-from ...sealing.seals import SealProgress, seal_pending, unsealed_count
+from ...sealing.seals import ANCHOR_JOB, SealProgress, seal_pending, unsealed_count
 
 
 class Command(BaseCommand):
@@ -40,6 +41,7 @@ class Command(BaseCommand):
         for progress in seal_pending():
             bar.update(progress.leaves)
         bar.finish()
+        run_job(ANCHOR_JOB, now=True)
         counted = counts_rebuild(using=router.db_for_write(Seal)) if options["recount"] else None
         self._report(progress, counted, options["json"])
         if unsealed and not progress.seals and unsealed_count():

@@ -99,7 +99,7 @@ class _ExportChecker:
         before, self._seal, self._position, self._erasures = self._seal, None, -1, 0
         name, key = f"seal {line['number']}", find_key(line["key_id"])
         moment = _moment(line, "sealed_at")
-        facts = {**line, **_all_bytes(line, "root", "previous"), "sealed_at": moment}
+        facts = {**line, **_bytes(line, "root", "previous"), "sealed_at": moment}
         _size(line)
         self._seal = line
         if key is None:
@@ -108,7 +108,11 @@ class _ExportChecker:
             yield f"{name} has a wrong signature"
         elif before and line["number"] <= before["number"]:
             yield f"{name} is repeated or out of order"
-        elif before and line["number"] == before["number"] + 1 and not _follows(line, before):
+        elif (
+            before
+            and line["number"] == before["number"] + 1
+            and line["previous"] != before["signature"]
+        ):
             yield f"{name} does not follow from the seal before it"
 
     def _missing_erasures(self) -> Iterator[str]:
@@ -129,7 +133,7 @@ class _ExportChecker:
             yield f"{name} has a user that differs from its subject"
         elif not _is_plausible(line):
             yield f"{name} has an inconsistent user, pseudonym and subject"
-        elif not hmac.compare_digest(entry_leaf(entry, subject, key), _bytes(line, "leaf")):
+        elif not hmac.compare_digest(entry_leaf(entry, subject, key), entry.leaf):
             yield f"{name} differs from its leaf"
         else:
             if line["pseudonym"]:
@@ -140,7 +144,7 @@ class _ExportChecker:
     def _erasure_problems(self, line: Line) -> Iterator[str]:
         self._erasures += line["seal"] is not None
         name, key = f"erasure {line['id']}", find_key(line["key_id"])
-        values = _all_bytes(line, "digest", "nonce", "leaf")
+        values = _bytes(line, "digest", "nonce", "leaf")
         erasure = SimpleNamespace(**{**line, **values, "erased_at": _moment(line, "erased_at")})
         if key is None:
             yield _lost_key(line)
@@ -191,7 +195,7 @@ def _entry_facts(line: Line) -> dict[str, Any]:
         raise ValueError(f"not an address in canonical form: {shown['ip_address']!r}")
     return {
         **shown,
-        **_all_bytes(line, "nonce", "leaf"),
+        **_bytes(line, "nonce", "leaf"),
         "timestamp": _moment(shown, "timestamp"),
         "activity_id": line["activity_id"],
     }
@@ -212,20 +216,12 @@ def _size(seal: Line) -> int:
     return size
 
 
-def _follows(seal: Line, before: Line) -> bool:
-    return bool(seal["previous"] == before["signature"])
-
-
 def _lost_key(line: Line) -> str:
     return f"key {line['key_id']} is not in the settings"
 
 
-def _all_bytes(line: Line, *names: str) -> dict[str, bytes]:
-    return {name: _bytes(line, name) for name in names}
-
-
-def _bytes(line: Line, name: str) -> bytes:
-    return _exact_bytes(line[name])
+def _bytes(line: Line, *names: str) -> dict[str, bytes]:
+    return {name: _exact_bytes(line[name]) for name in names}
 
 
 def _exact_bytes(text: str) -> bytes:

@@ -57,6 +57,10 @@ class SealChecker:
         while self._next is not None and (until is None or self._next.number < until):
             yield from self._check(self._next)
             self._next = next(self._stored, None)
+        yield from self._missing_seal()
+
+    def _missing_seal(self) -> Iterator[Problem]:
+        """Report the seal of the collected leaves, unless they were checked with it."""
         if self._number is not None:
             message = f"{self._tree.size} leaves refer to this seal, which is missing"
             yield Problem("seal_missing", f"seal {self._number}", message)
@@ -64,14 +68,14 @@ class SealChecker:
 
     def _check(self, seal: Seal) -> Iterator[Problem]:
         tree = MerkleTree()
-        if self._number is not None and self._number < seal.number:
-            message = f"{self._tree.size} leaves refer to this seal, which is missing"
-            yield Problem("seal_missing", f"seal {self._number}", message)
-            self._number = None
-        elif self._number == seal.number:
+        if self._number == seal.number:
             tree, self._number = self._tree, None
+        elif self._number is not None and self._number < seal.number:
+            yield from self._missing_seal()
         yield from self._chain_problems(seal)
-        yield from self._signature_problems(seal)
+        key = self._find_key(seal.key_id)
+        if key and not hmac.compare_digest(seal_signature(seal, key), bytes(seal.signature)):
+            yield Problem("seal_forged", f"seal {seal.number}", "has a wrong signature")
         yield from self._root_problems(seal, tree)
         self.seals += 1
         self.newest = seal
@@ -84,11 +88,6 @@ class SealChecker:
         elif bytes(seal.previous) != (bytes(self.newest.signature) if self.newest else GENESIS):
             message = "does not follow from the seal before it"
             yield Problem("seal_reordered", f"seal {seal.number}", message)
-
-    def _signature_problems(self, seal: Seal) -> Iterator[Problem]:
-        key = self._find_key(seal.key_id)
-        if key and not hmac.compare_digest(seal_signature(seal, key), bytes(seal.signature)):
-            yield Problem("seal_forged", f"seal {seal.number}", "has a wrong signature")
 
     def _root_problems(self, seal: Seal, tree: MerkleTree) -> Iterator[Problem]:
         entries, erasures = tree.size, self._erasures.of(seal.number)

@@ -23,7 +23,6 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add the options."""
         parser.add_argument("--once", action="store_true", help="run the due jobs, and return")
         parser.add_argument("--kind", help="with --once: only the due jobs of this kind")
         parser.add_argument(
@@ -37,7 +36,6 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run once, or until a signal."""
         if options["kind"] and not options["once"]:
             raise CommandError("--kind needs --once.")
         if options["once"]:

@@ -26,7 +26,6 @@ class Command(BaseCommand):
     requires_system_checks: Any = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add ``--json``."""
         parser.add_argument(
             "--json",
             action="store_true",
@@ -35,7 +34,6 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Print each diagnosis as it arrives, and the totals."""
         states: Counter[str] = Counter()
         diagnoses = []
         for diagnosis in run_examinations():

@@ -1,0 +1,70 @@
+"""Celery tasks of the package, and the package without Celery."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from celery import current_app
+
+from myometrics_core.events import publish
+from myometrics_notifications import tasks
+from myometrics_notifications.exports import export_request
+from myometrics_notifications.models import ExportFile, Message
+from myometrics_testing.waiting import PATIENCE
+
+pytestmark = pytest.mark.django_db
+
+TESTS = Path(__file__).parent
+
+
+def test_tasks_have_the_names_of_version_0_1():
+    names = {name for name in current_app.tasks if name.startswith("myometrics_notifications.")}
+
+    assert names == {
+        "myometrics_notifications.deliver",
+        "myometrics_notifications.sweep",
+        "myometrics_notifications.purge",
+        "myometrics_notifications.export",
+        "myometrics_notifications.sweep_exports",
+    }
+
+
+def test_task_delivers_the_message_of_an_id(queued, mailoutbox):
+    assert tasks.deliver(queued.pk) == 1
+    assert tasks.deliver(queued.pk) == 0
+    assert len(mailoutbox) == 1
+
+
+def test_task_without_an_id_delivers_all_due_messages(user, make_event, mailoutbox):
+    for task in (tasks.deliver, tasks.sweep):
+        for _ in range(2):
+            publish(make_event(actor_id=user.pk))
+        assert task() == 2
+    assert len(mailoutbox) == 4
+
+
+def test_task_writes_the_export_of_an_id(user, media):
+    export_request(user=user, export_format="csv")
+
+    assert tasks.export(ExportFile.objects.get().pk) == 1
+
+    assert ExportFile.objects.get().state == "ready"
+    assert Message.objects.get().kind == "export_ready"
+
+
+def test_package_works_without_celery(tmp_path):
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "notifications_test_settings",
+        "DATABASE_URL": f"sqlite:///{tmp_path / 'db.sqlite3'}",
+        "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]),
+    }
+    for command in (["migrate", "-v", "0"], ["check"], ["jobs_run", "--once"]):
+        subprocess.run(
+            [sys.executable, str(TESTS / "fault_process.py"), *command],
+            env=environment,
+            check=True,
+            timeout=PATIENCE,
+        )
