@@ -9,8 +9,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from rest_framework.test import APIClient
 
-from myometrics_analytics.facts import uploads_merge
-from myometrics_analytics.facts.event_conversion import convert_event
+from myometrics_analytics.facts.event_conversion import receive_events
 from myometrics_core.events import Event, publish
 
 NUMBERS = count(1)
@@ -82,11 +81,7 @@ def publish_upload() -> Callable[..., None]:
 @pytest.fixture
 def merge_events() -> Callable[[Iterable[Event]], None]:
     """Merge many events at once, as a rebuild does."""
-
-    def merge(events: Iterable[Event]) -> None:
-        uploads_merge(events=[found for one in events if (found := convert_event(one))])
-
-    return merge
+    return lambda events: receive_events(list(events))
 
 
 @pytest.fixture

@@ -223,13 +223,13 @@ def test_axis_has_round_steps(largest, step):
 
 def test_chart_fills_its_width_within_its_height():
     chart = chart_make("c", "C", "uploads", [Point(f"d{n}", n) for n in range(365)])
-    assert float(chart.columns[0].hit_x.rstrip("%")) == 0
-    last = chart.columns[-1]
-    assert float(last.hit_x.rstrip("%")) + float(last.hit_width.rstrip("%")) == pytest.approx(
+    assert float(chart["columns"][0]["hit_x"].rstrip("%")) == 0
+    last = chart["columns"][-1]
+    assert float(last["hit_x"].rstrip("%")) + float(last["hit_width"].rstrip("%")) == pytest.approx(
         100, abs=0.01
     )
-    assert all(0 <= float(column.y) <= chart.height for column in chart.columns)
-    assert len(chart.labels) == 5
+    assert all(0 <= float(column["y"]) <= chart["height"] for column in chart["columns"])
+    assert len(chart["labels"]) == 5
 
 
 @pytest.fixture
