@@ -15,8 +15,6 @@ from .jobs.models import Job
 from .jobs.queue import enqueue
 from .read_only_admin import ReadOnlyAdmin
 
-__all__ = ["JobAdmin"]
-
 MAX_CHOSEN = 1000
 
 

@@ -18,8 +18,6 @@ from .conf.site_checks import register_check
 from .db.cache_serializers import is_pickled
 from .db.replica_checks import check_read_replicas
 
-__all__ = ["register_checks"]
-
 CACHED_SESSIONS: Final = (".cache", ".cached_db")
 PICKLES_HINT: Final = (
     "Set OPTIONS['serializer'] to 'myometrics_core.db.JSONSerializer', with a new "

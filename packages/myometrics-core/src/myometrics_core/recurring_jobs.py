@@ -13,8 +13,6 @@ from .jobs.kinds import JobKind, daily, every, register_job_kind
 from .jobs.models import Job
 from .times import utc_now
 
-__all__ = ["CheckHealth", "PurgeJobs", "register_recurring_jobs"]
-
 logger = logging.getLogger("myometrics.core.health")
 
 HEALTH_LOG = "myometrics_core.health_log"

@@ -27,15 +27,6 @@ from rest_framework.views import set_rollback
 from ..http.requests import http_request
 from ..texts import encodable_text
 
-__all__ = [
-    "BodyTooLarge",
-    "CallerDeleted",
-    "Conflict",
-    "error_body",
-    "exception_handler",
-    "json_error",
-]
-
 logger = logging.getLogger("myometrics.core.errors")
 
 NON_FIELD = "non_field_errors"

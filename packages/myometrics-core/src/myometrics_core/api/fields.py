@@ -20,14 +20,6 @@ from ..texts import is_finite, is_storable
 from ..times import utc_text
 from ..users.user_model import user_id_json
 
-__all__ = [
-    "JSONObjectField",
-    "StrictBooleanField",
-    "StrictCharField",
-    "UserIdField",
-    "UtcDateTimeField",
-]
-
 
 class UserIdField(serializers.Field):  # type: ignore[type-arg]
     """A user's primary key, for output: a number or a string, depending on the user model."""

@@ -9,8 +9,6 @@ from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
-__all__ = ["FirstRendererNegotiation"]
-
 
 class FirstRendererNegotiation(DefaultContentNegotiation):
     """Always selects the first renderer, regardless of ``Accept`` and ``?format=``."""

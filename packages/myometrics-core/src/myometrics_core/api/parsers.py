@@ -13,8 +13,6 @@ from ..conf.core_settings import core_settings
 from ..texts import is_finite
 from .errors import BodyTooLarge
 
-__all__ = ["StrictJSONParser"]
-
 
 class StrictJSONParser(BaseParser):
     """Parses a request body or raises ``ParseError`` (400) or ``BodyTooLarge`` (413).

@@ -9,8 +9,6 @@ from rest_framework.views import APIView
 
 from ..users.user_model import is_administrator
 
-__all__ = ["AllowAny", "IsAdministrator", "IsAuthenticated"]
-
 
 class IsAdministrator(IsAuthenticated):
     """Authenticated, and an administrator by ``MYOMETRICS["IS_ADMINISTRATOR"]``."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from rest_framework.renderers import JSONRenderer
 
-__all__ = ["CompactJSONRenderer"]
-
 
 class CompactJSONRenderer(JSONRenderer):
     """Compact UTF-8 JSON; ignores ``UNICODE_JSON``, ``COMPACT_JSON`` and ``STRICT_JSON``."""

@@ -18,8 +18,6 @@ from rest_framework import serializers
 
 from ..users.user_model import user_id_schema
 
-__all__ = ["AutoSchema", "ErrorSerializer", "OneOfSerializer", "extend_schema"]
-
 PREFIX = "MyoMetrics"
 
 

@@ -19,8 +19,6 @@ from ..times import utc_text
 from ..users.user_model import user_id_json
 from .fields import UserIdField, UtcDateTimeField
 
-__all__ = ["AttributesSerializer", "RequestSerializer"]
-
 if TYPE_CHECKING:
     Field = serializers.Field[Any, Any, Any, Any]  # DRF before 3.15: not generic at run time
 

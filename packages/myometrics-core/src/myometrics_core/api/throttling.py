@@ -36,8 +36,6 @@ from ..http.addresses import client_address
 from ..users.pseudonyms import keyed_hash
 from ..users.user_model import has_user_row
 
-__all__ = ["BucketThrottle", "RateLimitResult", "RateLimiter", "rate_limit_key", "rate_limiter"]
-
 logger = logging.getLogger("myometrics.core.throttling")
 
 LOCAL_SECONDS = 5.0

@@ -38,8 +38,6 @@ from .errors import CACHE_CONTROL, BodyTooLarge
 from .negotiation import FirstRendererNegotiation
 from .schema import AutoSchema
 
-__all__ = ["MAX_AUTH_BODY_BYTES", "ApiView", "PublicApiView", "PublicPageView", "UnknownPathView"]
-
 MAX_AUTH_BODY_BYTES: Final = 16 * 1024
 """Maximum body size of endpoints under ``auth/``, unless ``MAX_BODY_BYTES`` is lower."""
 MAX_ATTEMPTS: Final = 30

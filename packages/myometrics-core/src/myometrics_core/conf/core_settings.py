@@ -12,8 +12,6 @@ from .definitions import DOTTED_PATH, Setting, SettingsGroup, http_url, positive
 from .redis_urls import check_redis_url
 from .secret_keys import django_secret_keys, key_list
 
-__all__ = ["RATE_LIMIT_BUCKETS", "UNIX_SOCKET", "CoreSettings", "core_settings"]
-
 RATE_LIMIT_BUCKETS = {"auth": "5/minute", "api": "100/minute", "export": "2/hour"}
 """Bucket → default rate, from the specification ("Rate Limiting")."""
 UNIX_SOCKET = "unix:"

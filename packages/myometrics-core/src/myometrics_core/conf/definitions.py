@@ -20,16 +20,6 @@ from django.utils.module_loading import import_string
 from .redaction import redact
 from .site_checks import register_check
 
-__all__ = [
-    "DOTTED_PATH",
-    "Setting",
-    "SettingsGroup",
-    "http_url",
-    "positive",
-    "register_settings",
-    "registered_settings",
-]
-
 DOTTED_PATH: Final = "dotted path"
 """Kind of a setting whose value is a dotted path (or the object itself)."""
 

@@ -24,15 +24,6 @@ from urllib.parse import parse_qs, urlsplit
 if TYPE_CHECKING:
     from redis import ConnectionPool
 
-__all__ = [
-    "RedisPool",
-    "check_redis_url",
-    "check_tls_parameters",
-    "is_redis_url",
-    "redis_pool",
-    "tls_verification",
-]
-
 REDIS_SCHEMES: Final = ("redis", "rediss", "unix", "sentinel")
 SENTINEL_PORT: Final = 26379
 EXPECTED: Final = (

@@ -21,8 +21,6 @@ from django.db import DEFAULT_DB_ALIAS, connections, router
 
 from .redaction import redact
 
-__all__ = ["register_check", "register_site_checks"]
-
 SUPPORTED_DATABASES = {"postgresql", "sqlite"}
 NO_DATABASE = "unknown"
 """Vendor of Django's dummy backend, which is used to build images; its checks are skipped."""

@@ -17,8 +17,6 @@ from django.db.models import signals
 
 from ..texts import is_storable
 
-__all__ = ["PortableCharField", "PortableDateTimeField", "PortableText", "PortableTextField"]
-
 _ESCAPED = "\\json "
 _NOT_IN_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 

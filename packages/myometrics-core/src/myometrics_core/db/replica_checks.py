@@ -12,8 +12,6 @@ from django.utils.module_loading import import_string
 from ..conf.core_settings import core_settings
 from .replicas import ReplicaRouter
 
-__all__ = ["check_read_replicas"]
-
 PRIVATE_CACHES = ("locmem.LocMemCache", "dummy.DummyCache")
 
 

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     User = AbstractBaseUser | AnonymousUser
 
-__all__ = ["ReplicaRouter", "read_from_replica", "remember_write"]
-
 logger = logging.getLogger("myometrics.core.replicas")
 
 CHECK_SECONDS: Final = 1.0

@@ -17,18 +17,6 @@ from django.db import (
     transaction,
 )
 
-__all__ = [
-    "DATABASE_FAILURES",
-    "SerializationFailure",
-    "atomic_write",
-    "is_foreign_key_violation",
-    "is_serialization_failure",
-    "is_unique_violation",
-    "read_committed",
-    "write_despite_failures",
-    "write_lock",
-]
-
 DATABASE_FAILURES: Final = (DatabaseError, InterfaceError)
 """Exceptions of an unusable database.
 

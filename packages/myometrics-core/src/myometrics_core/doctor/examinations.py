@@ -34,8 +34,6 @@ from ..observability.gauges import HEALTH_LOG, backup_age_seconds, health_check_
 from ..times import utc_now
 from .registry import Diagnosis, State, covered_checks, describe_age, register_examination
 
-__all__ = ["register_examinations"]
-
 ACCESS_LOG: Final = "myometrics_core.middleware.AccessLogMiddleware"
 CACHE_MIDDLEWARE: Final = ("CacheMiddleware", "UpdateCacheMiddleware", "FetchFromCacheMiddleware")
 LOCAL_HOSTS: Final = {"localhost", "127.0.0.1", "::1", ""}

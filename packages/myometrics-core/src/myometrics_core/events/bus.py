@@ -19,20 +19,6 @@ from django.db import transaction
 from ..db.transactions import is_serialization_failure
 from ..times import whole_milliseconds
 
-__all__ = [
-    "CLIENT_ACTIONS",
-    "Event",
-    "Origin",
-    "is_awaited",
-    "is_reserved_action",
-    "publish",
-    "publish_many",
-    "register_receiver",
-    "register_reserved_actions",
-    "register_source",
-    "replay_events",
-]
-
 logger = logging.getLogger("myometrics.core.events")
 
 MAX_BATCH: Final = 500

@@ -20,8 +20,6 @@ from ..api.views import ApiView
 from ..db.transactions import DATABASE_FAILURES
 from .report import HealthReport, check_health
 
-__all__ = ["HealthView", "livez", "readyz"]
-
 STATES = ["up", "down", "not_configured"]
 
 

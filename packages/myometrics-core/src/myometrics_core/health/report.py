@@ -19,16 +19,6 @@ from typing import Literal
 from ..conf.core_settings import core_settings
 from ..times import utc_now
 
-__all__ = [
-    "HealthProbe",
-    "HealthReport",
-    "ServiceState",
-    "check_health",
-    "register_probe",
-    "registered_probes",
-    "status_of",
-]
-
 logger = logging.getLogger("myometrics.core.health")
 
 ServiceState = Literal["up", "down", "not_configured"]

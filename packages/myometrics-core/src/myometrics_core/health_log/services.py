@@ -16,8 +16,6 @@ from ..events.bus import Event, publish
 from ..health.report import HealthReport, status_of
 from .models import HealthState
 
-__all__ = ["health_record"]
-
 ROW = 1
 SEVERITY = {"healthy": 0, "degraded": 1, "down": 2}
 
