@@ -79,7 +79,7 @@ class AutoSchema(SpectacularAutoSchema):
     def get_operation(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
         operation = super().get_operation(*args, **kwargs)
         if operation is not None:
-            responses = {status: {} for status in self._error_statuses(operation)}
+            responses: dict[str, Any] = {status: {} for status in self._error_statuses(operation)}
             responses |= operation["responses"]
             for status, response in responses.items():
                 response["description"] = response.get("description") or DESCRIPTIONS.get(

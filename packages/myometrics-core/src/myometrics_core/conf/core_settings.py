@@ -18,10 +18,6 @@ UNIX_SOCKET = "unix:"
 """Entry of ``TRUSTED_PROXIES`` for peers without an address; nginx uses the same notation."""
 
 
-def _proxies(value: Iterable[Any]) -> None:
-    _networks(proxy for proxy in value if proxy != UNIX_SOCKET)
-
-
 def _networks(value: Iterable[Any]) -> None:
     for network in value:
         try:
@@ -36,15 +32,11 @@ def _rates(value: Mapping[str, Any]) -> None:
     for bucket, rate in value.items():
         if bucket not in RATE_LIMIT_BUCKETS:
             raise ValueError(f"has an unknown bucket {bucket!r} (known: auth, api, export)")
-        if rate is not None:
-            _rate(bucket, rate)
-
-
-def _rate(bucket: str, rate: Any) -> None:
-    try:
-        parse_rate(rate)
-    except (ValueError, TypeError, AttributeError):
-        raise ValueError(f"has {rate!r} for {bucket!r}; expected such as '5/minute'") from None
+        try:
+            if rate is not None:
+                parse_rate(rate)
+        except (ValueError, TypeError, AttributeError):
+            raise ValueError(f"has {rate!r} for {bucket!r}; expected such as '5/minute'") from None
 
 
 def _redis_url(value: str) -> None:
@@ -63,7 +55,7 @@ class CoreSettings(SettingsGroup):
         (),
         "Networks (CIDR) of the proxies that may set the client's address; `unix:` stands for "
         "peers on a Unix socket, which have no address. Without proxies the peer is the client.",
-        validate=_proxies,
+        validate=lambda proxies: _networks(one for one in proxies if one != UNIX_SOCKET),
     )
     CLIENT_ADDRESS_HEADER = Setting(
         str,
