@@ -16,8 +16,6 @@ from .jobs.queue import enqueue
 from .read_only_admin import ReadOnlyAdmin
 from .times import utc_now
 
-__all__ = ["JobAdmin"]
-
 MAX_CHOSEN = 1000
 
 

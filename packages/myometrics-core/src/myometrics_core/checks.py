@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any, Final
 
 from django.conf import settings as django_settings
 from django.core import checks
 from django.core.cache import DEFAULT_CACHE_ALIAS
+from django.db import DEFAULT_DB_ALIAS
+from django.utils.module_loading import import_string
 from limits.errors import ConfigurationError
 
 from .api.throttling import storage_for, storage_uri
@@ -16,10 +19,9 @@ from .conf.redaction import redact
 from .conf.secret_keys import MIN_KEY_BYTES, has_short_key
 from .conf.site_checks import register_check
 from .db.cache_serializers import is_pickled
-from .db.replica_checks import check_read_replicas
+from .db.replicas import ReplicaRouter
 
-__all__ = ["register_checks"]
-
+PRIVATE_CACHES: Final = ("locmem.LocMemCache", "dummy.DummyCache")
 CACHED_SESSIONS: Final = (".cache", ".cached_db")
 PICKLES_HINT: Final = (
     "Set OPTIONS['serializer'] to 'myometrics_core.db.JSONSerializer', with a new "
@@ -41,7 +43,14 @@ def check_rate_limit_storage(**kwargs: Any) -> list[checks.CheckMessage]:
     try:
         storage_for(storage_uri())
     except (ConfigurationError, ImportError, ValueError) as error:
-        return [_unusable(error)]
+        return [
+            checks.Error(
+                f"The rate-limit storage can't be used: {redact(str(error))}",
+                hint='Check MYOMETRICS["RATE_LIMIT_STORAGE"], and that the client for it is '
+                "installed.",
+                id="myometrics_core.E010",
+            )
+        ]
     if django_settings.DEBUG or not storage_uri().startswith("memory:"):
         return []
     return [
@@ -100,9 +109,32 @@ def check_pickled_caches(**kwargs: Any) -> list[checks.CheckMessage]:
     ]
 
 
-def _unusable(error: Exception) -> checks.Error:
-    return checks.Error(
-        f"The rate-limit storage can't be used: {redact(str(error))}",
-        hint='Check MYOMETRICS["RATE_LIMIT_STORAGE"], and that the client for it is installed.',
-        id="myometrics_core.E010",
-    )
+def check_read_replicas(**kwargs: Any) -> Iterator[checks.CheckMessage]:
+    """E011: unknown database alias. W012: no router. W013: a cache that processes don't share."""
+    aliases = core_settings.values().get("READ_REPLICAS") or ()
+    if not aliases or not isinstance(aliases, (list, tuple)):
+        return
+    for alias in aliases:
+        if alias == DEFAULT_DB_ALIAS or alias not in django_settings.DATABASES:
+            yield checks.Error(
+                f"MYOMETRICS['READ_REPLICAS'] names {alias!r}, which is no database beside the "
+                "default one.",
+                hint="Name aliases of DATABASES.",
+                id="myometrics_core.E011",
+            )
+    routers = django_settings.DATABASE_ROUTERS
+    kinds = [import_string(one) if isinstance(one, str) else type(one) for one in routers]
+    if not any(isinstance(kind, type) and issubclass(kind, ReplicaRouter) for kind in kinds):
+        yield checks.Warning(
+            "MYOMETRICS['READ_REPLICAS'] is set, but nothing is read from replicas.",
+            hint='Add "myometrics_core.db.ReplicaRouter" to DATABASE_ROUTERS, last.',
+            id="myometrics_core.W012",
+        )
+    cache = django_settings.CACHES.get(DEFAULT_CACHE_ALIAS, {})
+    if str(cache.get("BACKEND")).endswith(PRIVATE_CACHES):
+        yield checks.Warning(
+            "Each process stores recent writes by itself: users may not see their own writes in "
+            "lists.",
+            hint="With READ_REPLICAS let CACHES['default'] be one that processes share.",
+            id="myometrics_core.W013",
+        )

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 from rest_framework import exceptions, serializers, status
+from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -13,7 +14,6 @@ from myometrics_core.api import (
     ApiView,
     CallerDeleted,
     IsAdministrator,
-    IsAuthenticated,
     PageQuerySerializer,
     extend_schema,
 )

@@ -10,10 +10,9 @@ from .fields import (
     UserIdField,
     UtcDateTimeField,
 )
+from .json_format import CompactJSONRenderer, StrictJSONParser
 from .pagination import PagePagination, PageQuerySerializer, PageSerializer
-from .parsers import StrictJSONParser
-from .permissions import IsAdministrator, IsAuthenticated
-from .renderers import CompactJSONRenderer
+from .permissions import IsAdministrator
 from .schema import ErrorSerializer, OneOfSerializer, extend_schema
 from .serializers import AttributesSerializer, RequestSerializer
 from .throttling import BucketThrottle, rate_limit_key, rate_limiter
@@ -29,7 +28,6 @@ __all__ = [
     "Conflict",
     "ErrorSerializer",
     "IsAdministrator",
-    "IsAuthenticated",
     "JSONObjectField",
     "OneOfSerializer",
     "PagePagination",

@@ -17,8 +17,6 @@ from rest_framework.response import Response
 from rest_framework.utils.urls import remove_query_param, replace_query_param
 from rest_framework.views import APIView
 
-__all__ = ["PagePagination", "PageQuerySerializer", "PageSerializer"]
-
 MAX_PAGE_DIGITS = 18
 """Maximum number of digits of a page number that are read; no database has that many pages."""
 

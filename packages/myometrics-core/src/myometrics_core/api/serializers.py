@@ -19,8 +19,6 @@ from ..times import utc_text
 from ..users.user_model import user_id_json
 from .fields import UserIdField, UtcDateTimeField
 
-__all__ = ["AttributesSerializer", "RequestSerializer"]
-
 if TYPE_CHECKING:
     Field = serializers.Field[Any, Any, Any, Any]  # DRF before 3.15: not generic at run time
 
@@ -38,7 +36,7 @@ class RequestSerializer(serializers.Serializer[Any]):
         return {
             name: copy.deepcopy(field)
             for name, field in _declared_fields(type(self)).items()
-            if name in data or not (self.partial or _may_be_missing(field))
+            if name in data or not (self.partial or (not field.required and field.default is empty))
         }
 
 
@@ -61,10 +59,6 @@ def _declared_fields(serializer_class: type[RequestSerializer]) -> Mapping[str, 
     return dict(serializer_class().fields)
 
 
-def _may_be_missing(field: Field) -> bool:
-    return not field.required and field.default is empty
-
-
 _CONVERSIONS: Final[Mapping[type, Callable[[Any], Any]]] = {
     UserIdField: user_id_json,
     UtcDateTimeField: utc_text,
@@ -75,8 +69,7 @@ _CONVERSIONS: Final[Mapping[type, Callable[[Any], Any]]] = {
 def _readers(
     serializer_class: type[AttributesSerializer],
 ) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
-    fields = serializer_class().fields.items()
-    return tuple((name, _reader(field)) for name, field in fields)
+    return tuple((name, _reader(field)) for name, field in serializer_class().fields.items())
 
 
 def _reader(field: Field) -> Callable[[Any], Any]:

@@ -12,16 +12,10 @@ from .definitions import DOTTED_PATH, Setting, SettingsGroup, http_url, positive
 from .redis_urls import check_redis_url
 from .secret_keys import django_secret_keys, key_list
 
-__all__ = ["RATE_LIMIT_BUCKETS", "UNIX_SOCKET", "CoreSettings", "core_settings"]
-
 RATE_LIMIT_BUCKETS = {"auth": "5/minute", "api": "100/minute", "export": "2/hour"}
 """Bucket → default rate, from the specification ("Rate Limiting")."""
 UNIX_SOCKET = "unix:"
 """Entry of ``TRUSTED_PROXIES`` for peers without an address; nginx uses the same notation."""
-
-
-def _proxies(value: Iterable[Any]) -> None:
-    _networks(proxy for proxy in value if proxy != UNIX_SOCKET)
 
 
 def _networks(value: Iterable[Any]) -> None:
@@ -38,15 +32,11 @@ def _rates(value: Mapping[str, Any]) -> None:
     for bucket, rate in value.items():
         if bucket not in RATE_LIMIT_BUCKETS:
             raise ValueError(f"has an unknown bucket {bucket!r} (known: auth, api, export)")
-        if rate is not None:
-            _rate(bucket, rate)
-
-
-def _rate(bucket: str, rate: Any) -> None:
-    try:
-        parse_rate(rate)
-    except (ValueError, TypeError, AttributeError):
-        raise ValueError(f"has {rate!r} for {bucket!r}; expected such as '5/minute'") from None
+        try:
+            if rate is not None:
+                parse_rate(rate)
+        except (ValueError, TypeError, AttributeError):
+            raise ValueError(f"has {rate!r} for {bucket!r}; expected such as '5/minute'") from None
 
 
 def _redis_url(value: str) -> None:
@@ -65,7 +55,7 @@ class CoreSettings(SettingsGroup):
         (),
         "Networks (CIDR) of the proxies that may set the client's address; `unix:` stands for "
         "peers on a Unix socket, which have no address. Without proxies the peer is the client.",
-        validate=_proxies,
+        validate=lambda proxies: _networks(one for one in proxies if one != UNIX_SOCKET),
     )
     CLIENT_ADDRESS_HEADER = Setting(
         str,

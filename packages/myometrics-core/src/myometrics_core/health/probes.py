@@ -17,16 +17,6 @@ from ..db.replicas import replicas_left_out
 from ..mail.backend import default_mail_backend, default_mail_backend_path
 from .report import HealthProbe
 
-__all__ = [
-    "BUILT_IN_PROBES",
-    "BrokerProbe",
-    "DatabaseProbe",
-    "EmailProbe",
-    "MicroserviceProbe",
-    "RedisProbe",
-    "ReplicasProbe",
-]
-
 TIMEOUT_SECONDS = 1.1
 """Network timeout of a probe: slightly below its deadline, so that its thread ends by itself."""
 READ_ONLY: Final = {"postgresql": "SELECT current_setting('transaction_read_only')"}

@@ -19,16 +19,6 @@ from typing import Literal
 from ..conf.core_settings import core_settings
 from ..times import utc_now
 
-__all__ = [
-    "HealthProbe",
-    "HealthReport",
-    "ServiceState",
-    "check_health",
-    "register_probe",
-    "registered_probes",
-    "status_of",
-]
-
 logger = logging.getLogger("myometrics.core.health")
 
 ServiceState = Literal["up", "down", "not_configured"]
@@ -84,7 +74,9 @@ class _Runner:
         """
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
-                if self._is_fresh(max_age):
+                ages = (max_age, self.probe.max_age, core_settings.HEALTH_MAX_AGE)
+                allowed = next(age for age in ages if age is not None)
+                if time.monotonic() - self._finished_at < allowed:
                     return None
                 self._started_at = time.monotonic()
                 self._thread = threading.Thread(
@@ -108,11 +100,6 @@ class _Runner:
         own = self.probe.timeout
         return min(core_settings.HEALTH_PROBE_TIMEOUT if own is None else own, MAX_TIMEOUT)
 
-    def _is_fresh(self, max_age: float | None) -> bool:
-        ages = (max_age, self.probe.max_age, core_settings.HEALTH_MAX_AGE)
-        allowed = next(age for age in ages if age is not None)
-        return time.monotonic() - self._finished_at < allowed
-
     def _run(self) -> None:
         state: ServiceState = "up"
         try:
@@ -132,11 +119,6 @@ _runners: dict[str, _Runner] = {}
 def register_probe(probe: HealthProbe) -> None:
     """Register ``probe`` for :func:`check_health`, replacing an earlier one of the same name."""
     _runners[probe.name] = _Runner(probe)
-
-
-def registered_probes() -> list[HealthProbe]:
-    """Return every registered probe."""
-    return [runner.probe for runner in _runners.values()]
 
 
 def check_health(max_age: float | None = None) -> HealthReport:

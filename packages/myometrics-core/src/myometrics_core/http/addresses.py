@@ -21,8 +21,6 @@ from ..texts import storable_text
 if TYPE_CHECKING:
     from rest_framework.request import Request
 
-__all__ = ["canonical_address", "client_address", "in_networks", "user_agent"]
-
 logger = logging.getLogger("myometrics.core.client_address")
 
 UNTRUSTED_PROXY: Final = (

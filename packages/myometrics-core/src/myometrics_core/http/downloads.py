@@ -18,8 +18,6 @@ from .requests import http_request
 if TYPE_CHECKING:
     from rest_framework.request import Request
 
-__all__ = ["download_response"]
-
 logger = logging.getLogger("myometrics.core.downloads")
 
 

@@ -17,8 +17,6 @@ from ..jobs.models import Job
 from ..times import utc_now
 from .metrics import register_gauge
 
-__all__ = ["HEALTH_LOG", "backup_age_seconds", "health_check_age_seconds", "register_gauges"]
-
 HEALTH_LOG = "myometrics_core.health_log"
 
 

@@ -11,16 +11,6 @@ from dataclasses import dataclass
 
 from ..db.transactions import DATABASE_FAILURES
 
-__all__ = [
-    "Gauge",
-    "RequestObserver",
-    "gauge_values",
-    "notify_observers",
-    "observe_requests",
-    "register_gauge",
-    "registered_gauges",
-]
-
 logger = logging.getLogger("myometrics.core.metrics")
 
 RequestObserver = Callable[[str, str, int, float], None]

@@ -21,15 +21,6 @@ from ..users.user_model import user_id_json
 if TYPE_CHECKING:
     from rest_framework.request import Request
 
-__all__ = [
-    "DATA_EXPORTED",
-    "ExportDelivery",
-    "deliver_export",
-    "export_deliveries",
-    "publish_export",
-    "register_export_delivery",
-]
-
 DATA_EXPORTED: Final = "data_exported"
 """Action of the event that each export, and each download of one, publishes."""
 

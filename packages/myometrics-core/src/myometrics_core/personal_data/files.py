@@ -18,8 +18,6 @@ from ..times import utc_text
 from .sections import PersonalDataSection, personal_data_sections
 from .tables import csv_lines, json_objects
 
-__all__ = ["EXPORT_FORMATS", "export_chunks", "export_filename", "spreadsheet_safe"]
-
 CHUNK_BYTES = 64 * 1024
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 

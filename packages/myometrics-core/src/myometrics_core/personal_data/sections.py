@@ -20,13 +20,6 @@ from ..db.transactions import atomic_write
 from ..users.locking import lock_user_for_delete
 from .tables import ExportTable
 
-__all__ = [
-    "PersonalDataSection",
-    "erase_user",
-    "personal_data_sections",
-    "register_personal_data",
-]
-
 
 class PersonalDataSection(ABC):
     """One kind of record about users that a package or the site stores.

@@ -17,8 +17,6 @@ from django.core.exceptions import EmptyResultSet
 from django.db import connections, models
 from django.db.models import QuerySet
 
-__all__ = ["ExportTable", "csv_lines", "json_objects"]
-
 _BATCH_BYTES: Final = 32 * 1024
 _BINARY_HEADER: Final = 19
 _BINARY_ROW: Final = 6

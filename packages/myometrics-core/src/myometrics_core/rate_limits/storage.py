@@ -12,8 +12,6 @@ from limits.storage import MovingWindowSupport, Storage
 from ..db.transactions import DATABASE_FAILURES, read_committed
 from .models import CountedRequest
 
-__all__ = ["DatabaseStorage"]
-
 PURGE_INTERVAL = 50
 """One in this many requests deletes expired rows."""
 

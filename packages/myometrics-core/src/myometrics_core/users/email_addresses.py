@@ -10,8 +10,6 @@ import re
 import unicodedata
 from typing import Final
 
-__all__ = ["canonical_email", "fold_email", "fold_text", "has_ambiguous_domain"]
-
 _AT_SIGNS: Final = re.compile("[@\ufe6b\uff20]")
 _FULL_STOPS: Final = re.compile("[.\u3002\uff0e\uff61]")
 # The deviation characters of UTS #46: IDNA 2003 maps them away, IDNA 2008 keeps them.

@@ -11,8 +11,6 @@ import hmac
 from ..conf.core_settings import core_settings
 from .email_addresses import canonical_email
 
-__all__ = ["account_pseudonym", "account_pseudonyms", "keyed_hash", "keyed_hashes"]
-
 
 def keyed_hash(purpose: str, *parts: str, secret: str | None = None) -> str:
     """Return 64 hexadecimal digits for ``parts`` under ``secret``; differs by ``purpose``.

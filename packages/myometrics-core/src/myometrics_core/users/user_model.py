@@ -13,17 +13,6 @@ from django.db import connection, models
 from ..conf.core_settings import core_settings
 from ..texts import is_storable
 
-__all__ = [
-    "UserLike",
-    "has_user_row",
-    "is_administrator",
-    "parse_user_id",
-    "site_language",
-    "site_time_zone",
-    "user_id_json",
-    "user_id_schema",
-]
-
 
 class UserLike(Protocol):
     """The user of a request: a user of the site, an anonymous one, or a principal without a row."""
