@@ -27,7 +27,7 @@ class AuthConfig(AppConfig):
         from .events import RESERVED_ACTIONS
         from .jobs import register_jobs
         from .personal_data import ProfileSection, user_data_delete
-        from .services.browser_sessions import browser_logged_out
+        from .services.browser import browser_logged_out
 
         register_settings(auth_settings)
         checks.register_checks()

@@ -43,8 +43,19 @@ class SessionTokenAuthentication(BaseAuthentication):
         claims = self._claims(request)
         if claims is None:
             return None
-        session = _live_session(claims)
-        _require_second_factor(session, request)
+        session = _sessions.get(claims.session_id)
+        if session is None or not session.is_live or not session.user.is_active:
+            raise invalid_token_error()
+        if str(session.user_id) != claims.user_id:
+            raise invalid_token_error()
+        view = (getattr(request, "parser_context", None) or {}).get("view")
+        is_open = getattr(view, "open_without_second_factor", False)
+        must_have_factor = session.user.role in auth_settings.MFA_REQUIRED_ROLES
+        if must_have_factor and not session.second_factor and not is_open:
+            raise PermissionDenied(
+                _("Your role must sign in with a second factor; set one up first."),
+                "second_factor_required",
+            )
         return session.user, session
 
     def authenticate_header(self, request: Request) -> str:
@@ -82,23 +93,3 @@ class ExpiredTokenAuthentication(SessionTokenAuthentication):
     """
 
     accept_expired = True
-
-
-def _live_session(claims: TokenClaims) -> Session:
-    session = _sessions.get(claims.session_id)
-    if session is None or not session.is_live or not session.user.is_active:
-        raise invalid_token_error()
-    if str(session.user_id) != claims.user_id:
-        raise invalid_token_error()
-    return session
-
-
-def _require_second_factor(session: Session, request: Request) -> None:
-    if session.second_factor or session.user.role not in auth_settings.MFA_REQUIRED_ROLES:
-        return
-    view = (getattr(request, "parser_context", None) or {}).get("view")
-    if not getattr(view, "open_without_second_factor", False):
-        raise PermissionDenied(
-            _("Your role must sign in with a second factor; set one up first."),
-            "second_factor_required",
-        )

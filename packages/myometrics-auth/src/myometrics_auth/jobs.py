@@ -17,7 +17,7 @@ from .conf import auth_settings
 from .reset_links import reset_link
 from .services.login_throttle import login_throttle_sweep
 from .services.sessions import sessions_sweep
-from .services.used_tokens import used_tokens_sweep
+from .services.sign_in import used_tokens_sweep
 
 __all__ = ["SendPasswordReset", "Sweep", "register_jobs"]
 

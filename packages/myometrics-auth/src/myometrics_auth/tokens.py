@@ -19,7 +19,7 @@ from rest_framework_simplejwt.backends import TokenBackend
 from rest_framework_simplejwt.exceptions import TokenBackendError
 
 from myometrics_core.times import utc_now
-from myometrics_core.users import keyed_hash
+from myometrics_core.users import keyed_hash, keyed_hashes
 
 from .conf import auth_settings
 from .models import AbstractClinicUser, Session
@@ -33,6 +33,7 @@ __all__ = [
     "TokenClaims",
     "access_token",
     "mfa_token",
+    "password_fingerprints",
     "read_token",
     "refresh_token",
 ]
@@ -112,9 +113,15 @@ def refresh_token(session: Session) -> str:
     return _sign(REFRESH, lifetime, user_id=session.user_id, sid=session.pk)
 
 
-def mfa_token(user: AbstractClinicUser, fingerprint: str) -> str:
+def mfa_token(user: AbstractClinicUser) -> str:
     """Return a new token for the second sign-in step; changing the password invalidates it."""
+    fingerprint = password_fingerprints(user)[0]
     return _sign(MFA, auth_settings.MFA_TOKEN_LIFETIME, user_id=user.pk, pwd=fingerprint)
+
+
+def password_fingerprints(user: AbstractClinicUser) -> list[str]:
+    """Return hashes of the user's stored password, under the newest key first."""
+    return [made[:32] for made in keyed_hashes("password", user.password)]
 
 
 def read_token(text: str, token_type: str, *, accept_expired: bool = False) -> TokenClaims:
@@ -125,9 +132,8 @@ def read_token(text: str, token_type: str, *, accept_expired: bool = False) -> T
     if len(text) > MAX_TOKEN_LENGTH or not text.isascii():
         raise InvalidToken
     claims = _verified_claims(text, auth_settings.signing_keys)
-    if claims.token_type != token_type:
-        raise InvalidToken
-    if claims.expires_at <= time.time() and not accept_expired:
+    is_expired = claims.expires_at <= time.time()
+    if claims.token_type != token_type or (is_expired and not accept_expired):
         raise InvalidToken
     return claims
 

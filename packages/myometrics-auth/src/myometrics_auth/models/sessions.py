@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from functools import partial
-from typing import Any
+from importlib import import_module
 
 from django.conf import settings
 from django.db import models, router, transaction
 from django.utils.translation import gettext_lazy as _
 
-from myometrics_auth.django_sessions import delete_django_sessions
+from myometrics_auth.encryption import UnreadableSecret, decrypt_secret, encrypt_secret
 from myometrics_core.db import PortableCharField, PortableDateTimeField
 from myometrics_core.times import utc_now
 
 __all__ = ["Session", "SessionQuerySet"]
+
+logger = logging.getLogger("myometrics.auth.django_sessions")
 
 
 class SessionQuerySet(models.QuerySet["Session"]):
@@ -24,7 +27,6 @@ class SessionQuerySet(models.QuerySet["Session"]):
         return self.filter(ended_at=None, expires_at__gt=utc_now())
 
     def over(self) -> SessionQuerySet:
-        """Filter sessions that are ended or expired."""
         return self.filter(models.Q(ended_at__isnull=False) | models.Q(expires_at__lte=utc_now()))
 
     def excluding(self, session: Session | None) -> SessionQuerySet:
@@ -38,11 +40,10 @@ class SessionQuerySet(models.QuerySet["Session"]):
         """
         using = router.db_for_write(self.model)
         open_sessions = self.using(using).filter(ended_at=None)
-        of_browsers = open_sessions.filter(browser_key__gt="")  # neither empty nor NULL
-        browser_keys: dict[Any, Any] = dict(of_browsers.values_list("pk", "browser_key"))
+        of_browsers = list(open_sessions.filter(browser_key__gt=""))  # neither empty nor NULL
         ended = open_sessions.update(ended_at=utc_now())
-        if browser_keys:
-            delete = partial(delete_django_sessions, browser_keys)
+        if of_browsers:
+            delete = partial(_delete_django_sessions, of_browsers)
             transaction.on_commit(delete, using=using, robust=True)
         return ended
 
@@ -94,3 +95,19 @@ class Session(models.Model):
     @property
     def is_live(self) -> bool:
         return self.ended_at is None and self.expires_at > utc_now()
+
+    def encrypt_browser_key(self, key: str) -> str:
+        return encrypt_secret(key, owner=f"session {self.pk}")
+
+    def decrypt_browser_key(self) -> str:
+        """Return the key of the Django session; raise ``UnreadableSecret``."""
+        return decrypt_secret(self.browser_key or "", owner=f"session {self.pk}")
+
+
+def _delete_django_sessions(sessions: list[Session]) -> None:
+    store = import_module(settings.SESSION_ENGINE).SessionStore()
+    for session in sessions:
+        try:
+            store.delete(session.decrypt_browser_key())
+        except UnreadableSecret:
+            logger.warning("No key decrypts the Django session of session %s", session.pk)

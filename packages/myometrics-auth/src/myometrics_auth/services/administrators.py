@@ -8,10 +8,10 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.db import models, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 
-from myometrics_auth.models import Role
+from myometrics_auth.selectors import LIKELY_ADMINISTRATOR
 from myometrics_core.api import Conflict
 from myometrics_core.db import atomic_write
 from myometrics_core.users import is_administrator
@@ -55,8 +55,7 @@ def _lock_with_another(user_id: Any) -> bool:
 def _another_than(user_id: Any) -> Any | None:
     # Likely administrators first: a site's rule may cost a query per user.
     others = _users().filter(is_active=True).exclude(pk=user_id).order_by("pk")
-    is_likely = Q(role=Role.ADMIN) | Q(is_superuser=True) | Q(is_staff=True)
-    for candidates in (others.filter(is_likely), others.exclude(is_likely)):
+    for candidates in (others.filter(LIKELY_ADMINISTRATOR), others.exclude(LIKELY_ADMINISTRATOR)):
         for user in candidates.iterator(chunk_size=500):
             if is_administrator(user):
                 return user.pk

@@ -109,15 +109,13 @@ class LoginThrottle:
         return keyed_hashes(f"guesses at {self.factor}", *parts)
 
     def _keys(self) -> list[str]:
-        return self.own_keys if self._is_known_address() else self.shared_keys
-
-    def _is_known_address(self) -> bool:
         if self.address is None:
-            return False
+            return self.shared_keys
         signed_in = Session.objects.filter(
             user__email_canonical=canonical_email(self.email), address=self.address
         )
-        return signed_in.exists() or _rows(self.own_keys).exists()
+        is_known = signed_in.exists() or _rows(self.own_keys).exists()
+        return self.own_keys if is_known else self.shared_keys
 
     def _increment(self, keys: list[str]) -> bool:
         now = utc_now()

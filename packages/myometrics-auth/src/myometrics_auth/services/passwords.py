@@ -27,10 +27,10 @@ from myometrics_core.jobs import enqueue
 from myometrics_core.times import utc_now
 from myometrics_core.users import canonical_email, existing_user_ids
 
-from .browser_sessions import browser_key_store
+from .browser import browser_key_store
 from .login_throttle import LoginThrottle, login_throttle_erase
 from .reauthentication import own_password_check
-from .second_factor_enrolment import second_factor_remove
+from .second_factor import second_factor_remove
 
 __all__ = [
     "password_change",
@@ -64,7 +64,7 @@ def password_change(
     """
     if not own_password_check(user=user, password=old_password, request=request):
         raise ValidationError({"old_password": [_("The old password is not right.")]})
-    _require_valid("new_password", new_password, user)
+    _require_valid(new_password, user)
     encoded = make_password(new_password)
     with atomic_write():
         if not _replace_password(user, encoded):
@@ -100,14 +100,15 @@ def password_reset_confirm(*, uid: str, token: str, new_password: str, request: 
     A link works once; a rejected password does not use it up. Raises ``ValidationError`` on
     ``token`` (wrong, used, expired; inactive or deleted user) or ``new_password``.
     """
+    invalid_link = ValidationError({"token": [_("The link is invalid or has expired.")]})
     user = user_of_reset_link(uid, token)
     if user is None:
-        raise _invalid_link()
-    _require_valid("new_password", new_password, user)
+        raise invalid_link
+    _require_valid(new_password, user)
     encoded = make_password(new_password)
     with atomic_write():
         if not _replace_password(user, encoded, email_canonical=user.email_canonical):
-            raise _invalid_link()
+            raise invalid_link
         Session.objects.filter(user=user).end()
         LoginThrottle(user.email).reset()
         _verify(user, request)
@@ -137,11 +138,6 @@ def _replace_password(user: User, encoded: str, **unchanged: Any) -> bool:
     return bool(get_user_model().objects.filter(**same).update(password=encoded))
 
 
-def _require_valid(field: str, password: str, user: User) -> None:
-    problems = password_problems(password, user)
-    if problems:
-        raise ValidationError({field: problems})
-
-
-def _invalid_link() -> ValidationError:
-    return ValidationError({"token": [_("The link is invalid or has expired.")]})
+def _require_valid(new_password: str, user: User) -> None:
+    if problems := password_problems(new_password, user):
+        raise ValidationError({"new_password": problems})

@@ -16,9 +16,8 @@ from myometrics_core.http import client_address
 from myometrics_core.users import lock_users_shared
 
 from .login_throttle import LoginThrottle
-from .second_factor_codes import second_factor_failed, second_factor_take
 
-__all__ = ["own_code_refused", "own_code_take", "own_password_check"]
+__all__ = ["caller_lock", "own_password_check", "refused_attempt_record"]
 
 
 def own_password_check(*, user: User, password: str, request: AnyRequest | None) -> bool:
@@ -27,36 +26,25 @@ def own_password_check(*, user: User, password: str, request: AnyRequest | None)
     is_correct = user.check_password(password)
     if is_correct and throttle.allow_login():
         return True
-    with atomic_write():
-        _lock(user)
-        if not is_correct:
-            throttle.record_failure()
-        publish_account_event("login_failed", user=user, request=request)
+    refused_attempt_record(user=user, throttle=None if is_correct else throttle, request=request)
     return False
 
 
-def own_code_take(*, user: User, code: str, request: AnyRequest | None) -> bool:
-    """Use up a code of the user's second factor, like
-    :func:`~myometrics_auth.services.second_factor_codes.second_factor_take`.
-    """
+def refused_attempt_record(
+    *, user: User, throttle: LoginThrottle | None, request: AnyRequest | None
+) -> None:
+    """Record a refused password or code; a wrong one is counted in ``throttle``."""
     with atomic_write():
-        _lock(user)
-        is_accepted = second_factor_take(user=user, code=code)
-        if not is_accepted:
-            publish_account_event("login_failed", user=user, request=request)
-    return is_accepted
-
-
-def own_code_refused(*, user: User, is_wrong: bool, request: AnyRequest | None) -> None:
-    """Record a refused code that was checked elsewhere; count it if ``is_wrong``."""
-    with atomic_write():
-        _lock(user)
-        if is_wrong:
-            second_factor_failed(user=user)
+        caller_lock(user)
+        if throttle is not None:
+            throttle.record_failure()
         publish_account_event("login_failed", user=user, request=request)
 
 
-def _lock(user: User) -> None:
-    # Before counting: a deletion of the user takes its locks in the same order.
+def caller_lock(user: User) -> None:
+    """Lock the row of the caller; raise ``CallerDeleted`` if it is gone.
+
+    Before counting: a deletion of the user takes its locks in the same order.
+    """
     if not lock_users_shared([user.pk]):
         raise CallerDeleted()

@@ -32,7 +32,6 @@ __all__ = [
     "deletion_conflicts_reported",
     "email_conflicts_reported",
     "email_problems",
-    "require_superuser_for",
     "user_delete",
     "user_erase_self",
     "user_register",
@@ -130,7 +129,7 @@ def user_update(
             user = _locked(user_id)
             if user is None:
                 raise NotFound(_("There is no such user."))
-            require_superuser_for(actor, user)
+            _require_superuser_for(actor, user)
             if not may_blank_names:
                 _require_names(user, changes)
             if canonical_email(changes.get("email", user.email)) != user.email_canonical:
@@ -150,15 +149,6 @@ def user_update(
     return user
 
 
-def require_superuser_for(actor: User | None, user: User) -> None:
-    """Raise ``PermissionDenied`` if ``user`` is a superuser and ``actor`` is not.
-
-    ``actor`` is ``None`` for calls by the site's own code.
-    """
-    if user.is_superuser and actor is not None and not actor.is_superuser:
-        raise PermissionDenied(_("Only a superuser may change a superuser."))
-
-
 def user_delete(*, actor: User | None, user_id: Any, request: AnyRequest | None) -> None:
     """Erase a user and all data of the installed packages about them, atomically.
 
@@ -171,7 +161,7 @@ def user_delete(*, actor: User | None, user_id: Any, request: AnyRequest | None)
             user = _locked(user_id, to_delete=True)
             if user is None:
                 raise NotFound(_("There is no such user."))
-            require_superuser_for(actor, user)
+            _require_superuser_for(actor, user)
             erase_user(user)
         # After self-erasure the entry must not hold the user's key or address.
         by_self = actor is not None and user_id == actor.pk
@@ -192,12 +182,12 @@ def deletion_conflicts_reported() -> Iterator[None]:
     """
     try:
         yield
-    except (ProtectedError, RestrictedError) as error:
-        raise _in_use() from error
     except IntegrityError as error:
-        if not is_foreign_key_violation(error):
+        is_protected = isinstance(error, (ProtectedError, RestrictedError))
+        if not (is_protected or is_foreign_key_violation(error)):
             raise
-        raise _in_use() from error
+        problem = _("Other records refer to this user, so the account can't be deleted.")
+        raise Conflict(problem, "in_use") from error
 
 
 def user_erase_self(*, user: User) -> None:
@@ -208,16 +198,16 @@ def user_erase_self(*, user: User) -> None:
         raise CallerDeleted() from error
 
 
-def _in_use() -> Conflict:
-    return Conflict(
-        _("Other records refer to this user, so the account can't be deleted."), "in_use"
-    )
-
-
 def _locked(user_id: Any, *, to_delete: bool = False) -> User | None:
     # Only a deletion has to block writers of rows that refer to the user.
     users = get_user_model().objects.select_for_update(no_key=not to_delete)
     return users.filter(pk=user_id).first()
+
+
+def _require_superuser_for(actor: User | None, user: User) -> None:
+    # No actor: a call by the site's own code.
+    if user.is_superuser and actor is not None and not actor.is_superuser:
+        raise PermissionDenied(_("Only a superuser may change a superuser."))
 
 
 def _require_names(user: User, changes: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Second factors: an authenticator app, and recovery codes."""
+"""Second factors, used one-time tokens and failed sign-ins."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _
 
 from myometrics_core.times import utc_now
 
-__all__ = ["RecoveryCode", "TotpDevice"]
+__all__ = ["RecoveryCode", "SignInFailures", "TotpDevice", "UsedToken"]
 
 
 class TotpDevice(models.Model):
@@ -56,3 +56,38 @@ class RecoveryCode(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user_id}"
+
+
+class UsedToken(models.Model):
+    """The id (``jti``) of a used one-time token, stored until the token expires."""
+
+    token_id = models.CharField(_("token id"), max_length=64, primary_key=True)
+    expires_at = models.DateTimeField(_("expires"))
+
+    class Meta:
+        verbose_name = _("used token")
+        verbose_name_plural = _("used tokens")
+        indexes = [models.Index(fields=["expires_at"], name="mm_used_token_expires_at")]
+
+    def __str__(self) -> str:
+        return self.token_id
+
+
+class SignInFailures(models.Model):
+    """Failed sign-ins of one account, known or unknown. Stores a hash, never the address."""
+
+    key = models.CharField(_("key"), max_length=64, primary_key=True)
+    failures = models.PositiveIntegerField(_("failures"), default=0)
+    evaluated_at = models.DateTimeField(
+        _("last evaluated"),
+        db_column="judged_at",
+        help_text=_("When an attempt was last evaluated."),
+    )
+
+    class Meta:
+        verbose_name = _("failed sign-ins")
+        verbose_name_plural = _("failed sign-ins")
+        indexes = [models.Index(fields=["evaluated_at"], name="mm_failures_judged_at")]
+
+    def __str__(self) -> str:
+        return f"{self.key[:8]}…: {self.failures}"
