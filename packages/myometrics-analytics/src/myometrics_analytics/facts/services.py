@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import IntegrityError
+from django.db.models import Count, Sum
 
 from myometrics_core.db import SerializationFailure, atomic_write, is_unique_violation
 from myometrics_core.users import lock_user_for_delete, lock_users_shared
@@ -101,10 +102,23 @@ def uploads_delete(*, user: AbstractBaseUser) -> None:
     """
     with atomic_write():
         lock_user_for_delete(user)
-        changes = CountChanges()
-        for upload in Upload.objects.filter(user_id=user.pk).iterator():
-            changes.add(upload, -1)
-        changes.write()
+        counted = Upload.objects.filter(user_id=user.pk).counted()
+        groups = counted.values("day", "diagnosis", "status").order_by()
+        PendingChange.objects.bulk_create(
+            PendingChange(
+                day=group["day"],
+                diagnosis=group["diagnosis"],
+                status=group["status"],
+                uploads=-group["uploads"],
+                processing_us=-(group["microseconds"] or 0),
+                processed=-group["processed"],
+            )
+            for group in groups.annotate(
+                uploads=Count("pk"),
+                microseconds=Sum("processing_us"),
+                processed=Count("processing_us"),
+            )
+        )
         for model in (Upload, ClientReports, LimitDecision):
             model._base_manager.filter(user_id=user.pk).delete()
         # This may wait for a fold; folds skip locked rows, so there is no deadlock.
