@@ -189,6 +189,15 @@ def test_paused_kinds_leave_the_threads_to_others(kind):
     assert due_kinds() == [other.name]
 
 
+def test_interval_beyond_all_dates_leaves_the_other_jobs_alone(kind):
+    recurring = Recurring("tests.recurring")
+    recurring.schedule = every(timedelta.max)
+    register_job_kind(recurring)
+    enqueue(kind.name)
+    assert run_all_jobs() == 2
+    assert run_all_jobs() == 0
+
+
 def test_loop_survives_an_unexpected_error(kind, monkeypatch):
     errors = [ZeroDivisionError(), ZeroDivisionError()]
 
