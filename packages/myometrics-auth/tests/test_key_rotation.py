@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from rest_framework.test import APIClient
 from rest_framework_simplejwt.exceptions import TokenBackendError
 
+from myometrics_auth.errors import InvalidToken
 from myometrics_auth.models import SignInFailures
 from myometrics_auth.reset_links import reset_link
 from myometrics_auth.services.login_throttle import LoginThrottle, login_throttle_erase
-from myometrics_auth.tokens import ACCESS, InvalidToken, KeyListTokenBackend, read_token
+from myometrics_auth.tokens import ACCESS, KeyListTokenBackend, read_token
 from myometrics_core.times import utc_now
 
 pytestmark = pytest.mark.django_db

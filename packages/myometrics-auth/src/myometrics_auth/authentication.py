@@ -11,16 +11,16 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.utils.translation import gettext_lazy as _
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 
 from myometrics_core.db import RowLookup
 from myometrics_core.users import parse_user_id
 
 from .conf import auth_settings
-from .errors import invalid_token_error
+from .errors import InvalidToken
 from .models import Session
-from .tokens import ACCESS, InvalidToken, TokenClaims, read_token
+from .tokens import ACCESS, TokenClaims, read_token
 
 __all__ = ["ExpiredTokenAuthentication", "SessionTokenAuthentication"]
 
@@ -45,9 +45,9 @@ class SessionTokenAuthentication(BaseAuthentication):
             return None
         session = _sessions.get(claims.session_id)
         if session is None or not session.is_live or not session.user.is_active:
-            raise invalid_token_error()
+            raise InvalidToken
         if str(session.user_id) != claims.user_id:
-            raise invalid_token_error()
+            raise InvalidToken
         view = (getattr(request, "parser_context", None) or {}).get("view")
         is_open = getattr(view, "open_without_second_factor", False)
         must_have_factor = session.user.role in auth_settings.MFA_REQUIRED_ROLES
@@ -73,17 +73,14 @@ class SessionTokenAuthentication(BaseAuthentication):
             if claims is None:
                 return None
             return get_user_model()(pk=parse_user_id(claims.user_id)), claims
-        except (AuthenticationFailed, ValueError):
+        except (InvalidToken, ValueError):
             return None
 
     def _claims(self, request: Request) -> TokenClaims | None:
         scheme, _space, token = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
         if scheme.lower() != SCHEME.lower():
             return None
-        try:
-            return read_token(token.strip(), ACCESS, accept_expired=self.accept_expired)
-        except InvalidToken as error:
-            raise invalid_token_error() from error
+        return read_token(token.strip(), ACCESS, accept_expired=self.accept_expired)
 
 
 class ExpiredTokenAuthentication(SessionTokenAuthentication):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Final
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
@@ -27,6 +27,8 @@ __all__ = [
     "examine_token_keys",
     "register_examinations",
 ]
+
+AUTH: Final = "myometrics_auth."
 
 
 def register_examinations() -> None:
@@ -72,19 +74,12 @@ def examine_token_keys() -> Iterator[Diagnosis]:
         return
     oldest = Session.objects.live().aggregate(at=Min("created_at"))["at"]
     if oldest is None:
-        yield Diagnosis(
-            name,
-            "ok",
-            f"There are {count}; no session needs the old ones.",
-            "All but the first may be removed from MYOMETRICS_AUTH['SIGNING_KEYS'].",
-        )
+        text = "no session needs the old ones"
+        hint = "All but the first may be removed from MYOMETRICS_AUTH['SIGNING_KEYS']."
     else:
-        yield Diagnosis(
-            name,
-            "ok",
-            f"There are {count}; the oldest live session began at {utc_text(oldest)}.",
-            "Only a key that was replaced before that may be removed.",
-        )
+        text = f"the oldest live session began at {utc_text(oldest)}"
+        hint = "Only a key that was replaced before that may be removed."
+    yield Diagnosis(name, "ok", f"There are {count}; {text}.", hint)
 
 
 def examine_second_factor() -> Iterator[Diagnosis]:
@@ -100,8 +95,7 @@ def examine_second_factor() -> Iterator[Diagnosis]:
             "Add 'admin' to MYOMETRICS_AUTH['MFA_REQUIRED_ROLES'].",
         )
     likely = get_user_model()._base_manager.filter(LIKELY_ADMINISTRATOR, is_active=True)
-    missing = likely.exclude(pk__in=second_factors_in_use().values("user_id")).count()
-    if missing:
+    if missing := likely.exclude(pk__in=second_factors_in_use().values("user_id")).count():
         yield Diagnosis(
             "administrators' second factor",
             "warning",
@@ -114,16 +108,17 @@ def examine_second_factor() -> Iterator[Diagnosis]:
 
 def examine_admin_login() -> Iterator[Diagnosis]:
     """Check whether the admin sites sign in through auth."""
-    routed: list[Any] = []
+    has_site, names = False, []
     if apps.is_installed("django.contrib.admin"):
         from django.contrib.admin.sites import all_sites  # noqa: PLC0415 (where it is installed)
 
-        for site in all_sites:
+        for site in sorted(all_sites, key=lambda site: site.name):
             with suppress(NoReverseMatch):
                 reverse(f"{site.name}:login")
-                routed.append(site)
-    names = sorted(site.name for site in routed if not _is_auth_site(site))
-    if not routed:
+                has_site = True
+                if not any(kind.__module__.startswith(AUTH) for kind in type(site).__mro__):
+                    names.append(site.name)
+    if not has_site:
         yield Diagnosis("admin sign-in", "not configured", "There is no admin site.")
     elif names:
         in_use = second_factors_in_use().exists() or bool(auth_settings.MFA_REQUIRED_ROLES)
@@ -135,8 +130,3 @@ def examine_admin_login() -> Iterator[Diagnosis]:
         )
     else:
         yield Diagnosis("admin sign-in", "ok", "It has the checks of the API.")
-
-
-def _is_auth_site(site: Any) -> bool:
-    kinds = site.__class__.__mro__
-    return any(kind.__module__.startswith("myometrics_auth.") for kind in kinds)

@@ -79,19 +79,18 @@ def _is_login_class(view_class: type) -> bool:
 
 
 def _is_login_of_admin_site(method: MethodType) -> bool:
-    if not apps.is_installed("django.contrib.admin"):
-        return _calls_login(method.__func__, set())
-    from django.contrib import admin  # noqa: PLC0415 (where it is installed)
+    if apps.is_installed("django.contrib.admin"):
+        from django.contrib import admin  # noqa: PLC0415 (where it is installed)
 
-    from .admin_site import AuthAdminSite  # noqa: PLC0415
+        from .admin_site import AuthAdminSite  # noqa: PLC0415
 
-    site = method.__self__
-    if not isinstance(site, admin.AdminSite):
-        return _calls_login(method.__func__, set())
-    if method.__name__ != "login" or isinstance(site, AuthAdminSite):
-        return False
-    # With ADMIN_LOGIN off, the default site's login is separate on purpose.
-    return auth_settings.ADMIN_LOGIN or admin.site != site
+        site = method.__self__
+        if isinstance(site, AuthAdminSite):
+            return False
+        if isinstance(site, admin.AdminSite):
+            # With ADMIN_LOGIN off, the default site's login is separate on purpose.
+            return method.__name__ == "login" and (auth_settings.ADMIN_LOGIN or admin.site != site)
+    return _calls_login(method.__func__, set())
 
 
 def _calls_login(function: Any, seen: set[Any]) -> bool:

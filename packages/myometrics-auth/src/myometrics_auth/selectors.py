@@ -33,10 +33,7 @@ LIKELY_ADMINISTRATOR: Final = Q(role=Role.ADMIN) | Q(is_superuser=True) | Q(is_s
 
 
 def users_matching(*, search: str = "", role: str = "") -> QuerySet[User]:
-    """Return users whose first, last or full name or e-mail contains ``search``.
-
-    Filters by ``role`` if given. Case-insensitive. Ordered by id.
-    """
+    """Return users by id, optionally of a ``role`` or with ``search`` in name or e-mail."""
     users = get_user_model().objects.order_by("pk")
     return users_in(users.filter(role=role) if role else users, search)
 

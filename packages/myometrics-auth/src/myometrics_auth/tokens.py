@@ -22,6 +22,7 @@ from myometrics_core.times import utc_now
 from myometrics_core.users import keyed_hash, keyed_hashes
 
 from .conf import auth_settings
+from .errors import InvalidToken
 from .models import AbstractClinicUser, Session
 
 __all__ = [
@@ -29,7 +30,6 @@ __all__ = [
     "ISSUER",
     "MFA",
     "REFRESH",
-    "InvalidToken",
     "TokenClaims",
     "access_token",
     "mfa_token",
@@ -53,10 +53,6 @@ UNREADABLE: Final = (
     *(TokenBackendError, KeyError, ValueError, TypeError, AttributeError),
     RecursionError,  # deeply nested JSON; older PyJWT releases don't catch it
 )
-
-
-class InvalidToken(Exception):
-    """The token was not issued here, has the wrong type, or has expired."""
 
 
 @dataclass(frozen=True)
@@ -103,14 +99,16 @@ class KeyListTokenBackend(TokenBackend):
 
 def access_token(session: Session) -> str:
     """Return a new token that authenticates requests of ``session``."""
-    lifetime = auth_settings.ACCESS_TOKEN_LIFETIME
-    return _sign(ACCESS, lifetime, user_id=session.user_id, sid=session.pk)
+    return _sign(
+        ACCESS, auth_settings.ACCESS_TOKEN_LIFETIME, user_id=session.user_id, sid=session.pk
+    )
 
 
 def refresh_token(session: Session) -> str:
     """Return a new token that obtains access tokens until ``session`` ends."""
-    lifetime = auth_settings.REFRESH_TOKEN_LIFETIME
-    return _sign(REFRESH, lifetime, user_id=session.user_id, sid=session.pk)
+    return _sign(
+        REFRESH, auth_settings.REFRESH_TOKEN_LIFETIME, user_id=session.user_id, sid=session.pk
+    )
 
 
 def mfa_token(user: AbstractClinicUser) -> str:

@@ -1,7 +1,5 @@
 """URLs of auth's endpoints, relative to the API prefix."""
 
-from __future__ import annotations
-
 from django.urls import path
 
 from .views import account, sign_in, users

@@ -1,7 +1,6 @@
 """Models of auth."""
 
-from .sessions import Session, SessionQuerySet
-from .sign_in import RecoveryCode, SignInFailures, TotpDevice, UsedToken
+from .sign_in import RecoveryCode, Session, SessionQuerySet, SignInFailures, TotpDevice, UsedToken
 from .users import AbstractClinicUser, Role, User, UserManager, UserQuerySet
 
 __all__ = [

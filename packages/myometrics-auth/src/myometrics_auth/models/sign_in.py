@@ -1,14 +1,114 @@
-"""Second factors, used one-time tokens and failed sign-ins."""
+"""Sessions, which make tokens revocable, second factors, used tokens and failed sign-ins."""
 
 from __future__ import annotations
 
+import logging
+import uuid
+from functools import partial
+from importlib import import_module
+
 from django.conf import settings
-from django.db import models
+from django.db import models, router, transaction
 from django.utils.translation import gettext_lazy as _
 
+from myometrics_auth.encryption import UnreadableSecret, decrypt_secret, encrypt_secret
+from myometrics_core.db import PortableCharField, PortableDateTimeField
 from myometrics_core.times import utc_now
 
-__all__ = ["RecoveryCode", "SignInFailures", "TotpDevice", "UsedToken"]
+__all__ = [
+    "RecoveryCode",
+    "Session",
+    "SessionQuerySet",
+    "SignInFailures",
+    "TotpDevice",
+    "UsedToken",
+]
+
+logger = logging.getLogger("myometrics.auth.django_sessions")
+
+
+class SessionQuerySet(models.QuerySet["Session"]):
+    """Queries and bulk operations on sessions."""
+
+    def live(self) -> SessionQuerySet:
+        return self.filter(ended_at=None, expires_at__gt=utc_now())
+
+    def over(self) -> SessionQuerySet:
+        return self.filter(models.Q(ended_at__isnull=False) | models.Q(expires_at__lte=utc_now()))
+
+    def excluding(self, session: Session | None) -> SessionQuerySet:
+        """Exclude ``session``; ``None`` excludes none."""
+        return self if session is None else self.exclude(pk=session.pk)
+
+    def end(self) -> int:
+        """End sessions that have not ended; return their number.
+
+        Their Django sessions are deleted after commit.
+        """
+        using = router.db_for_write(self.model)
+        open_sessions = self.using(using).filter(ended_at=None)
+        of_browsers = list(open_sessions.filter(browser_key__gt=""))  # neither empty nor NULL
+        ended = open_sessions.update(ended_at=utc_now())
+        if of_browsers:
+            delete = partial(_delete_django_sessions, of_browsers)
+            transaction.on_commit(delete, using=using, robust=True)
+        return ended
+
+
+class Session(models.Model):
+    """One sign-in of a user on one device.
+
+    Its id is the ``sid`` claim of its tokens. A sign-in to the admin site has a Django session
+    instead of tokens: ``browser_key`` is the encrypted session key, empty where sessions are stored
+    in cookies.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        related_name="sessions",
+        verbose_name=_("user"),
+    )
+    created_at = PortableDateTimeField(_("signed in"), default=utc_now, editable=False)
+    refreshed_at = PortableDateTimeField(_("last seen"), default=utc_now)
+    expires_at = PortableDateTimeField(_("expires"))
+    ended_at = models.DateTimeField(_("ended"), null=True, blank=True)
+    address = models.GenericIPAddressField(_("address"), null=True, blank=True)
+    user_agent = PortableCharField(_("device"), max_length=512, blank=True)
+    second_factor = models.BooleanField(_("with a second factor"), default=False)
+    browser_key = models.TextField(  # noqa: DJ001 (NULL: not a browser sign-in)
+        _("key of the Django session"), null=True, editable=False, help_text=_("Encrypted.")
+    )
+
+    objects = SessionQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("session")
+        verbose_name_plural = _("sessions")
+        indexes = [
+            models.Index(fields=["expires_at"], name="mm_session_expires_at"),
+            models.Index(fields=["ended_at"], name="mm_session_ended_at"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id}: {self.user_agent or '–'}"
+
+    @property
+    def is_of_browser(self) -> bool:
+        """Return whether this is a sign-in to the admin site, which has no tokens."""
+        return self.browser_key is not None
+
+    @property
+    def is_live(self) -> bool:
+        return self.ended_at is None and self.expires_at > utc_now()
+
+    def encrypt_browser_key(self, key: str) -> str:
+        return encrypt_secret(key, owner=f"session {self.pk}")
+
+    def decrypt_browser_key(self) -> str:
+        """Return the key of the Django session; raise ``UnreadableSecret``."""
+        return decrypt_secret(self.browser_key or "", owner=f"session {self.pk}")
 
 
 class TotpDevice(models.Model):
@@ -91,3 +191,12 @@ class SignInFailures(models.Model):
 
     def __str__(self) -> str:
         return f"{self.key[:8]}…: {self.failures}"
+
+
+def _delete_django_sessions(sessions: list[Session]) -> None:
+    store = import_module(settings.SESSION_ENGINE).SessionStore()
+    for session in sessions:
+        try:
+            store.delete(session.decrypt_browser_key())
+        except UnreadableSecret:
+            logger.warning("No key decrypts the Django session of session %s", session.pk)

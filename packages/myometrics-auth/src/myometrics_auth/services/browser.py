@@ -25,7 +25,7 @@ from rest_framework.request import Request
 
 from myometrics_auth.conf import auth_settings
 from myometrics_auth.encryption import UnreadableSecret
-from myometrics_auth.errors import invalid_token_error
+from myometrics_auth.errors import InvalidToken
 from myometrics_auth.events import publish_session_events
 from myometrics_auth.models import Session, User
 from myometrics_auth.requests import current_user
@@ -73,10 +73,7 @@ class Step(enum.Enum):
 def browser_sign_in(
     *, email: str, password: str, request: HttpRequest, is_allowed: Callable[[Any], bool]
 ) -> Step:
-    """Check a password; sign the browser in if no second factor or enrolment is needed.
-
-    Raises ``AuthenticationFailed`` like ``password_accept``.
-    """
+    """Check a password, like :func:`password_accept`; sign in if no other step is needed."""
     user = password_accept(email=email, password=password, request=request, is_allowed=is_allowed)
     if has_second_factor(user):
         _suspend(request, {"mfa_token": mfa_token(user), "backend": user.backend})
@@ -126,10 +123,7 @@ def browser_sign_in_with_second_factor(*, code: str, request: HttpRequest) -> No
 
 
 def browser_enrolment(request: HttpRequest) -> tuple[str, str] | None:
-    """Return secret and ``otpauth://`` URL of the second factor that the browser has to confirm.
-
-    ``None`` without one.
-    """
+    """Return :func:`totp_enrolment` of the user who has to confirm it in this browser."""
     user = _user_of_enrolment(request)
     return None if user is None else totp_enrolment(user=user)
 
@@ -142,7 +136,7 @@ def browser_enrol(*, code: str, request: HttpRequest) -> list[str]:
     """
     user = _user_of_enrolment(request)
     if user is None:
-        raise invalid_token_error()
+        raise InvalidToken
     refusal = None
     # One transaction: if the sign-in fails, enrolment rolls back with its recovery codes.
     with atomic_write():
@@ -192,7 +186,17 @@ def browser_session_enforce(request: HttpRequest, *, again: bool = False) -> Non
     if session is None or (must_have_factor and not session.second_factor):
         logout(request)
         return
-    _record_request(session, request)
+    # Same precision as for tokens, which clients refresh about as often.
+    now = utc_now()
+    if session.refreshed_at <= now - auth_settings.ACCESS_TOKEN_LIFETIME:
+        Session.objects.filter(pk=session.pk).update(refreshed_at=now)
+    if session.browser_key:
+        try:
+            stored = session.decrypt_browser_key()
+        except UnreadableSecret:
+            stored = ""
+        if stored != request.session.session_key:
+            browser_key_store(session=session, request=request)
     request._myometrics_checked_session = session_id  # type: ignore[attr-defined]
 
 
@@ -202,9 +206,7 @@ def browser_attach(*, session: Session, backend: str, request: HttpRequest) -> N
     Ends the browser's previous session. ``backend`` is the dotted path of the authentication
     backend that accepted the user.
     """
-    previous = browser_session(request)
-    if previous is not None:
-        _end(previous, request)
+    _end_session(request)
     login(request, session.user, backend=backend)
     request.session[SESSION_ID] = str(session.pk)
     ends_with_browser = request.session.get_expire_at_browser_close()
@@ -232,11 +234,8 @@ def browser_logged_out(
     Covers every page that signs the browser out. ``session`` is given if a token's session ended,
     which leaves the browser signed in.
     """
-    if session is not None or request is None or user is None:
-        return
-    own = browser_session(request)
-    if own is not None:
-        _end(own, request)
+    if session is None and request is not None and user is not None:
+        _end_session(request)
 
 
 def _suspend(request: HttpRequest, pending: dict[str, Any]) -> None:
@@ -268,23 +267,11 @@ def _session_id(request: HttpRequest) -> str | None:
     return session_id
 
 
-def _end(session: Session, request: HttpRequest) -> None:
+def _end_session(request: HttpRequest) -> None:
+    session = browser_session(request)
+    if session is None:
+        return
     with atomic_write():
         lock_users_shared([session.user_id])
         if Session.objects.live().filter(pk=session.pk).end():
             publish_session_events("logout", sessions=[session], request=request)
-
-
-def _record_request(session: Session, request: HttpRequest) -> None:
-    # Same precision as for tokens, which clients refresh about as often.
-    now = utc_now()
-    if session.refreshed_at <= now - auth_settings.ACCESS_TOKEN_LIFETIME:
-        Session.objects.filter(pk=session.pk).update(refreshed_at=now)
-    if not session.browser_key:
-        return
-    try:
-        stored = session.decrypt_browser_key()
-    except UnreadableSecret:
-        stored = ""
-    if stored != request.session.session_key:
-        browser_key_store(session=session, request=request)

@@ -3,6 +3,9 @@
 Below the limit every attempt is evaluated. Above it, one attempt per pause is evaluated; the others
 are refused like a wrong password, whether or not they are correct, and are not counted. Addresses
 with an earlier sign-in are counted separately, so that an attacker can't lock the owner out.
+
+A password or code that a signed-in user enters again is counted and recorded as at sign-in, to
+prevent guessing with a stolen access token.
 """
 
 from __future__ import annotations
@@ -15,7 +18,11 @@ from typing import Final
 from django.db.models import Case, F, Q, QuerySet, Value, When
 
 from myometrics_auth.conf import auth_settings
-from myometrics_auth.models import Session, SignInFailures
+from myometrics_auth.events import publish_account_event
+from myometrics_auth.models import Session, SignInFailures, User
+from myometrics_auth.requests import AnyRequest, lock_caller
+from myometrics_core.db import atomic_write
+from myometrics_core.http import client_address
 from myometrics_core.times import utc_now
 from myometrics_core.users import canonical_email, keyed_hashes
 
@@ -25,6 +32,8 @@ __all__ = [
     "LoginThrottle",
     "login_throttle_erase",
     "login_throttle_sweep",
+    "own_password_check",
+    "refused_attempt_record",
 ]
 
 # Part of the stored hashes: another text would reset every count.
@@ -123,6 +132,30 @@ class LoginThrottle:
         is_expired = Q(evaluated_at__lte=now - auth_settings.FAILED_SIGN_IN_WINDOW)
         failures = Case(When(is_expired, then=Value(1)), default=F("failures") + 1)
         return bool(_rows(keys).filter(is_evaluated).update(failures=failures, evaluated_at=now))
+
+
+def own_password_check(*, user: User, password: str, request: AnyRequest | None) -> bool:
+    """Return whether ``password`` is correct and the login throttle accepts it."""
+    throttle = LoginThrottle(user.email, None if request is None else client_address(request))
+    is_correct = user.check_password(password)
+    if is_correct and throttle.allow_login():
+        return True
+    refused_attempt_record(user=user, throttle=None if is_correct else throttle, request=request)
+    return False
+
+
+def refused_attempt_record(
+    *, user: User, throttle: LoginThrottle | None, request: AnyRequest | None
+) -> None:
+    """Record a refused password or code; a wrong one is counted in ``throttle``.
+
+    Raises ``CallerDeleted`` if the user was deleted since the request was authenticated.
+    """
+    with atomic_write():
+        lock_caller(user)  # first: a deletion of the user takes its locks in the same order
+        if throttle is not None:
+            throttle.record_failure()
+        publish_account_event("login_failed", user=user, request=request)
 
 
 def login_throttle_erase(*, email: str, addresses: Iterable[str | None]) -> None:

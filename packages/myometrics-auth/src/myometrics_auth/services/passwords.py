@@ -28,8 +28,7 @@ from myometrics_core.times import utc_now
 from myometrics_core.users import canonical_email, existing_user_ids
 
 from .browser import browser_key_store
-from .login_throttle import LoginThrottle, login_throttle_erase
-from .reauthentication import own_password_check
+from .login_throttle import LoginThrottle, login_throttle_erase, own_password_check
 from .second_factor import second_factor_remove
 
 __all__ = [
@@ -83,10 +82,7 @@ def password_change(
 
 
 def password_reset_request(*, email: str) -> None:
-    """Enqueue the mail to ``email``; the job looks the address up.
-
-    The request therefore takes the same time for known and unknown addresses.
-    """
+    """Enqueue the mail. The job looks the address up, so that known ones take the same time."""
     enqueue(SendPasswordReset.name, {"email": canonical_email(email)})
 
 

@@ -16,18 +16,17 @@ from rest_framework.exceptions import ValidationError
 
 from myometrics_auth.conf import auth_settings
 from myometrics_auth.encryption import UnreadableSecret, decrypt_secret, encrypt_secret
-from myometrics_auth.errors import invalid_token_error
+from myometrics_auth.errors import InvalidToken
 from myometrics_auth.events import publish_account_event
 from myometrics_auth.models import RecoveryCode, Session, TotpDevice, User
-from myometrics_auth.requests import AnyRequest
+from myometrics_auth.requests import AnyRequest, lock_caller
 from myometrics_auth.selectors import has_second_factor, second_factors_in_use
 from myometrics_core.api import Conflict
 from myometrics_core.db import atomic_write, read_in_batches
 from myometrics_core.times import utc_now
 from myometrics_core.users import keyed_hash
 
-from .login_throttle import SECOND_FACTOR, LoginThrottle
-from .reauthentication import caller_lock, own_password_check, refused_attempt_record
+from .login_throttle import SECOND_FACTOR, LoginThrottle, own_password_check, refused_attempt_record
 from .sessions import is_as_checked
 
 __all__ = [
@@ -235,7 +234,7 @@ def _require_password_and_code(
     if not has_second_factor(user):
         raise Conflict(_("No second factor is in use."), "no_second_factor")
     with atomic_write():
-        caller_lock(user)
+        lock_caller(user)
         is_accepted = second_factor_take(user=user, code=code)
         if not is_accepted:
             publish_account_event("login_failed", user=user, request=request)
@@ -246,14 +245,12 @@ def _require_password_and_code(
 def _lock(user: User, password: str | None = None, session: Session | None = None) -> None:
     """Lock the user's row; reject the request after a concurrent reset or sign-out."""
     current = type(user)._default_manager.select_for_update(no_key=True).filter(pk=user.pk).first()
-    if current is None:
-        raise invalid_token_error()
     if session is not None:
         is_current = Session.objects.live().filter(pk=session.pk).exists()
     else:
-        is_current = is_as_checked(current, user, password)
-    if not is_current:
-        raise invalid_token_error()
+        is_current = current is not None and is_as_checked(current, user, password)
+    if current is None or not is_current:
+        raise InvalidToken
 
 
 def _recovery_hashes(user: User, code: str) -> list[str]:

@@ -139,12 +139,9 @@ def user_update(
         if not user.is_active:
             user.sessions.end()
         if changed:
+            details = {"changed": changed}
             publish_user_change(
-                "user_updated",
-                actor=actor,
-                user_id=user.pk,
-                details={"changed": changed},
-                request=request,
+                "user_updated", actor=actor, user_id=user.pk, details=details, request=request
             )
     return user
 

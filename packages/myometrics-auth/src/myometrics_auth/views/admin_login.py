@@ -21,6 +21,7 @@ from rest_framework.exceptions import APIException, AuthenticationFailed, Valida
 from rest_framework.parsers import FormParser, MultiPartParser
 from rest_framework.request import Request
 
+from myometrics_auth.errors import InvalidToken
 from myometrics_auth.forms import EnrolmentForm, OwnPasswordForm, PasswordForm, SecondFactorForm
 from myometrics_auth.requests import current_user
 from myometrics_auth.services.browser import (
@@ -52,32 +53,29 @@ class ThrottledPost:
     throttle_bucket: ClassVar[str] = "auth"
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        seconds = self._seconds_to_wait(request)
-        if seconds is None:
-            response: HttpResponse = super().post(request, *args, **kwargs)  # type: ignore[misc]
-            return response
-        context = {
-            **self.site.each_context(request),
-            "title": _("Too many attempts"),
-            "app_path": request.get_full_path(),
-            "wait": seconds,
-        }
-        page = TemplateResponse(request, f"{TEMPLATES}/throttled.html", context, status=429)
-        page["Retry-After"] = str(seconds)
-        add_never_cache_headers(page)
-        return page
+        # A copy, because DRF's request sets its user on the wrapped request.
+        counted = Request(copy(request), parsers=[FormParser(), MultiPartParser()])
+        for throttle in ApiView().get_throttles():
+            if not throttle.allow_request(counted, self):
+                return self._too_many_requests(math.ceil(throttle.wait() or 1))
+        response: HttpResponse = super().post(request, *args, **kwargs)  # type: ignore[misc]
+        return response
 
     def rate_limit_identity(self, request: Request) -> str | None:
         """Return the identity for rate limiting; ``None`` means the client address."""
         return None
 
-    def _seconds_to_wait(self, request: HttpRequest) -> int | None:
-        # A copy, because DRF's request sets its user on the wrapped request.
-        counted = Request(copy(request), parsers=[FormParser(), MultiPartParser()])
-        for throttle in ApiView().get_throttles():
-            if not throttle.allow_request(counted, self):
-                return math.ceil(throttle.wait() or 1)
-        return None
+    def _too_many_requests(self, seconds: int) -> HttpResponse:
+        context = {
+            **self.site.each_context(self.request),
+            "title": _("Too many attempts"),
+            "app_path": self.request.get_full_path(),
+            "wait": seconds,
+        }
+        page = TemplateResponse(self.request, f"{TEMPLATES}/throttled.html", context, status=429)
+        page["Retry-After"] = str(seconds)
+        add_never_cache_headers(page)
+        return page
 
 
 class AdminSignInView(ThrottledPost, LoginView):
@@ -155,9 +153,9 @@ class AdminSecondFactorView(AdminSignInView):
     def form_valid(self, form: Any) -> HttpResponse:
         try:
             browser_sign_in_with_second_factor(code=form.cleaned_data["code"], request=self.request)
-        except AuthenticationFailed as error:
-            if error.get_codes() == "token_not_valid":
-                return self.go_to("admin:login")
+        except InvalidToken:
+            return self.go_to("admin:login")
+        except AuthenticationFailed:
             form.add_error("code", _("The code is not right."))
             return self.form_invalid(form)
         return HttpResponseRedirect(self.get_success_url())

@@ -7,6 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from myometrics_auth.authentication import ExpiredTokenAuthentication
+from myometrics_auth.errors import InvalidToken
 from myometrics_auth.models import Session
 from myometrics_auth.requests import current_user
 from myometrics_auth.serializers import (
@@ -30,7 +31,7 @@ from myometrics_auth.services.sessions import (
 )
 from myometrics_auth.services.sign_in import sign_in, sign_in_with_second_factor
 from myometrics_auth.services.users import user_register
-from myometrics_auth.tokens import REFRESH, InvalidToken, access_token, read_token, refresh_token
+from myometrics_auth.tokens import REFRESH, access_token, read_token, refresh_token
 from myometrics_core.api import (
     ApiView,
     ErrorSerializer,
