@@ -2,14 +2,6 @@
 
 from __future__ import annotations
 
-from .registry import (
-    Diagnosis,
-    describe_age,
-    register_examination,
-)
+from .registry import Diagnosis, describe_age, register_examination
 
-__all__ = [
-    "Diagnosis",
-    "describe_age",
-    "register_examination",
-]
+__all__ = ["Diagnosis", "describe_age", "register_examination"]
