@@ -63,7 +63,6 @@ class _Body:
             raise
 
     def close(self) -> None:
-        """Release the resources of the chunks, such as a cursor or file."""
         if hasattr(self._rest, "close"):
             self._rest.close()
 

@@ -67,7 +67,6 @@ class ExportTable:
 
     @cached_property
     def kinds(self) -> list[str | None]:
-        """The kind of each column; ``None`` for an unsupported type."""
         fields = self.queryset.model._meta
         return [_kind(fields.get_field(name)) for name in self.columns.values()]
 
