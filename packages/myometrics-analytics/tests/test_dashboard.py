@@ -6,7 +6,6 @@ import csv
 import io
 import re
 from datetime import datetime, timedelta, timezone
-from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -26,7 +25,7 @@ PAGE = "/admin/myometrics_analytics/dashboard/"
 
 
 @pytest.fixture
-def browser(administrator: Any) -> Client:
+def browser(administrator):
     administrator.is_superuser = True
     administrator.save()
     client = Client()
@@ -35,7 +34,7 @@ def browser(administrator: Any) -> Client:
 
 
 @pytest.fixture
-def _uploads(make_user: Any, merge_events: Any) -> None:
+def _uploads(make_user, merge_events):
     user = make_user(full_name="North Clinic", last_login=datetime.now(timezone.utc))
     merge_events(
         make_event(
@@ -50,7 +49,7 @@ def _uploads(make_user: Any, merge_events: Any) -> None:
     changes_fold()
 
 
-def charts_of(html: str) -> list[ElementTree.Element]:
+def charts_of(html):
     return [
         ElementTree.fromstring(svg)
         for svg in re.findall(r'<svg class="mm-columns".*?</svg>', html, re.DOTALL)
@@ -178,7 +177,7 @@ def test_dashboard_is_visible_to_staff_with_permission(make_user, settings):
     assert client.get(PAGE).status_code == 200
 
 
-def never(user: Any) -> bool:
+def never(user):
     return False
 
 
@@ -233,7 +232,7 @@ def test_chart_fills_its_width_within_its_height():
 
 
 @pytest.fixture
-def _many_diagnoses() -> None:
+def _many_diagnoses():
     today = datetime.now(timezone.utc).date()
     DailyRollup.objects.bulk_create(
         (

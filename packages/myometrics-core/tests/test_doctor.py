@@ -33,7 +33,7 @@ def no_examinations(monkeypatch):
     monkeypatch.setattr(doctor, "_examinations", {})
 
 
-def run_doctor(*arguments: str) -> tuple[int, str]:
+def run_doctor(*arguments):
     out, code = io.StringIO(), 0
     try:
         call_command("myometrics_doctor", *arguments, stdout=out, no_color=True)
@@ -246,7 +246,7 @@ def test_database_and_migrations_are_ok():
 def test_transaction_pooler_is_a_warning_while_cursors_outlive_transactions(
     postgresql_server, monkeypatch, django_db_blocker
 ):
-    def examine(url: str, **options: bool) -> list[str]:
+    def examine(url, **options):
         handler = ConnectionHandler({"default": {**dj_database_url.parse(url), **options}})
         monkeypatch.setattr(examinations, "connections", handler)
         monkeypatch.setattr(examinations, "connection", handler["default"])
@@ -315,7 +315,7 @@ def test_lagging_or_unreachable_replica_is_a_problem(
         monkeypatch.setattr(examinations, "connections", replica)
         monkeypatch.setattr(replicas, "connections", replica)
 
-        def examine() -> Diagnosis:
+        def examine():
             return next(one for one in examinations.examine_replicas() if "replica r" in one.name)
 
         with django_db_blocker.unblock(), psycopg.connect(postgresql_server.url) as primary:

@@ -15,8 +15,9 @@ import pytest
 from celery import Celery, current_app
 from django.core.management import CommandError, call_command
 from django.core.signals import request_started
-from django.db import transaction
+from django.db import connection, transaction
 
+from myometrics_core.checks import check_sqlite_transactions
 from myometrics_core.jobs import (
     Job,
     JobKind,
@@ -277,3 +278,25 @@ if django.VERSION >= (6, 0):
         settings.MYOMETRICS = {"JOB_RUNNER": "tasks"}
         enqueue(kind.name, key="7")
         assert kind.keys == ["7"]
+
+
+def test_job_threads_beside_sqlite_without_write_locks_are_a_warning(settings, monkeypatch):
+    def found():
+        return [message.id for message in check_sqlite_transactions()]
+
+    options = {**connection.settings_dict["OPTIONS"]}
+    monkeypatch.setitem(connection.settings_dict, "OPTIONS", options)
+    monkeypatch.setattr(connection, "vendor", "sqlite")
+    options.pop("transaction_mode", None)
+    assert found() == ["myometrics_core.W018"]
+    settings.MYOMETRICS = {"JOB_RUNNER": "none"}
+    assert found() == []
+    settings.MYOMETRICS = {}
+    options["transaction_mode"] = "IMMEDIATE"
+    assert found() == []
+
+
+def test_jobs_run_without_time_zones_names_the_setting(settings):
+    settings.USE_TZ = False
+    with pytest.raises(CommandError, match="USE_TZ"):
+        call_command("jobs_run", "--once")

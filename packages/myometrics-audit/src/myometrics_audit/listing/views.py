@@ -67,7 +67,7 @@ class AuditLogsView(ApiView):
         selection = Selection(**self.validated_query(EntryQuerySerializer))
         pages = EntryPagination()
         with read_from_replica(user=request.user):
-            rows = pages.paginate(selection, request, self)  # type: ignore[arg-type]
+            rows = pages.paginate(selection, request)  # type: ignore[arg-type]
         return pages.response([entry_json(row) for row in rows])
 
     @extend_schema(

@@ -1,7 +1,5 @@
 """Base classes of the API: views, errors, fields, pagination, throttling, OpenAPI schema."""
 
-from __future__ import annotations
-
 from .errors import CallerDeleted, Conflict, exception_handler, json_error
 from .fields import (
     JSONObjectField,

@@ -9,11 +9,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from django.core.exceptions import (
-    PermissionDenied,
-    RequestDataTooBig,
-    SuspiciousOperation,
-)
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.core.signals import got_request_exception
 from django.http import Http404, JsonResponse, UnreadablePostError
@@ -62,11 +58,8 @@ class BodyTooLarge(exceptions.APIException):
 def error_body(
     detail: str, code: str, field_errors: Mapping[str, list[str]] | None = None
 ) -> dict[str, Any]:
-    """Return the body of an error response.
-
-    Messages that quote client input may contain lone surrogates, which can't be encoded; they are
-    replaced by ``?``.
-    """
+    """Return the body of an error response."""
+    # Messages that quote the client's input may contain lone surrogates, which can't be encoded.
     problems = {
         name: list(map(encodable_text, texts)) for name, texts in (field_errors or {}).items()
     }

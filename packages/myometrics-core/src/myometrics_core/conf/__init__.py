@@ -1,16 +1,7 @@
 """Settings of the packages, checks of a site's configuration, keys and Redis URLs."""
 
-from __future__ import annotations
-
 from .core_settings import core_settings
-from .definitions import (
-    DOTTED_PATH,
-    Setting,
-    SettingsGroup,
-    http_url,
-    positive,
-    register_settings,
-)
+from .definitions import DOTTED_PATH, Setting, SettingsGroup, http_url, positive, register_settings
 from .redaction import redact
 from .redis_urls import (
     RedisPool,

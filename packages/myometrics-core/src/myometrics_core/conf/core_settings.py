@@ -58,9 +58,7 @@ class CoreSettings(SettingsGroup):
         validate=lambda proxies: _networks(one for one in proxies if one != UNIX_SOCKET),
     )
     CLIENT_ADDRESS_HEADER = Setting(
-        str,
-        "X-Forwarded-For",
-        "The one header in which trusted proxies send the client's address.",
+        str, "X-Forwarded-For", "The one header in which trusted proxies send the client's address."
     )
     PSEUDONYM_KEYS = Setting(
         (list, tuple),
@@ -135,10 +133,7 @@ class CoreSettings(SettingsGroup):
         validate=_redis_url,
     )
     FRONTEND_URL = Setting(
-        str,
-        "http://localhost:3000",
-        "Base URL that links in mails lead to.",
-        validate=http_url,
+        str, "http://localhost:3000", "Base URL that links in mails lead to.", validate=http_url
     )
     API_URL = Setting(
         str,
@@ -153,10 +148,7 @@ class CoreSettings(SettingsGroup):
         validate=positive,
     )
     HEALTH_MAX_AGE = Setting(
-        (int, float),
-        5.0,
-        "Seconds for which a health result is reused.",
-        validate=positive,
+        (int, float), 5.0, "Seconds for which a health result is reused.", validate=positive
     )
     HEALTH_SETTLE = Setting(
         (int, float),
@@ -215,19 +207,13 @@ class CoreSettings(SettingsGroup):
         "Function of exception and context that converts an error into a response.",
     )
     RENDERER_CLASSES = Setting(
-        (list, tuple),
-        ("myometrics_core.api.CompactJSONRenderer",),
-        "Renderers of every endpoint.",
+        (list, tuple), ("myometrics_core.api.CompactJSONRenderer",), "Renderers of every endpoint."
     )
     PARSER_CLASSES = Setting(
-        (list, tuple),
-        ("myometrics_core.api.StrictJSONParser",),
-        "Parsers of every endpoint.",
+        (list, tuple), ("myometrics_core.api.StrictJSONParser",), "Parsers of every endpoint."
     )
     THROTTLE_CLASSES = Setting(
-        (list, tuple),
-        ("myometrics_core.api.BucketThrottle",),
-        "Throttles of every endpoint.",
+        (list, tuple), ("myometrics_core.api.BucketThrottle",), "Throttles of every endpoint."
     )
 
     @property

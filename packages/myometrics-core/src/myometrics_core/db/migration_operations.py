@@ -65,19 +65,11 @@ class AddIndexConcurrently(AddIndex):
 
     atomic = False
 
-    def database_forwards(
-        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
-    ) -> None:
-        model = to_state.apps.get_model(app_label, self.model_name)
-        if self.allow_migrate_model(schema_editor.connection.alias, model):
-            _add_index(schema_editor, model, self.index)
+    def database_forwards(self, app_label: str, schema_editor: Any, *states: Any) -> None:
+        _change_index(_add_index, self, self.index.name, app_label, schema_editor, states[1])
 
-    def database_backwards(
-        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
-    ) -> None:
-        model = from_state.apps.get_model(app_label, self.model_name)
-        if self.allow_migrate_model(schema_editor.connection.alias, model):
-            _remove_index(schema_editor, model, self.index)
+    def database_backwards(self, app_label: str, schema_editor: Any, *states: Any) -> None:
+        _change_index(_remove_index, self, self.index.name, app_label, schema_editor, states[0])
 
 
 class RemoveIndexConcurrently(RemoveIndex):
@@ -85,22 +77,26 @@ class RemoveIndexConcurrently(RemoveIndex):
 
     atomic = False
 
-    def database_forwards(
-        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
-    ) -> None:
-        self._change(app_label, schema_editor, from_state, _remove_index)
+    def database_forwards(self, app_label: str, schema_editor: Any, *states: Any) -> None:
+        _change_index(_remove_index, self, self.name, app_label, schema_editor, states[0])
 
-    def database_backwards(
-        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
-    ) -> None:
-        self._change(app_label, schema_editor, to_state, _add_index)
+    def database_backwards(self, app_label: str, schema_editor: Any, *states: Any) -> None:
+        _change_index(_add_index, self, self.name, app_label, schema_editor, states[1])
 
-    def _change(self, app_label: str, schema_editor: Any, state: Any, change: Any) -> None:
-        """Call ``change`` with the index as it is in ``state``, the one before the removal."""
-        model = state.apps.get_model(app_label, self.model_name)
-        if self.allow_migrate_model(schema_editor.connection.alias, model):
-            known = state.models[app_label, self.model_name_lower]
-            change(schema_editor, model, known.get_index_by_name(self.name))
+
+def _change_index(
+    change: Callable[..., None],
+    operation: Any,
+    name: str,
+    app_label: str,
+    schema_editor: Any,
+    state: Any,
+) -> None:
+    """Call ``change`` with the model and the index as they are in ``state``, which has both."""
+    model = state.apps.get_model(app_label, operation.model_name)
+    if operation.allow_migrate_model(schema_editor.connection.alias, model):
+        index = state.models[app_label, operation.model_name_lower].get_index_by_name(name)
+        change(schema_editor, model, index)
 
 
 def _alter_briefly(schema_editor: BaseDatabaseSchemaEditor, alter: Callable[[], None]) -> None:

@@ -1,7 +1,5 @@
 """Django's request: the client's address, the request id, downloads."""
 
-from __future__ import annotations
-
 from .addresses import canonical_address, client_address, in_networks, user_agent
 from .downloads import download_response
 from .request_id import RequestIdFilter, current_request_id

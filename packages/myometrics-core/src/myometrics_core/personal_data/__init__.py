@@ -1,13 +1,6 @@
 """Export and erasure of a user's data."""
 
-from __future__ import annotations
-
-from .deliveries import (
-    deliver_export,
-    export_deliveries,
-    publish_export,
-    register_export_delivery,
-)
+from .deliveries import deliver_export, export_deliveries, publish_export, register_export_delivery
 from .files import EXPORT_FORMATS, export_chunks, export_filename, spreadsheet_safe
 from .sections import (
     PersonalDataSection,

@@ -87,19 +87,15 @@ def erase_user(user: AbstractBaseUser) -> None:
             section.erase(user)
         if core_settings.ERASE_USER is not None:
             core_settings.ERASE_USER(user)
-        else:
-            _delete(user)
-
-
-def _delete(user: AbstractBaseUser) -> None:
-    key, using = user.pk, router.db_for_write(type(user), instance=user)
-    user.delete()
-    # A plain QuerySet: the model's manager may hide rows. A parent's row may outlive its child's.
-    model = get_user_model()
-    for table in (model, *model._meta.get_parent_list()):
-        if QuerySet(table, using=using).filter(pk=key).exists():
-            raise ImproperlyConfigured(
-                f"{model._meta.label}.delete() leaves the user's row in {table._meta.db_table}, so "
-                "the user is not erased. Name a function that erases users in "
-                'MYOMETRICS["ERASE_USER"].'
-            )
+            return
+        key, using = user.pk, router.db_for_write(type(user), instance=user)
+        user.delete()
+        model = get_user_model()
+        # A parent's row may outlive its child's. A manager may hide rows: use a plain QuerySet.
+        for table in (model, *model._meta.get_parent_list()):
+            if QuerySet(table, using=using).filter(pk=key).exists():
+                raise ImproperlyConfigured(
+                    f"{model._meta.label}.delete() leaves the user's row in "
+                    f"{table._meta.db_table}, so the user is not erased. Name a function that "
+                    'erases users in MYOMETRICS["ERASE_USER"].'
+                )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from contextlib import suppress
 from typing import Final
 
 _AT_SIGNS: Final = re.compile("[@\ufe6b\uff20]")
@@ -18,8 +19,7 @@ _DEVIATIONS: Final = re.compile("[\u00df\u1e9e\u03c2\u200c\u200d]")
 
 def fold_text(text: str) -> str:
     """Return ``text`` without case and compatibility distinctions: NFKC, case-folded, NFKC."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return unicodedata.normalize("NFKC", folded)
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
 def has_ambiguous_domain(address: str) -> bool:
@@ -54,16 +54,9 @@ def canonical_email(address: str) -> str:
     without.
     """
     folded = fold_email(address)
-    local, at, domain = folded.rpartition("@")
     if has_ambiguous_domain(folded):
         return folded
-    return f"{local}{at}{_ascii_domain(domain)}".strip()
-
-
-def _ascii_domain(domain: str) -> str:
-    if domain.isascii():
-        return domain
-    try:
-        return domain.encode("idna").decode("ascii")
-    except UnicodeError:
-        return domain
+    local, at, domain = folded.rpartition("@")
+    with suppress(UnicodeError):
+        domain = domain if domain.isascii() else domain.encode("idna").decode("ascii")
+    return f"{local}{at}{domain}".strip()

@@ -43,7 +43,13 @@ def parse_user_id(text: str) -> Any:
         key.run_validators(value)
     except ValidationError as error:
         raise ValueError("not a user id") from error
-    if value is None or (isinstance(value, int) and not (str(value) == text and _fits(key, value))):
+    if isinstance(value, int):
+        low, high = connection.ops.integer_field_range(key.get_internal_type())
+        # Django 4.2 has no bounds for SQLite's integers; the driver's are 64 bits.
+        low, high = -(2**63) if low is None else low, 2**63 - 1 if high is None else high
+        if str(value) != text or not low <= value <= high:
+            raise ValueError("not a user id")
+    if value is None:
         raise ValueError("not a user id")
     return value
 
@@ -106,9 +112,3 @@ def _key_field() -> Any:
     while getattr(key, "target_field", None) is not None:
         key = key.target_field
     return key
-
-
-def _fits(key: Any, value: int) -> bool:
-    low, high = connection.ops.integer_field_range(key.get_internal_type())
-    # Django 4.2 has no bounds for SQLite's integers; the driver's are 64 bits.
-    return (-(2**63) if low is None else low) <= value <= (2**63 - 1 if high is None else high)
