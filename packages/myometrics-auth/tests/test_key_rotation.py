@@ -235,7 +235,8 @@ class TestLoginThrottle:
         rotate(KEYS[2])
         LoginThrottle(doctor.email, HOME).trust_address()
         assert SignInFailures.objects.count() == 2
-        login_throttle_erase(email=doctor.email, addresses=[HOME])
+        doctor.sessions.create(address=HOME, expires_at=utc_now())
+        login_throttle_erase(doctor)
         assert not SignInFailures.objects.exists()
 
     def test_erasure_deletes_failures_after_rotation(self, doctor, sign_in, rotate):

@@ -62,7 +62,6 @@ class AuthAdminSite(admin.AdminSite):
         ]
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
-
         def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
             response = view(request, *args, **kwargs)
             if request.method == "POST":
@@ -100,18 +99,17 @@ class AuthAdminSite(admin.AdminSite):
     def password_change(
         self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None
     ) -> Any:
-        options: dict[str, Any] = {
-            "success_url": reverse("admin:password_change_done", current_app=self.name),
-            "extra_context": {**self.each_context(request), **(extra_context or {})},
-        }
-        if self.password_change_template is not None:
-            options["template_name"] = self.password_change_template
-        return self._page(AdminPasswordView, request, **options)
+        return self._page(
+            AdminPasswordView,
+            request,
+            template_name=self.password_change_template or AdminPasswordView.template_name,
+            success_url=reverse("admin:password_change_done", current_app=self.name),
+            extra_context={**self.each_context(request), **(extra_context or {})},
+        )
 
     def _page(self, view: Any, request: HttpRequest, **options: Any) -> HttpResponse:
         request.current_app = self.name  # for {% url %}
-        response: HttpResponse = view.as_view(site=self, **options)(request)
-        return response
+        return view.as_view(site=self, **options)(request)
 
 
 def use_auth_sign_in() -> None:

@@ -6,6 +6,7 @@ user and changing a role therefore take effect at the next request.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -62,19 +63,14 @@ class SessionTokenAuthentication(BaseAuthentication):
         return SCHEME
 
     def authenticate_without_database(self, request: Request) -> tuple[Any, TokenClaims] | None:
-        """Return the user and claims of a validly signed, unexpired access token without database
-        access.
+        """Return user and claims of a valid token, else ``None``, while the database is down.
 
-        For responses while the database is down. The user is unsaved and has only its primary key.
-        ``None`` without a token or with an invalid one.
+        The user is unsaved and has only its primary key.
         """
-        try:
-            claims = self._claims(request)
-            if claims is None:
-                return None
-            return get_user_model()(pk=parse_user_id(claims.user_id)), claims
-        except (InvalidToken, ValueError):
-            return None
+        with suppress(InvalidToken, ValueError):
+            if claims := self._claims(request):
+                return get_user_model()(pk=parse_user_id(claims.user_id)), claims
+        return None
 
     def _claims(self, request: Request) -> TokenClaims | None:
         scheme, _space, token = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Final
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
@@ -27,8 +26,6 @@ __all__ = [
     "examine_token_keys",
     "register_examinations",
 ]
-
-AUTH: Final = "myometrics_auth."
 
 
 def register_examinations() -> None:
@@ -116,7 +113,9 @@ def examine_admin_login() -> Iterator[Diagnosis]:
             with suppress(NoReverseMatch):
                 reverse(f"{site.name}:login")
                 has_site = True
-                if not any(kind.__module__.startswith(AUTH) for kind in type(site).__mro__):
+                if not any(
+                    kind.__module__.startswith("myometrics_auth.") for kind in type(site).__mro__
+                ):
                     names.append(site.name)
     if not has_site:
         yield Diagnosis("admin sign-in", "not configured", "There is no admin site.")

@@ -71,5 +71,4 @@ class OwnPasswordForm(PasswordLengthForm, AdminPasswordChangeForm):
     """The old password and the new password twice."""
 
     def clean_old_password(self) -> str:
-        old_password: str = self.cleaned_data["old_password"]
-        return old_password
+        return self.cleaned_data["old_password"]

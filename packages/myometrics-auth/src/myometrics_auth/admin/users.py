@@ -33,10 +33,10 @@ from myometrics_auth.forms import PasswordLengthForm
 from myometrics_auth.models import User
 from myometrics_auth.requests import current_user
 from myometrics_auth.selectors import has_second_factor, second_factors_in_use, users_in
-from myometrics_auth.services.administrators import administrator_kept
 from myometrics_auth.services.second_factor import second_factor_remove
 from myometrics_auth.services.users import (
     FLAGS,
+    administrator_kept,
     deletion_conflicts_reported,
     email_conflicts_reported,
     email_problems,

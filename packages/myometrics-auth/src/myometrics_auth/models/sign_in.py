@@ -41,10 +41,7 @@ class SessionQuerySet(models.QuerySet["Session"]):
         return self if session is None else self.exclude(pk=session.pk)
 
     def end(self) -> int:
-        """End sessions that have not ended; return their number.
-
-        Their Django sessions are deleted after commit.
-        """
+        """End open sessions; delete their Django sessions after commit. Return the number ended."""
         using = router.db_for_write(self.model)
         open_sessions = self.using(using).filter(ended_at=None)
         of_browsers = list(open_sessions.filter(browser_key__gt=""))  # neither empty nor NULL

@@ -54,7 +54,15 @@ class UserQuerySet(models.QuerySet[Any]):
                     f"{name} can't be updated by an expression: "
                     f"{', '.join(field.name for field in derived)} must follow. Save each user."
                 )
-        return self._update_derived(derived, {**flags, **kwargs})
+        self._for_write = True
+        written = 0
+        with atomic_write(self.db):
+            # Folding happens in Python, so the rows have to be loaded.
+            for batch in _batches(list(self.values_list("pk", flat=True))):
+                rows = self.filter(pk__in=batch)
+                written += models.QuerySet.update(rows, **{**flags, **kwargs})
+                self._derive_again(derived, Q(pk__in=batch))
+        return written
 
     def bulk_update(
         self, objs: Iterable[Any], fields: Iterable[str], batch_size: int | None = None
@@ -82,10 +90,7 @@ class UserQuerySet(models.QuerySet[Any]):
         update_fields: Collection[str] | None = None,
         unique_fields: Collection[str] | None = None,
     ) -> list[Any]:
-        """Extend Django's ``bulk_create``, including updates of existing rows.
-
-        Raises ``FieldError`` for ``role`` in ``update_fields``.
-        """
+        """Extend Django's ``bulk_create``; raise ``FieldError`` if ``role`` is to be updated."""
         users, changed = list(objs), list(update_fields or ())
         if "role" in changed:
             raise FieldError("role can't be updated on a conflict. Save each user.")
@@ -121,16 +126,6 @@ class UserQuerySet(models.QuerySet[Any]):
             )
             for flag in ("is_staff", "is_superuser")
         }
-
-    def _update_derived(self, derived: Sequence[Any], values: dict[str, Any]) -> int:
-        # Folding happens in Python, so the rows have to be loaded.
-        self._for_write = True
-        written = 0
-        with atomic_write(self.db):
-            for batch in _batches(list(self.values_list("pk", flat=True))):
-                written += models.QuerySet.update(self.filter(pk__in=batch), **values)
-                self._derive_again(derived, Q(pk__in=batch))
-        return written
 
     def _derive_again(self, derived: Sequence[Any], which: Q) -> None:
         users = list(self._all_rows().filter(which))

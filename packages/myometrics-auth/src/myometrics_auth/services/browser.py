@@ -253,18 +253,16 @@ def _user_of_enrolment(request: HttpRequest) -> User | None:
     if age > auth_settings.MFA_TOKEN_LIFETIME.total_seconds():
         return None
     user = get_user_model().objects.filter(pk=pending["user_id"], is_active=True).first()
-    if user is None:
-        return None
-    is_same = constant_time_compare(user.get_session_auth_hash(), pending["password"])
-    return user if is_same else None
+    if user and constant_time_compare(user.get_session_auth_hash(), pending["password"]):
+        return user
+    return None
 
 
 def _session_id(request: HttpRequest) -> str | None:
     user = getattr(request, "user", None)
     if not hasattr(request, "session") or user is None or not user.is_authenticated:
         return None
-    session_id: str | None = request.session.get(SESSION_ID)
-    return session_id
+    return request.session.get(SESSION_ID)
 
 
 def _end_session(request: HttpRequest) -> None:

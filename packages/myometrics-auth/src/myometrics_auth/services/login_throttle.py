@@ -10,7 +10,6 @@ prevent guessing with a stolen access token.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -158,11 +157,12 @@ def refused_attempt_record(
         publish_account_event("login_failed", user=user, request=request)
 
 
-def login_throttle_erase(*, email: str, addresses: Iterable[str | None]) -> None:
-    """Delete all failures of an account, including those of its known ``addresses``."""
-    keys = LoginThrottle(email, factor=SECOND_FACTOR).shared_keys
+def login_throttle_erase(user: User) -> None:
+    """Delete all failures of an account, also from the addresses of its sessions."""
+    keys = LoginThrottle(user.email, factor=SECOND_FACTOR).shared_keys
+    addresses = user.sessions.exclude(address=None).values_list("address", flat=True)
     for address in {None, *addresses}:
-        throttle = LoginThrottle(email, address)
+        throttle = LoginThrottle(user.email, address)
         keys += [*throttle.shared_keys, *throttle.own_keys]
     _rows(keys).delete()
 

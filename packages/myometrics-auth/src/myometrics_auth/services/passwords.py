@@ -122,10 +122,8 @@ def _verify(user: User, request: AnyRequest) -> None:
     if has_second_factor(user):
         publish_account_event("second_factor_disabled", user=user, request=request)
     second_factor_remove(user=user)
-    sessions = Session.objects.filter(user=user)
-    addresses = sessions.exclude(address=None).values_list("address", flat=True)
-    login_throttle_erase(email=user.email, addresses=addresses)
-    sessions.delete()
+    login_throttle_erase(user)
+    Session.objects.filter(user=user).delete()
 
 
 def _replace_password(user: User, encoded: str, **unchanged: Any) -> bool:

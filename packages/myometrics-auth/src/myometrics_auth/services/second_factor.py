@@ -206,10 +206,7 @@ def second_factor_remove(*, user: User) -> None:
 def recovery_codes_replace(
     *, user: User, password: str, code: str, request: AnyRequest | None
 ) -> list[str]:
-    """Return ten new recovery codes, only this once; the old ones become invalid.
-
-    Raises like :func:`totp_disable`.
-    """
+    """Replace the recovery codes; return them, only this once. Raises like ``totp_disable``."""
     _require_password_and_code(user, password, code, request)
     with atomic_write():
         _lock(user, password)

@@ -1,7 +1,4 @@
-"""Sign-in: password, then the second factor if the user has one.
-
-Specification: "POST /auth/login/".
-"""
+"""Sign-in: password, then second factor. Specification: "POST /auth/login/"."""
 
 from __future__ import annotations
 

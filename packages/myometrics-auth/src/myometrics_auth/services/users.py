@@ -1,5 +1,7 @@
 """Accounts: registration, changes by their owner or an administrator, erasure.
 
+The last active administrator is protected, for any rule in ``IS_ADMINISTRATOR``.
+
 Specification: "POST /auth/register/", "PUT /auth/user/" and "User Management Endpoints".
 """
 
@@ -10,8 +12,8 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from django.contrib.auth import get_user_model
-from django.db import IntegrityError
-from django.db.models import ProtectedError, RestrictedError
+from django.db import IntegrityError, transaction
+from django.db.models import ProtectedError, QuerySet, RestrictedError
 from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import NotFound, PermissionDenied, ValidationError
 from rest_framework.fields import CharField
@@ -20,15 +22,16 @@ from myometrics_auth.conf import auth_settings
 from myometrics_auth.events import publish_user_change
 from myometrics_auth.models import User
 from myometrics_auth.requests import AnyRequest
+from myometrics_auth.selectors import LIKELY_ADMINISTRATOR
 from myometrics_core.api import CallerDeleted, Conflict
 from myometrics_core.db import atomic_write, is_foreign_key_violation, read_committed
 from myometrics_core.personal_data import erase_user
 from myometrics_core.users import canonical_email, is_administrator
 
-from .administrators import administrator_kept
 from .passwords import password_problems
 
 __all__ = [
+    "administrator_kept",
     "deletion_conflicts_reported",
     "email_conflicts_reported",
     "email_problems",
@@ -88,6 +91,21 @@ def email_conflicts_reported(email: str, *, excluding: User | None = None) -> It
         if not problems:
             raise
         raise ValidationError({"email": problems}) from error
+
+
+@contextmanager
+def administrator_kept(user_id: Any) -> Iterator[None]:
+    """Open a transaction for changing or deleting a user, except the last administrator.
+
+    The rule is evaluated before and after. Raises ``Conflict`` and rolls back if no active
+    administrator would be left. The locks don't block writes of rows that refer to the locked
+    users.
+    """
+    with atomic_write():
+        is_last = _lock_with_another(user_id)
+        yield
+        if is_last and not _administers(user_id):
+            raise Conflict(_("This is the last active administrator."), "last_administrator")
 
 
 def user_update_profile(*, user: User, changes: Mapping[str, Any]) -> User:
@@ -229,3 +247,40 @@ def _apply(user: User, changes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         for name, value in before.items()
         if getattr(user, name) != value
     }
+
+
+def _lock_with_another(user_id: Any) -> bool:
+    # Lock an administrator together with another one, in key order: if two demote each other, the
+    # second one waits and then is the last. Returns whether it is the last.
+    while True:
+        was_administrator = _administers(user_id)
+        other = _another_than(user_id) if was_administrator else None
+        keys = [user_id] if other is None else sorted([user_id, other])
+        savepoint = transaction.savepoint()
+        for key in keys:
+            list(_users().select_for_update(no_key=True).filter(pk=key).values_list("pk"))
+        is_other_left = other is None or _administers(other)
+        if is_other_left and _administers(user_id) == was_administrator:
+            transaction.savepoint_commit(savepoint)
+            return was_administrator and other is None
+        # Changed while waiting. Release the locks: a third lock would be out of order.
+        transaction.savepoint_rollback(savepoint)
+
+
+def _another_than(user_id: Any) -> Any | None:
+    # Likely administrators first: a site's rule may cost a query per user.
+    others = _users().filter(is_active=True).exclude(pk=user_id).order_by("pk")
+    for candidates in (others.filter(LIKELY_ADMINISTRATOR), others.exclude(LIKELY_ADMINISTRATOR)):
+        for user in candidates.iterator(chunk_size=500):
+            if is_administrator(user):
+                return user.pk
+    return None
+
+
+def _administers(user_id: Any) -> bool:
+    return is_administrator(_users().filter(pk=user_id).first())
+
+
+def _users() -> QuerySet[Any]:
+    # Not the site's manager: it may filter rows.
+    return QuerySet(get_user_model())

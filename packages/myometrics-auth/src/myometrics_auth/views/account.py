@@ -290,9 +290,7 @@ class OwnAccountView(ApiView):
     """Specification: "DELETE /users/me/"."""
 
     @extend_schema(
-        operation_id="users_me_delete",
-        tags=["users"],
-        responses={204: None, 409: ErrorSerializer},
+        operation_id="users_me_delete", tags=["users"], responses={204: None, 409: ErrorSerializer}
     )
     def delete(self, request: Request) -> Response:
         """Erase the caller's account and all stored data about it."""

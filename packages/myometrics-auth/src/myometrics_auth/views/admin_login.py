@@ -39,10 +39,7 @@ from myometrics_core.api import ApiView
 __all__ = ["AdminEnrolmentView", "AdminLoginView", "AdminPasswordView", "AdminSecondFactorView"]
 
 TEMPLATES = "myometrics_auth/admin"
-PAGES = {
-    Step.SECOND_FACTOR: "admin:login_second_factor",
-    Step.ENROLMENT: "admin:login_enrolment",
-}
+PAGES = {Step.SECOND_FACTOR: "admin:login_second_factor", Step.ENROLMENT: "admin:login_enrolment"}
 
 
 class ThrottledPost:
@@ -58,8 +55,7 @@ class ThrottledPost:
         for throttle in ApiView().get_throttles():
             if not throttle.allow_request(counted, self):
                 return self._too_many_requests(math.ceil(throttle.wait() or 1))
-        response: HttpResponse = super().post(request, *args, **kwargs)  # type: ignore[misc]
-        return response
+        return super().post(request, *args, **kwargs)  # type: ignore[misc]
 
     def rate_limit_identity(self, request: Request) -> str | None:
         """Return the identity for rate limiting; ``None`` means the client address."""
