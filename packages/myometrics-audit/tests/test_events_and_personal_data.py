@@ -18,7 +18,8 @@ from myometrics_audit.personal_data import AuditLogsSection
 from myometrics_audit.sealing import LogVerifier
 from myometrics_core.db import atomic_write
 from myometrics_core.events import bus
-from myometrics_core.personal_data import csv_lines, export_chunks
+from myometrics_core.personal_data import export_chunks
+from myometrics_core.personal_data.tables import csv_lines
 from myometrics_testing.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.django_db

@@ -21,10 +21,7 @@ MAX_CHOSEN = 1000
 
 @admin.register(Job)
 class JobAdmin(ReadOnlyAdmin):
-    """Jobs without their payload, which may contain an address.
-
-    The actions need the permission to change jobs.
-    """
+    """Jobs without payloads, which may contain addresses; actions need the change permission."""
 
     list_display = ("kind", "key", "state", "run_at", "attempts", "last_error", "created_at")
     list_filter = ("state", "kind")

@@ -1,7 +1,4 @@
-"""The access log: one line per request, under WSGI and ASGI.
-
-Specification: "Logging".
-"""
+"""The access log: one line per request, under WSGI and ASGI. Specification: "Logging"."""
 
 from __future__ import annotations
 

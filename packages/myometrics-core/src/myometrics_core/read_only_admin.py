@@ -72,10 +72,7 @@ class ReadOnlyAdmin(FilterCheckedAdmin):
 
 
 class InternalAdmin(ReadOnlyAdmin):
-    """Internal rows of a package: they have pages, for diagnosis, but are not listed in the index.
-
-    ``MYOMETRICS["ADMIN_SHOWS_INTERNALS"]`` lists them.
-    """
+    """Internal rows: they have pages, and the index lists them with ``ADMIN_SHOWS_INTERNALS``."""
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         """Return whether the index lists the model; the pages require only the view permission.

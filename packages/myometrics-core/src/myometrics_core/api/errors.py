@@ -1,7 +1,4 @@
-"""The common error format: ``{"detail", "code", "field_errors"}``.
-
-Specification: "Error Handling".
-"""
+"""The error format: ``{"detail", "code", "field_errors"}``. Specification: "Error Handling"."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Numbered pages with an exact count.
-
-Specification: the list responses of "User Management" and "Audit Log".
-"""
+"""Numbered pages with an exact count, as in the list responses of the specification."""
 
 from __future__ import annotations
 

@@ -50,7 +50,10 @@ class AttributesSerializer(serializers.Serializer[Any]):
     @classmethod
     def read(cls, instance: Any) -> dict[str, Any]:
         """Return a serializer's ``.data`` for ``instance``, without building fields."""
-        return {name: read(instance) for name, read in _readers(cls)}
+        return {
+            name: get(instance) if convert is None else convert(get(instance))
+            for name, get, convert in _readers(cls)
+        }
 
 
 @lru_cache(maxsize=64)
@@ -59,26 +62,16 @@ def _declared_fields(serializer_class: type[RequestSerializer]) -> Mapping[str, 
     return dict(serializer_class().fields)
 
 
-_CONVERSIONS: Final[Mapping[type, Callable[[Any], Any]]] = {
-    UserIdField: user_id_json,
-    UtcDateTimeField: utc_text,
-}
-
-
 @lru_cache(maxsize=64)
 def _readers(
     serializer_class: type[AttributesSerializer],
-) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
-    return tuple((name, _reader(field)) for name, field in serializer_class().fields.items())
+) -> list[tuple[str, Callable[[Any], Any], Callable[[Any], Any] | None]]:
+    """Return the name, the getter and the conversion of each field."""
+    fields = serializer_class().fields.items()
+    return [(name, attrgetter(str(f.source)), _CONVERSIONS.get(type(f))) for name, f in fields]
 
 
-def _reader(field: Field) -> Callable[[Any], Any]:
-    get, convert = attrgetter(str(field.source)), _CONVERSIONS.get(type(field))
-    if convert is None:
-        return get
-
-    def read(instance: Any) -> Any:
-        value = get(instance)
-        return None if value is None else convert(value)
-
-    return read
+_CONVERSIONS: Final[Mapping[type, Callable[[Any], Any]]] = {
+    UserIdField: user_id_json,
+    UtcDateTimeField: lambda moment: None if moment is None else utc_text(moment),
+}

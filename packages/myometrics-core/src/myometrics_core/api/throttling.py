@@ -164,10 +164,7 @@ def storage_uri() -> str:
 
 
 def storage_for(uri: str) -> Storage:
-    """Return the storage at ``uri``, not connected yet.
-
-    Raises ``ConfigurationError``, ``ImportError`` or ``ValueError`` if it is unusable.
-    """
+    """Return the storage at ``uri``, not connected yet; raises for an unusable one."""
     if uri.startswith("database:"):
         # The import registers the scheme. It loads a model, so the app must be installed.
         from ..rate_limits.storage import DatabaseStorage  # noqa: PLC0415

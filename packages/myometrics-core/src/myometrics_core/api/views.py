@@ -24,7 +24,6 @@ from django.utils.translation import gettext_lazy
 from rest_framework import exceptions
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.permissions import SAFE_METHODS, AllowAny, IsAuthenticated
-from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
@@ -52,13 +51,8 @@ METHODS_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 class FirstRendererNegotiation(DefaultContentNegotiation):
     """Selects the first renderer, regardless of ``Accept`` and ``?format=``: never a 406."""
 
-    def select_renderer(
-        self,
-        request: Request,
-        renderers: Sequence[BaseRenderer],  # type: ignore[override]
-        format_suffix: str | None = None,
-    ) -> tuple[Any, str]:
-        return renderers[0], str(renderers[0].media_type)
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: Any = None) -> Any:
+        return renderers[0], renderers[0].media_type
 
 
 class ApiView(APIView):
@@ -132,7 +126,10 @@ class ApiView(APIView):
         The transaction of the failed attempt is rolled back. Transactions committed before it stay:
         a view that uses several transactions must be safe to run again after each of them.
         """
-        if not self._can_retry(exc):
+        may_retry = 0 < self.attempts < MAX_ATTEMPTS and is_serialization_failure(exc)
+        # A transaction around the request can't be run again from here.
+        is_inside = any(known.in_atomic_block for known in connections.all(initialized_only=True))
+        if not may_retry or is_inside:
             return super().handle_exception(exc)
         time.sleep(random.uniform(0, min(MAX_RETRY_SECONDS, 0.01 * 2**self.attempts)))
         self.attempts += 1
@@ -217,12 +214,6 @@ class ApiView(APIView):
         if not (request.user and request.user.is_authenticated):
             raise exceptions.NotAuthenticated()
         raise exceptions.PermissionDenied(detail=message, code=code)
-
-    def _can_retry(self, exc: Exception) -> bool:
-        if not 0 < self.attempts < MAX_ATTEMPTS or not is_serialization_failure(exc):
-            return False
-        # A transaction around the request can't be run again from here.
-        return not any(known.in_atomic_block for known in connections.all(initialized_only=True))
 
     def _check_method(self, request: Request) -> None:
         method = str(request.method).lower()

@@ -28,10 +28,7 @@ Result = TypeVar("Result")
 
 
 class SerializationFailure(OperationalError):
-    """The transaction conflicts with one outside its snapshot and must be run again from its start.
-
-    For code that detects this itself when PostgreSQL raises another error.
-    """
+    """A conflict that the code itself detected: the transaction must be run again from its start."""
 
 
 @contextmanager

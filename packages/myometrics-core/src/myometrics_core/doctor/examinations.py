@@ -190,10 +190,7 @@ def _transaction_pooling() -> Diagnosis:
 
 
 def _shares_backends() -> bool:
-    """Return whether two open connections are served by the same backend (transaction pooling).
-
-    May miss a busy pooler; no false positives.
-    """
+    """Return whether a pooler serves two connections by one backend; may miss a busy pooler."""
     # The backend announced at connection start; a transaction pooler announces another one.
     announced = connection.connection.info.backend_pid
     if _backend(connection) == announced:
@@ -421,9 +418,7 @@ def examine_rate_limits() -> Iterator[Diagnosis]:
 
 
 def examine_caches() -> Iterator[Diagnosis]:
-    """Check for caches that unpickle values from a server or need no password, and for sessions
-    that processes don't share.
-    """
+    """Check caches for pickles and missing passwords, and whether processes share sessions."""
     sessions = Subject("sessions")
     problems = []
     for alias, options in settings.CACHES.items():

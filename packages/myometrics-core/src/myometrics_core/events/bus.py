@@ -131,9 +131,7 @@ def is_reserved_action(action: str) -> bool:
 
 
 def is_awaited(*, source: str, resource_type: str) -> bool:
-    """Return whether any receiver subscribes to such events; if none does, no transaction is
-    needed.
-    """
+    """Return whether any receiver subscribes to such events."""
     return any(known.wants(source, resource_type) for known in _receivers.values())
 
 

@@ -68,10 +68,7 @@ class _Runner:
         self._started_at = self._finished_at = float("-inf")
 
     def start(self, max_age: float | None) -> tuple[threading.Thread, float] | None:
-        """Return the run and its deadline, or ``None`` if the cached result is fresh.
-
-        A caller that arrives during a run joins that run and its deadline.
-        """
+        """Return the new or current run and its deadline; ``None`` if the last result is fresh."""
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
                 ages = (max_age, self.probe.max_age, core_settings.HEALTH_MAX_AGE)
@@ -122,10 +119,7 @@ def register_probe(probe: HealthProbe) -> None:
 
 
 def check_health(max_age: float | None = None) -> HealthReport:
-    """Run every probe in parallel, each within its deadline, all within two seconds.
-
-    A result that is at most ``max_age`` seconds old is reused.
-    """
+    """Run the probes in parallel, 2 s at most; reuse results up to ``max_age`` seconds old."""
     runs = {name: runner.start(max_age) for name, runner in _runners.items()}
     # Shortest timeout first, so that a slow probe does not extend another's deadline.
     shortest_first = sorted(runs, key=lambda name: _runners[name].timeout)
@@ -135,9 +129,7 @@ def check_health(max_age: float | None = None) -> HealthReport:
 
 
 def status_of(services: Mapping[str, str]) -> str:
-    """Return ``down`` without the database, ``degraded`` if another service is down, else
-    ``healthy``.
-    """
+    """Return ``down`` without the database, ``degraded`` without another service, ``healthy``."""
     if services.get("database") == "down":
         return "down"
     return "degraded" if "down" in services.values() else "healthy"

@@ -46,10 +46,7 @@ def health_record(*, report: HealthReport) -> Event | None:
 
 
 def _take_settled(state: HealthState, published_down: Set[str]) -> set[str]:
-    """Return the services whose state has differed from the published one for long enough.
-
-    Updates ``state.differs_since``.
-    """
+    """Return the services that have differed from the published state for long enough."""
     now: datetime = state.checked_at  # type: ignore[assignment]
     differing = {
         name: state.differs_since.get(name, now.isoformat())

@@ -74,10 +74,7 @@ def canonical_address(address: str | None) -> str | None:
 
 
 def in_networks(address: str | None, networks: Iterable[str]) -> bool:
-    """Return whether ``address`` is in one of ``networks`` (CIDR); ``None`` is in no network.
-
-    Raises ``ValueError`` for an invalid address or network.
-    """
+    """Return whether ``address`` is in one of ``networks`` (CIDR); ``ValueError`` if invalid."""
     return address is not None and _is_within(_address(address), _parsed_networks(tuple(networks)))
 
 

@@ -1,5 +1,5 @@
 """Access log, metrics and gauges."""
 
-from .metrics import gauge_values, observe_requests, register_gauge, registered_gauges
+from .metrics import observe_requests, register_gauge
 
-__all__ = ["gauge_values", "observe_requests", "register_gauge", "registered_gauges"]
+__all__ = ["observe_requests", "register_gauge"]

@@ -76,10 +76,7 @@ def finite_replica_lags() -> dict[str, float]:
 
 
 def health_check_age_seconds() -> float | None:
-    """Return the time since the last periodic health check; infinite before the first one.
-
-    ``None`` if the health log, which stores the time, is not installed.
-    """
+    """Return the seconds since the last check; infinite before the first, ``None`` without log."""
     if not apps.is_installed(HEALTH_LOG):
         return None
     from ..health_log.models import HealthState  # noqa: PLC0415  (the app is optional)

@@ -1,7 +1,4 @@
-"""Registry of gauges, and of observers of completed requests.
-
-Packages register; the site chooses the exporter, such as :mod:`.prometheus`.
-"""
+"""Gauges and observers of completed requests, for the exporter that the site chooses."""
 
 from __future__ import annotations
 

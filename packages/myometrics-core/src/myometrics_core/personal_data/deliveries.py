@@ -49,11 +49,7 @@ def export_deliveries() -> list[str]:
 
 
 def deliver_export(name: str, *, user: AbstractBaseUser, export_format: str) -> str:
-    """Request the export of ``user`` by the named delivery; return a sentence for the response
-    (202).
-
-    Raises ``KeyError`` for an unregistered name.
-    """
+    """Request the export of ``user``; return a sentence for the 202. ``KeyError``: unknown name."""
     return _deliveries[name](user=user, export_format=export_format)
 
 

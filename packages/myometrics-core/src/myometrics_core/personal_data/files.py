@@ -1,7 +1,4 @@
-"""Export of a user's data as one streamed file.
-
-Specification: "GET /users/me/export/".
-"""
+"""Export of a user's data as one streamed file. Specification: "GET /users/me/export/"."""
 
 from __future__ import annotations
 

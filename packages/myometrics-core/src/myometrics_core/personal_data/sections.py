@@ -1,7 +1,4 @@
-"""Registry of personal data: export and erasure across the installed packages.
-
-Specification: "Data Export Endpoints" and "DELETE /users/me/".
-"""
+"""Personal data: its export and erasure across the installed packages."""
 
 from __future__ import annotations
 

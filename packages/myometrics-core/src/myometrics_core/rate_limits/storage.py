@@ -36,10 +36,7 @@ class DatabaseStorage(Storage, MovingWindowSupport):
         return DATABASE_FAILURES
 
     def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """Count a request unless ``limit`` requests were counted in the last ``expiry`` seconds.
-
-        Returns whether it was counted. Raises ``ValueError`` for an ``amount`` other than 1.
-        """
+        """Return whether the request was counted; raises ``ValueError`` if ``amount`` is not 1."""
         if amount != 1:
             raise ValueError(f"requests are counted one by one, not {amount} at once")
         now = time.time()

@@ -36,10 +36,7 @@ def has_ambiguous_domain(address: str) -> bool:
 
 
 def fold_email(address: str) -> str:
-    """Return ``address`` folded by :func:`fold_text` and stripped. Never raises.
-
-    An ambiguous domain (:func:`has_ambiguous_domain`) is only lowercased.
-    """
+    """Return ``address`` folded and stripped; an ambiguous domain is lowercased. Never raises."""
     if not has_ambiguous_domain(address):
         return fold_text(address).strip()
     domain = _AT_SIGNS.split(address)[-1]

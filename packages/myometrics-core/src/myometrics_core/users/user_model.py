@@ -79,19 +79,14 @@ def has_user_row(user: UserLike | None) -> TypeGuard[AbstractBaseUser]:
 
 
 def is_administrator(user: UserLike | None) -> bool:
-    """Return whether ``user`` is an administrator by ``MYOMETRICS["IS_ADMINISTRATOR"]``.
-
-    Always false for users who are inactive, anonymous or without a row in the user table.
-    """
+    """Return the result of ``IS_ADMINISTRATOR`` for an active user with a row; else false."""
     if not (has_user_row(user) and user.is_active):
         return False
     return bool(core_settings.IS_ADMINISTRATOR(user))
 
 
 def administrator_by_role_or_staff(user: AbstractBaseUser) -> bool:
-    """Return the default rule: role ``admin`` if the user model has roles, else Django's staff
-    flag.
-    """
+    """Return the default rule: role ``admin`` if users have roles, else Django's staff flag."""
     if hasattr(user, "role"):
         return bool(user.role == "admin")
     return bool(getattr(user, "is_staff", False))
