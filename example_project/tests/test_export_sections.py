@@ -8,7 +8,8 @@ import json
 
 import pytest
 
-from myometrics_core.personal_data import export_chunks, personal_data_sections, spreadsheet_safe
+from myometrics_core.personal_data import export_chunks, spreadsheet_safe
+from myometrics_core.personal_data.sections import personal_data_sections
 
 pytestmark = pytest.mark.django_db
 

@@ -11,7 +11,7 @@ from api_routes import all_routes
 from prometheus_client.parser import text_string_to_metric_families
 from running_site import PROJECT, RunningSite
 
-from myometrics_core.observability import registered_gauges
+from myometrics_core.observability.metrics import registered_gauges
 
 pytestmark = pytest.mark.any_database
 

@@ -10,13 +10,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
-from myometrics_core.conf import (
-    check_redis_url,
-    check_tls_parameters,
-    is_redis_url,
-    redis_pool,
-    tls_verification,
-)
+from myometrics_core.conf import check_redis_url, check_tls_parameters, is_redis_url, redis_pool
 
 AMQP_SCHEMES = ("amqp", "amqps")
 CONNECT_SECONDS = 2
@@ -103,7 +97,7 @@ def _amqp_settings(url: str) -> dict[str, Any]:
     if parts.scheme == "amqp":
         return _settings(url, {})
     given = dict(parse_qsl(parts.query))
-    verification = tls_verification(given.get("ssl_cert_reqs", "required"))
+    verification = given.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
     tls: dict[str, Any] = {
         "cert_reqs": ssl.VerifyMode[f"CERT_{verification.upper()}"],
         **{AMQP_PARAMETERS[name]: given[name] for name in given if name in AMQP_PARAMETERS},

@@ -10,7 +10,7 @@ from myometrics_analytics.gauges import pending_changes, sync_age_seconds, sync_
 from myometrics_analytics.models import PendingChange, PullState
 from myometrics_analytics.pull.pulling import PULL_JOB
 from myometrics_core.jobs import Job
-from myometrics_core.observability import registered_gauges
+from myometrics_core.observability.metrics import registered_gauges
 from myometrics_core.times import utc_now
 
 

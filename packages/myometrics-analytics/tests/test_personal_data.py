@@ -8,7 +8,8 @@ import pytest
 
 from myometrics_analytics.models import PendingChange, Upload, UserRollup
 from myometrics_analytics.rollups import changes_fold, rollups_check
-from myometrics_core.personal_data import erase_user, personal_data_sections
+from myometrics_core.personal_data import erase_user
+from myometrics_core.personal_data.sections import personal_data_sections
 
 pytestmark = pytest.mark.django_db
 AT = datetime(2026, 1, 1, 10, tzinfo=timezone.utc)

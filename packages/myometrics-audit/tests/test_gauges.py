@@ -17,7 +17,7 @@ from myometrics_audit.models import AuditLog, Verification
 from myometrics_audit.sealing import seal_pending
 from myometrics_audit.sealing.seals import ANCHOR_JOB
 from myometrics_core.jobs import run_job
-from myometrics_core.observability import registered_gauges
+from myometrics_core.observability.metrics import registered_gauges
 
 NOW = timezone.now().replace(microsecond=0)
 

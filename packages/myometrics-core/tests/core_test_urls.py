@@ -7,20 +7,19 @@ from django.contrib.auth import get_user_model
 from django.http import Http404
 from django.urls import include, path, re_path
 from rest_framework import serializers
+from rest_framework.permissions import AllowAny, IsAuthenticated
 from rest_framework.response import Response
 
 from myometrics_core.api import (
     ApiView,
     Conflict,
     IsAdministrator,
-    IsAuthenticated,
     JSONObjectField,
     PagePagination,
     StrictBooleanField,
     StrictCharField,
     UnknownPathView,
 )
-from myometrics_core.api.permissions import AllowAny
 from myometrics_core.http import download_response
 
 

@@ -9,8 +9,8 @@ import pytest
 from celery import current_app, shared_task, signals
 from django.test import AsyncClient, Client
 
-from myometrics_core.http import RequestIdFilter, current_request_id
-from myometrics_core.http.request_id import TASK_HEADER, set_request_id
+from myometrics_core.http import RequestIdFilter
+from myometrics_core.http.request_id import TASK_HEADER, current_request_id, set_request_id
 from myometrics_core.jobs.celery_requests import TaskRequest
 
 pytestmark = pytest.mark.usefixtures("long_dependency_timeouts")

@@ -15,11 +15,11 @@ from myometrics_core.health_log.models import HealthState
 from myometrics_core.personal_data import (
     ExportTable,
     PersonalDataSection,
-    csv_lines,
     export_chunks,
     register_personal_data,
 )
 from myometrics_core.personal_data import sections as personal_data
+from myometrics_core.personal_data.tables import csv_lines
 from myometrics_core.users import user_id_json
 
 USER_COLUMNS = {

@@ -14,12 +14,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from myometrics_core.health import HealthReport
 from myometrics_core.health_log.models import HealthState
-from myometrics_core.observability import gauge_values, metrics, observe_requests, register_gauge
+from myometrics_core.observability import metrics, observe_requests, register_gauge
 from myometrics_core.observability.gauges import (
     backup_age_seconds,
     health_check_age_seconds,
     services_up,
 )
+from myometrics_core.observability.metrics import gauge_values
 from myometrics_core.observability.prometheus import connect_prometheus, queued_tasks
 from myometrics_core.times import utc_now
 from myometrics_testing.waiting import PATIENCE

@@ -7,7 +7,7 @@ from job_runs import end_pauses
 from rest_framework.test import APIClient
 
 from myometrics_core.events import Event, publish, register_receiver
-from myometrics_core.personal_data import personal_data_sections
+from myometrics_core.personal_data.sections import personal_data_sections
 from myometrics_core.times import utc_now
 from myometrics_notifications import kinds
 from myometrics_notifications.kinds import register_kind

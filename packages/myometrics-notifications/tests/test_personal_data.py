@@ -7,7 +7,8 @@ from django.contrib.auth import get_user_model
 from specified import DEFAULT_SWITCHES
 
 from myometrics_core.events import publish
-from myometrics_core.personal_data import erase_user, personal_data_sections
+from myometrics_core.personal_data import erase_user
+from myometrics_core.personal_data.sections import personal_data_sections
 from myometrics_notifications.models import Message, NotificationSettings
 from myometrics_notifications.services import notification_settings_update
 

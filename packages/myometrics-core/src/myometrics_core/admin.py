@@ -14,18 +14,14 @@ from .jobs.kinds import job_kind, job_kinds
 from .jobs.models import Job
 from .jobs.queue import enqueue
 from .read_only_admin import ReadOnlyAdmin
-
-__all__ = ["JobAdmin"]
+from .times import utc_now
 
 MAX_CHOSEN = 1000
 
 
 @admin.register(Job)
 class JobAdmin(ReadOnlyAdmin):
-    """Jobs without their payload, which may contain an address.
-
-    The actions need the permission to change jobs.
-    """
+    """Jobs without payloads, which may contain addresses; actions need the change permission."""
 
     list_display = ("kind", "key", "state", "run_at", "attempts", "last_error", "created_at")
     list_filter = ("state", "kind")
@@ -40,7 +36,11 @@ class JobAdmin(ReadOnlyAdmin):
 
     @admin.action(description=_("Run the selected jobs again now"), permissions=["change"])
     def retry(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
-        """Enqueue dead jobs again, with all their attempts, and make waiting ones due."""
+        """Enqueue dead jobs again, with all their attempts, and make waiting ones due.
+
+        Not those that are running: they would run twice.
+        """
+        queryset = queryset.exclude(claimed_until__gt=utc_now())
         known = [kind.name for kind in job_kinds()]
         unknown = queryset.exclude(kind__in=known).values_list("kind", flat=True).first()
         if unknown is not None:

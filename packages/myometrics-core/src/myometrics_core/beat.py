@@ -11,6 +11,6 @@ beat_schedule: dict[str, dict[str, Any]] = {
         "task": "myometrics_core.run_jobs",
         "schedule": 5.0,
         "options": {"expires": 5},
-    },
+    }
 }
 """Entry name → task, schedule and options, in the format of Celery's ``beat_schedule``."""

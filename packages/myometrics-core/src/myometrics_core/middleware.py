@@ -1,7 +1,4 @@
-"""The access log: one line per request, under WSGI and ASGI.
-
-Specification: "Logging".
-"""
+"""The access log: one line per request, under WSGI and ASGI. Specification: "Logging"."""
 
 from __future__ import annotations
 
@@ -51,11 +48,11 @@ class AccessLogMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse | Awaitable[HttpResponse]:
         if self.is_async:
-            return self._answer_async(request)
+            return self._respond_async(request)
         started = self._begin(request)
         return self._finish(request, self.get_response(request), started)
 
-    async def _answer_async(self, request: HttpRequest) -> HttpResponse:
+    async def _respond_async(self, request: HttpRequest) -> HttpResponse:
         started = self._begin(request)
         try:
             response = await self.get_response(request)
@@ -70,23 +67,31 @@ class AccessLogMiddleware:
         set_request_id(request.request_id)  # type: ignore[attr-defined]
         return time.perf_counter()
 
-    def _finish(self, request: HttpRequest, response: HttpResponse, started: float) -> HttpResponse:
-        request_id: str = request.request_id  # type: ignore[attr-defined]
-        response.headers[HEADER] = request_id
+    def _finish(self, request: HttpRequest, response: Any, started: float) -> HttpResponse:
+        response.headers[HEADER] = request.request_id  # type: ignore[attr-defined]
         if request.path not in core_settings.ACCESS_LOG_EXCLUDE:
             log = partial(_log, request, started)
-            if _is_sent_later(request, response):
-                _log_at_the_end(response, log)
+            # Don't wrap a file: the server may send it with sendfile.
+            is_file = getattr(response, "file_to_stream", None) is not None
+            if response.streaming and not is_file and request.method != "HEAD":
+                stream = _AsyncStream if response.is_async else _Stream
+                chunks = stream(response.streaming_content, response.status_code, log)
+                response.streaming_content = chunks
             else:
                 log(response.status_code)
         return response
 
 
 def _log(request: HttpRequest, started: float, status: int) -> None:
-    seconds, endpoint = time.perf_counter() - started, _endpoint(request)
+    seconds = time.perf_counter() - started
+    match = getattr(request, "resolver_match", None)
+    endpoint = f"/{match.route}" if match is not None else "(unknown)"
+    # Don't evaluate a lazy user: logging must not cause a query.
+    user = getattr(request, "user", None)
+    is_evaluated = not (isinstance(user, LazyObject) and user._wrapped is empty)
     notify_observers(str(request.method), endpoint, status, seconds)
     fields = {
-        "user_id": _user_id(request),
+        "user_id": user_id_json(getattr(user, "pk", None)) if is_evaluated else None,
         "address": client_address(request),
         "method": request.method,
         "endpoint": endpoint,
@@ -96,17 +101,6 @@ def _log(request: HttpRequest, started: float, status: int) -> None:
         "time": utc_text(utc_now()),
     }
     logger.info("%(method)s %(endpoint)s %(status)s", fields, extra=fields)
-
-
-def _is_sent_later(request: HttpRequest, response: Any) -> bool:
-    # Don't wrap a file: the server may send it with sendfile.
-    is_file = getattr(response, "file_to_stream", None) is not None
-    return response.streaming and not is_file and request.method != "HEAD"
-
-
-def _log_at_the_end(response: Any, log: Callable[[int], None]) -> None:
-    stream = _AsyncStream if response.is_async else _Stream
-    response.streaming_content = stream(response.streaming_content, response.status_code, log)
 
 
 class _Outcome:
@@ -157,16 +151,3 @@ class _AsyncStream(_Outcome):
         except BaseException:
             self.end(500)
             raise
-
-
-def _user_id(request: HttpRequest) -> int | str | None:
-    # Don't evaluate a lazy user: logging must not cause a query.
-    user = getattr(request, "user", None)
-    if isinstance(user, LazyObject) and user._wrapped is empty:
-        return None
-    return user_id_json(getattr(user, "pk", None))
-
-
-def _endpoint(request: HttpRequest) -> str:
-    match = getattr(request, "resolver_match", None)
-    return f"/{match.route}" if match is not None else "(unknown)"

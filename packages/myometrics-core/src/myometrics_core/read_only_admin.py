@@ -35,17 +35,14 @@ class FilterCheckedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """As Django's; raises ``IncorrectLookupParameters``, which redirects to the unfiltered
-        list.
-        """
         try:
             with transaction.atomic(using=router.db_for_read(self.model)):
                 return super().get_changelist_instance(request)
         except (DataError, OverflowError, ValueError) as error:
+            # Django redirects to the unfiltered list.
             raise IncorrectLookupParameters(error) from error
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
-        """As Django's; ``None`` for text that can't be a key."""
         try:
             is_key = is_storable(object_id)
             return super().get_object(request, object_id, from_field) if is_key else None
@@ -75,10 +72,7 @@ class ReadOnlyAdmin(FilterCheckedAdmin):
 
 
 class InternalAdmin(ReadOnlyAdmin):
-    """Internal rows of a package: they have pages, for diagnosis, but are not listed in the index.
-
-    ``MYOMETRICS["ADMIN_SHOWS_INTERNALS"]`` lists them.
-    """
+    """Internal rows: they have pages, and the index lists them with ``ADMIN_SHOWS_INTERNALS``."""
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         """Return whether the index lists the model; the pages require only the view permission.

@@ -8,16 +8,13 @@ from datetime import timedelta
 from django.apps import apps
 
 from .db.transactions import DATABASE_FAILURES
-from .health.report import HealthReport, check_health
+from .health.report import check_health
 from .jobs.kinds import JobKind, daily, every, register_job_kind
 from .jobs.models import Job
+from .observability.gauges import HEALTH_LOG
 from .times import utc_now
 
-__all__ = ["CheckHealth", "PurgeJobs", "register_recurring_jobs"]
-
 logger = logging.getLogger("myometrics.core.health")
-
-HEALTH_LOG = "myometrics_core.health_log"
 
 
 class CheckHealth(JobKind):
@@ -30,10 +27,8 @@ class CheckHealth(JobKind):
     def run(self, job: Job) -> None:
         report = check_health(max_age=0)
         logger.info("Health: %s", report.status, extra={"services": report.services})
-        if apps.is_installed(HEALTH_LOG):
-            self._record(report)
-
-    def _record(self, report: HealthReport) -> None:
+        if not apps.is_installed(HEALTH_LOG):
+            return
         from .health_log.services import health_record  # noqa: PLC0415  (the app is optional)
 
         try:

@@ -7,8 +7,6 @@ from celery import shared_task
 from .jobs import celery_runner
 from .jobs.celery_runner import celery_task
 
-__all__ = ["check_health", "purge_jobs", "run_jobs"]
-
 check_health = celery_task("myometrics_core.check_health")
 purge_jobs = celery_task("myometrics_core.purge_jobs")
 

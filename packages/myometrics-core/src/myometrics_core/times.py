@@ -1,7 +1,4 @@
-"""Times in the API's format: UTC, ISO 8601, ending in ``Z``.
-
-Also the UTC days of analytics.
-"""
+"""Times in the API's format: UTC, ISO 8601, ending in ``Z``; and the UTC days of analytics."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 from rest_framework import exceptions, serializers, status
+from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -13,7 +14,6 @@ from myometrics_core.api import (
     ApiView,
     CallerDeleted,
     IsAdministrator,
-    IsAuthenticated,
     PageQuerySerializer,
     extend_schema,
 )
@@ -67,7 +67,7 @@ class AuditLogsView(ApiView):
         selection = Selection(**self.validated_query(EntryQuerySerializer))
         pages = EntryPagination()
         with read_from_replica(user=request.user):
-            rows = pages.paginate(selection, request, self)  # type: ignore[arg-type]
+            rows = pages.paginate(selection, request)  # type: ignore[arg-type]
         return pages.response([entry_json(row) for row in rows])
 
     @extend_schema(

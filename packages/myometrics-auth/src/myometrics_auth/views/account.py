@@ -229,7 +229,7 @@ class SessionListView(ApiView):
     def get(self, request: Request) -> Response:
         """Return a page of the caller's live sessions, most recently used first."""
         pages = PagePagination()
-        sessions = pages.paginate(sessions_of(user=current_user(request)), request, self)
+        sessions = pages.paginate(sessions_of(user=current_user(request)), request)
         current = current_session(request)
         context = {"current": current.pk if current else None}
         return pages.response(list(SessionSerializer(sessions, many=True, context=context).data))

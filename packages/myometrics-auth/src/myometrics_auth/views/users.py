@@ -53,7 +53,7 @@ class UserListView(ApiView):
         """Return a page of users, by id."""
         users = users_matching(**self.validated_query(UserListQuerySerializer))
         pages = PagePagination()
-        found = pages.paginate(users, request, self)
+        found = pages.paginate(users, request)
         return pages.response([AdminUserSerializer.read(user) for user in found])
 
 

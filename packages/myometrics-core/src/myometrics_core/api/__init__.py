@@ -1,7 +1,5 @@
 """Base classes of the API: views, errors, fields, pagination, throttling, OpenAPI schema."""
 
-from __future__ import annotations
-
 from .errors import CallerDeleted, Conflict, exception_handler, json_error
 from .fields import (
     JSONObjectField,
@@ -10,10 +8,9 @@ from .fields import (
     UserIdField,
     UtcDateTimeField,
 )
+from .json_format import CompactJSONRenderer, StrictJSONParser
 from .pagination import PagePagination, PageQuerySerializer, PageSerializer
-from .parsers import StrictJSONParser
-from .permissions import IsAdministrator, IsAuthenticated
-from .renderers import CompactJSONRenderer
+from .permissions import IsAdministrator
 from .schema import ErrorSerializer, OneOfSerializer, extend_schema
 from .serializers import AttributesSerializer, RequestSerializer
 from .throttling import BucketThrottle, rate_limit_key, rate_limiter
@@ -29,7 +26,6 @@ __all__ = [
     "Conflict",
     "ErrorSerializer",
     "IsAdministrator",
-    "IsAuthenticated",
     "JSONObjectField",
     "OneOfSerializer",
     "PagePagination",

@@ -1,7 +1,4 @@
-"""The common error format: ``{"detail", "code", "field_errors"}``.
-
-Specification: "Error Handling".
-"""
+"""The error format: ``{"detail", "code", "field_errors"}``. Specification: "Error Handling"."""
 
 from __future__ import annotations
 
@@ -9,11 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from django.core.exceptions import (
-    PermissionDenied,
-    RequestDataTooBig,
-    SuspiciousOperation,
-)
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.core.signals import got_request_exception
 from django.http import Http404, JsonResponse, UnreadablePostError
@@ -26,15 +19,6 @@ from rest_framework.views import set_rollback
 
 from ..http.requests import http_request
 from ..texts import encodable_text
-
-__all__ = [
-    "BodyTooLarge",
-    "CallerDeleted",
-    "Conflict",
-    "error_body",
-    "exception_handler",
-    "json_error",
-]
 
 logger = logging.getLogger("myometrics.core.errors")
 
@@ -71,11 +55,8 @@ class BodyTooLarge(exceptions.APIException):
 def error_body(
     detail: str, code: str, field_errors: Mapping[str, list[str]] | None = None
 ) -> dict[str, Any]:
-    """Return the body of an error response.
-
-    Messages that quote client input may contain lone surrogates, which can't be encoded; they are
-    replaced by ``?``.
-    """
+    """Return the body of an error response."""
+    # Messages that quote the client's input may contain lone surrogates, which can't be encoded.
     problems = {
         name: list(map(encodable_text, texts)) for name, texts in (field_errors or {}).items()
     }
@@ -96,9 +77,18 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response:
     """
     set_rollback()
     known = _as_api_exception(exc)
-    if known is None:
-        return _server_error(exc, context)
-    return Response(_body(known), status=known.status_code, headers=_headers(known))
+    if known is not None:
+        headers = {}
+        if getattr(known, "auth_header", None):
+            headers["WWW-Authenticate"] = str(known.auth_header)  # type: ignore[attr-defined]
+        if getattr(known, "wait", None) is not None:
+            headers["Retry-After"] = str(max(1, int(known.wait)))  # type: ignore[attr-defined]
+        return Response(_body(known), status=known.status_code, headers=headers)
+    request: Any = context.get("request")
+    path = getattr(request, "path", "?")
+    logger.error("Unhandled error at %s", path, exc_info=exc, extra={"status_code": 500})
+    got_request_exception.send(sender=type(context.get("view")), request=http_request(request))
+    return Response(error_body(str(_("A server error occurred.")), "error"), status=500)
 
 
 def _as_api_exception(exc: Exception) -> exceptions.APIException | None:
@@ -117,56 +107,27 @@ def _as_api_exception(exc: Exception) -> exceptions.APIException | None:
     return None
 
 
-def _server_error(exc: Exception, context: Mapping[str, Any]) -> Response:
-    request: Any = context.get("request")
-    path = getattr(request, "path", "?")
-    logger.error("Unhandled error at %s", path, exc_info=exc, extra={"status_code": 500})
-    got_request_exception.send(sender=type(context.get("view")), request=http_request(request))
-    return Response(error_body(str(_("A server error occurred.")), "error"), status=500)
-
-
 def _body(exc: exceptions.APIException) -> dict[str, Any]:
     if isinstance(exc, exceptions.ValidationError):
-        field_errors = _flatten(exc.detail)
+        field_errors: dict[str, list[str]] = {}
+        for name, problem in _walk(exc.detail, ""):
+            field_errors.setdefault(name, []).append(problem)
         code = exc.default_code
         if code == exceptions.ValidationError.default_code:
             code = "validation_error"
-        return error_body(_first_problem(field_errors), code, field_errors)
+        first: str = str(_("Invalid input."))
+        if field_errors:
+            name, (problem, *_others) = next(iter(field_errors.items()))
+            first = problem if name == NON_FIELD else f"{name}: {problem}"
+        return error_body(first, code, field_errors)
     detail: Any = exc.detail
     code = getattr(detail, "code", exc.default_code)
     if isinstance(detail, Mapping):
         code = str(detail.get("code", code))
         detail = detail.get("detail", exc.default_detail)
-    return error_body(_sentence(detail), code)
-
-
-def _sentence(detail: Any) -> str:
     while isinstance(detail, (list, tuple)):
         detail = detail[0] if detail else ""
-    return str(detail)
-
-
-def _headers(exc: exceptions.APIException) -> dict[str, str]:
-    headers = {}
-    if getattr(exc, "auth_header", None):
-        headers["WWW-Authenticate"] = str(exc.auth_header)  # type: ignore[attr-defined]
-    if getattr(exc, "wait", None) is not None:
-        headers["Retry-After"] = str(max(1, int(exc.wait)))  # type: ignore[attr-defined]
-    return headers
-
-
-def _first_problem(field_errors: Mapping[str, list[str]]) -> str:
-    for name, problems in field_errors.items():
-        if problems:
-            return problems[0] if name == NON_FIELD else f"{name}: {problems[0]}"
-    return str(_("Invalid input."))
-
-
-def _flatten(detail: Any) -> dict[str, list[str]]:
-    flat: dict[str, list[str]] = {}
-    for name, problem in _walk(detail, ""):
-        flat.setdefault(name, []).append(problem)
-    return flat
+    return error_body(str(detail), code)
 
 
 def _walk(detail: Any, name: str) -> Iterator[tuple[str, str]]:

@@ -20,14 +20,6 @@ from ..texts import is_finite, is_storable
 from ..times import utc_text
 from ..users.user_model import user_id_json
 
-__all__ = [
-    "JSONObjectField",
-    "StrictBooleanField",
-    "StrictCharField",
-    "UserIdField",
-    "UtcDateTimeField",
-]
-
 
 class UserIdField(serializers.Field):  # type: ignore[type-arg]
     """A user's primary key, for output: a number or a string, depending on the user model."""
@@ -51,13 +43,8 @@ class UtcDateTimeField(serializers.DateTimeField):
 class StrictBooleanField(serializers.BooleanField):
     """Accepts only ``true`` and ``false``; not ``1``, ``"true"`` or ``null``."""
 
-    def to_internal_value(self, data: Any) -> bool:
-        if not isinstance(data, bool):
-            self.fail("invalid", input=data)
-        return data
-
     def run_validation(self, data: Any = empty) -> Any:
-        """Reject non-booleans first: the base class gives them a meaning for HTML forms."""
+        # The base class gives other values a meaning, for HTML forms.
         if data is not empty and not isinstance(data, bool):
             self.fail("invalid", input=data)
         return super().run_validation(data)
@@ -97,7 +84,12 @@ class JSONObjectField(serializers.Field):  # type: ignore[type-arg]
         if not isinstance(data, dict):
             self.fail("not_an_object")
         for value, depth in _walk(data):
-            self._check(value, depth)
+            if depth > self.max_depth:
+                self.fail("too_deep", max_depth=self.max_depth)
+            if isinstance(value, str) and not is_storable(value):
+                self.fail("text")
+            if isinstance(value, (int, float)) and not is_finite(value):
+                self.fail("number")
         size = len(json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode())
         if size > self.max_bytes:
             self.fail("too_large", max_bytes=self.max_bytes)
@@ -105,14 +97,6 @@ class JSONObjectField(serializers.Field):  # type: ignore[type-arg]
 
     def to_representation(self, value: dict[str, Any]) -> dict[str, Any]:
         return value
-
-    def _check(self, value: Any, depth: int) -> None:
-        if depth > self.max_depth:
-            self.fail("too_deep", max_depth=self.max_depth)
-        if isinstance(value, str) and not is_storable(value):
-            self.fail("text")
-        if isinstance(value, (int, float)) and not is_finite(value):
-            self.fail("number")
 
 
 def _walk(root: Any) -> Iterator[tuple[Any, int]]:

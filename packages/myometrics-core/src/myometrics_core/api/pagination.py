@@ -1,7 +1,4 @@
-"""Numbered pages with an exact count.
-
-Specification: the list responses of "User Management" and "Audit Log".
-"""
+"""Numbered pages with an exact count, as in the list responses of the specification."""
 
 from __future__ import annotations
 
@@ -15,9 +12,6 @@ from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import remove_query_param, replace_query_param
-from rest_framework.views import APIView
-
-__all__ = ["PagePagination", "PageQuerySerializer", "PageSerializer"]
 
 MAX_PAGE_DIGITS = 18
 """Maximum number of digits of a page number that are read; no database has that many pages."""
@@ -49,10 +43,7 @@ class PagePagination:
     page_size = 20
     max_page_size = 100
 
-    def paginate(
-        self, queryset: QuerySet[Any], request: Request, view: APIView | None = None
-    ) -> Sequence[Any]:
-        """Return the rows of the requested page."""
+    def paginate(self, queryset: QuerySet[Any], request: Request) -> Sequence[Any]:
         self.url = request.build_absolute_uri()
         self.size = min(_positive_integer(request, "page_size", self.page_size), self.max_page_size)
         self.number = _positive_integer(request, "page", 1)
@@ -66,7 +57,6 @@ class PagePagination:
         return max(1, -(-self.total // self.size))
 
     def count(self, queryset: QuerySet[Any]) -> int:
-        """Return the total number of rows."""
         return queryset.count()
 
     def rows(self, queryset: QuerySet[Any], offset: int, limit: int) -> Sequence[Any]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from django.utils.translation import gettext_lazy as _
-from rest_framework.permissions import AllowAny, IsAuthenticated
+from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from ..users.user_model import is_administrator
-
-__all__ = ["AllowAny", "IsAdministrator", "IsAuthenticated"]
 
 
 class IsAdministrator(IsAuthenticated):

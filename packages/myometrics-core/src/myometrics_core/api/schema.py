@@ -18,8 +18,6 @@ from rest_framework import serializers
 
 from ..users.user_model import user_id_schema
 
-__all__ = ["AutoSchema", "ErrorSerializer", "OneOfSerializer", "extend_schema"]
-
 PREFIX = "MyoMetrics"
 
 
@@ -81,11 +79,17 @@ class AutoSchema(SpectacularAutoSchema):
     def get_operation(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
         operation = super().get_operation(*args, **kwargs)
         if operation is not None:
-            responses = operation["responses"]
-            for status in self._error_statuses(operation):
-                responses.setdefault(status, {})
+            responses: dict[str, Any] = {status: {} for status in self._error_statuses(operation)}
+            responses |= operation["responses"]
             for status, response in responses.items():
-                self._complete(status, response)
+                response["description"] = response.get("description") or DESCRIPTIONS.get(
+                    status, ""
+                )
+                if status in HEADERS:
+                    response.setdefault("headers", HEADERS[status])
+                if status >= "400" and "content" not in response:
+                    component = self.resolve_serializer(ErrorSerializer, "response")
+                    response["content"] = {"application/json": {"schema": component.ref}}
             operation["responses"] = dict(sorted(responses.items()))
         return operation
 
@@ -101,25 +105,31 @@ class AutoSchema(SpectacularAutoSchema):
             return name
         if direction == "request" and not spectacular_settings.COMPONENT_SPLIT_REQUEST:
             name += "Request"
-        return PREFIX + name if _is_taken(name) else name
+        plain = name.removeprefix("Patched").removesuffix("Request")
+        is_taken = not {name, plain}.isdisjoint(_other_names(serializers.BaseSerializer))
+        return PREFIX + name if is_taken else name
 
     def _map_serializer(self, serializer: Any, direction: Any, *args: Any) -> Any:
         schema: Any = super()._map_serializer(serializer, direction, *args)  # type: ignore[no-untyped-call]
-        if _is_ours(serializer):
-            properties = schema.get("properties", {})
-            properties.update({name: _inline(value) for name, value in properties.items()})
+        properties = schema.get("properties", {}) if _is_ours(serializer) else {}
+        for name, value in properties.items():
+            if isinstance(value, dict) and "enum" in value:
+                # Inline the choices, so that they become no component.
+                rest = {key: part for key, part in value.items() if key != "x-spec-enum-id"}
+                choices = {key: rest.pop(key) for key in ("type", "enum") if key in rest}
+                properties[name] = {"allOf": [choices], **rest}
         return schema
 
     def _error_statuses(self, operation: dict[str, Any]) -> list[str]:
-        parameters = {parameter["in"] for parameter in operation.get("parameters", [])}
-        names = {parameter["name"] for parameter in operation.get("parameters", [])}
+        parameters = operation.get("parameters", [])
+        places = {parameter["in"] for parameter in parameters}
         has_body = "requestBody" in operation
         is_public = not self.view.get_authenticators()
         possible = {
-            "400": has_body or "query" in parameters,
+            "400": has_body or "query" in places,
             "401": not is_public,
             "403": not is_public,
-            "404": "path" in parameters or "page" in names,
+            "404": "path" in places or any(one["name"] == "page" for one in parameters),
             "413": has_body,
             "415": has_body,
             "429": getattr(self.view, "throttle_bucket", None) is not None,
@@ -127,28 +137,14 @@ class AutoSchema(SpectacularAutoSchema):
         }
         return [status for status, can_be in possible.items() if can_be]
 
-    def _complete(self, status: str, response: dict[str, Any]) -> None:
-        """Add the description, headers and error body that all responses of this status have."""
-        response["description"] = response.get("description") or DESCRIPTIONS.get(status, "")
-        if status in HEADERS:
-            response.setdefault("headers", HEADERS[status])
-        if status >= "400" and "content" not in response:
-            component = self.resolve_serializer(ErrorSerializer, "response")
-            response["content"] = {"application/json": {"schema": component.ref}}
-
 
 def _is_ours(serializer: Any) -> bool:
     kind = serializer if isinstance(serializer, type) else type(serializer)
     return kind.__module__.startswith("myometrics_")
 
 
-def _is_taken(name: str) -> bool:
-    """Return whether a serializer of the site or of another library uses this component name."""
-    plain = name.removeprefix("Patched").removesuffix("Request")
-    return not {name, plain}.isdisjoint(_other_names(serializers.BaseSerializer))
-
-
 def _other_names(base: type[Any]) -> Iterator[str]:
+    """Yield the component names of the serializers of the site and of other libraries."""
     for kind in base.__subclasses__():
         if not kind.__module__.startswith(("myometrics_", "rest_framework.")):
             named = get_override(kind, "component_name") or getattr(
@@ -156,15 +152,6 @@ def _other_names(base: type[Any]) -> Iterator[str]:
             )
             yield str(named or kind.__name__).removesuffix("Serializer")
         yield from _other_names(kind)
-
-
-def _inline(schema: Any) -> Any:
-    """Return the property's ``schema`` with inlined choices, so that they become no component."""
-    if not isinstance(schema, dict) or "enum" not in schema:
-        return schema
-    rest = {key: value for key, value in schema.items() if key != "x-spec-enum-id"}
-    choices = {key: rest.pop(key) for key in ("type", "enum") if key in rest}
-    return {"allOf": [choices], **rest}
 
 
 class OneOfSchema(PolymorphicProxySerializerExtension):  # type: ignore[no-untyped-call]

@@ -19,8 +19,6 @@ from ..times import utc_text
 from ..users.user_model import user_id_json
 from .fields import UserIdField, UtcDateTimeField
 
-__all__ = ["AttributesSerializer", "RequestSerializer"]
-
 if TYPE_CHECKING:
     Field = serializers.Field[Any, Any, Any, Any]  # DRF before 3.15: not generic at run time
 
@@ -38,7 +36,7 @@ class RequestSerializer(serializers.Serializer[Any]):
         return {
             name: copy.deepcopy(field)
             for name, field in _declared_fields(type(self)).items()
-            if name in data or not (self.partial or _may_be_missing(field))
+            if name in data or not (self.partial or (not field.required and field.default is empty))
         }
 
 
@@ -52,7 +50,10 @@ class AttributesSerializer(serializers.Serializer[Any]):
     @classmethod
     def read(cls, instance: Any) -> dict[str, Any]:
         """Return a serializer's ``.data`` for ``instance``, without building fields."""
-        return {name: read(instance) for name, read in _readers(cls)}
+        return {
+            name: get(instance) if convert is None else convert(get(instance))
+            for name, get, convert in _readers(cls)
+        }
 
 
 @lru_cache(maxsize=64)
@@ -61,31 +62,16 @@ def _declared_fields(serializer_class: type[RequestSerializer]) -> Mapping[str, 
     return dict(serializer_class().fields)
 
 
-def _may_be_missing(field: Field) -> bool:
-    return not field.required and field.default is empty
+@lru_cache(maxsize=64)
+def _readers(
+    serializer_class: type[AttributesSerializer],
+) -> list[tuple[str, Callable[[Any], Any], Callable[[Any], Any] | None]]:
+    """Return the name, the getter and the conversion of each field."""
+    fields = serializer_class().fields.items()
+    return [(name, attrgetter(str(f.source)), _CONVERSIONS.get(type(f))) for name, f in fields]
 
 
 _CONVERSIONS: Final[Mapping[type, Callable[[Any], Any]]] = {
     UserIdField: user_id_json,
-    UtcDateTimeField: utc_text,
+    UtcDateTimeField: lambda moment: None if moment is None else utc_text(moment),
 }
-
-
-@lru_cache(maxsize=64)
-def _readers(
-    serializer_class: type[AttributesSerializer],
-) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
-    fields = serializer_class().fields.items()
-    return tuple((name, _reader(field)) for name, field in fields)
-
-
-def _reader(field: Field) -> Callable[[Any], Any]:
-    get, convert = attrgetter(str(field.source)), _CONVERSIONS.get(type(field))
-    if convert is None:
-        return get
-
-    def read(instance: Any) -> Any:
-        value = get(instance)
-        return None if value is None else convert(value)
-
-    return read

@@ -36,8 +36,6 @@ from ..http.addresses import client_address
 from ..users.pseudonyms import keyed_hash
 from ..users.user_model import has_user_row
 
-__all__ = ["BucketThrottle", "RateLimitResult", "RateLimiter", "rate_limit_key", "rate_limiter"]
-
 logger = logging.getLogger("myometrics.core.throttling")
 
 LOCAL_SECONDS = 5.0
@@ -63,9 +61,7 @@ def rate_limit_key(request: Request, view: Any, bucket: str) -> str:
     identity = view.rate_limit_identity(request)
     if identity:
         return str(identity)
-    if has_user_row(request.user):
-        return f"user:{request.user.pk}"
-    return _address_key(request)
+    return f"user:{request.user.pk}" if has_user_row(request.user) else _address_key(request)
 
 
 def _address_key(request: Request) -> str:
@@ -86,25 +82,24 @@ class BucketThrottle(BaseThrottle):
 
     def allow_request(self, request: Request, view: Any) -> bool:
         bucket = view.throttle_bucket
-        rate = _rate(bucket) if bucket else None
-        if rate is None:
+        rate = core_settings.RATE_LIMITS.get(bucket, RATE_LIMIT_BUCKETS[bucket]) if bucket else None
+        if not rate:
             return True
         scope = f"{bucket}:{type(view).__name__}" if bucket == "auth" else bucket
-        self.result = rate_limiter.hit(rate, scope, _key(request, view, bucket))
+        self.result = rate_limiter.hit(rate, scope, self._key(request, view, bucket))
         return self.result.allowed
 
     def wait(self) -> float:
         return float(self.result.retry_after)
 
-
-def _key(request: Request, view: Any, bucket: str) -> str:
-    """Return the key of the request, or its address if the key needs a body that is unusable."""
-    if getattr(view, "body_error", None) is None:
-        try:
-            return str(core_settings.RATE_LIMIT_KEY(request, view, bucket))
-        except BODY_ERRORS as error:
-            view.body_error = error  # raised by the view after the request was counted
-    return _address_key(request)
+    def _key(self, request: Request, view: Any, bucket: str) -> str:
+        """Return the key of the request, or its address if the key needs an unusable body."""
+        if getattr(view, "body_error", None) is None:
+            try:
+                return str(core_settings.RATE_LIMIT_KEY(request, view, bucket))
+            except BODY_ERRORS as error:
+                view.body_error = error  # raised by the view after the request was counted
+        return _address_key(request)
 
 
 class RateLimiter:
@@ -123,14 +118,23 @@ class RateLimiter:
         the storage contains no addresses.
         """
         if isinstance(rate, str):
-            rate = parse_rate(rate)
+            rate = _parsed_rate(rate)
         identifiers = (scope, keyed_hash("rate limit", key))
         if time.monotonic() >= self._local_until:
             try:
                 return _hit(self._limiter(), rate, identifiers)
             except (StorageError, ConfigurationError, ImportError, ValueError) as error:
-                self._note_unavailable(error)
-        return self._hit_without_storage(rate, identifiers)
+                self._local_until = time.monotonic() + LOCAL_SECONDS
+                logger.warning(
+                    "Rate-limit storage can't be reached (%s); for %.0f s the policy is %r",
+                    type(error.__cause__ or error).__name__,
+                    LOCAL_SECONDS,
+                    core_settings.RATE_LIMIT_WHEN_UNAVAILABLE,
+                )
+        policy = core_settings.RATE_LIMIT_WHEN_UNAVAILABLE
+        if policy == "local":
+            return _hit(self._local, rate, identifiers)
+        return RateLimitResult(allowed=policy == "allow", retry_after=math.ceil(LOCAL_SECONDS))
 
     def reset(self) -> None:
         """Delete every count that this process can reach. For tests and operators."""
@@ -146,23 +150,6 @@ class RateLimiter:
                     self._limiters[uri] = MovingWindowRateLimiter(storage_for(uri))
         return self._limiters[uri]
 
-    def _note_unavailable(self, error: Exception) -> None:
-        self._local_until = time.monotonic() + LOCAL_SECONDS
-        logger.warning(
-            "Rate-limit storage can't be reached (%s); for %.0f s the policy is %r",
-            type(error.__cause__ or error).__name__,
-            LOCAL_SECONDS,
-            core_settings.RATE_LIMIT_WHEN_UNAVAILABLE,
-        )
-
-    def _hit_without_storage(
-        self, rate: RateLimitItem, identifiers: tuple[str, str]
-    ) -> RateLimitResult:
-        policy = core_settings.RATE_LIMIT_WHEN_UNAVAILABLE
-        if policy == "local":
-            return _hit(self._local, rate, identifiers)
-        return RateLimitResult(allowed=policy == "allow", retry_after=math.ceil(LOCAL_SECONDS))
-
 
 rate_limiter = RateLimiter()
 """The rate limiter of this process, shared by all views."""
@@ -177,10 +164,7 @@ def storage_uri() -> str:
 
 
 def storage_for(uri: str) -> Storage:
-    """Return the storage at ``uri``, not connected yet.
-
-    Raises ``ConfigurationError``, ``ImportError`` or ``ValueError`` if it is unusable.
-    """
+    """Return the storage at ``uri``, not connected yet; raises for an unusable one."""
     if uri.startswith("database:"):
         # The import registers the scheme. It loads a model, so the app must be installed.
         from ..rate_limits.storage import DatabaseStorage  # noqa: PLC0415
@@ -210,11 +194,6 @@ def _hit(
     # In the second of the reset the oldest request may still count.
     seconds = math.floor(reset_at - time.time()) + 1
     return RateLimitResult(allowed=False, retry_after=max(1, min(seconds, rate.get_expiry())))
-
-
-def _rate(bucket: str) -> RateLimitItem | None:
-    text = core_settings.RATE_LIMITS.get(bucket, RATE_LIMIT_BUCKETS[bucket])
-    return _parsed_rate(text) if text else None
 
 
 @lru_cache(maxsize=32)

@@ -16,12 +16,13 @@ from typing import Any, ClassVar, Final, NoReturn, cast
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import connections, transaction
-from django.http import HttpRequest, HttpResponse, UnreadablePostError
+from django.http import HttpResponse, UnreadablePostError
 from django.template.loader import render_to_string
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from rest_framework import exceptions
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.permissions import SAFE_METHODS, AllowAny, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -35,10 +36,7 @@ from ..db.transactions import is_serialization_failure
 from ..http.requests import content_length, http_request, unsized_body
 from ..users.user_model import has_user_row
 from .errors import CACHE_CONTROL, BodyTooLarge
-from .negotiation import FirstRendererNegotiation
 from .schema import AutoSchema
-
-__all__ = ["MAX_AUTH_BODY_BYTES", "ApiView", "PublicApiView", "PublicPageView", "UnknownPathView"]
 
 MAX_AUTH_BODY_BYTES: Final = 16 * 1024
 """Maximum body size of endpoints under ``auth/``, unless ``MAX_BODY_BYTES`` is lower."""
@@ -48,6 +46,13 @@ MAX_RETRY_SECONDS: Final = 0.5
 ERROR_HEADERS: Final = ("Allow", "Retry-After")
 """Headers of the JSON error response that are copied to its page."""
 METHODS_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+
+
+class FirstRendererNegotiation(DefaultContentNegotiation):
+    """Selects the first renderer, regardless of ``Accept`` and ``?format=``: never a 406."""
+
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: Any = None) -> Any:
+        return renderers[0], renderers[0].media_type
 
 
 class ApiView(APIView):
@@ -91,7 +96,10 @@ class ApiView(APIView):
         return transaction.non_atomic_requests(super().as_view(**initkwargs))
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        _decode_query_as_utf8(http_request(request))
+        django_request = http_request(request)
+        # Django decodes the query by the charset in Content-Type, which may not be a text encoding.
+        if (django_request.encoding or settings.DEFAULT_CHARSET) != "utf-8":
+            django_request.encoding = "utf-8"
         self.format_kwarg = None
         request.accepted_renderer, request.accepted_media_type = self.perform_content_negotiation(
             request
@@ -107,7 +115,8 @@ class ApiView(APIView):
         if self.body_error is not None:
             raise self.body_error
         if is_known:
-            self._check_user_row(request)
+            if self.needs_user_row and not has_user_row(request.user):
+                raise exceptions.PermissionDenied(gettext_lazy("Only a user account may do this."))
             self.check_permissions(request)
         self.attempts = 1
 
@@ -117,7 +126,10 @@ class ApiView(APIView):
         The transaction of the failed attempt is rolled back. Transactions committed before it stay:
         a view that uses several transactions must be safe to run again after each of them.
         """
-        if not self._can_retry(exc):
+        may_retry = 0 < self.attempts < MAX_ATTEMPTS and is_serialization_failure(exc)
+        # A transaction around the request can't be run again from here.
+        is_inside = any(known.in_atomic_block for known in connections.all(initialized_only=True))
+        if not may_retry or is_inside:
             return super().handle_exception(exc)
         time.sleep(random.uniform(0, min(MAX_RETRY_SECONDS, 0.01 * 2**self.attempts)))
         self.attempts += 1
@@ -167,10 +179,9 @@ class ApiView(APIView):
         return None
 
     def get_authenticators(self) -> list[Any]:
-        classes = self.authentication_classes
-        if classes is None:
-            classes = api_settings.DEFAULT_AUTHENTICATION_CLASSES
-        return [authenticator() for authenticator in cast("Any", classes)]
+        own = self.authentication_classes
+        classes: Any = api_settings.DEFAULT_AUTHENTICATION_CLASSES if own is None else own
+        return [authenticator() for authenticator in classes]
 
     def get_authenticate_header(self, request: Request) -> Any:
         """Return ``WWW-Authenticate`` of a 401: the site's scheme, ``Bearer`` on public endpoints.
@@ -204,12 +215,6 @@ class ApiView(APIView):
             raise exceptions.NotAuthenticated()
         raise exceptions.PermissionDenied(detail=message, code=code)
 
-    def _can_retry(self, exc: Exception) -> bool:
-        if not 0 < self.attempts < MAX_ATTEMPTS or not is_serialization_failure(exc):
-            return False
-        # A transaction around the request can't be run again from here.
-        return not any(known.in_atomic_block for known in connections.all(initialized_only=True))
-
     def _check_method(self, request: Request) -> None:
         method = str(request.method).lower()
         if method not in self.http_method_names or not hasattr(self, method):
@@ -220,7 +225,8 @@ class ApiView(APIView):
         length = content_length(request)
         if request.method in METHODS_WITH_BODY and not self.ignores_body:
             length = length or self._read_unsized_body(request)
-            if length and not self._has_parser(request):
+            select_parser = self.get_content_negotiator().select_parser
+            if length and select_parser(request, request.parsers or ()) is None:
                 raise exceptions.UnsupportedMediaType(str(request.content_type))
         if length > self.body_limit:
             self.body_error = BodyTooLarge()
@@ -236,14 +242,6 @@ class ApiView(APIView):
         if body:
             request._stream = io.BytesIO(body)
         return len(body)
-
-    def _has_parser(self, request: Request) -> bool:
-        negotiator = self.get_content_negotiator()
-        return negotiator.select_parser(request, request.parsers or ()) is not None
-
-    def _check_user_row(self, request: Request) -> None:
-        if self.needs_user_row and not has_user_row(request.user):
-            raise exceptions.PermissionDenied(gettext_lazy("Only a user account may do this."))
 
 
 class PublicApiView(ApiView):
@@ -270,23 +268,20 @@ class PublicPageView(PublicApiView):
         self, request: Request, response: Any, *args: Any, **kwargs: Any
     ) -> Response:
         if getattr(response, "exception", False):
-            response = self._error_page(response)
+            # The site's exception handler may use another format.
+            detail = response.data.get("detail") if isinstance(response.data, dict) else None
+            context = {"detail": detail or response.status_text}
+            page = self.page("myometrics_core/error_page.html", context, response.status_code)
+            for name in ERROR_HEADERS:
+                if name in response:
+                    page[name] = response[name]
+            response = page
         return super().finalize_response(request, response, *args, **kwargs)
 
     def page(self, template: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
         """Render ``template`` in UTF-8, regardless of the site's ``DEFAULT_CHARSET``."""
         content = render_to_string(template, context, http_request(self.request))
         return HttpResponse(content, content_type="text/html; charset=utf-8", status=status)
-
-    def _error_page(self, error: Response) -> HttpResponse:
-        # The site's exception handler may use another format.
-        detail = error.data.get("detail") if isinstance(error.data, dict) else None
-        context = {"detail": detail or error.status_text}
-        page = self.page("myometrics_core/error_page.html", context, error.status_code)
-        for name in ERROR_HEADERS:
-            if name in error:
-                page[name] = error[name]
-        return page
 
 
 class UnknownPathView(PublicApiView):
@@ -302,12 +297,6 @@ class UnknownPathView(PublicApiView):
 @lru_cache(maxsize=64)
 def _classes(paths: Sequence[Any]) -> tuple[type, ...]:
     return tuple(import_string(path) if isinstance(path, str) else path for path in paths)
-
-
-def _decode_query_as_utf8(request: HttpRequest) -> None:
-    # Django decodes it by the charset in Content-Type, which may not be a text encoding.
-    if (request.encoding or settings.DEFAULT_CHARSET) != "utf-8":
-        request.encoding = "utf-8"
 
 
 def _checked(

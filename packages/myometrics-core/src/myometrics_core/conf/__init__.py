@@ -1,16 +1,7 @@
 """Settings of the packages, checks of a site's configuration, keys and Redis URLs."""
 
-from __future__ import annotations
-
 from .core_settings import core_settings
-from .definitions import (
-    DOTTED_PATH,
-    Setting,
-    SettingsGroup,
-    http_url,
-    positive,
-    register_settings,
-)
+from .definitions import DOTTED_PATH, Setting, SettingsGroup, http_url, positive, register_settings
 from .redaction import redact
 from .redis_urls import (
     RedisPool,
@@ -18,7 +9,6 @@ from .redis_urls import (
     check_tls_parameters,
     is_redis_url,
     redis_pool,
-    tls_verification,
 )
 from .secret_keys import MIN_KEY_BYTES, django_secret_keys, has_short_key, key_list
 from .site_checks import register_check, register_site_checks
@@ -43,5 +33,4 @@ __all__ = [
     "register_check",
     "register_settings",
     "register_site_checks",
-    "tls_verification",
 ]

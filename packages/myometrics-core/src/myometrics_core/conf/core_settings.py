@@ -12,16 +12,10 @@ from .definitions import DOTTED_PATH, Setting, SettingsGroup, http_url, positive
 from .redis_urls import check_redis_url
 from .secret_keys import django_secret_keys, key_list
 
-__all__ = ["RATE_LIMIT_BUCKETS", "UNIX_SOCKET", "CoreSettings", "core_settings"]
-
 RATE_LIMIT_BUCKETS = {"auth": "5/minute", "api": "100/minute", "export": "2/hour"}
 """Bucket → default rate, from the specification ("Rate Limiting")."""
 UNIX_SOCKET = "unix:"
 """Entry of ``TRUSTED_PROXIES`` for peers without an address; nginx uses the same notation."""
-
-
-def _proxies(value: Iterable[Any]) -> None:
-    _networks(proxy for proxy in value if proxy != UNIX_SOCKET)
 
 
 def _networks(value: Iterable[Any]) -> None:
@@ -38,15 +32,11 @@ def _rates(value: Mapping[str, Any]) -> None:
     for bucket, rate in value.items():
         if bucket not in RATE_LIMIT_BUCKETS:
             raise ValueError(f"has an unknown bucket {bucket!r} (known: auth, api, export)")
-        if rate is not None:
-            _rate(bucket, rate)
-
-
-def _rate(bucket: str, rate: Any) -> None:
-    try:
-        parse_rate(rate)
-    except (ValueError, TypeError, AttributeError):
-        raise ValueError(f"has {rate!r} for {bucket!r}; expected such as '5/minute'") from None
+        try:
+            if rate is not None:
+                parse_rate(rate)
+        except (ValueError, TypeError, AttributeError):
+            raise ValueError(f"has {rate!r} for {bucket!r}; expected such as '5/minute'") from None
 
 
 def _redis_url(value: str) -> None:
@@ -65,12 +55,10 @@ class CoreSettings(SettingsGroup):
         (),
         "Networks (CIDR) of the proxies that may set the client's address; `unix:` stands for "
         "peers on a Unix socket, which have no address. Without proxies the peer is the client.",
-        validate=_proxies,
+        validate=lambda proxies: _networks(one for one in proxies if one != UNIX_SOCKET),
     )
     CLIENT_ADDRESS_HEADER = Setting(
-        str,
-        "X-Forwarded-For",
-        "The one header in which trusted proxies send the client's address.",
+        str, "X-Forwarded-For", "The one header in which trusted proxies send the client's address."
     )
     PSEUDONYM_KEYS = Setting(
         (list, tuple),
@@ -145,10 +133,7 @@ class CoreSettings(SettingsGroup):
         validate=_redis_url,
     )
     FRONTEND_URL = Setting(
-        str,
-        "http://localhost:3000",
-        "Base URL that links in mails lead to.",
-        validate=http_url,
+        str, "http://localhost:3000", "Base URL that links in mails lead to.", validate=http_url
     )
     API_URL = Setting(
         str,
@@ -163,10 +148,7 @@ class CoreSettings(SettingsGroup):
         validate=positive,
     )
     HEALTH_MAX_AGE = Setting(
-        (int, float),
-        5.0,
-        "Seconds for which a health result is reused.",
-        validate=positive,
+        (int, float), 5.0, "Seconds for which a health result is reused.", validate=positive
     )
     HEALTH_SETTLE = Setting(
         (int, float),
@@ -225,19 +207,13 @@ class CoreSettings(SettingsGroup):
         "Function of exception and context that converts an error into a response.",
     )
     RENDERER_CLASSES = Setting(
-        (list, tuple),
-        ("myometrics_core.api.CompactJSONRenderer",),
-        "Renderers of every endpoint.",
+        (list, tuple), ("myometrics_core.api.CompactJSONRenderer",), "Renderers of every endpoint."
     )
     PARSER_CLASSES = Setting(
-        (list, tuple),
-        ("myometrics_core.api.StrictJSONParser",),
-        "Parsers of every endpoint.",
+        (list, tuple), ("myometrics_core.api.StrictJSONParser",), "Parsers of every endpoint."
     )
     THROTTLE_CLASSES = Setting(
-        (list, tuple),
-        ("myometrics_core.api.BucketThrottle",),
-        "Throttles of every endpoint.",
+        (list, tuple), ("myometrics_core.api.BucketThrottle",), "Throttles of every endpoint."
     )
 
     @property

@@ -20,16 +20,6 @@ from django.utils.module_loading import import_string
 from .redaction import redact
 from .site_checks import register_check
 
-__all__ = [
-    "DOTTED_PATH",
-    "Setting",
-    "SettingsGroup",
-    "http_url",
-    "positive",
-    "register_settings",
-    "registered_settings",
-]
-
 DOTTED_PATH: Final = "dotted path"
 """Kind of a setting whose value is a dotted path (or the object itself)."""
 
@@ -67,12 +57,26 @@ class Setting:
         if value is None and self.default is None:
             return None
         if self.kind == DOTTED_PATH:
-            return _import_problem(value)
-        if not _is_kind(value, self.kind):
+            try:
+                if isinstance(value, str):
+                    import_string(value)
+            except Exception as error:
+                return f"can't be imported ({redact(str(error))})"
+            return None
+        kinds = self.kind if isinstance(self.kind, tuple) else (self.kind,)
+        is_unwanted_bool = isinstance(value, bool) and bool not in kinds
+        if is_unwanted_bool or not isinstance(value, kinds):
             return f"must be {self.kind_name}, not {type(value).__name__}"
         if self.choices is not None and value not in self.choices:
             return "must be one of " + ", ".join(repr(choice) for choice in self.choices)
-        return _validation_problem(self.validate, value)
+        try:
+            if self.validate is not None:
+                self.validate(value)
+        except ValueError as error:
+            return redact(str(error))
+        except Exception as error:
+            return redact(f"can't be used ({type(error).__name__}: {error})")
+        return None
 
     @property
     def kind_name(self) -> str:
@@ -110,28 +114,24 @@ class SettingsGroup:
         raw = getattr(django_settings, self.name, {})
         if not isinstance(raw, Mapping):
             return [self._error("E001", f"{self.name} must be a dictionary.", None)]
-        return [*self._unknown_keys(raw), *self._unfit_values(raw)]
-
-    def _unknown_keys(self, raw: Mapping[str, Any]) -> Iterator[checks.CheckMessage]:
-        known = [setting.name for setting in self.declared()]
+        found: list[checks.CheckMessage] = []
+        known = {setting.name: setting for setting in self.declared()}
         for key in raw:
             if key not in known:
                 message = f"{self.name} has an unknown key {key!r}."
-                yield self._error("E002", message, self._hint(str(key), known))
+                found.append(self._error("E002", message, self._hint(str(key), list(known))))
+        for name, setting in known.items():
+            problem = setting.problem(raw[name]) if name in raw else None
+            if problem:
+                message = f"{self.name}[{name!r}] {problem}."
+                found.append(self._error("E003", message, setting.description))
+        return found
 
     def _hint(self, key: str, known: list[str]) -> str:
         if key in self.renamed:
             return f"It is now called {self.renamed[key]!r}."
         near = difflib.get_close_matches(key, known, n=1)
         return f"Did you mean {near[0]!r}?" if near else f"Known keys: {', '.join(known)}."
-
-    def _unfit_values(self, raw: Mapping[str, Any]) -> Iterator[checks.CheckMessage]:
-        for setting in self.declared():
-            if setting.name in raw:
-                problem = setting.problem(raw[setting.name])
-                if problem:
-                    message = f"{self.name}[{setting.name!r}] {problem}."
-                    yield self._error("E003", message, setting.description)
 
     def _error(self, number: str, message: str, hint: str | None) -> checks.Error:
         return checks.Error(message, hint=hint, id=f"{self.app}.{number}")
@@ -164,31 +164,3 @@ def http_url(value: str) -> None:
     parts = urlsplit(value)
     if value and (parts.scheme not in {"http", "https"} or not parts.netloc):
         raise ValueError("must be a URL such as 'http://localhost:8000'")
-
-
-def _is_kind(value: Any, kind: Any) -> bool:
-    kinds = kind if isinstance(kind, tuple) else (kind,)
-    if isinstance(value, bool) and bool not in kinds:
-        return False
-    return isinstance(value, kinds)
-
-
-def _import_problem(value: Any) -> str | None:
-    if not isinstance(value, str):
-        return None
-    try:
-        import_string(value)
-    except Exception as error:
-        return f"can't be imported ({redact(str(error))})"
-    return None
-
-
-def _validation_problem(validate: Callable[[Any], object] | None, value: Any) -> str | None:
-    try:
-        if validate is not None:
-            validate(value)
-    except ValueError as error:
-        return redact(str(error))
-    except Exception as error:
-        return redact(f"can't be used ({type(error).__name__}: {error})")
-    return None

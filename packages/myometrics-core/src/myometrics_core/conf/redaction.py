@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["redact"]
-
 HIDDEN: Final = "…"
 # Consumes whole words: a pattern that may start at each character takes quadratic time.
 WORD: Final = re.compile(r"[^\s'\"<>]+")

@@ -24,15 +24,6 @@ from urllib.parse import parse_qs, urlsplit
 if TYPE_CHECKING:
     from redis import ConnectionPool
 
-__all__ = [
-    "RedisPool",
-    "check_redis_url",
-    "check_tls_parameters",
-    "is_redis_url",
-    "redis_pool",
-    "tls_verification",
-]
-
 REDIS_SCHEMES: Final = ("redis", "rediss", "unix", "sentinel")
 SENTINEL_PORT: Final = 26379
 EXPECTED: Final = (
@@ -75,14 +66,18 @@ def check_redis_url(url: str) -> None:
     Does not connect. The message contains no part of the URL except parameter names.
     """
     _check_form(url)
-    _check_parameters(url)
+    scheme, given = url.partition("://")[0], parse_qs(url.partition("?")[2])
+    for name in given:
+        if name.startswith("ssl_") and scheme in {"redis", "unix"}:
+            raise ValueError(f"has the parameter {name}, which needs rediss:// (TLS)")
+    check_tls_parameters({name: values[0] for name, values in given.items()})
     try:
         redis_pool(url).make_connection()
     except ImportError:
         raise ValueError("needs the package redis (pip install redis)") from None
     except TypeError as error:
-        name = re.search(r"argument '(\w+)'", str(error))
-        which = f" {name[1]}" if name else ""
+        unknown = re.search(r"argument '(\w+)'", str(error))
+        which = f" {unknown[1]}" if unknown else ""
         raise ValueError(f"has a query parameter{which} that redis-py does not support") from None
     except ValueError:
         raise ValueError("has a query parameter whose value can't be used") from None
@@ -129,14 +124,6 @@ def _check_form(url: str) -> None:
         raise ValueError(EXPECTED)
     elif not re.fullmatch(r"/?\d*", path):
         raise ValueError("must end with the number of a database, such as /0")
-
-
-def _check_parameters(url: str) -> None:
-    scheme, given = url.partition("://")[0], parse_qs(url.partition("?")[2])
-    for name in given:
-        if name.startswith("ssl_") and scheme in {"redis", "unix"}:
-            raise ValueError(f"has the parameter {name}, which needs rediss:// (TLS)")
-    check_tls_parameters({name: values[0] for name, values in given.items()})
 
 
 def _connection_options(url: str) -> dict[str, Any]:

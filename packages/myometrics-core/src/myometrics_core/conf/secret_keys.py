@@ -9,8 +9,6 @@ from django.conf import settings as django_settings
 
 from ..texts import encodable_text
 
-__all__ = ["MIN_KEY_BYTES", "django_secret_keys", "has_short_key", "key_list"]
-
 MIN_KEY_BYTES: Final = 32
 """Minimum key length in bytes for HMAC-SHA-256 (RFC 7518, 3.2)."""
 

@@ -21,8 +21,6 @@ from django.db import DEFAULT_DB_ALIAS, connections, router
 
 from .redaction import redact
 
-__all__ = ["register_check", "register_site_checks"]
-
 SUPPORTED_DATABASES = {"postgresql", "sqlite"}
 NO_DATABASE = "unknown"
 """Vendor of Django's dummy backend, which is used to build images; its checks are skipped."""
@@ -46,7 +44,14 @@ def _guarded(check: Check, app: str) -> Check:
         try:
             return list(check(**kwargs))
         except Exception as error:
-            return [_check_failed(check, error, app)]
+            return [
+                checks.Warning(
+                    f"The system check {getattr(check, '__name__', check)} failed: "
+                    + redact(f"{type(error).__name__}: {error}"),
+                    hint="A setting that it reads is missing or malformed.",
+                    id=f"{app}.W021",
+                )
+            ]
 
     return run
 
@@ -72,32 +77,20 @@ def register_site_checks(
 
     def check_databases(**kwargs: Any) -> Iterator[checks.CheckMessage]:
         for alias in sorted({router.db_for_write(model) for model in config.get_models()}):
-            yield from _database_problems(alias, config, app)
+            vendor = connections[alias].vendor
+            if vendor not in SUPPORTED_DATABASES | {NO_DATABASE}:
+                yield checks.Error(
+                    f"{config.name} can't be used with the database {alias!r}, which is {vendor}.",
+                    hint="PostgreSQL and SQLite are supported.",
+                    id=f"{app}.E021",
+                )
+            if alias != DEFAULT_DB_ALIAS:
+                yield checks.Error(
+                    f"A router sends writes of {config.name} to the database {alias!r}.",
+                    hint="Let DATABASE_ROUTERS leave its tables in the default database, with the "
+                    "users.",
+                    id=f"{app}.E022",
+                )
 
     register_check(check_time_zone_support, app=app)
     register_check(check_databases, app=app)
-
-
-def _database_problems(alias: str, config: AppConfig, app: str) -> Iterator[checks.CheckMessage]:
-    vendor = connections[alias].vendor
-    if vendor not in SUPPORTED_DATABASES | {NO_DATABASE}:
-        yield checks.Error(
-            f"{config.name} can't be used with the database {alias!r}, which is {vendor}.",
-            hint="PostgreSQL and SQLite are supported.",
-            id=f"{app}.E021",
-        )
-    if alias != DEFAULT_DB_ALIAS:
-        yield checks.Error(
-            f"A router sends writes of {config.name} to the database {alias!r}.",
-            hint="Let DATABASE_ROUTERS leave its tables in the default database, with the users.",
-            id=f"{app}.E022",
-        )
-
-
-def _check_failed(check: Check, error: Exception, app: str) -> checks.CheckMessage:
-    return checks.Warning(
-        f"The system check {getattr(check, '__name__', check)} failed: "
-        + redact(f"{type(error).__name__}: {error}"),
-        hint="A setting that it reads is missing or malformed.",
-        id=f"{app}.W021",
-    )

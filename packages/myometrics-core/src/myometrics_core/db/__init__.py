@@ -1,7 +1,5 @@
 """Transactions, read replicas, batches and portable model fields."""
 
-from __future__ import annotations
-
 from .batches import read_in_batches
 from .cache_serializers import JSONSerializer
 from .model_fields import PortableCharField, PortableDateTimeField, PortableText, PortableTextField

@@ -13,8 +13,6 @@ from typing import Any, TypeVar
 from django.db.models import Model, Q, QuerySet
 from django.db.models.query import ModelIterable, ValuesIterable
 
-__all__ = ["read_in_batches"]
-
 ModelT = TypeVar("ModelT", bound=Model)
 Row = TypeVar("Row")
 

@@ -6,8 +6,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["JSONSerializer", "is_pickled"]
-
 
 class JSONSerializer:
     """``OPTIONS["serializer"]`` of Django's ``RedisCache``.

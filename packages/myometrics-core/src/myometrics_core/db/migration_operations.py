@@ -65,19 +65,11 @@ class AddIndexConcurrently(AddIndex):
 
     atomic = False
 
-    def database_forwards(
-        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
-    ) -> None:
-        model = to_state.apps.get_model(app_label, self.model_name)
-        if self.allow_migrate_model(schema_editor.connection.alias, model):
-            _add_index(schema_editor, model, self.index)
+    def database_forwards(self, app_label: str, schema_editor: Any, *states: Any) -> None:
+        _change_index(_add_index, self, self.index.name, app_label, schema_editor, states[1])
 
-    def database_backwards(
-        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
-    ) -> None:
-        model = from_state.apps.get_model(app_label, self.model_name)
-        if self.allow_migrate_model(schema_editor.connection.alias, model):
-            _remove_index(schema_editor, model, self.index)
+    def database_backwards(self, app_label: str, schema_editor: Any, *states: Any) -> None:
+        _change_index(_remove_index, self, self.index.name, app_label, schema_editor, states[0])
 
 
 class RemoveIndexConcurrently(RemoveIndex):
@@ -85,39 +77,48 @@ class RemoveIndexConcurrently(RemoveIndex):
 
     atomic = False
 
-    def database_forwards(
-        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
-    ) -> None:
-        model = from_state.apps.get_model(app_label, self.model_name)
-        if self.allow_migrate_model(schema_editor.connection.alias, model):
-            state = from_state.models[app_label, self.model_name_lower]
-            _remove_index(schema_editor, model, state.get_index_by_name(self.name))
+    def database_forwards(self, app_label: str, schema_editor: Any, *states: Any) -> None:
+        _change_index(_remove_index, self, self.name, app_label, schema_editor, states[0])
 
-    def database_backwards(
-        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
-    ) -> None:
-        model = to_state.apps.get_model(app_label, self.model_name)
-        if self.allow_migrate_model(schema_editor.connection.alias, model):
-            state = to_state.models[app_label, self.model_name_lower]
-            _add_index(schema_editor, model, state.get_index_by_name(self.name))
+    def database_backwards(self, app_label: str, schema_editor: Any, *states: Any) -> None:
+        _change_index(_add_index, self, self.name, app_label, schema_editor, states[1])
+
+
+def _change_index(
+    change: Callable[..., None],
+    operation: Any,
+    name: str,
+    app_label: str,
+    schema_editor: Any,
+    state: Any,
+) -> None:
+    """Call ``change`` with the model and the index as they are in ``state``, which has both."""
+    model = state.apps.get_model(app_label, operation.model_name)
+    if operation.allow_migrate_model(schema_editor.connection.alias, model):
+        index = state.models[app_label, operation.model_name_lower].get_index_by_name(name)
+        change(schema_editor, model, index)
 
 
 def _alter_briefly(schema_editor: BaseDatabaseSchemaEditor, alter: Callable[[], None]) -> None:
+    set_timeout = f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}"
     if schema_editor.connection.vendor != "postgresql":
         alter()
         return
     if schema_editor.collect_sql:
-        _set_lock_timeout(schema_editor)
+        schema_editor.execute(set_timeout)
         alter()
         return
     for attempt in range(1, MAX_ATTEMPTS + 1):
         try:
             with transaction.atomic(using=schema_editor.connection.alias):
-                _set_lock_timeout(schema_editor)
+                schema_editor.execute(set_timeout)
                 alter()
             return
         except OperationalError as error:
-            if not _is_lock_timeout(error):
+            cause = error.__cause__
+            # `sqlstate` in psycopg, `pgcode` in psycopg2.
+            code = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+            if code != LOCK_NOT_AVAILABLE:
                 raise
             if attempt == MAX_ATTEMPTS:
                 raise OperationalError(
@@ -125,16 +126,6 @@ def _alter_briefly(schema_editor: BaseDatabaseSchemaEditor, alter: Callable[[], 
                     "for long transactions in pg_stat_activity, then run 'manage.py migrate' again."
                 ) from error
             time.sleep(PAUSE_SECONDS)
-
-
-def _is_lock_timeout(error: OperationalError) -> bool:
-    cause = error.__cause__
-    # `sqlstate` in psycopg, `pgcode` in psycopg2.
-    return LOCK_NOT_AVAILABLE in (getattr(cause, "sqlstate", None), getattr(cause, "pgcode", None))
-
-
-def _set_lock_timeout(schema_editor: BaseDatabaseSchemaEditor) -> None:
-    schema_editor.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
 
 
 def _add_index(schema_editor: Any, model: Any, index: Any) -> None:

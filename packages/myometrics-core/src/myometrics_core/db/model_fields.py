@@ -17,8 +17,6 @@ from django.db.models import signals
 
 from ..texts import is_storable
 
-__all__ = ["PortableCharField", "PortableDateTimeField", "PortableText", "PortableTextField"]
-
 _ESCAPED = "\\json "
 _NOT_IN_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -32,7 +30,10 @@ class PortableText(models.Field):  # type: ignore[type-arg]
 
     def value_from_object(self, obj: models.Model) -> Any:
         value = super().value_from_object(obj)
-        return _escape(value) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        is_kept = value == value.strip() and not _NOT_IN_XML.search(value)
+        return value if is_kept and not value.startswith(_ESCAPED) else _ESCAPED + json.dumps(value)
 
     def save_form_data(self, instance: models.Model, data: Any) -> None:
         super().save_form_data(instance, _unescape(data))
@@ -82,17 +83,11 @@ class PortableDateTimeField(_DjangoColumn, models.DateTimeField):  # type: ignor
 
     def value_from_object(self, obj: models.Model) -> Any:
         value = super().value_from_object(obj)
-        if isinstance(value, datetime):
-            return value.isoformat(timespec="microseconds")
-        return value
+        is_time = isinstance(value, datetime)
+        return value.isoformat(timespec="microseconds") if is_time else value
 
     def value_to_string(self, obj: models.Model) -> str:
         return self.value_from_object(obj) or ""
-
-
-def _escape(text: str) -> str:
-    is_kept = text == text.strip() and not _NOT_IN_XML.search(text)
-    return text if is_kept and not text.startswith(_ESCAPED) else _ESCAPED + json.dumps(text)
 
 
 def _unescape(value: Any) -> Any:

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     User = AbstractBaseUser | AnonymousUser
 
-__all__ = ["ReplicaRouter", "read_from_replica", "remember_write"]
-
 logger = logging.getLogger("myometrics.core.replicas")
 
 CHECK_SECONDS: Final = 1.0
@@ -96,7 +94,12 @@ def read_from_replica(*, user: User) -> Iterator[None]:
     behind, while a transaction is open, and for ``REPLICA_LAG`` seconds after a write of the user:
     users always see their own writes.
     """
-    token = _current.set(_replica_for(user))
+    alias = None
+    if core_settings.READ_REPLICAS and not connections[DEFAULT_DB_ALIAS].in_atomic_block:
+        aliases = [] if _has_written_lately(user) else list(core_settings.READ_REPLICAS)
+        random.shuffle(aliases)
+        alias = next((one for one in aliases if _replica(one).is_usable()), None)
+    token = _current.set(alias)
     try:
         yield
     finally:
@@ -113,16 +116,6 @@ def remember_write(user: User | None) -> None:
         shared_cache.set(_cache_key(user), True, timeout=timeout)
     except Exception as error:  # each cache has its own exceptions; the write itself succeeded
         logger.warning("The cache does not remember a write: %s", type(error).__name__)
-
-
-def _replica_for(user: User) -> str | None:
-    if not core_settings.READ_REPLICAS or connections[DEFAULT_DB_ALIAS].in_atomic_block:
-        return None
-    if _has_written_lately(user):
-        return None
-    aliases = list(core_settings.READ_REPLICAS)
-    random.shuffle(aliases)
-    return next((alias for alias in aliases if _replica(alias).is_usable()), None)
 
 
 def _has_written_lately(user: User) -> bool:
@@ -190,7 +183,16 @@ class _Replica:
 
     def is_usable(self) -> bool:
         """Return whether the lag is acceptable and this thread has a connection to the replica."""
-        return self.lag() <= core_settings.REPLICA_LAG and self._connect()
+        if self.lag() > core_settings.REPLICA_LAG:
+            return False
+        connection = connections[self._alias]
+        try:
+            connection.close_if_health_check_failed()
+            connection.ensure_connection()
+        except DATABASE_FAILURES as error:
+            self._leave_out(error)
+            return False
+        return True
 
     def lag(self) -> float:
         """Return the seconds since the replica was last known to be up to date."""
@@ -215,16 +217,6 @@ class _Replica:
             return
         self._complete_at = max(self._complete_at, complete_at)
         self._due_at = asked_at + min(CHECK_SECONDS, core_settings.REPLICA_LAG / 2)
-
-    def _connect(self) -> bool:
-        connection = connections[self._alias]
-        try:
-            connection.close_if_health_check_failed()
-            connection.ensure_connection()
-        except DATABASE_FAILURES as error:
-            self._leave_out(error)
-            return False
-        return True
 
     def _leave_out(self, error: Exception) -> None:
         logger.warning("Replica %r can't be used (%s)", self._alias, type(error).__name__)

@@ -17,8 +17,6 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import Model, QuerySet
 from django.db.models.query import get_related_populators
 
-__all__ = ["RowLookup", "fetch_rows"]
-
 Row = TypeVar("Row", bound=Model)
 
 

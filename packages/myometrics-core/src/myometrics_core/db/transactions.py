@@ -17,39 +17,18 @@ from django.db import (
     transaction,
 )
 
-__all__ = [
-    "DATABASE_FAILURES",
-    "SerializationFailure",
-    "atomic_write",
-    "is_foreign_key_violation",
-    "is_serialization_failure",
-    "is_unique_violation",
-    "read_committed",
-    "write_despite_failures",
-    "write_lock",
-]
-
 DATABASE_FAILURES: Final = (DatabaseError, InterfaceError)
 """Exceptions of an unusable database.
 
 Django's ``InterfaceError``, which some drivers raise on a dead connection, is no ``DatabaseError``.
 """
-
-
 PAUSES: Final = (0.1, 0.2, 0.4, 0.8)
 
 Result = TypeVar("Result")
 
-_FOREIGN_KEY_STATES: Final = ("23503", "23001")
-_UNIQUE_STATE: Final = "23505"
-_SERIALIZATION_STATES: Final = ("40001", "40P01")
-
 
 class SerializationFailure(OperationalError):
-    """The transaction conflicts with one outside its snapshot and must be run again from its start.
-
-    For code that detects this itself when PostgreSQL raises another error.
-    """
+    """A conflict that the code itself detected: run the transaction again from its start."""
 
 
 @contextmanager
@@ -126,12 +105,13 @@ def write_despite_failures(write: Callable[[], Result], using: str = DEFAULT_DB_
 
 def is_foreign_key_violation(error: IntegrityError) -> bool:
     """Return whether the error is a foreign key violation, by SQLSTATE or driver message."""
-    return _sqlstate(error) in _FOREIGN_KEY_STATES or "foreign key constraint" in str(error).lower()
+    is_by_state = _sqlstate(error) in ("23503", "23001")
+    return is_by_state or "foreign key constraint" in str(error).lower()
 
 
 def is_unique_violation(error: IntegrityError) -> bool:
     """Return whether the error is a unique violation (PostgreSQL)."""
-    return _sqlstate(error) == _UNIQUE_STATE
+    return _sqlstate(error) == "23505"
 
 
 def is_serialization_failure(error: BaseException) -> bool:
@@ -143,7 +123,7 @@ def is_serialization_failure(error: BaseException) -> bool:
     """
     if isinstance(error, SerializationFailure):
         return True
-    return isinstance(error, DatabaseError) and _sqlstate(error) in _SERIALIZATION_STATES
+    return isinstance(error, DatabaseError) and _sqlstate(error) in ("40001", "40P01")
 
 
 def _sqlstate(error: DatabaseError) -> str | None:

@@ -1,15 +1,5 @@
 """Examinations of ``manage.py myometrics_doctor``."""
 
-from __future__ import annotations
+from .registry import Diagnosis, describe_age, register_examination
 
-from .registry import (
-    Diagnosis,
-    describe_age,
-    register_examination,
-)
-
-__all__ = [
-    "Diagnosis",
-    "describe_age",
-    "register_examination",
-]
+__all__ = ["Diagnosis", "describe_age", "register_examination"]

@@ -8,10 +8,11 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from django.apps import apps
-from django.conf import settings as django_settings
+from django.conf import settings
 from django.core import checks
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.db.migrations.executor import MigrationExecutor
@@ -24,17 +25,15 @@ from ..conf.definitions import registered_settings
 from ..conf.redaction import redact
 from ..conf.redis_urls import is_redis_url, redis_pool
 from ..db.cache_serializers import is_pickled
-from ..db.replica_checks import check_read_replicas
 from ..db.replicas import NotAReplica, measure_lag
 from ..health.probes import LOCAL_BACKENDS
-from ..health.report import check_health
+from ..health.report import ServiceState, check_health
+from ..jobs.kinds import job_kinds
 from ..jobs.models import Job
 from ..mail.backend import default_mail_backend_path
 from ..observability.gauges import HEALTH_LOG, backup_age_seconds, health_check_age_seconds
 from ..times import utc_now
 from .registry import Diagnosis, State, covered_checks, describe_age, register_examination
-
-__all__ = ["register_examinations"]
 
 ACCESS_LOG: Final = "myometrics_core.middleware.AccessLogMiddleware"
 CACHE_MIDDLEWARE: Final = ("CacheMiddleware", "UpdateCacheMiddleware", "FetchFromCacheMiddleware")
@@ -51,24 +50,58 @@ RUNNER_ADVICE: Final = {
     "tasks": "See whether a worker of TASKS runs, and `manage.py jobs_run --once` by cron.",
     "none": "Run `manage.py jobs_run`.",
 }
+SERVICE_STATES: Final[Mapping[ServiceState, tuple[State, str, str]]] = {
+    "up": ("ok", "Healthy.", ""),
+    "not_configured": ("not configured", "This site has none.", ""),
+    "down": (
+        "problem",
+        "Unreachable, or not healthy.",
+        "Check that it runs and can be reached from here; the log names the failure.",
+    ),
+}
+BROKERS: Final = {
+    **dict.fromkeys(("amqp", "amqps", "pyamqp"), "RabbitMQ"),
+    "sentinel": "Redis by Sentinel",
+    "redis+socket": "Redis on a Unix socket",
+}
 BROKER_SECONDS: Final = 3
 BACKEND_ATTEMPTS: Final = 5
 RATE_LIMIT_CHECKS: Final = ("myometrics_core.E010", "myometrics_core.W010")
-CACHE_CHECKS: Final = ("myometrics_core.W017",)
-REPLICA_CHECKS: Final = ("myometrics_core.E011", "myometrics_core.W012", "myometrics_core.W013")
-MIN_KEY_LENGTH: Final = 50
+SERIOUS_CHECKS: Final = ("security.W009", "security.W020", "security.W025")
+"""Warnings of Django that are problems in production: keys that can be guessed, and no hosts."""
 PLACEHOLDER_DOMAINS: Final = {"", "localhost", "localhost.localdomain", "example.com"}
 ADDRESS: Final = re.compile(r"[^\s'\"<>]*@[^\s'\"<>]+")
 
 
+@dataclass(frozen=True)
+class Subject:
+    """Makes the diagnoses of one name."""
+
+    name: str
+
+    def ok(self, summary: str) -> Diagnosis:
+        return Diagnosis(self.name, "ok", summary)
+
+    def not_configured(self, summary: str, advice: str = "") -> Diagnosis:
+        return Diagnosis(self.name, "not configured", summary, advice)
+
+    def warning(self, summary: str, advice: str) -> Diagnosis:
+        return Diagnosis(self.name, "warning", summary, advice)
+
+    def problem(self, summary: str, advice: str) -> Diagnosis:
+        return Diagnosis(self.name, "problem", summary, advice)
+
+    def problem_in_production(self, summary: str, advice: str) -> Diagnosis:
+        return self.warning(summary, advice) if settings.DEBUG else self.problem(summary, advice)
+
+
 def register_examinations() -> None:
     """Register core's examinations, basic dependencies first."""
-    register_examination("settings", examine_settings, covers=("security.W018",))
+    register_examination("hosts", examine_hosts)
     register_examination("system checks", examine_checks)
-    register_examination("keys", examine_keys, covers=("security.W009",))
     register_examination("database", examine_database)
     register_examination("migrations", examine_migrations, needs_database=True)
-    register_examination("replicas", examine_replicas, covers=REPLICA_CHECKS)
+    register_examination("replicas", examine_replicas)
     register_examination("services", examine_services)
     register_examination("mail", examine_mail)
     register_examination("celery", examine_celery)
@@ -76,116 +109,65 @@ def register_examinations() -> None:
     register_examination("health log", examine_health_log, needs_database=True)
     register_examination("back-up", examine_backup)
     register_examination("rate limits", examine_rate_limits, covers=RATE_LIMIT_CHECKS)
-    register_examination("caches", examine_caches, covers=CACHE_CHECKS)
+    register_examination("caches", examine_caches, covers=("myometrics_core.W017",))
     register_examination("middleware", examine_middleware)
     register_examination("proxies", examine_proxies)
 
 
-def examine_settings() -> Iterator[Diagnosis]:
-    """Check DEBUG, ALLOWED_HOSTS and USE_TZ."""
-    if django_settings.DEBUG:
-        yield Diagnosis(
-            "debug mode", "warning", "DEBUG is on: errors show code and settings.", "Turn it off."
-        )
-    else:
-        yield Diagnosis("debug mode", "ok", "DEBUG is off.")
-    hosts = list(django_settings.ALLOWED_HOSTS)
-    if "*" in hosts:
-        yield Diagnosis(
-            "hosts", "warning", "ALLOWED_HOSTS accepts any host.", "Name the site's own hosts."
-        )
-    elif not hosts and not django_settings.DEBUG:
-        yield Diagnosis(
-            "hosts",
-            "problem",
-            "ALLOWED_HOSTS is empty: every request is a 400.",
-            "Name the site's own hosts.",
-        )
-    else:
-        yield Diagnosis("hosts", "ok", f"ALLOWED_HOSTS names {len(hosts)} hosts.")
-    if django_settings.USE_TZ:
-        yield Diagnosis("time zone", "ok", "USE_TZ is on.")
-    else:
-        yield Diagnosis(
-            "time zone", "problem", "USE_TZ is off: times can't be compared.", "Set USE_TZ = True."
-        )
+def examine_hosts() -> Iterator[Diagnosis]:
+    """Check that ALLOWED_HOSTS names hosts; ``security.W020`` reports an empty one."""
+    about = Subject("hosts")
+    count = len(settings.ALLOWED_HOSTS)
+    if "*" in settings.ALLOWED_HOSTS:
+        yield about.warning("ALLOWED_HOSTS accepts any host.", "Name the site's own hosts.")
+    elif count:
+        yield about.ok(f"ALLOWED_HOSTS names {count} hosts.")
 
 
 def examine_checks() -> Iterator[Diagnosis]:
     """Run the suite's system checks and Django's security checks, including ``--deploy``."""
     prefixes = (*(f"{group.app}." for group in registered_settings()), "security.")
-    covered, failed = covered_checks(), False
+    covered, has_failure = covered_checks(), False
     for message in checks.run_checks(include_deployment_checks=True):
         name = message.id or ""
         if name.startswith(prefixes) and name not in covered and not message.is_silenced():
-            failed = True
-            state = _state(message)
+            has_failure = True
+            is_serious = name in SERIOUS_CHECKS and not settings.DEBUG
+            state: State = "problem" if is_serious or message.level >= checks.ERROR else "warning"
             first, _, rest = _line(message.msg).partition(". ")
-            advice = _line(message.hint) if message.hint else rest
+            advice = _line(message.hint or "") or rest or "See Django's deployment checklist."
             yield Diagnosis(name, state, f"{first.rstrip('.')}.", advice)
-    if not failed:
-        yield Diagnosis("system checks", "ok", "No check of the suite and no security check fails.")
-
-
-def _state(message: checks.CheckMessage) -> State:
-    return "problem" if message.level >= checks.ERROR else "warning"
+    if not has_failure:
+        yield Subject("system checks").ok("No check of the suite and no security check fails.")
 
 
 def _line(text: str) -> str:
     """Return ``text`` as one line without passwords and e-mail addresses."""
-    line = " ".join(str(text).split())
-    return ADDRESS.sub("…", redact(line))
-
-
-def examine_keys() -> Iterator[Diagnosis]:
-    """Check SECRET_KEY and its fallbacks."""
-    weak = [key for key in (django_settings.SECRET_KEY, *_fallbacks()) if _is_weak(str(key))]
-    if weak:
-        state: State = "warning" if django_settings.DEBUG else "problem"
-        yield Diagnosis(
-            "secret key",
-            state,
-            f"{len(weak)} of SECRET_KEY and SECRET_KEY_FALLBACKS can be guessed.",
-            "Make each 50 or more random characters.",
-        )
-    else:
-        count = len(_fallbacks())
-        yield Diagnosis("secret key", "ok", f"SECRET_KEY is strong; {count} fallbacks.")
-
-
-def _fallbacks() -> list[Any]:
-    return list(getattr(django_settings, "SECRET_KEY_FALLBACKS", ()))
-
-
-def _is_weak(key: str) -> bool:
-    return len(key) < MIN_KEY_LENGTH or len(set(key)) < 5 or key.startswith("django-insecure-")
+    return ADDRESS.sub("…", redact(" ".join(str(text).split())))
 
 
 def examine_database() -> Iterator[Diagnosis]:
     """Check that the database is reachable and supported, and report its connection pooling."""
+    about = Subject("database")
     try:
         connection.ensure_connection()
     except Exception as error:  # drivers and pools raise exceptions of their own
-        yield Diagnosis(
-            "database",
-            "problem",
+        yield about.problem(
             f"Can't be reached ({type(error).__name__}).",
             "Check that the server runs, and DATABASES.",
         )
         return
     if connection.vendor == "postgresql":
-        yield Diagnosis("database", "ok", f"PostgreSQL, {_pooling()}.")
-        yield from _transaction_pooling()
+        yield about.ok(f"PostgreSQL, {_pooling()}.")
+        if _shares_backends():
+            yield _transaction_pooling()
     elif connection.vendor == "sqlite":
-        state: State = "ok" if django_settings.DEBUG else "warning"
-        advice = "" if django_settings.DEBUG else "Use PostgreSQL in production."
+        state: State = "ok" if settings.DEBUG else "warning"
+        advice = "" if settings.DEBUG else "Use PostgreSQL in production."
         yield Diagnosis("database", state, "SQLite: one machine and one writer at a time.", advice)
     else:
-        yield Diagnosis(
-            "database",
-            "problem",
-            f"{connection.display_name} is not supported.",
-            "Use PostgreSQL or SQLite.",
+        yield about.problem(
+            f"{connection.display_name} is not supported.", "Use PostgreSQL or SQLite."
         )
 
 
@@ -197,28 +179,18 @@ def _pooling() -> str:
     return f"connections kept for {age} s" if age else "a new connection for each request"
 
 
-def _transaction_pooling() -> Iterator[Diagnosis]:
-    if not _shares_backends():
-        return
+def _transaction_pooling() -> Diagnosis:
+    about = Subject("connection pooler")
     if connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"):
-        yield Diagnosis(
-            "connection pooler", "ok", "Pools transactions; cursors don't outlive them."
-        )
-    else:
-        yield Diagnosis(
-            "connection pooler",
-            "warning",
-            "Pools transactions, and QuerySet.iterator() uses cursors that outlive them.",
-            "Set DISABLE_SERVER_SIDE_CURSORS in DATABASES (the example: "
-            "DATABASE_POOLING=transaction).",
-        )
+        return about.ok("Pools transactions; cursors don't outlive them.")
+    return about.warning(
+        "Pools transactions, and QuerySet.iterator() uses cursors that outlive them.",
+        "Set DISABLE_SERVER_SIDE_CURSORS in DATABASES (the example: DATABASE_POOLING=transaction).",
+    )
 
 
 def _shares_backends() -> bool:
-    """Return whether two open connections are served by the same backend (transaction pooling).
-
-    May miss a busy pooler; no false positives.
-    """
+    """Return whether a pooler serves two connections by one backend; may miss a busy pooler."""
     # The backend announced at connection start; a transaction pooler announces another one.
     announced = connection.connection.info.backend_pid
     if _backend(connection) == announced:
@@ -238,269 +210,207 @@ def _backend(connected: Any) -> int:
 
 def examine_migrations() -> Iterator[Diagnosis]:
     """Check for unapplied migrations."""
+    about = Subject("migrations")
     executor = MigrationExecutor(connection)
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if plan:
         labels = ", ".join(sorted({migration.app_label for migration, _ in plan}))
-        yield Diagnosis(
-            "migrations",
-            "problem",
-            f"{len(plan)} migrations are not applied, of: {labels}.",
-            "Run 'manage.py migrate'.",
+        yield about.problem(
+            f"{len(plan)} migrations are not applied, of: {labels}.", "Run 'manage.py migrate'."
         )
     else:
-        yield Diagnosis("migrations", "ok", "All are applied.")
+        yield about.ok("All are applied.")
 
 
 def examine_replicas() -> Iterator[Diagnosis]:
     """Check that each replica is reachable, and report its lag."""
     aliases = list(core_settings.READ_REPLICAS)
     if not aliases:
-        yield Diagnosis("replicas", "not configured", "Everything is read from one database.")
+        yield Subject("replicas").not_configured("Everything is read from one database.")
         return
-    for message in check_read_replicas():
-        state = _state(message)
-        yield Diagnosis("replicas", state, _line(message.msg), _line(message.hint or ""))
     for alias in aliases:
         if alias in connections and alias != DEFAULT_DB_ALIAS:
             yield _replica(alias)
 
 
 def _replica(alias: str) -> Diagnosis:
-    name = f"replica {alias}"
+    about = Subject(f"replica {alias}")
     try:
-        lag = _replica_lag(alias)
+        lag = measure_lag(alias)
+        if lag > core_settings.REPLICA_LAG:
+            time.sleep(0.5)  # measure again, to ignore a short spike
+            lag = min(lag, measure_lag(alias))
     except NotAReplica:
-        return Diagnosis(
-            name,
-            "problem",
+        return about.problem(
             "Is no replica of the primary: it accepts writes, or follows another history.",
             "After a fail-over, rebuild it from the primary, or run CHECKPOINT on it if it "
             "follows the new primary already.",
         )
     except Exception as error:  # drivers and pools raise exceptions of their own
-        return Diagnosis(
-            name,
-            "problem",
+        return about.problem(
             f"Can't be reached ({type(error).__name__}); reads fall back to the primary.",
             "Check that the server runs, and DATABASES.",
         )
     if connections[alias].vendor != "postgresql":
-        return Diagnosis(name, "ok", "Reachable; its lag is unknown.")
+        return about.ok("Reachable; its lag is unknown.")
     allowed = core_settings.REPLICA_LAG
     if lag > allowed:
         behind = "an unknown time" if math.isinf(lag) else describe_age(lag)
-        return Diagnosis(
-            name,
-            "problem",
+        return about.problem(
             f"Is behind by {behind}; REPLICA_LAG allows {allowed:g} s.",
             "Check whether replay is paused, or raise REPLICA_LAG.",
         )
-    return Diagnosis(name, "ok", f"Reachable, {lag:.1f} s behind.")
-
-
-def _replica_lag(alias: str) -> float:
-    """Return the lag in seconds: the smaller of two measurements, to ignore a short spike."""
-    lag = measure_lag(alias)
-    if lag > core_settings.REPLICA_LAG:
-        time.sleep(0.5)
-        lag = min(lag, measure_lag(alias))
-    return lag
+    return about.ok(f"Reachable, {lag:.1f} s behind.")
 
 
 def examine_services() -> Iterator[Diagnosis]:
     """Run the registered health probes, except those of the database and its replicas."""
     for name, found in check_health(max_age=0).services.items():
-        if name in {"database", "replicas"}:
-            continue
-        if found == "up":
-            yield Diagnosis(name, "ok", "Healthy.")
-        elif found == "down":
-            yield Diagnosis(
-                name,
-                "problem",
-                "Unreachable, or not healthy.",
-                "Check that it runs and can be reached from here; the log names the failure.",
-            )
-        else:
-            yield Diagnosis(name, "not configured", "This site has none.")
+        if name not in {"database", "replicas"}:
+            yield Diagnosis(name, *SERVICE_STATES[found])
 
 
 def examine_mail() -> Iterator[Diagnosis]:
     """Check that mail is sent to a server, with a valid sender domain."""
+    mail_backend, mail_sender = Subject("mail backend"), Subject("mail sender")
     path = default_mail_backend_path()
     if path is None or not LOCAL_BACKENDS.isdisjoint(path.split(".")):
-        yield Diagnosis(
-            "mail backend",
-            "not configured" if django_settings.DEBUG else "warning",
-            "Mail does not leave this machine.",
-            "Configure a mail server.",
-        )
+        diagnose = mail_backend.not_configured if settings.DEBUG else mail_backend.warning
+        yield diagnose("Mail does not leave this machine.", "Configure a mail server.")
         return
-    yield Diagnosis("mail backend", "ok", "Mail goes to a server.")
-    domain = str(django_settings.DEFAULT_FROM_EMAIL).rstrip("> ").rpartition("@")[2].lower()
+    yield mail_backend.ok("Mail goes to a server.")
+    domain = str(settings.DEFAULT_FROM_EMAIL).rstrip("> ").rpartition("@")[2].lower()
     if domain in PLACEHOLDER_DOMAINS:
-        yield Diagnosis(
-            "mail sender",
-            "warning",
+        yield mail_sender.warning(
             "DEFAULT_FROM_EMAIL has a placeholder domain: mail servers reject it.",
             "Set DEFAULT_FROM_EMAIL to an address of your own domain.",
         )
     else:
-        yield Diagnosis("mail sender", "ok", "DEFAULT_FROM_EMAIL has a domain.")
+        yield mail_sender.ok("DEFAULT_FROM_EMAIL has a domain.")
 
 
 def examine_celery() -> Iterator[Diagnosis]:
     """Check that the broker is reachable and a worker responds."""
-    if core_settings.JOB_RUNNER != "celery":
-        yield Diagnosis(
-            "celery",
-            "not configured",
-            f"Jobs are run by JOB_RUNNER = {core_settings.JOB_RUNNER!r}.",
-        )
+    celery_broker = Subject("celery broker")
+    celery = Subject("celery")
+    celery_worker = Subject("celery worker")
+    runner = core_settings.JOB_RUNNER
+    if runner != "celery":
+        yield celery.not_configured(f"Jobs are run by JOB_RUNNER = {runner!r}.")
         return
     from celery import current_app  # noqa: PLC0415  (an optional dependency)
 
-    broker = str(current_app.conf.broker_read_url or "")
+    url = str(current_app.conf.broker_read_url or "")
     if current_app.conf.task_always_eager:
-        yield Diagnosis(
-            "celery",
-            "warning",
-            "Tasks run within requests (CELERY_TASK_ALWAYS_EAGER).",
-            "Turn it off outside of tests.",
+        yield celery.warning(
+            "Tasks run within requests (CELERY_TASK_ALWAYS_EAGER).", "Turn it off outside of tests."
         )
         return
-    if not broker or broker.startswith("memory:"):
-        yield Diagnosis(
-            "celery",
-            "not configured",
+    if not url or url.startswith("memory:"):
+        yield celery.not_configured(
             "No broker: tasks run in the process that starts them, or not at all.",
             "With more than one process, set a broker and run a worker and beat.",
         )
         return
+    scheme = url.partition(":")[0]
+    kind = BROKERS.get(scheme, "Redis" if scheme.startswith("redis") else scheme)
     try:
         with current_app.connection_for_read() as link:
             link.ensure_connection(max_retries=1, interval_start=0, timeout=BROKER_SECONDS)
     except Exception as error:  # each transport raises exceptions of its own
-        yield Diagnosis(
-            "celery broker",
-            "problem",
-            f"{_broker_kind(broker)} can't be reached ({type(error).__name__}).",
+        yield celery_broker.problem(
+            f"{kind} can't be reached ({type(error).__name__}).",
             "Check that it runs, and the broker's URL.",
         )
         return
-    yield Diagnosis("celery broker", "ok", f"Reachable ({_broker_kind(broker)}).")
-    yield _examine_workers()
-
-
-def _examine_workers() -> Diagnosis:
-    from celery import current_app  # noqa: PLC0415  (an optional dependency)
-
+    yield celery_broker.ok(f"Reachable ({kind}).")
     workers = len(current_app.control.ping(timeout=1.0) or [])
     if workers:
-        return Diagnosis("celery worker", "ok", f"{workers} workers respond.")
-    return Diagnosis(
-        "celery worker",
-        "problem",
-        "No worker responds: mail, seals and rollups wait.",
-        "Start a worker.",
-    )
+        yield celery_worker.ok(f"{workers} workers respond.")
+    else:
+        yield celery_worker.problem(
+            "No worker responds: mail, seals and rollups wait.", "Start a worker."
+        )
 
 
 def examine_jobs() -> Iterator[Diagnosis]:
     """Check that something runs the jobs, and that none is dead."""
-    now = utc_now()
-    since = Job.objects.due(now).values_list("run_at", flat=True).first()
+    jobs, now, known = Subject("jobs"), utc_now(), [kind.name for kind in job_kinds()]
+    since = Job.objects.due(now).filter(kind__in=known).values_list("run_at", flat=True).first()
     late = (now - since).total_seconds() if since else 0.0
     runner = core_settings.JOB_RUNNER
     if late > MAX_JOB_LATENESS:
-        yield Diagnosis(
-            "jobs",
-            "problem",
+        yield jobs.problem(
             f"A job has been due for {describe_age(late)}: nothing runs them, or not enough does.",
             f"JOB_RUNNER is {runner!r}. {RUNNER_ADVICE[runner]}",
         )
     else:
-        yield Diagnosis("jobs", "ok", f"None is late (JOB_RUNNER is {runner!r}).")
+        yield jobs.ok(f"None is late (JOB_RUNNER is {runner!r}).")
+    unknown = Job.objects.pending().exclude(kind__in=known).count()
+    if unknown:
+        yield Subject("jobs of removed apps").warning(
+            f"{unknown} jobs are of kinds that no installed app runs.",
+            "Install the app again, or cancel them in the admin, under Jobs.",
+        )
     dead = Job.objects.dead().count()
     if dead:
-        yield Diagnosis(
-            "dead jobs",
-            "warning",
+        yield Subject("dead jobs").warning(
             f"{dead} jobs have failed for the last time.",
             "See Jobs in the admin: the reason, and the action to run them again.",
         )
 
 
-def _broker_kind(url: str) -> str:
-    scheme = url.partition(":")[0]
-    kinds = {"amqp": "RabbitMQ", "amqps": "RabbitMQ", "pyamqp": "RabbitMQ"}
-    kinds |= {"sentinel": "Redis by Sentinel", "redis+socket": "Redis on a Unix socket"}
-    return kinds.get(scheme, "Redis" if scheme.startswith("redis") else scheme)
-
-
 def examine_health_log() -> Iterator[Diagnosis]:
-    """Check when the periodic health check last ran, which shows that beat and worker run."""
-    name = "periodic tasks"
+    """Check when the recurring health check last ran, which shows that jobs are run."""
+    about = Subject("periodic tasks")
     if not apps.is_installed(HEALTH_LOG):
-        yield Diagnosis(name, "not configured", f"{HEALTH_LOG} is not installed.")
+        yield about.not_configured(f"{HEALTH_LOG} is not installed.")
         return
     age = health_check_age_seconds()
     if age is None or math.isinf(age):
-        yield Diagnosis(
-            name, "warning", "The health check has never run.", "Start a worker and beat."
+        yield about.warning(
+            "The health check has never run.", RUNNER_ADVICE[core_settings.JOB_RUNNER]
         )
     elif age > MAX_HEALTH_AGE:
-        yield Diagnosis(
-            name,
-            "problem",
+        yield about.problem(
             f"The health check ran last {describe_age(age)} ago.",
-            "Check that the worker and beat run.",
+            RUNNER_ADVICE[core_settings.JOB_RUNNER],
         )
     else:
-        yield Diagnosis(name, "ok", f"The health check ran {describe_age(age)} ago.")
+        yield about.ok(f"The health check ran {describe_age(age)} ago.")
 
 
 def examine_backup() -> Iterator[Diagnosis]:
     """Check the age of the newest backup, if ``BACKUP_FILE`` is set."""
-    name, age = "back-up", backup_age_seconds()
+    about, age = Subject("back-up"), backup_age_seconds()
     if age is None:
-        yield Diagnosis(
-            name,
-            "not configured",
+        yield about.not_configured(
             "The age of the newest back-up is not known.",
             "Have each back-up write a file, and name it in MYOMETRICS['BACKUP_FILE'].",
         )
     elif age > MAX_BACKUP_AGE:
         found = "There is none" if math.isinf(age) else f"The newest is {describe_age(age)} old"
-        yield Diagnosis(name, "problem", f"{found}.", "Check the job that backs up the database.")
+        yield about.problem(f"{found}.", "Check the job that backs up the database.")
     else:
-        yield Diagnosis(name, "ok", f"The newest is {describe_age(age)} old.")
+        yield about.ok(f"The newest is {describe_age(age)} old.")
 
 
 def examine_rate_limits() -> Iterator[Diagnosis]:
     """Check that processes share the rate-limit counts, and that the storage is reachable."""
-    name, uri = "rate limits", storage_uri()
-    if uri.startswith("memory:"):
-        processes = os.environ.get("WEB_CONCURRENCY", "")
-        if processes == "1":
-            yield Diagnosis(name, "ok", "Counted in the memory of the one web process.")
-            return
+    about, uri = Subject("rate limits"), storage_uri()
+    scheme, processes = uri.partition(":")[0], os.environ.get("WEB_CONCURRENCY", "")
+    if scheme == "memory" and processes == "1":
+        yield about.ok("Counted in the memory of the one web process.")
+    elif scheme == "memory":
         count = f"{processes} processes multiply" if processes else "each process multiplies"
-        yield Diagnosis(
-            name,
-            "warning" if django_settings.DEBUG else "problem",
+        yield about.problem_in_production(
             f"Counted in the memory of each process: {count} the rates.",
             "Set MYOMETRICS['RATE_LIMIT_STORAGE'], or install myometrics_core.rate_limits.",
         )
-        return
-    scheme = uri.partition(":")[0]
-    if storage_for(uri).check():
-        yield Diagnosis(name, "ok", f"Shared by all processes ({scheme}).")
+    elif storage_for(uri).check():
+        yield about.ok(f"Shared by all processes ({scheme}).")
     else:
-        yield Diagnosis(
-            name,
-            "problem",
+        yield about.problem(
             f"The storage ({scheme}) can't be reached; the policy is "
             f"'{core_settings.RATE_LIMIT_WHEN_UNAVAILABLE}'.",
             "Check that it runs, and MYOMETRICS['RATE_LIMIT_STORAGE'].",
@@ -508,48 +418,37 @@ def examine_rate_limits() -> Iterator[Diagnosis]:
 
 
 def examine_caches() -> Iterator[Diagnosis]:
-    """Check for caches that unpickle values from a server, and for sessions not shared by
-    processes.
-    """
-    has_problem = False
-    for alias, options in django_settings.CACHES.items():
-        for summary, advice in _cache_problems(options):
-            has_problem = True
-            yield Diagnosis(f"cache {alias}", "warning", summary, advice)
-    if not has_problem:
-        yield Diagnosis("caches", "ok", "None unpickles what is read from a server.")
-    engine = str(django_settings.SESSION_ENGINE)
-    session_cache = django_settings.CACHES.get(django_settings.SESSION_CACHE_ALIAS, {})
+    """Check caches for pickles and missing passwords, and whether processes share sessions."""
+    sessions = Subject("sessions")
+    problems = []
+    for alias, options in settings.CACHES.items():
+        about = Subject(f"cache {alias}")
+        if is_pickled(options):
+            text = "Values are pickles: write access to its server runs code here."
+            problems.append(about.warning(text, PICKLES_HINT))
+        location = options.get("LOCATION") or ""
+        urls = [location] if isinstance(location, str) else location
+        is_redis = "redis" in str(options.get("BACKEND", "")).lower()
+        if is_redis and any(_is_open(str(url)) for url in urls):
+            text = "Redis on another machine is used without a password."
+            problems.append(about.warning(text, "Give it one."))
+    ok = Subject("caches").ok("None unpickles what is read from a server.")
+    yield from problems or [ok]
+    engine = str(settings.SESSION_ENGINE)
+    session_cache = settings.CACHES.get(settings.SESSION_CACHE_ALIAS, {})
     if engine.endswith(".cache") and "locmem" in str(session_cache.get("BACKEND", "")):
-        yield Diagnosis(
-            "sessions",
-            "warning" if django_settings.DEBUG else "problem",
+        yield sessions.problem_in_production(
             "Kept in the memory of each process: other processes can't read them.",
             "Set SESSION_ENGINE to the database's, or use a shared cache.",
         )
     else:
-        yield Diagnosis("sessions", "ok", f"Kept by {engine.rpartition('.')[2]}.")
-
-
-def _cache_problems(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    if is_pickled(options):
-        yield (
-            "Values are pickles: write access to its server runs code here.",
-            PICKLES_HINT,
-        )
-    if "redis" not in str(options.get("BACKEND", "")).lower():
-        return
-    location = options.get("LOCATION") or ""
-    urls = [location] if isinstance(location, str) else list(location)
-    if any(_is_open(str(url)) for url in urls):
-        yield "Redis on another machine is used without a password.", "Give it one."
+        yield sessions.ok(f"Kept by {engine.rpartition('.')[2]}.")
 
 
 def _is_open(url: str) -> bool:
     if not is_redis_url(url) or url.startswith("unix:"):
         return False
-    pool = redis_pool(url)
-    options = pool.connection_kwargs
+    options = redis_pool(url).connection_kwargs
     # The password may be a query parameter. A Sentinel URL does not contain the Redis host.
     is_local = str(options.get("host", "")) in LOCAL_HOSTS and not url.startswith("sentinel:")
     return not options.get("password") and not is_local
@@ -557,70 +456,56 @@ def _is_open(url: str) -> bool:
 
 def examine_middleware() -> Iterator[Diagnosis]:
     """Check the position of the access log, and Django's per-site cache."""
-    names = list(django_settings.MIDDLEWARE)
+    access_log = Subject("access log")
+    per_site_cache = Subject("per-site cache")
+    names = list(settings.MIDDLEWARE)
     if ACCESS_LOG not in names:
-        yield Diagnosis("access log", "not configured", "AccessLogMiddleware is not in MIDDLEWARE.")
+        yield access_log.not_configured("AccessLogMiddleware is not in MIDDLEWARE.")
     elif names[0] != ACCESS_LOG:
-        yield Diagnosis(
-            "access log",
-            "warning",
+        yield access_log.warning(
             "AccessLogMiddleware is not first: responses of earlier middleware are not logged.",
             "Put it first in MIDDLEWARE.",
         )
     else:
-        yield Diagnosis("access log", "ok", "AccessLogMiddleware is first in MIDDLEWARE.")
+        yield access_log.ok("AccessLogMiddleware is first in MIDDLEWARE.")
     if not any(name.endswith(CACHE_MIDDLEWARE) for name in names):
-        yield Diagnosis("per-site cache", "ok", "No cache middleware in MIDDLEWARE.")
-    elif "private" in _cache_control():
-        yield Diagnosis("per-site cache", "ok", "In MIDDLEWARE; it does not cache API responses.")
+        yield per_site_cache.ok("No cache middleware in MIDDLEWARE.")
+        return
+    from ..api.views import ApiView  # noqa: PLC0415  (DRF reads settings when it is imported)
+
+    response = ApiView.as_view()(RequestFactory().get("/"))
+    if "private" in response.headers.get("Cache-Control", ""):
+        yield per_site_cache.ok("In MIDDLEWARE; it does not cache API responses.")
     else:
-        yield Diagnosis(
-            "per-site cache",
-            "problem",
+        yield per_site_cache.problem(
             "In MIDDLEWARE, and it may send one user's response to another.",
             "Take the cache middleware out of MIDDLEWARE.",
         )
 
 
-def _cache_control() -> str:
-    """Return the ``Cache-Control`` header of an API response."""
-    from ..api.views import ApiView  # noqa: PLC0415  (DRF reads settings when it is imported)
-
-    response = ApiView.as_view()(RequestFactory().get("/"))
-    return str(response.headers.get("Cache-Control", ""))
-
-
 def examine_proxies() -> Iterator[Diagnosis]:
     """Check which proxies may set the client's address."""
-    name, trusted = "proxies", list(core_settings.TRUSTED_PROXIES)
+    about, trusted = Subject("proxies"), list(core_settings.TRUSTED_PROXIES)
     header = core_settings.CLIENT_ADDRESS_HEADER
     if any(_is_every_address(network) for network in trusted):
-        yield Diagnosis(
-            name,
-            "problem",
+        yield about.problem(
             f"Every peer is a trusted proxy: a client chooses its address in {header}.",
             "Name the networks of your proxies alone in MYOMETRICS['TRUSTED_PROXIES'].",
         )
     elif trusted:
-        yield Diagnosis(name, "ok", f"{len(trusted)} trusted networks; {header} counts.")
-    elif getattr(django_settings, "SECURE_PROXY_SSL_HEADER", None):
-        yield Diagnosis(
-            name,
-            "problem",
+        yield about.ok(f"{len(trusted)} trusted networks; {header} counts.")
+    elif getattr(settings, "SECURE_PROXY_SSL_HEADER", None):
+        yield about.problem(
             "A proxy ends TLS and is not trusted: all clients have its address and one rate limit.",
             "Name its network in MYOMETRICS['TRUSTED_PROXIES'].",
         )
     else:
-        yield Diagnosis(
-            name,
-            "not configured",
+        yield about.not_configured(
             "No trusted proxy: the peer is the client.",
             "Behind a proxy, name its network in MYOMETRICS['TRUSTED_PROXIES'].",
         )
     if os.environ.get("FORWARDED_ALLOW_IPS"):
-        yield Diagnosis(
-            "forwarded addresses",
-            "warning",
+        yield Subject("forwarded addresses").warning(
             "FORWARDED_ALLOW_IPS lets the server take the client's address from a header.",
             "Unset it, and name your proxies in MYOMETRICS['TRUSTED_PROXIES'] instead.",
         )

@@ -13,15 +13,6 @@ from typing import Final, Literal
 
 from django.db import connection, connections
 
-__all__ = [
-    "Diagnosis",
-    "State",
-    "covered_checks",
-    "describe_age",
-    "register_examination",
-    "run_examinations",
-]
-
 State = Literal["ok", "warning", "problem", "not configured"]
 """``problem``: something is broken now. ``warning``: works, but is not fit for production."""
 

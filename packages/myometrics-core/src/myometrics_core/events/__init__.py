@@ -1,7 +1,5 @@
 """The event bus: publish, subscribe, replay."""
 
-from __future__ import annotations
-
 from .bus import (
     Event,
     Origin,

@@ -19,20 +19,6 @@ from django.db import transaction
 from ..db.transactions import is_serialization_failure
 from ..times import whole_milliseconds
 
-__all__ = [
-    "CLIENT_ACTIONS",
-    "Event",
-    "Origin",
-    "is_awaited",
-    "is_reserved_action",
-    "publish",
-    "publish_many",
-    "register_receiver",
-    "register_reserved_actions",
-    "register_source",
-    "replay_events",
-]
-
 logger = logging.getLogger("myometrics.core.events")
 
 MAX_BATCH: Final = 500
@@ -94,15 +80,8 @@ class _Subscription:
     batch_receiver: BatchReceiver | None
 
     def wants(self, source: str, resource_type: str) -> bool:
-        if source in self.except_sources:
-            return False
-        return self.resource_types is None or resource_type in self.resource_types
-
-    @property
-    def recovery(self) -> str:
-        if self.catch_up and _sources:
-            return f"to deliver it again, run: {self.catch_up}"
-        return "it can't be delivered again"
+        is_wanted = self.resource_types is None or resource_type in self.resource_types
+        return is_wanted and source not in self.except_sources
 
 
 _receivers: dict[str, _Subscription] = {}
@@ -152,9 +131,7 @@ def is_reserved_action(action: str) -> bool:
 
 
 def is_awaited(*, source: str, resource_type: str) -> bool:
-    """Return whether any receiver subscribes to such events; if none does, no transaction is
-    needed.
-    """
+    """Return whether any receiver subscribes to such events."""
     return any(known.wants(source, resource_type) for known in _receivers.values())
 
 
@@ -183,11 +160,8 @@ def publish_many(events: Iterable[Event]) -> None:
     remaining = map(_in_milliseconds, events)
     while batch := list(islice(remaining, MAX_BATCH)):
         for name, subscription in list(_receivers.items()):
-            _deliver_batch(
-                name,
-                subscription,
-                [event for event in batch if subscription.wants(event.source, event.resource_type)],
-            )
+            wanted = [one for one in batch if subscription.wants(one.source, one.resource_type)]
+            _deliver_batch(name, subscription, wanted)
 
 
 def _in_milliseconds(event: Event) -> Event:
@@ -209,12 +183,8 @@ def _deliver_batch(name: str, subscription: _Subscription, batch: Sequence[Event
         except Exception as error:
             if is_serialization_failure(error):
                 raise
-            logger.warning(
-                "Receiver %s failed on a batch of %d events; it gets them one by one",
-                name,
-                len(batch),
-                exc_info=True,
-            )
+            text = "Receiver %s failed on a batch of %d events; it gets them one by one"
+            logger.warning(text, name, len(batch), exc_info=True)
     for event in batch:
         _deliver(name, subscription, event)
 
@@ -226,10 +196,8 @@ def _deliver(name: str, subscription: _Subscription, event: Event) -> None:
     except Exception as error:
         if is_serialization_failure(error):
             raise
-        logger.exception(
-            "Receiver %s failed on event %s (%s) and has missed it; %s",
-            name,
-            event.id,
-            event.action,
-            subscription.recovery,
-        )
+        recovery = "it can't be delivered again"
+        if subscription.catch_up and _sources:
+            recovery = f"to deliver it again, run: {subscription.catch_up}"
+        text = "Receiver %s failed on event %s (%s) and has missed it; %s"
+        logger.exception(text, name, event.id, event.action, recovery)

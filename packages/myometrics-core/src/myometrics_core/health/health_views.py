@@ -20,8 +20,6 @@ from ..api.views import ApiView
 from ..db.transactions import DATABASE_FAILURES
 from .report import HealthReport, check_health
 
-__all__ = ["HealthView", "livez", "readyz"]
-
 STATES = ["up", "down", "not_configured"]
 
 
@@ -57,7 +55,10 @@ class HealthView(ApiView):
         The database probe runs first, in its own thread, so that a hanging connection does not
         block the request.
         """
-        offline = _authenticate_without_database(request)
+        backends = request.authenticators or ()
+        methods = [getattr(one, "authenticate_without_database", None) for one in backends]
+        results = (method(request) for method in methods if method is not None)
+        offline = next((result for result in results if result is not None), None)
         if offline is not None:
             self.report = check_health()
             if self.report.status == "down":
@@ -68,13 +69,9 @@ class HealthView(ApiView):
         except DATABASE_FAILURES as error:
             raise ServiceUnavailable() from error
 
-    @property
-    def is_down(self) -> bool:
-        return self.report is not None and self.report.status == "down"
-
     def check_throttles(self, request: Request) -> None:
         """Check the rate limit, unless the database, which may hold the counts, is down."""
-        if not self.is_down:
+        if self.report is None or self.report.status != "down":
             super().check_throttles(request)
 
     @extend_schema(
@@ -88,29 +85,9 @@ class HealthView(ApiView):
     def get(self, request: Request) -> Response:
         """Return 200 if healthy or degraded, 503 if the database is down."""
         report = self.report or check_health()
-        return Response(_body(report), status=503 if report.status == "down" else 200)
-
-
-def _authenticate_without_database(request: Request) -> tuple[Any, Any] | None:
-    for authenticator in request.authenticators or ():
-        offline = getattr(authenticator, "authenticate_without_database", None)
-        if offline is not None:
-            found = offline(request)
-            if found is not None:
-                return found
-    return None
-
-
-def _body(report: HealthReport) -> dict[str, Any]:
-    return dict(
-        HealthSerializer(
-            {
-                "status": report.status,
-                "services": report.services,
-                "last_check": report.checked_at,
-            }
-        ).data
-    )
+        fields = {"status": report.status, "services": report.services}
+        body = HealthSerializer({**fields, "last_check": report.checked_at}).data
+        return Response(dict(body), status=503 if report.status == "down" else 200)
 
 
 @never_cache

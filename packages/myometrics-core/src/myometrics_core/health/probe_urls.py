@@ -4,7 +4,4 @@ from django.urls import path
 
 from .health_views import livez, readyz
 
-urlpatterns = [
-    path("livez", livez, name="livez"),
-    path("readyz", readyz, name="readyz"),
-]
+urlpatterns = [path("livez", livez, name="livez"), path("readyz", readyz, name="readyz")]

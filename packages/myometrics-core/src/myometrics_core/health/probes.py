@@ -1,7 +1,4 @@
-"""The probes that the specification requires: database, Redis, e-mail and image service.
-
-Also probes for read replicas and for a separate Celery broker.
-"""
+"""The probes of the specification, and those of read replicas and of a separate Celery broker."""
 
 from __future__ import annotations
 
@@ -16,16 +13,6 @@ from ..conf.redis_urls import redis_pool
 from ..db.replicas import replicas_left_out
 from ..mail.backend import default_mail_backend, default_mail_backend_path
 from .report import HealthProbe
-
-__all__ = [
-    "BUILT_IN_PROBES",
-    "BrokerProbe",
-    "DatabaseProbe",
-    "EmailProbe",
-    "MicroserviceProbe",
-    "RedisProbe",
-    "ReplicasProbe",
-]
 
 TIMEOUT_SECONDS = 1.1
 """Network timeout of a probe: slightly below its deadline, so that its thread ends by itself."""
@@ -54,10 +41,7 @@ class DatabaseProbe(HealthProbe):
 
 
 class RedisProbe(HealthProbe):
-    """A write to ``MYOMETRICS["REDIS_URL"]``.
-
-    A Redis that is full, a replica or unable to save responds to PING but rejects writes.
-    """
+    """A write to ``REDIS_URL``: a Redis that is full or a replica responds to PING, too."""
 
     name = "redis"
 
@@ -79,9 +63,7 @@ class RedisProbe(HealthProbe):
 
 
 class ReplicasProbe(HealthProbe):
-    """Down while a replica of ``MYOMETRICS["READ_REPLICAS"]`` is left out; reads use other
-    databases.
-    """
+    """Down while a replica of ``MYOMETRICS["READ_REPLICAS"]`` is left out."""
 
     name = "replicas"
 
@@ -134,10 +116,7 @@ class MicroserviceProbe(HealthProbe):
 
 
 class BrokerProbe(HealthProbe):
-    """Celery's broker, if it is another server than the Redis of ``REDIS_URL``.
-
-    Not built in; register it if needed.
-    """
+    """Celery's broker, if it is not the Redis of ``REDIS_URL``; register it if needed."""
 
     name = "broker"
 

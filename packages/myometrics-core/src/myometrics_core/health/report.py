@@ -19,16 +19,6 @@ from typing import Literal
 from ..conf.core_settings import core_settings
 from ..times import utc_now
 
-__all__ = [
-    "HealthProbe",
-    "HealthReport",
-    "ServiceState",
-    "check_health",
-    "register_probe",
-    "registered_probes",
-    "status_of",
-]
-
 logger = logging.getLogger("myometrics.core.health")
 
 ServiceState = Literal["up", "down", "not_configured"]
@@ -78,13 +68,12 @@ class _Runner:
         self._started_at = self._finished_at = float("-inf")
 
     def start(self, max_age: float | None) -> tuple[threading.Thread, float] | None:
-        """Return the run and its deadline, or ``None`` if the cached result is fresh.
-
-        A caller that arrives during a run joins that run and its deadline.
-        """
+        """Return the new or current run and its deadline; ``None`` if the last result is fresh."""
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
-                if self._is_fresh(max_age):
+                ages = (max_age, self.probe.max_age, core_settings.HEALTH_MAX_AGE)
+                allowed = next(age for age in ages if age is not None)
+                if time.monotonic() - self._finished_at < allowed:
                     return None
                 self._started_at = time.monotonic()
                 self._thread = threading.Thread(
@@ -108,11 +97,6 @@ class _Runner:
         own = self.probe.timeout
         return min(core_settings.HEALTH_PROBE_TIMEOUT if own is None else own, MAX_TIMEOUT)
 
-    def _is_fresh(self, max_age: float | None) -> bool:
-        ages = (max_age, self.probe.max_age, core_settings.HEALTH_MAX_AGE)
-        allowed = next(age for age in ages if age is not None)
-        return time.monotonic() - self._finished_at < allowed
-
     def _run(self) -> None:
         state: ServiceState = "up"
         try:
@@ -134,16 +118,8 @@ def register_probe(probe: HealthProbe) -> None:
     _runners[probe.name] = _Runner(probe)
 
 
-def registered_probes() -> list[HealthProbe]:
-    """Return every registered probe."""
-    return [runner.probe for runner in _runners.values()]
-
-
 def check_health(max_age: float | None = None) -> HealthReport:
-    """Run every probe in parallel, each within its deadline, all within two seconds.
-
-    A result that is at most ``max_age`` seconds old is reused.
-    """
+    """Run the probes in parallel, 2 s at most; reuse results up to ``max_age`` seconds old."""
     runs = {name: runner.start(max_age) for name, runner in _runners.items()}
     # Shortest timeout first, so that a slow probe does not extend another's deadline.
     shortest_first = sorted(runs, key=lambda name: _runners[name].timeout)
@@ -153,9 +129,7 @@ def check_health(max_age: float | None = None) -> HealthReport:
 
 
 def status_of(services: Mapping[str, str]) -> str:
-    """Return ``down`` without the database, ``degraded`` if another service is down, else
-    ``healthy``.
-    """
+    """Return ``down`` without the database, ``degraded`` without another service, ``healthy``."""
     if services.get("database") == "down":
         return "down"
     return "degraded" if "down" in services.values() else "healthy"

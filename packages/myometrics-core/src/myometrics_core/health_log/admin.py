@@ -5,8 +5,6 @@ from django.contrib import admin
 from ..read_only_admin import InternalAdmin
 from .models import HealthState
 
-__all__ = ["HealthStateAdmin"]
-
 
 @admin.register(HealthState)
 class HealthStateAdmin(InternalAdmin):

@@ -5,8 +5,6 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-__all__ = ["HealthState"]
-
 
 class HealthState(models.Model):
     """The single row (key 1) that all workers share.

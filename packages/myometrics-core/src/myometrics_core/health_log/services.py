@@ -16,8 +16,6 @@ from ..events.bus import Event, publish
 from ..health.report import HealthReport, status_of
 from .models import HealthState
 
-__all__ = ["health_record"]
-
 ROW = 1
 SEVERITY = {"healthy": 0, "degraded": 1, "down": 2}
 
@@ -35,28 +33,20 @@ def health_record(*, report: HealthReport) -> Event | None:
         state = HealthState.objects.select_for_update().get(pk=ROW)
         if state.checked_at is not None and state.checked_at > report.checked_at:
             return None
-        change = _update(state, report)
+        state.checked_at, state.status = report.checked_at, report.status
+        state.services = dict(report.services)
+        was_down = state.services.keys() & set(state.told_down)
+        is_down = was_down ^ _take_settled(state, was_down)
+        state.told_down = sorted(is_down)
         state.save()
+        change = _event(report, was_down, is_down)
         if change is not None:
             publish(change)
     return change
 
 
-def _update(state: HealthState, report: HealthReport) -> Event | None:
-    state.checked_at, state.status = report.checked_at, report.status
-    state.services = dict(report.services)
-    was_down = state.services.keys() & set(state.told_down)
-    is_down = was_down ^ _take_settled(state, was_down)
-    state.told_down = sorted(is_down)
-    action = _action(was_down, is_down)
-    return _event(report, action, was_down, is_down) if action else None
-
-
 def _take_settled(state: HealthState, published_down: Set[str]) -> set[str]:
-    """Return the services whose state has differed from the published one for long enough.
-
-    Updates ``state.differs_since``.
-    """
+    """Return the services that have differed from the published state for long enough."""
     now: datetime = state.checked_at  # type: ignore[assignment]
     differing = {
         name: state.differs_since.get(name, now.isoformat())
@@ -72,18 +62,15 @@ def _take_settled(state: HealthState, published_down: Set[str]) -> set[str]:
     return settled
 
 
-def _action(was_down: Set[str], is_down: Set[str]) -> str | None:
-    before, after = _status(was_down), _status(is_down)
+def _event(report: HealthReport, was_down: Set[str], is_down: Set[str]) -> Event | None:
+    before = status_of(dict.fromkeys(was_down, "down"))
+    after = status_of(dict.fromkeys(is_down, "down"))
     if is_down - was_down:
-        return "system_down" if after == "down" else "system_degraded"
-    return "system_recovered" if SEVERITY[after] < SEVERITY[before] else None
-
-
-def _status(down: Set[str]) -> str:
-    return status_of(dict.fromkeys(down, "down"))
-
-
-def _event(report: HealthReport, action: str, was_down: Set[str], is_down: Set[str]) -> Event:
+        action = "system_down" if after == "down" else "system_degraded"
+    elif SEVERITY[after] < SEVERITY[before]:
+        action = "system_recovered"
+    else:
+        return None
     services = {
         name: "down" if name in is_down else "up" if state == "down" else state
         for name, state in report.services.items()
@@ -95,9 +82,5 @@ def _event(report: HealthReport, action: str, was_down: Set[str], is_down: Set[s
         resource_type="system",
         resource_id="health",
         occurred_at=report.checked_at,
-        details={
-            "status": _status(is_down),
-            "previous_status": _status(was_down),
-            "services": services,
-        },
+        details={"status": after, "previous_status": before, "services": services},
     )

@@ -1,10 +1,8 @@
 """Django's request: the client's address, the request id, downloads."""
 
-from __future__ import annotations
-
 from .addresses import canonical_address, client_address, in_networks, user_agent
 from .downloads import download_response
-from .request_id import RequestIdFilter, current_request_id
+from .request_id import RequestIdFilter
 from .requests import content_length, http_request
 
 __all__ = [
@@ -12,7 +10,6 @@ __all__ = [
     "canonical_address",
     "client_address",
     "content_length",
-    "current_request_id",
     "download_response",
     "http_request",
     "in_networks",

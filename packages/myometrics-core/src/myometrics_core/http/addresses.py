@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -20,8 +20,6 @@ from ..texts import storable_text
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
-
-__all__ = ["canonical_address", "client_address", "in_networks", "user_agent"]
 
 logger = logging.getLogger("myometrics.core.client_address")
 
@@ -53,10 +51,17 @@ def client_address(request: HttpRequest | Request) -> str | None:
     peer = _parse(request.META.get("REMOTE_ADDR", ""))
     trusted = tuple(core_settings.TRUSTED_PROXIES)
     address = peer
-    if _is_trusted(peer, trusted):
-        address = _last_verified(peer, _forwarded(request), trusted)
-    else:
+    if not _is_trusted(peer, trusted):
         _warn_of_misconfiguration(request, peer)
+        return None if peer is None else str(peer)
+    hops = str(request.META.get(_header_name(), "")).split(",")
+    for hop in (text.strip() for text in reversed(hops)):
+        found = _parse(hop)
+        if found is None and hop != UNIX_SOCKET:
+            break
+        address = found or address
+        if not _is_trusted(found, trusted):
+            break
     return None if address is None else str(address)
 
 
@@ -69,10 +74,7 @@ def canonical_address(address: str | None) -> str | None:
 
 
 def in_networks(address: str | None, networks: Iterable[str]) -> bool:
-    """Return whether ``address`` is in one of ``networks`` (CIDR); ``None`` is in no network.
-
-    Raises ``ValueError`` for an invalid address or network.
-    """
+    """Return whether ``address`` is in one of ``networks`` (CIDR); ``ValueError`` if invalid."""
     return address is not None and _is_within(_address(address), _parsed_networks(tuple(networks)))
 
 
@@ -81,27 +83,10 @@ def user_agent(request: HttpRequest | Request, max_length: int = 1024) -> str:
     return storable_text(str(request.META.get("HTTP_USER_AGENT", "")), max_length)
 
 
-def _last_verified(peer: Address | None, hops: Iterator[str], trusted: Proxies) -> Address | None:
-    verified = peer
-    for hop in hops:
-        address = _parse(hop)
-        if address is None and hop != UNIX_SOCKET:
-            break
-        verified = address or verified
-        if not _is_trusted(address, trusted):
-            break
-    return verified
-
-
 def _is_trusted(peer: Address | None, proxies: Proxies) -> bool:
     if peer is None:
         return UNIX_SOCKET in proxies
     return _is_within(peer, _parsed_networks(proxies))
-
-
-def _forwarded(request: HttpRequest | Request) -> Iterator[str]:
-    hops = str(request.META.get(_header_name(), "")).split(",")
-    return (hop.strip() for hop in reversed(hops))
 
 
 def _header_name() -> str:
@@ -109,18 +94,14 @@ def _header_name() -> str:
 
 
 def _warn_of_misconfiguration(request: HttpRequest | Request, peer: Address | None) -> None:
+    hops = request.META.get("HTTP_X_FORWARDED_FOR", "")
     if peer is None:
         _warn_once(MISSING_ADDRESS)
-    elif _is_rewritten(request):
+    elif str(request.META.get("REMOTE_PORT")) == "0" and request.META["REMOTE_ADDR"] in hops:
+        # The server took the peer from the header; uvicorn then reports port 0.
         _warn_once(REWRITTEN_PEER)
     elif _header_name() in request.META and peer.is_private:
         _warn_once(UNTRUSTED_PROXY.format(header=core_settings.CLIENT_ADDRESS_HEADER))
-
-
-def _is_rewritten(request: HttpRequest | Request) -> bool:
-    """Whether the server took the peer from ``X-Forwarded-For``; uvicorn then reports port 0."""
-    hops = request.META.get("HTTP_X_FORWARDED_FOR", "")
-    return str(request.META.get("REMOTE_PORT")) == "0" and request.META["REMOTE_ADDR"] in hops
 
 
 @lru_cache(maxsize=8)

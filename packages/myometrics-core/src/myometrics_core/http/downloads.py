@@ -18,8 +18,6 @@ from .requests import http_request
 if TYPE_CHECKING:
     from rest_framework.request import Request
 
-__all__ = ["download_response"]
-
 logger = logging.getLogger("myometrics.core.downloads")
 
 
@@ -28,9 +26,9 @@ def download_response(
 ) -> StreamingHttpResponse:
     """Return ``chunks`` as an ``application/octet-stream`` attachment, in constant memory.
 
-    ``filename`` is ASCII without quotes. The first chunk is read
-    here, so that an error before the first byte becomes a normal error response. A later error is
-    logged and raised, and the server closes the connection.
+    ``filename`` is ASCII without quotes. The first chunk is read here, so that an error before the
+    first byte becomes a normal error response. A later error is logged and raised, and the server
+    closes the connection.
     """
     django_request = http_request(request)
     body: Any = _Body(django_request, chunks)
@@ -57,20 +55,16 @@ class _Body:
         except StopIteration:
             raise
         except Exception as error:
-            self._report(error)
+            request_id = getattr(self._request, "request_id", None) or current_request_id()
+            extra = {"request_id": request_id, "status_code": 500}
+            path = self._request.path
+            logger.error("The download at %s broke off", path, exc_info=error, extra=extra)
+            got_request_exception.send(sender=download_response, request=self._request)
             raise
 
     def close(self) -> None:
-        """Release the resources of the chunks, such as a cursor or file."""
         if hasattr(self._rest, "close"):
             self._rest.close()
-
-    def _report(self, error: Exception) -> None:
-        request_id = getattr(self._request, "request_id", None) or current_request_id()
-        extra = {"request_id": request_id, "status_code": 500}
-        path = self._request.path
-        logger.error("The download at %s broke off", path, exc_info=error, extra=extra)
-        got_request_exception.send(sender=download_response, request=self._request)
 
 
 class _AsyncBody:

@@ -11,8 +11,6 @@ from contextvars import ContextVar
 
 from django.http import HttpRequest
 
-__all__ = ["RequestIdFilter", "current_request_id", "request_id_of"]
-
 HEADER = "X-Request-ID"
 TASK_HEADER = "myometrics_request_id"
 """Header of a task message."""

@@ -10,8 +10,6 @@ from django.http import HttpRequest
 if TYPE_CHECKING:
     from rest_framework.request import Request
 
-__all__ = ["content_length", "http_request", "unsized_body"]
-
 
 def http_request(request: HttpRequest | Request) -> HttpRequest:
     """Return the ``HttpRequest`` of a DRF request, or the request itself."""

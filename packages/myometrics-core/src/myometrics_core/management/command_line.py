@@ -51,7 +51,6 @@ class Progress:
         self._width = 0
 
     def update(self, done: int) -> None:
-        """Show that ``done`` of the total are done."""
         if self._is_due():
             rate = done / max(time.monotonic() - self._started, 0.001)
             self._draw(done / self._total, f"{done:,} {self._unit}  {rate:,.0f}/s")

@@ -1,17 +1,5 @@
 """Access log, metrics and gauges."""
 
-from __future__ import annotations
+from .metrics import observe_requests, register_gauge
 
-from .metrics import (
-    gauge_values,
-    observe_requests,
-    register_gauge,
-    registered_gauges,
-)
-
-__all__ = [
-    "gauge_values",
-    "observe_requests",
-    "register_gauge",
-    "registered_gauges",
-]
+__all__ = ["observe_requests", "register_gauge"]

@@ -17,8 +17,6 @@ from ..jobs.models import Job
 from ..times import utc_now
 from .metrics import register_gauge
 
-__all__ = ["HEALTH_LOG", "backup_age_seconds", "health_check_age_seconds", "register_gauges"]
-
 HEALTH_LOG = "myometrics_core.health_log"
 
 
@@ -44,7 +42,7 @@ def register_gauges() -> None:
     )
     register_gauge(
         "myometrics_health_check_age_seconds",
-        "Seconds since beat and worker last ran the health check.",
+        "Seconds since the recurring health check last ran.",
         health_check_age_seconds,
     )
     register_gauge(
@@ -78,10 +76,7 @@ def finite_replica_lags() -> dict[str, float]:
 
 
 def health_check_age_seconds() -> float | None:
-    """Return the time since the last periodic health check; infinite before the first one.
-
-    ``None`` if the health log, which stores the time, is not installed.
-    """
+    """Return the seconds since the last check; infinite before the first, ``None`` without log."""
     if not apps.is_installed(HEALTH_LOG):
         return None
     from ..health_log.models import HealthState  # noqa: PLC0415  (the app is optional)

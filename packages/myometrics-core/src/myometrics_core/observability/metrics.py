@@ -1,7 +1,4 @@
-"""Registry of gauges, and of observers of completed requests.
-
-Packages register; the site chooses the exporter, such as :mod:`.prometheus`.
-"""
+"""Gauges and observers of completed requests, for the exporter that the site chooses."""
 
 from __future__ import annotations
 
@@ -10,16 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ..db.transactions import DATABASE_FAILURES
-
-__all__ = [
-    "Gauge",
-    "RequestObserver",
-    "gauge_values",
-    "notify_observers",
-    "observe_requests",
-    "register_gauge",
-    "registered_gauges",
-]
 
 logger = logging.getLogger("myometrics.core.metrics")
 

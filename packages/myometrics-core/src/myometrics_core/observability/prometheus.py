@@ -32,8 +32,6 @@ from ..http.addresses import client_address, in_networks
 from ..texts import encodable_text
 from .metrics import gauge_values, observe_requests, register_gauge
 
-__all__ = ["connect_prometheus", "metrics"]
-
 CONNECT_SECONDS = 2
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -65,13 +63,20 @@ def metrics(request: HttpRequest) -> HttpResponse:
     Access requires ``METRICS_TOKEN`` or a client address in ``METRICS_NETWORKS``. 404 if neither is
     configured; 401 for other clients.
     """
-    if not (core_settings.METRICS_TOKEN or core_settings.METRICS_NETWORKS):
+    networks = core_settings.METRICS_NETWORKS
+    if not (core_settings.METRICS_TOKEN or networks):
         raise Http404
-    if not (_has_token(request) or _is_in_networks(request)):
+    if not (_has_token(request) or in_networks(client_address(request), networks)):
         refusal = json_error(401, "Metrics need their token.", "not_authenticated")
         refusal["WWW-Authenticate"] = "Bearer"
         return refusal
-    return HttpResponse(generate_latest(_registry()), content_type=CONTENT_TYPE_LATEST)
+    registry = CollectorRegistry()
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    else:
+        registry.register(OwnProcessCollector())
+    registry.register(GaugeCollector())
+    return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
 def queued_tasks() -> float | None:
@@ -113,17 +118,9 @@ def _count(method: str, endpoint: str, status: int, seconds: float) -> None:
     request_seconds.labels(method, endpoint).observe(seconds)
 
 
-def _registry() -> CollectorRegistry:
-    registry = CollectorRegistry()
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    else:
-        registry.register(_OwnProcess())
-    registry.register(GaugeCollector())
-    return registry
+class OwnProcessCollector(Collector):
+    """The counters of this process."""
 
-
-class _OwnProcess(Collector):
     def collect(self) -> Iterator[object]:  # type: ignore[override]
         yield from REGISTRY.collect()
 
@@ -134,7 +131,3 @@ def _has_token(request: HttpRequest) -> bool:
     if not token or scheme.lower() != "bearer":
         return False
     return hmac.compare_digest(encodable_text(given.strip()).encode(), token.encode())
-
-
-def _is_in_networks(request: HttpRequest) -> bool:
-    return in_networks(client_address(request), core_settings.METRICS_NETWORKS)

@@ -21,15 +21,6 @@ from ..users.user_model import user_id_json
 if TYPE_CHECKING:
     from rest_framework.request import Request
 
-__all__ = [
-    "DATA_EXPORTED",
-    "ExportDelivery",
-    "deliver_export",
-    "export_deliveries",
-    "publish_export",
-    "register_export_delivery",
-]
-
 DATA_EXPORTED: Final = "data_exported"
 """Action of the event that each export, and each download of one, publishes."""
 
@@ -58,11 +49,7 @@ def export_deliveries() -> list[str]:
 
 
 def deliver_export(name: str, *, user: AbstractBaseUser, export_format: str) -> str:
-    """Request the export of ``user`` by the named delivery; return a sentence for the response
-    (202).
-
-    Raises ``KeyError`` for an unregistered name.
-    """
+    """Request the export of ``user``; return a sentence for the 202. ``KeyError``: unknown name."""
     return _deliveries[name](user=user, export_format=export_format)
 
 

@@ -1,13 +1,10 @@
-"""Export of a user's data as one streamed file.
-
-Specification: "GET /users/me/export/".
-"""
+"""Export of a user's data as one streamed file. Specification: "GET /users/me/export/"."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -16,9 +13,7 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from ..texts import encodable_text
 from ..times import utc_text
 from .sections import PersonalDataSection, personal_data_sections
-from .tables import csv_lines, json_objects
-
-__all__ = ["EXPORT_FORMATS", "export_chunks", "export_filename", "spreadsheet_safe"]
+from .tables import csv_lines, join_chunks, json_objects
 
 CHUNK_BYTES = 64 * 1024
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -31,8 +26,7 @@ def export_chunks(user: AbstractBaseUser, export_format: str) -> Iterator[bytes]
     is one table ``section,record,field,value``. Both end with a completeness marker: a file without
     ``"complete": true`` or the row ``export,,complete,true`` is truncated.
     """
-    pieces = EXPORT_FORMATS[export_format](user)
-    return _chunks(pieces)
+    return join_chunks(EXPORT_FORMATS[export_format](user), CHUNK_BYTES)
 
 
 def export_filename(export_format: str) -> str:
@@ -77,17 +71,11 @@ def _csv_pieces(user: AbstractBaseUser) -> Iterator[bytes]:
         if table is not None and table.can_be_copied():
             yield from csv_lines(section.name, table, spreadsheet_safe)
         else:
-            yield from _csv_records(writer, section, user)
+            for number, record in enumerate(section.export(user), start=1):
+                for field, value in record.items():
+                    cell = spreadsheet_safe(_csv_value(value))
+                    yield writer.writerow([section.name, number, spreadsheet_safe(field), cell])
     yield writer.writerow(["export", "", "complete", "true"])
-
-
-def _csv_records(
-    writer: Any, section: PersonalDataSection, user: AbstractBaseUser
-) -> Iterator[bytes]:
-    for number, record in enumerate(section.export(user), start=1):
-        for field, value in record.items():
-            cell = spreadsheet_safe(_csv_value(value))
-            yield writer.writerow([section.name, number, spreadsheet_safe(field), cell])
 
 
 EXPORT_FORMATS = {"csv": _csv_pieces, "json": _json_pieces}
@@ -99,18 +87,6 @@ class _Line:
 
     def write(self, line: str) -> bytes:
         return encodable_text(line).encode()
-
-
-def _chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    waiting: list[bytes] = []
-    size = 0
-    for piece in pieces:
-        waiting.append(piece)
-        size += len(piece)
-        if size >= CHUNK_BYTES:
-            yield b"".join(waiting)
-            waiting, size = [], 0
-    yield b"".join(waiting)
 
 
 def _csv_value(value: Any) -> Any:

@@ -1,7 +1,4 @@
-"""Registry of personal data: export and erasure across the installed packages.
-
-Specification: "Data Export Endpoints" and "DELETE /users/me/".
-"""
+"""Personal data: its export and erasure across the installed packages."""
 
 from __future__ import annotations
 
@@ -19,13 +16,6 @@ from ..conf.core_settings import core_settings
 from ..db.transactions import atomic_write
 from ..users.locking import lock_user_for_delete
 from .tables import ExportTable
-
-__all__ = [
-    "PersonalDataSection",
-    "erase_user",
-    "personal_data_sections",
-    "register_personal_data",
-]
 
 
 class PersonalDataSection(ABC):
@@ -94,19 +84,15 @@ def erase_user(user: AbstractBaseUser) -> None:
             section.erase(user)
         if core_settings.ERASE_USER is not None:
             core_settings.ERASE_USER(user)
-        else:
-            _delete(user)
-
-
-def _delete(user: AbstractBaseUser) -> None:
-    key, using = user.pk, router.db_for_write(type(user), instance=user)
-    user.delete()
-    # A plain QuerySet: the model's manager may hide rows. A parent's row may outlive its child's.
-    model = get_user_model()
-    for table in (model, *model._meta.get_parent_list()):
-        if QuerySet(table, using=using).filter(pk=key).exists():
-            raise ImproperlyConfigured(
-                f"{model._meta.label}.delete() leaves the user's row in {table._meta.db_table}, so "
-                "the user is not erased. Name a function that erases users in "
-                'MYOMETRICS["ERASE_USER"].'
-            )
+            return
+        key, using = user.pk, router.db_for_write(type(user), instance=user)
+        user.delete()
+        model = get_user_model()
+        # A parent's row may outlive its child's. A manager may hide rows: use a plain QuerySet.
+        for table in (model, *model._meta.get_parent_list()):
+            if QuerySet(table, using=using).filter(pk=key).exists():
+                raise ImproperlyConfigured(
+                    f"{model._meta.label}.delete() leaves the user's row in "
+                    f"{table._meta.db_table}, so the user is not erased. Name a function that "
+                    'erases users in MYOMETRICS["ERASE_USER"].'
+                )

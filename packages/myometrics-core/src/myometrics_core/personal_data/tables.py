@@ -8,7 +8,7 @@ much.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -16,8 +16,6 @@ from typing import Any, Final
 from django.core.exceptions import EmptyResultSet
 from django.db import connections, models
 from django.db.models import QuerySet
-
-__all__ = ["ExportTable", "csv_lines", "json_objects"]
 
 _BATCH_BYTES: Final = 32 * 1024
 _BINARY_HEADER: Final = 19
@@ -69,7 +67,6 @@ class ExportTable:
 
     @cached_property
     def kinds(self) -> list[str | None]:
-        """The kind of each column; ``None`` for an unsupported type."""
         fields = self.queryset.model._meta
         return [_kind(fields.get_field(name)) for name in self.columns.values()]
 
@@ -130,7 +127,7 @@ def csv_lines(section: str, table: ExportTable, escape: Callable[[str], str]) ->
     shape = [b"", *(line.encode() for line in lines)]
     number = 0
     # NULL as an empty cell: "\\N" contains a backslash, so every row would need unescaping.
-    for batch in _batches(table.copy(_IN_CSV, "*", "(NULL '')")):
+    for batch in join_chunks(table.copy(_IN_CSV, "*", "(NULL '')"), _BATCH_BYTES):
         records = []
         for row in _rows(batch, quoted, escape):
             number += 1
@@ -139,13 +136,14 @@ def csv_lines(section: str, table: ExportTable, escape: Callable[[str], str]) ->
         yield b"".join(records)
 
 
-def _batches(lines: Iterator[bytes]) -> Iterator[bytes]:
+def join_chunks(pieces: Iterable[bytes], min_bytes: int) -> Iterator[bytes]:
+    """Yield ``pieces`` joined to chunks of at least ``min_bytes`` (the last may be shorter)."""
     batch: list[bytes] = []
     size = 0
-    for line in lines:
-        batch.append(line)
-        size += len(line)
-        if size > _BATCH_BYTES:
+    for piece in pieces:
+        batch.append(piece)
+        size += len(piece)
+        if size >= min_bytes:
             yield b"".join(batch)
             batch, size = [], 0
     if batch:
@@ -171,18 +169,19 @@ def _rows(batch: bytes, texts: list[int], escape: Callable[[str], str]) -> Itera
     rows = (line.split(b"\t") for line in batch[:-1].replace(b'"', b'""').split(b"\n"))
     if b"\\" not in batch and not _NEEDS_ESCAPE.search(b"\t" + batch.replace(b"\n", b"\t")):
         return rows
-    return (_unescaped_row(row, texts, escape) for row in rows)
 
+    def unescaped(row: list[bytes]) -> list[bytes]:
+        row = [
+            _ESCAPE.sub(lambda found: _ESCAPED.get(found[1], found[1]), value)
+            if b"\\" in value
+            else value
+            for value in row
+        ]
+        for column in texts:
+            row[column] = escape(row[column].decode()).encode()
+        return row
 
-def _unescaped_row(row: list[bytes], texts: list[int], escape: Callable[[str], str]) -> list[bytes]:
-    row = [_ESCAPE.sub(_unescaped, value) if b"\\" in value else value for value in row]
-    for column in texts:
-        row[column] = escape(row[column].decode()).encode()
-    return row
-
-
-def _unescaped(found: re.Match[bytes]) -> bytes:
-    return _ESCAPED.get(found[1], found[1])
+    return map(unescaped, rows)
 
 
 def _kind(field: Any) -> str | None:

@@ -10,8 +10,6 @@ from django.utils.translation import gettext_lazy as _
 from ..read_only_admin import InternalAdmin
 from .models import CountedRequest
 
-__all__ = ["CountedRequestAdmin"]
-
 
 @admin.register(CountedRequest)
 class CountedRequestAdmin(InternalAdmin):

@@ -5,8 +5,6 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-__all__ = ["CountedRequest"]
-
 
 class CountedRequest(models.Model):
     """One request within the window of its rate limit; deleted after the window."""

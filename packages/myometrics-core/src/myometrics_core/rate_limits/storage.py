@@ -12,8 +12,6 @@ from limits.storage import MovingWindowSupport, Storage
 from ..db.transactions import DATABASE_FAILURES, read_committed
 from .models import CountedRequest
 
-__all__ = ["DatabaseStorage"]
-
 PURGE_INTERVAL = 50
 """One in this many requests deletes expired rows."""
 
@@ -38,10 +36,7 @@ class DatabaseStorage(Storage, MovingWindowSupport):
         return DATABASE_FAILURES
 
     def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """Count a request unless ``limit`` requests were counted in the last ``expiry`` seconds.
-
-        Returns whether it was counted. Raises ``ValueError`` for an ``amount`` other than 1.
-        """
+        """Return whether the request was counted; raises ``ValueError`` if ``amount`` is not 1."""
         if amount != 1:
             raise ValueError(f"requests are counted one by one, not {amount} at once")
         now = time.time()

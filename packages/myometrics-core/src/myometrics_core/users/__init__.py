@@ -1,7 +1,5 @@
 """Users, whatever the site's user model: ids, the administrator rule, locks, pseudonyms."""
 
-from __future__ import annotations
-
 from .email_addresses import canonical_email, fold_email, fold_text, has_ambiguous_domain
 from .locking import (
     connect_user_deleted,

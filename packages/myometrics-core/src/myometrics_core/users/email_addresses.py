@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from contextlib import suppress
 from typing import Final
-
-__all__ = ["canonical_email", "fold_email", "fold_text", "has_ambiguous_domain"]
 
 _AT_SIGNS: Final = re.compile("[@\ufe6b\uff20]")
 _FULL_STOPS: Final = re.compile("[.\u3002\uff0e\uff61]")
@@ -20,8 +19,7 @@ _DEVIATIONS: Final = re.compile("[\u00df\u1e9e\u03c2\u200c\u200d]")
 
 def fold_text(text: str) -> str:
     """Return ``text`` without case and compatibility distinctions: NFKC, case-folded, NFKC."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return unicodedata.normalize("NFKC", folded)
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
 def has_ambiguous_domain(address: str) -> bool:
@@ -38,10 +36,7 @@ def has_ambiguous_domain(address: str) -> bool:
 
 
 def fold_email(address: str) -> str:
-    """Return ``address`` folded by :func:`fold_text` and stripped. Never raises.
-
-    An ambiguous domain (:func:`has_ambiguous_domain`) is only lowercased.
-    """
+    """Return ``address`` folded and stripped; an ambiguous domain is lowercased. Never raises."""
     if not has_ambiguous_domain(address):
         return fold_text(address).strip()
     domain = _AT_SIGNS.split(address)[-1]
@@ -56,16 +51,9 @@ def canonical_email(address: str) -> str:
     without.
     """
     folded = fold_email(address)
-    local, at, domain = folded.rpartition("@")
     if has_ambiguous_domain(folded):
         return folded
-    return f"{local}{at}{_ascii_domain(domain)}".strip()
-
-
-def _ascii_domain(domain: str) -> str:
-    if domain.isascii():
-        return domain
-    try:
-        return domain.encode("idna").decode("ascii")
-    except UnicodeError:
-        return domain
+    local, at, domain = folded.rpartition("@")
+    with suppress(UnicodeError):
+        domain = domain if domain.isascii() else domain.encode("idna").decode("ascii")
+    return f"{local}{at}{domain}".strip()

@@ -17,14 +17,6 @@ from django.db.models.signals import pre_delete
 
 from ..db.transactions import write_lock
 
-__all__ = [
-    "connect_user_deleted",
-    "existing_user_ids",
-    "lock_user_for_delete",
-    "lock_users_shared",
-    "lock_users_shared_unless_busy",
-]
-
 UserDeleted = Callable[[Any, str], object]
 
 

@@ -11,14 +11,9 @@ import hmac
 from ..conf.core_settings import core_settings
 from .email_addresses import canonical_email
 
-__all__ = ["account_pseudonym", "account_pseudonyms", "keyed_hash", "keyed_hashes"]
-
 
 def keyed_hash(purpose: str, *parts: str, secret: str | None = None) -> str:
-    """Return 64 hexadecimal digits for ``parts`` under ``secret``; differs by ``purpose``.
-
-    The default for ``secret`` is the first of ``PSEUDONYM_KEYS``.
-    """
+    """Return 64 hexadecimal digits for the ``purpose`` and ``parts``; default: the newest key."""
     key = str(secret or core_settings.pseudonym_keys[0]).encode()
     message = "\x00".join((f"myometrics {purpose}", *parts))
     return hmac.digest(key, message.encode("utf-8", "surrogatepass"), "sha256").hex()

@@ -13,17 +13,6 @@ from django.db import connection, models
 from ..conf.core_settings import core_settings
 from ..texts import is_storable
 
-__all__ = [
-    "UserLike",
-    "has_user_row",
-    "is_administrator",
-    "parse_user_id",
-    "site_language",
-    "site_time_zone",
-    "user_id_json",
-    "user_id_schema",
-]
-
 
 class UserLike(Protocol):
     """The user of a request: a user of the site, an anonymous one, or a principal without a row."""
@@ -54,7 +43,13 @@ def parse_user_id(text: str) -> Any:
         key.run_validators(value)
     except ValidationError as error:
         raise ValueError("not a user id") from error
-    if value is None or (isinstance(value, int) and not (str(value) == text and _fits(key, value))):
+    if isinstance(value, int):
+        low, high = connection.ops.integer_field_range(key.get_internal_type())
+        # Django 4.2 has no bounds for SQLite's integers; the driver's are 64 bits.
+        low, high = -(2**63) if low is None else low, 2**63 - 1 if high is None else high
+        if str(value) != text or not low <= value <= high:
+            raise ValueError("not a user id")
+    if value is None:
         raise ValueError("not a user id")
     return value
 
@@ -84,19 +79,14 @@ def has_user_row(user: UserLike | None) -> TypeGuard[AbstractBaseUser]:
 
 
 def is_administrator(user: UserLike | None) -> bool:
-    """Return whether ``user`` is an administrator by ``MYOMETRICS["IS_ADMINISTRATOR"]``.
-
-    Always false for users who are inactive, anonymous or without a row in the user table.
-    """
+    """Return the result of ``IS_ADMINISTRATOR`` for an active user with a row; else false."""
     if not (has_user_row(user) and user.is_active):
         return False
     return bool(core_settings.IS_ADMINISTRATOR(user))
 
 
 def administrator_by_role_or_staff(user: AbstractBaseUser) -> bool:
-    """Return the default rule: role ``admin`` if the user model has roles, else Django's staff
-    flag.
-    """
+    """Return the default rule: role ``admin`` if users have roles, else Django's staff flag."""
     if hasattr(user, "role"):
         return bool(user.role == "admin")
     return bool(getattr(user, "is_staff", False))
@@ -117,9 +107,3 @@ def _key_field() -> Any:
     while getattr(key, "target_field", None) is not None:
         key = key.target_field
     return key
-
-
-def _fits(key: Any, value: int) -> bool:
-    low, high = connection.ops.integer_field_range(key.get_internal_type())
-    # Django 4.2 has no bounds for SQLite's integers; the driver's are 64 bits.
-    return (-(2**63) if low is None else low) <= value <= (2**63 - 1 if high is None else high)

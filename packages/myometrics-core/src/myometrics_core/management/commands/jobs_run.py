@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ...jobs.kinds import job_kinds
@@ -36,10 +37,15 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if not settings.USE_TZ:
+            raise CommandError("Jobs store times: set USE_TZ = True.")
         if options["kind"] and not options["once"]:
             raise CommandError("--kind needs --once.")
+        kind, names = options["kind"], sorted(known.name for known in job_kinds())
+        if kind and kind not in names:
+            raise CommandError(f"There is no kind {kind!r}. Kinds: {', '.join(names)}.")
         if options["once"]:
-            attempts = self._run_once(options["kind"])
+            attempts = run_jobs(kind) if kind else run_all_jobs()
             self.stdout.write(f"{attempts} jobs run.")
             return
         if options["threads"] < 1 or options["interval"] <= 0:
@@ -49,11 +55,3 @@ class Command(BaseCommand):
             signal.signal(signal_number, lambda *_: loop.stop())
         self.stdout.write("Running jobs. Stop with Ctrl-C.")
         loop.run()
-
-    def _run_once(self, kind: str | None) -> int:
-        if kind is None:
-            return run_all_jobs()
-        if kind not in {known.name for known in job_kinds()}:
-            names = ", ".join(sorted(known.name for known in job_kinds()))
-            raise CommandError(f"There is no kind {kind!r}. Kinds: {names}.")
-        return run_jobs(kind)

@@ -45,7 +45,10 @@ class Command(BaseCommand):
             found = {"problems": states["problem"], "diagnoses": diagnoses}
             self.stdout.write(json.dumps(found, indent=2))
         else:
-            self.stdout.write(_sum(states))
+            self.stdout.write(
+                f"{states['problem']} problems, {states['warning']} warnings, {states['ok']} ok, "
+                f"{states['not configured']} not configured."
+            )
         if states["problem"]:
             sys.exit(1)
 
@@ -59,10 +62,3 @@ class Command(BaseCommand):
         self.stdout.write(f"{style(diagnosis.state)}: {diagnosis.name}: {diagnosis.summary}")
         if diagnosis.advice:
             self.stdout.write(f"    {diagnosis.advice}")
-
-
-def _sum(states: Counter[str]) -> str:
-    return (
-        f"{states['problem']} problems, {states['warning']} warnings, {states['ok']} ok, "
-        f"{states['not configured']} not configured."
-    )
