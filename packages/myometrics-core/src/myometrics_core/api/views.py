@@ -74,8 +74,7 @@ class ApiView(APIView):
     """
 
     throttle_bucket: ClassVar[str | None] = "api"
-    # Maximum body size in bytes; None: MAX_AUTH_BODY_BYTES in the bucket "auth", else
-    # MAX_BODY_BYTES.
+    # In bytes; None: MAX_AUTH_BODY_BYTES in the bucket "auth", else MAX_BODY_BYTES.
     max_body_bytes: ClassVar[int | None] = None
     # Whether the body is left unread, regardless of its media type.
     ignores_body: ClassVar[bool] = False
