@@ -164,7 +164,7 @@ def test_health_and_doctor_show_broker(site, access, servers, broker):
     services = wait_for(services_up)
     _, found = run_doctor(site.environment)
     assert SECRET not in json.dumps(found)
-    assert found["celery broker"]["summary"] == f"Answers ({BROKERS[broker.kind]})."
+    assert found["celery broker"]["summary"] == f"Reachable ({BROKERS[broker.kind]})."
     for name in ("celery broker", "celery worker", "rate limits", "caches", "sessions"):
         assert found[name]["state"] == "ok", found[name]
     redis, separate_broker = servers

@@ -94,7 +94,7 @@ class WholeSite(ThirdPartySite):
 
     def runs(self, code):
         """The lines that ``code`` prints in ``manage.py shell``."""
-        return self.manage("shell", "-c", code).splitlines()
+        return self.manage("shell", "--verbosity=0", "-c", code).splitlines()
 
     def make_administrator(self, email):
         """Create a superuser with ``createsuperuser``."""

@@ -1,46 +1,43 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from itertools import count
-from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
 from rest_framework.test import APIClient
 
-from myometrics_analytics.facts import uploads_merge
-from myometrics_analytics.facts.event_conversion import convert_event
+from myometrics_analytics.facts.event_conversion import receive_events
 from myometrics_core.events import Event, publish
 
 NUMBERS = count(1)
 
 
 @pytest.fixture
-def make_user(db: Any) -> Callable[..., Any]:
+def make_user(db):
     """Create users."""
 
-    def make(**fields: Any) -> Any:
+    def make(**fields):
         return get_user_model().objects.create_user(email=f"p{next(NUMBERS)}@site.test", **fields)
 
     return make
 
 
 @pytest.fixture
-def user(make_user: Callable[..., Any]) -> Any:
+def user(make_user):
     return make_user()
 
 
 @pytest.fixture
-def administrator(make_user: Callable[..., Any]) -> Any:
+def administrator(make_user):
     return make_user(is_staff=True)
 
 
 @pytest.fixture
-def client_of() -> Callable[[Any], APIClient]:
+def client_of():
     """Return a client signed in as the given user."""
 
-    def signed_in(user: Any) -> APIClient:
+    def signed_in(user):
         client = APIClient(raise_request_exception=False)
         client.force_authenticate(user)
         return client
@@ -49,13 +46,13 @@ def client_of() -> Callable[[Any], APIClient]:
 
 
 def make_event(
-    user: Any,
-    action: str = "upload_created",
-    upload_id: str | None = None,
-    at: datetime | None = None,
-    origin: Any = "server",
-    **details: Any,
-) -> Event:
+    user,
+    action="upload_created",
+    upload_id=None,
+    at=None,
+    origin="server",
+    **details,
+):
     """Build an upload event of ``user``, as the audit log publishes it."""
     return Event(
         id=f"test:{next(NUMBERS)}",
@@ -70,30 +67,26 @@ def make_event(
 
 
 @pytest.fixture
-def publish_upload() -> Callable[..., None]:
+def publish_upload():
     """Publish :func:`make_event`, as the audit log does."""
 
-    def publish_event(*args: Any, **details: Any) -> None:
+    def publish_event(*args, **details):
         publish(make_event(*args, **details))
 
     return publish_event
 
 
 @pytest.fixture
-def merge_events() -> Callable[[Iterable[Event]], None]:
+def merge_events():
     """Merge many events at once, as a rebuild does."""
-
-    def merge(events: Iterable[Event]) -> None:
-        uploads_merge(events=[found for one in events if (found := convert_event(one))])
-
-    return merge
+    return lambda events: receive_events(list(events))
 
 
 @pytest.fixture
-def report(administrator: Any, client_of: Callable[[Any], APIClient]) -> Callable[..., Any]:
+def report(administrator, client_of):
     """Get ``/api/analytics/`` as an administrator."""
 
-    def get(**query: Any) -> Any:
+    def get(**query):
         response = client_of(administrator).get("/api/analytics/", query)
         assert response.status_code == 200, response.content
         return response.json()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
 from django.contrib.auth import get_user_model
 
@@ -12,7 +11,7 @@ from myometrics_analytics.conf import analytics_settings
 from myometrics_analytics.models import DailyRollup, DayRollup, RollupState, Upload, UserRollup
 
 
-def report_one_by_one(days: int, keep: Any = lambda upload: True, users: Any = None) -> Any:
+def report_one_by_one(days, keep=lambda upload: True, users=None):
     """The body of ``GET /analytics/``; ``keep`` and ``users`` (primary keys) filter."""
     today = datetime.now(timezone.utc).date()
     span = [today - timedelta(days=back) for back in reversed(range(days))]
@@ -59,19 +58,19 @@ def report_one_by_one(days: int, keep: Any = lambda upload: True, users: Any = N
     }
 
 
-def is_counted(upload: Upload) -> bool:
+def is_counted(upload):
     return not upload.over_limit and (
         analytics_settings.COUNT_CLIENT_REPORTED or not upload.client_only
     )
 
 
-def _trend(name: str, count: int, before: int) -> Any:
+def _trend(name, count, before):
     change = round(100 * (count - before) / before, 1) if before else 100.0
     trend = "up" if change > 5 else "down" if change < -5 else "stable"
     return {"diagnosis": name, "count": count, "trend": trend, "percentage_change": change}
 
 
-def assert_rollups_equal_facts() -> None:
+def assert_rollups_equal_facts():
     """Compare every rollup row with the facts; requires that no change is pending."""
     uploads = [upload for upload in Upload.objects.all() if not upload.over_limit]
     for model, key in (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
 import pytest
 import time_machine
@@ -15,12 +14,12 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def _wednesday() -> Any:
+def _wednesday():
     with time_machine.travel(WEDNESDAY, tick=False):
         yield
 
 
-def mine(client: Any) -> Any:
+def mine(client):
     response = client.get("/api/users/me/activity/")
     assert response.status_code == 200
     return response.json()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta, timezone
-from typing import Any
 
 import pytest
 import time_machine
@@ -19,18 +18,18 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def _noon() -> Any:
+def _noon():
     with time_machine.travel(NOON, tick=False):
         yield
 
 
 @pytest.fixture(params=["pending", "folded"])
-def settle(request: pytest.FixtureRequest) -> Any:
+def settle(request):
     """Do nothing, or fold: the numbers must be the same."""
     return changes_fold if request.param == "folded" else lambda: None
 
 
-def days_ago(days: int) -> datetime:
+def days_ago(days):
     return NOON - timedelta(days=days)
 
 
@@ -129,7 +128,7 @@ def test_29th_of_february_is_a_day(report, user, publish_upload, settle):
 
 
 def test_trends_compare_with_the_previous_span(report, user, publish_upload, settle):
-    def uploads(diagnosis: str, now: int, before: int) -> None:
+    def uploads(diagnosis, now, before):
         for _ in range(now):
             publish_upload(user, at=days_ago(9), diagnosis=diagnosis)
         for _ in range(before):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
 import pytest
 import time_machine
@@ -64,7 +63,7 @@ step = st.one_of(
 )
 
 
-def publish_event(users: list[Any], action: str, what: dict[str, Any]) -> None:
+def publish_event(users, action, what):
     publish(
         Event(
             id="test:1",
@@ -79,7 +78,7 @@ def publish_event(users: list[Any], action: str, what: dict[str, Any]) -> None:
     )
 
 
-def merge_row(users: list[Any], status: Status, what: dict[str, Any]) -> None:
+def merge_row(users, status, what):
     diagnosis = what["diagnosis"]
     uploads_merge(
         events=[
@@ -95,17 +94,17 @@ def merge_row(users: list[Any], status: Status, what: dict[str, Any]) -> None:
     )
 
 
-def make_users() -> list[Any]:
+def make_users():
     make = get_user_model().objects.create_user
     return [make(email=f"p{number}@site.test").pk for number in range(3)]
 
 
-def the_facts() -> list[Any]:
+def the_facts():
     names = [field.attname for field in Upload._meta.fields if field.name not in ("id",)]
     return sorted(map(str, Upload.objects.values_list(*names)))
 
 
-def settings_of_analytics(**values: Any) -> Any:
+def settings_of_analytics(**values):
     return override_settings(MYOMETRICS_ANALYTICS=values)
 
 
@@ -116,16 +115,14 @@ class AnyInterleaving(TestCase):
         limit=st.integers(1, 3),
         shown=st.sampled_from([1, 2, 200]),
     )
-    def test_report_equals_counting_one_by_one(
-        self, steps: list[Any], limit: int, shown: int
-    ) -> None:
+    def test_report_equals_counting_one_by_one(self, steps, limit, shown):
         chosen = {"UPLOADS_PER_USER_PER_DAY": limit, "DIAGNOSES_SHOWN": shown}
         with settings_of_analytics(**chosen):
             self.compare_after(steps)
             with settings_of_analytics(**chosen, COUNT_CLIENT_REPORTED=False):
                 self.compare_after([])
 
-    def compare_after(self, steps: list[Any]) -> None:
+    def compare_after(self, steps):
         users = make_users() if steps else []
         with time_machine.travel(NOW, tick=False):
             for kind, *rest in steps:
@@ -152,7 +149,7 @@ class AnyInterleaving(TestCase):
 
     @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
     @given(data=st.data(), events=st.lists(st.one_of(event, pulled), min_size=1, max_size=12))
-    def test_order_and_repetition_change_no_fact(self, data: Any, events: list[Any]) -> None:
+    def test_order_and_repetition_change_no_fact(self, data, events):
         users = make_users()
         apply = {"event": publish_event, "row": merge_row}
         for kind, what, details in events:
@@ -167,7 +164,7 @@ class AnyInterleaving(TestCase):
 
 
 @pytest.mark.django_db
-def test_merging_a_batch_equals_merging_one_by_one(make_user: Any) -> None:
+def test_merging_a_batch_equals_merging_one_by_one(make_user):
     user = make_user()
     events = [
         UploadEvent(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import threading
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
 import pytest
 from counting_one_by_one import assert_rollups_equal_facts, report_one_by_one
@@ -24,21 +23,21 @@ ACTIONS = ["upload_created", "upload_completed", "upload_failed", "analysis_read
 
 
 @pytest.fixture
-def publish_committed(publish_upload: Any) -> Any:
+def publish_committed(publish_upload):
     """Publish and commit, as a request does."""
 
-    def events(*args: Any, **details: Any) -> None:
+    def events(*args, **details):
         with atomic_write():
             publish_upload(*args, **details)
 
     return events
 
 
-def no_errors(outcomes: list[Any]) -> None:
+def no_errors(outcomes):
     assert [outcome for outcome in outcomes if isinstance(outcome, Exception)] == []
 
 
-def settle_and_compare() -> None:
+def settle_and_compare():
     assert report_get(days=90) == report_one_by_one(90)
     changes_fold()
     assert not PendingChange.objects.exists()
@@ -71,7 +70,7 @@ def test_concurrent_writers_folds_checks_and_deletions(
     users = [make_user() for _ in range(6)]
     now = datetime.now(timezone.utc)
 
-    def write(seed: int) -> None:
+    def write(seed):
         chance = random.Random(seed)
         for _ in range(25):
             publish_committed(
@@ -83,14 +82,14 @@ def test_concurrent_writers_folds_checks_and_deletions(
                 processing_time=chance.choice([None, 0.1, 45.6]),
             )
 
-    def fold() -> None:
+    def fold():
         for _ in range(12):
             changes_fold()
 
-    def check() -> int:
+    def check():
         return sum(rollups_check() for _ in range(3))
 
-    def delete() -> None:
+    def delete():
         for user in users[:2]:
             get_user_model().objects.get(pk=user.pk).delete()
 
@@ -115,13 +114,13 @@ def test_fold_skips_changes_of_user_being_deleted(
     is_deleted, is_folded = threading.Event(), threading.Event()
     waits = PATIENCE if database_vendor == "postgresql" else 0.2  # SQLite has one writer at a time
 
-    def delete() -> bool:
+    def delete():
         with atomic_write():
             leaving.delete()
             is_deleted.set()
             return is_folded.wait(waits)
 
-    def fold() -> int:
+    def fold():
         is_deleted.wait(PATIENCE)
         folded = changes_fold()
         is_folded.set()
@@ -149,13 +148,13 @@ def test_report_is_exact_during_a_fold(make_user, publish_committed, run_concurr
     expected = report_one_by_one(30)
     is_folded = threading.Event()
 
-    def read() -> list[Any]:
+    def read():
         answers = [report_get(days=30)]
         while not is_folded.is_set():
             answers.append(report_get(days=30))
         return answers
 
-    def fold() -> None:
+    def fold():
         changes_fold()
         is_folded.set()
 
@@ -168,11 +167,11 @@ def test_writers_do_not_wait_for_a_fold(user, publish_committed, run_concurrentl
     is_written = threading.Event()
     waits = PATIENCE if database_vendor == "postgresql" else 0.2  # SQLite has one writer at a time
 
-    def hold() -> bool:
+    def hold():
         with rollup_lock():
             return is_written.wait(waits)
 
-    def write() -> None:
+    def write():
         publish_committed(user)
         is_written.set()
 
@@ -189,12 +188,12 @@ def test_writers_of_one_day_do_not_block_each_other(
     is_written = threading.Event()
     waits = PATIENCE if database_vendor == "postgresql" else 0.2
 
-    def hold() -> bool:
+    def hold():
         with atomic_write():
             publish_committed(first, diagnosis="Normal")
             return is_written.wait(waits)
 
-    def write() -> None:
+    def write():
         publish_committed(second, diagnosis="Normal")
         is_written.set()
 

@@ -30,7 +30,7 @@ NOON = datetime.now(timezone.utc).replace(hour=12, minute=0, second=0, microseco
 def limit(settings):
     """Sets the daily limit and other settings of analytics."""
 
-    def set_limit(number: int, **values: Any) -> None:
+    def set_limit(number, **values):
         settings.MYOMETRICS_ANALYTICS = {"UPLOADS_PER_USER_PER_DAY": number, **values}
 
     return set_limit
@@ -45,7 +45,7 @@ def history(monkeypatch):
     return published
 
 
-def pulled(user: Any, upload_id: str, at: datetime = NOON) -> UploadEvent:
+def pulled(user, upload_id, at=NOON):
     return UploadEvent(
         user_id=user.pk,
         upload_id=upload_id,
@@ -55,22 +55,22 @@ def pulled(user: Any, upload_id: str, at: datetime = NOON) -> UploadEvent:
     )
 
 
-def report_upload(user: Any, upload_id: str, action: str = "upload_created", **values: Any) -> Any:
+def report_upload(user, upload_id, action="upload_created", **values):
     values = {"origin": "client", "at": NOON, **values}
     event = make_event(user, action, upload_id, **values)
     publish(event)
     return event
 
 
-def total() -> int:
+def total():
     return int(report_get(days=1)["system_health"]["total_uploads"])
 
 
-def counted_ids() -> set[str]:
+def counted_ids():
     return set(Upload.objects.counted().values_list("upload_id", flat=True))
 
 
-def settle_and_compare() -> None:
+def settle_and_compare():
     for days in (1, 30):
         assert report_get(days=days) == report_one_by_one(days)
     changes_fold()
@@ -292,7 +292,7 @@ def test_admin_filters_uploads_reported_by_clients_only(user, make_user):
 
 @pytest.mark.parametrize("number", [1, 500])
 def test_limit_costs_a_constant_number_of_statements(user, number):
-    def statements(origin: str) -> int:
+    def statements(origin):
         reports = [
             make_event(user, upload_id=f"{origin}{n}", at=NOON, origin=origin)
             for n in range(number)
@@ -311,7 +311,7 @@ def test_limit_costs_a_constant_number_of_statements(user, number):
 def test_limit_is_exact_for_50_concurrent_uploads(user, limit, run_concurrently):
     limit(20)
 
-    def report(number: int) -> None:
+    def report(number):
         with atomic_write():
             report_upload(user, f"u{number}", "upload_completed", diagnosis="Normal")
 
@@ -325,7 +325,7 @@ def test_limit_is_exact_for_50_concurrent_uploads(user, limit, run_concurrently)
 def test_concurrent_reports_of_one_upload_count_once(user, limit, run_concurrently):
     limit(2)
 
-    def report() -> None:
+    def report():
         with atomic_write():
             report_upload(user, "same")
 

@@ -6,7 +6,6 @@ import csv
 import io
 import re
 from datetime import datetime, timedelta, timezone
-from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -26,7 +25,7 @@ PAGE = "/admin/myometrics_analytics/dashboard/"
 
 
 @pytest.fixture
-def browser(administrator: Any) -> Client:
+def browser(administrator):
     administrator.is_superuser = True
     administrator.save()
     client = Client()
@@ -35,7 +34,7 @@ def browser(administrator: Any) -> Client:
 
 
 @pytest.fixture
-def _uploads(make_user: Any, merge_events: Any) -> None:
+def _uploads(make_user, merge_events):
     user = make_user(full_name="North Clinic", last_login=datetime.now(timezone.utc))
     merge_events(
         make_event(
@@ -50,7 +49,7 @@ def _uploads(make_user: Any, merge_events: Any) -> None:
     changes_fold()
 
 
-def charts_of(html: str) -> list[ElementTree.Element]:
+def charts_of(html):
     return [
         ElementTree.fromstring(svg)
         for svg in re.findall(r'<svg class="mm-columns".*?</svg>', html, re.DOTALL)
@@ -178,7 +177,7 @@ def test_dashboard_is_visible_to_staff_with_permission(make_user, settings):
     assert client.get(PAGE).status_code == 200
 
 
-def never(user: Any) -> bool:
+def never(user):
     return False
 
 
@@ -223,17 +222,17 @@ def test_axis_has_round_steps(largest, step):
 
 def test_chart_fills_its_width_within_its_height():
     chart = chart_make("c", "C", "uploads", [Point(f"d{n}", n) for n in range(365)])
-    assert float(chart.columns[0].hit_x.rstrip("%")) == 0
-    last = chart.columns[-1]
-    assert float(last.hit_x.rstrip("%")) + float(last.hit_width.rstrip("%")) == pytest.approx(
+    assert float(chart["columns"][0]["hit_x"].rstrip("%")) == 0
+    last = chart["columns"][-1]
+    assert float(last["hit_x"].rstrip("%")) + float(last["hit_width"].rstrip("%")) == pytest.approx(
         100, abs=0.01
     )
-    assert all(0 <= float(column.y) <= chart.height for column in chart.columns)
-    assert len(chart.labels) == 5
+    assert all(0 <= float(column["y"]) <= chart["height"] for column in chart["columns"])
+    assert len(chart["labels"]) == 5
 
 
 @pytest.fixture
-def _many_diagnoses() -> None:
+def _many_diagnoses():
     today = datetime.now(timezone.utc).date()
     DailyRollup.objects.bulk_create(
         (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
@@ -18,7 +17,7 @@ pytestmark = pytest.mark.django_db
 AGO = timedelta(days=3)
 
 
-def states(examine: Any) -> dict[str, str]:
+def states(examine):
     return {found.name: found.state for found in examine()}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
 import pytest
 from conftest import make_event
@@ -15,12 +14,12 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def _hosts_names(settings: Any) -> None:
+def _hosts_names(settings):
     settings.MYOMETRICS_ANALYTICS = {"CLINIC_FIELD": "full_name", "ROLE_FIELD": "email"}
 
 
 @pytest.fixture(params=["pending", "folded", "half"])
-def users(request: pytest.FixtureRequest, make_user: Any, merge_events: Any) -> list[Any]:
+def users(request, make_user, merge_events):
     now = datetime.now(timezone.utc)
     users = [
         make_user(full_name=clinic, last_login=login)

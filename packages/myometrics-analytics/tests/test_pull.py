@@ -8,11 +8,9 @@ import logging
 import resource
 import threading
 import uuid
-from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
 
 import pytest
 import time_machine
@@ -34,7 +32,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def service(settings: Any) -> Any:
+def service(settings):
     with running_image_service() as server:
         settings.MYOMETRICS = {**settings.MYOMETRICS, "MICROSERVICE_URL": server.url}
         settings.MYOMETRICS_ANALYTICS = {"PULL_TIMEOUT": PATIENCE, "PULL_DEADLINE": 3600}
@@ -202,7 +200,7 @@ def test_pull_fails_after_the_timeout(service, settings):
 def test_pull_of_slow_response_fails_at_the_deadline(service, user, settings):
     settings.MYOMETRICS_ANALYTICS = {"PULL_TIMEOUT": PATIENCE, "PULL_DEADLINE": 1}
 
-    def drip(handler: Any) -> None:
+    def drip(handler):
         handler.send_part(b'{"uploads": [', 10**6)
         while not service.released.wait(0.05):
             handler.wfile.write(b" ")
@@ -262,7 +260,7 @@ def test_next_pull_is_conditional(service, user):
 
 
 def test_truncated_response_stores_no_validators(service, user):
-    def answer(handler: Any) -> None:
+    def answer(handler):
         handler.send_body(200, b'{"uploads": [', "application/json", ETag='"half"')
 
     service.answer = answer
@@ -387,7 +385,7 @@ def test_pull_command_prints_result(service, user, capsys):
         call_command("analytics_pull")
 
 
-def resident_bytes() -> int:
+def resident_bytes():
     """Memory of this process now; where the system doesn't report it, the maximum so far."""
     statm = Path("/proc/self/statm")
     if statm.exists():
@@ -396,12 +394,12 @@ def resident_bytes() -> int:
 
 
 @contextmanager
-def memory_growth() -> Iterator[list[int]]:
+def memory_growth():
     """Growths of this process's memory against the start, taken 20 times a second."""
     gc.collect()
     start, growths, is_over = resident_bytes(), [0], threading.Event()
 
-    def watch() -> None:
+    def watch():
         while not is_over.wait(0.05):
             growths.append(resident_bytes() - start)
 
@@ -417,7 +415,7 @@ def memory_growth() -> Iterator[list[int]]:
 def test_pull_of_200_000_rows_needs_constant_memory(service, user):
     rows = 200_000
 
-    def stream(handler: Any) -> None:
+    def stream(handler):
         handler.send_response(200)
         handler.end_headers()
         handler.wfile.write(b'{"uploads": [')

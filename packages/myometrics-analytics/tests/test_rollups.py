@@ -7,7 +7,6 @@ import logging
 import random
 import re
 from datetime import date, datetime, timedelta, timezone
-from typing import Any
 
 import pytest
 from conftest import make_event
@@ -34,7 +33,7 @@ ACTIONS = ["upload_created", "upload_completed", "upload_failed", "analysis_read
 
 
 @pytest.fixture
-def busy_site(make_user: Any, merge_events: Any) -> list[Any]:
+def busy_site(make_user, merge_events):
     """Four users with some 200 events, a part of them folded."""
     chance = random.Random(7)
     users = [make_user() for _ in range(4)]
@@ -80,32 +79,32 @@ def test_self_check_finds_no_differences(busy_site, caplog):
     assert RollupState.objects.get().checked_at is not None
 
 
-def spoil_daily() -> None:
+def spoil_daily():
     DailyRollup.objects.update(uploads=5)
 
 
-def spoil_days() -> None:
+def spoil_days():
     DayRollup.objects.update(completed=7, uploaders=9)
 
 
-def spoil_users() -> None:
+def spoil_users():
     UserRollup.objects.update(uploads=0, last_day=date(2020, 1, 1))
 
 
-def spoil_total() -> None:
+def spoil_total():
     RollupState.objects.update(uploads=1)
 
 
-def lose_rollups() -> None:
+def lose_rollups():
     for model in (DailyRollup, DayRollup, UserRollup, RollupState):
         model.objects.all().delete()
 
 
-def lose_pending() -> None:
+def lose_pending():
     PendingChange.objects.all().delete()
 
 
-def lose_facts() -> None:
+def lose_facts():
     Upload.objects.filter(status="completed").delete()
 
 
@@ -158,7 +157,7 @@ def test_rollups_equal_facts_after_deletion_of_users(busy_site):
 
 
 @pytest.fixture
-def history(make_user: Any) -> Any:
+def history(make_user):
     """A source that replays 5,000 events, and counts the replayed ones."""
     users = [make_user() for _ in range(5)]
     start = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -167,7 +166,7 @@ def history(make_user: Any) -> Any:
         replayed = 0
         breaks_at = 10**9
 
-        def replay(self) -> Any:
+        def replay(self):
             for number in range(5000):
                 if number == self.breaks_at:
                     raise KeyboardInterrupt
@@ -188,7 +187,7 @@ def history(make_user: Any) -> Any:
     bus._sources.pop("history")
 
 
-def facts() -> list[Any]:
+def facts():
     names = [field.attname for field in Upload._meta.fields if field.name != "id"]
     return sorted(map(str, Upload.objects.values_list(*names)))
 
@@ -208,7 +207,7 @@ def test_rebuild_restores_the_same_facts(history, capsys):
 
 
 def test_command_in_log_message_recovers_missed_event(history, caplog):
-    def refuse(execute: Any, sql: str, *args: Any) -> Any:
+    def refuse(execute, sql, *args):
         if "INSERT" in sql and Upload._meta.db_table in sql:
             raise DatabaseError("disk full")
         return execute(sql, *args)
@@ -245,7 +244,7 @@ def test_interrupted_rebuild_resumes(history, capsys):
 
 
 class Terminal(io.StringIO):
-    def isatty(self) -> bool:
+    def isatty(self):
         return True
 
 

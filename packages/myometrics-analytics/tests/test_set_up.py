@@ -7,7 +7,6 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.core import checks
@@ -22,7 +21,7 @@ from myometrics_core.times import utc_now
 from myometrics_testing.waiting import PATIENCE
 
 
-def ids_of(messages: list[Any]) -> set[str]:
+def ids_of(messages):
     return {message.id for message in messages if message.id.startswith("myometrics_analytics")}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
 import pytest
 from conftest import make_event
@@ -20,7 +19,7 @@ EARLY = datetime(2026, 1, 1, 10, tzinfo=timezone.utc)
 LATE = EARLY + timedelta(days=2)
 
 
-def the_fact() -> dict[str, Any]:
+def the_fact():
     upload = Upload.objects.get()
     return {
         "status": upload.status,
@@ -170,7 +169,7 @@ def test_repeated_event_adds_no_pending_change(user, publish_upload):
 
 @pytest.mark.parametrize("number", [2, 400])
 def test_batch_of_updates_needs_few_statements(user, number):
-    def events(action: str, **details: Any) -> list[Event]:
+    def events(action, **details):
         return [make_event(user, action, f"u{n}", EARLY, **details) for n in range(number)]
 
     publish_many(events("upload_created"))

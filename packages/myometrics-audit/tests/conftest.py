@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from rest_framework.test import APIClient
 
@@ -9,13 +7,13 @@ from myometrics_audit.models import AuditLog
 
 
 @pytest.fixture
-def user(django_user_model: Any) -> Any:
+def user(django_user_model):
     """A user who is not an administrator."""
     return django_user_model.objects.create_user(email="tina@clinic.example", password="pw")
 
 
 @pytest.fixture
-def administrator(django_user_model: Any) -> Any:
+def administrator(django_user_model):
     """A user who may read the log."""
     return django_user_model.objects.create_user(
         email="anna@clinic.example", password="pw", is_staff=True
@@ -23,10 +21,10 @@ def administrator(django_user_model: Any) -> Any:
 
 
 @pytest.fixture
-def client_of() -> Any:
+def client_of():
     """A function that returns an API client signed in as the given user."""
 
-    def make(user: Any) -> APIClient:
+    def make(user):
         client = APIClient()
         client.force_authenticate(user)
         return client
@@ -35,10 +33,10 @@ def client_of() -> Any:
 
 
 @pytest.fixture
-def write(user: Any) -> Any:
+def write(user):
     """A function that writes an entry by ORM, with evidence but without publishing."""
 
-    def make(**fields: Any) -> AuditLog:
+    def make(**fields):
         values = {
             "user": user,
             "action": "upload_created",
@@ -52,5 +50,5 @@ def write(user: Any) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def _no_rate_limit(settings: Any) -> None:
+def _no_rate_limit(settings):
     settings.MYOMETRICS = {"RATE_LIMITS": {"auth": None, "api": None, "export": None}}

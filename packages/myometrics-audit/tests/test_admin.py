@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib import reload
-from typing import Any
 
 import audit_test_urls
 import pytest
@@ -22,14 +21,14 @@ URL = "/admin/myometrics_audit/auditlog/"
 
 
 @pytest.fixture
-def root(client: Any, django_user_model: Any) -> Any:
+def root(client, django_user_model):
     """A browser signed in to the admin."""
     client.force_login(django_user_model.objects.create_superuser(email="root@clinic.example"))
     return client
 
 
 @pytest.fixture
-def log(write: Any) -> list[AuditLog]:
+def log(write):
     """Three sealed entries and an unsealed one."""
     entries = [write(action="viewed"), write(), write(resource_type="report", resource_id="r7")]
     list(seal_pending())
@@ -62,9 +61,7 @@ def log(write: Any) -> list[AuditLog]:
         ("o=4", [3, 2, 1, 0]),
     ],
 )
-def test_admin_filters_and_search_find_matching_entries(
-    root: Any, log: list[AuditLog], user: Any, query: str, found: list[int]
-) -> None:
+def test_admin_filters_and_search_find_matching_entries(root, log, user, query, found):
     answer = root.get(f"{URL}?{query.format(user=user.pk)}")
     assert answer.status_code == 200
     changelist = answer.context["cl"]
@@ -72,9 +69,7 @@ def test_admin_filters_and_search_find_matching_entries(
     assert changelist.result_count == len(found)
 
 
-def test_admin_list_uses_stored_counts_and_constant_queries(
-    root: Any, log: Any, write: Any
-) -> None:
+def test_admin_list_uses_stored_counts_and_constant_queries(root, log, write):
     with CaptureQueriesContext(connection) as first:
         root.get(URL)
     for _ in range(20):
@@ -88,7 +83,7 @@ def test_admin_list_uses_stored_counts_and_constant_queries(
     assert not [query for query in second if query["sql"].startswith(counting)]
 
 
-def test_admin_list_shows_verification_state(root: Any, log: Any) -> None:
+def test_admin_list_shows_verification_state(root, log):
     from myometrics_audit.models import Verification
 
     assert "Never verified" in root.get(URL).content.decode()
@@ -111,13 +106,13 @@ def test_admin_list_shows_actions_in_words_and_short_ids(root, write):
     assert "0bb00185-3bb1-4426-9b16" in entry
 
 
-def test_admin_entry_shows_its_evidence(root: Any, log: list[AuditLog]) -> None:
+def test_admin_entry_shows_its_evidence(root, log):
     page = root.get(f"{URL}{log[0].pk}/change/").content.decode()
     assert "seal 1" in page
     assert '<div class="readonly">server</div>' in page
 
 
-def test_admin_can_delete_a_user_with_entries(root: Any, log: Any, user: Any) -> None:
+def test_admin_can_delete_a_user_with_entries(root, log, user):
     class PersonAdmin(admin.ModelAdmin):
         pass
 
@@ -138,7 +133,7 @@ def test_admin_can_delete_a_user_with_entries(root: Any, log: Any, user: Any) ->
 
 
 @pytest.mark.parametrize("name", ["seal", "erasure", "verification"])
-def test_admin_evidence_is_read_only(root: Any, log: Any, user: Any, name: str) -> None:
+def test_admin_evidence_is_read_only(root, log, user, name):
     user.delete()
     list(seal_pending())
     base = f"/admin/myometrics_audit/{name}/"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from drf_spectacular.generators import SchemaGenerator
 from rest_framework.test import APIClient
@@ -12,11 +10,11 @@ from myometrics_audit import audit
 
 
 @pytest.fixture
-def entry(user: Any) -> Any:
+def entry(user):
     return audit.record(actor=user, action="upload_created", resource=("upload", "u1"))
 
 
-def test_entry_has_the_lists_keys_and_its_origin(entry: Any, administrator: Any) -> None:
+def test_entry_has_the_lists_keys_and_its_origin(entry, administrator):
     client = APIClient()
     client.force_authenticate(administrator)
     listed = client.get("/api/audit-logs/").json()["results"]
@@ -27,16 +25,14 @@ def test_entry_has_the_lists_keys_and_its_origin(entry: Any, administrator: Any)
     assert "origin" not in listed[0]
 
 
-def test_entry_requires_an_administrator(entry: Any, user: Any) -> None:
+def test_entry_requires_an_administrator(entry, user):
     client = APIClient()
     client.force_authenticate(user)
     assert client.get(f"/api/audit-logs/{entry.pk}/").status_code == 403
 
 
 @pytest.mark.parametrize("method", ["put", "patch", "delete", "post"])
-def test_entry_rejects_other_methods(
-    entry: Any, user: Any, administrator: Any, method: str
-) -> None:
+def test_entry_rejects_other_methods(entry, user, administrator, method):
     for caller in (user, administrator):
         client = APIClient()
         client.force_authenticate(caller)
@@ -45,13 +41,13 @@ def test_entry_rejects_other_methods(
 
 
 @pytest.mark.parametrize("entry_id", ["0", "abc", "9" * 40, "-1", "١", "%00", "1_0"])
-def test_entry_with_unknown_id_returns_404(db: None, administrator: Any, entry_id: str) -> None:
+def test_entry_with_unknown_id_returns_404(db, administrator, entry_id):
     client = APIClient()
     client.force_authenticate(administrator)
     assert client.get(f"/api/audit-logs/{entry_id}/").status_code == 404
 
 
-def test_entry_schema_describes_the_user_id(entry: Any, administrator: Any) -> None:
+def test_entry_schema_describes_the_user_id(entry, administrator):
     document = SchemaGenerator().get_schema(request=None, public=True)
     described = document["components"]["schemas"]["EntryDetail"]["properties"]["user_id"]
     assert described == {"type": "string", "format": "uuid", "nullable": True}

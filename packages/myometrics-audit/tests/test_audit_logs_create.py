@@ -26,7 +26,7 @@ BODY = {
 }
 
 
-def test_create_returns_the_specified_shape(user: Any, client_of: Any) -> None:
+def test_create_returns_the_specified_shape(user, client_of):
     answer = client_of(user).post(
         URL, BODY, format="json", HTTP_USER_AGENT="Mozilla/5.0", REMOTE_ADDR="192.168.1.100"
     )
@@ -55,9 +55,7 @@ def test_create_returns_the_specified_shape(user: Any, client_of: Any) -> None:
     }
 
 
-def test_create_ignores_fields_set_by_the_server(
-    user: Any, administrator: Any, client_of: Any
-) -> None:
+def test_create_ignores_fields_set_by_the_server(user, administrator, client_of):
     chosen = {
         "id": 77,
         "user_id": str(administrator.pk),
@@ -76,22 +74,22 @@ def test_create_ignores_fields_set_by_the_server(
     assert AuditLog.objects.get().origin == "client"
 
 
-def test_create_ignores_a_forged_forwarding_header(user: Any, client_of: Any) -> None:
+def test_create_ignores_a_forged_forwarding_header(user, client_of):
     answer = client_of(user).post(URL, BODY, format="json", HTTP_X_FORWARDED_FOR="1.2.3.4")
     assert answer.json()["ip_address"] == "127.0.0.1"
 
 
-def test_create_defaults_details_to_an_empty_object(user: Any, client_of: Any) -> None:
+def test_create_defaults_details_to_an_empty_object(user, client_of):
     body = {name: BODY[name] for name in ("action", "resource_type", "resource_id")}
     assert client_of(user).post(URL, body, format="json").json()["details"] == {}
 
 
-def test_create_truncates_a_long_user_agent(user: Any, client_of: Any) -> None:
+def test_create_truncates_a_long_user_agent(user, client_of):
     answer = client_of(user).post(URL, BODY, format="json", HTTP_USER_AGENT="x" * 5000)
     assert len(answer.json()["user_agent"]) == 1024
 
 
-def test_create_accepts_details_of_at_most_64_kib(user: Any, client_of: Any) -> None:
+def test_create_accepts_details_of_at_most_64_kib(user, client_of):
     text = "x" * (64 * 1024 - len('{"text":""}'))
     client = client_of(user)
     assert client.post(URL, BODY | {"details": {"text": text}}, format="json").status_code == 201
@@ -100,7 +98,7 @@ def test_create_accepts_details_of_at_most_64_kib(user: Any, client_of: Any) -> 
     assert list(answer.json()["field_errors"]) == ["details"]
 
 
-def _deep(levels: int) -> dict[str, Any]:
+def _deep(levels):
     value: dict[str, Any] = {}
     for _ in range(levels):
         value = {"deeper": value}
@@ -141,9 +139,7 @@ BAD_FIELDS = [
 
 
 @pytest.mark.parametrize(("field", "value"), BAD_FIELDS, ids=lambda value: str(value)[:20])
-def test_create_with_invalid_field_returns_400_and_writes_nothing(
-    user: Any, client_of: Any, field: str, value: Any
-) -> None:
+def test_create_with_invalid_field_returns_400_and_writes_nothing(user, client_of, field, value):
     answer = client_of(user).post(
         URL, json.dumps(BODY | {field: value}), content_type="application/json"
     )
@@ -159,8 +155,8 @@ RESERVED = ["data_exported", "system_down", "system_recovered", " system_down\n"
 
 @pytest.mark.parametrize("action", RESERVED)
 def test_create_with_reserved_action_returns_400_and_writes_nothing(
-    user: Any, administrator: Any, client_of: Any, action: str
-) -> None:
+    user, administrator, client_of, action
+):
     for caller in (user, administrator):
         answer = client_of(caller).post(URL, BODY | {"action": action}, format="json")
         assert answer.status_code == 400
@@ -174,7 +170,7 @@ def test_create_with_reserved_action_returns_400_and_writes_nothing(
 
 
 @isolate_apps("django.contrib.auth")
-def test_actions_of_recorded_models_and_subclasses_are_reserved(user: Any, client_of: Any) -> None:
+def test_actions_of_recorded_models_and_subclasses_are_reserved(user, client_of):
     class Team(Group):
         class Meta:
             proxy = True
@@ -189,7 +185,7 @@ def test_actions_of_recorded_models_and_subclasses_are_reserved(user: Any, clien
     assert client.post(URL, BODY | {"action": "group_viewed"}, format="json").status_code == 201
 
 
-def test_long_actions_of_recorded_models_are_reserved_truncated(user: Any, client_of: Any) -> None:
+def test_long_actions_of_recorded_models_are_reserved_truncated(user, client_of):
     with isolate_apps("django.contrib.auth"):
         recorded()(type("X" * 60, (Group,), {"Meta": META, "__module__": __name__}))
     for verb in ("created", "deleted"):
@@ -210,7 +206,7 @@ UPLOAD_ACTIONS = (
 @pytest.mark.parametrize(
     "action", [*UPLOAD_ACTIONS, "logout", "login", "view", "System_Down", "system_downs"]
 )
-def test_create_accepts_unreserved_actions(user: Any, client_of: Any, action: str) -> None:
+def test_create_accepts_unreserved_actions(user, client_of, action):
     with isolate_apps("django.contrib.auth"):
         recorded()(type("Upload", (Group,), {"Meta": META, "__module__": __name__}))
     answer = client_of(user).post(URL, BODY | {"action": action}, format="json")
@@ -218,14 +214,14 @@ def test_create_accepts_unreserved_actions(user: Any, client_of: Any, action: st
     assert answer.json()["action"] == action
 
 
-def test_site_code_and_imports_can_record_reserved_actions() -> None:
+def test_site_code_and_imports_can_record_reserved_actions():
     for origin in ("server", "import"):
         audit.record(actor=None, action="system_down", resource=("a", 1), origin=origin)
     assert AuditLog.objects.count() == 2
 
 
 @pytest.mark.parametrize("field", ["action", "resource_type", "resource_id"])
-def test_create_requires_the_required_fields(user: Any, client_of: Any, field: str) -> None:
+def test_create_requires_the_required_fields(user, client_of, field):
     body = {name: value for name, value in BODY.items() if name != field}
     answer = client_of(user).post(URL, body, format="json")
     assert answer.status_code == 400
@@ -248,38 +244,34 @@ def test_create_requires_the_required_fields(user: Any, client_of: Any, field: s
     ],
     ids=lambda text: text[:20] or "empty",
 )
-def test_create_with_body_other_than_object_returns_400(
-    user: Any, client_of: Any, text: str
-) -> None:
+def test_create_with_body_other_than_object_returns_400(user, client_of, text):
     answer = client_of(user).generic("POST", URL, text.encode("latin-1"), "application/json")
     assert answer.status_code == 400
     assert list(answer.json()) == ["detail", "code", "field_errors"]
     assert not AuditLog.objects.exists()
 
 
-def test_create_with_form_data_returns_415(user: Any, client_of: Any) -> None:
+def test_create_with_form_data_returns_415(user, client_of):
     answer = client_of(user).post(URL, {"action": "x"}, format="multipart")
     assert answer.status_code == 415
     assert answer.json()["code"] == "unsupported_media_type"
 
 
-def test_create_when_anonymous_returns_401() -> None:
+def test_create_when_anonymous_returns_401():
     answer = APIClient().post(URL, BODY, format="json")
     assert answer.status_code in {401, 403}
     assert list(answer.json()) == ["detail", "code", "field_errors"]
 
 
 @pytest.mark.parametrize("method", ["put", "patch", "delete", "options"])
-def test_list_rejects_other_methods_for_every_role(
-    user: Any, administrator: Any, client_of: Any, method: str
-) -> None:
+def test_list_rejects_other_methods_for_every_role(user, administrator, client_of, method):
     for caller in (user, administrator):
         answer = getattr(client_of(caller), method)(URL, BODY, format="json")
         assert answer.status_code == 405
         assert answer.json()["code"] == "method_not_allowed"
 
 
-def test_create_publishes_the_stored_values(user: Any, client_of: Any) -> None:
+def test_create_publishes_the_stored_values(user, client_of):
     received: list[bus.Event] = []
     bus.register_receiver("test", received.append)
     try:
@@ -294,8 +286,8 @@ def test_create_publishes_the_stored_values(user: Any, client_of: Any) -> None:
     assert published.origin == "client"
 
 
-def test_create_keeps_the_entry_if_a_receiver_fails(user: Any, client_of: Any) -> None:
-    def fail(event: bus.Event) -> None:
+def test_create_keeps_the_entry_if_a_receiver_fails(user, client_of):
+    def fail(event):
         AuditLog.objects.create(action="half", resource_type="done", resource_id="1")
         raise RuntimeError("on purpose")
 
@@ -309,9 +301,7 @@ def test_create_keeps_the_entry_if_a_receiver_fails(user: Any, client_of: Any) -
 
 
 @pytest.mark.django_db(transaction=True)
-def test_create_returns_401_if_the_caller_is_deleted_concurrently(
-    user: Any, client_of: Any
-) -> None:
+def test_create_returns_401_if_the_caller_is_deleted_concurrently(user, client_of):
     client = client_of(user)
     type(user).objects.filter(pk=user.pk).delete()
     answer = client.post(URL, BODY, format="json")

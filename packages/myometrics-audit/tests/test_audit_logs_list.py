@@ -9,7 +9,6 @@ import pytest
 
 from myometrics_audit.listing import Selection, entries_select
 from myometrics_audit.listing.pagination import EntryPaginator
-from myometrics_audit.models import AuditLog
 from myometrics_audit.sealing import seal_pending
 
 pytestmark = pytest.mark.django_db
@@ -17,12 +16,12 @@ pytestmark = pytest.mark.django_db
 URL = "/api/audit-logs/"
 
 
-def at(day: int, hour: int = 12, minute: int = 0) -> datetime:
+def at(day, hour=12, minute=0):
     return datetime(2025, 8, day, hour, minute, tzinfo=timezone.utc)
 
 
 @pytest.fixture(params=["unsealed", "sealed", "half sealed"])
-def log(request: Any, write: Any, user: Any, administrator: Any) -> list[AuditLog]:
+def log(request, write, user, administrator):
     """60 entries over ten days of August 2025, oldest first."""
     entries = []
     for number in range(60):
@@ -42,7 +41,7 @@ def log(request: Any, write: Any, user: Any, administrator: Any) -> list[AuditLo
     return entries
 
 
-def test_list_has_the_specified_shape(log: Any, administrator: Any, client_of: Any) -> None:
+def test_list_has_the_specified_shape(log, administrator, client_of):
     answer = client_of(administrator).get(URL)
     assert answer.status_code == 200
     body = answer.json()
@@ -64,9 +63,7 @@ def test_list_has_the_specified_shape(log: Any, administrator: Any, client_of: A
     }
 
 
-def test_pages_together_are_the_whole_log_newest_first(
-    log: list[AuditLog], administrator: Any, client_of: Any
-) -> None:
+def test_pages_together_are_the_whole_log_newest_first(log, administrator, client_of):
     ids: list[int] = []
     url: str | None = URL + "?page_size=7"
     while url:
@@ -116,14 +113,14 @@ CHOOSING_ALL: list[tuple[dict[str, str], Any]] = [
 @pytest.mark.parametrize(("query", "keep"), [*FILTERS, *CHOOSING_ALL], ids=str)
 @pytest.mark.parametrize("by_user", [False, True])
 def test_list_filters_combine_and_count_exactly(
-    log: list[AuditLog],
-    user: Any,
-    administrator: Any,
-    client_of: Any,
-    query: dict[str, str],
-    keep: Any,
-    by_user: bool,
-) -> None:
+    log,
+    user,
+    administrator,
+    client_of,
+    query,
+    keep,
+    by_user,
+):
     expected = [entry.pk for entry in reversed(log) if keep(entry)]
     if by_user:
         query = {**query, "user_id": str(user.pk)}
@@ -133,7 +130,7 @@ def test_list_filters_combine_and_count_exactly(
     assert [row["id"] for row in body["results"]] == expected
 
 
-def test_list_of_an_unknown_user_is_empty(log: Any, administrator: Any, client_of: Any) -> None:
+def test_list_of_an_unknown_user_is_empty(log, administrator, client_of):
     query = {"user_id": "00000000-0000-4000-8000-000000000000"}
     body = client_of(administrator).get(URL, query).json()
     assert body == {"count": 0, "next": None, "previous": None, "results": []}
@@ -166,14 +163,14 @@ def test_list_of_an_unknown_user_is_empty(log: Any, administrator: Any, client_o
     ],
 )
 def test_list_with_invalid_parameter_returns_400_with_its_name(
-    administrator: Any, client_of: Any, name: str, value: str
-) -> None:
+    administrator, client_of, name, value
+):
     answer = client_of(administrator).get(URL, {name: value})
     assert answer.status_code == 400
     assert list(answer.json()["field_errors"]) == [name]
 
 
-def test_list_with_end_before_start_returns_400(administrator: Any, client_of: Any) -> None:
+def test_list_with_end_before_start_returns_400(administrator, client_of):
     query = {"start_date": "2025-08-02", "end_date": "2025-08-01"}
     answer = client_of(administrator).get(URL, query)
     assert answer.status_code == 400
@@ -181,15 +178,13 @@ def test_list_with_end_before_start_returns_400(administrator: Any, client_of: A
 
 
 @pytest.mark.parametrize("page", ["4", "99999999999999999999999999"])
-def test_page_past_the_end_returns_404(
-    log: Any, administrator: Any, client_of: Any, page: str
-) -> None:
+def test_page_past_the_end_returns_404(log, administrator, client_of, page):
     answer = client_of(administrator).get(URL, {"page": page})
     assert answer.status_code == 404
     assert answer.json()["code"] == "not_found"
 
 
-def test_page_links_keep_the_other_parameters(log: Any, administrator: Any, client_of: Any) -> None:
+def test_page_links_keep_the_other_parameters(log, administrator, client_of):
     query = {"action": "viewed", "page_size": "10", "page": "2"}
     body = client_of(administrator).get(URL, query).json()
     for link, page in ((body["next"], "page=3"), (body["previous"], None)):
@@ -198,16 +193,14 @@ def test_page_links_keep_the_other_parameters(log: Any, administrator: Any, clie
         assert page is None or page in link
 
 
-def test_page_has_at_most_100_rows(
-    log: Any, write: Any, administrator: Any, client_of: Any
-) -> None:
+def test_page_has_at_most_100_rows(log, write, administrator, client_of):
     for _ in range(50):
         write()
     body = client_of(administrator).get(URL, {"page_size": "5000"}).json()
     assert len(body["results"]) == 100
 
 
-def test_list_requires_an_administrator(user: Any, client_of: Any) -> None:
+def test_list_requires_an_administrator(user, client_of):
     answer = client_of(user).get(URL)
     assert answer.status_code == 403
     assert answer.json()["code"] == "permission_denied"
@@ -216,14 +209,14 @@ def test_list_requires_an_administrator(user: Any, client_of: Any) -> None:
 @pytest.mark.parametrize(("query", "keep"), FILTERS, ids=str)
 @pytest.mark.parametrize("size", [1, 4, 7])
 def test_deep_pages_equal_pages_found_by_skipping(
-    log: list[AuditLog],
-    administrator: Any,
-    client_of: Any,
-    monkeypatch: Any,
-    query: dict[str, str],
-    keep: Any,
-    size: int,
-) -> None:
+    log,
+    administrator,
+    client_of,
+    monkeypatch,
+    query,
+    keep,
+    size,
+):
     monkeypatch.setattr("myometrics_audit.listing.pages.MAX_SHALLOW_OFFSET", 0)
     expected = [entry.pk for entry in reversed(log) if keep(entry)]
     client = client_of(administrator)
@@ -244,8 +237,8 @@ def test_deep_pages_equal_pages_found_by_skipping(
     ids=str,
 )
 def test_rare_pair_of_filters_is_found_far_back(
-    write: Any, administrator: Any, client_of: Any, sealed: bool, span: Any, months: range
-) -> None:
+    write, administrator, client_of, sealed, span, months
+):
     pair = {"action": "deleted", "resource_type": "user"}
     rare = [
         write(**pair, timestamp=datetime(2024, 1 + month, 15, tzinfo=timezone.utc))
@@ -263,7 +256,7 @@ def test_rare_pair_of_filters_is_found_far_back(
         assert ids == expected[4 * page - 4 : 4 * page]
 
 
-def test_deep_pages_of_the_admin_equal_the_api(log: list[AuditLog], monkeypatch: Any) -> None:
+def test_deep_pages_of_the_admin_equal_the_api(log, monkeypatch):
     monkeypatch.setattr("myometrics_audit.listing.pages.MAX_SHALLOW_OFFSET", 0)
     pages = EntryPaginator(entries_select(Selection()), 7)
     assert pages.count == 60
@@ -273,17 +266,17 @@ def test_deep_pages_of_the_admin_equal_the_api(log: list[AuditLog], monkeypatch:
 
 @pytest.mark.django_db(transaction=True)
 def test_count_and_first_page_are_from_one_snapshot(
-    write: Any, administrator: Any, client_of: Any, run_concurrently: Any
-) -> None:
+    write, administrator, client_of, run_concurrently
+):
     for _ in range(5):
         write()
 
-    def write_and_seal() -> None:
+    def write_and_seal():
         for _ in range(5):
             write()
             list(seal_pending())
 
-    def read() -> list[tuple[int, int]]:
+    def read():
         client = client_of(administrator)
         bodies = [client.get(URL, {"page_size": 100}).json() for _ in range(10)]
         return [(body["count"], len(body["results"])) for body in bodies]

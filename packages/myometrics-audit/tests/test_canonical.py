@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -45,17 +44,17 @@ GOLDEN = [
 
 
 @pytest.mark.parametrize(("value", "expected"), GOLDEN, ids=str)
-def test_canonical_json_is_unchanged(value: Any, expected: bytes) -> None:
+def test_canonical_json_is_unchanged(value, expected):
     assert canonical_json(value) == expected
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, "\x00", "\ud800", {"\x00": 1}, {1: 2}, {1}])
-def test_canonical_json_rejects_unstorable_values(value: Any) -> None:
+def test_canonical_json_rejects_unstorable_values(value):
     with pytest.raises((ValueError, TypeError)):
         canonical_json([value])
 
 
-def golden_entry(**changes: Any) -> Any:
+def golden_entry(**changes):
     values = {
         "nonce": bytes(range(16)),
         "action": "upload_created",
@@ -70,7 +69,7 @@ def golden_entry(**changes: Any) -> Any:
     return SimpleNamespace(**{**values, **changes})
 
 
-def test_canonical_entry_and_leaf_are_unchanged() -> None:
+def test_canonical_entry_and_leaf_are_unchanged():
     subject = subject_of(1, KEY)
     assert subject == "1d94e3a18ee68b9ee508d891317f61a0"
     assert canonical_entry(golden_entry(), subject) == (
@@ -86,7 +85,7 @@ def test_canonical_entry_and_leaf_are_unchanged() -> None:
     )
 
 
-def test_leaf_of_erasure_and_signature_of_seal_are_unchanged() -> None:
+def test_leaf_of_erasure_and_signature_of_seal_are_unchanged():
     erasure = SimpleNamespace(
         id="00000000-0000-4000-8000-000000000000",
         nonce=bytes(16),
@@ -110,7 +109,7 @@ def test_leaf_of_erasure_and_signature_of_seal_are_unchanged() -> None:
     )
 
 
-def test_times_and_addresses_have_one_canonical_form() -> None:
+def test_times_and_addresses_have_one_canonical_form():
     assert canonical_moment(MOMENT) == "2025-08-19T15:45:00.000120Z"
     assert canonical_address("2001:DB8:0:0::1") == "2001:db8::1"
     assert canonical_address("::ffff:192.0.2.1") == "192.0.2.1"
@@ -133,9 +132,7 @@ VALUES = st.recursive(
     texts=st.tuples(TEXT, TEXT, TEXT),
     agent=TEXT,
 )
-def test_verification_accepts_entries_written_by_the_api(
-    client_of: Any, user: Any, details: Any, texts: tuple[str, str, str], agent: str
-) -> None:
+def test_verification_accepts_entries_written_by_the_api(client_of, user, details, texts, agent):
     body = dict(zip(("action", "resource_type", "resource_id"), texts, strict=True))
     answer = client_of(user).post(
         "/api/audit-logs/",
@@ -153,7 +150,7 @@ def test_verification_accepts_entries_written_by_the_api(
 
 
 @pytest.mark.django_db
-def test_numbers_normalised_by_databases_pass_verification() -> None:
+def test_numbers_normalised_by_databases_pass_verification():
     for value, _ in GOLDEN:
         AuditLog.objects.create(
             action="a", resource_type="b", resource_id="c", details={"value": value}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Thread
-from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -34,17 +32,17 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def model(django_user_model: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+def model(django_user_model, monkeypatch):
     """A recorded user model with a masked address. Restores the registry of recordings."""
     monkeypatch.setattr(changes, "_recordings", dict(changes._recordings))
     return recorded(masked=["email"])(django_user_model)
 
 
-def only_entry() -> AuditLog:
+def only_entry():
     return AuditLog.objects.get()
 
 
-def test_recorded_save_records_the_values_of_a_new_row(model: Any, administrator: Any) -> None:
+def test_recorded_save_records_the_values_of_a_new_row(model, administrator):
     patient = model(email="p@clinic.example", full_name="Pat")
     recorded_save(patient, actor=administrator)
     entry = only_entry()
@@ -57,9 +55,7 @@ def test_recorded_save_records_the_values_of_a_new_row(model: Any, administrator
     assert entry.details["values"]["password"] == {"masked": True}
 
 
-def test_recorded_save_records_changed_fields_without_masked_values(
-    user: Any, administrator: Any
-) -> None:
+def test_recorded_save_records_changed_fields_without_masked_values(user, administrator):
     user.full_name = "Tina"
     user.email = "new@clinic.example"
     user.set_password("new")
@@ -75,19 +71,19 @@ def test_recorded_save_records_changed_fields_without_masked_values(
     assert "clinic.example" not in str(only_entry().details)
 
 
-def test_recorded_save_without_changes_is_not_recorded(user: Any) -> None:
+def test_recorded_save_without_changes_is_not_recorded(user):
     recorded_save(user, actor=user)
     assert not AuditLog.objects.exists()
 
 
-def test_recorded_save_records_only_saved_fields(user: Any) -> None:
+def test_recorded_save_records_only_saved_fields(user):
     user.full_name = "Tina"
     user.is_staff = True
     recorded_save(user, actor=user, update_fields=["full_name"])
     assert list(only_entry().details["changes"]) == ["full_name"]
 
 
-def test_recorded_values_are_truncated(user: Any) -> None:
+def test_recorded_values_are_truncated(user):
     recorded(fields=["details"])(AuditLog)
     entry = AuditLog(action="a", resource_type="b", resource_id="c", details={"t": "x" * 9000})
     recorded_save(entry, actor=None)
@@ -95,9 +91,7 @@ def test_recorded_values_are_truncated(user: Any) -> None:
     assert len(kept.details["values"]["details"]) < 600
 
 
-def test_recorded_delete_records_the_deleted_values(
-    model: Any, user: Any, administrator: Any
-) -> None:
+def test_recorded_delete_records_the_deleted_values(model, user, administrator):
     key = str(user.pk)
     recorded_delete(user, actor=administrator)
     assert only_entry().action == "person_deleted"
@@ -106,7 +100,7 @@ def test_recorded_delete_records_the_deleted_values(
 
 
 @pytest.fixture
-def ward(user: Any) -> Any:
+def ward(user):
     """A recorded row with recorded rows that refer to it: deleted with it, or set to null."""
     for referring in (ContentType, Permission, LogEntry):
         recorded()(referring)
@@ -117,7 +111,7 @@ def ward(user: Any) -> Any:
     return ward
 
 
-def test_recorded_delete_records_related_rows(ward: Any, user: Any, administrator: Any) -> None:
+def test_recorded_delete_records_related_rows(ward, user, administrator):
     log = LogEntry.objects.get()
     keys = {str(permission.pk) for permission in Permission.objects.filter(content_type=ward)}
     key = ward.pk
@@ -133,7 +127,7 @@ def test_recorded_delete_records_related_rows(ward: Any, user: Any, administrato
     assert {entry.user_id for entry in entries.values()} == {administrator.pk}
 
 
-def test_recorded_delete_of_the_actor_has_no_actor(model: Any, user: Any) -> None:
+def test_recorded_delete_of_the_actor_has_no_actor(model, user):
     key = user.pk
     recorded_delete(user, actor=user)
     entry = only_entry()
@@ -141,8 +135,8 @@ def test_recorded_delete_of_the_actor_has_no_actor(model: Any, user: Any) -> Non
     assert entry.user_id is None
 
 
-def test_recorded_delete_that_fails_records_nothing(ward: Any, administrator: Any) -> None:
-    def refuse(**kwargs: Any) -> None:
+def test_recorded_delete_that_fails_records_nothing(ward, administrator):
+    def refuse(**kwargs):
         raise RuntimeError("not now")
 
     post_delete.connect(refuse, sender=Permission)
@@ -155,9 +149,7 @@ def test_recorded_delete_that_fails_records_nothing(ward: Any, administrator: An
     assert ContentType.objects.filter(pk=ward.pk).exists()
 
 
-def test_recorded_delete_reads_rows_in_batches(
-    ward: Any, administrator: Any, django_assert_max_num_queries: Any
-) -> None:
+def test_recorded_delete_reads_rows_in_batches(ward, administrator, django_assert_max_num_queries):
     Permission.objects.bulk_create(
         Permission(content_type=ward, codename=f"c{number}", name="x") for number in range(400)
     )
@@ -166,7 +158,7 @@ def test_recorded_delete_reads_rows_in_batches(
     assert AuditLog.objects.filter(action="permission_deleted").count() == 402
 
 
-def test_recorded_delete_skips_unrelated_tables(user: Any) -> None:
+def test_recorded_delete_skips_unrelated_tables(user):
     recorded()(Session)
     session = Session.objects.create(pk="s1", session_data="a", expire_date=utc_now())
     with CaptureQueriesContext(connection) as queries:
@@ -175,12 +167,12 @@ def test_recorded_delete_skips_unrelated_tables(user: Any) -> None:
     assert sum(query["sql"].startswith("SELECT") for query in queries) == 3
 
 
-def test_recorded_delete_of_an_unrecorded_model_is_refused(user: Any) -> None:
+def test_recorded_delete_of_an_unrecorded_model_is_refused(user):
     with pytest.raises(LookupError, match="ContentType"):
         recorded_delete(ContentType.objects.create(app_label="a", model="b"), actor=user)
 
 
-def test_bulk_create_and_update_are_recorded_row_by_row(model: Any, administrator: Any) -> None:
+def test_bulk_create_and_update_are_recorded_row_by_row(model, administrator):
     users = [model(email=f"{n}@clinic.example", full_name=str(n)) for n in range(3)]
     recorded_bulk_create(model, users, actor=administrator)
     assert AuditLog.objects.filter(action="person_created").count() == 3
@@ -192,12 +184,10 @@ def test_bulk_create_and_update_are_recorded_row_by_row(model: Any, administrato
 
 
 @pytest.mark.django_db(transaction=True)
-def test_recorded_update_skips_rows_that_stop_matching(
-    model: Any, user: Any, administrator: Any
-) -> None:
+def test_recorded_update_skips_rows_that_stop_matching(model, user, administrator):
     actives = model.objects.filter(is_active=True)
 
-    def leave() -> None:
+    def leave():
         model.objects.filter(pk=user.pk).update(is_active=False)
 
     with _just_before_the_second_read(leave):
@@ -212,7 +202,7 @@ def test_recorded_update_skips_rows_that_stop_matching(
 
 
 @contextmanager
-def _just_before_the_second_read(change: Callable[[], Any]) -> Iterator[None]:
+def _just_before_the_second_read(change):
     """Run ``change`` on another connection after the first read of this one.
 
     PostgreSQL has it committed before this connection goes on; SQLite when this one is done.
@@ -220,7 +210,7 @@ def _just_before_the_second_read(change: Callable[[], Any]) -> Iterator[None]:
     other = Thread(target=_in_own_connection, args=[change])
     reads = 0
 
-    def execute_and_count(execute: Any, sql: str, *call: Any) -> Any:
+    def execute_and_count(execute, sql, *call):
         nonlocal reads
         is_read = sql.startswith("SELECT")
         reads += is_read
@@ -235,16 +225,14 @@ def _just_before_the_second_read(change: Callable[[], Any]) -> Iterator[None]:
     other.join(timeout=PATIENCE)
 
 
-def _in_own_connection(change: Callable[[], Any]) -> None:
+def _in_own_connection(change):
     try:
         change()
     finally:
         connections.close_all()
 
 
-def test_recorded_update_can_make_rows_stop_matching(
-    model: Any, user: Any, administrator: Any
-) -> None:
+def test_recorded_update_can_make_rows_stop_matching(model, user, administrator):
     actives = model.objects.filter(is_active=True)
     assert recorded_update(actives, actor=administrator, is_active=False) == 2
     assert not actives.exists()
@@ -253,9 +241,7 @@ def test_recorded_update_can_make_rows_stop_matching(
     assert list(details) == [change, change]
 
 
-def test_recorded_update_evaluates_the_filter_before_any_change(
-    model: Any, administrator: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_recorded_update_evaluates_the_filter_before_any_change(model, administrator, monkeypatch):
     monkeypatch.setattr("myometrics_audit.tracking.changes.CHUNK", 1)
     for n in range(2):
         model.objects.create_user(email=f"{n}@clinic.example", full_name="same")
@@ -276,9 +262,7 @@ def test_recorded_update_evaluates_the_filter_before_any_change(
     ],
     ids=["ordered", "distinct", "joined", "aggregated", "deferred"],
 )
-def test_recorded_update_changes_and_records_each_row_once(
-    model: Any, user: Any, narrow: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_recorded_update_changes_and_records_each_row_once(model, user, narrow, monkeypatch):
     monkeypatch.setattr("myometrics_audit.tracking.changes.CHUNK", 1)
     user.groups.set([Group.objects.create(name=f"ward {n}") for n in range(2)])
     longer = Concat(F("full_name"), Value("!"))
@@ -286,13 +270,13 @@ def test_recorded_update_changes_and_records_each_row_once(
     assert only_entry().details["changes"] == {"full_name": {"from": "", "to": "!"}}
 
 
-def test_recorded_update_of_a_slice_is_refused(model: Any, user: Any) -> None:
+def test_recorded_update_of_a_slice_is_refused(model, user):
     with pytest.raises(TypeError, match="slice"):
         recorded_update(model.objects.all()[:1], actor=None, full_name="x")
     assert not AuditLog.objects.exists()
 
 
-def test_change_that_can_not_be_recorded_is_rolled_back(user: Any, model: Any) -> None:
+def test_change_that_can_not_be_recorded_is_rolled_back(user, model):
     user.full_name = "Tina"
     with pytest.raises(ValueError, match="NUL"):
         recorded_save(user, actor=user, request=BrokenRequest())
@@ -303,18 +287,18 @@ class BrokenRequest:
     """A request whose address can't be stored."""
 
     @property
-    def META(self) -> Any:
+    def META(self):
         raise ValueError("NUL in the address")
 
 
-def test_recorded_save_of_an_undeclared_model_is_refused(write: Any) -> None:
+def test_recorded_save_of_an_undeclared_model_is_refused(write):
     from myometrics_audit.models import Seal
 
     with pytest.raises(LookupError, match="Seal"):
         recorded_save(Seal(), actor=None)
 
 
-def test_recorded_with_unknown_field_is_refused(model: Any) -> None:
+def test_recorded_with_unknown_field_is_refused(model):
     with pytest.raises(ValueError, match="nickname"):
         recorded(masked=["nickname"])(model)
 
@@ -330,9 +314,7 @@ def test_recorded_with_unknown_field_is_refused(model: Any) -> None:
         },
     ],
 )
-def test_recorded_bulk_create_refuses_conflict_options(
-    model: Any, conflicts: dict[str, Any]
-) -> None:
+def test_recorded_bulk_create_refuses_conflict_options(model, conflicts):
     users = [model(email="p@clinic.example")]
     with pytest.raises(ValueError, match=r"recorded_save|recorded_update"):
         recorded_bulk_create(model, users, actor=None, **conflicts)

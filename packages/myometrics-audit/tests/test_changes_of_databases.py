@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from django.contrib.sessions.models import Session
 from django.db import connections
@@ -17,7 +14,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def archive(db: None, tmp_path: Path) -> Iterator[str]:
+def archive(db, tmp_path):
     """The alias of another database, with a recorded table of sessions."""
     options = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "archive")}
     connections.settings["archive"] = {**connections.settings["default"], "OPTIONS": {}, **options}
@@ -29,7 +26,7 @@ def archive(db: None, tmp_path: Path) -> Iterator[str]:
     del connections["archive"], connections.settings["archive"]
 
 
-def test_recorded_save_reads_the_database_that_it_writes_to(archive: str) -> None:
+def test_recorded_save_reads_the_database_that_it_writes_to(archive):
     session = Session(pk="s1", session_data="a", expire_date=utc_now())
     recorded_save(session, actor=None, using=archive)
     creation = AuditLog.objects.get(action="session_created")
@@ -42,7 +39,7 @@ def test_recorded_save_reads_the_database_that_it_writes_to(archive: str) -> Non
     assert not Session.objects.exists()
 
 
-def test_rows_are_recorded_in_the_database_of_the_query_set(archive: str) -> None:
+def test_rows_are_recorded_in_the_database_of_the_query_set(archive):
     archived = Session.objects.using(archive)
     archived.create(pk="s1", session_data="a", expire_date=utc_now())
     assert recorded_update(archived.all(), actor=None, session_data="b") == 1

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from django.core import checks
 from django.db import connection
@@ -11,7 +9,7 @@ from django.db import connection
 from myometrics_audit.log.guards import install_guards, remove_guards
 
 
-def ids(**kwargs: Any) -> set[str]:
+def ids(**kwargs):
     messages = checks.run_checks(**kwargs)
     return {m.id for m in messages if (m.id or "").startswith("myometrics_audit.")}
 
@@ -37,20 +35,20 @@ def ids(**kwargs: Any) -> set[str]:
     ],
     ids=str,
 )
-def test_invalid_settings_are_reported(settings: Any, value: Any, expected: set[str]) -> None:
+def test_invalid_settings_are_reported(settings, value, expected):
     settings.MYOMETRICS_AUDIT = value
     assert ids() == expected
 
 
 @pytest.mark.django_db
-def test_missing_guards_are_reported_until_migrate() -> None:
+def test_missing_guards_are_reported_until_migrate():
     remove_guards(connection.alias)
     assert ids(databases=["default"]) == {"myometrics_audit.W011"}
     install_guards(connection.alias)
     assert ids(databases=["default"]) == set()
 
 
-def test_deployment_check_requires_keys_and_no_test_settings(settings: Any) -> None:
+def test_deployment_check_requires_keys_and_no_test_settings(settings):
     settings.MYOMETRICS_AUDIT = {"ALLOW_FLUSH": True}
     assert ids(include_deployment_checks=True) == {
         "myometrics_audit.W013",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from django.contrib.contenttypes.fields import GenericForeignKey, GenericRelation
@@ -23,7 +21,7 @@ DB_SET_NULL = getattr(models, "DB_SET_NULL", models.SET_NULL)
 
 
 @pytest.fixture(scope="module")
-def host(django_db_setup: Any, django_db_blocker: Any) -> Iterator[Any]:
+def host(django_db_setup, django_db_blocker):
     """A site's models around ``Ward``."""
     with isolate_apps("django.contrib.auth", "django.contrib.contenttypes"):
 
@@ -103,17 +101,17 @@ def host(django_db_setup: Any, django_db_blocker: Any) -> Iterator[Any]:
 
 
 @pytest.fixture(autouse=True)
-def record(monkeypatch: pytest.MonkeyPatch) -> Any:
+def record(monkeypatch):
     """Restores the registry of recordings."""
     monkeypatch.setattr(changes, "_recordings", dict(changes._recordings))
     return recorded()
 
 
-def entries() -> list[tuple[str, str]]:
+def entries():
     return sorted(AuditLog.objects.values_list("action", "resource_id"))
 
 
-def test_row_kept_by_one_key_and_deleted_by_another_is_followed(host: Any, record: Any) -> None:
+def test_row_kept_by_one_key_and_deleted_by_another_is_followed(host, record):
     record(host.Ward)
     record(host.Sheet)
     ward = host.Ward.objects.create(code="a")
@@ -124,7 +122,7 @@ def test_row_kept_by_one_key_and_deleted_by_another_is_followed(host: Any, recor
     assert entries() == expected
 
 
-def test_deletion_through_a_key_to_another_field_is_recorded(host: Any, record: Any) -> None:
+def test_deletion_through_a_key_to_another_field_is_recorded(host, record):
     record(host.Ward)
     record(host.Bed)
     ward, other = (host.Ward.objects.create(code=code) for code in "ab")
@@ -139,7 +137,7 @@ def test_deletion_through_a_key_to_another_field_is_recorded(host: Any, record: 
     assert entries() == expected
 
 
-def test_deletion_of_a_subclass_with_its_parent_is_recorded(host: Any, record: Any) -> None:
+def test_deletion_of_a_subclass_with_its_parent_is_recorded(host, record):
     record(host.Ward)
     record(host.HeatedBed)
     ward = host.Ward.objects.create(code="a")
@@ -149,7 +147,7 @@ def test_deletion_of_a_subclass_with_its_parent_is_recorded(host: Any, record: A
     assert entries() == expected
 
 
-def test_deletion_of_subclass_with_own_key_follows_parent_row(host: Any, record: Any) -> None:
+def test_deletion_of_subclass_with_own_key_follows_parent_row(host, record):
     record(host.NumberedBed)
     record(host.Sheet)
     other = host.Bed.objects.create()
@@ -161,7 +159,7 @@ def test_deletion_of_subclass_with_own_key_follows_parent_row(host: Any, record:
     assert entries() == expected
 
 
-def test_deletion_of_self_referring_rows_is_recorded(host: Any, record: Any) -> None:
+def test_deletion_of_self_referring_rows_is_recorded(host, record):
     record(host.Ward)
     first = host.Ward.objects.create(code="a")
     second = host.Ward.objects.create(code="b", parent=first)
@@ -172,7 +170,7 @@ def test_deletion_of_self_referring_rows_is_recorded(host: Any, record: Any) -> 
     assert entries() == expected
 
 
-def test_deletion_of_generic_relations_is_recorded(host: Any, record: Any) -> None:
+def test_deletion_of_generic_relations_is_recorded(host, record):
     record(host.Ward)
     record(host.Note)
     ward, other = (host.Ward.objects.create(code=code) for code in "ab")
@@ -186,7 +184,7 @@ def test_deletion_of_generic_relations_is_recorded(host: Any, record: Any) -> No
     assert entries() == expected
 
 
-def test_changes_by_the_database_are_recorded(host: Any, record: Any) -> None:
+def test_changes_by_the_database_are_recorded(host, record):
     for model in (host.Ward, host.Gate, host.Key):
         record(model)
     ward = host.Ward.objects.create(code="a")
@@ -205,7 +203,7 @@ def test_changes_by_the_database_are_recorded(host: Any, record: Any) -> None:
     assert entries() == expected
 
 
-def test_rows_kept_by_the_database_are_not_followed(host: Any, record: Any) -> None:
+def test_rows_kept_by_the_database_are_not_followed(host, record):
     for model in (host.Ward, host.Key):
         record(model)
     ward = host.Ward.objects.create(code="a")
@@ -218,7 +216,7 @@ def test_rows_kept_by_the_database_are_not_followed(host: Any, record: Any) -> N
     assert entries() == [("ward_deleted", key)]
 
 
-def test_deletion_of_a_proxy_is_recorded_under_its_name(host: Any, record: Any) -> None:
+def test_deletion_of_a_proxy_is_recorded_under_its_name(host, record):
     record(host.ClosedWard)
     ward = host.ClosedWard.objects.create(code="a")
     key = str(ward.pk)
@@ -226,7 +224,7 @@ def test_deletion_of_a_proxy_is_recorded_under_its_name(host: Any, record: Any) 
     assert entries() == [("closedward_deleted", key)]
 
 
-def test_soft_deletion_is_recorded_as_a_change(host: Any, record: Any) -> None:
+def test_soft_deletion_is_recorded_as_a_change(host, record):
     record(host.Ward)
     record(host.Bed)
     ward = host.Ward.objects.create(code="a")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 import time_machine
@@ -22,11 +21,11 @@ pytestmark = pytest.mark.django_db
 KEYS = {"first": "f" * 32, "second": "s" * 32}
 
 
-def states(examine: Any) -> dict[str, str]:
+def states(examine):
     return {found.name: found.state for found in examine()}
 
 
-def say(examine: Any) -> str:
+def say(examine):
     return " ".join(f"{found.summary} {found.advice}" for found in examine())
 
 

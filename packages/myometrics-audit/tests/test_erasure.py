@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -19,7 +17,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def log(write: Any, administrator: Any) -> None:
+def log(write, administrator):
     """Two sealed and two unsealed entries of each of two users."""
     for _ in range(2):
         write()
@@ -31,10 +29,10 @@ def log(write: Any, administrator: Any) -> None:
 
 
 @pytest.fixture(params=["delete", "queryset", "erase_user"])
-def remove(request: Any) -> Any:
+def remove(request):
     """A function that deletes a user."""
 
-    def delete(user: Any) -> None:
+    def delete(user):
         if request.param == "queryset":
             type(user).objects.filter(pk=user.pk).delete()
         elif request.param == "erase_user":
@@ -45,9 +43,7 @@ def remove(request: Any) -> Any:
     return delete
 
 
-def test_deleting_a_user_erases_only_their_entries(
-    log: Any, user: Any, administrator: Any, remove: Any
-) -> None:
+def test_deleting_a_user_erases_only_their_entries(log, user, administrator, remove):
     deleted_key = user.pk
     remove(user)
     assert set(AuditLog.objects.values_list("user_id", flat=True)) == {administrator.pk}
@@ -57,9 +53,7 @@ def test_deleting_a_user_erases_only_their_entries(
     assert str(deleted_key) not in str(erasure.details)
 
 
-def test_counts_stay_exact_when_a_user_is_deleted(
-    log: Any, user: Any, administrator: Any, remove: Any
-) -> None:
+def test_counts_stay_exact_when_a_user_is_deleted(log, user, administrator, remove):
     deleted_key = user.pk
     remove(user)
     for _ in range(2):
@@ -72,8 +66,8 @@ def test_counts_stay_exact_when_a_user_is_deleted(
 
 
 def test_retained_entries_share_a_pseudonym_instead_of_the_user(
-    log: Any, user: Any, administrator: Any, remove: Any, settings: Any
-) -> None:
+    log, user, administrator, remove, settings
+):
     settings.MYOMETRICS_AUDIT = {**settings.MYOMETRICS_AUDIT, "ON_USER_DELETE": "retain"}
     remove(user)
     retained = AuditLog.objects.filter(user=None)
@@ -85,14 +79,12 @@ def test_retained_entries_share_a_pseudonym_instead_of_the_user(
     assert entries_count(Selection()) == 8
 
 
-def test_deleting_a_user_without_entries_writes_no_erasure(
-    log: Any, django_user_model: Any
-) -> None:
+def test_deleting_a_user_without_entries_writes_no_erasure(log, django_user_model):
     django_user_model.objects.create_user(email="new@clinic.example").delete()
     assert not Erasure.objects.exists()
 
 
-def test_deleting_a_user_does_not_load_their_entries(user: Any, write: Any) -> None:
+def test_deleting_a_user_does_not_load_their_entries(user, write):
     with CaptureQueriesContext(connection) as few:
         write()
         user.delete()
@@ -107,7 +99,7 @@ def test_deleting_a_user_does_not_load_their_entries(user: Any, write: Any) -> N
     assert not [q for q in many if f'"{table}"."nonce"' in q["sql"]]
 
 
-def test_several_users_can_be_deleted_at_once(log: Any, user: Any, administrator: Any) -> None:
+def test_several_users_can_be_deleted_at_once(log, user, administrator):
     type(user).objects.all().delete()
     assert not AuditLog.objects.exists()
     assert sorted(Erasure.objects.values_list("entries", flat=True)) == [4, 4]
@@ -115,16 +107,16 @@ def test_several_users_can_be_deleted_at_once(log: Any, user: Any, administrator
 
 @pytest.mark.django_db(transaction=True)
 def test_concurrent_deletion_and_writes_leave_a_consistent_log(
-    user: Any, administrator: Any, write: Any, client_of: Any, run_concurrently: Any
-) -> None:
+    user, administrator, write, client_of, run_concurrently
+):
     for _ in range(20):
         write()
     body = {"action": "a", "resource_type": "b", "resource_id": "c"}
 
-    def post() -> int:
+    def post():
         return client_of(user).post("/api/audit-logs/", body, format="json").status_code
 
-    def erase() -> None:
+    def erase():
         # Not the object that the requests know: Django takes its key away once it is deleted.
         erase_user(type(user).objects.get(pk=user.pk))
 
@@ -140,8 +132,8 @@ def test_concurrent_deletion_and_writes_leave_a_consistent_log(
 
 @pytest.mark.django_db(transaction=True)
 def test_deletion_by_site_code_during_writes_retains_entries(
-    administrator: Any, write: Any, settings: Any, run_concurrently: Any
-) -> None:
+    administrator, write, settings, run_concurrently
+):
     settings.MYOMETRICS_AUDIT = {**settings.MYOMETRICS_AUDIT, "ON_USER_DELETE": "retain"}
     make = type(administrator).objects.create_user
     users = [make(email=f"{number}@clinic.example") for number in range(5)]
@@ -157,10 +149,10 @@ def test_deletion_by_site_code_during_writes_retains_entries(
 
 
 @pytest.fixture
-def fail_login(write: Any) -> Any:
+def fail_login(write):
     """A function that writes the entry of a failed login with an address."""
 
-    def make(email: str, **fields: Any) -> AuditLog:
+    def make(email, **fields):
         name = account_pseudonym(email)
         values = {"user": None, "resource_type": "user", "resource_id": name, **fields}
         return write(action="login_failed", **values)
@@ -170,8 +162,8 @@ def fail_login(write: Any) -> Any:
 
 @pytest.mark.parametrize("pseudonym_keys", [False, True])
 def test_erasure_finds_failed_logins_of_rotated_keys(
-    user: Any, remove: Any, fail_login: Any, settings: Any, pseudonym_keys: bool
-) -> None:
+    user, remove, fail_login, settings, pseudonym_keys
+):
     other = fail_login("other@clinic.example")
     keys = [settings.SECRET_KEY]
     for number in range(3):
@@ -185,7 +177,7 @@ def test_erasure_finds_failed_logins_of_rotated_keys(
     assert list(AuditLog.objects.all()) == [other]
 
 
-def test_oldest_failed_login_ignores_other_entries(user: Any, write: Any, fail_login: Any) -> None:
+def test_oldest_failed_login_ignores_other_entries(user, write, fail_login):
     assert oldest_failed_login() is None
     write(action="login_failed", resource_type="user", resource_id=str(user.pk))
     assert oldest_failed_login() is None

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.django_db
 MOMENT = datetime(2025, 8, 19, 15, 45, tzinfo=timezone.utc)
 
 
-def event(**changes: Any) -> bus.Event:
+def event(**changes):
     values: dict[str, Any] = {
         "id": "auth:7",
         "actor_id": None,
@@ -42,7 +42,7 @@ def event(**changes: Any) -> bus.Event:
     return bus.Event(**{**values, **changes})
 
 
-def test_event_becomes_an_entry_with_a_leaf(user: Any) -> None:
+def test_event_becomes_an_entry_with_a_leaf(user):
     bus.publish(event(actor_id=user.pk))
     entry = AuditLog.objects.get()
     assert entry.user_id == user.pk
@@ -52,13 +52,13 @@ def test_event_becomes_an_entry_with_a_leaf(user: Any) -> None:
     assert Leaf.objects.get().entry_id == entry.pk
 
 
-def test_repeated_event_is_recorded_once() -> None:
+def test_repeated_event_is_recorded_once():
     bus.publish(event())
     bus.publish(event())
     assert AuditLog.objects.count() == 1
 
 
-def test_batch_of_events_is_recorded_once_and_in_order(user: Any) -> None:
+def test_batch_of_events_is_recorded_once_and_in_order(user):
     bus.publish(event(id="auth:2", action="kept"))
     bus.publish_many(
         event(id=f"auth:{number}", action=action, actor_id=actor)
@@ -82,27 +82,27 @@ def test_batch_of_events_is_recorded_once_and_in_order(user: Any) -> None:
     assert list(LogVerifier().problems()) == []
 
 
-def test_own_event_is_not_recorded_again(write: Any) -> None:
+def test_own_event_is_not_recorded_again(write):
     entry = write()
     bus.publish(event(id=f"audit:{entry.pk}"))
     assert AuditLog.objects.count() == 1
 
 
 @pytest.mark.django_db(transaction=True)
-def test_event_of_a_deleted_actor_has_no_user(user: Any) -> None:
+def test_event_of_a_deleted_actor_has_no_user(user):
     deleted_key = user.pk
     user.delete()
     bus.publish(event(actor_id=deleted_key))
     assert AuditLog.objects.get().user_id is None
 
 
-def _wait_until_another_is_blocked() -> None:
+def _wait_until_another_is_blocked():
     """Wait until another transaction waits for this one; SQLite can't report it."""
     if connection.vendor == "postgresql":
         wait_for(_another_is_blocked)
 
 
-def _another_is_blocked() -> bool:
+def _another_is_blocked():
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT count(*) FROM pg_locks"
@@ -112,19 +112,17 @@ def _another_is_blocked() -> bool:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_event_of_a_concurrently_deleted_actor_has_no_user(
-    user: Any, run_concurrently: Any
-) -> None:
+def test_event_of_a_concurrently_deleted_actor_has_no_user(user, run_concurrently):
     is_deleted = threading.Event()
     did = event(actor_id=user.pk)
 
-    def delete() -> None:
+    def delete():
         with atomic_write():
             user.delete()
             is_deleted.set()
             _wait_until_another_is_blocked()
 
-    def write() -> None:
+    def write():
         is_deleted.wait(PATIENCE)
         with atomic_write():
             bus.publish(did)
@@ -133,7 +131,7 @@ def test_event_of_a_concurrently_deleted_actor_has_no_user(
     assert AuditLog.objects.get(activity_id=did.id).user_id is None
 
 
-def test_recorded_event_is_not_published_again() -> None:
+def test_recorded_event_is_not_published_again():
     received: list[str] = []
     bus.register_receiver("test", lambda a: received.append(a.id))
     try:
@@ -143,7 +141,7 @@ def test_recorded_event_is_not_published_again() -> None:
     assert received == ["auth:7"]
 
 
-def test_replay_returns_entries_as_published(write: Any, user: Any) -> None:
+def test_replay_returns_entries_as_published(write, user):
     first = write(details={"file_size": 5})
     bus.publish(event())
     replayed = list(bus.replay_events(["audit"]))
@@ -154,14 +152,14 @@ def test_replay_returns_entries_as_published(write: Any, user: Any) -> None:
 
 
 @pytest.mark.parametrize("origin", ["client", "server", "import"])
-def test_event_keeps_its_origin(origin: Any) -> None:
+def test_event_keeps_its_origin(origin):
     bus.publish(event(origin=origin))
     assert AuditLog.objects.get().origin == origin
     (replayed,) = bus.replay_events(["audit"])
     assert replayed.origin == origin
 
 
-def _remove_origins(where: str) -> None:
+def _remove_origins(where):
     """Turn entries into those of releases without origins."""
     remove_guards(connection.alias)
     with connection.cursor() as cursor:
@@ -169,7 +167,7 @@ def _remove_origins(where: str) -> None:
     install_guards(connection.alias)
 
 
-def test_replay_of_an_entry_without_origin_has_none(write: Any) -> None:
+def test_replay_of_an_entry_without_origin_has_none(write):
     entry = write()
     _remove_origins("TRUE")
     (replayed,) = bus.replay_events(["audit"])
@@ -177,7 +175,7 @@ def test_replay_of_an_entry_without_origin_has_none(write: Any) -> None:
     assert list(LogVerifier().problems()) == []
 
 
-def test_entries_without_origin_are_exported_as_empty_cells(write: Any, user: Any) -> None:
+def test_entries_without_origin_are_exported_as_empty_cells(write, user):
     for user_agent in ("", "Firefox"):
         write(user=user, user_agent=user_agent)
     _remove_origins("user_agent = ''")
@@ -199,9 +197,7 @@ def test_entries_without_origin_are_exported_as_empty_cells(write: Any, user: An
         assert examined == []
 
 
-def test_personal_export_contains_only_the_users_entries(
-    write: Any, user: Any, administrator: Any
-) -> None:
+def test_personal_export_contains_only_the_users_entries(write, user, administrator):
     entry = write(details={"filename": "scan.jpg"}, timestamp=MOMENT)
     write(user=administrator)
     text = b"".join(export_chunks(user, "json")).decode()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from datetime import datetime, timedelta, timezone
 from io import StringIO
-from pathlib import Path
-from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -21,14 +19,14 @@ pytestmark = pytest.mark.django_db
 MOMENT = datetime(2025, 8, 19, 15, 45, tzinfo=timezone.utc)
 
 
-def run(command: str, *args: Any) -> str:
+def run(command, *args):
     output = StringIO()
     call_command(command, *args, stdout=output)
     return output.getvalue()
 
 
 @pytest.fixture
-def log(write: Any, django_user_model: Any, settings: Any) -> None:
+def log(write, django_user_model, settings):
     """Five sealed entries, an erasure, a retained entry, and one that is not sealed."""
     for number in range(5):
         write(resource_id=f"r{number}", timestamp=MOMENT, details={"n": number * 1.5, "t": "ü"})
@@ -44,7 +42,7 @@ def log(write: Any, django_user_model: Any, settings: Any) -> None:
     write(action="viewed", resource_id="late")
 
 
-def test_export_contains_every_entry_with_a_proof(log: Any) -> None:
+def test_export_contains_every_entry_with_a_proof(log):
     lines = [json.loads(line) for line in run("audit_export").splitlines()]
     kinds = [line["type"] for line in lines]
     assert kinds[0] == "header"
@@ -65,15 +63,13 @@ def test_export_contains_every_entry_with_a_proof(log: Any) -> None:
         (["--user-id", "{user}"], 6),
     ],
 )
-def test_export_can_be_filtered(log: Any, user: Any, options: list[str], count: int) -> None:
+def test_export_can_be_filtered(log, user, options, count):
     text = run("audit_export", *[option.format(user=user.pk) for option in options])
     assert text.count('"type": "entry"') == count
     assert list(export_problems(text.splitlines())) == []
 
 
-def test_entries_sealed_during_export_are_exported_once(
-    log: Any, write: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_entries_sealed_during_export_are_exported_once(log, write, monkeypatch):
     monkeypatch.setattr("myometrics_audit.sealing.export.batches.UNSEALED_BATCH", 1)
     write(resource_id="later")
     lines = proof_lines()
@@ -98,9 +94,7 @@ def test_entries_sealed_during_export_are_exported_once(
         ('"subject": "', '"subject": "0', "has a user that differs"),
     ],
 )
-def test_altered_export_is_detected(
-    log: Any, tmp_path: Path, old: str, new: str, message: str
-) -> None:
+def test_altered_export_is_detected(log, tmp_path, old, new, message):
     path = tmp_path / "log.jsonl"
     run("audit_export", "--output", str(path))
     assert "No problems." in run("audit_export", "--check", str(path))
@@ -113,7 +107,7 @@ def test_altered_export_is_detected(
     assert message in output.getvalue()
 
 
-def test_export_with_invalid_filter_reports_its_option() -> None:
+def test_export_with_invalid_filter_reports_its_option():
     wrong = ["--user-id", "no-id", "--start-date", "yesterday"]
     with pytest.raises(CommandError, match=r"(?s)--user-id: Not the id.*--start-date: ") as raised:
         run("audit_export", *wrong)
@@ -122,23 +116,23 @@ def test_export_with_invalid_filter_reports_its_option() -> None:
         run("audit_export", "--start-date", "2025-08-20", "--end-date", "2025-08-19")
 
 
-def test_check_of_another_file_has_its_own_exit_code(tmp_path: Path) -> None:
+def test_check_of_another_file_has_its_own_exit_code(tmp_path):
     path = tmp_path / "log.jsonl"
     path.write_text("hello\n")
     with pytest.raises(CommandError, match="is not an export"):
         run("audit_export", "--check", str(path))
 
 
-def test_purge_without_execute_only_reports(log: Any) -> None:
+def test_purge_without_execute_only_reports(log):
     assert "Would remove 5 entries" in run("audit_purge", "--older-than", "2025-08-20")
     assert AuditLog.objects.count() == 7
 
 
-def test_purge_before_the_first_date_finds_nothing(log: Any) -> None:
+def test_purge_before_the_first_date_finds_nothing(log):
     assert "Would remove 0 entries" in run("audit_purge", "--older-than", "0001-01-01")
 
 
-def test_purge_leaves_signed_erasures_and_exact_counts(log: Any) -> None:
+def test_purge_leaves_signed_erasures_and_exact_counts(log):
     purged = run("audit_purge", "--older-than", "2025-08-20", "--execute", "--chunk", "2", "--json")
     assert json.loads(purged) == {"older_than": "2025-08-20", "due": 5, "purged": 5}
     erasures = Erasure.objects.filter(reason="purge").order_by("entries")
@@ -147,7 +141,7 @@ def test_purge_leaves_signed_erasures_and_exact_counts(log: Any) -> None:
     assert [str(problem) for problem in LogVerifier().problems()] == []
 
 
-def test_purge_removes_unsigned_entries_too(write: Any) -> None:
+def test_purge_removes_unsigned_entries_too(write):
     write(timestamp=MOMENT)
     AuditLog.objects.model(timestamp=MOMENT, nonce=b"", resource_id="forged").save_base(
         force_insert=True
@@ -157,7 +151,7 @@ def test_purge_removes_unsigned_entries_too(write: Any) -> None:
     assert Erasure.objects.get().entries == 1
 
 
-def test_purge_age_counts_back_from_today(write: Any) -> None:
+def test_purge_age_counts_back_from_today(write):
     write(timestamp=utc_now() - timedelta(days=9))
     write(timestamp=utc_now() - timedelta(days=11))
     assert "Would remove 1 entries" in run("audit_purge", "--older-than", "10d")
@@ -173,7 +167,7 @@ def test_purge_age_counts_back_from_today(write: Any) -> None:
         ["--older-than", "10d", "--chunk", "0"],
     ],
 )
-def test_purge_with_wrong_arguments_is_refused(arguments: list[str]) -> None:
+def test_purge_with_wrong_arguments_is_refused(arguments):
     with pytest.raises(CommandError) as refused:
         run("audit_purge", *arguments)
     assert refused.value.returncode == 2

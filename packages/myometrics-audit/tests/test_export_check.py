@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from types import SimpleNamespace
 from typing import Any
@@ -30,7 +29,7 @@ FREE = {
 
 
 @pytest.fixture
-def lines(write: Any, django_user_model: Any, settings: Any, rf: Any) -> Lines:
+def lines(write, django_user_model, settings, rf):
     """An export with every type of line: entries of existing, retained and no users,
     erasures of both kinds; all of them sealed and not.
     """
@@ -53,7 +52,7 @@ def lines(write: Any, django_user_model: Any, settings: Any, rf: Any) -> Lines:
     return [json.loads(line) for line in proof_lines()]
 
 
-def problems(lines: Lines) -> list[str]:
+def problems(lines):
     """The problems of these lines. Raises ``ValueError`` if they are not an export."""
     try:
         return list(export_problems(json.dumps(line) for line in lines))
@@ -61,7 +60,7 @@ def problems(lines: Lines) -> list[str]:
         return [f"no export: {error}"]
 
 
-def test_untouched_export_has_no_problems(lines: Lines) -> None:
+def test_untouched_export_has_no_problems(lines):
     assert problems(lines) == []
     assert set(map(_kind, lines)) == {
         "header",
@@ -75,7 +74,7 @@ def test_untouched_export_has_no_problems(lines: Lines) -> None:
     }
 
 
-def test_every_changed_value_in_an_export_is_detected(lines: Lines) -> None:
+def test_every_changed_value_in_an_export_is_detected(lines):
     of_each_kind = {_kind(line): (number, line) for number, line in enumerate(lines)}
     unseen = [
         (kind, *place, altered)
@@ -88,14 +87,14 @@ def test_every_changed_value_in_an_export_is_detected(lines: Lines) -> None:
     assert unseen == []
 
 
-def test_every_missing_value_in_an_export_is_detected(lines: Lines) -> None:
+def test_every_missing_value_in_an_export_is_detected(lines):
     for number, line in enumerate(lines):
         for name in line.keys() - {"exported_at"}:
             without = {key: value for key, value in line.items() if key != name}
             assert problems([*lines[:number], without, *lines[number + 1 :]]), (line["type"], name)
 
 
-def test_problem_names_the_line_and_the_error(lines: Lines) -> None:
+def test_problem_names_the_line_and_the_error(lines):
     number = next(number for number, line in enumerate(lines) if line.get("reason") == "user")
     lines[number]["entries"] += 1
     assert problems(lines) == [
@@ -117,13 +116,11 @@ def test_problem_names_the_line_and_the_error(lines: Lines) -> None:
         (lambda lines: [], "no export: "),
     ],
 )
-def test_removed_added_or_repeated_lines_are_detected(
-    lines: Lines, arrange: Callable[[Lines], Lines], message: str
-) -> None:
+def test_removed_added_or_repeated_lines_are_detected(lines, arrange, message):
     assert message in "\n".join(problems(arrange(lines)))
 
 
-def test_genuine_seal_of_another_history_is_detected(lines: Lines) -> None:
+def test_genuine_seal_of_another_history_is_detected(lines):
     first, second = (line for line in lines if line["type"] == "seal")
     second["previous"] = first["root"]
     facts = {**second, "sealed_at": datetime.fromisoformat(second["sealed_at"][:-1] + "+00:00")}
@@ -133,7 +130,7 @@ def test_genuine_seal_of_another_history_is_detected(lines: Lines) -> None:
     assert problems(lines) == [f"line {number}: seal 2 does not follow from the seal before it"]
 
 
-def test_line_that_is_not_json_does_not_stop_the_check(lines: Lines) -> None:
+def test_line_that_is_not_json_does_not_stop_the_check(lines):
     lines[3]["entry"]["action"] = "edited"
     texts = [json.dumps(line) for line in lines]
     texts[2] = texts[2][:-1]
@@ -141,7 +138,7 @@ def test_line_that_is_not_json_does_not_stop_the_check(lines: Lines) -> None:
     assert [problem.partition(": ")[0] for problem in found] == ["line 3", "line 4"]
 
 
-def test_deeply_nested_line_is_reported(lines: Lines) -> None:
+def test_deeply_nested_line_is_reported(lines):
     header, *texts = (json.dumps(line) for line in lines)
     deep = "[" * 100_000
     (problem,) = export_problems([header, deep, *texts])
@@ -150,14 +147,14 @@ def test_deeply_nested_line_is_reported(lines: Lines) -> None:
         list(export_problems([deep]))
 
 
-def test_filtered_export_has_no_problems(lines: Lines) -> None:
+def test_filtered_export_has_no_problems(lines):
     chosen = entries_select(Selection(action="nothing like it"))
     part = list(proof_lines(chosen))
     assert list(export_problems(part)) == []
     assert not any('"type": "entry"' in line for line in part)
 
 
-def _kind(line: dict[str, Any]) -> str:
+def _kind(line):
     kind = str(line["type"])
     if kind in ("entry", "erasure") and line["seal"] is None:
         return f"unsealed {kind}"
@@ -166,7 +163,7 @@ def _kind(line: dict[str, Any]) -> str:
     return f"retained {kind}" if kind == "entry" and line["pseudonym"] else kind
 
 
-def _values(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+def _values(value, place=()):
     """Every plain value in a line, with its path."""
     inner = value.items() if isinstance(value, dict) else enumerate(value)
     for name, item in inner:
@@ -176,7 +173,7 @@ def _values(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any
             yield (*place, name), item
 
 
-def _alterations(value: Any) -> Iterator[Any]:
+def _alterations(value):
     """Other values, most of them one character away."""
     if isinstance(value, bool):
         yield not value
@@ -190,14 +187,14 @@ def _alterations(value: Any) -> Iterator[Any]:
         yield from ("0", 0, {"x": 1}, [["left", "00"]])
 
 
-def _other_characters(text: str, position: int) -> Iterator[str]:
+def _other_characters(text, position):
     if text:
         old = text[position]
         for new in {old.swapcase(), " ", "1" if old != "1" else "2"} - {old}:
             yield text[:position] + new + text[position + 1 :]
 
 
-def _with(line: dict[str, Any], place: tuple[Any, ...], value: Any) -> dict[str, Any]:
+def _with(line, place, value):
     altered = copy.deepcopy(line)
     inner: Any = altered
     for name in place[:-1]:
@@ -206,11 +203,11 @@ def _with(line: dict[str, Any], place: tuple[Any, ...], value: Any) -> dict[str,
     return altered
 
 
-def _without(lines: Lines, kind: str) -> Lines:
+def _without(lines, kind):
     number = [line["type"] for line in lines].index(kind)
     return lines[:number] + lines[number + 1 :]
 
 
-def _twice(lines: Lines, kind: str) -> Lines:
+def _twice(lines, kind):
     number = [line["type"] for line in lines].index(kind)
     return [*lines[: number + 1], *lines[number:]]

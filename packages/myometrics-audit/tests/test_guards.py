@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from django.core.management import call_command
 from django.core.management.color import no_style
@@ -30,7 +28,7 @@ OUTDATED = {
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_migrate_restores_guards_of_a_rebuilt_table() -> None:
+def test_migrate_restores_guards_of_a_rebuilt_table():
     if connection.vendor == "sqlite":
         with connection.schema_editor() as editor:
             editor._remake_table(AuditLog)
@@ -41,7 +39,7 @@ def test_migrate_restores_guards_of_a_rebuilt_table() -> None:
     assert missing_guards("default") == []
 
 
-def test_migrate_replaces_an_outdated_guard(write: Any) -> None:
+def test_migrate_replaces_an_outdated_guard(write):
     write()
     remove_guards("default")
     table = AuditLog._meta.db_table
@@ -55,7 +53,7 @@ def test_migrate_replaces_an_outdated_guard(write: Any) -> None:
             cursor.execute(f'UPDATE "{table}" SET origin = NULL')
 
 
-def test_guards_fit_the_table_of_an_earlier_migration(write: Any) -> None:
+def test_guards_fit_the_table_of_an_earlier_migration(write):
     try:
         call_command("migrate", "myometrics_audit", "0002", verbosity=0)
         assert missing_guards("default") == []
@@ -72,7 +70,7 @@ def test_guards_fit_the_table_of_an_earlier_migration(write: Any) -> None:
 
 
 @pytest.mark.parametrize("state", ["DISABLE", "ENABLE REPLICA"])
-def test_migrate_replaces_a_guard_that_does_not_fire(write: Any, state: str) -> None:
+def test_migrate_replaces_a_guard_that_does_not_fire(write, state):
     if connection.vendor == "sqlite":
         return  # SQLite can drop a trigger, not disable it
     write()
@@ -88,7 +86,7 @@ def test_migrate_replaces_a_guard_that_does_not_fire(write: Any, state: str) -> 
             cursor.execute(f'UPDATE "{table}" SET origin = NULL')
 
 
-def test_each_schema_has_its_own_guards() -> None:
+def test_each_schema_has_its_own_guards():
     if connection.vendor == "sqlite":
         return  # one schema
     names = ("first", "second")
@@ -115,7 +113,7 @@ def test_each_schema_has_its_own_guards() -> None:
             cursor.execute('DROP SCHEMA "first" CASCADE; DROP SCHEMA "second" CASCADE')
 
 
-def guards_in(schema: str) -> list[str]:
+def guards_in(schema):
     """The triggers on the tables of a schema."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -127,7 +125,7 @@ def guards_in(schema: str) -> list[str]:
 
 
 @pytest.mark.parametrize("allowed", [True, False])
-def test_flush_requires_the_setting_allow_flush(write: Any, settings: Any, allowed: bool) -> None:
+def test_flush_requires_the_setting_allow_flush(write, settings, allowed):
     write()
     settings.MYOMETRICS_AUDIT = {"ALLOW_FLUSH": allowed}
     fresh = connection.copy()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from django.db import DatabaseError, connection, transaction
 
@@ -31,7 +29,7 @@ pytestmark = pytest.mark.django_db
         ),
     ],
 )
-def test_orm_refuses_changes_of_entries_with_an_alternative(write: Any, attempt: Any) -> None:
+def test_orm_refuses_changes_of_entries_with_an_alternative(write, attempt):
     entry = write()
     with pytest.raises(ImmutableEntry, match=r"can't be changed.*; (record|insert|delete|run)"):
         attempt(entry)
@@ -59,13 +57,13 @@ STATEMENTS = [
 ]
 
 
-def tables() -> dict[str, str]:
+def tables():
     models = {"log": AuditLog, "leaf": Leaf, "seal": Seal, "erasure": Erasure}
     return {name: model._meta.db_table for name, model in models.items()}
 
 
 @pytest.fixture
-def evidence(write: Any, django_user_model: Any) -> None:
+def evidence(write, django_user_model):
     """An entry, an erasure and a seal over both."""
     write()
     other = django_user_model.objects.create_user(email="other@clinic.example")
@@ -75,7 +73,7 @@ def evidence(write: Any, django_user_model: Any) -> None:
 
 
 @pytest.mark.parametrize("statement", STATEMENTS)
-def test_database_refuses_changes_of_evidence(evidence: Any, statement: str) -> None:
+def test_database_refuses_changes_of_evidence(evidence, statement):
     with (
         pytest.raises(DatabaseError, match="is refused"),
         transaction.atomic(),
@@ -88,7 +86,7 @@ SHORT_CUTS = {"postgresql": "TRUNCATE {%s}", "sqlite": "REPLACE INTO {%s} SELECT
 
 
 @pytest.mark.parametrize("table", ["log", "leaf", "seal", "erasure"])
-def test_replace_and_truncate_are_refused(evidence: Any, table: str) -> None:
+def test_replace_and_truncate_are_refused(evidence, table):
     connection.check_constraints()
     statement = SHORT_CUTS[connection.vendor].replace("%s", table)
     with (
@@ -99,11 +97,11 @@ def test_replace_and_truncate_are_refused(evidence: Any, table: str) -> None:
         cursor.execute(statement.format(**tables()))
 
 
-def test_guards_exist_after_migrate() -> None:
+def test_guards_exist_after_migrate():
     assert missing_guards("default") == []
 
 
-def test_admin_refuses_changes_of_entries(write: Any, client: Any, django_user_model: Any) -> None:
+def test_admin_refuses_changes_of_entries(write, client, django_user_model):
     root = django_user_model.objects.create_superuser(email="root@clinic.example")
     client.force_login(root)
     entry = write()

@@ -20,7 +20,7 @@ from myometrics_core.events import bus
 pytestmark = pytest.mark.django_db
 
 
-def test_record_stores_actor_action_resource_and_client(user: Any) -> None:
+def test_record_stores_actor_action_resource_and_client(user):
     request = RequestFactory().get("/", HTTP_USER_AGENT="Firefox", REMOTE_ADDR="198.51.100.7")
     entry = audit.record(
         actor=user,
@@ -39,21 +39,21 @@ def test_record_stores_actor_action_resource_and_client(user: Any) -> None:
 
 
 @pytest.mark.parametrize("origin", ["client", "server", "import"])
-def test_record_stores_the_given_origin(origin: Any) -> None:
+def test_record_stores_the_given_origin(origin):
     values: Any = {"actor": None, "action": "a", "resource": ("b", "c"), "origin": origin}
     audit.record(**values)
     audit.record_many(audit.entry(**values) for _ in range(2))
     assert list(AuditLog.objects.values_list("origin", flat=True)) == [origin] * 3
 
 
-def test_record_accepts_model_instance_and_primary_key(user: Any) -> None:
+def test_record_accepts_model_instance_and_primary_key(user):
     entry = audit.record(actor=user.pk, action="seen", resource=user)
     assert (entry.resource_type, entry.resource_id) == ("clinic_site.person", str(user.pk))
     assert entry.user_id == user.pk
 
 
 @pytest.mark.parametrize("anonymous", [None, AnonymousUser()])
-def test_record_accepts_anonymous_actors(anonymous: Any) -> None:
+def test_record_accepts_anonymous_actors(anonymous):
     assert audit.record(actor=anonymous, action="a", resource=("b", "c")).user_id is None
 
 
@@ -78,7 +78,7 @@ def test_record_accepts_anonymous_actors(anonymous: Any) -> None:
     ],
     ids=lambda bad: str(bad)[:30],
 )
-def test_record_of_unstorable_values_writes_nothing(bad: dict[str, Any]) -> None:
+def test_record_of_unstorable_values_writes_nothing(bad):
     values = {"actor": None, "action": "a", "resource": ("b", "c"), **bad}
     with pytest.raises((ValueError, TypeError)):
         audit.record(**values)
@@ -86,14 +86,14 @@ def test_record_of_unstorable_values_writes_nothing(bad: dict[str, Any]) -> None
     assert not Leaf.objects.exists()
 
 
-def test_record_is_part_of_the_callers_transaction() -> None:
+def test_record_is_part_of_the_callers_transaction():
     with transaction.atomic():
         audit.record(actor=None, action="a", resource=("b", "c"))
         transaction.set_rollback(True)
     assert not AuditLog.objects.exists()
 
 
-def test_record_many_records_and_publishes_all(user: Any) -> None:
+def test_record_many_records_and_publishes_all(user):
     received: list[str] = []
     bus.register_receiver("test", lambda event: received.append(event.resource_id))
     try:
@@ -107,7 +107,7 @@ def test_record_many_records_and_publishes_all(user: Any) -> None:
     assert {row.pk for row in rows} == set(Leaf.objects.values_list("entry_id", flat=True))
 
 
-def test_record_many_with_an_invalid_entry_writes_nothing() -> None:
+def test_record_many_with_an_invalid_entry_writes_nothing():
     good = audit.entry(actor=None, action="a", resource=("b", "c"))
     bad = audit.entry(actor=None, action="", resource=("b", "c"))
     with pytest.raises(ValueError, match="action"):
@@ -115,19 +115,19 @@ def test_record_many_with_an_invalid_entry_writes_nothing() -> None:
     assert not AuditLog.objects.exists()
 
 
-def test_record_many_of_no_entries_writes_nothing() -> None:
+def test_record_many_of_no_entries_writes_nothing():
     assert audit.record_many([]) == []
 
 
 @pytest.mark.django_db(transaction=True)
-def test_record_of_a_deleted_actor_raises_actor_deleted(user: Any) -> None:
+def test_record_of_a_deleted_actor_raises_actor_deleted(user):
     deleted_key = user.pk
     user.delete()
     with pytest.raises(audit.ActorDeleted):
         audit.record(actor=deleted_key, action="a", resource=("b", "c"))
 
 
-def test_record_raises_other_integrity_errors_unchanged(user: Any) -> None:
+def test_record_raises_other_integrity_errors_unchanged(user):
     entry = NewEntry(
         actor_id=user.pk,
         action="a",
@@ -142,8 +142,8 @@ def test_record_raises_other_integrity_errors_unchanged(user: Any) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_arecord_works_in_async_code(user: Any) -> None:
-    async def view() -> AuditLog:
+def test_arecord_works_in_async_code(user):
+    async def view():
         try:
             return await audit.arecord(actor=user, action="a", resource=("b", "c"))
         finally:
@@ -153,18 +153,18 @@ def test_arecord_works_in_async_code(user: Any) -> None:
 
 
 @pytest.mark.celery
-def test_record_works_in_a_celery_task(user: Any) -> None:
+def test_record_works_in_a_celery_task(user):
     from celery import shared_task
 
     @shared_task(name="audit_tests.record")
-    def task(actor_id: str) -> int:
+    def task(actor_id):
         return audit.record(actor=actor_id, action="a", resource=("b", "c")).pk
 
     entry = AuditLog.objects.get(pk=task.apply(args=[str(user.pk)]).get())
     assert entry.user_id == user.pk
 
 
-def test_orm_creation_writes_a_leaf(user: Any) -> None:
+def test_orm_creation_writes_a_leaf(user):
     AuditLog.objects.create(user=user, action="a", resource_type="b", resource_id="c")
     AuditLog.objects.bulk_create(
         [AuditLog(action="a", resource_type="b", resource_id=str(n)) for n in range(3)]

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from django.db import connection, models
+from django.db import connection
 
 from myometrics_audit.log.guards import remove_guards
 from myometrics_audit.models import AuditLog, Erasure, Leaf, Seal
@@ -19,18 +19,18 @@ LONG_AGO = datetime(2020, 1, 1, tzinfo=timezone.utc)
 Rows = list[tuple[Any, ...]]
 
 
-def columns(model: type[models.Model]) -> str:
+def columns(model):
     return ", ".join(f'"{field.column}"' for field in model._meta.concrete_fields)
 
 
-def rows(model: type[models.Model]) -> Rows:
+def rows(model):
     """The rows of the table."""
     with connection.cursor() as cursor:
         cursor.execute(f'SELECT {columns(model)} FROM "{model._meta.db_table}"')
         return list(cursor.fetchall())
 
 
-def put_back(model: type[models.Model], old: Rows) -> None:
+def put_back(model, old):
     """Restore the rows ``old`` of the table."""
     copy = f"old_{model._meta.db_table}"
     with connection.cursor() as cursor:
@@ -42,7 +42,7 @@ def put_back(model: type[models.Model], old: Rows) -> None:
     assert sorted(map(repr, rows(model))) == sorted(map(repr, old))
 
 
-def keep(model: type[models.Model]) -> Rows:
+def keep(model):
     """Copy the table; return its rows."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -62,9 +62,7 @@ def keep(model: type[models.Model]) -> Rows:
     ],
     ids=["row", "leaf", "seal", "erasure"],
 )
-def test_table_restored_to_an_older_state_is_detected(
-    write: Any, model: type[models.Model], expected: set[tuple[str, str]]
-) -> None:
+def test_table_restored_to_an_older_state_is_detected(write, model, expected):
     purged, _ = write(user=None, timestamp=LONG_AGO), write(resource_id="stays")
     list(seal_pending())
     remove_guards(connection.alias)

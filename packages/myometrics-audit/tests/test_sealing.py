@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from io import StringIO
 from pathlib import Path
@@ -18,7 +17,6 @@ import time_machine
 from django.core.management import call_command
 from django.db import connection, connections, transaction
 
-from myometrics_audit import tasks
 from myometrics_audit.listing import Selection, entries_count
 from myometrics_audit.models import AuditLog, EntryCount, Erasure, Leaf, Seal
 from myometrics_audit.sealing import LogVerifier, seal_pending
@@ -39,7 +37,7 @@ pytestmark = [
 ]
 
 
-def assert_sound(entries: int) -> None:
+def assert_sound(entries):
     assert [str(problem) for problem in LogVerifier().problems()] == []
     assert entries_count(Selection()) == entries
     assert unsealed_count() == 0
@@ -49,13 +47,13 @@ def assert_sound(entries: int) -> None:
     assert numbers == list(range(1, len(numbers) + 1))
 
 
-def make(count: int) -> None:
+def make(count):
     AuditLog.objects.bulk_create(
         AuditLog(action=f"a{n % 3}", resource_type="t", resource_id=str(n)) for n in range(count)
     )
 
 
-def test_seal_batch_size_is_the_setting(settings: Any) -> None:
+def test_seal_batch_size_is_the_setting(settings):
     settings.MYOMETRICS_AUDIT = {"SEAL_BATCH_SIZE": 4, "ALLOW_FLUSH": True}
     make(10)
     assert [progress.leaves for progress in seal_pending()] == [4, 8, 10]
@@ -64,8 +62,8 @@ def test_seal_batch_size_is_the_setting(settings: Any) -> None:
 
 
 def test_seal_command_exits_with_1_if_another_sealer_runs(
-    database_vendor: str,
-) -> None:
+    database_vendor,
+):
     make(3)
     if database_vendor == "sqlite":  # writers queue for the one lock there is: nothing to say
         call_command("audit_seal", stdout=StringIO())
@@ -81,7 +79,7 @@ def test_seal_command_exits_with_1_if_another_sealer_runs(
     assert unsealed_count() == 3
 
 
-def test_no_seal_is_written_without_entries() -> None:
+def test_no_seal_is_written_without_entries():
     assert list(seal_pending()) == []
     assert not Seal.objects.exists()
 
@@ -96,8 +94,11 @@ def test_seal_job_seals_and_is_due_again_after_ten_seconds():
     assert not run_job(SEAL_JOB)
 
 
+@pytest.mark.celery
 @pytest.mark.django_db(transaction=True)
 def test_celery_tasks_run_the_jobs_under_their_names(settings):
+    from myometrics_audit import tasks
+
     settings.MYOMETRICS |= {"JOB_RUNNER": "celery"}
     settings.CELERY_TASK_ALWAYS_EAGER = True
     make(3)
@@ -108,7 +109,7 @@ def test_celery_tasks_run_the_jobs_under_their_names(settings):
     assert_sound(3)
 
 
-def test_seal_command_seals_and_recounts() -> None:
+def test_seal_command_seals_and_recounts():
     make(5)
     output = StringIO()
     call_command("audit_seal", "--json", stdout=output)
@@ -120,9 +121,7 @@ def test_seal_command_seals_and_recounts() -> None:
     assert_sound(5)
 
 
-def test_anchors_go_to_the_log_the_file_and_the_hook(
-    settings: Any, tmp_path: Path, caplog: Any
-) -> None:
+def test_anchors_go_to_the_log_the_file_and_the_hook(settings, tmp_path, caplog):
     path = tmp_path / "anchors.jsonl"
     received: list[dict[str, Any]] = []
     settings.MYOMETRICS_AUDIT = {"ANCHOR_FILE": str(path), "ANCHOR_HOOK": received.append}
@@ -200,14 +199,14 @@ def test_long_publication_continues_in_another_run(settings, monkeypatch):
         assert Seal.objects.filter(anchored_at=None).count() == left
 
 
-def _killed_at(statement: int, work: Callable[[], object]) -> bool:
+def _killed_at(statement, work):
     """Run ``work`` in a child process that is killed before its n-th statement; was it killed?"""
     connections.close_all()
     child = os.fork()
     if child == 0:
         left = [statement]
 
-        def count(execute: Any, *args: Any) -> Any:
+        def count(execute, *args):
             left[0] -= 1
             if left[0] < 0:
                 os._exit(9)
@@ -222,9 +221,7 @@ def _killed_at(statement: int, work: Callable[[], object]) -> bool:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_sealer_killed_at_any_statement_can_be_continued(
-    django_user_model: Any, settings: Any
-) -> None:
+def test_sealer_killed_at_any_statement_can_be_continued(django_user_model, settings):
     settings.MYOMETRICS_AUDIT = {"SEAL_BATCH_SIZE": 3, "ALLOW_FLUSH": True}
     entries, statement, killed = 0, 0, True
     while killed:
@@ -266,8 +263,8 @@ def test_publication_killed_at_any_statement_is_completed_in_order(settings, tmp
 
 @pytest.mark.django_db(transaction=True)
 def test_erasure_killed_at_any_statement_is_all_or_nothing(
-    django_user_model: Any,
-) -> None:
+    django_user_model,
+):
     statement, killed = 0, True
     while killed:
         user = django_user_model.objects.create_user(email=f"p{statement}@clinic.example")
@@ -286,7 +283,7 @@ def test_erasure_killed_at_any_statement_is_all_or_nothing(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_late_commit_with_a_lower_id_is_sealed() -> None:
+def test_late_commit_with_a_lower_id_is_sealed():
     if connection.vendor == "sqlite":  # its writers take turns: the ids have to be chosen
         AuditLog.objects.create(id=7, action="a", resource_type="t", resource_id="first")
         list(seal_pending())
@@ -301,10 +298,10 @@ def test_late_commit_with_a_lower_id_is_sealed() -> None:
     assert_sound(2)
 
 
-def _commit_late() -> None:
+def _commit_late():
     written, sealed = threading.Event(), threading.Event()
 
-    def late() -> None:
+    def late():
         with transaction.atomic():
             AuditLog.objects.create(action="a", resource_type="t", resource_id="late")
             written.set()
@@ -322,12 +319,12 @@ def _commit_late() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_concurrent_sealers_writers_and_deletion_leave_a_valid_log(
-    run_concurrently: Any, django_user_model: Any
-) -> None:
+    run_concurrently, django_user_model
+):
     user = django_user_model.objects.create_user(email="going@clinic.example")
     AuditLog.objects.create(user=user, action="a", resource_type="t", resource_id="rolled back")
 
-    def write() -> None:
+    def write():
         for n in range(5):
             AuditLog.objects.create(action="a", resource_type="t", resource_id=str(n))
 
@@ -339,7 +336,7 @@ def test_concurrent_sealers_writers_and_deletion_leave_a_valid_log(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_writers_do_not_wait_for_the_sealer(run_concurrently: Any) -> None:
+def test_writers_do_not_wait_for_the_sealer(run_concurrently):
     if connection.vendor == "sqlite":
         return  # one writer at a time is all that SQLite has
     from myometrics_audit.sealing.locks import evidence_lock
@@ -351,7 +348,7 @@ def test_writers_do_not_wait_for_the_sealer(run_concurrently: Any) -> None:
         assert progress == []
 
 
-def test_times_are_signed_in_whole_milliseconds(write: Any, user: Any) -> None:
+def test_times_are_signed_in_whole_milliseconds(write, user):
     moment = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=timezone.utc)
     with time_machine.travel(moment, tick=False):
         saved = write(timestamp=moment)

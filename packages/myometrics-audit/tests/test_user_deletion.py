@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -28,11 +28,11 @@ LISTENERS = {
 
 
 @pytest.fixture(params=LISTENERS)
-def received(request: Any) -> Iterator[list[Any]]:
+def received(request):
     """The models of the deletion signals that the site's receivers got."""
     models_heard: list[Any] = []
 
-    def listener(sender: Any, **kwargs: Any) -> None:
+    def listener(sender, **kwargs):
         models_heard.append(sender)
 
     for signal, sender in LISTENERS[request.param]:
@@ -43,14 +43,14 @@ def received(request: Any) -> Iterator[list[Any]]:
 
 
 @pytest.fixture(params=["cascade", "retain"])
-def mode(request: Any, settings: Any) -> str:
+def mode(request, settings):
     """``ON_USER_DELETE``."""
     settings.MYOMETRICS_AUDIT = {"ON_USER_DELETE": request.param, "ALLOW_FLUSH": True}
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def host(django_db_setup: Any, django_db_blocker: Any) -> Iterator[Any]:
+def host(django_db_setup, django_db_blocker):
     """A site's models: ``Clinic``, and ``Doctor``, a subclass of the user that a clinic cascades
     to; ``Nurse`` is a subclass with a primary key of its own, ``Guest`` a proxy of the user that
     was not there when the site started.
@@ -94,14 +94,14 @@ def host(django_db_setup: Any, django_db_blocker: Any) -> Iterator[Any]:
             editor.delete_model(Clinic)
 
 
-def historical_user(user: Any) -> Any:
+def historical_user(user):
     """``user`` as an instance of the migration's model."""
     state = MigrationLoader(connection).project_state()
     model = state.apps.get_model(*get_user_model()._meta.label.split("."))
     return model.objects.get(pk=user.pk)
 
 
-def by_admin(user: Any, **kwargs: Any) -> None:
+def by_admin(user, **kwargs):
     """Delete as the admin does: collect related objects, then delete all."""
     request = RequestFactory().get("/")
     request.user = type(user)(is_superuser=True)
@@ -121,9 +121,7 @@ PATHS: dict[str, Callable[..., Any]] = {
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_user_with_entries_can_be_deleted(
-    write: Any, user: Any, administrator: Any, mode: str, received: list[Any], host: Any, path: str
-) -> None:
+def test_user_with_entries_can_be_deleted(write, user, administrator, mode, received, host, path):
     for owner in (user, administrator):
         write(user=owner)
         list(seal_pending())
@@ -137,9 +135,7 @@ def test_user_with_entries_can_be_deleted(
 
 
 @pytest.mark.parametrize("start", ["subclass", "cascade", "cascade of a queryset"])
-def test_users_of_a_subclass_can_be_deleted(
-    write: Any, administrator: Any, mode: str, received: list[Any], host: Any, start: str
-) -> None:
+def test_users_of_a_subclass_can_be_deleted(write, administrator, mode, received, host, start):
     clinic = host.Clinic.objects.create()
     doctor = host.Doctor.objects.create(email="d@clinic.example", clinic=clinic)
     write(user=get_user_model().objects.get(pk=doctor.pk))
@@ -152,8 +148,8 @@ def test_users_of_a_subclass_can_be_deleted(
 
 
 def test_users_of_a_subclass_with_its_own_primary_key_can_be_deleted(
-    write: Any, administrator: Any, mode: str, host: Any
-) -> None:
+    write, administrator, mode, host
+):
     nurse = host.Nurse.objects.create(email="n@clinic.example")
     write(user=get_user_model().objects.get(email="n@clinic.example"))
     write(user=administrator)
@@ -162,9 +158,7 @@ def test_users_of_a_subclass_with_its_own_primary_key_can_be_deleted(
     assert AuditLog.objects.filter(user=administrator).exists()
 
 
-def test_deleting_a_subclass_alone_keeps_the_users_entries(
-    write: Any, mode: str, received: list[Any], host: Any
-) -> None:
+def test_deleting_a_subclass_alone_keeps_the_users_entries(write, mode, received, host):
     doctor = host.Doctor.objects.create(
         email="d@clinic.example", clinic=host.Clinic.objects.create()
     )
@@ -175,9 +169,7 @@ def test_deleting_a_subclass_alone_keeps_the_users_entries(
     assert not Erasure.objects.exists()
 
 
-def test_deletion_makes_a_constant_number_of_queries(
-    user: Any, administrator: Any, mode: str, received: list[Any]
-) -> None:
+def test_deletion_makes_a_constant_number_of_queries(user, administrator, mode, received):
     counts = []
     for owner, entries in ((user, 10), (administrator, 1000)):
         AuditLog.objects.bulk_create(
@@ -191,17 +183,15 @@ def test_deletion_makes_a_constant_number_of_queries(
     assert counts[0] == counts[1]
 
 
-def test_deletion_returns_the_number_of_erased_entries(write: Any, user: Any, mode: str) -> None:
+def test_deletion_returns_the_number_of_erased_entries(write, user, mode):
     write()
     write()
     _, deleted = user.delete()
     assert deleted.get("myometrics_audit.AuditLog", 0) == (2 if mode == "cascade" else 0)
 
 
-def test_entries_recorded_during_deletion_are_erased_or_retained(
-    write: Any, user: Any, mode: str
-) -> None:
-    def record(instance: Any, **kwargs: Any) -> None:
+def test_entries_recorded_during_deletion_are_erased_or_retained(write, user, mode):
+    def record(instance, **kwargs):
         audit.record(actor=instance, action="account_closed", resource=instance)
 
     write()
@@ -213,7 +203,7 @@ def test_entries_recorded_during_deletion_are_erased_or_retained(
     assert_released(mode, 2)
 
 
-def test_deletion_past_the_orm_is_refused(write: Any, user: Any, mode: str) -> None:
+def test_deletion_past_the_orm_is_refused(write, user, mode):
     write()
     with pytest.raises(IntegrityError), transaction.atomic():
         type(user).objects.filter(pk=user.pk)._raw_delete("default")
@@ -222,9 +212,7 @@ def test_deletion_past_the_orm_is_refused(write: Any, user: Any, mode: str) -> N
     assert not Erasure.objects.exists()
 
 
-def test_rolled_back_deletion_keeps_entries_and_evidence(
-    write: Any, user: Any, mode: str, received: list[Any]
-) -> None:
+def test_rolled_back_deletion_keeps_entries_and_evidence(write, user, mode, received):
     write()
     with pytest.raises(RuntimeError), transaction.atomic():
         type(user).objects.get(pk=user.pk).delete()
@@ -233,7 +221,7 @@ def test_rolled_back_deletion_keeps_entries_and_evidence(
     assert not Erasure.objects.exists()
 
 
-def assert_released(mode: str, entries: int) -> None:
+def assert_released(mode, entries):
     """Check that the entries of one user are erased or retained, and that the log verifies."""
     erasure = Erasure.objects.get()
     reason = {"cascade": "user", "retain": "retain"}[mode]

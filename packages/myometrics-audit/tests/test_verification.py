@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
 from io import StringIO
-from pathlib import Path
-from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -15,7 +12,7 @@ from django.db import connection
 
 from myometrics_audit.log.guards import remove_guards
 from myometrics_audit.models import AuditLog, Erasure, Leaf, Seal
-from myometrics_audit.sealing import LogVerifier, Problem, seal_pending
+from myometrics_audit.sealing import LogVerifier, seal_pending
 from myometrics_audit.sealing.erasures import entries_purge_chunk
 from myometrics_audit.sealing.seals import ANCHOR_JOB
 from myometrics_core.jobs import run_job
@@ -26,15 +23,15 @@ pytestmark = pytest.mark.django_db
 LOG, LEAF, SEAL, ERASURE = (m._meta.db_table for m in (AuditLog, Leaf, Seal, Erasure))
 
 
-def verify(**kwargs: Any) -> list[Problem]:
+def verify(**kwargs):
     return list(LogVerifier(**kwargs).problems())
 
 
-def found(**kwargs: Any) -> set[tuple[str, str]]:
+def found(**kwargs):
     return {(problem.kind, problem.subject) for problem in verify(**kwargs)}
 
 
-def sql(statement: str, *values: Any) -> None:
+def sql(statement, *values):
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
 
@@ -42,7 +39,7 @@ def sql(statement: str, *values: Any) -> None:
 class Log:
     """A log with three seals (4 + 4 + 4 leaves and an erasure), and two unsealed entries."""
 
-    def __init__(self, write: Any, user: Any, deleted_user: Any) -> None:
+    def __init__(self, write, user, deleted_user):
         self.user = user
         self.entries = [write(details={"n": n}, resource_id=f"r{n}") for n in range(4)]
         list(seal_pending())
@@ -55,12 +52,12 @@ class Log:
         self.entries += [write(resource_id=f"r{n}") for n in range(10, 12)]
         self.erasure = Erasure.objects.get()
 
-    def id(self, place: int) -> int:
+    def id(self, place):
         return self.entries[place].pk
 
 
 @pytest.fixture
-def log(write: Any, user: Any, django_user_model: Any) -> Iterator[Log]:
+def log(write, user, django_user_model):
     made = Log(
         write, user, django_user_model.objects.create_user(email="deleted_user@clinic.example")
     )
@@ -70,7 +67,7 @@ def log(write: Any, user: Any, django_user_model: Any) -> Iterator[Log]:
     return made
 
 
-def test_untouched_log_has_no_problems(log: Log) -> None:
+def test_untouched_log_has_no_problems(log):
     verifier = LogVerifier()
     assert list(verifier.problems()) == []
     assert (verifier.leaves, verifier.entries.entries, verifier.seals.seals) == (14, 12, 3)
@@ -93,43 +90,43 @@ def test_untouched_log_has_no_problems(log: Log) -> None:
         ("nonce", b"0123456789abcdef"),
     ],
 )
-def test_edited_row_is_detected(log: Log, place: int, column: str, value: Any) -> None:
+def test_edited_row_is_detected(log, place, column, value):
     if connection.vendor == "sqlite" and column == "timestamp":
         value = value.removesuffix("+00:00")
     sql(f'UPDATE "{LOG}" SET "{column}" = %s WHERE id = %s', value, log.id(place))
     assert found() == {("entry_edited", f"entry {log.id(place)}")}
 
 
-def test_row_moved_to_another_user_is_detected(log: Log, administrator: Any) -> None:
+def test_row_moved_to_another_user_is_detected(log, administrator):
     key = AuditLog._meta.get_field("user").get_db_prep_value(administrator.pk, connection)
     sql(f'UPDATE "{LOG}" SET user_id = %s WHERE id = %s', key, log.id(0))
     assert found() == {("entry_edited", f"entry {log.id(0)}")}
 
 
 @pytest.mark.parametrize("place", [1, 11], ids=["sealed", "unsealed"])
-def test_deleted_row_is_detected(log: Log, place: int) -> None:
+def test_deleted_row_is_detected(log, place):
     sql(f'DELETE FROM "{LOG}" WHERE id = %s', log.id(place))
     assert found() == {("entry_deleted", f"entry {log.id(place)}")}
 
 
-def _copy(table: str, condition: str, **changes: str) -> None:
+def _copy(table, condition, **changes):
     columns = [c.name for c in _description(table)]
     chosen = ", ".join(changes.get(column, f'"{column}"') for column in columns)
     names = ", ".join(f'"{column}"' for column in columns)
     sql(f'INSERT INTO "{table}" ({names}) SELECT {chosen} FROM "{table}" WHERE {condition}')
 
 
-def _description(table: str) -> Any:
+def _description(table):
     with connection.cursor() as cursor:
         return connection.introspection.get_table_description(cursor, table)
 
 
-def test_inserted_row_is_detected(log: Log) -> None:
+def test_inserted_row_is_detected(log):
     _copy(LOG, f"id = {log.id(1)}", id="1000000")
     assert found() == {("entry_forged", "entry 1000000")}
 
 
-def test_inserted_row_with_inserted_leaf_is_detected(log: Log) -> None:
+def test_inserted_row_with_inserted_leaf_is_detected(log):
     _copy(LOG, f"id = {log.id(1)}", id="1000000")
     _copy(LEAF, f"entry_id = {log.id(1)}", entry_id="1000000", seal_number="NULL")
     assert found() == {("entry_forged", "entry 1000000")}
@@ -137,26 +134,26 @@ def test_inserted_row_with_inserted_leaf_is_detected(log: Log) -> None:
     assert ("entry_edited", "entry 1000000") in found()
 
 
-def test_swapped_rows_are_detected(log: Log) -> None:
+def test_swapped_rows_are_detected(log):
     first, second = log.id(0), log.id(1)
     for old, new in ((first, -1), (second, first), (-1, second)):
         sql(f'UPDATE "{LOG}" SET id = %s WHERE id = %s', new, old)
     assert found() == {("entry_edited", f"entry {first}"), ("entry_edited", f"entry {second}")}
 
 
-def test_restored_erased_row_is_detected(log: Log) -> None:
+def test_restored_erased_row_is_detected(log):
     _copy(LOG, f"id = {log.id(1)}", id=str(log.erased[0]))
     assert found() == {("entry_restored", f"entry {log.erased[0]}")}
 
 
 @pytest.mark.parametrize(("place", "seals"), [(1, {"seal 1"}), (11, set())])
-def test_edited_leaf_is_detected(log: Log, place: int, seals: set[str]) -> None:
+def test_edited_leaf_is_detected(log, place, seals):
     sql(f'UPDATE "{LEAF}" SET hash = %s WHERE entry_id = %s', b"x" * 32, log.id(place))
     expected = {("entry_edited", f"entry {log.id(place)}")}
     assert found() == expected | {("seal_broken", seal) for seal in seals}
 
 
-def test_deleted_leaf_is_detected(log: Log) -> None:
+def test_deleted_leaf_is_detected(log):
     sql(f'DELETE FROM "{LEAF}" WHERE entry_id = %s', log.id(1))
     assert found() == {
         ("entry_forged", f"entry {log.id(1)}"),
@@ -165,13 +162,13 @@ def test_deleted_leaf_is_detected(log: Log) -> None:
     }
 
 
-def test_deleted_leaf_and_row_break_the_seal(log: Log) -> None:
+def test_deleted_leaf_and_row_break_the_seal(log):
     sql(f'DELETE FROM "{LEAF}" WHERE entry_id = %s', log.id(1))
     sql(f'DELETE FROM "{LOG}" WHERE id = %s', log.id(1))
     assert ("seal_broken", "seal 1") in found()
 
 
-def test_inserted_leaf_is_detected(log: Log) -> None:
+def test_inserted_leaf_is_detected(log):
     _copy(LEAF, f"entry_id = {log.id(1)}", entry_id="1000000")
     assert found() == {
         ("entry_deleted", "entry 1000000"),
@@ -181,7 +178,7 @@ def test_inserted_leaf_is_detected(log: Log) -> None:
     }
 
 
-def test_swapped_leaves_are_detected(log: Log) -> None:
+def test_swapped_leaves_are_detected(log):
     first, second = log.id(0), log.id(1)
     for old, new in ((first, -1), (second, first), (-1, second)):
         sql(f'UPDATE "{LEAF}" SET entry_id = %s WHERE entry_id = %s', new, old)
@@ -192,30 +189,30 @@ def test_swapped_leaves_are_detected(log: Log) -> None:
     }
 
 
-def test_leaves_moved_between_seals_break_both(log: Log) -> None:
+def test_leaves_moved_between_seals_break_both(log):
     sql(f'UPDATE "{LEAF}" SET seal_number = 2 WHERE entry_id = %s', log.id(0))
     sql(f'UPDATE "{LEAF}" SET seal_number = 1 WHERE entry_id = %s', log.id(4))
     assert found() == {("seal_broken", "seal 1"), ("seal_broken", "seal 2")}
 
 
 @pytest.mark.parametrize("number", [0, 99, -5])
-def test_leaf_of_a_missing_seal_is_detected(log: Log, number: int) -> None:
+def test_leaf_of_a_missing_seal_is_detected(log, number):
     sql(f'UPDATE "{LEAF}" SET seal_number = %s WHERE entry_id = %s', number, log.id(11))
     assert ("seal_missing", f"seal {number}") in found()
 
 
-def test_unsealed_leaf_breaks_its_seal(log: Log) -> None:
+def test_unsealed_leaf_breaks_its_seal(log):
     sql(f'UPDATE "{LEAF}" SET seal_number = NULL WHERE entry_id = %s', log.id(0))
     assert ("seal_broken", "seal 1") in found()
 
 
-def test_removed_erasure_mark_is_detected(log: Log) -> None:
+def test_removed_erasure_mark_is_detected(log):
     sql(f'UPDATE "{LEAF}" SET erasure_id = NULL WHERE entry_id = %s', log.erased[0])
     assert ("entry_deleted", f"entry {log.erased[0]}") in found()
     assert ("erasure_broken", f"erasure {log.erasure.pk}") in found()
 
 
-def test_added_erasure_mark_is_detected(log: Log) -> None:
+def test_added_erasure_mark_is_detected(log):
     mark = Leaf.objects.get(entry_id=log.erased[0]).erasure_id
     Leaf.objects.filter(entry_id=log.id(0)).update(erasure_id=mark)
     sql(f'DELETE FROM "{LOG}" WHERE id = %s', log.id(0))
@@ -232,37 +229,37 @@ def test_added_erasure_mark_is_detected(log: Log) -> None:
         ("signature", b"x" * 32),
     ],
 )
-def test_edited_seal_is_detected(log: Log, column: str, value: Any) -> None:
+def test_edited_seal_is_detected(log, column, value):
     sql(f'UPDATE "{SEAL}" SET "{column}" = %s WHERE number = 2', value)
     assert ("seal_forged", "seal 2") in found()
 
 
-def test_seal_with_another_predecessor_is_detected(log: Log) -> None:
+def test_seal_with_another_predecessor_is_detected(log):
     sql(f'UPDATE "{SEAL}" SET previous = %s WHERE number = 2', b"x" * 32)
     assert {("seal_forged", "seal 2"), ("seal_reordered", "seal 2")} <= found()
 
 
-def test_deleted_seal_is_detected(log: Log) -> None:
+def test_deleted_seal_is_detected(log):
     sql(f'DELETE FROM "{SEAL}" WHERE number = 2')
     assert {("seal_missing", "seal 2"), ("seal_missing", "seals 2 to 2")} <= found()
 
 
-def test_deleted_first_seal_is_detected(log: Log) -> None:
+def test_deleted_first_seal_is_detected(log):
     sql(f'DELETE FROM "{SEAL}" WHERE number = 1')
     assert {("seal_missing", "seal 1"), ("seal_missing", "seals 1 to 1")} <= found()
 
 
-def test_deleted_last_seal_is_detected(log: Log) -> None:
+def test_deleted_last_seal_is_detected(log):
     sql(f'DELETE FROM "{SEAL}" WHERE number = 3')
     assert ("seal_missing", "seal 3") in found()
 
 
-def test_inserted_seal_is_detected(log: Log) -> None:
+def test_inserted_seal_is_detected(log):
     _copy(SEAL, "number = 3", number="4")
     assert {("seal_forged", "seal 4"), ("seal_reordered", "seal 4")} <= found()
 
 
-def test_swapped_seals_are_detected(log: Log) -> None:
+def test_swapped_seals_are_detected(log):
     for old, new in ((1, -1), (2, 1), (-1, 2)):
         sql(f'UPDATE "{SEAL}" SET number = %s WHERE number = %s', new, old)
     assert {("seal_forged", "seal 1"), ("seal_forged", "seal 2")} <= found()
@@ -272,12 +269,12 @@ def test_swapped_seals_are_detected(log: Log) -> None:
     ("column", "value"),
     [("entries", 1), ("reason", "purge"), ("details", '{"a": 1}'), ("digest", b"x" * 32)],
 )
-def test_edited_erasure_is_detected(log: Log, column: str, value: Any) -> None:
+def test_edited_erasure_is_detected(log, column, value):
     sql(f'UPDATE "{ERASURE}" SET "{column}" = %s', value)
     assert ("erasure_forged", f"erasure {log.erasure.pk}") in found()
 
 
-def test_edited_leaf_of_an_erasure_is_detected(log: Log) -> None:
+def test_edited_leaf_of_an_erasure_is_detected(log):
     sql(f'UPDATE "{ERASURE}" SET hash = %s', b"x" * 32)
     assert found() == {
         ("erasure_forged", f"erasure {log.erasure.pk}"),
@@ -285,20 +282,20 @@ def test_edited_leaf_of_an_erasure_is_detected(log: Log) -> None:
     }
 
 
-def test_deleted_erasure_is_detected(log: Log) -> None:
+def test_deleted_erasure_is_detected(log):
     sql(f'DELETE FROM "{ERASURE}"')
     kinds = {kind for kind, _ in found()}
     assert kinds == {"erasure_missing", "seal_broken"}
 
 
-def test_inserted_erasure_is_detected(log: Log) -> None:
+def test_inserted_erasure_is_detected(log):
     made = uuid.uuid4()
     text = f"'{made}'" if connection.vendor == "postgresql" else f"'{made.hex}'"
     _copy(ERASURE, "1 = 1", id=text, seal_number="NULL")
     assert {("erasure_forged", f"erasure {made}"), ("erasure_broken", f"erasure {made}")} <= found()
 
 
-def test_swapped_erasures_are_detected(log: Log, write: Any, django_user_model: Any) -> None:
+def test_swapped_erasures_are_detected(log, write, django_user_model):
     other = django_user_model.objects.create_user(email="second@clinic.example")
     write(user=other)
     other.delete()
@@ -309,9 +306,7 @@ def test_swapped_erasures_are_detected(log: Log, write: Any, django_user_model: 
     assert ("erasure_broken", f"erasure {second.pk}") in problems
 
 
-def test_restored_backup_is_detected_by_anchors(
-    log: Log, write: Any, settings: Any, tmp_path: Path
-) -> None:
+def test_restored_backup_is_detected_by_anchors(log, write, settings, tmp_path):
     anchors = tmp_path / "anchors.jsonl"
     settings.MYOMETRICS_AUDIT = {**settings.MYOMETRICS_AUDIT, "ANCHOR_FILE": str(anchors)}
     list(seal_pending())
@@ -331,7 +326,7 @@ def test_restored_backup_is_detected_by_anchors(
     assert (problem["kind"], problem["subject"]) == ("anchor_broken", "seal 4")
 
 
-def test_restored_tables_of_erasures_and_rows_are_detected(log: Log) -> None:
+def test_restored_tables_of_erasures_and_rows_are_detected(log):
     """Rows and marks as they were before the erasure, and the erasure deleted."""
     for entry_id in log.erased:
         _copy(LOG, f"id = {log.id(1)}", id=str(entry_id))
@@ -340,7 +335,7 @@ def test_restored_tables_of_erasures_and_rows_are_detected(log: Log) -> None:
     assert ("seal_broken", "seal 3") in found()
 
 
-def test_purged_deleted_and_retained_entries_pass(log: Log, settings: Any) -> None:
+def test_purged_deleted_and_retained_entries_pass(log, settings):
     entries_purge_chunk(before=utc_now(), limit=3, using="default")
     assert found() == set()
     settings.MYOMETRICS_AUDIT = {**settings.MYOMETRICS_AUDIT, "ON_USER_DELETE": "retain"}
@@ -353,9 +348,7 @@ def test_purged_deleted_and_retained_entries_pass(log: Log, settings: Any) -> No
     assert found() == set()
 
 
-def test_retained_entry_with_another_pseudonym_is_detected(
-    log: Log, write: Any, settings: Any, django_user_model: Any
-) -> None:
+def test_retained_entry_with_another_pseudonym_is_detected(log, write, settings, django_user_model):
     settings.MYOMETRICS_AUDIT = {**settings.MYOMETRICS_AUDIT, "ON_USER_DELETE": "retain"}
     other = django_user_model.objects.create_user(email="second@clinic.example")
     entry = write(user=other)
@@ -367,9 +360,7 @@ def test_retained_entry_with_another_pseudonym_is_detected(
 
 
 @pytest.mark.parametrize("details", ["[]", "5", "{}", '{"subjects": 5}', '{"subjects": {}}'])
-def test_erasure_with_changed_details_and_its_entries_are_detected(
-    log: Log, settings: Any, details: str
-) -> None:
+def test_erasure_with_changed_details_and_its_entries_are_detected(log, settings, details):
     settings.MYOMETRICS_AUDIT = {**settings.MYOMETRICS_AUDIT, "ON_USER_DELETE": "retain"}
     log.user.delete()
     erasure = Erasure.objects.get(reason="retain")
@@ -381,7 +372,7 @@ def test_erasure_with_changed_details_and_its_entries_are_detected(
     }
 
 
-def test_keys_rotate_by_id_and_a_lost_key_is_reported(log: Log, write: Any, settings: Any) -> None:
+def test_keys_rotate_by_id_and_a_lost_key_is_reported(log, write, settings):
     settings.MYOMETRICS_AUDIT = {"KEYS": {"2026": "a" * 32}, "ALLOW_FLUSH": True}
     write()
     list(seal_pending())
@@ -394,7 +385,7 @@ def test_keys_rotate_by_id_and_a_lost_key_is_reported(log: Log, write: Any, sett
     assert found() == {("key_lost", "key 2026")}
 
 
-def test_changed_secret_key_is_lost_unless_it_is_a_fallback(log: Log, settings: Any) -> None:
+def test_changed_secret_key_is_lost_unless_it_is_a_fallback(log, settings):
     old = settings.SECRET_KEY
     settings.SECRET_KEY = "another-secret-key-of-this-site-" + "y" * 30
     assert {kind for kind, _ in found()} == {"key_lost"}
@@ -402,12 +393,12 @@ def test_changed_secret_key_is_lost_unless_it_is_a_fallback(log: Log, settings: 
     assert found() == set()
 
 
-def test_impossible_value_is_detected(log: Log) -> None:
+def test_impossible_value_is_detected(log):
     sql(f'UPDATE "{LOG}" SET details = %s WHERE id = %s', "[1]", log.id(1))
     assert found() == {("entry_edited", f"entry {log.id(1)}")}
 
 
-def test_unreadable_row_does_not_stop_the_verification(log: Log) -> None:
+def test_unreadable_row_does_not_stop_the_verification(log):
     if connection.vendor == "postgresql":
         return  # its columns hold nothing that can't be read
     sql(f'UPDATE "{LOG}" SET action = %s WHERE id = %s', "viewed", log.id(0))
@@ -420,7 +411,7 @@ def test_unreadable_row_does_not_stop_the_verification(log: Log) -> None:
     }
 
 
-def test_verification_that_can_not_run_has_its_own_exit_code(tmp_path: Path) -> None:
+def test_verification_that_can_not_run_has_its_own_exit_code(tmp_path):
     anchors = tmp_path / "anchors.jsonl"
     with pytest.raises(CommandError) as missing:
         call_command("audit_verify", "--anchors", str(anchors), stdout=StringIO())
@@ -430,7 +421,7 @@ def test_verification_that_can_not_run_has_its_own_exit_code(tmp_path: Path) -> 
     assert (missing.value.returncode, unreadable.value.returncode) == (2, 2)
 
 
-def test_verify_command_reports_and_stores_the_result(log: Log) -> None:
+def test_verify_command_reports_and_stores_the_result(log):
     from myometrics_audit.models import Verification
 
     output = StringIO()

@@ -1,11 +1,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from datetime import datetime, timedelta, timezone
 from itertools import count
-from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pyotp
@@ -22,24 +19,24 @@ PASSWORD = "quiet-otter-paddles-42"
 NEW_PASSWORD = "loud-heron-wades-17"
 
 
-def send(client: APIClient, method: str, path: str, body: Any) -> Any:
+def send(client, method, path, body):
     """A JSON request to ``/api/{path}``; the body may hold what DRF's test client can't encode."""
     return client.generic(
         method.upper(), f"/api/{path}", json.dumps(body), content_type="application/json"
     )
 
 
-def sign_out(client: APIClient, refresh: Any) -> Any:
+def sign_out(client, refresh):
     """End the session of a refresh token."""
     return send(client, "post", "auth/logout/", {"refresh": refresh})
 
 
-def refresh_by(client: APIClient, refresh: Any) -> Any:
+def refresh_by(client, refresh):
     """Request an access token with a refresh token."""
     return send(client, "post", "auth/token/refresh/", {"refresh": refresh})
 
 
-def enrol(client: APIClient) -> None:
+def enrol(client):
     """Set up a second factor; ``client`` then has ``app`` (the authenticator) and
     ``recovery_codes``.
     """
@@ -51,18 +48,18 @@ def enrol(client: APIClient) -> None:
     client.recovery_codes = answer.json()["recovery_codes"]
 
 
-def query_of(link: str) -> dict[str, str]:
+def query_of(link):
     """The query parameters of a link."""
     return dict(parse_qsl(urlsplit(link).query))
 
 
-def later(**span: float) -> AbstractContextManager[object]:
+def later(**span):
     """Travel in time by ``timedelta(**span)``; the clock then runs on."""
     return time_machine.travel(utc_now() + timedelta(**span))
 
 
 @pytest.fixture
-def clock() -> Iterator[time_machine.Traveller]:
+def clock():
     """A stopped clock that tests move with ``shift``."""
     start = datetime(2026, 3, 2, 9, 0, 10, tzinfo=timezone.utc)
     with time_machine.travel(start, tick=False) as traveller:
@@ -70,11 +67,11 @@ def clock() -> Iterator[time_machine.Traveller]:
 
 
 @pytest.fixture
-def make_user(db: None) -> Callable[..., Any]:
+def make_user(db):
     """Creates users: generated addresses, password ``PASSWORD``, names Jane Smith."""
     numbers = count(1)
 
-    def make(email: str | None = None, **fields: Any) -> Any:
+    def make(email=None, **fields):
         given = {"first_name": "Jane", "last_name": "Smith", "password": PASSWORD, **fields}
         email = email or f"user{next(numbers)}@clinic.example"
         return get_user_model().objects.create_user(email=email, **given)
@@ -83,29 +80,29 @@ def make_user(db: None) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def doctor(make_user: Callable[..., Any]) -> Any:
+def doctor(make_user):
     return make_user("doctor@clinic.example")
 
 
 @pytest.fixture
-def administrator(make_user: Callable[..., Any]) -> Any:
+def administrator(make_user):
     return make_user("admin@clinic.example", role="admin")
 
 
 @pytest.fixture
-def api() -> APIClient:
+def api():
     """An anonymous client."""
     return APIClient()
 
 
 @pytest.fixture
-def sign_in() -> Callable[..., APIClient]:
+def sign_in():
     """Signs a user in over the API; returns a client with the access token.
 
     ``client.tokens`` is the body of the answer.
     """
 
-    def sign_in_as(user: Any, password: str = PASSWORD, **headers: str) -> APIClient:
+    def sign_in_as(user, password=PASSWORD, **headers):
         client = APIClient(**headers)
         credentials = {"email": user.email, "password": password}
         answer = send(client, "post", "auth/login/", credentials)
@@ -118,7 +115,7 @@ def sign_in() -> Callable[..., APIClient]:
 
 
 @pytest.fixture
-def enrolled(clock: Any, doctor: Any, sign_in: Callable[..., APIClient]) -> APIClient:
+def enrolled(clock, doctor, sign_in):
     """The client of a doctor with a second factor, a minute after :func:`enrol`."""
     client = sign_in(doctor)
     enrol(client)
@@ -127,11 +124,11 @@ def enrolled(clock: Any, doctor: Any, sign_in: Callable[..., APIClient]) -> APIC
 
 
 @pytest.fixture(autouse=True)
-def _published_actions_are_reserved() -> Iterator[None]:
+def _published_actions_are_reserved():
     """Fail if auth publishes an action other than ``logout`` that is not reserved."""
     open_to_clients: set[str] = set()
 
-    def note(event: Event) -> None:
+    def note(event):
         if event.source == "auth" and not is_reserved_action(event.action):
             open_to_clients.add(event.action)
 
@@ -142,7 +139,7 @@ def _published_actions_are_reserved() -> Iterator[None]:
 
 
 @pytest.fixture
-def published() -> Iterator[list[Event]]:
+def published():
     """The published events, in order."""
     seen: list[Event] = []
     register_receiver("test", seen.append)

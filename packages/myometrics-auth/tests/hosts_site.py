@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
 
 import django
 from django.conf import settings
@@ -29,7 +28,7 @@ settings.configure(
 django.setup()
 
 
-def described(document: dict[str, Any]) -> list[dict[str, str]]:
+def described(document):
     """What the API's description says of a user's id: in an answer, and in a path."""
     in_answer = document["components"]["schemas"]["Profile"]["properties"]["id"]
     parameters = document["paths"]["/api/users/{user_id}/"]["get"]["parameters"]
@@ -37,7 +36,7 @@ def described(document: dict[str, Any]) -> list[dict[str, str]]:
     return [in_answer, in_path]
 
 
-def visit() -> dict[str, object]:
+def visit():
     from django.contrib.auth import get_user_model
     from django.core.checks import run_checks
     from django.core.management import call_command

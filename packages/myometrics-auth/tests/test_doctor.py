@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -15,11 +14,11 @@ from myometrics_core.times import utc_now, utc_text
 pytestmark = pytest.mark.django_db
 
 
-def states(examine: Any) -> dict[str, str]:
+def states(examine):
     return {found.name: found.state for found in examine()}
 
 
-def make_user(email: str, role: str = "doctor", **fields: Any) -> Any:
+def make_user(email, role="doctor", **fields):
     return get_user_model().objects.create_user(email=email, role=role, **fields)
 
 
@@ -31,7 +30,7 @@ def test_site_without_an_administrator_is_a_warning():
     assert states(doctor.examine_administrators)["administrators"] == "ok"
 
 
-def is_superuser(user: Any) -> bool:
+def is_superuser(user):
     return bool(user.is_superuser)
 
 

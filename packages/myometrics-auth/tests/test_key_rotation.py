@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from rest_framework.test import APIClient
 from rest_framework_simplejwt.exceptions import TokenBackendError
 
+from myometrics_auth.errors import InvalidToken
 from myometrics_auth.models import SignInFailures
 from myometrics_auth.reset_links import reset_link
 from myometrics_auth.services.login_throttle import LoginThrottle, login_throttle_erase
-from myometrics_auth.tokens import ACCESS, InvalidToken, KeyListTokenBackend, read_token
+from myometrics_auth.tokens import ACCESS, KeyListTokenBackend, read_token
 from myometrics_core.times import utc_now
 
 pytestmark = pytest.mark.django_db
@@ -234,7 +235,8 @@ class TestLoginThrottle:
         rotate(KEYS[2])
         LoginThrottle(doctor.email, HOME).trust_address()
         assert SignInFailures.objects.count() == 2
-        login_throttle_erase(email=doctor.email, addresses=[HOME])
+        doctor.sessions.create(address=HOME, expires_at=utc_now())
+        login_throttle_erase(doctor)
         assert not SignInFailures.objects.exists()
 
     def test_erasure_deletes_failures_after_rotation(self, doctor, sign_in, rotate):

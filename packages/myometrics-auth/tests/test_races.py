@@ -16,8 +16,11 @@ from myometrics_auth.encryption import encrypt_secret
 from myometrics_auth.models import RecoveryCode, Session, SignInFailures, TotpDevice
 from myometrics_auth.reset_links import reset_link
 from myometrics_auth.services.login_throttle import LoginThrottle
-from myometrics_auth.services.second_factor_codes import recovery_codes_create, second_factor_take
-from myometrics_auth.services.second_factor_enrolment import totp_enrol
+from myometrics_auth.services.second_factor import (
+    recovery_codes_create,
+    second_factor_take,
+    totp_enrol,
+)
 from myometrics_auth.services.sessions import session_start
 from myometrics_auth.services.users import user_update
 from myometrics_auth.tokens import access_token

@@ -20,7 +20,7 @@ from rest_framework.test import APIClient
 from myometrics_auth.models import RecoveryCode, Session, SignInFailures, TotpDevice
 from myometrics_auth.selectors import second_factors_in_use
 from myometrics_auth.services.passwords import password_change
-from myometrics_auth.services.second_factor_enrolment import (
+from myometrics_auth.services.second_factor import (
     recovery_codes_replace,
     totp_confirm,
     totp_disable,

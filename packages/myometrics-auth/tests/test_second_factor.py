@@ -10,7 +10,7 @@ from conftest import NEW_PASSWORD, PASSWORD, enrol, send, sign_out
 
 from myometrics_auth.encryption import decrypt_secret, encrypt_secret
 from myometrics_auth.models import RecoveryCode, SignInFailures, TotpDevice, UsedToken
-from myometrics_auth.services.used_tokens import used_tokens_sweep
+from myometrics_auth.services.sign_in import used_tokens_sweep
 from myometrics_core.times import utc_now
 
 pytestmark = pytest.mark.django_db

@@ -21,6 +21,7 @@ from myometrics_core.doctor import Diagnosis, describe_age, examinations, regist
 from myometrics_core.doctor import registry as doctor
 from myometrics_core.doctor.registry import run_examinations
 from myometrics_core.health_log.models import HealthState
+from myometrics_core.jobs import Job
 from myometrics_core.times import utc_now
 from myometrics_testing.services import OwnedServer
 from myometrics_testing.waiting import wait_for
@@ -32,7 +33,7 @@ def no_examinations(monkeypatch):
     monkeypatch.setattr(doctor, "_examinations", {})
 
 
-def run_doctor(*arguments: str) -> tuple[int, str]:
+def run_doctor(*arguments):
     out, code = io.StringIO(), 0
     try:
         call_command("myometrics_doctor", *arguments, stdout=out, no_color=True)
@@ -245,7 +246,7 @@ def test_database_and_migrations_are_ok():
 def test_transaction_pooler_is_a_warning_while_cursors_outlive_transactions(
     postgresql_server, monkeypatch, django_db_blocker
 ):
-    def examine(url: str, **options: bool) -> list[str]:
+    def examine(url, **options):
         handler = ConnectionHandler({"default": {**dj_database_url.parse(url), **options}})
         monkeypatch.setattr(examinations, "connections", handler)
         monkeypatch.setattr(examinations, "connection", handler["default"])
@@ -314,7 +315,7 @@ def test_lagging_or_unreachable_replica_is_a_problem(
         monkeypatch.setattr(examinations, "connections", replica)
         monkeypatch.setattr(replicas, "connections", replica)
 
-        def examine() -> Diagnosis:
+        def examine():
             return next(one for one in examinations.examine_replicas() if "replica r" in one.name)
 
         with django_db_blocker.unblock(), psycopg.connect(postgresql_server.url) as primary:
@@ -330,3 +331,10 @@ def test_lagging_or_unreachable_replica_is_a_problem(
             assert "Can't be reached" in examine().summary
             replica.settings["replica"].update(dj_database_url.parse(postgresql_server.url))
             assert "no replica" in examine().summary
+
+
+@pytest.mark.django_db
+def test_doctor_names_jobs_of_removed_apps_apart_from_late_ones():
+    Job.objects.create(kind="tests.removed", run_at=utc_now() - timedelta(days=40))
+    found = {one.name: one.state for one in examinations.examine_jobs()}
+    assert found == {"jobs": "ok", "jobs of removed apps": "warning"}

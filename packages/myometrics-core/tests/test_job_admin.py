@@ -1,5 +1,7 @@
 """The admin page of jobs: what is pending, what is dead, and two actions."""
 
+from datetime import timedelta
+
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
@@ -7,6 +9,7 @@ from django.test import Client
 from django.urls import reverse
 
 from myometrics_core.jobs import Job, JobKind, enqueue, kinds, register_job_kind
+from myometrics_core.jobs.claims import claim_job
 
 LIST = reverse("admin:myometrics_core_job_changelist")
 
@@ -74,6 +77,13 @@ def test_retry_of_a_removed_kind_is_refused_with_a_message(staff, kind):
     response = act(staff, "retry", dead)
     assert "tests.removed" in response.content.decode()
     assert Job.objects.get().state == "dead"
+
+
+def test_retry_leaves_a_running_job_to_its_worker(staff, kind):
+    enqueue(kind.name, key="7")
+    job = claim_job(Job.objects.get().pk, timedelta(hours=1))
+    act(staff, "retry", job)
+    assert job.finish()
 
 
 def test_cancelled_job_is_deleted(staff, kind):

@@ -15,7 +15,9 @@ import pytest
 from celery import Celery, current_app
 from django.core.management import CommandError, call_command
 from django.core.signals import request_started
+from django.db import connection, transaction
 
+from myometrics_core.checks import check_sqlite_transactions
 from myometrics_core.jobs import (
     Job,
     JobKind,
@@ -24,6 +26,7 @@ from myometrics_core.jobs import (
     enqueue_many,
     kinds,
     register_job_kind,
+    runners,
     thread_runner,
 )
 from myometrics_core.jobs.loop import JobLoop
@@ -47,6 +50,7 @@ class Note(JobKind):
 @pytest.fixture
 def kind(monkeypatch):
     monkeypatch.setattr(kinds, "_kinds", {})
+    monkeypatch.setattr(runners, "_paused_until", {})
     kind = Note()
     register_job_kind(kind)
     return kind
@@ -244,6 +248,21 @@ def test_job_is_kept_if_the_broker_can_not_be_reached(kind, settings, caplog):
 
 
 @pytest.mark.django_db(transaction=True)
+def test_unreachable_broker_is_tried_once_for_many_jobs(kind, settings, caplog):
+    settings.MYOMETRICS = {"JOB_RUNNER": "celery"}
+    usual = current_app._get_current_object()
+    Celery("unreachable", broker="redis://127.0.0.1:1/0").set_current()
+    try:
+        with transaction.atomic():
+            for number in range(100):
+                enqueue(kind.name, key=str(number))
+    finally:
+        usual.set_current()
+    assert caplog.text.count("starts later") == 1
+    assert Job.objects.count() == 100
+
+
+@pytest.mark.django_db(transaction=True)
 def test_look_of_celery_beat_sends_each_kind_with_due_jobs(kind, eager_celery, settings):
     settings.MYOMETRICS = {"JOB_RUNNER": "none"}
     enqueue(kind.name, key="7")
@@ -259,3 +278,25 @@ if django.VERSION >= (6, 0):
         settings.MYOMETRICS = {"JOB_RUNNER": "tasks"}
         enqueue(kind.name, key="7")
         assert kind.keys == ["7"]
+
+
+def test_job_threads_beside_sqlite_without_write_locks_are_a_warning(settings, monkeypatch):
+    def found():
+        return [message.id for message in check_sqlite_transactions()]
+
+    options = {**connection.settings_dict["OPTIONS"]}
+    monkeypatch.setitem(connection.settings_dict, "OPTIONS", options)
+    monkeypatch.setattr(connection, "vendor", "sqlite")
+    options.pop("transaction_mode", None)
+    assert found() == ["myometrics_core.W018"]
+    settings.MYOMETRICS = {"JOB_RUNNER": "none"}
+    assert found() == []
+    settings.MYOMETRICS = {}
+    options["transaction_mode"] = "IMMEDIATE"
+    assert found() == []
+
+
+def test_jobs_run_without_time_zones_names_the_setting(settings):
+    settings.USE_TZ = False
+    with pytest.raises(CommandError, match="USE_TZ"):
+        call_command("jobs_run", "--once")

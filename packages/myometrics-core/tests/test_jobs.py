@@ -185,8 +185,7 @@ def test_error_while_a_job_is_marked_dead_leaves_it_pending(kind):
     enqueue(kind.name, key="7")
     kind.effect = fail(JobFailed("no such address", permanent=True))
     kind.on_dead = fail(ZeroDivisionError())
-    with pytest.raises(ZeroDivisionError):
-        run_jobs(kind.name)
+    run_jobs(kind.name)
     assert Job.objects.get().state == "pending"
 
 

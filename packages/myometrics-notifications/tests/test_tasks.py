@@ -6,10 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from celery import current_app
 
 from myometrics_core.events import publish
-from myometrics_notifications import tasks
 from myometrics_notifications.exports import export_request
 from myometrics_notifications.models import ExportFile, Message
 from myometrics_testing.waiting import PATIENCE
@@ -19,7 +17,17 @@ pytestmark = pytest.mark.django_db
 TESTS = Path(__file__).parent
 
 
-def test_tasks_have_the_names_of_version_0_1():
+@pytest.fixture
+def tasks():
+    from myometrics_notifications import tasks
+
+    return tasks
+
+
+@pytest.mark.celery
+def test_tasks_have_the_names_of_version_0_1(tasks):
+    from celery import current_app
+
     names = {name for name in current_app.tasks if name.startswith("myometrics_notifications.")}
 
     assert names == {
@@ -31,13 +39,15 @@ def test_tasks_have_the_names_of_version_0_1():
     }
 
 
-def test_task_delivers_the_message_of_an_id(queued, mailoutbox):
+@pytest.mark.celery
+def test_task_delivers_the_message_of_an_id(tasks, queued, mailoutbox):
     assert tasks.deliver(queued.pk) == 1
     assert tasks.deliver(queued.pk) == 0
     assert len(mailoutbox) == 1
 
 
-def test_task_without_an_id_delivers_all_due_messages(user, make_event, mailoutbox):
+@pytest.mark.celery
+def test_task_without_an_id_delivers_all_due_messages(tasks, user, make_event, mailoutbox):
     for task in (tasks.deliver, tasks.sweep):
         for _ in range(2):
             publish(make_event(actor_id=user.pk))
@@ -45,7 +55,8 @@ def test_task_without_an_id_delivers_all_due_messages(user, make_event, mailoutb
     assert len(mailoutbox) == 4
 
 
-def test_task_writes_the_export_of_an_id(user, media):
+@pytest.mark.celery
+def test_task_writes_the_export_of_an_id(tasks, user, media):
     export_request(user=user, export_format="csv")
 
     assert tasks.export(ExportFile.objects.get().pk) == 1

@@ -10,16 +10,13 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.auth import get_user_model
-from django.core.exceptions import PermissionDenied
-from django.db.models import Model, Q, QuerySet
-from django.http import HttpRequest, HttpResponse
-from django.urls import URLPattern, path
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from myometrics_core.read_only_admin import InternalAdmin, ReadOnlyAdmin
-from myometrics_core.users import is_administrator
 
-from .dashboard import page_views
+from .dashboard.dashboard_admin import DashboardAdmin
 from .models import (
     ClientReports,
     DailyRollup,
@@ -34,8 +31,6 @@ from .models import (
     UserRollup,
 )
 from .pull.pulling import pull_status
-
-__all__ = ["DashboardAdmin", "UploadAdmin"]
 
 
 @admin.register(Upload)
@@ -73,61 +68,10 @@ class UploadAdmin(ReadOnlyAdmin):
         return queryset.filter(Q(upload_id=search_term) | Q(user_id__in=user_ids)), False
 
 
-@admin.register(DayRollup)
-class DayRollupAdmin(InternalAdmin):
-    list_display = ("day", "uploads", "completed", "failed", "uploaders")
-    ordering = ("-day",)
-
-
-@admin.register(DailyRollup)
-class DailyRollupAdmin(InternalAdmin):
-    list_display = ("day", "diagnosis", "status", "uploads")
-    list_filter = ("status",)
-    search_fields = ("diagnosis__iexact",)
-    search_help_text = _("A whole diagnosis.")
-    ordering = ("-day", "diagnosis", "status")
-
-
-@admin.register(UserRollup)
-class UserRollupAdmin(InternalAdmin):
-    list_display = ("user", "uploads", "last_day")
-    list_select_related = ("user",)
-    ordering = ("-last_day",)
-
-
-@admin.register(PendingChange)
-class PendingChangeAdmin(InternalAdmin):
-    """Changes that the next fold will process."""
-
-    list_display = ("day", "diagnosis", "status", "uploads")
-    ordering = ("-pk",)
-
-
-@admin.register(ClientReports)
-class ClientReportsAdmin(InternalAdmin):
-    """Number of new uploads that clients reported."""
-
-    list_display = ("user", "day", "uploads")
-    list_select_related = ("user",)
-    ordering = ("-pk",)
-
-
-@admin.register(LimitDecision)
-class LimitDecisionAdmin(InternalAdmin):
-    """Decisions kept during an unfinished rebuild."""
-
-    list_display = ("upload_id", "user", "over_limit")
-    list_select_related = ("user",)
-    ordering = ("pk",)
-
-
-@admin.register(RollupState)
-class RollupStateAdmin(InternalAdmin):
-    list_display = ("uploads", "folded_at", "checked_at", "repairs")
-
-
 @admin.register(PullState)
 class PullStateAdmin(InternalAdmin):
+    """The last pulls, and the status of their job."""
+
     list_display = ("succeeded_at", "due_at", "failures", "last_error", "rows", "bad_rows")
     readonly_fields = ("due_at", "failures", "last_error")
 
@@ -144,45 +88,54 @@ class PullStateAdmin(InternalAdmin):
         return pull_status().last_error
 
 
-@admin.register(RebuildCheckpoint)
-class RebuildCheckpointAdmin(InternalAdmin):
-    list_display = ("source", "reached_at", "activities")
-
-
-@admin.register(Dashboard)
-class DashboardAdmin(ReadOnlyAdmin):
-    """The dashboard and its downloads."""
-
-    def get_urls(self) -> list[URLPattern]:
-        downloads = [
-            path(
-                f"download.{file_format}",
-                self.admin_site.admin_view(self.download),
-                {"file_format": file_format},
-                name=f"myometrics_analytics_dashboard_{file_format}",
-            )
-            for file_format in page_views.FORMATS
-        ]
-        return [*downloads, *super().get_urls()]
-
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """Render the dashboard for the ``days`` and filters of the query string."""
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        context = {**self.admin_site.each_context(request), **(extra_context or {})}
-        return page_views.dashboard_page(request, context)
-
-    def download(self, request: HttpRequest, file_format: str) -> HttpResponse:
-        """Return the dashboard's numbers as CSV or JSON."""
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        return page_views.download(request, file_format)
-
-    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Allow administrators (``IS_ADMINISTRATOR``) and users with the permission."""
-        return is_administrator(request.user) or super().has_view_permission(request, obj)
-
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        return self.has_view_permission(request)
+admin.site.register(Dashboard, DashboardAdmin)
+admin.site.register(
+    DayRollup,
+    InternalAdmin,
+    list_display=("day", "uploads", "completed", "failed", "uploaders"),
+    ordering=("-day",),
+)
+admin.site.register(
+    DailyRollup,
+    InternalAdmin,
+    list_display=("day", "diagnosis", "status", "uploads"),
+    list_filter=("status",),
+    search_fields=("diagnosis__iexact",),
+    search_help_text=_("A whole diagnosis."),
+    ordering=("-day", "diagnosis", "status"),
+)
+admin.site.register(
+    UserRollup,
+    InternalAdmin,
+    list_display=("user", "uploads", "last_day"),
+    list_select_related=("user",),
+    ordering=("-last_day",),
+)
+admin.site.register(
+    PendingChange,
+    InternalAdmin,
+    list_display=("day", "diagnosis", "status", "uploads"),
+    ordering=("-pk",),
+)
+admin.site.register(
+    ClientReports,
+    InternalAdmin,
+    list_display=("user", "day", "uploads"),
+    list_select_related=("user",),
+    ordering=("-pk",),
+)
+admin.site.register(
+    LimitDecision,
+    InternalAdmin,
+    list_display=("upload_id", "user", "over_limit"),
+    list_select_related=("user",),
+    ordering=("pk",),
+)
+admin.site.register(
+    RollupState,
+    InternalAdmin,
+    list_display=("uploads", "folded_at", "checked_at", "repairs"),
+)
+admin.site.register(
+    RebuildCheckpoint, InternalAdmin, list_display=("source", "reached_at", "activities")
+)

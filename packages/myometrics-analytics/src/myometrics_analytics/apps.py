@@ -5,10 +5,6 @@ from __future__ import annotations
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
 
-from myometrics_core.conf import register_settings
-
-__all__ = ["AnalyticsConfig"]
-
 
 class AnalyticsConfig(AppConfig):
     """Upload facts, their rollups and the endpoints based on them."""
@@ -18,24 +14,42 @@ class AnalyticsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from myometrics_core.conf import register_site_checks
-        from myometrics_core.personal_data import register_personal_data
+        from django.db.models.signals import post_migrate
 
-        from . import checks
+        from myometrics_core.conf import register_check, register_settings, register_site_checks
+        from myometrics_core.doctor import register_examination
+        from myometrics_core.events import register_receiver
+        from myometrics_core.jobs import register_job_kind
+        from myometrics_core.personal_data import register_personal_data
+        from myometrics_core.users import connect_user_deleted
+
+        from .checks import check_user_fields
         from .conf import analytics_settings
-        from .doctor import register_examinations
-        from .facts.receivers import connect_receivers
+        from .doctor import examine_pull, examine_rollups
+        from .facts.event_conversion import RESOURCE_TYPE, receive_events
+        from .facts.services import uploads_delete
         from .gauges import register_gauges
         from .personal_data import UploadsSection
-        from .recurring_jobs import register_recurring_jobs
-        from .rollups.rebuild_hint import connect_hint
+        from .pull.pulling import PullUploads
+        from .rollups.folding import FoldChanges
+        from .rollups.rebuild_hint import print_hint
+        from .rollups.self_check import CheckRollups
 
         register_settings(analytics_settings)
-        checks.register_checks()
+        register_check(check_user_fields, app=self.name)
         register_site_checks(self, time_zone_id="E010")
         register_personal_data(UploadsSection())
-        connect_receivers()
-        connect_hint(self)
-        register_recurring_jobs()
+        register_receiver(
+            self.name,
+            lambda event: receive_events([event]),
+            resource_types=frozenset({RESOURCE_TYPE}),
+            catch_up="manage.py analytics_rebuild",
+            batch_receiver=receive_events,
+        )
+        connect_user_deleted(lambda user, using: uploads_delete(user=user), uid=self.name)
+        post_migrate.connect(print_hint, sender=self, dispatch_uid="myometrics_analytics:hint")
+        for kind in (PullUploads(), FoldChanges(), CheckRollups()):
+            register_job_kind(kind)
         register_gauges()
-        register_examinations()
+        register_examination("rollups", examine_rollups, needs_database=True)
+        register_examination("upload source", examine_pull, needs_database=True)

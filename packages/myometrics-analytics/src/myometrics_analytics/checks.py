@@ -6,17 +6,8 @@ from typing import Any
 
 from django.core import checks
 
-from myometrics_core.conf import register_check
-
 from .conf import analytics_settings
 from .filters import user_field
-
-__all__ = ["register_checks"]
-
-
-def register_checks() -> None:
-    """Register the system checks."""
-    register_check(check_user_fields, app="myometrics_analytics")
 
 
 def check_user_fields(**kwargs: Any) -> list[checks.CheckMessage]:

@@ -14,6 +14,10 @@ from myometrics_core.conf import (
 __all__ = ["AnalyticsSettings", "analytics_settings", "image_service_url"]
 
 
+def _seconds(default: int, description: str) -> Setting:
+    return Setting((int, float), default, description, validate=positive)
+
+
 class AnalyticsSettings(SettingsGroup):
     """Settings of analytics."""
 
@@ -41,38 +45,25 @@ class AnalyticsSettings(SettingsGroup):
         "Without either nothing is pulled.",
         validate=http_url,
     )
-    PULL_INTERVAL = Setting(
-        (int, float), 60, "Seconds from one successful pull to the next.", validate=positive
-    )
-    PULL_TIMEOUT = Setting(
-        (int, float),
+    PULL_INTERVAL = _seconds(60, "Seconds from one successful pull to the next.")
+    PULL_TIMEOUT = _seconds(
         10,
         "Seconds to wait for the connection to the image service, and for each chunk of its "
         "response.",
-        validate=positive,
     )
-    PULL_DEADLINE = Setting(
-        (int, float), 300, "Seconds that a whole pull may take.", validate=positive
-    )
-    PULL_RETRY_DELAY = Setting(
-        (int, float),
+    PULL_DEADLINE = _seconds(300, "Seconds that a whole pull may take.")
+    PULL_RETRY_DELAY = _seconds(
         15,
         "Seconds from a failed pull to the next, doubled with each further failure; up to half of "
         "it is subtracted at random.",
-        validate=positive,
     )
-    PULL_RETRY_DELAY_MAX = Setting(
-        (int, float),
-        900,
-        "Maximum of PULL_RETRY_DELAY after several failures, in seconds.",
-        validate=positive,
+    PULL_RETRY_DELAY_MAX = _seconds(
+        900, "Maximum of PULL_RETRY_DELAY after several failures, in seconds."
     )
-    PULL_COMPLETE_EVERY = Setting(
-        (int, float),
+    PULL_COMPLETE_EVERY = _seconds(
         86400,
         "Seconds after which a pull is unconditional again, so that uploads of users who were "
         "added later are counted.",
-        validate=positive,
     )
     FOLD_BATCH = Setting(
         int, 5000, "Changes that one transaction folds into the rollups.", validate=positive

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from myometrics_core.doctor import Diagnosis, describe_age, register_examination
+from myometrics_core.doctor import Diagnosis, describe_age
 from myometrics_core.times import utc_now
 
 from .conf import analytics_settings
@@ -13,18 +13,10 @@ from .models import PendingChange, PullState, RebuildCheckpoint, RollupState
 from .pull.pulling import pull_status
 from .pull.upload_sources import UploadSource
 
-__all__ = ["examine_pull", "examine_rollups", "register_examinations"]
-
 MAX_FOLD_AGE: Final = 300.0
 """Seconds; the job runs every 10."""
 MAX_CHECK_AGE: Final = 2 * 86_400.0
 RUNNER_ADVICE: Final = "Check that background jobs run: see 'jobs'."
-
-
-def register_examinations() -> None:
-    """Register the examinations with the doctor."""
-    register_examination("rollups", examine_rollups, needs_database=True)
-    register_examination("upload source", examine_pull, needs_database=True)
 
 
 def examine_rollups() -> Iterator[Diagnosis]:

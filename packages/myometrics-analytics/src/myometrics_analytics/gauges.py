@@ -9,11 +9,9 @@ from .conf import image_service_url
 from .models import PendingChange, PullState
 from .pull.pulling import pull_status
 
-__all__ = ["pending_changes", "register_gauges", "sync_age_seconds", "sync_failures"]
-
 
 def register_gauges() -> None:
-    """Register gauges for the age and failures of pulls, and for pending changes."""
+    """Register the gauges below."""
     register_gauge(
         "myometrics_sync_age_seconds",
         "Seconds since uploads were last pulled from the image service.",

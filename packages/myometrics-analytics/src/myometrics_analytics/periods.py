@@ -8,8 +8,6 @@ from datetime import date, timedelta
 
 from myometrics_core.times import utc_now
 
-__all__ = ["MAX_DAYS", "Span", "as_date", "month_end", "month_text", "utc_today", "week_slices"]
-
 MAX_DAYS = 3650
 
 
@@ -26,11 +24,6 @@ def as_date(value: date | str) -> date:
 def month_end(day: date) -> date:
     """Return the last day of the month of ``day``."""
     return (day.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1)
-
-
-def month_text(day: date) -> str:
-    """Format the month of ``day`` as ``2025-08``."""
-    return f"{day.year:04}-{day.month:02}"
 
 
 @dataclass(frozen=True)
@@ -61,8 +54,9 @@ class Span:
 
     def weeks(self) -> list[list[date]]:
         """Return the days in weeks counted back from today; the first week may be shorter."""
-        days = list(self)
-        return [days[week] for week in week_slices(len(days))]
+        days, short = list(self), self.days % 7
+        weeks = [days[:short]] if short else []
+        return weeks + [days[at : at + 7] for at in range(short, self.days, 7)]
 
     def months(self) -> list[date]:
         """Return the first day of each calendar month that overlaps the span, oldest first."""
@@ -71,10 +65,3 @@ class Span:
             months.append(first)
             first = month_end(first) + timedelta(days=1)
         return months
-
-
-def week_slices(days: int) -> list[slice]:
-    """Slice ``days`` days into weeks counted back from the last; the first may be shorter."""
-    short = days % 7
-    weeks = [slice(0, short)] if short else []
-    return weeks + [slice(at, at + 7) for at in range(short, days, 7)]

@@ -15,8 +15,6 @@ from myometrics_core.personal_data import PersonalDataSection
 from .facts.services import uploads_delete
 from .models import Upload, UserRollup
 
-__all__ = ["UploadsSection"]
-
 
 class UploadsSection(PersonalDataSection):
     """Section ``uploads``: one record per upload, oldest first; processing time in seconds."""

@@ -15,9 +15,9 @@ from django.db.models import Count, Q
 from myometrics_core.times import utc_day_start, utc_text
 
 from .filters import Filters
-from .models import MICROSECONDS, Upload, UploadQuerySet
-from .periods import Span, month_end, month_text, utc_today, week_slices
-from .rollups.counting import NO_UPLOADS, Counts, counts_get
+from .models import MICROSECONDS, Upload
+from .periods import Span, month_end, utc_today
+from .rollups.counting import Counts, counts_get
 
 __all__ = ["activity_get", "report_get"]
 
@@ -29,12 +29,22 @@ def report_get(*, days: int, filters: Filters | None = None) -> dict[str, Any]:
     """Return the body of ``GET /analytics/`` for the last ``days`` UTC days, including today."""
     span = Span(utc_today(), days)
     counts = counts_get(span, filters)
-    daily = _daily(span, counts)
+    by_day = Counter({day: of_day.uploads for day, of_day in counts.days.items()})
+    by_month: Counter[str] = Counter()
+    for day, uploads in by_day.items():
+        by_month[f"{day:%Y-%m}"] += uploads
+    weeks = enumerate(span.weeks(), start=1)
     return {
         "user_activity": {
-            "daily_uploads": daily,
-            "weekly_uploads": _weekly(daily),
-            "monthly_uploads": _monthly(span, counts),
+            "daily_uploads": [{"date": f"{day}", "count": by_day[day]} for day in span],
+            "weekly_uploads": [
+                {"week": f"Week {number}", "count": sum(by_day[day] for day in week)}
+                for number, week in weeks
+            ],
+            "monthly_uploads": [
+                {"month": f"{first:%Y-%m}", "count": by_month[f"{first:%Y-%m}"]}
+                for first in span.months()
+            ],
         },
         "diagnosis_trends": _trends(counts),
         "system_health": _system_health(span, counts),
@@ -43,22 +53,6 @@ def report_get(*, days: int, filters: Filters | None = None) -> dict[str, Any]:
 
 def activity_get(*, user: AbstractBaseUser) -> dict[str, Any]:
     """Return the body of ``GET /users/me/activity/`` for ``user``; times are strings in UTC."""
-    uploads = Upload.objects.filter(user_id=user.pk)
-    last_login = getattr(user, "last_login", None)
-    recent = uploads.order_by("-uploaded_at", "-pk")[:RECENT]
-    return {
-        **_recent_counts(uploads),
-        "last_login": utc_text(last_login) if last_login else None,
-        "recent_uploads": [
-            {"id": name, "filename": filename, "timestamp": utc_text(moment), "status": status}
-            for name, filename, moment, status in recent.values_list(
-                "upload_id", "filename", "uploaded_at", "status"
-            )
-        ],
-    }
-
-
-def _recent_counts(uploads: UploadQuerySet) -> dict[str, int]:
     today = utc_today()
     monday = today - timedelta(days=today.weekday())
     periods = {
@@ -67,33 +61,22 @@ def _recent_counts(uploads: UploadQuerySet) -> dict[str, int]:
         "uploads_this_month": (today.replace(day=1), month_end(today)),
     }
     first = min(start for start, _ in periods.values())
-    counts: dict[str, int] = uploads.filter(uploaded_at__gte=utc_day_start(first)).aggregate(
+    uploads = Upload.objects.filter(user_id=user.pk)
+    counts = uploads.filter(uploaded_at__gte=utc_day_start(first)).aggregate(
         **{name: Count("pk", filter=Q(day__range=period)) for name, period in periods.items()}
     )
-    return counts
-
-
-def _daily(span: Span, counts: Counts) -> list[dict[str, Any]]:
-    days = counts.days
-    return [{"date": f"{day}", "count": days.get(day, NO_UPLOADS).uploads} for day in span]
-
-
-def _weekly(daily: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    counts = [row["count"] for row in daily]
-    return [
-        {"week": f"Week {number}", "count": sum(counts[week])}
-        for number, week in enumerate(week_slices(len(counts)), start=1)
-    ]
-
-
-def _monthly(span: Span, counts: Counts) -> list[dict[str, Any]]:
-    by_month: Counter[tuple[int, int]] = Counter()
-    for day, of_day in counts.days.items():
-        by_month[day.year, day.month] += of_day.uploads
-    return [
-        {"month": month_text(first), "count": by_month[first.year, first.month]}
-        for first in span.months()
-    ]
+    last_login = getattr(user, "last_login", None)
+    recent = uploads.order_by("-uploaded_at", "-pk")[:RECENT]
+    return {
+        **counts,
+        "last_login": utc_text(last_login) if last_login else None,
+        "recent_uploads": [
+            {"id": name, "filename": filename, "timestamp": utc_text(moment), "status": status}
+            for name, filename, moment, status in recent.values_list(
+                "upload_id", "filename", "uploaded_at", "status"
+            )
+        ],
+    }
 
 
 def _trends(counts: Counts) -> list[dict[str, Any]]:

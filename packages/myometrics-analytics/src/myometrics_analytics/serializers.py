@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -14,7 +15,7 @@ from .filters import Filters, user_field
 from .models import MAX_DIAGNOSIS_LENGTH, Status
 from .periods import MAX_DAYS
 
-__all__ = ["ActivitySerializer", "ReportQuerySerializer", "ReportSerializer"]
+FilterField = partial(serializers.CharField, required=False, allow_blank=True)
 
 
 class DaysField(serializers.IntegerField):
@@ -35,18 +36,9 @@ class ReportQuerySerializer(RequestSerializer):
         default=30,
         help_text="UTC days, of which today is the last.",
     )
-    clinic = serializers.CharField(
-        required=False, allow_blank=True, max_length=200, help_text="Users of this clinic only."
-    )
-    role = serializers.CharField(
-        required=False, allow_blank=True, max_length=200, help_text="Users with this role only."
-    )
-    diagnosis = serializers.CharField(
-        required=False,
-        allow_blank=True,
-        max_length=MAX_DIAGNOSIS_LENGTH,
-        help_text="This diagnosis only.",
-    )
+    clinic = FilterField(max_length=200, help_text="Users of this clinic only.")
+    role = FilterField(max_length=200, help_text="Users with this role only.")
+    diagnosis = FilterField(max_length=MAX_DIAGNOSIS_LENGTH, help_text="This diagnosis only.")
 
     def validate_clinic(self, clinic: str) -> str:
         return _filter_value(clinic, analytics_settings.CLINIC_FIELD)

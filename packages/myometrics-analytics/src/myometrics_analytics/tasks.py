@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from myometrics_core.jobs.celery_runner import celery_task
 
-__all__ = ["check", "fold", "pull"]
-
 check = celery_task("myometrics_analytics.check")
 fold = celery_task("myometrics_analytics.fold")
 pull = celery_task("myometrics_analytics.pull")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from django.contrib.auth import get_user_model
-from django.contrib.auth.base_user import AbstractBaseUser
 from django.utils.translation import gettext as _
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
@@ -15,8 +14,6 @@ from myometrics_core.users import parse_user_id
 
 from .selectors import activity_get, report_get
 from .serializers import ActivitySerializer, ReportQuerySerializer, ReportSerializer
-
-__all__ = ["AnalyticsView", "MyActivityView", "UserActivityView"]
 
 
 class AnalyticsView(ApiView):
@@ -61,13 +58,10 @@ class UserActivityView(ApiView):
     )
     def get(self, request: Request, user_id: str) -> Response:
         """Return the uploads of a user, in the format of ``users/me/activity/``."""
-        user = _user(user_id)
+        users = get_user_model()._base_manager
+        try:
+            user = users.get(pk=parse_user_id(user_id))
+        except (ValueError, users.model.DoesNotExist):
+            raise NotFound(_("There is no such user.")) from None
         with read_from_replica(user=request.user):
             return Response(activity_get(user=user))
-
-
-def _user(user_id: str) -> AbstractBaseUser:
-    try:
-        return get_user_model()._base_manager.get(pk=parse_user_id(user_id))
-    except (ValueError, get_user_model().DoesNotExist):
-        raise NotFound(_("There is no such user.")) from None

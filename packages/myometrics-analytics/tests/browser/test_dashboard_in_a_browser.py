@@ -5,10 +5,7 @@ from __future__ import annotations
 import math
 import random
 import zlib
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
-from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -63,7 +60,7 @@ return worst;
 """
 
 
-def have_a_busy_year() -> None:
+def have_a_busy_year():
     chance = random.Random(4)
     users = [
         get_user_model().objects.create_user(
@@ -95,7 +92,7 @@ def have_a_busy_year() -> None:
 
 
 @pytest.fixture(scope="module")
-def site(django_db_setup: None, django_db_blocker: Any) -> Iterator[str]:
+def site(django_db_setup, django_db_blocker):
     """The address of a site after a busy year. No test changes anything there."""
     with django_db_blocker.unblock():
         have_a_busy_year()
@@ -106,13 +103,13 @@ def site(django_db_setup: None, django_db_blocker: Any) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def sign_in(site: str, django_db_blocker: Any) -> Any:
+def sign_in(site, django_db_blocker):
     """Signs a browser in to the admin as an administrator."""
     with django_db_blocker.unblock():
         client = Client()
         client.force_login(get_user_model().objects.create_superuser(email="admin@site.test"))
 
-    def signed_in(driver: Any) -> Any:
+    def signed_in(driver):
         driver.get(f"{site}/admin/login/")
         driver.add_cookie({"name": "sessionid", "value": client.cookies["sessionid"].value})
         return driver
@@ -120,7 +117,7 @@ def sign_in(site: str, django_db_blocker: Any) -> Any:
     return signed_in
 
 
-def show(driver: Any, url: str, *, theme: str = "light", width: int = 1360) -> None:
+def show(driver, url, *, theme="light", width=1360):
     driver.execute_cdp_cmd(
         "Emulation.setEmulatedMedia",
         {"features": [{"name": "prefers-color-scheme", "value": theme}]},
@@ -130,7 +127,7 @@ def show(driver: Any, url: str, *, theme: str = "light", width: int = 1360) -> N
     driver.get(url)
 
 
-def picture(driver: Any, path: Path) -> bytes:
+def picture(driver, path):
     import base64
 
     answer = driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})

@@ -14,7 +14,7 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 
 from .models import User
-from .services.browser_sessions import browser_session_enforce
+from .services.browser import browser_session_enforce
 from .views.admin_login import (
     AdminEnrolmentView,
     AdminLoginView,
@@ -26,6 +26,12 @@ __all__ = ["AuthAdminSite", "has_own_login", "use_auth_sign_in"]
 
 LOGIN_PARTS: Final = ("login", "login_form", "logout", "password_change")
 """Attributes of an admin site that implement its login."""
+
+
+def _sign_in_page(method: Any) -> Any:
+    page = method_decorator([never_cache, non_atomic_requests])(method)
+    page.login_required = False  # as Django's `login_not_required`, which was added in 5.1
+    return page
 
 
 class AuthAdminSite(admin.AdminSite):
@@ -45,7 +51,6 @@ class AuthAdminSite(admin.AdminSite):
         return bool(user.is_active and user.is_staff)
 
     def has_permission(self, request: HttpRequest) -> bool:
-        """Extend Django's check: first sign out a browser whose session has ended."""
         browser_session_enforce(request)
         return super().has_permission(request)
 
@@ -57,8 +62,6 @@ class AuthAdminSite(admin.AdminSite):
         ]
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
-        """Extend Django's wrapper: sign the browser out if the request ended its own session."""
-
         def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
             response = view(request, *args, **kwargs)
             if request.method == "POST":
@@ -68,12 +71,10 @@ class AuthAdminSite(admin.AdminSite):
 
         return super().admin_view(update_wrapper(checked, view), cacheable)
 
-    @method_decorator(never_cache)
-    @method_decorator(non_atomic_requests)
+    @_sign_in_page
     def login(
         self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None
     ) -> HttpResponse:
-        """Show the login form; redirect users who are signed in to the index."""
         if request.method == "GET" and self.has_permission(request):
             return HttpResponseRedirect(reverse("admin:index", current_app=self.name))
         template = self.login_template or AdminLoginView.template_name
@@ -81,16 +82,12 @@ class AuthAdminSite(admin.AdminSite):
             AdminLoginView, request, template_name=template, extra_context=extra_context
         )
 
-    @method_decorator(never_cache)
-    @method_decorator(non_atomic_requests)
+    @_sign_in_page
     def login_second_factor(self, request: HttpRequest) -> HttpResponse:
-        """Show the second factor form."""
         return self._page(AdminSecondFactorView, request)
 
-    @method_decorator(never_cache)
-    @method_decorator(non_atomic_requests)
+    @_sign_in_page
     def login_enrolment(self, request: HttpRequest) -> HttpResponse:
-        """Show the enrolment form for users whose role requires a second factor."""
         return self._page(AdminEnrolmentView, request)
 
     def logout(self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None) -> Any:
@@ -102,28 +99,17 @@ class AuthAdminSite(admin.AdminSite):
     def password_change(
         self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None
     ) -> Any:
-        """Change the current user's password through the same service as the API."""
-        options: dict[str, Any] = {
-            "success_url": reverse("admin:password_change_done", current_app=self.name),
-            "extra_context": {**self.each_context(request), **(extra_context or {})},
-        }
-        if self.password_change_template is not None:
-            options["template_name"] = self.password_change_template
-        return self._page(AdminPasswordView, request, **options)
+        return self._page(
+            AdminPasswordView,
+            request,
+            template_name=self.password_change_template or AdminPasswordView.template_name,
+            success_url=reverse("admin:password_change_done", current_app=self.name),
+            extra_context={**self.each_context(request), **(extra_context or {})},
+        )
 
     def _page(self, view: Any, request: HttpRequest, **options: Any) -> HttpResponse:
         request.current_app = self.name  # for {% url %}
-        response: HttpResponse = view.as_view(site=self, **options)(request)
-        return response
-
-
-# Equivalent to Django's decorator `login_not_required`, which was added in 5.1.
-for _view in (
-    AuthAdminSite.login,
-    AuthAdminSite.login_second_factor,
-    AuthAdminSite.login_enrolment,
-):
-    _view.login_required = False  # type: ignore[attr-defined]
+        return view.as_view(site=self, **options)(request)
 
 
 def use_auth_sign_in() -> None:
@@ -134,14 +120,13 @@ def use_auth_sign_in() -> None:
     if site_class is admin.AdminSite:
         admin.site.__class__ = AuthAdminSite
     else:
-        bases = (AuthAdminSite, site_class)
-        admin.site.__class__ = type(site_class.__name__, bases, {})
+        admin.site.__class__ = type(site_class.__name__, (AuthAdminSite, site_class), {})
 
 
 def has_own_login(site: admin.AdminSite) -> bool:
     """Return whether ``site`` overrides a login attribute of Django's ``AdminSite``."""
+    parts = {name: getattr(site, name) for name in LOGIN_PARTS}
     return any(
         getattr(part, "__func__", part) is not getattr(admin.AdminSite, name)
-        for name in LOGIN_PARTS
-        for part in (getattr(site, name),)
+        for name, part in parts.items()
     )

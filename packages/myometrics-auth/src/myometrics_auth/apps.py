@@ -18,6 +18,7 @@ class AuthConfig(AppConfig):
 
         from myometrics_core.conf import register_settings, register_site_checks
         from myometrics_core.events import register_reserved_actions
+        from myometrics_core.jobs import register_job_kind
         from myometrics_core.personal_data import register_personal_data
         from myometrics_core.users import connect_user_deleted
 
@@ -25,15 +26,16 @@ class AuthConfig(AppConfig):
         from .conf import auth_settings
         from .doctor import register_examinations
         from .events import RESERVED_ACTIONS
-        from .jobs import register_jobs
+        from .jobs import SendPasswordReset, Sweep
         from .personal_data import ProfileSection, user_data_delete
-        from .services.browser_sessions import browser_logged_out
+        from .services.browser import browser_logged_out
 
         register_settings(auth_settings)
         checks.register_checks()
         register_site_checks(self)
         register_examinations()
-        register_jobs()
+        register_job_kind(SendPasswordReset())
+        register_job_kind(Sweep())
         register_personal_data(ProfileSection())
         register_reserved_actions(*RESERVED_ACTIONS)
         connect_user_deleted(user_data_delete, uid=self.label)

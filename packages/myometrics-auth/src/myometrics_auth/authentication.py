@@ -6,21 +6,22 @@ user and changing a role therefore take effect at the next request.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.utils.translation import gettext_lazy as _
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 
 from myometrics_core.db import RowLookup
 from myometrics_core.users import parse_user_id
 
 from .conf import auth_settings
-from .errors import invalid_token_error
+from .errors import InvalidToken
 from .models import Session
-from .tokens import ACCESS, InvalidToken, TokenClaims, read_token
+from .tokens import ACCESS, TokenClaims, read_token
 
 __all__ = ["ExpiredTokenAuthentication", "SessionTokenAuthentication"]
 
@@ -43,36 +44,39 @@ class SessionTokenAuthentication(BaseAuthentication):
         claims = self._claims(request)
         if claims is None:
             return None
-        session = _live_session(claims)
-        _require_second_factor(session, request)
+        session = _sessions.get(claims.session_id)
+        if session is None or not session.is_live or not session.user.is_active:
+            raise InvalidToken
+        if str(session.user_id) != claims.user_id:
+            raise InvalidToken
+        view = (getattr(request, "parser_context", None) or {}).get("view")
+        is_open = getattr(view, "open_without_second_factor", False)
+        must_have_factor = session.user.role in auth_settings.MFA_REQUIRED_ROLES
+        if must_have_factor and not session.second_factor and not is_open:
+            raise PermissionDenied(
+                _("Your role must sign in with a second factor; set one up first."),
+                "second_factor_required",
+            )
         return session.user, session
 
     def authenticate_header(self, request: Request) -> str:
         return SCHEME
 
     def authenticate_without_database(self, request: Request) -> tuple[Any, TokenClaims] | None:
-        """Return the user and claims of a validly signed, unexpired access token without database
-        access.
+        """Return user and claims of a valid token, else ``None``, while the database is down.
 
-        For responses while the database is down. The user is unsaved and has only its primary key.
-        ``None`` without a token or with an invalid one.
+        The user is unsaved and has only its primary key.
         """
-        try:
-            claims = self._claims(request)
-            if claims is None:
-                return None
-            return get_user_model()(pk=parse_user_id(claims.user_id)), claims
-        except (AuthenticationFailed, ValueError):
-            return None
+        with suppress(InvalidToken, ValueError):
+            if claims := self._claims(request):
+                return get_user_model()(pk=parse_user_id(claims.user_id)), claims
+        return None
 
     def _claims(self, request: Request) -> TokenClaims | None:
         scheme, _space, token = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
         if scheme.lower() != SCHEME.lower():
             return None
-        try:
-            return read_token(token.strip(), ACCESS, accept_expired=self.accept_expired)
-        except InvalidToken as error:
-            raise invalid_token_error() from error
+        return read_token(token.strip(), ACCESS, accept_expired=self.accept_expired)
 
 
 class ExpiredTokenAuthentication(SessionTokenAuthentication):
@@ -82,23 +86,3 @@ class ExpiredTokenAuthentication(SessionTokenAuthentication):
     """
 
     accept_expired = True
-
-
-def _live_session(claims: TokenClaims) -> Session:
-    session = _sessions.get(claims.session_id)
-    if session is None or not session.is_live or not session.user.is_active:
-        raise invalid_token_error()
-    if str(session.user_id) != claims.user_id:
-        raise invalid_token_error()
-    return session
-
-
-def _require_second_factor(session: Session, request: Request) -> None:
-    if session.second_factor or session.user.role not in auth_settings.MFA_REQUIRED_ROLES:
-        return
-    view = (getattr(request, "parser_context", None) or {}).get("view")
-    if not getattr(view, "open_without_second_factor", False):
-        raise PermissionDenied(
-            _("Your role must sign in with a second factor; set one up first."),
-            "second_factor_required",
-        )

@@ -11,7 +11,7 @@ from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
 from django.core import checks
 from django.db import router, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from rest_framework.settings import api_settings
 
 from myometrics_core.conf import MIN_KEY_BYTES, has_short_key, register_check
@@ -20,9 +20,10 @@ from myometrics_core.mail import register_mail_check
 
 from .authentication import SessionTokenAuthentication
 from .conf import auth_settings
-from .models import AbstractClinicUser, Role
+from .models import AbstractClinicUser
 from .other_logins import other_logins
-from .services.browser_sessions import COOKIE_ENGINE
+from .selectors import staff_below_administrator
+from .services.browser import COOKIE_ENGINE
 
 __all__ = ["register_checks"]
 
@@ -131,45 +132,40 @@ def check_passwords(**kwargs: Any) -> Iterator[checks.CheckMessage]:
         )
 
 
-def check_authentication(**kwargs: Any) -> list[checks.CheckMessage]:
+def check_authentication(**kwargs: Any) -> Iterator[checks.CheckMessage]:
     """W017: no endpoint accepts the tokens that auth issues."""
     classes: Any = api_settings.DEFAULT_AUTHENTICATION_CLASSES
-    if any(issubclass(accepted, SessionTokenAuthentication) for accepted in classes):
-        return []
-    return [
-        _warning(
+    if not any(issubclass(accepted, SessionTokenAuthentication) for accepted in classes):
+        yield _warning(
             "W017",
             "No endpoint accepts the tokens that auth issues.",
             "Add 'myometrics_auth.authentication.SessionTokenAuthentication' to "
             "REST_FRAMEWORK['DEFAULT_AUTHENTICATION_CLASSES'].",
         )
-    ]
 
 
-def check_staff(databases: Sequence[str] | None = None, **kwargs: Any) -> list[Any]:
+def check_staff(
+    databases: Sequence[str] | None = None, **kwargs: Any
+) -> Iterator[checks.CheckMessage]:
     """W032: staff and superusers whose role is below administrator."""
     model = get_user_model()
     using = router.db_for_read(model)
     if using not in (databases or ()) or check_user_model():
-        return []
-    users: QuerySet[Any] = QuerySet(model, using=using)
-    staff = users.filter(Q(is_staff=True) | Q(is_superuser=True)).exclude(role=Role.ADMIN)
+        return
+    staff = staff_below_administrator(QuerySet(model, using=using))
     try:
         with transaction.atomic(using=using):
             keys = list(staff.order_by("pk").values_list("pk", flat=True))
     except DATABASE_FAILURES:  # not migrated yet
-        return []
-    if not keys:
-        return []
-    shown = ", ".join(map(str, keys[:STAFF_SHOWN])) + (", …" if len(keys) > STAFF_SHOWN else "")
-    return [
-        _warning(
+        return
+    if keys:
+        shown = ", ".join(map(str, keys[:STAFF_SHOWN])) + (", …" if keys[STAFF_SHOWN:] else "")
+        yield _warning(
             "W032",
             f"Users whose role is not administrator may use the admin site ({len(keys)}): {shown}.",
             "Clear is_staff and is_superuser, or give them the role. If this is intended, add the "
             "check to SILENCED_SYSTEM_CHECKS.",
         )
-    ]
 
 
 def check_other_logins(**kwargs: Any) -> Iterator[checks.CheckMessage]:

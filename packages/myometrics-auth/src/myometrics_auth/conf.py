@@ -46,10 +46,7 @@ class AuthSettings(SettingsGroup):
         "Deprecated: write `SIGNING_KEYS` with this one key. Ignored beside `SIGNING_KEYS`.",
     )
     ACCESS_TOKEN_LIFETIME = Setting(
-        timedelta,
-        timedelta(minutes=15),
-        "How long an access token is accepted.",
-        validate=positive,
+        timedelta, timedelta(minutes=15), "How long an access token is accepted.", validate=positive
     )
     REFRESH_TOKEN_LIFETIME = Setting(
         timedelta,

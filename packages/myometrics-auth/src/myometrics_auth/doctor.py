@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from contextlib import suppress
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
-from django.db.models import Min, Q
+from django.db.models import Min
 from django.urls import NoReverseMatch, reverse
 
 from myometrics_core.db import read_in_batches
@@ -17,7 +17,7 @@ from myometrics_core.users import is_administrator
 
 from .conf import auth_settings
 from .models import Session
-from .selectors import second_factors_in_use
+from .selectors import LIKELY_ADMINISTRATOR, second_factors_in_use, staff_below_administrator
 
 __all__ = [
     "examine_admin_login",
@@ -30,10 +30,13 @@ __all__ = [
 
 def register_examinations() -> None:
     """Register the examinations of this package."""
-    register_examination("administrators", examine_administrators, needs_database=True)
-    register_examination("token keys", examine_token_keys, needs_database=True)
-    register_examination("second factor", examine_second_factor, needs_database=True)
-    register_examination("admin sign-in", examine_admin_login, needs_database=True)
+    for name, examine in (
+        ("administrators", examine_administrators),
+        ("token keys", examine_token_keys),
+        ("second factor", examine_second_factor),
+        ("admin sign-in", examine_admin_login),
+    ):
+        register_examination(name, examine, needs_database=True)
 
 
 def examine_administrators() -> Iterator[Diagnosis]:
@@ -49,8 +52,7 @@ def examine_administrators() -> Iterator[Diagnosis]:
             "There is no active administrator.",
             "Make one with 'manage.py createsuperuser'.",
         )
-    below = active.filter(Q(is_staff=True) | Q(is_superuser=True)).exclude(role="admin").count()
-    if below:
+    if below := staff_below_administrator(active).count():
         yield Diagnosis(
             "staff",
             "warning",
@@ -69,19 +71,12 @@ def examine_token_keys() -> Iterator[Diagnosis]:
         return
     oldest = Session.objects.live().aggregate(at=Min("created_at"))["at"]
     if oldest is None:
-        yield Diagnosis(
-            name,
-            "ok",
-            f"There are {count}; no session needs the old ones.",
-            "All but the first may be removed from MYOMETRICS_AUTH['SIGNING_KEYS'].",
-        )
+        text = "no session needs the old ones"
+        hint = "All but the first may be removed from MYOMETRICS_AUTH['SIGNING_KEYS']."
     else:
-        yield Diagnosis(
-            name,
-            "ok",
-            f"There are {count}; the oldest live session began at {utc_text(oldest)}.",
-            "Only a key that was replaced before that may be removed.",
-        )
+        text = f"the oldest live session began at {utc_text(oldest)}"
+        hint = "Only a key that was replaced before that may be removed."
+    yield Diagnosis(name, "ok", f"There are {count}; {text}.", hint)
 
 
 def examine_second_factor() -> Iterator[Diagnosis]:
@@ -96,9 +91,8 @@ def examine_second_factor() -> Iterator[Diagnosis]:
             "Administrators don't need one.",
             "Add 'admin' to MYOMETRICS_AUTH['MFA_REQUIRED_ROLES'].",
         )
-    with_factor = second_factors_in_use().values("user_id")
-    missing = _administrators().exclude(pk__in=with_factor).count()
-    if missing:
+    likely = get_user_model()._base_manager.filter(LIKELY_ADMINISTRATOR, is_active=True)
+    if missing := likely.exclude(pk__in=second_factors_in_use().values("user_id")).count():
         yield Diagnosis(
             "administrators' second factor",
             "warning",
@@ -111,8 +105,19 @@ def examine_second_factor() -> Iterator[Diagnosis]:
 
 def examine_admin_login() -> Iterator[Diagnosis]:
     """Check whether the admin sites sign in through auth."""
-    names = _sites_with_other_login()
-    if names is None:
+    has_site, names = False, []
+    if apps.is_installed("django.contrib.admin"):
+        from django.contrib.admin.sites import all_sites  # noqa: PLC0415 (where it is installed)
+
+        for site in sorted(all_sites, key=lambda site: site.name):
+            with suppress(NoReverseMatch):
+                reverse(f"{site.name}:login")
+                has_site = True
+                if not any(
+                    kind.__module__.startswith("myometrics_auth.") for kind in type(site).__mro__
+                ):
+                    names.append(site.name)
+    if not has_site:
         yield Diagnosis("admin sign-in", "not configured", "There is no admin site.")
     elif names:
         in_use = second_factors_in_use().exists() or bool(auth_settings.MFA_REQUIRED_ROLES)
@@ -124,34 +129,3 @@ def examine_admin_login() -> Iterator[Diagnosis]:
         )
     else:
         yield Diagnosis("admin sign-in", "ok", "It has the checks of the API.")
-
-
-def _sites_with_other_login() -> list[str] | None:
-    """Return the names of routed admin sites with Django's login; ``None`` without any site."""
-    if not apps.is_installed("django.contrib.admin"):
-        return None
-    from django.contrib.admin.sites import all_sites  # noqa: PLC0415 (where it is installed)
-
-    routed = [site for site in all_sites if _has_routes(site)]
-    if not routed:
-        return None
-    return sorted(site.name for site in routed if not _is_auth_site(site))
-
-
-def _has_routes(site: Any) -> bool:
-    try:
-        reverse(f"{site.name}:login")
-    except NoReverseMatch:
-        return False
-    return True
-
-
-def _is_auth_site(site: Any) -> bool:
-    kinds = site.__class__.__mro__
-    return any(kind.__module__.startswith("myometrics_auth.") for kind in kinds)
-
-
-def _administrators() -> Any:
-    return get_user_model()._base_manager.filter(
-        Q(role="admin") | Q(is_staff=True) | Q(is_superuser=True), is_active=True
-    )

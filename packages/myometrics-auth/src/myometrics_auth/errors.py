@@ -5,14 +5,18 @@ from __future__ import annotations
 from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import AuthenticationFailed
 
-__all__ = ["invalid_credentials", "invalid_token_error"]
+__all__ = ["InvalidCredentials", "InvalidToken"]
 
 
-def invalid_credentials() -> AuthenticationFailed:
-    """Return the 401 for every failed sign-in, whatever the cause."""
-    return AuthenticationFailed(_("Invalid credentials"), "invalid_credentials")
+class InvalidCredentials(AuthenticationFailed):
+    """401 for every failed sign-in."""
+
+    default_detail = _("Invalid credentials")
+    default_code = "invalid_credentials"
 
 
-def invalid_token_error() -> AuthenticationFailed:
-    """Return the 401 for every invalid token, whatever the cause."""
-    return AuthenticationFailed(_("The token is invalid or has expired."), "token_not_valid")
+class InvalidToken(AuthenticationFailed):
+    """401 for every token that was not issued here, has the wrong type, or has expired or ended."""
+
+    default_detail = _("The token is invalid or has expired.")
+    default_code = "token_not_valid"

@@ -55,21 +55,12 @@ def publish_session_events(
 def publish_sessions_ended(
     *, actor: User, sessions: Iterable[Session], request: AnyRequest
 ) -> None:
-    """Publish ``session_ended`` for sessions that an administrator ended.
-
-    ``details`` contain the id of the session's user.
-    """
-    publish_many(
-        _event(
-            "session_ended",
-            actor.pk,
-            "session",
-            session.pk,
-            request,
-            {"user_id": user_id_json(session.user_id)},
-        )
-        for session in sessions
-    )
+    """Publish ``session_ended``, with the session's user, for sessions that ``actor`` ended."""
+    events = []
+    for session in sessions:
+        details = {"user_id": user_id_json(session.user_id)}
+        events.append(_event("session_ended", actor.pk, "session", session.pk, request, details))
+    publish_many(events)
 
 
 def publish_failed_sign_in(*, email: str, request: AnyRequest) -> None:
@@ -93,7 +84,7 @@ def publish_user_change(
     request: AnyRequest | None,
 ) -> None:
     """Publish ``user_created``, ``user_updated`` or ``user_deleted`` by an administrator."""
-    actor_id = getattr(actor, "pk", None)
+    actor_id = None if actor is None else actor.pk
     publish(_event(action, actor_id, "user", user_id_json(user_id), request, details))
 
 

@@ -9,28 +9,39 @@ from django.contrib.admin.forms import AdminAuthenticationForm, AdminPasswordCha
 from django.core.validators import MaxLengthValidator
 from django.utils.translation import gettext_lazy as _
 
-from .serializers.fields import MAX_PASSWORD_LENGTH
-from .serializers.second_factor import MAX_CODE_LENGTH
+from .serializers import MAX_CODE_LENGTH, MAX_PASSWORD_LENGTH
 
-__all__ = ["EnrolmentForm", "OwnPasswordForm", "PasswordForm", "SecondFactorForm"]
+__all__ = [
+    "EnrolmentForm",
+    "OwnPasswordForm",
+    "PasswordForm",
+    "PasswordLengthForm",
+    "SecondFactorForm",
+]
 
 
-class PasswordForm(AdminAuthenticationForm):
-    """E-mail address and password."""
+class PasswordLengthForm(forms.BaseForm):
+    """Base form that limits its password fields to the maximum length of the API."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["password"].validators.append(MaxLengthValidator(MAX_PASSWORD_LENGTH))
+        for field in self.fields.values():
+            if isinstance(field.widget, forms.PasswordInput):
+                field.validators.append(MaxLengthValidator(MAX_PASSWORD_LENGTH))
+
+
+class PasswordForm(PasswordLengthForm, AdminAuthenticationForm):
+    """E-mail address and password."""
 
     def clean(self) -> dict[str, Any]:
         return self.cleaned_data
 
 
 class CodeInput(forms.TextInput):
-    """An input that is cleared after a wrong code."""
+    """An input that never renders the submitted value."""
 
     def format_value(self, value: Any) -> None:
-        """Return ``None``: never render the submitted value."""
+        return None
 
 
 class SecondFactorForm(forms.Form):
@@ -56,14 +67,8 @@ class EnrolmentForm(forms.Form):
     )
 
 
-class OwnPasswordForm(AdminPasswordChangeForm):
+class OwnPasswordForm(PasswordLengthForm, AdminPasswordChangeForm):
     """The old password and the new password twice."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        for field in self.fields.values():
-            field.validators.append(MaxLengthValidator(MAX_PASSWORD_LENGTH))
-
     def clean_old_password(self) -> str:
-        old_password: str = self.cleaned_data["old_password"]
-        return old_password
+        return self.cleaned_data["old_password"]

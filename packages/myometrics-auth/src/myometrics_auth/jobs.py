@@ -9,7 +9,7 @@ from typing import Final
 from django.contrib.auth import get_user_model
 
 from myometrics_core.api import rate_limiter
-from myometrics_core.jobs import Job, JobKind, RetryPolicy, every, register_job_kind
+from myometrics_core.jobs import Job, JobKind, RetryPolicy, every
 from myometrics_core.mail import MailConnection, classify_failure, compose_mail
 from myometrics_core.times import utc_now
 
@@ -17,9 +17,9 @@ from .conf import auth_settings
 from .reset_links import reset_link
 from .services.login_throttle import login_throttle_sweep
 from .services.sessions import sessions_sweep
-from .services.used_tokens import used_tokens_sweep
+from .services.sign_in import used_tokens_sweep
 
-__all__ = ["SendPasswordReset", "Sweep", "register_jobs"]
+__all__ = ["SendPasswordReset", "Sweep"]
 
 logger = logging.getLogger("myometrics.auth")
 
@@ -83,9 +83,3 @@ class Sweep(JobKind):
         sessions_sweep()
         login_throttle_sweep()
         used_tokens_sweep()
-
-
-def register_jobs() -> None:
-    """Register the kinds."""
-    register_job_kind(SendPasswordReset())
-    register_job_kind(Sweep())

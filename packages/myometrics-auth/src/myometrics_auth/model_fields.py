@@ -56,7 +56,6 @@ class DerivedColumn(models.Field):  # type: ignore[type-arg]
         raise NotImplementedError
 
     def pre_save(self, model_instance: models.Model, add: bool) -> str:
-        """Compute the value and set it on the instance."""
         value = self.derive(model_instance)
         setattr(model_instance, self.attname, value)
         return value
@@ -85,7 +84,6 @@ class StoredEmailField(PortableText, models.EmailField):  # type: ignore[type-ar
         return stored_email(value) if isinstance(value, str) else value
 
     def pre_save(self, model_instance: models.Model, add: bool) -> Any:
-        """Normalise the address and set it on the instance."""
         value = getattr(model_instance, self.attname) or ""
         if isinstance(value, str):
             value = stored_email(value)

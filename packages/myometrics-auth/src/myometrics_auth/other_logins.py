@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from types import CodeType, FunctionType, MethodType
 from typing import Any, Final
 
@@ -51,10 +51,13 @@ def _logins_among(patterns: Any, prefix: str) -> Iterator[tuple[str, str]]:
 
 def _is_other_login(callback: Any) -> bool:
     view_class = getattr(callback, "view_class", None) or getattr(callback, "cls", None)
-    view = inspect.unwrap(callback, stop=lambda view: isinstance(view, MethodType))
     if view_class is not None:
         options = getattr(callback, "view_initkwargs", {})
-        return _is_login_class(view_class) or _signs_in_after_reset(view_class, options)
+        return _is_login_class(view_class) or (
+            issubclass(view_class, PasswordResetConfirmView)
+            and bool(options.get("post_reset_login", view_class.post_reset_login))
+        )
+    view = inspect.unwrap(callback, stop=lambda view: isinstance(view, MethodType))
     if isinstance(view, MethodType):
         return _is_login_of_admin_site(view)
     return _calls_login(view, set())
@@ -75,27 +78,19 @@ def _is_login_class(view_class: type) -> bool:
     )
 
 
-def _signs_in_after_reset(view_class: type, options: Mapping[str, Any]) -> bool:
-    if not issubclass(view_class, PasswordResetConfirmView):
-        return False
-    return bool(options.get("post_reset_login", view_class.post_reset_login))
-
-
 def _is_login_of_admin_site(method: MethodType) -> bool:
-    if not apps.is_installed("django.contrib.admin"):
-        return _calls_login(method.__func__, set())
-    from django.contrib import admin  # noqa: PLC0415 (where it is installed)
+    if apps.is_installed("django.contrib.admin"):
+        from django.contrib import admin  # noqa: PLC0415 (where it is installed)
 
-    from .admin_site import AuthAdminSite  # noqa: PLC0415
+        from .admin_site import AuthAdminSite  # noqa: PLC0415
 
-    site = method.__self__
-    if not isinstance(site, admin.AdminSite):
-        return _calls_login(method.__func__, set())
-    if method.__name__ != "login" or isinstance(site, AuthAdminSite):
-        return False
-    return (
-        auth_settings.ADMIN_LOGIN or admin.site != site
-    )  # With ADMIN_LOGIN off, the default site's login is separate on purpose
+        site = method.__self__
+        if isinstance(site, AuthAdminSite):
+            return False
+        if isinstance(site, admin.AdminSite):
+            # With ADMIN_LOGIN off, the default site's login is separate on purpose.
+            return method.__name__ == "login" and (auth_settings.ADMIN_LOGIN or admin.site != site)
+    return _calls_login(method.__func__, set())
 
 
 def _calls_login(function: Any, seen: set[Any]) -> bool:

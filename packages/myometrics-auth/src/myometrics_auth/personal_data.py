@@ -58,8 +58,7 @@ def user_data_delete(user: User, using: str) -> None:
     Called before ``user`` is deleted from the database ``using``, by erasure or by site code.
     """
     lock_user_for_delete(user, using)
-    addresses = user.sessions.exclude(address=None).values_list("address", flat=True)
-    login_throttle_erase(email=user.email, addresses=addresses)
+    login_throttle_erase(user)
     resets = Job.objects.filter(kind=SendPasswordReset.name)
     resets.filter(payload__email=user.email_canonical).delete()
     if apps.is_installed("django.contrib.admin"):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from django.contrib.auth import get_user_model
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import NotFound
 
@@ -13,29 +13,29 @@ from myometrics_core.texts import is_storable
 from myometrics_core.users import fold_text, parse_user_id
 
 from .conf import auth_settings
-from .models import RecoveryCode, Session, TotpDevice, User
+from .models import RecoveryCode, Role, Session, TotpDevice, User
 
 __all__ = [
+    "LIKELY_ADMINISTRATOR",
     "has_second_factor",
     "second_factor_state",
     "second_factors_in_use",
     "sessions_of",
+    "staff_below_administrator",
     "user_get",
     "user_key",
     "users_in",
     "users_matching",
 ]
 
+LIKELY_ADMINISTRATOR: Final = Q(role=Role.ADMIN) | Q(is_superuser=True) | Q(is_staff=True)
+"""A guess in SQL for ``IS_ADMINISTRATOR``, which may be any function."""
+
 
 def users_matching(*, search: str = "", role: str = "") -> QuerySet[User]:
-    """Return users whose first, last or full name or e-mail contains ``search``.
-
-    Filters by ``role`` if given. Case-insensitive. Ordered by id.
-    """
+    """Return users by id, optionally of a ``role`` or with ``search`` in name or e-mail."""
     users = get_user_model().objects.order_by("pk")
-    if role:
-        users = users.filter(role=role)
-    return users_in(users, search)
+    return users_in(users.filter(role=role) if role else users, search)
 
 
 def users_in(users: QuerySet[User], search: str) -> QuerySet[User]:
@@ -60,6 +60,11 @@ def user_key(user_id: str) -> Any:
         return parse_user_id(user_id)
     except ValueError as error:
         raise NotFound(_("There is no such user.")) from error
+
+
+def staff_below_administrator(users: QuerySet[User]) -> QuerySet[User]:
+    """Filter staff and superusers among ``users`` whose role is below administrator."""
+    return users.filter(Q(is_staff=True) | Q(is_superuser=True)).exclude(role=Role.ADMIN)
 
 
 def sessions_of(*, user: User) -> QuerySet[Session]:

@@ -19,9 +19,10 @@ from rest_framework_simplejwt.backends import TokenBackend
 from rest_framework_simplejwt.exceptions import TokenBackendError
 
 from myometrics_core.times import utc_now
-from myometrics_core.users import keyed_hash
+from myometrics_core.users import keyed_hash, keyed_hashes
 
 from .conf import auth_settings
+from .errors import InvalidToken
 from .models import AbstractClinicUser, Session
 
 __all__ = [
@@ -29,10 +30,10 @@ __all__ = [
     "ISSUER",
     "MFA",
     "REFRESH",
-    "InvalidToken",
     "TokenClaims",
     "access_token",
     "mfa_token",
+    "password_fingerprints",
     "read_token",
     "refresh_token",
 ]
@@ -52,10 +53,6 @@ UNREADABLE: Final = (
     *(TokenBackendError, KeyError, ValueError, TypeError, AttributeError),
     RecursionError,  # deeply nested JSON; older PyJWT releases don't catch it
 )
-
-
-class InvalidToken(Exception):
-    """The token was not issued here, has the wrong type, or has expired."""
 
 
 @dataclass(frozen=True)
@@ -102,19 +99,27 @@ class KeyListTokenBackend(TokenBackend):
 
 def access_token(session: Session) -> str:
     """Return a new token that authenticates requests of ``session``."""
-    lifetime = auth_settings.ACCESS_TOKEN_LIFETIME
-    return _sign(ACCESS, lifetime, user_id=session.user_id, sid=session.pk)
+    return _sign(
+        ACCESS, auth_settings.ACCESS_TOKEN_LIFETIME, user_id=session.user_id, sid=session.pk
+    )
 
 
 def refresh_token(session: Session) -> str:
     """Return a new token that obtains access tokens until ``session`` ends."""
-    lifetime = auth_settings.REFRESH_TOKEN_LIFETIME
-    return _sign(REFRESH, lifetime, user_id=session.user_id, sid=session.pk)
+    return _sign(
+        REFRESH, auth_settings.REFRESH_TOKEN_LIFETIME, user_id=session.user_id, sid=session.pk
+    )
 
 
-def mfa_token(user: AbstractClinicUser, fingerprint: str) -> str:
+def mfa_token(user: AbstractClinicUser) -> str:
     """Return a new token for the second sign-in step; changing the password invalidates it."""
+    fingerprint = password_fingerprints(user)[0]
     return _sign(MFA, auth_settings.MFA_TOKEN_LIFETIME, user_id=user.pk, pwd=fingerprint)
+
+
+def password_fingerprints(user: AbstractClinicUser) -> list[str]:
+    """Return hashes of the user's stored password, under the newest key first."""
+    return [made[:32] for made in keyed_hashes("password", user.password)]
 
 
 def read_token(text: str, token_type: str, *, accept_expired: bool = False) -> TokenClaims:
@@ -125,9 +130,8 @@ def read_token(text: str, token_type: str, *, accept_expired: bool = False) -> T
     if len(text) > MAX_TOKEN_LENGTH or not text.isascii():
         raise InvalidToken
     claims = _verified_claims(text, auth_settings.signing_keys)
-    if claims.token_type != token_type:
-        raise InvalidToken
-    if claims.expires_at <= time.time() and not accept_expired:
+    is_expired = claims.expires_at <= time.time()
+    if claims.token_type != token_type or (is_expired and not accept_expired):
         raise InvalidToken
     return claims
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pyotp
 import pytest
@@ -30,7 +27,7 @@ PATIENCE = 30
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[str]:
+def site():
     """The address of the site, which allows nothing inline."""
     middleware = ["hosts_own.StrictPolicyMiddleware", *django_settings.MIDDLEWARE]
     with override_settings(MIDDLEWARE=middleware):
@@ -40,12 +37,12 @@ def site() -> Iterator[str]:
 
 
 @pytest.fixture
-def root(transactional_db: None) -> Any:
+def root(transactional_db):
     return get_user_model().objects.create_superuser("root@clinic.example", PASSWORD)
 
 
 @pytest.fixture
-def page(chromium: Any, site: str, screenshots: Path) -> Page:
+def page(chromium, site, screenshots):
     chromium.get(f"{site}/whoami/")
     chromium.delete_all_cookies()
     chromium.get_log("browser")
@@ -55,17 +52,17 @@ def page(chromium: Any, site: str, screenshots: Path) -> Page:
 class Page:
     """A browser with the site in it."""
 
-    def __init__(self, driver: Any, site: str, screenshots: Path) -> None:
+    def __init__(self, driver, site, screenshots):
         self.driver, self.site, self.screenshots = driver, site, screenshots
 
-    def open(self, path: str) -> None:
+    def open(self, path):
         self.driver.get(f"{self.site}{path}")
 
-    def sign_in(self, user: Any, password: str = PASSWORD) -> None:
+    def sign_in(self, user, password=PASSWORD):
         self.open("/admin/")
         self.fill(username=user.email, password=password)
 
-    def fill(self, **values: str) -> None:
+    def fill(self, **values):
         """Fill in the form, send it, and wait for the page that comes."""
         before = self.driver.find_element(By.TAG_NAME, "html")
         for name, value in values.items():
@@ -74,33 +71,33 @@ class Page:
         WebDriverWait(self.driver, PATIENCE).until(lambda _: _is_gone(before))
 
     @property
-    def path(self) -> str:
+    def path(self):
         return str(self.driver.current_url).removeprefix(self.site)
 
     @property
-    def text(self) -> str:
+    def text(self):
         return str(self.driver.find_element(By.TAG_NAME, "body").text)
 
     @property
-    def focused(self) -> str:
+    def focused(self):
         return str(self.driver.switch_to.active_element.get_attribute("name"))
 
-    def label_of(self, name: str) -> str:
+    def label_of(self, name):
         return str(self.driver.find_element(By.NAME, name).accessible_name)
 
-    def picture(self, name: str) -> None:
+    def picture(self, name):
         answer = self.driver.execute_cdp_cmd(
             "Page.captureScreenshot", {"captureBeyondViewport": True}
         )
         (self.screenshots / f"{name}.png").write_bytes(base64.b64decode(answer["data"]))
 
-    def problems(self) -> list[str]:
+    def problems(self):
         """What the browser has complained of: what the policy forbids, what is missing."""
         lines = [str(line["message"]) for line in self.driver.get_log("browser")]
         return [line for line in lines if "favicon" not in line and "429" not in line]
 
 
-def _is_gone(element: Any) -> bool:
+def _is_gone(element):
     try:
         return not element.is_enabled()
     except Exception:

@@ -14,6 +14,7 @@ from .jobs.kinds import job_kind, job_kinds
 from .jobs.models import Job
 from .jobs.queue import enqueue
 from .read_only_admin import ReadOnlyAdmin
+from .times import utc_now
 
 MAX_CHOSEN = 1000
 
@@ -35,7 +36,11 @@ class JobAdmin(ReadOnlyAdmin):
 
     @admin.action(description=_("Run the selected jobs again now"), permissions=["change"])
     def retry(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
-        """Enqueue dead jobs again, with all their attempts, and make waiting ones due."""
+        """Enqueue dead jobs again, with all their attempts, and make waiting ones due.
+
+        Not those that are running: they would run twice.
+        """
+        queryset = queryset.exclude(claimed_until__gt=utc_now())
         known = [kind.name for kind in job_kinds()]
         unknown = queryset.exclude(kind__in=known).values_list("kind", flat=True).first()
         if unknown is not None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from django.conf import settings as django_settings
 from django.core import checks
 from django.core.cache import DEFAULT_CACHE_ALIAS
-from django.db import DEFAULT_DB_ALIAS
+from django.db import DEFAULT_DB_ALIAS, connections
 from django.utils.module_loading import import_string
 from limits.errors import ConfigurationError
 
@@ -34,6 +34,7 @@ def register_checks() -> None:
     register_check(check_rate_limit_storage, app="myometrics_core")
     register_check(check_read_replicas, app="myometrics_core")
     register_check(check_job_runner, app="myometrics_core")
+    register_check(check_sqlite_transactions, app="myometrics_core", deploy=True)
     register_check(check_pseudonym_keys, checks.Tags.security, app="myometrics_core")
     register_check(check_pickled_caches, checks.Tags.security, app="myometrics_core", deploy=True)
 
@@ -67,6 +68,24 @@ def check_job_runner(**kwargs: Any) -> Iterator[checks.CheckMessage]:
             f"MYOMETRICS['JOB_RUNNER'] is {runner!r}, and {needed} is not installed.",
             hint="Install myometrics-core[celery], use Django 6, or choose 'thread'.",
             id="myometrics_core.E012",
+        )
+
+
+def check_sqlite_transactions(**kwargs: Any) -> Iterator[checks.CheckMessage]:
+    """W018: job threads write to an SQLite whose transactions begin without the write lock."""
+    database = connections[DEFAULT_DB_ALIAS]
+    options = database.settings_dict.get("OPTIONS", {})
+    if (
+        core_settings.JOB_RUNNER == "thread"
+        and database.vendor == "sqlite"
+        and str(options.get("transaction_mode", "")).upper() != "IMMEDIATE"
+    ):
+        yield checks.Warning(
+            "Job threads write to SQLite beside requests: a transaction that reads before it "
+            'writes can fail with "database is locked".',
+            hint="Set DATABASES['default']['OPTIONS']['transaction_mode'] to 'IMMEDIATE' "
+            "(Django 5.1), or MYOMETRICS['JOB_RUNNER'] to 'none', and run `manage.py jobs_run`.",
+            id="myometrics_core.W018",
         )
 
 

@@ -37,7 +37,6 @@ class _RowJob(JobKind):
         )
 
     def on_dead(self, job: Job) -> None:
-        job.refresh_from_db(fields=["last_error"])
         self.model._default_manager.filter(pk=job.key, state="queued").update(
             state="dead", last_error=job.last_error, settled_at=utc_now()
         )

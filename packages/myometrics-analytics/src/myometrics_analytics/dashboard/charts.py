@@ -7,13 +7,11 @@ fits any screen, while its text keeps its size.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
-
-__all__ = ["Chart", "Column", "GridLine", "Point", "TickLabel", "chart_make", "nice_step"]
 
 TOP: Final = 16
 LABEL_SPACE: Final = 24
@@ -30,55 +28,6 @@ class Point:
     short: str = ""
 
 
-@dataclass(frozen=True)
-class Column:
-    """Position of a column; ``hit_*`` is the area that shows its title on hover."""
-
-    title: str
-    x: str
-    width: str
-    y: str
-    height: str
-    hit_x: str
-    hit_width: str
-
-
-@dataclass(frozen=True)
-class GridLine:
-    """A horizontal line and its value."""
-
-    y: str
-    label: str
-    label_y: str
-
-
-@dataclass(frozen=True)
-class TickLabel:
-    """A label below the columns; minor labels may be hidden on small screens."""
-
-    x: str
-    anchor: str
-    text: str
-    is_minor: bool
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A chart, and its numbers as points for a table."""
-
-    slug: str
-    title: str
-    summary: str
-    unit: str
-    height: int
-    base: str
-    label_y: str
-    points: Sequence[Point]
-    columns: list[Column] = field(default_factory=list)
-    grid: list[GridLine] = field(default_factory=list)
-    labels: list[TickLabel] = field(default_factory=list)
-
-
 def chart_make(
     slug: str,
     title: str,
@@ -87,24 +36,28 @@ def chart_make(
     *,
     height: int = 240,
     max_labels: int = 5,
-) -> Chart:
-    """Lay out ``points`` in ``height`` pixels, with at most ``max_labels`` axis labels."""
+) -> dict[str, Any]:
+    """Lay out ``points`` in ``height`` pixels, with at most ``max_labels`` axis labels.
+
+    Returns the context of ``chart.html``: ``columns`` (``hit_*``: the area that shows the title on
+    hover), ``grid`` (horizontal lines and their values), ``labels`` (below the columns; minor ones
+    may be hidden on small screens), and the ``points`` for a table.
+    """
     base = height - LABEL_SPACE
     step = nice_step(max((point.value for point in points), default=0))
     highest = step * LINES
-    return Chart(
-        slug=slug,
-        title=title,
-        summary=_summary(points, unit),
-        unit=unit,
-        height=height,
-        base=_number(base),
-        label_y=_number(height - 6),
-        points=points,
-        columns=[_column(points, at, base, highest) for at in range(len(points))],
-        grid=[_grid_line(step * line, base, highest) for line in range(LINES + 1)],
-        labels=_labels(points, max_labels),
-    )
+    return {
+        "slug": slug,
+        "title": title,
+        "summary": _summary(points, unit),
+        "height": height,
+        "base": _number(base),
+        "label_y": _number(height - 6),
+        "points": points,
+        "columns": [_column(points, at, base, highest) for at in range(len(points))],
+        "grid": [_grid_line(step * line, base, highest) for line in range(LINES + 1)],
+        "labels": _labels(points, max_labels),
+    }
 
 
 def nice_step(largest: int) -> int:
@@ -124,36 +77,36 @@ def _summary(points: Sequence[Point], unit: str) -> str:
         return _("No %(unit)s.") % {"unit": unit}
     most = max(points, key=lambda point: point.value)
     return _("%(total)s %(unit)s; most: %(most)s, %(name)s.") % {
-        "total": _count(total),
+        "total": format_number(total),
         "unit": unit,
-        "most": _count(most.value),
+        "most": format_number(most.value),
         "name": most.name,
     }
 
 
-def _column(points: Sequence[Point], at: int, base: int, highest: int) -> Column:
+def _column(points: Sequence[Point], at: int, base: int, highest: int) -> dict[str, str]:
     slot = 100 / len(points)
     gap = GAP if len(points) <= 120 else 0.12
     height = points[at].value / highest * (base - TOP)
     if points[at].value:
         height = max(height, 1.5)
-    return Column(
-        title=f"{points[at].name}: {_count(points[at].value)}",
-        x=_per_cent(at * slot + slot * gap / 2),
-        width=_per_cent(slot * (1 - gap)),
-        y=_number(base - height),
-        height=_number(height),
-        hit_x=_per_cent(at * slot),
-        hit_width=_per_cent(slot),
-    )
+    return {
+        "title": f"{points[at].name}: {format_number(points[at].value)}",
+        "x": _per_cent(at * slot + slot * gap / 2),
+        "width": _per_cent(slot * (1 - gap)),
+        "y": _number(base - height),
+        "height": _number(height),
+        "hit_x": _per_cent(at * slot),
+        "hit_width": _per_cent(slot),
+    }
 
 
-def _grid_line(value: int, base: int, highest: int) -> GridLine:
-    y = base - value / highest * (base - TOP)
-    return GridLine(y=_number(round(y) + 0.5), label=_count(value), label_y=_number(round(y) + 4))
+def _grid_line(value: int, base: int, highest: int) -> dict[str, str]:
+    y = round(base - value / highest * (base - TOP))
+    return {"y": _number(y + 0.5), "label": format_number(value), "label_y": _number(y + 4)}
 
 
-def _labels(points: Sequence[Point], most: int) -> list[TickLabel]:
+def _labels(points: Sequence[Point], most: int) -> list[dict[str, Any]]:
     slot = 100 / len(points) if points else 0
     is_dense = len(points) > 2 * most  # columns are too narrow for centred labels
     labelled = list(range(len(points)))
@@ -165,10 +118,9 @@ def _labels(points: Sequence[Point], most: int) -> list[TickLabel]:
         x, anchor = (at + 0.5) * slot, "middle"
         if is_dense and at in (0, len(points) - 1):
             x, anchor = (0, "start") if at == 0 else (100, "end")
+        is_minor = len(labelled) > 5 and position % 2 == 1
         text = points[at].short or points[at].name
-        labels.append(
-            TickLabel(_per_cent(x), anchor, text, is_minor=len(labelled) > 5 and position % 2 == 1)
-        )
+        labels.append({"x": _per_cent(x), "anchor": anchor, "text": text, "is_minor": is_minor})
     return labels
 
 
@@ -180,6 +132,6 @@ def _number(value: float) -> str:
     return f"{value:.1f}"
 
 
-def _count(value: int) -> str:
-    """Format ``value`` with the thousands separator of the active language."""
-    return number_format(value, force_grouping=True)
+def format_number(value: float, decimals: int = 0) -> str:
+    """Format ``value`` with the separators of the active language."""
+    return number_format(value, decimals, force_grouping=True)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
 from django.contrib.auth import get_user_model
+from django.db.models import Field
 from django.utils.dateformat import format as date_format
-from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
 from myometrics_core.personal_data import spreadsheet_safe
@@ -19,86 +18,45 @@ from ..conf import analytics_settings
 from ..filters import Filters, user_field
 from ..models import DailyRollup
 from ..periods import Span, utc_today
-from .charts import Chart, Point, chart_make
-
-__all__ = ["DashboardPage", "FilterChoice", "csv_text", "dashboard_make", "filter_choices"]
+from .charts import Point, chart_make, format_number
 
 MAX_CHOICES: Final = 200
 SIGNS: Final = {"up": "▲", "down": "▼", "stable": "■"}
 
 
-@dataclass(frozen=True)
-class Tile:
-    """A single number with label and note."""
+def dashboard_context(report: dict[str, Any], *, days: int) -> dict[str, Any]:
+    """Format ``report`` (the body of ``GET /analytics/`` for ``days``) for the template.
 
-    label: str
-    value: str
-    note: str
-
-
-@dataclass(frozen=True)
-class DiagnosisRow:
-    """One diagnosis: count, bar length in per cent of the most frequent diagnosis, trend."""
-
-    name: str
-    count: str
-    bar: str
-    trend: str
-    trend_name: str
-    sign: str
-    change: str
-
-
-@dataclass(frozen=True)
-class FilterChoice:
-    """A filter available on this site: query parameter, options and selected value."""
-
-    name: str
-    label: str
-    options: list[tuple[str, str]]
-    chosen: str
-
-
-@dataclass(frozen=True)
-class DashboardPage:
-    """Content of the page."""
-
-    period: str
-    tiles: list[Tile]
-    daily: Chart
-    weekly: Chart
-    monthly: Chart
-    diagnoses: list[DiagnosisRow]
-
-
-def dashboard_make(report: dict[str, Any], *, days: int) -> DashboardPage:
-    """Format ``report`` (the body of ``GET /analytics/`` for ``days``) for display."""
+    Returns ``period``, ``tiles`` (label, value, note), the charts ``daily``, ``weekly`` and
+    ``monthly``, and ``diagnoses``.
+    """
     uploads, unit = report["user_activity"], _("uploads")
     span = Span(utc_today(), days)
     daily, monthly = _days(uploads["daily_uploads"]), _months(uploads["monthly_uploads"])
     weekly = _weeks(uploads["weekly_uploads"], span)
-    return DashboardPage(
-        period=f"{_long(span.start)} – {_long(span.today)}, UTC",
-        tiles=_tiles(report, days),
-        daily=chart_make("daily", _("Uploads a day"), unit, daily, height=260, max_labels=7),
-        weekly=chart_make("weekly", _("Uploads a week"), unit, weekly),
-        monthly=chart_make("monthly", _("Uploads a month"), unit, monthly),
-        diagnoses=_diagnoses(report["diagnosis_trends"]),
-    )
+    return {
+        "period": f"{_long(span.start)} – {_long(span.today)}, UTC",
+        "tiles": _tiles(report, days),
+        "daily": chart_make("daily", _("Uploads a day"), unit, daily, height=260, max_labels=7),
+        "weekly": chart_make("weekly", _("Uploads a week"), unit, weekly),
+        "monthly": chart_make("monthly", _("Uploads a month"), unit, monthly),
+        "diagnoses": _diagnoses(report["diagnosis_trends"]),
+    }
 
 
-def _tiles(report: dict[str, Any], days: int) -> list[Tile]:
+def _tiles(report: dict[str, Any], days: int) -> list[dict[str, str]]:
     health = report["system_health"]
     uploads = sum(row["count"] for row in report["user_activity"]["daily_uploads"])
-    span = _("today") if days == 1 else _("in %(days)s days") % {"days": _number(days)}
+    span = _("today") if days == 1 else _("in %(days)s days") % {"days": format_number(days)}
     success, seconds = health["success_rate"], health["average_processing_time"]
-    return [
-        Tile(_("Uploads"), _number(uploads), span),
-        Tile(_("Success rate"), f"{_number(success, 1)} %", _("of finished uploads")),
-        Tile(_("Processing time"), f"{_number(seconds, 1)} s", _("on average")),
-        Tile(_("Active users"), _number(health["active_users"]), _("signed in or uploaded")),
-        Tile(_("All uploads"), _number(health["total_uploads"]), _("since the beginning")),
-    ]
+    tiles = (
+        (_("Uploads"), format_number(uploads), span),
+        (_("Success rate"), f"{format_number(success, 1)} %", _("of finished uploads")),
+        (_("Processing time"), f"{format_number(seconds, 1)} s", _("on average")),
+        (_("Active users"), format_number(health["active_users"]), _("signed in or uploaded")),
+        (_("All uploads"), format_number(health["total_uploads"]), _("since the beginning")),
+    )
+    return [{"label": label, "value": value, "note": note} for label, value, note in tiles]
 
 
 def _days(rows: list[dict[str, Any]]) -> list[Point]:
@@ -124,67 +82,56 @@ def _months(rows: list[dict[str, Any]]) -> list[Point]:
     ]
 
 
-def _diagnoses(trends: list[dict[str, Any]]) -> list[DiagnosisRow]:
+def _diagnoses(trends: list[dict[str, Any]]) -> list[dict[str, str]]:
     names = {"up": _("up"), "down": _("down"), "stable": _("stable")}
     most = max((row["count"] for row in trends), default=1)
-    return [
-        DiagnosisRow(
-            name=row["diagnosis"],
-            count=_number(row["count"]),
-            bar=f"{row['count'] / most * 100:.2f}%",
-            trend=row["trend"],
-            trend_name=names[row["trend"]],
-            sign=SIGNS[row["trend"]],
-            change=_change(row["percentage_change"]),
+    rows = []
+    for row in trends:
+        trend, change = row["trend"], row["percentage_change"]
+        rows.append(
+            {
+                "name": row["diagnosis"],
+                "count": format_number(row["count"]),
+                "bar": f"{row['count'] / most * 100:.2f}%",  # length of the most frequent: 100 %
+                "trend": trend,
+                "trend_name": names[trend],
+                "sign": SIGNS[trend],
+                "change": f"{'−' if change < 0 else '+'}{format_number(abs(change), 1)} %",
+            }
         )
-        for row in trends
-    ]
-
-
-def _change(per_cent: float) -> str:
-    return f"{'−' if per_cent < 0 else '+'}{_number(abs(per_cent), 1)} %"
+    return rows
 
 
 def _long(day: date) -> str:
     return date_format(day, "j M Y")
 
 
-def _number(value: float, decimals: int = 0) -> str:
-    """Format ``value`` with the separators of the active language."""
-    return number_format(value, decimals, force_grouping=True)
-
-
-def filter_choices(filters: Filters) -> list[FilterChoice]:
-    """Return the filters available on this site, with their options."""
+def filter_choices(filters: Filters) -> list[dict[str, Any]]:
+    """Return the filters available on this site: ``name``, ``label``, ``options``, ``chosen``."""
     choices = []
     for name, label, field_name in (
         ("clinic", _("Clinic"), analytics_settings.CLINIC_FIELD),
         ("role", _("Role"), analytics_settings.ROLE_FIELD),
     ):
-        if user_field(field_name) is not None:
-            choices.append(_choice(name, label, _user_options(field_name), filters))
-    names = DailyRollup.objects.exclude(diagnosis="").order_by("diagnosis")
-    found = names.values_list("diagnosis", flat=True).distinct()[:MAX_CHOICES]
-    options = [(name, name) for name in found]
-    return [*choices, _choice("diagnosis", _("Diagnosis"), options, filters)]
+        if (field := user_field(field_name)) is not None:
+            choices.append((name, label, _user_options(field)))
+    diagnoses = DailyRollup.objects.exclude(diagnosis="").order_by("diagnosis")
+    found = diagnoses.values_list("diagnosis", flat=True).distinct()[:MAX_CHOICES]
+    choices.append(("diagnosis", _("Diagnosis"), [(diagnosis, diagnosis) for diagnosis in found]))
+    context = []
+    for name, label, options in choices:
+        chosen = getattr(filters, name) or ""
+        if chosen and chosen not in dict(options):  # the options are limited
+            options.append((chosen, chosen))
+        context.append({"name": name, "label": label, "options": options, "chosen": chosen})
+    return context
 
 
-def _choice(
-    name: str, label: str, options: list[tuple[str, str]], filters: Filters
-) -> FilterChoice:
-    """Build a choice; add the selected value if the limited options lack it."""
-    chosen = getattr(filters, name) or ""
-    if chosen and chosen not in dict(options):
-        options = [*options, (chosen, chosen)]
-    return FilterChoice(name, label, options, chosen)
-
-
-def _user_options(field_name: str) -> list[tuple[str, str]]:
-    field = user_field(field_name)
-    if field is not None and field.choices:
+def _user_options(field: Field[Any, Any]) -> list[tuple[str, str]]:
+    if field.choices:
         return [(str(value), str(label)) for value, label in field.flatchoices]
-    users = get_user_model()._base_manager.order_by(field_name)
-    values = users.values_list(field_name, flat=True).distinct()[:MAX_CHOICES]
+    users = get_user_model()._base_manager.order_by(field.name)
+    values = users.values_list(field.name, flat=True).distinct()[:MAX_CHOICES]
     return [(str(value), str(value)) for value in values if value not in (None, "")]
 
 

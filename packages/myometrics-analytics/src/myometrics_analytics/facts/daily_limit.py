@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Set
 from datetime import date
 from typing import Any
 
@@ -14,8 +14,6 @@ from myometrics_core.times import utc_day
 from ..conf import analytics_settings
 from ..models import ClientReports, LimitDecision
 from .upload_event import UploadEvent, UploadKey
-
-__all__ = ["keys_over_limit"]
 
 UserDay = tuple[Any, date]
 
@@ -29,35 +27,32 @@ def keys_over_limit(first_reports: Iterable[UploadEvent]) -> set[UploadKey]:
     transaction that inserts the uploads: it locks one row per user and day. The number of
     statements is constant.
     """
-    claimed = [item for item in first_reports if item.is_client_report]
+    claimed = [event for event in first_reports if event.is_client_report]
     if not claimed:
         return set()
-    decided = _decisions(claimed)
+    decisions = LimitDecision.objects.using(router.db_for_write(LimitDecision)).filter(
+        user_id__in={event.user_id for event in claimed},
+        upload_id__in={event.upload_id for event in claimed},
+    )
+    decided = {(found.user_id, found.upload_id): found.over_limit for found in decisions}
     over_limit = {key for key, is_over in decided.items() if is_over}
     undecided: dict[UserDay, list[UploadKey]] = defaultdict(list)
-    for item in claimed:
-        if item.key not in decided:
-            undecided[item.user_id, utc_day(item.uploaded_at)].append(item.key)
-    for user_day, reported in _count_reports(undecided).items():
-        free = max(0, analytics_settings.UPLOADS_PER_USER_PER_DAY - reported)
+    for event in claimed:
+        if event.key not in decided:
+            undecided[event.user_id, utc_day(event.uploaded_at)].append(event.key)
+    reports = _lock_reports(undecided.keys())
+    for user_day, row in reports.items():
+        free = max(0, analytics_settings.UPLOADS_PER_USER_PER_DAY - row.uploads)
         over_limit.update(undecided[user_day][free:])
+        row.uploads += len(undecided[user_day])
+    ClientReports.objects.bulk_update(reports.values(), ["uploads"], batch_size=500)
     return over_limit
 
 
-def _decisions(claimed: Sequence[UploadEvent]) -> dict[UploadKey, bool]:
-    kept = LimitDecision.objects.using(router.db_for_write(LimitDecision)).filter(
-        user_id__in={item.user_id for item in claimed},
-        upload_id__in={item.upload_id for item in claimed},
-    )
-    return {(item.user_id, item.upload_id): item.over_limit for item in kept}
-
-
-def _count_reports(new: dict[UserDay, list[UploadKey]]) -> dict[UserDay, int]:
-    """Add ``new`` to the stored numbers of reports; return the previous numbers."""
-    if not new:
-        return {}
-    rows = _locked(new)
-    if missing := new.keys() - rows.keys():
+def _lock_reports(user_days: Set[UserDay]) -> dict[UserDay, ClientReports]:
+    """Lock the rows of ``user_days``; insert those that are missing."""
+    reports = _lock_stored_reports(user_days)
+    if missing := user_days - reports.keys():
         ClientReports.objects.bulk_create(
             (
                 ClientReports(user_id=user_id, day=day)
@@ -66,16 +61,11 @@ def _count_reports(new: dict[UserDay, list[UploadKey]]) -> dict[UserDay, int]:
             batch_size=1000,
             ignore_conflicts=True,  # a concurrent transaction may insert it
         )
-        rows = _locked(new)
-    before = {user_day: row.uploads for user_day, row in rows.items()}
-    for user_day, row in rows.items():
-        row.uploads += len(new[user_day])
-    ClientReports.objects.bulk_update(rows.values(), ["uploads"], batch_size=500)
-    return before
+        reports = _lock_stored_reports(user_days)
+    return reports
 
 
-def _locked(wanted: Iterable[UserDay]) -> dict[UserDay, ClientReports]:
-    user_days = set(wanted)
+def _lock_stored_reports(user_days: Set[UserDay]) -> dict[UserDay, ClientReports]:
     rows = ClientReports.objects.select_for_update().filter(
         user_id__in={user_id for user_id, _ in user_days}, day__in={day for _, day in user_days}
     )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from datetime import date
+from typing import Any, Final
 
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import IntegrityError
@@ -15,12 +17,9 @@ from myometrics_core.db import SerializationFailure, atomic_write, is_unique_vio
 from myometrics_core.users import lock_user_for_delete, lock_users_shared
 
 from ..models import ClientReports, LimitDecision, PendingChange, Upload
-from .count_changes import CountChanges
 from .daily_limit import keys_over_limit
-from .merging import merge, would_change
+from .merging import merge
 from .upload_event import UploadEvent, UploadKey
-
-__all__ = ["MergeReport", "uploads_delete", "uploads_merge"]
 
 MAX_ATTEMPTS: Final = 5
 BATCH: Final = 500
@@ -29,6 +28,7 @@ MERGED_FIELDS: Final = tuple(
     for field in Upload._meta.concrete_fields
     if field.name not in ("id", "user", "upload_id")
 )
+EventsByKey = dict[UploadKey, list[UploadEvent]]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,37 @@ class MergeReport:
     unknown_users: int = 0
 
 
+class CountChanges:
+    """Sums the changes of the counts within one transaction."""
+
+    def __init__(self) -> None:
+        self._by_place: dict[tuple[date, str, str, Any], PendingChange] = {}
+
+    def add(self, upload: Upload, sign: int = 1) -> None:
+        """Add ``upload`` (``sign`` -1: subtract it), unless it is over the daily limit."""
+        if upload.over_limit:
+            return
+        place = upload.day, upload.diagnosis, str(upload.status), upload.user_id
+        if place not in self._by_place:
+            day, diagnosis, status, user_id = place
+            self._by_place[place] = PendingChange(
+                day=day, diagnosis=diagnosis, status=status, user_id=user_id
+            )
+        change = self._by_place[place]
+        change.uploads += sign
+        if upload.processing_us is not None:
+            change.processing_us += sign * upload.processing_us
+            change.processed += sign
+
+    def write(self) -> None:
+        """Insert the non-zero changes."""
+        changes = self._by_place.values()
+        PendingChange.objects.bulk_create(
+            (row for row in changes if row.uploads or row.processing_us or row.processed),
+            batch_size=1000,
+        )
+
+
 def uploads_merge(*, events: Sequence[UploadEvent]) -> MergeReport:
     """Merge ``events`` into the facts in one transaction.
 
@@ -48,17 +79,19 @@ def uploads_merge(*, events: Sequence[UploadEvent]) -> MergeReport:
     insert the same upload concurrently, the second merges into the row of the first. Raises
     ``SerializationFailure`` if that row is not visible in the transaction's snapshot.
     """
-    for attempt in range(1, MAX_ATTEMPTS + 1):
-        try:
-            with atomic_write():
-                return _merge(events)
-        except IntegrityError as error:
-            if attempt == MAX_ATTEMPTS:
-                if is_unique_violation(error):
-                    # "repeatable read": the snapshot doesn't show the other writer's row.
-                    raise SerializationFailure(str(error)) from error
-                raise
-    raise AssertionError("unreachable")
+    if not events:
+        return MergeReport()
+    for _ in range(MAX_ATTEMPTS - 1):
+        with suppress(IntegrityError), atomic_write():
+            return _merge(events)
+    try:
+        with atomic_write():
+            return _merge(events)
+    except IntegrityError as error:
+        if is_unique_violation(error):
+            # "repeatable read": the snapshot doesn't show the other writer's row.
+            raise SerializationFailure(str(error)) from error
+        raise
 
 
 def uploads_delete(*, user: AbstractBaseUser) -> None:
@@ -70,17 +103,17 @@ def uploads_delete(*, user: AbstractBaseUser) -> None:
     with atomic_write():
         lock_user_for_delete(user)
         counted = Upload.objects.filter(user_id=user.pk).counted()
-        places = counted.values("day", "diagnosis", "status").order_by()
+        groups = counted.values("day", "diagnosis", "status").order_by()
         PendingChange.objects.bulk_create(
             PendingChange(
-                day=place["day"],
-                diagnosis=place["diagnosis"],
-                status=place["status"],
-                uploads=-place["uploads"],
-                processing_us=-(place["microseconds"] or 0),
-                processed=-place["processed"],
+                day=group["day"],
+                diagnosis=group["diagnosis"],
+                status=group["status"],
+                uploads=-group["uploads"],
+                processing_us=-(group["microseconds"] or 0),
+                processed=-group["processed"],
             )
-            for place in places.annotate(
+            for group in groups.annotate(
                 uploads=Count("pk"),
                 microseconds=Sum("processing_us"),
                 processed=Count("processing_us"),
@@ -94,45 +127,30 @@ def uploads_delete(*, user: AbstractBaseUser) -> None:
 
 def _merge(events: Sequence[UploadEvent]) -> MergeReport:
     user_ids = lock_users_shared(event.user_id for event in events)
-    known = [event for event in events if event.user_id in user_ids]
-    stored, effective = _effective(known)
-    locked = _uploads(stored.keys() & effective.keys(), lock=True)
-    changes = CountChanges()
-    _update([(upload, effective[key]) for key, upload in locked.items()], changes)
-    new = {key: found for key, found in effective.items() if key not in locked}
-    over_limit = keys_over_limit([found[0] for found in new.values()])
-    created = [
-        _new_upload(new[key], is_over_limit=key in over_limit)
-        for key in sorted(new, key=lambda key: (str(key[0]), key[1]))  # a fixed lock order
-    ]
-    Upload.objects.bulk_create(created, batch_size=BATCH)
-    for upload in created:
-        changes.add(upload)
-    changes.write()
-    return MergeReport(len(created), len(effective) - len(created), len(events) - len(known))
-
-
-def _effective(
-    events: Iterable[UploadEvent],
-) -> tuple[dict[UploadKey, Upload], dict[UploadKey, list[UploadEvent]]]:
-    """Return the stored uploads, and the events that would change or create one."""
-    # Read without locks first: of the thousands of rows of a pull, few are new.
-    by_key: dict[UploadKey, list[UploadEvent]] = defaultdict(list)
+    known: EventsByKey = defaultdict(list)
     for event in events:
-        by_key[event.key].append(event)
-    stored = _uploads(by_key, lock=False)
+        if event.user_id in user_ids:
+            known[event.key].append(event)
+    # Merge into unlocked copies first, to see what changes: of the thousands of rows of a pull, few
+    # are new.
+    stored = _uploads(known, lock=False)
     effective = {
         key: found
-        for key, found in by_key.items()
-        if key not in stored or any(would_change(stored[key], event) for event in found)
+        for key, found in known.items()
+        if key not in stored or any(merge(stored[key], event) for event in found)
     }
-    return stored, effective
+    locked = _uploads(stored.keys() & effective.keys(), lock=True)
+    new = {key: found for key, found in effective.items() if key not in locked}
+    changes = CountChanges()
+    _update_uploads(locked, effective, changes)
+    _create_uploads(new, changes)
+    changes.write()
+    unknown_users = len(events) - sum(map(len, known.values()))
+    return MergeReport(len(new), len(locked), unknown_users)
 
 
 def _uploads(keys: Iterable[UploadKey], *, lock: bool) -> dict[UploadKey, Upload]:
     wanted = set(keys)
-    if not wanted:
-        return {}
     uploads = Upload.objects.filter(
         user_id__in={user_id for user_id, _ in wanted},
         upload_id__in={upload_id for _, upload_id in wanted},
@@ -143,31 +161,36 @@ def _uploads(keys: Iterable[UploadKey], *, lock: bool) -> dict[UploadKey, Upload
     return {key: upload for key, upload in found.items() if key in wanted}
 
 
-def _new_upload(events: Sequence[UploadEvent], *, is_over_limit: bool) -> Upload:
-    first = events[0]
-    upload = Upload(
-        user_id=first.user_id,
-        upload_id=first.upload_id,
-        client_only=first.is_client_report,
-        over_limit=is_over_limit,
-    )
-    for event in events:
-        merge(upload, event)
-    return upload
-
-
-def _update(changed: Sequence[tuple[Upload, list[UploadEvent]]], changes: CountChanges) -> None:
-    """Merge events into locked uploads and save them."""
-    for upload, events in changed:
+def _update_uploads(
+    locked: Mapping[UploadKey, Upload], events: EventsByKey, changes: CountChanges
+) -> None:
+    for key, upload in locked.items():
         changes.add(upload, -1)
-        for event in events:
+        for event in events[key]:
             merge(upload, event)
         changes.add(upload)
     # Upsert of existing rows: bulk_update() would need a CASE for each row and column.
     Upload.objects.bulk_create(
-        [upload for upload, _ in changed],
+        locked.values(),
         batch_size=BATCH,
         update_conflicts=True,
         unique_fields=["pk"],
         update_fields=MERGED_FIELDS,
     )
+
+
+def _create_uploads(new: EventsByKey, changes: CountChanges) -> None:
+    over_limit = keys_over_limit(found[0] for found in new.values())
+    created = []
+    for key in sorted(new, key=lambda key: (str(key[0]), key[1])):  # a fixed lock order
+        upload = Upload(
+            user_id=key[0],
+            upload_id=key[1],
+            client_only=new[key][0].is_client_report,
+            over_limit=key in over_limit,
+        )
+        for event in new[key]:
+            merge(upload, event)
+        changes.add(upload)
+        created.append(upload)
+    Upload.objects.bulk_create(created, batch_size=BATCH)

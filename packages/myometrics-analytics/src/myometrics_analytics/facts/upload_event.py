@@ -9,25 +9,7 @@ from typing import Any, Final
 
 from myometrics_core.texts import is_finite, is_storable
 
-from ..models import (
-    MAX_DIAGNOSIS_LENGTH,
-    MAX_FILENAME_LENGTH,
-    MAX_UPLOAD_ID_LENGTH,
-    MICROSECONDS,
-    Status,
-)
-
-__all__ = [
-    "Origin",
-    "UploadEvent",
-    "UploadKey",
-    "as_confidence",
-    "as_diagnosis",
-    "as_file_size",
-    "as_filename",
-    "as_processing_us",
-    "as_upload_id",
-]
+from ..models import MAX_UPLOAD_ID_LENGTH, MICROSECONDS, Status
 
 MAX_PROCESSING_SECONDS: Final = 86_400
 MAX_FILE_SIZE: Final = 2**63 - 1
@@ -73,17 +55,19 @@ class UploadEvent:
 
 def as_upload_id(value: Any) -> str | None:
     """Return ``value`` unchanged if it is a valid upload id, else ``None``."""
-    return value if _is_text(value) and len(value) <= MAX_UPLOAD_ID_LENGTH else None
+    is_valid = as_text(value, MAX_UPLOAD_ID_LENGTH) and len(value) <= MAX_UPLOAD_ID_LENGTH
+    return value if is_valid else None
 
 
-def as_diagnosis(value: Any) -> str | None:
-    """Return the stripped text if it is a valid diagnosis, else ``None``."""
-    return _stripped(value, MAX_DIAGNOSIS_LENGTH)
+def as_text(value: Any, max_length: int) -> str | None:
+    """Return the stripped text if it is valid and within ``max_length``, else ``None``.
 
-
-def as_filename(value: Any) -> str | None:
-    """Return the stripped text if it is a valid file name, else ``None``."""
-    return _stripped(value, MAX_FILENAME_LENGTH)
+    Valid is non-blank text that the database can store.
+    """
+    if not (isinstance(value, str) and is_storable(value)):
+        return None
+    text = value.strip()
+    return text if text and len(text) <= max_length else None
 
 
 def as_processing_us(value: Any) -> int | None:
@@ -105,13 +89,3 @@ def as_file_size(value: Any) -> int | None:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and is_finite(value)
-
-
-def _stripped(value: Any, max_length: int) -> str | None:
-    text = value.strip() if _is_text(value) else None
-    return text if text is not None and len(text) <= max_length else None
-
-
-def _is_text(value: Any) -> bool:
-    """Return whether ``value`` is non-blank text that the database can store."""
-    return isinstance(value, str) and bool(value.strip()) and is_storable(value)

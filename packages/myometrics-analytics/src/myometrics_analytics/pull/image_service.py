@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import datetime, timezone
 from http.client import HTTPException, HTTPResponse
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from urllib import error, request
 
 import ijson  # type: ignore[import-untyped]
@@ -21,14 +21,11 @@ from ..facts.upload_event import (
     Origin,
     UploadEvent,
     as_confidence,
-    as_diagnosis,
-    as_filename,
+    as_text,
     as_upload_id,
 )
-from ..models import Status
+from ..models import MAX_DIAGNOSIS_LENGTH, MAX_FILENAME_LENGTH, Status
 from .upload_sources import BadRow, Listing, SourceUnavailable, UploadSource, Validators
-
-__all__ = ["ImageService", "convert_row"]
 
 STATUSES: Final = {
     "created": Status.PROCESSING,
@@ -40,21 +37,23 @@ STATUSES: Final = {
     "failed": Status.FAILED,
 }
 HEAD_BYTES: Final = 65536
-Value = TypeVar("Value")
 
 
 class ImageService(UploadSource):
     """The external service that analyses images and lists its uploads."""
 
     def is_configured(self) -> bool:
-        """Return whether ``IMAGE_SERVICE_URL`` or ``MICROSERVICE_URL`` is set."""
         return image_service_url() is not None
 
     def fetch(self, validators: Validators) -> Listing:
-        """Request the list; see :meth:`UploadSource.fetch`."""
         deadline = time.monotonic() + analytics_settings.PULL_DEADLINE
+        headers = {"Accept": "application/json", "User-Agent": "myometrics-analytics"}
+        if validators.etag:
+            headers["If-None-Match"] = validators.etag
+        if validators.last_modified:
+            headers["If-Modified-Since"] = validators.last_modified
         try:
-            response = _open(_request(validators))
+            response = _open(f"{image_service_url()}/uploads", headers)
         except error.HTTPError as failure:
             failure.close()
             if failure.code == 304:
@@ -86,28 +85,15 @@ class _Reader:
         return chunk
 
 
-def _request(validators: Validators) -> request.Request:
-    headers = {"Accept": "application/json", "User-Agent": "myometrics-analytics"}
-    if validators.etag:
-        headers["If-None-Match"] = validators.etag
-    if validators.last_modified:
-        headers["If-Modified-Since"] = validators.last_modified
-    url = f"{image_service_url()}/uploads"
-    return request.Request(url, headers=headers)  # noqa: S310 (the opener supports only http and https)
-
-
-def _open(to_send: request.Request) -> HTTPResponse:
+def _open(url: str, headers: dict[str, str]) -> HTTPResponse:
     opener = request.OpenerDirector()  # the default opener also opens files
     for handler in (
-        request.ProxyHandler,
-        request.HTTPHandler,
-        request.HTTPSHandler,
-        request.HTTPRedirectHandler,
-        request.HTTPDefaultErrorHandler,
-        request.HTTPErrorProcessor,
-        request.UnknownHandler,
+        *(request.ProxyHandler, request.HTTPHandler, request.HTTPSHandler),
+        *(request.HTTPRedirectHandler, request.HTTPDefaultErrorHandler),
+        *(request.HTTPErrorProcessor, request.UnknownHandler),
     ):
         opener.add_handler(handler())
+    to_send = request.Request(url, headers=headers)  # noqa: S310 (http and https only, see above)
     response: HTTPResponse = opener.open(to_send, timeout=analytics_settings.PULL_TIMEOUT)
     return response
 
@@ -138,40 +124,31 @@ def _is_empty_list(body: bytes) -> bool:
     return isinstance(content, dict) and content.get("uploads") == []
 
 
-class _InvalidField(Exception):
-    """A required field of a row is missing or invalid."""
-
-
 def convert_row(row: Any, number: int) -> UploadEvent | BadRow:
     """Convert row ``number`` of the response to an upload event. Naive times are UTC."""
     if not isinstance(row, Mapping):
         return BadRow(number, "it is not an object")
-    try:
-        return _upload_event(row)
-    except _InvalidField as field:
-        return BadRow(number, f"its {field} is missing or invalid")
-
-
-def _upload_event(row: Mapping[str, Any]) -> UploadEvent:
     user_id = row.get("user_id")
-    if not isinstance(user_id, (str, int)) or isinstance(user_id, bool):
-        raise _InvalidField("user_id")
+    is_user_id = isinstance(user_id, (str, int)) and not isinstance(user_id, bool)
+    required: dict[str, Any] = {
+        "user_id": user_id if is_user_id else None,
+        "upload_id": as_upload_id(row.get("upload_id")),
+        "upload_time": _moment(row.get("upload_time")),
+        "status": STATUSES.get(str(row.get("status")).strip().lower()),
+    }
+    for name, value in required.items():
+        if value is None:
+            return BadRow(number, f"its {name} is missing or invalid")
     return UploadEvent(
         user_id=_user_key(user_id),
-        upload_id=_required("upload_id", as_upload_id(row.get("upload_id"))),
-        uploaded_at=_required("upload_time", _moment(row.get("upload_time"))),
-        status=_required("status", STATUSES.get(str(row.get("status")).strip().lower())),
+        upload_id=required["upload_id"],
+        uploaded_at=required["upload_time"],
+        status=required["status"],
         origin=Origin.IMAGE_SERVICE,
-        diagnosis=as_diagnosis(row.get("diagnosis")),
-        filename=as_filename(row.get("original_filename")),
+        diagnosis=as_text(row.get("diagnosis"), MAX_DIAGNOSIS_LENGTH),
+        filename=as_text(row.get("original_filename"), MAX_FILENAME_LENGTH),
         confidence=as_confidence(row.get("confidence_score")),
     )
-
-
-def _required(name: str, value: Value | None) -> Value:
-    if value is None:
-        raise _InvalidField(name)
-    return value
 
 
 def _moment(value: Any) -> datetime | None:

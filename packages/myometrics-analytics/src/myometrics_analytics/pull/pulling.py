@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,11 +17,8 @@ from myometrics_core.times import utc_now
 
 from ..conf import analytics_settings
 from ..facts.services import uploads_merge
-from ..facts.upload_event import UploadEvent
 from ..models import PullState
 from .upload_sources import BadRow, Listing, SourceUnavailable, UploadSource, Validators
-
-__all__ = ["PULL_JOB", "PullReport", "PullStatus", "PullUploads", "pull_status", "uploads_pull"]
 
 logger = logging.getLogger("myometrics.analytics.pull")
 
@@ -78,7 +74,8 @@ class PullUploads(JobKind):
             return
         state, _ = PullState.objects.get_or_create(pk=1)
         validators = Validators()
-        if not _is_complete_pull_due(state):
+        interval = timedelta(seconds=analytics_settings.PULL_COMPLETE_EVERY)
+        if state.completed_at is not None and utc_now() - state.completed_at < interval:
             validators = Validators(etag=state.etag, last_modified=state.last_modified)
         try:
             listing = source.fetch(validators)
@@ -126,40 +123,28 @@ def _pending() -> QuerySet[Job]:
     return Job.objects.pending().filter(kind=PULL_JOB, key="")
 
 
-def _is_complete_pull_due(state: PullState) -> bool:
-    interval = timedelta(seconds=analytics_settings.PULL_COMPLETE_EVERY)
-    return state.completed_at is None or utc_now() - state.completed_at >= interval
-
-
 def _merge_rows(listing: Listing) -> PullReport:
     report = PullReport(is_unchanged=listing.is_unchanged)
     rows = iter(listing.rows)
-    while batch := list(_valid_events(islice(rows, BATCH), report)):
-        merged = uploads_merge(events=[event for event in batch if event is not None])
+    while batch := list(islice(rows, BATCH)):
+        events = []
+        for row in batch:
+            if isinstance(row, BadRow):
+                report.bad_rows += 1
+                if report.bad_rows <= MAX_LOGGED_BAD_ROWS:
+                    logger.warning("Image service: skipped row %d: %s", row.number, row.reason)
+            elif row.user_id is None:
+                report.unknown_users += 1
+            else:
+                events.append(row)
+        merged = uploads_merge(events=events)
+        report.rows += len(batch)
         report.created += merged.created
         report.updated += merged.updated
         report.unknown_users += merged.unknown_users
     if report.bad_rows:
         logger.warning("Image service: skipped %d of %d rows", report.bad_rows, report.rows)
     return report
-
-
-def _valid_events(
-    rows: Iterator[UploadEvent | BadRow], report: PullReport
-) -> Iterator[UploadEvent | None]:
-    """Yield the event of each row; ``None`` if skipped, because an empty batch ends the pull."""
-    for row in rows:
-        report.rows += 1
-        if isinstance(row, BadRow):
-            report.bad_rows += 1
-            if report.bad_rows <= MAX_LOGGED_BAD_ROWS:
-                logger.warning("Image service: skipped row %d: %s", row.number, row.reason)
-            yield None
-        elif row.user_id is None:
-            report.unknown_users += 1
-            yield None
-        else:
-            yield row
 
 
 def _save(state: PullState, listing: Listing, report: PullReport) -> None:

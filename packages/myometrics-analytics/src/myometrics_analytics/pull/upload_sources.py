@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 
 from ..facts.upload_event import UploadEvent
 
-__all__ = ["BadRow", "Listing", "SourceUnavailable", "UploadSource", "Validators"]
-
 
 class SourceUnavailable(Exception):
     """The source returned no usable response; the message is the reason for the log."""

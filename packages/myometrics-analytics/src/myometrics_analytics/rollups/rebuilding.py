@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from itertools import groupby, islice
 from typing import Final
 
@@ -14,8 +14,7 @@ from myometrics_core.events import Event, replay_events
 from myometrics_core.jobs import enqueue
 from myometrics_core.times import utc_now
 
-from ..facts.event_conversion import convert_event
-from ..facts.services import uploads_merge
+from ..facts.event_conversion import receive_events
 from ..models import (
     DailyRollup,
     DayRollup,
@@ -32,25 +31,16 @@ from .rollup_rows import rollup_lock
 from .self_check import rollups_check
 from .tables import tables
 
-__all__ = ["facts_clear", "rebuild_is_unfinished", "rebuild_run"]
-
 BATCH: Final = 2000
 FOLD_EVERY: Final = 10
 Progress = Callable[[str, float, int], None]
 
 # Decisions kept by an earlier, unfinished rebuild take precedence.
 KEEP_DECISIONS: Final = """
-INSERT INTO {decision} (user_id, upload_id, over_limit)
-SELECT fact.user_id, fact.upload_id, fact.over_limit IS NOT NULL AND fact.over_limit
-FROM {upload} AS fact
-WHERE NOT EXISTS (SELECT 1 FROM {decision} AS kept
-                  WHERE kept.user_id = fact.user_id AND kept.upload_id = fact.upload_id)
+INSERT INTO {LimitDecision} (user_id, upload_id, over_limit)
+SELECT user_id, upload_id, over_limit IS NOT NULL AND over_limit FROM {Upload} WHERE TRUE
+ON CONFLICT DO NOTHING
 """
-
-
-def rebuild_is_unfinished() -> bool:
-    """Return whether an earlier rebuild was interrupted and will be resumed."""
-    return RebuildCheckpoint.objects.exists()
 
 
 def rebuild_run(*, restart: bool = False, progress: Progress | None = None) -> int:
@@ -62,13 +52,15 @@ def rebuild_run(*, restart: bool = False, progress: Progress | None = None) -> i
     """
     if restart:
         RebuildCheckpoint.objects.all().delete()
-    seen = dict(RebuildCheckpoint.objects.values_list("source", "reached_at"))
     replayed = 0
-    for number, batch in enumerate(_batches(_unseen(replay_events(), seen)), start=1):
+    for number, batch in enumerate(_batches(), start=1):
         checkpoint = _replay(batch)
         replayed += len(batch)
         if progress is not None:
-            progress(checkpoint.source, _share(checkpoint), replayed)
+            whole = utc_now() - checkpoint.began_at
+            done = checkpoint.reached_at - checkpoint.began_at
+            share = min(1.0, done / whole) if whole > timedelta() else 1.0
+            progress(checkpoint.source, share, replayed)
         if number % FOLD_EVERY == 0:
             changes_fold()
     changes_fold()
@@ -95,23 +87,23 @@ def facts_clear() -> None:
     enqueue(PULL_JOB, key="")
 
 
-def _unseen(events: Iterable[Event], seen: Mapping[str, datetime]) -> Iterator[Event]:
+def _batches() -> Iterator[list[Event]]:
+    """Read the events after the checkpoints, each batch from one source."""
+    reached = dict(RebuildCheckpoint.objects.values_list("source", "reached_at"))
     # Sources replay oldest first. Several events can share the time of the checkpoint.
-    for event in events:
-        reached_at = seen.get(event.source)
-        if reached_at is None or event.occurred_at >= reached_at:
-            yield event
-
-
-def _batches(events: Iterator[Event]) -> Iterator[list[Event]]:
-    for _, of_source in groupby(events, key=lambda event: event.source):
+    unseen = (
+        event
+        for event in replay_events()
+        if event.source not in reached or event.occurred_at >= reached[event.source]
+    )
+    for _, of_source in groupby(unseen, key=lambda event: event.source):
         while batch := list(islice(of_source, BATCH)):
             yield batch
 
 
 def _replay(batch: Sequence[Event]) -> RebuildCheckpoint:
     with atomic_write():
-        uploads_merge(events=[found for event in batch if (found := convert_event(event))])
+        receive_events(batch)
         checkpoint, _ = RebuildCheckpoint.objects.get_or_create(
             source=batch[0].source,
             defaults={"began_at": batch[0].occurred_at, "reached_at": batch[0].occurred_at},
@@ -120,9 +112,3 @@ def _replay(batch: Sequence[Event]) -> RebuildCheckpoint:
         checkpoint.activities += len(batch)
         checkpoint.save()
     return checkpoint
-
-
-def _share(checkpoint: RebuildCheckpoint) -> float:
-    whole = (utc_now() - checkpoint.began_at).total_seconds()
-    done = (checkpoint.reached_at - checkpoint.began_at).total_seconds()
-    return min(1.0, done / whole) if whole > 0 else 1.0

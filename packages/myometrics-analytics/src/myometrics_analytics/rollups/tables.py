@@ -2,55 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Final
-
+from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.db import connection
-from django.db.models import Model
-
-from ..models import (
-    DailyRollup,
-    DayRollup,
-    LimitDecision,
-    PendingChange,
-    RollupState,
-    Upload,
-    UserRollup,
-)
-
-__all__ = ["tables", "user_table"]
-
-WITHIN_LIMIT: Final = "(over_limit IS NULL OR NOT over_limit)"
-CONFIRMED: Final = "(client_only IS NULL OR NOT client_only)"
 
 
 def tables() -> dict[str, str]:
-    """Return this package's tables by placeholder.
+    """Return quoted names by placeholder: this package's tables by the names of their models.
 
-    ``counted`` selects the uploads that count, ``confirmed`` those that count if
-    ``COUNT_CLIENT_REPORTED`` is off.
+    Also ``user`` and ``user_key``: the user table and the column of its key; ``counted``: the
+    uploads that count; ``confirmed``: those that count if ``COUNT_CLIENT_REPORTED`` is off.
     """
+    quote, user_meta = connection.ops.quote_name, get_user_model()._meta
+    models = apps.get_app_config("myometrics_analytics").get_models()
+    names = {model.__name__: quote(model._meta.db_table) for model in models}
+    counted = f"SELECT * FROM {names['Upload']} WHERE (over_limit IS NULL OR NOT over_limit)"
     return {
-        "upload": _quoted(Upload),
-        "counted": f"(SELECT * FROM {_quoted(Upload)} WHERE {WITHIN_LIMIT})",
-        "confirmed": f"(SELECT * FROM {_quoted(Upload)} WHERE {WITHIN_LIMIT} AND {CONFIRMED})",
-        "decision": _quoted(LimitDecision),
-        "pending": _quoted(PendingChange),
-        "daily_rollup": _quoted(DailyRollup),
-        "day_rollup": _quoted(DayRollup),
-        "user_rollup": _quoted(UserRollup),
-        "rollup_state": _quoted(RollupState),
+        **names,
+        "counted": f"({counted})",
+        "confirmed": f"({counted} AND (client_only IS NULL OR NOT client_only))",
+        "user": quote(user_meta.db_table),
+        "user_key": quote(str(user_meta.pk.column)),
     }
-
-
-def user_table() -> dict[str, str]:
-    """Return the table of the user model and the column of its primary key."""
-    user_model = get_user_model()
-    return {
-        "user": _quoted(user_model),
-        "user_key": connection.ops.quote_name(str(user_model._meta.pk.column)),
-    }
-
-
-def _quoted(model: type[Model]) -> str:
-    return connection.ops.quote_name(model._meta.db_table)

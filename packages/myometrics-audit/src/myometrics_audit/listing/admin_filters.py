@@ -53,7 +53,8 @@ class _SelectionFilter(admin.SimpleListFilter):
 
     def narrow(self, selection: Selection, value: str) -> Selection | None:
         """Return ``selection`` narrowed to ``value``; ``None`` if no entry can match."""
-        return replace(selection, **{str(self.parameter_name): value})
+        changes: dict[str, Any] = {str(self.parameter_name): value}
+        return replace(selection, **changes)
 
 
 class ActionFilter(_SelectionFilter):

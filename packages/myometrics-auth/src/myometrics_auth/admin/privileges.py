@@ -5,6 +5,7 @@ rights.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass
 
 from django.contrib.auth.models import Group, Permission
@@ -14,7 +15,7 @@ from django.http import HttpRequest
 
 from myometrics_auth.models import Role, User
 from myometrics_auth.requests import current_user
-from myometrics_core.conf import core_settings
+from myometrics_core.users import is_administrator
 
 __all__ = [
     "Privileges",
@@ -41,12 +42,14 @@ class Privileges:
         """Return the rights of ``user``, as read from the database."""
         if user.is_superuser:
             return cls(True, True, user.role, frozenset())
-        # A deactivated user may be reactivated, so direct grants count as well.
+        # A deactivated user may be reactivated.
+        as_active = copy(user)
+        as_active.is_active = True
         granted = _granted_permissions(user).values_list("content_type__app_label", "codename")
         named = {f"{app}.{codename}" for app, codename in granted}
         return cls(
             is_superuser=False,
-            is_administrator=bool(core_settings.IS_ADMINISTRATOR(user)),
+            is_administrator=is_administrator(as_active),
             role=user.role,
             permissions=frozenset(named | user.get_all_permissions()),
         )

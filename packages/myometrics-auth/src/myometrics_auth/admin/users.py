@@ -15,7 +15,6 @@ from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import UserChangeForm
 from django.core.exceptions import PermissionDenied
-from django.core.validators import MaxLengthValidator
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -30,14 +29,14 @@ from rest_framework.exceptions import APIException, ValidationError
 
 from myometrics_auth.email_addresses import clean_email
 from myometrics_auth.events import publish_user_change
+from myometrics_auth.forms import PasswordLengthForm
 from myometrics_auth.models import User
 from myometrics_auth.requests import current_user
 from myometrics_auth.selectors import has_second_factor, second_factors_in_use, users_in
-from myometrics_auth.serializers.fields import MAX_PASSWORD_LENGTH
-from myometrics_auth.services.administrators import administrator_kept
-from myometrics_auth.services.second_factor_enrolment import second_factor_remove
+from myometrics_auth.services.second_factor import second_factor_remove
 from myometrics_auth.services.users import (
     FLAGS,
+    administrator_kept,
     deletion_conflicts_reported,
     email_conflicts_reported,
     email_problems,
@@ -76,20 +75,11 @@ class UniqueEmailForm(forms.ModelForm):  # type: ignore[type-arg]
         return email
 
 
-class NewPasswordForm(forms.BaseForm):
-    """A form for a new password with the maximum length of the API."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        for name in ("password1", "password2"):
-            self.fields[name].validators.append(MaxLengthValidator(MAX_PASSWORD_LENGTH))
-
-
-class PasswordForm(NewPasswordForm, DjangoUserAdmin.change_password_form):  # type: ignore[misc]
+class PasswordForm(PasswordLengthForm, DjangoUserAdmin.change_password_form):  # type: ignore[misc]
     """Form for setting another user's password."""
 
 
-class UserAddForm(NewPasswordForm, UniqueEmailForm, DjangoUserAdmin.add_form):  # type: ignore[misc]
+class UserAddForm(PasswordLengthForm, UniqueEmailForm, DjangoUserAdmin.add_form):  # type: ignore[misc]
     """Form for a new account: address, password and role."""
 
     class Meta:
@@ -100,19 +90,8 @@ class UserAddForm(NewPasswordForm, UniqueEmailForm, DjangoUserAdmin.add_form):  
 class UserForm(UniqueEmailForm, UserChangeForm):  # type: ignore[type-arg]
     """Form for editing an account."""
 
-    class Meta:
+    class Meta(UserChangeForm.Meta):
         model = User
-        fields = (
-            "email",
-            "password",
-            *User.PROFILE_FIELDS,
-            "role",
-            "is_active",
-            "is_staff",
-            "is_superuser",
-            "groups",
-            "user_permissions",
-        )
 
 
 class UserAdmin(FilterCheckedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
@@ -265,7 +244,6 @@ class UserAdmin(FilterCheckedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
                 self.delete_model(request, user)
 
     def user_change_password(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Set or disable a user's password; all sessions of the user end."""
         with transaction.atomic():
             response = super().user_change_password(request, *args, **kwargs)
             # With contradictory input the form redirects to itself without changes.

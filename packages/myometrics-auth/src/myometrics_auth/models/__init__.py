@@ -1,11 +1,7 @@
 """Models of auth."""
 
-from .login_throttle import SignInFailures
-from .second_factor import RecoveryCode, TotpDevice
-from .sessions import Session, SessionQuerySet
-from .used_tokens import UsedToken
-from .user_queries import UserQuerySet
-from .users import AbstractClinicUser, Role, User, UserManager
+from .sign_in import RecoveryCode, Session, SessionQuerySet, SignInFailures, TotpDevice, UsedToken
+from .users import AbstractClinicUser, Role, User, UserManager, UserQuerySet
 
 __all__ = [
     "AbstractClinicUser",

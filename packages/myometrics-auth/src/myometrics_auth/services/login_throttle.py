@@ -3,11 +3,13 @@
 Below the limit every attempt is evaluated. Above it, one attempt per pause is evaluated; the others
 are refused like a wrong password, whether or not they are correct, and are not counted. Addresses
 with an earlier sign-in are counted separately, so that an attacker can't lock the owner out.
+
+A password or code that a signed-in user enters again is counted and recorded as at sign-in, to
+prevent guessing with a stolen access token.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -15,7 +17,11 @@ from typing import Final
 from django.db.models import Case, F, Q, QuerySet, Value, When
 
 from myometrics_auth.conf import auth_settings
-from myometrics_auth.models import Session, SignInFailures
+from myometrics_auth.events import publish_account_event
+from myometrics_auth.models import Session, SignInFailures, User
+from myometrics_auth.requests import AnyRequest, lock_caller
+from myometrics_core.db import atomic_write
+from myometrics_core.http import client_address
 from myometrics_core.times import utc_now
 from myometrics_core.users import canonical_email, keyed_hashes
 
@@ -25,6 +31,8 @@ __all__ = [
     "LoginThrottle",
     "login_throttle_erase",
     "login_throttle_sweep",
+    "own_password_check",
+    "refused_attempt_record",
 ]
 
 # Part of the stored hashes: another text would reset every count.
@@ -109,15 +117,13 @@ class LoginThrottle:
         return keyed_hashes(f"guesses at {self.factor}", *parts)
 
     def _keys(self) -> list[str]:
-        return self.own_keys if self._is_known_address() else self.shared_keys
-
-    def _is_known_address(self) -> bool:
         if self.address is None:
-            return False
+            return self.shared_keys
         signed_in = Session.objects.filter(
             user__email_canonical=canonical_email(self.email), address=self.address
         )
-        return signed_in.exists() or _rows(self.own_keys).exists()
+        is_known = signed_in.exists() or _rows(self.own_keys).exists()
+        return self.own_keys if is_known else self.shared_keys
 
     def _increment(self, keys: list[str]) -> bool:
         now = utc_now()
@@ -127,11 +133,36 @@ class LoginThrottle:
         return bool(_rows(keys).filter(is_evaluated).update(failures=failures, evaluated_at=now))
 
 
-def login_throttle_erase(*, email: str, addresses: Iterable[str | None]) -> None:
-    """Delete all failures of an account, including those of its known ``addresses``."""
-    keys = LoginThrottle(email, factor=SECOND_FACTOR).shared_keys
+def own_password_check(*, user: User, password: str, request: AnyRequest | None) -> bool:
+    """Return whether ``password`` is correct and the login throttle accepts it."""
+    throttle = LoginThrottle(user.email, None if request is None else client_address(request))
+    is_correct = user.check_password(password)
+    if is_correct and throttle.allow_login():
+        return True
+    refused_attempt_record(user=user, throttle=None if is_correct else throttle, request=request)
+    return False
+
+
+def refused_attempt_record(
+    *, user: User, throttle: LoginThrottle | None, request: AnyRequest | None
+) -> None:
+    """Record a refused password or code; a wrong one is counted in ``throttle``.
+
+    Raises ``CallerDeleted`` if the user was deleted since the request was authenticated.
+    """
+    with atomic_write():
+        lock_caller(user)  # first: a deletion of the user takes its locks in the same order
+        if throttle is not None:
+            throttle.record_failure()
+        publish_account_event("login_failed", user=user, request=request)
+
+
+def login_throttle_erase(user: User) -> None:
+    """Delete all failures of an account, also from the addresses of its sessions."""
+    keys = LoginThrottle(user.email, factor=SECOND_FACTOR).shared_keys
+    addresses = user.sessions.exclude(address=None).values_list("address", flat=True)
     for address in {None, *addresses}:
-        throttle = LoginThrottle(email, address)
+        throttle = LoginThrottle(user.email, address)
         keys += [*throttle.shared_keys, *throttle.own_keys]
     _rows(keys).delete()
 

@@ -27,10 +27,9 @@ from myometrics_core.jobs import enqueue
 from myometrics_core.times import utc_now
 from myometrics_core.users import canonical_email, existing_user_ids
 
-from .browser_sessions import browser_key_store
-from .login_throttle import LoginThrottle, login_throttle_erase
-from .reauthentication import own_password_check
-from .second_factor_enrolment import second_factor_remove
+from .browser import browser_key_store
+from .login_throttle import LoginThrottle, login_throttle_erase, own_password_check
+from .second_factor import second_factor_remove
 
 __all__ = [
     "password_change",
@@ -64,7 +63,7 @@ def password_change(
     """
     if not own_password_check(user=user, password=old_password, request=request):
         raise ValidationError({"old_password": [_("The old password is not right.")]})
-    _require_valid("new_password", new_password, user)
+    _require_valid(new_password, user)
     encoded = make_password(new_password)
     with atomic_write():
         if not _replace_password(user, encoded):
@@ -83,10 +82,7 @@ def password_change(
 
 
 def password_reset_request(*, email: str) -> None:
-    """Enqueue the mail to ``email``; the job looks the address up.
-
-    The request therefore takes the same time for known and unknown addresses.
-    """
+    """Enqueue the mail. The job looks the address up, so that known ones take the same time."""
     enqueue(SendPasswordReset.name, {"email": canonical_email(email)})
 
 
@@ -100,14 +96,15 @@ def password_reset_confirm(*, uid: str, token: str, new_password: str, request: 
     A link works once; a rejected password does not use it up. Raises ``ValidationError`` on
     ``token`` (wrong, used, expired; inactive or deleted user) or ``new_password``.
     """
+    invalid_link = ValidationError({"token": [_("The link is invalid or has expired.")]})
     user = user_of_reset_link(uid, token)
     if user is None:
-        raise _invalid_link()
-    _require_valid("new_password", new_password, user)
+        raise invalid_link
+    _require_valid(new_password, user)
     encoded = make_password(new_password)
     with atomic_write():
         if not _replace_password(user, encoded, email_canonical=user.email_canonical):
-            raise _invalid_link()
+            raise invalid_link
         Session.objects.filter(user=user).end()
         LoginThrottle(user.email).reset()
         _verify(user, request)
@@ -125,10 +122,8 @@ def _verify(user: User, request: AnyRequest) -> None:
     if has_second_factor(user):
         publish_account_event("second_factor_disabled", user=user, request=request)
     second_factor_remove(user=user)
-    sessions = Session.objects.filter(user=user)
-    addresses = sessions.exclude(address=None).values_list("address", flat=True)
-    login_throttle_erase(email=user.email, addresses=addresses)
-    sessions.delete()
+    login_throttle_erase(user)
+    Session.objects.filter(user=user).delete()
 
 
 def _replace_password(user: User, encoded: str, **unchanged: Any) -> bool:
@@ -137,11 +132,6 @@ def _replace_password(user: User, encoded: str, **unchanged: Any) -> bool:
     return bool(get_user_model().objects.filter(**same).update(password=encoded))
 
 
-def _require_valid(field: str, password: str, user: User) -> None:
-    problems = password_problems(password, user)
-    if problems:
-        raise ValidationError({field: problems})
-
-
-def _invalid_link() -> ValidationError:
-    return ValidationError({"token": [_("The link is invalid or has expired.")]})
+def _require_valid(new_password: str, user: User) -> None:
+    if problems := password_problems(new_password, user):
+        raise ValidationError({"new_password": problems})

@@ -11,12 +11,11 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import NotFound, ValidationError
 
 from myometrics_auth.conf import auth_settings
-from myometrics_auth.errors import invalid_credentials, invalid_token_error
+from myometrics_auth.errors import InvalidCredentials, InvalidToken
 from myometrics_auth.events import publish_session_events, publish_sessions_ended
 from myometrics_auth.models import Session, SessionQuerySet, User
-from myometrics_auth.requests import AnyRequest
-from myometrics_auth.tokens import REFRESH, InvalidToken, access_token, read_token
-from myometrics_core.api import CallerDeleted
+from myometrics_auth.requests import AnyRequest, lock_caller
+from myometrics_auth.tokens import REFRESH, access_token, read_token
 from myometrics_core.db import atomic_write
 from myometrics_core.http import client_address, http_request, user_agent
 from myometrics_core.times import utc_now
@@ -55,7 +54,7 @@ def session_start(
         users = get_user_model().objects.select_for_update(no_key=True)
         current = users.filter(pk=user.pk).first()
         if current is None or not is_as_checked(current, user, password):
-            raise invalid_credentials()
+            raise InvalidCredentials
         session = Session.objects.create(
             user=current,
             expires_at=utc_now() + auth_settings.REFRESH_TOKEN_LIFETIME,
@@ -80,16 +79,13 @@ def is_as_checked(current: User, user: User, password: str | None) -> bool:
 
 def session_refresh(*, token: str) -> str:
     """Return a new access token for a refresh token; raise ``AuthenticationFailed``."""
-    try:
-        claims = read_token(token, REFRESH)
-    except InvalidToken as error:
-        raise invalid_token_error() from error
+    claims = read_token(token, REFRESH)
     live = Session.objects.live().filter(pk=str(claims.session_id), user__is_active=True)
     session = live.first()
     if session is None or str(session.user_id) != claims.user_id:
-        raise invalid_token_error()
+        raise InvalidToken
     if not Session.objects.live().filter(pk=session.pk).update(refreshed_at=utc_now()):
-        raise invalid_token_error()
+        raise InvalidToken
     return access_token(session)
 
 
@@ -109,8 +105,7 @@ def session_end_by_refresh_token(*, user: User, token: str, request: AnyRequest)
 def session_end(*, user: User, session_id: uuid.UUID | str, request: AnyRequest) -> None:
     """End one live session of ``user``; raise ``NotFound`` if it does not exist."""
     with atomic_write():
-        if not lock_users_shared([user.pk]):
-            raise CallerDeleted()
+        lock_caller(user)
         own = Session.objects.live().filter(pk=session_id, user=user)
         session = own.first()
         if session is None or not own.end():
@@ -121,14 +116,12 @@ def session_end(*, user: User, session_id: uuid.UUID | str, request: AnyRequest)
         publish_session_events("logout", sessions=[session], request=request)
 
 
-def sessions_end_others(*, user: User, keep: Session | None, request: AnyRequest) -> int:
-    """End every live session of ``user`` except ``keep``; return their number."""
+def sessions_end_others(*, user: User, keep: Session | None, request: AnyRequest) -> None:
+    """End every live session of ``user`` except ``keep``."""
     with atomic_write():
-        if not lock_users_shared([user.pk]):
-            raise CallerDeleted()
+        lock_caller(user)
         others = _end_live(Session.objects.filter(user=user).excluding(keep))
         publish_session_events("logout", sessions=others, request=request)
-    return len(others)
 
 
 def sessions_end(*, actor: User, sessions: SessionQuerySet, request: AnyRequest) -> int:

@@ -1,38 +1,36 @@
-"""Sign-in: password, then the second factor if the user has one.
-
-Specification: "POST /auth/login/".
-"""
+"""Sign-in: password, then second factor. Specification: "POST /auth/login/"."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from django.contrib.auth import authenticate, get_user_model
 from django.contrib.auth.signals import user_login_failed
 
-from myometrics_auth.errors import invalid_credentials, invalid_token_error
+from myometrics_auth.errors import InvalidCredentials, InvalidToken
 from myometrics_auth.events import publish_failed_sign_in
-from myometrics_auth.models import Session, UsedToken, User
+from myometrics_auth.models import Session, UsedToken
 from myometrics_auth.requests import AnyRequest
 from myometrics_auth.selectors import has_second_factor
-from myometrics_auth.tokens import MFA, InvalidToken, mfa_token, read_token
+from myometrics_auth.tokens import MFA, mfa_token, password_fingerprints, read_token
 from myometrics_core.db import atomic_write
 from myometrics_core.http import client_address, http_request
-from myometrics_core.users import keyed_hashes, parse_user_id
+from myometrics_core.times import utc_now
+from myometrics_core.users import parse_user_id
 
 from .login_throttle import LoginThrottle
-from .second_factor_codes import second_factor_take
+from .second_factor import second_factor_take
 from .sessions import session_start
-from .used_tokens import token_use
 
 __all__ = [
     "SignIn",
     "password_accept",
-    "second_factor_token",
     "sign_in",
     "sign_in_with_second_factor",
+    "used_tokens_sweep",
 ]
 
 
@@ -45,13 +43,10 @@ class SignIn:
 
 
 def sign_in(*, email: str, password: str, request: AnyRequest) -> SignIn:
-    """Check a password against the site's authentication backends and sign in.
-
-    Raises like :func:`password_accept`.
-    """
+    """Check a password, like :func:`password_accept`; sign in if no second step is needed."""
     user = password_accept(email=email, password=password, request=request)
     if has_second_factor(user):
-        return SignIn(mfa_token=second_factor_token(user))
+        return SignIn(mfa_token=mfa_token(user))
     return SignIn(session=session_start(user=user, request=request, password=password))
 
 
@@ -79,12 +74,7 @@ def password_accept(
         if user is not None:
             _send_login_failed(email, request)
         publish_failed_sign_in(email=email, request=request)
-    raise invalid_credentials()
-
-
-def second_factor_token(user: User) -> str:
-    """Return the token for the second step after the password was checked."""
-    return mfa_token(user, _fingerprints(user)[0])
+    raise InvalidCredentials
 
 
 def sign_in_with_second_factor(
@@ -96,34 +86,40 @@ def sign_in_with_second_factor(
     ``token_not_valid`` for an invalid, used or expired token, ``invalid_credentials`` for a wrong
     code. A token works once; a wrong code does not use it up.
     """
+    claims = read_token(token, MFA)
     try:
-        claims = read_token(token, MFA)
         user_id = parse_user_id(claims.user_id)
-    except (InvalidToken, ValueError) as error:
-        raise invalid_token_error() from error
+    except ValueError as error:
+        raise InvalidToken from error
     with atomic_write():
         # Lock the row: serialises requests with the same token.
         users = get_user_model().objects.select_for_update(no_key=True)
         user = users.filter(pk=user_id, is_active=True).first()
-        if user is None or UsedToken.objects.filter(pk=claims.token_id).exists():
-            raise invalid_token_error()
-        if claims.fingerprint not in _fingerprints(user):
-            raise invalid_token_error()
+        if user is None or claims.fingerprint not in password_fingerprints(user):
+            raise InvalidToken
+        if UsedToken.objects.filter(pk=claims.token_id).exists():
+            raise InvalidToken
         if second_factor_take(user=user, code=code):
-            token_use(claims)
+            expires_at = datetime.fromtimestamp(claims.expires_at, timezone.utc)
+            UsedToken.objects.create(token_id=claims.token_id, expires_at=expires_at)
             return session_start(
                 user=user, request=request, second_factor=True, in_browser=in_browser
             )
         _send_login_failed(user.email, request)
         publish_failed_sign_in(email=user.email, request=request)
-    raise invalid_credentials()
+    raise InvalidCredentials
+
+
+def used_tokens_sweep() -> int:
+    """Delete rows of tokens that expired more than a day ago; return their number.
+
+    The margin covers a clock that is set back, which makes expired tokens valid again.
+    """
+    before = utc_now() - timedelta(days=1)
+    return int(UsedToken.objects.filter(expires_at__lt=before).delete()[0])
 
 
 def _send_login_failed(email: str, request: AnyRequest) -> None:
     # As ``authenticate`` does after a wrong password.
     credentials = {"username": email}
     user_login_failed.send(sender=__name__, credentials=credentials, request=http_request(request))
-
-
-def _fingerprints(user: User) -> list[str]:
-    return [made[:32] for made in keyed_hashes("password", user.password)]

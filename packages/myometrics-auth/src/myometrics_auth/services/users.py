@@ -1,5 +1,7 @@
 """Accounts: registration, changes by their owner or an administrator, erasure.
 
+The last active administrator is protected, for any rule in ``IS_ADMINISTRATOR``.
+
 Specification: "POST /auth/register/", "PUT /auth/user/" and "User Management Endpoints".
 """
 
@@ -10,8 +12,8 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from django.contrib.auth import get_user_model
-from django.db import IntegrityError
-from django.db.models import ProtectedError, RestrictedError
+from django.db import IntegrityError, transaction
+from django.db.models import ProtectedError, QuerySet, RestrictedError
 from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import NotFound, PermissionDenied, ValidationError
 from rest_framework.fields import CharField
@@ -20,19 +22,19 @@ from myometrics_auth.conf import auth_settings
 from myometrics_auth.events import publish_user_change
 from myometrics_auth.models import User
 from myometrics_auth.requests import AnyRequest
+from myometrics_auth.selectors import LIKELY_ADMINISTRATOR
 from myometrics_core.api import CallerDeleted, Conflict
 from myometrics_core.db import atomic_write, is_foreign_key_violation, read_committed
 from myometrics_core.personal_data import erase_user
 from myometrics_core.users import canonical_email, is_administrator
 
-from .administrators import administrator_kept
 from .passwords import password_problems
 
 __all__ = [
+    "administrator_kept",
     "deletion_conflicts_reported",
     "email_conflicts_reported",
     "email_problems",
-    "require_superuser_for",
     "user_delete",
     "user_erase_self",
     "user_register",
@@ -91,6 +93,21 @@ def email_conflicts_reported(email: str, *, excluding: User | None = None) -> It
         raise ValidationError({"email": problems}) from error
 
 
+@contextmanager
+def administrator_kept(user_id: Any) -> Iterator[None]:
+    """Open a transaction for changing or deleting a user, except the last administrator.
+
+    The rule is evaluated before and after. Raises ``Conflict`` and rolls back if no active
+    administrator would be left. The locks don't block writes of rows that refer to the locked
+    users.
+    """
+    with atomic_write():
+        is_last = _lock_with_another(user_id)
+        yield
+        if is_last and not _administers(user_id):
+            raise Conflict(_("This is the last active administrator."), "last_administrator")
+
+
 def user_update_profile(*, user: User, changes: Mapping[str, Any]) -> User:
     """Change a user's own profile; return the updated user.
 
@@ -130,7 +147,7 @@ def user_update(
             user = _locked(user_id)
             if user is None:
                 raise NotFound(_("There is no such user."))
-            require_superuser_for(actor, user)
+            _require_superuser_for(actor, user)
             if not may_blank_names:
                 _require_names(user, changes)
             if canonical_email(changes.get("email", user.email)) != user.email_canonical:
@@ -140,23 +157,11 @@ def user_update(
         if not user.is_active:
             user.sessions.end()
         if changed:
+            details = {"changed": changed}
             publish_user_change(
-                "user_updated",
-                actor=actor,
-                user_id=user.pk,
-                details={"changed": changed},
-                request=request,
+                "user_updated", actor=actor, user_id=user.pk, details=details, request=request
             )
     return user
-
-
-def require_superuser_for(actor: User | None, user: User) -> None:
-    """Raise ``PermissionDenied`` if ``user`` is a superuser and ``actor`` is not.
-
-    ``actor`` is ``None`` for calls by the site's own code.
-    """
-    if user.is_superuser and actor is not None and not actor.is_superuser:
-        raise PermissionDenied(_("Only a superuser may change a superuser."))
 
 
 def user_delete(*, actor: User | None, user_id: Any, request: AnyRequest | None) -> None:
@@ -171,7 +176,7 @@ def user_delete(*, actor: User | None, user_id: Any, request: AnyRequest | None)
             user = _locked(user_id, to_delete=True)
             if user is None:
                 raise NotFound(_("There is no such user."))
-            require_superuser_for(actor, user)
+            _require_superuser_for(actor, user)
             erase_user(user)
         # After self-erasure the entry must not hold the user's key or address.
         by_self = actor is not None and user_id == actor.pk
@@ -192,12 +197,12 @@ def deletion_conflicts_reported() -> Iterator[None]:
     """
     try:
         yield
-    except (ProtectedError, RestrictedError) as error:
-        raise _in_use() from error
     except IntegrityError as error:
-        if not is_foreign_key_violation(error):
+        is_protected = isinstance(error, (ProtectedError, RestrictedError))
+        if not (is_protected or is_foreign_key_violation(error)):
             raise
-        raise _in_use() from error
+        problem = _("Other records refer to this user, so the account can't be deleted.")
+        raise Conflict(problem, "in_use") from error
 
 
 def user_erase_self(*, user: User) -> None:
@@ -208,16 +213,16 @@ def user_erase_self(*, user: User) -> None:
         raise CallerDeleted() from error
 
 
-def _in_use() -> Conflict:
-    return Conflict(
-        _("Other records refer to this user, so the account can't be deleted."), "in_use"
-    )
-
-
 def _locked(user_id: Any, *, to_delete: bool = False) -> User | None:
     # Only a deletion has to block writers of rows that refer to the user.
     users = get_user_model().objects.select_for_update(no_key=not to_delete)
     return users.filter(pk=user_id).first()
+
+
+def _require_superuser_for(actor: User | None, user: User) -> None:
+    # No actor: a call by the site's own code.
+    if user.is_superuser and actor is not None and not actor.is_superuser:
+        raise PermissionDenied(_("Only a superuser may change a superuser."))
 
 
 def _require_names(user: User, changes: Mapping[str, Any]) -> None:
@@ -242,3 +247,40 @@ def _apply(user: User, changes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         for name, value in before.items()
         if getattr(user, name) != value
     }
+
+
+def _lock_with_another(user_id: Any) -> bool:
+    # Lock an administrator together with another one, in key order: if two demote each other, the
+    # second one waits and then is the last. Returns whether it is the last.
+    while True:
+        was_administrator = _administers(user_id)
+        other = _another_than(user_id) if was_administrator else None
+        keys = [user_id] if other is None else sorted([user_id, other])
+        savepoint = transaction.savepoint()
+        for key in keys:
+            list(_users().select_for_update(no_key=True).filter(pk=key).values_list("pk"))
+        is_other_left = other is None or _administers(other)
+        if is_other_left and _administers(user_id) == was_administrator:
+            transaction.savepoint_commit(savepoint)
+            return was_administrator and other is None
+        # Changed while waiting. Release the locks: a third lock would be out of order.
+        transaction.savepoint_rollback(savepoint)
+
+
+def _another_than(user_id: Any) -> Any | None:
+    # Likely administrators first: a site's rule may cost a query per user.
+    others = _users().filter(is_active=True).exclude(pk=user_id).order_by("pk")
+    for candidates in (others.filter(LIKELY_ADMINISTRATOR), others.exclude(LIKELY_ADMINISTRATOR)):
+        for user in candidates.iterator(chunk_size=500):
+            if is_administrator(user):
+                return user.pk
+    return None
+
+
+def _administers(user_id: Any) -> bool:
+    return is_administrator(_users().filter(pk=user_id).first())
+
+
+def _users() -> QuerySet[Any]:
+    # Not the site's manager: it may filter rows.
+    return QuerySet(get_user_model())

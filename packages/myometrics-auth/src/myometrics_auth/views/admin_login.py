@@ -15,34 +15,31 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.cache import add_never_cache_headers
-from django.utils.module_loading import import_string
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import APIException, AuthenticationFailed, ValidationError
 from rest_framework.parsers import FormParser, MultiPartParser
 from rest_framework.request import Request
 
+from myometrics_auth.errors import InvalidToken
 from myometrics_auth.forms import EnrolmentForm, OwnPasswordForm, PasswordForm, SecondFactorForm
 from myometrics_auth.requests import current_user
-from myometrics_auth.services.browser_sessions import browser_session
-from myometrics_auth.services.browser_sign_in import (
+from myometrics_auth.services.browser import (
     Step,
     browser_enrol,
     browser_enrolment,
     browser_needs_code,
+    browser_session,
     browser_sign_in,
     browser_sign_in_with_second_factor,
 )
 from myometrics_auth.services.passwords import password_change
-from myometrics_core.conf import core_settings
+from myometrics_core.api import ApiView
 
 __all__ = ["AdminEnrolmentView", "AdminLoginView", "AdminPasswordView", "AdminSecondFactorView"]
 
 TEMPLATES = "myometrics_auth/admin"
-PAGES = {
-    Step.SECOND_FACTOR: "admin:login_second_factor",
-    Step.ENROLMENT: "admin:login_enrolment",
-}
+PAGES = {Step.SECOND_FACTOR: "admin:login_second_factor", Step.ENROLMENT: "admin:login_enrolment"}
 
 
 class ThrottledPost:
@@ -53,35 +50,28 @@ class ThrottledPost:
     throttle_bucket: ClassVar[str] = "auth"
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Process the form, or return 429 as an HTML page."""
-        seconds = self._seconds_to_wait(request)
-        if seconds is None:
-            response: HttpResponse = super().post(request, *args, **kwargs)  # type: ignore[misc]
-            return response
-        context = {
-            **self.site.each_context(request),
-            "title": _("Too many attempts"),
-            "app_path": request.get_full_path(),
-            "wait": seconds,
-        }
-        page = TemplateResponse(request, f"{TEMPLATES}/throttled.html", context, status=429)
-        page["Retry-After"] = str(seconds)
-        add_never_cache_headers(page)
-        return page
+        # A copy, because DRF's request sets its user on the wrapped request.
+        counted = Request(copy(request), parsers=[FormParser(), MultiPartParser()])
+        for throttle in ApiView().get_throttles():
+            if not throttle.allow_request(counted, self):
+                return self._too_many_requests(math.ceil(throttle.wait() or 1))
+        return super().post(request, *args, **kwargs)  # type: ignore[misc]
 
     def rate_limit_identity(self, request: Request) -> str | None:
         """Return the identity for rate limiting; ``None`` means the client address."""
         return None
 
-    def _seconds_to_wait(self, request: HttpRequest) -> int | None:
-        # A copy, because DRF's request sets its user on the wrapped request.
-        counted = Request(copy(request), parsers=[FormParser(), MultiPartParser()])
-        for throttle_class in core_settings.THROTTLE_CLASSES:
-            is_path = isinstance(throttle_class, str)
-            throttle = (import_string(throttle_class) if is_path else throttle_class)()
-            if not throttle.allow_request(counted, self):
-                return math.ceil(throttle.wait() or 1)
-        return None
+    def _too_many_requests(self, seconds: int) -> HttpResponse:
+        context = {
+            **self.site.each_context(self.request),
+            "title": _("Too many attempts"),
+            "app_path": self.request.get_full_path(),
+            "wait": seconds,
+        }
+        page = TemplateResponse(self.request, f"{TEMPLATES}/throttled.html", context, status=429)
+        page["Retry-After"] = str(seconds)
+        add_never_cache_headers(page)
+        return page
 
 
 class AdminSignInView(ThrottledPost, LoginView):
@@ -109,7 +99,6 @@ class AdminSignInView(ThrottledPost, LoginView):
         return self.page("admin:index")
 
     def page(self, name: str) -> str:
-        """Return the path of a page of this admin site."""
         return reverse(name, current_app=self.site.name)
 
     def go_to(self, name: str) -> HttpResponse:
@@ -130,7 +119,6 @@ class AdminLoginView(AdminSignInView):
         return {**super().get_form_kwargs(), "request": self.request}
 
     def form_valid(self, form: Any) -> HttpResponse:
-        """Sign in, or redirect to the next step."""
         try:
             step = browser_sign_in(
                 email=form.cleaned_data["username"],
@@ -159,12 +147,11 @@ class AdminSecondFactorView(AdminSignInView):
         return super().dispatch(request, *args, **kwargs)
 
     def form_valid(self, form: Any) -> HttpResponse:
-        """Sign in; redirect to the first step if its result is no longer valid."""
         try:
             browser_sign_in_with_second_factor(code=form.cleaned_data["code"], request=self.request)
-        except AuthenticationFailed as error:
-            if error.get_codes() == "token_not_valid":
-                return self.go_to("admin:login")
+        except InvalidToken:
+            return self.go_to("admin:login")
+        except AuthenticationFailed:
             form.add_error("code", _("The code is not right."))
             return self.form_invalid(form)
         return HttpResponseRedirect(self.get_success_url())
@@ -186,13 +173,12 @@ class AdminEnrolmentView(AdminSignInView):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         context = super().get_context_data(**kwargs)
         if self.enrolment is not None:
-            secret = self.enrolment.secret
-            context["qr_code"] = _qr_code_svg(self.enrolment.otpauth_url)
+            secret, otpauth_url = self.enrolment
+            context["qr_code"] = _qr_code_svg(otpauth_url)
             context["secret"] = " ".join(secret[at : at + 4] for at in range(0, len(secret), 4))
         return context
 
     def form_valid(self, form: Any) -> HttpResponse:
-        """Sign in, and show the recovery codes once."""
         try:
             codes = browser_enrol(code=form.cleaned_data["code"], request=self.request)
         except ValidationError as error:
@@ -233,7 +219,6 @@ class AdminPasswordView(ThrottledPost, PasswordChangeView):
         return HttpResponseRedirect(self.get_success_url())
 
     def rate_limit_identity(self, request: Request) -> str | None:
-        """Return the user, as the API does."""
         return f"user:{self.request.user.pk}"
 
 

@@ -1,4 +1,4 @@
-"""Sign in, register, refresh, sign out."""
+"""Sign in, register, refresh, sign out; reset a forgotten password."""
 
 from __future__ import annotations
 
@@ -7,24 +7,31 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from myometrics_auth.authentication import ExpiredTokenAuthentication
+from myometrics_auth.errors import InvalidToken
+from myometrics_auth.models import Session
 from myometrics_auth.requests import current_user
 from myometrics_auth.serializers import (
     AccessTokenSerializer,
     DetailSerializer,
     LoginSerializer,
+    PasswordResetConfirmSerializer,
+    PasswordResetSerializer,
+    ProfileSerializer,
     RefreshTokenSerializer,
     RegisterSerializer,
     SecondFactorRequiredSerializer,
+    SecondFactorSerializer,
     SignedInSerializer,
 )
+from myometrics_auth.services.passwords import password_reset_confirm, password_reset_request
 from myometrics_auth.services.sessions import (
     session_end_by_refresh_token,
     session_refresh,
     session_start,
 )
-from myometrics_auth.services.sign_in import sign_in
+from myometrics_auth.services.sign_in import sign_in, sign_in_with_second_factor
 from myometrics_auth.services.users import user_register
-from myometrics_auth.tokens import REFRESH, InvalidToken, read_token
+from myometrics_auth.tokens import REFRESH, access_token, read_token, refresh_token
 from myometrics_core.api import (
     ApiView,
     ErrorSerializer,
@@ -33,9 +40,15 @@ from myometrics_core.api import (
     extend_schema,
 )
 
-from .responses import detail_response, signed_in_response
-
-__all__ = ["LoginView", "LogoutView", "RefreshView", "RegisterView"]
+__all__ = [
+    "LoginView",
+    "LogoutView",
+    "PasswordResetConfirmView",
+    "PasswordResetView",
+    "RefreshView",
+    "RegisterView",
+    "SecondFactorLoginView",
+]
 
 LOGIN_RESPONSE = OneOfSerializer("Login", SignedInSerializer, SecondFactorRequiredSerializer)
 
@@ -56,7 +69,25 @@ class LoginView(PublicApiView):
         outcome = sign_in(**self.validated(LoginSerializer), request=request)
         if outcome.session is None:
             return Response({"mfa_required": True, "mfa_token": outcome.mfa_token})
-        return signed_in_response(outcome.session)
+        return _signed_in(outcome.session)
+
+
+class SecondFactorLoginView(PublicApiView):
+    """The second step of a sign-in."""
+
+    throttle_bucket = "auth"
+
+    @extend_schema(
+        operation_id="auth_login_mfa",
+        tags=["auth"],
+        request=SecondFactorSerializer,
+        responses={200: SignedInSerializer, 401: ErrorSerializer},
+    )
+    def post(self, request: Request) -> Response:
+        """Return tokens and profile for the token of the first step and a code."""
+        body = self.validated(SecondFactorSerializer)
+        token, code = body["mfa_token"], body["code"]
+        return _signed_in(sign_in_with_second_factor(token=token, code=code, request=request))
 
 
 class RegisterView(PublicApiView):
@@ -73,7 +104,7 @@ class RegisterView(PublicApiView):
     def post(self, request: Request) -> Response:
         """Create an account of the default role and sign it in."""
         user = user_register(**self.validated(RegisterSerializer))
-        return signed_in_response(session_start(user=user, request=request), status=201)
+        return _signed_in(session_start(user=user, request=request), status=201)
 
 
 class RefreshView(PublicApiView):
@@ -121,4 +152,47 @@ class LogoutView(ApiView):
         """End the session of the refresh token; both its tokens are rejected from now on."""
         token = self.validated(RefreshTokenSerializer)["refresh"]
         session_end_by_refresh_token(user=current_user(request), token=token, request=request)
-        return detail_response(_("Successfully logged out"))
+        return Response({"detail": _("Successfully logged out")})
+
+
+class PasswordResetView(PublicApiView):
+    """Specification: "POST /auth/password-reset/"."""
+
+    throttle_bucket = "auth"
+
+    @extend_schema(
+        operation_id="auth_password_reset",
+        tags=["auth"],
+        request=PasswordResetSerializer,
+        responses={200: DetailSerializer},
+    )
+    def post(self, request: Request) -> Response:
+        """Mail a link to the account's address; the response is the same without an account."""
+        password_reset_request(email=self.validated(PasswordResetSerializer)["email"])
+        return Response({"detail": _("Password reset email sent")})
+
+
+class PasswordResetConfirmView(PublicApiView):
+    """Set the new password from the page that the mailed link opens."""
+
+    throttle_bucket = "auth"
+
+    @extend_schema(
+        operation_id="auth_password_reset_confirm",
+        tags=["auth"],
+        request=PasswordResetConfirmSerializer,
+        responses={200: DetailSerializer},
+    )
+    def post(self, request: Request) -> Response:
+        """Set a new password by the link's ``uid`` and ``token``; every session ends."""
+        password_reset_confirm(**self.validated(PasswordResetConfirmSerializer), request=request)
+        return Response({"detail": _("Password has been reset")})
+
+
+def _signed_in(session: Session, status: int = 200) -> Response:
+    body = {
+        "access": access_token(session),
+        "refresh": refresh_token(session),
+        "user": ProfileSerializer.read(session.user),
+    }
+    return Response(body, status=status)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -28,6 +30,12 @@ from myometrics_core.users import user_id_schema
 __all__ = ["UserListView", "UserView"]
 
 PATH_ID = OpenApiParameter("user_id", user_id_schema(), OpenApiParameter.PATH)
+USER_CHANGES: Final[dict[str, Any]] = {
+    "tags": ["users"],
+    "parameters": [PATH_ID],
+    "request": AdminUserChangesSerializer(partial=True),
+    "responses": {200: AdminUserSerializer, 409: ErrorSerializer},
+}
 
 
 class UserListView(ApiView):
@@ -64,13 +72,7 @@ class UserView(ApiView):
         """Return one user."""
         return Response(AdminUserSerializer.read(user_get(user_id=user_id)))
 
-    @extend_schema(
-        operation_id="users_put",
-        tags=["users"],
-        parameters=[PATH_ID],
-        request=AdminUserChangesSerializer(partial=True),
-        responses={200: AdminUserSerializer, 409: ErrorSerializer},
-    )
+    @extend_schema(operation_id="users_put", **USER_CHANGES)
     def put(self, request: Request, user_id: str) -> Response:
         """Change a user; omitted fields stay unchanged. 409 for the last administrator."""
         user = user_update(
@@ -81,13 +83,7 @@ class UserView(ApiView):
         )
         return Response(AdminUserSerializer.read(user))
 
-    @extend_schema(
-        operation_id="users_patch",
-        tags=["users"],
-        parameters=[PATH_ID],
-        request=AdminUserChangesSerializer(partial=True),
-        responses={200: AdminUserSerializer, 409: ErrorSerializer},
-    )
+    @extend_schema(operation_id="users_patch", **USER_CHANGES)
     def patch(self, request: Request, user_id: str) -> Response:
         """Change a user; the same as PUT."""
         return self.put(request, user_id)

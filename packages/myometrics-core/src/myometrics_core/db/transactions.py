@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 
 
 class SerializationFailure(OperationalError):
-    """A conflict that the code itself detected: the transaction must run again from its start."""
+    """A conflict that the code itself detected: run the transaction again from its start."""
 
 
 @contextmanager

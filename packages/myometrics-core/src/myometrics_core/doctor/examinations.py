@@ -28,6 +28,7 @@ from ..db.cache_serializers import is_pickled
 from ..db.replicas import NotAReplica, measure_lag
 from ..health.probes import LOCAL_BACKENDS
 from ..health.report import ServiceState, check_health
+from ..jobs.kinds import job_kinds
 from ..jobs.models import Job
 from ..mail.backend import default_mail_backend_path
 from ..observability.gauges import HEALTH_LOG, backup_age_seconds, health_check_age_seconds
@@ -331,9 +332,8 @@ def examine_celery() -> Iterator[Diagnosis]:
 
 def examine_jobs() -> Iterator[Diagnosis]:
     """Check that something runs the jobs, and that none is dead."""
-    jobs = Subject("jobs")
-    now = utc_now()
-    since = Job.objects.due(now).values_list("run_at", flat=True).first()
+    jobs, now, known = Subject("jobs"), utc_now(), [kind.name for kind in job_kinds()]
+    since = Job.objects.due(now).filter(kind__in=known).values_list("run_at", flat=True).first()
     late = (now - since).total_seconds() if since else 0.0
     runner = core_settings.JOB_RUNNER
     if late > MAX_JOB_LATENESS:
@@ -343,6 +343,12 @@ def examine_jobs() -> Iterator[Diagnosis]:
         )
     else:
         yield jobs.ok(f"None is late (JOB_RUNNER is {runner!r}).")
+    unknown = Job.objects.pending().exclude(kind__in=known).count()
+    if unknown:
+        yield Subject("jobs of removed apps").warning(
+            f"{unknown} jobs are of kinds that no installed app runs.",
+            "Install the app again, or cancel them in the admin, under Jobs.",
+        )
     dead = Job.objects.dead().count()
     if dead:
         yield Subject("dead jobs").warning(
@@ -352,18 +358,20 @@ def examine_jobs() -> Iterator[Diagnosis]:
 
 
 def examine_health_log() -> Iterator[Diagnosis]:
-    """Check when the periodic health check last ran, which shows that beat and worker run."""
+    """Check when the recurring health check last ran, which shows that jobs are run."""
     about = Subject("periodic tasks")
     if not apps.is_installed(HEALTH_LOG):
         yield about.not_configured(f"{HEALTH_LOG} is not installed.")
         return
     age = health_check_age_seconds()
     if age is None or math.isinf(age):
-        yield about.warning("The health check has never run.", "Start a worker and beat.")
+        yield about.warning(
+            "The health check has never run.", RUNNER_ADVICE[core_settings.JOB_RUNNER]
+        )
     elif age > MAX_HEALTH_AGE:
         yield about.problem(
             f"The health check ran last {describe_age(age)} ago.",
-            "Check that the worker and beat run.",
+            RUNNER_ADVICE[core_settings.JOB_RUNNER],
         )
     else:
         yield about.ok(f"The health check ran {describe_age(age)} ago.")

@@ -25,6 +25,10 @@ __all__ = [
 ]
 
 
+MAX_INTERVAL = timedelta(days=366)
+"""A site may set an interval that should never end, and that no date can represent."""
+
+
 @dataclass(frozen=True)
 class Schedule:
     """When a recurring job is due: ``next_run`` returns the first time after the given one."""
@@ -61,8 +65,9 @@ class RetryPolicy:
 
     def backoff(self, attempts: int) -> timedelta:
         """Return the delay after ``attempts`` failures, between half and all of it at random."""
-        longest = min(self.base * 2.0 ** min(attempts - 1, 40), self.cap)
-        return longest * random.uniform(0.5, 1.0)
+        doubled = self.base.total_seconds() * 2.0 ** min(attempts - 1, 40)
+        longest = min(doubled, self.cap.total_seconds())  # not as `timedelta`s: they overflow
+        return timedelta(seconds=longest * random.uniform(0.5, 1.0))
 
 
 class JobKind:
@@ -114,7 +119,7 @@ def every(interval: timedelta | Callable[[], timedelta]) -> Schedule:
     """Return a schedule with a fixed interval, or one that is read from the settings each time."""
 
     def next_run(now: datetime) -> datetime:
-        return now + (interval() if callable(interval) else interval)
+        return now + min(interval() if callable(interval) else interval, MAX_INTERVAL)
 
     return Schedule(next_run)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 
 from django.db import close_old_connections, connections
 
@@ -26,51 +28,67 @@ class JobLoop:
     def __init__(self, *, threads: int, interval: float) -> None:
         self._max_threads, self._interval = threads, interval
         self._running: dict[str, threading.Thread] = {}
-        self._woken = threading.Event()
-        self._stopped = threading.Event()
+        # A signal handler may put into a SimpleQueue; setting an Event there can deadlock.
+        self._wakes: SimpleQueue[None] = SimpleQueue()
+        self._is_stopped = False
 
     def wake(self) -> None:
         """Look for due jobs now."""
-        self._woken.set()
+        self._wakes.put(None)
 
     def stop(self) -> None:
         """Begin no further jobs; :meth:`run` returns when the running ones have ended."""
-        self._stopped.set()
-        self._woken.set()
+        self._is_stopped = True
+        self.wake()
 
     def run(self) -> None:
         """Run due jobs until :meth:`stop` is called."""
         has_failed = False
-        while not self._stopped.is_set():
+        while not self._is_stopped:
             try:
                 self._look()
                 has_failed = False
-            except DATABASE_FAILURES as error:
+            except Exception as error:
                 if not has_failed:  # one line for an outage, not one for each look
-                    logger.warning("Jobs could not be read: %s", type(error).__name__)
+                    is_outage = isinstance(error, DATABASE_FAILURES)
+                    logger.warning(
+                        "Jobs could not be read: %s", type(error).__name__, exc_info=not is_outage
+                    )
                 has_failed = True
             finally:
                 close_old_connections()
-            self._woken.wait(self._interval)
-            self._woken.clear()
-        for thread in self._running.values():
+            self._wait()
+        for thread in list(self._running.values()):
             thread.join()
 
     def _look(self) -> None:
         ensure_recurring_jobs()
-        self._running = {kind: run for kind, run in self._running.items() if run.is_alive()}
         for kind in due_kinds():
             if kind not in self._running and len(self._running) < self._max_threads:
                 # A daemon: a server that stops does not wait for a job that takes minutes.
                 thread = threading.Thread(target=self._run_kind, args=[kind], daemon=True)
                 self._running[kind] = thread
-                thread.start()
+                try:
+                    thread.start()
+                except RuntimeError:  # too many threads
+                    del self._running[kind]
+                    raise
 
     def _run_kind(self, kind: str) -> None:
+        attempts = 0
         try:
-            run_jobs(kind, seconds=SECONDS_PER_RUN, should_stop=self._stopped.is_set)
+            attempts = run_jobs(kind, seconds=SECONDS_PER_RUN, should_stop=lambda: self._is_stopped)
         except Exception:
             logger.exception("Jobs of kind %s could not be run", kind)
         finally:
             connections.close_all()
-            self._woken.set()  # a thread is free: look for what waits
+            del self._running[kind]
+        if attempts:  # otherwise the next look could find the same jobs at once, again and again
+            self.wake()
+
+    def _wait(self) -> None:
+        timeout = self._interval
+        with suppress(Empty):
+            while True:  # several wakes are one
+                self._wakes.get(timeout=timeout)
+                timeout = 0

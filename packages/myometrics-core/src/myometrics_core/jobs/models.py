@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import ClassVar
 
-from django.db import models
+from django.db import models, router
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 
@@ -31,6 +31,13 @@ class JobQuerySet(models.QuerySet["Job"]):
     def dead(self) -> JobQuerySet:
         """Return the jobs whose last attempt failed."""
         return self.filter(state=Job.State.DEAD)
+
+
+class JobManager(models.Manager.from_queryset(JobQuerySet)):  # type: ignore[misc]
+    """Reads from the database that is written: a lagging replica would lose claims."""
+
+    def get_queryset(self) -> JobQuerySet:
+        return super().get_queryset().using(router.db_for_write(self.model))
 
 
 class Job(models.Model):
@@ -63,7 +70,7 @@ class Job(models.Model):
     request_id = PortableCharField(_("request id"), max_length=64, blank=True, editable=False)
     created_at = PortableDateTimeField(_("created"), default=utc_now, editable=False)
 
-    objects = JobQuerySet.as_manager()
+    objects = JobManager()
 
     class Meta:
         app_label = "myometrics_core"

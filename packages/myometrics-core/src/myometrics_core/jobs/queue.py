@@ -16,6 +16,7 @@ from django.db.models.functions import Least
 from ..db.transactions import SerializationFailure, atomic_write
 from ..http.request_id import current_request_id
 from ..times import utc_now
+from .kinds import job_kind
 from .models import Job
 from .runners import start_job, start_jobs
 
@@ -37,7 +38,7 @@ def enqueue(
 
     While a job of the same kind and ``key`` is pending, no second one is written: the pending one
     keeps its payload, and runs once more if a worker has already begun it. Without ``key`` each
-    call writes a job.
+    call writes a job. Raises ``LookupError`` if the kind is not registered.
     """
     key = uuid.uuid4().hex if key is None else key
     enqueue_many(kind, [(key, payload or {})], run_at=run_at)
@@ -50,13 +51,14 @@ def enqueue_many(
     run_at: datetime | None = None,
 ) -> None:
     """Write one job per ``(key, payload)``, a few statements per 500; see :func:`enqueue`."""
+    job_kind(kind)  # an unknown kind would never run
     using = router.db_for_write(Job)
     remaining = iter(jobs)
-    keys: list[str] = []
+    keys: list[str] = []  # those to start singly, and one more
     with atomic_write(using, savepoint=False):
         while batch := dict(islice(remaining, BATCH)):
             _write(kind, batch, run_at or utc_now())
-            keys += batch
+            keys += islice(batch, MAX_STARTED_SINGLY + 1 - len(keys))
     if run_at is None or run_at <= utc_now():
         transaction.on_commit(partial(_start, kind, keys), using=using)
 
@@ -76,8 +78,9 @@ def _write(kind: str, batch: Mapping[str, Mapping[str, Any]], run_at: datetime) 
     request_id = current_request_id() or ""
     rows = [
         Job(kind=kind, key=key, payload=dict(payload), run_at=run_at, request_id=request_id)
-        # In the order of the keys: transactions with the same keys would otherwise deadlock.
-        for key, payload in sorted(batch.items())
+        # In the order of the keys, numbers by value: transactions with the same keys would
+        # otherwise deadlock, and jobs of rows begin in the order of the rows.
+        for key, payload in sorted(batch.items(), key=lambda job: (len(job[0]), job[0]))
     ]
     pending = Job.objects.pending().filter(kind=kind, key__in=list(batch))
     is_waiting = Q(claimed_by=None, attempts=0)  # not while it is in backoff

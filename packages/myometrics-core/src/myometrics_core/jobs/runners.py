@@ -1,12 +1,14 @@
 """Runners: what begins a job after the commit (``MYOMETRICS["JOB_RUNNER"]``).
 
 They only carry a hint. A hint that is lost costs a few seconds, until the runner's next look at
-the table.
+the table. So after a failure no hints for the kind are given for that long: a transaction with many
+jobs would wait for an unreachable broker once for each.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from importlib import import_module
 
 from ..conf.core_settings import core_settings
@@ -20,6 +22,9 @@ RUNNERS = {
     "celery": "myometrics_core.jobs.celery_runner",
     "tasks": "myometrics_core.jobs.tasks_runner",
 }
+PAUSE = 5.0
+
+_paused_until: dict[str, float] = {}
 
 
 def start_job(kind: str, key: str) -> None:
@@ -33,9 +38,12 @@ def start_jobs(kind: str) -> None:
 
 
 def _start(kind: str, key: str | None) -> None:
+    if time.monotonic() < _paused_until.get(kind, 0.0):
+        return
     try:
         module = RUNNERS.get(core_settings.JOB_RUNNER)
         if module:
             import_module(module).start(kind, key)
     except Exception as error:
+        _paused_until[kind] = time.monotonic() + PAUSE
         logger.warning("Job %s starts later: its runner failed (%s)", kind, type(error).__name__)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from django.db.models import Min
 
+from ..db.transactions import DATABASE_FAILURES
 from ..http.request_id import request_id_as
 from ..times import utc_now
 from .claims import claim_job, fail_job, finish_surely
@@ -38,7 +40,7 @@ def run_job(kind_name: str, key: str = "", *, now: bool = False) -> bool:
     job_id = pending.values_list("pk", flat=True).first()
     if job_id is None:
         return False
-    with kind.session():
+    with _session(kind):
         is_tried, failure = _attempt(kind, job_id, now=now)
     _note_service(kind, is_tried, failure)
     return is_tried
@@ -59,7 +61,7 @@ def run_jobs(
     attempts = failures = 0
     if _is_paused(kind):
         return 0
-    with kind.session():
+    with _session(kind):
         while job_ids := _due_ids(kind_name):
             before = attempts
             for job_id in job_ids:
@@ -76,16 +78,28 @@ def run_jobs(
 
 
 def due_kinds() -> list[str]:
-    """Return the names of the registered kinds with due jobs, the longest due first."""
-    due = Job.objects.due().order_by().values_list("kind").annotate(since=Min("run_at"))
-    known = {kind.name for kind in job_kinds()}
-    return [kind for kind, since in sorted(due, key=lambda row: row[1]) if kind in known]
+    """Return the names of the registered kinds with due jobs, the longest due first.
+
+    Without kinds that are paused in this process.
+    """
+    ready = [kind.name for kind in job_kinds() if not _is_paused(kind)]
+    due = Job.objects.due().filter(kind__in=ready).order_by().values_list("kind")
+    return [kind for kind, _ in sorted(due.annotate(Min("run_at")), key=lambda row: row[1])]
 
 
 def run_all_jobs(*, seconds: float = MAX_SECONDS) -> int:
-    """Run everything that is due in this thread; return the number of attempts."""
+    """Run everything that is due in this thread; return the number of attempts.
+
+    An unexpected error of one kind, such as of its session, is logged.
+    """
     ensure_recurring_jobs()
-    return sum(run_jobs(kind, seconds=seconds) for kind in due_kinds())
+    attempts = 0
+    for kind in due_kinds():
+        try:
+            attempts += run_jobs(kind, seconds=seconds)
+        except Exception:
+            logger.exception("Jobs of kind %s could not be run", kind)
+    return attempts
 
 
 def ensure_recurring_jobs() -> None:
@@ -125,7 +139,7 @@ def _run_claimed(kind: JobKind, job: Job) -> JobFailed | None:
     if job.attempts > max_attempts and kind.schedule is None:
         # The last attempt recorded no failure: it killed its worker, or outlasted its lease.
         failure = JobFailed(f"no result after {max_attempts} attempts", permanent=True)
-        fail_job(job, kind, failure)
+        _record_failure(job, kind, failure)
         return failure
     try:
         kind.run(job)
@@ -140,8 +154,32 @@ def _run_claimed(kind: JobKind, job: Job) -> JobFailed | None:
             finish_surely(job)
         logger.log(logging.DEBUG if kind.schedule else logging.INFO, "%s finished", job)
         return None
-    fail_job(job, kind, failure)
+    _record_failure(job, kind, failure)
     return failure
+
+
+def _record_failure(job: Job, kind: JobKind, failure: JobFailed) -> None:
+    try:
+        fail_job(job, kind, failure)
+    except Exception:  # for example of `on_dead`; the other jobs go on
+        logger.exception("The failure of %s is recorded when its lease has expired", job)
+
+
+@contextmanager
+def _session(kind: JobKind) -> Iterator[None]:
+    """Wrap the kind's session; its error pauses the kind, so that others are run instead."""
+    try:
+        with kind.session():
+            yield
+    except DATABASE_FAILURES:
+        raise
+    except Exception:
+        _pause(kind)
+        raise
+
+
+def _pause(kind: JobKind) -> None:
+    _paused_until[kind.name] = time.monotonic() + kind.pause.total_seconds()
 
 
 def _is_paused(kind: JobKind) -> bool:
@@ -150,6 +188,6 @@ def _is_paused(kind: JobKind) -> bool:
 
 def _note_service(kind: JobKind, is_tried: bool, failure: JobFailed | None) -> None:
     if failure is not None and failure.service_down:
-        _paused_until[kind.name] = time.monotonic() + kind.pause.total_seconds()
+        _pause(kind)
     elif is_tried and failure is None:
         _paused_until.pop(kind.name, None)

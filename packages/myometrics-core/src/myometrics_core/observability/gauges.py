@@ -42,7 +42,7 @@ def register_gauges() -> None:
     )
     register_gauge(
         "myometrics_health_check_age_seconds",
-        "Seconds since beat and worker last ran the health check.",
+        "Seconds since the recurring health check last ran.",
         health_check_age_seconds,
     )
     register_gauge(

@@ -5,7 +5,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from myometrics_analytics.rollups.rebuilding import facts_clear, rebuild_is_unfinished, rebuild_run
+from myometrics_analytics.models import RebuildCheckpoint
+from myometrics_analytics.rollups.rebuilding import facts_clear, rebuild_run
 from myometrics_core.management.command_line import Progress
 
 
@@ -29,7 +30,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, restart: bool, clear: bool, **options: Any) -> None:
         if clear:
             facts_clear()
-        elif rebuild_is_unfinished() and not restart:
+        elif RebuildCheckpoint.objects.exists() and not restart:
             self.stdout.write("Resuming the interrupted rebuild.")
         bar = Progress(sys.stderr)
         replayed = rebuild_run(

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from myometrics_auth.services.second_factor_codes import totp_secrets_rotate
+from myometrics_auth.services.second_factor import totp_secrets_rotate
 
 
 class Command(BaseCommand):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ...jobs.kinds import job_kinds
@@ -36,6 +37,8 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if not settings.USE_TZ:
+            raise CommandError("Jobs store times: set USE_TZ = True.")
         if options["kind"] and not options["once"]:
             raise CommandError("--kind needs --once.")
         kind, names = options["kind"], sorted(known.name for known in job_kinds())

@@ -1,36 +1,116 @@
-"""Enrol, confirm and disable a second factor; replace its recovery codes."""
+"""Second factors: enrol, verify and disable them; replace recovery codes.
+
+pyotp implements RFC 6238. A code is accepted once, even if it is sent twice concurrently.
+"""
 
 from __future__ import annotations
 
+import logging
+
 import pyotp
 from django.db import transaction
+from django.utils.crypto import get_random_string
 from django.utils.translation import gettext_lazy as _
+from pyotp.utils import strings_equal
 from rest_framework.exceptions import ValidationError
 
 from myometrics_auth.conf import auth_settings
 from myometrics_auth.encryption import UnreadableSecret, decrypt_secret, encrypt_secret
-from myometrics_auth.errors import invalid_token_error
+from myometrics_auth.errors import InvalidToken
 from myometrics_auth.events import publish_account_event
 from myometrics_auth.models import RecoveryCode, Session, TotpDevice, User
-from myometrics_auth.requests import AnyRequest
-from myometrics_auth.selectors import has_second_factor
+from myometrics_auth.requests import AnyRequest, lock_caller
+from myometrics_auth.selectors import has_second_factor, second_factors_in_use
 from myometrics_core.api import Conflict
-from myometrics_core.db import atomic_write
+from myometrics_core.db import atomic_write, read_in_batches
 from myometrics_core.times import utc_now
+from myometrics_core.users import keyed_hash
 
-from .reauthentication import own_code_refused, own_code_take, own_password_check
-from .second_factor_codes import recovery_codes_create, second_factor_allow, totp_take
+from .login_throttle import SECOND_FACTOR, LoginThrottle, own_password_check, refused_attempt_record
 from .sessions import is_as_checked
 
 __all__ = [
+    "recovery_codes_create",
     "recovery_codes_replace",
     "second_factor_remove",
+    "second_factor_take",
     "totp_begin",
     "totp_confirm",
     "totp_disable",
     "totp_enrol",
     "totp_enrolment",
+    "totp_secrets_rotate",
 ]
+
+logger = logging.getLogger("myometrics.auth.second_factors")
+
+STEP_SECONDS = 30
+RECOVERY_CODES = 10
+RECOVERY_ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+RECOVERY_LENGTH = 12
+
+
+def second_factor_take(*, user: User, code: str) -> bool:
+    """Use up a code of the app or a recovery code; return whether it was accepted.
+
+    Above the limit of failures it is refused like a wrong code, and not used up.
+    """
+    throttle = LoginThrottle(user.email, factor=SECOND_FACTOR)
+    with atomic_write():
+        device = second_factors_in_use().filter(user=user).first()
+        recovery = RecoveryCode.objects.filter(
+            user=user, code_hash__in=_recovery_hashes(user, code)
+        )
+        if device is not None and (totp_take(device=device, code=code) or recovery.delete()[0]):
+            is_allowed = throttle.allow_login()
+            transaction.set_rollback(not is_allowed)
+            return is_allowed
+    throttle.record_failure()
+    return False
+
+
+def totp_take(*, device: TotpDevice, code: str) -> bool:
+    """Use up a code of the app; return whether it was unused and within one time step of now."""
+    try:
+        totp = pyotp.TOTP(decrypt_secret(device.secret, owner=device.pk))
+    except UnreadableSecret:
+        logger.exception("The secret of a second factor can't be decrypted")
+        return False
+    now = int(utc_now().timestamp()) // STEP_SECONDS
+    digits = "".join(code.split())
+    for step in (now, now - 1, now + 1):
+        if strings_equal(totp.generate_otp(step), digits):
+            unused = TotpDevice.objects.filter(pk=device.pk, last_used_step__lt=step)
+            return bool(unused.update(last_used_step=step))
+    return False
+
+
+def recovery_codes_create(*, user: User) -> list[str]:
+    """Create ten recovery codes and delete the previous ones. Only their hashes are stored."""
+    texts = [
+        get_random_string(RECOVERY_LENGTH, RECOVERY_ALPHABET) for _number in range(RECOVERY_CODES)
+    ]
+    codes = [f"{text[:4]}-{text[4:8]}-{text[8:]}" for text in texts]
+    RecoveryCode.objects.filter(user=user).delete()
+    RecoveryCode.objects.bulk_create(
+        RecoveryCode(user=user, code_hash=_recovery_hashes(user, code)[0]) for code in codes
+    )
+    return codes
+
+
+def totp_secrets_rotate() -> tuple[int, int]:
+    """Re-encrypt every secret with the newest key; return the numbers rotated and unreadable."""
+    rotated = unreadable = 0
+    for device in read_in_batches(TotpDevice.objects.order_by("pk")):
+        try:
+            secret = decrypt_secret(device.secret, owner=device.pk)
+        except UnreadableSecret:
+            unreadable += 1
+            continue
+        # Compare-and-set: do not overwrite a concurrent enrolment.
+        same = TotpDevice.objects.filter(pk=device.pk, secret=device.secret)
+        rotated += same.update(secret=encrypt_secret(secret, owner=device.pk))
+    return rotated, unreadable
 
 
 def totp_enrol(*, user: User, password: str, request: AnyRequest | None = None) -> tuple[str, str]:
@@ -83,13 +163,14 @@ def totp_confirm(
     ``ValidationError`` on a code that is wrong or refused by the throttle, ``Conflict`` without a
     pending enrolment, ``AuthenticationFailed`` if the session has ended.
     """
+    throttle = LoginThrottle(user.email, factor=SECOND_FACTOR)
     with atomic_write():
         _lock(user, session=session)
         device = TotpDevice.objects.filter(user=user, confirmed_at=None).first()
         if device is None:
             raise Conflict(_("There is no second factor to confirm."), "nothing_to_confirm")
         is_correct = totp_take(device=device, code=code)
-        if is_correct and second_factor_allow(user=user):
+        if is_correct and throttle.allow_login():
             TotpDevice.objects.filter(pk=device.pk).update(confirmed_at=utc_now())
             own = Session.objects.filter(user=user)
             own.excluding(session).end()
@@ -97,7 +178,7 @@ def totp_confirm(
             publish_account_event("second_factor_enabled", user=user, request=request)
             return recovery_codes_create(user=user)
         transaction.set_rollback(True)
-    own_code_refused(user=user, is_wrong=not is_correct, request=request)
+    refused_attempt_record(user=user, throttle=None if is_correct else throttle, request=request)
     raise ValidationError({"code": [_("The code is not right.")]})
 
 
@@ -125,10 +206,7 @@ def second_factor_remove(*, user: User) -> None:
 def recovery_codes_replace(
     *, user: User, password: str, code: str, request: AnyRequest | None
 ) -> list[str]:
-    """Return ten new recovery codes, only this once; the old ones become invalid.
-
-    Raises like :func:`totp_disable`.
-    """
+    """Replace the recovery codes; return them, only this once. Raises like ``totp_disable``."""
     _require_password_and_code(user, password, code, request)
     with atomic_write():
         _lock(user, password)
@@ -152,18 +230,29 @@ def _require_password_and_code(
     _require_password(user, password, request)
     if not has_second_factor(user):
         raise Conflict(_("No second factor is in use."), "no_second_factor")
-    if not own_code_take(user=user, code=code, request=request):
+    with atomic_write():
+        lock_caller(user)
+        is_accepted = second_factor_take(user=user, code=code)
+        if not is_accepted:
+            publish_account_event("login_failed", user=user, request=request)
+    if not is_accepted:  # outside the block, so that the failure is committed
         raise ValidationError({"code": [_("The code is not right.")]})
 
 
 def _lock(user: User, password: str | None = None, session: Session | None = None) -> None:
     """Lock the user's row; reject the request after a concurrent reset or sign-out."""
     current = type(user)._default_manager.select_for_update(no_key=True).filter(pk=user.pk).first()
-    if current is None:
-        raise invalid_token_error()
     if session is not None:
         is_current = Session.objects.live().filter(pk=session.pk).exists()
     else:
-        is_current = is_as_checked(current, user, password)
-    if not is_current:
-        raise invalid_token_error()
+        is_current = current is not None and is_as_checked(current, user, password)
+    if current is None or not is_current:
+        raise InvalidToken
+
+
+def _recovery_hashes(user: User, code: str) -> list[str]:
+    plain = "".join(letter for letter in code.upper() if letter.isalnum())
+    return [
+        keyed_hash("recovery code", str(user.pk), plain, secret=key)
+        for key in auth_settings.encryption_keys
+    ]
