@@ -223,13 +223,13 @@ def test_pickled_sessions_in_shared_cache_are_a_warning(settings, cache, engine)
 def test_caches_without_pickles_are_no_warning(settings, cache):
     settings.CACHES = {"default": cache}
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
-    assert check_pickled_caches() == []
+    assert list(check_pickled_caches()) == []
 
 
 def test_other_pickled_caches_are_reported_by_doctor_only(settings):
     settings.CACHES = {"default": {**PICKLED[0], "LOCATION": "redis://localhost"}}
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
-    assert check_pickled_caches() == []
+    assert list(check_pickled_caches()) == []
     assert any(one.name == "cache default" for one in examine_caches())
     settings.MYOMETRICS = {"READ_REPLICAS": ["replica"]}
     assert [message.id for message in check_pickled_caches()] == ["myometrics_core.W017"]

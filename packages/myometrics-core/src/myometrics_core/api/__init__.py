@@ -10,11 +10,17 @@ from .fields import (
 )
 from .json_format import CompactJSONRenderer, StrictJSONParser
 from .pagination import PagePagination, PageQuerySerializer, PageSerializer
-from .permissions import IsAdministrator
 from .schema import ErrorSerializer, OneOfSerializer, extend_schema
 from .serializers import AttributesSerializer, RequestSerializer
 from .throttling import BucketThrottle, rate_limit_key, rate_limiter
-from .views import MAX_AUTH_BODY_BYTES, ApiView, PublicApiView, PublicPageView, UnknownPathView
+from .views import (
+    MAX_AUTH_BODY_BYTES,
+    ApiView,
+    IsAdministrator,
+    PublicApiView,
+    PublicPageView,
+    UnknownPathView,
+)
 
 __all__ = [
     "MAX_AUTH_BODY_BYTES",

@@ -1,8 +1,4 @@
-"""Serializer fields with strict JSON types: no coercion of strings, numbers and booleans.
-
-The specification requires a 400 that names the field for wrong types, NUL, lone surrogates and
-over-long input.
-"""
+"""Strict JSON fields: wrong types, NUL, lone surrogates and over-long input are a 400."""
 
 from __future__ import annotations
 

@@ -42,7 +42,6 @@ LOCAL_SECONDS = 5.0
 """Seconds for which an unreachable storage is not retried."""
 BODY_ERRORS = (APIException, RequestDataTooBig, UnreadablePostError)
 """Exceptions from reading and parsing a body."""
-REDIS_OPTIONS = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
 
 
 @dataclass(frozen=True)
@@ -178,7 +177,7 @@ def storage_for(uri: str) -> Storage:
         # The library reads sys.modules: a module that another thread is still importing has no
         # version yet. An import waits for it.
         import_module("redis")
-        options = dict(REDIS_OPTIONS)
+        options = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
     if is_redis_url(uri):
         pool = redis_pool(uri, **options)
         return RedisStorage(uri, connection_pool=pool, wrap_exceptions=True)

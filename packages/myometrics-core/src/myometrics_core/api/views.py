@@ -1,8 +1,4 @@
-"""The base views of all endpoints of the suite.
-
-A view uses only the authentication classes of the site's ``REST_FRAMEWORK``, and changes no setting
-there.
-"""
+"""Base views; of the site's ``REST_FRAMEWORK`` they use only the authentication classes."""
 
 from __future__ import annotations
 
@@ -34,7 +30,7 @@ from ..conf.core_settings import core_settings
 from ..db.replicas import remember_write
 from ..db.transactions import is_serialization_failure
 from ..http.requests import content_length, http_request, unsized_body
-from ..users.user_model import has_user_row
+from ..users.user_model import has_user_row, is_administrator
 from .errors import CACHE_CONTROL, BodyTooLarge
 from .schema import AutoSchema
 
@@ -55,6 +51,15 @@ class FirstRendererNegotiation(DefaultContentNegotiation):
         return renderers[0], renderers[0].media_type
 
 
+class IsAdministrator(IsAuthenticated):
+    """Authenticated, and an administrator by ``MYOMETRICS["IS_ADMINISTRATOR"]``."""
+
+    message = gettext_lazy("Only an administrator may do this.")
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        return is_administrator(request.user)
+
+
 class ApiView(APIView):
     """Base view: parses, calls a service or selector, responds; implements the common contract.
 
@@ -69,8 +74,7 @@ class ApiView(APIView):
     """
 
     throttle_bucket: ClassVar[str | None] = "api"
-    # Maximum body size in bytes; None: MAX_AUTH_BODY_BYTES in the bucket "auth", else
-    # MAX_BODY_BYTES.
+    # In bytes; None: MAX_AUTH_BODY_BYTES in the bucket "auth", else MAX_BODY_BYTES.
     max_body_bytes: ClassVar[int | None] = None
     # Whether the body is left unread, regardless of its media type.
     ignores_body: ClassVar[bool] = False

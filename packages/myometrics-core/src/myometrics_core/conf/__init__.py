@@ -3,13 +3,7 @@
 from .core_settings import core_settings
 from .definitions import DOTTED_PATH, Setting, SettingsGroup, http_url, positive, register_settings
 from .redaction import redact
-from .redis_urls import (
-    RedisPool,
-    check_redis_url,
-    check_tls_parameters,
-    is_redis_url,
-    redis_pool,
-)
+from .redis_urls import RedisPool, check_redis_url, check_tls_parameters, is_redis_url, redis_pool
 from .secret_keys import MIN_KEY_BYTES, django_secret_keys, has_short_key, key_list
 from .site_checks import register_check, register_site_checks
 

@@ -218,7 +218,6 @@ class CoreSettings(SettingsGroup):
 
     @property
     def pseudonym_keys(self) -> list[str]:
-        """The pseudonym keys in use; the first one makes new pseudonyms."""
         return [str(key) for key in self.PSEUDONYM_KEYS or django_secret_keys()]
 
 

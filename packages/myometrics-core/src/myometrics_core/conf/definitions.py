@@ -98,8 +98,7 @@ class SettingsGroup:
     def values(self) -> Mapping[str, Any]:
         """Return the site's current dictionary; empty if it is missing or not a dictionary."""
         values = getattr(django_settings, self.name, None)
-        # Test for `dict` first: the check of the abstract class is slower than the rest of the
-        # lookup.
+        # `dict` first: the check of the abstract class is slower than the rest of the lookup.
         return values if isinstance(values, (dict, Mapping)) else {}
 
     def declared(self) -> Iterator[Setting]:

@@ -33,9 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("myometrics.core.replicas")
 
 CHECK_SECONDS: Final = 1.0
-"""Minimum interval in seconds between two measurements of a replica by one process. A measurement
-is one query on the replica and one on the primary.
-"""
+"""Minimum interval between two measurements by a process: a query on replica and primary each."""
 REST_SECONDS: Final = 10.0
 """Seconds for which a process does not retry an unreachable replica."""
 WRITTEN: Final = """
@@ -60,8 +58,7 @@ class PrimaryUnavailable(RuntimeError):
 
 
 class ReplicaRouter:
-    """For ``DATABASE_ROUTERS``, after the site's routers:
-    ``"myometrics_core.db.ReplicaRouter"``.
+    """For ``DATABASE_ROUTERS``, after the site's routers: ``"myometrics_core.db.ReplicaRouter"``.
 
     Instances that were read from a replica are written to, and their relations read from, the
     primary. Replicas are never migrated. All other decisions are left to the remaining routers.

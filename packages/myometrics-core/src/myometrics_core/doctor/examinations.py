@@ -38,12 +38,9 @@ from .registry import Diagnosis, State, covered_checks, describe_age, register_e
 ACCESS_LOG: Final = "myometrics_core.middleware.AccessLogMiddleware"
 CACHE_MIDDLEWARE: Final = ("CacheMiddleware", "UpdateCacheMiddleware", "FetchFromCacheMiddleware")
 LOCAL_HOSTS: Final = {"localhost", "127.0.0.1", "::1", ""}
-MAX_BACKUP_AGE: Final = 26 * 3600.0
-"""Seconds: one day plus two hours for the backup itself."""
-MAX_HEALTH_AGE: Final = 300.0
-"""Seconds; the task runs every 20."""
-MAX_JOB_LATENESS: Final = 300.0
-"""Seconds."""
+MAX_BACKUP_AGE: Final = 26 * 3600.0  # seconds: one day, and two hours for the backup itself
+MAX_HEALTH_AGE: Final = 300.0  # seconds; the job runs every 20
+MAX_JOB_LATENESS: Final = 300.0  # seconds
 RUNNER_ADVICE: Final = {
     "thread": "The threads run in the server's processes, from their first request on.",
     "celery": "See whether a worker and beat run, with beat_schedule of myometrics_core.beat.",

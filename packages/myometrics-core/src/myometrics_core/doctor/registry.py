@@ -1,7 +1,6 @@
 """Registry of the examinations of ``manage.py myometrics_doctor``.
 
-A package registers examinations in ``AppConfig.ready``. Each examination checks one subject without
-changing anything, and returns one :class:`Diagnosis` per check.
+Each checks one subject without changing anything, and returns one :class:`Diagnosis` per check.
 """
 
 from __future__ import annotations

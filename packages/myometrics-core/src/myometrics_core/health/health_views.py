@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from django.http import HttpRequest, JsonResponse
 from django.utils.translation import gettext_lazy as _
@@ -18,16 +18,14 @@ from ..api.fields import UtcDateTimeField
 from ..api.schema import ErrorSerializer, OneOfSerializer, extend_schema
 from ..api.views import ApiView
 from ..db.transactions import DATABASE_FAILURES
-from .report import HealthReport, check_health
-
-STATES = ["up", "down", "not_configured"]
+from .report import HealthReport, ServiceState, check_health
 
 
 class HealthSerializer(serializers.Serializer[Any]):
     """Specification: "GET /health/", response."""
 
     status = serializers.ChoiceField(choices=["healthy", "degraded", "down"])
-    services = serializers.DictField(child=serializers.ChoiceField(choices=STATES))
+    services = serializers.DictField(child=serializers.ChoiceField(choices=get_args(ServiceState)))
     last_check = UtcDateTimeField()
 
 

@@ -45,8 +45,7 @@ Networks = tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
 def client_address(request: HttpRequest | Request) -> str | None:
     """Return the client's address, which a client can't forge with a header.
 
-    ``None`` if the peer has no address (a Unix socket) and
-    ``TRUSTED_PROXIES`` does not contain ``unix:``.
+    ``None`` if the peer has no address (a Unix socket) and ``TRUSTED_PROXIES`` has no ``unix:``.
     """
     peer = _parse(request.META.get("REMOTE_ADDR", ""))
     trusted = tuple(core_settings.TRUSTED_PROXIES)

@@ -64,10 +64,8 @@ def register_gauges() -> None:
 
 def services_up() -> dict[str, float]:
     """Return 1 for each configured service that is up, 0 for one that is down."""
-    services = check_health().services
-    return {
-        name: float(state == "up") for name, state in services.items() if state in {"up", "down"}
-    }
+    states = check_health().services.items()
+    return {name: float(state == "up") for name, state in states if state != "not_configured"}
 
 
 def finite_replica_lags() -> dict[str, float]:

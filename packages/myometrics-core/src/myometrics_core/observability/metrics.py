@@ -12,8 +12,6 @@ logger = logging.getLogger("myometrics.core.metrics")
 
 RequestObserver = Callable[[str, str, int, float], None]
 """Takes method, endpoint (route), status and seconds of a completed request."""
-
-
 GaugeValue = float | Mapping[str, float]
 """A number or, for a gauge with a label, a number for each label value."""
 GaugeFunction = Callable[[], GaugeValue | None]

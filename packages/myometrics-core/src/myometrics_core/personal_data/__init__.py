@@ -2,11 +2,7 @@
 
 from .deliveries import deliver_export, export_deliveries, publish_export, register_export_delivery
 from .files import EXPORT_FORMATS, export_chunks, export_filename, spreadsheet_safe
-from .sections import (
-    PersonalDataSection,
-    erase_user,
-    register_personal_data,
-)
+from .sections import PersonalDataSection, erase_user, register_personal_data
 from .tables import ExportTable
 
 __all__ = [

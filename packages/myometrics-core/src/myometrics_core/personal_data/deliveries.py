@@ -1,7 +1,6 @@
 """Registry of export deliveries other than in the response itself (``?delivery=…``).
 
-The package with the endpoint does not import the package with the delivery, which registers itself
-here. Every export, and every download of one, is published as an event.
+Every export, and every download of one, is published as an event.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Personal data: its export and erasure across the installed packages."""
+"""Export and erasure of personal data ("Data Export Endpoints", "DELETE /users/me/")."""
 
 from __future__ import annotations
 
@@ -37,8 +37,7 @@ class PersonalDataSection(ABC):
         """
 
     def export_table(self, user: AbstractBaseUser) -> ExportTable | None:
-        """Return the records of :meth:`export` as columns of one query, or ``None`` if they are
-        not.
+        """Return the records of :meth:`export` as columns of one query, if they are.
 
         With a table, PostgreSQL renders the section at a tenth of the cost. ``export`` remains the
         reference, and is used on other databases.

@@ -1,7 +1,4 @@
-"""Locking of user rows: existence, shared locks, the lock for a deletion, the deletion signal.
-
-Lock order on PostgreSQL: see the decision records. SQLite has a single writer.
-"""
+"""Locking of user rows. For the order of locks on PostgreSQL see the decision records."""
 
 from __future__ import annotations
 
@@ -16,8 +13,6 @@ from django.db.models import QuerySet
 from django.db.models.signals import pre_delete
 
 from ..db.transactions import write_lock
-
-UserDeleted = Callable[[Any, str], object]
 
 
 def existing_user_ids(user_ids: Iterable[Any], using: str = DEFAULT_DB_ALIAS) -> set[Any]:
@@ -63,7 +58,7 @@ def lock_user_for_delete(user: AbstractBaseUser, using: str = DEFAULT_DB_ALIAS) 
         list(_users([user.pk], using).select_for_update().values_list("pk"))
 
 
-def connect_user_deleted(receiver: UserDeleted, *, uid: str) -> None:
+def connect_user_deleted(receiver: Callable[[Any, str], object], *, uid: str) -> None:
     """Call ``receiver(user, using)`` in each transaction that deletes a user, before the deletion.
 
     Per-sender: a global ``pre_delete`` receiver would disable fast deletes for every model of the
