@@ -40,8 +40,8 @@ def enqueue(
     keeps its payload, and runs once more if a worker has already begun it. Without ``key`` each
     call writes a job. Raises ``LookupError`` if the kind is not registered.
     """
-    key = uuid.uuid4().hex if key is None else key
-    enqueue_many(kind, [(key, payload or {})], run_at=run_at)
+    job = (uuid.uuid4().hex if key is None else key, payload or {})
+    enqueue_many(kind, [job], run_at=run_at, is_new=key is None)
 
 
 def enqueue_many(
@@ -49,15 +49,20 @@ def enqueue_many(
     jobs: Iterable[tuple[str, Mapping[str, Any]]],
     *,
     run_at: datetime | None = None,
+    is_new: bool = False,
 ) -> None:
-    """Write one job per ``(key, payload)``, a few statements per 500; see :func:`enqueue`."""
+    """Write one job per ``(key, payload)``, a few statements per 500; see :func:`enqueue`.
+
+    ``is_new``: no such job can be pending, for example because the keys are those of rows that this
+    transaction has inserted. This saves a statement.
+    """
     job_kind(kind)  # an unknown kind would never run
     using = router.db_for_write(Job)
     remaining = iter(jobs)
     keys: list[str] = []  # those to start singly, and one more
     with atomic_write(using, savepoint=False):
         while batch := dict(islice(remaining, BATCH)):
-            _write(kind, batch, run_at or utc_now())
+            _write(kind, batch, run_at or utc_now(), is_new)
             keys += islice(batch, MAX_STARTED_SINGLY + 1 - len(keys))
     if run_at is None or run_at <= utc_now():
         transaction.on_commit(partial(_start, kind, keys), using=using)
@@ -68,7 +73,9 @@ def cancel_jobs(kind: str, keys: Sequence[str]) -> int:
     return Job.objects.pending().filter(kind=kind, key__in=keys).delete()[0]
 
 
-def _write(kind: str, batch: Mapping[str, Mapping[str, Any]], run_at: datetime) -> None:
+def _write(
+    kind: str, batch: Mapping[str, Mapping[str, Any]], run_at: datetime, is_new: bool
+) -> None:
     """Insert the jobs, or mark those that are pending already.
 
     The update locks them: a worker that claims one after our commit sees what we have written, and
@@ -82,6 +89,9 @@ def _write(kind: str, batch: Mapping[str, Mapping[str, Any]], run_at: datetime) 
         # otherwise deadlock, and jobs of rows begin in the order of the rows.
         for key, payload in sorted(batch.items(), key=lambda job: (len(job[0]), job[0]))
     ]
+    if is_new:
+        Job.objects.bulk_create(rows)
+        return
     pending = Job.objects.pending().filter(kind=kind, key__in=list(batch))
     is_waiting = Q(claimed_by=None, attempts=0)  # not while it is in backoff
     for _ in range(MAX_INSERTS):
