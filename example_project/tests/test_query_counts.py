@@ -81,7 +81,7 @@ WRITES = {
     "change the profile": 2,
     "change a notification": 4,
     "write an audit entry": 3,
-    "write an upload": 14,  # three for the daily limit on what clients report, one for the mail's job
+    "write an upload": 14,  # three for the daily limit on clients' reports, one for the mail's job
 }
 
 

@@ -254,8 +254,9 @@ def _queue_chunk(addressed: Sequence[tuple[int, _Notice, Any]]) -> int:
         ]
         Message.objects.bulk_create(rows, ignore_conflicts=True)
         created = Message.objects.filter(mail_uuid__in=[row.mail_uuid for row in rows])
-        jobs = [(str(pk), {}) for pk in created.values_list("pk", flat=True)]
-        enqueue_many(DELIVER, jobs, is_new=True)
+        enqueue_many(
+            DELIVER, [(str(pk), {}) for pk in created.values_list("pk", flat=True)], is_new=True
+        )
     return len(rows)
 
 
