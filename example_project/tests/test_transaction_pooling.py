@@ -64,7 +64,7 @@ from concurrent.futures import ThreadPoolExecutor
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.db import connection
-from myometrics_core.export_files import export_chunks
+from myometrics_core.personal_data import export_chunks
 def count(user):
     exported = json.loads(b"".join(export_chunks(user, "json")))
     connection.close()

@@ -73,7 +73,7 @@ def test_bare_site_serves_package_with_three_lines(row, package, environment_of,
     with clinic.served():
         as_ada = clinic.asking(auth=("ada", PASSWORD))
         browser = AdminSession(clinic, "root")
-        EXERCISES[package](as_ada, browser.ask)
+        EXERCISES[package](as_ada, browser.request)
         assert browser.visit_all(f"myometrics_{package}") >= 2
         refused(clinic, A_PATH[package], {})
 
