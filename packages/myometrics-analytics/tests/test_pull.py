@@ -353,7 +353,7 @@ def test_pull_of_a_killed_worker_is_taken_over(service, settings):
     settings.MYOMETRICS_ANALYTICS = {"PULL_DEADLINE": 60}
     with time_machine.travel(NOW, tick=False) as clock:
         ensure_recurring_jobs()
-        killed = claims.claim_job(Job.objects.get(kind=PULL_JOB).pk, job_kind(PULL_JOB).lease)
+        killed = claims.claim_job(Job.objects.get(kind=PULL_JOB).pk, job_kind(PULL_JOB))
         clock.shift(119)
         assert run_jobs(PULL_JOB) == 0
         assert pull_status().failures == 0, "it may still be running"

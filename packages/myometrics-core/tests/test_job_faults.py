@@ -25,7 +25,7 @@ from myometrics_core.jobs import (
     running,
 )
 from myometrics_core.jobs import loop as loop_module
-from myometrics_core.jobs.claims import claim_job, finish_job
+from myometrics_core.jobs.claims import claim_job
 from myometrics_core.jobs.loop import JobLoop
 from myometrics_core.jobs.running import due_kinds
 from myometrics_core.times import utc_now
@@ -101,12 +101,12 @@ def test_finish_deletes_in_one_statement_with_a_global_delete_receiver(kind):
         pass
 
     enqueue(kind.name, key="7")
-    job = claim_job(Job.objects.get().pk, HOUR)
+    job = claim_job(Job.objects.get().pk, kind)
     hook = EnqueueAfter("SELECT", kind.name, "7")
     post_delete.connect(receiver)  # Django's delete() then reads the rows, and deletes by id
     try:
         with connection.execute_wrapper(hook):
-            finish_job(job)
+            job.finish()
     finally:
         post_delete.disconnect(receiver)
     assert not hook.is_done
@@ -116,9 +116,9 @@ def test_recurring_job_enqueued_while_it_is_finished_runs_once_more():
     recurring = Recurring("tests.recurring")
     register_job_kind(recurring)
     enqueue(recurring.name, key="")
-    job = claim_job(Job.objects.get().pk, HOUR)
+    job = claim_job(Job.objects.get().pk, recurring)
     with connection.execute_wrapper(EnqueueAfter("UPDATE", recurring.name, "")):
-        finish_job(job)
+        job.finish()
     assert Job.objects.due().exists()
 
 

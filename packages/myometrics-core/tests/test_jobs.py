@@ -16,7 +16,6 @@ from myometrics_core.jobs import (
     JobKind,
     RetryPolicy,
     cancel_jobs,
-    claims,
     daily,
     enqueue,
     enqueue_many,
@@ -198,7 +197,7 @@ def test_dead_job_does_not_prevent_a_new_one_with_its_key(kind):
 
 def test_claimed_job_is_run_by_nobody_else_until_the_lease_expires(kind):
     enqueue(kind.name, key="7")
-    killed = claim_job(Job.objects.get().pk, HOUR)
+    killed = claim_job(Job.objects.get().pk, kind)
     assert run_jobs(kind.name) == 0
     Job.objects.update(claimed_until=utc_now())
     assert run_jobs(kind.name) == 1
@@ -208,7 +207,7 @@ def test_claimed_job_is_run_by_nobody_else_until_the_lease_expires(kind):
 def test_job_that_kills_each_worker_is_dead_after_its_attempts(kind):
     enqueue(kind.name, key="7")
     for _ in range(3):
-        assert claim_job(Job.objects.get().pk, HOUR)
+        assert claim_job(Job.objects.get().pk, kind)
         Job.objects.update(claimed_until=utc_now())
     run_jobs(kind.name)
     assert (kind.runs, kind.dead) == ([], ["7"])
@@ -245,14 +244,14 @@ def test_result_and_the_end_of_the_job_are_one_transaction(kind):
 
 def test_short_database_failure_after_the_work_does_not_repeat_it(kind, monkeypatch):
     enqueue(kind.name, key="7")
-    finish, failures = claims.finish_job, [OperationalError("gone")] * 2
+    finish, failures = Job.finish, [OperationalError("gone")] * 2
 
     def fail_twice(job):
         if failures:
             raise failures.pop()
         return finish(job)
 
-    monkeypatch.setattr(claims, "finish_job", fail_twice)
+    monkeypatch.setattr(Job, "finish", fail_twice)
     run_jobs(kind.name)
     assert (len(kind.runs), Job.objects.count()) == (1, 0)
 

@@ -60,7 +60,7 @@ def test_delivery_ignores_a_deleted_message(queued):
 
 
 def test_claimed_message_is_free_again_after_its_lease(queued):
-    assert claim_job(job_of(queued).pk, HOUR)
+    assert claim_job(job_of(queued).pk, job_kind(DELIVER))
     assert deliver_due() == 0
 
     Job.objects.update(claimed_until=utc_now())

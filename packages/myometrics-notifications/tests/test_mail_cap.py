@@ -15,11 +15,12 @@ from job_runs import deliver, deliver_due, job_of, write_exports
 from myometrics_core.events import publish
 from myometrics_core.jobs import Job
 from myometrics_core.jobs.claims import claim_job
+from myometrics_core.jobs.kinds import job_kind
 from myometrics_core.times import utc_now
 from myometrics_notifications.exports import export_request
 from myometrics_notifications.mail_cap import message_admit
 from myometrics_notifications.models import Message
-from myometrics_notifications.services import messages_purge, notification_settings_update
+from myometrics_notifications.services import DELIVER, messages_purge, notification_settings_update
 
 pytestmark = pytest.mark.django_db
 
@@ -163,7 +164,7 @@ def test_message_with_a_lost_claim_makes_no_summary(user, upload):
     for message in list(Message.objects.order_by("pk"))[:3]:
         deliver(message)
     message = Message.objects.get(state="queued")
-    job = claim_job(job_of(message).pk, timedelta(minutes=5))
+    job = claim_job(job_of(message).pk, job_kind(DELIVER))
     Job.objects.filter(pk=job.pk).update(claimed_by=uuid.uuid4())
     assert not message_admit(message=message, job=job)
     assert states() == ["queued"] + ["sent"] * 3

@@ -6,12 +6,9 @@ Refused methods raise :class:`ImmutableEntry`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from django.db import models, transaction
-
-if TYPE_CHECKING:
-    from .models import AuditLog
 
 __all__ = ["AuditLogQuerySet", "ImmutableEntry"]
 
@@ -20,10 +17,10 @@ class ImmutableEntry(TypeError):
     """Code tried to change or remove an audit entry."""
 
 
-class AuditLogQuerySet(models.QuerySet["AuditLog"]):
+class AuditLogQuerySet(models.QuerySet[Any]):
     """Entries of the audit log."""
 
-    def bulk_create(self, objs: Iterable[AuditLog], *args: Any, **kwargs: Any) -> list[AuditLog]:
+    def bulk_create(self, objs: Iterable[Any], *args: Any, **kwargs: Any) -> list[Any]:
         """Insert new entries together with their leaves, in one transaction.
 
         Raises ``ImmutableEntry`` for ``ignore_conflicts`` and ``update_conflicts``.
@@ -45,7 +42,7 @@ class AuditLogQuerySet(models.QuerySet["AuditLog"]):
     def bulk_update(self, *args: Any, **kwargs: Any) -> int:
         refuse("bulk_update()", "record a new entry that corrects the old one")
 
-    def update_or_create(self, *args: Any, **kwargs: Any) -> tuple[AuditLog, bool]:
+    def update_or_create(self, *args: Any, **kwargs: Any) -> tuple[Any, bool]:
         refuse("update_or_create()", "record a new entry")
 
     def delete(self) -> tuple[int, dict[str, int]]:

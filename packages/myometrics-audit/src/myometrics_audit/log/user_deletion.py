@@ -7,17 +7,14 @@ one, and the guards refuse to delete or change an entry without its erasure.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db import models
 from django.db.models.deletion import Collector
 
-if TYPE_CHECKING:
-    from .models import Erasure
-
 __all__ = ["ERASE_OR_RETAIN", "connect_erase_or_retain"]
 
-EraseOrRetain = Callable[..., "Erasure | None"]
+EraseOrRetain = Callable[..., Any]
 _connected: list[EraseOrRetain] = []
 
 

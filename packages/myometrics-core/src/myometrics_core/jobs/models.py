@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar, Final
 
 from django.db import models, router
-from django.db.models import Q, QuerySet
+from django.db.models import Case, Q, QuerySet, When
 from django.utils.translation import gettext_lazy as _
 
 from ..db.model_fields import PortableCharField, PortableDateTimeField
 from ..times import utc_now
 
-__all__ = ["Job"]
+__all__ = ["RELEASED", "Job"]
+
+RELEASED: Final[dict[str, Any]] = {"claimed_by": None, "claimed_until": None}
+"""The values of a job that no worker has claimed."""
 
 
 class JobQuerySet(models.QuerySet["Job"]):
@@ -27,6 +31,10 @@ class JobQuerySet(models.QuerySet["Job"]):
     def pending(self) -> JobQuerySet:
         """Return the jobs that are neither finished nor dead."""
         return self.filter(state=Job.State.PENDING)
+
+    def claimed_as(self, job: Job) -> JobQuerySet:
+        """Return the job while its claim is the one with which ``job`` was read."""
+        return self.pending().filter(pk=job.pk, claimed_by=job.claimed_by)
 
     def dead(self) -> JobQuerySet:
         """Return the jobs whose last attempt failed."""
@@ -90,14 +98,24 @@ class Job(models.Model):
     def __str__(self) -> str:
         return f"job {self.pk} ({self.kind})"
 
+    next_run: Callable[[datetime], datetime] | None = None
+    """Of a recurring job, set when it is claimed."""
     is_finish_called = False
 
     def finish(self) -> bool:
         """Finish the job within the transaction that writes its result.
 
-        False if this worker no longer holds the claim: then write nothing.
+        It is deleted, or due again if it is recurring or was enqueued while it ran. False if this
+        worker no longer holds the claim: then write nothing.
         """
-        from .claims import finish_job  # noqa: PLC0415  (claims need the model)
-
         self.is_finish_called = True
-        return finish_job(self)
+        owned, now = Job.objects.claimed_as(self), utc_now()
+        fresh: dict[str, Any] = {**RELEASED, "attempts": 0, "last_error": ""}
+        if self.next_run is not None:
+            # One statement: the job may be enqueued at the same time.
+            run_at = Case(When(run_again=True, then=now), default=self.next_run(now))
+            return bool(owned.update(**fresh, run_at=run_at))
+        # Not `delete()`: with a receiver of the site for all models it reads first, and deletes
+        # by id.
+        done = owned.filter(run_again=False)._raw_delete(owned.db)
+        return bool(done or owned.filter(run_again=True).update(**fresh, run_at=now))

@@ -126,7 +126,7 @@ def _due_ids(kind_name: str) -> list[int]:
 
 
 def _attempt(kind: JobKind, job_id: int, *, now: bool = False) -> tuple[bool, JobFailed | None]:
-    job = claim_job(job_id, kind.lease, now=now)
+    job = claim_job(job_id, kind, now=now)
     if job is None:
         return False, None
     with request_id_as(job.request_id or None):
