@@ -80,8 +80,10 @@ def test_prepared_row_lookup_is_logged_and_wrapped_like_any_query(database_vendo
     if database_vendor == "postgresql":
         connection.connection.prepare_threshold = 1
     with CaptureQueriesContext(connection) as queries:
-        lookup.get(user.pk)
-    assert len(queries) == 1
+        for _ in range(4):  # psycopg keeps no text of a statement that it has prepared
+            lookup.get(user.pk)
+    assert len(queries) == 4
+    assert all(query["sql"].startswith("SELECT") for query in queries)
     seen = []
     with connection.execute_wrapper(lambda execute, *call: seen.append(call) or execute(*call)):
         lookup.get(user.pk)

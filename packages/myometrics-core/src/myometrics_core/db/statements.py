@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from types import SimpleNamespace
 from typing import Any, Generic, TypeVar
 
 import django
@@ -39,12 +40,25 @@ def _cursor(connection: Any) -> Any:
         connection.close_if_health_check_failed()
         connection.ensure_connection()
         if getattr(connection.connection, "prepare_threshold", None):
-            from psycopg import Cursor  # noqa: PLC0415 (only where Django itself uses it)
-
             # As Django's `cursor()`, so that the statement is logged and counted like any other.
             with connection.wrap_database_errors:
-                return connection._prepare_cursor(Cursor(connection.connection))
+                return connection._prepare_cursor(_preparing_cursor()(connection.connection))
     return connection.cursor()
+
+
+@cache
+def _preparing_cursor() -> Any:
+    from psycopg import Cursor  # noqa: PLC0415 (only where Django itself uses it)
+
+    class PreparingCursor(Cursor[Any]):
+        """Keeps the text of its statement for Django's log, also once it is prepared."""
+
+        def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
+            super().execute(query, params, **options)
+            self._query: Any = self._query or SimpleNamespace(query=query.encode())
+            return self
+
+    return PreparingCursor
 
 
 @dataclass(frozen=True)
