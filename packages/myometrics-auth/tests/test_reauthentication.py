@@ -242,7 +242,7 @@ class TestInAnyOrder(TestCase):
     )
     def test_correct_passwords_are_accepted_only_below_limit(self, steps):
         limited = override_settings(MYOMETRICS_AUTH={"FAILED_SIGN_IN_LIMIT": 3})
-        with limited, time_machine.travel("2026-03-02T09:00:10Z", tick=False):
+        with limited, time_machine.travel("2026-03-02T09:00:10+00:00", tick=False):
             user = get_user_model().objects.create_user("any@clinic.example", PASSWORD)
             client = APIClient(REMOTE_ADDR=HOME)
             tokens = log_in(user).json()

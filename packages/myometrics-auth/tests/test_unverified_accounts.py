@@ -252,7 +252,7 @@ class TestInAnyOrder(TestCase):
     @hypothesis_settings(deadline=None, max_examples=25)
     @given(before=steps, after=steps)
     def test_reset_leaves_the_account_to_its_owner_alone(self, before, after):
-        with time_machine.travel("2026-03-02T09:00:10Z", tick=False) as clock:
+        with time_machine.travel("2026-03-02T09:00:10+00:00", tick=False) as clock:
             attacker = Attacker()
             for step in before:
                 getattr(attacker, step)()
