@@ -116,8 +116,8 @@ def expire_rate_limits(redis):
 
 
 def test_site_survives_clock_moved_back_an_hour(site, postgresql, redis):
-    signed_in = wait_for(lambda: (found := site.ask_to_sign_in()).is_success and found).json()
-    wait_for(lambda: site.ask_to_sign_in().status_code == 429)
+    signed_in = wait_for(lambda: (found := site.post_login()).is_success and found).json()
+    wait_for(lambda: site.post_login().status_code == 429)
     move_clock_back(site)
 
     # Sessions remain valid and can be refreshed.
@@ -128,9 +128,9 @@ def test_site_survives_clock_moved_back_an_hour(site, postgresql, redis):
     assert site.request(renewed["access"], "GET", "/auth/user/").status_code == 200
 
     # Throttled clients wait no longer than the rate limit's period.
-    assert site.ask_to_sign_in().status_code == 429
+    assert site.post_login().status_code == 429
     expire_rate_limits(redis)
-    assert site.ask_to_sign_in().is_success
+    assert site.post_login().is_success
 
     # Cached health is not used for an hour after the move.
     wait_for(lambda: site.request(access, "GET", "/health/").json()["status"] == "healthy")

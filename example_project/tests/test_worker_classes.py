@@ -234,7 +234,8 @@ def test_truncated_form_changes_nothing(without_proxy):
         assert browser.post("/admin/login/", data=form).status_code == 302
         users = "/admin/myometrics_auth/user/"
         (path,) = re.findall(
-            rf'href="({users}[^/"]+/change/)[^"]*">other@clinic.example', browser.get(users).text
+            rf'href="({users}[^/"]+/change/)[^"]*">other<wbr>@clinic.example',
+            browser.get(users).text,
         )
         path = path.replace("/change/", "/delete/")
         token = browser.cookies["csrftoken"]

@@ -107,7 +107,7 @@ def test_each_schema_has_its_own_guards():
                 "myometrics_audit.W011"
             ]
             cursor.execute('SET search_path = "first"')
-            assert check_guards(["default"]) == []
+            assert list(check_guards(["default"])) == []
         finally:
             cursor.execute("RESET search_path")
             cursor.execute('DROP SCHEMA "first" CASCADE; DROP SCHEMA "second" CASCADE')

@@ -73,7 +73,7 @@ def kind(monkeypatch):
 
 
 def fail(failure):
-    def effect(job):
+    def effect(*args):
         raise failure
 
     return effect
@@ -309,6 +309,20 @@ def test_recurring_job_is_never_dead_and_retries_with_backoff(kind):
     run_all_jobs()
     job.refresh_from_db()
     assert (job.attempts, job.last_error) == (0, "")
+
+
+def test_recurring_job_is_tried_again_by_its_next_run_at_the_latest():
+    class Sealing(JobKind):
+        name = "tests.sealing"
+        schedule = every(timedelta(seconds=10))
+        run = fail(JobFailed("no database"))
+
+    register_job_kind(Sealing())
+    for _ in range(8):
+        run_all_jobs()
+        assert Job.objects.get().run_at - utc_now() <= timedelta(seconds=10)
+        make_due()
+    assert Job.objects.get().attempts == 8
 
 
 def test_recurring_job_can_be_run_before_it_is_due(kind):

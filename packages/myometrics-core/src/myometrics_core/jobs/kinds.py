@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, ClassVar
 
+from ..times import utc_now
+
 if TYPE_CHECKING:
     from .models import Job
 
@@ -90,8 +92,14 @@ class JobKind:
 
     @property
     def retry(self) -> RetryPolicy:
-        """When a failed job is tried again. A subclass may set an attribute instead."""
-        return RetryPolicy()
+        """When a failed job is tried again. A subclass may set an attribute instead.
+
+        By default after 30 seconds up to an hour; a recurring job by its next run at the latest.
+        """
+        if self.schedule is None:
+            return RetryPolicy()
+        now = utc_now()
+        return RetryPolicy(cap=self.schedule.next_run(now) - now)
 
     def run(self, job: Job) -> None:
         """Do the work, outside of any transaction. Must be idempotent: a job may run twice.
