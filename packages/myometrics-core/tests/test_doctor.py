@@ -243,7 +243,7 @@ def test_database_and_migrations_are_ok():
 
 @pytest.mark.any_database
 @pytest.mark.program("pgbouncer")
-def test_transaction_pooler_is_a_warning_while_cursors_outlive_transactions(
+def test_transaction_pooler_is_a_warning_while_cursors_stay_open(
     postgresql_server, monkeypatch, django_db_blocker
 ):
     def examine(url, **options):
