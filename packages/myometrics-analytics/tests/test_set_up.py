@@ -25,10 +25,12 @@ def ids_of(messages):
     return {message.id for message in messages if message.id.startswith("myometrics_analytics")}
 
 
+@pytest.mark.django_db  # Django asks SQLite whether it has JSON
 def test_default_settings_pass_every_check():
     assert ids_of(checks.run_checks()) == set()
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize(
     ("name", "value", "check"),
     [
