@@ -170,9 +170,10 @@ def _report_sql(filters: Filters) -> tuple[str, dict[str, Any]]:
 
     The caller adds the parameters of the span and ``diagnoses_shown``.
     """
-    counts_all, names = analytics_settings.COUNT_CLIENT_REPORTED, tables()
+    counts_all = analytics_settings.COUNT_CLIENT_REPORTED
     if not filters and counts_all:
         return _unfiltered_sql(connection.vendor), {}
+    names = tables()
     users, parameters = _users_sql(filters)
     which = ""
     if filters.diagnosis is not None:
