@@ -50,7 +50,8 @@ class Span:
         return month_end(self.today)
 
     def __iter__(self) -> Iterator[date]:
-        return (self.start + timedelta(days=offset) for offset in range(self.days))
+        start = self.start
+        return (start + timedelta(days=offset) for offset in range(self.days))
 
     def weeks(self) -> list[list[date]]:
         """Return the days in weeks counted back from today; the first week may be shorter."""

@@ -29,16 +29,18 @@ def report_get(*, days: int, filters: Filters | None = None) -> dict[str, Any]:
     """Return the body of ``GET /analytics/`` for the last ``days`` UTC days, including today."""
     span = Span(utc_today(), days)
     counts = counts_get(span, filters)
-    by_day = Counter({day: of_day.uploads for day, of_day in counts.days.items()})
+    by_day = {day: of_day.uploads for day, of_day in counts.days.items()}
     by_month: Counter[str] = Counter()
     for day, uploads in by_day.items():
         by_month[f"{day:%Y-%m}"] += uploads
     weeks = enumerate(span.weeks(), start=1)
     return {
         "user_activity": {
-            "daily_uploads": [{"date": f"{day}", "count": by_day[day]} for day in span],
+            "daily_uploads": [
+                {"date": day.isoformat(), "count": by_day.get(day, 0)} for day in span
+            ],
             "weekly_uploads": [
-                {"week": f"Week {number}", "count": sum(by_day[day] for day in week)}
+                {"week": f"Week {number}", "count": sum(by_day.get(day, 0) for day in week)}
                 for number, week in weeks
             ],
             "monthly_uploads": [
