@@ -30,14 +30,15 @@ def celery_task(kind_name: str) -> Any:
     """Return the shared task ``kind_name`` for a package's ``tasks.py``.
 
     ``task.delay(key)`` runs one job, ``task.delay()`` all that are due. The task is killed after
-    the kind's lease.
+    the kind's lease. It is acknowledged when it is received: the job is a row, and a worker whose
+    late acknowledgement meets a broker that hangs may not receive tasks again.
     """
     lease = job_kind(kind_name).lease
     limit = max(lease - GRACE, lease / 2)
 
     @shared_task(
         name=kind_name,
-        acks_late=True,
+        acks_late=False,
         soft_time_limit=math.ceil(limit.total_seconds()),
         time_limit=math.ceil(lease.total_seconds()),
     )
