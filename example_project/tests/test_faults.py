@@ -193,10 +193,6 @@ def test_sigterm_lets_requests_end(site, access, postgresql):
 
 
 def test_sigterm_lets_tasks_end(site, access, postgresql):
-    # A new worker: Celery's may receive nothing more after the broker has hung (tests above).
-    site.processes["worker"].kill()
-    site.processes["worker"].wait()
-    site.run("worker")
     worker, seals = site.processes["worker"], "SELECT count(*) FROM myometrics_audit_seal"
     before = count(postgresql, seals)
     with locked(postgresql, "myometrics_audit_seal"):

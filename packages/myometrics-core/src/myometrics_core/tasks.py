@@ -11,7 +11,7 @@ check_health = celery_task("myometrics_core.check_health")
 purge_jobs = celery_task("myometrics_core.purge_jobs")
 
 
-@shared_task(name="myometrics_core.run_jobs", acks_late=False, soft_time_limit=30, time_limit=40)
+@shared_task(name="myometrics_core.run_jobs", soft_time_limit=30, time_limit=40)
 def run_jobs() -> list[str]:
     """Send the task of each kind with due jobs; return their names."""
     return celery_runner.run_due_jobs()

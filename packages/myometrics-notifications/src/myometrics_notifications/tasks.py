@@ -19,7 +19,7 @@ sweep_exports = celery_task(SWEEP_EXPORTS)
 
 
 @shared_task(
-    name="myometrics_notifications.sweep", acks_late=False, soft_time_limit=180, time_limit=210
+    name="myometrics_notifications.sweep", acks_late=True, soft_time_limit=180, time_limit=210
 )
 def sweep() -> int:
     """Deliver all due messages: ``deliver`` without an argument, under its name of version 0.1."""

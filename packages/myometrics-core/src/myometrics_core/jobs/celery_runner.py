@@ -30,15 +30,14 @@ def celery_task(kind_name: str) -> Any:
     """Return the shared task ``kind_name`` for a package's ``tasks.py``.
 
     ``task.delay(key)`` runs one job, ``task.delay()`` all that are due. The task is killed after
-    the kind's lease. It is acknowledged when it is received: the job is a row, and a worker whose
-    late acknowledgement meets a broker that hangs may not receive tasks again.
+    the kind's lease.
     """
     lease = job_kind(kind_name).lease
     limit = max(lease - GRACE, lease / 2)
 
     @shared_task(
         name=kind_name,
-        acks_late=False,
+        acks_late=True,
         soft_time_limit=math.ceil(limit.total_seconds()),
         time_limit=math.ceil(lease.total_seconds()),
     )
