@@ -82,6 +82,11 @@ def make_environment(folder, row, wheels, package):
     return python
 
 
+def install(python, *packages):
+    """Install ``packages`` into the environment of ``python``, in versions that fit its Django."""
+    _uv("pip", "install", "-p", str(python), *packages)
+
+
 def make_library(folder):
     """Install the host's libraries into ``folder``: Celery, and JWT without its dependencies."""
     install = ("pip", "install", "-p", sys.executable, "--target", str(folder))

@@ -53,7 +53,7 @@ LOGGING = {
     "handlers": {"own": {"class": "logging.FileHandler", "filename": BASE_DIR / "own.log"}},
     "root": {"handlers": ["own"], "level": "ERROR"},
 }
-CELERY_BROKER_URL = "amqp://nobody@127.0.0.1:1/"  # nothing listens there
+CELERY_BROKER_URL = "amqp://unused@127.0.0.1:1/"  # nothing listens there
 CELERY_TASK_ALWAYS_EAGER = True
 """
 USER = """

@@ -61,6 +61,7 @@ BRIEF = (
     r"ADD CONSTRAINT .* NOT VALID",
     r"VALIDATE CONSTRAINT ",
     r"RENAME ",
+    r"(RE)?SET \((auto)?vacuum_",
 )
 """Actions of ALTER TABLE without a table scan or a blocking lock."""
 

@@ -25,6 +25,10 @@ def test_lock_files_satisfy_declarations_on_every_python(path):
     assert list(lock.find_problems(path, lock.locks()[path])) == []
 
 
+def test_extras_that_the_example_names_are_declared():
+    assert "webauthn" in {one.name for one in lock.declared()}
+
+
 def test_complete_lock_file_has_no_problems(tmp_path):
     assert problems(tmp_path, COMPLETE) == []
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 import subprocess
 from functools import cache
 
+import dj_database_url
 import pytest
 from environments import CURRENT, UV, rows
+from psycopg import connect
 
 from myometrics_testing.commands.repository import PACKAGES, PREFIX, ROOT, package_folders
 from myometrics_testing.walkthrough import Block, Walkthrough, blocks_in, section
@@ -20,7 +22,13 @@ pytestmark = pytest.mark.any_database
 
 OURS = list(package_folders())
 RECIPES = sorted(f"recipes/{path.name}" for path in (ROOT / "docs" / "recipes").glob("*.md"))
-PAGES = ["embedding/worked-example.md", *RECIPES]
+PAGES = ["audit/review.md", "embedding/worked-example.md", *RECIPES]
+QUICKSTARTS = [
+    "audit/access-report.md",
+    "audit/legal-hold.md",
+    "audit/recording.md",
+    "audit/streams.md",
+]
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +43,7 @@ def environment(wheels, tmp_path_factory):
         folder = tmp_path_factory.mktemp(f"environment-{row.name}")
         python = str(folder / "bin" / "python")
         names = [f"{PREFIX}{name}" for name in OURS]
+        with_extras = [*names, f"{PREFIX}auth[oidc]", "psycopg[binary]"]  # that pages install
         django = [f"Django~={row.django}.0"] if row.django else []
         subprocess.run(
             [*UV, "-q", "venv", "--seed", "-p", row.interpreter(), str(folder)], check=True
@@ -49,7 +58,7 @@ def environment(wheels, tmp_path_factory):
                 python,
                 "--find-links",
                 str(wheels),
-                *names,
+                *with_extras,
                 *django,
             ],
             check=True,
@@ -85,24 +94,39 @@ def walkthrough(environment, row, wheels, tmp_path):
     ],
     ids=str,
 )
-def test_the_quickstart_of_a_package_does_what_it_says(package, walkthrough):
+def test_quickstart_of_a_package_works_as_written(package, walkthrough):
     readme = (PACKAGES / f"{PREFIX}{package}" / "README.md").read_text()
     walkthrough.follow(blocks_in(section(readme, "Quickstart")))
     installed = walkthrough.run("pip list --format=freeze")
     assert {name for name in OURS if f"{PREFIX}{name}==" in installed} == {"core", package}
 
 
-def test_the_snippet_on_the_first_page_does_what_it_says(walkthrough):
+def test_snippet_of_the_readme_works_as_written(walkthrough):
     readme = (ROOT / "README.md").read_text()
     walkthrough.follow(blocks_in(section(readme, "In your own site")))
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_what_a_page_of_the_documentation_tells_to_do_works(page, walkthrough):
+def test_page_of_the_documentation_works_as_written(page, walkthrough):
     walkthrough.follow(blocks_in((ROOT / "docs" / page).read_text()))
 
 
-def test_a_block_that_says_something_else_than_what_is_printed_fails(walkthrough):
+@pytest.mark.parametrize("page", QUICKSTARTS)
+def test_quickstart_of_an_opt_in_app_works_as_written(page, walkthrough):
+    walkthrough.follow(blocks_in(section((ROOT / "docs" / page).read_text(), "Quickstart")))
+
+
+def test_quickstart_of_partitions_works_as_written(walkthrough, postgresql_server):
+    server = dj_database_url.parse(postgresql_server.url)
+    names = {"HOST": "PGHOST", "PORT": "PGPORT", "USER": "PGUSER", "PASSWORD": "PGPASSWORD"}
+    walkthrough.variables |= {names[key]: str(server[key]) for key in names if server[key]}
+    with connect(postgresql_server.url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE clinic")
+    page = (ROOT / "docs/audit/partitions.md").read_text()
+    walkthrough.follow(blocks_in(section(page, "Quickstart")))
+
+
+def test_walkthrough_fails_if_the_output_differs_from_the_block(walkthrough):
     walkthrough.follow([Block("console", "$ echo one two\none …\n")])
     with pytest.raises(AssertionError, match="one two"):
         walkthrough.follow([Block("console", "$ echo one two\ntwo\n")])

@@ -13,6 +13,7 @@ from _pytest.mark.expression import Expression
 from myometrics_testing.commands.jobs import Job
 from myometrics_testing.commands.suites import (
     ASGI,
+    PARTITIONED,
     Part,
     Suite,
     all_suites,
@@ -21,6 +22,7 @@ from myometrics_testing.commands.suites import (
     container_suite,
     marked_suites,
     missing_programs,
+    partitioned_suite,
     pytest_job,
     servers,
 )
@@ -45,7 +47,8 @@ def suite(name, database, *, redis=True):
 
 def test_packages_and_example_run_on_both_databases():
     names = {"core", "auth", "audit", "analytics", "notifications", "example"}
-    left_out = {suite.name for suite in [*browser_suites(), asgi_suite(), container_suite()]}
+    others = [partitioned_suite(), asgi_suite(), container_suite()]
+    left_out = {suite.name for suite in [*browser_suites(), *others]}
     found = {
         (suite.name, suite.database)
         for suite in all_suites()
@@ -169,7 +172,7 @@ def put_program(folder, name, script="exit 0"):
 def test_suites_with_missing_programs_are_skipped_and_named(bare_machine):
     chosen, notes = chosen_suites()
     browsers = browser_suites()
-    left_out = [*browsers, asgi_suite(), container_suite()]
+    left_out = [*browsers, partitioned_suite(), asgi_suite(), container_suite()]
     assert chosen == [
         suite for suite in all_suites() if suite not in left_out and suite.part is not Part.LONG
     ]
@@ -189,6 +192,16 @@ def test_tests_with_missing_server_program_are_named(bare_machine, monkeypatch):
     assert chosen_suites(["core"], everything=True)[1] == []
 
 
+def test_tests_with_missing_library_are_named(monkeypatch):
+    names = ["test_scim.py", "test_scim_conformance.py"]
+    assert not [note for note in chosen_suites(["auth"])[1] if "test_scim" in note]
+    monkeypatch.setattr("myometrics_testing.commands.suites.find_spec", lambda _: None)
+    notes = [note for note in chosen_suites(["auth"])[1] if "test_scim" in note]
+    assert notes == [
+        f"Left out: tests of auth in {name}: SCIM needs Python 3.11." for name in names
+    ]
+
+
 def test_broken_program_is_missing(bare_machine):
     (browsers,) = (suite for suite in browser_suites() if suite.name == "example-browser")
     put_program(bare_machine, "chromium")
@@ -206,6 +219,13 @@ def test_long_tests_run_with_all_only():
     assert not any("dev test --all" in note for note in no_notes)
 
 
+def test_partitioned_suite_runs_if_named_or_with_all():
+    assert chosen_suites([PARTITIONED])[0] == [partitioned_suite()]
+    assert partitioned_suite() not in chosen_suites()[0]
+    assert partitioned_suite() in chosen_suites(everything=True)[0]
+    assert "--partitioned" in pytest_job(partitioned_suite(), URLS, "/7", Path("r.xml"), []).command
+
+
 def test_asgi_suite_runs_if_named_or_with_all():
     assert chosen_suites([ASGI])[0] == [asgi_suite()]
     assert chosen_suites(["containers"])[0] == [container_suite()]
@@ -220,7 +240,8 @@ def test_asgi_suite_runs_if_named_or_with_all():
 def test_missing_python_is_named(bare_machine):
     notes = chosen_suites()[1]
     assert len([note for note in notes if "pyenv install 3.13" in note]) == 1
-    assert chosen_suites(["audit"], everything=True)[1] == []
+    notes = chosen_suites(["audit"], everything=True)[1]
+    assert not any("pyenv" in note for note in notes)
 
 
 def test_skipped_suites_are_listed_before_the_sum(capsys):

@@ -16,8 +16,6 @@ from selenium.webdriver.chrome.service import Service
 
 from myometrics_testing.programs import find_program
 
-__all__ = ["chromium", "make_browser", "required_program", "start_browser"]
-
 ARGUMENTS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
 INSTALL_BROWSER = "apt-get install chromium chromium-driver"
 

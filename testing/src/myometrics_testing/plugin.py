@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import redis
+from django.apps import apps
 from django.conf import settings as django_settings
-from django.db import connection
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections, connection
 
 from myometrics_testing.concurrency import run_concurrently as _run_concurrently
 from myometrics_testing.programs import find_server_program
@@ -58,6 +62,14 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Keep a SQLite test database in a file, for any settings module: threads share files."""
+    # Both measure time. With CI set, Hypothesis also generates the same examples each time.
+    hypothesis.settings.register_profile(
+        "any_speed",
+        hypothesis.settings(),
+        deadline=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    hypothesis.settings.load_profile("any_speed")
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
     if django_settings.configured:
@@ -92,8 +104,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def missing_program(item: pytest.Item) -> str | None:
     """Return the program that ``item`` needs and that is missing or does not run."""
-    marker = item.get_closest_marker("program")
-    return marker.args[0] if marker and find_server_program(marker.args[0]) is None else None
+    names = (marker.args[0] for marker in item.iter_markers("program"))
+    return next((name for name in names if find_server_program(name) is None), None)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -135,6 +147,31 @@ def _vendor(url: str) -> str:
 def database_vendor() -> str:
     """``"sqlite"`` or ``"postgresql"``: the vendor of the test database."""
     return str(connection.vendor)
+
+
+@pytest.fixture(autouse=True)
+def _no_random_purge() -> Iterator[None]:
+    """Rate limits in the database delete expired rows at random; tests compare statements."""
+    # Not the fixture monkeypatch: a test's own patches would then outlast its database.
+    with pytest.MonkeyPatch.context() as patch:
+        if apps.ready and apps.is_installed("myometrics_core.rate_limits"):
+            patch.setattr("myometrics_core.rate_limits.storage.PURGE_INTERVAL", sys.maxsize)
+        yield
+
+
+@pytest.fixture
+def keep_connections() -> Iterator[None]:
+    """Keep the signals of requests from closing the connections, as Django's test client does.
+
+    A test that sends these signals itself needs it: a connection is open or not depending on the
+    tests before.
+    """
+    signals = (request_started, request_finished)
+    for signal in signals:
+        signal.disconnect(close_old_connections)
+    yield
+    for signal in signals:
+        signal.connect(close_old_connections)
 
 
 @pytest.fixture(scope="session")

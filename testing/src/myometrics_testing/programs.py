@@ -12,10 +12,14 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from functools import cache
 
-__all__ = ["find_program", "find_server_program", "runs"]
-
 SECONDS = 60.0
 """Timeout of a program's version command."""
+
+NETWORK_NAMESPACES = "network-namespaces"
+"""For :func:`find_server_program`: whether this process may create machines with links."""
+NAMESPACES = ("--net", "--pid", "--uts", "--mount")
+"""Options of ``unshare`` and ``nsenter`` for the namespaces of a machine."""
+_TRIAL = "ip rule add to 198.18.0.1 blackhole && ip link add eth0 type veth && sysctl --version"
 
 STARTED_BY_ANY_CALL = {"rabbitmq-server"}
 """Programs whose version command leaves a process behind."""
@@ -46,8 +50,14 @@ def find_server_program(name: str) -> str | None:
     path = os.pathsep.join(folders)
     if name in STARTED_BY_ANY_CALL:
         return shutil.which(name, path=path)
-    # nginx has no --version.
-    return find_program(name, path=path) or find_program(name, path=path, check=("-v",))
+    if name == NETWORK_NAMESPACES:
+        trial = (*NAMESPACES, "--mount-proc", "--fork", "sh", "-c", _TRIAL)
+        return find_program("unshare", path=path, check=trial)
+    # nginx has no --version, nor have go and openssl.
+    checks = (("--version",), ("-v",), ("version",))
+    return next(
+        (found for check in checks if (found := find_program(name, path=path, check=check))), None
+    )
 
 
 @cache

@@ -10,6 +10,7 @@ from typing import Any
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from myometrics_testing.services import free_port
 from myometrics_testing.waiting import PATIENCE
 
 OK = "250 OK"
@@ -30,13 +31,13 @@ class SmtpServer:
         self.at_recipient: Any = OK
         self.at_data: Any = OK
         self.connections = 0
-        self.port = 0
+        self.port = free_port()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._server: asyncio.Server | None = None
 
     def start(self) -> SmtpServer:
-        """Listen, if not listening: first on any free port, later on the same port."""
+        """Listen, if not listening: always on the same port."""
         if not self._thread.is_alive():
             self._thread.start()
         asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(PATIENCE)
@@ -50,7 +51,6 @@ class SmtpServer:
         if self._server is not None:
             return
         self._server = await self._loop.create_server(self._protocol, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def _close(self) -> None:
         if self._server is not None:

@@ -10,8 +10,6 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-__all__ = ["PATIENCE", "wait_for"]
-
 PATIENCE = 180.0
 """Seconds after which a wait is considered hung, even on a machine under load."""
 

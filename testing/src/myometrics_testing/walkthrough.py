@@ -21,8 +21,6 @@ from pathlib import Path
 from myometrics_testing.services import free_port
 from myometrics_testing.waiting import PATIENCE, wait_for
 
-__all__ = ["Block", "Walkthrough", "blocks_in", "section"]
-
 SITE = "clinic"
 FENCE = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 FILE = re.compile(r"(?:#|{#) ([\w/]+\.\w+)\b[^\n]*\n")

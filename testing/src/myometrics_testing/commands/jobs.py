@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 
 from myometrics_testing.commands.repository import EXAMPLE, ROOT, clean_environment
 
@@ -22,6 +24,10 @@ class Job:
     folder: str = str(ROOT)
 
 
+CHECKPOINT_KEY = "PRIVATE+KEY+tests.example/audit-log+14bee144+AQ" + 42 * "A"
+"""A valid key that signs nothing of worth."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """The result of a job: exit code, output, and duration in seconds."""
@@ -33,12 +39,18 @@ class Outcome:
 
 
 def example_job(name: str, *command: str) -> Job:
-    """Return a job with the example's settings, isolated from its database."""
+    """Return a job with the example's settings and opt-in apps, isolated from its database."""
     environment = clean_environment(
+        AUDIT_CHECKPOINT_KEY=CHECKPOINT_KEY,
+        AUDIT_LEGAL_HOLDS="true",
+        AUDIT_PARTITIONS="true",
+        AUDIT_STREAMS='{"siem": {"url": "https://siem.example/", "format": "json"}}',
         DEBUG="true",
         DATABASE_URL="sqlite://:memory:",
+        IDENTITY_PROVIDERS='{"a": {"issuer": "https://a.example", "client_id": "a"}}',
         DJANGO_SETTINGS_MODULE="config.settings",
         PYTHONPATH=str(EXAMPLE),
+        SCIM_PROVIDERS=json.dumps({"entra": {}} if find_spec("scim2_server") else {}),
     )
     return Job(name=name, command=command, environment=environment)
 

@@ -49,13 +49,20 @@ def locks() -> dict[Path, list[Requirement]]:
 
 
 def declared() -> list[Requirement]:
-    """Return the requirements of the example with all extras, and of our packages; without ours."""
+    """Return the requirements of the example with all extras, and of our packages; without ours.
+
+    Includes those of our packages' extras that the example names.
+    """
     asked: set[str] = set()
     for folder in [*package_folders().values(), EXAMPLE]:
         project = _toml(folder)["project"]
         asked |= set(project["dependencies"])
     for extra in _toml(EXAMPLE)["project"]["optional-dependencies"].values():
         asked |= set(extra)
+    for ours in [Requirement(text) for text in asked if text.startswith(PREFIX)]:
+        folder = package_folders()[ours.name.removeprefix(PREFIX)]
+        for name in ours.extras:
+            asked |= set(_toml(folder)["project"]["optional-dependencies"][name])
     return [Requirement(text) for text in sorted(asked) if not text.startswith(PREFIX)]
 
 

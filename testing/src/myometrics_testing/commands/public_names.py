@@ -1,7 +1,8 @@
 """The public names of each package, and the page that lists them.
 
-Names in ``PUBLIC`` are public; all others may change in any release. The other packages import from
-core only what is listed here, since each package is released separately.
+Public are the names in ``__all__`` of the modules in ``PUBLIC``; all others may change in any
+release. The other packages import only public names of core, since each package is released
+separately.
 """
 
 from __future__ import annotations
@@ -12,78 +13,80 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from itertools import zip_longest
-from typing import Any, Final
+from typing import Any
 
-ALL: Final = None
-"""Every name in the module's ``__all__``."""
-
-PUBLIC: Mapping[str, Mapping[str, Sequence[str] | None]] = {
-    "core": {
-        "api": ALL,
-        "beat": ALL,
-        "conf": ALL,
-        "db": ALL,
-        "db.migration_operations": ALL,
-        "doctor": ALL,
-        "events": ALL,
-        "health": ALL,
-        "http": ALL,
-        "jobs": ALL,
-        "jobs.celery_runner": ("celery_task",),
-        "mail": ALL,
-        "management.command_line": ALL,
-        "middleware": ALL,
-        "observability": ALL,
-        "observability.prometheus": ("connect_prometheus",),
-        "personal_data": ALL,
-        "read_only_admin": ALL,
-        "texts": ALL,
-        "times": ALL,
-        "users": ALL,
-    },
-    "auth": {
-        "admin": ALL,
-        "admin_site": ("AuthAdminSite",),
-        "authentication": ("SessionTokenAuthentication",),
-        "conf": ALL,
-        "model_fields": ALL,
-        "models": ALL,
-    },
-    "audit": {
-        "audit": ALL,
-        "conf": ALL,
-        "listing": ALL,
-        "log": ALL,
-        "models": ALL,
-        "sealing": ALL,
-        "tracking": ALL,
-    },
-    "analytics": {
-        "conf": ("AnalyticsSettings", "analytics_settings"),
-        "facts": ALL,
-        "filters": ("Filters",),
-        "models": ALL,
-        "pull": ALL,
-        "rollups": ALL,
-        "selectors": ALL,
-    },
-    "notifications": {
-        "built_in_kinds": ALL,
-        "conf": ALL,
-        "kinds": ("NotificationKind", "register_kind", "registered_kind", "registered_kinds"),
-        "services": ("messages_queue", "notification_settings_update"),
-    },
+PUBLIC: Mapping[str, Sequence[str]] = {
+    "core": (
+        "api",
+        "beat",
+        "conf",
+        "db",
+        "db.migration_operations",
+        "db.table_locks",
+        "doctor",
+        "events",
+        "health",
+        "http",
+        "jobs",
+        "jobs.celery_runner",
+        "mail",
+        "management.command_line",
+        "middleware",
+        "observability",
+        "observability.prometheus",
+        "personal_data",
+        "read_only_admin",
+        "texts",
+        "times",
+        "users",
+    ),
+    "auth": (
+        "admin",
+        "admin_site",
+        "authentication",
+        "conf",
+        "model_fields",
+        "models",
+        "password_validation",
+    ),
+    "audit": (
+        "audit",
+        "conf",
+        "legal_hold.services",
+        "listing",
+        "log",
+        "middleware",
+        "models",
+        "review.built_in_rules",
+        "review.emergency_access",
+        "review.rules",
+        "sealing",
+        "tracking",
+        "tracking.celery_tasks",
+    ),
+    "analytics": (
+        "conf",
+        "facts",
+        "filters",
+        "models",
+        "pull",
+        "rollups",
+        "selectors",
+    ),
+    "notifications": (
+        "built_in_kinds",
+        "conf",
+        "kinds",
+        "services",
+    ),
 }
-"""Package → module → its public names. ``admin`` and ``models`` are for subclassing and reading."""
+"""Package → its public modules. ``admin`` and ``models`` are for subclassing and reading."""
 
 
 def public_names(package: str) -> dict[str, list[str]]:
     """Return module → public names: ``{"myometrics_core.times": ["utc_now", …]}``."""
-    found = {}
-    for module, names in PUBLIC[package].items():
-        path = f"myometrics_{package}.{module}"
-        found[path] = sorted(names or import_module(path).__all__)
-    return found
+    paths = [f"myometrics_{package}.{module}" for module in PUBLIC[package]]
+    return {path: sorted(import_module(path).__all__) for path in paths}
 
 
 def public_names_table(package: str) -> str:

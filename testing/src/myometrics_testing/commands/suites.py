@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,10 +24,12 @@ from myometrics_testing.services import OwnedServer
 
 DATABASES = ("sqlite", "postgresql")
 ASGI = "example-asgi"
+PARTITIONED = "audit-partitioned"
 CONTAINERS = "containers"
 BROWSER = "browser"
 BROWSER_PROGRAMS = (("chromium", "chromium-browser", "google-chrome"), ("chromedriver",))
 _PROGRAM_MARKER = re.compile(r'pytest\.mark\.program\("([\w-]+)"\)')
+_LIBRARY_SKIP = re.compile(r'pytest\.importorskip\("(\w+)", reason="([^"]+)"\)')
 NPM_SUITES = ("example-browser",)
 """Suites that also build the TypeScript client."""
 
@@ -69,7 +72,18 @@ def all_suites() -> list[Suite]:
         for part in (Part.LONG, Part.ANY_DATABASE, Part.ALONE)
         for suite in marked_suites(usual, part)
     ]
-    return [*marked, *browser_suites(), *usual, asgi_suite(), container_suite()]
+    others = [partitioned_suite(), asgi_suite(), container_suite()]
+    return [*marked, *browser_suites(), *usual, *others]
+
+
+def partitioned_suite() -> Suite:
+    """Return the tests of audit that insert and erase, on a partitioned log."""
+    return Suite(
+        name=PARTITIONED,
+        folder=package_folders()["audit"] / "tests",
+        database="postgresql",
+        options=("--partitioned",),
+    )
 
 
 def asgi_suite() -> Suite:
@@ -143,6 +157,16 @@ def missing_server_programs(suite: Suite) -> list[str]:
     texts = (file.read_text(encoding="utf-8") for file in suite.folder.glob("test_*.py"))
     wanted = {name for text in texts for name in _PROGRAM_MARKER.findall(text)}
     return sorted(name for name in wanted if find_server_program(name) is None)
+
+
+def files_without_libraries(suite: Suite) -> dict[str, str]:
+    """Return the files of ``suite`` with tests that lack a library here, and their reasons."""
+    found = {}
+    for file in suite.folder.glob("test_*.py"):
+        for library, reason in _LIBRARY_SKIP.findall(file.read_text(encoding="utf-8")):
+            if find_spec(library) is None:
+                found[file.name] = reason
+    return found
 
 
 @contextmanager

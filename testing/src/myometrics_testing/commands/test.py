@@ -25,9 +25,11 @@ from myometrics_testing.commands.suites import (
     ASGI,
     CONTAINERS,
     DATABASES,
+    PARTITIONED,
     Part,
     Suite,
     all_suites,
+    files_without_libraries,
     missing_programs,
     missing_server_programs,
     pytest_job,
@@ -52,9 +54,9 @@ def chosen_suites(
 
     Without names: all suites whose programs are installed, except the container suite; the command
     needs only Python. A named suite always runs, and fails if a program is missing. ``everything``
-    adds the long tests and the ASGI suite.
+    adds the long tests, the ASGI suite and the one on partitions.
     """
-    left_out = {CONTAINERS} if everything else {ASGI, CONTAINERS}
+    left_out = {CONTAINERS} if everything else {ASGI, CONTAINERS, PARTITIONED}
     wanted = names or {suite.name for suite in all_suites()} - left_out
     asked = [
         suite
@@ -71,7 +73,7 @@ def chosen_suites(
     ]
     if not everything:
         notes.append("Left out: tests that take minutes; python3 dev test --all runs them.")
-    notes += _notes_on_programs(chosen) + _notes_on_pythons(chosen)
+    notes += _notes_on_programs(chosen) + _notes_on_libraries(chosen) + _notes_on_pythons(chosen)
     return chosen, notes
 
 
@@ -83,6 +85,19 @@ def _notes_on_programs(chosen: Collection[Suite]) -> list[str]:
     return [
         f"Left out: the tests of {suite} that need {program}, which can't be found or run."
         for suite, program in sorted(lacking)
+    ]
+
+
+def _notes_on_libraries(chosen: Collection[Suite]) -> list[str]:
+    """Return notes on tests whose library is not for this Python, and so is missing in CI too."""
+    lacking = {
+        (suite.name, file, reason)
+        for suite in chosen
+        for file, reason in files_without_libraries(suite).items()
+    }
+    return [
+        f"Left out: tests of {suite} in {file}: {reason}."
+        for suite, file, reason in sorted(lacking)
     ]
 
 

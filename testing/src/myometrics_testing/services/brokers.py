@@ -28,15 +28,6 @@ from myometrics_testing.services.servers import (
     give_to_unprivileged_user,
 )
 
-__all__ = [
-    "PASSWORD",
-    "RabbitServer",
-    "RedisSentinel",
-    "RedisSentinelTls",
-    "RedisSocketServer",
-    "RedisTlsServer",
-]
-
 PASSWORD = "hunter2/of@redis"
 """Password of every server here; its reserved characters must be percent-encoded in URLs."""
 QUOTED = quote(PASSWORD, safe="")
@@ -180,14 +171,15 @@ class RedisSentinelTls(RedisSentinel):
 class RabbitServer(Server):
     """Debian's RabbitMQ with its own name, folder and ports, to run beside others."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, address: str = "127.0.0.1") -> None:
         super().__init__(folder)
+        self._address = address
         self._port, self._tls_port = free_port(), free_port()
         self._distribution, self._names = free_port(), free_port()
         self._name = f"test-{secrets.token_hex(4)}@localhost"
         self._name_server: subprocess.Popen[bytes] | None = None
         self._authority = make_certificate(folder)
-        self.url = f"amqp://site:{QUOTED}@127.0.0.1:{self._port}/%2F"
+        self.url = f"amqp://site:{QUOTED}@{address}:{self._port}/%2F"
         query = f"ssl_ca_certs={quote(str(self._authority))}"
         self.tls_url = f"amqps://site:{QUOTED}@localhost:{self._tls_port}/%2F?{query}"
         for path in (folder, *folder.iterdir()):
@@ -195,7 +187,7 @@ class RabbitServer(Server):
 
     def start(self) -> None:
         configuration = {
-            "listeners.tcp.1": f"127.0.0.1:{self._port}",
+            "listeners.tcp.1": f"{self._address}:{self._port}",
             "listeners.ssl.1": f"127.0.0.1:{self._tls_port}",
             "ssl_options.cacertfile": str(self._authority),
             "ssl_options.certfile": str(self.folder / "server.pem"),
@@ -238,7 +230,7 @@ class RabbitServer(Server):
 
     def is_ready(self) -> bool:
         """Return whether the broker sends its protocol header to a client."""
-        with suppress(OSError), socket.create_connection(("127.0.0.1", self._port), 10) as link:
+        with suppress(OSError), socket.create_connection((self._address, self._port), 10) as link:
             link.sendall(b"AMQP\x00\x00\x09\x01")
             return bool(link.recv(1))
         return False

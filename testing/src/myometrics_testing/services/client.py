@@ -6,6 +6,7 @@ import atexit
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 
 OWNER = "myometrics_testing.services.owner"
 
@@ -23,13 +24,15 @@ class OwnedServer:
     ``kind`` is ``"postgresql"``, ``"postgresql-on-a-small-disk"``, ``"redis"``, ``"redis-socket"``,
     ``"redis-tls"``, ``"redis-sentinel"``, ``"redis-sentinel-tls"``, ``"rabbitmq"``,
     ``"postgresql-replica"``, which follows the server whose URL is ``primary``, or ``"pgbouncer"``,
-    which pools its transactions. The server runs when the constructor returns.
+    which pools its transactions. PostgreSQL, its replica, Redis and RabbitMQ take an address to
+    listen on as the last argument. ``within`` is put before the owner's command. The server runs
+    when the constructor returns.
     """
 
-    def __init__(self, kind: str, *primary: str) -> None:
+    def __init__(self, kind: str, *primary: str, within: Sequence[str] = ()) -> None:
         self.kind = kind
         self._owner = subprocess.Popen(
-            [*_namespace(kind), sys.executable, "-m", OWNER, kind, *primary],
+            [*within, *_namespace(kind), sys.executable, "-m", OWNER, kind, *primary],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -10,8 +10,6 @@ from urllib.parse import quote, unquote, urlsplit
 from myometrics_testing.programs import find_server_program
 from myometrics_testing.services.servers import Server, give_to_unprivileged_user
 
-__all__ = ["PgBouncer"]
-
 PORT = 6432
 
 

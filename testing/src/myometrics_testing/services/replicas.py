@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from myometrics_testing.services.servers import (
     PostgresServer,
@@ -12,23 +11,21 @@ from myometrics_testing.services.servers import (
     server_user,
 )
 
-__all__ = ["PostgresReplica"]
-
 
 class PostgresReplica(PostgresServer):
     """Follows the server at ``primary_url``; read-only."""
 
-    def __init__(self, folder: Path, primary_url: str) -> None:
-        super().__init__(folder)
-        self._primary = unquote(urlsplit(primary_url).netloc.rpartition("@")[2])
+    def __init__(self, folder: Path, primary_url: str, address: str = "") -> None:
+        super().__init__(folder, address)
+        self._primary_url = primary_url
 
     def _make_cluster(self) -> None:
         give_to_unprivileged_user(self.folder)
         # The copy starts at once, and includes the connection to its primary.
-        options = ["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--username=postgres"]
+        options = ["--write-recovery-conf", "--checkpoint=fast", "--no-sync"]
         program = str(self._programs / "pg_basebackup")
         done = subprocess.run(
-            [program, "-D", str(self._data), "-h", self._primary, *options],
+            [program, "-D", str(self._data), "-d", self._primary_url, *options],
             check=False,
             cwd=self.folder,
             stdout=subprocess.PIPE,

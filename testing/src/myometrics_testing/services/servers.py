@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -11,6 +12,7 @@ import subprocess
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import quote
@@ -21,6 +23,8 @@ from myometrics_testing.waiting import PATIENCE
 
 START_SECONDS = PATIENCE  # usually one second, but ten and more under load
 UNPRIVILEGED_USER = "nobody"
+PORTS = range(20_000, 32_768)
+_given_ports: set[int] = set()
 
 
 class Server(ABC):
@@ -105,11 +109,13 @@ class Server(ABC):
 
 
 class PostgresServer(Server):
-    """PostgreSQL on a Unix socket, with trust authentication and without fsync."""
+    """PostgreSQL on a Unix socket, with trust authentication and without fsync.
+
+    With ``address`` it also listens there, and :attr:`url` has that address.
+    """
 
     OPTIONS: Mapping[str, str] = MappingProxyType(
         {
-            "listen_addresses": "",
             "max_connections": "200",
             "fsync": "off",
             "synchronous_commit": "off",
@@ -117,9 +123,10 @@ class PostgresServer(Server):
         }
     )
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, address: str = "") -> None:
         super().__init__(folder)
-        self.url = f"postgresql://postgres@{quote(str(folder), safe='')}/postgres"
+        self._address = address
+        self.url = f"postgresql://postgres@{address or quote(str(folder), safe='')}/postgres"
         self._programs = postgres_programs(folder)
         self._data = folder / "data"
 
@@ -129,7 +136,8 @@ class PostgresServer(Server):
         super().start()
 
     def command(self) -> list[str]:
-        options = [f"--{name}={value}" for name, value in self.OPTIONS.items()]
+        given = {**self.OPTIONS, "listen_addresses": self._address}
+        options = [f"--{name}={value}" for name, value in given.items()]
         program = str(self._programs / "postgres")
         return [program, "-D", str(self._data), "-k", str(self.folder), *options]
 
@@ -154,21 +162,25 @@ class PostgresServer(Server):
         )
         if done.returncode:
             raise RuntimeError(f"initdb failed in {self.folder}: {done.stdout}")
+        if self._address:
+            with (self._data / "pg_hba.conf").open("a") as rules:
+                rules.write("host all,replication all 0.0.0.0/0 trust\n")
 
 
 class RedisServer(Server):
-    """Valkey on a free local port, in memory only."""
+    """Valkey on a free port, in memory only, without a password."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, address: str = "127.0.0.1") -> None:
         super().__init__(folder)
-        self._port = free_port()
-        self.url = f"redis://127.0.0.1:{self._port}/0"
+        self._address, self._port = address, free_port()
+        self.url = f"redis://{address}:{self._port}/0"
         give_to_unprivileged_user(folder)
 
     def command(self) -> list[str]:
         options = {
             "port": str(self._port),
-            "bind": "127.0.0.1",
+            "bind": self._address,
+            "protected-mode": "no",
             "save": "",
             "appendonly": "no",
             "databases": "100",  # one per suite
@@ -178,7 +190,7 @@ class RedisServer(Server):
 
     def is_ready(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self._port), timeout=10) as connection:
+            with socket.create_connection((self._address, self._port), timeout=10) as connection:
                 connection.sendall(b"PING\r\n")
                 return connection.recv(16).startswith(b"+PONG")
         except OSError:
@@ -191,10 +203,18 @@ SERVERS: Mapping[str, type[Server]] = MappingProxyType(
 
 
 def free_port() -> int:
-    """Return a TCP port that is currently free."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port that is currently free, another one at each call.
+
+    The system gives none of these to outgoing connections, which could otherwise take the port
+    before its server starts, or while it restarts.
+    """
+    while True:
+        port = secrets.choice(PORTS)  # not `random`, which Hypothesis seeds
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in _given_ports:
+                _given_ports.add(port)
+                return port
 
 
 def server_user() -> str | None:
