@@ -1,8 +1,10 @@
 import pytest
 from django.contrib.auth import get_user_model
+from job_kinds import Note
 from rest_framework.test import APIClient
 
 from myometrics_core.api import rate_limiter
+from myometrics_core.jobs import kinds, register_job_kind, runners, running
 from myometrics_testing.waiting import PATIENCE, wait_for
 
 
@@ -35,6 +37,17 @@ def _no_memory_of_other_tests():
     rate_limiter._limiters.clear()
     rate_limiter._local_until = 0.0
     rate_limiter._local.storage.reset()
+
+
+@pytest.fixture
+def kind(monkeypatch):
+    """The only registered kind of job."""
+    monkeypatch.setattr(kinds, "_kinds", {})
+    monkeypatch.setattr(running, "_paused_until", {})
+    monkeypatch.setattr(runners, "_paused_until", {})
+    kind = Note()
+    register_job_kind(kind)
+    return kind
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from rest_framework.request import Request
 from myometrics_core.http import download_response
 from myometrics_core.middleware import AccessLogMiddleware
 
+pytestmark = pytest.mark.usefixtures("keep_connections")
 # Django 4.2 sends on, and the server drops what it gets.
 DISCONNECTS_ARE_NOTICED = django.VERSION >= (5, 0)
 

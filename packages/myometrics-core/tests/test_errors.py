@@ -128,13 +128,13 @@ def test_accept_header_is_ignored(client):
 
 
 def test_unexpected_error_is_bare_500_and_signalled(client, caplog):
-    heard = []
+    received = []
     client.raise_request_exception = False
-    got_request_exception.connect(listener := lambda **kwargs: heard.append(kwargs))
+    got_request_exception.connect(listener := lambda **kwargs: received.append(kwargs))
     body = shape_of(client.get("/api/faulty/bug/"), 500)
     got_request_exception.disconnect(listener)
     assert "innards" not in json.dumps(body)
-    assert len(heard) == 1
+    assert len(received) == 1
     assert "secret innards" in caplog.text
 
 

@@ -46,16 +46,16 @@ def test_source_is_the_part_before_the_colon():
 
 @pytest.mark.django_db
 def test_receiver_gets_only_events_it_subscribes_to():
-    heard = []
-    register_receiver("all", lambda happened: heard.append(("all", happened.id)))
+    received = []
+    register_receiver("all", lambda happened: received.append(("all", happened.id)))
     register_receiver(
         "uploads",
-        lambda happened: heard.append(("uploads", happened.id)),
+        lambda happened: received.append(("uploads", happened.id)),
         resource_types={"upload"},
     )
     publish(event(1))
     publish(event(2, resource_type="session"))
-    assert heard == [("all", "audit:1"), ("uploads", "audit:1"), ("all", "audit:2")]
+    assert received == [("all", "audit:1"), ("uploads", "audit:1"), ("all", "audit:2")]
 
 
 @pytest.mark.django_db

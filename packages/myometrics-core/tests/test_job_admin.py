@@ -6,28 +6,10 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
 
-from myometrics_core.jobs import Job, JobKind, enqueue, kinds, register_job_kind
+from myometrics_core.jobs import Job, enqueue
 from myometrics_core.jobs.claims import claim_job
 
 LIST = reverse("admin:myometrics_core_job_changelist")
-
-
-class Note(JobKind):
-    name = "tests.note"
-
-    def __init__(self):
-        self.retried = []
-
-    def on_retry(self, job):
-        self.retried.append(job.key)
-
-
-@pytest.fixture
-def kind(monkeypatch):
-    monkeypatch.setattr(kinds, "_kinds", {})
-    kind = Note()
-    register_job_kind(kind)
-    return kind
 
 
 @pytest.fixture

@@ -9,20 +9,18 @@ import pytest
 from django.db import connection, connections, transaction
 from django.db.backends.signals import connection_created
 from django.db.models.signals import post_delete
+from job_kinds import HOUR, Note, Recurring, fail
 
 from myometrics_core.jobs import (
     Job,
     JobFailed,
-    JobKind,
     RetryPolicy,
     enqueue,
     enqueue_many,
     every,
-    kinds,
     register_job_kind,
     run_all_jobs,
     run_jobs,
-    running,
 )
 from myometrics_core.jobs import loop as loop_module
 from myometrics_core.jobs.claims import claim_job
@@ -31,43 +29,7 @@ from myometrics_core.jobs.running import due_kinds
 from myometrics_core.times import utc_now
 from myometrics_testing.waiting import PATIENCE, wait_for
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-HOUR = timedelta(hours=1)
-
-
-class Note(JobKind):
-    name = "tests.note"
-    lease = HOUR
-    retry = RetryPolicy(max_attempts=2, base=HOUR, cap=HOUR)
-    pause = HOUR
-
-    def __init__(self, name="tests.note"):
-        self.name, self.runs, self.effect = name, [], lambda job: None
-
-    def run(self, job):
-        self.runs.append(job.key)
-        self.effect(job)
-
-
-class Recurring(Note):
-    schedule = every(24 * HOUR)
-
-
-@pytest.fixture(autouse=True)
-def kind(monkeypatch):
-    monkeypatch.setattr(kinds, "_kinds", {})
-    monkeypatch.setattr(running, "_paused_until", {})
-    kind = Note()
-    register_job_kind(kind)
-    return kind
-
-
-def fail(failure):
-    def effect(*_):
-        raise failure
-
-    return effect
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("kind")]
 
 
 def in_thread(function):
@@ -113,7 +75,7 @@ def test_finish_deletes_in_one_statement_with_a_global_delete_receiver(kind):
 
 
 def test_recurring_job_enqueued_while_it_is_finished_runs_once_more():
-    recurring = Recurring("tests.recurring")
+    recurring = Recurring()
     register_job_kind(recurring)
     enqueue(recurring.name, key="")
     job = claim_job(Job.objects.get().pk, recurring)
@@ -190,7 +152,7 @@ def test_paused_kinds_leave_the_threads_to_others(kind):
 
 
 def test_interval_beyond_all_dates_leaves_the_other_jobs_alone(kind):
-    recurring = Recurring("tests.recurring")
+    recurring = Recurring()
     recurring.schedule = every(timedelta.max)
     register_job_kind(recurring)
     enqueue(kind.name)
@@ -208,7 +170,7 @@ def test_loop_survives_an_unexpected_error(kind, monkeypatch):
     monkeypatch.setattr(loop_module, "ensure_recurring_jobs", look)
     enqueue(kind.name, key="7")
     with loop_running(interval=0.05):
-        wait_for(lambda: kind.runs == ["7"])
+        wait_for(lambda: kind.keys == ["7"])
 
 
 def test_broken_kind_does_not_stop_the_others(kind):

@@ -1,12 +1,6 @@
 """What runs jobs: processes of ``jobs_run``, threads of the server, Celery, Django's tasks."""
 
-import os
-import signal
-import sqlite3
-import subprocess
-import sys
 import threading
-from datetime import timedelta
 from functools import cache
 from pathlib import Path
 
@@ -20,135 +14,72 @@ from django.db import connection, transaction
 from myometrics_core.checks import check_sqlite_transactions
 from myometrics_core.jobs import (
     Job,
-    JobKind,
     celery_runner,
     enqueue,
     enqueue_many,
-    kinds,
-    register_job_kind,
-    runners,
     thread_runner,
 )
 from myometrics_core.jobs.loop import JobLoop
+from myometrics_testing.site_processes import SiteProcesses
 from myometrics_testing.waiting import PATIENCE, wait_for
 
-TESTS = Path(__file__).parent
-
-
-class Note(JobKind):
-    name = "tests.note"
-    lease = timedelta(hours=1)
-
-    def __init__(self, effect=lambda job: None):
-        self.effect, self.keys = effect, []
-
-    def run(self, job):
-        self.keys.append(job.key)
-        self.effect(job)
-
-
-@pytest.fixture
-def kind(monkeypatch):
-    monkeypatch.setattr(kinds, "_kinds", {})
-    monkeypatch.setattr(runners, "_paused_until", {})
-    kind = Note()
-    register_job_kind(kind)
-    return kind
-
-
-class Site:
-    """Processes of a site with a database of its own, in which Celery can't be imported."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.processes = []
-        self.environment = {
-            **os.environ,
-            "DATABASE_URL": f"sqlite:///{folder / 'db.sqlite3'}",
-            "JOBS_FOLDER": str(folder),
-            "PYTHONPATH": str(TESTS),
-        }
-        self.manage("migrate", "-v", "0")
-
-    def manage(self, *arguments):
-        command = [sys.executable, str(TESTS / "jobs_process.py"), *arguments]
-        subprocess.run(command, env=self.environment, check=True, timeout=PATIENCE)
-
-    def run_jobs(self):
-        command = [sys.executable, str(TESTS / "jobs_process.py"), "jobs_run", "--interval=0.1"]
-        process = subprocess.Popen(command, env=self.environment, start_new_session=True)
-        self.processes.append(process)
-        return process
-
-    def execute(self, sql, *parameters):
-        with sqlite3.connect(self.folder / "db.sqlite3", timeout=PATIENCE) as connection:
-            return connection.execute(sql, parameters).fetchall()
-
-    def enqueue(self, kind, key=""):
-        self.execute(
-            "INSERT INTO myometrics_core_job (kind, key, payload, state, run_at, attempts, "
-            "run_again, last_error, request_id, created_at) VALUES (?, ?, '{}', 'pending', "
-            "'2000-01-01 00:00:00', 0, 0, '', '', '2000-01-01 00:00:00')",
-            kind,
-            key,
-        )
-
-    @property
-    def notes(self):
-        path = self.folder / "notes"
-        return path.read_text().splitlines() if path.exists() else []
+SCRIPT = Path(__file__).with_name("jobs_process.py")
 
 
 @pytest.fixture
 def site(tmp_path):
-    site = Site(tmp_path)
-    yield site
-    for process in site.processes:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+    with SiteProcesses(SCRIPT, tmp_path) as site:
+        yield site
+
+
+def enqueue_in(site, kind, key=""):
+    site.execute(
+        "INSERT INTO myometrics_core_job (kind, key, payload, state, run_at, attempts, "
+        "run_again, last_error, request_id, created_at) VALUES (?, ?, '{}', 'pending', "
+        "'2000-01-01 00:00:00', 0, 0, '', '', '2000-01-01 00:00:00')",
+        kind,
+        key,
+    )
 
 
 @pytest.mark.any_database
 def test_jobs_run_takes_over_the_job_of_a_killed_process(site):
-    site.enqueue("tests.slow")
-    first = site.run_jobs()
+    enqueue_in(site, "tests.slow")
+    worker = site.start_worker()
     wait_for(lambda: site.notes == ["begin"])
-    os.killpg(first.pid, signal.SIGKILL)
-    first.wait()
-    (site.folder / "go").touch()
-    site.execute("UPDATE myometrics_core_job SET claimed_until = '2000-01-01 00:00:00'")
-    site.run_jobs()
+    site.kill(worker)
+    site.go()
+    site.start_worker()
     wait_for(lambda: site.notes == ["begin", "begin", "end"])
     wait_for(lambda: not site.execute("SELECT 1 FROM myometrics_core_job WHERE kind LIKE 'tests%'"))
 
 
 @pytest.mark.any_database
 def test_jobs_run_finishes_its_jobs_when_terminated(site):
-    site.enqueue("tests.slow")
-    process = site.run_jobs()
+    enqueue_in(site, "tests.slow")
+    worker = site.start_worker()
     wait_for(lambda: site.notes == ["begin"])
-    process.terminate()
-    (site.folder / "go").touch()
-    assert process.wait(PATIENCE) == 0
+    worker.terminate()
+    site.go()
+    assert worker.wait(PATIENCE) == 0
     assert site.notes == ["begin", "end"]
     assert not site.execute("SELECT 1 FROM myometrics_core_job WHERE kind = 'tests.slow'")
 
 
 @pytest.mark.any_database
 def test_jobs_run_runs_other_kinds_beside_a_slow_job(site):
-    site.enqueue("tests.slow")
-    site.run_jobs()
+    enqueue_in(site, "tests.slow")
+    site.start_worker()
     wait_for(lambda: site.notes == ["begin"])
-    site.enqueue("tests.quick", "1")
+    enqueue_in(site, "tests.quick", "1")
     wait_for(lambda: site.notes == ["begin", "quick 1"])
 
 
 @pytest.mark.any_database
 def test_jobs_run_once_runs_what_is_due_and_returns(site):
     for number in range(3):
-        site.enqueue("tests.quick", str(number))
-    site.manage("jobs_run", "--once", "--kind", "tests.quick")
+        enqueue_in(site, "tests.quick", str(number))
+    site.run("jobs_run", "--once", "--kind", "tests.quick")
     assert sorted(site.notes) == ["quick 0", "quick 1", "quick 2"]
 
 
@@ -172,11 +103,13 @@ def test_loop_runs_a_job_when_woken_and_stops(kind):
     assert not thread.is_alive()
 
 
+@pytest.mark.usefixtures("keep_connections")
 def test_server_starts_no_threads_in_a_test_environment(kind):
     request_started.send(sender=None)
     assert thread_runner._loops == {}
 
 
+@pytest.mark.usefixtures("keep_connections")
 def test_server_starts_threads_once_at_its_first_request(kind, monkeypatch):
     started = []
     monkeypatch.setattr(thread_runner, "_loops", {})
@@ -188,6 +121,7 @@ def test_server_starts_threads_once_at_its_first_request(kind, monkeypatch):
     assert len(started) == 1
 
 
+@pytest.mark.usefixtures("keep_connections")
 @pytest.mark.parametrize("runner", ["celery", "tasks", "none"])
 def test_server_starts_no_threads_with_another_runner(kind, monkeypatch, settings, runner):
     monkeypatch.setattr(thread_runner, "_loops", {})

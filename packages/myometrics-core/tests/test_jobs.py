@@ -1,13 +1,13 @@
 """The job queue: written with its fact, run at least once, retried, taken over, given up."""
 
 import threading
-from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
 from django.db import OperationalError, transaction
 from hypothesis import given
 from hypothesis import strategies as st
+from job_kinds import HOUR, Recurring, fail
 
 from myometrics_core.health_log.models import HealthState
 from myometrics_core.jobs import (
@@ -20,7 +20,6 @@ from myometrics_core.jobs import (
     enqueue,
     enqueue_many,
     every,
-    kinds,
     register_job_kind,
     run_all_jobs,
     run_job,
@@ -31,52 +30,7 @@ from myometrics_core.jobs.claims import claim_job
 from myometrics_core.times import utc_now
 from myometrics_testing.waiting import PATIENCE
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-HOUR = timedelta(hours=1)
-
-
-class Note(JobKind):
-    name = "tests.note"
-    lease = HOUR
-    retry = RetryPolicy(max_attempts=3, base=HOUR, cap=4 * HOUR)
-    pause = HOUR
-
-    def __init__(self):
-        self.runs, self.dead, self.sessions, self.effect = [], [], 0, lambda job: None
-
-    def run(self, job):
-        self.runs.append((job.key, job.payload))
-        self.effect(job)
-
-    def on_dead(self, job):
-        self.dead.append(job.key)
-
-    @contextmanager
-    def session(self):
-        self.sessions += 1
-        yield
-
-
-class Recurring(Note):
-    name = "tests.recurring"
-    schedule = every(HOUR)
-
-
-@pytest.fixture(autouse=True)
-def kind(monkeypatch):
-    monkeypatch.setattr(kinds, "_kinds", {})
-    monkeypatch.setattr(running, "_paused_until", {})
-    kind = Note()
-    register_job_kind(kind)
-    return kind
-
-
-def fail(failure):
-    def effect(*args):
-        raise failure
-
-    return effect
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("kind")]
 
 
 def make_due(**lookup):
@@ -195,7 +149,7 @@ def test_dead_job_does_not_prevent_a_new_one_with_its_key(kind):
     assert run_jobs(kind.name) == 1
 
 
-def test_claimed_job_is_run_by_nobody_else_until_the_lease_expires(kind):
+def test_claimed_job_is_run_by_no_other_worker_until_its_lease_ends(kind):
     enqueue(kind.name, key="7")
     killed = claim_job(Job.objects.get().pk, kind)
     assert run_jobs(kind.name) == 0
@@ -367,7 +321,7 @@ def test_twenty_workers_run_each_job_once(kind, run_concurrently):
     enqueue_many(kind.name, [(str(number), {}) for number in range(40)])
     attempts = run_concurrently(lambda: run_jobs(kind.name), times=20)
     assert sum(attempts) == 40
-    assert sorted(key for key, _ in kind.runs) == sorted(map(str, range(40)))
+    assert sorted(kind.keys) == sorted(map(str, range(40)))
 
 
 def test_twenty_writers_of_one_key_write_one_job(kind, run_concurrently):

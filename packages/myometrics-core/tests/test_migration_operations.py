@@ -5,13 +5,14 @@ from django.db import NotSupportedError, OperationalError, connection, migration
 from django.db.migrations.state import ProjectState
 from django.test.utils import CaptureQueriesContext
 
-from myometrics_core.db import migration_operations
+from myometrics_core.db import migration_operations, table_locks
 from myometrics_core.db.migration_operations import (
     AddFieldBriefly,
     AddIndexConcurrently,
     RemoveFieldBriefly,
     RemoveIndexConcurrently,
 )
+from myometrics_testing.waiting import wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -80,12 +81,13 @@ def is_valid(name):
 
 
 def wait_until(cursor, condition):
-    """Wait until a process of the server fulfils ``condition``, at most 20 seconds."""
-    for _ in range(2000):
-        cursor.execute(f"SELECT count(*), pg_sleep(0.01) FROM pg_stat_activity WHERE {condition}")
-        if cursor.fetchone()[0]:
-            return
-    raise AssertionError(condition)
+    """Wait until a process of the server fulfils ``condition``."""
+
+    def is_fulfilled():
+        cursor.execute(f"SELECT count(*) FROM pg_stat_activity WHERE {condition}")
+        return cursor.fetchone()[0]
+
+    wait_for(is_fulfilled)
 
 
 def add_origin():
@@ -121,7 +123,7 @@ def test_column_is_added_as_soon_as_the_table_is_free(state, other, monkeypatch,
     if database_vendor == "sqlite":
         return
     monkeypatch.setattr(migration_operations, "LOCK_TIMEOUT_MS", 50)
-    monkeypatch.setattr(migration_operations.time, "sleep", lambda seconds: other.rollback())
+    monkeypatch.setattr(table_locks.time, "sleep", lambda seconds: other.rollback())
     with other.cursor() as cursor:
         cursor.execute(f"SELECT * FROM {TABLE}")
     apply(add_origin(), state, atomic=True)
@@ -132,7 +134,7 @@ def test_other_errors_are_not_retried(state, monkeypatch):
     def wait(seconds):
         raise AssertionError("no lock was missed")
 
-    monkeypatch.setattr(migration_operations.time, "sleep", wait)
+    monkeypatch.setattr(table_locks.time, "sleep", wait)
     after = apply(add_origin(), state)
     with pytest.raises(Exception, match=r"(?i)origin"):
         apply(add_origin(), state)
@@ -161,15 +163,16 @@ def test_index_is_built_while_others_write(state, other, database_vendor, run_co
 
     def build():
         with connection.cursor() as cursor:
-            cursor.execute("SET lock_timeout = '50ms'")  # the role's own is outlasted
-            cursor.execute("SET statement_timeout = '50ms'")
+            cursor.execute("SET lock_timeout = '1s'")  # the role's own is outlasted
+            cursor.execute("SET statement_timeout = '1s'")
         apply(AddIndexConcurrently("visit", INDEX), state)
 
     def write():
         # The build waits for the open transaction; other writers don't wait for it.
         try:
             with connection.cursor() as cursor:
-                wait_until(cursor, "query LIKE 'CREATE INDEX%' AND wait_event_type = 'Lock'")
+                building = "query LIKE 'CREATE INDEX%' AND wait_event_type = 'Lock'"
+                wait_until(cursor, f"{building} AND query_start < now() - interval '1.5 s'")
                 cursor.execute("SET lock_timeout = '5s'")
                 cursor.execute(f"INSERT INTO {TABLE} (name) VALUES ('written concurrently')")
         finally:
@@ -210,3 +213,113 @@ def test_time_limits_of_the_connection_are_restored(state, database_vendor):
         "RESET lock_timeout",
         "RESET statement_timeout",
     ]
+
+
+@pytest.fixture
+def partitioned(database_vendor, state):
+    """The same table with two partitions, which have rows; the state."""
+    if database_vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(f"DROP TABLE {TABLE}")
+            cursor.execute(
+                f"CREATE TABLE {TABLE} (id bigint PRIMARY KEY, name text NOT NULL) "
+                "PARTITION BY RANGE (id)"
+            )
+            for first in (0, 100):
+                cursor.execute(
+                    f"CREATE TABLE {TABLE}_p{first} PARTITION OF {TABLE} "
+                    f"FOR VALUES FROM ({first}) TO ({first + 100})"
+                )
+                cursor.execute(f"INSERT INTO {TABLE} VALUES ({first + 1}, 'a')")
+    return state
+
+
+def partition_indexes():
+    """The indexes of the partitions that belong to the table's index."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT i.indrelid::regclass::text, i.indisvalid FROM pg_inherits a "
+            "JOIN pg_index i ON i.indexrelid = a.inhrelid "
+            "WHERE a.inhparent = to_regclass('visit_name') ORDER BY 1"
+        )
+        return cursor.fetchall()
+
+
+def test_operations_work_on_a_partitioned_table(partitioned, database_vendor):
+    for _ in range(2):
+        after = apply(AddIndexConcurrently("visit", INDEX), partitioned)
+        assert indexes() == ["visit_name"]
+    if database_vendor == "postgresql":
+        assert is_valid("visit_name")
+        assert partition_indexes() == [(f"{TABLE}_p0", True), (f"{TABLE}_p100", True)]
+    apply(add_origin(), after, atomic=True)
+    assert columns() == ["id", "name", "origin"]
+    remove = RemoveIndexConcurrently("visit", "visit_name")
+    for _ in range(2):
+        apply(remove, after)
+        assert indexes() == []
+    apply(remove, after, backwards=True)
+    assert indexes() == ["visit_name"]
+
+
+def test_index_of_a_partitioned_table_is_built_beside_writers(
+    partitioned, other, impatient, database_vendor, run_concurrently
+):
+    if database_vendor == "sqlite":
+        return
+
+    def build():
+        apply(AddIndexConcurrently("visit", INDEX), partitioned)
+
+    def write_during_the_build():
+        waits = "wait_event_type = 'Lock' AND query LIKE 'CREATE INDEX CONCURRENTLY%'"
+        with connection.cursor() as cursor:
+            wait_until(cursor, waits)
+            cursor.execute(f"INSERT INTO {TABLE} VALUES (50, 'b'), (150, 'b')")
+        other.commit()
+
+    with other.cursor() as cursor:
+        cursor.execute(f"INSERT INTO {TABLE}_p100 VALUES (160, 'c')")
+    assert run_concurrently([build, write_during_the_build]) == [None, None]
+    assert is_valid("visit_name")
+
+
+def test_failed_index_of_a_partition_is_built_again(partitioned, database_vendor):
+    if database_vendor == "sqlite":
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE INDEX visit_name ON ONLY {TABLE} (name)")
+        # Only its name shows that it is of an attempt that failed.
+        child = migration_operations._partition_index_name("visit_name", f"{TABLE}_p100")
+        cursor.execute(f"CREATE INDEX {child} ON {TABLE}_p100 (id)")
+    apply(AddIndexConcurrently("visit", INDEX), partitioned)
+    assert is_valid("visit_name")
+    assert len(partition_indexes()) == 2
+
+
+def test_attached_index_waits_briefly_for_readers(partitioned, other, monkeypatch, database_vendor):
+    if database_vendor == "sqlite":
+        return
+    monkeypatch.setattr(migration_operations, "LOCK_TIMEOUT_MS", 50)
+    pauses = []
+
+    def stop_reading(seconds):
+        pauses.append(seconds)
+        other.rollback()
+
+    monkeypatch.setattr(table_locks.time, "sleep", stop_reading)
+
+    def read_before(execute, sql, params, many, context):
+        if " ATTACH PARTITION " in sql and not pauses:
+            with other.cursor() as cursor:
+                cursor.execute(f"SELECT * FROM {TABLE}")
+                # Without a timeout, the operation would wait for ever, and other queries behind it.
+            with connection.cursor() as cursor:
+                cursor.execute("SHOW lock_timeout")
+                assert cursor.fetchone() == ("50ms",)
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(read_before):
+        apply(AddIndexConcurrently("visit", INDEX), partitioned)
+    assert pauses
+    assert is_valid("visit_name")

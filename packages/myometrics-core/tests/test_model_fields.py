@@ -8,7 +8,7 @@ import pytest
 from django.core import serializers
 from django.db import models
 from django.forms import modelform_factory
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 from site_notes.models import Note
@@ -39,7 +39,7 @@ def note(text):
 
 
 class TestEveryText(TestCase):
-    @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+    @settings(max_examples=25)
     @example(" a \r\n\x01\ufffe\u2028\x85\U0001f600 ")
     @example("\\json ")
     @example('\\json "\\u0001"')
@@ -52,7 +52,7 @@ class TestEveryText(TestCase):
             read_back(name, row).save()
             assert Note.objects.get().text == text
 
-    @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+    @settings(max_examples=25)
     @given(st.dictionaries(TEXT, JSON))
     def test_dumped_json_is_loaded_unchanged(self, value):
         for name in FORMATS:

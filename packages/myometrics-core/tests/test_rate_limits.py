@@ -219,16 +219,16 @@ def test_atomic_requests_do_not_roll_back_counts():
     assert statuses == [400] * 5 + [429] * 2
 
 
-def test_expired_counts_are_deleted(db, settings):
+def test_expired_counts_are_deleted(db, monkeypatch):
     from myometrics_core.rate_limits.models import CountedRequest
-    from myometrics_core.rate_limits.storage import PURGE_INTERVAL, DatabaseStorage
+    from myometrics_core.rate_limits.storage import DatabaseStorage
 
     CountedRequest.objects.create(key="old", counted_at=1.0, expires_at=2.0)
     storage = DatabaseStorage("database://")
-    for number in range(PURGE_INTERVAL * 20):
-        storage.acquire_entry(f"k{number}", 1, 60)
-        if not CountedRequest.objects.filter(key="old").exists():
-            break
+    storage.acquire_entry("first", 1, 60)
+    assert CountedRequest.objects.filter(key="old").exists()
+    monkeypatch.setattr("myometrics_core.rate_limits.storage.PURGE_INTERVAL", 1)
+    storage.acquire_entry("second", 1, 60)
     assert not CountedRequest.objects.filter(key="old").exists()
 
 

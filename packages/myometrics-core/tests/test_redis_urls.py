@@ -145,6 +145,7 @@ def test_valid_redis_url_is_accepted(url):
         "{'host': 'db', 'password': 'hunter2', 'db': 0}",
         'password="hunter2 and more"',
         "{'sentinel_kwargs': {'PASSWORD': 'hunter2'}}",
+        "PA\u017f\u017fWORD=hunter2",  # ignoring case, the long s is an s
         "Error handling request /api/exports/1/?token=hunter2&next=https://clinic.example/",
         "<WSGIRequest: GET '/api/exports/1/?token=hunter2'>",
     ],

@@ -83,7 +83,7 @@ def test_body_over_the_limit_counts_per_address_and_then_is_429(client, db):
 
 
 def test_body_over_the_limit_of_a_user_counts_per_address(client, user, settings):
-    settings.MYOMETRICS = {"RATE_LIMITS": {"auth": "1/minute"}}
+    settings.MYOMETRICS = {"RATE_LIMITS": {"auth": "1/hour"}}
     client.force_authenticate(user)
     assert send(client, "/api/account/", CountedStream(MIB)).status_code == 413
     assert send(client, "/api/account/", CountedStream(MIB)).status_code == 429

@@ -3,8 +3,10 @@
 import uuid
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
+from django.contrib.contenttypes.models import ContentType
 from django.db import connection, transaction
 from django.db.transaction import TransactionManagementError
 from django.test.utils import CaptureQueriesContext
@@ -25,6 +27,19 @@ def test_row_lookup_returns_row_and_relations_in_one_query():
         assert found.codename == expected.codename
         assert found._state.db == "default"
         assert not found._state.adding
+
+
+def test_row_lookup_returns_empty_and_several_relations():
+    user = get_user_model().objects.create_user(email="a@site.test")
+    kind = ContentType.objects.get_for_model(get_user_model())
+    lookup = RowLookup(lambda: LogEntry.objects.select_related("content_type", "user"))
+    for expected in (None, kind):
+        entry = LogEntry.objects.create(user=user, content_type=expected, action_flag=1)
+        with CaptureQueriesContext(connection) as queries:
+            found = lookup.get(entry.pk)
+            assert (found.content_type, found.user) == (expected, user)
+        assert len(queries) == 1
+        assert found.action_time == entry.action_time
 
 
 def test_row_lookup_of_unknown_key_returns_none():
@@ -80,7 +95,7 @@ def test_prepared_row_lookup_is_logged_and_wrapped_like_any_query(database_vendo
     if database_vendor == "postgresql":
         connection.connection.prepare_threshold = 1
     with CaptureQueriesContext(connection) as queries:
-        for _ in range(4):  # psycopg keeps no text of a statement that it has prepared
+        for _ in range(4):
             lookup.get(user.pk)
     assert len(queries) == 4
     assert all(query["sql"].startswith("SELECT") for query in queries)

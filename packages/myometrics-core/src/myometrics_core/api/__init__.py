@@ -1,4 +1,4 @@
-"""Base classes of the API: views, errors, fields, pagination, throttling, OpenAPI schema."""
+"""Base classes of the API: views, errors, fields, pagination, throttling, schema, mailed links."""
 
 from .errors import CallerDeleted, Conflict, exception_handler, json_error
 from .fields import (
@@ -12,7 +12,8 @@ from .json_format import CompactJSONRenderer, StrictJSONParser
 from .pagination import PagePagination, PageQuerySerializer, PageSerializer
 from .schema import ErrorSerializer, OneOfSerializer, extend_schema
 from .serializers import AttributesSerializer, RequestSerializer
-from .throttling import BucketThrottle, rate_limit_key, rate_limiter
+from .signed_links import LinkQuerySerializer, SignedLink, link_not_valid
+from .throttling import BucketThrottle, address_key, rate_limit_key, rate_limiter
 from .views import (
     MAX_AUTH_BODY_BYTES,
     ApiView,
@@ -33,6 +34,7 @@ __all__ = [
     "ErrorSerializer",
     "IsAdministrator",
     "JSONObjectField",
+    "LinkQuerySerializer",
     "OneOfSerializer",
     "PagePagination",
     "PageQuerySerializer",
@@ -40,15 +42,18 @@ __all__ = [
     "PublicApiView",
     "PublicPageView",
     "RequestSerializer",
+    "SignedLink",
     "StrictBooleanField",
     "StrictCharField",
     "StrictJSONParser",
     "UnknownPathView",
     "UserIdField",
     "UtcDateTimeField",
+    "address_key",
     "exception_handler",
     "extend_schema",
     "json_error",
+    "link_not_valid",
     "rate_limit_key",
     "rate_limiter",
 ]

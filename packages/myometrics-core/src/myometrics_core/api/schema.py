@@ -70,10 +70,10 @@ HEADERS = {
 class AutoSchema(SpectacularAutoSchema):
     """drf-spectacular's schema with the possible error responses of each view.
 
-    Components of this suite's serializers don't clash with the site's: requests and responses are
-    separate components regardless of ``COMPONENT_SPLIT_REQUEST``, a component name that the site
-    uses is prefixed with ``MyoMetrics``, and choices are inlined, because drf-spectacular would
-    name them after the field and merge them with the site's fields of that name.
+    Components of this suite's serializers don't clash with the site's. Requests and responses are
+    separate components regardless of ``COMPONENT_SPLIT_REQUEST``. A component name that the site
+    uses is prefixed with ``MyoMetrics``. Choices are inlined: drf-spectacular would name them after
+    the field, and merge them with the site's fields of that name.
     """
 
     def get_operation(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:

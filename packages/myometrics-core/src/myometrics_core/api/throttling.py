@@ -60,10 +60,11 @@ def rate_limit_key(request: Request, view: Any, bucket: str) -> str:
     identity = view.rate_limit_identity(request)
     if identity:
         return str(identity)
-    return f"user:{request.user.pk}" if has_user_row(request.user) else _address_key(request)
+    return f"user:{request.user.pk}" if has_user_row(request.user) else address_key(request)
 
 
-def _address_key(request: Request) -> str:
+def address_key(request: Request) -> str:
+    """Return the key of the client's address."""
     address = client_address(request)
     if address is not None and ":" in address:
         # A client usually controls the whole network of an IPv6 address.
@@ -74,17 +75,21 @@ def _address_key(request: Request) -> str:
 class BucketThrottle(BaseThrottle):
     """Counts a request in its view's ``throttle_bucket``.
 
-    Buckets ``api`` and ``export`` span all endpoints; in ``auth`` each endpoint counts separately.
+    Buckets ``api`` and ``export`` span all endpoints; in ``auth`` each endpoint counts separately,
+    and so does a view with a ``throttle_rate`` of its own.
     """
 
     result = RateLimitResult(allowed=True)
 
     def allow_request(self, request: Request, view: Any) -> bool:
-        bucket = view.throttle_bucket
-        rate = core_settings.RATE_LIMITS.get(bucket, RATE_LIMIT_BUCKETS[bucket]) if bucket else None
+        bucket, own_rate = view.throttle_bucket, getattr(view, "throttle_rate", None)
+        rates = core_settings.RATE_LIMITS
+        rate = own_rate or (rates.get(bucket, RATE_LIMIT_BUCKETS[bucket]) if bucket else None)
         if not rate:
             return True
-        scope = f"{bucket}:{type(view).__name__}" if bucket == "auth" else bucket
+        scope = str(bucket)
+        if own_rate or bucket == "auth":
+            scope = f"{own_rate or bucket}:{type(view).__name__}"
         self.result = rate_limiter.hit(rate, scope, self._key(request, view, bucket))
         return self.result.allowed
 
@@ -98,7 +103,7 @@ class BucketThrottle(BaseThrottle):
                 return str(core_settings.RATE_LIMIT_KEY(request, view, bucket))
             except BODY_ERRORS as error:
                 view.body_error = error  # raised by the view after the request was counted
-        return _address_key(request)
+        return address_key(request)
 
 
 class RateLimiter:

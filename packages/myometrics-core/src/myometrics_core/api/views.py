@@ -74,6 +74,8 @@ class ApiView(APIView):
     """
 
     throttle_bucket: ClassVar[str | None] = "api"
+    # Replaces the bucket's rate; the view then counts separately.
+    throttle_rate: str | None = None
     # In bytes; None: MAX_AUTH_BODY_BYTES in the bucket "auth", else MAX_BODY_BYTES.
     max_body_bytes: ClassVar[int | None] = None
     # Whether the body is left unread, regardless of its media type.

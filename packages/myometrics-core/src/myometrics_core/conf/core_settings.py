@@ -12,8 +12,13 @@ from .definitions import DOTTED_PATH, Setting, SettingsGroup, http_url, positive
 from .redis_urls import check_redis_url
 from .secret_keys import django_secret_keys, key_list
 
-RATE_LIMIT_BUCKETS = {"auth": "5/minute", "api": "100/minute", "export": "2/hour"}
-"""Bucket → default rate, from the specification ("Rate Limiting")."""
+RATE_LIMIT_BUCKETS = {
+    "auth": "5/minute",
+    "api": "100/minute",
+    "export": "2/hour",
+    "scim": "3000/minute",
+}
+"""Bucket → default rate. All but ``scim`` are from the specification ("Rate Limiting")."""
 UNIX_SOCKET = "unix:"
 """Entry of ``TRUSTED_PROXIES`` for peers without an address; nginx uses the same notation."""
 
@@ -31,7 +36,8 @@ def _networks(value: Iterable[Any]) -> None:
 def _rates(value: Mapping[str, Any]) -> None:
     for bucket, rate in value.items():
         if bucket not in RATE_LIMIT_BUCKETS:
-            raise ValueError(f"has an unknown bucket {bucket!r} (known: auth, api, export)")
+            known = ", ".join(RATE_LIMIT_BUCKETS)
+            raise ValueError(f"has an unknown bucket {bucket!r} (known: {known})")
         try:
             if rate is not None:
                 parse_rate(rate)
@@ -70,8 +76,8 @@ class CoreSettings(SettingsGroup):
     RATE_LIMITS = Setting(
         dict,
         {},
-        "Rate of each bucket (`auth`, `api`, `export`); a bucket left out keeps its default "
-        "(5/minute, 100/minute, 2/hour), `None` switches it off.",
+        "Rate of each bucket (`auth`, `api`, `export`, `scim`); a bucket left out keeps its "
+        "default (5/minute, 100/minute, 2/hour, 3000/minute), `None` switches it off.",
         validate=_rates,
     )
     RATE_LIMIT_STORAGE = Setting(

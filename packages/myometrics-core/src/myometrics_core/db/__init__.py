@@ -4,7 +4,7 @@ from .batches import read_in_batches
 from .cache_serializers import JSONSerializer
 from .model_fields import PortableCharField, PortableDateTimeField, PortableText, PortableTextField
 from .replicas import ReplicaRouter, read_from_replica
-from .statements import RowLookup, fetch_rows
+from .statements import RowLookup, convert_rows, fetch_rows
 from .transactions import (
     DATABASE_FAILURES,
     SerializationFailure,
@@ -27,6 +27,7 @@ __all__ = [
     "RowLookup",
     "SerializationFailure",
     "atomic_write",
+    "convert_rows",
     "fetch_rows",
     "is_foreign_key_violation",
     "is_serialization_failure",

@@ -3,19 +3,25 @@
 On PostgreSQL, ``ALTER TABLE`` blocks all queries on its table from the moment it waits for its
 lock, and ``CREATE INDEX`` blocks all writes while it reads the table. These operations use a short
 lock timeout and retry, or work concurrently. On other databases they behave like Django's.
+
+An index of a partitioned table is built on each partition concurrently. PostgreSQL can drop it only
+with locks on the table and all its partitions; that waits briefly, like a change of a column.
 """
 
 from __future__ import annotations
 
-import time
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
-from django.db import NotSupportedError, OperationalError, transaction
+from django.db import NotSupportedError
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations import AddField, AddIndex, RemoveField, RemoveIndex
 from django.db.migrations.operations.base import Operation
+
+from .table_locks import alter_with_short_locks
 
 __all__ = [
     "AddFieldBriefly",
@@ -29,7 +35,6 @@ LOCK_TIMEOUT_MS = 2_000
 MAX_ATTEMPTS = 10
 PAUSE_SECONDS = 3.0
 """Pause between two attempts, in which waiting queries run."""
-LOCK_NOT_AVAILABLE = "55P03"
 
 
 class _Briefly(Operation):
@@ -108,24 +113,14 @@ def _alter_briefly(schema_editor: BaseDatabaseSchemaEditor, alter: Callable[[], 
         schema_editor.execute(set_timeout)
         alter()
         return
-    for attempt in range(1, MAX_ATTEMPTS + 1):
-        try:
-            with transaction.atomic(using=schema_editor.connection.alias):
-                schema_editor.execute(set_timeout)
-                alter()
-            return
-        except OperationalError as error:
-            cause = error.__cause__
-            # `sqlstate` in psycopg, `pgcode` in psycopg2.
-            code = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
-            if code != LOCK_NOT_AVAILABLE:
-                raise
-            if attempt == MAX_ATTEMPTS:
-                raise OperationalError(
-                    f"The table was in use for too long, so nothing was changed ({error}). Look "
-                    "for long transactions in pg_stat_activity, then run 'manage.py migrate' again."
-                ) from error
-            time.sleep(PAUSE_SECONDS)
+    alter_with_short_locks(
+        alter,
+        using=schema_editor.connection.alias,
+        timeout_ms=LOCK_TIMEOUT_MS,
+        attempts=MAX_ATTEMPTS,
+        pause_seconds=PAUSE_SECONDS,
+        advice="run 'manage.py migrate' again",
+    )
 
 
 def _add_index(schema_editor: Any, model: Any, index: Any) -> None:
@@ -135,6 +130,9 @@ def _add_index(schema_editor: Any, model: Any, index: Any) -> None:
         return
     with _no_time_limits(schema_editor):
         is_valid = _is_index_valid(schema_editor, model, index)
+        if not is_valid and _is_partitioned(schema_editor, model):
+            _add_partitioned_index(schema_editor, model, index, exists=is_valid is False)
+            return
         if is_valid is False:
             schema_editor.remove_index(model, index, concurrently=True)
         if not is_valid:
@@ -146,9 +144,61 @@ def _remove_index(schema_editor: Any, model: Any, index: Any) -> None:
         if _is_index_valid(schema_editor, model, index):
             schema_editor.remove_index(model, index)
         return
+    if _is_partitioned(schema_editor, model):
+        if _is_index_valid(schema_editor, model, index) is not None:
+            _alter_briefly(schema_editor, lambda: schema_editor.remove_index(model, index))
+        return
     with _no_time_limits(schema_editor):
         # DROP INDEX CONCURRENTLY IF EXISTS
         schema_editor.remove_index(model, index, concurrently=True)
+
+
+def _is_partitioned(schema_editor: Any, model: Any) -> bool:
+    if schema_editor.collect_sql:
+        return False
+    with schema_editor.connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT 1 FROM pg_partitioned_table WHERE partrelid = to_regclass(%s)",
+            [schema_editor.quote_name(model._meta.db_table)],
+        )
+        return cursor.fetchone() is not None
+
+
+def _add_partitioned_index(schema_editor: Any, model: Any, index: Any, *, exists: bool) -> None:
+    """Create the index of the table alone, then of each partition; the last makes it valid."""
+    quote = schema_editor.quote_name
+    if not exists:
+        table = quote(model._meta.db_table)
+        create = str(index.create_sql(model, schema_editor))
+        only = create.replace(f" ON {table} ", f" ON ONLY {table} ", 1)
+        _alter_briefly(schema_editor, lambda: schema_editor.execute(only, params=None))
+    with schema_editor.connection.cursor() as cursor:
+        cursor.execute("SELECT pg_get_indexdef(to_regclass(%s))", [quote(index.name)])
+        definition = cursor.fetchone()[0].partition(" USING ")[2]
+        # Partitions whose index is not attached yet, and the invalid index of a failed attempt.
+        cursor.execute(
+            "SELECT c.oid::regclass::text, c.relname FROM pg_inherits p "
+            "JOIN pg_class c ON c.oid = p.inhrelid "
+            "WHERE p.inhparent = to_regclass(%s) AND NOT EXISTS (SELECT 1 FROM pg_index i "
+            "JOIN pg_inherits a ON a.inhrelid = i.indexrelid "
+            "WHERE i.indrelid = c.oid AND a.inhparent = to_regclass(%s)) ORDER BY c.oid",
+            [quote(model._meta.db_table), quote(index.name)],
+        )
+        partitions = cursor.fetchall()
+    for partition, name in partitions:
+        child = quote(_partition_index_name(index.name, name))
+        schema_editor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {child}")
+        create = f"CREATE INDEX CONCURRENTLY {child} ON {partition} USING {definition}"
+        schema_editor.execute(create, params=None)
+        attach = f"ALTER INDEX {quote(index.name)} ATTACH PARTITION {child}"
+        # It waits for queries that read the partition, and other queries behind it.
+        _alter_briefly(schema_editor, partial(schema_editor.execute, attach))
+
+
+def _partition_index_name(index: str, partition: str) -> str:
+    """Return a name of at most 63 characters that is unique in the schema."""
+    digest = hashlib.sha256(partition.encode()).hexdigest()[:8]
+    return f"{index[:54]}_{digest}"
 
 
 def _is_index_valid(schema_editor: Any, model: Any, index: Any) -> bool | None:

@@ -7,16 +7,13 @@ each statement again. Both matter for a lookup that every request makes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
-from types import SimpleNamespace
-from typing import Any, Generic, TypeVar
+from functools import cached_property, lru_cache
+from typing import Any, Generic, NamedTuple, TypeVar
 
-import django
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import Model, QuerySet
-from django.db.models.query import get_related_populators
 
 Row = TypeVar("Row", bound=Model)
 
@@ -35,46 +32,70 @@ def fetch_rows(
         return rows
 
 
+def convert_rows(
+    rows: Sequence[Sequence[Any]], model: type[Model], columns: tuple[str, ...], *, using: str
+) -> list[list[Any]]:
+    """Return ``rows`` with the values of ``columns``, their first ones, as the ORM returns them."""
+    converted = [list(row) for row in rows]
+    for position, convert, expression in _converters(model, columns, using):
+        for row in converted:
+            row[position] = convert(row[position], expression, connections[using])
+    return converted
+
+
+@lru_cache(maxsize=32)
+def _converters(
+    model: type[Model], columns: tuple[str, ...], using: str
+) -> list[tuple[int, Any, Any]]:
+    """Return the ORM's converters of database values: (position, function, expression)."""
+    compiler = model._base_manager.using(using).values(*columns).query.get_compiler(using)
+    compiler.setup_query()
+    expressions = [column for column, _, _ in compiler.select]
+    return [
+        (position, convert, expression)
+        for position, (converts, expression) in compiler.get_converters(expressions).items()
+        for convert in converts
+    ]
+
+
 def _cursor(connection: Any) -> Any:
-    if connection.vendor == "postgresql":
-        connection.close_if_health_check_failed()
-        connection.ensure_connection()
-        if getattr(connection.connection, "prepare_threshold", None):
-            # As Django's `cursor()`, so that the statement is logged and counted like any other.
-            with connection.wrap_database_errors:
-                return connection._prepare_cursor(_preparing_cursor()(connection.connection))
-    return connection.cursor()
-
-
-@cache
-def _preparing_cursor() -> Any:
+    """Return Django's cursor; where psycopg may prepare statements, the server binds parameters."""
+    connection.ensure_connection()
+    driver = connection.connection
+    # Django can't log the text of a statement that psycopg has prepared.
+    if connection.queries_logged or not getattr(driver, "prepare_threshold", None):
+        return connection.cursor()
     from psycopg import Cursor  # noqa: PLC0415 (only where Django itself uses it)
 
-    class PreparingCursor(Cursor[Any]):
-        """Keeps the text of its statement for Django's log, also once it is prepared."""
+    factory = driver.cursor_factory
+    driver.cursor_factory = Cursor
+    try:
+        return connection.cursor()
+    finally:
+        driver.cursor_factory = factory
 
-        def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
-            super().execute(query, params, **options)
-            self._query: Any = self._query or SimpleNamespace(query=query.encode())
-            return self
 
-    return PreparingCursor
+class _Part(NamedTuple):
+    """One of the rows that a statement joins; ``path`` is the relation to it, ``""`` its own."""
+
+    path: str
+    model: type[Model]
+    columns: list[str]
+    key: int
 
 
 @dataclass(frozen=True)
 class _Compiled:
     sql: str
-    compiler: Any
-    converters: Any
-    populators: Any
-    names: list[str]
+    columns: tuple[str, ...]
+    parts: list[_Part]
 
 
 class RowLookup(Generic[Row]):
     """``queryset().filter(pk=key).first()``, compiled at the first use on each database.
 
-    ``queryset`` may use ``select_related``; it must not use annotations, parameters or
-    ``prefetch_related``.
+    ``queryset`` may use ``select_related`` with names of foreign keys; it must not use annotations,
+    parameters or ``prefetch_related``.
     """
 
     def __init__(self, queryset: Callable[[], QuerySet[Row]]) -> None:
@@ -83,22 +104,14 @@ class RowLookup(Generic[Row]):
 
     def get(self, key: Any) -> Row | None:
         """Return the row with the primary key ``key`` (native type), or ``None``."""
-        alias = self._queryset.db
+        alias, model = self._queryset.db, self._queryset.model
         if alias not in self._compiled:
             self._compiled[alias] = _compile(self._queryset, key)
         compiled = self._compiled[alias]
-        value = self._queryset.model._meta.pk.get_db_prep_value(key, connections[alias])
-        rows = fetch_rows(compiled.sql, [value], using=alias)
-        if not rows:
-            return None
-        row: Any = rows[0]
-        if compiled.converters:
-            row = next(iter(compiled.compiler.apply_converters([row], compiled.converters)))
-        model = compiled.compiler.klass_info["model"]
-        instance: Row = model.from_db(alias, compiled.names, row[: len(compiled.names)])
-        for populator in compiled.populators:
-            populator.populate(row, instance)
-        return instance
+        value = model._meta.pk.get_db_prep_value(key, connections[alias])
+        found = fetch_rows(compiled.sql, [value], using=alias)
+        rows = convert_rows(found, model, compiled.columns, using=alias)
+        return _instance(compiled.parts, rows[0], alias) if rows else None
 
     @cached_property
     def _queryset(self) -> QuerySet[Row]:
@@ -107,21 +120,39 @@ class RowLookup(Generic[Row]):
 
 
 def _compile(queryset: QuerySet[Any], key: Any) -> _Compiled:
-    query = queryset.filter(pk=key).order_by().query
-    compiler: Any = query.get_compiler(using=queryset.db)
-    sql, parameters = compiler.as_sql()
+    related: Any = queryset.query.select_related or {}
+    parts = list(_parts("", queryset.model, related))
+    columns = tuple(
+        f"{part.path}__{column}" if part.path else column
+        for part in parts
+        for column in part.columns
+    )
+    query = queryset.filter(pk=key).order_by().values_list(*columns).query
+    sql, parameters = query.get_compiler(using=queryset.db).as_sql()
     if len(parameters) != 1:
         raise ValueError("A row look-up takes the primary key as its only parameter.")
-    own_columns = compiler.select[: compiler.klass_info["select_fields"][-1] + 1]
-    arguments: tuple[Any, ...] = (compiler.klass_info, compiler.select, queryset.db)
-    if django.VERSION >= (6, 1):
-        from django.db.models.fetch_modes import FETCH_ONE  # noqa: PLC0415  (new in 6.1)
+    return _Compiled(sql, columns, parts)
 
-        arguments += (FETCH_ONE,)
-    return _Compiled(
-        sql,
-        compiler,
-        compiler.get_converters([column[0] for column in compiler.select]),
-        get_related_populators(*arguments),
-        [column[0].target.attname for column in own_columns],
-    )
+
+def _parts(path: str, model: Any, related: Mapping[str, Any]) -> Iterator[_Part]:
+    columns = [field.attname for field in model._meta.concrete_fields]
+    yield _Part(path, model, columns, columns.index(model._meta.pk.attname))
+    for name, nested in related.items():
+        target = model._meta.get_field(name).related_model
+        yield from _parts(f"{path}__{name}" if path else name, target, nested)
+
+
+def _instance(parts: list[_Part], row: list[Any], using: str) -> Any:
+    """Return the instance of the first part with its relations set."""
+    instances: dict[str, Any] = {}
+    first = 0
+    for path, model, columns, key in parts:
+        values = row[first : first + len(columns)]
+        first += len(columns)
+        # A foreign key may be empty.
+        instance = None if values[key] is None else model.from_db(using, columns, values)
+        parent, _, name = path.rpartition("__")
+        if path and instances[parent] is not None:
+            setattr(instances[parent], name, instance)
+        instances[path] = instance
+    return instances[""]

@@ -288,9 +288,7 @@ def examine_mail() -> Iterator[Diagnosis]:
 
 def examine_celery() -> Iterator[Diagnosis]:
     """Check that the broker is reachable and a worker responds."""
-    celery_broker = Subject("celery broker")
     celery = Subject("celery")
-    celery_worker = Subject("celery worker")
     runner = core_settings.JOB_RUNNER
     if runner != "celery":
         yield celery.not_configured(f"Jobs are run by JOB_RUNNER = {runner!r}.")
@@ -302,32 +300,39 @@ def examine_celery() -> Iterator[Diagnosis]:
         yield celery.warning(
             "Tasks run within requests (CELERY_TASK_ALWAYS_EAGER).", "Turn it off outside of tests."
         )
-        return
-    if not url or url.startswith("memory:"):
+    elif not url or url.startswith("memory:"):
         yield celery.not_configured(
             "No broker: tasks run in the process that starts them, or not at all.",
             "With more than one process, set a broker and run a worker and beat.",
         )
-        return
+    else:
+        broker = _examine_broker(current_app, url)
+        yield broker
+        if broker.state == "ok":
+            yield _examine_workers(current_app)
+
+
+def _examine_broker(app: Any, url: str) -> Diagnosis:
+    about = Subject("celery broker")
     scheme = url.partition(":")[0]
     kind = BROKERS.get(scheme, "Redis" if scheme.startswith("redis") else scheme)
     try:
-        with current_app.connection_for_read() as link:
+        with app.connection_for_read() as link:
             link.ensure_connection(max_retries=1, interval_start=0, timeout=BROKER_SECONDS)
     except Exception as error:  # each transport raises exceptions of its own
-        yield celery_broker.problem(
+        return about.problem(
             f"{kind} can't be reached ({type(error).__name__}).",
             "Check that it runs, and the broker's URL.",
         )
-        return
-    yield celery_broker.ok(f"Reachable ({kind}).")
-    workers = len(current_app.control.ping(timeout=1.0) or [])
+    return about.ok(f"Reachable ({kind}).")
+
+
+def _examine_workers(app: Any) -> Diagnosis:
+    about = Subject("celery worker")
+    workers = len(app.control.ping(timeout=1.0) or [])
     if workers:
-        yield celery_worker.ok(f"{workers} workers respond.")
-    else:
-        yield celery_worker.problem(
-            "No worker responds: mail, seals and rollups wait.", "Start a worker."
-        )
+        return about.ok(f"{workers} workers respond.")
+    return about.problem("No worker responds: mail, seals and rollups wait.", "Start a worker.")
 
 
 def examine_jobs() -> Iterator[Diagnosis]:

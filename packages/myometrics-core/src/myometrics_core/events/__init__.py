@@ -12,6 +12,7 @@ from .bus import (
     register_source,
     replay_events,
 )
+from .reads import publish_read, register_recorded_reads
 
 __all__ = [
     "Event",
@@ -20,7 +21,9 @@ __all__ = [
     "is_reserved_action",
     "publish",
     "publish_many",
+    "publish_read",
     "register_receiver",
+    "register_recorded_reads",
     "register_reserved_actions",
     "register_source",
     "replay_events",

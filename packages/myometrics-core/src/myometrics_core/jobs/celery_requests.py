@@ -8,8 +8,6 @@ from celery.worker.request import Request
 
 from ..http.request_id import TASK_HEADER, request_id_as, set_request_id
 
-__all__ = ["TaskRequest"]
-
 
 class TaskRequest(Request):
     """A task in the worker's main process, logged with the id of the request that sent it.

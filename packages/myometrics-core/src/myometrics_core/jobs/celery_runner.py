@@ -12,7 +12,7 @@ from django.conf import settings as django_settings
 from .kinds import job_kind
 from .running import due_kinds, ensure_recurring_jobs, run_job, run_jobs
 
-__all__ = ["celery_task", "run_due_jobs", "start"]
+__all__ = ["celery_task"]
 
 TICK: Final = 5.0
 """Seconds between two looks at the table."""

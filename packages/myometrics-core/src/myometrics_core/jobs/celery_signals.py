@@ -8,8 +8,6 @@ from celery import signals
 
 from ..http.request_id import TASK_HEADER, current_request_id, set_request_id
 
-__all__ = ["connect_celery"]
-
 
 def connect_celery() -> None:
     """Pass the request id to Celery tasks."""

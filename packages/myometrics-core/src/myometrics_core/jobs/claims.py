@@ -15,8 +15,6 @@ from ..times import utc_now
 from .kinds import JobFailed, JobKind
 from .models import RELEASED, Job
 
-__all__ = ["claim_job", "fail_job", "finish_surely"]
-
 logger = logging.getLogger("myometrics.jobs")
 
 

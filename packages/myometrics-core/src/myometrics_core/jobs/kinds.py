@@ -14,18 +14,6 @@ from ..times import utc_now
 if TYPE_CHECKING:
     from .models import Job
 
-__all__ = [
-    "JobFailed",
-    "JobKind",
-    "RetryPolicy",
-    "Schedule",
-    "daily",
-    "every",
-    "job_kind",
-    "job_kinds",
-    "register_job_kind",
-]
-
 
 MAX_INTERVAL = timedelta(days=366)
 """A site may set an interval that should never end, and that no date can represent."""
@@ -66,7 +54,7 @@ class RetryPolicy:
     cap: timedelta = timedelta(hours=1)
 
     def backoff(self, attempts: int) -> timedelta:
-        """Return the delay after ``attempts`` failures, between half and all of it at random."""
+        """Return a random delay: between half and all of ``base``, doubled for each failure."""
         doubled = self.base.total_seconds() * 2.0 ** min(attempts - 1, 40)
         longest = min(doubled, self.cap.total_seconds())  # not as `timedelta`s: they overflow
         return timedelta(seconds=longest * random.uniform(0.5, 1.0))

@@ -12,8 +12,6 @@ from django.db import close_old_connections, connections
 from ..db.transactions import DATABASE_FAILURES
 from .running import due_kinds, ensure_recurring_jobs, run_jobs
 
-__all__ = ["JobLoop"]
-
 logger = logging.getLogger("myometrics.jobs")
 
 SECONDS_PER_RUN = 30.0

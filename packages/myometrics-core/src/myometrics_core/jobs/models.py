@@ -13,8 +13,6 @@ from django.utils.translation import gettext_lazy as _
 from ..db.model_fields import PortableCharField, PortableDateTimeField
 from ..times import utc_now
 
-__all__ = ["RELEASED", "Job"]
-
 RELEASED: Final[dict[str, Any]] = {"claimed_by": None, "claimed_until": None}
 """The values of a job that no worker has claimed."""
 

@@ -20,8 +20,6 @@ from .kinds import job_kind
 from .models import Job
 from .runners import start_job, start_jobs
 
-__all__ = ["cancel_jobs", "enqueue", "enqueue_many"]
-
 BATCH = 500
 MAX_STARTED_SINGLY = 20
 MAX_INSERTS = 5

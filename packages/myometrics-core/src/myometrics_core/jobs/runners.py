@@ -13,8 +13,6 @@ from importlib import import_module
 
 from ..conf.core_settings import core_settings
 
-__all__ = ["start_job", "start_jobs"]
-
 logger = logging.getLogger("myometrics.jobs")
 
 RUNNERS = {

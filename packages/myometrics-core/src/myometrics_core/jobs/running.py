@@ -16,8 +16,6 @@ from .claims import claim_job, fail_job, finish_surely
 from .kinds import JobFailed, JobKind, job_kind, job_kinds
 from .models import Job
 
-__all__ = ["due_kinds", "ensure_recurring_jobs", "run_all_jobs", "run_job", "run_jobs"]
-
 logger = logging.getLogger("myometrics.jobs")
 
 BATCH = 100

@@ -9,8 +9,6 @@ from django.tasks import task
 
 from .running import run_job, run_jobs
 
-__all__ = ["start"]
-
 
 @task
 def run(kind: str, key: str | None = None) -> int:

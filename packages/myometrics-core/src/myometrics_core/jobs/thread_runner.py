@@ -18,8 +18,6 @@ from django.core.signals import request_started
 from ..conf.core_settings import core_settings
 from .loop import JobLoop
 
-__all__ = ["connect", "start"]
-
 THREADS = 2
 INTERVAL = 5.0
 

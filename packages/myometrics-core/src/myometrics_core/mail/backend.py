@@ -7,8 +7,6 @@ from typing import Any
 from django.conf import settings as django_settings
 from django.core import mail
 
-__all__ = ["default_mail_backend", "default_mail_backend_path"]
-
 SMTP = "django.core.mail.backends.smtp.EmailBackend"
 
 

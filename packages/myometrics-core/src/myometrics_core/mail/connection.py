@@ -11,8 +11,6 @@ from django.core.mail import EmailMessage
 from ..conf.core_settings import core_settings
 from .backend import default_mail_backend
 
-__all__ = ["MailConnection", "MailNotSent", "mail_timeout"]
-
 logger = logging.getLogger("myometrics.core.mail")
 
 

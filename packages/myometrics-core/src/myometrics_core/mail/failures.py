@@ -6,8 +6,6 @@ import smtplib
 
 from ..jobs.kinds import JobFailed
 
-__all__ = ["classify_failure"]
-
 
 def classify_failure(error: Exception) -> JobFailed:
     """Return the exception that a job raises after ``error`` prevented the delivery of a mail.

@@ -18,8 +18,6 @@ from django.utils import timezone, translation
 
 from ..conf.core_settings import core_settings
 
-__all__ = ["PlainHeadersMail", "compose_mail", "mail_address"]
-
 MAX_LINE_LENGTH: Final = 998
 """RFC 5322, section 2.1.1."""
 MAX_SUBJECT_LENGTH: Final = 200
@@ -56,7 +54,6 @@ def compose_mail(
     - ``headers``: further headers.
     """
     sender = sender or settings.DEFAULT_FROM_EMAIL
-    domain = parseaddr(sender)[1].rpartition("@")[2] or "localhost"
     zone = ZoneInfo(time_zone) if time_zone else None
     with translation.override(language), timezone.override(zone):
         values = {
@@ -69,15 +66,16 @@ def compose_mail(
             body=render_to_string(body, values).strip() + "\n",
             from_email=sender,
             to=[mail_address(user)],
-            headers={
-                "Message-ID": f"<{mail_id}@{domain}>",
-                "Auto-Submitted": "auto-generated",
-                **(headers or {}),
-            },
+            headers={**_program_headers(mail_id, sender), **(headers or {})},
         )
         if html:
             mail.attach_alternative(render_to_string(html, values), "text/html")
     return mail
+
+
+def _program_headers(mail_id: str, sender: str) -> dict[str, str]:
+    domain = parseaddr(sender)[1].rpartition("@")[2] or "localhost"
+    return {"Message-ID": f"<{mail_id}@{domain}>", "Auto-Submitted": "auto-generated"}
 
 
 class PlainHeadersMail(EmailMultiAlternatives):

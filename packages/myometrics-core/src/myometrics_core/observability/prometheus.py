@@ -32,6 +32,8 @@ from ..http.addresses import client_address, in_networks
 from ..texts import encodable_text
 from .metrics import gauge_values, observe_requests, register_gauge
 
+__all__ = ["connect_prometheus"]
+
 CONNECT_SECONDS = 2
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
