@@ -144,7 +144,7 @@ def test_user_whose_role_requires_one_enrols_with_a_qr_code(page, root, settings
 
 
 def test_throttled_user_sees_the_waiting_time(page, root, settings):
-    limits = {"auth": "2/minute", "api": None, "export": None}
+    limits = {"auth": "2/hour", "api": None, "export": None}
     settings.MYOMETRICS = {**settings.MYOMETRICS, "RATE_LIMITS": limits}
     rate_limiter.reset()
     page.open("/admin/login/")

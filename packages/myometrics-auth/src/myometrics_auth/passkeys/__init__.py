@@ -1,0 +1,1 @@
+"""Passkeys (WebAuthn), an opt-in app; needs the extra ``passkeys``."""
