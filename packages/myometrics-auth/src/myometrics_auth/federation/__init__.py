@@ -1,0 +1,1 @@
+"""Opt-in app: sign-in with the accounts of identity providers (OpenID Connect)."""
