@@ -1,22 +1,35 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime, timedelta, timezone
 from itertools import count
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pyotp
 import pytest
 import time_machine
 from django.contrib.auth import get_user_model
+from django.core import mail
 from rest_framework.test import APIClient
 
+from myometrics_auth.jobs import (
+    SendEmailChange,
+    SendEmailUndo,
+    SendInvitation,
+    SendPasswordReset,
+    SendVerification,
+)
 from myometrics_core.events import Event, is_reserved_action, register_receiver
 from myometrics_core.events.bus import _receivers
+from myometrics_core.jobs import run_jobs
 from myometrics_core.times import utc_now
+
+pytest_plugins = ["federation_fixtures"]
 
 PASSWORD = "quiet-otter-paddles-42"
 NEW_PASSWORD = "loud-heron-wades-17"
+MAIL_JOBS = (SendVerification, SendInvitation, SendEmailChange, SendEmailUndo, SendPasswordReset)
 
 
 def send(client, method, path, body):
@@ -145,3 +158,21 @@ def published():
     register_receiver("test", seen.append)
     yield seen
     register_receiver("test", lambda event: None, resource_types=())
+
+
+def run_mails(*kinds):
+    """Run the pending jobs of ``kinds``, or all that mail; return the mails sent so far."""
+    for kind in kinds or MAIL_JOBS:
+        run_jobs(kind.name)
+    return mail.outbox
+
+
+def link_in(message):
+    """The link in a mail, as path and query for a client."""
+    url = urlsplit(re.search(r"https?://\S+", message.body).group())
+    return f"{url.path}?{url.query}"
+
+
+def post_form(client, link, **form):
+    """Send the form of a page that a mail links to, as a browser does."""
+    return client.post(link, urlencode(form), content_type="application/x-www-form-urlencoded")

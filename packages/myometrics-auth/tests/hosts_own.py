@@ -19,6 +19,11 @@ class QuickPBKDF2(PBKDF2PasswordHasher):
         return super().encode(password, salt, iterations)
 
 
+def is_staff(user):
+    """The rule of a site whose administrators are its staff, whatever their role."""
+    return user.is_staff
+
+
 class HastyBackend(ModelBackend):
     """Gives itself away: hashes nothing for an unknown address."""
 

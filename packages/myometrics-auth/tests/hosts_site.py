@@ -15,7 +15,7 @@ from myometrics_testing.settings import package_settings
 
 settings.configure(
     **package_settings(
-        apps=["hosts_people", "myometrics_auth"],
+        apps=["hosts_people", "myometrics_auth", "myometrics_auth.federation"],
         urls="auth_test_urls",
         AUTH_USER_MODEL="hosts_people.Person",
         REST_FRAMEWORK={
@@ -72,6 +72,7 @@ def visit():
         "described": described(document),
         "admin": [page.status_code for page in pages],
         "last": client.delete("/api/users/me/").status_code,
+        "passkeys": "webauthn" in sys.modules,
         "errors": [message.id for message in run_checks() if message.is_serious()],
     }
 

@@ -1,36 +1,28 @@
 """A site's process in which Celery can't be imported: ``python mail_process.py COMMAND …``.
 
 ``request ADDRESS`` creates an account and requests a reset; other commands are those of
-``manage.py``. Mails wait until the file ``go`` exists; each leaves a line at its begin and its end.
+``manage.py``. Each mail waits in the middle, and leaves a line at its begin and its end.
 """
 
 import os
 import sys
-import time
-from pathlib import Path
 
 from django.core.mail.backends.base import BaseEmailBackend
 
-FOLDER = Path(os.environ["MAIL_FOLDER"])
+from myometrics_testing.site_processes import hide_celery, note, wait_for_go
 
 
 class WaitingBackend(BaseEmailBackend):
     def send_messages(self, messages):
         (message,) = messages
         note(f"begin {message.message()['Message-ID']}")
-        while not (FOLDER / "go").exists():
-            time.sleep(0.02)
+        wait_for_go()
         note(f"sent to {message.to[0]}")
         return 1
 
 
-def note(line):
-    with (FOLDER / "notes").open("a") as notes:
-        notes.write(line + "\n")
-
-
 def main():
-    sys.modules["celery"] = None
+    hide_celery()
     os.environ["DJANGO_SETTINGS_MODULE"] = "auth_test_settings"
     import django
     from django.conf import settings

@@ -261,7 +261,7 @@ class TestPassword:
 
 class TestRateLimit:
     @pytest.fixture(autouse=True)
-    def _limited(self, settings):
+    def _limited(self, settings, clock):
         limits = {"auth": "5/minute", "api": "100/minute", "export": "2/hour"}
         settings.MYOMETRICS = {**settings.MYOMETRICS, "RATE_LIMITS": limits}
         rate_limiter.reset()
@@ -804,6 +804,7 @@ settings.configure(**package_settings(
     ],
     REST_FRAMEWORK={"DEFAULT_AUTHENTICATION_CLASSES":
         ["myometrics_auth.authentication.SessionTokenAuthentication"]},
+    MYOMETRICS={"API_URL": "https://api.clinic.example/api"},
     MYOMETRICS_AUTH={"ADMIN_LOGIN": False}))
 import django; django.setup()
 from django.contrib import admin

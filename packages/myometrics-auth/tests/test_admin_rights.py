@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from datetime import timedelta
 
 import django
 import pytest
@@ -88,7 +89,7 @@ def superior(request, make_user):
     """A user with more rights than the clerk, with a second factor and a session."""
     user = request.param(make_user)
     TotpDevice.objects.create(user=user, secret="encrypted", confirmed_at=utc_now())
-    user.sessions.create(expires_at=utc_now().replace(year=utc_now().year + 1))
+    user.sessions.create(expires_at=utc_now() + timedelta(days=365))
     return user
 
 

@@ -35,6 +35,22 @@ def found():
     return {message.id for message in run_checks() if message.id.startswith("myometrics_auth.")}
 
 
+def test_links_to_localhost_are_reported(settings):
+    settings.MYOMETRICS = {**settings.MYOMETRICS, "API_URL": "http://localhost:8001/api"}
+    assert "myometrics_auth.W034" in found()
+    settings.DEBUG = True
+    assert "myometrics_auth.W034" not in found()
+
+
+def test_providers_without_their_app_are_reported(settings):
+    provider = {"issuer": "https://id.clinic.example", "client_id": "x"}
+    settings.MYOMETRICS_AUTH = {"IDENTITY_PROVIDERS": {"hospital": provider}}
+    assert "myometrics_auth.W035" not in found()
+    app = "myometrics_auth.federation"
+    settings.INSTALLED_APPS = [name for name in settings.INSTALLED_APPS if name != app]
+    assert "myometrics_auth.W035" in found()
+
+
 def test_safe_site_has_no_warnings():
     assert found() == set()
 
@@ -61,6 +77,24 @@ def test_safe_site_has_no_warnings():
         ({"MFA_ENCRYPTION_KEYS": ["x" * 31]}, "W011"),
         ({"ACCESS_TOKEN_LIFETIME": timedelta(minutes=16)}, "W012"),
         ({"REFRESH_TOKEN_LIFETIME": timedelta(days=8)}, "W013"),
+        ({"SESSION_IDLE_TIMEOUT": timedelta(0)}, "E003"),
+        ({"SESSION_IDLE_TIMEOUT": 1800}, "E003"),
+        ({"SESSION_IDLE_TIMEOUT": timedelta(days=8)}, "W033"),
+        ({"SESSIONS_PER_USER": 0}, "E003"),
+        ({"SESSIONS_PER_USER": True}, "E003"),
+        ({"ROTATE_REFRESH_TOKENS": 1}, "E003"),
+        ({"REAUTHENTICATE_FOR": ["export", "login"]}, "E003"),
+        ({"REAUTHENTICATE_FOR": "export"}, "E003"),
+        ({"REAUTHENTICATE_FOR": [["export"]]}, "E003"),
+        ({"SCIM": ["entra"]}, "E003"),
+        ({"SCIM": {"a b": {}}}, "E003"),
+        ({"SCIM": {"a/b": {}}}, "E003"),
+        ({"SCIM": {"": {}}}, "E003"),
+        ({"SCIM": {"entra": "admin"}}, "E003"),
+        ({"SCIM": {"entra": {"role": {}}}}, "E003"),
+        ({"SCIM": {"entra": {"roles": ["admin"]}}}, "E003"),
+        ({"SCIM": {"entra": {"roles": {"Admins": "boss"}}}}, "E003"),
+        ({"SCIM": {"entra": {"roles": {"Admins": ["admin"]}}}}, "E003"),
     ],
 )
 def test_unsafe_setting_is_reported(settings, value, number):
@@ -192,6 +226,22 @@ def test_replaced_default_admin_login_is_reported(settings):
 def test_sessions_in_cookies_are_reported(settings):
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
     assert found() == {"myometrics_auth.W031"}
+
+
+NO_DELIVERY = "django.core.mail.backends.console.EmailBackend"
+SMTP = "django.core.mail.backends.smtp.EmailBackend"
+
+
+@pytest.mark.parametrize(
+    "setting", [{"EMAIL_VERIFICATION": "required"}, {"REGISTRATION": "invitation"}]
+)
+def test_required_mails_without_delivery_are_reported(settings, setting):
+    settings.EMAIL_BACKEND = NO_DELIVERY
+    assert "myometrics_auth.W050" not in found()
+    settings.MYOMETRICS_AUTH = setting
+    assert "myometrics_auth.W050" in found()
+    settings.EMAIL_BACKEND = SMTP
+    assert "myometrics_auth.W050" not in found()
 
 
 def test_tokens_without_accepting_endpoint_are_reported(settings):

@@ -12,7 +12,7 @@ from myometrics_auth.conf import auth_settings
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 TESTS = Path(__file__).parent
-SECURITY_MODEL = Path(__file__).parents[3] / "docs" / "security.md"
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 @pytest.mark.parametrize(
@@ -42,9 +42,10 @@ def test_every_check_is_in_the_readme():
         assert f"`{number}`" in README
 
 
-def test_every_test_named_in_the_security_model_exists():
+@pytest.mark.parametrize("page", ["security.md", "auth/security-model.md"])
+def test_every_test_named_in_the_security_model_exists(page):
     sources = {path.name: path.read_text() for path in TESTS.glob("test_*.py")}
-    named = re.findall(r"`((?:test_\w+\.py|Test\w+)[\w:]*)`", SECURITY_MODEL.read_text())
+    named = re.findall(r"`((?:test_\w+\.py|Test\w+)[\w:]*)`", (DOCS / page).read_text())
     assert len(named) > 20
     for name in named:
         module, *members = name.split("::") if name.startswith("test_") else ["", name]

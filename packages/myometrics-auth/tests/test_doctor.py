@@ -97,3 +97,18 @@ def test_admin_site_with_djangos_own_login_is_named(settings, monkeypatch):
     assert states(doctor.examine_admin_login) == {"admin sign-in": "ok"}
     monkeypatch.setattr(admin.sites, "all_sites", [unrouted])
     assert states(doctor.examine_admin_login) == {"admin sign-in": "not configured"}
+
+
+def test_users_who_cannot_sign_in_unverified_are_a_warning(settings):
+    assert states(doctor.examine_addresses)["addresses"] == "ok"
+    make_user("tom@clinic.example", self_registered=True)
+    make_user("ada@clinic.example")
+    (found,) = doctor.examine_addresses()
+    assert (found.state, found.summary) == (
+        "ok",
+        "2 active users have not verified theirs; 1 registered themselves.",
+    )
+    settings.MYOMETRICS_AUTH = {"EMAIL_VERIFICATION": "required"}
+    (found,) = doctor.examine_addresses()
+    assert (found.state, found.summary.split()[0]) == ("warning", "1")
+    assert "tom@" not in str(found)

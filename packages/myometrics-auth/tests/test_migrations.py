@@ -21,7 +21,7 @@ def requests_of_the_previous_release():
             cursor.execute("SELECT id, email_canonical FROM myometrics_auth_passwordresetrequest")
             yield dict(cursor.fetchall())
     finally:
-        call_command("migrate", "myometrics_auth", verbosity=0)
+        call_command("migrate", verbosity=0)
 
 
 def test_reset_jobs_become_requests_when_migrated_back(requests_of_the_previous_release):
@@ -31,7 +31,7 @@ def test_reset_jobs_become_requests_when_migrated_back(requests_of_the_previous_
 
 
 def test_reset_requests_become_jobs(requests_of_the_previous_release):
-    call_command("migrate", "myometrics_auth", verbosity=0)
+    call_command("migrate", verbosity=0)
     jobs = {int(job.key): job.payload for job in Job.objects.all()}
     assert jobs == {pk: {"email": email} for pk, email in requests_of_the_previous_release.items()}
     assert "myometrics_auth_passwordresetrequest" not in connection.introspection.table_names()

@@ -9,7 +9,7 @@ import pytest
 from conftest import NEW_PASSWORD, PASSWORD, send
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rest_framework.test import APIClient
 from specified import CHANGES, ERROR_KEYS
@@ -56,6 +56,7 @@ SIGNED_IN = {
     ("post", "auth/mfa/confirm/"): {"code": "123456"},
     ("post", "auth/mfa/disable/"): {"password": "wrong", "code": "123456"},
     ("post", "auth/mfa/recovery-codes/"): {"password": "wrong", "code": "123456"},
+    ("post", "auth/reauthenticate/"): {"password": "wrong"},
     ("put", "users/{id}/"): {**CHANGES, "role": "doctor", "isActive": True},
     ("patch", "users/{id}/"): {**CHANGES, "role": "technician"},
 }
@@ -63,8 +64,6 @@ EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "30"))
 """Others in every run: what one run of these twenty tests does not meet, the next ones may."""
 anything = settings(
     max_examples=EXAMPLES,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
 )
 
 

@@ -26,5 +26,6 @@ def test_every_endpoint_works_with_a_custom_user_model(tmp_path):
         "described": [{"type": "string", "format": "uuid"}] * 2,
         "admin": [302, 200],
         "last": 409,
+        "passkeys": False,
         "errors": [],
     }

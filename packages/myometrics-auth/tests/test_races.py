@@ -7,14 +7,29 @@ from collections import Counter
 
 import pyotp
 import pytest
-from conftest import NEW_PASSWORD, PASSWORD, query_of, send, sign_out
+from conftest import NEW_PASSWORD, PASSWORD, post_form, query_of, send, sign_out
 from django.contrib.auth import get_user_model
 from django.test import RequestFactory
+from rest_framework.exceptions import NotFound
 from rest_framework.test import APIClient
 
+from myometrics_auth.account_links import (
+    confirmation_url,
+    invitation_url,
+    undo_url,
+    verification_url,
+)
 from myometrics_auth.encryption import encrypt_secret
-from myometrics_auth.models import RecoveryCode, Session, SignInFailures, TotpDevice
+from myometrics_auth.models import (
+    EmailChange,
+    Invitation,
+    RecoveryCode,
+    Session,
+    SignInFailures,
+    TotpDevice,
+)
 from myometrics_auth.reset_links import reset_link
+from myometrics_auth.services.invitations import invitation_create, invitation_revoke
 from myometrics_auth.services.login_throttle import LoginThrottle
 from myometrics_auth.services.second_factor import (
     recovery_codes_create,
@@ -22,9 +37,10 @@ from myometrics_auth.services.second_factor import (
     totp_enrol,
 )
 from myometrics_auth.services.sessions import session_start
-from myometrics_auth.services.users import user_update
+from myometrics_auth.services.users import user_delete, user_update
 from myometrics_auth.tokens import access_token
 from myometrics_core.db import atomic_write
+from myometrics_core.jobs import Job
 from myometrics_core.times import utc_now
 from myometrics_testing.waiting import PATIENCE
 
@@ -294,6 +310,24 @@ def test_enrolment_confirmed_many_times_at_once_is_confirmed_once(
     assert RecoveryCode.objects.count() == 10
 
 
+def test_enrolment_at_once_with_sign_ins_leaves_none_without_it(doctor, sign_in, run_concurrently):
+    client = sign_in(doctor)
+    answer = send(client, "post", "auth/mfa/enrol/", {"password": PASSWORD})
+    code = pyotp.parse_uri(answer.json()["otpauth_url"]).at(utc_now())
+    body = {"email": doctor.email, "password": PASSWORD}
+
+    def log_in():
+        return send(APIClient(), "post", "auth/login/", body)
+
+    def confirm():
+        return send(client, "post", "auth/mfa/confirm/", {"code": code})
+
+    answers = run_concurrently([log_in] * 10 + [confirm] + [log_in] * 10)
+    assert statuses(answers) == {200: 21}
+    (session,) = Session.objects.live().filter(user=doctor)
+    assert session.second_factor
+
+
 def test_recovery_codes_replaced_with_one_code_at_once_are_replaced_once(
     doctor, device, run_concurrently
 ):
@@ -354,3 +388,143 @@ def test_a_recovery_code_sent_many_times_at_once_counts_once(doctor, device, run
     outcomes = run_concurrently(lambda: second_factor_take(user=doctor, code=code), times=10)
     assert Counter(outcomes) == {True: 1, False: 9}
     assert RecoveryCode.objects.count() == 9
+
+
+@pytest.fixture
+def invited(make_user):
+    """The body of a registration by invitation."""
+    inviter = make_user(role="admin")
+    invitation = invitation_create(
+        actor=inviter, email="new@clinic.example", role="technician", request=None
+    )
+    return {
+        "email": "new@clinic.example",
+        "password": PASSWORD,
+        "firstName": "A",
+        "lastName": "B",
+        **query_of(invitation_url(invitation)),
+    }
+
+
+def test_invitation_accepted_many_times_at_once_makes_one_account(invited, run_concurrently):
+    answers = run_concurrently(
+        lambda: send(APIClient(), "post", "auth/register/", invited), times=10
+    )
+    assert statuses(answers) == {201: 1, 400: 9}
+    assert get_user_model().objects.get(email="new@clinic.example").role == "technician"
+
+
+def test_invitation_accepted_and_revoked_at_once_does_one(invited, run_concurrently):
+    invitation = Invitation.objects.select_related("inviter").get()
+
+    def revoke():
+        try:
+            invitation_revoke(actor=invitation.inviter, invitation_id=invitation.pk, request=None)
+        except NotFound:
+            return "accepted"
+        return "revoked"
+
+    def accept():
+        return send(APIClient(), "post", "auth/register/", invited).status_code
+
+    outcome, status = run_concurrently([revoke, accept])
+    assert (outcome, status) in (("revoked", 400), ("accepted", 201))
+
+
+def test_address_invited_many_times_at_once_has_one_invitation(
+    make_user, sign_in, run_concurrently
+):
+    clients = [sign_in(make_user(role="admin")) for _ in range(6)]
+    body = {"email": "new@clinic.example", "role": "doctor"}
+    answers = run_concurrently(
+        [lambda c=client: send(c, "post", "users/invitations/", body) for client in clients]
+    )
+    assert statuses(answers) == {201: 1, 400: 5}
+    assert Invitation.objects.count() == 1
+
+
+def confirmations(users, email):
+    """Functions that confirm a change of each user to ``email``, by its page."""
+
+    def confirm(user):
+        change = EmailChange.objects.create(user=user, old_email=user.email, new_email=email)
+        link = confirmation_url(change)
+        path = link[link.index("/api/") :]
+        return lambda: post_form(APIClient(), path, password=PASSWORD)
+
+    return [confirm(user) for user in users]
+
+
+def test_one_of_many_users_confirms_the_same_new_address(make_user, run_concurrently):
+    users = [make_user() for _ in range(6)]
+    answers = run_concurrently(confirmations(users, "new@clinic.example"))
+    assert statuses(answers) == {200: 1, 400: 5}
+    assert get_user_model().objects.filter(email="new@clinic.example").count() == 1
+    assert EmailChange.objects.exclude(confirmed_at=None).count() == 1
+
+
+def test_address_given_up_and_registered_at_once_stays_reserved(make_user, run_concurrently):
+    for number in range(4):
+        user = make_user(f"old{number}@clinic.example")
+        body = {"email": user.email, "password": PASSWORD, "firstName": "A", "lastName": "B"}
+        (confirm,) = confirmations([user], f"new{number}@clinic.example")
+        register = [lambda body=body: send(APIClient(), "post", "auth/register/", body)] * 4
+        answers = run_concurrently([confirm, *register])
+        assert statuses(answers) == {200: 1, 400: 4}
+
+
+def test_change_confirmed_many_times_at_once_is_confirmed_once(doctor, run_concurrently):
+    (confirm,) = confirmations([doctor], "new@clinic.example")
+    assert statuses(run_concurrently(confirm, times=6)) == {200: 1, 404: 5}
+    kinds = Job.objects.filter(kind="myometrics_auth.send_email_undo")
+    assert kinds.count() == 1
+
+
+def test_change_undone_many_times_at_once_is_undone_once(doctor, run_concurrently):
+    (confirm,) = confirmations([doctor], "new@clinic.example")
+    confirm()
+    link = undo_url(EmailChange.objects.get())
+    path = link[link.index("/api/") :]
+    assert statuses(run_concurrently(lambda: APIClient().post(path), times=6)) == {200: 1, 404: 5}
+    doctor.refresh_from_db()
+    assert doctor.email == "doctor@clinic.example"
+
+
+def test_takeover_ends_what_the_registering_user_does_at_once(make_user, run_concurrently):
+    for number in range(4):
+        user = make_user(f"victim{number}@clinic.example", self_registered=True)
+        session = session_start(user=user, request=RequestFactory().get("/"))
+        client = APIClient(HTTP_AUTHORIZATION=f"Bearer {access_token(session)}")
+        link = verification_url(user)
+        path = link[link.index("/api/") :]
+        change = {"old_password": PASSWORD, "new_password": NEW_PASSWORD}
+        move = {"email": f"thief{number}@evil.example", "password": PASSWORD}
+        log_in = {"email": user.email, "password": PASSWORD}
+        answers = run_concurrently(
+            [
+                lambda path=path: APIClient().post(path),
+                lambda c=client, body=change: send(c, "post", "auth/change-password/", body),
+                lambda c=client, body=move: send(c, "post", "auth/email/", body),
+                lambda body=log_in: send(APIClient(), "post", "auth/login/", body),
+            ]
+        )
+        assert answers[0].status_code == 200
+        user.refresh_from_db()
+        assert not user.check_password(PASSWORD)
+        assert not user.check_password(NEW_PASSWORD)
+        assert not Session.objects.live().filter(user=user).exists()
+
+
+def test_inviter_deleted_and_invitation_accepted_at_once_do_not_deadlock(
+    invited, make_user, run_concurrently
+):
+    make_user(role="admin")
+    inviter = Invitation.objects.select_related("inviter").get().inviter
+    outcomes = run_concurrently(
+        [
+            lambda: user_delete(actor=None, user_id=inviter.pk, request=None),
+            lambda: send(APIClient(), "post", "auth/register/", invited).status_code,
+        ]
+    )
+    assert outcomes[0] is None
+    assert outcomes[1] in (201, 400)

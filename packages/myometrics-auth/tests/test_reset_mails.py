@@ -174,7 +174,7 @@ def test_worker_takes_over_after_the_lease(job):
 @pytest.mark.celery
 @pytest.mark.django_db(transaction=True)
 def test_celery_task_sends_the_mail(job):
-    pytest.importorskip("celery")
+    pytest.importorskip("celery", reason="Celery is optional")
     from myometrics_auth.tasks import send_password_reset
 
     send_password_reset(job.key)
@@ -184,7 +184,7 @@ def test_celery_task_sends_the_mail(job):
 @pytest.mark.celery
 @pytest.mark.django_db(transaction=True)
 def test_mail_is_sent_at_once_by_eager_tasks(api, doctor, settings):
-    pytest.importorskip("celery")
+    pytest.importorskip("celery", reason="Celery is optional")
     settings.CELERY_TASK_ALWAYS_EAGER = True
     settings.MYOMETRICS = {**settings.MYOMETRICS, "JOB_RUNNER": "celery"}
     send(api, "post", "auth/password-reset/", {"email": doctor.email})

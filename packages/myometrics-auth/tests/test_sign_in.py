@@ -27,9 +27,11 @@ class TestLogin:
         assert set(answer.json()["user"]) == PROFILE_KEYS
         assert answer.json()["user"]["id"] == doctor.pk
 
-    def test_costs_eight_queries_beside_the_hash(self, api, doctor, django_assert_num_queries):
+    def test_first_login_costs_ten_queries_beside_the_hash(
+        self, api, doctor, django_assert_num_queries
+    ):
         # The savepoint of the subscriber in conftest.py is two more.
-        with django_assert_num_queries(8 + 2):
+        with django_assert_num_queries(10 + 2):
             send(api, "post", "auth/login/", {"email": doctor.email, "password": PASSWORD})
 
     def test_matches_the_address_without_regard_to_case(self, api, doctor):

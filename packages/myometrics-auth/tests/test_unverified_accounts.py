@@ -249,7 +249,7 @@ steps = st.lists(st.sampled_from(STEPS), max_size=8)
 class TestInAnyOrder(TestCase):
     """Property: whatever was done before a reset, and is tried after, only its owner gets in."""
 
-    @hypothesis_settings(deadline=None, max_examples=25)
+    @hypothesis_settings(max_examples=25)
     @given(before=steps, after=steps)
     def test_reset_leaves_the_account_to_its_owner_alone(self, before, after):
         with time_machine.travel("2026-03-02T09:00:10+00:00", tick=False) as clock:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import update_wrapper
 from typing import Any, Final
 
+from django.apps import apps
 from django.contrib import admin
 from django.db.transaction import non_atomic_requests
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
@@ -14,15 +15,17 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 
 from .models import User
+from .second_factors import registered_second_factors
 from .services.browser import browser_session_enforce
 from .views.admin_login import (
     AdminEnrolmentView,
     AdminLoginView,
     AdminPasswordView,
+    AdminReauthenticationView,
     AdminSecondFactorView,
 )
 
-__all__ = ["AuthAdminSite", "has_own_login", "use_auth_sign_in"]
+__all__ = ["AuthAdminSite"]
 
 LOGIN_PARTS: Final = ("login", "login_form", "logout", "password_change")
 """Attributes of an admin site that implement its login."""
@@ -58,6 +61,13 @@ class AuthAdminSite(admin.AdminSite):
         return [
             path("login/second-factor/", self.login_second_factor, name="login_second_factor"),
             path("login/enrolment/", self.login_enrolment, name="login_enrolment"),
+            *(self._provider_urls() if _has_providers() else []),
+            *(url for factor in registered_second_factors() for url in factor.admin_urls(self)),
+            path(
+                "login/reauthentication/",
+                self.login_reauthentication,
+                name="login_reauthentication",
+            ),
             *super().get_urls(),
         ]
 
@@ -77,9 +87,15 @@ class AuthAdminSite(admin.AdminSite):
     ) -> HttpResponse:
         if request.method == "GET" and self.has_permission(request):
             return HttpResponseRedirect(reverse("admin:index", current_app=self.name))
-        template = self.login_template or AdminLoginView.template_name
+        template, context = self.login_template, dict(extra_context or {})
+        if _has_providers():
+            target = request.GET.get("next", "")
+            context["providers"] = _providers().login_options(self, target)
         return self._page(
-            AdminLoginView, request, template_name=template, extra_context=extra_context
+            AdminLoginView,
+            request,
+            template_name=template or AdminLoginView.template_name,
+            extra_context=context,
         )
 
     @_sign_in_page
@@ -89,6 +105,18 @@ class AuthAdminSite(admin.AdminSite):
     @_sign_in_page
     def login_enrolment(self, request: HttpRequest) -> HttpResponse:
         return self._page(AdminEnrolmentView, request)
+
+    @_sign_in_page
+    def login_provider(self, request: HttpRequest, slug: str) -> HttpResponse:
+        return self._page(_providers().AdminProviderView, request, slug=slug)
+
+    @_sign_in_page
+    def login_provider_callback(self, request: HttpRequest, slug: str) -> HttpResponse:
+        return self._page(_providers().AdminProviderCallbackView, request, slug=slug)
+
+    @_sign_in_page
+    def login_reauthentication(self, request: HttpRequest) -> HttpResponse:
+        return self._page(AdminReauthenticationView, request)
 
     def logout(self, request: HttpRequest, extra_context: Mapping[str, Any] | None = None) -> Any:
         """Sign out, by POST only (Django 4.2 accepts GET). ``user_logged_out`` ends the row."""
@@ -107,9 +135,27 @@ class AuthAdminSite(admin.AdminSite):
             extra_context={**self.each_context(request), **(extra_context or {})},
         )
 
+    def _provider_urls(self) -> list[Any]:
+        route = "login/provider/<slug:slug>/"
+        return [
+            path(route, self.login_provider, name="login_provider"),
+            path(f"{route}callback/", self.login_provider_callback, name="login_provider_callback"),
+        ]
+
     def _page(self, view: Any, request: HttpRequest, **options: Any) -> HttpResponse:
         request.current_app = self.name  # for {% url %}
         return view.as_view(site=self, **options)(request)
+
+
+def _has_providers() -> bool:
+    return apps.is_installed("myometrics_auth.federation")
+
+
+def _providers() -> Any:
+    # Imported here: an opt-in app.
+    from .federation import admin_login  # noqa: PLC0415
+
+    return admin_login
 
 
 def use_auth_sign_in() -> None:

@@ -19,13 +19,22 @@ class AuthConfig(AppConfig):
         from myometrics_core.events import register_reserved_actions
         from myometrics_core.jobs import register_job_kind
         from myometrics_core.personal_data import register_personal_data
-        from myometrics_core.users import connect_user_deleted
+        from myometrics_core.users import connect_user_deleted, register_address_owners
 
         from . import checks, schema  # noqa: F401  (registers the OpenAPI extensions)
+        from .address_owners import VerifiedAddresses
         from .conf import auth_settings
         from .doctor import register_examinations
         from .events import RESERVED_ACTIONS
-        from .jobs import SendPasswordReset, Sweep
+        from .jobs import (
+            SendEmailChange,
+            SendEmailUndo,
+            SendInvitation,
+            SendPasswordReset,
+            SendSecurityNotice,
+            SendVerification,
+            Sweep,
+        )
         from .personal_data import ProfileSection, user_data_delete
         from .services.browser import browser_logged_out
 
@@ -33,9 +42,18 @@ class AuthConfig(AppConfig):
         checks.register_checks()
         register_site_checks(self)
         register_examinations()
-        register_job_kind(SendPasswordReset())
-        register_job_kind(Sweep())
+        for kind in (
+            SendPasswordReset,
+            SendVerification,
+            SendInvitation,
+            SendEmailChange,
+            SendEmailUndo,
+            SendSecurityNotice,
+            Sweep,
+        ):
+            register_job_kind(kind())
         register_personal_data(ProfileSection())
+        register_address_owners(VerifiedAddresses())
         register_reserved_actions(*RESERVED_ACTIONS)
         connect_user_deleted(user_data_delete, uid=self.label)
         user_logged_out.connect(browser_logged_out, dispatch_uid=self.label)

@@ -9,14 +9,20 @@ from typing import Any
 from django.apps import apps
 from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
+from django.contrib.auth.password_validation import get_default_password_validators
 from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
 from django.db import router, transaction
 from django.db.models import QuerySet
 from rest_framework.settings import api_settings
 
 from myometrics_core.conf import MIN_KEY_BYTES, has_short_key, register_check
 from myometrics_core.db import DATABASE_FAILURES
-from myometrics_core.mail import register_mail_check
+from myometrics_core.mail import (
+    default_mail_backend_path,
+    register_link_check,
+    register_mail_check,
+)
 
 from .authentication import SessionTokenAuthentication
 from .conf import auth_settings
@@ -24,8 +30,6 @@ from .models import AbstractClinicUser
 from .other_logins import other_logins
 from .selectors import staff_below_administrator
 from .services.browser import COOKIE_ENGINE
-
-__all__ = ["register_checks"]
 
 STAFF_SHOWN = 20
 APP = "myometrics_auth"
@@ -42,6 +46,7 @@ REQUIRED_USER_FIELDS = (
     "self_registered",
     *AbstractClinicUser.PROFILE_FIELDS,
 )
+BACKENDS_WITHOUT_DELIVERY = ("console", "dummy", "filebased", "locmem")
 UNSAFE_HASHERS = ("MD5PasswordHasher", "SHA1PasswordHasher", "UnsaltedMD5", "UnsaltedSHA1")
 
 
@@ -55,6 +60,9 @@ def register_checks() -> None:
     register_check(check_staff, checks.Tags.database, app=APP)
     register_check(check_other_logins, checks.Tags.security, app=APP)
     register_check(check_session_engine, checks.Tags.security, app=APP)
+    register_check(check_identity_providers, app=APP)
+    register_check(check_required_mails, app=APP)
+    register_link_check(APP, "W034")
     register_mail_check(APP)
 
 
@@ -95,7 +103,9 @@ def check_keys(**kwargs: Any) -> Iterator[checks.CheckMessage]:
 
 
 def check_lifetimes(**kwargs: Any) -> Iterator[checks.CheckMessage]:
-    """W012–W014: token lifetimes exceed the limits of the specification."""
+    """W012–W014: lifetimes exceed the limits of the specification; W033: idle timeout without
+    effect.
+    """
     if auth_settings.check():
         return
     if auth_settings.ACCESS_TOKEN_LIFETIME > MAX_ACCESS_LIFETIME:
@@ -110,6 +120,13 @@ def check_lifetimes(**kwargs: Any) -> Iterator[checks.CheckMessage]:
             "Refresh tokens live longer than 7 days.",
             'Lower MYOMETRICS_AUTH["REFRESH_TOKEN_LIFETIME"].',
         )
+    idle_timeout = auth_settings.SESSION_IDLE_TIMEOUT
+    if idle_timeout is not None and idle_timeout > auth_settings.REFRESH_TOKEN_LIFETIME:
+        yield _warning(
+            "W033",
+            "The idle timeout has no effect: sessions expire earlier.",
+            'Make MYOMETRICS_AUTH["SESSION_IDLE_TIMEOUT"] shorter than "REFRESH_TOKEN_LIFETIME".',
+        )
     if timedelta(seconds=django_settings.PASSWORD_RESET_TIMEOUT) > MAX_RESET_LIFETIME:
         yield _warning(
             "W014", "Reset links live longer than 3 days.", "Lower PASSWORD_RESET_TIMEOUT."
@@ -117,7 +134,15 @@ def check_lifetimes(**kwargs: Any) -> Iterator[checks.CheckMessage]:
 
 
 def check_passwords(**kwargs: Any) -> Iterator[checks.CheckMessage]:
-    """W015, W016: no password validators, or a weak password hasher."""
+    """E011, W015, W016: unusable or no password validators, or a weak password hasher."""
+    try:
+        get_default_password_validators()
+    except (ImproperlyConfigured, TypeError) as error:
+        yield checks.Error(
+            f"A password validator can't be used: {error}",
+            hint="Correct AUTH_PASSWORD_VALIDATORS.",
+            id="myometrics_auth.E011",
+        )
     if not django_settings.AUTH_PASSWORD_VALIDATORS:
         yield _warning(
             "W015",
@@ -156,7 +181,7 @@ def check_staff(
     try:
         with transaction.atomic(using=using):
             keys = list(staff.order_by("pk").values_list("pk", flat=True))
-    except DATABASE_FAILURES:  # not migrated yet
+    except DATABASE_FAILURES:  # not migrated yet; the doctor reports one that is down
         return
     if keys:
         shown = ", ".join(map(str, keys[:STAFF_SHOWN])) + (", …" if keys[STAFF_SHOWN:] else "")
@@ -191,6 +216,37 @@ def check_session_engine(**kwargs: Any) -> Iterator[checks.CheckMessage]:
             "Django stores sessions in cookies: a browser whose session has ended is signed out of "
             "the admin site, but not of other pages.",
             "Choose another SESSION_ENGINE.",
+        )
+
+
+def check_identity_providers(**kwargs: Any) -> Iterator[checks.CheckMessage]:
+    """W035: identity providers are configured, but the app that uses them is not installed."""
+    is_configured = not auth_settings.check() and auth_settings.IDENTITY_PROVIDERS
+    if is_configured and not apps.is_installed("myometrics_auth.federation"):
+        yield _warning(
+            "W035",
+            "The identity providers are not used: their app is not installed.",
+            "Add 'myometrics_auth.federation' to INSTALLED_APPS and its urls to the API, and "
+            "install myometrics-auth[oidc].",
+        )
+
+
+def check_required_mails(**kwargs: Any) -> Iterator[checks.CheckMessage]:
+    """W050: users can't sign in or register without mails, and mails are not sent."""
+    if auth_settings.check():
+        return
+    needs = [
+        name
+        for name, value in (("EMAIL_VERIFICATION", "required"), ("REGISTRATION", "invitation"))
+        if getattr(auth_settings, name) == value
+    ]
+    backend = default_mail_backend_path() or ""
+    if needs and (not backend or backend.split(".")[-2] in BACKENDS_WITHOUT_DELIVERY):
+        yield _warning(
+            "W050",
+            f"MYOMETRICS_AUTH {' and '.join(map(repr, needs))} needs mails, and the site's mail "
+            "backend delivers none.",
+            'Set MAILERS["default"], or before Django 6.1 EMAIL_BACKEND, to one that does.',
         )
 
 

@@ -10,22 +10,20 @@ from django.contrib.auth import get_user_model
 from django.db.models import Min
 from django.urls import NoReverseMatch, reverse
 
+from myometrics_core.conf import core_settings
 from myometrics_core.db import read_in_batches
 from myometrics_core.doctor import Diagnosis, register_examination
 from myometrics_core.times import utc_text
 from myometrics_core.users import is_administrator
 
 from .conf import auth_settings
-from .models import Session
-from .selectors import LIKELY_ADMINISTRATOR, second_factors_in_use, staff_below_administrator
-
-__all__ = [
-    "examine_admin_login",
-    "examine_administrators",
-    "examine_second_factor",
-    "examine_token_keys",
-    "register_examinations",
-]
+from .models import AddressOwnership, Session
+from .selectors import (
+    LIKELY_ADMINISTRATOR,
+    staff_below_administrator,
+    unverified_users,
+    users_with_second_factor,
+)
 
 
 def register_examinations() -> None:
@@ -33,6 +31,8 @@ def register_examinations() -> None:
     register_examination("administrators", examine_administrators, needs_database=True)
     register_examination("token keys", examine_token_keys, needs_database=True)
     register_examination("second factor", examine_second_factor, needs_database=True)
+    register_examination("addresses", examine_addresses, needs_database=True)
+    register_examination("address owners", examine_address_owners, needs_database=True)
     register_examination("admin sign-in", examine_admin_login, needs_database=True)
 
 
@@ -88,7 +88,7 @@ def examine_second_factor() -> Iterator[Diagnosis]:
             "Add 'admin' to MYOMETRICS_AUTH['MFA_REQUIRED_ROLES'].",
         )
     likely = get_user_model()._base_manager.filter(LIKELY_ADMINISTRATOR, is_active=True)
-    if missing := likely.exclude(pk__in=second_factors_in_use().values("user_id")).count():
+    if missing := likely.exclude(pk__in=users_with_second_factor(likely).values("pk")).count():
         yield Diagnosis(
             "administrators' second factor",
             "warning",
@@ -97,6 +97,49 @@ def examine_second_factor() -> Iterator[Diagnosis]:
         )
     else:
         yield Diagnosis("administrators' second factor", "ok", "All administrators have one.")
+
+
+def examine_addresses() -> Iterator[Diagnosis]:
+    """Report the accounts whose address was never verified, and who can't sign in for it."""
+    name, active = "addresses", unverified_users()
+    count, refused = active.count(), active.filter(self_registered=True).count()
+    if refused and auth_settings.EMAIL_VERIFICATION == "required":
+        yield Diagnosis(
+            name,
+            "warning",
+            f"{refused} active users registered themselves and can't sign in: their address is "
+            "not verified.",
+            "List them with 'manage.py verify_addresses'; '--mail' sends them a link.",
+        )
+    elif count:
+        text = f"{count} active users have not verified theirs; {refused} registered themselves."
+        yield Diagnosis(name, "ok", text, "'manage.py verify_addresses' lists them.")
+    else:
+        yield Diagnosis(name, "ok", "All active users have verified theirs.")
+
+
+def examine_address_owners() -> Iterator[Diagnosis]:
+    """Check that the owners of addresses are known, and report which pseudonym keys they need."""
+    name, count = "address owners", len(core_settings.pseudonym_keys)
+    if forgotten := AddressOwnership.objects.count_forgotten():
+        yield Diagnosis(
+            name,
+            "problem",
+            f"The owners of {forgotten} addresses are hashed under a key that was removed.",
+            "Add the key again at the end of MYOMETRICS['PSEUDONYM_KEYS'], or uploads under an "
+            "address can be shown to a later owner.",
+        )
+        return
+    oldest = AddressOwnership.objects.aggregate(at=Min("taken_at"))["at"]
+    if count == 1 or oldest is None:
+        yield Diagnosis(name, "ok", f"No address needs an old key; keys: {count}.")
+    else:
+        yield Diagnosis(
+            name,
+            "ok",
+            f"There are {count} keys; the oldest owner is of {utc_text(oldest)}.",
+            "Only keys that were replaced before that can be removed.",
+        )
 
 
 def examine_admin_login() -> Iterator[Diagnosis]:
@@ -116,7 +159,8 @@ def examine_admin_login() -> Iterator[Diagnosis]:
     if not has_site:
         yield Diagnosis("admin sign-in", "not configured", "There is no admin site.")
     elif names:
-        in_use = second_factors_in_use().exists() or bool(auth_settings.MFA_REQUIRED_ROLES)
+        users = get_user_model()._base_manager.all()
+        in_use = users_with_second_factor(users).exists() or bool(auth_settings.MFA_REQUIRED_ROLES)
         yield Diagnosis(
             "admin sign-in",
             "problem" if in_use else "warning",

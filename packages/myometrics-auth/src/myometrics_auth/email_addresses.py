@@ -12,8 +12,6 @@ from django.utils.translation import gettext_lazy as _
 
 from myometrics_core.users import fold_email, has_ambiguous_domain
 
-__all__ = ["checked_email", "clean_email"]
-
 MAX_EMAIL_LENGTH = 254
 
 

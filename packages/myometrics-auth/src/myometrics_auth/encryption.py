@@ -12,8 +12,6 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from .conf import auth_settings
 
-__all__ = ["UnreadableSecret", "decrypt_secret", "encrypt_secret"]
-
 
 class UnreadableSecret(Exception):
     """None of the configured keys decrypts a stored secret; see ``MFA_ENCRYPTION_KEYS``."""

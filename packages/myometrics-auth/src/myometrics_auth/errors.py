@@ -1,11 +1,16 @@
-"""Authentication errors with one message for every cause, so that they leak no information."""
+"""Errors of sign-ins; one message for every cause of a 401, so that they leak no information."""
 
 from __future__ import annotations
 
 from django.utils.translation import gettext_lazy as _
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 
-__all__ = ["InvalidCredentials", "InvalidToken"]
+
+class EmailNotVerified(PermissionDenied):
+    """403 for a user who has to verify the address first (``EMAIL_VERIFICATION``)."""
+
+    default_detail = _("Verify your e-mail address first, by the link in the mail you were sent.")
+    default_code = "email_not_verified"
 
 
 class InvalidCredentials(AuthenticationFailed):
@@ -15,8 +20,19 @@ class InvalidCredentials(AuthenticationFailed):
     default_code = "invalid_credentials"
 
 
+class SecondFactorMissing(InvalidCredentials):
+    """401 for a sign-in without the second factor that the user has."""
+
+
 class InvalidToken(AuthenticationFailed):
     """401 for every token that was not issued here, has the wrong type, or has expired or ended."""
 
     default_detail = _("The token is invalid or has expired.")
     default_code = "token_not_valid"
+
+
+class RegistrationClosed(PermissionDenied):
+    """403 where no one may register (``REGISTRATION``)."""
+
+    default_detail = _("Registration is closed.")
+    default_code = "registration_closed"

@@ -12,30 +12,30 @@ from myometrics_core.times import utc_now
 from myometrics_core.users import account_pseudonym, user_id_json
 
 from .conf import auth_settings
-from .models import Session, User
+from .models import Invitation, Session, User
 from .requests import AnyRequest
 
-__all__ = [
-    "RESERVED_ACTIONS",
-    "publish_account_event",
-    "publish_failed_sign_in",
-    "publish_session_events",
-    "publish_sessions_ended",
-    "publish_user_change",
-]
-
 RESERVED_ACTIONS = (
+    "email_change_undone",
+    "email_changed",
+    "email_verified",
+    "invitation_accepted",
+    "invitation_revoked",
     "login_failed",
     "login_succeeded",
     "password_changed",
     "password_reset",
     "recovery_codes_replaced",
+    "refresh_token_reused",
     "second_factor_disabled",
     "second_factor_enabled",
     "session_ended",
     "user_created",
     "user_deleted",
+    "user_invited",
     "user_updated",
+    "user_viewed",
+    "users_listed",
 )
 """Actions reserved for this package: clients can't post them. ``logout`` is not reserved, because
 clients log it too.
@@ -43,12 +43,20 @@ clients log it too.
 
 
 def publish_session_events(
-    action: str, *, sessions: Iterable[Session], request: AnyRequest
+    action: str,
+    *,
+    sessions: Iterable[Session],
+    request: AnyRequest,
+    details: Mapping[str, Any] | None = None,
 ) -> None:
-    """Publish ``login_succeeded`` or ``logout`` for each session, if ``RECORD_SIGN_INS`` is set."""
+    """Publish an event of users about their own sessions, if ``RECORD_SIGN_INS`` is set.
+
+    ``action`` is ``login_succeeded``, ``logout`` or ``refresh_token_reused``.
+    """
     if auth_settings.RECORD_SIGN_INS:
         publish_many(
-            _event(action, session.user_id, "session", session.pk, request) for session in sessions
+            _event(action, session.user_id, "session", session.pk, request, details)
+            for session in sessions
         )
 
 
@@ -63,16 +71,29 @@ def publish_sessions_ended(
     publish_many(events)
 
 
-def publish_failed_sign_in(*, email: str, request: AnyRequest) -> None:
+def publish_failed_sign_in(
+    *, email: str, request: AnyRequest, details: Mapping[str, Any] | None = None
+) -> None:
     """Publish ``login_failed`` with the pseudonym of the submitted address, known or unknown."""
     if auth_settings.RECORD_SIGN_INS:
-        publish(_event("login_failed", None, "user", account_pseudonym(email), request))
+        pseudonym = account_pseudonym(email)
+        publish(_event("login_failed", None, "user", pseudonym, request, details))
 
 
 def publish_account_event(action: str, *, user: User, request: AnyRequest | None) -> None:
     """Publish an event of users about their own account, such as ``password_changed``."""
     if auth_settings.RECORD_SIGN_INS:
         publish(_event(action, user.pk, "user", user_id_json(user.pk), request))
+
+
+def publish_invitation_event(
+    action: str, *, invitation: Invitation, actor: User, request: AnyRequest | None
+) -> None:
+    """Publish ``user_invited``, ``invitation_revoked`` or, by the new user,
+    ``invitation_accepted``, with the role.
+    """
+    details = {"role": invitation.role}
+    publish(_event(action, actor.pk, "invitation", invitation.pk, request, details))
 
 
 def publish_user_change(

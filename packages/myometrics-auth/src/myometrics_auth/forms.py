@@ -9,15 +9,9 @@ from django.contrib.admin.forms import AdminAuthenticationForm, AdminPasswordCha
 from django.core.validators import MaxLengthValidator
 from django.utils.translation import gettext_lazy as _
 
+from .models import User
+from .selectors import second_factors_in_use
 from .serializers import MAX_CODE_LENGTH, MAX_PASSWORD_LENGTH
-
-__all__ = [
-    "EnrolmentForm",
-    "OwnPasswordForm",
-    "PasswordForm",
-    "PasswordLengthForm",
-    "SecondFactorForm",
-]
 
 
 class PasswordLengthForm(forms.BaseForm):
@@ -67,8 +61,53 @@ class EnrolmentForm(forms.Form):
     )
 
 
+class ReauthenticationForm(PasswordLengthForm, forms.Form):
+    """The password or a code of ``user``; ``proof`` is the one that was entered."""
+
+    password = forms.CharField(
+        label=_("Password"),
+        strip=False,
+        required=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "current-password", "autofocus": True}),
+    )
+    code = forms.CharField(
+        label=_("Code"),
+        max_length=MAX_CODE_LENGTH,
+        required=False,
+        widget=CodeInput(attrs={"autocomplete": "one-time-code", "spellcheck": "false"}),
+    )
+
+    def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not user.has_usable_password():
+            del self.fields["password"]
+        if not second_factors_in_use().filter(user=user).exists():
+            del self.fields["code"]
+
+    @property
+    def proof(self) -> dict[str, str]:
+        given = {name: text for name, text in self.cleaned_data.items() if text}
+        return dict(list(given.items())[:1])
+
+    def clean(self) -> dict[str, Any]:
+        if not self.errors and not self.proof:
+            raise forms.ValidationError(_("Enter your password or a code."))
+        return self.cleaned_data
+
+
 class OwnPasswordForm(PasswordLengthForm, AdminPasswordChangeForm):
     """The old password and the new password twice."""
 
     def clean_old_password(self) -> str:
         return self.cleaned_data["old_password"]
+
+
+class VerificationForm(PasswordLengthForm, forms.Form):
+    """The account's password, on a page that a mail links to."""
+
+    password = forms.CharField(
+        label=_("Password"),
+        strip=False,
+        required=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
+    )

@@ -15,8 +15,6 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from .conf import auth_settings
 
-__all__ = ["other_logins"]
-
 LOGINS: Final = (auth.login, getattr(auth, "alogin", auth.login))
 OTHER_PACKAGES: Final = frozenset(
     {

@@ -12,8 +12,6 @@ from myometrics_core.users import lock_users_shared
 
 from .models import User
 
-__all__ = ["AnyRequest", "current_user", "lock_caller"]
-
 AnyRequest: TypeAlias = HttpRequest | Request
 
 

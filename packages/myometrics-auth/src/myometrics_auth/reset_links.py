@@ -15,20 +15,22 @@ from myometrics_core.users import parse_user_id
 from .conf import auth_settings
 from .models import User
 
-__all__ = ["reset_link", "user_of_reset_link"]
-
 
 class ResetTokens(PasswordResetTokenGenerator):
     """Django's reset tokens, valid until the password or the address changes.
 
     They expire after ``PASSWORD_RESET_TIMEOUT`` seconds. A login with the old password does not
-    invalidate them.
+    invalidate them. For a self-registered account that was never verified, a new password does not
+    either: another user who registered it could otherwise invalidate the owner's link. The reset
+    verifies the account, which does.
     """
 
     key_salt = "myometrics_auth.reset_links.ResetTokens"
 
     def _make_hash_value(self, user: User, timestamp: int) -> str:
-        return f"{user.pk}{user.password}{timestamp}{user.email_canonical}"
+        is_owned = user.verified_at is not None or not user.self_registered
+        state = user.password if is_owned else "unverified"
+        return f"{user.pk}{state}{timestamp}{user.email_canonical}"
 
 
 _tokens = ResetTokens()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 
-__all__ = ["ExpiredTokenScheme", "SessionTokenScheme"]
+DESCRIPTION: Final = (
+    "An access token, or, where the site accepts them, one of an identity provider. Any endpoint "
+    "responds with 503 `identity_provider_unavailable` and `Retry-After` to a token that its "
+    "provider can't validate now."
+)
 
 
 class SessionTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
@@ -16,7 +20,12 @@ class SessionTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-unt
     name = "bearerAuth"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
-        return {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+        return {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "JWT",
+            "description": DESCRIPTION,
+        }
 
 
 class ExpiredTokenScheme(SessionTokenScheme):  # type: ignore[no-untyped-call]

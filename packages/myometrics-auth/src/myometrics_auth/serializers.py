@@ -22,41 +22,11 @@ from myometrics_core.personal_data import EXPORT_FORMATS, export_deliveries
 
 from .email_addresses import MAX_EMAIL_LENGTH, checked_email, clean_email
 from .models import Role, Session
-
-__all__ = [
-    "AccessTokenSerializer",
-    "AdminUserChangesSerializer",
-    "AdminUserSerializer",
-    "ChangePasswordSerializer",
-    "CodeSerializer",
-    "DetailSerializer",
-    "EmailAddressField",
-    "ExportQuerySerializer",
-    "LoginSerializer",
-    "PasswordAndCodeSerializer",
-    "PasswordField",
-    "PasswordResetConfirmSerializer",
-    "PasswordResetSerializer",
-    "PasswordSerializer",
-    "ProfileChangesSerializer",
-    "ProfileSerializer",
-    "RecoveryCodesSerializer",
-    "RefreshTokenSerializer",
-    "RegisterSerializer",
-    "SecondFactorRequiredSerializer",
-    "SecondFactorSerializer",
-    "SecondFactorStateSerializer",
-    "SessionPageSerializer",
-    "SessionSerializer",
-    "SignedInSerializer",
-    "TokenField",
-    "TotpSecretSerializer",
-    "UserListQuerySerializer",
-    "UserPageSerializer",
-]
+from .second_factors import registered_second_factors
 
 MAX_PASSWORD_LENGTH = 256
 MAX_CODE_LENGTH = 32
+MAX_INVITATION_LENGTH = 1000
 
 
 class PasswordField(StrictCharField):
@@ -122,6 +92,38 @@ class RegisterSerializer(ProfileChangesSerializer):
     lastName = StrictCharField(source="last_name", max_length=30)
     email = EmailAddressField(new=True)
     password = PasswordField()
+    invitation = StrictCharField(
+        required=False,
+        allow_blank=True,
+        max_length=MAX_INVITATION_LENGTH,
+        help_text="The token of an invitation, which sets role and clinic.",
+    )
+
+
+class InvitationChangesSerializer(RequestSerializer):
+    """A new invitation."""
+
+    email = EmailAddressField(new=True)
+    role = serializers.ChoiceField(choices=Role.choices)
+    clinicName = StrictCharField(
+        source="clinic_name", max_length=100, required=False, allow_blank=True
+    )
+
+
+class InvitationSerializer(serializers.Serializer[Any]):
+    """A pending invitation; an expired one can be sent again."""
+
+    id = serializers.UUIDField()
+    email = serializers.EmailField()
+    role = serializers.ChoiceField(choices=Role.choices)
+    clinicName = serializers.CharField(source="clinic_name")
+    expiresAt = UtcDateTimeField(source="expires_at")
+
+
+class InvitationPageSerializer(PageSerializer):
+    """A page of invitations."""
+
+    results = InvitationSerializer(many=True)
 
 
 class AdminUserChangesSerializer(ProfileChangesSerializer):
@@ -184,10 +186,11 @@ class RefreshTokenSerializer(serializers.Serializer[Any]):
     refresh = TokenField()
 
 
-class AccessTokenSerializer(serializers.Serializer[Any]):
-    """Specification: "POST /auth/token/refresh/", response."""
+class RefreshedTokensSerializer(serializers.Serializer[Any]):
+    """Specification: "POST /auth/token/refresh/", response; ``refresh`` replaces the sent token."""
 
     access = serializers.CharField()
+    refresh = serializers.CharField(required=False)
 
 
 class SessionSerializer(serializers.Serializer[Any]):
@@ -197,7 +200,7 @@ class SessionSerializer(serializers.Serializer[Any]):
     device = serializers.CharField(source="user_agent")
     address = serializers.CharField(allow_null=True)
     first_seen = UtcDateTimeField(source="created_at")
-    last_seen = UtcDateTimeField(source="refreshed_at")
+    last_seen = UtcDateTimeField(source="last_seen_at")
     expires = UtcDateTimeField(source="expires_at")
     second_factor = serializers.BooleanField()
     current = serializers.SerializerMethodField()
@@ -225,6 +228,26 @@ class PasswordResetSerializer(serializers.Serializer[Any]):
     email = EmailAddressField()
 
 
+class VerifyEmailSerializer(PasswordResetSerializer):
+    """An address to which a new link is mailed."""
+
+
+class EmailChangeRequestSerializer(serializers.Serializer[Any]):
+    """A new address; users without a password omit it."""
+
+    email = EmailAddressField(new=True)
+    password = PasswordField(required=False, default="")
+
+
+class EmailChangeSerializer(serializers.Serializer[Any]):
+    """A change of address in the export."""
+
+    old = serializers.CharField(source="old_email")
+    new = serializers.CharField(source="new_email")
+    requested = UtcDateTimeField(source="requested_at")
+    confirmed = UtcDateTimeField(source="confirmed_at", allow_null=True)
+
+
 class PasswordResetConfirmSerializer(serializers.Serializer[Any]):
     """Request of the page that the mailed link opens."""
 
@@ -246,10 +269,29 @@ class SecondFactorRequiredSerializer(serializers.Serializer[Any]):
 
 
 class SecondFactorSerializer(serializers.Serializer[Any]):
-    """The second sign-in step: a code of the app or a recovery code."""
+    """The second sign-in step: a code of the app or a recovery code.
+
+    Instead of ``code``, the response of a registered second factor, by its name.
+    """
 
     mfa_token = TokenField()
     code = StrictCharField(max_length=MAX_CODE_LENGTH)
+
+    def get_fields(self) -> Any:
+        fields = super().get_fields()
+        for factor in registered_second_factors():
+            fields[factor.name] = factor.field()
+            fields["code"].required = False
+        return fields
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        given = [name for name in attrs if name != "mfa_token"]
+        if not given:
+            required = serializers.Field.default_error_messages["required"]
+            raise serializers.ValidationError({"code": [required]}, "required")
+        if len(given) > 1:
+            raise serializers.ValidationError({given[-1]: [_("Send only one second factor.")]})
+        return attrs
 
 
 class PasswordSerializer(serializers.Serializer[Any]):

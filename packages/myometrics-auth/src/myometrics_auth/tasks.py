@@ -7,11 +7,22 @@ from celery import shared_task
 from myometrics_core.jobs import run_jobs
 from myometrics_core.jobs.celery_runner import celery_task
 
-from .jobs import SendPasswordReset, Sweep
+from .jobs import (
+    SendEmailChange,
+    SendEmailUndo,
+    SendInvitation,
+    SendPasswordReset,
+    SendSecurityNotice,
+    SendVerification,
+    Sweep,
+)
 
-__all__ = ["send_password_reset", "sweep", "sweep_password_resets"]
-
+send_email_change = celery_task(SendEmailChange.name)
+send_email_undo = celery_task(SendEmailUndo.name)
+send_invitation = celery_task(SendInvitation.name)
+send_verification = celery_task(SendVerification.name)
 send_password_reset = celery_task(SendPasswordReset.name)
+send_security_notice = celery_task(SendSecurityNotice.name)
 sweep = celery_task(Sweep.name)
 
 

@@ -10,7 +10,7 @@ import time
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
@@ -25,24 +25,12 @@ from .conf import auth_settings
 from .errors import InvalidToken
 from .models import AbstractClinicUser, Session
 
-__all__ = [
-    "ACCESS",
-    "ISSUER",
-    "MFA",
-    "REFRESH",
-    "TokenClaims",
-    "access_token",
-    "mfa_token",
-    "password_fingerprints",
-    "read_token",
-    "refresh_token",
-]
-
 ISSUER: Final = "myometrics-backend"
 ACCESS: Final = "access"
 REFRESH: Final = "refresh"
 MFA: Final = "mfa"
 
+MAX_HEADER_LENGTH = 1024
 MAX_TOKEN_LENGTH = 4096
 """Longer tokens are rejected unread; those issued here have about a tenth of this length."""
 ANY_TIME: Final = timedelta(days=36_500)
@@ -59,8 +47,8 @@ UNREADABLE: Final = (
 class TokenClaims:
     """The claims of a validly signed token.
 
-    ``session_id`` is ``None`` in an ``mfa`` token; ``fingerprint`` and ``token_id`` are set only
-    there. ``expires_at`` is in seconds since the epoch.
+    ``session_id`` is ``None`` in an ``mfa`` token; ``fingerprint`` is set only there.
+    ``expires_at`` is in seconds since the epoch.
     """
 
     token_type: str
@@ -111,6 +99,19 @@ def refresh_token(session: Session) -> str:
     )
 
 
+def rotated_refresh_token(session: Session) -> str:
+    """Return the current refresh token of a session that has rotated it: always the same text."""
+    issued_at = session.rotated_at or session.created_at
+    return _sign(
+        REFRESH,
+        session.expires_at - issued_at,
+        issued_at=issued_at,
+        jti=session.refresh_token_id,
+        user_id=session.user_id,
+        sid=session.pk,
+    )
+
+
 def mfa_token(user: AbstractClinicUser) -> str:
     """Return a new token for the second sign-in step; changing the password invalidates it."""
     fingerprint = password_fingerprints(user)[0]
@@ -133,8 +134,19 @@ def read_token(text: str, token_type: str, *, accept_expired: bool = False) -> T
     return claims
 
 
-def _sign(token_type: str, lifetime: timedelta, **claims: Any) -> str:
-    issued_at = utc_now()
+def may_be_own_token(text: str) -> bool:
+    """Return whether ``text`` looks like a token of this site: a JWT that is signed with HS256.
+
+    Providers sign with other algorithms, which need no shared key.
+    """
+    header, _dot, rest = text.partition(".")
+    return rest.count(".") == 1 and len(header) <= MAX_HEADER_LENGTH and _is_own_header(header)
+
+
+def _sign(
+    token_type: str, lifetime: timedelta, issued_at: datetime | None = None, **claims: Any
+) -> str:
+    issued_at = issued_at or utc_now()
     payload = {
         "token_type": token_type,
         "exp": int((issued_at + lifetime).timestamp()),
@@ -143,6 +155,15 @@ def _sign(token_type: str, lifetime: timedelta, **claims: Any) -> str:
         **{name: str(value) for name, value in claims.items()},
     }
     return _backend(auth_settings.signing_keys).encode(payload)
+
+
+@lru_cache(maxsize=256)
+def _is_own_header(text: str) -> bool:
+    # Cached: the header is the same for all tokens of a key.
+    try:
+        return bool(jwt.get_unverified_header(f"{text}..")["alg"] == "HS256")
+    except (jwt.PyJWTError, *UNREADABLE):
+        return False
 
 
 @lru_cache(maxsize=1024)
@@ -157,7 +178,7 @@ def _verified_claims(text: str, signing_keys: tuple[str, ...]) -> TokenClaims:
             str(payload["user_id"]),
             None if is_mfa else uuid.UUID(payload["sid"]),
             fingerprint=str(payload.get("pwd", "")),
-            token_id=str(payload["jti"]) if is_mfa else "",
+            token_id=str(payload["jti"]),
             expires_at=float(payload["exp"]),
         )
     except UNREADABLE as error:

@@ -1,6 +1,8 @@
 """Accounts, sessions and second factors in Django's admin site."""
 
+from .invitations import InvitationAdmin
 from .records import (
+    EmailChangeAdmin,
     RecoveryCodeAdmin,
     SessionAdmin,
     SignInFailuresAdmin,
@@ -10,6 +12,8 @@ from .records import (
 from .users import UserAdmin
 
 __all__ = [
+    "EmailChangeAdmin",
+    "InvitationAdmin",
     "RecoveryCodeAdmin",
     "SessionAdmin",
     "SignInFailuresAdmin",

@@ -13,19 +13,10 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
-from myometrics_auth.models import Role, User
+from myometrics_auth.models import User
 from myometrics_auth.requests import current_user
+from myometrics_auth.selectors import grantable_roles
 from myometrics_core.users import is_administrator
-
-__all__ = [
-    "Privileges",
-    "grantable_groups",
-    "grantable_permissions",
-    "grantable_roles",
-    "has_rights_over",
-    "own_privileges",
-    "require_rights_over",
-]
 
 
 @dataclass(frozen=True)
@@ -60,15 +51,12 @@ class Privileges:
             return True
         if other.is_superuser or other.is_administrator > self.is_administrator:
             return False
-        return other.role in grantable_roles(self) and other.permissions <= self.permissions
+        return other.role in roles_within(self) and other.permissions <= self.permissions
 
 
-def grantable_roles(privileges: Privileges) -> list[str]:
-    """Return the roles up to that of ``privileges``."""
-    roles = list(Role.values)
-    if privileges.is_superuser:
-        return roles
-    return roles[roles.index(privileges.role) :] if privileges.role in roles else []
+def roles_within(privileges: Privileges) -> list[str]:
+    """Return the roles that a user with ``privileges`` may grant."""
+    return grantable_roles(privileges.role, is_superuser=privileges.is_superuser)
 
 
 def grantable_permissions(user: User) -> QuerySet[Permission]:

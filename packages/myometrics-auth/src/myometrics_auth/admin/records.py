@@ -16,6 +16,9 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from myometrics_auth.models import (
+    AddressOwnership,
+    EmailChange,
+    KnownDevice,
     RecoveryCode,
     Session,
     SessionQuerySet,
@@ -28,14 +31,6 @@ from myometrics_auth.services.sessions import sessions_end
 from myometrics_core.read_only_admin import InternalAdmin, ReadOnlyAdmin
 
 from .privileges import require_rights_over
-
-__all__ = [
-    "RecoveryCodeAdmin",
-    "SessionAdmin",
-    "SignInFailuresAdmin",
-    "TotpDeviceAdmin",
-    "UsedTokenAdmin",
-]
 
 
 class LiveFilter(admin.SimpleListFilter):
@@ -77,7 +72,7 @@ class SessionAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("last seen"), ordering="refreshed_at")
     def last_seen(self, session: Session) -> str:
-        return date_format(localtime(session.refreshed_at), "SHORT_DATETIME_FORMAT")
+        return date_format(localtime(session.last_seen_at), "SHORT_DATETIME_FORMAT")
 
     @admin.display(description=_("live"), boolean=True)
     def live(self, session: Session) -> bool:
@@ -108,6 +103,27 @@ class SignInFailuresAdmin(ReadOnlyAdmin):
         return admin.ModelAdmin.has_delete_permission(self, request, obj)
 
 
+@admin.register(KnownDevice)
+class KnownDeviceAdmin(InternalAdmin):
+    """Families of devices on which users have signed in."""
+
+    list_display = ("user", "family", "last_seen_at")
+    list_select_related = ("user",)
+    search_fields = ("user__email__startswith",)
+    ordering = ("-last_seen_at",)
+
+
+@admin.register(AddressOwnership)
+class AddressOwnershipAdmin(InternalAdmin):
+    """Periods in which addresses belong to users; the addresses are not stored."""
+
+    list_display = ("user", "since", "until", "taken_at")
+    list_select_related = ("user",)
+    search_fields = ("user__email__startswith",)
+    fields = ("user", "since", "until", "taken_at")
+    ordering = ("-pk",)
+
+
 @admin.register(TotpDevice)
 class TotpDeviceAdmin(InternalAdmin):
     """Authenticator apps by user. The secret is not shown."""
@@ -134,3 +150,13 @@ class UsedTokenAdmin(InternalAdmin):
 
     list_display = ("token_id", "expires_at")
     ordering = ("-expires_at",)
+
+
+@admin.register(EmailChange)
+class EmailChangeAdmin(InternalAdmin):
+    """Changes of addresses, pending and confirmed, until the sweep deletes them."""
+
+    list_display = ("user", "old_email", "new_email", "requested_at", "confirmed_at")
+    list_select_related = ("user",)
+    ordering = ("-requested_at",)
+    fields = ("user", "old_email", "new_email", "requested_at", "confirmed_at")

@@ -17,7 +17,7 @@ from django.contrib.auth.forms import UserChangeForm
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -25,37 +25,40 @@ from django.utils.text import Truncator
 from django.utils.timezone import localtime
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
-from rest_framework.exceptions import APIException, ValidationError
 
 from myometrics_auth.email_addresses import clean_email
 from myometrics_auth.events import publish_user_change
 from myometrics_auth.forms import PasswordLengthForm
 from myometrics_auth.models import User
 from myometrics_auth.requests import current_user
-from myometrics_auth.selectors import has_second_factor, second_factors_in_use, users_in
+from myometrics_auth.selectors import (
+    email_problems,
+    has_second_factor,
+    users_in,
+    users_with_second_factor,
+)
+from myometrics_auth.services.notices import notice_send
 from myometrics_auth.services.second_factor import second_factor_remove
 from myometrics_auth.services.users import (
     FLAGS,
     administrator_kept,
     deletion_conflicts_reported,
     email_conflicts_reported,
-    email_problems,
+    unreserved_require,
     user_delete,
     user_update,
 )
-from myometrics_core.db import read_committed
 from myometrics_core.read_only_admin import FilterCheckedAdmin
 
+from .errors import ErrorsAsMessages, require_recent_sign_in
 from .privileges import (
     grantable_groups,
     grantable_permissions,
-    grantable_roles,
     has_rights_over,
     own_privileges,
     require_rights_over,
+    roles_within,
 )
-
-__all__ = ["UserAdmin"]
 
 
 class UniqueEmailForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -94,7 +97,7 @@ class UserForm(UniqueEmailForm, UserChangeForm):  # type: ignore[type-arg]
         model = User
 
 
-class UserAdmin(FilterCheckedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
+class UserAdmin(ErrorsAsMessages, FilterCheckedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
     """User administration: search, edit and erase through the API's services."""
 
     form = UserForm
@@ -153,12 +156,14 @@ class UserAdmin(FilterCheckedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
     )
     def remove_second_factor(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         """Let users who lost app and recovery codes sign in with the password alone."""
+        require_recent_sign_in(request, "disable_mfa")
         require_rights_over(request, queryset)
-        enrolled = list(queryset.filter(totp_device__in=second_factors_in_use()))
+        enrolled = list(users_with_second_factor(queryset))
         for user in enrolled:
             with transaction.atomic():
                 second_factor_remove(user=user)
                 self._publish(request, user, "user_updated", {"changed": {"second_factor": {}}})
+                notice_send(user=user, notice="second_factor_removed", request=None)
         count = len(enrolled)
         text = ngettext("%d second factor removed.", "%d second factors removed.", count)
         messages.success(request, text % count)
@@ -170,6 +175,7 @@ class UserAdmin(FilterCheckedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, Any, Any, Any]:
         """List only the users: related data may be millions of rows, and is deleted with them."""
+        require_recent_sign_in(request, "delete_account")  # before the user confirms
         users = [str(user) for user in objs]
         return users, {self.opts.verbose_name_plural: len(users)}, set(), []
 
@@ -187,7 +193,7 @@ class UserAdmin(FilterCheckedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
         self, db_field: Any, request: HttpRequest, **options: Any
     ) -> Any:
         if db_field.name == "role":
-            roles = grantable_roles(own_privileges(request))
+            roles = roles_within(own_privileges(request))
             options["choices"] = [choice for choice in db_field.choices if choice[0] in roles]
         return super().formfield_for_choice_field(db_field, request, **options)
 
@@ -210,6 +216,8 @@ class UserAdmin(FilterCheckedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
                 changes = {
                     name: form.cleaned_data[name] for name in form.changed_data if name in columns
                 }
+                if "email" in changes:
+                    require_recent_sign_in(request, "change_email")
                 if not request.user.is_superuser and set(FLAGS) & set(changes):
                     raise PermissionDenied
                 user_update(
@@ -221,6 +229,7 @@ class UserAdmin(FilterCheckedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
                 )
             else:
                 super().save_model(request, obj, form, change)
+                unreserved_require(obj)
                 self._publish(request, obj, "user_created", {"role": obj.role})
             require_rights_over(request, self.model._base_manager.filter(pk=obj.pk))
 
@@ -236,6 +245,7 @@ class UserAdmin(FilterCheckedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
 
     def delete_model(self, request: HttpRequest, obj: User) -> None:
         require_rights_over(request, [obj])
+        require_recent_sign_in(request, "delete_account")
         user_delete(actor=current_user(request), user_id=obj.pk, request=request)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
@@ -250,33 +260,13 @@ class UserAdmin(FilterCheckedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
             if response.status_code == 302 and response["Location"] != request.get_full_path():
                 user = self.get_object(request, unquote(args[0] if args else kwargs["id"]))
                 self._publish(request, user, "user_updated", {"changed": {"password": {}}})
+                notice_send(user=user, notice="password_set", request=None)
         return response
-
-    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        return _with_errors_as_messages(request, super().changeform_view, *args, **kwargs)
-
-    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        return _with_errors_as_messages(request, super().delete_view, *args, **kwargs)
-
-    def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        return _with_errors_as_messages(request, super().changelist_view, *args, **kwargs)
 
     def _publish(self, request: HttpRequest, user: User, action: str, details: Any) -> None:
         publish_user_change(
             action, actor=current_user(request), user_id=user.pk, details=details, request=request
         )
-
-
-def _with_errors_as_messages(request: HttpRequest, view: Any, *args: Any, **kwargs: Any) -> Any:
-    try:
-        with deletion_conflicts_reported(), read_committed():
-            return view(request, *args, **kwargs)
-    except ValidationError as refusal:
-        detail: Any = refusal.detail
-        messages.error(request, " ".join(str(text) for texts in detail.values() for text in texts))
-    except APIException as refusal:  # also NotFound: the user was deleted concurrently
-        messages.error(request, str(refusal.detail))
-    return HttpResponseRedirect(request.get_full_path())
 
 
 if not User._meta.swapped:

@@ -1,9 +1,11 @@
-"""Sessions, which make tokens revocable, second factors, used tokens and failed sign-ins."""
+"""Sessions, which make tokens revocable, known devices, second factors, used tokens, failures."""
 
 from __future__ import annotations
 
 import logging
 import uuid
+from contextlib import nullcontext
+from datetime import datetime, timedelta
 from functools import partial
 from importlib import import_module
 
@@ -11,30 +13,41 @@ from django.conf import settings
 from django.db import models, router, transaction
 from django.utils.translation import gettext_lazy as _
 
+from myometrics_auth.conf import auth_settings
+from myometrics_auth.devices import MAX_FAMILY_LENGTH
 from myometrics_auth.encryption import UnreadableSecret, decrypt_secret, encrypt_secret
-from myometrics_core.db import PortableCharField, PortableDateTimeField
+from myometrics_core.db import DATABASE_FAILURES, PortableCharField, PortableDateTimeField
 from myometrics_core.times import utc_now
 
-__all__ = [
-    "RecoveryCode",
-    "Session",
-    "SessionQuerySet",
-    "SignInFailures",
-    "TotpDevice",
-    "UsedToken",
-]
-
 logger = logging.getLogger("myometrics.auth.django_sessions")
+sessions_logger = logging.getLogger("myometrics.auth.sessions")
+
+USE_INTERVAL = timedelta(minutes=1)
+"""Interval at which uses of a session are recorded."""
 
 
 class SessionQuerySet(models.QuerySet["Session"]):
     """Queries and bulk operations on sessions."""
 
     def live(self) -> SessionQuerySet:
-        return self.filter(ended_at=None, expires_at__gt=utc_now())
+        """Filter sessions that are neither ended nor expired nor idle."""
+        return self.filter(_is_live())
 
     def over(self) -> SessionQuerySet:
-        return self.filter(models.Q(ended_at__isnull=False) | models.Q(expires_at__lte=utc_now()))
+        return self.exclude(_is_live())
+
+    def idle(self) -> SessionQuerySet:
+        """Filter open sessions that are unused for ``SESSION_IDLE_TIMEOUT``."""
+        timeout = auth_settings.SESSION_IDLE_TIMEOUT
+        if timeout is None:
+            return self.none()
+        return self.filter(ended_at=None).exclude(_is_used_since(utc_now() - timeout))
+
+    def used_since(self, time: datetime) -> SessionQuerySet:
+        return self.filter(_is_used_since(time))
+
+    def unused_since(self, time: datetime) -> SessionQuerySet:
+        return self.exclude(_is_used_since(time))
 
     def excluding(self, session: Session | None) -> SessionQuerySet:
         """Exclude ``session``; ``None`` excludes none."""
@@ -58,6 +71,10 @@ class Session(models.Model):
     Its id is the ``sid`` claim of its tokens. A sign-in to the admin site has a Django session
     instead of tokens: ``browser_key`` is the encrypted session key, empty where sessions are stored
     in cookies.
+
+    ``last_used_at`` is written only if ``SESSION_IDLE_TIMEOUT`` is set. ``refresh_token_id`` is the
+    ``jti`` of the only valid refresh token, ``NULL`` until the first rotation;
+    ``previous_refresh_token_id`` is the one that it replaced at ``rotated_at``.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -78,7 +95,20 @@ class Session(models.Model):
         _("key of the Django session"), null=True, editable=False, help_text=_("Encrypted.")
     )
 
+    last_used_at = PortableDateTimeField(_("last used"), null=True, editable=False)
+    reauthenticated_at = PortableDateTimeField(_("reauthenticated"), null=True, editable=False)
+    rotated_at = PortableDateTimeField(_("refresh token replaced"), null=True, editable=False)
+    refresh_token_id = models.CharField(  # noqa: DJ001 (NULL: not rotated yet)
+        _("id of the refresh token"), max_length=64, null=True, editable=False
+    )
+    previous_refresh_token_id = models.CharField(  # noqa: DJ001 (NULL: not rotated yet)
+        _("id of the previous refresh token"), max_length=64, null=True, editable=False
+    )
+
     objects = SessionQuerySet.as_manager()
+
+    is_of_foreign_token = False
+    """Whether the request's token is an identity provider's; set on authentication, not stored."""
 
     class Meta:
         verbose_name = _("session")
@@ -97,8 +127,41 @@ class Session(models.Model):
         return self.browser_key is not None
 
     @property
+    def last_seen_at(self) -> datetime:
+        """The last refresh or recorded use."""
+        return max(self.refreshed_at, self.last_used_at or self.refreshed_at)
+
+    @property
     def is_live(self) -> bool:
-        return self.ended_at is None and self.expires_at > utc_now()
+        now, timeout = utc_now(), auth_settings.SESSION_IDLE_TIMEOUT
+        is_idle = timeout is not None and self.last_seen_at <= now - timeout
+        return self.ended_at is None and self.expires_at > now and not is_idle
+
+    def record_use(self, timeout: timedelta | None = None) -> None:
+        """Record that the session is in use, once a minute, for ``SESSION_IDLE_TIMEOUT``.
+
+        ``timeout`` is a stricter one of this session. Without either there is no query. A database
+        that can't be written is no error.
+        """
+        timeout = timeout or auth_settings.SESSION_IDLE_TIMEOUT
+        if timeout is None:
+            return
+        now = utc_now()
+        due = now - min(USE_INTERVAL, timeout / 2)
+        if self.last_seen_at > due:
+            return
+        using = router.db_for_write(Session)
+        # Within a transaction, a failure must not break it.
+        is_inside = transaction.get_connection(using).in_atomic_block
+        try:
+            with transaction.atomic(using) if is_inside else nullcontext():
+                unused = Session.objects.using(using).live().filter(pk=self.pk).unused_since(due)
+                unused.update(last_used_at=now)
+            self.last_used_at = now
+        except DATABASE_FAILURES as error:
+            sessions_logger.warning(
+                "The use of a session is not recorded: %s", type(error).__name__
+            )
 
     def encrypt_browser_key(self, key: str) -> str:
         return encrypt_secret(key, owner=f"session {self.pk}")
@@ -106,6 +169,30 @@ class Session(models.Model):
     def decrypt_browser_key(self) -> str:
         """Return the key of the Django session; raise ``UnreadableSecret``."""
         return decrypt_secret(self.browser_key or "", owner=f"session {self.pk}")
+
+
+class KnownDevice(models.Model):
+    """A family of devices on which a user has signed in; others cause a security notice."""
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        related_name="known_devices",
+        verbose_name=_("user"),
+    )
+    family = models.CharField(_("device"), max_length=MAX_FAMILY_LENGTH, blank=True)
+    last_seen_at = PortableDateTimeField(_("last sign-in"), default=utc_now)
+
+    class Meta:
+        verbose_name = _("known device")
+        verbose_name_plural = _("known devices")
+        constraints = [
+            models.UniqueConstraint(fields=["user", "family"], name="mm_known_device_unique")
+        ]
+        indexes = [models.Index(fields=["last_seen_at"], name="mm_known_device_last_seen_at")]
+
+    def __str__(self) -> str:
+        return f"{self.user_id}: {self.family or '–'}"
 
 
 class TotpDevice(models.Model):
@@ -188,6 +275,16 @@ class SignInFailures(models.Model):
 
     def __str__(self) -> str:
         return f"{self.key[:8]}…: {self.failures}"
+
+
+def _is_live() -> models.Q:
+    now, timeout = utc_now(), auth_settings.SESSION_IDLE_TIMEOUT
+    is_live = models.Q(ended_at=None, expires_at__gt=now)
+    return is_live if timeout is None else is_live & _is_used_since(now - timeout)
+
+
+def _is_used_since(time: datetime) -> models.Q:
+    return models.Q(refreshed_at__gt=time) | models.Q(last_used_at__gt=time)
 
 
 def _delete_django_sessions(sessions: list[Session]) -> None:

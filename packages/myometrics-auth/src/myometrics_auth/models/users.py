@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
+from asgiref.sync import sync_to_async
+from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import check_password, make_password
 from django.contrib.auth.models import AbstractUser, BaseUserManager
 from django.core.exceptions import FieldError
@@ -20,11 +22,14 @@ from myometrics_auth.model_fields import (
     StoredEmailField,
     UserSearchField,
 )
+from myometrics_auth.password_text import normalize_password, password_spellings
 from myometrics_core.db import PortableCharField, atomic_write
 
-__all__ = ["AbstractClinicUser", "Role", "User", "UserManager", "UserQuerySet"]
+from .address_ownerships import AddressOwnership
 
 _BATCH = 500
+_OWNED = frozenset({"email", "verified_at"})
+"""Columns that decide which address a user owns."""
 
 
 class Role(models.TextChoices):
@@ -36,7 +41,9 @@ class Role(models.TextChoices):
 
 
 class UserQuerySet(models.QuerySet[Any]):
-    """QuerySet of users. All writes also update the derived columns and the role's flags."""
+    """QuerySet of users. All writes also update the derived columns, the role's flags and the
+    ownerships of addresses.
+    """
 
     def update(self, **kwargs: Any) -> int:
         """Extend Django's ``update``: also write the derived columns.
@@ -46,7 +53,7 @@ class UserQuerySet(models.QuerySet[Any]):
         """
         flags = self._flags_of_role(kwargs)
         derived = [field for field in _derived_from(self.model, kwargs) if field.name not in kwargs]
-        if not derived:
+        if not derived and _OWNED.isdisjoint(kwargs):
             return super().update(**{**flags, **kwargs})
         for name in {name for field in derived for name in field.source_fields} & kwargs.keys():
             if hasattr(kwargs[name], "resolve_expression"):
@@ -61,7 +68,9 @@ class UserQuerySet(models.QuerySet[Any]):
             for batch in _batches(list(self.values_list("pk", flat=True))):
                 rows = self.filter(pk__in=batch)
                 written += models.QuerySet.update(rows, **{**flags, **kwargs})
-                self._derive_again(derived, Q(pk__in=batch))
+                if derived:
+                    self._derive_again(derived, Q(pk__in=batch))
+                self._follow_addresses(batch, kwargs)
         return written
 
     def bulk_update(
@@ -72,7 +81,9 @@ class UserQuerySet(models.QuerySet[Any]):
         for field in _derived_from(self.model, names):
             for user in users:
                 field.pre_save(user, False)
-        written = super().bulk_update(users, _with_derived(self.model, names), batch_size)
+        with atomic_write(self.db, savepoint=False):
+            written = super().bulk_update(users, _with_derived(self.model, names), batch_size)
+            self._follow_addresses([user.pk for user in users], names)
         if "role" in names:
             rows = self._all_rows().filter(pk__in=[user.pk for user in users])
             flags = {pk: both for pk, *both in rows.values_list("pk", "is_staff", "is_superuser")}
@@ -96,18 +107,26 @@ class UserQuerySet(models.QuerySet[Any]):
             raise FieldError("role can't be updated on a conflict. Save each user.")
         options = (batch_size, ignore_conflicts, update_conflicts, update_fields, unique_fields)
         derived = _derived_from(self.model, changed)
-        if not derived:
+        verified = [user for user in users if user.verified_at is not None]
+        if not (derived or verified):
             return super().bulk_create(users, *options)
         with atomic_write(self.db):
             made = super().bulk_create(users, *options)
-            for batch in _batches(users):
+            self._follow_addresses([user.pk for user in verified if user.pk is not None], _OWNED)
+            for batch in _batches(users if derived else []):
                 matches = Q()
                 for user in batch:
                     matches |= Q(
                         **{name: getattr(user, name) for name in unique_fields or ("email",)}
                     )
                 self._derive_again(derived, matches)
+                written = self._all_rows().filter(matches)
+                self._follow_addresses(list(written.values_list("pk", flat=True)), changed)
         return made
+
+    def _follow_addresses(self, keys: Sequence[Any], names: Iterable[str]) -> None:
+        if not _OWNED.isdisjoint(names) and _is_site_user(self.model):
+            AddressOwnership.objects.using(self.db).follow(keys)
 
     def _flags_of_role(self, values: dict[str, Any]) -> dict[str, Any]:
         if "role" not in values:
@@ -210,22 +229,50 @@ class AbstractClinicUser(AbstractUser):
         """Return whether the password is correct; upgrade an outdated hash.
 
         Unlike Django's method, compare-and-set: the upgrade does not overwrite a password that is
-        changed concurrently.
+        changed concurrently. A password whose normalized form differs is checked in both forms.
         """
         checked = self.password
+        if raw_password is None:
+            return check_password(None, checked)
 
         def renew(password: str) -> None:
             same = type(self)._default_manager.filter(pk=self.pk, password=checked)
-            renewed = make_password(password)
+            renewed = make_password(normalize_password(password))
             if same.update(password=renewed):
                 self.password = renewed
 
-        return check_password(raw_password, checked, renew)
+        # All of them, always: the time must not depend on the result.
+        results = [
+            check_password(spelling, checked, renew)
+            for spelling in password_spellings(raw_password)
+        ]
+        return any(results)
+
+    async def acheck_password(self, raw_password: str | None) -> bool:
+        return await sync_to_async(self.check_password)(raw_password)
 
     def set_password(self, raw_password: str | None) -> None:
+        """Hash and set the normalized password; ``None`` disables it."""
         if raw_password is None:
             self._record_disabling()
-        super().set_password(raw_password)
+            super().set_password(None)
+            return
+        normalized, *others = password_spellings(raw_password)
+        if not self.email:
+            # Django's backend: hashing for an unknown account takes as long as `check_password`.
+            for other in others:
+                make_password(other)
+        super().set_password(normalized)
+
+    def normalize_stored_password(self, raw_password: str) -> None:
+        """Replace the hash of a correct password that was hashed as entered (compare-and-set)."""
+        normalized, *others = password_spellings(raw_password)
+        checked = self.password
+        if any(check_password(other, checked) for other in others):
+            encoded = make_password(normalized)
+            same = type(self)._default_manager.filter(pk=self.pk, password=checked)
+            if same.update(password=encoded):
+                self.password = encoded
 
     def set_unusable_password(self) -> None:
         self._record_disabling()
@@ -254,7 +301,7 @@ class AbstractClinicUser(AbstractUser):
 
         Not in ``save``, because Django adds ``update_fields`` for deferred fields after it. A role
         below administrator clears ``is_staff`` and ``is_superuser``; administrators get
-        ``is_staff``.
+        ``is_staff``. A written address or verification changes who owns the address.
         """
         is_role_written = update_fields is None or "role" in update_fields
         if is_role_written and not raw and not self._state.adding:
@@ -262,7 +309,18 @@ class AbstractClinicUser(AbstractUser):
             update_fields = update_fields and [*update_fields, *changed]
         if update_fields is not None:
             update_fields = frozenset(_with_derived(type(self), update_fields))
-        super().save_base(raw, force_insert, force_update, using, update_fields)
+        is_owner_written = not (
+            raw
+            or (self._state.adding and self.verified_at is None)
+            or (update_fields is not None and _OWNED.isdisjoint(update_fields))
+            or not _is_site_user(type(self))
+        )
+        if not is_owner_written:
+            super().save_base(raw, force_insert, force_update, using, update_fields)
+            return
+        with transaction.atomic(using=using, savepoint=False):
+            super().save_base(raw, force_insert, force_update, using, update_fields)
+            AddressOwnership.objects.using(using).follow([self.pk])
 
     def _apply_role(self, using: str | None) -> list[str]:
         # Not the site's manager: it may filter rows.
@@ -294,6 +352,10 @@ class User(AbstractClinicUser):
             models.Index(fields=["role", "id"], name="mm_user_role_id"),
             models.Index(fields=["is_active", "id"], name="mm_user_active_id"),
         ]
+
+
+def _is_site_user(model: type[models.Model]) -> bool:
+    return issubclass(model, get_user_model())
 
 
 def _with_derived(model: type[models.Model], names: Iterable[str]) -> list[str]:

@@ -20,7 +20,12 @@ from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model, login, logout
 from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare
-from rest_framework.exceptions import AuthenticationFailed, ValidationError
+from rest_framework.exceptions import (
+    APIException,
+    AuthenticationFailed,
+    PermissionDenied,
+    ValidationError,
+)
 from rest_framework.request import Request
 
 from myometrics_auth.conf import auth_settings
@@ -37,23 +42,8 @@ from myometrics_core.times import utc_now
 from myometrics_core.users import lock_users_shared
 
 from .second_factor import totp_begin, totp_confirm, totp_enrolment
-from .sessions import session_start
+from .sessions import session_start, sessions_end_oldest
 from .sign_in import password_accept, sign_in_with_second_factor
-
-__all__ = [
-    "Step",
-    "browser_attach",
-    "browser_enrol",
-    "browser_enrolment",
-    "browser_key_store",
-    "browser_logged_out",
-    "browser_needs_code",
-    "browser_session",
-    "browser_session_enforce",
-    "browser_sign_in",
-    "browser_sign_in_with_second_factor",
-    "current_session",
-]
 
 SESSION_ID: Final = "_myometrics_auth_session"
 """Key in the Django session: the id of the ``Session``."""
@@ -76,7 +66,7 @@ def browser_sign_in(
     """Check a password, like :func:`password_accept`; sign in if no other step is needed."""
     user = password_accept(email=email, password=password, request=request, is_allowed=is_allowed)
     if has_second_factor(user):
-        _suspend(request, {"mfa_token": mfa_token(user), "backend": user.backend})
+        browser_suspend(request, {"mfa_token": mfa_token(user), "backend": user.backend})
         return Step.SECOND_FACTOR
     if user.role in auth_settings.MFA_REQUIRED_ROLES:
         totp_begin(user=user, password=password)
@@ -86,7 +76,7 @@ def browser_sign_in(
             "given_at": utc_now().timestamp(),
             "backend": user.backend,
         }
-        _suspend(request, pending)
+        browser_suspend(request, pending)
         return Step.ENROLMENT
     with atomic_write():
         session = session_start(user=user, request=request, password=password, in_browser=True)
@@ -97,26 +87,31 @@ def browser_sign_in(
 
 def browser_needs_code(request: HttpRequest) -> bool:
     """Return whether the browser passed the password step and needs the second factor."""
-    return "mfa_token" in request.session.get(PENDING, {})
+    return bool(browser_mfa_token(request))
 
 
-def browser_sign_in_with_second_factor(*, code: str, request: HttpRequest) -> None:
-    """Finish the browser's sign-in with a code of the authenticator app or a recovery code.
+def browser_mfa_token(request: HttpRequest) -> str:
+    """Return the ``mfa_token`` of the browser's sign-in; empty if it needs no second factor."""
+    return str(request.session.get(PENDING, {}).get("mfa_token", ""))
+
+
+def browser_sign_in_with_second_factor(*, request: HttpRequest, **responses: Any) -> None:
+    """Finish the browser's sign-in, with the ``responses`` of ``sign_in_with_second_factor``.
 
     Raises ``AuthenticationFailed``: ``token_not_valid`` if the password step must be repeated,
-    ``invalid_credentials`` for a wrong code.
+    ``invalid_credentials`` for a wrong code; and other errors of registered factors.
     """
     pending = request.session.get(PENDING, {})
-    refusal = None
+    refusal: APIException | None = None
     # One transaction: if attaching the browser fails, the code stays unused.
     with atomic_write():
         try:
             session = sign_in_with_second_factor(
-                token=pending.get("mfa_token", ""), code=code, request=request, in_browser=True
+                token=pending.get("mfa_token", ""), request=request, in_browser=True, **responses
             )
             del request.session[PENDING]
             browser_attach(session=session, backend=pending["backend"], request=request)
-        except AuthenticationFailed as error:
+        except (AuthenticationFailed, PermissionDenied) as error:
             refusal = error
     if refusal is not None:  # outside the block, so that the failure is committed
         raise refusal
@@ -181,14 +176,15 @@ def browser_session_enforce(request: HttpRequest, *, again: bool = False) -> Non
     if session_id is None or (is_checked and not again):
         return
     session = browser_session(request)
-    # Place for an idle timeout: `refreshed_at` is when the browser was last seen.
     must_have_factor = current_user(request).role in auth_settings.MFA_REQUIRED_ROLES
     if session is None or (must_have_factor and not session.second_factor):
         logout(request)
         return
     # Same precision as for tokens, which clients refresh about as often.
     now = utc_now()
-    if session.refreshed_at <= now - auth_settings.ACCESS_TOKEN_LIFETIME:
+    if auth_settings.SESSION_IDLE_TIMEOUT is not None:
+        session.record_use()
+    elif session.refreshed_at <= now - auth_settings.ACCESS_TOKEN_LIFETIME:
         Session.objects.filter(pk=session.pk).update(refreshed_at=now)
     if session.browser_key:
         try:
@@ -207,6 +203,7 @@ def browser_attach(*, session: Session, backend: str, request: HttpRequest) -> N
     backend that accepted the user.
     """
     _end_session(request)
+    sessions_end_oldest(keep=session, request=request)  # not before: the browser's may be older
     login(request, session.user, backend=backend)
     request.session[SESSION_ID] = str(session.pk)
     ends_with_browser = request.session.get_expire_at_browser_close()
@@ -238,8 +235,8 @@ def browser_logged_out(
         _end_session(request)
 
 
-def _suspend(request: HttpRequest, pending: dict[str, Any]) -> None:
-    # Rotate the key against session fixation.
+def browser_suspend(request: HttpRequest, pending: dict[str, Any]) -> None:
+    """Store a sign-in whose next step is pending, under a new key against session fixation."""
     request.session[PENDING] = pending
     request.session.cycle_key()
     previous = browser_session(request)

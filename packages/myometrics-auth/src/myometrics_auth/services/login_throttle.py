@@ -25,16 +25,6 @@ from myometrics_core.http import client_address
 from myometrics_core.times import utc_now
 from myometrics_core.users import canonical_email, keyed_hashes
 
-__all__ = [
-    "FIRST_FACTOR",
-    "SECOND_FACTOR",
-    "LoginThrottle",
-    "login_throttle_erase",
-    "login_throttle_sweep",
-    "own_password_check",
-    "refused_attempt_record",
-]
-
 # Part of the stored hashes: another text would reset every count.
 FIRST_FACTOR: Final = "first factor"
 SECOND_FACTOR: Final = "second factor"

@@ -6,9 +6,11 @@ pyotp implements RFC 6238. A code is accepted once, even if it is sent twice con
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 
 import pyotp
 from django.db import transaction
+from django.db.models import Q
 from django.utils.crypto import get_random_string
 from django.utils.translation import gettext_lazy as _
 from pyotp.utils import strings_equal
@@ -20,6 +22,7 @@ from myometrics_auth.errors import InvalidToken
 from myometrics_auth.events import publish_account_event
 from myometrics_auth.models import RecoveryCode, Session, TotpDevice, User
 from myometrics_auth.requests import AnyRequest, lock_caller
+from myometrics_auth.second_factors import registered_second_factors
 from myometrics_auth.selectors import has_second_factor, second_factors_in_use
 from myometrics_core.api import Conflict
 from myometrics_core.db import atomic_write, read_in_batches
@@ -27,20 +30,8 @@ from myometrics_core.times import utc_now
 from myometrics_core.users import keyed_hash
 
 from .login_throttle import SECOND_FACTOR, LoginThrottle, own_password_check, refused_attempt_record
+from .notices import notice_send
 from .sessions import is_as_checked
-
-__all__ = [
-    "recovery_codes_create",
-    "recovery_codes_replace",
-    "second_factor_remove",
-    "second_factor_take",
-    "totp_begin",
-    "totp_confirm",
-    "totp_disable",
-    "totp_enrol",
-    "totp_enrolment",
-    "totp_secrets_rotate",
-]
 
 logger = logging.getLogger("myometrics.auth.second_factors")
 
@@ -50,7 +41,7 @@ RECOVERY_ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 RECOVERY_LENGTH = 12
 
 
-def second_factor_take(*, user: User, code: str) -> bool:
+def second_factor_take(*, user: User, code: str, request: AnyRequest | None = None) -> bool:
     """Use up a code of the app or a recovery code; return whether it was accepted.
 
     Above the limit of failures it is refused like a wrong code, and not used up.
@@ -61,12 +52,28 @@ def second_factor_take(*, user: User, code: str) -> bool:
         recovery = RecoveryCode.objects.filter(
             user=user, code_hash__in=_recovery_hashes(user, code)
         )
-        if device is not None and (totp_take(device=device, code=code) or recovery.delete()[0]):
+        is_of_app = device is not None and totp_take(device=device, code=code)
+        if is_of_app or recovery.delete()[0]:
             is_allowed = throttle.allow_login()
+            if not is_of_app:
+                notice_send(user=user, notice="recovery_code_used", request=request)
             transaction.set_rollback(not is_allowed)
             return is_allowed
     throttle.record_failure()
     return False
+
+
+def own_code_check(*, user: User, code: str, request: AnyRequest | None) -> bool:
+    """Use up a code that a signed-in user enters again; return whether it was accepted.
+
+    Records a refused one. Raises ``CallerDeleted`` like ``refused_attempt_record``.
+    """
+    with atomic_write():
+        lock_caller(user)
+        is_accepted = second_factor_take(user=user, code=code, request=request)
+        if not is_accepted:
+            publish_account_event("login_failed", user=user, request=request)
+    return is_accepted
 
 
 def totp_take(*, device: TotpDevice, code: str) -> bool:
@@ -129,7 +136,7 @@ def totp_begin(*, user: User, password: str) -> tuple[str, str]:
     secret = pyotp.random_base32()
     with atomic_write():
         _lock(user, password)
-        if has_second_factor(user):
+        if second_factors_in_use().filter(user=user).exists():
             raise Conflict(_("A second factor is in use already."), "second_factor_in_use")
         TotpDevice.objects.update_or_create(
             user=user,
@@ -172,45 +179,81 @@ def totp_confirm(
         is_correct = totp_take(device=device, code=code)
         if is_correct and throttle.allow_login():
             TotpDevice.objects.filter(pk=device.pk).update(confirmed_at=utc_now())
-            own = Session.objects.filter(user=user)
-            own.excluding(session).end()
-            own.live().update(second_factor=True)
             publish_account_event("second_factor_enabled", user=user, request=request)
-            return recovery_codes_create(user=user)
+            notice_send(user=user, notice="second_factor_enabled", request=request)
+            return second_factor_added(user=user, session=session)
         transaction.set_rollback(True)
     refused_attempt_record(user=user, throttle=None if is_correct else throttle, request=request)
     raise ValidationError({"code": [_("The code is not right.")]})
 
 
 def totp_disable(*, user: User, password: str, code: str, request: AnyRequest | None) -> None:
-    """Disable the second factor; requires the password and a code.
+    """Disable the authenticator app; requires the password and a code.
 
     Raises ``ValidationError`` on either, ``Conflict`` if none is in use, and
     ``AuthenticationFailed`` if the password was changed concurrently.
     """
-    _require_password_and_code(user, password, code, request)
+    _require_password(user, password, request)
+    if not second_factors_in_use().filter(user=user).exists():
+        raise Conflict(_("No second factor is in use."), "no_second_factor")
+    _require_code(user, code, request)
     with atomic_write():
         _lock(user, password)
-        second_factor_remove(user=user)
-        publish_account_event("second_factor_disabled", user=user, request=request)
-
-
-def second_factor_remove(*, user: User) -> None:
-    """Delete the app and the recovery codes of ``user``, for example if both are lost."""
-    with atomic_write():
         TotpDevice.objects.filter(user=user).delete()
-        RecoveryCode.objects.filter(user=user).delete()
-        Session.objects.filter(user=user).update(second_factor=False)
+        second_factor_removed(user=user)
+        publish_account_event("second_factor_disabled", user=user, request=request)
+        notice_send(user=user, notice="second_factor_disabled", request=request)
+
+
+def second_factor_remove(*, user: User, since: datetime | None = None) -> None:
+    """Delete every second factor and the recovery codes of ``user``, for example if lost.
+
+    With ``since``, only the factors that were set up then or later, and the codes with the last.
+    """
+    with atomic_write():
+        devices = TotpDevice.objects.filter(user=user)
+        if since is not None:
+            devices = devices.filter(Q(confirmed_at=None) | Q(confirmed_at__gte=since))
+        devices.delete()
+        for factor in registered_second_factors():
+            factor.remove(user=user, since=since)
+        second_factor_removed(user=user)
+
+
+def second_factor_added(*, user: User, session: Session | None) -> list[str]:
+    """Start to require a second factor that was just set up; return ten recovery codes.
+
+    Marks ``session``, which set it up, as signed in with a second factor; ends all others.
+    """
+    own = Session.objects.filter(user=user)
+    own.excluding(session).end()
+    own.live().update(second_factor=True)
+    return recovery_codes_create(user=user)
+
+
+def second_factor_removed(*, user: User) -> None:
+    """If a removed second factor was the last one, delete what depends on it.
+
+    The user's sessions no longer count as signed in with a second factor.
+    """
+    if has_second_factor(user):
+        return
+    RecoveryCode.objects.filter(user=user).delete()
+    Session.objects.filter(user=user).update(second_factor=False)
 
 
 def recovery_codes_replace(
     *, user: User, password: str, code: str, request: AnyRequest | None
 ) -> list[str]:
     """Replace the recovery codes; return them, only this once. Raises like ``totp_disable``."""
-    _require_password_and_code(user, password, code, request)
+    _require_password(user, password, request)
+    if not has_second_factor(user):
+        raise Conflict(_("No second factor is in use."), "no_second_factor")
+    _require_code(user, code, request)
     with atomic_write():
         _lock(user, password)
         publish_account_event("recovery_codes_replaced", user=user, request=request)
+        notice_send(user=user, notice="recovery_codes_replaced", request=request)
         return recovery_codes_create(user=user)
 
 
@@ -224,18 +267,8 @@ def _require_password(user: User, password: str, request: AnyRequest | None) -> 
         raise ValidationError({"password": [_("The password is not right.")]})
 
 
-def _require_password_and_code(
-    user: User, password: str, code: str, request: AnyRequest | None
-) -> None:
-    _require_password(user, password, request)
-    if not has_second_factor(user):
-        raise Conflict(_("No second factor is in use."), "no_second_factor")
-    with atomic_write():
-        lock_caller(user)
-        is_accepted = second_factor_take(user=user, code=code)
-        if not is_accepted:
-            publish_account_event("login_failed", user=user, request=request)
-    if not is_accepted:  # outside the block, so that the failure is committed
+def _require_code(user: User, code: str, request: AnyRequest | None) -> None:
+    if not own_code_check(user=user, code=code, request=request):
         raise ValidationError({"code": [_("The code is not right.")]})
 
 

@@ -19,30 +19,26 @@ from rest_framework.exceptions import APIException, NotFound, PermissionDenied, 
 from rest_framework.fields import CharField
 
 from myometrics_auth.conf import auth_settings
-from myometrics_auth.events import publish_user_change
-from myometrics_auth.models import User
+from myometrics_auth.errors import RegistrationClosed
+from myometrics_auth.events import publish_invitation_event, publish_user_change
+from myometrics_auth.models import EmailChange, User
 from myometrics_auth.requests import AnyRequest
-from myometrics_auth.selectors import LIKELY_ADMINISTRATOR
+from myometrics_auth.selectors import (
+    LIKELY_ADMINISTRATOR,
+    TAKEN,
+    email_problems,
+    is_reserved,
+)
 from myometrics_core.api import CallerDeleted, Conflict
 from myometrics_core.db import atomic_write, is_foreign_key_violation, read_committed
 from myometrics_core.personal_data import erase_user
 from myometrics_core.users import canonical_email, is_administrator
 
+from .invitations import invitation_accept, invitation_check
+from .notices import notice_send
 from .passwords import password_problems
+from .verification import verification_request
 
-__all__ = [
-    "administrator_kept",
-    "deletion_conflicts_reported",
-    "email_conflicts_reported",
-    "email_problems",
-    "user_delete",
-    "user_erase_self",
-    "user_register",
-    "user_update",
-    "user_update_profile",
-]
-
-TAKEN = _("An account with this address exists already.")
 NAMES: Final = {"first_name": "firstName", "last_name": "lastName"}
 """Fields that can't be blanked, and their names in the API."""
 FLAGS: Final = ("is_staff", "is_superuser")
@@ -51,20 +47,23 @@ OPEN_FIELDS = frozenset({"role", "is_active", *FLAGS})
 """Fields whose values are published; for others events only say that they changed."""
 
 
-def email_problems(email: str, *, excluding: User | None = None) -> list[Any]:
-    """Return the problems with ``email``: another account than ``excluding`` has it, or none."""
-    others = get_user_model().objects.exclude(pk=getattr(excluding, "pk", None))
-    taken = others.filter(email_canonical=canonical_email(email)).exists()
-    return [TAKEN] if taken else []
-
-
-def user_register(*, email: str, password: str, **profile: Any) -> User:
-    """Create an account of the default role.
+def user_register(
+    *, email: str, password: str, request: AnyRequest, invitation: str = "", **profile: Any
+) -> User:
+    """Create an account of the default role, or by an invitation's token of its role and clinic.
 
     ``email`` comes from :func:`~myometrics_auth.email_addresses.clean_email`, ``profile`` contains
     values of the user model's ``PROFILE_FIELDS``; the clinic is ignored if only administrators set
-    it. Raises ``ValidationError`` on ``email`` if it is taken, and on ``password``.
+    it. An invitation verifies the address; otherwise a link is mailed.
+
+    Raises ``ValidationError`` on ``invitation``, on ``email`` if it is taken or not the invited
+    one, and on ``password``; ``PermissionDenied`` if registration is closed.
     """
+    registration_require()
+    invited = None
+    # Before the address is looked up: who is not invited can't ask whether it is taken.
+    if invitation or auth_settings.REGISTRATION == "invitation":
+        invited = invitation_check(invitation, email=email)
     if auth_settings.CLINIC_NAME_SET_BY == "administrators":
         profile.pop("clinic_name", None)
     user = get_user_model()(email=email, self_registered=True, **profile)
@@ -73,8 +72,33 @@ def user_register(*, email: str, password: str, **profile: Any) -> User:
         raise ValidationError({field: found for field, found in problems.items() if found})
     user.set_password(password)
     with email_conflicts_reported(email), atomic_write():
+        if invited is not None:
+            invitation_accept(invitation=invited, user=user)
         user.save()
+        unreserved_require(user)
+        if invited is None:
+            verification_request(email=email)
+        else:
+            publish_invitation_event(
+                "invitation_accepted", invitation=invited, actor=user, request=request
+            )
     return user
+
+
+def registration_require() -> None:
+    """Raise ``PermissionDenied`` (``registration_closed``) if registration is closed."""
+    if auth_settings.REGISTRATION == "closed":
+        raise RegistrationClosed
+
+
+def unreserved_require(user: User) -> None:
+    """Raise ``ValidationError`` on ``email`` if the address of ``user`` is reserved for another.
+
+    Call it after the address was written, in the same transaction: an address that is given up
+    concurrently is either still taken or already reserved.
+    """
+    if is_reserved(user.email, excluding=user):
+        raise ValidationError({"email": [TAKEN]})
 
 
 @contextmanager
@@ -133,12 +157,13 @@ def user_update(
     changes: Mapping[str, Any],
     request: AnyRequest | None,
     may_blank_names: bool = False,
+    details: Mapping[str, Any] | None = None,
 ) -> User:
     """Change a user as an administrator; return the updated user.
 
-    Deactivation ends the user's sessions. Raises ``NotFound``; ``PermissionDenied`` for a
-    superuser, unless the actor is one; ``ValidationError`` when blanking a name; and ``Conflict``
-    if no active administrator would be left.
+    Deactivation ends the user's sessions. ``details`` are added to those of the event. Raises
+    ``NotFound``; ``PermissionDenied`` for a superuser, unless the actor is one; ``ValidationError``
+    when blanking a name; and ``Conflict`` if no active administrator would be left.
     """
     with atomic_write():
         with administrator_kept(user_id):
@@ -146,17 +171,21 @@ def user_update(
             _require_superuser_for(actor, user)
             if not may_blank_names:
                 _require_names(user, changes)
-            if canonical_email(changes.get("email", user.email)) != user.email_canonical:
-                # The administrator chose the new address; it is not verified yet.
-                changes = {**changes, "self_registered": False, "verified_at": None}
-            changed = _apply(user, changes)
+            old_email = user.email
+            changed = _apply_by_administrator(user, changes)
         if not user.is_active:
             user.sessions.end()
         if changed:
-            details = {"changed": changed}
             publish_user_change(
-                "user_updated", actor=actor, user_id=user.pk, details=details, request=request
+                "user_updated",
+                actor=actor,
+                user_id=user.pk,
+                details={"changed": changed, **(details or {})},
+                request=request,
             )
+        if canonical_email(old_email) != user.email_canonical:
+            for address in (old_email, user.email):
+                notice_send(user=user, notice="email_changed", request=None, address=address)
     return user
 
 
@@ -245,6 +274,18 @@ def _apply(user: User, changes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         for name, value in before.items()
         if getattr(user, name) != value
     }
+
+
+def _apply_by_administrator(user: User, changes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    is_moved = canonical_email(changes.get("email", user.email)) != user.email_canonical
+    if not is_moved:
+        return _apply(user, changes)
+    # The administrator chose the new address; it is not verified yet.
+    changed = _apply(user, {**changes, "self_registered": False, "verified_at": None})
+    unreserved_require(user)
+    # The administrator's choice stands: no older link changes it.
+    EmailChange.objects.filter(user=user).delete()
+    return changed
 
 
 def _lock_with_another(user_id: Any) -> bool:

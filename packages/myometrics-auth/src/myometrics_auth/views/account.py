@@ -9,6 +9,7 @@ from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -31,6 +32,11 @@ from myometrics_auth.serializers import (
 )
 from myometrics_auth.services.browser import current_session
 from myometrics_auth.services.passwords import password_change
+from myometrics_auth.services.reauthentication import (
+    reauthentication_methods,
+    recent_sign_in_require,
+    session_reauthenticate,
+)
 from myometrics_auth.services.second_factor import (
     recovery_codes_replace,
     totp_confirm,
@@ -54,21 +60,6 @@ from myometrics_core.personal_data import (
     export_filename,
     publish_export,
 )
-
-__all__ = [
-    "ChangePasswordView",
-    "DisableView",
-    "ExportView",
-    "OwnAccountView",
-    "ProfileView",
-    "RecoveryCodesView",
-    "SecondFactorView",
-    "SessionListView",
-    "SessionView",
-    "TotpConfirmView",
-    "TotpEnrolView",
-]
-
 
 PROFILE_CHANGES: Final[dict[str, Any]] = {
     "tags": ["auth"],
@@ -123,6 +114,35 @@ class ChangePasswordView(ApiView):
         return Response({"detail": _("Password changed successfully")})
 
 
+class ReauthenticateSerializer(serializers.Serializer[Any]):
+    """One method of reauthentication; it has the fields of those that are registered."""
+
+    def get_fields(self) -> dict[str, Any]:
+        return {name: method.field() for name, method in reauthentication_methods().items()}
+
+
+class ReauthenticateView(ApiView):
+    """Confirmation of the caller's identity before a sensitive operation."""
+
+    throttle_bucket = "auth"
+
+    @extend_schema(
+        operation_id="auth_reauthenticate",
+        tags=["auth"],
+        request=ReauthenticateSerializer,
+        responses={200: DetailSerializer},
+    )
+    def post(self, request: Request) -> Response:
+        """Confirm one's identity for ten minutes, by exactly one of the fields."""
+        session_reauthenticate(
+            user=current_user(request),
+            session=current_session(request),
+            proof=self.validated(ReauthenticateSerializer),
+            request=request,
+        )
+        return Response({"detail": _("Identity confirmed")})
+
+
 class SecondFactorView(ApiView):
     """The caller's second factor."""
 
@@ -150,6 +170,7 @@ class DisableView(ApiView):
     )
     def post(self, request: Request) -> Response:
         """Disable the second factor."""
+        recent_sign_in_require(session=current_session(request), operation="disable_mfa")
         body = self.validated(PasswordAndCodeSerializer)
         totp_disable(user=current_user(request), **body, request=request)
         return Response(status=204)
@@ -210,6 +231,7 @@ class RecoveryCodesView(ApiView):
     )
     def post(self, request: Request) -> Response:
         """Return ten new codes, only this once; the old ones become invalid."""
+        recent_sign_in_require(session=current_session(request), operation="disable_mfa")
         body = self.validated(PasswordAndCodeSerializer)
         codes = recovery_codes_replace(user=current_user(request), **body, request=request)
         return Response({"recovery_codes": codes})
@@ -274,6 +296,7 @@ class ExportView(ApiView):
     )
     def get(self, request: Request) -> HttpResponseBase:
         """Export the user's data as an attachment, or by mail or another ``delivery`` (202)."""
+        recent_sign_in_require(session=current_session(request), operation="export")
         user = current_user(request)
         query = self.validated_query(ExportQuerySerializer)
         kind, delivery = query["format"], query.get("delivery")
@@ -294,5 +317,6 @@ class OwnAccountView(ApiView):
     )
     def delete(self, request: Request) -> Response:
         """Erase the caller's account and all stored data about it."""
+        recent_sign_in_require(session=current_session(request), operation="delete_account")
         user_erase_self(user=current_user(request))
         return Response(status=204)

@@ -21,41 +21,57 @@ from rest_framework.exceptions import APIException, AuthenticationFailed, Valida
 from rest_framework.parsers import FormParser, MultiPartParser
 from rest_framework.request import Request
 
-from myometrics_auth.errors import InvalidToken
-from myometrics_auth.forms import EnrolmentForm, OwnPasswordForm, PasswordForm, SecondFactorForm
+from myometrics_auth.errors import EmailNotVerified, InvalidToken
+from myometrics_auth.forms import (
+    EnrolmentForm,
+    OwnPasswordForm,
+    PasswordForm,
+    ReauthenticationForm,
+    SecondFactorForm,
+)
 from myometrics_auth.requests import current_user
+from myometrics_auth.second_factors import registered_second_factors
 from myometrics_auth.services.browser import (
     Step,
     browser_enrol,
     browser_enrolment,
+    browser_mfa_token,
     browser_needs_code,
     browser_session,
     browser_sign_in,
     browser_sign_in_with_second_factor,
 )
 from myometrics_auth.services.passwords import password_change
+from myometrics_auth.services.reauthentication import (
+    reauthentication_methods,
+    session_reauthenticate,
+)
 from myometrics_core.api import ApiView
-
-__all__ = ["AdminEnrolmentView", "AdminLoginView", "AdminPasswordView", "AdminSecondFactorView"]
 
 TEMPLATES = "myometrics_auth/admin"
 PAGES = {Step.SECOND_FACTOR: "admin:login_second_factor", Step.ENROLMENT: "admin:login_enrolment"}
 
 
 class ThrottledPost:
-    """Mixin for admin pages: counts POST in the bucket ``auth``, separately for each page."""
+    """Mixin for admin pages: counts POST in the bucket ``auth``, separately for each page.
+
+    ``counted_methods`` can name others.
+    """
 
     site: AdminSite
     request: HttpRequest
     throttle_bucket: ClassVar[str] = "auth"
+    counted_methods: ClassVar[frozenset[str]] = frozenset({"POST"})
 
-    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        if request.method not in self.counted_methods:
+            return super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
         # A copy, because DRF's request sets its user on the wrapped request.
         counted = Request(copy(request), parsers=[FormParser(), MultiPartParser()])
         for throttle in ApiView().get_throttles():
             if not throttle.allow_request(counted, self):
                 return self._too_many_requests(math.ceil(throttle.wait() or 1))
-        return super().post(request, *args, **kwargs)  # type: ignore[misc]
+        return super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
 
     def rate_limit_identity(self, request: Request) -> str | None:
         """Return the identity for rate limiting; ``None`` means the client address."""
@@ -79,6 +95,7 @@ class AdminSignInView(ThrottledPost, LoginView):
 
     site: AdminSite = None  # type: ignore[assignment]  # as_view() requires a class attribute
     title: Any = ""
+    is_second_step = True
 
     def get_form_kwargs(self) -> dict[str, Any]:
         kwargs = super().get_form_kwargs()
@@ -92,8 +109,18 @@ class AdminSignInView(ThrottledPost, LoginView):
             "subtitle": None,
             "app_path": self.request.get_full_path(),
             "username": self.request.user.get_username(),
+            "parts": self.parts(),
         }
         return super().get_context_data(**{**context, **kwargs})
+
+    def parts(self) -> list[dict[str, Any]]:
+        """Return the parts of registered second factors."""
+        token = browser_mfa_token(self.request) if self.is_second_step else ""
+        found = [
+            factor.admin_part(site=self.site, request=self.request, token=token)
+            for factor in registered_second_factors()
+        ]
+        return [part for part in found if part is not None]
 
     def get_default_redirect_url(self) -> str:
         return self.page("admin:index")
@@ -112,8 +139,9 @@ class AdminLoginView(AdminSignInView):
     """The first step: e-mail address and password."""
 
     authentication_form = PasswordForm
-    template_name = "admin/login.html"
+    template_name = f"{TEMPLATES}/login.html"
     title = _("Log in")
+    is_second_step = False
 
     def get_form_kwargs(self) -> dict[str, Any]:
         return {**super().get_form_kwargs(), "request": self.request}
@@ -126,6 +154,9 @@ class AdminLoginView(AdminSignInView):
                 request=self.request,
                 is_allowed=self.site.may_sign_in,  # type: ignore[attr-defined]
             )
+        except EmailNotVerified as error:
+            form.add_error(None, str(error.detail))
+            return self.form_invalid(form)
         except APIException:
             form.add_error(None, form.get_invalid_login_error())
             return self.form_invalid(form)
@@ -149,7 +180,7 @@ class AdminSecondFactorView(AdminSignInView):
     def form_valid(self, form: Any) -> HttpResponse:
         try:
             browser_sign_in_with_second_factor(code=form.cleaned_data["code"], request=self.request)
-        except InvalidToken:
+        except (InvalidToken, EmailNotVerified):
             return self.go_to("admin:login")
         except AuthenticationFailed:
             form.add_error("code", _("The code is not right."))
@@ -193,6 +224,48 @@ class AdminEnrolmentView(AdminSignInView):
             "next": self.get_success_url(),
         }
         return TemplateResponse(self.request, f"{TEMPLATES}/recovery_codes.html", context)
+
+
+class AdminReauthenticationView(AdminSignInView):
+    """Confirmation of the current user's identity before a sensitive operation."""
+
+    authentication_form = ReauthenticationForm  # type: ignore[assignment]  # takes no request
+    template_name = f"{TEMPLATES}/reauthentication.html"
+    title = _("Confirm your identity")
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        if not self.site.has_permission(request) or browser_session(request) is None:
+            return self.go_to("admin:login")
+        return super().dispatch(request, *args, **kwargs)
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        return {**super().get_form_kwargs(), "user": current_user(self.request)}
+
+    def parts(self) -> list[dict[str, Any]]:
+        """Return the parts of registered methods."""
+        found = [
+            method.admin_part(site=self.site, request=self.request)
+            for method in reauthentication_methods().values()
+        ]
+        return [part for part in found if part is not None]
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        try:
+            session_reauthenticate(
+                user=current_user(self.request),
+                session=browser_session(self.request),
+                proof=form.proof,
+                request=self.request,
+            )
+        except ValidationError as error:
+            _add_errors(form, error)
+            return self.form_invalid(form)
+        except APIException:  # the session was ended or the user deleted concurrently
+            return self.go_to("admin:login")
+        return HttpResponseRedirect(self.get_success_url())
+
+    def rate_limit_identity(self, request: Request) -> str | None:
+        return f"user:{self.request.user.pk}"
 
 
 class AdminPasswordView(ThrottledPost, PasswordChangeView):

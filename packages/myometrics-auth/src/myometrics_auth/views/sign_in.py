@@ -11,12 +11,12 @@ from myometrics_auth.errors import InvalidToken
 from myometrics_auth.models import Session
 from myometrics_auth.requests import current_user
 from myometrics_auth.serializers import (
-    AccessTokenSerializer,
     DetailSerializer,
     LoginSerializer,
     PasswordResetConfirmSerializer,
     PasswordResetSerializer,
     ProfileSerializer,
+    RefreshedTokensSerializer,
     RefreshTokenSerializer,
     RegisterSerializer,
     SecondFactorRequiredSerializer,
@@ -25,12 +25,13 @@ from myometrics_auth.serializers import (
 )
 from myometrics_auth.services.passwords import password_reset_confirm, password_reset_request
 from myometrics_auth.services.sessions import (
+    session_end,
     session_end_by_refresh_token,
     session_refresh,
     session_start,
 )
-from myometrics_auth.services.sign_in import sign_in, sign_in_with_second_factor
-from myometrics_auth.services.users import user_register
+from myometrics_auth.services.sign_in import SignIn, sign_in, sign_in_with_second_factor
+from myometrics_auth.services.users import registration_require, user_register
 from myometrics_auth.tokens import REFRESH, access_token, read_token, refresh_token
 from myometrics_core.api import (
     ApiView,
@@ -40,16 +41,8 @@ from myometrics_core.api import (
     extend_schema,
 )
 
-__all__ = [
-    "LoginView",
-    "LogoutView",
-    "PasswordResetConfirmView",
-    "PasswordResetView",
-    "RefreshView",
-    "RegisterView",
-    "SecondFactorLoginView",
-]
-
+LOGIN_FORM_RATE = "100/minute"
+"""Of endpoints that every view of a login form, or of the account's page, calls."""
 LOGIN_RESPONSE = OneOfSerializer("Login", SignedInSerializer, SecondFactorRequiredSerializer)
 
 
@@ -62,14 +55,11 @@ class LoginView(PublicApiView):
         operation_id="auth_login",
         tags=["auth"],
         request=LoginSerializer,
-        responses={200: LOGIN_RESPONSE, 401: ErrorSerializer},
+        responses={200: LOGIN_RESPONSE, 401: ErrorSerializer, 403: ErrorSerializer},
     )
     def post(self, request: Request) -> Response:
         """Return tokens and profile; with a second factor, a token for the second step instead."""
-        outcome = sign_in(**self.validated(LoginSerializer), request=request)
-        if outcome.session is None:
-            return Response({"mfa_required": True, "mfa_token": outcome.mfa_token})
-        return _signed_in(outcome.session)
+        return sign_in_response(sign_in(**self.validated(LoginSerializer), request=request))
 
 
 class SecondFactorLoginView(PublicApiView):
@@ -81,13 +71,13 @@ class SecondFactorLoginView(PublicApiView):
         operation_id="auth_login_mfa",
         tags=["auth"],
         request=SecondFactorSerializer,
-        responses={200: SignedInSerializer, 401: ErrorSerializer},
+        responses={200: SignedInSerializer, 401: ErrorSerializer, 403: ErrorSerializer},
     )
     def post(self, request: Request) -> Response:
         """Return tokens and profile for the token of the first step and a code."""
         body = self.validated(SecondFactorSerializer)
-        token, code = body["mfa_token"], body["code"]
-        return _signed_in(sign_in_with_second_factor(token=token, code=code, request=request))
+        token = body.pop("mfa_token")
+        return signed_in_response(sign_in_with_second_factor(token=token, request=request, **body))
 
 
 class RegisterView(PublicApiView):
@@ -99,12 +89,17 @@ class RegisterView(PublicApiView):
         operation_id="auth_register",
         tags=["auth"],
         request=RegisterSerializer,
-        responses={201: SignedInSerializer},
+        responses={201: SignedInSerializer, 403: ErrorSerializer},
     )
     def post(self, request: Request) -> Response:
-        """Create an account of the default role and sign it in."""
-        user = user_register(**self.validated(RegisterSerializer))
-        return _signed_in(session_start(user=user, request=request), status=201)
+        """Create an account of the default role and sign it in.
+
+        An invitation sets role and clinic. 403 `registration_closed`, or `email_not_verified` if
+        the account is made and its address must be verified before the first sign-in.
+        """
+        registration_require()  # before the body is read
+        user = user_register(**self.validated(RegisterSerializer), request=request)
+        return signed_in_response(session_start(user=user, request=request), status=201)
 
 
 class RefreshView(PublicApiView):
@@ -116,12 +111,14 @@ class RefreshView(PublicApiView):
         operation_id="auth_token_refresh",
         tags=["auth"],
         request=RefreshTokenSerializer,
-        responses={200: AccessTokenSerializer, 401: ErrorSerializer},
+        responses={200: RefreshedTokensSerializer, 401: ErrorSerializer},
     )
     def post(self, request: Request) -> Response:
-        """Return a new access token; the refresh token stays unchanged."""
+        """Return a new access token; with `ROTATE_REFRESH_TOKENS` also a new refresh token."""
         token = self.validated(RefreshTokenSerializer)["refresh"]
-        return Response({"access": session_refresh(token=token)})
+        tokens = session_refresh(token=token, request=request)
+        body = {"access": tokens.access, "refresh": tokens.refresh}
+        return Response({name: text for name, text in body.items() if text})
 
     def rate_limit_identity(self, request: Request) -> str | None:
         """Return the session of a validly signed token; otherwise the address is counted."""
@@ -149,7 +146,13 @@ class LogoutView(ApiView):
         responses={200: DetailSerializer},
     )
     def post(self, request: Request) -> Response:
-        """End the session of the refresh token; both its tokens are rejected from now on."""
+        """End the session of the refresh token; both its tokens are rejected from now on.
+
+        With the access token of an identity provider, which needs no body, end its session.
+        """
+        if isinstance(request.auth, Session) and request.auth.is_of_foreign_token:
+            session_end(user=current_user(request), session_id=request.auth.pk, request=request)
+            return Response({"detail": _("Successfully logged out")})
         token = self.validated(RefreshTokenSerializer)["refresh"]
         session_end_by_refresh_token(user=current_user(request), token=token, request=request)
         return Response({"detail": _("Successfully logged out")})
@@ -189,7 +192,15 @@ class PasswordResetConfirmView(PublicApiView):
         return Response({"detail": _("Password has been reset")})
 
 
-def _signed_in(session: Session, status: int = 200) -> Response:
+def sign_in_response(outcome: SignIn) -> Response:
+    """Return tokens and profile, or the token for the second step."""
+    if outcome.session is None:
+        return Response({"mfa_required": True, "mfa_token": outcome.mfa_token})
+    return signed_in_response(outcome.session)
+
+
+def signed_in_response(session: Session, status: int = 200) -> Response:
+    """Return tokens and profile; the specified response of every sign-in."""
     body = {
         "access": access_token(session),
         "refresh": refresh_token(session),

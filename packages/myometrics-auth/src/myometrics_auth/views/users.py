@@ -16,6 +16,8 @@ from myometrics_auth.serializers import (
     UserListQuerySerializer,
     UserPageSerializer,
 )
+from myometrics_auth.services.browser import current_session
+from myometrics_auth.services.reauthentication import recent_sign_in_require
 from myometrics_auth.services.users import user_delete, user_update
 from myometrics_core.api import (
     ApiView,
@@ -25,9 +27,8 @@ from myometrics_core.api import (
     PageQuerySerializer,
     extend_schema,
 )
-from myometrics_core.users import user_id_schema
-
-__all__ = ["UserListView", "UserView"]
+from myometrics_core.events import publish_read
+from myometrics_core.users import user_id_json, user_id_schema
 
 PATH_ID = OpenApiParameter("user_id", user_id_schema(), OpenApiParameter.PATH)
 USER_CHANGES: Final[dict[str, Any]] = {
@@ -51,9 +52,12 @@ class UserListView(ApiView):
     )
     def get(self, request: Request) -> Response:
         """Return a page of users, by id."""
-        users = users_matching(**self.validated_query(UserListQuerySerializer))
+        query = self.validated_query(UserListQuerySerializer)
+        users = users_matching(**query)
         pages = PagePagination()
         found = pages.paginate(users, request)
+        # The names only: a search text can be personal data.
+        _publish_read(request, "users_listed", "list", filters=sorted(query))
         return pages.response([AdminUserSerializer.read(user) for user in found])
 
 
@@ -70,7 +74,9 @@ class UserView(ApiView):
     )
     def get(self, request: Request, user_id: str) -> Response:
         """Return one user."""
-        return Response(AdminUserSerializer.read(user_get(user_id=user_id)))
+        user = user_get(user_id=user_id)
+        _publish_read(request, "user_viewed", str(user_id_json(user.pk)))
+        return Response(AdminUserSerializer.read(user))
 
     @extend_schema(operation_id="users_put", **USER_CHANGES)
     def put(self, request: Request, user_id: str) -> Response:
@@ -96,5 +102,17 @@ class UserView(ApiView):
     )
     def delete(self, request: Request, user_id: str) -> Response:
         """Erase a user and all stored data about them. 409 for the last administrator."""
+        recent_sign_in_require(session=current_session(request), operation="delete_account")
         user_delete(actor=current_user(request), user_id=user_key(user_id), request=request)
         return Response(status=204)
+
+
+def _publish_read(request: Request, action: str, resource_id: str, **details: Any) -> None:
+    publish_read(
+        "users",
+        actor_id=request.user.pk,
+        action=action,
+        resource=("user", resource_id),
+        request=request,
+        details=details,
+    )
