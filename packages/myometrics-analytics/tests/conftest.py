@@ -4,6 +4,7 @@ from datetime import datetime, timezone
 from itertools import count
 
 import pytest
+import time_machine
 from django.contrib.auth import get_user_model
 from rest_framework.test import APIClient
 
@@ -11,6 +12,14 @@ from myometrics_analytics.facts.event_conversion import receive_events
 from myometrics_core.events import Event, publish
 
 NUMBERS = count(1)
+NOON = datetime.now(timezone.utc).replace(hour=12, minute=0, second=0, microsecond=0)
+
+
+@pytest.fixture(autouse=True)
+def _noon():
+    """Start each test at noon: midnight is far away."""
+    with time_machine.travel(NOON):
+        yield
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import time_machine
 from counting_one_by_one import assert_rollups_equal_facts, report_one_by_one
 from django.contrib.auth import get_user_model
 from django.test import override_settings
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
@@ -109,7 +109,7 @@ def settings_of_analytics(**values):
 
 
 class AnyInterleaving(TestCase):
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60)
     @given(
         steps=st.lists(step, max_size=25),
         limit=st.integers(1, 3),
@@ -147,7 +147,7 @@ class AnyInterleaving(TestCase):
             if Upload.objects.exists():
                 assert_rollups_equal_facts()
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60)
     @given(data=st.data(), events=st.lists(st.one_of(event, pulled), min_size=1, max_size=12))
     def test_order_and_repetition_change_no_fact(self, data, events):
         users = make_users()

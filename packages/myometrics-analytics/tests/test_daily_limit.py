@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from conftest import make_event
+from conftest import NOON, make_event
 from counting_one_by_one import assert_rollups_equal_facts, report_one_by_one
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
@@ -23,7 +23,6 @@ from myometrics_core.db import atomic_write
 from myometrics_core.events import bus, publish, register_source
 
 pytestmark = pytest.mark.django_db
-NOON = datetime.now(timezone.utc).replace(hour=12, minute=0, second=0, microsecond=0)
 
 
 @pytest.fixture

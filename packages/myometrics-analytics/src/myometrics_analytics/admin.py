@@ -28,6 +28,7 @@ from .models import (
     RebuildCheckpoint,
     RollupState,
     Upload,
+    UploadReport,
     UserRollup,
 )
 from .pull.pulling import pull_status
@@ -130,6 +131,14 @@ admin.site.register(
     list_display=("upload_id", "user", "over_limit"),
     list_select_related=("user",),
     ordering=("pk",),
+)
+admin.site.register(
+    UploadReport,
+    InternalAdmin,
+    list_display=("upload_id", "user", "ownership", "uploaded_at", "status"),
+    list_select_related=("user",),
+    search_fields=("upload_id__exact",),
+    ordering=("-pk",),
 )
 admin.site.register(
     RollupState,

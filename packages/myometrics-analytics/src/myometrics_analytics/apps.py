@@ -18,10 +18,10 @@ class AnalyticsConfig(AppConfig):
 
         from myometrics_core.conf import register_check, register_settings, register_site_checks
         from myometrics_core.doctor import register_examination
-        from myometrics_core.events import register_receiver
+        from myometrics_core.events import register_receiver, register_reserved_actions
         from myometrics_core.jobs import register_job_kind
         from myometrics_core.personal_data import register_personal_data
-        from myometrics_core.users import connect_user_deleted
+        from myometrics_core.users import connect_address_owners_changed, connect_user_deleted
 
         from .checks import check_user_fields
         from .conf import analytics_settings
@@ -30,7 +30,7 @@ class AnalyticsConfig(AppConfig):
         from .facts.services import uploads_delete
         from .gauges import register_gauges
         from .personal_data import UploadsSection
-        from .pull.pulling import PullUploads
+        from .pull.pulling import PullAllUploads, PullUploads, pull_all_enqueue
         from .rollups.folding import FoldChanges
         from .rollups.rebuild_hint import print_hint
         from .rollups.self_check import CheckRollups
@@ -39,6 +39,7 @@ class AnalyticsConfig(AppConfig):
         register_check(check_user_fields, app=self.name)
         register_site_checks(self, time_zone_id="E010")
         register_personal_data(UploadsSection())
+        register_reserved_actions("analytics_viewed")
         register_receiver(
             self.name,
             lambda event: receive_events([event]),
@@ -47,8 +48,9 @@ class AnalyticsConfig(AppConfig):
             batch_receiver=receive_events,
         )
         connect_user_deleted(lambda user, using: uploads_delete(user=user), uid=self.name)
+        connect_address_owners_changed(pull_all_enqueue, uid=self.name)
         post_migrate.connect(print_hint, sender=self, dispatch_uid="myometrics_analytics:hint")
-        for kind in (PullUploads(), FoldChanges(), CheckRollups()):
+        for kind in (PullUploads(), PullAllUploads(), FoldChanges(), CheckRollups()):
             register_job_kind(kind)
         register_gauges()
         register_examination("rollups", examine_rollups, needs_database=True)

@@ -11,7 +11,7 @@ from myometrics_core.conf import (
     positive,
 )
 
-__all__ = ["AnalyticsSettings", "analytics_settings", "image_service_url"]
+__all__ = ["AnalyticsSettings", "analytics_settings"]
 
 
 def _seconds(default: int, description: str) -> Setting:

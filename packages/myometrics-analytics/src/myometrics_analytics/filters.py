@@ -11,7 +11,7 @@ from django.db.models import Field, QuerySet
 
 from .conf import analytics_settings
 
-__all__ = ["Filters", "user_field"]
+__all__ = ["Filters"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,7 @@ __all__ = [
     "RollupState",
     "Status",
     "Upload",
+    "UploadReport",
     "UserRollup",
 ]
 
@@ -53,8 +54,8 @@ class UploadQuerySet(models.QuerySet["Upload"]):
         return self.exclude(over_limit=True)
 
 
-class Upload(models.Model):
-    """The merged facts about one upload; unique per user and upload id.
+class MergedUpload(models.Model):
+    """What one or several sources report about an upload, merged; abstract.
 
     Every detail stores the rank of its source (``facts.Origin``; 0: no value), so that events can
     arrive in any order. Processing time is stored in whole microseconds, so that
@@ -65,13 +66,6 @@ class Upload(models.Model):
     Confirmation by another origin sets both to ``False``.
     """
 
-    user = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        verbose_name=_("user"),
-        on_delete=models.CASCADE,
-        related_name="+",
-        db_index=False,
-    )
     upload_id = PortableCharField(_("upload id"), max_length=MAX_UPLOAD_ID_LENGTH)
     uploaded_at = PortableDateTimeField(_("uploaded at"))
     day = models.DateField(_("UTC day"), editable=False)
@@ -104,6 +98,24 @@ class Upload(models.Model):
     client_only = models.BooleanField(_("reported by a client only"), null=True, editable=False)
     over_limit = models.BooleanField(_("over the daily limit"), null=True, editable=False)
 
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return self.filename or self.upload_id
+
+
+class Upload(MergedUpload):
+    """The merged facts about one upload; unique per user and upload id."""
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("user"),
+        on_delete=models.CASCADE,
+        related_name="+",
+        db_index=False,
+    )
+
     objects: ClassVar[UploadQuerySet] = UploadQuerySet.as_manager()  # type: ignore[assignment]
 
     class Meta:
@@ -118,13 +130,43 @@ class Upload(models.Model):
             models.Index(fields=["upload_id"], name="analytics_upload_id"),
         ]
 
-    def __str__(self) -> str:
-        return self.filename or self.upload_id
-
     @property
     def processing_time(self) -> float | None:
         """Processing time in seconds, ``None`` if unknown."""
         return None if self.processing_us is None else self.processing_us / MICROSECONDS
+
+
+class UploadReport(MergedUpload):
+    """The part of an upload's facts that one ownership of an e-mail address contributes.
+
+    Exists only for uploads that the image service reports under an address. ``ownership`` is the
+    key of core's ``AddressOwnership``; the row with an empty one, if any, is what everything else
+    contributes. The upload is all of them merged; so a part can be removed when the address turns
+    out not to be the user's. Without a database constraint: processes of the previous release may
+    delete the user.
+    """
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("user"),
+        on_delete=models.CASCADE,
+        db_constraint=False,
+        related_name="+",
+        db_index=False,
+    )
+    ownership = models.CharField(_("ownership of the address"), max_length=100, blank=True)
+
+    class Meta:
+        verbose_name = _("report of an upload")
+        verbose_name_plural = _("reports of uploads")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user", "upload_id", "ownership"], name="analytics_report_unique"
+            )
+        ]
+        indexes = [
+            models.Index(fields=["ownership", "uploaded_at"], name="analytics_report_ownership")
+        ]
 
 
 class ClientReports(models.Model):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib.auth import get_user_model
 from django.utils.translation import gettext as _
 from rest_framework.exceptions import NotFound
@@ -10,7 +12,8 @@ from rest_framework.response import Response
 
 from myometrics_core.api import ApiView, IsAdministrator, extend_schema
 from myometrics_core.db import read_from_replica
-from myometrics_core.users import parse_user_id
+from myometrics_core.events import publish_read
+from myometrics_core.users import parse_user_id, user_id_json
 
 from .selectors import activity_get, report_get
 from .serializers import ActivitySerializer, ReportQuerySerializer, ReportSerializer
@@ -31,7 +34,9 @@ class AnalyticsView(ApiView):
         """Return the report on uploads of the last days. Filters combine."""
         query = self.validated_query(ReportQuerySerializer)
         with read_from_replica(user=request.user):
-            return Response(report_get(**query))
+            report = report_get(**query)
+        _publish_read(request, "report", filters=sorted(query))
+        return Response(report)
 
 
 class MyActivityView(ApiView):
@@ -64,4 +69,17 @@ class UserActivityView(ApiView):
         except (ValueError, users.model.DoesNotExist):
             raise NotFound(_("There is no such user.")) from None
         with read_from_replica(user=request.user):
-            return Response(activity_get(user=user))
+            activity = activity_get(user=user)
+        _publish_read(request, "activity", user_id=user_id_json(user.pk))
+        return Response(activity)
+
+
+def _publish_read(request: Request, resource_id: str, **details: Any) -> None:
+    publish_read(
+        "analytics",
+        actor_id=request.user.pk,
+        action="analytics_viewed",
+        resource=("analytics", resource_id),
+        request=request,
+        details=details,
+    )

@@ -16,18 +16,22 @@ from django.db.models import Count, Sum
 from myometrics_core.db import SerializationFailure, atomic_write, is_unique_violation
 from myometrics_core.users import lock_user_for_delete, lock_users_shared
 
-from ..models import ClientReports, LimitDecision, PendingChange, Upload
+from ..models import ClientReports, LimitDecision, PendingChange, Upload, UploadReport
+from .addresses import OwnershipChanged, lock_ownerships, resolve_addresses
 from .daily_limit import keys_over_limit
-from .merging import merge
+from .reports import (
+    BATCH,
+    MERGED_FIELDS,
+    Reports,
+    combine,
+    merge_with_reports,
+    reports_of,
+    reports_write,
+    revoked_reports,
+)
 from .upload_event import UploadEvent, UploadKey
 
 MAX_ATTEMPTS: Final = 5
-BATCH: Final = 500
-MERGED_FIELDS: Final = tuple(
-    field.name
-    for field in Upload._meta.concrete_fields
-    if field.name not in ("id", "user", "upload_id")
-)
 EventsByKey = dict[UploadKey, list[UploadEvent]]
 
 
@@ -75,14 +79,15 @@ def uploads_merge(*, events: Sequence[UploadEvent]) -> MergeReport:
     """Merge ``events`` into the facts in one transaction.
 
     Idempotent and independent of the order, except that the daily limit is decided in the order
-    of ``events``. Events of unknown or deleted users are skipped and counted. If two writers
+    of ``events``. Events of unknown or deleted users are skipped and counted; so are those of
+    addresses without an owner. If two writers
     insert the same upload concurrently, the second merges into the row of the first. Raises
     ``SerializationFailure`` if that row is not visible in the transaction's snapshot.
     """
     if not events:
         return MergeReport()
     for _ in range(MAX_ATTEMPTS - 1):
-        with suppress(IntegrityError), atomic_write():
+        with suppress(IntegrityError, OwnershipChanged), atomic_write():
             return _merge(events)
     try:
         with atomic_write():
@@ -119,26 +124,39 @@ def uploads_delete(*, user: AbstractBaseUser) -> None:
                 processed=Count("processing_us"),
             )
         )
-        for model in (Upload, ClientReports, LimitDecision):
+        for model in (Upload, UploadReport, ClientReports, LimitDecision):
             model._base_manager.filter(user_id=user.pk).delete()
         # This may wait for a fold; folds skip locked rows, so there is no deadlock.
         PendingChange.objects.filter(user_id=user.pk).update(user=None)
 
 
+def reports_revoke() -> int:
+    """Take back what addresses report that did not belong to the user at that time.
+
+    An ownership can end before uploads that it had got, or turn out to have been none (an undone
+    change of address). Returns the number of reports.
+    """
+    return sum(_revoke(batch) for batch in revoked_reports())
+
+
 def _merge(events: Sequence[UploadEvent]) -> MergeReport:
-    user_ids = lock_users_shared(event.user_id for event in events)
+    resolved = resolve_addresses(events)
+    user_ids = lock_users_shared({event.user_id for event in resolved} - {None})
     known: EventsByKey = defaultdict(list)
-    for event in events:
+    for event in resolved:
         if event.user_id in user_ids:
             known[event.key].append(event)
     # Merge into unlocked copies first, to see what changes: of the thousands of rows of a pull, few
     # are new.
     stored = _uploads(known, lock=False)
+    reports = reports_of(stored)
     effective = {
         key: found
         for key, found in known.items()
-        if key not in stored or any(merge(stored[key], event) for event in found)
+        if key not in stored
+        or any(merge_with_reports(stored[key], reports[key], event) for event in found)
     }
+    lock_ownerships(event for found in effective.values() for event in found)
     locked = _uploads(stored.keys() & effective.keys(), lock=True)
     new = {key: found for key, found in effective.items() if key not in locked}
     changes = CountChanges()
@@ -164,14 +182,20 @@ def _uploads(keys: Iterable[UploadKey], *, lock: bool) -> dict[UploadKey, Upload
 def _update_uploads(
     locked: Mapping[UploadKey, Upload], events: EventsByKey, changes: CountChanges
 ) -> None:
+    reports = reports_of(locked)
     for key, upload in locked.items():
         changes.add(upload, -1)
         for event in events[key]:
-            merge(upload, event)
+            merge_with_reports(upload, reports[key], event)
         changes.add(upload)
+    _write_uploads(locked.values())
+    reports_write(reports)
+
+
+def _write_uploads(uploads: Iterable[Upload]) -> None:
     # Upsert of existing rows: bulk_update() would need a CASE for each row and column.
     Upload.objects.bulk_create(
-        locked.values(),
+        uploads,
         batch_size=BATCH,
         update_conflicts=True,
         unique_fields=["pk"],
@@ -182,6 +206,7 @@ def _update_uploads(
 def _create_uploads(new: EventsByKey, changes: CountChanges) -> None:
     over_limit = keys_over_limit(found[0] for found in new.values())
     created = []
+    reports: dict[UploadKey, Reports] = {}
     for key in sorted(new, key=lambda key: (str(key[0]), key[1])):  # a fixed lock order
         upload = Upload(
             user_id=key[0],
@@ -189,8 +214,35 @@ def _create_uploads(new: EventsByKey, changes: CountChanges) -> None:
             client_only=new[key][0].is_client_report,
             over_limit=key in over_limit,
         )
+        reports[key] = {}
         for event in new[key]:
-            merge(upload, event)
+            merge_with_reports(upload, reports[key], event)
         changes.add(upload)
         created.append(upload)
     Upload.objects.bulk_create(created, batch_size=BATCH)
+    reports_write(reports)
+
+
+def _revoke(revoked: Sequence[UploadReport]) -> int:
+    with atomic_write():
+        lock_users_shared({report.user_id for report in revoked})
+        locked = _uploads({(report.user_id, report.upload_id) for report in revoked}, lock=True)
+        remaining = reports_of(locked)
+        for report in revoked:
+            remaining[report.user_id, report.upload_id].pop(report.ownership, None)
+        changes = CountChanges()
+        for key, upload in locked.items():
+            changes.add(upload, -1)
+            if remaining[key]:
+                combine(upload, remaining[key])
+                changes.add(upload)
+        kept = [upload for key, upload in locked.items() if remaining[key]]
+        _write_uploads(kept)
+        gone = [upload.pk for key, upload in locked.items() if not remaining[key]]
+        Upload.objects.filter(pk__in=gone).delete()
+        # Without addresses the upload itself is everything else.
+        alone = [found[""].pk for found in remaining.values() if found.keys() == {""}]
+        keys = [*(report.pk for report in revoked), *alone]
+        UploadReport.objects.filter(pk__in=keys).delete()
+        changes.write()
+    return len(revoked)

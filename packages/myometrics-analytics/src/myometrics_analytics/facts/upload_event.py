@@ -33,6 +33,10 @@ class UploadEvent:
     ``user_id`` is the user's primary key in its native type, ``uploaded_at`` an aware datetime in
     UTC, ``processing_us`` in microseconds, ``file_size`` in bytes; ``None`` means not reported.
     ``is_client_report``: reported only by an API client; the daily limit applies.
+
+    ``address``: an e-mail address by which the source names the user. It counts if no user has
+    ``user_id``: the event then belongs to the owner of the address at ``uploaded_at``, whose
+    ``ownership`` the merge fills in.
     """
 
     user_id: Any
@@ -46,6 +50,8 @@ class UploadEvent:
     confidence: float | None = None
     processing_us: int | None = None
     is_client_report: bool = False
+    address: str = ""
+    ownership: str = ""
 
     @property
     def key(self) -> UploadKey:

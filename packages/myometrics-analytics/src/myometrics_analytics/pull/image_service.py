@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import datetime, timezone
+from functools import lru_cache
 from http.client import HTTPException, HTTPResponse
 from typing import Any, Final
 from urllib import error, request
@@ -14,6 +15,7 @@ from urllib import error, request
 import ijson  # type: ignore[import-untyped]
 from django.utils.dateparse import parse_datetime
 
+from myometrics_core.texts import is_storable
 from myometrics_core.users import parse_user_id
 
 from ..conf import analytics_settings, image_service_url
@@ -37,6 +39,9 @@ STATUSES: Final = {
     "failed": Status.FAILED,
 }
 HEAD_BYTES: Final = 65536
+MAX_ADDRESS_LENGTH: Final = 320
+# A response names each user many times.
+_parse_user_id = lru_cache(maxsize=1024)(parse_user_id)
 
 
 class ImageService(UploadSource):
@@ -141,6 +146,7 @@ def convert_row(row: Any, number: int) -> UploadEvent | BadRow:
             return BadRow(number, f"its {name} is missing or invalid")
     return UploadEvent(
         user_id=_user_key(user_id),
+        address=_address(user_id),
         upload_id=required["upload_id"],
         uploaded_at=required["upload_time"],
         status=required["status"],
@@ -163,9 +169,16 @@ def _moment(value: Any) -> datetime | None:
 
 def _user_key(user_id: Any) -> Any:
     try:
-        return parse_user_id(str(user_id))
+        text = str(user_id)
+        return _parse_user_id(text) if len(text) <= MAX_ADDRESS_LENGTH else None
     except ValueError:
         return None
+
+
+def _address(user_id: Any) -> str:
+    text = user_id if isinstance(user_id, str) else ""
+    is_address = "@" in text and len(text) <= MAX_ADDRESS_LENGTH and is_storable(text)
+    return text if is_address else ""
 
 
 def _reason(failure: BaseException) -> str:

@@ -16,13 +16,14 @@ from myometrics_core.jobs import Job, JobFailed, JobKind, RetryPolicy, enqueue, 
 from myometrics_core.times import utc_now
 
 from ..conf import analytics_settings
-from ..facts.services import uploads_merge
+from ..facts.services import reports_revoke, uploads_merge
 from ..models import PullState
 from .upload_sources import BadRow, Listing, SourceUnavailable, UploadSource, Validators
 
 logger = logging.getLogger("myometrics.analytics.pull")
 
 PULL_JOB: Final = "myometrics_analytics.pull"
+PULL_ALL_JOB: Final = "myometrics_analytics.pull_all"
 BATCH: Final = 1000
 MAX_LOGGED_BAD_ROWS: Final = 20
 
@@ -51,11 +52,14 @@ _report: ContextVar[PullReport | None] = ContextVar("pull_report", default=None)
 """The report of the last pull in this thread."""
 
 
-class PullUploads(JobKind):
-    """Pull every ``PULL_INTERVAL`` seconds; after failures later, see ``PULL_RETRY_DELAY``."""
+class PullAllUploads(JobKind):
+    """Pull unconditionally, once, because addresses got or lost an owner.
 
-    name = PULL_JOB
-    schedule = every(lambda: timedelta(seconds=analytics_settings.PULL_INTERVAL))
+    A kind of its own: while it runs, a further change makes it run again, and no pull that began
+    before the change can count as the complete one. After failures see ``PULL_RETRY_DELAY``.
+    """
+
+    name = PULL_ALL_JOB
 
     @property
     def lease(self) -> timedelta:
@@ -64,29 +68,35 @@ class PullUploads(JobKind):
     @property
     def retry(self) -> RetryPolicy:
         return RetryPolicy(
+            max_attempts=100,
             base=timedelta(seconds=analytics_settings.PULL_RETRY_DELAY),
             cap=timedelta(seconds=analytics_settings.PULL_RETRY_DELAY_MAX),
         )
 
     def run(self, job: Job) -> None:
-        source: UploadSource = analytics_settings.UPLOAD_SOURCE()
-        if not source.is_configured():
-            return
-        state, _ = PullState.objects.get_or_create(pk=1)
-        validators = Validators()
+        reports_revoke()
+        _pull(job, Validators())
+
+
+class PullUploads(PullAllUploads):
+    """Pull every ``PULL_INTERVAL`` seconds, once in ``PULL_COMPLETE_EVERY`` unconditionally."""
+
+    name = PULL_JOB
+    schedule = every(lambda: timedelta(seconds=analytics_settings.PULL_INTERVAL))
+
+    def run(self, job: Job) -> None:
+        state = PullState.objects.first() or PullState()
         interval = timedelta(seconds=analytics_settings.PULL_COMPLETE_EVERY)
         if state.completed_at is not None and utc_now() - state.completed_at < interval:
-            validators = Validators(etag=state.etag, last_modified=state.last_modified)
-        try:
-            listing = source.fetch(validators)
-            report = _merge_rows(listing)
-        except SourceUnavailable as failure:
-            raise JobFailed(f"no uploads pulled, {failure}") from failure
-        with atomic_write():
-            if job.finish():
-                _save(state, listing, report)
-        _report.set(report)
-        logger.info("Image service: %s", report)
+            _pull(job, Validators(etag=state.etag, last_modified=state.last_modified))
+        else:
+            _pull(job, Validators())
+
+
+def pull_all_enqueue() -> None:
+    """Enqueue one complete pull, in the transaction that changes who owns an address."""
+    if analytics_settings.UPLOAD_SOURCE().is_configured():
+        enqueue(PULL_ALL_JOB, key="")
 
 
 def uploads_pull() -> PullReport | None:
@@ -123,6 +133,23 @@ def _pending() -> QuerySet[Job]:
     return Job.objects.pending().filter(kind=PULL_JOB, key="")
 
 
+def _pull(job: Job, validators: Validators) -> None:
+    source: UploadSource = analytics_settings.UPLOAD_SOURCE()
+    if not source.is_configured():
+        return
+    PullState.objects.get_or_create(pk=1)
+    try:
+        listing = source.fetch(validators)
+        report = _merge_rows(listing)
+    except SourceUnavailable as failure:
+        raise JobFailed(f"no uploads pulled, {failure}") from failure
+    with atomic_write():
+        if job.finish():
+            _save(listing, report)
+    _report.set(report)
+    logger.info("Image service: %s", report)
+
+
 def _merge_rows(listing: Listing) -> PullReport:
     report = PullReport(is_unchanged=listing.is_unchanged)
     rows = iter(listing.rows)
@@ -133,7 +160,7 @@ def _merge_rows(listing: Listing) -> PullReport:
                 report.bad_rows += 1
                 if report.bad_rows <= MAX_LOGGED_BAD_ROWS:
                     logger.warning("Image service: skipped row %d: %s", row.number, row.reason)
-            elif row.user_id is None:
+            elif row.user_id is None and not row.address:
                 report.unknown_users += 1
             else:
                 events.append(row)
@@ -147,7 +174,8 @@ def _merge_rows(listing: Listing) -> PullReport:
     return report
 
 
-def _save(state: PullState, listing: Listing, report: PullReport) -> None:
+def _save(listing: Listing, report: PullReport) -> None:
+    state = PullState.objects.select_for_update().get(pk=1)
     state.succeeded_at = utc_now()
     if not report.is_unchanged:
         state.etag = listing.validators.etag

@@ -37,7 +37,8 @@ class BadRow:
 class Listing:
     """One response: an iterator of rows, or ``is_unchanged`` since ``validators``.
 
-    In a row of an unknown user, ``user_id`` matches no user or is ``None``.
+    In a row of an unknown user, ``user_id`` matches no user or is ``None``. A row can name the user
+    by ``address`` instead.
     """
 
     rows: Iterator[UploadEvent | BadRow] = field(default_factory=lambda: iter(()))

@@ -23,6 +23,7 @@ from ..models import (
     PullState,
     RebuildCheckpoint,
     Upload,
+    UploadReport,
     UserRollup,
 )
 from ..pull.pulling import PULL_JOB
@@ -35,10 +36,13 @@ BATCH: Final = 2000
 FOLD_EVERY: Final = 10
 Progress = Callable[[str, float, int], None]
 
-# Decisions kept by an earlier, unfinished rebuild take precedence.
+# Decisions kept by an earlier, unfinished rebuild take precedence. A report under an address does
+# not change the decision on what else is reported.
 KEEP_DECISIONS: Final = """
 INSERT INTO {LimitDecision} (user_id, upload_id, over_limit)
-SELECT user_id, upload_id, over_limit IS NOT NULL AND over_limit FROM {Upload} WHERE TRUE
+SELECT fact.user_id, fact.upload_id, COALESCE(report.over_limit, fact.over_limit, FALSE)
+FROM {Upload} AS fact LEFT JOIN {UploadReport} AS report ON report.user_id = fact.user_id
+     AND report.upload_id = fact.upload_id AND report.ownership = '' WHERE TRUE
 ON CONFLICT DO NOTHING
 """
 
@@ -78,7 +82,7 @@ def facts_clear() -> None:
     with rollup_lock() as state:
         with connection.cursor() as cursor:
             cursor.execute(KEEP_DECISIONS.format(**tables()))
-        for model in (Upload, PendingChange, DailyRollup, DayRollup, UserRollup):
+        for model in (Upload, UploadReport, PendingChange, DailyRollup, DayRollup, UserRollup):
             model._base_manager.all().delete()
         RebuildCheckpoint.objects.all().delete()
         state.uploads = 0

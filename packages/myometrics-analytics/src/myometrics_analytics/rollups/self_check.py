@@ -21,6 +21,7 @@ from myometrics_core.jobs import Job, JobKind, daily
 from myometrics_core.times import utc_now
 from myometrics_core.users import lock_users_shared_unless_busy
 
+from ..facts.services import reports_revoke
 from ..models import DailyRollup, DayRollup, PendingChange, Upload
 from ..periods import as_date
 from .rollup_rows import (
@@ -97,9 +98,11 @@ class CheckRollups(JobKind):
 def rollups_check(*, progress: Progress | None = None) -> int:
     """Compare every rollup with the facts, repair differences; return the number of repairs.
 
-    Processes the days in chunks, one transaction each; writers of facts don't wait. ``progress``
-    is called with the completed share, from 0 to 1.
+    Before, it takes back uploads under addresses that are not the user's. Processes the days in
+    chunks, one transaction each; writers of facts don't wait. ``progress`` is called with the
+    completed share, from 0 to 1.
     """
+    reports_revoke()
     repairs = 0
     chunks = _chunks()
     for number, chunk in enumerate(chunks, start=1):
