@@ -4,8 +4,10 @@ import os
 import sys
 import time
 
+from myometrics_testing.site_processes import hide_celery
+
 if os.environ["JOB_RUNNER"] != "celery":
-    sys.modules["celery"] = None  # as if it were not installed
+    hide_celery()
 
 import django
 from django.contrib.auth import get_user_model

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from myometrics_testing.smtp_server import OK
-from myometrics_testing.waiting import wait_for
+from myometrics_testing.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.long
 
@@ -96,7 +96,9 @@ class Site:
     def execute(self, sql):
         if self.url.startswith("sqlite"):
             path = self.url.removeprefix("sqlite:///")
-            with closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as connection:
+            with closing(
+                sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
+            ) as connection:
                 return connection.execute(sql).fetchall()
         with psycopg.connect(self.url) as connection:
             cursor = connection.execute(sql)

@@ -1,8 +1,5 @@
 """Celery tasks of the package, and the package without Celery."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,11 +7,11 @@ import pytest
 from myometrics_core.events import publish
 from myometrics_notifications.exports import export_request
 from myometrics_notifications.models import ExportFile, Message
-from myometrics_testing.waiting import PATIENCE
+from myometrics_testing.site_processes import SiteProcesses
 
 pytestmark = pytest.mark.django_db
 
-TESTS = Path(__file__).parent
+SCRIPT = Path(__file__).with_name("fault_process.py")
 
 
 @pytest.fixture
@@ -66,16 +63,7 @@ def test_task_writes_the_export_of_an_id(tasks, user, media):
 
 
 def test_package_works_without_celery(tmp_path):
-    environment = {
-        **os.environ,
-        "DJANGO_SETTINGS_MODULE": "notifications_test_settings",
-        "DATABASE_URL": f"sqlite:///{tmp_path / 'db.sqlite3'}",
-        "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]),
-    }
-    for command in (["migrate", "-v", "0"], ["check"], ["jobs_run", "--once"]):
-        subprocess.run(
-            [sys.executable, str(TESTS / "fault_process.py"), *command],
-            env=environment,
-            check=True,
-            timeout=PATIENCE,
-        )
+    settings = "notifications_test_settings"
+    with SiteProcesses(SCRIPT, tmp_path, DJANGO_SETTINGS_MODULE=settings) as site:
+        site.run("check")
+        site.run("jobs_run", "--once")

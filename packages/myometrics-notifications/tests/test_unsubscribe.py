@@ -114,7 +114,7 @@ def test_missing_or_too_long_token_is_a_400(db, query):
 
 
 def test_only_post_counts_in_the_auth_bucket(link, limits):
-    limits(auth="2/minute", api="1/minute")
+    limits(auth="2/hour", api="1/hour")
     client = APIClient()
 
     looked = [client.get(link).status_code for _ in range(4)]
@@ -127,7 +127,7 @@ def test_only_post_counts_in_the_auth_bucket(link, limits):
 
 
 def test_users_behind_one_address_are_counted_separately(make_user, limits):
-    limits(auth="1/minute")
+    limits(auth="1/hour")
     links = [
         f"{URL}?token={unsubscribe_token(kind=kind_named(KIND), user=make_user())}"
         for _ in range(3)

@@ -14,8 +14,6 @@ from myometrics_core.read_only_admin import CappedPaginator, InternalAdmin, Read
 from .models import ExportFile, Message, NotificationSettings
 from .services import messages_retry
 
-__all__ = ["ExportFileAdmin", "MessageAdmin", "NotificationSettingsAdmin"]
-
 
 def _user_search(prefix: str) -> list[str]:
     user_model = get_user_model()

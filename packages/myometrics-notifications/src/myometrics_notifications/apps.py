@@ -18,7 +18,7 @@ class NotificationsConfig(AppConfig):
         from myometrics_core.personal_data import register_export_delivery, register_personal_data
 
         from . import checks
-        from .built_in_kinds import BUILT_IN_KINDS
+        from .built_in_kinds import ADDITIONAL_KINDS, BUILT_IN_KINDS
         from .conf import notifications_settings
         from .doctor import register_examinations
         from .exports import export_request
@@ -34,6 +34,11 @@ class NotificationsConfig(AppConfig):
         register_examinations()
         for kind in BUILT_IN_KINDS:
             register_kind(kind)
+        chosen = notifications_settings.ADDITIONAL_KINDS
+        for additional in ADDITIONAL_KINDS:
+            # Not a list: the check of the setting reports it.
+            if isinstance(chosen, list) and additional.name in chosen:
+                register_kind(additional)
         register_receiver(
             "myometrics_notifications",
             event_notify,

@@ -14,15 +14,18 @@ from django.db.models import Count
 from django.utils.translation import gettext_lazy as _
 
 from myometrics_core.events import Event
+from myometrics_core.times import utc_day
 
 from .export_links import export_download_url
 from .kinds import NotificationKind, kind_named, mailable_id
 from .models import Message
 
 __all__ = [
+    "ADDITIONAL_KINDS",
     "BUILT_IN_KINDS",
     "AnalysisReady",
     "ExportReady",
+    "RecordOpened",
     "Summary",
     "SystemAlerts",
     "UploadCompleted",
@@ -132,6 +135,33 @@ class Summary(NotificationKind):
         return {"counts": counts, "total": sum(row["count"] for row in counts)}
 
 
+class RecordOpened(NotificationKind):
+    """A user outside the care team opened the recipient's record; for ``ADDITIONAL_KINDS``.
+
+    The app ``myometrics_audit.access_report`` publishes the events. One mail a day: the report at
+    the site has the accesses, and the mail says nothing about them.
+    """
+
+    name = "record_opened"
+    title = _("Your record was opened outside your care team")
+    default_on = True
+    resource_type = "audit_log"
+    actions = frozenset({"record_opened_outside_care_team"})
+    sources = frozenset({"access_report"})
+
+    def concerns(self, event: Event) -> Iterable[Any]:
+        """Return the users that the site's function named."""
+        users: Iterable[Any] = event.details["users_to_notify"]
+        return users
+
+    def context(self, event: Event) -> Mapping[str, Any]:
+        return {"at": event.occurred_at.isoformat()}
+
+    def once_per(self, event: Event) -> str:
+        """Once per UTC day."""
+        return f"record_opened:{utc_day(event.occurred_at)}"
+
+
 def _title(name: str) -> str:
     kind = kind_named(name)
     return str(kind.title) if kind else name
@@ -145,3 +175,6 @@ BUILT_IN_KINDS: Final = (
     Summary(),
 )
 """The kinds that this package registers, in order of registration."""
+
+ADDITIONAL_KINDS: Final = (RecordOpened(),)
+"""The kinds that a site can add by name, in the setting ``ADDITIONAL_KINDS``."""

@@ -4,31 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.apps import apps
-from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core import checks
 from django.core.exceptions import FieldDoesNotExist
 from django.template import TemplateDoesNotExist, TemplateSyntaxError
 from django.template.loader import select_template
 
-from myometrics_core.conf import core_settings, register_check
-from myometrics_core.mail import mail_timeout, register_mail_check
+from myometrics_core.conf import register_check
+from myometrics_core.mail import mail_timeout, register_link_check, register_mail_check
 
 from .conf import notifications_settings
 from .kinds import NotificationKind, registered_kinds
 from .rendering import TEMPLATES, template_names
-
-__all__ = [
-    "check_api_url",
-    "check_health_log",
-    "check_kind_templates",
-    "check_lease",
-    "check_mail_address",
-    "register_checks",
-]
 
 HEALTH_LOG = "myometrics_core.health_log"
 
@@ -41,10 +30,10 @@ def register_checks() -> None:
         check_kind_templates,
         check_lease,
         check_mail_address,
-        check_api_url,
         check_health_log,
     ):
         register_check(check, app="myometrics_notifications")
+    register_link_check("myometrics_notifications", "W011")
     register_mail_check("myometrics_notifications")
 
 
@@ -79,16 +68,6 @@ def check_mail_address(**kwargs: Any) -> list[checks.CheckMessage]:
             hint = "Name the field that holds the address in EMAIL_FIELD of the user model."
             return [checks.Warning(message, hint=hint, id="myometrics_notifications.W010")]
     return []
-
-
-def check_api_url(**kwargs: Any) -> list[checks.CheckMessage]:
-    """W011: links in mails point to localhost instead of the site."""
-    host = urlsplit(core_settings.API_URL).hostname
-    if settings.DEBUG or host not in {"localhost", "127.0.0.1", "::1"}:
-        return []
-    message = f"Links in mails lead to {host}."
-    hint = "Set MYOMETRICS['API_URL'] to the public address of the API."
-    return [checks.Warning(message, hint=hint, id="myometrics_notifications.W011")]
 
 
 def check_health_log(**kwargs: Any) -> list[checks.CheckMessage]:

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from myometrics_core.conf import DOTTED_PATH, Setting, SettingsGroup, positive
 
 __all__ = ["NotificationsSettings", "notifications_settings"]
+
+
+KIND_NAMES = ("record_opened",)
+"""Values of ``ADDITIONAL_KINDS``."""
+
+
+def _kind_names(value: list[Any]) -> None:
+    if any(one not in KIND_NAMES for one in value):
+        raise ValueError(f"may contain {', '.join(KIND_NAMES)}")
 
 
 class NotificationsSettings(SettingsGroup):
@@ -21,6 +30,14 @@ class NotificationsSettings(SettingsGroup):
         str, None, "Sender of the mails; without it Django's `DEFAULT_FROM_EMAIL`."
     )
     SITE_NAME = Setting(str, "MyoMetrics", "Name of the site in mails.")
+    ADDITIONAL_KINDS = Setting(
+        list,
+        [],
+        "Kinds of notification that the site adds, read when it starts: `record_opened` (a user "
+        "outside the care team opened the recipient's record; needs the app "
+        "`myometrics_audit.access_report`).",
+        validate=_kind_names,
+    )
     RECIPIENT_LANGUAGE = Setting(
         DOTTED_PATH,
         "myometrics_core.users.site_language",

@@ -20,8 +20,6 @@ from .models import Message
 from .rendering import message_email
 from .selectors import message_is_wanted, settings_of
 
-__all__ = ["message_deliver"]
-
 
 def message_deliver(*, job: Job, connection: MailConnection) -> None:
     """Deliver the message whose primary key is the job's key, unless it is no longer queued.

@@ -12,8 +12,6 @@ from myometrics_core.doctor import Diagnosis, register_examination
 
 from .conf import notifications_settings
 
-__all__ = ["examine_exports", "register_examinations"]
-
 
 def register_examinations() -> None:
     """Register the examination with core, which examines the jobs of this package itself."""

@@ -11,13 +11,11 @@ import hashlib
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.utils.crypto import constant_time_compare
 
+from myometrics_core.api import SignedLink, link_not_valid
 from myometrics_core.times import utc_now
 
 from .conf import notifications_settings
 from .models import ExportFile
-from .signed_links import SignedLink, link_not_valid
-
-__all__ = ["export_download_url", "export_file_for_token"]
 
 _LINK = SignedLink(
     url_name="myometrics_notifications:export-download", salt="myometrics_notifications.export"

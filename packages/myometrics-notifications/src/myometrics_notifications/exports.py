@@ -16,7 +16,7 @@ from django.db.models import Q
 from django.utils.translation import gettext as _
 from rest_framework.exceptions import ValidationError
 
-from myometrics_core.api import CallerDeleted
+from myometrics_core.api import CallerDeleted, link_not_valid
 from myometrics_core.db import atomic_write, read_in_batches
 from myometrics_core.jobs import Job, cancel_jobs, enqueue
 from myometrics_core.mail import mail_address
@@ -29,15 +29,6 @@ from .conf import notifications_settings
 from .kinds import registered_kind
 from .models import ExportFile
 from .services import messages_queue
-from .signed_links import link_not_valid
-
-__all__ = [
-    "export_file_chunks",
-    "export_files_release",
-    "export_files_sweep",
-    "export_generate",
-    "export_request",
-]
 
 logger = logging.getLogger("myometrics.notifications")
 

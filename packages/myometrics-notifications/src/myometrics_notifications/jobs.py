@@ -20,8 +20,6 @@ from .exports import EXPORT, SWEEP_EXPORTS, export_files_sweep, export_generate
 from .models import ExportFile, Message
 from .services import DELIVER, messages_purge
 
-__all__ = ["DeliverMessage", "GenerateExport", "PurgeMessages", "SweepExports", "register_jobs"]
-
 
 class _RowJob(JobKind):
     """A job whose key is the primary key of a row with a state, which is dead with the job."""

@@ -16,16 +16,7 @@ from django.utils.functional import Promise
 
 from myometrics_core.events import Event
 
-__all__ = [
-    "RESOURCE_TYPES",
-    "NotificationKind",
-    "kind_named",
-    "kinds_for",
-    "mailable_id",
-    "register_kind",
-    "registered_kind",
-    "registered_kinds",
-]
+__all__ = ["NotificationKind", "register_kind", "registered_kind", "registered_kinds"]
 
 _NAME = re.compile(r"[a-z]+(_[a-z0-9]+)*")
 _MAILABLE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")

@@ -19,8 +19,6 @@ from .kinds import registered_kind
 from .models import Message
 from .services import DELIVER
 
-__all__ = ["message_admit"]
-
 WINDOW: Final = timedelta(hours=1)
 
 

@@ -16,14 +16,6 @@ from myometrics_core.db import PortableCharField
 
 from .kinds import NotificationKind, registered_kinds
 
-__all__ = [
-    "ExportFile",
-    "Message",
-    "NotificationSettings",
-    "column_defaults",
-    "has_column",
-]
-
 
 class NotificationSettings(models.Model):
     """A user's switches. Created at the first use; until then the defaults apply."""

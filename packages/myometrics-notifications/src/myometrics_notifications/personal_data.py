@@ -13,8 +13,6 @@ from .exports import export_files_release
 from .selectors import settings_of, switches
 from .services import messages_erase
 
-__all__ = ["NotificationSettingsSection"]
-
 
 class NotificationSettingsSection(PersonalDataSection):
     """The switches, with defaults before the first use. Erasure includes outbox and exports."""

@@ -13,8 +13,6 @@ from .kinds import NotificationKind, registered_kind
 from .models import Message
 from .unsubscribe_links import unsubscribe_url
 
-__all__ = ["TEMPLATES", "message_email", "template_names"]
-
 TEMPLATES = ("subject.txt", "body.txt", "body.html")
 
 _DEFAULT_SUBJECT = "myometrics_notifications/subject.txt"

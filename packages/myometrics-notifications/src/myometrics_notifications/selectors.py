@@ -11,13 +11,6 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from .kinds import NotificationKind, registered_kinds
 from .models import NotificationSettings, column_defaults, has_column
 
-__all__ = [
-    "message_is_wanted",
-    "settings_of",
-    "switches",
-    "users_wanting",
-]
-
 
 def settings_of(user: AbstractBaseUser) -> NotificationSettings:
     """Return the user's settings; before the first use an unsaved row with the defaults."""

@@ -7,12 +7,9 @@ from typing import Any
 
 from rest_framework import serializers
 
-from myometrics_core.api import StrictBooleanField, StrictCharField
+from myometrics_core.api import StrictBooleanField
 
 from .kinds import registered_kinds
-from .signed_links import MAX_TOKEN_LENGTH
-
-__all__ = ["LinkQuerySerializer", "NotificationSwitchesSerializer"]
 
 
 class NotificationSwitchesSerializer(serializers.Serializer[Any]):
@@ -36,9 +33,3 @@ class NotificationSwitchesSerializer(serializers.Serializer[Any]):
         for kind in kinds:
             fields[kind.name] = StrictBooleanField(help_text=str(kind.title))
         return fields
-
-
-class LinkQuerySerializer(serializers.Serializer[Any]):
-    """The signed token of a mailed link."""
-
-    token = StrictCharField(max_length=MAX_TOKEN_LENGTH)

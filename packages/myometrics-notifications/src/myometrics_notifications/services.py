@@ -35,16 +35,7 @@ from .kinds import NotificationKind, kinds_for, registered_kinds
 from .models import Message, NotificationSettings, column_defaults
 from .selectors import users_wanting
 
-__all__ = [
-    "event_notify",
-    "events_notify",
-    "messages_erase",
-    "messages_purge",
-    "messages_queue",
-    "messages_retry",
-    "notification_settings_ensure",
-    "notification_settings_update",
-]
+__all__ = ["messages_queue", "notification_settings_update"]
 
 logger = logging.getLogger("myometrics.notifications")
 

@@ -10,8 +10,6 @@ from myometrics_core.jobs.celery_runner import celery_task
 from .exports import EXPORT, SWEEP_EXPORTS
 from .services import DELIVER
 
-__all__ = ["deliver", "export", "purge", "sweep", "sweep_exports"]
-
 deliver = celery_task(DELIVER)
 export = celery_task(EXPORT)
 purge = celery_task("myometrics_notifications.purge")

@@ -5,12 +5,10 @@ from __future__ import annotations
 from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
 
+from myometrics_core.api import SignedLink, link_not_valid
 from myometrics_core.users import parse_user_id
 
 from .kinds import NotificationKind, kind_named
-from .signed_links import SignedLink, link_not_valid
-
-__all__ = ["read_unsubscribe_token", "unsubscribe_token", "unsubscribe_url"]
 
 _LINK = SignedLink(
     url_name="myometrics_notifications:unsubscribe", salt="myometrics_notifications.unsubscribe"

@@ -13,7 +13,13 @@ from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from myometrics_core.api import ApiView, PublicApiView, PublicPageView, extend_schema
+from myometrics_core.api import (
+    ApiView,
+    LinkQuerySerializer,
+    PublicApiView,
+    PublicPageView,
+    extend_schema,
+)
 from myometrics_core.http import download_response
 from myometrics_core.personal_data import export_filename, publish_export
 
@@ -22,14 +28,9 @@ from .export_links import export_file_for_token
 from .exports import export_file_chunks
 from .kinds import NotificationKind
 from .selectors import message_is_wanted, switches
-from .serializers import (
-    LinkQuerySerializer,
-    NotificationSwitchesSerializer,
-)
+from .serializers import NotificationSwitchesSerializer
 from .services import notification_settings_ensure, notification_settings_update
 from .unsubscribe_links import read_unsubscribe_token
-
-__all__ = ["ExportDownloadView", "MyNotificationSettingsView", "UnsubscribeView"]
 
 
 class MyNotificationSettingsView(ApiView):
