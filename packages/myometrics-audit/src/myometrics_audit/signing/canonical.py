@@ -12,14 +12,16 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from myometrics_core.http import canonical_address
 from myometrics_core.texts import is_finite, is_storable
 from myometrics_core.times import utc_text
 
-__all__ = ["DETAILS_MAX_BYTES", "canonical_address", "canonical_json", "canonical_moment"]
-
 DETAILS_MAX_BYTES = 64 * 1024
 """Maximum size of an entry's ``details`` as canonical JSON."""
+
+# One encoder: json.dumps would create it again for each entry.
+_encode = json.JSONEncoder(
+    allow_nan=False, ensure_ascii=False, separators=(",", ":"), sort_keys=True
+).encode
 
 
 def canonical_json(value: Any) -> bytes:
@@ -28,14 +30,12 @@ def canonical_json(value: Any) -> bytes:
     Raises ``ValueError`` for NaN, infinity, NUL and lone surrogates, which can't be stored, and
     ``TypeError`` for values that aren't JSON.
     """
-    text = json.dumps(
-        _canonical(value),
-        allow_nan=False,
-        ensure_ascii=False,
-        separators=(",", ":"),
-        sort_keys=True,
-    )
-    return text.encode()
+    texts: list[str] = []
+    canonical = _canonical(value, texts)
+    # All texts at once: a call for each would cost as much as the encoding.
+    if not is_storable("".join(texts)):
+        raise ValueError("NUL and lone surrogates can't be stored")
+    return _encode(canonical).encode()
 
 
 def canonical_moment(moment: datetime) -> str:
@@ -43,28 +43,25 @@ def canonical_moment(moment: datetime) -> str:
     return utc_text(moment, "microseconds")
 
 
-def _canonical(value: Any) -> Any:
+def _canonical(value: Any, texts: list[str]) -> Any:
+    """Return ``value`` with canonical numbers; add its texts to ``texts``."""
     if isinstance(value, str):
-        return _canonical_text(value)
+        texts.append(value)
+        return value
     if isinstance(value, float):
         return _canonical_number(value)
     if isinstance(value, Mapping):
-        return {_canonical_key(key): _canonical(item) for key, item in value.items()}
+        return {_key(key, texts): _canonical(item, texts) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_canonical(item) for item in value]
+        return [_canonical(item, texts) for item in value]
     return value
 
 
-def _canonical_key(key: Any) -> str:
+def _key(key: Any, texts: list[str]) -> str:
     if not isinstance(key, str):
         raise TypeError(f"keys of a JSON object are text, not {type(key).__name__}")
-    return _canonical_text(key)
-
-
-def _canonical_text(text: str) -> str:
-    if not is_storable(text):
-        raise ValueError("NUL and lone surrogates can't be stored")
-    return text
+    texts.append(key)
+    return key
 
 
 def _canonical_number(number: float) -> float | int:

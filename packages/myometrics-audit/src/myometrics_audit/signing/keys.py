@@ -12,8 +12,6 @@ from django.conf import settings
 
 from ..conf import audit_settings
 
-__all__ = ["FindKey", "Key", "active_key", "find_key", "known_keys"]
-
 
 @dataclass(frozen=True)
 class Key:

@@ -1,7 +1,9 @@
 """Leaf hashes and signatures: pure functions from facts to bytes.
 
-An entry's leaf is an HMAC over a random nonce and the canonical row. The nonce is stored only in
-the row and deleted with it, so the leaf of an erased row reveals nothing about the row.
+An entry's leaf covers its nonce and its canonical row. The nonce is stored only in the row and
+deleted with it, so the leaf of an erased row reveals nothing about the row. Version 1 is an HMAC.
+Version 2 is a SHA-256 hash, which everyone can verify; its nonce includes a tag that only the
+holder of the key can compute, so rows inserted without the key are detected.
 """
 
 from __future__ import annotations
@@ -11,36 +13,28 @@ import hmac
 import secrets
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Protocol
 from uuid import UUID
 
-from .canonical import canonical_address, canonical_json, canonical_moment
+from myometrics_core.http import canonical_address
+from myometrics_core.times import utc_text
+
+from .canonical import canonical_json, canonical_moment
 from .keys import Key
 
-__all__ = [
-    "GENESIS",
-    "EntryFacts",
-    "ErasureFacts",
-    "SealFacts",
-    "canonical_entry",
-    "entry_leaf",
-    "erasure_digest",
-    "erasure_facts",
-    "erasure_leaf",
-    "new_nonce",
-    "seal_facts",
-    "seal_signature",
-    "subject_of",
-    "tree_entry",
-    "tree_erasure",
-]
+ENTRY_VERSION = 2
+"""The version of new entries' canonical row and leaf."""
 
 GENESIS = bytes(32)
 """The ``previous`` signature of the first seal."""
 
 
 class EntryFacts(Protocol):
-    """The columns of an entry that its leaf covers, except the user: the subject replaces it."""
+    """The columns of an entry that its leaf covers, except the user: the subject replaces it.
+
+    Version 1 covers the columns up to ``activity_id``.
+    """
 
     nonce: bytes | memoryview
     action: str
@@ -51,6 +45,10 @@ class EntryFacts(Protocol):
     user_agent: str
     details: Mapping[str, Any]
     activity_id: str | None
+    origin: str | None
+    data_subject: str | None
+    purpose: str | None
+    legal_basis: str | None
 
 
 class ErasureFacts(Protocol):
@@ -89,27 +87,88 @@ def subject_of(user_id: Any, key: Key) -> str | None:
     return hmac.digest(key.subject, str(user_id).encode(), hashlib.sha256)[:16].hex()
 
 
+@lru_cache(maxsize=1024)
+def actor_nonce(user_id: Any, key: Key) -> bytes:
+    """Return the nonce of a user's commitment (16 bytes), which only the key can compute.
+
+    All entries of a user under a key have the same one, so that an erasure can prove which
+    pseudonym replaced the user (``ON_USER_DELETE = "retain"``).
+    """
+    return hmac.digest(key.subject, b"actor/" + str(user_id).encode(), hashlib.sha256)[:16]
+
+
+def actor_commitment(user_id: Any, nonce: bytes | memoryview) -> bytes:
+    """Return the commitment to a user id that version 2 covers: SHA-256(nonce, user id)."""
+    return hashlib.sha256(bytes(nonce) + str(user_id).encode()).digest()
+
+
 def canonical_entry(entry: EntryFacts, subject: str | None) -> bytes:
-    """Return the bytes of an entry that its leaf covers."""
+    """Return the bytes of an entry that a leaf of version 1 covers."""
     return canonical_json(
         {
             "subject": subject,
-            "action": entry.action,
-            "resource_type": entry.resource_type,
-            "resource_id": entry.resource_id,
+            **_common_values(entry),
             "timestamp": canonical_moment(entry.timestamp),
-            "ip_address": canonical_address(entry.ip_address),
-            "user_agent": entry.user_agent,
-            "details": entry.details,
-            "activity_id": entry.activity_id,
         }
     )
 
 
+def canonical_entry_v2(entry: EntryFacts, actor: str | None) -> bytes:
+    """Return the bytes of an entry that a leaf of version 2 covers.
+
+    ``actor`` is the commitment to the user (hex digits), ``None`` for anonymous actions.
+    """
+    return canonical_json(
+        {
+            "version": 2,
+            "actor": actor,
+            **_common_values(entry),
+            "timestamp": utc_text(entry.timestamp, "milliseconds"),
+            "origin": entry.origin,
+            "data_subject": entry.data_subject or "",
+            "purpose": entry.purpose or "",
+            "legal_basis": entry.legal_basis or "",
+        }
+    )
+
+
+def _common_values(entry: EntryFacts) -> dict[str, Any]:
+    return {
+        "action": entry.action,
+        "resource_type": entry.resource_type,
+        "resource_id": entry.resource_id,
+        "ip_address": canonical_address(entry.ip_address),
+        "user_agent": entry.user_agent,
+        "details": entry.details,
+        "activity_id": entry.activity_id,
+    }
+
+
 def entry_leaf(entry: EntryFacts, subject: str | None, key: Key) -> bytes:
-    """Return the leaf of an entry (32 bytes)."""
+    """Return the leaf of an entry of version 1 (32 bytes)."""
     message = bytes(entry.nonce) + canonical_entry(entry, subject)
     return hmac.digest(key.entry, message, hashlib.sha256)
+
+
+def entry_leaf_v2(nonce: bytes | memoryview, row: bytes) -> bytes:
+    """Return the leaf of an entry of version 2 (32 bytes) from its nonce and canonical row."""
+    return hashlib.sha256(b"\x00" + bytes(nonce) + row).digest()
+
+
+def entry_nonce(row: bytes, key: Key) -> bytes:
+    """Return a nonce for an entry of version 2: 16 random bytes, and a tag of 16 bytes."""
+    random = new_nonce()
+    return random + _tag(random, row, key)
+
+
+def is_tagged(nonce: bytes | memoryview, row: bytes, key: Key) -> bool:
+    """Return whether a nonce of version 2 was made for this row by a holder of the key."""
+    random, tag = bytes(nonce)[:16], bytes(nonce)[16:]
+    return hmac.compare_digest(_tag(random, row, key), tag)
+
+
+def _tag(random: bytes, row: bytes, key: Key) -> bytes:
+    return hmac.digest(key.entry, b"nonce/" + random + row, hashlib.sha256)[:16]
 
 
 def tree_entry(entry_id: int, leaf: bytes | memoryview) -> bytes:
@@ -120,6 +179,11 @@ def tree_entry(entry_id: int, leaf: bytes | memoryview) -> bytes:
 def tree_erasure(erasure_id: UUID, leaf: bytes | memoryview) -> bytes:
     """Return an erasure's data in a seal's tree: id and leaf."""
     return erasure_id.bytes + bytes(leaf)
+
+
+def tree_seal(seal: SealFacts) -> bytes:
+    """Return a seal's data in the tree of seals."""
+    return canonical_json(seal_facts(seal))
 
 
 def erasure_digest(leaves: Iterable[tuple[int, bytes | memoryview]]) -> tuple[int, bytes]:

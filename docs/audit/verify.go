@@ -1,0 +1,199 @@
+// Verify folders written by "manage.py audit_export --folder", with public keys alone:
+// "verify KEYS FOLDER...", where KEYS is a file of public keys, one a line, which you received from
+// the site itself. Prints one line for each folder; exits with 1 if one is refused.
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+	"os"
+	"reflect"
+	"strings"
+)
+
+// A line of log.jsonl or checkpoints.jsonl. Row is the text that the evidence covers.
+type line struct {
+	Type, Note, Row, Nonce, Leaf string
+	Version, Number              int64
+	Seal, Position               *int64
+	Path                         [][]string
+	Proof                        []string
+	Complete                     *bool
+	all                          map[string]any
+}
+
+// A seal, as its row says; next is the position of the next line under it.
+type seal struct {
+	Number, Entries, Erasures, next int64
+	Root                            string
+}
+
+// must stops the check of a folder.
+func must(ok bool, reason string, values ...any) {
+	if !ok {
+		panic(fmt.Errorf(reason, values...))
+	}
+}
+
+func decode(text []byte, into any) {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	must(decoder.Decode(into) == nil, "can't be read: %s", text)
+}
+
+func bytesOf(text string) []byte {
+	value, err := hex.DecodeString(text)
+	must(err == nil && hex.EncodeToString(value) == text, "not hexadecimal: %q", text)
+	return value
+}
+
+func hashesOf(texts ...string) []tlog.Hash {
+	hashes := make([]tlog.Hash, len(texts))
+	for i, text := range texts {
+		must(len(text) == 64 && copy(hashes[i][:], bytesOf(text)) == 32, "not a hash: %q", text)
+	}
+	return hashes
+}
+
+func hexHash(parts ...[]byte) string {
+	return fmt.Sprintf("%x", sha256.Sum256(bytes.Join(parts, nil)))
+}
+
+func eachLine(path string, handle func(number int, l line)) {
+	file, err := os.Open(path)
+	must(err == nil, "%v", err)
+	defer file.Close()
+	decoder := json.NewDecoder(file)
+	for number := 1; decoder.More(); number++ {
+		raw, l := json.RawMessage{}, line{}
+		must(decoder.Decode(&raw) == nil, "%s, line %d can't be read", path, number)
+		decode(raw, &l)
+		decode(raw, &l.all)
+		handle(number, l)
+	}
+}
+
+// openCheckpoint returns the tree of a signed checkpoint; its origin is the name of the key.
+func openCheckpoint(text string, keys note.Verifiers) tlog.Tree {
+	opened, err := note.Open([]byte(text), keys)
+	must(err == nil, "checkpoint: %v", err)
+	origin, rest, _ := strings.Cut(opened.Text, "\n")
+	must(origin == opened.Sigs[0].Name, "the checkpoint is of another log")
+	// x/mod knows the name of its own log only.
+	tree, err := tlog.ParseTree([]byte("go.sum database tree\n" + rest))
+	must(err == nil && strings.Count(rest, "\n") == 2, "not a checkpoint")
+	return tree
+}
+
+// checkSame checks that a line shows the values of its row.
+func checkSame(l line, shown map[string]any) {
+	row, same := map[string]any{}, map[string]any{}
+	decode([]byte(l.Row), &row)
+	for name := range row {
+		same[name] = shown[name]
+	}
+	must(reflect.DeepEqual(row, same), "%s differs from its row", l.Type)
+}
+
+// checkEntry checks an entry of version 2 against its leaf, and who acted.
+func checkEntry(l line, entry map[string]any) {
+	leaf := hexHash([]byte{0}, bytesOf(l.Nonce), []byte(l.Row))
+	must(leaf == l.Leaf, "entry %v differs from its leaf", entry["id"])
+	for _, name := range strings.Fields("version activity_id data_subject purpose legal_basis") {
+		entry[name] = l.all[name]
+	}
+	entry["actor"] = l.all["subject"]
+	checkSame(l, entry)
+	nonce, hasNonce := l.all["actor_nonce"].(string)
+	isUsers := hasNonce && l.all["subject"] == hexHash(bytesOf(nonce), []byte(fmt.Sprint(entry["user_id"])))
+	isAnonymous := entry["user_id"] == nil && l.all["actor_nonce"] == nil
+	must(isUsers || isAnonymous, "entry %v is of another user", entry["id"])
+}
+
+func verify(folder string, keys note.Verifiers) (report string) {
+	defer func() {
+		if found := recover(); found != nil {
+			report = fmt.Sprint("REFUSED: ", found)
+		}
+	}()
+	text, err := os.ReadFile(folder + "/checkpoint")
+	must(err == nil, "%v", err)
+	tree := openCheckpoint(string(text), keys)
+	var last tlog.Tree
+	eachLine(folder+"/checkpoints.jsonl", func(number int, l line) {
+		next, proof := openCheckpoint(l.Note, keys), hashesOf(l.Proof...)
+		isNext := number == 1 && len(proof) == 0
+		if number > 1 && next.N > last.N {
+			isNext = tlog.CheckTree(proof, next.N, next.Hash, last.N, last.Hash) == nil
+		}
+		must(isNext, "checkpoint %d does not continue %d", next.N, last.N)
+		last = next
+	})
+	must(last == tree, "the last checkpoint is not the newest one")
+	s, versions, complete := seal{}, [3]int{}, false
+	eachLine(folder+"/log.jsonl", func(number int, l line) {
+		entry, _ := l.all["entry"].(map[string]any)
+		if number == 1 {
+			must(l.Type == "header" && l.Complete != nil, "no header")
+			complete = *l.Complete
+		} else if l.Type == "seal" {
+			must(!complete || l.Number == s.Number+1 && s.next == s.Entries+s.Erasures, "line %d: something is missing before it", number)
+			inTree := tlog.CheckRecord(hashesOf(l.Proof...), tree.N, tree.Hash, l.Number-1, tlog.RecordHash([]byte(l.Row))) == nil
+			must(inTree, "seal %d is not in the tree", l.Number)
+			checkSame(l, l.all)
+			s = seal{}
+			decode([]byte(l.Row), &s)
+		} else {
+			must(l.Seal != nil && *l.Seal == s.Number && l.Position != nil && *l.Position >= s.next && (!complete || *l.Position == s.next), "line %d is not in its place", number)
+			s.next = *l.Position + 1
+			id, data, path := l.all["id"], []byte{}, []tlog.Hash{}
+			if l.Type == "entry" {
+				id = entry["id"]
+				must(l.Version == 1 && l.Row == "" || l.Version == 2, "line %d has an unknown version", number)
+				versions[l.Version]++
+			}
+			if l.Version == 2 {
+				checkEntry(l, entry)
+			}
+			for _, step := range l.Path {
+				path = append(path, hashesOf(step[1])...) // the sides follow from the position
+			}
+			if l.Type == "erasure" {
+				data = bytesOf(strings.ReplaceAll(id.(string), "-", ""))
+			} else {
+				number, err := id.(json.Number).Int64()
+				must(err == nil, "not an id: %v", id)
+				data = binary.BigEndian.AppendUint64(data, uint64(number))
+			}
+			data = append(data, bytesOf(l.Leaf)...) // what the line contributes to the tree
+			err := tlog.CheckRecord(path, s.Entries+s.Erasures, hashesOf(s.Root)[0], *l.Position, tlog.RecordHash(data))
+			must(err == nil && (l.Type == "entry" || l.Type == "erased" || l.Type == "erasure"), "line %d is not under its seal", number)
+		}
+	})
+	must(!complete || s.Number == tree.N && s.next == s.Entries+s.Erasures, "something is missing at the end")
+	return fmt.Sprintf("accepted: %d seals, %d entries (complete: %v, of version 1: %d)", tree.N, versions[1]+versions[2], complete, versions[1])
+}
+
+func main() {
+	text, err := os.ReadFile(os.Args[1])
+	must(err == nil, "%v", err)
+	var known []note.Verifier
+	for _, key := range strings.Fields(string(text)) {
+		if verifier, err := note.NewVerifier(key); err == nil { // no key of a witness
+			known = append(known, verifier)
+		}
+	}
+	for _, folder := range os.Args[2:] {
+		report := verify(folder, note.VerifierList(known...))
+		fmt.Printf("%s: %s\n", folder, report)
+		if strings.HasPrefix(report, "REFUSED") {
+			defer os.Exit(1)
+		}
+	}
+}

@@ -1,0 +1,52 @@
+"""Published checkpoints as the verification of the log takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from myometrics_core.db import read_in_batches
+
+from ..sealing.verification.problems import Problem
+from ..sealing.verification.seal_checks import KnownHead
+from ..signing.notes import InvalidNote, TreeHead, VerifierKey, split_note, verified_by
+from .keys import origin, verifier_keys
+from .models import Checkpoint
+from .publication import CHECKPOINT
+from .tile_storage import read_tile
+
+
+def read_head(path: str) -> KnownHead:
+    """Read a checkpoint of this log from a file; raise ``OSError`` or ``ValueError``."""
+    return _head(Path(path).read_text(encoding="utf-8"), verifier_keys())
+
+
+def stored_heads() -> Iterator[KnownHead | Problem]:
+    """Yield the head of each checkpoint in the database and of the published one.
+
+    A checkpoint that this log has not signed is a problem instead.
+    """
+    keys = verifier_keys()
+    for checkpoint in read_in_batches(Checkpoint.objects.order_by("size"), size=500):
+        try:
+            head = _head(checkpoint.note, keys)
+            if (head.size, head.root) != (checkpoint.size, bytes(checkpoint.root)):
+                raise InvalidNote("its note is about another tree")
+            yield head
+        except InvalidNote as error:
+            yield Problem("checkpoint_forged", f"checkpoint {checkpoint.size}", str(error))
+    try:
+        yield _head(read_tile(CHECKPOINT).decode(), keys)
+    except FileNotFoundError:
+        return
+    except (InvalidNote, UnicodeDecodeError) as error:
+        yield Problem("checkpoint_forged", "published checkpoint", str(error))
+
+
+def _head(note: str, keys: list[VerifierKey]) -> KnownHead:
+    if not verified_by(note, keys):
+        raise InvalidNote("no key of this log has signed it")
+    head = TreeHead.parse(split_note(note)[0])
+    if head.origin != origin():
+        raise InvalidNote(f"it is of the log {head.origin}")
+    return KnownHead(head.size, head.root)

@@ -1,0 +1,179 @@
+"""Publication of the tree of seals: its tiles, then a signed checkpoint.
+
+Each step can be repeated after a crash: tiles have the same content, and the checkpoint of a size
+is inserted, and so signed, once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from itertools import islice
+
+from django.db import IntegrityError, router, transaction
+from django.db.models import Max
+from django.utils import timezone
+
+from myometrics_core.db import read_in_batches
+
+from ..log.models import Seal
+from ..signing.merkle import NodeAt, leaf_node
+from ..signing.notes import InvalidNote, TreeHead, add_signatures, split_note, verified_by
+from ..signing.signatures import tree_seal
+from ..signing.tiles import (
+    TILE_WIDTH,
+    Tile,
+    TreeEdge,
+    bundle_path,
+    entry_bundle,
+    node_reader,
+    partial_width,
+    tile_path,
+)
+from .keys import origin, signing_key, verifier_keys
+from .models import Checkpoint
+from .tile_storage import delete_partial_tiles, read_tile, write_tile
+from .timestamps import request_timestamp
+from .witnesses import collect_cosignatures
+
+logger = logging.getLogger("myometrics.audit.checkpoint")
+
+CHECKPOINT = "checkpoint"
+"""The path of the newest checkpoint."""
+
+
+class PublicationFailed(Exception):
+    """The tree can't be published, because it differs from what was published before."""
+
+
+def checkpoint_publish() -> Checkpoint | None:
+    """Publish the tree of all seals; return the new checkpoint, ``None`` if it is published.
+
+    Raises ``PublicationFailed`` if the seals are not those that were published.
+    """
+    using = router.db_for_write(Checkpoint)
+    newest = Checkpoint.objects.using(using).order_by("-size").first()
+    if newest is None or newest.published_at is not None:
+        newest = _checkpoint_create(newest, using)
+        if newest is None:
+            return None
+    previous = Checkpoint.objects.using(using).filter(size__lt=newest.size).order_by("-size")
+    collect_cosignatures(
+        newest,
+        old_size=previous.values_list("size", flat=True).first() or 0,
+        node_at=published_nodes(newest.size),
+    )
+    request_timestamp(newest)
+    write_tile(CHECKPOINT, newest.note.encode())
+    newest.published_at = timezone.now()
+    newest.save(using=using)
+    logger.info("Published %s", newest, extra={"size": newest.size, "quorum": newest.has_quorum})
+    return newest
+
+
+def published_nodes(size: int) -> NodeAt:
+    """Return the nodes of the published tree of this size; partial tiles may be gone."""
+
+    def read(path: str) -> bytes:
+        try:
+            return read_tile(path)
+        except FileNotFoundError:
+            full, _, width = path.rpartition(".p/")
+            return read_tile(full)[: int(width) * 32]
+
+    return node_reader(size, read)
+
+
+def _checkpoint_create(last: Checkpoint | None, using: str) -> Checkpoint | None:
+    size = Seal.objects.using(using).aggregate(n=Max("number"))["n"] or 0
+    _check_published(using)
+    if size <= (last.size if last else 0):
+        return None
+    edge, start = _edge_at(last), last.size if last else 0
+    if edge is None:
+        edge, start = TreeEdge(), 0
+    full = list(_append_seals(edge, size, last, using))
+    for tile in [*full, *edge.partial_tiles()]:
+        write_tile(tile.path, tile.content)
+    _write_bundles(start, size, using)
+    root = edge.root()
+    head = TreeHead(origin(), size, root)
+    note = add_signatures(head.text + "\n", [signing_key().sign(head.text)])
+    checkpoint = Checkpoint(size=size, root=root, note=note)
+    try:
+        with transaction.atomic(using=using):
+            checkpoint.save(force_insert=True, using=using)
+    except IntegrityError:
+        # Another worker was first.
+        return Checkpoint.objects.using(using).get(size=size)
+    _delete_partials(full)
+    return checkpoint
+
+
+def _check_published(using: str) -> None:
+    """Refuse to publish a second history, as after the restore of an old backup."""
+    try:
+        note = read_tile(CHECKPOINT).decode()
+    except FileNotFoundError:
+        return
+    try:
+        signed, head = verified_by(note, verifier_keys()), TreeHead.parse(split_note(note)[0])
+    except (InvalidNote, UnicodeDecodeError):
+        signed = []
+    if not signed or head.origin != origin():
+        raise PublicationFailed("The storage has the checkpoint of another log or key.")
+    # Read after the file: each checkpoint is in the database before it is published.
+    known = Checkpoint.objects.using(using).aggregate(n=Max("size"))["n"] or 0
+    if head.size > known:
+        raise PublicationFailed(
+            f"The published checkpoint has {head.size} seals, the database {known}: was an old "
+            "backup restored?"
+        )
+
+
+def _edge_at(last: Checkpoint | None) -> TreeEdge | None:
+    """Return the edge of the published tree from its tiles; ``None`` if they are unusable."""
+    if last is None:
+        return None
+    edge, level = TreeEdge(last.size), 0
+    try:
+        while last.size >> 8 * level:
+            width = partial_width(last.size, level)
+            path = tile_path(level, last.size >> 8 * (level + 1), width)
+            content = read_tile(path) if width else b""
+            edge.levels.append([content[at : at + 32] for at in range(0, len(content), 32)])
+            level += 1
+    except FileNotFoundError:
+        logger.warning("Tiles are missing, and are written again from the seals")
+        return None
+    return edge if edge.root() == bytes(last.root) else None
+
+
+def _append_seals(edge: TreeEdge, size: int, last: Checkpoint | None, using: str) -> Iterator[Tile]:
+    seals = Seal.objects.using(using).filter(number__gt=edge.size, number__lte=size)
+    for seal in read_in_batches(seals.order_by("number"), size=1000):
+        if seal.number != edge.size + 1:
+            raise PublicationFailed(f"Seal {edge.size + 1} is missing.")
+        yield from edge.append([leaf_node(tree_seal(seal))])
+        if last and edge.size == last.size and edge.root() != bytes(last.root):
+            raise PublicationFailed(
+                f"The seals up to {last.size} differ from the published checkpoint."
+            )
+
+
+def _write_bundles(start: int, size: int, using: str) -> None:
+    """Write the bundles of entries that contain the seals after ``start``."""
+    first = start // TILE_WIDTH
+    seals = Seal.objects.using(using).filter(number__gt=first * TILE_WIDTH, number__lte=size)
+    entries = (tree_seal(seal) for seal in read_in_batches(seals.order_by("number"), size=1000))
+    index = first
+    while chunk := list(islice(entries, TILE_WIDTH)):
+        write_tile(bundle_path(index, len(chunk)), entry_bundle(chunk))
+        if len(chunk) == TILE_WIDTH:
+            delete_partial_tiles(bundle_path(index))
+        index += 1
+
+
+def _delete_partials(tiles: list[Tile]) -> None:
+    for tile in tiles:
+        delete_partial_tiles(tile.path)
