@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any, Final
 
 from django.db import models
 
-__all__ = ["rows_affected_by_deletion"]
+from .stored_rows import stored_key
 
 CHUNK: Final = 500
 # on_delete handlers that keep the referring rows. DB_… are new in Django 6.1.
@@ -28,19 +28,21 @@ Keys = dict[ModelClass, dict[Any, None]]
 
 
 def rows_affected_by_deletion(
-    instance: models.Model, using: str, *, wanted: Callable[[ModelClass], bool]
+    instances: Sequence[models.Model], using: str, *, wanted: Callable[[ModelClass], bool]
 ) -> Keys:
-    """Return the rows that ``instance.delete()`` may delete or change, including its own.
+    """Return the rows that deleting ``instances`` may delete or change, including their own.
+
+    The instances are of one model.
 
     Follows foreign keys, both those cascaded by Django and those cascaded by the database
     (``DB_CASCADE``), and generic relations, if they lead to ``wanted`` models. The result may
     contain rows that the deletion doesn't change. Call it in the transaction that deletes:
     referenced rows are locked, so that no references are added.
     """
-    own_model = type(instance)
+    own_model, own_keys = type(instances[0]), [stored_key(instance) for instance in instances]
     found: Keys = {}
     followed: dict[ModelClass, set[Any]] = defaultdict(set)
-    pending: list[tuple[ModelClass, list[Any]]] = [(own_model, [instance.pk])]
+    pending: list[tuple[ModelClass, list[Any]]] = [(own_model, own_keys)]
     leads = _leads_to(wanted)
     while pending:
         model, keys = pending.pop()
@@ -54,8 +56,9 @@ def rows_affected_by_deletion(
                 found.setdefault(_concrete(related), {}).update(dict.fromkeys(referring))
     if own_model is not _concrete(own_model):
         # The proxy may be wanted without its concrete model.
-        del found[_concrete(own_model)][instance.pk]
-        return {own_model: {instance.pk: None}, **found}
+        for key in own_keys:
+            del found[_concrete(own_model)][key]
+        return {own_model: dict.fromkeys(own_keys), **found}
     return found
 
 

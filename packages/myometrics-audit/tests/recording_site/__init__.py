@@ -1,0 +1,1 @@
+"""A site with models, views and admin pages that are recorded."""
