@@ -1,0 +1,50 @@
+"""Sockets for HTTP connections, which limit how long an answer may take as a whole."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from http.client import HTTPConnection
+from typing import Any
+
+
+def seconds_left(ends: float) -> float:
+    """Return the seconds until ``ends`` on the monotonic clock; raise ``TimeoutError`` if none."""
+    left = ends - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("timed out")
+    return left
+
+
+class TimedSocket(socket.socket):
+    """A socket that limits the time of a request and its answer.
+
+    The timeout of a socket is for each read: a receiver that sends single bytes would never exceed
+    it. Python limits writes and TLS handshakes as a whole.
+    """
+
+    _ends = 0.0
+
+    def limit(self, seconds: float) -> None:
+        """Raise ``TimeoutError`` when an answer isn't complete after so long."""
+        self.settimeout(seconds)
+        self._ends = time.monotonic() + seconds
+
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+        self.settimeout(seconds_left(self._ends))
+        return super().recv_into(*args, **kwargs)
+
+
+class TimedTLSSocket(TimedSocket, ssl.SSLSocket):
+    """The same with TLS: for ``sslsocket_class`` of a context."""
+
+
+class TimedConnection(HTTPConnection):
+    """An HTTP connection without TLS on a ``TimedSocket``."""
+
+    def connect(self) -> None:
+        super().connect()
+        timeout = self.sock.gettimeout()
+        self.sock = TimedSocket(fileno=self.sock.detach())
+        self.sock.settimeout(timeout)
