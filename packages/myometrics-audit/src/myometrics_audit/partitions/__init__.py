@@ -1,0 +1,1 @@
+"""Partitions of the table of entries, by id; PostgreSQL only."""

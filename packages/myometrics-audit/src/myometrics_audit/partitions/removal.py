@@ -1,0 +1,34 @@
+"""What happens to a partitioned log when the app's migration is reversed."""
+
+from __future__ import annotations
+
+from django.db import connections
+from django.db.migrations.exceptions import IrreversibleError
+
+from .activities import drop_triggers
+from .catalog import TABLE, execute, is_partitioned, rows
+from .conversion import unfinished_conversion
+from .exchange import BOUNDS
+
+
+def remove_partitions(using: str) -> None:
+    """Drop the triggers that use the app's tables; the partitions of an empty log stay.
+
+    Undoes an unfinished conversion. Raises ``IrreversibleError`` if the log is partitioned and has
+    entries.
+    """
+    if connections[using].vendor != "postgresql":
+        return
+    if not is_partitioned(using):  # perhaps a conversion was started
+        drop_triggers(using)
+        if unfinished_conversion(using):
+            execute(using, f'ALTER TABLE "{TABLE}" DROP CONSTRAINT {BOUNDS}')
+        return
+    # No entry may be written between the question and the drop.
+    execute(using, f'LOCK TABLE "{TABLE}" IN SHARE ROW EXCLUSIVE MODE')
+    if rows(using, f'SELECT 1 FROM "{TABLE}" LIMIT 1'):
+        raise IrreversibleError(
+            "The audit log is partitioned and has entries, whose activity ids are unique only with "
+            "the tables of myometrics_audit.partitions. Keep the app installed."
+        )
+    drop_triggers(using)
