@@ -112,6 +112,12 @@ def test_admin_entry_shows_its_evidence(root, log):
     assert '<div class="readonly">server</div>' in page
 
 
+@pytest.mark.parametrize("origin", ["client", "server", "import"])
+def test_admin_entry_shows_its_origin(root, write, origin):
+    page = root.get(f"{URL}{write(origin=origin).pk}/change/").content.decode()
+    assert f'<div class="readonly">{origin}</div>' in page
+
+
 def test_admin_can_delete_a_user_with_entries(root, log, user):
     class PersonAdmin(admin.ModelAdmin):
         pass

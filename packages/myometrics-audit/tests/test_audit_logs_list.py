@@ -31,6 +31,7 @@ def log(request, write, user, administrator):
                 action="upload_created" if number % 2 else "viewed",
                 resource_type="upload" if number % 5 else "report",
                 resource_id=f"r{number % 20}",
+                data_subject=("", "p1", "p2 ")[number % 3],
                 timestamp=at(1 + number // 6, number % 6 * 4),
             )
         )
@@ -92,6 +93,13 @@ FILTERS: list[tuple[dict[str, str], Any]] = [
         {"resource_id": "r9", "start_date": "2025-08-03", "end_date": "2025-08-09"},
         lambda e: e.resource_id == "r9" and at(3, 0) <= e.timestamp < at(10, 0),
     ),
+    ({"data_subject": "p1"}, lambda e: e.data_subject == "p1"),
+    ({"data_subject": "p2 "}, lambda e: e.data_subject == "p2 "),
+    ({"data_subject": "p2"}, lambda e: False),
+    (
+        {"data_subject": "p1", "action": "viewed", "start_date": "2025-08-03"},
+        lambda e: (e.data_subject, e.action) == ("p1", "viewed") and e.timestamp >= at(3, 0),
+    ),
     ({"start_date": "2025-08-04"}, lambda e: e.timestamp >= at(4, 0)),
     ({"end_date": "2025-08-04"}, lambda e: e.timestamp < at(5, 0)),
     (
@@ -147,6 +155,8 @@ def test_list_of_an_unknown_user_is_empty(log, administrator, client_of):
         ("resource_type", "x" * 51),
         ("resource_id", "x" * 101),
         ("resource_id", "a\x00"),
+        ("data_subject", "x" * 101),
+        ("data_subject", "a\x00"),
         ("start_date", "yesterday"),
         ("start_date", "2025-02-30"),
         ("start_date", "20250819"),

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import math
 from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from myometrics_audit.models import AuditLog
 from myometrics_audit.sealing import LogVerifier, seal_pending
-from myometrics_audit.signing.canonical import canonical_address, canonical_json, canonical_moment
+from myometrics_audit.signing.canonical import canonical_json, canonical_moment
 from myometrics_audit.signing.keys import Key
 from myometrics_audit.signing.signatures import (
+    actor_commitment,
+    actor_nonce,
     canonical_entry,
+    canonical_entry_v2,
     entry_leaf,
+    entry_leaf_v2,
+    entry_nonce,
     erasure_leaf,
+    is_tagged,
     seal_signature,
     subject_of,
 )
+from myometrics_core.http import canonical_address
 
 KEY = Key("golden", b"e" * 32, b"s" * 32, b"r" * 32, b"l" * 32)
 MOMENT = datetime(2025, 8, 19, 17, 45, 0, 120, tzinfo=timezone(timedelta(hours=2)))
@@ -65,6 +74,10 @@ def golden_entry(**changes):
         "user_agent": "Mozilla/5.0",
         "details": {"filename": "Herz.jpg", "file_size": 2048576.0},
         "activity_id": None,
+        "origin": "server",
+        "data_subject": "patient-7",
+        "purpose": "TREAT",
+        "legal_basis": None,
     }
     return SimpleNamespace(**{**values, **changes})
 
@@ -83,6 +96,38 @@ def test_canonical_entry_and_leaf_are_unchanged():
         entry_leaf(golden_entry(), subject, KEY).hex()
         == "3f3e4bbdc4997394a6b08fe456d40a331da4946642784859b3135f3d6c9689f0"
     )
+
+
+def test_canonical_entry_and_leaf_of_version_2_are_unchanged():
+    nonce = actor_nonce(1, KEY)
+    actor = actor_commitment(1, nonce).hex()
+    row = canonical_entry_v2(golden_entry(), actor)
+    assert row.decode() == (
+        '{"action":"upload_created","activity_id":null,'
+        f'"actor":"{actor}","data_subject":"patient-7",'
+        '"details":{"file_size":2048576,"filename":"Herz.jpg"},'
+        '"ip_address":"192.168.1.100","legal_basis":"","origin":"server","purpose":"TREAT",'
+        '"resource_id":"upload_001","resource_type":"upload",'
+        '"timestamp":"2025-08-19T15:45:00.000Z","user_agent":"Mozilla/5.0","version":2}'
+    )
+    assert actor == hashlib.sha256(nonce + b"1").hexdigest()
+    assert entry_leaf_v2(bytes(32), row) == hashlib.sha256(b"\0" + bytes(32) + row).digest()
+    assert (actor, entry_leaf_v2(bytes(32), row).hex()) == (
+        "bc730cd06e9a7a56b0a900472a1f73ae79d0388073aa9140fdc78bb71b464058",
+        "933fa4f8b8bda55c5a46e60e16dbfe9aac334f095a3365c4a7c69fd4990b19d1",
+    )
+
+
+def test_nonce_of_version_2_is_bound_to_row_and_key():
+    row = b"row"
+    nonce = entry_nonce(row, KEY)
+    assert len(nonce) == 32
+    assert nonce != entry_nonce(row, KEY)
+    assert is_tagged(nonce, row, KEY)
+    assert not is_tagged(nonce, b"another row", KEY)
+    assert not is_tagged(bytes([nonce[0] ^ 1]) + nonce[1:], row, KEY)
+    assert not is_tagged(nonce[:16], row, KEY)
+    assert not is_tagged(nonce, row, dataclasses.replace(KEY, entry=bytes(32)))
 
 
 def test_leaf_of_erasure_and_signature_of_seal_are_unchanged():
@@ -126,7 +171,7 @@ VALUES = st.recursive(
 
 
 @pytest.mark.django_db
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150)
 @given(
     details=st.dictionaries(TEXT, VALUES, max_size=5),
     texts=st.tuples(TEXT, TEXT, TEXT),

@@ -18,7 +18,7 @@ from django.test.utils import CaptureQueriesContext
 
 from myometrics_audit.models import AuditLog
 from myometrics_audit.tracking import (
-    changes,
+    declarations,
     recorded,
     recorded_bulk_create,
     recorded_delete,
@@ -34,7 +34,8 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def model(django_user_model, monkeypatch):
     """A recorded user model with a masked address. Restores the registry of recordings."""
-    monkeypatch.setattr(changes, "_recordings", dict(changes._recordings))
+    models = dict(declarations._recorded_models)
+    monkeypatch.setattr(declarations, "_recorded_models", models)
     return recorded(masked=["email"])(django_user_model)
 
 
@@ -242,7 +243,7 @@ def test_recorded_update_can_make_rows_stop_matching(model, user, administrator)
 
 
 def test_recorded_update_evaluates_the_filter_before_any_change(model, administrator, monkeypatch):
-    monkeypatch.setattr("myometrics_audit.tracking.changes.CHUNK", 1)
+    monkeypatch.setattr("myometrics_audit.tracking.stored_rows.CHUNK", 1)
     for n in range(2):
         model.objects.create_user(email=f"{n}@clinic.example", full_name="same")
     namesakes = model.objects.filter(full_name="same")
@@ -263,7 +264,7 @@ def test_recorded_update_evaluates_the_filter_before_any_change(model, administr
     ids=["ordered", "distinct", "joined", "aggregated", "deferred"],
 )
 def test_recorded_update_changes_and_records_each_row_once(model, user, narrow, monkeypatch):
-    monkeypatch.setattr("myometrics_audit.tracking.changes.CHUNK", 1)
+    monkeypatch.setattr("myometrics_audit.tracking.stored_rows.CHUNK", 1)
     user.groups.set([Group.objects.create(name=f"ward {n}") for n in range(2)])
     longer = Concat(F("full_name"), Value("!"))
     assert recorded_update(narrow(model.objects.all()), actor=None, full_name=longer) == 1

@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 import pytest
+from audit_test_settings import MYOMETRICS_AUDIT
 from django.core import checks
 from django.db import connection
 
 from myometrics_audit.log.guards import install_guards, remove_guards
+from myometrics_audit.log.recordings import MIDDLEWARE
+
+KEY = {"CHECKPOINT_KEY": MYOMETRICS_AUDIT["CHECKPOINT_KEY"]}
+"""What the installed app ``checkpoints`` needs."""
 
 
 def ids(**kwargs):
     messages = checks.run_checks(**kwargs)
     return {m.id for m in messages if (m.id or "").startswith("myometrics_audit.")}
+
+
+@pytest.mark.parametrize(
+    ("in_transactions", "middleware", "expected"),
+    [
+        (True, [], {"myometrics_audit.W015"}),
+        (True, [MIDDLEWARE], set()),
+        (False, [], set()),
+    ],
+    ids=["missing", "present", "not_needed"],
+)
+def test_atomic_requests_need_the_middleware(
+    settings, monkeypatch, in_transactions, middleware, expected
+):
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", in_transactions)
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, *middleware]
+    assert ids() == expected
 
 
 @pytest.mark.parametrize(
@@ -36,7 +58,7 @@ def ids(**kwargs):
     ids=str,
 )
 def test_invalid_settings_are_reported(settings, value, expected):
-    settings.MYOMETRICS_AUDIT = value
+    settings.MYOMETRICS_AUDIT = {**KEY, **value} if isinstance(value, dict) else value
     assert ids() == expected
 
 
@@ -49,10 +71,10 @@ def test_missing_guards_are_reported_until_migrate():
 
 
 def test_deployment_check_requires_keys_and_no_test_settings(settings):
-    settings.MYOMETRICS_AUDIT = {"ALLOW_FLUSH": True}
+    settings.MYOMETRICS_AUDIT = {**KEY, "ALLOW_FLUSH": True}
     assert ids(include_deployment_checks=True) == {
         "myometrics_audit.W013",
         "myometrics_audit.W014",
     }
-    settings.MYOMETRICS_AUDIT = {"KEYS": {"2026": "k" * 32}}
+    settings.MYOMETRICS_AUDIT = {**KEY, "KEYS": {"2026": "k" * 32}}
     assert ids(include_deployment_checks=True) == set()

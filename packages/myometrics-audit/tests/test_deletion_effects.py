@@ -11,7 +11,7 @@ from django.db import connection, models
 from django.test.utils import CaptureQueriesContext, isolate_apps
 
 from myometrics_audit.models import AuditLog
-from myometrics_audit.tracking import changes, recorded, recorded_delete
+from myometrics_audit.tracking import declarations, recorded, recorded_delete
 
 pytestmark = pytest.mark.django_db
 
@@ -103,7 +103,8 @@ def host(django_db_setup, django_db_blocker):
 @pytest.fixture(autouse=True)
 def record(monkeypatch):
     """Restores the registry of recordings."""
-    monkeypatch.setattr(changes, "_recordings", dict(changes._recordings))
+    models = dict(declarations._recorded_models)
+    monkeypatch.setattr(declarations, "_recorded_models", models)
     return recorded()
 
 

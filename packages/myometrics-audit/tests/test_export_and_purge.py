@@ -134,7 +134,14 @@ def test_purge_before_the_first_date_finds_nothing(log):
 
 def test_purge_leaves_signed_erasures_and_exact_counts(log):
     purged = run("audit_purge", "--older-than", "2025-08-20", "--execute", "--chunk", "2", "--json")
-    assert json.loads(purged) == {"older_than": "2025-08-20", "due": 5, "purged": 5}
+    assert json.loads(purged) == {
+        "older_than": "2025-08-20",
+        "due": 5,
+        "held": 0,
+        "partitions": 0,
+        "purged": 5,
+        "archives": [],
+    }
     erasures = Erasure.objects.filter(reason="purge").order_by("entries")
     assert list(erasures.values_list("entries", flat=True)) == [1, 2, 2]
     assert entries_count(Selection()) == AuditLog.objects.count() == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64decode
 from datetime import datetime, timezone
 from io import StringIO
 from typing import Any
@@ -155,6 +156,7 @@ def test_fhir_event_without_required_values_has_no_profile(values):
         ("user_deleted", "D", "delete", "0"),
         ("upload_create_failed", "C", "create", "4"),
         ("login_succeeded", "E", "110122", "0"),
+        ("failover_completed", "U", "update", "0"),
         ("login_failed", "E", "110122", "4"),
         ("logout", "E", "110123", "0"),
         ("system_down", "E", "system_down", "0"),
@@ -224,3 +226,87 @@ def test_fhir_export_has_one_event_per_line(write, user):
     (entity,) = event["entity"]
     assert entity["what"]["identifier"] == {"type": {"text": "upload"}, "value": "upload_001"}
     assert entity["detail"][0]["valueString"] == '{"a": 1}'
+
+
+def entities(event, code):
+    system = CODES + "audit-entity-type"
+    return [e for e in event["entity"] if "type" in e and coding(e["type"]) == (system, code)]
+
+
+@pytest.mark.parametrize(
+    ("action", "profile"),
+    [
+        ("upload_created", "Create"),
+        ("report_viewed", "Read"),
+        ("user_updated", "Update"),
+        ("user_deleted", "Delete"),
+    ],
+)
+def test_fhir_event_with_a_data_subject_follows_the_patients_profile(action, profile):
+    event = exported(entry(action=action, data_subject="P-1042"))
+    assert event["meta"]["profile"] == [
+        f"https://profiles.ihe.net/ITI/BALP/StructureDefinition/IHE.BasicAudit.Patient{profile}"
+    ]
+    assert_follows(event, profile)
+    assert_names_patient(event, "P-1042")
+
+
+def assert_names_patient(event, data_subject):
+    (patient,) = entities(event, "1")
+    assert coding(patient["role"]) == (CODES + "object-role", "1")
+    assert patient["what"] == {"type": "Patient", "identifier": {"value": data_subject}}
+
+
+@pytest.mark.parametrize("data_subject", ["", "P-1042"])
+def test_fhir_event_of_a_search_follows_the_query_profile(data_subject):
+    made = entry(
+        action="patient_listed", data_subject=data_subject, details={"query": "/patients?name=Ünal"}
+    )
+    event = exported(made)
+    profile = "PatientQuery" if data_subject else "Query"
+    assert event["meta"]["profile"][0].endswith(f"IHE.BasicAudit.{profile}")
+    assert [coding(subtype) for subtype in event["subtype"]] == [
+        ("http://hl7.org/fhir/restful-interaction", "search")
+    ]
+    assert (event["action"], event["outcome"]) == ("E", "0")
+    parts = {coding(agent["type"]): agent for agent in event["agent"]}
+    assert set(parts) == {SOURCE, DESTINATION, RECIPIENT}
+    assert all(parts[part]["network"]["address"] for part in (SOURCE, DESTINATION))
+    (query,) = entities(event, "2")
+    assert coding(query["role"]) == (CODES + "object-role", "24")
+    assert not {"what", "lifecycle", "detail"} & set(query)
+    assert b64decode(query["query"]).decode() == "/patients?name=Ünal"
+    if data_subject:
+        assert_names_patient(event, data_subject)
+
+
+@pytest.mark.parametrize("details", [{}, {"query": ""}, {"query": ["name"]}])
+def test_fhir_event_of_a_search_without_its_text_has_no_profile(details):
+    event = exported(entry(action="patient_listed", data_subject="P-1042", details=details))
+    assert "meta" not in event
+    assert_names_patient(event, "P-1042")
+
+
+@pytest.mark.parametrize(
+    ("purpose", "expected"),
+    [
+        ("TREAT", {"coding": [{"system": CODES + "v3-ActReason", "code": "TREAT"}]}),
+        ("quality assurance", {"text": "quality assurance"}),
+    ],
+)
+def test_fhir_event_has_the_purpose(purpose, expected):
+    (found,) = exported(entry(purpose=purpose))["purposeOfEvent"]
+    for code in found.get("coding", []):
+        del code["display"]
+    assert found == expected
+
+
+def test_fhir_event_has_the_legal_basis():
+    detail = exported(entry(legal_basis="GDPR 9(2)(h)", details={}))["entity"][0]["detail"]
+    assert detail == [{"type": "legal_basis", "valueString": "GDPR 9(2)(h)"}]
+
+
+def test_fhir_outcome_of_a_refused_access_is_serious():
+    event = exported(entry(action="report_view_refused", data_subject="P-1042"))
+    assert event["outcome"] == "8"
+    assert "meta" not in event

@@ -65,7 +65,7 @@ def test_guards_fit_the_table_of_an_earlier_migration(write):
             )
             cursor.execute(f"UPDATE \"{AuditLog._meta.db_table}\" SET action = 'x'")
     finally:
-        call_command("migrate", "myometrics_audit", verbosity=0)
+        call_command("migrate", verbosity=0)  # also the apps that depend on it
     assert missing_guards("default") == []
 
 
@@ -79,7 +79,8 @@ def test_migrate_replaces_a_guard_that_does_not_fire(write, state):
     with connection.cursor() as cursor:
         for guard in guards:
             cursor.execute(f'ALTER TABLE "{table}" {state} TRIGGER {guard}')
-        assert sorted(missing_guards("default")) == guards
+        missing = missing_guards("default")
+        assert sorted(name for name in missing if " of " not in name) == guards
         call_command("migrate", verbosity=0)
         assert missing_guards("default") == []
         with pytest.raises(DatabaseError, match="is refused"):

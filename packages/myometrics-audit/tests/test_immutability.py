@@ -42,9 +42,17 @@ STATEMENTS = [
     "UPDATE {log} SET origin = NULL",
     "UPDATE {log} SET user_id = NULL",
     "UPDATE {log} SET user_id = NULL, pseudonym = 'made up'",
+    *(
+        f"UPDATE {{log}} SET {column} = 'x'"
+        for column in ("data_subject", "purpose", "legal_basis", "actor", "actor_nonce")
+    ),
+    "UPDATE {log} SET actor = NULL",
+    "UPDATE {log} SET actor_nonce = NULL",
     "DELETE FROM {log}",
     "UPDATE {leaf} SET hash = nonce FROM {log}",
     "UPDATE {leaf} SET key_id = 'x'",
+    "UPDATE {leaf} SET version = 1",
+    "UPDATE {leaf} SET version = NULL",
     "UPDATE {leaf} SET seal_number = seal_number + 1",
     "UPDATE {leaf} SET seal_number = NULL",
     "DELETE FROM {leaf}",

@@ -38,6 +38,15 @@ def test_record_stores_actor_action_resource_and_client(user):
     assert kept.origin == "server"
 
 
+def test_record_stores_data_subject_purpose_and_legal_basis():
+    why = {"data_subject": "patient-7", "purpose": "TREAT", "legal_basis": "GDPR 9(2)(h)"}
+    values: Any = {"actor": None, "action": "a", "resource": ("b", "c")}
+    audit.record(**values, **why)
+    audit.record_many([audit.entry(**values, **why)])
+    audit.record(**values)
+    assert list(AuditLog.objects.order_by("id").values(*why)) == [why, why, dict.fromkeys(why, "")]
+
+
 @pytest.mark.parametrize("origin", ["client", "server", "import"])
 def test_record_stores_the_given_origin(origin):
     values: Any = {"actor": None, "action": "a", "resource": ("b", "c"), "origin": origin}
@@ -69,6 +78,10 @@ def test_record_accepts_anonymous_actors(anonymous):
         {"resource": ("upload", "")},
         {"resource": ("upload", "x" * 101)},
         {"origin": "elsewhere"},
+        {"data_subject": "x" * 101},
+        {"purpose": "a\x00"},
+        {"legal_basis": "\ud800"},
+        {"legal_basis": 5},
         {"details": {"a": float("nan")}},
         {"details": {"a": "\x00"}},
         {"details": {"a": "\ud800"}},

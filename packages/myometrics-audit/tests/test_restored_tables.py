@@ -19,6 +19,12 @@ LONG_AGO = datetime(2020, 1, 1, tzinfo=timezone.utc)
 Rows = list[tuple[Any, ...]]
 
 
+@pytest.fixture(params=[1, 2], ids=["v1", "v2"])
+def entry_version(request):
+    """Every test runs with entries of both versions."""
+    return request.param
+
+
 def columns(model):
     return ", ".join(f'"{field.column}"' for field in model._meta.concrete_fields)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.contrib.admin import AdminSite, ModelAdmin
 from django.contrib.auth import get_user_model
-from django.db import IntegrityError, connection, models, transaction
+from django.db import DatabaseError, IntegrityError, connection, models, transaction
 from django.db.migrations.loader import MigrationLoader
 from django.db.models.signals import post_delete, pre_delete
 from django.test import RequestFactory
@@ -30,14 +30,14 @@ LISTENERS = {
 @pytest.fixture(params=LISTENERS)
 def received(request):
     """The models of the deletion signals that the site's receivers got."""
-    models_heard: list[Any] = []
+    senders = []
 
     def listener(sender, **kwargs):
-        models_heard.append(sender)
+        senders.append(sender)
 
     for signal, sender in LISTENERS[request.param]:
         signal.connect(listener, sender=sender)
-    yield models_heard
+    yield senders
     for signal, sender in LISTENERS[request.param]:
         signal.disconnect(listener, sender=sender)
 
@@ -231,3 +231,32 @@ def assert_released(mode, entries):
     erased = Leaf.objects.filter(erasure_id=erasure.pk).count()
     assert erased == (entries if mode == "cascade" else 0)
     assert list(LogVerifier().problems()) == []
+
+
+def test_retained_entries_lose_the_nonce_with_the_user(write, user, settings):
+    settings.MYOMETRICS_AUDIT = {"ON_USER_DELETE": "retain", "ALLOW_FLUSH": True}
+    entry = write()
+    nonce = bytes(AuditLog.objects.get(pk=entry.pk).actor_nonce)
+    user.delete()
+    kept = AuditLog.objects.get(pk=entry.pk)
+    assert (kept.user_id, kept.actor_nonce) == (None, None)
+    assert bytes(kept.actor) == entry.actor
+    assert nonce.hex() not in str(Erasure.objects.values())
+    assert list(LogVerifier().problems()) == []
+
+
+def test_update_that_keeps_the_nonce_of_a_deleted_user_is_refused(write, user):
+    entry = write()
+    Erasure.objects.create(
+        reason="retain", entries=1, digest=bytes(32), pseudonym="p", nonce=b"", hash=b"", key_id=""
+    )
+    with (
+        pytest.raises(DatabaseError, match="is refused"),
+        transaction.atomic(),
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(
+            f"UPDATE \"{AuditLog._meta.db_table}\" SET user_id = NULL, pseudonym = 'p' "
+            "WHERE id = %s",
+            [entry.pk],
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from io import StringIO
 
@@ -15,12 +16,20 @@ from myometrics_audit.models import AuditLog, Erasure, Leaf, Seal
 from myometrics_audit.sealing import LogVerifier, seal_pending
 from myometrics_audit.sealing.erasures import entries_purge_chunk
 from myometrics_audit.sealing.seals import ANCHOR_JOB
+from myometrics_audit.sealing.verification.problems import ADVICE, Problem
+from myometrics_audit.signing.signatures import canonical_entry_v2, entry_leaf_v2
 from myometrics_core.jobs import run_job
 from myometrics_core.times import utc_now
 
 pytestmark = pytest.mark.django_db
 
 LOG, LEAF, SEAL, ERASURE = (m._meta.db_table for m in (AuditLog, Leaf, Seal, Erasure))
+
+
+@pytest.fixture(params=[1, 2], ids=["v1", "v2"])
+def entry_version(request):
+    """Every test runs with entries of both versions."""
+    return request.param
 
 
 def verify(**kwargs):
@@ -88,6 +97,11 @@ def test_untouched_log_has_no_problems(log):
         ("pseudonym", "made up"),
         ("activity_id", "auth:1"),
         ("nonce", b"0123456789abcdef"),
+        ("data_subject", "patient-9"),
+        ("purpose", "TREAT"),
+        ("legal_basis", "consent"),
+        ("actor", b"x" * 32),
+        ("actor_nonce", b"x" * 16),
     ],
 )
 def test_edited_row_is_detected(log, place, column, value):
@@ -95,6 +109,36 @@ def test_edited_row_is_detected(log, place, column, value):
         value = value.removesuffix("+00:00")
     sql(f'UPDATE "{LOG}" SET "{column}" = %s WHERE id = %s', value, log.id(place))
     assert found() == {("entry_edited", f"entry {log.id(place)}")}
+
+
+@pytest.mark.parametrize("entry_version", [2])
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("origin", "client"), ("origin", None), ("actor", None), ("actor_nonce", None)],
+)
+def test_edited_column_of_version_2_is_detected(log, entry_version, column, value):
+    sql(f'UPDATE "{LOG}" SET "{column}" = %s WHERE id = %s', value, log.id(1))
+    assert found() == {("entry_edited", f"entry {log.id(1)}")}
+
+
+@pytest.mark.parametrize("version", [None, 0, 1, 2, 3])
+def test_edited_version_of_a_leaf_is_detected(log, entry_version, version):
+    sql(f'UPDATE "{LEAF}" SET version = %s WHERE entry_id = %s', version, log.id(1))
+    is_same = version == (None if entry_version == 1 else entry_version)
+    assert found() == (set() if is_same else {("entry_edited", f"entry {log.id(1)}")})
+
+
+@pytest.mark.parametrize("entry_version", [2])
+def test_inserted_row_with_a_computed_leaf_is_detected(log, entry_version):
+    """Leaves of version 2 can be computed by everyone, the tag of the nonce can't."""
+    _copy(LOG, f"id = {log.id(1)}", id="1000000", action="'viewed'")
+    _copy(LEAF, f"entry_id = {log.id(1)}", entry_id="1000000", seal_number="NULL")
+    forged = AuditLog.objects.get(pk=1000000)
+    row = canonical_entry_v2(forged, bytes(forged.actor).hex())
+    nonce = bytes(32)
+    sql(f'UPDATE "{LOG}" SET nonce = %s WHERE id = 1000000', nonce)
+    sql(f'UPDATE "{LEAF}" SET hash = %s WHERE entry_id = 1000000', entry_leaf_v2(nonce, row))
+    assert found() == {("entry_edited", "entry 1000000")}
 
 
 def test_row_moved_to_another_user_is_detected(log, administrator):
@@ -348,6 +392,16 @@ def test_purged_deleted_and_retained_entries_pass(log, settings):
     assert found() == set()
 
 
+@pytest.mark.parametrize("entry_version", [2])
+def test_retained_entry_with_its_nonce_put_back_is_detected(log, settings, entry_version):
+    settings.MYOMETRICS_AUDIT = {**settings.MYOMETRICS_AUDIT, "ON_USER_DELETE": "retain"}
+    nonce = bytes(AuditLog.objects.get(pk=log.id(0)).actor_nonce)
+    log.user.delete()
+    assert found() == set()
+    sql(f'UPDATE "{LOG}" SET actor_nonce = %s WHERE id = %s', nonce, log.id(0))
+    assert found() == {("entry_edited", f"entry {log.id(0)}")}
+
+
 def test_retained_entry_with_another_pseudonym_is_detected(log, write, settings, django_user_model):
     settings.MYOMETRICS_AUDIT = {**settings.MYOMETRICS_AUDIT, "ON_USER_DELETE": "retain"}
     other = django_user_model.objects.create_user(email="second@clinic.example")
@@ -438,3 +492,17 @@ def test_verify_command_reports_and_stores_the_result(log):
     call_command("audit_verify", "--no-record", stdout=output)
     assert "No problems." in output.getvalue()
     assert Verification.objects.count() == 1
+
+
+def test_problem_says_what_to_do(log):
+    sql(f'UPDATE "{LOG}" SET action = %s WHERE id = %s', "viewed", log.id(0))
+    output = StringIO()
+    with pytest.raises(SystemExit):
+        call_command("audit_verify", stdout=output)
+    line, _ = output.getvalue().splitlines()
+    assert line.startswith(f"entry {log.id(0)}: differs from its leaf [entry_edited]. Compare it")
+
+
+def test_every_kind_of_problem_has_advice():
+    kinds = set(re.findall(r"``([a-z]+_[a-z]+)``", Problem.__doc__))
+    assert kinds == set(ADVICE)

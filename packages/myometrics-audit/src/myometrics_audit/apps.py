@@ -16,7 +16,12 @@ class AuditConfig(AppConfig):
     def ready(self) -> None:
         """Register settings, checks, metrics, jobs, the receiver, the replay and personal data."""
         from myometrics_core.conf import register_settings, register_site_checks
-        from myometrics_core.events import register_receiver, register_source
+        from myometrics_core.events import (
+            register_receiver,
+            register_recorded_reads,
+            register_reserved_actions,
+            register_source,
+        )
         from myometrics_core.personal_data import register_personal_data
 
         from . import checks, personal_data, receivers
@@ -25,7 +30,7 @@ class AuditConfig(AppConfig):
         from .gauges import register_gauges
         from .log import events
         from .sealing.jobs import register_jobs
-        from .tracking.changes import reserve_recorded_actions
+        from .tracking.declarations import reserve_recorded_actions
 
         register_settings(audit_settings)
         checks.register_checks()
@@ -42,4 +47,6 @@ class AuditConfig(AppConfig):
         register_source("audit", events.events_replay)
         register_personal_data(personal_data.AuditLogsSection())
         reserve_recorded_actions()
+        register_reserved_actions("audit_log_read", "log_imported")
+        register_recorded_reads(lambda: audit_settings.RECORD_READS)
         receivers.connect(self)

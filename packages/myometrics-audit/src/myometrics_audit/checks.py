@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from typing import Any
 
+from django.apps import apps
+from django.conf import settings
 from django.core import checks
 from django.db import connections, router
 
@@ -13,8 +16,8 @@ from myometrics_core.conf import register_check
 from .conf import audit_settings
 from .log.guards import missing_guards
 from .log.models import AuditLog
-
-__all__ = ["register_checks"]
+from .log.recordings import MIDDLEWARE
+from .tracking import RecordedAdminMixin, RecordedViewMixin
 
 APP = "myometrics_audit"
 
@@ -22,7 +25,9 @@ APP = "myometrics_audit"
 def register_checks() -> None:
     """Register the system checks."""
     register_check(check_active_key, app=APP)
+    register_check(check_streams_app, app=APP)
     register_check(check_guards, checks.Tags.database, app=APP)
+    register_check(check_middleware, app=APP)
     register_check(check_production, checks.Tags.security, app=APP, deploy=True)
 
 
@@ -34,6 +39,16 @@ def check_active_key(**kwargs: Any) -> Iterator[checks.CheckMessage]:
             f"MYOMETRICS_AUDIT['ACTIVE_KEY'] is {active!r}, which is not in KEYS.",
             hint="Add the key to KEYS, or leave ACTIVE_KEY out to use the last one.",
             id="myometrics_audit.E010",
+        )
+
+
+def check_streams_app(**kwargs: Any) -> Iterator[checks.CheckMessage]:
+    """W074: ``STREAMS`` is set, but nothing sends them."""
+    if audit_settings.STREAMS and not apps.is_installed(f"{APP}.streams"):
+        yield checks.Warning(
+            "MYOMETRICS_AUDIT['STREAMS'] is set, but the app that sends streams is not installed.",
+            hint="Add 'myometrics_audit.streams' to INSTALLED_APPS, and migrate.",
+            id="myometrics_audit.W074",
         )
 
 
@@ -56,6 +71,23 @@ def check_guards(
                 hint="Run 'manage.py migrate', which creates them again.",
                 id="myometrics_audit.W011",
             )
+
+
+def check_middleware(**kwargs: Any) -> Iterator[checks.CheckMessage]:
+    """W015: with ``ATOMIC_REQUESTS``, the middleware keeps entries about denied access."""
+    in_transactions = any(one.get("ATOMIC_REQUESTS") for one in connections.settings.values())
+    if in_transactions and MIDDLEWARE not in settings.MIDDLEWARE and _has_recorded_pages():
+        yield checks.Warning(
+            "With ATOMIC_REQUESTS, a denied access can't be recorded.",
+            hint=f"Add {MIDDLEWARE!r} to MIDDLEWARE.",
+            id="myometrics_audit.W015",
+        )
+
+
+def _has_recorded_pages() -> bool:
+    if getattr(settings, "ROOT_URLCONF", None):
+        import_module(settings.ROOT_URLCONF)  # and with it the views
+    return bool(RecordedViewMixin.__subclasses__() or RecordedAdminMixin.__subclasses__())
 
 
 def check_production(**kwargs: Any) -> Iterator[checks.CheckMessage]:

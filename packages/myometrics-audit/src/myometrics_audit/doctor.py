@@ -21,17 +21,6 @@ from .log.guards import missing_guards
 from .log.models import AuditLog, Seal, Verification
 from .signing.keys import active_key, known_keys
 
-__all__ = [
-    "examine_anchors",
-    "examine_guards",
-    "examine_keys",
-    "examine_pseudonym_keys",
-    "examine_seals",
-    "examine_verification",
-    "oldest_failed_login",
-    "register_examinations",
-]
-
 MAX_SEAL_LAG: Final = 300.0
 MAX_ANCHOR_LAG: Final = 300.0
 MAX_VERIFICATION_AGE: Final = 35 * 86_400.0

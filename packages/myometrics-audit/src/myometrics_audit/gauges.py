@@ -11,14 +11,6 @@ from myometrics_core.observability import register_gauge
 
 from .log.models import AuditLog, Leaf, Seal, Verification
 
-__all__ = [
-    "anchor_lag_seconds",
-    "register_gauges",
-    "seal_lag_seconds",
-    "verification_age_seconds",
-    "verification_problems",
-]
-
 
 def register_gauges() -> None:
     """Register the lags of seals and anchors, and the result of the last verification."""

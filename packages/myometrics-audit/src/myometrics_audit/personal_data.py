@@ -16,8 +16,6 @@ from .log.entry_json import DETAIL_COLUMNS, entry_json
 from .log.models import AuditLog
 from .sealing.erasures import entries_erase_or_retain
 
-__all__ = ["AuditLogsSection"]
-
 
 class AuditLogsSection(PersonalDataSection):
     """The entries of the user's actions, oldest first."""

@@ -19,17 +19,19 @@ from .log.services import events_record
 from .log.user_deletion import connect_erase_or_retain
 from .sealing.erasures import entries_erase_or_retain
 
-__all__ = ["connect", "receive_event", "receive_events"]
+EXPORT = "export"
+"""Source of the events ``data_exported``."""
 
 
 def receive_event(event: Event) -> None:
     """Record an event of another package. ``apps`` excludes the events of audit itself."""
-    events_record([event])
+    receive_events([event])
 
 
 def receive_events(events: Sequence[Event]) -> None:
-    """Record many events of other packages."""
-    events_record(events)
+    """Record many events of other packages, except exports if these are not recorded."""
+    is_recorded = "exports" in audit_settings.RECORD_READS
+    events_record([event for event in events if is_recorded or event.source != EXPORT])
 
 
 def connect(sender: AppConfig) -> None:

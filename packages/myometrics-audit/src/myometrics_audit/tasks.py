@@ -4,7 +4,5 @@ from __future__ import annotations
 
 from myometrics_core.jobs.celery_runner import celery_task
 
-__all__ = ["anchor", "seal"]
-
 seal = celery_task("myometrics_audit.seal")
 anchor = celery_task("myometrics_audit.anchor")

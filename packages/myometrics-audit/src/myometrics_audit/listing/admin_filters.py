@@ -19,15 +19,6 @@ from ..log.models import AuditLog
 from .selection import SelectedEntries, Selection
 from .selectors import counted_actions, counted_resource_types
 
-__all__ = [
-    "ActionFilter",
-    "OriginFilter",
-    "PeriodFilter",
-    "ResourceTypeFilter",
-    "UserFilter",
-    "in_words",
-]
-
 
 def in_words(action: str) -> str:
     """Return an action as a phrase: ``Login failed`` for ``login_failed``."""

@@ -32,15 +32,6 @@ from .pagination import EntryPaginator, SealPaginator
 from .selection import Selection, entries_select
 from .selectors import parse_entry_id
 
-__all__ = [
-    "AuditLogAdmin",
-    "EntryCountAdmin",
-    "ErasureAdmin",
-    "LeafAdmin",
-    "SealAdmin",
-    "VerificationAdmin",
-]
-
 MAX_SHOWN_ID = 16
 NO_WRAP = '<span class="nowrap" title="{}">{}</span>'
 

@@ -13,8 +13,6 @@ from myometrics_core.read_only_admin import CappedPaginator
 
 from .pages import entries_count, entries_page
 
-__all__ = ["EntryPagination", "EntryPaginator", "SealPaginator"]
-
 
 class EntryPagination(PagePagination):
     """Numbered pages of a :class:`Selection`; one statement reads count and rows."""

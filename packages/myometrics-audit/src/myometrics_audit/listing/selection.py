@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -16,56 +16,74 @@ from ..log.models import AuditLog
 from ..log.querysets import AuditLogQuerySet
 from ..sealing.counts import COUNTED_COLUMNS, entry_scope
 
-__all__ = ["SelectedEntries", "Selection", "entries_select"]
-
-DAYS = ("start_date", "end_date")
+NOT_COLUMNS = ("start_date", "end_date", "max_id")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
     """The filters of ``GET /audit-logs/``, combined with AND. Days are UTC days, both inclusive.
 
-    The other fields are columns, compared for equality.
+    ``max_id`` leaves out newer entries, so that they don't shift pages. The other fields are
+    columns, compared for equality.
     """
 
     user_id: Any = None
     action: str | None = None
     resource_type: str | None = None
     resource_id: str | None = None
+    data_subject: str | None = None
     start_date: date | None = None
     end_date: date | None = None
+    max_id: int | None = None
 
     @property
     def has_span(self) -> bool:
         """Whether the selection is limited by days."""
         return self.start_date is not None or self.end_date is not None
 
+    @property
+    def since(self) -> datetime | None:
+        """The first moment of the days."""
+        return None if self.start_date is None else utc_day_start(self.start_date)
+
+    @property
+    def until(self) -> datetime | None:
+        """The first moment after the days."""
+        if self.end_date is None or self.end_date == date.max:
+            return None
+        return utc_day_start(self.end_date + timedelta(days=1))
+
     @cached_property
     def scope(self) -> str | None:
         """The scope of the stored counts for this selection; ``None`` if there is none."""
         columns = self._columns()
-        return entry_scope(**columns) if columns.keys() <= set(COUNTED_COLUMNS) else None
+        is_counted = self.max_id is None and columns.keys() <= set(COUNTED_COLUMNS)
+        return entry_scope(**columns) if is_counted else None
 
     def condition(self) -> Q:
         """Return the selection as a condition on ``AuditLog``."""
-        lookups = {"=": "", ">=": "__gte", "<": "__lt"}
+        lookups = {"=": "", ">": "__gt", ">=": "__gte", "<": "__lt", "<=": "__lte"}
         return Q(**{name + lookups[operator]: value for name, operator, value in self.terms()})
 
     def terms(self) -> Iterator[tuple[str, str, Any]]:
         """Yield the conditions, combined with AND: column, operator, value."""
         for name, value in self._columns().items():
             yield name, "=", value
-        if self.start_date is not None:
-            yield "timestamp", ">=", utc_day_start(self.start_date)
-        if self.end_date is not None and self.end_date < date.max:
-            yield "timestamp", "<", utc_day_start(self.end_date + timedelta(days=1))
+        if self.data_subject is not None:
+            # The condition of the partial index.
+            yield "data_subject", ">", ""
+        if self.max_id is not None:
+            yield "id", "<=", self.max_id
+        if self.since is not None:
+            yield "timestamp", ">=", self.since
+        if self.until is not None:
+            yield "timestamp", "<", self.until
 
     def _columns(self) -> dict[str, Any]:
         """Map column → required value."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {
-            name: value for name, value in values.items() if value is not None and name not in DAYS
-        }
+        columns = {name: value for name, value in values.items() if name not in NOT_COLUMNS}
+        return {name: value for name, value in columns.items() if value is not None}
 
 
 class SelectedEntries(AuditLogQuerySet):

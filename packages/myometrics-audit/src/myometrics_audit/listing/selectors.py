@@ -8,8 +8,6 @@ from ..log.entry_json import DETAIL_COLUMNS
 from ..log.models import AuditLog, EntryCount
 from ..sealing.counts import SEPARATOR
 
-__all__ = ["counted_actions", "counted_resource_types", "entry_find", "parse_entry_id"]
-
 MAX_ID_DIGITS = 18
 """Every number of this length fits the column."""
 

@@ -20,16 +20,8 @@ from myometrics_core.api import (
 )
 from myometrics_core.users import parse_user_id
 
-from ..log.models import MAX_LENGTHS
+from ..log.models import MAX_LENGTHS, OPTIONAL_LENGTHS
 from ..signing.canonical import DETAILS_MAX_BYTES
-
-__all__ = [
-    "EntryCreateSerializer",
-    "EntryDetailSerializer",
-    "EntryPageSerializer",
-    "EntryQuerySerializer",
-    "EntrySerializer",
-]
 
 DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
@@ -107,6 +99,12 @@ class EntryQuerySerializer(RequestSerializer):
     )
     resource_id = StrictCharField(
         required=False, max_length=MAX_LENGTHS["resource_id"], help_text="Filter by resource ID"
+    )
+    data_subject = StrictCharField(
+        required=False,
+        max_length=OPTIONAL_LENGTHS["data_subject"],
+        trim_whitespace=False,
+        help_text="Filter by the data subject's ID",
     )
     start_date = _DayField(required=False, help_text="First UTC day (YYYY-MM-DD)")
     end_date = _DayField(required=False, help_text="Last UTC day, included (YYYY-MM-DD)")

@@ -18,7 +18,7 @@ from myometrics_core.api import (
     extend_schema,
 )
 from myometrics_core.db import read_from_replica
-from myometrics_core.events import is_reserved_action
+from myometrics_core.events import is_reserved_action, publish_read
 from myometrics_core.http import client_address, user_agent
 
 from ..conf import audit_settings
@@ -34,8 +34,6 @@ from .serializers import (
     EntryQuerySerializer,
     EntrySerializer,
 )
-
-__all__ = ["AuditLogView", "AuditLogsView"]
 
 
 class ReservedAction(exceptions.ValidationError):
@@ -64,10 +62,13 @@ class AuditLogsView(ApiView):
     )
     def get(self, request: Request) -> Response:
         """Return a page of the log, newest first."""
-        selection = Selection(**self.validated_query(EntryQuerySerializer))
+        query = self.validated_query(EntryQuerySerializer)
+        selection = Selection(**query)
         pages = EntryPagination()
         with read_from_replica(user=request.user):
             rows = pages.paginate(selection, request)  # type: ignore[arg-type]
+        filters = {name: str(value) for name, value in query.items()}
+        _publish_read(request, "list", filters=filters, page=pages.number)
         return pages.response([entry_json(row) for row in rows])
 
     @extend_schema(
@@ -108,7 +109,19 @@ class AuditLogView(ApiView):
         row = entry_find(entry_id)
         if row is None:
             raise exceptions.NotFound(_("There is no such entry."))
+        _publish_read(request, str(row["id"]))
         return Response(entry_json(row))
+
+
+def _publish_read(request: Request, resource_id: str, **details: Any) -> None:
+    publish_read(
+        "audit_logs",
+        actor_id=request.user.pk,
+        action="audit_log_read",
+        resource=("audit_log", resource_id),
+        request=request,
+        details=details,
+    )
 
 
 def _record(entry: NewEntry) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from typing import Any
 
 from django.db import connections
 
-__all__ = ["one_of", "row_source"]
 
-
-def one_of(column: str, numbers: Sequence[int], using: str) -> tuple[str, list[Any]]:
-    """Return SQL for ``column IN numbers``, and its parameters."""
+def one_of(
+    column: str, numbers: Sequence[int] | Sequence[str], using: str
+) -> tuple[str, list[Any]]:
+    """Return SQL for ``column IN numbers``, and its parameters; also for texts."""
     if connections[using].vendor == "postgresql":
         return f'"{column}" = ANY(%s)', [list(numbers)]
     return f'"{column}" IN (SELECT value FROM json_each(%s))', [json.dumps(list(numbers))]

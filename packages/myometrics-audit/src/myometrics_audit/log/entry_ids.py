@@ -14,8 +14,6 @@ from django.db.models.signals import post_save
 
 from .models import AuditLog, Erasure, Leaf
 
-__all__ = ["connect_fixtures"]
-
 
 def connect_fixtures() -> None:
     """Skip the ids of erased entries after a fixture with an erasure is loaded."""

@@ -8,8 +8,6 @@ from typing import Any
 from myometrics_core.times import utc_text
 from myometrics_core.users import user_id_json
 
-__all__ = ["DETAIL_COLUMNS", "LIST_COLUMNS", "entry_json"]
-
 LIST_COLUMNS = (
     "id",
     "user_id",

@@ -10,8 +10,6 @@ from myometrics_core.events import Event, Origin
 
 from .models import AuditLog
 
-__all__ = ["SOURCE", "event_of", "events_replay"]
-
 SOURCE = "audit"
 """Prefix of the ids of this package's events."""
 

@@ -3,6 +3,9 @@
 They stop mistakes and ORM bypasses, but not a database administrator; ``manage.py audit_verify``
 detects such changes. SQLite drops a table's triggers when Django rebuilds the table, so
 they are created again after each ``migrate``, and a system check reports missing ones.
+
+If the table of entries is partitioned, PostgreSQL copies its row trigger to each partition. The
+trigger on TRUNCATE is created on the table and on each partition.
 """
 
 from __future__ import annotations
@@ -14,8 +17,6 @@ from typing import Any
 from django.apps import apps
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-
-__all__ = ["allow_flush", "install_guards", "missing_guards", "remove_guards"]
 
 PREFIX = "myometrics_audit_guard"
 
@@ -33,29 +34,44 @@ class _Guard:
     """One trigger.
 
     ``rules`` is the text that the database stores: on SQLite the whole SQL, on PostgreSQL the body
-    of the trigger's function.
+    of the trigger's function. ``table`` is a partition's name if ``is_in_partition``.
     """
 
     name: str
     table: str
     create: str
     rules: str
+    is_in_partition: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.table}" if self.is_in_partition else self.name
 
 
 def install_guards(using: str) -> None:
     """Create every missing or outdated guard of the existing tables."""
     connection = connections[using]
     guards, present = list(_guards(connection)), _present(connection)
-    outdated = [guard for guard in guards if present.get(guard.name) != guard.rules]
+    outdated = [guard for guard in guards if present.get(_key(guard)) != guard.rules]
     with connection.cursor() as cursor:
         if outdated and connection.vendor == "postgresql":
             for statement in _postgresql_functions(connection):
                 cursor.execute(statement)
+        created = {guard.name for guard in outdated if guard.create and _key(guard) not in present}
         for guard in outdated:
+            if not guard.create and guard.name in created:
+                continue  # a copy of the trigger that was just created on the table
             # On PostgreSQL only the function contains the rules: no table lock is needed.
-            if connection.vendor == "sqlite" or guard.name not in present:
-                cursor.execute(f"DROP TRIGGER IF EXISTS {_trigger(guard, connection)}")
-                cursor.execute(guard.create)
+            if connection.vendor == "sqlite" or _key(guard) not in present:
+                for statement in _restore(guard, connection):
+                    cursor.execute(statement)
+
+
+def _restore(guard: _Guard, connection: BaseDatabaseWrapper) -> Iterator[str]:
+    if not guard.create:  # PostgreSQL made it with the table's own trigger: it is disabled
+        yield f'ALTER TABLE "{guard.table}" ENABLE TRIGGER {guard.name}'
+        return
+    yield f"DROP TRIGGER IF EXISTS {_trigger(guard, connection)}"
+    yield guard.create
 
 
 def remove_guards(using: str) -> None:
@@ -64,7 +80,7 @@ def remove_guards(using: str) -> None:
     present = _present(connection)
     with connection.cursor() as cursor:
         for guard in _guards(connection):
-            if guard.name in present:
+            if guard.create and _key(guard) in present:
                 cursor.execute(f"DROP TRIGGER {_trigger(guard, connection)}")
 
 
@@ -72,7 +88,11 @@ def missing_guards(using: str) -> list[str]:
     """Return the names of missing or outdated guards of the existing tables."""
     connection = connections[using]
     present = _present(connection)
-    return [guard.name for guard in _guards(connection) if present.get(guard.name) != guard.rules]
+    return [str(guard) for guard in _guards(connection) if present.get(_key(guard)) != guard.rules]
+
+
+def _key(guard: _Guard) -> tuple[str, str]:
+    return guard.table, guard.name
 
 
 def allow_flush(connection: BaseDatabaseWrapper) -> None:
@@ -91,28 +111,33 @@ def allow_flush(connection: BaseDatabaseWrapper) -> None:
         connection.ops.execute_sql_flush = unguarded_flush  # type: ignore[method-assign,assignment]
 
 
-def _present(connection: BaseDatabaseWrapper) -> dict[str, str]:
-    """Return the rules of each existing trigger, by name."""
+def _present(connection: BaseDatabaseWrapper) -> dict[tuple[str, str], str]:
+    """Return the rules of each existing trigger, by table and name."""
     query = {
-        "postgresql": "SELECT t.tgname, p.prosrc FROM pg_trigger t JOIN pg_proc p "
-        "ON p.oid = t.tgfoid WHERE NOT t.tgisinternal "
+        # PostgreSQL 13 and 14 call the copies for partitions internal.
+        "postgresql": "SELECT c.relname, t.tgname, p.prosrc FROM pg_trigger t "
+        "JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid "
+        "WHERE (NOT t.tgisinternal OR t.tgparentid <> 0) "
         # 'D' is disabled; 'R' (ENABLE REPLICA) fires only for replicated changes.
         "AND t.tgenabled IN ('O', 'A') AND pg_table_is_visible(t.tgrelid)",
-        "sqlite": "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'",
+        "sqlite": "SELECT tbl_name, name, sql FROM sqlite_master WHERE type = 'trigger'",
     }.get(connection.vendor)
     if query is None:
         return {}
     with connection.cursor() as cursor:
         cursor.execute(query)
-        return dict(cursor.fetchall())
+        return {(table, name): rules for table, name, rules in cursor.fetchall()}
 
 
 def _guards(connection: BaseDatabaseWrapper) -> Iterator[_Guard]:
     """Yield the guards of the existing tables."""
     if connection.vendor in {"postgresql", "sqlite"}:
-        make = _postgresql_guards if connection.vendor == "postgresql" else _sqlite_guards
+        is_postgresql = connection.vendor == "postgresql"
+        make = _postgresql_guards if is_postgresql else _sqlite_guards
         for name, columns in _columns(connection).items():
             yield from make(name, columns)
+            if is_postgresql and name == "AuditLog":
+                yield from _partition_guards(name, columns, connection)
 
 
 def _trigger(guard: _Guard, connection: BaseDatabaseWrapper) -> str:
@@ -157,9 +182,14 @@ def _unchanged(name: str, columns: Iterable[str]) -> str:
 
 
 def _retained(columns: Iterable[str]) -> str:
-    """Return the SQL condition: the update replaces the user by the pseudonym of an erasure."""
+    """Return the SQL condition: the update replaces the user by the pseudonym of an erasure.
+
+    The nonce of the commitment to the user is erased at the same time.
+    """
     same = [
-        f'NEW."{column}" IS NOT DISTINCT FROM OLD."{column}"'
+        'NEW."actor_nonce" IS NULL'
+        if column == "actor_nonce"
+        else f'NEW."{column}" IS NOT DISTINCT FROM OLD."{column}"'
         for column in columns
         if column not in {"user_id", "pseudonym"}
     ]
@@ -238,14 +268,38 @@ def _postgresql_guards(name: str, columns: Iterable[str]) -> Iterator[_Guard]:
         f"FOR EACH ROW EXECUTE FUNCTION {function}()",
         rules=_postgresql_row_rules(name, columns),
     )
-    truncate = f"{function}_truncate"
-    yield _Guard(
-        truncate,
+    yield _truncate_guard(name, table)
+
+
+def _truncate_guard(name: str, table: str, *, is_in_partition: bool = False) -> _Guard:
+    trigger = f"{PREFIX}_{name.lower()}_truncate"
+    return _Guard(
+        trigger,
         table,
-        f'CREATE TRIGGER {truncate} BEFORE TRUNCATE ON "{table}" '
+        f'CREATE TRIGGER {trigger} BEFORE TRUNCATE ON "{table}" '
         f"FOR EACH STATEMENT EXECUTE FUNCTION {PREFIX}_refuse()",
         rules=_postgresql_truncate_rules(),
+        is_in_partition=is_in_partition,
     )
+
+
+def _partition_guards(
+    name: str, columns: Iterable[str], connection: BaseDatabaseWrapper
+) -> Iterator[_Guard]:
+    """Yield the guards of the partitions, after those of their table."""
+    rules = _postgresql_row_rules(name, columns)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
+            "WHERE i.inhparent = to_regclass(%s) ORDER BY c.oid",
+            [_table(name)],
+        )
+        partitions = [partition for (partition,) in cursor.fetchall()]
+    for partition in partitions:
+        yield _Guard(
+            f"{PREFIX}_{name.lower()}_row", partition, "", rules=rules, is_in_partition=True
+        )
+        yield _truncate_guard(name, partition, is_in_partition=True)
 
 
 def _postgresql_functions(connection: BaseDatabaseWrapper) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -16,23 +16,33 @@ from myometrics_core.times import whole_milliseconds
 
 from ..conf import KEY_ID_LENGTH
 from ..signing.keys import active_key
-from ..signing.signatures import entry_leaf, new_nonce, subject_of
-from .inserts import insert_entry
+from ..signing.signatures import (
+    ENTRY_VERSION,
+    actor_commitment,
+    actor_nonce,
+    canonical_entry_v2,
+    entry_leaf_v2,
+    entry_nonce,
+)
+from .inserts import insert_entries_at_once, insert_entry
 from .querysets import AuditLogQuerySet, refuse
 from .user_deletion import ERASE_OR_RETAIN
 
-__all__ = [
-    "MAX_LENGTHS",
-    "AuditLog",
-    "EntryCount",
-    "Erasure",
-    "Leaf",
-    "Seal",
-    "Verification",
-]
-
 MAX_LENGTHS = {"action": 50, "resource_type": 50, "resource_id": 100}
 """Maximum lengths of an entry's text columns, in characters."""
+
+OPTIONAL_LENGTHS = {"data_subject": 100, "purpose": 100, "legal_basis": 100}
+"""Maximum lengths of the text columns that may be empty."""
+
+
+def _optional_text(label: Any, name: str) -> PortableCharField:
+    return PortableCharField(
+        label,
+        max_length=OPTIONAL_LENGTHS[name],
+        null=True,
+        blank=True,
+        editable=False,
+    )
 
 
 class AuditLog(models.Model):
@@ -72,11 +82,18 @@ class AuditLog(models.Model):
         blank=True,
         editable=False,
     )
-    nonce = models.BinaryField(_("nonce"), max_length=16, editable=False)
-    # NULL for entries of releases before 0.2. Leaves don't cover it yet.
+    nonce = models.BinaryField(_("nonce"), max_length=32, editable=False)
+    # NULL for entries of releases before 0.2. Leaves of version 1 don't cover it.
     origin = models.CharField(  # noqa: DJ001
         _("origin"), max_length=10, null=True, blank=True, editable=False, choices=Origin.choices
     )
+
+    # The columns below are NULL for entries of version 1.
+    data_subject = _optional_text(_("data subject"), "data_subject")
+    purpose = _optional_text(_("purpose"), "purpose")
+    legal_basis = _optional_text(_("legal basis"), "legal_basis")
+    actor = models.BinaryField(_("actor"), max_length=32, null=True, editable=False)
+    actor_nonce = models.BinaryField(_("actor nonce"), max_length=16, null=True, editable=False)
 
     objects: ClassVar[AuditLogQuerySet] = AuditLogQuerySet.as_manager()  # type: ignore[assignment]
 
@@ -93,6 +110,12 @@ class AuditLog(models.Model):
                 name="myo_audit_user",
             ),
             models.Index(fields=["resource_id", "timestamp", "id"], name="myo_audit_resource_time"),
+            # Partial: most entries are about no data subject, and cost nothing here.
+            models.Index(
+                fields=["data_subject", "timestamp", "id"],
+                condition=models.Q(data_subject__gt=""),
+                name="myo_audit_subject",
+            ),
         ]
         constraints = [
             models.UniqueConstraint(
@@ -113,37 +136,57 @@ class AuditLog(models.Model):
         if not self._state.adding:
             refuse("save() of an existing entry", "record a new entry that corrects the old one")
         using = kwargs.get("using") or router.db_for_write(AuditLog, instance=self)
-        self.prepare()
-        key = active_key()
-        leaf = entry_leaf(self, subject_of(self.user_id, key), key)
+        leaf_hash, key_id = self.sign()
         insert_entry(
-            self, leaf_table=Leaf._meta.db_table, leaf_hash=leaf, key_id=key.id, using=using
+            self,
+            leaf_table=Leaf._meta.db_table,
+            leaf=(leaf_hash, key_id, ENTRY_VERSION),
+            using=using,
         )
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
         """Refused: raises ``ImmutableEntry``."""
         refuse("delete()", "delete the user, or run 'manage.py audit_purge'")
 
-    def prepare(self) -> None:
-        """Set the nonce, the rounded time and the origin of a new entry."""
-        self.nonce = new_nonce()
+    def sign(self) -> tuple[bytes, str]:
+        """Complete a new entry; return its leaf's hash and the id of the key.
+
+        Sets the nonce, the commitment to the user, the rounded time and the origin.
+        """
+        key = active_key()
         # Django's serializers keep milliseconds only, and the leaf covers the time.
         self.timestamp = whole_milliseconds(self.timestamp)
         self.origin = self.origin or self.Origin.SERVER
+        for name in OPTIONAL_LENGTHS:
+            setattr(self, name, getattr(self, name) or "")
+        self.actor = self.actor_nonce = None
+        if self.user_id is not None:
+            self.actor_nonce = actor_nonce(self.user_id, key)
+            self.actor = actor_commitment(self.user_id, self.actor_nonce)
+        row = canonical_entry_v2(self, None if self.actor is None else self.actor.hex())
+        self.nonce = entry_nonce(row, key)
+        return entry_leaf_v2(self.nonce, row), key.id
 
-    @classmethod
+    @staticmethod
+    def insert_at_once(entries: Sequence[AuditLog], using: str) -> None:
+        """Insert new entries and their leaves in one statement; PostgreSQL only."""
+        leaves = [(*entry.sign(), ENTRY_VERSION) for entry in entries]
+        insert_entries_at_once(entries, leaf_table=Leaf._meta.db_table, leaves=leaves, using=using)
+
+    @staticmethod
     def write_leaves(
-        cls, entries: Iterable[AuditLog], using: str, batch_size: int | None = None
+        entries: Iterable[AuditLog],
+        signed: Iterable[tuple[bytes, str]],
+        using: str,
+        batch_size: int | None = None,
     ) -> None:
-        """Insert the leaves of new entries; call it in the transaction that inserted them."""
-        key = active_key()
+        """Insert the leaves of new entries; call it in the transaction that inserted them.
+
+        ``signed`` are the results of :meth:`sign`, in the order of the entries.
+        """
         leaves = [
-            Leaf(
-                entry_id=entry.pk,
-                hash=entry_leaf(entry, subject_of(entry.user_id, key), key),
-                key_id=key.id,
-            )
-            for entry in entries
+            Leaf(entry_id=entry.pk, hash=leaf_hash, key_id=key_id, version=ENTRY_VERSION)
+            for entry, (leaf_hash, key_id) in zip(entries, signed, strict=True)
         ]
         Leaf.objects.using(using).bulk_create(leaves, batch_size=batch_size)
 
@@ -156,6 +199,7 @@ class Leaf(models.Model):
     key_id = models.CharField(_("key id"), max_length=KEY_ID_LENGTH)
     seal_number = models.BigIntegerField(_("seal number"), null=True)
     erasure_id = models.UUIDField(_("erasure id"), null=True)
+    version = models.SmallIntegerField(_("version"), null=True)  # NULL is version 1
 
     class Meta:
         verbose_name = _("leaf")

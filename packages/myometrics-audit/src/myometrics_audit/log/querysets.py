@@ -10,8 +10,6 @@ from typing import Any, NoReturn
 
 from django.db import models, transaction
 
-__all__ = ["AuditLogQuerySet", "ImmutableEntry"]
-
 
 class ImmutableEntry(TypeError):
     """Code tried to change or remove an audit entry."""
@@ -29,11 +27,10 @@ class AuditLogQuerySet(models.QuerySet[Any]):
             refuse("bulk_create of entries that may exist already", "insert new entries only")
         batch_size = args[0] if args else kwargs.get("batch_size")
         entries = list(objs)
-        for entry in entries:
-            entry.prepare()
+        signed = [entry.sign() for entry in entries]
         with transaction.atomic(using=self.db, savepoint=False):
             created = super().bulk_create(entries, batch_size=batch_size)
-            self.model.write_leaves(created, using=self.db, batch_size=batch_size)
+            self.model.write_leaves(created, signed, using=self.db, batch_size=batch_size)
         return created
 
     def update(self, **kwargs: Any) -> int:

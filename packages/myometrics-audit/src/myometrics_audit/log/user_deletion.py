@@ -12,8 +12,6 @@ from typing import Any
 from django.db import models
 from django.db.models.deletion import Collector
 
-__all__ = ["ERASE_OR_RETAIN", "connect_erase_or_retain"]
-
 EraseOrRetain = Callable[..., Any]
 _connected: list[EraseOrRetain] = []
 

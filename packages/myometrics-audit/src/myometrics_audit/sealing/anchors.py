@@ -13,8 +13,6 @@ from ..conf import audit_settings
 from ..log.models import Seal
 from ..signing.canonical import canonical_moment
 
-__all__ = ["anchors_publish"]
-
 logger = logging.getLogger("myometrics.audit.anchor")
 
 

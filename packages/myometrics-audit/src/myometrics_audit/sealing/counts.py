@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import date, datetime
+from datetime import date, datetime, timezone
 from typing import Any
 
-from django.db import connections
+from django.db import connections, models
+from django.db.models.functions import TruncDate
 
 from myometrics_core.times import utc_day
 
@@ -20,21 +21,11 @@ from ..log.bulk_values import row_source
 from ..log.models import AuditLog, EntryCount, Leaf
 from .locks import evidence_lock
 
-__all__ = [
-    "COUNTED_COLUMNS",
-    "SEPARATOR",
-    "count_changes",
-    "counts_add",
-    "counts_delete_user",
-    "counts_rebuild",
-    "entry_scope",
-    "user_scope",
-]
-
 ALL_TIME = date(1, 1, 1)
 COUNTED_COLUMNS = ("user_id", "action", "resource_type", "timestamp")
 CountKey = tuple[str, str, date]
 CountedEntry = tuple[Any, str, str, datetime]
+CountedCell = tuple[Any, str, str, date]
 SEPARATOR = "\x1f"
 
 
@@ -59,9 +50,21 @@ def user_scope(user_id: Any) -> str:
 
 def count_changes(entries: Iterable[CountedEntry], sign: int = 1) -> Counter[CountKey]:
     """Return the increments of the counts by entries with :data:`COUNTED_COLUMNS`."""
-    cells: Counter[tuple[Any, str, str, date]] = Counter()
+    cells: Counter[CountedCell] = Counter()
     for user_id, action, resource_type, timestamp in entries:
         cells[user_id, action, resource_type, utc_day(timestamp)] += sign
+    return _changes(cells)
+
+
+def grouped_changes(entries: models.QuerySet[AuditLog]) -> Counter[CountKey]:
+    """Return the increments of the counts by ``entries``, which the database groups."""
+    day = TruncDate("timestamp", tzinfo=timezone.utc)
+    groups = entries.order_by().annotate(day=day).values_list(*COUNTED_COLUMNS[:3], "day")
+    rows = groups.annotate(size=models.Count("*")).iterator(chunk_size=10_000)
+    return _changes({(user, action, kind, start): size for user, action, kind, start, size in rows})
+
+
+def _changes(cells: Mapping[CountedCell, int]) -> Counter[CountKey]:
     changes: Counter[CountKey] = Counter()
     for (user_id, action, resource_type, day), count in cells.items():
         for scope in _scopes(user_id, action, resource_type):

@@ -14,8 +14,6 @@ from ..log.models import Seal
 from .anchors import anchors_publish
 from .seals import ANCHOR_JOB, seal_pending
 
-__all__ = ["PublishAnchors", "SealEntries", "register_jobs"]
-
 MAX_SECONDS: Final = 20.0
 """A run ends after so long, between two batches: well within its lease."""
 

@@ -9,8 +9,6 @@ from django.db import connections
 
 from myometrics_core.db import atomic_write
 
-__all__ = ["evidence_lock", "try_evidence_lock"]
-
 LOCK_NUMBER = 0x6D796F_61756469  # "myo audi"
 
 

@@ -26,13 +26,18 @@ from ..signing.signatures import GENESIS, seal_signature, tree_entry, tree_erasu
 from .counts import COUNTED_COLUMNS, count_changes, counts_add
 from .locks import try_evidence_lock
 
-__all__ = ["ANCHOR_JOB", "SealProgress", "seal_pending", "unsealed_count"]
-
 logger = logging.getLogger("myometrics.audit.seal")
 
 MAX_ERASURES = 500
 ANCHOR_JOB = "myometrics_audit.anchor"
 """The kind of the job that publishes anchors; its key is empty."""
+
+_seal_jobs = {ANCHOR_JOB: None}
+
+
+def register_seal_job(kind: str) -> None:
+    """Enqueue the job of ``kind``, with an empty key, in the transaction of each seal."""
+    _seal_jobs[kind] = None
 
 
 @dataclass(frozen=True)
@@ -79,12 +84,14 @@ def _seal_next(using: str) -> Seal | None:
         seal = _seal_sign(tree.root(), len(leaves), len(erasures), using)
         _mark_sealed([leaf.entry_id for leaf in leaves], erasures, seal.number, using)
         _count([leaf.entry_id for leaf in leaves if leaf.erasure_id is None], using)
-        enqueue(ANCHOR_JOB, key="")
+        for kind in _seal_jobs:
+            enqueue(kind, key="")
         return seal
 
 
 def _unsealed_leaves(using: str) -> list[Any]:
-    leaves = Leaf.objects.using(using).filter(seal_number=None).order_by("entry_id")
+    # In the order of the index: by the id alone, PostgreSQL may read all leaves by their key.
+    leaves = Leaf.objects.using(using).filter(seal_number=None).order_by("seal_number", "entry_id")
     rows = leaves.values_list("entry_id", "hash", "erasure_id", named=True)
     return list(rows[: audit_settings.SEAL_BATCH_SIZE])
 

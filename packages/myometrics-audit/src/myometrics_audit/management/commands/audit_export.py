@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import sys
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from myometrics_core.management.command_line import Progress
@@ -15,6 +19,8 @@ from ...listing.pages import entries_count
 from ...listing.selection import Selection, entries_select
 from ...listing.serializers import EntryQuerySerializer
 from ...sealing.export import export_problems, fhir_lines, proof_lines
+
+CHECKPOINTS = "myometrics_audit.checkpoints"
 
 
 class Command(BaseCommand):
@@ -30,7 +36,18 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--format", choices=["proofs", "fhir"], default="proofs")
         parser.add_argument("--output", metavar="FILE", help="default: standard output")
-        parser.add_argument("--check", metavar="FILE", help="check a file instead of writing one")
+        parser.add_argument(
+            "--folder",
+            metavar="FOLDER",
+            help="write a new folder that outsiders can verify with the public keys: entries up to "
+            "the newest checkpoint, checkpoints and proofs",
+        )
+        parser.add_argument(
+            "--check",
+            metavar="PATH",
+            help="check a file, such as an archive of audit_purge (.gz), or a folder instead of "
+            "writing one",
+        )
         for name, field in EntryQuerySerializer().fields.items():
             parser.add_argument(f"--{_option(name)}", metavar="VALUE", help=str(field.help_text))
         parser.add_argument(
@@ -43,6 +60,9 @@ class Command(BaseCommand):
             return
         selection = _selection(options)
         entries = entries_select(selection)
+        if options["folder"]:
+            self._write_folder(options["folder"], selection)
+            return
         lines = (
             fhir_lines(entries, observer=options["observer"])
             if options["format"] == "fhir"
@@ -67,14 +87,40 @@ class Command(BaseCommand):
         bar.finish()
         self.stdout.write(f"Wrote {written:,} lines to {path}.")
 
+    def _write_folder(self, path: str, selection: Selection) -> None:
+        if not apps.is_installed(CHECKPOINTS):
+            raise CommandError(f"--folder needs the app {CHECKPOINTS}.", returncode=2)
+        from ...checkpoints.export_folder import (  # noqa: PLC0415 (opt-in)
+            NothingPublished,
+            write_folder,
+        )
+
+        entries = None if selection == Selection() else entries_select(selection)
+        bar = Progress(sys.stderr, entries_count(selection), "lines")
+        try:
+            written = write_folder(Path(path), entries, bar.update)
+        except (NothingPublished, OSError) as error:
+            raise CommandError(f"{path} can't be written: {error}", returncode=2) from error
+        bar.finish()
+        self.stdout.write(f"Wrote {written:,} lines to {path}/log.jsonl.")
+
+    def _problems(self, path: Path) -> Iterator[str]:
+        if path.is_dir() and apps.is_installed(CHECKPOINTS):
+            from ...checkpoints.export_folder import folder_problems  # noqa: PLC0415 (opt-in)
+
+            yield from folder_problems(path)
+        else:
+            opener: Any = gzip.open if path.suffix == ".gz" else open
+            with opener(path, "rt", encoding="utf-8") as lines:
+                yield from export_problems(lines)
+
     def _check(self, path: str) -> None:
         found = 0
         try:
-            with Path(path).open(encoding="utf-8") as lines:
-                for problem in export_problems(lines):
-                    found += 1
-                    self.stdout.write(problem)
-        except (OSError, ValueError) as error:
+            for problem in self._problems(Path(path)):
+                found += 1
+                self.stdout.write(problem)
+        except (OSError, EOFError, ValueError, zlib.error, ImproperlyConfigured) as error:
             raise CommandError(
                 f"{path} is not an export with proofs: {error}", returncode=2
             ) from error

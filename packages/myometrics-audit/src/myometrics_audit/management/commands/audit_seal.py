@@ -6,24 +6,27 @@ import json
 import sys
 from typing import Any
 
+from django.apps import apps
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import router
 
-from myometrics_core.jobs import run_job
+from myometrics_core.jobs import enqueue, run_job
 from myometrics_core.management.command_line import Progress
 
 from ...log.models import Seal
 from ...sealing.counts import counts_rebuild
 from ...sealing.seals import ANCHOR_JOB, SealProgress, seal_pending, unsealed_count
 
+CHECKPOINT_JOB = "myometrics_audit.checkpoint"
+
 
 class Command(BaseCommand):
     """Seal pending entries now."""
 
     help = (
-        "Seal all audit entries that are not sealed yet, and publish the anchors. Safe to run at "
-        "any time: only one sealer runs at a time. Exit code 0 if nothing is left to seal, 1 if "
-        "another sealer is running."
+        "Seal all audit entries that are not sealed yet, and publish anchors and the checkpoint. "
+        "Safe to run at any time: only one sealer runs at a time. Exit code 0 if nothing is left "
+        "to seal, 1 if another sealer is running."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -42,6 +45,9 @@ class Command(BaseCommand):
             bar.update(progress.leaves)
         bar.finish()
         run_job(ANCHOR_JOB, now=True)
+        if apps.is_installed("myometrics_audit.checkpoints"):
+            enqueue(CHECKPOINT_JOB, key="")
+            run_job(CHECKPOINT_JOB, now=True)
         counted = counts_rebuild(using=router.db_for_write(Seal)) if options["recount"] else None
         self._report(progress, counted, options["json"])
         if unsealed and not progress.seals and unsealed_count():

@@ -2,6 +2,6 @@
 
 from .export_check import export_problems
 from .fhir import fhir_lines
-from .proofs import proof_lines
+from .proofs import archive_lines, proof_lines
 
-__all__ = ["export_problems", "fhir_lines", "proof_lines"]
+__all__ = ["archive_lines", "export_problems", "fhir_lines", "proof_lines"]

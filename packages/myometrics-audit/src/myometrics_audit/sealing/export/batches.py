@@ -9,8 +9,6 @@ from django.db.models import Q, QuerySet
 
 from ...log.models import AuditLog, Erasure, Leaf, Seal
 
-__all__ = ["SealedBatch", "sealed_batches"]
-
 UNSEALED_BATCH = 5000
 
 
@@ -24,19 +22,25 @@ class SealedBatch:
     entries: dict[int, AuditLog]
 
 
-def sealed_batches(entries: QuerySet[AuditLog], using: str) -> Iterator[SealedBatch]:
+def sealed_batches(
+    entries: QuerySet[AuditLog], using: str, *, since: int = 1, until: int | None = None
+) -> Iterator[SealedBatch]:
     """Yield a batch per seal, in order, then batches of unsealed leaves and erasures.
 
-    A batch has all its leaves, because proofs need them, but only those of ``entries``.
+    A batch has all its leaves, because proofs need them, but only those of ``entries``. Seals
+    before ``since`` are left out; with ``until`` those after it, and what is not sealed.
     """
-    number = 0
+    number = since - 1
     seals = Seal.objects.using(using).order_by("number")
+    if until is not None:
+        seals = seals.filter(number__lte=until)
     while (seal := seals.filter(number__gt=number).first()) is not None:
         number = seal.number
         leaves = list(Leaf.objects.using(using).filter(seal_number=number).order_by("entry_id"))
         erasures = list(Erasure.objects.using(using).filter(seal_number=number).order_by("id"))
         yield SealedBatch(seal, leaves, erasures, _entries(leaves, entries, using))
-    yield from _unsealed(entries, number, using)
+    if until is None:
+        yield from _unsealed(entries, number, using)
 
 
 def _unsealed(entries: QuerySet[AuditLog], number: int, using: str) -> Iterator[SealedBatch]:

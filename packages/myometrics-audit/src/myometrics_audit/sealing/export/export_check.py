@@ -17,23 +17,29 @@ from uuid import UUID
 
 from django.utils.dateparse import parse_datetime
 
-from ...log.models import Erasure
-from ...signing.canonical import canonical_address, canonical_moment
-from ...signing.keys import find_key
+from myometrics_core.http import canonical_address
+from myometrics_core.times import utc_text
+
+from ...log.models import OPTIONAL_LENGTHS, Erasure
+from ...signing.keys import Key, find_key
 from ...signing.merkle import path_sides, root_from_path
 from ...signing.signatures import (
+    actor_commitment,
+    canonical_entry_v2,
     entry_leaf,
+    entry_leaf_v2,
     erasure_leaf,
+    is_tagged,
     seal_signature,
     subject_of,
     tree_entry,
     tree_erasure,
 )
+from ..verification.entry_checks import retained_by
 from .proofs import FORMAT
 
-__all__ = ["export_problems"]
-
 Line = Mapping[str, Any]
+OLD_FORMAT = "myometrics-audit/1"
 UNREADABLE = (
     ValueError,
     KeyError,
@@ -51,8 +57,7 @@ def export_problems(lines: Iterable[str]) -> Iterator[str]:
     Raises ``ValueError`` if the first line is not the header of this format.
     """
     numbered = enumerate(lines, start=1)
-    _check_header(next(numbered, (1, "null"))[1])
-    checker = _ExportChecker()
+    checker = _ExportChecker(_header_format(next(numbered, (1, "null"))[1]))
     for number, text in numbered:
         for problem in checker.problems(number, text):
             yield f"line {number}: {problem}"
@@ -62,13 +67,14 @@ def export_problems(lines: Iterable[str]) -> Iterator[str]:
 class _ExportChecker:
     """Check line by line; keeps the current seal and the subjects of the pseudonyms."""
 
-    def __init__(self) -> None:
+    def __init__(self, export_format: str) -> None:
+        self._format = export_format
         self._number = 1
         self._seal: Line | None = None
         self._position = -1
         self._erasures = 0
-        self._subjects: dict[str, Line] = {}
-        self._retained: dict[tuple[str, str, str], tuple[int, str]] = {}
+        self._subjects: dict[str, dict[tuple[str, int], Any]] = {}
+        self._retained: dict[tuple[str, str, int, str], tuple[int, str]] = {}
 
     def problems(self, number: int, text: str) -> Iterator[str]:
         """Yield the problems of a line, and of the seal that ends before it."""
@@ -81,6 +87,9 @@ class _ExportChecker:
                 yield from self._entry_problems(line)
             elif line["type"] == "erasure":
                 yield from self._erasure_problems(line)
+            elif line["type"] == "erased":
+                node = tree_entry(line["id"], exact_bytes(line["leaf"]))
+                yield from self._place_problems(f"erased entry {line['id']}", line, node)
             else:
                 raise ValueError(f"unknown type of line: {line['type']!r}")
         except UNREADABLE as error:
@@ -89,8 +98,8 @@ class _ExportChecker:
     def left_over(self) -> Iterator[str]:
         """Yield the problems known only at the end: missing erasures, unknown pseudonyms."""
         yield from (f"line {self._number}: {problem}" for problem in self._missing_erasures())
-        for (pseudonym, key_id, subject), (number, name) in self._retained.items():
-            given = self._subjects.get(pseudonym, {}).get(key_id)
+        for (pseudonym, key_id, version, subject), (number, name) in self._retained.items():
+            given = self._subjects.get(pseudonym, {}).get((key_id, version))
             if subject != given:
                 yield f"line {number}: {name} has a pseudonym that no erasure here assigned"
 
@@ -98,7 +107,7 @@ class _ExportChecker:
         yield from self._missing_erasures()
         before, self._seal, self._position, self._erasures = self._seal, None, -1, 0
         name, key = f"seal {line['number']}", find_key(line["key_id"])
-        moment = _moment(line, "sealed_at")
+        moment = exact_moment(line, "sealed_at")
         facts = {**line, **_bytes(line, "root", "previous"), "sealed_at": moment}
         _size(line)
         self._seal = line
@@ -124,35 +133,49 @@ class _ExportChecker:
 
     def _entry_problems(self, line: Line) -> Iterator[str]:
         shown, key = line["entry"], find_key(line["key_id"])
+        version = self._version(line)
         if key is None:
             yield _lost_key(line)
-            return
-        name, entry = f"entry {shown['id']}", SimpleNamespace(**_entry_facts(line))
+            if version == 1:
+                return
+        name, entry = f"entry {shown['id']}", SimpleNamespace(**_entry_facts(line, version))
         subject = line["subject"]
-        if shown["user_id"] is not None and subject_of(shown["user_id"], key) != subject:
+        if not _is_users(line, version, key):
             yield f"{name} has a user that differs from its subject"
         elif not _is_plausible(line):
             yield f"{name} has an inconsistent user, pseudonym and subject"
-        elif not hmac.compare_digest(entry_leaf(entry, subject, key), entry.leaf):
+        elif not _is_signed(line, entry, version, key):
             yield f"{name} differs from its leaf"
         else:
             if line["pseudonym"]:
-                made = (line["pseudonym"], line["key_id"], subject)
+                made = (line["pseudonym"], line["key_id"], version, subject)
                 self._retained.setdefault(made, (self._number, name))
             yield from self._place_problems(name, line, tree_entry(shown["id"], entry.leaf))
+
+    def _version(self, line: Line) -> int:
+        """Return the version of an entry; exports of releases before 0.2 don't contain it."""
+        if self._format == OLD_FORMAT:
+            if "version" in line:
+                raise ValueError("a version in this format")
+            return 1
+        if line["version"] not in (1, 2) or isinstance(line["version"], bool):
+            raise ValueError(f"unknown version: {line['version']!r}")
+        return int(line["version"])
 
     def _erasure_problems(self, line: Line) -> Iterator[str]:
         self._erasures += line["seal"] is not None
         name, key = f"erasure {line['id']}", find_key(line["key_id"])
         values = _bytes(line, "digest", "nonce", "leaf")
-        erasure = SimpleNamespace(**{**line, **values, "erased_at": _moment(line, "erased_at")})
+        erasure = SimpleNamespace(
+            **{**line, **values, "erased_at": exact_moment(line, "erased_at")}
+        )
         if key is None:
             yield _lost_key(line)
         elif not hmac.compare_digest(erasure_leaf(erasure, key), erasure.leaf):
             yield f"{name} differs from its leaf"
         else:
             if line["reason"] == Erasure.Reason.RETAIN:
-                self._subjects[line["pseudonym"]] = line["details"]["subjects"]
+                self._subjects[line["pseudonym"]] = retained_by(line["details"])
             node = tree_erasure(UUID(line["id"]), erasure.leaf)
             yield from self._place_problems(name, line, node)
 
@@ -174,31 +197,65 @@ class _ExportChecker:
             return False
         if [side for side, _ in line["path"]] != path_sides(line["position"], _size(seal)):
             return False
-        path = [(side, _exact_bytes(sibling)) for side, sibling in line["path"]]
+        path = [(side, exact_bytes(sibling)) for side, sibling in line["path"]]
         return root_from_path(node, path).hex() == seal["root"]
 
 
-def _check_header(text: str) -> None:
+def _header_format(text: str) -> str:
+    """Return the format that the header names; raise ``ValueError`` if it is unknown."""
     try:
         header = json.loads(text)
     except RecursionError:
         header = None
     if not isinstance(header, dict) or header.get("type") != "header":
         raise ValueError("line 1 is not a header")
-    if header.get("format") != FORMAT:
+    if header.get("format") not in (FORMAT, OLD_FORMAT):
         raise ValueError(f"its format is {header.get('format')!r}, not {FORMAT!r}")
+    return str(header["format"])
 
 
-def _entry_facts(line: Line) -> dict[str, Any]:
+def _entry_facts(line: Line, version: int) -> dict[str, Any]:
     shown = line["entry"]
     if shown["ip_address"] != canonical_address(shown["ip_address"]):
         raise ValueError(f"not an address in canonical form: {shown['ip_address']!r}")
-    return {
+    facts = {
         **shown,
         **_bytes(line, "nonce", "leaf"),
-        "timestamp": _moment(shown, "timestamp"),
+        "timestamp": exact_moment(
+            shown, "timestamp", "microseconds" if version == 1 else "milliseconds"
+        ),
         "activity_id": line["activity_id"],
     }
+    if version == 1:
+        return facts
+    added = {name: line[name] for name in OPTIONAL_LENGTHS}
+    if not all(isinstance(text, str) for text in added.values()):
+        raise ValueError(f"not text: {added}")
+    return {**facts, **added}
+
+
+def _is_users(line: Line, version: int, key: Key | None) -> bool:
+    """Return whether the subject is that of the line's user; version 2 needs no key for this."""
+    user_id = line["entry"]["user_id"]
+    if version == 1:
+        return user_id is None or (key is not None and subject_of(user_id, key) == line["subject"])
+    nonce = line["actor_nonce"]
+    if user_id is None:
+        return nonce is None
+    return actor_commitment(user_id, exact_bytes(nonce)).hex() == line["subject"]
+
+
+def _is_signed(line: Line, entry: Any, version: int, key: Key | None) -> bool:
+    """Return whether the leaf covers the values of the line."""
+    if version == 1:
+        leaf = entry_leaf(entry, line["subject"], key) if key else b""
+        return hmac.compare_digest(leaf, entry.leaf)
+    row = canonical_entry_v2(entry, line["subject"])
+    return (
+        row.decode() == line["row"]
+        and hmac.compare_digest(entry_leaf_v2(entry.nonce, row), entry.leaf)
+        and (key is None or is_tagged(entry.nonce, row, key))
+    )
 
 
 def _is_plausible(line: Line) -> bool:
@@ -221,18 +278,20 @@ def _lost_key(line: Line) -> str:
 
 
 def _bytes(line: Line, *names: str) -> dict[str, bytes]:
-    return {name: _exact_bytes(line[name]) for name in names}
+    return {name: exact_bytes(line[name]) for name in names}
 
 
-def _exact_bytes(text: str) -> bytes:
+def exact_bytes(text: str) -> bytes:
+    """Return the bytes of hexadecimal digits; raise ``ValueError`` if not in canonical form."""
     value = bytes.fromhex(text)
     if value.hex() != text:
         raise ValueError(f"not hexadecimal digits in canonical form: {text!r}")
     return value
 
 
-def _moment(line: Line, name: str) -> datetime:
+def exact_moment(line: Line, name: str, timespec: str = "microseconds") -> datetime:
+    """Return the time of a line; raise ``ValueError`` if it is not in canonical form."""
     moment = parse_datetime(line[name])
-    if moment is None or canonical_moment(moment) != line[name]:
+    if moment is None or utc_text(moment, timespec) != line[name]:
         raise ValueError(f"not a time in canonical form: {line[name]!r}")
     return moment

@@ -6,27 +6,29 @@ import hmac
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connections
 
-from ...log.models import AuditLog, Erasure, Leaf
+from ...conf import audit_settings
+from ...log.closed_ranges import closed_ranges, ranges_with_other_times, without_ranges
+from ...log.models import AuditLog, Erasure, Leaf, Seal
 from ...signing.keys import Key, find_key
-from ...signing.signatures import entry_leaf, subject_of
+from ...signing.signatures import (
+    actor_commitment,
+    canonical_entry_v2,
+    entry_leaf,
+    entry_leaf_v2,
+    is_tagged,
+    subject_of,
+)
+from ..erased_ranges import ErasedRanges
 from .problems import Problem
 
-__all__ = [
-    "EntryChecker",
-    "StoredLeaf",
-    "copied_entries",
-    "forged_entries",
-    "retained_subjects",
-    "sealed_leaves",
-    "signed_subject",
-    "unsealed_leaves",
-]
-
 CHUNK = 2000
+CLOCK_TOLERANCE = timedelta(days=1)
+"""Largest difference between the clocks of the servers."""
 UNREADABLE = object()
 
 
@@ -39,14 +41,18 @@ class StoredLeaf:
     key_id: str
     seal_number: int | None
     erasure_id: Any
+    version: int | None
 
 
-def sealed_leaves(using: str, last_number: int) -> Iterator[list[StoredLeaf]]:
-    """Yield the leaves of all seals up to ``last_number``, in seal order, in chunks."""
+def sealed_leaves(using: str, after: int, until: int) -> Iterator[list[StoredLeaf]]:
+    """Yield the leaves of the seals after ``after`` (0: of all) up to ``until``, in chunks.
+
+    They are in the order of the seals.
+    """
     condition = "(seal_number, entry_id) > (%s, %s) AND seal_number <= %s"
-    place = (-(2**63), -(2**63))
+    place = (after, 2**63 - 1) if after else (-(2**63), -(2**63))
     order = "seal_number, entry_id"
-    while chunk := _leaf_chunk(using, condition, (*place, last_number), order):
+    while chunk := _leaf_chunk(using, condition, (*place, until), order):
         yield chunk
         place = (chunk[-1].seal_number or 0, chunk[-1].entry_id)
 
@@ -59,33 +65,69 @@ def unsealed_leaves(using: str) -> Iterator[list[StoredLeaf]]:
         place = chunk[-1].entry_id
 
 
-def forged_entries(using: str) -> Iterator[Problem]:
-    """Report entries without a leaf: they were not written through the audit log."""
+def forged_entries(using: str, after: int = 0) -> Iterator[Problem]:
+    """Report entries without a leaf: they were not written through the audit log.
+
+    With ``after``, only those with an id above the newest entry sealed up to that seal. In a
+    partitioned log also those below it, as far down as ``PARTITION_SIZE``, that are in partitions
+    which are not closed.
+    """
     entries, leaves = AuditLog._meta.db_table, Leaf._meta.db_table
+    chosen = f'a."id" > %s{_new_entries(using, after)}'
     sql = (
-        f'SELECT a.id FROM "{entries}" a WHERE a.id > %s AND NOT EXISTS '
-        f'(SELECT 1 FROM "{leaves}" l WHERE l.entry_id = a.id) ORDER BY a.id LIMIT {CHUNK}'
+        f'SELECT a."id" FROM "{entries}" a WHERE {chosen} AND NOT EXISTS '
+        # Without its own limit, the join would read the leaves from the first one on.
+        f'(SELECT 1 FROM "{leaves}" l WHERE l.entry_id = a."id" AND l.entry_id > %s) '
+        f'ORDER BY a."id" LIMIT {CHUNK}'
     )
-    last = -(2**63)
     with connections[using].cursor() as cursor:
-        while True:
-            cursor.execute(sql, [last])
+        cursor.execute(f'SELECT MIN(a."id") FROM "{entries}" a WHERE {chosen}', [-(2**63)])
+        (first,) = cursor.fetchone()
+        last = None if first is None else first - 1
+        while last is not None:
+            cursor.execute(sql, [last, last])
             ids = [entry_id for (entry_id,) in cursor.fetchall()]
             for entry_id in ids:
                 yield Problem("entry_forged", f"entry {entry_id}", "has no leaf")
-            if len(ids) < CHUNK:
-                return
-            last = ids[-1]
+            last = ids[-1] if len(ids) == CHUNK else None
 
 
-def copied_entries(using: str) -> Iterator[Problem]:
-    """Report copies of entries, with nonce and leaf: a leaf doesn't cover the entry's id."""
+def _new_entries(using: str, after: int) -> str:
+    """Return SQL for the entries that can be new since the seal ``after``."""
+    old = Leaf.objects.using(using).filter(seal_number__lte=after)
+    newest = old.order_by("-seal_number", "-entry_id").first() if after else None
+    if newest is None:
+        return ""
+    above = f' AND a."id" > {newest.entry_id:d}'
+    closed = closed_ranges(using)
+    if not closed:
+        return above
+    lowest = newest.entry_id - audit_settings.PARTITION_SIZE
+    return f' AND a."id" > {lowest:d} AND ((TRUE{above}) OR (TRUE{without_ranges(closed)}))'
+
+
+def hidden_entries(using: str) -> Iterator[Problem]:
+    """Report partitions with entries outside of their stored times."""
+    for closed in ranges_with_other_times(using):
+        yield Problem(
+            "times_wrong",
+            f"partition of the entries {closed.first_id} to {closed.end_id - 1}",
+            "has entries outside of its stored times, so lists may leave them out",
+        )
+
+
+def copied_entries(using: str, after: int = 0) -> Iterator[Problem]:
+    """Report copies of entries, with nonce and leaf: a leaf doesn't cover the entry's id.
+
+    With ``after``, only copies among the leaves that were sealed after that seal, or not yet.
+    """
     leaves = Leaf._meta.db_table
+    chosen = f"(seal_number > {after:d} OR seal_number IS NULL)" if after else "TRUE"
     sql = (
         f'SELECT l.entry_id, twin.first FROM "{leaves}" l JOIN '
-        f'(SELECT hash, MIN(entry_id) AS first FROM "{leaves}" '
+        f'(SELECT hash, MIN(entry_id) AS first FROM "{leaves}" WHERE {chosen} '
         "GROUP BY hash HAVING COUNT(*) > 1) twin ON twin.hash = l.hash "
-        "WHERE l.entry_id <> twin.first ORDER BY l.entry_id"
+        f"WHERE {chosen} AND l.entry_id <> twin.first ORDER BY l.entry_id"
     )
     with connections[using].cursor() as cursor:
         cursor.execute(sql)
@@ -93,21 +135,44 @@ def copied_entries(using: str) -> Iterator[Problem]:
             yield Problem("entry_forged", f"entry {entry_id}", f"is a copy of entry {first}")
 
 
+def seal_before(moment: datetime, using: str) -> int:
+    """Return the number of the newest seal that covers no entry of ``moment`` or later.
+
+    An entry is sealed after its time, as far as clocks agree. 0 if there is no such seal.
+    """
+    try:
+        before = moment - CLOCK_TOLERANCE
+    except OverflowError:  # a tampered time
+        return 0
+    older = Seal.objects.using(using).filter(sealed_at__lt=before)
+    return older.order_by("-number").values_list("number", flat=True).first() or 0
+
+
 class EntryChecker:
-    """Check the entries of leaves, and count the entries checked and the keys missing."""
+    """Check the entries of leaves, and count the entries checked and the keys missing.
+
+    ``oldest`` is the time of the oldest entry that was checked.
+    """
 
     def __init__(self, using: str) -> None:
         self.using = using
         self.entries = 0
+        self.oldest: datetime | None = None
         self.lost_keys: Counter[str] = Counter()
         self._keys: dict[str, Key | None] = {}
+        self._erased = ErasedRanges.load(using)
 
     def check(self, leaves: Sequence[StoredLeaf]) -> Iterator[Problem]:
         """Yield the problems with the entries of these leaves."""
         rows = self._rows([leaf.entry_id for leaf in leaves])
+        times = [row.timestamp for row in rows.values() if row is not UNREADABLE]
+        self.oldest = min([self.oldest, *times] if self.oldest else times, default=None)
         subjects = retained_subjects(rows.values(), self.using)
+        if any(leaf.entry_id not in rows and not self._is_erased(leaf) for leaf in leaves):
+            # Read them again: a range may have been erased since.
+            self._erased = ErasedRanges.load(self.using)
         for leaf in leaves:
-            self.entries += leaf.erasure_id is None
+            self.entries += not self._is_erased(leaf)
             problem = self._problem(leaf, rows.get(leaf.entry_id), subjects)
             if problem is not None:
                 yield from self._confirm(leaf)
@@ -136,7 +201,7 @@ class EntryChecker:
         self, leaf: StoredLeaf, row: Any, subjects: Mapping[str, Any], count_key: bool = True
     ) -> Problem | None:
         subject = f"entry {leaf.entry_id}"
-        if leaf.erasure_id is not None:
+        if self._is_erased(leaf):
             if row is None:
                 return None
             return Problem("entry_restored", subject, "exists, although it was erased")
@@ -147,9 +212,12 @@ class EntryChecker:
                 "entry_unreadable", subject, "contains values that the log can't have written"
             )
         key = self.key(leaf.key_id) if count_key else self._keys.get(leaf.key_id)
-        if key is None or _is_genuine(row, leaf, key, subjects):
+        if _is_genuine(row, leaf, key, subjects):
             return None
         return Problem("entry_edited", subject, "differs from its leaf")
+
+    def _is_erased(self, leaf: StoredLeaf) -> bool:
+        return leaf.erasure_id is not None or self._erased.find(leaf.entry_id) is not None
 
     def _rows(self, ids: Sequence[int]) -> dict[int, Any]:
         entries = AuditLog._base_manager.using(self.using)
@@ -162,16 +230,23 @@ class EntryChecker:
 
 
 def retained_subjects(rows: Iterable[Any], using: str) -> dict[str, Any]:
-    """Map pseudonym → key id → subject, from the erasures that assigned these pseudonyms."""
+    """Map pseudonym → (key id, version) → subject, from the erasures that assigned these."""
     names = {row.pseudonym for row in rows if row is not UNREADABLE and row.pseudonym}
     made = Erasure.objects.using(using).filter(reason="retain", pseudonym__in=names)
-    return {str(e.pseudonym): _subjects(e.details) for e in made} if names else {}
+    return {str(e.pseudonym): retained_by(e.details) for e in made} if names else {}
 
 
-def _subjects(details: Any) -> Mapping[str, Any]:
-    """Map key id → subject. A tampered erasure may contain any JSON."""
-    subjects = details.get("subjects") if isinstance(details, dict) else None
-    return subjects if isinstance(subjects, dict) else {}
+def retained_by(details: Any) -> dict[tuple[str, int], Any]:
+    """Map (key id, version) → subject, from the details of an erasure.
+
+    A tampered erasure may contain any JSON.
+    """
+    found: dict[tuple[str, int], Any] = {}
+    for version, name in ((1, "subjects"), (2, "actors")):
+        subjects = details.get(name) if isinstance(details, dict) else None
+        if isinstance(subjects, dict):
+            found |= {(key_id, version): subject for key_id, subject in subjects.items()}
+    return found
 
 
 def signed_subject(
@@ -179,29 +254,72 @@ def signed_subject(
 ) -> str | None:
     """Return the subject that the leaf of ``row`` was signed over; ``None`` if it is unknown.
 
-    ``key`` is the leaf's key, ``None`` if it is lost; ``subjects`` is the result of
-    :func:`retained_subjects`.
+    Version 2 stores it in the row: the commitment to the user. ``key`` is the leaf's key, ``None``
+    if it is lost; ``subjects`` is the result of :func:`retained_subjects`.
     """
+    if leaf.version == 2:
+        return None if row.actor is None else bytes(row.actor).hex()
     if row.user_id is None:
-        return subjects.get(row.pseudonym, {}).get(leaf.key_id) if row.pseudonym else None
+        return subjects.get(row.pseudonym, {}).get((leaf.key_id, 1)) if row.pseudonym else None
     return None if key is None else subject_of(row.user_id, key)
 
 
-def _is_genuine(row: AuditLog, leaf: StoredLeaf, key: Key, subjects: Mapping[str, Any]) -> bool:
+def _is_genuine(
+    row: AuditLog, leaf: StoredLeaf, key: Key | None, subjects: Mapping[str, Any]
+) -> bool:
+    """Return whether a row matches its leaf, as far as that can be checked without a lost key."""
+    try:
+        if leaf.version == 2:
+            return _is_genuine_v2(row, leaf, key, subjects)
+        return leaf.version is None and _is_genuine_v1(row, leaf, key, subjects)
+    except (ValueError, TypeError, AttributeError):
+        return False
+
+
+def _is_genuine_v1(
+    row: AuditLog, leaf: StoredLeaf, key: Key | None, subjects: Mapping[str, Any]
+) -> bool:
+    if any((row.data_subject, row.purpose, row.legal_basis, row.actor, row.actor_nonce)):
+        return False  # not covered
+    if key is None:
+        return True
     subject = signed_subject(row, leaf, key, subjects)
     if row.pseudonym and (row.user_id is not None or subject is None):
         return False
-    try:
-        return hmac.compare_digest(entry_leaf(row, subject, key), leaf.hash)
-    except (ValueError, TypeError, AttributeError):
+    return hmac.compare_digest(entry_leaf(row, subject, key), leaf.hash)
+
+
+def _is_genuine_v2(
+    row: AuditLog, leaf: StoredLeaf, key: Key | None, subjects: Mapping[str, Any]
+) -> bool:
+    actor = signed_subject(row, leaf, key, subjects)
+    signed = canonical_entry_v2(row, actor)
+    return (
+        _has_genuine_actor(row, leaf, actor, subjects)
+        and hmac.compare_digest(entry_leaf_v2(row.nonce, signed), leaf.hash)
+        and (key is None or is_tagged(row.nonce, signed, key))
+    )
+
+
+def _has_genuine_actor(
+    row: AuditLog, leaf: StoredLeaf, actor: str | None, subjects: Mapping[str, Any]
+) -> bool:
+    """Return whether user, pseudonym and the commitment to the user are consistent."""
+    if row.user_id is not None:
+        expected = actor_commitment(row.user_id, row.actor_nonce or b"").hex()
+        return not row.pseudonym and row.actor_nonce is not None and actor == expected
+    if row.actor_nonce is not None:
         return False
+    if not row.pseudonym:
+        return actor is None
+    return actor is not None and actor == subjects.get(row.pseudonym, {}).get((leaf.key_id, 2))
 
 
 def _leaf_chunk(
     using: str, condition: str, values: Sequence[Any], order: str = "entry_id"
 ) -> list[StoredLeaf]:
     sql = (
-        "SELECT entry_id, hash, key_id, seal_number, erasure_id "
+        "SELECT entry_id, hash, key_id, seal_number, erasure_id, version "
         f'FROM "{Leaf._meta.db_table}" WHERE {condition} ORDER BY {order} LIMIT {CHUNK}'
     )
     with connections[using].cursor() as cursor:

@@ -8,24 +8,35 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connections
+from django.db.models import Q
 
 from myometrics_core.db import read_in_batches
 
 from ...log.models import Erasure, Leaf
 from ...signing.keys import FindKey
 from ...signing.signatures import erasure_digest, erasure_leaf
+from ..erased_ranges import ErasedRanges, erased_range
 from ..erasures import leaf_pairs
 from .problems import Problem
 
-__all__ = ["erasure_problems"]
 
-
-def erasure_problems(using: str, find_key: FindKey) -> Iterator[Problem]:
-    """Yield the problems of all erasures."""
-    for erasure in read_in_batches(Erasure.objects.using(using).order_by("id"), size=500):
+def erasure_problems(using: str, find_key: FindKey, after: int = 0) -> Iterator[Problem]:
+    """Yield the problems of all erasures, with ``after`` of those sealed after that seal."""
+    erasures, ranges = Erasure.objects.using(using), ErasedRanges.load(using)
+    chosen = erasures
+    if after:
+        chosen = erasures.filter(Q(seal_number__gt=after) | Q(seal_number=None))
+        # A forged one could cover entries that are newer than its seal.
+        old = erasures.filter(pk__in=[one.erasure_id for one in ranges.ranges])
+        for erasure in old.filter(seal_number__lte=after):
+            yield from _signature_problems(erasure, find_key)
+    for erasure in read_in_batches(chosen.order_by("id"), size=500):
         yield from _signature_problems(erasure, find_key)
         if erasure.reason != Erasure.Reason.RETAIN:
             yield from _digest_problems(erasure, using)
+    for later, earlier in ranges.overlapping():
+        message = f"covers the same entries as erasure {earlier.erasure_id}"
+        yield Problem("erasure_broken", f"erasure {later.erasure_id}", message)
     yield from _missing(using)
 
 
@@ -36,10 +47,15 @@ def _signature_problems(erasure: Erasure, find_key: FindKey) -> Iterator[Problem
 
 
 def _digest_problems(erasure: Erasure, using: str) -> Iterator[Problem]:
-    covered = Leaf.objects.using(using).filter(erasure_id=erasure.pk)
+    erased = erased_range(erasure)
+    covered = (
+        Leaf.objects.using(using).filter(erasure_id=erasure.pk)
+        if erased is None
+        else erased.leaves(using)
+    )
     count, digest = erasure_digest(leaf_pairs(covered))
     if (count, digest) != (erasure.entries, bytes(erasure.digest)):
-        message = f"covers {erasure.entries} leaves, but {count} refer to it, or other ones"
+        message = f"covers {erasure.entries} leaves, but there are {count}, or other ones"
         yield Problem("erasure_broken", f"erasure {erasure.pk}", message)
 
 

@@ -5,7 +5,33 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Problem"]
+COMPARE = "Compare it with a backup or an export, and find out who had access to the database."
+RESTORE = "Restore it from a backup, and find out who had access to the database."
+ADVICE = {
+    "entry_edited": COMPARE,
+    "entry_deleted": RESTORE,
+    "entry_restored": "Delete it again: it was erased lawfully; find out who put it back.",
+    "entry_forged": "It was not written by this site: find out who inserted it.",
+    "entry_unreadable": COMPARE,
+    "leaf_misplaced": COMPARE,
+    "seal_missing": RESTORE,
+    "seal_forged": COMPARE,
+    "seal_reordered": COMPARE,
+    "seal_broken": COMPARE,
+    "erasure_missing": RESTORE,
+    "erasure_forged": COMPARE,
+    "erasure_broken": COMPARE,
+    "anchor_broken": "Restore the newest backup, or find out who removed or replaced the seals.",
+    "checkpoint_broken": "Restore the newest backup, or find out who removed or replaced the "
+    "seals; the witnesses have the checkpoint too.",
+    "checkpoint_forged": "Compare it with the published one; add a replaced key to "
+    "CHECKPOINT_OLD_KEYS.",
+    "counts_wrong": "Find out who changed the table, then run 'manage.py audit_seal --recount'.",
+    "times_wrong": "Find out who changed the table of partitions, then run "
+    "'manage.py audit_partition'.",
+    "key_lost": "Add the key to KEYS, or its secret to SECRET_KEY_FALLBACKS, and verify again.",
+}
+"""Kind → what to do."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +44,8 @@ class Problem:
     Kinds: ``entry_edited``, ``entry_deleted``, ``entry_restored``, ``entry_forged``,
     ``entry_unreadable``, ``leaf_misplaced``, ``seal_missing``, ``seal_forged``,
     ``seal_reordered``, ``seal_broken``, ``erasure_missing``, ``erasure_forged``,
-    ``erasure_broken``, ``anchor_broken``, ``counts_wrong``, ``key_lost``.
+    ``erasure_broken``, ``anchor_broken``, ``checkpoint_broken``, ``checkpoint_forged``,
+    ``counts_wrong``, ``times_wrong``, ``key_lost``.
     """
 
     kind: str
@@ -26,8 +53,18 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.subject}: {self.message} [{self.kind}]"
+        return f"{self.subject}: {self.message} [{self.kind}]. {self.advice}"
+
+    @property
+    def advice(self) -> str:
+        """Return what to do about problems of this kind."""
+        return ADVICE[self.kind]
 
     def as_json(self) -> dict[str, Any]:
         """Return the problem as ``audit_verify --json`` prints it."""
-        return {"kind": self.kind, "subject": self.subject, "message": self.message}
+        return {
+            "kind": self.kind,
+            "subject": self.subject,
+            "message": self.message,
+            "advice": self.advice,
+        }

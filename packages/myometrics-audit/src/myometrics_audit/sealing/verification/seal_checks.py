@@ -5,6 +5,8 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,8 @@ from myometrics_core.db import read_in_batches
 from ...log.models import Erasure, Leaf, Seal
 from ...signing.keys import FindKey
 from ...signing.merkle import MerkleTree
-from ...signing.signatures import GENESIS, seal_signature, tree_erasure
+from ...signing.signatures import GENESIS, seal_signature, tree_erasure, tree_seal
 from .problems import Problem
-
-__all__ = ["SealChecker", "anchor_problems", "read_anchors", "unknown_seal_problems"]
 
 CHUNK = 500
 
@@ -26,17 +26,16 @@ CHUNK = 500
 class SealChecker:
     """Receive sealed leaves in order, and check each seal once its leaves are complete.
 
-    Seals created after the start are left to the next verification.
+    Checks the seals after ``after``, which must exist unless it is 0, up to ``until``.
     """
 
-    def __init__(self, using: str, find_key: FindKey) -> None:
+    def __init__(self, using: str, find_key: FindKey, *, after: int = 0, until: int) -> None:
         self.seals = 0
-        self.newest: Seal | None = None
-        self.last_number: int = Seal.objects.using(using).aggregate(n=Max("number"))["n"] or 0
+        self.newest = Seal.objects.using(using).filter(number=after).first() if after else None
         self._find_key = find_key
-        self._stored = _stored_seals(using, self.last_number)
+        self._stored = _stored_seals(using, after, until)
         self._next = next(self._stored, None)
-        self._erasures = _Erasures(using, self.last_number)
+        self._erasures = _Erasures(using, after, until)
         self._tree = MerkleTree()
         self._number: int | None = None
 
@@ -105,9 +104,16 @@ class SealChecker:
             yield Problem("seal_broken", name, message)
 
 
-def _stored_seals(using: str, last_number: int) -> Iterator[Seal]:
-    seals = Seal.objects.using(using).filter(number__lte=last_number).order_by("number")
-    return read_in_batches(seals, size=CHUNK)
+def newest_seal_number(using: str) -> int:
+    """Return the number of the newest seal; 0 if there is none."""
+    return Seal.objects.using(using).aggregate(n=Max("number"))["n"] or 0
+
+
+def _stored_seals(using: str, after: int, until: int) -> Iterator[Seal]:
+    seals = Seal.objects.using(using).filter(number__lte=until)
+    if after:
+        seals = seals.filter(number__gt=after)
+    return read_in_batches(seals.order_by("number"), size=CHUNK)
 
 
 def unknown_seal_problems(using: str, last_number: int) -> Iterator[Problem]:
@@ -126,8 +132,10 @@ def unknown_seal_problems(using: str, last_number: int) -> Iterator[Problem]:
 class _Erasures:
     """The leaves of sealed erasures, grouped by seal."""
 
-    def __init__(self, using: str, last_number: int) -> None:
-        sealed = Erasure.objects.using(using).filter(seal_number__lte=last_number)
+    def __init__(self, using: str, after: int, until: int) -> None:
+        sealed = Erasure.objects.using(using).filter(seal_number__lte=until)
+        if after:
+            sealed = sealed.filter(seal_number__gt=after)
         ordered = sealed.order_by("seal_number", "id").only("seal_number", "id", "hash")
         self._stored = read_in_batches(ordered)
         self._next = next(self._stored, None)
@@ -150,6 +158,30 @@ class _Erasures:
         for erasure in (*self._stray, *remaining):
             message = f"refers to seal {erasure.seal_number}, which is missing"
             yield Problem("seal_missing", f"erasure {erasure.id}", message)
+
+
+@dataclass(frozen=True)
+class KnownHead:
+    """A published head of the tree of seals: the first ``size`` seals have this root."""
+
+    size: int
+    root: bytes
+
+
+def head_problems(heads: Iterable[KnownHead], using: str) -> Iterator[Problem]:
+    """Report published heads of the tree of seals that the stored seals don't have."""
+    tree = MerkleTree()
+    stored = read_in_batches(Seal.objects.using(using).order_by("number"), size=CHUNK)
+    for head in sorted(heads, key=lambda head: head.size):
+        for seal in islice(stored, head.size - tree.size):
+            tree.append(tree_seal(seal))
+        if tree.size < head.size:
+            message = f"covers {head.size} seals, but {tree.size} exist"
+        elif tree.root() != head.root:
+            message = "its seals were changed, removed, added or reordered"
+        else:
+            continue
+        yield Problem("checkpoint_broken", f"checkpoint {head.size}", message)
 
 
 def read_anchors(path: str) -> Iterator[dict[str, Any]]:

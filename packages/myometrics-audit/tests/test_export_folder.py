@@ -1,0 +1,300 @@
+"""An exported folder is verified by programs that nobody here wrote, and by ours."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from io import StringIO
+
+import pytest
+from checkpoint_site import KEY, configure_checkpoints
+from django.core.management import CommandError, call_command
+
+from myometrics_audit.checkpoints.export_folder import folder_problems
+from myometrics_audit.checkpoints.publication import checkpoint_publish
+from myometrics_audit.models import AuditLog
+from myometrics_audit.sealing import seal_pending
+from myometrics_audit.signing.notes import TreeHead, add_signatures, generate_key, split_note
+
+pytestmark = pytest.mark.django_db
+
+MUTATIONS = 1000
+FREE = {"exported_at", "signature", "key_id", "pseudonym", "erasure"}
+"""Values of lines that only the site can verify, or nobody."""
+
+
+@pytest.fixture
+def verify(go_program, tmp_path):
+    """The Go program: its answers for some folders, by folder."""
+    keys = tmp_path / "public-keys"
+    keys.write_text(f"{KEY.verifier}\n")
+
+    def run(*folders):
+        done = go_program(keys, *folders)
+        answers = dict(line.split(": ", 1) for line in done.stdout.splitlines())
+        assert set(answers) == set(map(str, folders)), done.stderr
+        assert done.returncode == any(answer.startswith("REFUSED") for answer in answers.values())
+        return answers
+
+    return run
+
+
+def export(folder, *options):
+    output = StringIO()
+    call_command("audit_export", "--folder", str(folder), *options, stdout=output)
+    return output.getvalue()
+
+
+def check(folder):
+    """The problems that ``audit_export --check`` finds."""
+    output = StringIO()
+    try:
+        call_command("audit_export", "--check", str(folder), stdout=output)
+    except SystemExit:
+        return output.getvalue().splitlines()[:-1]
+    except CommandError as error:
+        return [str(error)]
+    assert output.getvalue() == "No problems.\n"
+    return []
+
+
+@pytest.fixture
+def log(settings, tmp_path, write, django_user_model):
+    """A small log with everything: users, deleted and retained ones, purged entries, seals."""
+    configure_checkpoints(settings, tmp_path / "tiles")
+    erased, kept = (
+        django_user_model.objects.create_user(email=f"{name}@clinic.example") for name in "ab"
+    )
+    for number in range(3):
+        write(details={"n": number * 1.5, "t": "ü"}, ip_address="2001:db8::a")
+        write(user=None, resource_id="anonymous", data_subject="patient-7", purpose="TREAT")
+        write(user=erased)
+        write(user=kept, legal_basis="consent")
+        list(seal_pending())
+        checkpoint_publish()
+    erased.delete()
+    settings.MYOMETRICS_AUDIT = {**settings.MYOMETRICS_AUDIT, "ON_USER_DELETE": "retain"}
+    kept.delete()
+    write(resource_id="last")
+    list(seal_pending())
+    checkpoint_publish()
+    write(resource_id="not sealed")
+
+
+def lines_of(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.program("go")
+def test_folder_is_accepted_by_go_and_by_our_check(log, tmp_path, verify):
+    assert export(tmp_path / "all") == f"Wrote 20 lines to {tmp_path}/all/log.jsonl.\n"
+    assert check(tmp_path / "all") == []
+    answer = verify(tmp_path / "all")[str(tmp_path / "all")]
+    assert answer.startswith("accepted: 4 seals, 10 entries (complete: true, of version 1: 0)")
+    kinds = [line["type"] for line in lines_of(tmp_path / "all/log.jsonl")]
+    assert (kinds.count("erased"), kinds.count("erasure"), kinds.count("seal")) == (3, 2, 4)
+
+
+@pytest.mark.program("go")
+def test_selection_is_accepted_and_named_as_such(log, tmp_path, verify):
+    export(tmp_path / "some", "--resource-id", "anonymous")
+    assert check(tmp_path / "some") == []
+    answer = verify(tmp_path / "some")[str(tmp_path / "some")]
+    assert answer.startswith("accepted: 4 seals, 3 entries (complete: false,")
+
+
+@pytest.mark.program("go")
+@pytest.mark.parametrize("entry_version", [1])
+def test_entries_of_version_1_are_proved_but_not_their_contents(
+    settings, tmp_path, write, verify, entry_version
+):
+    configure_checkpoints(settings, tmp_path / "tiles")
+    write()
+    list(seal_pending())
+    checkpoint_publish()
+    export(tmp_path / "all")
+    assert check(tmp_path / "all") == []
+    assert (
+        "1 entries (complete: true, of version 1: 1)"
+        in verify(tmp_path / "all")[str(tmp_path / "all")]
+    )
+
+
+@pytest.mark.program("go")
+def test_each_of_a_thousand_mutations_is_refused(log, tmp_path, verify):
+    original = tmp_path / "all"
+    export(original)
+    dice = random.Random(7)
+    folders = []
+    while len(folders) < MUTATIONS:
+        folder = tmp_path / f"mutation-{len(folders)}"
+        shutil.copytree(original, folder)
+        mutate(folder, dice)
+        folders.append(folder)
+    answers = verify(*folders)
+    accepted = [name for name, answer in answers.items() if not answer.startswith("REFUSED")]
+    assert accepted == []
+    assert [folder.name for folder in folders if not check(folder)] == []
+
+
+def mutate(folder, dice):
+    """Change one thing in one file."""
+    name = dice.choice(["checkpoint", "checkpoints.jsonl", *["log.jsonl"] * 4])
+    path = folder / name
+    if name == "checkpoint":
+        path.write_text(altered_text(path.read_text(), dice))
+        return
+    lines = path.read_text().splitlines()
+    first = 1 if name == "log.jsonl" else 0
+    place = dice.randrange(first, len(lines))
+    if dice.random() < 0.3:
+        reorder(lines, place, first, dice)
+    else:
+        line = json.loads(lines[place])
+        while not alter_value(line, dice):
+            pass
+        lines[place] = json.dumps(line)
+    path.write_text("".join(f"{line}\n" for line in lines))
+
+
+def reorder(lines, place, first, dice):
+    way = dice.choice(["remove", "repeat", "swap", "cut"])
+    if way == "remove":
+        del lines[place]
+    elif way == "repeat":
+        lines.insert(place, lines[place])
+    elif way == "cut":
+        del lines[place:]
+    else:
+        other = dice.choice([number for number in range(first, len(lines)) if number != place])
+        lines[place], lines[other] = lines[other], lines[place]
+
+
+def alter_value(line, dice):
+    """Alter one value that an outsider can verify; return whether one was found."""
+    names = [name for name in line if name not in FREE]
+    if line["type" if "type" in line else "note"] == "erasure":
+        names = ["id", "leaf", "seal", "position", "path"]
+    holder, name = line, dice.choice(names)
+    while isinstance(holder[name], (dict, list)):
+        holder = holder[name]
+        if not holder:
+            return False
+        name = dice.choice(list(holder) if isinstance(holder, dict) else range(len(holder)))
+    value = holder[name]
+    if isinstance(value, str) and value in ("left", "right"):
+        return False  # x/mod computes the sides
+    if isinstance(value, bool) or value is None:
+        holder[name] = "x"
+    elif isinstance(value, str):
+        holder[name] = altered_text(value, dice)
+    else:
+        holder[name] = value + dice.choice([-1, 1, 256])
+    return True
+
+
+def altered_text(text, dice):
+    place = dice.randrange(len(text) + 1)
+    letter = dice.choice("0123456789abcdefX \n")
+    if place < len(text) and text[place].lower() == letter:
+        letter = "Z"
+    return text[:place] + letter + text[place + dice.choice([0, 1]) :] if text else letter
+
+
+@pytest.mark.program("go")
+def test_fork_signed_with_the_genuine_key_is_refused(log, tmp_path, verify):
+    export(tmp_path / "all")
+    for place, name in ((-1, "newest"), (1, "older")):
+        folder = tmp_path / name
+        shutil.copytree(tmp_path / "all", folder)
+        lines = lines_of(folder / "checkpoints.jsonl")
+        head = TreeHead.parse(split_note(lines[place]["note"])[0])
+        fork = TreeHead(head.origin, head.size, bytes(32)).text
+        lines[place]["note"] = add_signatures(fork + "\n", [KEY.sign(fork)])
+        (folder / "checkpoints.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
+        if name == "newest":
+            (folder / "checkpoint").write_text(lines[place]["note"])
+        assert verify(folder)[str(folder)].startswith("REFUSED")
+        assert check(folder) != []
+
+
+@pytest.mark.program("go")
+def test_checkpoint_of_another_key_is_refused(log, tmp_path, verify):
+    export(tmp_path / "all")
+    note = (tmp_path / "all/checkpoint").read_text()
+    text, _ = split_note(note)
+    other = generate_key(KEY.name)
+    (tmp_path / "all/checkpoint").write_text(add_signatures(text + "\n", [other.sign(text)]))
+    assert verify(tmp_path / "all")[str(tmp_path / "all")].startswith("REFUSED: checkpoint:")
+    assert "no key of this site" in check(tmp_path / "all")[0]
+
+
+def test_folder_has_nothing_of_erased_and_deleted_users(log, tmp_path, settings, user):
+    ids = [str(value) for value in AuditLog.objects.values_list("user_id", flat=True) if value]
+    export(tmp_path / "before")
+    text = (tmp_path / "before/log.jsonl").read_text()
+    erased = [line for line in lines_of(tmp_path / "before/log.jsonl") if line["type"] == "erased"]
+    assert {tuple(line) for line in erased} == {
+        ("type", "id", "leaf", "erasure", "seal", "position", "path")
+    }
+    assert str(user.pk) in text
+    user.delete()
+    list(seal_pending())
+    checkpoint_publish()
+    export(tmp_path / "after")
+    assert check(tmp_path / "after") == []
+    lines = lines_of(tmp_path / "after/log.jsonl")
+    assert not set(ids) & {str(line["entry"]["user_id"]) for line in lines if "entry" in line}
+    assert not any(line.get("actor_nonce") for line in lines)
+    published = "".join(
+        path.read_text("latin-1") for path in (tmp_path / "tiles").rglob("*") if path.is_file()
+    )
+    assert not any(value in published for value in ids)
+
+
+def test_folder_needs_a_checkpoint_and_a_new_place(settings, tmp_path, write):
+    configure_checkpoints(settings, tmp_path / "tiles")
+    with pytest.raises(CommandError, match="no published checkpoint yet") as refused:
+        export(tmp_path / "all")
+    assert refused.value.returncode == 2
+    write()
+    list(seal_pending())
+    checkpoint_publish()
+    export(tmp_path / "all")
+    with pytest.raises(CommandError, match="can't be written"):
+        export(tmp_path / "all")
+
+
+@pytest.mark.program("go")
+def test_ten_thousand_random_entries_are_accepted(settings, tmp_path, user, verify):
+    configure_checkpoints(settings, tmp_path / "tiles", SEAL_BATCH_SIZE=37)
+    dice = random.Random(3)
+    while AuditLog.objects.count() < 10_000:
+        count = dice.randrange(1, 700)
+        AuditLog.objects.bulk_create([random_entry(user, dice) for _ in range(count)])
+        list(seal_pending())
+        checkpoint_publish()
+    export(tmp_path / "all")
+    assert list(folder_problems(tmp_path / "all")) == []
+    answer = verify(tmp_path / "all")[str(tmp_path / "all")]
+    assert answer.startswith("accepted: ")
+    assert f", {AuditLog.objects.count()} entries (complete: true, of version 1: 0)" in answer
+
+
+def random_entry(user, dice):
+    def text(length):
+        return "".join(dice.choice("abc äß漢字🩺\\\"'<>&\n\t") for _ in range(length)) or "x"
+
+    return AuditLog(
+        user=dice.choice([user, None]),
+        action=text(dice.randrange(50)),
+        resource_type=text(dice.randrange(50)),
+        resource_id=text(dice.randrange(100)),
+        ip_address=dice.choice([None, "192.0.2.1", "2001:db8::1"]),
+        user_agent=text(dice.randrange(300)),
+        details={text(5): dice.choice([text(20), 1.5, -3, None, True, [text(3)], {text(2): 1}])},
+        data_subject=dice.choice(["", text(30)]),
+        purpose=dice.choice(["", "TREAT"]),
+        origin=dice.choice(["client", "server", "import"]),
+    )
