@@ -19,8 +19,6 @@ LOST_CONNECTION = {
     "tcp_user_timeout": 10_000,
 }
 
-__all__ = ["open_pool", "ready_to_serve"]
-
 HAS_POOL = django.VERSION >= (5, 1)
 
 POOL_SECONDS = 0.5

@@ -7,9 +7,11 @@ names every invalid variable at once.
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +21,9 @@ from django.core.exceptions import ImproperlyConfigured
 from environs import Env, EnvError, EnvValidationError
 from limits import parse as parse_rate
 
+from myometrics_audit.signing.notes import SigningKey, VerifierKey
+from myometrics_auth.conf import ROLES
+from myometrics_auth.federation.conf import parse_providers
 from myometrics_core.conf import check_redis_url, redact
 
 from .optional.brokers import check_broker_url
@@ -26,6 +31,9 @@ from .optional.brokers import check_broker_url
 DEVELOPMENT_SECRET_KEY = "development-only-" + "not-a-secret-" * 4
 EXAMPLE_SECRET_KEYS = {DEVELOPMENT_SECRET_KEY, "your-secret-key", "change-me"}
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+MAX_DURATION = 1_000_000
 
 env = Env(eager=False)
 
@@ -102,6 +110,24 @@ def positive_number(text: Any) -> int:
     return number
 
 
+@env.parser_for("limit")
+def limit(text: Any) -> int | None:
+    """A number of at least 1; empty is no limit."""
+    return positive_number(text) if str(text).strip() else None
+
+
+@env.parser_for("duration")
+def duration(text: Any) -> timedelta | None:
+    """Seconds, or a number with the unit s, m, h or d; empty is none."""
+    word = str(text).strip().lower()
+    number, unit = (word[:-1], word[-1]) if word[-1:] in UNITS else (word, "s")
+    if not word:
+        return None
+    if not (number.isascii() and number.isdigit() and 0 < int(number) <= MAX_DURATION):
+        raise EnvError(f"expected a time such as 900, 30m, 8h or 7d, got {_shown(word)}.")
+    return timedelta(**{UNITS[unit]: int(number)})
+
+
 @env.parser_for("texts")
 def texts(text: str) -> list[str]:
     """Items separated by commas."""
@@ -149,6 +175,12 @@ def http_url(text: str) -> str:
     return _url(text, "http", "https").rstrip("/")
 
 
+@env.parser_for("exact_url")
+def exact_url(text: str) -> str:
+    """An http or https URL as it is; may be empty."""
+    return _url(text, "http", "https")
+
+
 @env.parser_for("redis_url")
 def redis_url(text: str) -> str:
     """A Redis URL; may be empty. Errors contain no part of it."""
@@ -167,6 +199,28 @@ def origins(text: str) -> list[str]:
     found = [http_url(item) for item in texts(text)]
     if any(urlsplit(origin).path for origin in found):
         raise EnvError(f"expected origins such as https://host without a path, got {_shown(text)}.")
+    return found
+
+
+@env.parser_for("providers")
+def providers(text: str) -> dict[str, Any]:
+    """A JSON object of identity providers by slug; may be empty."""
+    return _json_object(text, '{"entra": {"roles": {"Admins": "admin"}}}')
+
+
+@env.parser_for("streams")
+def streams(text: str) -> dict[str, Any]:
+    """A JSON object of streams by name; may be empty."""
+    return _json_object(text, '{"siem": {"url": "https://siem.example/", "format": "ecs"}}')
+
+
+def _json_object(text: str, example: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise EnvError(f"expected a JSON object such as {example}.")
     return found
 
 
@@ -245,6 +299,42 @@ def keys(text: str) -> dict[str, str]:
     return {key_id: secret for key_id, _, secret in pairs}
 
 
+@env.parser_for("checkpoint_key")
+def checkpoint_key(text: str) -> str:
+    """A private key of ``manage.py audit_key``; empty for none. Errors contain no part of it."""
+    return _checked(text, SigningKey.parse)
+
+
+@env.parser_for("witnesses")
+def witnesses(text: str) -> dict[str, str]:
+    """A JSON object of the URLs of witnesses by public key; may be empty."""
+    try:
+        found = json.loads(text or "{}")
+        for key, url in found.items():
+            VerifierKey.parse(key)
+            if not exact_url(url):
+                raise ValueError(key)
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        raise EnvError("expected a JSON object: public key of a witness, and its URL.") from None
+    return dict(found)
+
+
+@env.parser_for("identity_providers")
+def identity_providers(text: str) -> dict[str, Any]:
+    """A JSON object of identity providers by slug; empty for none."""
+    try:
+        value = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        raise EnvError("expected a JSON object of identity providers by slug.") from None
+    if not isinstance(value, dict):
+        raise EnvError("expected a JSON object of identity providers by slug.")
+    try:
+        parse_providers(value, roles=ROLES)
+    except ValueError as error:
+        raise EnvError(f"{error}.") from None
+    return value
+
+
 def _database(text: str) -> dict[str, Any]:
     hosts = urlsplit(text).netloc.rpartition("@")[2]
     if "," not in hosts:
@@ -268,10 +358,10 @@ def _is_network(text: str) -> bool:
     return True
 
 
-def _checked(text: str, check_url: Callable[[str], None]) -> str:
+def _checked(text: str, parse: Callable[[str], object]) -> str:
     if text:
         try:
-            check_url(text)
+            parse(text)
         except ValueError as error:
             raise EnvError(f"{error}.") from None
     return text

@@ -9,8 +9,6 @@ from pathlib import Path
 from django.core.exceptions import ImproperlyConfigured
 from dotenv import dotenv_values
 
-__all__ = ["read_environment_file"]
-
 
 def read_environment_file() -> None:
     """Set the file's variables that are not set yet. No other file is read."""

@@ -8,8 +8,6 @@ import django
 
 from .environment import env, from_file
 
-__all__ = ["mail_settings"]
-
 BACKEND = "django.core.mail.backends.{}.EmailBackend"
 WITHOUT_OPTIONS = {BACKEND.format(name) for name in ("console", "dummy", "locmem")}
 TIMEOUT = 10

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from myometrics_auth.conf import ROLES
+from django.conf import global_settings
+
+from myometrics_audit.conf import READS
+from myometrics_auth.conf import REAUTHENTICATED_OPERATIONS, ROLES
 from myometrics_core.beat import beat_schedule
 
 from .databases import ready_to_serve
@@ -30,6 +33,18 @@ SECRET_KEY_FALLBACKS = env.texts("SECRET_KEY_FALLBACKS", from_file("SECRET_KEY_F
 SIGNING_KEYS = env.texts("SIGNING_KEYS", from_file("SIGNING_KEYS")) or None
 PSEUDONYM_KEYS = env.texts("PSEUDONYM_KEYS", from_file("PSEUDONYM_KEYS")) or None
 MFA_REQUIRED_ROLES = env.choices("MFA_REQUIRED_ROLES", "", known=ROLES)
+IDENTITY_PROVIDERS = (
+    env.identity_providers("IDENTITY_PROVIDERS", from_file("IDENTITY_PROVIDERS")) or {}
+)
+REGISTRATION = env.choice("REGISTRATION", "", choices=("open", "invitation", "closed"))
+EMAIL_VERIFICATION = env.choice("EMAIL_VERIFICATION", "", choices=("optional", "required"))
+PASSKEY_RP_ID = env.str("PASSKEY_RP_ID", "") or None
+PASSKEY_ORIGINS = env.origins("PASSKEY_ORIGINS", "") or None
+SCIM_PROVIDERS = env.providers("SCIM_PROVIDERS", "")
+SESSION_IDLE_TIMEOUT = env.duration("SESSION_IDLE_TIMEOUT", "")
+SESSIONS_PER_USER = env.limit("SESSIONS_PER_USER", "")
+ROTATE_REFRESH_TOKENS = env.switch("ROTATE_REFRESH_TOKENS", "false")
+REAUTHENTICATE_FOR = env.choices("REAUTHENTICATE_FOR", "", known=REAUTHENTICATED_OPERATIONS)
 DATABASE = env.database(
     "DATABASE_URL", from_file("DATABASE_URL", f"sqlite:///{DATA_DIR / 'db.sqlite3'}")
 )
@@ -43,6 +58,19 @@ BROKER_URL = (
 )
 AUDIT_KEYS = env.keys("AUDIT_KEYS", from_file("AUDIT_KEYS"))
 AUDIT_ANCHOR_FILE = env.str("AUDIT_ANCHOR_FILE", "") or None
+AUDIT_CHECKPOINT_KEY = (
+    env.checkpoint_key("AUDIT_CHECKPOINT_KEY", from_file("AUDIT_CHECKPOINT_KEY")) or None
+)
+AUDIT_CHECKPOINT_OLD_KEYS = env.texts("AUDIT_CHECKPOINT_OLD_KEYS", "")
+AUDIT_CHECKPOINT_ORIGIN = env.str("AUDIT_CHECKPOINT_ORIGIN", "") or None
+AUDIT_WITNESSES = env.witnesses("AUDIT_WITNESSES", "")
+AUDIT_WITNESS_QUORUM = env.limit("AUDIT_WITNESS_QUORUM", "")
+AUDIT_TIMESTAMP_URL = env.exact_url("AUDIT_TIMESTAMP_URL", "")
+AUDIT_STREAMS = env.streams("AUDIT_STREAMS", "")
+AUDIT_RECORD_READS = env.choices("AUDIT_RECORD_READS", "exports", known=READS)
+AUDIT_ACCESS_REPORT_CLINIC = env.str("AUDIT_ACCESS_REPORT_CLINIC", "")
+AUDIT_PARTITIONS = env.switch("AUDIT_PARTITIONS", "false")
+AUDIT_LEGAL_HOLDS = env.switch("AUDIT_LEGAL_HOLDS", "false")
 AUDIT_ON_USER_DELETE = env.choice("AUDIT_ON_USER_DELETE", "", choices=("cascade", "retain"))
 MICROSERVICE_URL = env.http_url("MICROSERVICE_URL", "") or None
 DJANGO_API_URL = env.http_url("DJANGO_API_URL", "http://localhost:8001/api")
@@ -93,12 +121,22 @@ INSTALLED_APPS = [
     "myometrics_core.rate_limits",
     "myometrics_core.health_log",
     "myometrics_auth",
+    *(["myometrics_auth.federation"] if IDENTITY_PROVIDERS else []),
+    "myometrics_auth.passkeys",
     "myometrics_audit",
+    *(["myometrics_audit.checkpoints"] if AUDIT_CHECKPOINT_KEY else []),
+    *(["myometrics_audit.streams"] if AUDIT_STREAMS else []),
+    "myometrics_audit.review",
+    *(["myometrics_audit.access_report"] if AUDIT_ACCESS_REPORT_CLINIC else []),
+    *(["myometrics_audit.partitions"] if AUDIT_PARTITIONS else []),
+    *(["myometrics_audit.legal_hold"] if AUDIT_LEGAL_HOLDS else []),
     "myometrics_analytics",
     "myometrics_notifications",
     "config",
     "demo",
 ]
+if SCIM_PROVIDERS:
+    INSTALLED_APPS.insert(INSTALLED_APPS.index("myometrics_audit"), "myometrics_auth.scim")
 MIDDLEWARE = [
     "myometrics_core.middleware.AccessLogMiddleware",
     "corsheaders.middleware.CorsMiddleware",
@@ -167,12 +205,20 @@ CACHES = {
         "OPTIONS": {
             "pool_class": "myometrics_core.conf.RedisPool",
             "serializer": "myometrics_core.db.JSONSerializer",
-            "socket_connect_timeout": 2,
-            "socket_timeout": 5,
+            # Short: while Redis can't be reached, lists and writes wait for it.
+            "socket_connect_timeout": 0.5,
+            "socket_timeout": 2,
         },
     }
     if REDIS_URL
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+}
+STORAGES = {
+    **global_settings.STORAGES,
+    "audit_checkpoints": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": DATA_DIR / "audit-log"},
+    },
 }
 SESSION_ENGINE = f"django.contrib.sessions.backends.{'cache' if REDIS_URL else 'db'}"
 
@@ -214,11 +260,33 @@ MYOMETRICS = {
     "PSEUDONYM_KEYS": PSEUDONYM_KEYS,
     "JOB_RUNNER": JOB_RUNNER,
 }
-MYOMETRICS_AUTH = {"SIGNING_KEYS": SIGNING_KEYS, "MFA_REQUIRED_ROLES": MFA_REQUIRED_ROLES or []}
+MYOMETRICS_AUTH = {
+    "SIGNING_KEYS": SIGNING_KEYS,
+    "MFA_REQUIRED_ROLES": MFA_REQUIRED_ROLES or [],
+    "IDENTITY_PROVIDERS": IDENTITY_PROVIDERS,
+    "REGISTRATION": REGISTRATION or "open",
+    "EMAIL_VERIFICATION": EMAIL_VERIFICATION or "optional",
+    "PASSKEY_RP_ID": PASSKEY_RP_ID,
+    "PASSKEY_ORIGINS": PASSKEY_ORIGINS,
+    "SCIM": SCIM_PROVIDERS or {},
+    "SESSION_IDLE_TIMEOUT": SESSION_IDLE_TIMEOUT,
+    "SESSIONS_PER_USER": SESSIONS_PER_USER,
+    "ROTATE_REFRESH_TOKENS": bool(ROTATE_REFRESH_TOKENS),
+    "REAUTHENTICATE_FOR": REAUTHENTICATE_FOR or [],
+}
 MYOMETRICS_AUDIT = {
     "KEYS": AUDIT_KEYS or {},
     "ANCHOR_FILE": AUDIT_ANCHOR_FILE,
+    "CHECKPOINT_KEY": AUDIT_CHECKPOINT_KEY,
+    "CHECKPOINT_OLD_KEYS": AUDIT_CHECKPOINT_OLD_KEYS or [],
+    "CHECKPOINT_ORIGIN": AUDIT_CHECKPOINT_ORIGIN,
+    "WITNESSES": AUDIT_WITNESSES or {},
+    "WITNESS_QUORUM": AUDIT_WITNESS_QUORUM,
+    "TIMESTAMP_URL": AUDIT_TIMESTAMP_URL or "",
+    "STREAMS": AUDIT_STREAMS or {},
     "ON_USER_DELETE": AUDIT_ON_USER_DELETE or "cascade",
+    "RECORD_READS": AUDIT_RECORD_READS or [],
+    "ACCESS_REPORT_CLINIC": AUDIT_ACCESS_REPORT_CLINIC or "",
 }
 MYOMETRICS_ANALYTICS = {"UPLOADS_PER_USER_PER_DAY": UPLOADS_PER_USER_PER_DAY}
 MYOMETRICS_NOTIFICATIONS = {"MAILS_PER_USER_PER_HOUR": MAILS_PER_USER_PER_HOUR}

@@ -17,8 +17,12 @@ api: list[URLPattern | URLResolver] = [
     path("", include("myometrics_analytics.urls")),
     path("", include("myometrics_notifications.urls")),
     path("", include("myometrics_auth.urls")),
+    path("", include("myometrics_auth.passkeys.urls")),
     re_path(r"", UnknownPathView.as_view()),
 ]
+
+if settings.IDENTITY_PROVIDERS:
+    api.insert(0, path("", include("myometrics_auth.federation.urls")))
 
 admin.site.site_header = admin.site.site_title = "MyoMetrics"
 
@@ -31,6 +35,12 @@ urlpatterns = [
 
 if settings.METRICS_TOKEN or settings.METRICS_NETWORKS:
     urlpatterns.insert(0, path("", include("myometrics_core.observability.metrics_urls")))
+
+if settings.AUDIT_CHECKPOINT_KEY:
+    urlpatterns.insert(0, path("audit-log/", include("myometrics_audit.checkpoints.urls")))
+
+if settings.SCIM_PROVIDERS:
+    urlpatterns.insert(0, path("scim/v2/", include("myometrics_auth.scim.urls")))
 
 handler400 = "config.error_pages.bad_request"
 handler403 = "config.error_pages.forbidden"

@@ -12,6 +12,8 @@ from myometrics_core.api import ApiView, PublicApiView, PublicPageView, UnknownP
 
 EXAMPLES = {
     "session_id": "00000000-0000-4000-8000-000000000000",
+    "passkey_id": "00000000-0000-4000-8000-000000000000",
+    "invitation_id": "00000000-0000-4000-8000-000000000000",
     "user_id": "987654",
     "entry_id": "987654",
 }

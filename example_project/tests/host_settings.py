@@ -123,6 +123,7 @@ SCRIPT: list[tuple[str, str, Any]] = [
     ("GET", "auth/mfa/", None),
     ("POST", "auth/mfa/enrol/", {"password": "wrong"}),
     ("POST", "auth/change-password/", {"old_password": "wrong", "new_password": "x"}),
+    ("POST", "auth/reauthenticate/", {"password": "wrong"}),
     ("POST", "auth/login/", LONG),
     ("POST", "auth/login/", {"email": "ada@clinic.example", "password": "wrong"}),
     ("POST", "auth/login/", {"email": "ada@clinic.example", "password": "correct-horse-battery"}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from dataclasses import dataclass, field
@@ -60,7 +61,9 @@ class Load:
             self._over.wait(self.pause)
 
     def _request(self, client, method, path):
-        entry = {"action": "load", "resource_type": "test", "resource_id": "1"}
+        # Unique, so that an entry that was written twice is found.
+        number = secrets.token_hex(8)
+        entry = {"action": "load", "resource_type": "test", "resource_id": number}
         body = entry if method == "POST" else None
         try:
             answer = client.request(method, path, json=body)

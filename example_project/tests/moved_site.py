@@ -39,7 +39,10 @@ from time_machine import travel
 
 from myometrics_analytics.models import PendingChange
 from myometrics_audit import audit
+from myometrics_audit.log.inserts import insert_entry
 from myometrics_audit.models import AuditLog, Leaf, Seal
+from myometrics_audit.signing.keys import active_key
+from myometrics_audit.signing.signatures import entry_leaf, new_nonce, subject_of
 from myometrics_auth.models import Session
 from myometrics_auth.tokens import access_token
 from myometrics_notifications.models import Message
@@ -115,7 +118,17 @@ def fill(folder):
     ask(APIClient(), "POST", "auth/login/", {"email": ADA, "password": "wrong"}, 401)
     with sign_with_microseconds():
         upload(ADA, "old", filename="old.jpg\x03", diagnosis="D\x04\rE", processing_time=2.5)
-        audit.record(actor=root, action=ODD, resource=(ODD, ODD), details={ODD: [ODD, 1e22, -0.0]})
+        audit.record(
+            actor=root,
+            action=ODD,
+            resource=(ODD, ODD),
+            details={ODD: [ODD, 1e22, -0.0]},
+            data_subject=ODD,
+            purpose=ODD,
+            legal_basis=ODD,
+            origin="import",
+        )
+        write_version_1(root)
         upload(BOB, "b\x05", diagnosis="Normal")
         command("audit_seal")
         with override_settings(
@@ -154,6 +167,14 @@ def sign_with_microseconds():
         for module in SIGNING:
             patches.enter_context(patch(f"myometrics_{module}.whole_milliseconds", precise))
         yield
+
+
+def write_version_1(user):
+    """Write an entry with a leaf of version 1, as release 0.1 did."""
+    key, entry = active_key(), AuditLog(user=user, action=ODD, resource_type="a", resource_id="b")
+    entry.nonce = new_nonce()
+    leaf = entry_leaf(entry, subject_of(user.pk, key), key), key.id, None
+    insert_entry(entry, leaf_table=Leaf._meta.db_table, leaf=leaf, using="default")
 
 
 def precise(moment):

@@ -193,32 +193,41 @@ class ProxiedSite(RunningSite):
         return (self.folder / "nginx-error.log").read_text()
 
     def _configure_nginx(self):
-        folder = self.folder
-        certificates = "/etc/letsencrypt/live/api.clinic.example"
-        configured = documented_configuration(
+        self.nginx_command = configure_nginx(
+            self.folder,
             {
                 "api.clinic.example": "localhost",
                 "https://clinic.example": FRONT_END,
-                f"{certificates}/fullchain.pem": f"{folder}/certificate.pem",
-                f"{certificates}/privkey.pem": f"{folder}/key.pem",
                 "server 127.0.0.1:8001": f"server 127.0.0.1:{self.webs[0].port}",
                 "server 127.0.0.1:8002": f"server 127.0.0.1:{self.webs[1].port}",
                 "listen 80": f"listen {self.http_port}",
                 "listen [::]:80": f"listen [::]:{self.http_port}",
                 "listen 443": f"listen {self.https_port}",
                 "listen [::]:443": f"listen [::]:{self.https_port}",
-                "/var/log/nginx/": f"{folder}/",
-            }
+            },
         )
-        conf_d = folder / "conf.d"
-        conf_d.mkdir()
-        (conf_d / "myometrics.conf").write_text(configured)
-        paths = (f"{kind}_temp_path {folder}/{kind};\n" for kind in TEMPORARY)
-        (conf_d / "temporary.conf").write_text("".join(paths))
-        (folder / "nginx.conf").write_text(debian_configuration(folder))
-        program = find_server_program("nginx")
-        assert program, "nginx can't be found or run: apt-get install nginx"
-        self.nginx_command = [program, "-p", str(folder), "-c", str(folder / "nginx.conf")]
+
+
+def configure_nginx(folder, addresses):
+    """Write nginx's files to ``folder``, with its certificate there; return the command."""
+    certificates = "/etc/letsencrypt/live/api.clinic.example"
+    configured = documented_configuration(
+        {
+            **addresses,
+            f"{certificates}/fullchain.pem": f"{folder}/certificate.pem",
+            f"{certificates}/privkey.pem": f"{folder}/key.pem",
+            "/var/log/nginx/": f"{folder}/",
+        }
+    )
+    conf_d = folder / "conf.d"
+    conf_d.mkdir()
+    (conf_d / "myometrics.conf").write_text(configured)
+    paths = (f"{kind}_temp_path {folder}/{kind};\n" for kind in TEMPORARY)
+    (conf_d / "temporary.conf").write_text("".join(paths))
+    (folder / "nginx.conf").write_text(debian_configuration(folder))
+    program = find_server_program("nginx")
+    assert program, "nginx can't be found or run: apt-get install nginx"
+    return [program, "-p", str(folder), "-c", str(folder / "nginx.conf")]
 
 
 def debian_configuration(folder):

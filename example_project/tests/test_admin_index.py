@@ -9,12 +9,14 @@ pytestmark = pytest.mark.django_db
 SHOWN = {
     "myometrics_core": {"Job"},
     "myometrics_auth": {"User", "Session", "SignInFailures"},
+    "myometrics_auth_passkeys": {"Passkey"},
     "myometrics_audit": {"AuditLog"},
     "myometrics_analytics": {"Dashboard", "Upload"},
     "myometrics_notifications": {"Message", "NotificationSettings"},
 }
 INTERNAL = {
     "myometrics_auth": {"TotpDevice", "RecoveryCode", "UsedToken"},
+    "myometrics_auth_passkeys": {"PasskeyChallenge"},
     "myometrics_audit": {"Seal", "Erasure", "Leaf", "EntryCount", "Verification"},
     "myometrics_analytics": {
         *("DayRollup", "DailyRollup", "UserRollup", "PendingChange"),

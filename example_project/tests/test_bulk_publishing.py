@@ -11,7 +11,7 @@ from django.core import mail
 from django.db import connection, transaction
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
@@ -108,8 +108,6 @@ def effects_of(act):
 class RecordedTogether(TestCase):
     @settings(
         max_examples=20,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
         phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking takes minutes
     )
     @given(

@@ -33,15 +33,21 @@ SHAPE = {
 
 
 RESERVED = (
+    "analytics_viewed",
+    "audit_log_read",
     "data_exported",
     "login_failed",
     "login_succeeded",
+    "log_imported",
     "password_changed",
+    "refresh_token_reused",
     "session_ended",
     "system_down",
     "user_created",
     "user_deleted",
     "user_updated",
+    "user_viewed",
+    "users_listed",
 )
 OPEN = (
     "upload_created",

@@ -7,8 +7,11 @@ import pytest
 from fresh_process import GOOD, manage, python, shown
 
 from config.optional.brokers import broker_settings, check_broker_url
+from myometrics_audit.signing.notes import generate_key
 
 pytestmark = pytest.mark.any_database
+
+WITNESS = "w+a2edf5c4+BA7qdJ1XzE0lPjHwyIsyju+c+uzB45E2uvVv5nTY/oBT"
 
 SHOW_MAILER = """
 import json, django
@@ -48,8 +51,35 @@ print(json.dumps({"module": type(mailer).__module__, **vars(mailer)}, default=st
             "admin,root",
             "expected some of admin, doctor, technician, got 'root'",
         ),
+        ("IDENTITY_PROVIDERS", "google", "expected a JSON object of identity providers by slug"),
+        ("IDENTITY_PROVIDERS", "[1]", "expected a JSON object of identity providers by slug"),
+        ("IDENTITY_PROVIDERS", '{"a": {"client_id": "x"}}', "['a'] lacks 'issuer'"),
+        (
+            "IDENTITY_PROVIDERS",
+            '{"a": {"issuer": "http://a.example", "client_id": "x"}}',
+            "['a']['issuer'] must be an https URL",
+        ),
+        ("SESSION_IDLE_TIMEOUT", "0", "expected a time such as 900, 30m, 8h or 7d, got '0'"),
+        ("SESSION_IDLE_TIMEOUT", "30 min", "expected a time such as 900, 30m, 8h or 7d"),
+        ("SESSION_IDLE_TIMEOUT", "9" * 99, "expected a time such as 900, 30m, 8h or 7d"),
+        ("SESSIONS_PER_USER", "0", "expected a whole number from 1, got '0'"),
+        ("ROTATE_REFRESH_TOKENS", "often", "expected true or false, got 'often'"),
+        ("REAUTHENTICATE_FOR", "export,login", "expected some of delete_account, change_email"),
         ("JOB_RUNNER", "celery", "expected thread or tasks or none, got 'celery'"),
+        ("REGISTRATION", "none", "expected open or invitation or closed, got 'none'"),
+        ("EMAIL_VERIFICATION", "yes", "expected optional or required, got 'yes'"),
         ("AUDIT_ON_USER_DELETE", "drop", "expected cascade or retain, got 'drop'"),
+        (
+            "AUDIT_RECORD_READS",
+            "exports,all",
+            "expected some of exports, users, audit_logs, analytics, got 'all'",
+        ),
+        ("AUDIT_CHECKPOINT_KEY", "secret", "not an Ed25519 private key"),
+        ("AUDIT_WITNESSES", '{"key": "https://a.example"}', "expected a JSON object: public key"),
+        ("AUDIT_WITNESSES", "[]", "expected a JSON object: public key"),
+        ("AUDIT_WITNESSES", json.dumps({WITNESS: ""}), "expected a JSON object: public key"),
+        ("AUDIT_WITNESS_QUORUM", "0", "expected a whole number from 1, got '0'"),
+        ("AUDIT_TIMESTAMP_URL", "tsa.example", "expected a URL such as http://host:port"),
         (
             "TRUSTED_PROXIES",
             "10.0.0.0/8,proxy",
@@ -100,11 +130,201 @@ def test_audit_on_user_delete_is_a_variable(value):
 
 
 @pytest.mark.parametrize(
+    ("given", "reads"),
+    [
+        ({}, ["exports"]),
+        ({"AUDIT_RECORD_READS": ""}, []),
+        ({"AUDIT_RECORD_READS": "users, analytics"}, ["users", "analytics"]),
+    ],
+)
+def test_audit_record_reads_is_a_variable(given, reads):
+    (audit,) = shown(given, "MYOMETRICS_AUDIT")
+    assert audit["RECORD_READS"] == reads
+
+
+@pytest.mark.parametrize(
     ("value", "roles"), [("", []), ("admin", ["admin"]), ("admin, doctor", ["admin", "doctor"])]
 )
 def test_mfa_required_roles_are_a_variable(value, roles):
     (auth,) = shown({"MFA_REQUIRED_ROLES": value}, "MYOMETRICS_AUTH")
     assert auth["MFA_REQUIRED_ROLES"] == roles
+
+
+@pytest.mark.parametrize(
+    ("given", "registration", "verification"),
+    [
+        ({}, "open", "optional"),
+        ({"REGISTRATION": "", "EMAIL_VERIFICATION": ""}, "open", "optional"),
+        (
+            {"REGISTRATION": "Invitation", "EMAIL_VERIFICATION": "required"},
+            "invitation",
+            "required",
+        ),
+    ],
+)
+def test_registration_and_verification_are_variables(given, registration, verification):
+    (auth,) = shown(given, "MYOMETRICS_AUTH")
+    assert (auth["REGISTRATION"], auth["EMAIL_VERIFICATION"]) == (registration, verification)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("SESSION_IDLE_TIMEOUT", "", "None"),
+        ("SESSION_IDLE_TIMEOUT", "900", "0:15:00"),
+        ("SESSION_IDLE_TIMEOUT", "30m", "0:30:00"),
+        ("SESSION_IDLE_TIMEOUT", " 8H ", "8:00:00"),
+        ("SESSION_IDLE_TIMEOUT", "2d", "2 days, 0:00:00"),
+        ("SESSIONS_PER_USER", "", "None"),
+        ("SESSIONS_PER_USER", "3", "3"),
+        ("ROTATE_REFRESH_TOKENS", "", "False"),
+        ("ROTATE_REFRESH_TOKENS", "true", "True"),
+        ("REAUTHENTICATE_FOR", "", "[]"),
+        ("REAUTHENTICATE_FOR", "export, disable_mfa", "['export', 'disable_mfa']"),
+    ],
+)
+def test_limits_of_sessions_are_variables(variable, value, expected):
+    code = f"from config import settings; print(settings.MYOMETRICS_AUTH[{variable!r}])"
+    done = python(code, {**GOOD, variable: value})
+    assert done.stdout.strip() == expected, done.stderr
+
+
+def test_domain_and_origins_of_passkeys_are_variables():
+    names = ("PASSKEY_RP_ID", "PASSKEY_ORIGINS")
+    (auth,) = shown({}, "MYOMETRICS_AUTH")
+    assert [auth[name] for name in names] == [None, None]
+    given = {"PASSKEY_RP_ID": "clinic.example", "PASSKEY_ORIGINS": "https://a.clinic.example"}
+    (auth,) = shown(given, "MYOMETRICS_AUTH")
+    assert [auth[name] for name in names] == ["clinic.example", ["https://a.clinic.example"]]
+
+
+def test_scim_providers_install_and_serve_provisioning():
+    pytest.importorskip("scim2_server", reason="SCIM needs Python 3.11")
+    code = """
+import django
+django.setup()
+from django.conf import settings
+from django.urls import NoReverseMatch, reverse
+print("myometrics_auth.scim" in settings.INSTALLED_APPS)
+try:
+    print(reverse("myometrics_scim:root", args=["entra"]))
+except NoReverseMatch:
+    print("not served")
+"""
+    providers = '{"entra": {"roles": {"Admins": "admin"}}}'
+    switched_on = python(code, {**GOOD, "SCIM_PROVIDERS": providers})
+    assert switched_on.stdout.split("\n")[:2] == ["True", "/scim/v2/entra/"], switched_on.stderr
+    switched_off = python(code, GOOD)
+    assert switched_off.stdout.split("\n")[:2] == ["False", "not served"], switched_off.stderr
+
+
+@pytest.mark.parametrize("value", ["entra", "[]", '{"entra"'])
+def test_scim_providers_are_a_json_object(value):
+    refused = python("import django; django.setup()", {**GOOD, "SCIM_PROVIDERS": value})
+    assert refused.returncode != 0
+    assert "SCIM_PROVIDERS" in refused.stderr
+
+
+def test_streams_install_their_app():
+    code = """
+import django
+django.setup()
+from django.conf import settings
+from myometrics_core.jobs.kinds import job_kinds
+print("myometrics_audit.streams" in settings.INSTALLED_APPS)
+print("myometrics_audit.stream.siem" in [kind.name for kind in job_kinds()])
+"""
+    streams = '{"siem": {"url": "https://siem.example/", "format": "ecs"}}'
+    switched_on = python(code, {**GOOD, "AUDIT_STREAMS": streams})
+    assert switched_on.stdout.split()[:2] == ["True", "True"], switched_on.stderr
+    switched_off = python(code, GOOD)
+    assert switched_off.stdout.split()[:2] == ["False", "False"], switched_off.stderr
+    refused = python(code, {**GOOD, "AUDIT_STREAMS": "[]"})
+    assert "AUDIT_STREAMS" in refused.stderr
+
+
+def test_checkpoint_key_installs_and_serves_checkpoints():
+    code = """
+import django
+django.setup()
+from django.conf import settings
+from django.urls import NoReverseMatch, reverse
+print("myometrics_audit.checkpoints" in settings.INSTALLED_APPS)
+try:
+    print(reverse("myometrics_audit_checkpoints:checkpoint"))
+except NoReverseMatch:
+    print("not served")
+"""
+    switched_on = python(code, {**GOOD, "AUDIT_CHECKPOINT_KEY": generate_key("log").text})
+    assert switched_on.stdout.split() == ["True", "/audit-log/checkpoint"], switched_on.stderr
+    switched_off = python(code, GOOD)
+    assert switched_off.stdout.split("\n")[:2] == ["False", "not served"], switched_off.stderr
+
+
+def test_name_of_the_clinic_installs_and_serves_access_reports():
+    code = """
+import django
+django.setup()
+from django.conf import settings
+from django.urls import resolve
+print("myometrics_audit.access_report" in settings.INSTALLED_APPS)
+print(resolve("/api/audit-logs/access-report/").url_name)
+"""
+    switched_on = python(code, {**GOOD, "AUDIT_ACCESS_REPORT_CLINIC": "North Clinic"})
+    assert switched_on.stdout.split()[:2] == ["True", "access-report"], switched_on.stderr
+    switched_off = python(code, GOOD)
+    assert switched_off.stdout.split()[:2] == ["False", "audit-log"], switched_off.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "app"),
+    [
+        ("AUDIT_PARTITIONS", "myometrics_audit.partitions"),
+        ("AUDIT_LEGAL_HOLDS", "myometrics_audit.legal_hold"),
+    ],
+)
+def test_switches_install_apps_of_the_audit_log(variable, app):
+    code = f"""
+import django
+django.setup()
+from django.apps import apps
+print(apps.is_installed("{app}"))
+"""
+    switched_on = python(code, {**GOOD, variable: "true"})
+    assert switched_on.stdout.split()[:1] == ["True"], switched_on.stderr
+    switched_off = python(code, GOOD)
+    assert switched_off.stdout.split()[:1] == ["False"], switched_off.stderr
+
+
+def test_options_of_checkpoints_are_variables():
+    old, witness = generate_key("log").verifier, generate_key("w", is_witness=True).verifier
+    given = {
+        "AUDIT_CHECKPOINT_KEY": generate_key("log").text,
+        "AUDIT_CHECKPOINT_OLD_KEYS": f"{old}",
+        "AUDIT_CHECKPOINT_ORIGIN": "clinic.example/log",
+        "AUDIT_WITNESSES": json.dumps({str(witness): "https://w.example"}),
+        "AUDIT_WITNESS_QUORUM": "1",
+        "AUDIT_TIMESTAMP_URL": "https://tsa.example/stamp/",
+    }
+    (audit,) = shown(given, "MYOMETRICS_AUDIT")
+    expected = {
+        "CHECKPOINT_KEY": given["AUDIT_CHECKPOINT_KEY"],
+        "CHECKPOINT_OLD_KEYS": [str(old)],
+        "CHECKPOINT_ORIGIN": "clinic.example/log",
+        "WITNESSES": {str(witness): "https://w.example"},
+        "WITNESS_QUORUM": 1,
+        "TIMESTAMP_URL": "https://tsa.example/stamp/",
+    }
+    assert {name: audit[name] for name in expected} == expected
+    assert manage({**GOOD, **given}, "check").returncode == 0
+
+
+def test_key_of_checkpoints_is_made_before_it_is_configured(tmp_path):
+    path = tmp_path / "key"
+    made = manage(GOOD, "audit_key", "--name", "clinic.example/log", "--output", str(path))
+    assert made.returncode == 0, made.stderr
+    shown = manage({**GOOD, "AUDIT_CHECKPOINT_KEY_FILE": str(path)}, "audit_key")
+    assert shown.stdout == made.stdout
 
 
 def test_trusted_proxies_may_include_unix_socket():
@@ -251,3 +471,10 @@ def test_command_in_invalid_environment_prints_reasons_only(command):
     lines = done.stderr.splitlines()
     assert lines[0] == "The environment can't be used:"
     assert [line.split(":")[0] for line in lines[1:]] == ["  - EMAIL_PORT", "  - SECRET_KEY"]
+
+
+@pytest.mark.parametrize("module", ["wsgi", "asgi"])
+def test_application_has_imported_its_views(module):
+    code = f"import sys, config.{module}; print('myometrics_auth.views.sign_in' in sys.modules)"
+    done = python(code, GOOD)
+    assert done.stdout.strip() == "True", done.stderr

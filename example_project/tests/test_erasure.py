@@ -139,10 +139,10 @@ def test_deletion_by_site_code_leaves_no_traces(user_client):
 @pytest.mark.parametrize("on_user_delete", ["cascade", "retain"])
 def test_site_with_global_delete_receiver_can_delete_users(user_client, settings, on_user_delete):
     settings.MYOMETRICS_AUDIT = {**settings.MYOMETRICS_AUDIT, "ON_USER_DELETE": on_user_delete}
-    heard = set()
+    notified = set()
 
     def listen(sender, **kwargs):
-        heard.add(sender)
+        notified.add(sender)
 
     pre_delete.connect(listen)
     post_delete.connect(listen)
@@ -151,8 +151,8 @@ def test_site_with_global_delete_receiver_can_delete_users(user_client, settings
     finally:
         pre_delete.disconnect(listen)
         post_delete.disconnect(listen)
-    assert {get_user_model(), Session, Upload, Message, NotificationSettings} <= heard
-    assert AuditLog not in heard
+    assert {get_user_model(), Session, Upload, Message, NotificationSettings} <= notified
+    assert AuditLog not in notified
     assert not get_user_model().objects.filter(email=EMAIL.lower()).exists()
     retained = AuditLog.objects.exclude(pseudonym="")
     assert retained.exists() is (on_user_delete == "retain")

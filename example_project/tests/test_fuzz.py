@@ -11,10 +11,8 @@ import pytest
 import schemathesis
 from conftest import make_user
 from django.contrib.auth import get_user_model
-from django.core.signals import request_finished, request_started
-from django.db import close_old_connections
 from django.test import override_settings
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -44,16 +42,6 @@ def _no_limits(settings):
     settings.MYOMETRICS = {**settings.MYOMETRICS, "RATE_LIMITS": UNLIMITED}
 
 
-@pytest.fixture(autouse=True)
-def _one_connection():
-    """Three thousand requests over one connection, like Django's test client."""
-    for signal in (request_started, request_finished):
-        signal.disconnect(close_old_connections)
-    yield
-    for signal in (request_started, request_finished):
-        signal.connect(close_old_connections)
-
-
 def token_of(role):
     email = f"{role}@fuzz.example"
     user = get_user_model().objects.filter(email=email, is_active=True, role=role).first()
@@ -65,13 +53,12 @@ def token_of(role):
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("keep_connections")  # thousands of requests
 @pytest.mark.parametrize("role", ["doctor", "admin"])
 @schema.parametrize()
 @settings(
     max_examples=EXAMPLES,
-    deadline=None,
     derandomize=True,
-    suppress_health_check=list(HealthCheck),
 )
 def test_every_response_matches_schema(case, role):
     with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):

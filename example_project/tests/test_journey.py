@@ -247,8 +247,11 @@ def _reset_by_mail(site, browser):
     for email in (EMAIL, "unknown@clinic.example"):
         answer = browser.request("POST", "/auth/password-reset/", 200, {"email": email}).json()
         assert answer == {"detail": "Password reset email sent"}
-    (text,) = site.mail_to(EMAIL.lower())
-    link = re.search(r"http://localhost:3000\S+", text)[0]
+    # The link to verify the address, the notice of the changed password, and the link.
+    text = "\n".join(site.mail_to(EMAIL.lower(), 3))
+    assert text.count("/api/auth/verify-email/confirm/") == 1
+    assert "Your password was changed" in text
+    (link,) = re.findall(r"http://localhost:3000/reset-password\S+", text)
     query = parse_qs(urlsplit(link).query)
     body = {"uid": query["uid"][0], "token": query["token"][0], "new_password": RESET}
     too_short = browser.request(
@@ -280,7 +283,7 @@ def _check_administrator_pages(site):
     ).json()
     assert entries["count"] == 3
     found = administrator.request("GET", "/users/", 200, params={"search": "janet smi"}).json()
-    assert [person["email"] for person in found["results"]] == [EMAIL.lower()]
+    assert [user["email"] for user in found["results"]] == [EMAIL.lower()]
 
 
 def _the_end(browser):

@@ -18,6 +18,7 @@ import pytest
 from running_site import PASSWORD, RunningSite
 
 from myometrics_core.times import utc_now
+from myometrics_testing.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.long
 
@@ -72,7 +73,7 @@ def restart(site, environment):
     """Replace the site's web server by one in ``environment``."""
     site.environment |= environment
     site.processes["web"].terminate()
-    site.processes["web"].wait(timeout=60)
+    site.processes["web"].wait(timeout=PATIENCE)
     site.run("web")
     site.wait_until_ready()
 
@@ -122,7 +123,9 @@ class User:
 
 def ask(site, method, path, status, body=None, access=None):
     headers = {"Authorization": f"Bearer {access}"} if access else {}
-    answer = httpx.request(method, f"{site.url}/api{path}", json=body, headers=headers, timeout=60)
+    answer = httpx.request(
+        method, f"{site.url}/api{path}", json=body, headers=headers, timeout=PATIENCE
+    )
     assert answer.status_code == status, f"{method} {path}: {answer.status_code} {answer.text}"
     return answer.json() if answer.content and status != 204 else None
 
@@ -139,9 +142,14 @@ def failed_sign_ins(site):
     return int(site.manage("shell", "-v", "0", "-c", code).split()[-1])
 
 
-def link_in(mails, part):
-    """Path and query of the link in the last of ``mails`` that has ``part`` in its address."""
-    (link,) = [link for link in re.findall(r"https?://\S+", mails[-1]) if part in link]
+def link_to(site, address, part):
+    """Path and query of the link in the mails to ``address`` that has ``part`` in it."""
+
+    def links():
+        mails = "\n".join(site.mails_to(address))
+        return [link for link in re.findall(r"https?://\S+", mails) if part in link]
+
+    (link,) = wait_for(links, log=lambda: site.log)
     parts = urlsplit(link)
     return f"{parts.path}?{parts.query}"
 
@@ -154,9 +162,9 @@ def test_rotation_keeps_sessions_links_and_pseudonyms_valid(sites, environments)
     for site in sites:
         fail_to_sign_in(site, ada.email)
     ada.request(here, "GET", "/users/me/export/?delivery=email", 202)
-    export = link_in(here.mail_to(ada.email), "exports")
+    export = link_to(here, ada.email, "exports")
     ask(here, "POST", "/auth/password-reset/", 200, {"email": cleo.email})
-    reset = parse_qs(urlsplit(link_in(here.mail_to(cleo.email), "reset")).query)
+    reset = parse_qs(urlsplit(link_to(here, cleo.email, "reset")).query)
 
     for environment in (announced, first):
         for site in sites:

@@ -18,6 +18,7 @@ OTHERS = [name for name in PUBLIC if name != "core"]
 PAGES = sorted({*ROOT.glob("docs/**/*.md"), *PACKAGES.glob("*/README.md"), ROOT / "README.md"})
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LISTED = re.compile(r"^\| `(myometrics_[\w.]+)` \| `(\w+)` \|", re.MULTILINE)
+REEXPORTING = {"__init__.py", "admin.py", "models.py"}
 REFERENCE = "".join(reference_page(package).read_text() for package in PUBLIC)
 
 
@@ -44,6 +45,15 @@ def test_changelog_names_every_public_module(package):
     head = CHANGELOGS[package].read_text().split("\n## ")[0]
     for module in PUBLIC[package]:
         assert re.search(rf"`{module}[`.]", head), module
+
+
+@pytest.mark.parametrize("package", PUBLIC)
+def test_internal_modules_do_not_declare_public_names(package):
+    source = PACKAGES / f"myometrics-{package}" / "src" / f"myometrics_{package}"
+    for path in source.rglob("*.py"):
+        module = ".".join(path.relative_to(source).with_suffix("").parts)
+        if path.name not in REEXPORTING and module not in PUBLIC[package]:
+            assert "__all__" not in path.read_text(), module
 
 
 @pytest.mark.parametrize("package", OTHERS)

@@ -82,9 +82,11 @@ def test_special_responses_are_documented():
         status: {name for name, o in OPERATIONS.items() if status in o["responses"]}
         for status in ("202", "409", "503")
     }
-    assert by_status["202"] == {"GET /api/users/me/export/"}
+    assert by_status["202"] == {"GET /api/users/me/export/", "POST /api/auth/email/"}
     assert by_status["503"] == {"GET /api/health/"}
     assert {"DELETE /api/users/{user_id}/", "DELETE /api/users/me/"} <= by_status["409"]
+    assert "403" in statuses(OPERATIONS["POST /api/auth/login/mfa/"])
+    assert "400" in statuses(OPERATIONS["POST /api/users/invitations/{invitation_id}/resend/"])
 
 
 def test_health_documents_error_without_authentication():

@@ -36,6 +36,7 @@ def test_unknown_path_under_prefix_is_json_404(anonymous_client, path, method):
 PROTECTED = {
     "/api/auth/user/": "get",
     "/api/auth/change-password/": "post",
+    "/api/auth/reauthenticate/": "post",
     "/api/auth/sessions/": "get",
     "/api/users/": "get",
     "/api/users/1/": "get",

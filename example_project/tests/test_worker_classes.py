@@ -81,7 +81,7 @@ def serving(prepared, folder, worker_class, options="", **variables):
 @pytest.fixture(scope="module", params=["gthread", UVICORN])
 def without_proxy(request, prepared, tmp_path_factory):
     folder = tmp_path_factory.mktemp("without_proxy")
-    variables = {"RATE_LIMIT_AUTH": "2/minute", "WEB_CLIENT_TIMEOUT": "2"}
+    variables = {"RATE_LIMIT_AUTH": "2/hour", "WEB_CLIENT_TIMEOUT": "2"}
     with serving(prepared, folder, request.param, **variables) as served:
         yield served
 
@@ -92,7 +92,7 @@ def behind_proxy(request, prepared, tmp_path_factory):
     variables = {
         "TRUSTED_PROXIES": "unix:,127.0.0.1",
         "BEHIND_TLS_PROXY": "true",
-        "RATE_LIMIT_AUTH": "1/minute",
+        "RATE_LIMIT_AUTH": "1/hour",
     }
     with serving(prepared, folder, request.param, **variables) as served:
         yield served

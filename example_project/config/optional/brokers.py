@@ -19,6 +19,8 @@ AMQP_PARAMETERS = {
     "ssl_certfile": "certfile",
     "ssl_keyfile": "keyfile",
 }
+HEARTBEAT_SECONDS = 10
+"""Both sides of a connection to RabbitMQ end it after two of these without data."""
 REDIS_OPTIONS = {
     "visibility_timeout": int(timedelta(hours=1).total_seconds()),
     "unacked_restore_limit": 100,
@@ -55,6 +57,7 @@ def _settings(url: str, options: dict[str, Any], tls: Any = None) -> dict[str, A
         "CELERY_BROKER_WRITE_URL": url,
         "CELERY_BROKER_USE_SSL": tls,
         "CELERY_BROKER_CONNECTION_TIMEOUT": CONNECT_SECONDS,
+        "CELERY_BROKER_HEARTBEAT": HEARTBEAT_SECONDS,
         "CELERY_BROKER_TRANSPORT_OPTIONS": options,
     }
 

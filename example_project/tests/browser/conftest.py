@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -74,6 +75,10 @@ def site(origin, tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     running = RunningSite(folder, f"sqlite:///{folder / 'site.sqlite3'}", None)
     running.environment["CORS_ALLOWED_ORIGINS"] = origin
+    # So that the schema has the endpoints of identity providers; it is never called.
+    providers = {"google": {"issuer": "https://provider.example", "client_id": "client"}}
+    running.environment["IDENTITY_PROVIDERS"] = json.dumps(providers)
+    running.environment["ROTATE_REFRESH_TOKENS"] = "true"
     # At five a minute the sixth of a slow machine may come in the next minute.
     running.environment["RATE_LIMIT_AUTH"] = "5/hour"
     try:

@@ -54,7 +54,12 @@ def test_typed_front_end_at_another_origin_works(chromium, typescript, site, ori
     seen = call(chromium, origin, "journey", site.url, CREDENTIALS)
     assert (seen["user"]["email"], seen["user"]["role"]) == (ADMIN, "admin")
     assert seen["refused"] == {"name": [400, ["firstName"]], "page": [404, "not_found"]}
-    assert seen["renewed"] == {"statuses": [200, 200, 200], "same": False, "renewals": 1}
+    assert seen["renewed"] == {
+        "statuses": [200, 200, 200],
+        "same": False,
+        "replaced": True,
+        "renewals": 1,
+    }
     assert seen["clinic"] == "North"
     assert seen["entries"] == [seen["entry"]]
     assert seen["uploads"] == [0, 0, 0, 0, 0, 0, 1]
