@@ -86,8 +86,10 @@ function bearer(client: MyoMetricsClient, store: TokenStore): Middleware {
 
 /** Endpoints that take no access token. */
 function isPublic(path: string): boolean {
-  const open = ["login/", "login/mfa/", "register/", "token/refresh/"];
-  return open.some((end) => path === `/api/auth/${end}`) || path.includes("password-reset");
+  const open = ["login/", "login/mfa/", "register/", "token/refresh/", "verify-email/"];
+  if (path.includes("password-reset") || path.startsWith("/api/auth/login/passkey/")) return true;
+  if (path.startsWith("/api/auth/providers/")) return true; // a 401 is about the provider's token
+  return open.some((end) => path === `/api/auth/${end}`);
 }
 
 async function isOver(response: Response): Promise<boolean> {
@@ -104,6 +106,7 @@ async function renew(client: MyoMetricsClient, store: TokenStore): Promise<void>
     body: { refresh: tokens.refresh },
   });
   if (store.get()?.refresh !== tokens.refresh) return; // the tokens changed during the request
-  if (data) store.set({ ...tokens, access: data.access });
+  // The server may have replaced the refresh token; the old one works for ten seconds more.
+  if (data) store.set({ ...tokens, ...data });
   else if (response.status === 401) store.set(null);
 }

@@ -66,7 +66,7 @@ async function refusals(client: MyoMetricsClient) {
   };
 }
 
-/** An access token that is not good is replaced, once for all that ask at the same time. */
+/** Tokens are replaced, once for all that ask at the same time, if the access token is not good. */
 async function expiry(client: MyoMetricsClient, store: TokenStore) {
   const tokens = store.get();
   if (tokens === null) throw new Error("signed out");
@@ -78,6 +78,7 @@ async function expiry(client: MyoMetricsClient, store: TokenStore) {
   return {
     statuses: answers.map(({ response }) => response.status),
     same: store.get()?.access === "over",
+    replaced: store.get()?.refresh !== tokens.refresh,
     renewals,
   };
 }

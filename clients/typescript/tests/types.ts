@@ -29,3 +29,12 @@ export async function mistakes(): Promise<void> {
   data.first_name;
   return void email;
 }
+
+export async function providers(): Promise<void> {
+  const { data } = await client.GET("/api/auth/providers/");
+  const slug: string = data?.[0]?.slug ?? "google";
+  const params = { path: { slug } };
+  await client.POST("/api/auth/providers/{slug}/token/", { params, body: { id_token: "token" } });
+  // @ts-expect-error: a code is worth nothing without the secret of its flow
+  await client.POST("/api/auth/providers/{slug}/callback/", { params, body: { code: "c", state: "s" } });
+}
