@@ -26,7 +26,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,6 +124,10 @@ class Bench:
     servers: list[int]
     token: str
 
+    def client(self) -> Client:
+        """Return a new client of the site."""
+        return Client(self.site.port, self.token)
+
     def cpu(self, site: RunningSite) -> float:
         """Return the CPU seconds used so far by ``site``'s web processes, PostgreSQL and Redis."""
         return cpu_seconds([site.processes["web"].pid, *self.servers])
@@ -163,14 +167,16 @@ def _started(site: RunningSite, bare: RunningSite, servers: list[int]) -> Bench:
     return Bench(site, bare, servers, json.loads(body)["access"])
 
 
-def mixed(found: Bench, seconds: float, clients: int) -> tuple[dict[str, Tally], float]:
+def mixed(
+    connect: Callable[[], Client], seconds: float, clients: int
+) -> tuple[dict[str, Tally], float]:
     """Return latencies by endpoint for all kinds of requests at once, and the seconds it took."""
     tallies: dict[str, Tally] = defaultdict(Tally)
     end = time.perf_counter() + seconds
     start = time.perf_counter()
 
     def work(number: int) -> None:
-        client, choose = Client(found.site.port, found.token), random.Random(number)
+        client, choose = connect(), random.Random(number)
         shares = [endpoint.share for endpoint in ENDPOINTS]
         while time.perf_counter() < end:
             (endpoint,) = choose.choices(ENDPOINTS, shares)
@@ -235,7 +241,7 @@ def report(
     ]
     for endpoint in ENDPOINTS:
         tally, cost = tallies[endpoint.name], costs[endpoint.name]
-        p50, p95, p99 = (f"{_percentile(tally.seconds, share):.1f}" for share in (50, 95, 99))
+        p50, p95, p99 = (f"{percentile(tally.seconds, share):.1f}" for share in (50, 95, 99))
         lines.append(
             f"| {endpoint.name} | {endpoint.share} | {p50} | {p95} | {p99} | {tally.errors} "
             f"| {cost['ours']:.2f} | {cost['bare']:.2f} | {cost['ratio']:.2f} "
@@ -244,7 +250,7 @@ def report(
     return "\n".join([*lines, "", f"Rate-limit check: {limit:.2f} × one Redis round trip."])
 
 
-def _percentile(values: list[float], share: int) -> float:
+def percentile(values: list[float], share: int) -> float:
     if not values:
         return float("nan")
     ordered = sorted(values)
@@ -272,8 +278,8 @@ def main() -> None:
     options = parser.parse_args()
     about = machine()
     with bench() as found:
-        mixed(found, 2, options.clients)
-        tallies, took = mixed(found, options.seconds / 2, options.clients)
+        mixed(found.client, 2, options.clients)
+        tallies, took = mixed(found.client, options.seconds / 2, options.clients)
         each = options.seconds / 2 / len(ENDPOINTS)
         costs = {endpoint.name: compared(found, endpoint, each) for endpoint in ENDPOINTS}
         counts = query_counts(found)

@@ -1,5 +1,7 @@
 """Cost of inserting an entry with its leaf: by the prepared statement, and by the ORM.
 
+Also the cost of signing and inserting entries of version 1 and of version 2.
+
     python -m benchmarks.audit.insert [--entries 2000] [--rounds 5]
 
 Measures the CPU of this process and its PostgreSQL backend, alternating. Needs DATABASE_URL, and
@@ -32,7 +34,7 @@ def main() -> None:
     options = parser.parse_args()
     django.setup()
     make(1000, sealed=False)
-    ways = {"prepared": by_text, "ORM": by_orm}
+    ways = {"prepared": by_text, "ORM": by_orm, "version 1": version_1, "version 2": version_2}
     rounds = [
         {name: cost(insert, options.entries) for name, insert in ways.items()}
         for _ in range(options.rounds)
@@ -40,8 +42,9 @@ def main() -> None:
     for name in ways:
         microseconds = statistics.median(costs[name] for costs in rounds)
         print(f"{name}: {microseconds:.0f} µs an entry")
-    ratio = statistics.median(costs["ORM"] / costs["prepared"] for costs in rounds)
-    print(f"ORM ÷ prepared: {ratio:.2f}")
+    for one, other in (("ORM", "prepared"), ("version 2", "version 1")):
+        ratio = statistics.median(costs[one] / costs[other] for costs in rounds)
+        print(f"{one} ÷ {other}: {ratio:.2f}")
 
 
 def cost(insert: Callable[[AuditLog], None], entries: int) -> float:
@@ -69,6 +72,10 @@ def entry(number: int) -> AuditLog:
         action="upload_created",
         resource_type="upload",
         resource_id=str(number),
+        user_id=1,
+        ip_address="10.0.0.1",
+        user_agent="benchmark",
+        details={"filename": "cardiac_scan.jpg", "file_size": 2048576, "diagnosis": "Normal"},
         nonce=new_nonce(),
     )
 
@@ -84,8 +91,7 @@ def by_text(row: AuditLog) -> None:
     insert_entry(
         row,
         leaf_table=Leaf._meta.db_table,
-        leaf_hash=LEAF,
-        key_id="bench",
+        leaf=(LEAF, "bench", 2),
         using="default",
     )
 
@@ -97,7 +103,25 @@ def by_orm(row: AuditLog) -> None:
 
     with transaction.atomic():
         models.Model.save(row, force_insert=True)
-        Leaf(entry_id=row.pk, hash=LEAF, key_id="bench").save(force_insert=True)
+        Leaf(entry_id=row.pk, hash=LEAF, key_id="bench", version=2).save(force_insert=True)
+
+
+def version_1(row: AuditLog) -> None:
+    """Sign and insert as release 0.1 did, into the same columns."""
+    from myometrics_audit.log.inserts import insert_entry
+    from myometrics_audit.models import Leaf
+    from myometrics_audit.signing.keys import active_key
+    from myometrics_audit.signing.signatures import entry_leaf, new_nonce, subject_of
+
+    row.nonce = new_nonce()
+    key = active_key()
+    leaf = entry_leaf(row, subject_of(row.user_id, key), key)
+    insert_entry(row, leaf_table=Leaf._meta.db_table, leaf=(leaf, key.id, None), using="default")
+
+
+def version_2(row: AuditLog) -> None:
+    """Sign and insert."""
+    row.save()
 
 
 if __name__ == "__main__":

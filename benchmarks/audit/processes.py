@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 
 def descendants(pid: int) -> list[int]:
     """Return a process and all of its descendants."""
@@ -26,38 +28,45 @@ def descendants(pid: int) -> list[int]:
 
 
 def cpu_seconds(roots: list[int]) -> float:
-    """Return the CPU seconds used so far by the process trees of ``roots``, with all threads."""
-    total = 0
+    """Return the CPU seconds used so far by the process trees of ``roots``, with all threads.
+
+    Processes that have ended, such as PostgreSQL's parallel workers, are in their parent's account.
+    """
+    total, ended = 0, 0
     for root in roots:
         for pid in descendants(root):
+            ended += _ended_children_ticks(pid)
             for thread in Path(f"/proc/{pid}/task").glob("*/schedstat"):
                 try:
                     total += int(thread.read_text().split()[0])
                 except OSError:
                     continue
-    return total / 1e9
+    return total / 1e9 + ended / os.sysconf("SC_CLK_TCK")
 
 
-def server_pids(names: tuple[str, ...]) -> list[int]:
-    """Return the process ids of running servers by program name, topmost only."""
-    pids = []
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            text = status.read_text()
-        except OSError:
-            continue
-        name = text[text.index("(") + 1 : text.rindex(")")]
-        parent = int(text[text.rindex(")") + 2 :].split()[1])
-        if name in names and _name(parent) not in names:
-            pids.append(int(status.parent.name))
-    return pids
-
-
-def _name(pid: int) -> str:
+def _ended_children_ticks(pid: int) -> int:
     try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return ""
+        return 0
+    return int(fields[13]) + int(fields[14])
+
+
+def database_pid() -> int:
+    """Return the process id of this site's PostgreSQL server; it runs on this machine."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return psutil.Process(cursor.fetchone()[0]).ppid()
+
+
+def redis_pid() -> int:
+    """Return the process id of the server at ``REDIS_URL``; it runs on this machine."""
+    import redis
+
+    with redis.Redis.from_url(os.environ["REDIS_URL"]) as client:
+        return int(client.info("server")["process_id"])
 
 
 @contextmanager

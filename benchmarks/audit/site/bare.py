@@ -24,6 +24,14 @@ COLUMNS = (
     "details",
 )
 TABLE = "myometrics_audit_auditlog"
+REPORT = f"""
+SELECT a.id, a.timestamp, a.user_id, a.pseudonym, a.action, a.resource_type, a.resource_id,
+    a.purpose, a.legal_basis, a.origin, u.first_name, u.last_name, u.username,
+    (SELECT count(*) FROM {TABLE} WHERE data_subject = %s AND data_subject > '') AS count
+FROM {TABLE} a LEFT JOIN auth_user u ON u.id = a.user_id
+WHERE a.data_subject = %s AND a.data_subject > ''
+ORDER BY a.timestamp DESC, a.id DESC LIMIT 20
+"""
 
 
 @csrf_exempt
@@ -43,6 +51,25 @@ def audit_logs(request: HttpRequest) -> HttpResponse:
         )
     status = 201 if request.method == "POST" else 200
     return HttpResponse(json.dumps(body), content_type="application/json", status=status)
+
+
+def access_report(request: HttpRequest) -> HttpResponse:
+    subject = request.GET["data_subject"]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT is_superuser, is_active FROM auth_user WHERE id = %s",
+            [request.headers["X-User"]],
+        )
+        if cursor.fetchone() != (True, True):
+            return HttpResponse(status=403)
+        cursor.execute(REPORT, [subject, subject])
+        names = [column.name for column in cursor.description]
+        rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    for row in rows:
+        row["timestamp"] = row["timestamp"].isoformat()
+    count = rows[0].pop("count") if rows else 0
+    body = {"count": count, "next": None, "previous": None, "results": rows}
+    return HttpResponse(json.dumps(body), content_type="application/json")
 
 
 def _list(request: HttpRequest, cursor: Any) -> dict[str, Any]:

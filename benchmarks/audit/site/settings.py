@@ -30,6 +30,8 @@ INSTALLED_APPS = [
     "rest_framework",
     "myometrics_core",
     "myometrics_audit",
+    "myometrics_audit.access_report",
+    "myometrics_audit.partitions",
     "benchmarks.audit.site",
 ]
 MIDDLEWARE = ["myometrics_core.middleware.AccessLogMiddleware"] if IS_OURS else []

@@ -6,6 +6,9 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 from rest_framework.authentication import BaseAuthentication
 
+COLUMNS = ("id", "is_staff", "is_active", "is_superuser")
+SQL = f"SELECT {', '.join(COLUMNS)} FROM auth_user WHERE id = %s"
+
 
 class UserHeader(BaseAuthentication):
     """One query by primary key: the minimum cost of any token."""
@@ -15,9 +18,9 @@ class UserHeader(BaseAuthentication):
         if not user_id:
             return None
         with connection.cursor() as cursor:
-            cursor.execute("SELECT id, is_staff, is_active FROM auth_user WHERE id = %s", [user_id])
-            found_id, is_staff, is_active = cursor.fetchone()
-        return get_user_model()(id=found_id, is_staff=is_staff, is_active=is_active), None
+            cursor.execute(SQL, [user_id])
+            row = cursor.fetchone()
+        return get_user_model()(**dict(zip(COLUMNS, row, strict=True))), None
 
     def authenticate_header(self, request: Any) -> str:
         return "Bearer"

@@ -4,7 +4,7 @@ from typing import Any
 
 from rest_framework import mixins, pagination, permissions, serializers, viewsets
 
-from .models import PlainLog
+from .models import PlainEntries, PlainLog
 
 
 class PlainLogSerializer(serializers.ModelSerializer):
@@ -41,7 +41,7 @@ class PlainLogViewSet(mixins.CreateModelMixin, mixins.ListModelMixin, viewsets.G
 
     def get_queryset(self) -> Any:
         queryset = super().get_queryset()
-        for name in ("user_id", "action", "resource_type"):
+        for name in ("user_id", "action", "resource_type", "data_subject"):
             if value := self.request.query_params.get(name):
                 queryset = queryset.filter(**{name: value})
         if start := self.request.query_params.get("start_date"):
@@ -56,3 +56,7 @@ class PlainLogViewSet(mixins.CreateModelMixin, mixins.ListModelMixin, viewsets.G
             ip_address=self.request.META["REMOTE_ADDR"] or "127.0.0.1",
             user_agent=self.request.META.get("HTTP_USER_AGENT", ""),
         )
+
+
+class PlainEntriesViewSet(PlainLogViewSet):
+    queryset = PlainEntries.objects.order_by("-timestamp", "-id")
