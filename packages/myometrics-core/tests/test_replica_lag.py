@@ -114,6 +114,49 @@ def test_lagging_replica_is_left_out_until_it_catches_up(connections, primary, s
     wait_for(lambda: read_from() == "replica")
 
 
+@contextmanager
+def rare_writes_to_disk(primary):
+    """Commits are visible long before their WAL is written: ``synchronous_commit`` is off."""
+    ask(primary, "ALTER SYSTEM SET wal_writer_delay = '10s'")
+    ask(primary, "SELECT pg_reload_conf()")
+    try:
+        yield
+    finally:
+        ask(primary, "ALTER SYSTEM RESET wal_writer_delay")
+        ask(primary, "SELECT pg_reload_conf()")
+
+
+def test_replica_lacks_commits_that_are_not_yet_written_to_disk(connections, primary, standby):
+    assert ask(primary, "SHOW synchronous_commit") == "off"
+    ask(primary, "CREATE TABLE IF NOT EXISTS commits ()")
+    with rare_writes_to_disk(primary):
+        wait_for(lambda: measure_lag("replica") == 0)
+        with paused_replay(standby):
+            ask(primary, "INSERT INTO commits DEFAULT VALUES")
+            assert measure_lag("replica") > 0
+
+
+IS_AT_PAGE_START = "SELECT mod(pg_current_wal_insert_lsn() - '0/0', 8192) = 24"
+FILL_PAGE = """
+DO $$ BEGIN
+    LOOP
+        PERFORM pg_logical_emit_message(false, '', 'fills a page');
+        EXIT WHEN mod(pg_current_wal_insert_lsn() - '0/0', 8192) = 24;
+    END LOOP;
+END $$
+"""
+
+
+def is_complete_at_page_start(primary):
+    if not ask(primary, IS_AT_PAGE_START):
+        ask(primary, FILL_PAGE)
+    return measure_lag("replica") == 0 and ask(primary, IS_AT_PAGE_START)
+
+
+def test_replica_is_complete_when_a_record_fills_its_page(connections, primary):
+    assert wait_for(lambda: is_complete_at_page_start(primary))
+
+
 def test_replica_that_is_left_out_shows_in_metrics_and_health(
     connections, primary, standby, monkeypatch, long_dependency_timeouts
 ):

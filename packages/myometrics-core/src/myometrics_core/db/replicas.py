@@ -37,11 +37,23 @@ CHECK_SECONDS: Final = 1.0
 REST_SECONDS: Final = 10.0
 """Seconds for which a process does not retry an unreachable replica."""
 WRITTEN: Final = """
-SELECT pg_current_wal_lsn()::text, pg_walfile_name(pg_current_wal_lsn()), clock_timestamp()
+SELECT position::text,
+       CASE WHEN mod(position - '0/0', current_setting('wal_block_size')::numeric) = 24 THEN 24
+            WHEN mod(position - '0/0', segment_size) = 40 THEN 40
+            ELSE 0 END,
+       pg_walfile_name(position),
+       clock_timestamp()
+  FROM pg_current_wal_insert_lsn() AS position,
+       pg_size_bytes(current_setting('wal_segment_size')) AS segment_size
+"""
+"""The end of the WAL, including commits that are visible before they are written to disk.
+
+If the last record fills its page, the position is behind the header of the next page (24 bytes, 40
+at the start of a segment), while a replica reports the end of the record: the second column.
 """
 REPLAYED: Final = """
 SELECT pg_is_in_recovery() AND timeline_id = %s,
-       pg_last_wal_replay_lsn() >= %s::pg_lsn,
+       %s::pg_lsn - pg_last_wal_replay_lsn() <= %s,
        pg_last_xact_replay_timestamp()
   FROM pg_control_checkpoint()
 """
@@ -156,12 +168,12 @@ def measure_lag(alias: str) -> float:
     try:
         with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
             cursor.execute(WRITTEN)
-            position, file_name, now = cursor.fetchone()
+            position, header, file_name, now = cursor.fetchone()
     except DATABASE_FAILURES as error:
         raise PrimaryUnavailable(type(error).__name__) from error
     timeline = int(file_name[:8], 16)
     with connections[alias].cursor() as cursor:
-        cursor.execute(REPLAYED, [timeline, position])
+        cursor.execute(REPLAYED, [timeline, position, header])
         is_replica, has_all, replayed_at = cursor.fetchone()
     if not is_replica:
         raise NotAReplica(alias)
