@@ -20,15 +20,18 @@ from conftest import (
 )
 from django.contrib.auth import get_user_model
 from django.core import mail
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.urls import reverse
 from rest_framework.test import APIClient
 from test_verification import reset_link_in
 
 from myometrics_auth.account_links import confirmation_url
-from myometrics_auth.models import EmailChange, Invitation, TotpDevice
+from myometrics_auth.errors import InvalidToken
+from myometrics_auth.jobs import SendSecurityNotice
+from myometrics_auth.models import EmailChange, Invitation, Session, TotpDevice
 from myometrics_auth.passkeys.models import Passkey
 from myometrics_auth.reset_links import reset_link
+from myometrics_auth.services.email_changes import email_change_request
 from myometrics_auth.services.users import user_update
 from myometrics_core.jobs import Job
 from myometrics_core.times import utc_now
@@ -121,6 +124,19 @@ class TestRequest:
         assert send(client, "patch", "auth/user/", {"email": NEW}).status_code == 200
         assert email_of(doctor) == OLD
 
+    def test_session_that_has_ended_meanwhile_requests_nothing(self, client, doctor):
+        session = Session.objects.get()
+        Session.objects.end()
+        with pytest.raises(InvalidToken):
+            email_change_request(
+                user=doctor,
+                session=session,
+                email=NEW,
+                password=PASSWORD,
+                request=RequestFactory().post("/"),
+            )
+        assert not EmailChange.objects.exists()
+
     def test_unconfirmed_address_is_not_reserved(self, client, make_user):
         request_change(client)
         body = {"email": NEW, "password": PASSWORD, "firstName": "A", "lastName": "B"}
@@ -152,6 +168,13 @@ class TestConfirm:
         assert [message.to for message in mail.outbox] == [[NEW], [OLD]]
         assert "/api/auth/email/undo/?token=" in mail.outbox[-1].body
         assert NEW not in mail.outbox[-1].body
+
+    def test_new_address_gets_a_notice(self, client):
+        change(client)
+        mail.outbox.clear()
+        [message] = run_mails(SendSecurityNotice)
+        assert message.to == [NEW]
+        assert message.subject == "MyoMetrics: The e-mail address of your account was changed"
 
     @pytest.mark.parametrize("password", ["", "wrong"])
     def test_needs_the_password_of_the_account(self, client, doctor, password):
@@ -274,6 +297,14 @@ class TestReservation:
         assert not EmailChange.objects.exists()
         assert not Job.objects.filter(kind="myometrics_auth.send_email_undo").exists()
         assert APIClient().post(undo).status_code == 404
+
+    def test_address_that_the_owner_leaves_to_return_gets_a_notice(self, client):
+        change(client)
+        run_mails(SendSecurityNotice)
+        request_change(client, OLD)
+        confirm()
+        mail.outbox.clear()
+        assert [message.to for message in run_mails(SendSecurityNotice)] == [[NEW], [OLD]]
 
 
 class TestUndo:
