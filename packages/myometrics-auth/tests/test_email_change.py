@@ -32,6 +32,7 @@ from myometrics_auth.models import EmailChange, Invitation, Session, TotpDevice
 from myometrics_auth.passkeys.models import Passkey
 from myometrics_auth.reset_links import reset_link
 from myometrics_auth.services.email_changes import email_change_request
+from myometrics_auth.services.notices import notice_send
 from myometrics_auth.services.users import user_update
 from myometrics_core.jobs import Job
 from myometrics_core.times import utc_now
@@ -355,6 +356,24 @@ class TestUndo:
                 assert log_in(email, password).status_code == 401
         body = {**stolen, "new_password": "another-fine-word-99"}
         assert send(APIClient(), "post", "auth/password-reset/confirm/", body).status_code == 400
+
+    def test_notices_to_the_new_address_stop_working_and_others_do_not(self, client, doctor):
+        def notice_to(address):
+            mail.outbox.clear()
+            notice_send(user=doctor, notice="password_changed", request=None)
+            message = run_mails(SendSecurityNotice)[-1]
+            assert message.to == [address]
+            return link_in(message)
+
+        before = notice_to(OLD)
+        undo = change(client)
+        doctor.refresh_from_db()
+        since = notice_to(NEW)
+        statuses = [APIClient().get(link).status_code for link in (before, since)]
+        assert statuses == [200, 200]
+        APIClient().post(undo)
+        assert APIClient().post(since).status_code == 404
+        assert APIClient().post(before).status_code == 200
 
     def test_removes_factors_that_were_set_up_since(self, client, doctor, clock, published):
         undo = change(client)

@@ -227,6 +227,8 @@ class TestCauses:
             ("doctor@clinic.example",),
             ("new@clinic.example",),
         }
+        pages = [page_of(message) for message in mail.outbox]
+        assert [Client().get(page).status_code for page in pages] == [200, 200]
 
 
 class TestPage:

@@ -252,7 +252,9 @@ class SendSecurityNotice(MailJob):
                     "text": NOTICES[job.payload["notice"]],
                     "at": job.created_at,
                     "device": job.payload["device"],
-                    "link": notice_url(user, job.key),
+                    "link": notice_url(
+                        user, job.key, to_former_address=bool(job.payload["address"])
+                    ),
                     "days": NOTICE_LINK_LIFETIME.days,
                 },
                 language=auth_settings.RECIPIENT_LANGUAGE(user),
