@@ -229,6 +229,9 @@ class TestCauses:
         }
         pages = [page_of(message) for message in mail.outbox]
         assert [Client().get(page).status_code for page in pages] == [200, 200]
+        changes = {"email": "newer@clinic.example"}
+        user_update(actor=administrator, user_id=doctor.pk, changes=changes, request=None)
+        assert sorted(Client().get(page).status_code for page in pages) == [200, 404]
 
 
 class TestPage:
