@@ -20,15 +20,19 @@ from conftest import (
 )
 from django.contrib.auth import get_user_model
 from django.core import mail
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.urls import reverse
 from rest_framework.test import APIClient
 from test_verification import reset_link_in
 
 from myometrics_auth.account_links import confirmation_url
-from myometrics_auth.models import EmailChange, Invitation, TotpDevice
+from myometrics_auth.errors import InvalidToken
+from myometrics_auth.jobs import SendSecurityNotice
+from myometrics_auth.models import EmailChange, Invitation, Session, TotpDevice
 from myometrics_auth.passkeys.models import Passkey
 from myometrics_auth.reset_links import reset_link
+from myometrics_auth.services.email_changes import email_change_request
+from myometrics_auth.services.notices import notice_send
 from myometrics_auth.services.users import user_update
 from myometrics_core.jobs import Job
 from myometrics_core.times import utc_now
@@ -121,6 +125,19 @@ class TestRequest:
         assert send(client, "patch", "auth/user/", {"email": NEW}).status_code == 200
         assert email_of(doctor) == OLD
 
+    def test_session_that_has_ended_meanwhile_requests_nothing(self, client, doctor):
+        session = Session.objects.get()
+        Session.objects.end()
+        with pytest.raises(InvalidToken):
+            email_change_request(
+                user=doctor,
+                session=session,
+                email=NEW,
+                password=PASSWORD,
+                request=RequestFactory().post("/"),
+            )
+        assert not EmailChange.objects.exists()
+
     def test_unconfirmed_address_is_not_reserved(self, client, make_user):
         request_change(client)
         body = {"email": NEW, "password": PASSWORD, "firstName": "A", "lastName": "B"}
@@ -152,6 +169,13 @@ class TestConfirm:
         assert [message.to for message in mail.outbox] == [[NEW], [OLD]]
         assert "/api/auth/email/undo/?token=" in mail.outbox[-1].body
         assert NEW not in mail.outbox[-1].body
+
+    def test_new_address_gets_a_notice(self, client):
+        change(client)
+        mail.outbox.clear()
+        [message] = run_mails(SendSecurityNotice)
+        assert message.to == [NEW]
+        assert message.subject == "MyoMetrics: The e-mail address of your account was changed"
 
     @pytest.mark.parametrize("password", ["", "wrong"])
     def test_needs_the_password_of_the_account(self, client, doctor, password):
@@ -275,6 +299,14 @@ class TestReservation:
         assert not Job.objects.filter(kind="myometrics_auth.send_email_undo").exists()
         assert APIClient().post(undo).status_code == 404
 
+    def test_address_that_the_owner_leaves_to_return_gets_a_notice(self, client):
+        change(client)
+        run_mails(SendSecurityNotice)
+        request_change(client, OLD)
+        confirm()
+        mail.outbox.clear()
+        assert [message.to for message in run_mails(SendSecurityNotice)] == [[NEW], [OLD]]
+
 
 class TestUndo:
     def test_get_undoes_nothing(self, client, doctor):
@@ -324,6 +356,24 @@ class TestUndo:
                 assert log_in(email, password).status_code == 401
         body = {**stolen, "new_password": "another-fine-word-99"}
         assert send(APIClient(), "post", "auth/password-reset/confirm/", body).status_code == 400
+
+    def test_notices_to_the_new_address_stop_working_and_others_do_not(self, client, doctor):
+        def notice_to(address):
+            mail.outbox.clear()
+            notice_send(user=doctor, notice="password_changed", request=None)
+            message = run_mails(SendSecurityNotice)[-1]
+            assert message.to == [address]
+            return link_in(message)
+
+        before = notice_to(OLD)
+        undo = change(client)
+        doctor.refresh_from_db()
+        since = notice_to(NEW)
+        statuses = [APIClient().get(link).status_code for link in (before, since)]
+        assert statuses == [200, 200]
+        APIClient().post(undo)
+        assert APIClient().post(since).status_code == 404
+        assert APIClient().post(before).status_code == 200
 
     def test_removes_factors_that_were_set_up_since(self, client, doctor, clock, published):
         undo = change(client)

@@ -10,6 +10,7 @@ from django.contrib.auth import get_user_model
 from django.test import RequestFactory
 from hypothesis import given
 from hypothesis import strategies as st
+from rest_framework.exceptions import APIException
 
 from myometrics_auth.conf import ROLES
 from myometrics_auth.federation.claims import Claims
@@ -251,6 +252,7 @@ def test_linked_identity_vouches_for_its_address_until_unlinked(provider, exchan
     token = provider.id_token(email="Ada@University.example")
     identity = identity_link(
         user=verified,
+        session=None,
         provider=get_provider("hospital"),
         id_token=token,
         request=RequestFactory().post("/"),
@@ -265,8 +267,25 @@ def test_address_counts_for_nobody_if_the_provider_has_not_verified_it(
 ):
     identity_link(
         user=verified,
+        session=None,
         provider=get_provider("hospital"),
         id_token=provider.id_token(email="ada@university.example", email_verified="false"),
         request=RequestFactory().post("/"),
     )
     assert addresses_of(verified) == ["ada@clinic.example"]
+
+
+def test_nothing_is_linked_once_the_session_has_ended(provider, exchange, verified, sign_in):
+    sign_in(verified)
+    session = Session.objects.get()
+    Session.objects.end()
+    with pytest.raises(APIException) as refusal:
+        identity_link(
+            user=verified,
+            session=session,
+            provider=get_provider("hospital"),
+            id_token=provider.id_token(sub="thief"),
+            request=RequestFactory().post("/"),
+        )
+    assert refusal.value.status_code == 401
+    assert not Identity.objects.exists()

@@ -7,7 +7,16 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from conftest import NEW_PASSWORD, PASSWORD, later, query_of, refresh_by, send
+from conftest import (
+    NEW_PASSWORD,
+    PASSWORD,
+    later,
+    link_in,
+    query_of,
+    refresh_by,
+    run_mails,
+    send,
+)
 from django.contrib.auth import get_user_model
 from django.core import mail
 from django.db import transaction
@@ -218,6 +227,11 @@ class TestCauses:
             ("doctor@clinic.example",),
             ("new@clinic.example",),
         }
+        pages = [page_of(message) for message in mail.outbox]
+        assert [Client().get(page).status_code for page in pages] == [200, 200]
+        changes = {"email": "newer@clinic.example"}
+        user_update(actor=administrator, user_id=doctor.pk, changes=changes, request=None)
+        assert sorted(Client().get(page).status_code for page in pages) == [200, 404]
 
 
 class TestPage:
@@ -275,6 +289,16 @@ class TestPage:
         link = query_of(re.search(r"https?://\S+", message.body).group())
         body = {**link, "new_password": NEW_PASSWORD}
         assert send(api, "post", "auth/password-reset/confirm/", body).status_code == 200
+
+    def test_post_cancels_a_pending_change_of_the_address(self, page, doctor, sign_in, api):
+        client = sign_in(doctor)
+        get_user_model().objects.filter(pk=doctor.pk).update(password="!unusable")
+        body = {"email": "thief@evil.example"}
+        assert send(client, "post", "auth/email/", body).status_code == 202
+        link = link_in(run_mails()[-1])
+        api.post(page)
+        assert api.post(link).status_code == 404
+        assert get_user_model().objects.get().email == doctor.email
 
     def test_second_post_changes_nothing(self, page, doctor, sign_in, api):
         assert api.post(page).status_code == 200

@@ -46,6 +46,8 @@ PUBLIC = {
     "auth/password-reset/": {"email": "user@clinic.example"},
     "auth/password-reset/confirm/": {"uid": "MQ", "token": "x-y", "new_password": NEW_PASSWORD},
     "auth/token/refresh/": {"refresh": "x"},
+    "auth/verify-email/": {"email": "user@clinic.example"},
+    "auth/login/passkey/verify/": {"passkey": {}},
 }
 SIGNED_IN = {
     ("post", "auth/logout/"): {"refresh": "x"},
@@ -57,6 +59,14 @@ SIGNED_IN = {
     ("post", "auth/mfa/disable/"): {"password": "wrong", "code": "123456"},
     ("post", "auth/mfa/recovery-codes/"): {"password": "wrong", "code": "123456"},
     ("post", "auth/reauthenticate/"): {"password": "wrong"},
+    ("post", "auth/email/"): {"email": "new@clinic.example", "password": PASSWORD},
+    ("post", "auth/passkeys/register/options/"): {"password": PASSWORD},
+    ("post", "auth/passkeys/register/verify/"): {"passkey": {}, "name": "Phone"},
+    ("post", "users/invitations/"): {
+        "email": "new@clinic.example",
+        "role": "doctor",
+        "clinicName": "",
+    },
     ("put", "users/{id}/"): {**CHANGES, "role": "doctor", "isActive": True},
     ("patch", "users/{id}/"): {**CHANGES, "role": "technician"},
 }

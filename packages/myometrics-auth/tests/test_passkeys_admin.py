@@ -12,6 +12,7 @@ from test_passkeys import actions, register
 
 from myometrics_auth.models import RecoveryCode, Session
 from myometrics_auth.passkeys.models import Passkey
+from myometrics_auth.services.second_factor import recovery_codes_create
 
 pytestmark = pytest.mark.django_db
 
@@ -213,6 +214,11 @@ class TestReauthentication:
     def test_wrong_response_is_refused(self, browser, key, changes):
         assert self.confirm(browser, key, **changes).status_code == 200
         assert Session.objects.get(browser_key__gt="").reauthenticated_at is None
+
+    def test_recovery_code_confirms_where_passkeys_are_the_only_factor(self, browser, root):
+        code = recovery_codes_create(user=root)[0]
+        assert b'name="code"' in browser.open(self.PAGE).content
+        assert browser.send(self.PAGE, code=code, next="/admin/")["Location"] == "/admin/"
 
     def test_passkey_is_not_offered_to_users_without(self, browser, root):
         Passkey.objects.filter(user=root).delete()

@@ -12,6 +12,7 @@ from contextlib import suppress
 import pyotp
 import pytest
 import time_machine
+from authenticator import Authenticator
 from conftest import PASSWORD, link_in, post_form, query_of, refresh_by, run_mails, send
 from django.contrib.auth import get_user_model
 from django.core import mail
@@ -24,6 +25,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.test import APIClient
 
 from myometrics_auth.models import Invitation
+from myometrics_auth.passkeys.services import passkey_begin_sign_in
 from myometrics_auth.services.invitations import invitation_create
 from myometrics_core.times import utc_now
 
@@ -38,7 +40,7 @@ class World:
     def __init__(self):
         self.owners_passwords = 0
         self.clients, self.refresh_tokens, self.mfa_tokens = [], [], []
-        self.passwords, self.apps, self.codes = [PASSWORD], [], []
+        self.passwords, self.apps, self.codes, self.passkeys = [PASSWORD], [], [], []
         self.owners_password = ""
 
     # The attacker
@@ -75,6 +77,23 @@ class World:
             for app in self.apps[-1:]:
                 answer = send(client, "post", "auth/mfa/confirm/", {"code": app.at(utc_now())})
                 self.codes = answer.json().get("recovery_codes", self.codes)
+
+    def add_passkey(self):
+        for client in self.clients:
+            for password in set(self.passwords):
+                body = {"password": password}
+                answer = send(client, "post", "auth/passkeys/register/options/", body)
+                if answer.status_code == 200:
+                    passkey = Authenticator()
+                    body = {"passkey": passkey.create(answer.json()["publicKey"])}
+                    send(client, "post", "auth/passkeys/register/verify/", body)
+                    self.passkeys.append(passkey)
+                    break
+
+    def log_in_by_passkey(self):
+        for passkey in self.passkeys:
+            body = {"passkey": passkey.get(passkey_begin_sign_in())}
+            self._keep(send(APIClient(), "post", "auth/login/passkey/verify/", body))
 
     def change_password(self):
         new = self.passwords[-1] + "x"
@@ -266,6 +285,10 @@ class TestInAnyOrder(TestCase):
         verification="required",
     )
     @example(
+        steps=["register_owner", "add_passkey", "ask_for_reset", "reset_by_mail"],
+        verification="optional",
+    )
+    @example(
         steps=["invite_owner", "register_owner", "accept_invitation", "enrol", "confirm_app"],
         verification="optional",
     )
@@ -289,6 +312,7 @@ class TestInAnyOrder(TestCase):
             world.owner_gets_in()
             world.log_in()
             world.finish()
+            world.log_in_by_passkey()
             world.check()
 
 

@@ -124,6 +124,17 @@ class TestOperations:
         reauthenticate(client, password=PASSWORD)
         assert client.delete(path).status_code == 204
 
+    def test_refused_exports_are_not_the_two_of_an_hour(self, clock, client, settings):
+        limits = {"auth": None, "api": "3/hour", "export": "2/hour"}
+        settings.MYOMETRICS = {**settings.MYOMETRICS, "RATE_LIMITS": limits}
+        rate_limiter.reset()
+        clock.shift(TEN_MINUTES)
+        answers = [OPERATIONS["export"](client).status_code for _ in range(4)]
+        assert answers == [403, 403, 403, 429]
+        reauthenticate(client, password=PASSWORD)
+        answers = [OPERATIONS["export"](client).status_code for _ in range(3)]
+        assert answers == [200, 200, 429]
+
     def test_reauthentication_is_of_one_session(self, clock, doctor, sign_in):
         client, other = sign_in(doctor), sign_in(doctor)
         clock.shift(TEN_MINUTES)

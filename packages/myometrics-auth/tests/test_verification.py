@@ -182,6 +182,19 @@ class TestPage:
         assert answer.status_code == 400
         assert account().verified_at is None
 
+    def test_form_that_can_not_be_read_is_an_error_page(self, link):
+        answer = APIClient().post(link, b"x", content_type="multipart/form-data")
+        assert (answer.status_code, answer["Content-Type"]) == (400, "text/html; charset=utf-8")
+        assert account().verified_at is None
+
+    def test_empty_password_does_not_take_the_account_over(self, link, published):
+        published.clear()
+        answer = post_form(APIClient(), link, password="")
+        assert answer.status_code == 400
+        assert "This field is required." in answer.content.decode()
+        assert account().verified_at is None
+        assert (log_in().status_code, len(published)) == (200, 1)
+
     @pytest.mark.parametrize("form", [{}, {"password": PASSWORD}])
     def test_link_works_once(self, link, form):
         assert post_form(APIClient(), link, **form).status_code == 200

@@ -91,18 +91,33 @@ def invitation_of_token(token: str) -> Invitation | None:
     return found if is_current else None
 
 
-def notice_url(user: User, notice_id: str) -> str:
-    """Return the URL of the page that ends all sessions of the user."""
-    return _NOTICE.url([str(user.pk), notice_id])
+def notice_url(user: User, notice_id: str, *, to_former_address: bool = False) -> str:
+    """Return the URL of the page that ends all sessions of the user.
+
+    It works while the user's present address is theirs, or was until a change that can be undone:
+    an undo ends the links of a thief's mailbox. Links ``to_former_address`` work in any case.
+    """
+    address = "" if to_former_address else keyed_hash("notice", user.email_canonical)
+    return _NOTICE.url([str(user.pk), notice_id, address])
 
 
 def user_of_notice_link(token: str) -> tuple[User, str]:
     """Return the user and the id of the notice; raise ``NotFound``."""
-    user_id, notice_id = _NOTICE.read(token, max_age=NOTICE_LINK_LIFETIME)
+    user_id, notice_id, address = _NOTICE.read(token, max_age=NOTICE_LINK_LIFETIME)
     user = get_user_model().objects.filter(pk=parse_user_id(user_id)).first()
-    if user is None:
+    if user is None or not (address == "" or _is_address_of(user, address)):
         raise link_not_valid()
     return user, notice_id
+
+
+def _is_address_of(user: User, address: str) -> bool:
+    if address in keyed_hashes("notice", user.email_canonical):
+        return True
+    former = EmailChange.objects.undoable().filter(user=user)
+    return any(
+        address in keyed_hashes("notice", old)
+        for old in former.values_list("old_canonical", flat=True)
+    )
 
 
 def _change(changes: Any, key: uuid.UUID) -> EmailChange:

@@ -10,7 +10,7 @@ from django.core.validators import MaxLengthValidator
 from django.utils.translation import gettext_lazy as _
 
 from .models import User
-from .selectors import second_factors_in_use
+from .selectors import has_second_factor
 from .serializers import MAX_CODE_LENGTH, MAX_PASSWORD_LENGTH
 
 
@@ -81,7 +81,7 @@ class ReauthenticationForm(PasswordLengthForm, forms.Form):
         super().__init__(*args, **kwargs)
         if not user.has_usable_password():
             del self.fields["password"]
-        if not second_factors_in_use().filter(user=user).exists():
+        if not has_second_factor(user):
             del self.fields["code"]
 
     @property
@@ -111,3 +111,10 @@ class VerificationForm(PasswordLengthForm, forms.Form):
         required=False,
         widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
     )
+
+    def clean_password(self) -> str:
+        """Refuse an empty password: only the form without the field means "without a password"."""
+        password: str = self.cleaned_data["password"]
+        if "password" in self.data and not password:
+            raise forms.ValidationError(self.fields["password"].error_messages["required"])
+        return password

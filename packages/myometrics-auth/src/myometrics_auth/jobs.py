@@ -239,6 +239,7 @@ class SendSecurityNotice(MailJob):
             return None
         if self.is_over_limit(job, MAX_NOTICES, "notices", str(user.pk)):
             return None
+        is_former = canonical_email(address) != user.email_canonical
 
         def compose() -> EmailMessage:
             mail = compose_mail(
@@ -252,7 +253,7 @@ class SendSecurityNotice(MailJob):
                     "text": NOTICES[job.payload["notice"]],
                     "at": job.created_at,
                     "device": job.payload["device"],
-                    "link": notice_url(user, job.key),
+                    "link": notice_url(user, job.key, to_former_address=is_former),
                     "days": NOTICE_LINK_LIFETIME.days,
                 },
                 language=auth_settings.RECIPIENT_LANGUAGE(user),

@@ -16,6 +16,7 @@ from myometrics_auth.events import publish_account_event, publish_session_events
 from myometrics_auth.models import AddressOwnership, Session, UsedToken, User
 from myometrics_auth.requests import AnyRequest
 from myometrics_auth.services.notices import notice_send
+from myometrics_auth.services.sessions import is_over
 from myometrics_auth.sign_in_methods import SignInMethod, count_sign_in_methods
 from myometrics_core.api import CallerDeleted, Conflict
 from myometrics_core.db import atomic_write
@@ -65,18 +66,19 @@ class IdentitySignIn(SignInMethod):
 
 
 def identity_link(
-    *, user: User, provider: Provider, id_token: str, request: AnyRequest
+    *, user: User, session: Session | None, provider: Provider, id_token: str, request: AnyRequest
 ) -> Identity:
     """Link the identity of an ID token, which is used up, to the signed-in ``user``.
 
     Raises ``ValidationError`` on ``id_token``, ``PermissionDenied`` if ``required_claims`` refuse
-    it, and ``Conflict`` if the identity is linked already.
+    it, ``Conflict`` if the identity is linked already, and ``AuthenticationFailed`` if ``session``
+    has ended.
     """
     try:
         claims = validate_id_token(provider, id_token)
         if not claims.meets_requirements:
             raise refusal("access_not_allowed")
-        return _link_once(user, claims, signed_part_hash(id_token), request)
+        return _link_once(user, session, claims, signed_part_hash(id_token), request)
     except InvalidToken as error:
         raise ValidationError({"id_token": [error.detail]}) from error
     except IntegrityError as error:
@@ -111,10 +113,13 @@ def identity_unlink(*, user: User, identity_id: int, request: AnyRequest) -> Non
         notice_send(user=current, notice="identity_unlinked", request=request)
 
 
-def _link_once(user: User, claims: Claims, used: str, request: AnyRequest) -> Identity:
+def _link_once(
+    user: User, session: Session | None, claims: Claims, used: str, request: AnyRequest
+) -> Identity:
     with atomic_write():
         current = lock_user(user.pk)
-        if current is None:
+        # The owner may have taken the account over while the provider was asked.
+        if current is None or is_over(session):
             raise CallerDeleted()
         if UsedToken.objects.filter(pk=used).exists():
             raise InvalidToken

@@ -14,6 +14,7 @@ from rest_framework.response import Response
 from myometrics_auth.conf import auth_settings
 from myometrics_auth.requests import current_user
 from myometrics_auth.serializers import DetailSerializer
+from myometrics_auth.services.browser import current_session
 from myometrics_auth.views.sign_in import LOGIN_FORM_RATE, LOGIN_RESPONSE, sign_in_response
 from myometrics_core.api import (
     MAX_AUTH_BODY_BYTES,
@@ -179,6 +180,7 @@ class IdentityListView(ApiView):
             raise ValidationError({"provider": [error.detail]}) from error
         identity = identity_link(
             user=current_user(request),
+            session=current_session(request),
             provider=provider,
             id_token=body["id_token"],
             request=request,

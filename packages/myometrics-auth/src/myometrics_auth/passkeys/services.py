@@ -39,7 +39,7 @@ from myometrics_auth.services.reauthentication import (
     recent_sign_in_require,
 )
 from myometrics_auth.services.second_factor import second_factor_added, second_factor_removed
-from myometrics_auth.services.sessions import session_start
+from myometrics_auth.services.sessions import is_over, session_start
 from myometrics_auth.services.sign_in import user_of_mfa_token
 from myometrics_auth.sign_in_methods import count_sign_in_methods
 from myometrics_core.api import CallerDeleted, Conflict
@@ -419,7 +419,7 @@ def _lock(user: User, session: Session | None) -> User:
         raise CallerDeleted()
     if not current.is_active:
         raise InvalidToken
-    if session is not None and not Session.objects.live().filter(pk=session.pk).exists():
+    if is_over(session):
         raise InvalidToken
     return current
 

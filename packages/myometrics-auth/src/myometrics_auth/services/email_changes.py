@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import ValidationError
 
 from myometrics_auth.account_links import email_change_of_link, undoable_change_of_link
+from myometrics_auth.errors import InvalidToken
 from myometrics_auth.events import publish_account_event
 from myometrics_auth.jobs import SendEmailChange, SendEmailUndo
 from myometrics_auth.models import AddressOwnership, EmailChange, Invitation, Session, User
@@ -23,13 +24,14 @@ from myometrics_core.times import utc_now
 from myometrics_core.users import canonical_email
 
 from .login_throttle import LoginThrottle, login_throttle_erase
+from .notices import notice_send
 from .reauthentication import (
     ReauthenticationRequired,
     is_recent_sign_in,
     recent_sign_in_require,
 )
 from .second_factor import second_factor_remove
-from .sessions import is_as_checked
+from .sessions import is_as_checked, is_over
 from .users import email_conflicts_reported, unreserved_require
 from .verification import other_access_remove, password_disable, password_require
 
@@ -41,7 +43,8 @@ def email_change_request(
 
     Users without a password sign in again first. Raises ``ValidationError`` on ``password`` (wrong,
     or refused by the login throttle) and on ``email`` (taken, or the user's own);
-    ``PermissionDenied`` without a recent sign-in.
+    ``PermissionDenied`` without a recent sign-in; and ``AuthenticationFailed`` if it has
+    ended.
     """
     recent_sign_in_require(session=session, operation="change_email")
     if user.has_usable_password():
@@ -57,6 +60,8 @@ def email_change_request(
         current = _locked(user.pk)
         if current is None:
             raise CallerDeleted()
+        if is_over(session):
+            raise InvalidToken
         if not is_as_checked(current, user, password):
             raise ValidationError({"password": [_("The password is not right.")]})
         current.email_changes.filter(confirmed_at=None).delete()
@@ -69,7 +74,7 @@ def email_change_confirm(*, token: str, password: str, request: AnyRequest) -> U
 
     The account's password is required, so that a user who follows a link that another user has
     caused does not give that user's account a verified address. The old address is reserved, and
-    gets a link to undo the change.
+    gets a link to undo the change, the new one a notice.
 
     Raises ``NotFound`` for a link that is wrong, used or expired, and ``ValidationError`` on
     ``password`` and, if the address was taken since, ``email``.
@@ -95,9 +100,12 @@ def email_change_confirm(*, token: str, password: str, request: AnyRequest) -> U
         if returned_to is not None:
             # Back at an earlier address: no undo that leads to the addresses in between.
             _since(returned_to).delete()
+            left = before["old_email"]
+            notice_send(user=current, notice="email_changed", request=request, address=left)
         else:
             enqueue(SendEmailUndo.name, {"change": str(change.pk)})
         publish_account_event("email_changed", user=current, request=request)
+        notice_send(user=current, notice="email_changed", request=request)
     return current
 
 

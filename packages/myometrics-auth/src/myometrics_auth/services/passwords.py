@@ -126,9 +126,10 @@ def account_secure(*, user: User, notice_id: str, request: AnyRequest) -> None:
     """End all sessions of ``user`` and enqueue a reset mail, once for each security notice.
 
     Also removes recently added passkeys and identities, which sign in without the password: those
-    that may have come with the noticed change or after it. Without another way to sign in the user
-    gets a random password, which the reset mail replaces. ``user`` and ``notice_id`` come from the
-    notice's link. Does nothing the second time.
+    that may have come with the noticed change or after it; and a pending change of the address,
+    which a user without a password confirms by its link alone. Without another way to sign in the
+    user gets a random password, which the reset mail replaces. ``user`` and ``notice_id`` come from
+    the notice's link. Does nothing the second time.
     """
     with atomic_write():
         # Not shared: a passkey that is just being added would stay.
@@ -141,6 +142,7 @@ def account_secure(*, user: User, notice_id: str, request: AnyRequest) -> None:
         )
         if is_new:
             sessions_end_others(user=current, keep=None, request=request)
+            EmailChange.objects.filter(user=current, confirmed_at=None).delete()
             had_factor, since = has_second_factor(current), utc_now() - RECENTLY_ADDED
             for factor in registered_second_factors():
                 factor.remove(user=current, since=since)

@@ -128,6 +128,14 @@ def is_as_checked(current: User, user: User, password: str | None) -> bool:
     return current.is_active and (is_same or bool(password and current.check_password(password)))
 
 
+def is_over(session: Session | None) -> bool:
+    """Return whether the caller's ``session`` has ended since the request was authenticated.
+
+    ``None``, a caller whom the site authenticated, has no session to end.
+    """
+    return session is not None and not Session.objects.live().filter(pk=session.pk).exists()
+
+
 def session_refresh(*, token: str, request: AnyRequest) -> RefreshedTokens:
     """Return a new access token for a refresh token; raise ``AuthenticationFailed``.
 

@@ -33,6 +33,7 @@ from myometrics_auth.serializers import (
 from myometrics_auth.services.browser import current_session
 from myometrics_auth.services.passwords import password_change
 from myometrics_auth.services.reauthentication import (
+    ReauthenticationRequired,
     reauthentication_methods,
     recent_sign_in_require,
     session_reauthenticate,
@@ -282,6 +283,14 @@ class ExportView(ApiView):
     """Specification: "GET /users/me/export/"."""
 
     throttle_bucket = "export"
+
+    def check_throttles(self, request: Request) -> None:
+        """Count an export that needs a recent sign-in in ``api``: it returns no file."""
+        try:
+            recent_sign_in_require(session=current_session(request), operation="export")
+        except ReauthenticationRequired:
+            self.throttle_bucket = "api"  # type: ignore[misc]  # of this request only
+        super().check_throttles(request)
 
     @extend_schema(
         operation_id="users_me_export",

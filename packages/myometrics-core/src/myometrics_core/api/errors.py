@@ -6,10 +6,16 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.core.exceptions import (
+    BadRequest,
+    PermissionDenied,
+    RequestDataTooBig,
+    SuspiciousOperation,
+)
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.core.signals import got_request_exception
 from django.http import Http404, JsonResponse, UnreadablePostError
+from django.http.multipartparser import MultiPartParserError
 from django.utils.translation import gettext_lazy as _
 from rest_framework import exceptions, status
 from rest_framework.response import Response
@@ -21,6 +27,8 @@ from ..http.requests import http_request
 from ..texts import encodable_text
 
 logger = logging.getLogger("myometrics.core.errors")
+
+UNREADABLE = (BadRequest, MultiPartParserError, SuspiciousOperation, UnreadablePostError)
 
 NON_FIELD = "non_field_errors"
 CACHE_CONTROL = "private, no-store"
@@ -102,7 +110,7 @@ def _as_api_exception(exc: Exception) -> exceptions.APIException | None:
         return exceptions.ValidationError(as_serializer_error(exc))
     if isinstance(exc, RequestDataTooBig):
         return BodyTooLarge()
-    if isinstance(exc, (SuspiciousOperation, UnreadablePostError)):
+    if isinstance(exc, UNREADABLE):
         return exceptions.ParseError(_("The request can't be read."))
     return None
 
