@@ -164,7 +164,9 @@ def _by_introspection(provider: Provider, token: str) -> Claims:
     _require(values.get("iss", provider.issuer) == provider.issuer)
     audience = values.get("aud") or values.get("client_id")
     _require(_is_for_us(provider, audience, values))
-    return _claims(provider, {"exp": time.time() + DEFAULT_SECONDS, **values})
+    # Without any time, it may be from before an erasure.
+    unknown = {} if "exp" in values else {"iat": 1, "exp": time.time() + DEFAULT_SECONDS}
+    return _claims(provider, {**unknown, **values})
 
 
 def _by_tokeninfo(provider: Provider, token: str) -> Claims:
