@@ -19,11 +19,10 @@ from myometrics_core.db import atomic_write
 
 from .claims import Claims
 from .conf import Provider
-from .errors import refusal
 from .flows import flow_start, flow_take
 from .models import Identity
 from .providers import get_provider, providers
-from .provisioning import identity_resolve
+from .provisioning import identity_resolve, sign_in_refused
 from .sign_in import require_unused, sign_in_by_identity
 
 PENDING: Final = "_myometrics_auth_provider"
@@ -98,9 +97,9 @@ class AdminProviderCallbackView(AdminProviderView):
     def _require_access(self, identity: Identity, claims: Claims) -> None:
         user = identity.user
         if not self.site.may_sign_in(user):  # type: ignore[attr-defined]
-            raise refusal("access_not_allowed")
+            raise sign_in_refused("access_not_allowed", claims, self.request, email=user.email)
         if user.role in auth_settings.MFA_REQUIRED_ROLES and not claims.has_second_factor:
-            raise refusal("mfa_required")
+            raise sign_in_refused("mfa_required", claims, self.request, email=user.email)
 
     def _sign_in(
         self, identity: Identity, claims: Claims, id_token: str, target: str
