@@ -175,6 +175,7 @@ OPAQUE = {
     "refresh_token_without_type": lambda p: p.opaque_token(token_type=None),
     "refresh_token_of_keycloak": lambda p: p.opaque_token(typ="Refresh"),
     "id_token_of_keycloak": lambda p: p.opaque_token(typ="ID"),
+    "type_that_is_a_list": lambda p: p.opaque_token(typ=["Bearer"]),
     "of_a_client_without_user": lambda p: p.opaque_token(sub=None),
     "expired": lambda p: p.opaque_token(exp=now() - 1),
     "not_yet_valid": lambda p: p.opaque_token(nbf=now() + HOUR),
@@ -349,6 +350,17 @@ def test_access_token_is_not_exchanged_if_switched_off(provider, exchange):
     answer = exchange(provider.access_token(), kind="access_token")
     assert answer.status_code == 401
     assert_nothing_happened()
+
+
+NOT_ASCII = {"lone_surrogate": "\ud800", "not_ascii": "t\xe4ken"}
+
+
+@pytest.mark.parametrize("kind", ["jwt", "introspection", "tokeninfo"])
+@pytest.mark.parametrize("token", NOT_ASCII.values(), ids=NOT_ASCII)
+def test_access_token_that_is_not_ascii_is_sent_nowhere(token, kind, provider, exchange, configure):
+    configure(access_tokens=kind, tokeninfo_endpoint=f"{provider.issuer}/tokeninfo")
+    assert exchange(token, kind="access_token").status_code == 401
+    assert not provider.forms
 
 
 BODIES = {
@@ -587,6 +599,13 @@ def test_short_rsa_key_is_not_used(provider, exchange):
     provider.published.append("weak")
     assert exchange(provider.id_token(options={"key": "weak"})).status_code == 401
     assert_nothing_happened()
+
+
+@pytest.mark.parametrize("kty", [["RSA"], {}, None, 17], ids=str)
+def test_malformed_key_does_not_spoil_the_others(kty, provider, exchange):
+    keys = [{"kty": kty, "kid": "odd"}, *provider.key_set()["keys"]]
+    provider.answers["/jwks"] = lambda handler: respond(handler, 200, {"keys": keys})
+    assert exchange(provider.id_token()).status_code == 200
 
 
 def test_encryption_key_does_not_verify(provider, exchange):

@@ -151,7 +151,7 @@ def _parse_keys(body: Mapping[str, Any]) -> list[tuple[str | None, SigningKey]]:
 
 def _parse_key(given: Mapping[str, Any]) -> SigningKey | None:
     # Providers also publish keys for encryption, and of kinds that are not known here.
-    if given.get("use", "sig") != "sig" or given.get("kty") not in {"RSA", "EC", "OKP"}:
+    if given.get("use", "sig") != "sig" or given.get("kty") not in ("RSA", "EC", "OKP"):
         return None
     try:
         key = JWKRegistry.import_key(dict(given))
