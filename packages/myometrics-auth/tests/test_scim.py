@@ -339,6 +339,19 @@ class TestVisibility:
         assert entra.send("GET", f"Users?filter={filter_}").json()["totalResults"] == 0
         assert ProvisionedUser.objects.count() == 0
 
+    @pytest.mark.parametrize("fields", [{"role": "admin"}, {"is_staff": True}], ids=str)
+    def test_address_of_a_deactivated_administrator_is_fixed(self, okta, make_user, fields):
+        make_user("boss@clinic.example", role="admin")
+        admin = make_user("joe@clinic.example", **fields)
+        path, evil = f"Users/{admin.pk}", [{"value": "evil@clinic.example", "primary": True}]
+        okta.send("GET", 'Users?filter=userName eq "joe@clinic.example"')
+        assert okta.patch(path, replace("active", False)).status_code == 200
+        assert okta.patch(path, replace("emails", evil)).status_code == 403
+        assert okta.send("DELETE", path).status_code == 204
+        assert okta.create(user_name="joe", emails=evil).status_code == 403
+        admin.refresh_from_db()
+        assert (admin.email, admin.is_active) == ("joe@clinic.example", False)
+
     def test_address_of_a_matched_administrator_is_fixed(self, entra, make_user):
         make_user("boss@clinic.example", role="admin")
         admin = make_user("joe@clinic.example", role="admin")
