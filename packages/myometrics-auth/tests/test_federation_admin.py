@@ -111,11 +111,15 @@ def test_refused_sign_in_at_the_provider_goes_back(administrators, browser):
     assert answer["Location"] == "/admin/login/"
 
 
-def test_own_second_factor_is_required(come_back, make_user, sign_in, clock, browser):
+@pytest.mark.parametrize("roles", [[], ["admin"]], ids=["chosen", "required"])
+def test_own_second_factor_is_required(
+    roles, come_back, make_user, sign_in, clock, browser, configure
+):
     root = make_user("ada@clinic.example", role="admin", is_staff=True, verified_at=utc_now())
     client = sign_in(root)
     enrol(client)
     clock.shift(60)
+    configure(**ROLES, auth={"MFA_REQUIRED_ROLES": roles})
     answer = come_back()
     assert answer["Location"] == "/admin/login/second-factor/"
     assert browser.get("/admin/").status_code == 302

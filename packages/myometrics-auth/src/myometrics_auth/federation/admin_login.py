@@ -13,6 +13,7 @@ from django.urls import reverse
 from rest_framework.exceptions import APIException, NotFound, ValidationError
 
 from myometrics_auth.conf import auth_settings
+from myometrics_auth.selectors import has_second_factor
 from myometrics_auth.services.browser import browser_attach, browser_suspend
 from myometrics_auth.views.admin_login import AdminSignInView
 from myometrics_core.db import atomic_write
@@ -98,7 +99,8 @@ class AdminProviderCallbackView(AdminProviderView):
         user = identity.user
         if not self.site.may_sign_in(user):  # type: ignore[attr-defined]
             raise sign_in_refused("access_not_allowed", claims, self.request, email=user.email)
-        if user.role in auth_settings.MFA_REQUIRED_ROLES and not claims.has_second_factor:
+        is_required = user.role in auth_settings.MFA_REQUIRED_ROLES
+        if is_required and not (claims.has_second_factor or has_second_factor(user)):
             raise sign_in_refused("mfa_required", claims, self.request, email=user.email)
 
     def _sign_in(
