@@ -7,6 +7,7 @@ import hmac
 import json
 import threading
 import time
+from http.client import HTTPConnection
 
 import pytest
 from conftest import send
@@ -580,6 +581,19 @@ def test_trickling_provider_is_given_up(case, provider, exchange, monkeypatch):
     assert exchange(provider.id_token()).status_code == 503
     assert is_given_up.wait(60)
     assert_nothing_happened()
+
+
+def test_slow_connection_is_given_up(provider, exchange, monkeypatch):
+    monkeypatch.setattr("myometrics_auth.federation.provider_requests.TOTAL_SECONDS", 0.1)
+    connect = HTTPConnection.connect
+
+    def slow_connect(connection):
+        time.sleep(0.3)
+        connect(connection)
+
+    monkeypatch.setattr(HTTPConnection, "connect", slow_connect)
+    assert exchange(provider.id_token()).status_code == 503
+    assert not provider.forms
 
 
 def test_response_that_breaks_off_is_a_503(provider, configure, bearer):

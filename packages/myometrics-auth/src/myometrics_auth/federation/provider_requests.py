@@ -95,7 +95,7 @@ def _send(to_send: request.Request) -> tuple[int, bytes]:
     opener = request.OpenerDirector()  # the default opener follows redirects and opens files
     for handler in (
         request.ProxyHandler(),
-        *(_plain_handler(opened), _tls_handler(opened)),
+        *(_plain_handler(opened, deadline), _tls_handler(opened, deadline)),
         *(request.HTTPDefaultErrorHandler(), request.HTTPErrorProcessor()),
         request.UnknownHandler(),
     ):
@@ -138,23 +138,23 @@ def _abort(opened: list[Any]) -> None:
             (connection.connected or connection.sock).shutdown(SHUT_RDWR)
 
 
-def _plain_handler(opened: list[Any]) -> request.HTTPHandler:
+def _plain_handler(opened: list[Any], deadline: float) -> request.HTTPHandler:
     class Handler(request.HTTPHandler):
         def http_open(self, req: Any) -> Any:
-            return self.do_open(_remembering(HTTPConnection, opened), req)
+            return self.do_open(_remembering(HTTPConnection, opened, deadline), req)
 
     return Handler()
 
 
-def _tls_handler(opened: list[Any]) -> request.HTTPSHandler:
+def _tls_handler(opened: list[Any], deadline: float) -> request.HTTPSHandler:
     class Handler(request.HTTPSHandler):
         def https_open(self, req: Any) -> Any:
-            return self.do_open(_remembering(HTTPSConnection, opened), req)
+            return self.do_open(_remembering(HTTPSConnection, opened, deadline), req)
 
     return Handler()
 
 
-def _remembering(kind: Any, opened: list[Any]) -> Any:
+def _remembering(kind: Any, opened: list[Any], deadline: float) -> Any:
     class Connection(kind):  # type: ignore[misc]
         connected: Any = None  # kept, because urllib takes ``sock`` away once the body begins
 
@@ -162,6 +162,8 @@ def _remembering(kind: Any, opened: list[Any]) -> Any:
             opened.append(self)
             super().connect()
             self.connected = self.sock
+            if time.monotonic() > deadline:  # the name or its addresses took too long
+                raise TimeoutError("connecting took too long")
 
     return Connection
 
