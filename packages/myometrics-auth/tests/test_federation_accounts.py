@@ -186,10 +186,12 @@ def test_second_factor_at_the_provider_replaces_the_own(provider, exchange, doct
     assert "access" in answer.json()
 
 
-def test_deactivated_user_is_refused(provider, exchange):
+def test_deactivated_user_is_refused(provider, exchange, published):
     exchange(provider.id_token())
     get_user_model().objects.update(is_active=False)
     assert exchange(provider.id_token()).status_code == 401
+    (failed,) = [event for event in published if event.action == "login_failed"]
+    assert failed.details == {"provider": "hospital"}
 
 
 def test_user_without_password_cannot_sign_in_by_password(provider, exchange, api):
@@ -259,6 +261,16 @@ def test_linked_identity_vouches_for_its_address_until_unlinked(provider, exchan
     )
     assert addresses_of(verified) == ["ada@clinic.example", "ada@university.example"]
     identity_unlink(user=verified, identity_id=identity.pk, request=RequestFactory().post("/"))
+    assert addresses_of(verified) == ["ada@clinic.example"]
+
+
+def test_linked_identity_vouches_for_the_address_it_has_now(provider, exchange, verified):
+    exchange(provider.id_token())
+    assert exchange(provider.id_token(email="ada@university.example")).status_code == 200
+    assert addresses_of(verified) == ["ada@clinic.example", "ada@university.example"]
+    unproven = provider.id_token(email="ada@elsewhere.example", email_verified=False)
+    assert exchange(unproven).status_code == 200
+    assert exchange(provider.id_token()).status_code == 200
     assert addresses_of(verified) == ["ada@clinic.example"]
 
 

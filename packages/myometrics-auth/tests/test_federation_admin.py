@@ -65,6 +65,12 @@ def test_administrator_by_role_signs_in(come_back, browser):
     assert FederatedSession.objects.get().session == session
 
 
+def test_account_that_becomes_administrator_by_role_signs_in(come_back, make_user, browser):
+    make_user("ada@clinic.example", role="doctor", verified_at=utc_now())
+    assert come_back()["Location"] == "/admin/"
+    assert browser.get("/admin/").status_code == 200
+
+
 def test_browser_is_signed_out_when_the_session_ends(come_back, browser):
     come_back()
     Session.objects.all().end()
@@ -80,12 +86,13 @@ def test_next_page_elsewhere_is_ignored(come_back):
     assert come_back(start=f"{START}?next=https://evil.example/")["Location"] == "/admin/"
 
 
-def test_user_without_the_role_is_refused(come_back, browser):
+def test_user_without_the_role_is_refused(come_back, browser, published):
     answer = come_back(groups=["staff"])
     assert answer["Location"] == "/admin/login/"
     assert "no access here" in browser.get("/admin/login/").content.decode()
     assert browser.get("/admin/").status_code == 302
     assert not Session.objects.exists()
+    assert [event.action for event in published].count("login_failed") == 1
 
 
 def test_code_for_another_browser_is_refused(administrators, provider, browser):
@@ -104,11 +111,15 @@ def test_refused_sign_in_at_the_provider_goes_back(administrators, browser):
     assert answer["Location"] == "/admin/login/"
 
 
-def test_own_second_factor_is_required(come_back, make_user, sign_in, clock, browser):
+@pytest.mark.parametrize("roles", [[], ["admin"]], ids=["chosen", "required"])
+def test_own_second_factor_is_required(
+    roles, come_back, make_user, sign_in, clock, browser, configure
+):
     root = make_user("ada@clinic.example", role="admin", is_staff=True, verified_at=utc_now())
     client = sign_in(root)
     enrol(client)
     clock.shift(60)
+    configure(**ROLES, auth={"MFA_REQUIRED_ROLES": roles})
     answer = come_back()
     assert answer["Location"] == "/admin/login/second-factor/"
     assert browser.get("/admin/").status_code == 302

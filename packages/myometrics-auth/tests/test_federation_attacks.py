@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import threading
 import time
+from http.client import HTTPConnection
 
 import pytest
 from conftest import send
@@ -13,7 +15,7 @@ from django.contrib.auth import get_user_model
 from joserfc.jwk import ECKey, RSAKey
 from rest_framework.test import APIClient
 
-from myometrics_auth.federation.models import FederatedSession, Identity
+from myometrics_auth.federation.models import FederatedSession, Identity, LinkRequest
 from myometrics_auth.models import Session
 from myometrics_core.times import utc_now
 from myometrics_testing.oidc_provider import CLIENT_ID, respond
@@ -174,6 +176,7 @@ OPAQUE = {
     "refresh_token_without_type": lambda p: p.opaque_token(token_type=None),
     "refresh_token_of_keycloak": lambda p: p.opaque_token(typ="Refresh"),
     "id_token_of_keycloak": lambda p: p.opaque_token(typ="ID"),
+    "type_that_is_a_list": lambda p: p.opaque_token(typ=["Bearer"]),
     "of_a_client_without_user": lambda p: p.opaque_token(sub=None),
     "expired": lambda p: p.opaque_token(exp=now() - 1),
     "not_yet_valid": lambda p: p.opaque_token(nbf=now() + HOUR),
@@ -305,6 +308,25 @@ def test_homoglyph_address_makes_no_account(provider, exchange):
     assert_nothing_happened()
 
 
+FOLDED = {
+    "kelvin_sign": "\u212aim@clinic.example",
+    "full_width_letter": "\uff4bim@clinic.example",
+    "full_width_at_sign": "kim\uff20clinic.example",
+}
+
+
+@pytest.mark.parametrize("address", FOLDED.values(), ids=FOLDED)
+def test_other_mailbox_that_folds_to_an_account_is_not_linked(
+    address, provider, exchange, make_user, mailoutbox
+):
+    make_user("kim@clinic.example", verified_at=utc_now())
+    answer = exchange(provider.id_token(email=address))
+    assert (answer.status_code, answer.json()["code"]) == (403, "identity_not_linked")
+    assert not Identity.objects.exists()
+    assert not Session.objects.exists()
+    assert not LinkRequest.objects.exists()
+
+
 def test_replayed_id_token_is_refused(provider, exchange):
     token = provider.id_token()
     assert exchange(token).status_code == 200
@@ -329,6 +351,17 @@ def test_access_token_is_not_exchanged_if_switched_off(provider, exchange):
     answer = exchange(provider.access_token(), kind="access_token")
     assert answer.status_code == 401
     assert_nothing_happened()
+
+
+NOT_ASCII = {"lone_surrogate": "\ud800", "not_ascii": "t\xe4ken"}
+
+
+@pytest.mark.parametrize("kind", ["jwt", "introspection", "tokeninfo"])
+@pytest.mark.parametrize("token", NOT_ASCII.values(), ids=NOT_ASCII)
+def test_access_token_that_is_not_ascii_is_sent_nowhere(token, kind, provider, exchange, configure):
+    configure(access_tokens=kind, tokeninfo_endpoint=f"{provider.issuer}/tokeninfo")
+    assert exchange(token, kind="access_token").status_code == 401
+    assert not provider.forms
 
 
 BODIES = {
@@ -520,22 +553,59 @@ def test_misbehaving_provider_is_a_503(case, provider, exchange):
     assert_nothing_happened()
 
 
-def test_trickling_provider_is_given_up(provider, exchange, monkeypatch):
+TRICKLES = {
+    "headers": (b"", b"X-A: b\r\n"),
+    "body": (b"Content-Length: 1000000\r\n\r\n", b" "),
+    "size_of_a_chunk": (b"Transfer-Encoding: chunked\r\n\r\n5;", b"x"),
+}
+
+
+@pytest.mark.parametrize("case", TRICKLES)
+def test_trickling_provider_is_given_up(case, provider, exchange, monkeypatch):
     monkeypatch.setattr("myometrics_auth.federation.provider_requests.TOTAL_SECONDS", 0.3)
+    begin, rest = TRICKLES[case]
+    is_given_up = threading.Event()
 
     def trickle(handler):
         try:
-            handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
-            while True:
-                handler.wfile.write(b"X-A: b\r\n")
+            handler.wfile.write(b"HTTP/1.1 200 OK\r\n" + begin)
+            for _ in range(1000):
+                handler.wfile.write(rest)
                 handler.wfile.flush()
                 time.sleep(0.05)
         except OSError:
-            handler.close_connection = True
+            is_given_up.set()
+        handler.close_connection = True
 
     provider.answers["/jwks"] = trickle
     assert exchange(provider.id_token()).status_code == 503
+    assert is_given_up.wait(60)
     assert_nothing_happened()
+
+
+def test_slow_connection_is_given_up(provider, exchange, monkeypatch):
+    monkeypatch.setattr("myometrics_auth.federation.provider_requests.TOTAL_SECONDS", 0.1)
+    connect = HTTPConnection.connect
+
+    def slow_connect(connection):
+        time.sleep(0.3)
+        connect(connection)
+
+    monkeypatch.setattr(HTTPConnection, "connect", slow_connect)
+    assert exchange(provider.id_token()).status_code == 503
+    assert not provider.forms
+
+
+def test_response_that_breaks_off_is_a_503(provider, configure, bearer):
+    configure(access_tokens="introspection")
+
+    def break_off(handler):
+        handler.wfile.write(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"active": ')
+        handler.close_connection = True
+
+    provider.answers["/introspect"] = break_off
+    answer = bearer(provider.opaque_token()).get("/api/auth/user/")
+    assert answer.status_code == 503
 
 
 def test_short_rsa_key_is_not_used(provider, exchange):
@@ -543,6 +613,13 @@ def test_short_rsa_key_is_not_used(provider, exchange):
     provider.published.append("weak")
     assert exchange(provider.id_token(options={"key": "weak"})).status_code == 401
     assert_nothing_happened()
+
+
+@pytest.mark.parametrize("kty", [["RSA"], {}, None, 17], ids=str)
+def test_malformed_key_does_not_spoil_the_others(kty, provider, exchange):
+    keys = [{"kty": kty, "kid": "odd"}, *provider.key_set()["keys"]]
+    provider.answers["/jwks"] = lambda handler: respond(handler, 200, {"keys": keys})
+    assert exchange(provider.id_token()).status_code == 200
 
 
 def test_encryption_key_does_not_verify(provider, exchange):

@@ -307,6 +307,16 @@ def test_erased_user_is_not_made_again_by_older_tokens(kind, provider, bearer):
         assert bearer(newer).get(PROFILE).status_code == 200
 
 
+def test_token_without_times_is_older_than_an_erasure(provider, configure, bearer):
+    configure(access_tokens="introspection")
+    client = bearer(provider.opaque_token(iat=None, exp=None))
+    assert client.get(PROFILE).status_code == 200
+    assert client.delete("/api/users/me/").status_code == 204
+    unseen = provider.opaque_token(iat=None, exp=None)
+    assert bearer(unseen).get(PROFILE).status_code == 401
+    assert not get_user_model().objects.exists()
+
+
 def test_sweep_keeps_tokens_that_may_still_be_valid(google, bearer):
     bearer(google.google_token()).get(PROFILE)
     bearer("ya29.wrong").get(PROFILE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 
 import pytest
@@ -12,6 +13,7 @@ from rest_framework.test import APIClient
 from myometrics_auth.federation.models import Identity
 from myometrics_auth.models import Session
 from myometrics_core.times import utc_now
+from myometrics_testing.oidc_provider import respond
 from myometrics_testing.waiting import wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -122,6 +124,30 @@ def test_one_of_two_last_identities_stays(provider, exchange, run_concurrently):
         [lambda k=key: client.delete(f"/api/auth/identities/{k}/") for key in keys]
     )
     assert statuses(answers) == {204: 1, 409: 1}
+
+
+def test_request_does_not_queue_behind_a_slow_discovery(
+    provider, configure, exchange, run_concurrently, monkeypatch
+):
+    monkeypatch.setattr("myometrics_auth.federation.discovery.QUEUE_SECONDS", 0.1)
+    path, gate = "/.well-known/openid-configuration", threading.Event()
+
+    def slow(handler):
+        gate.wait(60)
+        respond(handler, 500, {})
+
+    provider.answers[path] = slow
+
+    def second():
+        wait_for(lambda: provider.calls[path] == 1)
+        try:
+            return exchange(provider.id_token())
+        finally:
+            gate.set()
+
+    answers = run_concurrently([lambda: exchange(provider.id_token()), second])
+    assert statuses(answers) == {503: 2}
+    assert provider.calls[path] == 1
 
 
 def test_more_than_eight_calls_wait_and_then_get_a_503(

@@ -339,6 +339,19 @@ class TestVisibility:
         assert entra.send("GET", f"Users?filter={filter_}").json()["totalResults"] == 0
         assert ProvisionedUser.objects.count() == 0
 
+    @pytest.mark.parametrize("fields", [{"role": "admin"}, {"is_staff": True}], ids=str)
+    def test_address_of_a_deactivated_administrator_is_fixed(self, okta, make_user, fields):
+        make_user("boss@clinic.example", role="admin")
+        admin = make_user("joe@clinic.example", **fields)
+        path, evil = f"Users/{admin.pk}", [{"value": "evil@clinic.example", "primary": True}]
+        okta.send("GET", 'Users?filter=userName eq "joe@clinic.example"')
+        assert okta.patch(path, replace("active", False)).status_code == 200
+        assert okta.patch(path, replace("emails", evil)).status_code == 403
+        assert okta.send("DELETE", path).status_code == 204
+        assert okta.create(user_name="joe", emails=evil).status_code == 403
+        admin.refresh_from_db()
+        assert (admin.email, admin.is_active) == ("joe@clinic.example", False)
+
     def test_address_of_a_matched_administrator_is_fixed(self, entra, make_user):
         make_user("boss@clinic.example", role="admin")
         admin = make_user("joe@clinic.example", role="admin")
@@ -658,6 +671,10 @@ class TestProtocol:
             ('externalId eq "X-1"', ["jane"]),
             ('externalId eq "x-1"', []),
             ("externalId pr", ["jane"]),
+            ("userName pr", ["jane", "joe"]),
+            ("not (userName pr)", []),
+            ('userName pr or externalId eq "X-1"', ["jane", "joe"]),
+            ('not (emails[type eq "work"])', []),
             ("active eq true", ["jane"]),
             ('active eq "True"', ["jane"]),
             (
@@ -680,6 +697,26 @@ class TestProtocol:
         assert answer.status_code == 200, answer.content
         found = [row["userName"].partition("@")[0] for row in answer.json().get("Resources", [])]
         assert found == names
+
+    def test_remove_with_a_text_removes_the_value(self, entra):
+        made = entra.create(user_name="jane", displayName="J", externalId="X-1").json()
+        manager = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager"
+        answer = entra.patch(
+            f"Users/{made['id']}",
+            {"op": "Remove", "path": "displayName", "value": "J"},
+            {"op": "Remove", "path": "externalId", "value": "another"},
+            {"op": "Remove", "path": manager, "value": ""},
+        )
+        assert answer.status_code == 200, answer.content
+        assert not {"displayName", "externalId"} & set(answer.json())
+
+    def test_remove_with_a_text_never_removes_every_member(self, entra):
+        made = entra.create(user_name="jane").json()
+        path = f"Groups/{entra.group('Nurses', made['id']).json()['id']}"
+        for members in ("members", 'members[type eq "User"]'):
+            answer = entra.patch(path, {"op": "remove", "path": members, "value": "other"})
+            assert answer.status_code == 400, answer.content
+        assert len(entra.send("GET", path).json()["members"]) == 1
 
     def test_filter_by_id_selects_one_user(self, entra):
         entra.create(user_name="joe")

@@ -13,17 +13,17 @@ from django.urls import reverse
 from rest_framework.exceptions import APIException, NotFound, ValidationError
 
 from myometrics_auth.conf import auth_settings
+from myometrics_auth.selectors import has_second_factor
 from myometrics_auth.services.browser import browser_attach, browser_suspend
 from myometrics_auth.views.admin_login import AdminSignInView
 from myometrics_core.db import atomic_write
 
 from .claims import Claims
 from .conf import Provider
-from .errors import refusal
 from .flows import flow_start, flow_take
 from .models import Identity
 from .providers import get_provider, providers
-from .provisioning import identity_resolve
+from .provisioning import identity_resolve, sign_in_refused
 from .sign_in import require_unused, sign_in_by_identity
 
 PENDING: Final = "_myometrics_auth_provider"
@@ -98,9 +98,10 @@ class AdminProviderCallbackView(AdminProviderView):
     def _require_access(self, identity: Identity, claims: Claims) -> None:
         user = identity.user
         if not self.site.may_sign_in(user):  # type: ignore[attr-defined]
-            raise refusal("access_not_allowed")
-        if user.role in auth_settings.MFA_REQUIRED_ROLES and not claims.has_second_factor:
-            raise refusal("mfa_required")
+            raise sign_in_refused("access_not_allowed", claims, self.request, email=user.email)
+        is_required = user.role in auth_settings.MFA_REQUIRED_ROLES
+        if is_required and not (claims.has_second_factor or has_second_factor(user)):
+            raise sign_in_refused("mfa_required", claims, self.request, email=user.email)
 
     def _sign_in(
         self, identity: Identity, claims: Claims, id_token: str, target: str

@@ -72,9 +72,15 @@ class Claims:
 
     @property
     def is_email_verified(self) -> bool:
-        """Whether the provider says so: ``true``, or ``"true"`` as Google writes it."""
+        """Whether the provider says so: ``true``, or ``"true"`` as Google writes it.
+
+        Never for letters that fold to ASCII (the Kelvin sign, ``ｋ``) before the domain: it is
+        another mailbox than that of the folded address.
+        """
         verified = self._source_of_email.get("email_verified")
-        return bool(self.email) and (verified is True or verified == "true")
+        local, at, _domain = self.email.rpartition("@")
+        is_plain = bool(at) and local.isascii()
+        return is_plain and (verified is True or verified == "true")
 
     @property
     def verified_email(self) -> str:

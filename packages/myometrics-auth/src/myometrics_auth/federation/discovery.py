@@ -13,7 +13,7 @@ from joserfc.jwk import ECKey, JWKRegistry, OKPKey, RSAKey
 
 from .conf import Provider, is_fetchable
 from .errors import ProviderUnavailable
-from .provider_requests import fetch_json
+from .provider_requests import QUEUE_SECONDS, fetch_json
 
 logger = logging.getLogger("myometrics.auth.federation")
 
@@ -115,7 +115,9 @@ def _document(
 ) -> Any:
     with _documents_lock:
         document = _documents.setdefault((provider.issuer, url), _Document())
-    with document.lock:
+    if not document.lock.acquire(timeout=QUEUE_SECONDS):
+        raise ProviderUnavailable  # another thread waits for the provider
+    try:
         now = time.monotonic()
         if now - document.fetched_at < max_age:
             return document.content
@@ -135,6 +137,8 @@ def _document(
             if not has_content:
                 raise ProviderUnavailable from error
         return document.content
+    finally:
+        document.lock.release()
 
 
 def _parse_keys(body: Mapping[str, Any]) -> list[tuple[str | None, SigningKey]]:
@@ -147,7 +151,7 @@ def _parse_keys(body: Mapping[str, Any]) -> list[tuple[str | None, SigningKey]]:
 
 def _parse_key(given: Mapping[str, Any]) -> SigningKey | None:
     # Providers also publish keys for encryption, and of kinds that are not known here.
-    if given.get("use", "sig") != "sig" or given.get("kty") not in {"RSA", "EC", "OKP"}:
+    if given.get("use", "sig") != "sig" or given.get("kty") not in ("RSA", "EC", "OKP"):
         return None
     try:
         key = JWKRegistry.import_key(dict(given))

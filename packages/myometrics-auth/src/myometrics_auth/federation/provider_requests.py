@@ -91,16 +91,17 @@ def _unavailable(provider: Provider, reason: str) -> ProviderUnavailable:
 
 def _send(to_send: request.Request) -> tuple[int, bytes]:
     deadline = time.monotonic() + TOTAL_SECONDS
-    opened: list[HTTPConnection] = []
+    opened: list[Any] = []
     opener = request.OpenerDirector()  # the default opener follows redirects and opens files
     for handler in (
         request.ProxyHandler(),
-        *(_plain_handler(opened), _tls_handler(opened)),
+        *(_plain_handler(opened, deadline), _tls_handler(opened, deadline)),
         *(request.HTTPDefaultErrorHandler(), request.HTTPErrorProcessor()),
         request.UnknownHandler(),
     ):
         opener.add_handler(handler)
-    # Timeouts of sockets apply to each read: headers that trickle would never time out.
+    # Timeouts of sockets apply to each read: headers or sizes of chunks that trickle would never
+    # time out.
     timer = threading.Timer(TOTAL_SECONDS, _abort, [opened])
     timer.daemon = True
     timer.start()
@@ -109,51 +110,62 @@ def _send(to_send: request.Request) -> tuple[int, bytes]:
             response = opener.open(to_send, timeout=CONNECT_SECONDS)
         except error.HTTPError as failure:
             response = failure
+        with closing(response):
+            return int(response.status or 0), _read(response, deadline)
     finally:
         timer.cancel()
-    with closing(response):
-        return int(response.status or 0), _read(response, deadline)
 
 
 def _read(response: Any, deadline: float) -> bytes:
     content = b""
-    while chunk := response.read1(65536):
+    while True:
+        chunk = response.read1(65536)
         content += chunk
         if time.monotonic() > deadline:
             raise TimeoutError("the whole response took too long")
         if len(content) > MAX_BYTES:
             raise ValueError("the response is too large")
+        if not chunk:
+            break
+    if response.length:
+        raise ValueError("the response breaks off")
     return content
 
 
-def _abort(opened: list[HTTPConnection]) -> None:
+def _abort(opened: list[Any]) -> None:
     for connection in opened:
         with suppress(OSError, AttributeError):
-            connection.sock.shutdown(SHUT_RDWR)
+            (connection.connected or connection.sock).shutdown(SHUT_RDWR)
 
 
-def _plain_handler(opened: list[HTTPConnection]) -> request.HTTPHandler:
+def _plain_handler(opened: list[Any], deadline: float) -> request.HTTPHandler:
     class Handler(request.HTTPHandler):
         def http_open(self, req: Any) -> Any:
-            return self.do_open(_remembering(HTTPConnection, opened), req)
+            return self.do_open(_remembering(HTTPConnection, opened, deadline), req)
 
     return Handler()
 
 
-def _tls_handler(opened: list[HTTPConnection]) -> request.HTTPSHandler:
+def _tls_handler(opened: list[Any], deadline: float) -> request.HTTPSHandler:
     class Handler(request.HTTPSHandler):
         def https_open(self, req: Any) -> Any:
-            return self.do_open(_remembering(HTTPSConnection, opened), req)
+            return self.do_open(_remembering(HTTPSConnection, opened, deadline), req)
 
     return Handler()
 
 
-def _remembering(kind: type[HTTPConnection], opened: list[HTTPConnection]) -> Any:
-    def connect(*args: Any, **kwargs: Any) -> HTTPConnection:
-        opened.append(kind(*args, **kwargs))
-        return opened[-1]
+def _remembering(kind: Any, opened: list[Any], deadline: float) -> Any:
+    class Connection(kind):  # type: ignore[misc]
+        connected: Any = None  # kept, because urllib takes ``sock`` away once the body begins
 
-    return connect
+        def connect(self) -> None:
+            opened.append(self)
+            super().connect()
+            self.connected = self.sock
+            if time.monotonic() > deadline:  # the name or its addresses took too long
+                raise TimeoutError("connecting took too long")
+
+    return Connection
 
 
 def _json_object(content: bytes) -> Mapping[str, Any]:

@@ -31,7 +31,7 @@ from myometrics_core.users import canonical_email, keyed_hashes
 
 from .claims import Claims
 from .conf import Provider
-from .errors import refusal
+from .errors import TOKEN_NOT_VALID, refusal
 from .link_requests import link_request_create
 from .models import ErasedIdentity, Identity
 
@@ -50,7 +50,7 @@ def identity_resolve(*, claims: Claims, request: AnyRequest) -> Identity:
     erasure, and ``PermissionDenied`` with one of the codes of ``refusal``.
     """
     if not claims.meets_requirements:
-        raise _refused("access_not_allowed", claims, request)
+        raise sign_in_refused("access_not_allowed", claims, request)
     # Userinfo is called before the transaction.
     role, is_known = claims.role, _known(claims) is not None
     if not is_known and _account(claims.email) is None and claims.verified_email:
@@ -65,9 +65,10 @@ def identity_resolve(*, claims: Claims, request: AnyRequest) -> Identity:
         except IntegrityError as error:  # a concurrent first sign-in or registration was faster
             if is_serialization_failure(error) or attempt == ATTEMPTS - 1:
                 raise
-    if identity is None:
-        raise _refused(code, claims, request)
-    _apply_role(identity.user, role, request)
+    if identity is None or code:
+        email = claims.email if identity is None else identity.user.email
+        raise sign_in_refused(code, claims, request, email=email)
+    _apply_role(identity, role, request)
     return identity
 
 
@@ -96,6 +97,18 @@ def require_not_erased(claims: Claims) -> None:
         raise InvalidToken
 
 
+def sign_in_refused(
+    code: str, claims: Claims, request: AnyRequest, *, email: str | None = None
+) -> Exception:
+    """Record a failed sign-in of ``email``, by default the token's; return its exception."""
+    address = claims.email if email is None else email
+    if address:
+        details = {"provider": claims.provider.slug}
+        with atomic_write():
+            publish_failed_sign_in(email=address, request=request, details=details)
+    return refusal(code)
+
+
 def lock_user(user_id: Any) -> User | None:
     """Return the active user, with the row locked; ``None`` if there is none."""
     users = get_user_model().objects.select_for_update(no_key=True)
@@ -111,15 +124,26 @@ def _resolve_once(
             user = lock_user(known.user_id)
             # After the lock: the user may have been erased, or the identity unlinked, before.
             known = _known(claims)
+            if user is None and known is not None:
+                return known, TOKEN_NOT_VALID  # deactivated
             if user is None or (known is not None and known.user_id != user.pk):
                 raise InvalidToken
             if known is not None:
+                _follow_address(known, claims)
                 return known, ""
         require_not_erased(claims)
         account = _account(claims.email)
         if account is not None:
             return _link(claims, account, request)
         return _create(claims, role, request)
+
+
+def _follow_address(identity: Identity, claims: Claims) -> None:
+    # Only an address in the token itself: userinfo is not called for known identities.
+    address = claims.verified_email if "email" in claims.values else ""
+    if address and address != identity.email:
+        identity.email = address
+        identity.save(update_fields=["email"])
 
 
 def _link(claims: Claims, account: User, request: AnyRequest) -> tuple[Identity | None, str]:
@@ -174,12 +198,14 @@ def _create(claims: Claims, role: str | None, request: AnyRequest) -> tuple[Iden
     return identity, ""
 
 
-def _apply_role(user: User, role: str | None, request: AnyRequest) -> None:
-    if role is None or user.role == role:
+def _apply_role(identity: Identity, role: str | None, request: AnyRequest) -> None:
+    if role is None or identity.user.role == role:
         return
+    changes = {"role": role}
     with suppress(Conflict):  # the last administrator keeps the role
-        changed = user_update(actor=None, user_id=user.pk, changes={"role": role}, request=request)
-        user.role = changed.role
+        identity.user = user_update(
+            actor=None, user_id=identity.user_id, changes=changes, request=request
+        )
 
 
 def _provisioning(provider: Provider) -> str:
@@ -197,11 +223,3 @@ def _account(email: str) -> User | None:
         return None
     users = get_user_model().objects.filter(email_canonical=canonical_email(email))
     return users.first()
-
-
-def _refused(code: str, claims: Claims, request: AnyRequest) -> Exception:
-    if claims.email:
-        details = {"provider": claims.provider.slug}
-        with atomic_write():
-            publish_failed_sign_in(email=claims.email, request=request, details=details)
-    return refusal(code)

@@ -47,6 +47,8 @@ EQUALITY_LOOKUPS: Final = {CompareOperator.eq: "exact", CompareOperator.ne: "exa
 MAX_FILTER_LENGTH: Final = 4096
 """Databases accept only so many conditions; SQLite 1,000."""
 NOTHING: Final = Q(pk__in=())
+EVERYTHING: Final = Q(pk__isnull=False)
+"""Unlike ``Q()``, which ``or`` and ``not`` leave out."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ class _Conditions(FilterVisitor[Q]):
     def visit_comparison(self, node: Comparison) -> Q:
         name = self.prefix or _name(node.attr_path)
         if self.prefix and not _is_value(node):
-            return Q()  # the type of an address: the account has only one address
+            return EVERYTHING  # the type of an address: the account has only one address
         column = self._column(name)
         lookup = column.lookups.get(node.op)
         if lookup is None:
@@ -147,7 +149,7 @@ class _Conditions(FilterVisitor[Q]):
             return ~Q(external_id="")
         if column.path.startswith("memberships"):
             return Q(memberships__isnull=False)
-        return Q()
+        return EVERYTHING
 
     def visit_not(self, node: Not) -> Q:
         return ~self.visit(node.expr)

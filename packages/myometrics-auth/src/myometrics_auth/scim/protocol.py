@@ -38,6 +38,7 @@ MESSAGES: Final = (
     ),
 )
 """Kept, because pydantic would build the classes again after each full garbage collection."""
+MULTI_VALUED: Final = ("members", "emails")
 MANAGER_OR_TEXT: Final = re.compile(
     r"""("(?:[^"\\]|\\.)*")|(?<![\w.:])(?:urn:[\w:.]+:User:)?manager(?:\.value)?"""
     r'''\s+eq\s+"(?:[^"\\]|\\.)*"''',
@@ -140,7 +141,10 @@ class Handler(ScimHandler):
 
 
 def _standard_patch(body: bytes) -> bytes:
-    """Reduce the members of a ``remove`` to their ids: Entra adds ``"$ref": null``."""
+    """Drop what a ``remove`` says beside its path, and beside the ids of members.
+
+    Entra adds ``"$ref": null`` to members. A text says nothing about an attribute with one value.
+    """
     data = json.loads(body) if body else None
     operations = _member_of(data, "operations")
     if not isinstance(operations, list):
@@ -149,8 +153,12 @@ def _standard_patch(body: bytes) -> bytes:
         raise TooMany()
     for operation in operations:
         path, value = _member_of(operation, "path"), _member_of(operation, "value")
-        is_removal = str(_member_of(operation, "op")).lower() == "remove"
-        if is_removal and str(path).lower().endswith("members") and isinstance(value, list):
+        if str(_member_of(operation, "op")).lower() != "remove":
+            continue
+        is_of_many = any(name in str(path).lower() for name in MULTI_VALUED)
+        if isinstance(value, str) and not is_of_many:
+            del operation[next(key for key in operation if key.lower() == "value")]
+        if str(path).lower().endswith("members") and isinstance(value, list):
             value[:] = [
                 {"value": member["value"]} if isinstance(member, dict) and "value" in member else {}
                 for member in value

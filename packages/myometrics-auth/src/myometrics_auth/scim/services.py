@@ -6,6 +6,7 @@ Every function runs in the transaction that its caller has opened.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -93,13 +94,13 @@ def user_revise(*, provisioned: ProvisionedUser, data: UserData, request: AnyReq
     """Change a user as the provider says; deactivation ends the sessions.
 
     Raises ``Conflict`` for the last administrator and for a user name or an address that is taken,
-    and ``PermissionDenied`` for the address of an administrator whom the provider did not create:
-    who has the address can reset the password.
+    and ``PermissionDenied`` for the address of an administrator or of staff whom the provider did
+    not create: who has the address can reset the password.
     """
     user = provisioned.user
     changes: dict[str, Any] = {"is_active": data.is_active, **data.names}
     if canonical_email(data.email) != user.email_canonical:
-        if not provisioned.is_created and (user.is_superuser or is_administrator(user)):
+        if not provisioned.is_created and _is_privileged(user):
             raise PermissionDenied(_("The address of this administrator can't be changed."))
         _require_free_address(data.email)
         changes["email"] = data.email
@@ -234,6 +235,13 @@ def _user_change(
         other_access_remove(user=user, request=request)
         password_disable(user=user)
     return user
+
+
+def _is_privileged(user: User) -> bool:
+    # Also while deactivated: the provider could change the address then, and reactivate the user.
+    active = copy(user)
+    active.is_active = True
+    return user.is_staff or user.is_superuser or is_administrator(active)
 
 
 def _by(provider: str) -> dict[str, str]:
