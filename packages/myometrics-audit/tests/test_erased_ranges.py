@@ -160,6 +160,14 @@ def test_leaf_that_is_attributed_to_another_erasure_is_found(log, unguarded, adm
     assert problems()["erasure_broken"] == 2
 
 
+def test_leaf_beside_a_range_can_not_refer_to_it(log, unguarded):
+    erasure = erase(log[2], log[8])
+    Leaf.objects.filter(pk=log[9]).update(erasure_id=erasure.pk)
+    AuditLog._base_manager.filter(pk=log[9])._raw_delete("default")
+    counts_rebuild(using="default")
+    assert problems() == {"erasure_broken": 1}
+
+
 def test_ranges_that_overlap_are_found(log, unguarded):
     first = erase(log[2], log[6])
     erased = ErasedRange(log[4], log[8], frozenset())
@@ -254,6 +262,18 @@ def test_verification_since_a_head_knows_the_ranges(log, unguarded):
     verifier = LogVerifier(using="default", since=head)
     assert list(verifier.problems()) == []
     assert (verifier.leaves, verifier.entries.entries) == (5, 2)
+
+
+def test_new_leaf_in_an_old_range_is_found_since_a_head(write, log, unguarded):
+    erase(log[2], log[8], kept=[log[4]])
+    list(seal_pending())
+    head = KnownHead(3, MerkleTree(map(tree_seal, Seal.objects.order_by("number"))).root())
+    Leaf.objects.filter(pk=log[3]).delete()
+    new = write().pk
+    Leaf.objects.filter(pk=new).update(entry_id=log[3])
+    AuditLog._base_manager.filter(pk=new)._raw_delete("default")
+    list(seal_pending())
+    assert problems(since=head) == {"erasure_broken": 1}
 
 
 @pytest.mark.django_db(transaction=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from datetime import timedelta
 from io import StringIO
 
 import pytest
@@ -118,6 +119,12 @@ def test_edited_row_is_detected(log, place, column, value):
 )
 def test_edited_column_of_version_2_is_detected(log, entry_version, column, value):
     sql(f'UPDATE "{LOG}" SET "{column}" = %s WHERE id = %s', value, log.id(1))
+    assert found() == {("entry_edited", f"entry {log.id(1)}")}
+
+
+def test_edited_microseconds_are_detected(log):
+    moment = AuditLog.objects.get(pk=log.id(1)).timestamp + timedelta(microseconds=7)
+    AuditLog._base_manager.filter(pk=log.id(1)).update(timestamp=moment)
     assert found() == {("entry_edited", f"entry {log.id(1)}")}
 
 
@@ -261,6 +268,20 @@ def test_added_erasure_mark_is_detected(log):
     Leaf.objects.filter(entry_id=log.id(0)).update(erasure_id=mark)
     sql(f'DELETE FROM "{LOG}" WHERE id = %s', log.id(0))
     assert ("erasure_broken", f"erasure {log.erasure.pk}") in found()
+
+
+def test_leaf_of_a_deleted_row_can_not_refer_to_a_retention(
+    log, write, settings, django_user_model
+):
+    retained = django_user_model.objects.create_user(email="kept@clinic.example")
+    write(user=retained)
+    settings.MYOMETRICS_AUDIT = {**settings.MYOMETRICS_AUDIT, "ON_USER_DELETE": "retain"}
+    retained.delete()
+    retention = Erasure.objects.get(reason="retain")
+    Leaf.objects.filter(entry_id=log.id(0)).update(erasure_id=retention.pk)
+    sql(f'DELETE FROM "{LOG}" WHERE id = %s', log.id(0))
+    call_command("audit_seal", "--recount", stdout=StringIO())
+    assert found() == {("erasure_broken", f"erasure {retention.pk}")}
 
 
 @pytest.mark.parametrize(
