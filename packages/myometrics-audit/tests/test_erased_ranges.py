@@ -297,6 +297,12 @@ def test_complete_export_names_the_erasure_of_a_range(log, unguarded, settings, 
     assert erased == dict.fromkeys([log[2], log[3], log[5], log[6], log[7]], str(erasure.pk))
     (line,) = [line for line in lines if line["type"] == "erasure"]
     assert line["details"]["kept"] == [log[4]]
+    for line in lines:
+        if line.get("id") == log[3]:
+            line["erasure"] = str(uuid.uuid4())
+    (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (problem,) = folder_problems(folder)
+    assert f"erasure {erasure.pk} has erased 5 entries, but 4 name it here" in problem
 
 
 def test_erased_range_survives_dumpdata_and_loaddata(log, unguarded):

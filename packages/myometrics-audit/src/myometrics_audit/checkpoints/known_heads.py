@@ -9,8 +9,8 @@ from myometrics_core.db import read_in_batches
 
 from ..sealing.verification.problems import Problem
 from ..sealing.verification.seal_checks import KnownHead
-from ..signing.notes import InvalidNote, TreeHead, VerifierKey, split_note, verified_by
-from .keys import origin, verifier_keys
+from ..signing.notes import InvalidNote, VerifierKey
+from .keys import read_own_head, verifier_keys
 from .models import Checkpoint
 from .publication import CHECKPOINT
 from .tile_storage import read_tile
@@ -44,9 +44,5 @@ def stored_heads() -> Iterator[KnownHead | Problem]:
 
 
 def _head(note: str, keys: list[VerifierKey]) -> KnownHead:
-    if not verified_by(note, keys):
-        raise InvalidNote("no key of this log has signed it")
-    head = TreeHead.parse(split_note(note)[0])
-    if head.origin != origin():
-        raise InvalidNote(f"it is of the log {head.origin}")
+    head = read_own_head(note, keys=keys)
     return KnownHead(head.size, head.root)

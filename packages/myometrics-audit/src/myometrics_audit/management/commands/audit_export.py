@@ -99,7 +99,7 @@ class Command(BaseCommand):
         bar = Progress(sys.stderr, entries_count(selection), "lines")
         try:
             written = write_folder(Path(path), entries, bar.update)
-        except (NothingPublished, OSError) as error:
+        except (NothingPublished, OSError, ValueError, ImproperlyConfigured) as error:
             raise CommandError(f"{path} can't be written: {error}", returncode=2) from error
         bar.finish()
         self.stdout.write(f"Wrote {written:,} lines to {path}/log.jsonl.")
