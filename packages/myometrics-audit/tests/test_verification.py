@@ -11,9 +11,10 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.db.models import F
 
 from myometrics_audit.log.guards import remove_guards
-from myometrics_audit.models import AuditLog, Erasure, Leaf, Seal
+from myometrics_audit.models import AuditLog, EntryCount, Erasure, Leaf, Seal
 from myometrics_audit.sealing import LogVerifier, seal_pending
 from myometrics_audit.sealing.erasures import entries_purge_chunk
 from myometrics_audit.sealing.seals import ANCHOR_JOB
@@ -398,6 +399,23 @@ def test_restored_tables_of_erasures_and_rows_are_detected(log):
     sql(f'UPDATE "{LEAF}" SET erasure_id = NULL')
     sql(f'DELETE FROM "{ERASURE}"')
     assert ("seal_broken", "seal 3") in found()
+
+
+@pytest.mark.parametrize("period", ["A", "M", "D"])
+@pytest.mark.parametrize("scope", ["", "a:upload_created", "t:upload", "u:"])
+def test_edited_count_is_detected(log, scope, period):
+    counts = EntryCount.objects.filter(scope__startswith=scope, period=period)
+    count = counts.order_by("scope", "start").first()
+    EntryCount.objects.filter(pk=count.pk).update(count=count.count - 1)
+    assert found() == {("counts_wrong", "stored counts")}
+    call_command("audit_seal", "--recount", stdout=StringIO())
+    assert found() == set()
+
+
+@pytest.mark.parametrize("scope", ["", "a:upload_created", "t:upload"])
+def test_edited_counts_that_agree_with_each_other_are_detected(log, scope):
+    EntryCount.objects.filter(scope=scope).update(count=F("count") - 1)
+    assert found() == {("counts_wrong", "stored counts")}
 
 
 def test_purged_deleted_and_retained_entries_pass(log, settings):

@@ -160,6 +160,20 @@ def test_forged_checkpoints_are_detected(log, settings, tmp_path):
     assert run()[0] == {("checkpoint_forged", "published checkpoint")}
 
 
+def test_older_checkpoint_put_back_in_the_storage_is_detected(log, tmp_path):
+    published = tmp_path / "tiles/checkpoint"
+    published.write_text((tmp_path / "checkpoint-2").read_text())
+    assert run()[0] == {("checkpoint_outdated", "published checkpoint")}
+    list(seal_pending())
+    checkpoint_publish()
+    assert run()[0] == set()
+
+
+def test_checkpoint_that_is_not_marked_as_published_yet_is_no_problem(log):
+    Checkpoint.objects.filter(size=3).update(published_at=None)
+    assert run()[0] == set()
+
+
 def test_checkpoints_of_an_unknown_key_are_reported_until_it_is_listed(log, settings, tmp_path):
     key = generate_key(KEY.name)
     configure_checkpoints(settings, tmp_path / "tiles", key=key)

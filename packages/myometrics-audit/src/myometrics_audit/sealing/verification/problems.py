@@ -26,6 +26,7 @@ ADVICE = {
     "seals; the witnesses have the checkpoint too.",
     "checkpoint_forged": "Compare it with the published one; add a replaced key to "
     "CHECKPOINT_OLD_KEYS.",
+    "checkpoint_outdated": "Find out who replaced it: the next publication puts it right.",
     "counts_wrong": "Find out who changed the table, then run 'manage.py audit_seal --recount'.",
     "times_wrong": "Find out who changed the table of partitions, then run "
     "'manage.py audit_partition'.",
@@ -45,7 +46,7 @@ class Problem:
     ``entry_unreadable``, ``leaf_misplaced``, ``seal_missing``, ``seal_forged``,
     ``seal_reordered``, ``seal_broken``, ``erasure_missing``, ``erasure_forged``,
     ``erasure_broken``, ``anchor_broken``, ``checkpoint_broken``, ``checkpoint_forged``,
-    ``counts_wrong``, ``times_wrong``, ``key_lost``.
+    ``checkpoint_outdated``, ``counts_wrong``, ``times_wrong``, ``key_lost``.
     """
 
     kind: str
