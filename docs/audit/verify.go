@@ -112,8 +112,8 @@ func checkEntry(l line, entry map[string]any) {
 	checkSame(l, entry)
 	nonce, hasNonce := l.all["actor_nonce"].(string)
 	isUsers := hasNonce && l.all["subject"] == hexHash(bytesOf(nonce), []byte(fmt.Sprint(entry["user_id"])))
-	isAnonymous := entry["user_id"] == nil && l.all["actor_nonce"] == nil
-	must(isUsers || isAnonymous, "entry %v is of another user", entry["id"])
+	hasNoUser := entry["user_id"] == nil && l.all["actor_nonce"] == nil && (l.all["subject"] == nil) == (l.all["pseudonym"] == "")
+	must(isUsers || hasNoUser, "entry %v is of another user", entry["id"])
 }
 
 func verify(folder string, keys note.Verifiers) (report string) {

@@ -43,7 +43,13 @@ from myometrics_audit.signing.merkle import (
     is_included,
     leaf_node,
 )
-from myometrics_audit.signing.notes import TreeHead, generate_key, split_note, verified_by
+from myometrics_audit.signing.notes import (
+    TreeHead,
+    add_signatures,
+    generate_key,
+    split_note,
+    verified_by,
+)
 from myometrics_audit.signing.signatures import tree_seal
 from myometrics_audit.signing.tiles import split_bundle
 from myometrics_core.jobs import enqueue, run_job
@@ -196,6 +202,34 @@ def test_publication_is_refused_after_a_restore_of_an_old_backup(folder, seal):
     with pytest.raises(PublicationFailed, match="was an old backup restored"):
         checkpoint_publish()
     assert files(folder) == published
+
+
+def test_seals_missing_under_the_newest_checkpoint_stop_publication(folder, seal):
+    seal(4)
+    checkpoint_publish()
+    remove_guards(connection.alias)
+    Seal.objects.filter(number__gt=2).delete()
+    with pytest.raises(PublicationFailed, match="covers 4 seals, but 2 exist"):
+        checkpoint_publish()
+
+
+@pytest.mark.parametrize("change", [{"root": bytes(32)}, {"size": 9}, {"note": "nonsense"}])
+def test_forged_checkpoint_of_the_database_is_not_published(folder, seal, change):
+    seal(2)
+    note = checkpoint_publish().note
+    forged = {"size": 2, "root": Checkpoint.objects.get().root, "note": note, **change}
+    Checkpoint.objects.all().delete()
+    Checkpoint.objects.create(**forged)
+    published = files(folder)
+    with pytest.raises(PublicationFailed, match=r"not made by this log|another tree"):
+        checkpoint_publish()
+    assert files(folder) == published
+    other = generate_key(ORIGIN)
+    text = split_note(note)[0]
+    note = add_signatures(text + "\n", [other.sign(text)])
+    Checkpoint.objects.update(note=note)
+    with pytest.raises(PublicationFailed, match="no key of this log"):
+        checkpoint_publish()
 
 
 def test_publication_over_another_log_is_refused(folder, seal, settings):

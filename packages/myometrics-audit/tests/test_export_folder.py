@@ -343,6 +343,26 @@ def test_folder_of_altered_tiles_is_refused(log, tmp_path):
     assert any("is not in the tree" in problem for problem in check(tmp_path / "all"))
 
 
+def test_problem_with_an_altered_value_has_one_line(log, tmp_path):
+    export(tmp_path / "all")
+    lines = lines_of(tmp_path / "all/log.jsonl")
+    write_lines(tmp_path / "all/log.jsonl", [*lines, {**lines[1], "key_id": "x\nNo problems."}])
+    problems = "\n".join(check(tmp_path / "all"))
+    assert "line 21: key x?No problems. is not in the settings" in problems
+
+
+@pytest.mark.program("go")
+def test_entry_without_its_user_is_refused(log, tmp_path, verify):
+    export(tmp_path / "all")
+    lines = lines_of(tmp_path / "all/log.jsonl")
+    for line in lines:
+        if line["type"] == "entry" and line["entry"]["user_id"]:
+            line["entry"]["user_id"] = line["actor_nonce"] = None
+    write_lines(tmp_path / "all/log.jsonl", lines)
+    assert "is of another user" in verify(tmp_path / "all")[str(tmp_path / "all")]
+    assert "inconsistent user" in check(tmp_path / "all")[0]
+
+
 @pytest.mark.parametrize("name", ["checkpoint", "checkpoints.jsonl", "log.jsonl"])
 def test_folder_with_a_missing_file_is_refused(log, tmp_path, name):
     export(tmp_path / "all")

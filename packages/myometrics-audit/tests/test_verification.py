@@ -542,6 +542,15 @@ def test_problem_says_what_to_do(log):
     assert line.startswith(f"entry {log.id(0)}: differs from its leaf [entry_edited]. Compare it")
 
 
+def test_problem_with_a_tampered_value_has_one_line(log):
+    sql(f'UPDATE "{LEAF}" SET key_id = %s WHERE entry_id = %s', "x\nNo problems.\x1b[2J", log.id(0))
+    output = StringIO()
+    with pytest.raises(SystemExit):
+        call_command("audit_verify", stdout=output)
+    line, _ = output.getvalue().splitlines()
+    assert line.startswith("key x?No problems.?[2J: is not in the settings")
+
+
 def test_every_kind_of_problem_has_advice():
     kinds = set(re.findall(r"``([a-z]+_[a-z]+)``", Problem.__doc__))
     assert kinds == set(ADVICE)

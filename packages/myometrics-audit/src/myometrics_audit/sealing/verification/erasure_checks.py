@@ -54,7 +54,7 @@ def _is_new(after: int) -> Q:
     return Q(seal_number__gt=after) | Q(seal_number=None)
 
 
-def _old_of_new_leaves(ranges: ErasedRanges, using: str, after: int) -> set[UUID | None]:
+def _old_of_new_leaves(ranges: ErasedRanges, using: str, after: int) -> set[UUID]:
     """Return the ids of the erasures up to a seal that newer leaves refer to or are a part of."""
     leaves = Leaf.objects.using(using).filter(_is_new(after))
     named = leaves.exclude(erasure_id=None).values("erasure_id")
@@ -62,7 +62,8 @@ def _old_of_new_leaves(ranges: ErasedRanges, using: str, after: int) -> set[UUID
     end_id = max((one.end_id for one in ranges.ranges), default=0)
     others = leaves.filter(erasure_id=None, entry_id__lt=end_id).values_list("entry_id", flat=True)
     found = map(ranges.find, others.iterator())
-    return {*old.values_list("pk", flat=True), *(one.erasure_id for one in found if one)}
+    of_ranges = (one.erasure_id for one in found if one and one.erasure_id)
+    return {*old.values_list("pk", flat=True), *of_ranges}
 
 
 def _digest_problems(erasure: Erasure, using: str) -> Iterator[Problem]:

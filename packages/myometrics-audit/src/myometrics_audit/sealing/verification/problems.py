@@ -35,6 +35,11 @@ ADVICE = {
 """Kind → what to do."""
 
 
+def one_line(text: str) -> str:
+    """Return ``text`` without control characters: tampered values are in it."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
 @dataclass(frozen=True)
 class Problem:
     """A difference between the log and its evidence.
@@ -54,7 +59,7 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.subject}: {self.message} [{self.kind}]. {self.advice}"
+        return one_line(f"{self.subject}: {self.message} [{self.kind}]. {self.advice}")
 
     @property
     def advice(self) -> str:
