@@ -14,6 +14,7 @@ from checkpoint_site import KEY, ORIGIN, configure_checkpoints
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import storages
 from django.core.management import CommandError, call_command
+from django.core.serializers import deserialize, serialize
 from django.db import connection
 from django.utils import timezone
 
@@ -239,6 +240,20 @@ def test_publication_over_another_log_is_refused(folder, seal, settings):
     Checkpoint.objects.all().delete()
     with pytest.raises(PublicationFailed, match="another log or key"):
         checkpoint_publish()
+
+
+@pytest.mark.parametrize("file_format", ["json", "jsonl", "xml", "yaml"])
+def test_checkpoint_survives_dumpdata_and_loaddata(folder, seal, file_format):
+    seal()
+    checkpoint = checkpoint_publish()
+    Checkpoint.objects.update(timestamp=b"\x00\xff")
+    dumped = serialize(file_format, Checkpoint.objects.all())
+    Checkpoint.objects.all().delete()
+    for loaded in deserialize(file_format, dumped):
+        loaded.save()
+    loaded = Checkpoint.objects.get()
+    assert loaded.note == checkpoint.note
+    assert (bytes(loaded.root), bytes(loaded.timestamp)) == (checkpoint.root, b"\x00\xff")
 
 
 def test_missing_seal_stops_publication(folder, seal):
