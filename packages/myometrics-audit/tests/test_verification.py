@@ -247,6 +247,26 @@ def test_leaves_moved_between_seals_break_both(log):
     assert found() == {("seal_broken", "seal 1"), ("seal_broken", "seal 2")}
 
 
+@pytest.mark.parametrize("table", [LEAF, SEAL, ERASURE])
+def test_unknown_key_of_evidence_is_reported(log, table):
+    sql(f'UPDATE "{table}" SET key_id = %s', "unknown")
+    assert found() == {("key_lost", "key unknown")}
+
+
+def test_entries_swapped_with_their_leaves_break_the_seal(log):
+    first, second = log.id(0), log.id(1)
+    for old, new in ((first, -1), (second, first), (-1, second)):
+        sql(f'UPDATE "{LOG}" SET id = %s WHERE id = %s', new, old)
+        sql(f'UPDATE "{LEAF}" SET entry_id = %s WHERE entry_id = %s', new, old)
+    assert found() == {("seal_broken", "seal 1")}
+
+
+@pytest.mark.parametrize("number", [None, 1])
+def test_erasure_moved_to_another_seal_breaks_its_seal(log, number):
+    sql(f'UPDATE "{ERASURE}" SET seal_number = %s', number)
+    assert ("seal_broken", "seal 3") in found()
+
+
 @pytest.mark.parametrize("number", [0, 99, -5])
 def test_leaf_of_a_missing_seal_is_detected(log, number):
     sql(f'UPDATE "{LEAF}" SET seal_number = %s WHERE entry_id = %s', number, log.id(11))
@@ -333,7 +353,15 @@ def test_swapped_seals_are_detected(log):
 
 @pytest.mark.parametrize(
     ("column", "value"),
-    [("entries", 1), ("reason", "purge"), ("details", '{"a": 1}'), ("digest", b"x" * 32)],
+    [
+        ("entries", 1),
+        ("reason", "purge"),
+        ("details", '{"a": 1}'),
+        ("digest", b"x" * 32),
+        ("nonce", b"x" * 16),
+        ("pseudonym", "made up"),
+        ("erased_at", "2020-01-01 00:00:00"),
+    ],
 )
 def test_edited_erasure_is_detected(log, column, value):
     sql(f'UPDATE "{ERASURE}" SET "{column}" = %s', value)
