@@ -112,8 +112,8 @@ func checkEntry(l line, entry map[string]any) {
 	checkSame(l, entry)
 	nonce, hasNonce := l.all["actor_nonce"].(string)
 	isUsers := hasNonce && l.all["subject"] == hexHash(bytesOf(nonce), []byte(fmt.Sprint(entry["user_id"])))
-	isAnonymous := entry["user_id"] == nil && l.all["actor_nonce"] == nil
-	must(isUsers || isAnonymous, "entry %v is of another user", entry["id"])
+	hasNoUser := entry["user_id"] == nil && l.all["actor_nonce"] == nil && (l.all["subject"] == nil) == (l.all["pseudonym"] == "")
+	must(isUsers || hasNoUser, "entry %v is of another user", entry["id"])
 }
 
 func verify(folder string, keys note.Verifiers) (report string) {
@@ -124,8 +124,7 @@ func verify(folder string, keys note.Verifiers) (report string) {
 	}()
 	text, err := os.ReadFile(folder + "/checkpoint")
 	must(err == nil, "%v", err)
-	tree := openCheckpoint(string(text), keys)
-	var last tlog.Tree
+	tree, last := openCheckpoint(string(text), keys), tlog.Tree{}
 	eachLine(folder+"/checkpoints.jsonl", func(number int, l line) {
 		next, proof := openCheckpoint(l.Note, keys), hashesOf(l.Proof...)
 		isNext := number == 1 && len(proof) == 0
@@ -143,7 +142,7 @@ func verify(folder string, keys note.Verifiers) (report string) {
 			must(l.Type == "header" && l.Complete != nil, "no header")
 			complete = *l.Complete
 		} else if l.Type == "seal" {
-			must(!complete || l.Number == s.Number+1 && s.next == s.Entries+s.Erasures, "line %d: something is missing before it", number)
+			must(l.Number > s.Number && (!complete || l.Number == s.Number+1 && s.next == s.Entries+s.Erasures), "line %d: something is missing or repeated before it", number)
 			inTree := tlog.CheckRecord(hashesOf(l.Proof...), tree.N, tree.Hash, l.Number-1, tlog.RecordHash([]byte(l.Row))) == nil
 			must(inTree, "seal %d is not in the tree", l.Number)
 			checkSame(l, l.all)
@@ -158,6 +157,7 @@ func verify(folder string, keys note.Verifiers) (report string) {
 				must(l.Version == 1 && l.Row == "" || l.Version == 2, "line %d has an unknown version", number)
 				versions[l.Version]++
 			}
+			must(l.Type != "erased" || l.all["erasure"] != nil, "entry %v is missing, without an erasure", id)
 			if l.Version == 2 {
 				checkEntry(l, entry)
 			}

@@ -14,6 +14,7 @@ from checkpoint_site import KEY, ORIGIN, configure_checkpoints
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import storages
 from django.core.management import CommandError, call_command
+from django.core.serializers import deserialize, serialize
 from django.db import connection
 from django.utils import timezone
 
@@ -43,7 +44,13 @@ from myometrics_audit.signing.merkle import (
     is_included,
     leaf_node,
 )
-from myometrics_audit.signing.notes import TreeHead, generate_key, split_note, verified_by
+from myometrics_audit.signing.notes import (
+    TreeHead,
+    add_signatures,
+    generate_key,
+    split_note,
+    verified_by,
+)
 from myometrics_audit.signing.signatures import tree_seal
 from myometrics_audit.signing.tiles import split_bundle
 from myometrics_core.jobs import enqueue, run_job
@@ -198,6 +205,34 @@ def test_publication_is_refused_after_a_restore_of_an_old_backup(folder, seal):
     assert files(folder) == published
 
 
+def test_seals_missing_under_the_newest_checkpoint_stop_publication(folder, seal):
+    seal(4)
+    checkpoint_publish()
+    remove_guards(connection.alias)
+    Seal.objects.filter(number__gt=2).delete()
+    with pytest.raises(PublicationFailed, match="covers 4 seals, but 2 exist"):
+        checkpoint_publish()
+
+
+@pytest.mark.parametrize("change", [{"root": bytes(32)}, {"size": 9}, {"note": "nonsense"}])
+def test_forged_checkpoint_of_the_database_is_not_published(folder, seal, change):
+    seal(2)
+    note = checkpoint_publish().note
+    forged = {"size": 2, "root": Checkpoint.objects.get().root, "note": note, **change}
+    Checkpoint.objects.all().delete()
+    Checkpoint.objects.create(**forged)
+    published = files(folder)
+    with pytest.raises(PublicationFailed, match=r"not made by this log|another tree"):
+        checkpoint_publish()
+    assert files(folder) == published
+    other = generate_key(ORIGIN)
+    text = split_note(note)[0]
+    note = add_signatures(text + "\n", [other.sign(text)])
+    Checkpoint.objects.update(note=note)
+    with pytest.raises(PublicationFailed, match="no key of this log"):
+        checkpoint_publish()
+
+
 def test_publication_over_another_log_is_refused(folder, seal, settings):
     seal()
     checkpoint_publish()
@@ -205,6 +240,20 @@ def test_publication_over_another_log_is_refused(folder, seal, settings):
     Checkpoint.objects.all().delete()
     with pytest.raises(PublicationFailed, match="another log or key"):
         checkpoint_publish()
+
+
+@pytest.mark.parametrize("file_format", ["json", "jsonl", "xml", "yaml"])
+def test_checkpoint_survives_dumpdata_and_loaddata(folder, seal, file_format):
+    seal()
+    checkpoint = checkpoint_publish()
+    Checkpoint.objects.update(timestamp=b"\x00\xff")
+    dumped = serialize(file_format, Checkpoint.objects.all())
+    Checkpoint.objects.all().delete()
+    for loaded in deserialize(file_format, dumped):
+        loaded.save()
+    loaded = Checkpoint.objects.get()
+    assert loaded.note == checkpoint.note
+    assert (bytes(loaded.root), bytes(loaded.timestamp)) == (checkpoint.root, b"\x00\xff")
 
 
 def test_missing_seal_stops_publication(folder, seal):

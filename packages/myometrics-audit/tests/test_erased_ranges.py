@@ -160,6 +160,14 @@ def test_leaf_that_is_attributed_to_another_erasure_is_found(log, unguarded, adm
     assert problems()["erasure_broken"] == 2
 
 
+def test_leaf_beside_a_range_can_not_refer_to_it(log, unguarded):
+    erasure = erase(log[2], log[8])
+    Leaf.objects.filter(pk=log[9]).update(erasure_id=erasure.pk)
+    AuditLog._base_manager.filter(pk=log[9])._raw_delete("default")
+    counts_rebuild(using="default")
+    assert problems() == {"erasure_broken": 1}
+
+
 def test_ranges_that_overlap_are_found(log, unguarded):
     first = erase(log[2], log[6])
     erased = ErasedRange(log[4], log[8], frozenset())
@@ -256,6 +264,18 @@ def test_verification_since_a_head_knows_the_ranges(log, unguarded):
     assert (verifier.leaves, verifier.entries.entries) == (5, 2)
 
 
+def test_new_leaf_in_an_old_range_is_found_since_a_head(write, log, unguarded):
+    erase(log[2], log[8], kept=[log[4]])
+    list(seal_pending())
+    head = KnownHead(3, MerkleTree(map(tree_seal, Seal.objects.order_by("number"))).root())
+    Leaf.objects.filter(pk=log[3]).delete()
+    new = write().pk
+    Leaf.objects.filter(pk=new).update(entry_id=log[3])
+    AuditLog._base_manager.filter(pk=new)._raw_delete("default")
+    list(seal_pending())
+    assert problems(since=head) == {"erasure_broken": 1}
+
+
 @pytest.mark.django_db(transaction=True)
 def test_verification_in_processes_knows_the_ranges(log, unguarded):
     erase(log[2], log[8], kept=[log[4]])
@@ -277,6 +297,12 @@ def test_complete_export_names_the_erasure_of_a_range(log, unguarded, settings, 
     assert erased == dict.fromkeys([log[2], log[3], log[5], log[6], log[7]], str(erasure.pk))
     (line,) = [line for line in lines if line["type"] == "erasure"]
     assert line["details"]["kept"] == [log[4]]
+    for line in lines:
+        if line.get("id") == log[3]:
+            line["erasure"] = str(uuid.uuid4())
+    (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (problem,) = folder_problems(folder)
+    assert f"erasure {erasure.pk} has erased 5 entries, but 4 name it here" in problem
 
 
 def test_erased_range_survives_dumpdata_and_loaddata(log, unguarded):

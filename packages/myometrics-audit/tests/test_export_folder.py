@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import uuid
 from io import StringIO
 
 import pytest
@@ -12,9 +13,11 @@ from checkpoint_site import KEY, configure_checkpoints
 from django.core.management import CommandError, call_command
 
 from myometrics_audit.checkpoints.export_folder import folder_problems
+from myometrics_audit.checkpoints.known_heads import stored_heads
 from myometrics_audit.checkpoints.publication import checkpoint_publish
-from myometrics_audit.models import AuditLog
-from myometrics_audit.sealing import seal_pending
+from myometrics_audit.log.guards import remove_guards
+from myometrics_audit.models import AuditLog, Erasure, Leaf
+from myometrics_audit.sealing import LogVerifier, seal_pending
 from myometrics_audit.signing.notes import TreeHead, add_signatures, generate_key, split_note
 
 pytestmark = pytest.mark.django_db
@@ -227,7 +230,144 @@ def test_checkpoint_of_another_key_is_refused(log, tmp_path, verify):
     other = generate_key(KEY.name)
     (tmp_path / "all/checkpoint").write_text(add_signatures(text + "\n", [other.sign(text)]))
     assert verify(tmp_path / "all")[str(tmp_path / "all")].startswith("REFUSED: checkpoint:")
-    assert "no key of this site" in check(tmp_path / "all")[0]
+    assert "no key of this log" in check(tmp_path / "all")[0]
+
+
+def test_checkpoint_signed_by_a_witness_alone_is_refused(log, tmp_path, settings):
+    witness = generate_key("witness.example/w1", is_witness=True)
+    witnesses = {str(witness.verifier): "https://witness.example"}
+    configure_checkpoints(settings, tmp_path / "tiles", WITNESSES=witnesses)
+    export(tmp_path / "all")
+    text, _ = split_note((tmp_path / "all/checkpoint").read_text())
+    note = add_signatures(text + "\n", [witness.sign(text, at=1)])
+    (tmp_path / "all/checkpoint").write_text(note)
+    lines = lines_of(tmp_path / "all/checkpoints.jsonl")
+    write_lines(tmp_path / "all/checkpoints.jsonl", [*lines[:-1], {**lines[-1], "note": note}])
+    assert "no key of this log" in check(tmp_path / "all")[0]
+
+
+def write_lines(path, lines):
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+@pytest.mark.program("go")
+def test_log_continued_under_a_new_name_is_accepted(log, tmp_path, settings, write, go_program):
+    """As after the restore of an old backup, whose checkpoints have the old name."""
+    old_keys = [str(KEY.verifier)]
+    key = generate_key("clinic.example/log-2")
+    configure_checkpoints(settings, tmp_path / "tiles-2", key=key, CHECKPOINT_OLD_KEYS=old_keys)
+    write()
+    list(seal_pending())
+    assert checkpoint_publish().note.startswith("clinic.example/log-2\n5\n")
+    export(tmp_path / "all")
+    assert check(tmp_path / "all") == []
+    assert list(LogVerifier(heads=stored_heads()).problems()) == []
+    assert len(list(stored_heads())) == 6
+    (tmp_path / "both").write_text(f"{KEY.verifier}\n{key.verifier}\n")
+    assert "accepted: 5 seals" in go_program(tmp_path / "both", tmp_path / "all").stdout
+
+
+@pytest.mark.program("go")
+def test_row_deleted_without_an_erasure_is_not_accepted(log, tmp_path, verify):
+    remove_guards("default")
+    entry = AuditLog.objects.order_by("id").first()
+    AuditLog._base_manager.filter(pk=entry.pk)._raw_delete("default")
+    export(tmp_path / "all")
+    message = f"entry {entry.pk} is missing, without an erasure"
+    assert [problem.partition(": ")[2] for problem in check(tmp_path / "all")] == [message]
+    assert verify(tmp_path / "all")[str(tmp_path / "all")] == f"REFUSED: {message}"
+
+
+@pytest.mark.parametrize("reason", ["user", "retain"])
+def test_row_passed_off_as_erased_by_another_erasure_is_detected(log, tmp_path, reason):
+    remove_guards("default")
+    erasure = Erasure.objects.get(reason=reason)
+    entry = AuditLog.objects.order_by("id").first()
+    AuditLog._base_manager.filter(pk=entry.pk)._raw_delete("default")
+    Leaf.objects.filter(pk=entry.pk).update(erasure_id=erasure.pk)
+    export(tmp_path / "more")
+    (problem,) = check(tmp_path / "more")
+    entries = erasure.entries if reason == "user" else 0
+    assert f"erasure {erasure.pk} has erased {entries} entries, but {entries + 1} name" in problem
+    if reason == "user":
+        other = Leaf.objects.filter(erasure_id=erasure.pk).exclude(pk=entry.pk).first()
+        Leaf.objects.filter(pk=other.pk).update(erasure_id=uuid.uuid4())
+        export(tmp_path / "other")
+        (problem,) = check(tmp_path / "other")
+        assert f"{entries} name it here, or other ones" in problem
+
+
+def test_entries_erased_before_they_were_sealed_are_accepted(
+    settings, tmp_path, write, django_user_model
+):
+    configure_checkpoints(settings, tmp_path / "tiles", SEAL_BATCH_SIZE=2)
+    user = django_user_model.objects.create_user(email="a@clinic.example")
+    for _ in range(5):
+        write(user=user)
+    user.delete()
+    next(seal_pending())
+    checkpoint_publish()
+    export(tmp_path / "part")
+    list(seal_pending())
+    checkpoint_publish()
+    export(tmp_path / "all")
+    assert check(tmp_path / "part") == check(tmp_path / "all") == []
+
+
+@pytest.mark.program("go")
+def test_seal_repeated_in_a_selection_is_refused(log, tmp_path, verify):
+    export(tmp_path / "some", "--resource-id", "anonymous")
+    lines = lines_of(tmp_path / "some/log.jsonl")
+    write_lines(tmp_path / "some/log.jsonl", [*lines[:3], *lines[1:3], *lines[3:]])
+    assert verify(tmp_path / "some")[str(tmp_path / "some")].startswith("REFUSED: line 4")
+    assert check(tmp_path / "some") != []
+
+
+@pytest.mark.parametrize("damage", ["truncated", "missing"])
+def test_folder_is_not_written_from_damaged_tiles(log, tmp_path, damage):
+    for path in (tmp_path / "tiles/tile/0").rglob("*"):
+        if path.is_file() and damage == "truncated":
+            path.write_bytes(path.read_bytes()[:-1])
+        elif path.is_file():
+            path.unlink()
+    with pytest.raises(CommandError, match="can't be written") as refused:
+        export(tmp_path / "all")
+    assert refused.value.returncode == 2
+
+
+def test_folder_of_altered_tiles_is_refused(log, tmp_path):
+    for path in (tmp_path / "tiles/tile/0").rglob("*"):
+        if path.is_file():
+            path.write_bytes(bytes(len(path.read_bytes())))
+    export(tmp_path / "all")
+    assert any("is not in the tree" in problem for problem in check(tmp_path / "all"))
+
+
+def test_problem_with_an_altered_value_has_one_line(log, tmp_path):
+    export(tmp_path / "all")
+    lines = lines_of(tmp_path / "all/log.jsonl")
+    write_lines(tmp_path / "all/log.jsonl", [*lines, {**lines[1], "key_id": "x\nNo problems."}])
+    problems = "\n".join(check(tmp_path / "all"))
+    assert "line 21: key x?No problems. is not in the settings" in problems
+
+
+@pytest.mark.program("go")
+def test_entry_without_its_user_is_refused(log, tmp_path, verify):
+    export(tmp_path / "all")
+    lines = lines_of(tmp_path / "all/log.jsonl")
+    for line in lines:
+        if line["type"] == "entry" and line["entry"]["user_id"]:
+            line["entry"]["user_id"] = line["actor_nonce"] = None
+    write_lines(tmp_path / "all/log.jsonl", lines)
+    assert "is of another user" in verify(tmp_path / "all")[str(tmp_path / "all")]
+    assert "inconsistent user" in check(tmp_path / "all")[0]
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "checkpoints.jsonl", "log.jsonl"])
+def test_folder_with_a_missing_file_is_refused(log, tmp_path, name):
+    export(tmp_path / "all")
+    (tmp_path / "all" / name).unlink()
+    assert "is not an export with proofs" in check(tmp_path / "all")[0]
 
 
 def test_folder_has_nothing_of_erased_and_deleted_users(log, tmp_path, settings, user):

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from datetime import timedelta
 from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.db.models import F
 
 from myometrics_audit.log.guards import remove_guards
-from myometrics_audit.models import AuditLog, Erasure, Leaf, Seal
+from myometrics_audit.models import AuditLog, EntryCount, Erasure, Leaf, Seal
 from myometrics_audit.sealing import LogVerifier, seal_pending
 from myometrics_audit.sealing.erasures import entries_purge_chunk
 from myometrics_audit.sealing.seals import ANCHOR_JOB
@@ -118,6 +120,12 @@ def test_edited_row_is_detected(log, place, column, value):
 )
 def test_edited_column_of_version_2_is_detected(log, entry_version, column, value):
     sql(f'UPDATE "{LOG}" SET "{column}" = %s WHERE id = %s', value, log.id(1))
+    assert found() == {("entry_edited", f"entry {log.id(1)}")}
+
+
+def test_edited_microseconds_are_detected(log):
+    moment = AuditLog.objects.get(pk=log.id(1)).timestamp + timedelta(microseconds=7)
+    AuditLog._base_manager.filter(pk=log.id(1)).update(timestamp=moment)
     assert found() == {("entry_edited", f"entry {log.id(1)}")}
 
 
@@ -239,6 +247,26 @@ def test_leaves_moved_between_seals_break_both(log):
     assert found() == {("seal_broken", "seal 1"), ("seal_broken", "seal 2")}
 
 
+@pytest.mark.parametrize("table", [LEAF, SEAL, ERASURE])
+def test_unknown_key_of_evidence_is_reported(log, table):
+    sql(f'UPDATE "{table}" SET key_id = %s', "unknown")
+    assert found() == {("key_lost", "key unknown")}
+
+
+def test_entries_swapped_with_their_leaves_break_the_seal(log):
+    first, second = log.id(0), log.id(1)
+    for old, new in ((first, -1), (second, first), (-1, second)):
+        sql(f'UPDATE "{LOG}" SET id = %s WHERE id = %s', new, old)
+        sql(f'UPDATE "{LEAF}" SET entry_id = %s WHERE entry_id = %s', new, old)
+    assert found() == {("seal_broken", "seal 1")}
+
+
+@pytest.mark.parametrize("number", [None, 1])
+def test_erasure_moved_to_another_seal_breaks_its_seal(log, number):
+    sql(f'UPDATE "{ERASURE}" SET seal_number = %s', number)
+    assert ("seal_broken", "seal 3") in found()
+
+
 @pytest.mark.parametrize("number", [0, 99, -5])
 def test_leaf_of_a_missing_seal_is_detected(log, number):
     sql(f'UPDATE "{LEAF}" SET seal_number = %s WHERE entry_id = %s', number, log.id(11))
@@ -261,6 +289,20 @@ def test_added_erasure_mark_is_detected(log):
     Leaf.objects.filter(entry_id=log.id(0)).update(erasure_id=mark)
     sql(f'DELETE FROM "{LOG}" WHERE id = %s', log.id(0))
     assert ("erasure_broken", f"erasure {log.erasure.pk}") in found()
+
+
+def test_leaf_of_a_deleted_row_can_not_refer_to_a_retention(
+    log, write, settings, django_user_model
+):
+    retained = django_user_model.objects.create_user(email="kept@clinic.example")
+    write(user=retained)
+    settings.MYOMETRICS_AUDIT = {**settings.MYOMETRICS_AUDIT, "ON_USER_DELETE": "retain"}
+    retained.delete()
+    retention = Erasure.objects.get(reason="retain")
+    Leaf.objects.filter(entry_id=log.id(0)).update(erasure_id=retention.pk)
+    sql(f'DELETE FROM "{LOG}" WHERE id = %s', log.id(0))
+    call_command("audit_seal", "--recount", stdout=StringIO())
+    assert found() == {("erasure_broken", f"erasure {retention.pk}")}
 
 
 @pytest.mark.parametrize(
@@ -311,7 +353,15 @@ def test_swapped_seals_are_detected(log):
 
 @pytest.mark.parametrize(
     ("column", "value"),
-    [("entries", 1), ("reason", "purge"), ("details", '{"a": 1}'), ("digest", b"x" * 32)],
+    [
+        ("entries", 1),
+        ("reason", "purge"),
+        ("details", '{"a": 1}'),
+        ("digest", b"x" * 32),
+        ("nonce", b"x" * 16),
+        ("pseudonym", "made up"),
+        ("erased_at", "2020-01-01 00:00:00"),
+    ],
 )
 def test_edited_erasure_is_detected(log, column, value):
     sql(f'UPDATE "{ERASURE}" SET "{column}" = %s', value)
@@ -377,6 +427,23 @@ def test_restored_tables_of_erasures_and_rows_are_detected(log):
     sql(f'UPDATE "{LEAF}" SET erasure_id = NULL')
     sql(f'DELETE FROM "{ERASURE}"')
     assert ("seal_broken", "seal 3") in found()
+
+
+@pytest.mark.parametrize("period", ["A", "M", "D"])
+@pytest.mark.parametrize("scope", ["", "a:upload_created", "t:upload", "u:"])
+def test_edited_count_is_detected(log, scope, period):
+    counts = EntryCount.objects.filter(scope__startswith=scope, period=period)
+    count = counts.order_by("scope", "start").first()
+    EntryCount.objects.filter(pk=count.pk).update(count=count.count - 1)
+    assert found() == {("counts_wrong", "stored counts")}
+    call_command("audit_seal", "--recount", stdout=StringIO())
+    assert found() == set()
+
+
+@pytest.mark.parametrize("scope", ["", "a:upload_created", "t:upload"])
+def test_edited_counts_that_agree_with_each_other_are_detected(log, scope):
+    EntryCount.objects.filter(scope=scope).update(count=F("count") - 1)
+    assert found() == {("counts_wrong", "stored counts")}
 
 
 def test_purged_deleted_and_retained_entries_pass(log, settings):
@@ -501,6 +568,15 @@ def test_problem_says_what_to_do(log):
         call_command("audit_verify", stdout=output)
     line, _ = output.getvalue().splitlines()
     assert line.startswith(f"entry {log.id(0)}: differs from its leaf [entry_edited]. Compare it")
+
+
+def test_problem_with_a_tampered_value_has_one_line(log):
+    sql(f'UPDATE "{LEAF}" SET key_id = %s WHERE entry_id = %s', "x\nNo problems.\x1b[2J", log.id(0))
+    output = StringIO()
+    with pytest.raises(SystemExit):
+        call_command("audit_verify", stdout=output)
+    line, _ = output.getvalue().splitlines()
+    assert line.startswith("key x?No problems.?[2J: is not in the settings")
 
 
 def test_every_kind_of_problem_has_advice():

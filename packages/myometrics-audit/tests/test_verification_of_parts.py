@@ -16,7 +16,7 @@ from django.utils import timezone
 from myometrics_audit.checkpoints.models import Checkpoint
 from myometrics_audit.checkpoints.publication import checkpoint_publish
 from myometrics_audit.log.guards import remove_guards
-from myometrics_audit.models import AuditLog, Leaf, Seal, Verification
+from myometrics_audit.models import AuditLog, Erasure, Leaf, Seal, Verification
 from myometrics_audit.sealing import LogVerifier, seal_pending
 from myometrics_audit.signing.notes import generate_key
 
@@ -80,6 +80,39 @@ def test_since_detects_tampering_after_the_checkpoint_only(log, tmp_path):
     assert run(*since)[0] == {("entry_forged", f"entry {log[5]}"), ("seal_broken", "seal 3")}
 
 
+@pytest.mark.parametrize("is_sealed", [True, False])
+def test_since_detects_a_new_entry_attributed_to_an_old_erasure(log, tmp_path, write, is_sealed):
+    list(seal_pending())
+    checkpoint_publish()
+    (tmp_path / "old").write_text((tmp_path / "tiles/checkpoint").read_text())
+    erasure = Erasure.objects.get()
+    new = write().pk
+    if is_sealed:
+        list(seal_pending())
+    assert run("--since", str(tmp_path / "old"))[0] == set()
+    Leaf.objects.filter(entry_id=new).update(erasure_id=erasure.pk)
+    sql(f'DELETE FROM "{LOG}" WHERE id = %s', new)
+    broken = {("erasure_broken", f"erasure {erasure.pk}")}
+    assert run("--since", str(tmp_path / "old"))[0] == broken
+    Erasure.objects.update(entries=4)
+    forged = {("erasure_forged", f"erasure {erasure.pk}")}
+    assert run("--since", str(tmp_path / "old"))[0] >= forged
+
+
+def test_since_accepts_an_erasure_sealed_before_its_entries(
+    settings, tmp_path, write, django_user_model
+):
+    configure_checkpoints(settings, tmp_path / "tiles", SEAL_BATCH_SIZE=2)
+    user = django_user_model.objects.create_user(email="deleted@clinic.example")
+    for _ in range(5):
+        write(user=user)
+    user.delete()
+    next(seal_pending())
+    checkpoint_publish()
+    list(seal_pending())
+    assert run("--since", str(tmp_path / "tiles/checkpoint"))[0] == set()
+
+
 def test_since_detects_a_copied_old_entry(log, tmp_path):
     columns = [c.column for c in AuditLog._meta.concrete_fields if c.column not in ("id",)]
     names = ", ".join(f'"{name}"' for name in columns)
@@ -125,6 +158,20 @@ def test_forged_checkpoints_are_detected(log, settings, tmp_path):
     Checkpoint.objects.filter(size=2).update(note=note)
     (tmp_path / "tiles/checkpoint").write_bytes(b"\xff")
     assert run()[0] == {("checkpoint_forged", "published checkpoint")}
+
+
+def test_older_checkpoint_put_back_in_the_storage_is_detected(log, tmp_path):
+    published = tmp_path / "tiles/checkpoint"
+    published.write_text((tmp_path / "checkpoint-2").read_text())
+    assert run()[0] == {("checkpoint_outdated", "published checkpoint")}
+    list(seal_pending())
+    checkpoint_publish()
+    assert run()[0] == set()
+
+
+def test_checkpoint_that_is_not_marked_as_published_yet_is_no_problem(log):
+    Checkpoint.objects.filter(size=3).update(published_at=None)
+    assert run()[0] == set()
 
 
 def test_checkpoints_of_an_unknown_key_are_reported_until_it_is_listed(log, settings, tmp_path):

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from urllib.request import Request, urlopen
 
 import pytest
@@ -27,6 +28,7 @@ from myometrics_audit.signing.notes import (
     add_signatures,
     generate_key,
     read_signatures,
+    split_note,
     verified_by,
 )
 from myometrics_audit.signing.tiles import TreeEdge, node_reader
@@ -218,6 +220,24 @@ def test_odd_answers_of_a_witness_do_not_stop_publication(settings, tmp_path, se
     assert verified_by(checkpoint.note, [KEY.verifier, WITNESS_KEY.verifier]) == [KEY.verifier]
 
 
+@pytest.mark.parametrize(
+    "change", [{"origin": "other.example/log"}, {"size": 2}, {"root": bytes(32)}]
+)
+@pytest.mark.django_db
+def test_cosignature_of_another_checkpoint_is_not_taken(settings, tmp_path, seal, change):
+    def cosign(path, body):
+        head = TreeHead.parse(split_note(body.decode().partition("\n\n")[2])[0])
+        return 200, WITNESS_KEY.sign(replace(head, **change).text, at=1).line.encode()
+
+    with serve(cosign) as url:
+        witnesses = {str(WITNESS_KEY.verifier): url}
+        configure_checkpoints(settings, tmp_path / "tiles", WITNESSES=witnesses)
+        seal()
+        checkpoint = checkpoint_publish()
+    assert not checkpoint.has_quorum
+    assert verified_by(checkpoint.note, [KEY.verifier, WITNESS_KEY.verifier]) == [KEY.verifier]
+
+
 @pytest.mark.any_database
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
 def test_audit_witness_command_serves_until_it_is_stopped(tmp_path, signal_number):
@@ -297,6 +317,22 @@ def test_checkpoint_without_its_own_time_stamp_is_published(settings, tmp_path, 
         configure_checkpoints(settings, tmp_path / "tiles", TIMESTAMP_URL=url)
         assert checkpoint_publish().timestamp is None
     assert Checkpoint.objects.filter(published_at=None).count() == 0
+
+
+@pytest.mark.program("openssl")
+@pytest.mark.django_db
+def test_time_stamp_of_another_digest_is_not_taken(settings, tmp_path, seal, authority, caplog):
+    _, stamp = authority
+
+    def stamp_another(path, body):
+        place = body.index(b"\x04\x20") + 2  # an octet string of 32 bytes
+        return 200, stamp(body[:place] + bytes(32) + body[place + 32 :])
+
+    with serve(stamp_another) as url:
+        configure_checkpoints(settings, tmp_path / "tiles", TIMESTAMP_URL=url)
+        seal()
+        assert checkpoint_publish().timestamp is None
+    assert "the authority stamped something else" in caplog.text
 
 
 def test_time_stamps_without_their_package_are_reported(settings, monkeypatch):

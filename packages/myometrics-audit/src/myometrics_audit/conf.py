@@ -137,7 +137,8 @@ class AuditSettings(SettingsGroup):
     CHECKPOINT_ORIGIN = Setting(
         str,
         None,
-        "Name of this log, the first line of its checkpoints; by default the name of the key.",
+        "Name of this log, the first line of its checkpoints; by default the name of the key. "
+        "`verify.go` and `audit_witness` accept no other name.",
         validate=_origin,
     )
     CHECKPOINT_STORAGE = Setting(

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,9 +27,9 @@ from ..sealing.export import export_problems
 from ..sealing.export.export_check import UNREADABLE, exact_bytes, exact_moment
 from ..sealing.export.proofs import SealTree, proof_lines
 from ..signing.merkle import consistency_proof, is_consistent, is_included
-from ..signing.notes import InvalidNote, TreeHead, VerifierKey, split_note, verified_by
+from ..signing.notes import TreeHead
 from ..signing.signatures import tree_seal
-from .keys import origin, verifier_keys, witness_keys
+from .keys import read_own_head, verifier_keys, witness_keys
 from .models import Checkpoint
 from .publication import published_nodes
 
@@ -89,10 +90,10 @@ def folder_problems(folder: Path) -> Iterator[str]:
 
     Raises ``ValueError`` or ``OSError`` if it can't be read.
     """
-    keys = [*verifier_keys(), *witness_keys()]
-    head = _signed_head((folder / CHECKPOINT).read_text(encoding="utf-8"), keys)
+    read_head = partial(read_own_head, keys=verifier_keys(), witnesses=list(witness_keys()))
+    head = read_head((folder / CHECKPOINT).read_text(encoding="utf-8"))
     with (folder / CHECKPOINTS).open(encoding="utf-8") as lines:
-        for problem in _checkpoint_problems(lines, head, keys):
+        for problem in _checkpoint_problems(lines, head, read_head):
             yield f"{CHECKPOINTS}: {problem}"
     with (folder / LOG).open(encoding="utf-8") as lines:
         for problem in export_problems(lines):
@@ -102,23 +103,14 @@ def folder_problems(folder: Path) -> Iterator[str]:
             yield f"{LOG}, {problem}"
 
 
-def _signed_head(note: str, keys: list[VerifierKey]) -> TreeHead:
-    if not verified_by(note, keys):
-        raise InvalidNote("no key of this site has signed the checkpoint")
-    head = TreeHead.parse(split_note(note)[0])
-    if head.origin != origin():
-        raise InvalidNote(f"the checkpoint is of the log {head.origin}")
-    return head
-
-
 def _checkpoint_problems(
-    lines: Iterable[str], newest: TreeHead, keys: list[VerifierKey]
+    lines: Iterable[str], newest: TreeHead, read_head: Callable[[str], TreeHead]
 ) -> Iterator[str]:
     last: TreeHead | None = None
     for number, text in enumerate(lines, start=1):
         try:
             line = json.loads(text)
-            head = _signed_head(line["note"], keys)
+            head = read_head(line["note"])
             proof = [exact_bytes(node) for node in line["proof"]]
         except UNREADABLE as error:
             yield f"line {number}: can't be read ({error})"

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 
 from ..conf import audit_settings
-from ..signing.notes import InvalidNote, SigningKey, VerifierKey
+from ..signing.notes import (
+    InvalidNote,
+    SigningKey,
+    TreeHead,
+    VerifierKey,
+    split_note,
+    verified_by,
+)
 
 
 def signing_key() -> SigningKey:
@@ -46,6 +54,23 @@ def verifier_keys() -> list[VerifierKey]:
         raise ImproperlyConfigured(f"CHECKPOINT_OLD_KEYS: {error}") from error
     has_key = audit_settings.CHECKPOINT_KEY or audit_settings.CHECKPOINT_KEY_FILE
     return [signing_key().verifier, *old] if has_key else old
+
+
+def read_own_head(
+    note: str, *, keys: list[VerifierKey], witnesses: Iterable[VerifierKey] = ()
+) -> TreeHead:
+    """Return the head of a checkpoint of this log; raise ``InvalidNote`` if it is not one.
+
+    ``keys`` are those of this log; an older one may have signed under another name. Signatures of
+    ``witnesses`` must be valid if there are any.
+    """
+    signed = [key for key in verified_by(note, [*keys, *witnesses]) if key in keys]
+    if not signed:
+        raise InvalidNote("no key of this log has signed it")
+    head = TreeHead.parse(split_note(note)[0])
+    if head.origin not in {origin(), *(key.name for key in signed)}:
+        raise InvalidNote(f"it is of the log {head.origin}")
+    return head
 
 
 def witness_keys() -> dict[VerifierKey, str]:

@@ -8,6 +8,8 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from myometrics_core.db import PortableTextField
+
 
 class Checkpoint(models.Model):
     """A signed head of the tree, whose leaves are the seals.
@@ -17,7 +19,7 @@ class Checkpoint(models.Model):
 
     size = models.BigIntegerField(_("size"), primary_key=True)
     root = models.BinaryField(_("root"), max_length=32)
-    note = models.TextField(_("note"))
+    note = PortableTextField(_("note"))
     created_at = models.DateTimeField(_("created at"), default=timezone.now)
     published_at = models.DateTimeField(_("published at"), null=True)
     has_quorum = models.BooleanField(_("signed by enough witnesses"), default=False)

@@ -30,7 +30,7 @@ from ..signing.tiles import (
     partial_width,
     tile_path,
 )
-from .keys import origin, signing_key, verifier_keys
+from .keys import origin, read_own_head, signing_key, verifier_keys
 from .models import Checkpoint
 from .tile_storage import delete_partial_tiles, read_tile, write_tile
 from .timestamps import request_timestamp
@@ -57,6 +57,7 @@ def checkpoint_publish() -> Checkpoint | None:
         newest = _checkpoint_create(newest, using)
         if newest is None:
             return None
+    _check_signed(newest)
     previous = Checkpoint.objects.using(using).filter(size__lt=newest.size).order_by("-size")
     collect_cosignatures(
         newest,
@@ -87,9 +88,12 @@ def published_nodes(size: int) -> NodeAt:
 def _checkpoint_create(last: Checkpoint | None, using: str) -> Checkpoint | None:
     size = Seal.objects.using(using).aggregate(n=Max("number"))["n"] or 0
     _check_published(using)
-    if size <= (last.size if last else 0):
+    known = last.size if last else 0
+    if size < known:
+        raise PublicationFailed(f"The newest checkpoint covers {known} seals, but {size} exist.")
+    if size == known:
         return None
-    edge, start = _edge_at(last), last.size if last else 0
+    edge, start = _edge_at(last), known
     if edge is None:
         edge, start = TreeEdge(), 0
     full = list(_append_seals(edge, size, last, using))
@@ -108,6 +112,16 @@ def _checkpoint_create(last: Checkpoint | None, using: str) -> Checkpoint | None
         return Checkpoint.objects.using(using).get(size=size)
     _delete_partials(full)
     return checkpoint
+
+
+def _check_signed(checkpoint: Checkpoint) -> None:
+    """Refuse to publish a checkpoint of the database that is not one of this log."""
+    try:
+        head = read_own_head(checkpoint.note, keys=verifier_keys())
+    except InvalidNote as error:
+        raise PublicationFailed(f"{checkpoint} was not made by this log: {error}") from error
+    if (head.size, head.root) != (checkpoint.size, bytes(checkpoint.root)):
+        raise PublicationFailed(f"{checkpoint} has a note about another tree.")
 
 
 def _check_published(using: str) -> None:

@@ -98,6 +98,12 @@ class Witness:
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).replace(self._place(head.origin))
+        if hasattr(os, "O_DIRECTORY"):  # not on Windows
+            folder = os.open(self._folder, os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
 
     def _place(self, origin: str) -> Path:
         return self._folder / f"{hashlib.sha256(origin.encode()).hexdigest()}.json"
@@ -132,7 +138,7 @@ def make_server(witness: Witness, host: str, port: int) -> ThreadingHTTPServer:
             length = self.headers.get("Content-Length", "")
             if self.path != "/add-checkpoint":
                 return Answer(404, "not found\n")
-            if not length.isdigit() or int(length) > MAX_BODY_BYTES:
+            if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
                 return Answer(413, "the body is too large\n")
             try:
                 body = self.rfile.read(int(length)).decode()

@@ -19,6 +19,7 @@ from ...listing.pages import entries_count
 from ...listing.selection import Selection, entries_select
 from ...listing.serializers import EntryQuerySerializer
 from ...sealing.export import export_problems, fhir_lines, proof_lines
+from ...sealing.verification.problems import one_line
 
 CHECKPOINTS = "myometrics_audit.checkpoints"
 
@@ -99,7 +100,7 @@ class Command(BaseCommand):
         bar = Progress(sys.stderr, entries_count(selection), "lines")
         try:
             written = write_folder(Path(path), entries, bar.update)
-        except (NothingPublished, OSError) as error:
+        except (NothingPublished, OSError, ValueError, ImproperlyConfigured) as error:
             raise CommandError(f"{path} can't be written: {error}", returncode=2) from error
         bar.finish()
         self.stdout.write(f"Wrote {written:,} lines to {path}/log.jsonl.")
@@ -119,7 +120,7 @@ class Command(BaseCommand):
         try:
             for problem in self._problems(Path(path)):
                 found += 1
-                self.stdout.write(problem)
+                self.stdout.write(one_line(problem))
         except (OSError, EOFError, ValueError, zlib.error, ImproperlyConfigured) as error:
             raise CommandError(
                 f"{path} is not an export with proofs: {error}", returncode=2

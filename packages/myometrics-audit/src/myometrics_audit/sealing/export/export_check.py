@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hmac
 import json
+import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +30,7 @@ from ...signing.signatures import (
     canonical_entry_v2,
     entry_leaf,
     entry_leaf_v2,
+    erasure_digest,
     erasure_leaf,
     is_tagged,
     seal_signature,
@@ -57,18 +60,21 @@ def export_problems(lines: Iterable[str]) -> Iterator[str]:
     Raises ``ValueError`` if the first line is not the header of this format.
     """
     numbered = enumerate(lines, start=1)
-    checker = _ExportChecker(_header_format(next(numbered, (1, "null"))[1]))
-    for number, text in numbered:
-        for problem in checker.problems(number, text):
-            yield f"line {number}: {problem}"
-    yield from checker.left_over()
+    export_format = _header_format(next(numbered, (1, "null"))[1])
+    with closing(sqlite3.connect("")) as temporary:
+        checker = _ExportChecker(export_format, _ErasedEntries(temporary))
+        for number, text in numbered:
+            for problem in checker.problems(number, text):
+                yield f"line {number}: {problem}"
+        yield from checker.left_over()
 
 
 class _ExportChecker:
     """Check line by line; keeps the current seal and the subjects of the pseudonyms."""
 
-    def __init__(self, export_format: str) -> None:
+    def __init__(self, export_format: str, erased: _ErasedEntries) -> None:
         self._format = export_format
+        self._erased = erased
         self._number = 1
         self._seal: Line | None = None
         self._position = -1
@@ -88,20 +94,23 @@ class _ExportChecker:
             elif line["type"] == "erasure":
                 yield from self._erasure_problems(line)
             elif line["type"] == "erased":
-                node = tree_entry(line["id"], exact_bytes(line["leaf"]))
-                yield from self._place_problems(f"erased entry {line['id']}", line, node)
+                yield from self._erased_problems(line)
             else:
                 raise ValueError(f"unknown type of line: {line['type']!r}")
         except UNREADABLE as error:
             yield f"can't be read ({type(error).__name__}: {error})"
 
     def left_over(self) -> Iterator[str]:
-        """Yield the problems known only at the end: missing erasures, unknown pseudonyms."""
+        """Yield the problems known only at the end.
+
+        They are missing erasures, unknown pseudonyms, and entries that were not erased.
+        """
         yield from (f"line {self._number}: {problem}" for problem in self._missing_erasures())
         for (pseudonym, key_id, version, subject), (number, name) in self._retained.items():
             given = self._subjects.get(pseudonym, {}).get((key_id, version))
             if subject != given:
                 yield f"line {number}: {name} has a pseudonym that no erasure here assigned"
+        yield from self._erased.problems()
 
     def _seal_problems(self, line: Line) -> Iterator[str]:
         yield from self._missing_erasures()
@@ -176,8 +185,18 @@ class _ExportChecker:
         else:
             if line["reason"] == Erasure.Reason.RETAIN:
                 self._subjects[line["pseudonym"]] = retained_by(line["details"])
+            self._erased.add_erasure(self._number, line, erasure.digest)
             node = tree_erasure(UUID(line["id"]), erasure.leaf)
             yield from self._place_problems(name, line, node)
+
+    def _erased_problems(self, line: Line) -> Iterator[str]:
+        entry_id, leaf = line["id"], exact_bytes(line["leaf"])
+        node = tree_entry(entry_id, leaf)
+        if line["erasure"] is None:
+            yield f"entry {entry_id} is missing, without an erasure"
+        else:
+            self._erased.add(UUID(line["erasure"]), entry_id, leaf)
+        yield from self._place_problems(f"erased entry {entry_id}", line, node)
 
     def _place_problems(self, name: str, line: Line, node: bytes) -> Iterator[str]:
         """Check the position under the seal; ``node`` is the line's data in the seal's tree."""
@@ -199,6 +218,51 @@ class _ExportChecker:
             return False
         path = [(side, exact_bytes(sibling)) for side, sibling in line["path"]]
         return root_from_path(node, path).hex() == seal["root"]
+
+
+class _ErasedEntries:
+    """The erased entries that an export names, and its erasures, in a temporary SQLite file."""
+
+    def __init__(self, stored: sqlite3.Connection) -> None:
+        self._stored = stored
+        self._stored.execute(
+            "CREATE TABLE erased (erasure, id, leaf, PRIMARY KEY (erasure, id)) WITHOUT ROWID"
+        )
+        self._stored.execute(
+            "CREATE TABLE erasure (id PRIMARY KEY, line, entries, digest, is_range)"
+        )
+
+    def add(self, erasure_id: UUID, entry_id: int, leaf: bytes) -> None:
+        """Add an entry that an erasure is said to have erased."""
+        values = (str(erasure_id), entry_id, leaf)
+        self._stored.execute("INSERT OR IGNORE INTO erased VALUES (?, ?, ?)", values)
+
+    def add_erasure(self, number: int, line: Line, digest: bytes) -> None:
+        """Add an erasure; its line is a genuine one."""
+        entries, is_range = line["entries"], "first_id" in line["details"]
+        if line["reason"] == Erasure.Reason.RETAIN:
+            entries = 0
+        values = (line["id"], number, entries, digest, is_range)
+        self._stored.execute("INSERT OR IGNORE INTO erasure VALUES (?, ?, ?, ?, ?)", values)
+
+    def problems(self) -> Iterator[str]:
+        """Yield the erasures that have not erased the entries that name them.
+
+        An erasure can be sealed before its entries, which an export up to a checkpoint may then
+        not have yet; a range is only erased once all its entries are sealed.
+        """
+        named = "SELECT * FROM erasure WHERE id IN (SELECT erasure FROM erased) ORDER BY line"
+        for erasure_id, number, entries, digest, is_range in self._stored.execute(named):
+            rows = self._stored.execute(
+                "SELECT id, leaf FROM erased WHERE erasure = ? ORDER BY id", [erasure_id]
+            )
+            count, found = erasure_digest(rows)
+            is_part = count < entries and not is_range
+            if not is_part and (count, found) != (entries, digest):
+                yield (
+                    f"line {number}: erasure {erasure_id} has erased {entries} entries, but "
+                    f"{count} name it here, or other ones"
+                )
 
 
 def _header_format(text: str) -> str:

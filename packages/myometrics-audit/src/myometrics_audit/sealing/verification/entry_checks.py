@@ -11,6 +11,8 @@ from typing import Any
 
 from django.db import connections
 
+from myometrics_core.times import whole_milliseconds
+
 from ...conf import audit_settings
 from ...log.closed_ranges import closed_ranges, ranges_with_other_times, without_ranges
 from ...log.models import AuditLog, Erasure, Leaf, Seal
@@ -292,6 +294,8 @@ def _is_genuine_v1(
 def _is_genuine_v2(
     row: AuditLog, leaf: StoredLeaf, key: Key | None, subjects: Mapping[str, Any]
 ) -> bool:
+    if row.timestamp != whole_milliseconds(row.timestamp):
+        return False  # microseconds are not covered
     actor = signed_subject(row, leaf, key, subjects)
     signed = canonical_entry_v2(row, actor)
     return (

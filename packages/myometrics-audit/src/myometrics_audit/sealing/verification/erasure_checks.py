@@ -21,19 +21,23 @@ from .problems import Problem
 
 
 def erasure_problems(using: str, find_key: FindKey, after: int = 0) -> Iterator[Problem]:
-    """Yield the problems of all erasures, with ``after`` of those sealed after that seal."""
+    """Yield the problems of all erasures.
+
+    With ``after`` only of those sealed after that seal, and of older ones that newer leaves refer
+    to or are a part of.
+    """
     erasures, ranges = Erasure.objects.using(using), ErasedRanges.load(using)
     chosen = erasures
     if after:
-        chosen = erasures.filter(Q(seal_number__gt=after) | Q(seal_number=None))
+        named = _old_of_new_leaves(ranges, using, after)
+        chosen = erasures.filter(_is_new(after) | Q(pk__in=named))
         # A forged one could cover entries that are newer than its seal.
         old = erasures.filter(pk__in=[one.erasure_id for one in ranges.ranges])
-        for erasure in old.filter(seal_number__lte=after):
+        for erasure in old.filter(seal_number__lte=after).exclude(pk__in=named):
             yield from _signature_problems(erasure, find_key)
     for erasure in read_in_batches(chosen.order_by("id"), size=500):
         yield from _signature_problems(erasure, find_key)
-        if erasure.reason != Erasure.Reason.RETAIN:
-            yield from _digest_problems(erasure, using)
+        yield from _digest_problems(erasure, using)
     for later, earlier in ranges.overlapping():
         message = f"covers the same entries as erasure {earlier.erasure_id}"
         yield Problem("erasure_broken", f"erasure {later.erasure_id}", message)
@@ -46,13 +50,31 @@ def _signature_problems(erasure: Erasure, find_key: FindKey) -> Iterator[Problem
         yield Problem("erasure_forged", f"erasure {erasure.pk}", "has a wrong signature")
 
 
+def _is_new(after: int) -> Q:
+    return Q(seal_number__gt=after) | Q(seal_number=None)
+
+
+def _old_of_new_leaves(ranges: ErasedRanges, using: str, after: int) -> set[UUID]:
+    """Return the ids of the erasures up to a seal that newer leaves refer to or are a part of."""
+    leaves = Leaf.objects.using(using).filter(_is_new(after))
+    named = leaves.exclude(erasure_id=None).values("erasure_id")
+    old = Erasure.objects.using(using).filter(seal_number__lte=after, pk__in=named)
+    end_id = max((one.end_id for one in ranges.ranges), default=0)
+    others = leaves.filter(erasure_id=None, entry_id__lt=end_id).values_list("entry_id", flat=True)
+    found = map(ranges.find, others.iterator())
+    of_ranges = (one.erasure_id for one in found if one and one.erasure_id)
+    return {*old.values_list("pk", flat=True), *of_ranges}
+
+
 def _digest_problems(erasure: Erasure, using: str) -> Iterator[Problem]:
-    erased = erased_range(erasure)
-    covered = (
-        Leaf.objects.using(using).filter(erasure_id=erasure.pk)
-        if erased is None
-        else erased.leaves(using)
-    )
+    erased, covered = erased_range(erasure), Leaf.objects.using(using).filter(erasure_id=erasure.pk)
+    if erased is not None or erasure.reason == Erasure.Reason.RETAIN:
+        if named := covered.count():
+            message = f"did not erase the entries of {named} leaves that refer to it"
+            yield Problem("erasure_broken", f"erasure {erasure.pk}", message)
+        if erased is None:
+            return
+        covered = erased.leaves(using)
     count, digest = erasure_digest(leaf_pairs(covered))
     if (count, digest) != (erasure.entries, bytes(erasure.digest)):
         message = f"covers {erasure.entries} leaves, but there are {count}, or other ones"

@@ -26,12 +26,18 @@ ADVICE = {
     "seals; the witnesses have the checkpoint too.",
     "checkpoint_forged": "Compare it with the published one; add a replaced key to "
     "CHECKPOINT_OLD_KEYS.",
+    "checkpoint_outdated": "Find out who replaced it: the next publication puts it right.",
     "counts_wrong": "Find out who changed the table, then run 'manage.py audit_seal --recount'.",
     "times_wrong": "Find out who changed the table of partitions, then run "
     "'manage.py audit_partition'.",
     "key_lost": "Add the key to KEYS, or its secret to SECRET_KEY_FALLBACKS, and verify again.",
 }
 """Kind → what to do."""
+
+
+def one_line(text: str) -> str:
+    """Return ``text`` without control characters: tampered values are in it."""
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ class Problem:
     ``entry_unreadable``, ``leaf_misplaced``, ``seal_missing``, ``seal_forged``,
     ``seal_reordered``, ``seal_broken``, ``erasure_missing``, ``erasure_forged``,
     ``erasure_broken``, ``anchor_broken``, ``checkpoint_broken``, ``checkpoint_forged``,
-    ``counts_wrong``, ``times_wrong``, ``key_lost``.
+    ``checkpoint_outdated``, ``counts_wrong``, ``times_wrong``, ``key_lost``.
     """
 
     kind: str
@@ -53,7 +59,7 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.subject}: {self.message} [{self.kind}]. {self.advice}"
+        return one_line(f"{self.subject}: {self.message} [{self.kind}]. {self.advice}")
 
     @property
     def advice(self) -> str:

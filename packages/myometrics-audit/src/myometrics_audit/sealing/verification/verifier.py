@@ -203,21 +203,30 @@ def verification_record(verifier: LogVerifier) -> Verification:
 
 def _count_problems(using: str) -> Iterator[Problem]:
     counts, leaves = EntryCount._meta.db_table, Leaf._meta.db_table
-    stored = f'SELECT COALESCE(SUM("count"), 0) FROM "{counts}" WHERE scope = \'\' AND period = %s'
+    total = f'SELECT COALESCE(SUM("count"), 0) FROM "{counts}" WHERE period = \'A\' AND '
+    sums = ", ".join(
+        f"SUM(CASE WHEN period = '{period}' THEN \"count\" ELSE 0 END) AS {period}"
+        for period in ("A", "M", "D")
+    )
+    by_scope = f'SELECT {sums} FROM "{counts}" GROUP BY scope'
+    # Those of actions are counted twice: also together with the type of the resource.
     sql = (
-        f"SELECT ({stored}), ({stored}), "
+        f"SELECT ({total} scope = ''), ({total} substr(scope, 1, 2) = 't:'), "
+        f"({total} substr(scope, 1, 2) = 'a:'), "
+        f"(SELECT COUNT(*) FROM ({by_scope}) sums WHERE A <> M OR A <> D), "
         f'(SELECT COUNT(*) FROM "{leaves}" WHERE seal_number IS NOT NULL AND erasure_id IS NULL)'
     )
     erased, before = _range_entries(using), -1
     while erased != before:  # a range was erased while they were counted
         with connections[using].cursor() as cursor:
-            cursor.execute(sql, [EntryCount.Period.ALL.value, EntryCount.Period.DAY.value])
-            total, by_day, sealed = (int(number) for number in cursor.fetchone())
+            cursor.execute(sql)
+            entries, of_types, of_actions, wrong, sealed = map(int, cursor.fetchone())
         before, erased = erased, _range_entries(using)
     sealed -= erased
-    if not total == by_day == sealed:
+    if wrong or (entries, of_types, of_actions) != (sealed, sealed, 2 * sealed):
         message = (
-            f"are {total} (by day {by_day}), not {sealed}; run 'manage.py audit_seal --recount'"
+            f"are {entries}, not {sealed}, or contradict each other; "
+            "run 'manage.py audit_seal --recount'"
         )
         yield Problem("counts_wrong", "stored counts", message)
 
