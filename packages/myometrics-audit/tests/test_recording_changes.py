@@ -5,7 +5,8 @@ from __future__ import annotations
 import uuid
 
 import pytest
-from django.db import transaction
+from django.db import models, transaction
+from django.test.utils import isolate_apps
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recording_site.models import Invoice, Letter, Patient, Visit, Ward
@@ -21,7 +22,8 @@ from myometrics_audit.tracking import (
     recorded_save,
     recorded_update,
 )
-from myometrics_audit.tracking.stored_rows import stored_rows
+from myometrics_audit.tracking.declarations import recorded_model
+from myometrics_audit.tracking.stored_rows import StoredRow, describe_change, stored_rows
 from myometrics_core.events import is_reserved_action
 from myometrics_core.times import utc_now
 
@@ -30,8 +32,8 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def _declarations(monkeypatch):
-    models = dict(declarations._recorded_models)
-    monkeypatch.setattr(declarations, "_recorded_models", models)
+    known = dict(declarations._recorded_models)
+    monkeypatch.setattr(declarations, "_recorded_models", known)
 
 
 @pytest.fixture
@@ -182,6 +184,24 @@ def test_data_subject_of_a_call_replaces_that_of_the_model(patient, user):
 def test_declaration_with_an_unknown_field_is_refused(wrong):
     with pytest.raises(ValueError, match="has no fields"):
         recorded(**wrong)(Patient)
+
+
+def test_declaration_of_a_subclass_keeps_the_masks_of_its_base():
+    with isolate_apps("recording_site"):
+        meta = type("Meta", (), {"app_label": "recording_site"})
+        model = type(
+            "Inpatient",
+            (Patient,),
+            {"__module__": __name__, "Meta": meta, "bed": models.CharField(max_length=9)},
+        )
+        recorded(masked=["bed"])(model)
+    rows = [
+        StoredRow({name: value for name in recorded_model(model).columns}, "")
+        for value in ("old", "new")
+    ]
+    ((_, details),) = describe_change(recorded_model(model), *rows)
+    masked = [name for name, change in details["changes"].items() if change == {"masked": True}]
+    assert masked == ["phone", "bed"]
 
 
 def history():
