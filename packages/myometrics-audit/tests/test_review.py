@@ -403,6 +403,21 @@ def test_decision_covers_only_entries_that_were_seen(find, reviewer):
     assert finding.state == "confirmed"
 
 
+@pytest.mark.django_db(transaction=True)
+def test_of_concurrent_decisions_the_first_stays(find, reviewer, run_concurrently):
+    finding = find()
+
+    def decide():
+        own = Finding(pk=finding.pk, rule="vip", entry_count=1)
+        finding_decide(finding=own, actor=reviewer, state=State.CONFIRMED, reason="")
+
+    results = run_concurrently(decide, times=5)
+    refused = [str(result) for result in results if isinstance(result, ValidationError)]
+    assert (len(refused), results.count(None)) == (4, 1)
+    assert all("is decided" in text for text in refused)
+    assert AuditLog.objects.filter(action="finding_decided").count() == 1
+
+
 @pytest.mark.django_db
 def test_sign_off_needs_every_entry_examined(write, reviewer):
     review = Review.objects.create(start=date(2026, 11, 2), end=date(2026, 11, 8))
