@@ -22,7 +22,7 @@ from myometrics_audit.tracking import (
     recorded_save,
     recorded_update,
 )
-from myometrics_audit.tracking.declarations import recorded_model
+from myometrics_audit.tracking.declarations import RecordedModel, recorded_model
 from myometrics_audit.tracking.stored_rows import StoredRow, describe_change, stored_rows
 from myometrics_core.events import is_reserved_action
 from myometrics_core.times import utc_now
@@ -202,6 +202,16 @@ def test_declaration_of_a_subclass_keeps_the_masks_of_its_base():
     ((_, details),) = describe_change(recorded_model(model), *rows)
     masked = [name for name, change in details["changes"].items() if change == {"masked": True}]
     assert masked == ["phone", "bed"]
+
+
+@pytest.mark.parametrize(("fields", "shown"), [(10, 500), (60, 100), (250, 20)])
+def test_change_of_many_long_texts_fits_into_an_entry(user, fields, shown):
+    names = tuple(f"field_{number}" for number in range(fields))
+    declared = RecordedModel(names, (), frozenset(), "", "")
+    rows = [StoredRow(dict.fromkeys(names, letter * 3000), "") for letter in "жд"]
+    ((verb, details),) = describe_change(declared, *rows)
+    audit.record(actor=user, action=f"form_{verb}", resource=("form", 1), details=details)
+    assert changes()["field_9"]["to"] == f"{'д' * shown}… (3000 characters)"
 
 
 def history():
