@@ -196,7 +196,7 @@ def test_declaration_of_a_subclass_keeps_the_masks_of_its_base():
         )
         recorded(masked=["bed"])(model)
     rows = [
-        StoredRow({name: value for name in recorded_model(model).columns}, "")
+        StoredRow(dict.fromkeys(recorded_model(model).columns, value), "")
         for value in ("old", "new")
     ]
     ((_, details),) = describe_change(recorded_model(model), *rows)

@@ -58,10 +58,10 @@ def recorded(
     ``api_key`` in their name, binary fields, and fields that a recorded base masks are always
     masked. ``many_to_many``: relations whose keys are recorded, with one more query each.
     ``data_subject``: the field with your id of the patient or other person that a row is about,
-    or a path to it (``"visit__patient_id"``). ``soft_delete``: the field that is empty or false unless the row is deleted; its changes are
-    recorded as ``<model>_soft_deleted`` and ``<model>_restored``. Clients of the API can't post
-    these actions, nor ``<model>_created``, ``<model>_updated`` and ``<model>_deleted``. Raises
-    ``ValueError`` for an unknown field.
+    or a path to it (``"visit__patient_id"``). ``soft_delete``: the field that is empty or false
+    unless the row is deleted; its changes are recorded as ``<model>_soft_deleted`` and
+    ``<model>_restored``. Clients of the API can't post these actions, nor ``<model>_created``,
+    ``<model>_updated`` and ``<model>_deleted``. Raises ``ValueError`` for an unknown field.
     """
 
     def decorate(model: type[M]) -> type[M]:
