@@ -7,6 +7,7 @@ import json
 from datetime import date, datetime, timedelta, timezone
 from importlib import import_module
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 import time_machine
@@ -379,6 +380,26 @@ def test_sign_off_needs_every_finding_decided(find, reviewer):
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Auckland", "America/Los_Angeles"])
+def test_period_is_over_at_midnight_in_the_zone_of_the_site(reviewer, settings, zone):
+    settings.TIME_ZONE = zone
+    review = Review.objects.create(start=date(2026, 11, 2), end=date(2026, 11, 8))
+    midnight = datetime(2026, 11, 9, tzinfo=ZoneInfo(zone))
+    before = time_machine.travel(midnight - timedelta(seconds=1), tick=False)
+    with before, pytest.raises(ValidationError, match="not over"):
+        review_sign_off(review=review, actor=reviewer)
+    with time_machine.travel(midnight, tick=False):
+        review_sign_off(review=review, actor=reviewer)
+
+
+@pytest.mark.django_db
+def test_last_day_of_the_calendar_is_not_over(reviewer):
+    review = Review.objects.create(start=date(2026, 11, 2), end=date.max)
+    with pytest.raises(ValidationError, match="not over"):
+        review_sign_off(review=review, actor=reviewer)
+
+
+@pytest.mark.django_db
 def test_sign_off_checks_the_days_that_are_stored(find, reviewer):
     review = Review.objects.create(start=date(2026, 11, 2), end=date(2026, 11, 8))
     Review.objects.update(end=date(2026, 11, 29))
@@ -619,6 +640,16 @@ def review(*options):
     out = io.StringIO()
     call_command("audit_review", *options, stdout=out)
     return out.getvalue()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Auckland", "America/Los_Angeles"])
+def test_command_accepts_the_whole_calendar_as_period(write, settings, zone):
+    settings.TIME_ZONE = zone
+    write(timestamp=MONDAY, data_subject="chancellor")
+    out = io.StringIO()
+    call_command("audit_review", "--since=0001-01-01", "--until=9999-12-31", stdout=out)
+    assert "New findings: 1." in out.getvalue()
 
 
 @pytest.mark.django_db
