@@ -37,9 +37,10 @@ class RecordedAdminMixin(AuditOptions, _Admin):
     The change list leaves one entry ``<model>_listed`` for each data subject on the page, the other
     pages of an object ``<model>_viewed``. Changes include many-to-many relations, deletions with
     all that they delete, actions, editable lists, the password page of ``UserAdmin``, and inlines
-    whose models are declared by ``recorded()``, as the model itself must be. A user who is denied access leaves an entry
-    ``<model>_access_denied``, which survives the rollback of the request. Other methods than
-    ``GET``, ``HEAD`` and ``POST`` are not allowed: the admin would show its pages for any method.
+    whose models are declared by ``recorded()``, as the model itself must be. A user who is denied
+    access leaves an entry ``<model>_access_denied``, which survives the rollback of the request.
+    Other methods than ``GET``, ``HEAD`` and ``POST`` are not allowed: the admin would show its
+    pages for any method.
     """
 
     def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
