@@ -104,11 +104,10 @@ def describe_change(
     """
     for max_length in (MAX_TEXT_LENGTH, *SHORTER_LENGTHS):
         change = _described(declared, before, after, max_length)
-        if change is None:
-            return
-        if len(canonical_json(change[1])) <= DETAILS_MAX_BYTES:
+        if change is None or len(canonical_json(change[1])) <= DETAILS_MAX_BYTES:
             break
-    yield change
+    if change is not None:
+        yield change
 
 
 def _described(
