@@ -393,6 +393,18 @@ def test_period_is_over_at_midnight_in_the_zone_of_the_site(reviewer, settings, 
 
 
 @pytest.mark.django_db
+def test_review_that_overlaps_another_is_not_signed_off(reviewer):
+    """Two reviewers may add them at the same moment."""
+    days = [date(2026, 11, day) for day in (2, 8, 9)]
+    review, other = (Review.objects.create(start=start, end=days[2]) for start in days[:2])
+    with time_machine.travel(MONDAY + timedelta(days=30)):
+        with pytest.raises(ValidationError, match="Another review"):
+            review_sign_off(review=review, actor=reviewer)
+        Review.objects.filter(pk=other.pk).update(start=days[2] + timedelta(days=1))
+        review_sign_off(review=review, actor=reviewer)
+
+
+@pytest.mark.django_db
 def test_last_day_of_the_calendar_is_not_over(reviewer):
     review = Review.objects.create(start=date(2026, 11, 2), end=date.max)
     with pytest.raises(ValidationError, match="not over"):
