@@ -11,22 +11,14 @@ from myometrics_core.users import user_id_json
 from ..conf import audit_settings
 from ..log.events import SOURCE as AUDIT
 from ..log.models import AuditLog
-from ..sealing.export.interactions import outcome_of
+from ..sealing.export.interactions import ADMINISTRATION, outcome_of
 from .report import REPORT_VIEWED
 
 SOURCE: Final = "access_report"
 """Source of the events."""
 OPENED_OUTSIDE: Final = "record_opened_outside_care_team"
-NO_ACCESS: Final = frozenset(
-    {
-        REPORT_VIEWED,
-        "emergency_access_ended",
-        "emergency_access_granted",
-        "legal_hold_placed",
-        "legal_hold_released",
-    }
-)
-"""Actions about a data subject whose data they don't open. Their apps may not be installed."""
+NO_ACCESS: Final = ADMINISTRATION | {REPORT_VIEWED, "emergency_access_granted"}
+"""Actions about a data subject that open none of their data."""
 
 
 class _WatchedTypes(Container[str]):
