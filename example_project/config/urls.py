@@ -14,6 +14,7 @@ api: list[URLPattern | URLResolver] = [
     path("docs/", DocsView.as_view(url_name="schema"), name="docs"),
     path("", include("myometrics_core.urls")),
     path("", include("myometrics_audit.urls")),
+    path("", include("myometrics_audit.review.urls")),
     path("", include("myometrics_analytics.urls")),
     path("", include("myometrics_notifications.urls")),
     path("", include("myometrics_auth.urls")),

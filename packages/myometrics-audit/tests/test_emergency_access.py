@@ -266,6 +266,17 @@ def test_endpoint_grants_to_users_with_the_permission(doctor, administrator, cli
     assert client_of(None).post(URL, BODY, format="json").status_code in (401, 403)
 
 
+def test_endpoint_refuses_a_user_who_was_deleted(doctor, client_of, monkeypatch):
+    client = client_of(doctor)
+    client.force_authenticate(doctor)  # as if deleted after the authentication
+    permissions = doctor.get_all_permissions()
+    type(doctor).objects.all().delete()
+    monkeypatch.setattr(doctor, "has_perm", permissions.__contains__)
+    assert client.post(URL, BODY, format="json").status_code == 401
+    assert not Finding.objects.exists()
+    assert not EmergencyAccess.objects.exists()
+
+
 @pytest.mark.parametrize(
     "change", [{"minutes": 241}, {"minutes": 0}, {"reason": " "}, {"subject": ""}]
 )

@@ -73,9 +73,26 @@ def test_patients_are_not_notified_of_their_own_access(notify, published, patien
     assert published == []
 
 
+def test_function_may_return_keys_as_text_and_none(settings, published, user, patient):
+    settings.MYOMETRICS_AUDIT = {
+        **settings.MYOMETRICS_AUDIT,
+        "ACCESS_REPORT_NOTIFY": lambda entry: [None, str(user.pk), str(patient.pk)],
+    }
+    viewed(user)
+    assert [event.details["users_to_notify"] for event in published] == [[str(patient.pk)]]
+
+
 @pytest.mark.parametrize(
     "action",
-    ["patient_access_denied", "report_export_failed", "access_report_viewed"],
+    [
+        "patient_access_denied",
+        "report_export_failed",
+        "access_report_viewed",
+        "legal_hold_placed",
+        "legal_hold_released",
+        "emergency_access_granted",
+        "emergency_access_ended",
+    ],
 )
 def test_entries_that_are_no_access_publish_nothing(notify, published, user, action):
     audit.record(actor=user, action=action, resource=("report", "r1"), data_subject="p1")

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AnonymousUser
-from django.db import IntegrityError, connections, transaction
+from django.db import IntegrityError, connections, models, transaction
 from django.test import RequestFactory
+from django.test.utils import isolate_apps
 
 from myometrics_audit import audit
 from myometrics_audit.log import NewEntry, entry_record
@@ -59,6 +60,17 @@ def test_record_accepts_model_instance_and_primary_key(user):
     entry = audit.record(actor=user.pk, action="seen", resource=user)
     assert (entry.resource_type, entry.resource_id) == ("clinic_site.person", str(user.pk))
     assert entry.user_id == user.pk
+
+
+def test_record_truncates_the_resource_of_a_model_with_a_long_name():
+    with isolate_apps("recording_site"):
+        body = {"__module__": __name__, "Meta": type("Meta", (), {"app_label": "recording_site"})}
+        body["id"] = models.TextField(primary_key=True)
+        model = type("AttachmentOfAnElectronicHealthRecord", (models.Model,), body)
+    entry = audit.record_access(actor=None, data_subject="p1", resource=model("x" * 101))
+    assert entry.resource_type == "ecording_site.attachmentofanelectronichealthrecord"
+    assert entry.resource_id == "x" * 100
+    assert entry.action == "attachmentofanelectronichealthrecord_viewed"
 
 
 @pytest.mark.parametrize("anonymous", [None, AnonymousUser()])

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import warnings
+from importlib import reload
 
+import audit_test_urls
 import pytest
 from django.contrib.admin import ModelAdmin, site
+from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import Permission
 from django.core.exceptions import PermissionDenied
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.urls import clear_url_caches
 from recording_site.admin import PatientAdmin
 from recording_site.models import Patient, Visit, Ward
 
 from myometrics_audit.models import AuditLog
+from myometrics_audit.tracking import RecordedAdminMixin, declarations, recorded
 
 pytestmark = pytest.mark.django_db
 
@@ -324,6 +329,43 @@ def test_denied_page_is_recorded(client, django_user_model, patients):
         ("patient_access_denied", "P-0", str(patients[0].pk)),
         ("patient_access_denied", "", "list"),
     ]
+
+
+def test_password_page_records_the_change_without_its_values(root, django_user_model, monkeypatch):
+    models = dict(declarations._recorded_models)
+    monkeypatch.setattr(declarations, "_recorded_models", models)
+    recorded(data_subject="email")(django_user_model)
+    page = f"/admin/clinic_site/person/{root.user.pk}/password/"
+    password = "correct-horse-battery"
+    bases, options = (RecordedAdminMixin, UserAdmin), {"ordering": ("email",)}
+    site.register(django_user_model, type("PersonAdmin", bases, options))
+    try:
+        clear_url_caches()
+        reload(audit_test_urls)
+        assert root.get(page).status_code == 200
+        form = {"password1": password, "password2": password, "usable_password": "true"}
+        assert root.post(page, form).status_code == 302
+    finally:
+        site.unregister(django_user_model)
+        clear_url_caches()
+        reload(audit_test_urls)
+    key = str(root.user.pk)
+    assert entries() == [
+        ("person_viewed", root.user.email, key),
+        ("person_updated", root.user.email, key),
+    ]
+    changes = AuditLog.objects.get(action="person_updated").details["changes"]
+    assert changes == {"password": {"masked": True}}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_access_is_denied_to_a_user_who_was_just_deleted(rf, django_user_model):
+    request = rf.get(PAGE)
+    request.user = django_user_model.objects.create_user(email="c@clinic.example", is_staff=True)
+    django_user_model.objects.all().delete()
+    with pytest.raises(PermissionDenied):
+        PatientAdmin(Patient, site).changelist_view(request)
+    assert entries() == []
 
 
 @pytest.mark.parametrize("method", ["OPTIONS", "TRACE", "PUT", "PATCH", "DELETE", "BREW"])

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("celery", reason="Celery is optional")
 
-from celery import shared_task
+from celery import chain, chord, shared_task
 from celery.contrib.testing.worker import start_worker
 from django.db import connections, transaction
 
@@ -130,3 +130,23 @@ def test_durable_entry_of_a_task_called_in_a_recording_survives(user):
     with pytest.raises(RuntimeError), audit.recording(actor=user), transaction.atomic():
         fail_in_transaction()
     assert rows() == [("letter_failed", user.pk, "")]
+
+
+NOTHING = print_letters.si([])
+
+
+@pytest.mark.parametrize(
+    "send",
+    [
+        lambda: chain(NOTHING, NOTHING, print_letter.si(1)).delay(),
+        lambda: chord([NOTHING, NOTHING], print_letter.si(1)).delay(),
+        lambda: NOTHING.apply_async(link=print_letter.si(1)),
+        lambda: fail_in_transaction.apply_async(link_error=print_letter.si(1)),
+    ],
+    ids=["chain", "chord", "link", "link_error"],
+)
+def test_following_task_gets_actor_and_purpose(worker, user, send):
+    with audit.recording(actor=user, purpose="TREAT"):
+        send()
+    wait_for(AuditLog.objects.filter(action="letter_printed").exists)
+    assert rows()[-1] == ("letter_printed", user.pk, "TREAT")

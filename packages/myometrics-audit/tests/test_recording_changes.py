@@ -5,7 +5,8 @@ from __future__ import annotations
 import uuid
 
 import pytest
-from django.db import transaction
+from django.db import models, transaction
+from django.test.utils import isolate_apps
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recording_site.models import Invoice, Letter, Patient, Visit, Ward
@@ -21,7 +22,8 @@ from myometrics_audit.tracking import (
     recorded_save,
     recorded_update,
 )
-from myometrics_audit.tracking.stored_rows import stored_rows
+from myometrics_audit.tracking.declarations import RecordedModel, recorded_model
+from myometrics_audit.tracking.stored_rows import StoredRow, describe_change, stored_rows
 from myometrics_core.events import is_reserved_action
 from myometrics_core.times import utc_now
 
@@ -30,8 +32,8 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def _declarations(monkeypatch):
-    models = dict(declarations._recorded_models)
-    monkeypatch.setattr(declarations, "_recorded_models", models)
+    known = dict(declarations._recorded_models)
+    monkeypatch.setattr(declarations, "_recorded_models", known)
 
 
 @pytest.fixture
@@ -182,6 +184,34 @@ def test_data_subject_of_a_call_replaces_that_of_the_model(patient, user):
 def test_declaration_with_an_unknown_field_is_refused(wrong):
     with pytest.raises(ValueError, match="has no fields"):
         recorded(**wrong)(Patient)
+
+
+def test_declaration_of_a_subclass_keeps_the_masks_of_its_base():
+    with isolate_apps("recording_site"):
+        meta = type("Meta", (), {"app_label": "recording_site"})
+        model = type(
+            "Inpatient",
+            (Patient,),
+            {"__module__": __name__, "Meta": meta, "bed": models.CharField(max_length=9)},
+        )
+        recorded(masked=["bed"])(model)
+    rows = [
+        StoredRow(dict.fromkeys(recorded_model(model).columns, value), "")
+        for value in ("old", "new")
+    ]
+    ((_, details),) = describe_change(recorded_model(model), *rows)
+    masked = [name for name, change in details["changes"].items() if change == {"masked": True}]
+    assert masked == ["phone", "bed"]
+
+
+@pytest.mark.parametrize(("fields", "shown"), [(10, 500), (60, 100), (250, 20)])
+def test_change_of_many_long_texts_fits_into_an_entry(user, fields, shown):
+    names = tuple(f"field_{number}" for number in range(fields))
+    declared = RecordedModel(names, (), frozenset(), "", "")
+    rows = [StoredRow(dict.fromkeys(names, letter * 3000), "") for letter in "жд"]
+    ((verb, details),) = describe_change(declared, *rows)
+    audit.record(actor=user, action=f"form_{verb}", resource=("form", 1), details=details)
+    assert changes()["field_9"]["to"] == f"{'д' * shown}… (3000 characters)"
 
 
 def history():

@@ -7,6 +7,7 @@ import json
 from datetime import date, datetime, timedelta, timezone
 from importlib import import_module
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 import time_machine
@@ -379,6 +380,38 @@ def test_sign_off_needs_every_finding_decided(find, reviewer):
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Auckland", "America/Los_Angeles"])
+def test_period_is_over_at_midnight_in_the_zone_of_the_site(reviewer, settings, zone):
+    settings.TIME_ZONE = zone
+    review = Review.objects.create(start=date(2026, 11, 2), end=date(2026, 11, 8))
+    midnight = datetime(2026, 11, 9, tzinfo=ZoneInfo(zone))
+    before = time_machine.travel(midnight - timedelta(seconds=1), tick=False)
+    with before, pytest.raises(ValidationError, match="not over"):
+        review_sign_off(review=review, actor=reviewer)
+    with time_machine.travel(midnight, tick=False):
+        review_sign_off(review=review, actor=reviewer)
+
+
+@pytest.mark.django_db
+def test_review_that_overlaps_another_is_not_signed_off(reviewer):
+    """Two reviewers may add them at the same moment."""
+    days = [date(2026, 11, day) for day in (2, 8, 9)]
+    review, other = (Review.objects.create(start=start, end=days[2]) for start in days[:2])
+    with time_machine.travel(MONDAY + timedelta(days=30)):
+        with pytest.raises(ValidationError, match="Another review"):
+            review_sign_off(review=review, actor=reviewer)
+        Review.objects.filter(pk=other.pk).update(start=days[2] + timedelta(days=1))
+        review_sign_off(review=review, actor=reviewer)
+
+
+@pytest.mark.django_db
+def test_last_day_of_the_calendar_is_not_over(reviewer):
+    review = Review.objects.create(start=date(2026, 11, 2), end=date.max)
+    with pytest.raises(ValidationError, match="not over"):
+        review_sign_off(review=review, actor=reviewer)
+
+
+@pytest.mark.django_db
 def test_sign_off_checks_the_days_that_are_stored(find, reviewer):
     review = Review.objects.create(start=date(2026, 11, 2), end=date(2026, 11, 8))
     Review.objects.update(end=date(2026, 11, 29))
@@ -401,6 +434,21 @@ def test_decision_covers_only_entries_that_were_seen(find, reviewer):
     finding_decide(**decision, entry_count=2)
     finding.refresh_from_db()
     assert finding.state == "confirmed"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_concurrent_decisions_the_first_stays(find, reviewer, run_concurrently):
+    finding = find()
+
+    def decide():
+        own = Finding(pk=finding.pk, rule="vip", entry_count=1)
+        finding_decide(finding=own, actor=reviewer, state=State.CONFIRMED, reason="")
+
+    results = run_concurrently(decide, times=5)
+    refused = [str(result) for result in results if isinstance(result, ValidationError)]
+    assert (len(refused), results.count(None)) == (4, 1)
+    assert all("is decided" in text for text in refused)
+    assert AuditLog.objects.filter(action="finding_decided").count() == 1
 
 
 @pytest.mark.django_db
@@ -604,6 +652,16 @@ def review(*options):
     out = io.StringIO()
     call_command("audit_review", *options, stdout=out)
     return out.getvalue()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Auckland", "America/Los_Angeles"])
+def test_command_accepts_the_whole_calendar_as_period(write, settings, zone):
+    settings.TIME_ZONE = zone
+    write(timestamp=MONDAY, data_subject="chancellor")
+    out = io.StringIO()
+    call_command("audit_review", "--since=0001-01-01", "--until=9999-12-31", stdout=out)
+    assert "New findings: 1." in out.getvalue()
 
 
 @pytest.mark.django_db

@@ -77,7 +77,7 @@ def test_reviewer_assigns_and_dismisses_with_a_reason(staff, finding, administra
 def test_refusal_is_shown(staff, finding, administrator):
     Finding.objects.update(user=administrator)
     client = staff("view_finding", "decide_finding")
-    page = act(client, FINDINGS, "confirm", finding, text="mine", seen=f"{finding.pk}:1")
+    page = act(client, FINDINGS, "confirm", finding, text="mine", seen=f"{finding.pk}:1:open")
     assert "is about yourself" in page
     finding.refresh_from_db()
     assert finding.state == "open"
@@ -85,7 +85,7 @@ def test_refusal_is_shown(staff, finding, administrator):
 
 def test_actions_need_the_permission(staff, finding):
     client = staff("view_finding")
-    act(client, FINDINGS, "dismiss", finding, text="no", seen=f"{finding.pk}:1")
+    act(client, FINDINGS, "dismiss", finding, text="no", seen=f"{finding.pk}:1:open")
     finding.refresh_from_db()
     assert finding.state == "open"
     assert "Dismiss with a reason" not in client.get(FINDINGS).content.decode()
@@ -98,13 +98,25 @@ def test_entries_that_the_page_did_not_show_are_not_decided(staff, finding, writ
     write(timestamp=MONDAY, data_subject="chancellor")
     list(seal_pending())
     list(scan_pending())
-    page = act(client, FINDINGS, "dismiss", finding, text="known", seen=f"{finding.pk}:1")
+    page = act(client, FINDINGS, "dismiss", finding, text="known", seen=f"{finding.pk}:1:open")
     assert "has new entries" in page
-    for seen in ("", "nonsense", f"{finding.pk}:", f"{finding.pk + 1}:2"):
+    for seen in ("", "nonsense", f"{finding.pk}:2:", f"{finding.pk + 1}:2:open"):
         act(client, FINDINGS, "dismiss", finding, text="known", seen=seen)
     finding.refresh_from_db()
     assert finding.state == "open"
-    act(client, FINDINGS, "dismiss", finding, text="known", seen=f"{finding.pk}:2")
+    act(client, FINDINGS, "dismiss", finding, text="known", seen=f"{finding.pk}:2:open")
+    finding.refresh_from_db()
+    assert finding.state == "dismissed"
+
+
+def test_decision_that_the_page_did_not_show_is_not_replaced(staff, finding):
+    client = staff("view_finding", "decide_finding")
+    act(client, FINDINGS, "confirm", finding, text="", seen=f"{finding.pk}:1:open")
+    page = act(client, FINDINGS, "dismiss", finding, text="ok", seen=f"{finding.pk}:1:open")
+    assert f"Finding {finding.pk} is decided." in page
+    finding.refresh_from_db()
+    assert finding.state == "confirmed"
+    act(client, FINDINGS, "dismiss", finding, text="ok", seen=f"{finding.pk}:1:confirmed")
     finding.refresh_from_db()
     assert finding.state == "dismissed"
 

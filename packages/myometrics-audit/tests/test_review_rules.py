@@ -91,6 +91,15 @@ def test_access_outside_working_hours_is_one_finding_a_day(write, opened, config
     assert second.entries == [saturday.pk]
 
 
+@pytest.mark.parametrize(
+    "action", ["emergency_access_ended", "legal_hold_placed", "legal_hold_released"]
+)
+def test_administration_is_no_access(write, opened, configure, action):
+    configure(REVIEW_CARE_RELATION=no_relation, REVIEW_VIP=vip)
+    write(timestamp=MONDAY, data_subject="chancellor", action=action)
+    assert opened() == []
+
+
 def test_rule_without_its_setting_is_not_applied(write, opened):
     write(timestamp=MONDAY.replace(hour=3), data_subject="chancellor")
     assert opened() == []

@@ -24,6 +24,7 @@ from myometrics_audit.streams.delivery import (
     no_progress,
     stream_send,
 )
+from myometrics_audit.streams.gauges import stream_failing_seconds
 from myometrics_audit.streams.letters import letters_send
 from myometrics_audit.streams.models import DeadLetter, Stream
 from myometrics_audit.streams.options import stream_options
@@ -317,6 +318,18 @@ def test_retry_after_is_respected(configure, receiver, seal):
     with time_machine.travel(timezone.now() + timedelta(seconds=121)):
         stream_send("siem")
     assert len(receiver.accepted) == 1
+
+
+def test_failing_stream_is_due_and_an_alert_after_the_clock_was_set_back(configure, receiver, seal):
+    configure()
+    seal()
+    receiver.decide = lambda documents: Answer(429, {"Retry-After": "120"})
+    with time_machine.travel(timezone.now() + timedelta(days=2)), pytest.raises(StreamFailed):
+        stream_send("siem")
+    with pytest.raises(StreamFailed):
+        stream_send("siem")
+    with time_machine.travel(timezone.now() + timedelta(hours=2)):
+        assert 7100 < stream_failing_seconds()["siem"] < 7300
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])

@@ -191,7 +191,7 @@ def entry(
 ) -> NewEntry:
     """Build an entry for :func:`record_many`, with the arguments of :func:`record`."""
     if isinstance(resource, Model):
-        resource_type, resource_id = resource._meta.label_lower, resource.pk
+        resource_type, resource_id = resource_of(type(resource), resource.pk)
     else:
         resource_type, resource_id = resource
     current = current_recording()
@@ -208,6 +208,14 @@ def entry(
         origin=origin,
         data_subject=data_subject,
         **given,
+    )
+
+
+def resource_of(model: type[Model], key: Any) -> tuple[str, str]:
+    """Return the resource of entries about a row, as long as an entry can store."""
+    return (
+        model._meta.label_lower[-MAX_LENGTHS["resource_type"] :],
+        str(key)[: MAX_LENGTHS["resource_id"]],
     )
 
 

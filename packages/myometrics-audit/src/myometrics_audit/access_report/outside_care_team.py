@@ -11,12 +11,14 @@ from myometrics_core.users import user_id_json
 from ..conf import audit_settings
 from ..log.events import SOURCE as AUDIT
 from ..log.models import AuditLog
-from ..sealing.export.interactions import outcome_of
+from ..sealing.export.interactions import ADMINISTRATION, outcome_of
 from .report import REPORT_VIEWED
 
 SOURCE: Final = "access_report"
 """Source of the events."""
 OPENED_OUTSIDE: Final = "record_opened_outside_care_team"
+NO_ACCESS: Final = ADMINISTRATION | {REPORT_VIEWED, "emergency_access_granted"}
+"""Actions about a data subject that open none of their data."""
 
 
 class _WatchedTypes(Container[str]):
@@ -37,7 +39,7 @@ def receive_event(event: Event) -> None:
 def receive_events(events: Sequence[Event]) -> None:
     """Publish an event for each new entry that is an access from outside the care team.
 
-    Refused and failed access, entries without a user, and readings of reports are not.
+    Refused and failed access, entries without a user, and ``NO_ACCESS`` are not.
     """
     ids = [int(event.id.partition(":")[2]) for event in events if event.source == AUDIT]
     if not ids:
@@ -51,13 +53,13 @@ def receive_events(events: Sequence[Event]) -> None:
 
 
 def _is_access(entry: AuditLog) -> bool:
-    return entry.action != REPORT_VIEWED and outcome_of(entry.action) == "0"
+    return entry.action not in NO_ACCESS and outcome_of(entry.action) == "0"
 
 
 def _users_to_notify(entry: AuditLog) -> list[str | int | None]:
     users = audit_settings.ACCESS_REPORT_NOTIFY(entry)
-    keys = [getattr(user, "pk", user) for user in users]
-    return [user_id_json(key) for key in keys if key != entry.user_id]
+    keys = [user_id_json(getattr(user, "pk", user)) for user in users if user is not None]
+    return [key for key in keys if str(key) != str(entry.user_id)]
 
 
 def _event_about(entry: AuditLog, to_notify: list[str | int | None]) -> Event:

@@ -72,10 +72,10 @@ def ask_for_text(
     return TemplateResponse(request, TEXT_PAGE, context)
 
 
-def _seen_counts(request: HttpRequest) -> dict[int, int]:
-    """Return the number of entries of each finding that the page has shown, by primary key."""
-    shown = re.findall(r"\b(\d{1,18}):(\d{1,9})\b", request.POST.get("seen", ""))
-    return {int(key): int(count) for key, count in shown}
+def _seen_findings(request: HttpRequest) -> dict[int, tuple[int, str]]:
+    """Return how many entries and which state of each finding the page has shown, by key."""
+    shown = re.findall(r"\b(\d{1,18}):(\d{1,9}):(\w+)", request.POST.get("seen", ""))
+    return {int(key): (int(count), state) for key, count, state in shown}
 
 
 class RuleFilter(admin.SimpleListFilter):
@@ -194,26 +194,28 @@ class FindingAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, rows: QuerySet[Finding], state: str, title: str
     ) -> HttpResponse | None:
         findings = list(rows)
-        shown = " ".join(f"{row.pk}:{row.entry_count}" for row in findings)
+        shown = " ".join(f"{row.pk}:{row.entry_count}:{row.state}" for row in findings)
         reason = ask_for_text(
             self, request, findings, title=title, label=gettext("Reason"), seen=shown
         )
         if not isinstance(reason, str):
             return reason
         actor: Any = request.user
-        counts = _seen_counts(request)
+        seen = _seen_findings(request)
 
         def decide(row: Finding) -> None:
+            entry_count, seen_state = seen[row.pk]
             finding_decide(
                 finding=row,
                 actor=actor,
                 state=state,
                 reason=reason,
-                entry_count=counts[row.pk],
+                entry_count=entry_count,
+                seen_state=seen_state,
                 request=request,
             )
 
-        apply_each(self, request, [row for row in findings if row.pk in counts], decide)
+        apply_each(self, request, [row for row in findings if row.pk in seen], decide)
         return None
 
 

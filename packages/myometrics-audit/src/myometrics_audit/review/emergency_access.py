@@ -32,7 +32,7 @@ from myometrics_core.texts import is_storable
 from myometrics_core.times import utc_text, whole_milliseconds
 from myometrics_core.users import UserLike, lock_users_shared
 
-from ..audit import record
+from ..audit import ActorDeleted, record
 from ..conf import audit_settings
 from ..log.models import OPTIONAL_LENGTHS
 from ..tracking.declarations import is_recorded, recorded_model
@@ -71,12 +71,16 @@ def grant_emergency_access(
 
     Writes the entry ``emergency_access_granted`` and opens a finding, in one transaction. Check
     before that the user may use emergency access at all. Raises ``ValidationError`` for an empty
-    subject or reason, and for minutes that are not from 1 to ``EMERGENCY_ACCESS_MAX_MINUTES``.
+    subject or reason, and for minutes that are not from 1 to ``EMERGENCY_ACCESS_MAX_MINUTES``;
+    ``ActorDeleted`` if the user doesn't exist any more.
     """
     reason = reason.strip()
     _validate(subject, reason, minutes)
     using = router.db_for_write(EmergencyAccess)
     with atomic_write(using):
+        # The foreign keys are checked only at the commit.
+        if not lock_users_shared({actor.pk}, using):
+            raise ActorDeleted("The acting user was deleted.")
         now = whole_milliseconds(timezone.now())
         expires_at = now + timedelta(minutes=minutes)
         entry = record(

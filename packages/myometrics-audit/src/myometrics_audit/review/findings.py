@@ -86,13 +86,15 @@ def finding_decide(
     state: str,
     reason: str,
     entry_count: int | None = None,
+    seen_state: str = "",
     request: HttpRequest | None = None,
 ) -> None:
     """Confirm or dismiss a finding; a decision can be changed until its period is signed off.
 
-    ``entry_count`` is the number of entries that the actor has seen; default: that of ``finding``.
-    Raises ``ValidationError`` if entries were added since, if the period is signed off, if a
-    dismissal has no reason, and for findings about the actor.
+    ``entry_count`` and ``seen_state`` are the number of entries and the state that the actor has
+    seen; default: those of ``finding``. Raises ``ValidationError`` if entries were added or another
+    reviewer has decided since, if the period is signed off, if a dismissal has no reason, and for
+    findings about the actor.
     """
     _require_other_user(finding, actor)
     if state not in (State.CONFIRMED, State.DISMISSED):
@@ -100,14 +102,17 @@ def finding_decide(
     if state == State.DISMISSED and not reason.strip():
         raise ValidationError(_("Give a reason for the dismissal."))
     seen = finding.entry_count if entry_count is None else entry_count
+    seen_state = seen_state or finding.state
     using = router.db_for_write(Finding)
     with atomic_write(using):
         lock_users_shared({actor.pk}, using)
         changed = (
             _changeable(finding)
-            .filter(entry_count=seen)
+            .filter(entry_count=seen, state=seen_state)
             .update(state=state, reason=reason.strip(), decided_by=actor, decided_at=timezone.now())
         )
+        if not changed and _changeable(finding).exclude(state=seen_state).exists():
+            raise ValidationError(_("Finding %s is decided.") % finding.pk)
         if not changed and _changeable(finding).exists():
             raise ValidationError(
                 _("Finding %s has new entries. Look at them, and decide again.") % finding.pk
@@ -121,6 +126,7 @@ def finding_decide(
             details={"rule": finding.rule, "state": state},
             request=request,
         )
+    finding.state = state
 
 
 def findings_delete_user(user: AbstractBaseUser, using: str) -> None:

@@ -32,9 +32,9 @@ def review_sign_off(
 ) -> None:
     """Sign off a period: its findings can't be changed any more.
 
-    Raises ``ValidationError`` if the period is not over or not examined, if a finding of it or of
-    the time before is open, or if it is signed off already. Entries that are sealed later open
-    findings that the next review needs decided.
+    Raises ``ValidationError`` if the period is not over, not examined or overlaps another one, if a
+    finding of it or of the time before is open, or if it is signed off already. Entries that are
+    sealed later open findings that the next review needs decided.
     """
     using = router.db_for_write(Review)
     with atomic_write(using):
@@ -43,8 +43,14 @@ def review_sign_off(
         stored = Review.objects.using(using).select_for_update(no_key=True).get(pk=review.pk)
         if stored.signed_at is not None:
             raise ValidationError(_("The review is signed off already."))
+        validate_period(stored)  # Another one may have been added at the same moment.
+        if stored.end >= timezone.localdate(timezone=timezone.get_default_timezone()):
+            raise ValidationError(_("The period is not over."))
         end = _midnight(stored.end + timedelta(days=1))
-        _require_examined(end)
+        if not is_scanned_until(end):
+            raise ValidationError(
+                _("Entries of the period are not examined yet. Run 'manage.py audit_review'.")
+            )
         stored.signed_by, stored.signed_at = actor, timezone.now()
         stored.comment = comment.strip()
         stored.save(using=using)
@@ -67,15 +73,6 @@ def review_sign_off(
             request=request,
         )
     review.refresh_from_db()
-
-
-def _require_examined(end: datetime) -> None:
-    if end > timezone.now():
-        raise ValidationError(_("The period is not over."))
-    if not is_scanned_until(end):
-        raise ValidationError(
-            _("Entries of the period are not examined yet. Run 'manage.py audit_review'.")
-        )
 
 
 def validate_period(review: Review) -> None:

@@ -16,6 +16,7 @@ from django.utils.timezone import get_default_timezone
 
 from ..conf import audit_settings
 from ..log.models import AuditLog
+from ..sealing.export.interactions import ADMINISTRATION
 from .models import Finding
 from .states import States
 
@@ -90,8 +91,12 @@ class Batch:
 
     @cached_property
     def accesses(self) -> list[Entry]:
-        """The entries that have a data subject and a user, who may be deleted: see ``actor``."""
-        return [entry for entry in self.entries if entry.data_subject and entry.actor]
+        """The entries that have a data subject and a user, who may be deleted: see ``actor``.
+
+        Without administration, such as a legal hold: it opens no data.
+        """
+        found = (entry for entry in self.entries if entry.data_subject and entry.actor)
+        return [entry for entry in found if entry.action not in ADMINISTRATION]
 
     @cached_property
     def pairs(self) -> dict[Access, list[Entry]]:

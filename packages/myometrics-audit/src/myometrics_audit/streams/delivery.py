@@ -31,6 +31,7 @@ from .proof_files import next_seal_number, write_seal
 from .services import stream_row
 from .source import stream_source
 from .transports import (
+    MAX_RETRY_AFTER,
     TRANSPORT_FAILURES,
     Message,
     MessagesRefused,
@@ -82,8 +83,7 @@ def stream_send(
     Raises ``StreamFailed``.
     """
     stream = stream_row(name)
-    is_due = stream.retry_at is None or stream.retry_at <= timezone.now()
-    if stream.state != Stream.State.RUNNING or not is_due:
+    if stream.state != Stream.State.RUNNING or not _is_due(stream):
         return False
     try:
         options = stream_options(name)
@@ -108,6 +108,12 @@ def stream_send(
     except Exception as error:
         run.note_failure(f"{options.place}: {describe_failure(error)}", None)
         raise
+
+
+def _is_due(stream: Stream) -> bool:
+    """Return whether the time that the receiver named has come, or the clock was set back."""
+    wait = timedelta(0) if stream.retry_at is None else stream.retry_at - timezone.now()
+    return not timedelta(0) < wait <= MAX_RETRY_AFTER
 
 
 class StreamRun:
@@ -177,7 +183,7 @@ class StreamRun:
             self._update(
                 failures=self.failures,
                 last_error=storable_text(text, 200),
-                failing_since=self._stream.failing_since or now,
+                failing_since=min(self._stream.failing_since or now, now),
                 retry_at=now + retry_after if retry_after else None,
                 is_connected=False,
                 **self._place(),

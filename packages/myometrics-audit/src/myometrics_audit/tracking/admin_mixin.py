@@ -36,10 +36,11 @@ class RecordedAdminMixin(AuditOptions, _Admin):
 
     The change list leaves one entry ``<model>_listed`` for each data subject on the page, the other
     pages of an object ``<model>_viewed``. Changes include many-to-many relations, deletions with
-    all that they delete, actions, editable lists, and inlines whose models are declared by
-    ``recorded()``, as the model itself must be. A user who is denied access leaves an entry
-    ``<model>_access_denied``, which survives the rollback of the request. Other methods than
-    ``GET``, ``HEAD`` and ``POST`` are not allowed: the admin would show its pages for any method.
+    all that they delete, actions, editable lists, the password page of ``UserAdmin``, and inlines
+    whose models are declared by ``recorded()``, as the model itself must be. A user who is denied
+    access leaves an entry ``<model>_access_denied``, which survives the rollback of the request.
+    Other methods than ``GET``, ``HEAD`` and ``POST`` are not allowed: the admin would show its
+    pages for any method.
     """
 
     def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
@@ -63,6 +64,11 @@ class RecordedAdminMixin(AuditOptions, _Admin):
         """Record the object."""
         view = partial(super().history_view, request, object_id, *args, **kwargs)
         return self._record(view, request, object_id)
+
+    def user_change_password(self, request: HttpRequest, id: str, *args: Any, **kwargs: Any) -> Any:
+        """Record the page of Django's ``UserAdmin`` that changes a password."""
+        view = partial(super().user_change_password, request, id, *args, **kwargs)  # type: ignore[misc]
+        return self._record(view, request, id)
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         """Return the change list, and remember its page."""

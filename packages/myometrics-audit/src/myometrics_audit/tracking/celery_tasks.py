@@ -12,6 +12,7 @@ from ..log.recordings import Recording, current_recording
 __all__ = ["RecordedTask"]
 
 HEADER: Final = "myometrics_audit"
+FOLLOWERS: Final = ("callbacks", "errbacks", "chain")
 TEXTS: Final = ("purpose", "legal_basis", "client_address", "user_agent")
 
 
@@ -26,7 +27,8 @@ class RecordedTask(_Task):
 
     ``@shared_task(base=RecordedTask)``: actor, purpose, legal basis and client of the current
     ``audit.recording`` are sent as a header of the message. The task runs in a recording with them,
-    and so do the tasks that it sends. A task that is sent outside of a recording has none.
+    and so do the tasks that it sends, and those that follow it in a chain, chord or link. A task
+    that is sent outside of a recording has none.
     """
 
     abstract = True
@@ -43,6 +45,8 @@ class RecordedTask(_Task):
         """Run the task in a recording with the received values."""
         request = self.request
         is_outermost = not (request.is_eager or request.called_directly)
+        if is_outermost:
+            _add_header_to_followers(request)
         # `run`: Task.__call__ would replace `self.request`.
         with Recording(_facts_of(request), is_outermost=is_outermost):
             return self.run(*args, **kwargs)
@@ -56,9 +60,29 @@ def _as_json(facts: dict[str, Any]) -> dict[str, Any]:
     return texts
 
 
-def _facts_of(request: Any) -> dict[str, Any]:
+def _add_header_to_followers(request: Any) -> None:
+    """Add the received header to the signatures that Celery sends after this task."""
+    sent = _received_header(request)
+    for name in FOLLOWERS if sent else ():
+        if following := getattr(request, name):
+            setattr(request, name, [_with_header(one, sent) for one in following])
+    if sent and request.chord:
+        request.chord = _with_header(request.chord, sent)
+
+
+def _with_header(signature: dict[str, Any], sent: dict[str, Any]) -> dict[str, Any]:
+    options = signature.get("options") or {}
+    headers = {HEADER: sent, **(options.get("headers") or {})}
+    return {**signature, "options": {**options, "headers": headers}}
+
+
+def _received_header(request: Any) -> dict[str, Any]:
     # A worker merges headers into the request; eager tasks keep them apart.
-    sent = request.get(HEADER) or (request.headers or {}).get(HEADER) or {}
+    return request.get(HEADER) or (request.headers or {}).get(HEADER) or {}
+
+
+def _facts_of(request: Any) -> dict[str, Any]:
+    sent = _received_header(request)
     facts: dict[str, Any] = {name: sent[name] for name in TEXTS if name in sent}
     if "actor_id" in sent:
         key = sent["actor_id"]

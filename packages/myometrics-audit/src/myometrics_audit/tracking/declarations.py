@@ -55,13 +55,13 @@ def recorded(
 
     ``fields``: names of the recorded fields (default: all columns). ``masked``: fields whose
     changes are recorded without values. Fields with ``password``, ``secret``, ``token`` or
-    ``api_key`` in their name, and binary fields, are always masked. ``many_to_many``: relations
-    whose keys are recorded, with one more query each. ``data_subject``: the field with your id of
-    the patient or other person that a row is about, or a path to it (``"visit__patient_id"``).
-    ``soft_delete``: the field that is empty or false unless the row is deleted; its changes are
-    recorded as ``<model>_soft_deleted`` and ``<model>_restored``. Clients of the API can't post
-    these actions, nor ``<model>_created``, ``<model>_updated`` and ``<model>_deleted``. Raises
-    ``ValueError`` for an unknown field.
+    ``api_key`` in their name, binary fields, and fields that a recorded base masks are always
+    masked. ``many_to_many``: relations whose keys are recorded, with one more query each.
+    ``data_subject``: the field with your id of the patient or other person that a row is about,
+    or a path to it (``"visit__patient_id"``). ``soft_delete``: the field that is empty or false
+    unless the row is deleted; its changes are recorded as ``<model>_soft_deleted`` and
+    ``<model>_restored``. Clients of the API can't post these actions, nor ``<model>_created``,
+    ``<model>_updated`` and ``<model>_deleted``. Raises ``ValueError`` for an unknown field.
     """
 
     def decorate(model: type[M]) -> type[M]:
@@ -79,6 +79,8 @@ def recorded(
         hidden = {columns[name].attname for name in chosen if _is_secret(columns[name])}
         hidden |= {columns[name].attname if name in columns else name for name in masked}
         hidden |= {name for name in many_to_many if _is_secret_name(name)}
+        # A subclass may have its own declaration; it masks what its bases mask.
+        hidden |= {name for one in _declared_bases(model) for name in _recorded_models[one].masked}
         _recorded_models[model] = RecordedModel(
             columns=tuple(columns[name].attname for name in chosen),
             many_to_many=tuple(many_to_many),
@@ -120,8 +122,13 @@ def is_masked(label: str, name: str) -> bool:
         return _is_secret_name(name)
     if not isinstance(field, models.Field):
         return _is_secret_name(name)
-    declared = (_recorded_models[one] for one in model.__mro__ if one in _recorded_models)
+    declared = (_recorded_models[one] for one in _declared_bases(model))
     return _is_secret(field) or any(field.attname in one.masked for one in declared)
+
+
+def _declared_bases(model: type[models.Model]) -> list[type[models.Model]]:
+    """Return the model and its bases, as far as they are declared."""
+    return [one for one in model.__mro__ if one in _recorded_models]
 
 
 def _refuse_unknown(model: type[models.Model], names: set[str]) -> None:

@@ -13,13 +13,13 @@ from django.db import models
 from myometrics_core.texts import is_storable, storable_text
 from myometrics_core.users import existing_user_ids
 
-from ..audit import AnyRequest, access_entry, action_name, record, record_many
+from ..audit import AnyRequest, access_entry, action_name, record, record_many, resource_of
 from ..log.models import MAX_LENGTHS, OPTIONAL_LENGTHS
 from ..log.recordings import NotDurable
-from ..log.services import NewEntry
+from ..log.services import ActorDeleted, NewEntry
 from .declarations import is_recorded, recorded_model
 from .stored_rows import chunks, data_subjects, shown_keys, stored_key
-from .tracker import Attribution, ChangeTracker, ModelClass, resource_of
+from .tracker import Attribution, ChangeTracker, ModelClass
 
 logger = logging.getLogger(__name__)
 UNKNOWN_ID: Final = "list"
@@ -115,6 +115,8 @@ class RequestRecorder:
         self._take_purpose()
         try:
             self._record_denied(key)
+        except ActorDeleted:
+            pass  # There is no user left to record; the request is refused all the same.
         except NotDurable as error:
             logger.error("Denied access was not recorded. %s", error)
 

@@ -10,9 +10,12 @@ from typing import Any, Final, TypeVar
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DEFAULT_DB_ALIAS, models
 
+from ..signing.canonical import DETAILS_MAX_BYTES, canonical_json
 from .declarations import RecordedModel, recorded_model
 
 MAX_TEXT_LENGTH: Final = 500
+SHORTER_LENGTHS: Final = (100, 20)
+"""The lengths of the texts of a row with so many that its entry would be too large."""
 MAX_SHOWN_KEYS: Final = 100
 CHUNK: Final = 500
 
@@ -95,27 +98,41 @@ def data_subjects(instances: Sequence[models.Model], path: str) -> list[str]:
 def describe_change(
     declared: RecordedModel, before: StoredRow | None, after: StoredRow | None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the verb and the details of a change; nothing if no recorded value changed."""
+    """Yield the verb and the details of a change; nothing if no recorded value changed.
+
+    Texts are truncated: more, the more of them there are, so that an entry can store all.
+    """
+    for max_length in (MAX_TEXT_LENGTH, *SHORTER_LENGTHS):
+        change = _described(declared, before, after, max_length)
+        if change is None or len(canonical_json(change[1])) <= DETAILS_MAX_BYTES:
+            break
+    if change is not None:
+        yield change
+
+
+def _described(
+    declared: RecordedModel, before: StoredRow | None, after: StoredRow | None, max_length: int
+) -> tuple[str, dict[str, Any]] | None:
     names = (*declared.columns, *declared.many_to_many)
     if before is None or after is None:
         row = before or after
         if row is None:
-            return
+            return None
         values = {
-            name: {"masked": True} if name in declared.masked else _shown(declared, name, row)
+            name: {"masked": True}
+            if name in declared.masked
+            else _shown(declared, name, row, max_length)
             for name in names
         }
-        yield ("created" if before is None else "deleted"), {"values": values}
-        return
+        return ("created" if before is None else "deleted"), {"values": values}
     changes = {
         name: {"masked": True}
         if name in declared.masked
-        else _shown_change(declared, name, before, after)
+        else _shown_change(declared, name, before, after, max_length)
         for name in names
         if before.values[name] != after.values[name]
     }
-    if changes:
-        yield _update_verb(declared, before, after), {"changes": changes}
+    return (_update_verb(declared, before, after), {"changes": changes}) if changes else None
 
 
 def chunks(values: Sequence[Value]) -> Iterator[Sequence[Value]]:
@@ -123,21 +140,21 @@ def chunks(values: Sequence[Value]) -> Iterator[Sequence[Value]]:
     return (values[first : first + CHUNK] for first in range(0, len(values), CHUNK))
 
 
-def shown_value(value: Any) -> Any:
+def shown_value(value: Any, max_length: int = MAX_TEXT_LENGTH) -> Any:
     """Convert a value for an entry: JSON, with long text truncated."""
     try:
         value = json.loads(json.dumps(value, cls=DjangoJSONEncoder, allow_nan=False))
     except (TypeError, ValueError):
         value = str(value)
     text = value if isinstance(value, str) else json.dumps(value)
-    if len(text) > MAX_TEXT_LENGTH:
-        return f"{text[:MAX_TEXT_LENGTH]}… ({len(text)} characters)"
+    if len(text) > max_length:
+        return f"{text[:max_length]}… ({len(text)} characters)"
     return value
 
 
-def shown_keys(keys: Sequence[Any]) -> list[Any]:
+def shown_keys(keys: Sequence[Any], max_length: int = MAX_TEXT_LENGTH) -> list[Any]:
     """Return the first primary keys, for an entry."""
-    return [shown_value(key) for key in keys[:MAX_SHOWN_KEYS]]
+    return [shown_value(key, max_length) for key in keys[:MAX_SHOWN_KEYS]]
 
 
 def _update_verb(declared: RecordedModel, before: StoredRow, after: StoredRow) -> str:
@@ -149,28 +166,29 @@ def _update_verb(declared: RecordedModel, before: StoredRow, after: StoredRow) -
     return "updated"
 
 
-def _shown(declared: RecordedModel, name: str, row: StoredRow) -> Any:
+def _shown(declared: RecordedModel, name: str, row: StoredRow, max_length: int) -> Any:
     value = row.values[name]
     if name not in declared.many_to_many:
-        return shown_value(value)
+        return shown_value(value, max_length)
     if len(value) <= MAX_SHOWN_KEYS:
-        return shown_keys(value)
-    return {"keys": shown_keys(value), "count": len(value)}
+        return shown_keys(value, max_length)
+    return {"keys": shown_keys(value, max_length), "count": len(value)}
 
 
 def _shown_change(
-    declared: RecordedModel, name: str, before: StoredRow, after: StoredRow
+    declared: RecordedModel, name: str, before: StoredRow, after: StoredRow, max_length: int
 ) -> dict[str, Any]:
     old, new = before.values[name], after.values[name]
     is_long = name in declared.many_to_many and max(len(old), len(new)) > MAX_SHOWN_KEYS
     if not is_long:
-        return {"from": _shown(declared, name, before), "to": _shown(declared, name, after)}
+        rows = {"from": before, "to": after}
+        return {way: _shown(declared, name, row, max_length) for way, row in rows.items()}
     added, removed = _missing(new, old), _missing(old, new)
     return {
         "from": {"count": len(old)},
         "to": {"count": len(new)},
-        "added": {"keys": shown_keys(added), "count": len(added)},
-        "removed": {"keys": shown_keys(removed), "count": len(removed)},
+        "added": {"keys": shown_keys(added, max_length), "count": len(added)},
+        "removed": {"keys": shown_keys(removed, max_length), "count": len(removed)},
     }
 
 

@@ -18,8 +18,8 @@ from ..audit import (
     actor_id,
     entry,
     record_many,
+    resource_of,
 )
-from ..log.models import MAX_LENGTHS
 from .declarations import is_recorded, recorded_model
 from .deletion_effects import rows_affected_by_deletion
 from .stored_rows import StoredRow, chunks, describe_change, stored_key, stored_rows
@@ -170,14 +170,6 @@ def _subjects_of_change(
         return [attribution.data_subject]
     found = [row.data_subject for row in (before, after) if row is not None and row.data_subject]
     return list(dict.fromkeys(found)) or [""]
-
-
-def resource_of(model: ModelClass, key: Any) -> tuple[str, str]:
-    """Return the resource of entries about a row."""
-    return (
-        model._meta.label_lower[-MAX_LENGTHS["resource_type"] :],
-        str(key)[: MAX_LENGTHS["resource_id"]],
-    )
 
 
 def _by_model(

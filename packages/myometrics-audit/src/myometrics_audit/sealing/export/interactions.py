@@ -17,6 +17,9 @@ INTERACTIONS = {
 }
 """Interaction → its code in DICOM and FHIR, and the verbs that name it."""
 
+ADMINISTRATION = frozenset({"emergency_access_ended", "legal_hold_placed", "legal_hold_released"})
+"""Actions about a data subject that open none of their data; their apps may not be installed."""
+
 FAILED = {"fail", "failed", "fails", "failure"}
 REFUSED = {"denied", "forbidden", "refused", "throttled"}
 _SEPARATORS = re.compile(r"[_.\s-]+")

@@ -16,10 +16,11 @@ from .base import (
     Transport,
     describe_failure,
 )
-from .https import HttpTransport
+from .https import MAX_RETRY_AFTER, HttpTransport
 from .syslog import DatagramTransport, SyslogTransport
 
 __all__ = [
+    "MAX_RETRY_AFTER",
     "TRANSPORT_FAILURES",
     "Message",
     "MessagesRefused",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from datetime import date, datetime, time, timedelta
-from typing import Any
+from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
@@ -13,6 +13,10 @@ from django.utils import timezone
 from myometrics_core.management.command_line import Progress, day_or_age
 
 from ...scanning import ScanProgress, pending_count, period_count, scan_pending, scan_period
+
+FIRST_DAY: Final = date(1970, 1, 1)
+LAST_DAY: Final = date(9998, 12, 31)
+"""No entry is before or after these, and times beside them can be computed."""
 
 
 class Command(BaseCommand):
@@ -56,8 +60,9 @@ class Command(BaseCommand):
 
 
 def _period(since: str, until: str | None) -> tuple[datetime, datetime]:
-    start = _midnight(day_or_age(since))
-    end = _midnight(day_or_age(until) + timedelta(days=1)) if until else timezone.now()
+    start = _midnight(max(day_or_age(since), FIRST_DAY))
+    last = min(day_or_age(until), LAST_DAY) if until else None
+    end = _midnight(last + timedelta(days=1)) if last else timezone.now()
     if start >= end:
         raise CommandError("--since must be before --until.", returncode=2)
     return start, end
