@@ -227,6 +227,21 @@ def test_job_maintains_partitions(partitioned):
     assert Partition.objects.exclude(closed_at=None).count() == 1
 
 
+def test_seal_enqueues_the_job_when_a_partition_ahead_is_reached(partitioned, write):
+    run_partitions_job()
+    write()
+    list(seal_pending())
+    assert not run_job(PARTITIONS_JOB)  # it is due in an hour
+    continue_at(2000)
+    write()
+    list(seal_pending())
+    assert run_job(PARTITIONS_JOB)
+    assert gauges.partitions_ahead() == 3
+    write()
+    list(seal_pending())
+    assert not run_job(PARTITIONS_JOB)
+
+
 def test_job_without_a_partitioned_log_does_nothing():
     run_partitions_job()
     assert not Partition.objects.exists()
