@@ -10,12 +10,13 @@ from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from myometrics_audit.legal_hold.services import hold_place, hold_release
 from myometrics_audit.listing import Selection, entries_count
 from myometrics_audit.log.guards import missing_guards, remove_guards
+from myometrics_audit.log.services import NewEntry, entries_record
 from myometrics_audit.models import AuditLog, Erasure, Leaf
 from myometrics_audit.partitions import archives, dropping
 from myometrics_audit.partitions.catalog import execute, partition_bounds, sequence_name
@@ -225,6 +226,34 @@ def test_activities_of_dropped_entries_are_deleted_by_a_job(log, administrator, 
     assert set(RecordedActivity.objects.values_list("entry_id", flat=True)) == set(
         AuditLog.objects.exclude(activity_id=None).values_list("pk", flat=True)
     )
+
+
+def test_activity_of_a_dropped_entry_can_be_recorded_before_the_job(log, write):
+    purge("--partitions-only", "--execute")
+    assert RecordedActivity.objects.filter(activity_id="upload:1").exists()
+    again = write(activity_id="upload:1")
+    with pytest.raises(IntegrityError), transaction.atomic():
+        write(activity_id="upload:1")
+    run_job(REMOVED_ACTIVITIES_JOB, "1-2000")
+    recorded = RecordedActivity.objects.filter(entry_id__lt=2000) | RecordedActivity.objects.filter(
+        activity_id="upload:1"
+    )
+    assert list(recorded.values_list("entry_id", flat=True)) == [again.pk]
+
+
+def test_activity_of_a_dropped_entry_is_recorded_once(log, run_concurrently):
+    purge("--partitions-only", "--execute")
+    entry = NewEntry(
+        actor_id=None,
+        action="seen",
+        resource_type="scan",
+        resource_id="1",
+        activity_id="upload:1",
+    )
+    outcomes = run_concurrently(lambda: entries_record([entry]), times=8)
+    assert sum(isinstance(outcome, list) for outcome in outcomes) == 1
+    assert sum(isinstance(outcome, IntegrityError) for outcome in outcomes) == 7
+    assert AuditLog.objects.filter(activity_id="upload:1").count() == 1
 
 
 @pytest.mark.parametrize("option", [["--partitions-only"], ["--archive", "archive"]])

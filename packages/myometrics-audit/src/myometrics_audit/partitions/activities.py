@@ -23,14 +23,22 @@ BATCH_SIZE: Final = 20_000
 """Ids in one transaction, for which sealing and erasures wait."""
 
 _RECORDED = f'"{RecordedActivity._meta.db_table}"'
-# loaddata may have loaded the activity before its entry.
-_RULES = f""" BEGIN
+# loaddata may have loaded the activity before its entry. A job deletes the activities of a dropped
+# partition: until then their rows are replaced here.
+_RULES = f""" DECLARE
+    known bigint;
+BEGIN
     IF TG_OP = 'DELETE' THEN
         DELETE FROM {_RECORDED} WHERE activity_id = OLD.activity_id AND entry_id = OLD.id;
-    ELSIF NOT EXISTS (SELECT 1 FROM {_RECORDED}
-            WHERE activity_id = NEW.activity_id AND entry_id = NEW.id) THEN
-        INSERT INTO {_RECORDED} (activity_id, entry_id) VALUES (NEW.activity_id, NEW.id);
+        RETURN NULL;
     END IF;
+    SELECT entry_id INTO known FROM {_RECORDED} WHERE activity_id = NEW.activity_id;
+    IF known = NEW.id THEN
+        RETURN NULL;
+    ELSIF known IS NOT NULL AND NOT EXISTS (SELECT 1 FROM "{TABLE}" WHERE id = known) THEN
+        DELETE FROM {_RECORDED} WHERE activity_id = NEW.activity_id AND entry_id = known;
+    END IF;
+    INSERT INTO {_RECORDED} (activity_id, entry_id) VALUES (NEW.activity_id, NEW.id);
     RETURN NULL;
 END """
 
