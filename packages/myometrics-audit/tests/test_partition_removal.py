@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
+import os
 from contextlib import suppress
 from datetime import datetime, timezone
 from io import StringIO
+from unittest import mock
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -340,6 +343,28 @@ def test_full_disk_keeps_the_partition(log, tmp_path):
     assert "No space left" in reported
     assert first_ids()[0] == 1
     assert purge("--archive", str(tmp_path), "--execute")[0]["partitions"] == 1
+
+
+@pytest.mark.parametrize(
+    ("failing", "number"),
+    [
+        ("fcntl.flock", errno.ENOLCK),
+        ("os.fsync", errno.EIO),
+        ("pathlib.Path.replace", errno.EIO),
+    ],
+)
+def test_storage_that_fails_keeps_the_partition(log, tmp_path, failing, number):
+    error = OSError(number, os.strerror(number))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in (failing, "pathlib.Path.unlink"):
+            patch.setattr(name, mock.Mock(side_effect=error))
+        result, reported, code = purge("--archive", str(tmp_path), "--execute")
+    assert (result["purged"], result["partitions"], code) == (0, 0, 1)
+    assert reported.count(f"can't be written: {error}") == 2
+    assert not Erasure.objects.exists()
+    assert not problems()
+    assert purge("--archive", str(tmp_path), "--execute")[0]["partitions"] == 2
+    assert check(tmp_path / "audit-1-1999.jsonl.gz") == "No problems.\n"
 
 
 def test_file_that_can_not_be_verified_keeps_the_partition(log, tmp_path, monkeypatch):
