@@ -12,6 +12,7 @@ from myometrics_core.db import fetch_rows, read_committed
 from ..log.models import AuditLog
 from ..sealing.locks import evidence_lock
 from .catalog import TABLE, execute, grants, rows
+from .functions import create_function
 from .models import Conversion, Partition, RecordedActivity
 
 FUNCTION: Final = "myometrics_audit_activity"
@@ -60,10 +61,9 @@ def find_recorded(activity_ids: Sequence[str], using: str) -> Mapping[str, int] 
 
 def create_triggers(using: str) -> None:
     """Create the triggers on the table of entries, in the caller's transaction."""
+    create_function(FUNCTION, _RULES, using)
     execute(
         using,
-        f"CREATE OR REPLACE FUNCTION {FUNCTION}() RETURNS trigger LANGUAGE plpgsql "
-        f"AS $activity${_RULES}$activity$",
         *(
             f"CREATE TRIGGER {name} {event.format(table=_quoted(TABLE))} "
             f"EXECUTE FUNCTION {FUNCTION}()"

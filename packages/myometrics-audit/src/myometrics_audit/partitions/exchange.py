@@ -8,7 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .catalog import TABLE, execute, grants, next_id, revocations, rows, schema_name, sequence_name
+from .catalog import (
+    TABLE,
+    execute,
+    grants,
+    next_id,
+    owner_name,
+    revocations,
+    rows,
+    schema_name,
+    sequence_name,
+)
 from .obstacles import ACTIVITY_INDEX
 
 BOUNDS = "myometrics_audit_bounds"
@@ -115,13 +125,8 @@ def _definitions(using: str, new: str) -> _Definitions:
         "AND conname <> %s ORDER BY contype DESC, oid",
         [table, BOUNDS],
     )
-    ((owner,),) = rows(
-        using,
-        "SELECT quote_ident(pg_get_userbyid(relowner)) FROM pg_class WHERE oid = to_regclass(%s)",
-        [table],
-    )
     additions = [f"ALTER TABLE {new} ADD CONSTRAINT {name} {text}" for name, text in constraints]
-    return _Definitions(indexes, additions, owner)
+    return _Definitions(indexes, additions, owner_name(using))
 
 
 def _sequence(using: str, schema: str) -> _Sequence:
