@@ -197,6 +197,28 @@ def test_held_entries_of_a_deleted_user_stay_under_the_pseudonym(log, administra
     assert not problems()
 
 
+@pytest.mark.parametrize("way", ["cascade", "retain"])
+def test_entries_under_several_holds_leave_with_the_last_release(
+    log, administrator, user, settings, tmp_path, way
+):
+    settings.MYOMETRICS_AUDIT = {**settings.MYOMETRICS_AUDIT, "ON_USER_DELETE": way}
+    subject = hold_place(actor=user, reason="court", data_subject="p1")
+    holds = [hold_place(actor=user, reason="court", user=administrator) for _ in range(2)]
+    purged = []
+    for release in (None, holds[0], subject, holds[1]):
+        if release:
+            hold_release(release, actor=user)
+        purged.append(purge("--archive", str(tmp_path), "--execute")[0]["purged"])
+        type(administrator).objects.filter(pk=administrator.pk).delete()
+        assert not problems()
+    # What no hold keeps, nothing, what only the first hold kept, and the user's entries.
+    assert purged == [2 + 3, 0, 1, 3]
+    assert not AuditLog.objects.filter(timestamp=OLD).exists()
+    archives_of_first = list(tmp_path.glob("audit-1-*"))
+    assert {check(path) for path in archives_of_first} == {"No problems.\n"}
+    assert sorted(len(entries_of(path)) for path in archives_of_first) == [1, 2, 3]
+
+
 def test_too_many_held_entries_are_left_to_the_removal_of_rows(log, administrator, monkeypatch):
     monkeypatch.setattr(dropping, "MAX_KEPT", 1)
     hold_place(actor=administrator, reason="court", data_subject="p1")
