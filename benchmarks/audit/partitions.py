@@ -17,7 +17,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -126,54 +125,26 @@ def add_newest() -> None:
 def split(number: int, size: int) -> None:
     """Put the entries into ``number`` partitions; close all but the last one."""
     from django.db import connections
-    from django.db.models import Max, Min
-    from django.utils import timezone
 
     from myometrics_audit.log.guards import remove_guards
-    from myometrics_audit.models import AuditLog
-    from myometrics_audit.partitions.models import Partition
+    from myometrics_testing.partitioned_log import close_partition, partition_log
 
     log, alias = data.entries_table(), alias_of(number)
     remove_guards(alias)
+    bounds = [1 + place * -(-size // number) for place in range(number + AHEAD + 1)]
     with connections[alias].cursor() as cursor:
         cursor.execute("SET maintenance_work_mem = '512MB'; SET synchronous_commit = off")
+        partition_log(*bounds, using=alias)
         cursor.execute(
-            "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = %s "
-            "AND indexdef NOT LIKE '%%UNIQUE%%'",
-            [log],
+            f'ALTER TABLE "{log}" ADD FOREIGN KEY (user_id) REFERENCES auth_user '
+            "DEFERRABLE INITIALLY DEFERRED"
         )
-        indexes = cursor.fetchall()
-        for name, _ in indexes:
-            cursor.execute(f'DROP INDEX "{name}"')
-        cursor.execute(f'ALTER TABLE "{log}" RENAME TO unpartitioned')
-        cursor.execute(
-            f'CREATE TABLE "{log}" (LIKE unpartitioned INCLUDING DEFAULTS INCLUDING IDENTITY, '
-            "PRIMARY KEY (id), FOREIGN KEY (user_id) REFERENCES auth_user DEFERRABLE "
-            "INITIALLY DEFERRED) PARTITION BY RANGE (id)"
-        )
-        bounds = [1 + place * -(-size // number) for place in range(number + AHEAD + 1)]
-        for first_id, end_id in pairwise(bounds):
-            table = f"{log}_p{first_id}"
-            cursor.execute(
-                f'CREATE TABLE "{table}" PARTITION OF "{log}" '
-                f"FOR VALUES FROM ({first_id}) TO ({end_id})"
-            )
-            Partition.objects.using(alias).create(
-                first_id=first_id, end_id=end_id, table_name=table
-            )
-        cursor.execute(f'INSERT INTO "{log}" SELECT * FROM unpartitioned')
-        cursor.execute("DROP TABLE unpartitioned")
-        for _, definition in indexes:
-            cursor.execute(definition)
         cursor.execute(
             f"SELECT setval(pg_get_serial_sequence(%s, 'id'), (SELECT max(id) FROM \"{log}\"))",
             [log],
         )
-    for first_id, end_id in list(pairwise(bounds))[: number - 1]:
-        entries = AuditLog.objects.using(alias).filter(pk__gte=first_id, pk__lt=end_id)
-        times = entries.aggregate(oldest=Min("timestamp"), newest=Max("timestamp"))
-        closed = Partition.objects.using(alias).filter(pk=first_id)
-        closed.update(closed_at=timezone.now(), **times)
+    for first_id in bounds[: number - 1]:
+        close_partition(first_id, using=alias)
 
 
 def short_works(rows: int) -> dict[str, Way]:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
+import os
 from contextlib import suppress
 from datetime import datetime, timezone
 from io import StringIO
+from unittest import mock
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from myometrics_audit.legal_hold.services import hold_place, hold_release
 from myometrics_audit.listing import Selection, entries_count
 from myometrics_audit.log.guards import missing_guards, remove_guards
+from myometrics_audit.log.services import NewEntry, entries_record
 from myometrics_audit.models import AuditLog, Erasure, Leaf
 from myometrics_audit.partitions import archives, dropping
 from myometrics_audit.partitions.catalog import execute, partition_bounds, sequence_name
@@ -193,6 +197,28 @@ def test_held_entries_of_a_deleted_user_stay_under_the_pseudonym(log, administra
     assert not problems()
 
 
+@pytest.mark.parametrize("way", ["cascade", "retain"])
+def test_entries_under_several_holds_leave_with_the_last_release(
+    log, administrator, user, settings, tmp_path, way
+):
+    settings.MYOMETRICS_AUDIT = {**settings.MYOMETRICS_AUDIT, "ON_USER_DELETE": way}
+    subject = hold_place(actor=user, reason="court", data_subject="p1")
+    holds = [hold_place(actor=user, reason="court", user=administrator) for _ in range(2)]
+    purged = []
+    for release in (None, holds[0], subject, holds[1]):
+        if release:
+            hold_release(release, actor=user)
+        purged.append(purge("--archive", str(tmp_path), "--execute")[0]["purged"])
+        type(administrator).objects.filter(pk=administrator.pk).delete()
+        assert not problems()
+    # What no hold keeps, nothing, what only the first hold kept, and the user's entries.
+    assert purged == [2 + 3, 0, 1, 3]
+    assert not AuditLog.objects.filter(timestamp=OLD).exists()
+    archives_of_first = list(tmp_path.glob("audit-1-*"))
+    assert {check(path) for path in archives_of_first} == {"No problems.\n"}
+    assert sorted(len(entries_of(path)) for path in archives_of_first) == [1, 2, 3]
+
+
 def test_too_many_held_entries_are_left_to_the_removal_of_rows(log, administrator, monkeypatch):
     monkeypatch.setattr(dropping, "MAX_KEPT", 1)
     hold_place(actor=administrator, reason="court", data_subject="p1")
@@ -225,6 +251,34 @@ def test_activities_of_dropped_entries_are_deleted_by_a_job(log, administrator, 
     assert set(RecordedActivity.objects.values_list("entry_id", flat=True)) == set(
         AuditLog.objects.exclude(activity_id=None).values_list("pk", flat=True)
     )
+
+
+def test_activity_of_a_dropped_entry_can_be_recorded_before_the_job(log, write):
+    purge("--partitions-only", "--execute")
+    assert RecordedActivity.objects.filter(activity_id="upload:1").exists()
+    again = write(activity_id="upload:1")
+    with pytest.raises(IntegrityError), transaction.atomic():
+        write(activity_id="upload:1")
+    run_job(REMOVED_ACTIVITIES_JOB, "1-2000")
+    recorded = RecordedActivity.objects.filter(entry_id__lt=2000) | RecordedActivity.objects.filter(
+        activity_id="upload:1"
+    )
+    assert list(recorded.values_list("entry_id", flat=True)) == [again.pk]
+
+
+def test_activity_of_a_dropped_entry_is_recorded_once(log, run_concurrently):
+    purge("--partitions-only", "--execute")
+    entry = NewEntry(
+        actor_id=None,
+        action="seen",
+        resource_type="scan",
+        resource_id="1",
+        activity_id="upload:1",
+    )
+    outcomes = run_concurrently(lambda: entries_record([entry]), times=8)
+    assert sum(isinstance(outcome, list) for outcome in outcomes) == 1
+    assert sum(isinstance(outcome, IntegrityError) for outcome in outcomes) == 7
+    assert AuditLog.objects.filter(activity_id="upload:1").count() == 1
 
 
 @pytest.mark.parametrize("option", [["--partitions-only"], ["--archive", "archive"]])
@@ -311,6 +365,28 @@ def test_full_disk_keeps_the_partition(log, tmp_path):
     assert "No space left" in reported
     assert first_ids()[0] == 1
     assert purge("--archive", str(tmp_path), "--execute")[0]["partitions"] == 1
+
+
+@pytest.mark.parametrize(
+    ("failing", "number"),
+    [
+        ("fcntl.flock", errno.ENOLCK),
+        ("os.fsync", errno.EIO),
+        ("pathlib.Path.replace", errno.EIO),
+    ],
+)
+def test_storage_that_fails_keeps_the_partition(log, tmp_path, failing, number):
+    error = OSError(number, os.strerror(number))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in (failing, "pathlib.Path.unlink"):
+            patch.setattr(name, mock.Mock(side_effect=error))
+        result, reported, code = purge("--archive", str(tmp_path), "--execute")
+    assert (result["purged"], result["partitions"], code) == (0, 0, 1)
+    assert reported.count(f"can't be written: {error}") == 2
+    assert not Erasure.objects.exists()
+    assert not problems()
+    assert purge("--archive", str(tmp_path), "--execute")[0]["partitions"] == 2
+    assert check(tmp_path / "audit-1-1999.jsonl.gz") == "No problems.\n"
 
 
 def test_file_that_can_not_be_verified_keeps_the_partition(log, tmp_path, monkeypatch):

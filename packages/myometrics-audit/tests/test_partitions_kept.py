@@ -227,6 +227,21 @@ def test_job_maintains_partitions(partitioned):
     assert Partition.objects.exclude(closed_at=None).count() == 1
 
 
+def test_seal_enqueues_the_job_when_a_partition_ahead_is_reached(partitioned, write):
+    run_partitions_job()
+    write()
+    list(seal_pending())
+    assert not run_job(PARTITIONS_JOB)  # it is due in an hour
+    continue_at(2000)
+    write()
+    list(seal_pending())
+    assert run_job(PARTITIONS_JOB)
+    assert gauges.partitions_ahead() == 3
+    write()
+    list(seal_pending())
+    assert not run_job(PARTITIONS_JOB)
+
+
 def test_job_without_a_partitioned_log_does_nothing():
     run_partitions_job()
     assert not Partition.objects.exists()
@@ -414,12 +429,48 @@ def test_removal_of_the_app_waits_for_writers(partitioned, write, run_concurrent
     assert missing_triggers("default") == []
 
 
-def test_app_can_be_removed_from_an_empty_log(partitioned, write):
+def table_definition():
+    """The columns, indexes, constraints, options, owner and privileges of the table of entries."""
+    table = [f'"{TABLE}"']
+    return [
+        rows("default", sql, table)
+        for sql in (
+            "SELECT attname, format_type(atttypid, atttypmod), attnotnull, attidentity "
+            "FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 ORDER BY attnum",
+            "SELECT pg_get_indexdef(indexrelid), indisvalid FROM pg_index "
+            "WHERE indrelid = to_regclass(%s) ORDER BY 1",
+            "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint "
+            "WHERE conrelid = to_regclass(%s) ORDER BY 1",
+            "SELECT relkind, relowner, reloptions, relacl::text FROM pg_class "
+            "WHERE oid = to_regclass(%s)",
+            "SELECT tgname, pg_get_triggerdef(oid) FROM pg_trigger "
+            "WHERE tgrelid = to_regclass(%s) AND NOT tgisinternal ORDER BY 1",
+            "SELECT pg_get_serial_sequence(%s, 'id')",
+        )
+    ]
+
+
+def test_removal_of_the_app_makes_an_empty_log_one_table_again(write):
+    execute(
+        "default",
+        f'ALTER TABLE "{TABLE}" SET (fillfactor = 90)',
+        f'GRANT SELECT ON "{TABLE}" TO PUBLIC',
+    )
+    before = table_definition()
+    call_command("audit_partition", size=1000, stdout=StringIO())
+    continue_at(2500)
     call_command("migrate", "myometrics_audit_partitions", "zero", verbosity=0)
+    assert table_definition() == before
+    assert rows("default", "SELECT 1 FROM pg_class WHERE relname ~ %s", [f"^{TABLE}_p[0-9]"]) == []
+    assert missing_guards("default") == []
+    assert write(activity_id="upload:1").pk == 2500
+    with pytest.raises(IntegrityError), transaction.atomic():
+        write(activity_id="upload:1")
     call_command("migrate", "myometrics_audit_partitions", verbosity=0)
-    assert Partition.objects.count() == 4
-    write(activity_id="upload:1")
-    assert RecordedActivity.objects.count() == 1
+    call_command("audit_partition", size=1000, stdout=StringIO())
+    assert list(RecordedActivity.objects.values_list("activity_id", "entry_id")) == [
+        ("upload:1", 2500)
+    ]
 
 
 def test_partition_dropped_by_hand_loses_its_row(partitioned):

@@ -10,7 +10,6 @@ from django.db import connection, transaction
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
-from partitioned_log import LOG, close_partition, create_partition, partition_log
 
 from myometrics_audit.listing import Selection, entries_page
 from myometrics_audit.listing.pages import entries_count
@@ -22,6 +21,12 @@ from myometrics_audit.sealing.locks import evidence_lock
 from myometrics_audit.sealing.verification.seal_checks import KnownHead
 from myometrics_audit.signing.merkle import MerkleTree
 from myometrics_audit.signing.signatures import tree_seal
+from myometrics_testing.partitioned_log import (
+    LOG,
+    close_partition,
+    create_partition,
+    partition_log,
+)
 
 pytestmark = [
     pytest.mark.django_db,

@@ -12,6 +12,7 @@ from myometrics_core.db import fetch_rows, read_committed
 from ..log.models import AuditLog
 from ..sealing.locks import evidence_lock
 from .catalog import TABLE, execute, grants, rows
+from .functions import create_function
 from .models import Conversion, Partition, RecordedActivity
 
 FUNCTION: Final = "myometrics_audit_activity"
@@ -23,14 +24,22 @@ BATCH_SIZE: Final = 20_000
 """Ids in one transaction, for which sealing and erasures wait."""
 
 _RECORDED = f'"{RecordedActivity._meta.db_table}"'
-# loaddata may have loaded the activity before its entry.
-_RULES = f""" BEGIN
+# loaddata may have loaded the activity before its entry. A job deletes the activities of a dropped
+# partition: until then their rows are replaced here.
+_RULES = f""" DECLARE
+    known bigint;
+BEGIN
     IF TG_OP = 'DELETE' THEN
         DELETE FROM {_RECORDED} WHERE activity_id = OLD.activity_id AND entry_id = OLD.id;
-    ELSIF NOT EXISTS (SELECT 1 FROM {_RECORDED}
-            WHERE activity_id = NEW.activity_id AND entry_id = NEW.id) THEN
-        INSERT INTO {_RECORDED} (activity_id, entry_id) VALUES (NEW.activity_id, NEW.id);
+        RETURN NULL;
     END IF;
+    SELECT entry_id INTO known FROM {_RECORDED} WHERE activity_id = NEW.activity_id;
+    IF known = NEW.id THEN
+        RETURN NULL;
+    ELSIF known IS NOT NULL AND NOT EXISTS (SELECT 1 FROM "{TABLE}" WHERE id = known) THEN
+        DELETE FROM {_RECORDED} WHERE activity_id = NEW.activity_id AND entry_id = known;
+    END IF;
+    INSERT INTO {_RECORDED} (activity_id, entry_id) VALUES (NEW.activity_id, NEW.id);
     RETURN NULL;
 END """
 
@@ -52,10 +61,9 @@ def find_recorded(activity_ids: Sequence[str], using: str) -> Mapping[str, int] 
 
 def create_triggers(using: str) -> None:
     """Create the triggers on the table of entries, in the caller's transaction."""
+    create_function(FUNCTION, _RULES, using)
     execute(
         using,
-        f"CREATE OR REPLACE FUNCTION {FUNCTION}() RETURNS trigger LANGUAGE plpgsql "
-        f"AS $activity${_RULES}$activity$",
         *(
             f"CREATE TRIGGER {name} {event.format(table=_quoted(TABLE))} "
             f"EXECUTE FUNCTION {FUNCTION}()"

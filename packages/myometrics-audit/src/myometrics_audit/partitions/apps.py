@@ -21,12 +21,13 @@ class PartitionsConfig(AppConfig):
 
         from ..log.activities import register_activity_lookup
         from ..log.closed_ranges import register_closed_ranges
+        from ..sealing.seals import register_seal_job
         from .activities import find_recorded
         from .checks import register_checks
         from .doctor import register_examinations
         from .fixtures import connect_fixtures
         from .gauges import register_gauges
-        from .jobs import MaintainPartitions
+        from .jobs import PARTITIONS_JOB, MaintainPartitions, are_partitions_missing
         from .removed_activities import DeleteRemovedActivities
         from .selectors import closed_partitions
 
@@ -36,6 +37,7 @@ class PartitionsConfig(AppConfig):
         register_examinations()
         register_job_kind(MaintainPartitions())
         register_job_kind(DeleteRemovedActivities())
+        register_seal_job(PARTITIONS_JOB, are_partitions_missing)
         register_activity_lookup(find_recorded)
         register_closed_ranges(closed_partitions)
         connect_fixtures()

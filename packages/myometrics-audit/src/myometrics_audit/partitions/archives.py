@@ -6,7 +6,7 @@ import gzip
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from io import FileIO
 from pathlib import Path
@@ -67,7 +67,8 @@ def written_archive(
             yield archive
         finally:
             if archive is None or not archive.is_published:
-                unfinished.unlink(missing_ok=True)
+                with suppress(OSError):  # the storage may have failed
+                    unfinished.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -83,12 +84,14 @@ def _locked(path: Path) -> Iterator[FileIO]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             opened, found = os.fstat(descriptor), path.stat()
+            if opened.st_size and os.path.samestat(opened, found):
+                file.truncate(0)
         except (BlockingIOError, FileNotFoundError):
             raise ArchiveInUse from None
+        except OSError as error:  # such as a network storage without locks
+            raise ArchiveFailed(f"{path} can't be written: {error}") from error
         if not os.path.samestat(opened, found):
             raise ArchiveInUse  # published after it was opened here
-        if opened.st_size:
-            file.truncate(0)
         yield file
 
 

@@ -60,6 +60,13 @@ def is_owner(using: str) -> bool:
     return bool(rows(using, sql, [f'"{TABLE}"'])[0][0])
 
 
+def owner_name(using: str) -> str:
+    """Return the quoted name of the role that owns the table of entries."""
+    sql = "SELECT quote_ident(pg_get_userbyid(relowner)) FROM pg_class WHERE oid = to_regclass(%s)"
+    name: str = rows(using, sql, [f'"{TABLE}"'])[0][0]
+    return name
+
+
 def partition_bounds(using: str) -> list[Bounds]:
     """Return the partitions of the table of entries in the order of their ids."""
     found = rows(

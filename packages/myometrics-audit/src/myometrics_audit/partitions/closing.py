@@ -16,6 +16,7 @@ from ..log.closed_ranges import ranges_with_other_times
 from ..log.models import Leaf
 from ..sealing.locks import try_evidence_lock
 from .catalog import TABLE, Bounds, execute, is_partitioned, next_id, partition_bounds, rows
+from .functions import create_function
 from .models import Partition
 
 logger = logging.getLogger("myometrics.audit.partitions")
@@ -105,10 +106,9 @@ def _close_locked(partition: Partition, using: str, timeout_ms: int) -> bool:
 def mark_closed(partition: Partition, using: str) -> None:
     """Let a partition refuse new entries, and note the times of those that it has."""
     table = f'"{partition.table_name}"'
+    create_function(TRIGGER, _RULES, using)
     execute(
         using,
-        f"CREATE OR REPLACE FUNCTION {TRIGGER}() RETURNS trigger LANGUAGE plpgsql "
-        f"AS $closed${_RULES}$closed$",
         f"DROP TRIGGER IF EXISTS {TRIGGER} ON {table}",  # a disabled one
         f"CREATE TRIGGER {TRIGGER} BEFORE INSERT ON {table} "
         f"FOR EACH ROW EXECUTE FUNCTION {TRIGGER}()",

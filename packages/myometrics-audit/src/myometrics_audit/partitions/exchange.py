@@ -1,11 +1,24 @@
-"""The exchange of the table of entries by a partitioned one, of which it is the first partition."""
+"""The exchange of the table of entries by a partitioned one, of which it is the first partition.
+
+And the way back, if there are no entries.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .catalog import TABLE, execute, grants, next_id, revocations, rows, schema_name, sequence_name
+from .catalog import (
+    TABLE,
+    execute,
+    grants,
+    next_id,
+    owner_name,
+    revocations,
+    rows,
+    schema_name,
+    sequence_name,
+)
 from .obstacles import ACTIVITY_INDEX
 
 BOUNDS = "myometrics_audit_bounds"
@@ -47,18 +60,52 @@ def exchange_tables(using: str, *, first_id: int, end_id: int, table: str) -> No
     for name, _ in definitions.indexes:
         renamed = f"{name[: 63 - len(suffix)]}{suffix}"
         execute(using, f'ALTER INDEX {schema}."{name}" RENAME TO "{renamed}"')
-    execute(
-        using,
-        f"CREATE TABLE {new} (LIKE {old} INCLUDING ALL EXCLUDING CONSTRAINTS EXCLUDING IDENTITY "
-        "EXCLUDING INDEXES) PARTITION BY RANGE (id)",
-        f"ALTER TABLE {new} OWNER TO {definitions.owner}",
-    )
-    execute(using, *revocations(new, using), *grants(old, new, using))
+    _create_columns(using, new, like=old, owner=definitions.owner, rest="PARTITION BY RANGE (id)")
     _move_sequence(using, sequence, old=old, new=new)
     execute(using, *definitions.constraints)
     execute(using, *(create for _, create in definitions.indexes if create))
     bounds = f"FROM ({first_id}) TO ({end_id})"
     execute(using, f"ALTER TABLE {new} ATTACH PARTITION {old} FOR VALUES {bounds}")
+
+
+def exchange_empty_table(using: str) -> None:
+    """Replace the partitioned table, which has no entries, by an ordinary one with its name.
+
+    The caller holds the lock.
+    """
+    schema = schema_name(using)
+    table = f'{schema}."{TABLE}"'
+    new = f'{schema}."{TABLE}_new"'
+    definitions, sequence = _definitions(using, table), _sequence(using, schema)
+    ((storage,),) = rows(
+        using,
+        "SELECT 'WITH (' || array_to_string(c.reloptions, ', ') || ')' FROM pg_inherits i "
+        "JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = to_regclass(%s) "
+        "ORDER BY c.oid LIMIT 1",
+        [table],
+    ) or [(None,)]
+    _create_columns(using, new, like=table, owner=definitions.owner, rest=storage or "")
+    _move_sequence(using, sequence, old=table, new=new)
+    execute(
+        using,
+        f"DROP TABLE {table}",
+        f'ALTER TABLE {new} RENAME TO "{TABLE}"',
+        *definitions.constraints,
+        *(create for _, create in definitions.indexes if create),
+        f'CREATE UNIQUE INDEX "{ACTIVITY_INDEX}" ON {table} (activity_id) '
+        "WHERE activity_id IS NOT NULL",
+    )
+
+
+def _create_columns(using: str, table: str, *, like: str, owner: str, rest: str) -> None:
+    """Create a table with the columns, owner and privileges of another one."""
+    execute(
+        using,
+        f"CREATE TABLE {table} (LIKE {like} INCLUDING ALL EXCLUDING CONSTRAINTS EXCLUDING IDENTITY "
+        f"EXCLUDING INDEXES) {rest}",
+        f"ALTER TABLE {table} OWNER TO {owner}",
+    )
+    execute(using, *revocations(table, using), *grants(like, table, using))
 
 
 def _definitions(using: str, new: str) -> _Definitions:
@@ -78,13 +125,8 @@ def _definitions(using: str, new: str) -> _Definitions:
         "AND conname <> %s ORDER BY contype DESC, oid",
         [table, BOUNDS],
     )
-    ((owner,),) = rows(
-        using,
-        "SELECT quote_ident(pg_get_userbyid(relowner)) FROM pg_class WHERE oid = to_regclass(%s)",
-        [table],
-    )
     additions = [f"ALTER TABLE {new} ADD CONSTRAINT {name} {text}" for name, text in constraints]
-    return _Definitions(indexes, additions, owner)
+    return _Definitions(indexes, additions, owner_name(using))
 
 
 def _sequence(using: str, schema: str) -> _Sequence:

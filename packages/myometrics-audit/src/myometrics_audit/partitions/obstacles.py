@@ -75,6 +75,15 @@ _QUERIES: Final = (
         "The foreign key {name} is not validated. Run ALTER TABLE … VALIDATE CONSTRAINT.",
     ),
     (
+        # Otherwise the last step fails, after which entries with higher ids are refused.
+        "SELECT DISTINCT confrelid::regclass::text FROM pg_constraint "
+        "WHERE conrelid = {table} AND contype = 'f' "
+        "AND NOT (has_table_privilege(confrelid, 'REFERENCES') "
+        "AND has_table_privilege(confrelid, 'UPDATE, DELETE, TRUNCATE'))",
+        "This role may not lock the table {name}, or refer to it. Run GRANT REFERENCES, UPDATE ON "
+        "{name} TO ….",
+    ),
+    (
         "SELECT inhparent::regclass::text FROM pg_inherits WHERE inhrelid = {table} "
         "UNION ALL SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = {table}",
         "The table inherits from {name}, or {name} from it. PostgreSQL does not partition such "

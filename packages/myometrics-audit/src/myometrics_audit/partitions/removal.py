@@ -5,14 +5,15 @@ from __future__ import annotations
 from django.db import connections
 from django.db.migrations.exceptions import IrreversibleError
 
+from ..log.guards import install_guards
 from .activities import drop_triggers
 from .catalog import TABLE, execute, is_partitioned, rows
 from .conversion import unfinished_conversion
-from .exchange import BOUNDS
+from .exchange import BOUNDS, exchange_empty_table
 
 
 def remove_partitions(using: str) -> None:
-    """Drop the triggers that use the app's tables; the partitions of an empty log stay.
+    """Drop the triggers that use the app's tables, and the partitions of an empty log.
 
     Undoes an unfinished conversion. Raises ``IrreversibleError`` if the log is partitioned and has
     entries.
@@ -25,10 +26,11 @@ def remove_partitions(using: str) -> None:
             execute(using, f'ALTER TABLE "{TABLE}" DROP CONSTRAINT {BOUNDS}')
         return
     # No entry may be written between the question and the drop.
-    execute(using, f'LOCK TABLE "{TABLE}" IN SHARE ROW EXCLUSIVE MODE')
+    execute(using, f'LOCK TABLE "{TABLE}" IN ACCESS EXCLUSIVE MODE')
     if rows(using, f'SELECT 1 FROM "{TABLE}" LIMIT 1'):
         raise IrreversibleError(
             "The audit log is partitioned and has entries, whose activity ids are unique only with "
             "the tables of myometrics_audit.partitions. Keep the app installed."
         )
-    drop_triggers(using)
+    exchange_empty_table(using)
+    install_guards(using)

@@ -7,7 +7,7 @@ The transaction also enqueues the job that publishes the seal's anchor.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,12 +32,20 @@ MAX_ERASURES = 500
 ANCHOR_JOB = "myometrics_audit.anchor"
 """The kind of the job that publishes anchors; its key is empty."""
 
-_seal_jobs = {ANCHOR_JOB: None}
+
+def _always(using: str) -> bool:
+    return True
 
 
-def register_seal_job(kind: str) -> None:
-    """Enqueue the job of ``kind``, with an empty key, in the transaction of each seal."""
-    _seal_jobs[kind] = None
+_seal_jobs: dict[str, Callable[[str], bool]] = {ANCHOR_JOB: _always}
+
+
+def register_seal_job(kind: str, is_needed: Callable[[str], bool] = _always) -> None:
+    """Enqueue the job of ``kind``, with an empty key, in the transaction of each seal.
+
+    Only if ``is_needed`` returns true for the alias of the database.
+    """
+    _seal_jobs[kind] = is_needed
 
 
 @dataclass(frozen=True)
@@ -84,8 +92,9 @@ def _seal_next(using: str) -> Seal | None:
         seal = _seal_sign(tree.root(), len(leaves), len(erasures), using)
         _mark_sealed([leaf.entry_id for leaf in leaves], erasures, seal.number, using)
         _count([leaf.entry_id for leaf in leaves if leaf.erasure_id is None], using)
-        for kind in _seal_jobs:
-            enqueue(kind, key="")
+        for kind, is_needed in _seal_jobs.items():
+            if is_needed(using):
+                enqueue(kind, key="")
         return seal
 
 

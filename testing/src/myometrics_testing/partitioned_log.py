@@ -1,10 +1,10 @@
-"""A partitioned log for tests, on PostgreSQL."""
+"""An audit log in partitions of any size, for tests and benchmarks on PostgreSQL."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import Max, Min
 from django.utils import timezone
 
@@ -14,9 +14,9 @@ from myometrics_audit.partitions.models import Partition
 LOG = AuditLog._meta.db_table
 
 
-def partition_log(*bounds: int) -> None:
+def partition_log(*bounds: int, using: str = DEFAULT_DB_ALIAS) -> None:
     """Put the entries into partitions: from each bound up to, but not including, the next one."""
-    with connection.cursor() as cursor:
+    with connections[using].cursor() as cursor:
         cursor.execute(
             "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = %s "
             "AND indexdef NOT LIKE '%%UNIQUE%%'",
@@ -31,27 +31,29 @@ def partition_log(*bounds: int) -> None:
             "PRIMARY KEY (id)) PARTITION BY RANGE (id)"
         )
         for first_id, end_id in pairwise(bounds):
-            create_partition(first_id, end_id)
+            create_partition(first_id, end_id, using=using)
         cursor.execute(f'INSERT INTO "{LOG}" SELECT * FROM unpartitioned')
         cursor.execute("DROP TABLE unpartitioned")
         for _, definition in indexes:
             cursor.execute(definition)
 
 
-def create_partition(first_id: int, end_id: int) -> None:
+def create_partition(first_id: int, end_id: int, *, using: str = DEFAULT_DB_ALIAS) -> None:
     """Create an empty partition."""
     table = f"{LOG}_p{first_id}"
-    with connection.cursor() as cursor:
+    with connections[using].cursor() as cursor:
         cursor.execute(
             f'CREATE TABLE "{table}" PARTITION OF "{LOG}" '
             f"FOR VALUES FROM ({first_id}) TO ({end_id})"
         )
-    Partition.objects.create(first_id=first_id, end_id=end_id, table_name=table)
+    partitions = Partition.objects.using(using)
+    partitions.create(first_id=first_id, end_id=end_id, table_name=table)
 
 
-def close_partition(first_id: int) -> None:
+def close_partition(first_id: int, *, using: str = DEFAULT_DB_ALIAS) -> None:
     """Close a partition, as the job does."""
-    partition = Partition.objects.get(pk=first_id)
-    entries = AuditLog.objects.filter(pk__gte=first_id, pk__lt=partition.end_id)
-    times = entries.aggregate(oldest=Min("timestamp"), newest=Max("timestamp"))
-    Partition.objects.filter(pk=first_id).update(closed_at=timezone.now(), **times)
+    partitions = Partition.objects.using(using).filter(pk=first_id)
+    entries = AuditLog.objects.using(using)
+    within = entries.filter(pk__gte=first_id, pk__lt=partitions.get().end_id)
+    times = within.aggregate(oldest=Min("timestamp"), newest=Max("timestamp"))
+    partitions.update(closed_at=timezone.now(), **times)
