@@ -376,7 +376,7 @@ def test_tree_is_served_read_only(folder, seal, client):
     response = client.get("/audit-log/checkpoint")
     assert response.content.decode() == checkpoint.note
     assert response["Content-Type"] == "text/plain; charset=utf-8"
-    assert response["Cache-Control"] == "no-cache"
+    assert response["Cache-Control"] == "no-cache, max-age=0"
     for path in ("tile/0/000", "tile/0/001.p/1", "tile/1/000.p/1", "tile/entries/000"):
         response = client.get(f"/audit-log/{path}")
         assert b"".join(response.streaming_content) == (folder / path).read_bytes()
@@ -384,6 +384,19 @@ def test_tree_is_served_read_only(folder, seal, client):
         assert response["Cache-Control"] == "public, max-age=31536000, immutable"
         assert client.post(f"/audit-log/{path}").status_code == 405
     assert client.post("/audit-log/checkpoint").status_code == 405
+
+
+def test_newest_checkpoint_is_served_behind_the_cache_of_the_site(folder, seal, client, settings):
+    caching = "django.middleware.cache"
+    settings.MIDDLEWARE = [
+        f"{caching}.UpdateCacheMiddleware",
+        *settings.MIDDLEWARE,
+        f"{caching}.FetchFromCacheMiddleware",
+    ]
+    for _ in range(2):
+        seal()
+        checkpoint = checkpoint_publish()
+        assert client.get("/audit-log/checkpoint").content.decode() == checkpoint.note
 
 
 @pytest.mark.parametrize(

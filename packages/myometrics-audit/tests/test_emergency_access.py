@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 import time_machine
@@ -128,6 +129,12 @@ def test_deactivated_user_has_no_emergency_access(user):
     grant_emergency_access(user, "p1", "unconscious", 30)
     user.is_active = False
     assert not has_emergency_access(user, "p1")
+
+
+def test_principal_with_the_key_of_a_user_has_no_emergency_access(user):
+    grant_emergency_access(user, "p1", "unconscious", 30)
+    device = SimpleNamespace(pk=user.pk, is_active=True, is_authenticated=True)
+    assert not has_emergency_access(device, "p1")
 
 
 @pytest.mark.parametrize(

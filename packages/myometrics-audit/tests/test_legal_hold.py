@@ -245,6 +245,12 @@ def test_user_exports_holds_that_name_them(officer, user):
     assert [one["reason"] for one in section.export(officer)] == ["court", "insurance"]
 
 
+def test_export_keeps_no_cursor_open(officer, monkeypatch):
+    hold_place(actor=officer, reason="court", data_subject="p1")
+    monkeypatch.setattr(connection, "chunked_cursor", None)
+    assert len(list(LegalHoldsSection().export(officer))) == 1
+
+
 def test_erased_officer_is_removed_from_holds(officer, user):
     hold = hold_place(actor=officer, reason="court", data_subject="p1")
     hold_release(hold, actor=officer)

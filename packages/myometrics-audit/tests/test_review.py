@@ -13,7 +13,7 @@ import pytest
 import time_machine
 from django.apps import apps
 from django.contrib.auth.models import Permission
-from django.core import mail
+from django.core import mail, serializers
 from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
@@ -29,7 +29,13 @@ from myometrics_audit.review.emergency_access import (
 from myometrics_audit.review.findings import finding_assign, finding_decide, findings_open
 from myometrics_audit.review.jobs import ALARM_JOB, DIGEST_JOB, SCAN_JOB
 from myometrics_audit.review.mails import REVIEW_MAIL_JOB
-from myometrics_audit.review.models import Finding, Review, RuleState, ScanPosition
+from myometrics_audit.review.models import (
+    EmergencyAccess,
+    Finding,
+    Review,
+    RuleState,
+    ScanPosition,
+)
 from myometrics_audit.review.reviews import review_sign_off, validate_period
 from myometrics_audit.review.rules import (
     Hit,
@@ -726,8 +732,9 @@ def test_emergency_access_that_is_not_reviewed_raises_one_alarm(user, reviewer):
 
 
 @pytest.mark.django_db
-def test_alarm_waits_for_the_first_reviewer(user, reviewer, django_user_model):
-    reviewer.user_permissions.clear()
+def test_alarm_waits_for_the_first_active_reviewer(user, reviewer, django_user_model):
+    reviewer.is_active = False
+    reviewer.save()
     django_user_model.objects.create_superuser(email="root@clinic.example", password="pw")
     grant = grant_emergency_access(user, "p1", "unconscious", 30)
     run_all_jobs()
@@ -735,11 +742,29 @@ def test_alarm_waits_for_the_first_reviewer(user, reviewer, django_user_model):
         run_job(ALARM_JOB, now=True)
         grant.refresh_from_db()
         assert grant.alarmed_at is None
-        reviewer.user_permissions.add(Permission.objects.get(codename="decide_finding"))
+        reviewer.is_active = True
+        reviewer.save()
         mail.outbox.clear()
         run_job(ALARM_JOB, now=True)
         run_jobs(REVIEW_MAIL_JOB)
     assert [message.to for message in mail.outbox] == [[reviewer.email]]
+
+
+@pytest.mark.django_db
+def test_any_text_survives_dumps_in_xml(user):
+    grant = grant_emergency_access(user, " p\x0b1", "not\x1b\r\n conscious", 30)
+    texts = {
+        EmergencyAccess: ("data_subject", "reason"),
+        Finding: ("key", "data_subject"),
+    }
+    rows = {model: model.objects.values_list(*names) for model, names in texts.items()}
+    before = {model: list(found) for model, found in rows.items()}
+    dumped = serializers.serialize("xml", [grant.finding, grant])
+    EmergencyAccess.objects.update(data_subject="", reason="")
+    Finding.objects.update(key="", data_subject="")
+    for loaded in serializers.deserialize("xml", dumped):
+        loaded.save()
+    assert {model: list(found.all()) for model, found in rows.items()} == before
 
 
 @pytest.mark.django_db

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import re
 from datetime import date, datetime, timedelta, timezone
+from types import ModuleType
 
 import pytest
 import time_machine
+from django.contrib.admin import AdminSite
+from django.contrib.admin import site as default_site
 from django.contrib.auth.models import Permission
+from django.test import override_settings
+from django.urls import path
 
+from myometrics_audit.admin import AuditLogAdmin
 from myometrics_audit.models import AuditLog
 from myometrics_audit.review import admin
 from myometrics_audit.review.emergency_access import (
@@ -170,6 +176,21 @@ def test_page_of_a_finding_links_to_its_entries(staff, finding):
     page = client.get(f"{FINDINGS}{finding.pk}/change/").content.decode()
     (entry_id,) = finding.entries
     assert f"/admin/myometrics_audit/auditlog/{entry_id}/change/" in page
+
+
+@pytest.mark.parametrize("shows_entries", [True, False])
+def test_entries_are_linked_on_the_same_admin_site(finding, shows_entries):
+    site = AdminSite("clinic")
+    site.register(Finding, admin.FindingAdmin)
+    if shows_entries:
+        site.register(AuditLog, AuditLogAdmin)
+    (entry_id,) = finding.entries
+    urls = ModuleType("urls")
+    urls.urlpatterns = [path("admin/", default_site.urls), path("clinic/", site.urls)]
+    with override_settings(ROOT_URLCONF=urls):
+        links = site._registry[Finding].entry_links(finding)
+    url = f"/clinic/myometrics_audit/auditlog/{entry_id}/change/"
+    assert links == (f'<a href="{url}">{entry_id}</a>' if shows_entries else str(entry_id))
 
 
 def test_list_runs_a_constant_number_of_queries(staff, finding, django_assert_max_num_queries):

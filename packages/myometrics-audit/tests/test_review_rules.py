@@ -213,6 +213,12 @@ def test_sign_in_after_failed_ones_is_reported(write, opened, user):
     assert finding.entries == [*(entry.pk for entry in failures), success.pk]
 
 
+def test_users_without_addresses_can_sign_in(write, opened, user, monkeypatch):
+    monkeypatch.setattr(type(user), "EMAIL_FIELD", "missing", raising=False)
+    write(action="login_succeeded", timestamp=MONDAY)
+    assert opened() == []
+
+
 @pytest.mark.parametrize(("count", "minutes"), [(4, 1), (5, 16)])
 def test_few_or_old_failed_sign_ins_are_not_reported(write, opened, user, count, minutes):
     for _ in range(count):

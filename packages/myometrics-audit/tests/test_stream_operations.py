@@ -41,6 +41,7 @@ from myometrics_audit.streams.jobs import MAX_SECONDS
 from myometrics_audit.streams.models import DeadLetter, Stream
 from myometrics_audit.streams.options import MAX_TIMEOUT_SECONDS, StreamOptions, stream_options
 from myometrics_audit.streams.services import stream_job_name, stream_pause, stream_row
+from myometrics_core.events import is_reserved_action
 from myometrics_core.jobs import Job, run_job
 
 DOCUMENTATION = (Path(__file__).parents[3] / "docs/audit/streams.md").read_text()
@@ -126,6 +127,11 @@ def test_command_pauses_and_resumes(siem, seal, receiver):
     run("send", "siem")
     assert receiver.ids[:2] == ids
     assert AuditLog.objects.filter(action="stream_paused", user=None).count() == 1
+
+
+@pytest.mark.parametrize("action", ["stream_paused", "stream_resumed", "stream_replayed"])
+def test_clients_can_t_post_entries_of_streams(action):
+    assert is_reserved_action(action)
 
 
 def test_command_replays_from_start_seal_and_checkpoint(siem, seal, receiver):

@@ -16,6 +16,7 @@ from myometrics_core.times import utc_now
 pytestmark = pytest.mark.django_db
 
 START = "/admin/login/provider/hospital/"
+OWN = "hosts_own.HastyBackend"
 ROLES = {"role_claim": "groups", "roles": {"admins": "admin"}}
 
 
@@ -75,6 +76,13 @@ def test_browser_is_signed_out_when_the_session_ends(come_back, browser):
     come_back()
     Session.objects.all().end()
     assert browser.get("/admin/").status_code == 302
+
+
+@pytest.mark.parametrize("last", ["django.contrib.auth.backends.ModelBackend", OWN])
+def test_backend_that_loads_no_users_is_passed_over(come_back, browser, settings, last):
+    settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.BaseBackend", last]
+    come_back()
+    assert browser.get("/admin/").status_code == 200
 
 
 def test_next_page_is_kept(come_back):

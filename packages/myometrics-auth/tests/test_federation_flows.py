@@ -10,6 +10,8 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from conftest import NEW_PASSWORD, PASSWORD, enrol, later, query_of, send
 from django.contrib.auth import get_user_model
+from django.db import IntegrityError
+from django.db.models.signals import post_save
 from rest_framework.test import APIClient
 
 from myometrics_auth.federation.jobs import SweepFederation
@@ -242,6 +244,22 @@ def test_identity_belongs_to_one_account(provider, exchange, doctor, sign_in):
     assert (answer.status_code, answer.json()["code"]) == (409, "identity_linked")
 
 
+@pytest.fixture
+def _colliding_site():
+    def collide(**kwargs):
+        raise IntegrityError("a column of the site")
+
+    post_save.connect(collide, sender=Identity)
+    yield
+    post_save.disconnect(collide, sender=Identity)
+
+
+@pytest.mark.usefixtures("_colliding_site")
+def test_collision_of_the_site_is_no_linked_identity(configure, provider, doctor, sign_in):
+    with pytest.raises(IntegrityError, match="of the site"):
+        link(sign_in(doctor), provider.id_token())
+
+
 @pytest.mark.parametrize("token", ["", "nonsense", None, 17])
 def test_wrong_id_token_is_a_400(token, configure, doctor, sign_in):
     answer = link(sign_in(doctor), token)
@@ -403,6 +421,13 @@ def test_mailed_link_works_once(mailed, unverified, api):
     page = "/" + mailed()
     assert [api.post(page).status_code for _ in range(2)] == [200, 404]
     assert Identity.objects.count() == 1
+
+
+@pytest.mark.usefixtures("_colliding_site")
+def test_mailed_link_stays_valid_if_the_site_collides(mailed, unverified, api):
+    with pytest.raises(IntegrityError, match="of the site"):
+        api.post("/" + mailed())
+    assert LinkRequest.objects.count() == 1
 
 
 def test_mailed_link_expires_after_a_day(mailed, unverified, api):

@@ -13,12 +13,13 @@ from conftest import PASSWORD, later, send
 from django.contrib.auth import get_user_model
 from django.core.checks import run_checks
 from django.core.management import CommandError, call_command
-from django.db import connection
-from django.db.models.signals import post_init
+from django.core.serializers import deserialize, serialize
+from django.db import IntegrityError, connection
+from django.db.models.signals import post_init, post_save
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
-from myometrics_auth.models import Session
+from myometrics_auth.models import Session, UsedToken
 from myometrics_auth.scim.models import (
     ProvisionedUser,
     ProvisioningGroup,
@@ -615,6 +616,23 @@ class TestProtocol:
         assert entra.patch(path, add, HTTP_IF_MATCH=group["ETag"]).status_code == 200
         assert is_error(entra.patch(path, add, HTTP_IF_MATCH=group["ETag"]), 412)
 
+    def test_reads_keep_no_cursor_open(self, entra, monkeypatch):
+        member = entra.create().json()["id"]
+        group = entra.group("Nurses", member).json()["id"]
+        monkeypatch.setattr(connection, "chunked_cursor", None)
+        for path in ("Users", f"Users/{member}", "Groups", f"Groups/{group}"):
+            assert entra.send("GET", path).status_code == 200
+
+    def test_any_text_survives_dumps_in_xml(self, entra):
+        made = entra.create(externalId="a\x0b").json()
+        entra.group("Nurses\x1b", made["id"])
+        rows = [*ProvisionedUser.objects.all(), *ProvisioningGroup.objects.all()]
+        loaded = deserialize("xml", serialize("xml", rows))
+        for row in loaded:
+            row.save()
+        assert ProvisionedUser.objects.get().external_id == "a\x0b"
+        assert ProvisioningGroup.objects.get().display_name == "Nurses\x1b"
+
     def test_attributes_select_what_is_returned(self, entra):
         made = entra.create(user_name="jane", displayName="J").json()
         path = f"Users/{made['id']}"
@@ -937,6 +955,18 @@ class TestRaces:
         answers = run_concurrently(lambda: provider.create(user_name="jane").status_code, times=16)
         assert sorted(answers) == [201] + [409] * 15
         assert get_user_model().objects.count() == ProvisionedUser.objects.count() == 1
+
+    def test_collision_of_the_site_is_not_reported_as_a_taken_name(self, provider):
+        def collide(**kwargs):
+            row = UsedToken(token_id="same", expires_at=utc_now())
+            UsedToken.objects.bulk_create([row, row])
+
+        post_save.connect(collide, sender=get_user_model())
+        try:
+            with pytest.raises(IntegrityError):
+                provider.create(user_name="jane")
+        finally:
+            post_save.disconnect(collide, sender=get_user_model())
 
     def test_one_of_sixteen_reactivations_wins(self, provider, run_concurrently):
         made = provider.create(user_name="jane").json()

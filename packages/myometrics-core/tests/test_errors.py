@@ -4,7 +4,9 @@ import io
 import json
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.core.signals import got_request_exception
+from django.db import connection
 
 DEEP = "[" * 100_000 + "]" * 100_000
 
@@ -153,3 +155,10 @@ def test_aborted_request_body_is_400(client, caplog):
     assert answer.status_code == 400
     assert set(answer.json()) == {"detail", "code", "field_errors"}
     assert "Unhandled" not in caplog.text
+
+
+@pytest.mark.django_db
+def test_error_leaves_the_transaction_of_a_test_case_usable(client, monkeypatch):
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+    shape_of(client.get("/api/faulty/conflict/"), 409)
+    assert not get_user_model().objects.exists()

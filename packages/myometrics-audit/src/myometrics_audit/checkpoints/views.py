@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.utils.cache import patch_cache_control
 from django.views.decorators.http import require_safe
 
 from .models import Checkpoint
@@ -18,7 +19,8 @@ def checkpoint(request: HttpRequest) -> HttpResponse:
     if note is None:
         raise Http404
     response = HttpResponse(note, content_type="text/plain; charset=utf-8")
-    response["Cache-Control"] = "no-cache"
+    # With "no-cache" alone, the cache middleware of Django before 5.2.15 would keep it.
+    patch_cache_control(response, no_cache=True, max_age=0)
     return response
 
 

@@ -9,6 +9,7 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import router
 from django.db.models import Q
 
+from myometrics_core.db import read_in_batches
 from myometrics_core.personal_data import PersonalDataSection
 
 from .models import LegalHold
@@ -25,7 +26,8 @@ class LegalHoldsSection(PersonalDataSection):
     def export(self, user: AbstractBaseUser) -> Iterator[Mapping[str, Any]]:
         named = Q(user=user.pk) | Q(placed_by=user.pk) | Q(released_by=user.pk)
         columns = ("id", "reason", "user", "placed_by", "placed_at", "released_by", "released_at")
-        for hold in LegalHold.objects.filter(named).order_by("pk").values(*columns).iterator():
+        holds = LegalHold.objects.filter(named).order_by("id").values(*columns)
+        for hold in read_in_batches(holds):
             is_own = hold["placed_by"] == user.pk
             yield {
                 "id": hold["id"],

@@ -19,6 +19,7 @@ from django.utils.translation import gettext_lazy as _
 
 from myometrics_core.read_only_admin import InternalAdmin, ReadOnlyAdmin
 
+from ..log.models import AuditLog
 from .emergency_access import end_emergency_access
 from .findings import finding_assign, finding_decide
 from .models import EmergencyAccess, Finding, Review, RuleState, ScanPosition
@@ -158,16 +159,17 @@ class FindingAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("entries"))
     def entry_links(self, finding: Finding) -> str:
-        links = format_html_join(
-            ", ",
-            '<a href="{}">{}</a>',
-            (
-                (reverse("admin:myometrics_audit_auditlog_change", args=[entry_id]), entry_id)
-                for entry_id in finding.entries
-            ),
-        )
+        links = format_html_join(", ", "{}", ((self._entry_link(pk),) for pk in finding.entries))
         more = finding.entry_count - len(finding.entries)
         return format_html("{}{}", links, gettext(" and %d more") % more if more > 0 else "")
+
+    def _entry_link(self, entry_id: int) -> str:
+        site = self.admin_site
+        if not site.is_registered(AuditLog):
+            return str(entry_id)
+        name = "admin:myometrics_audit_auditlog_change"
+        url = reverse(name, args=[entry_id], current_app=site.name)
+        return format_html('<a href="{}">{}</a>', url, entry_id)
 
     @admin.display(description=_("reason of the emergency access"))
     def emergency_reason(self, finding: Finding) -> str:

@@ -17,6 +17,7 @@ from django.utils.timezone import get_default_timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from myometrics_core.mail import mail_address
 from myometrics_core.users import account_pseudonyms, user_id_json
 
 from ..audit import action_name
@@ -300,10 +301,10 @@ def _failed_account(entry: Entry) -> str:
 def _account_keys(user_ids: Collection[Any]) -> dict[Any, list[str]]:
     """Return the keys under which failed sign-ins of each user are remembered."""
     keys = {user_id: [str(user_id)] for user_id in user_ids}
-    model = get_user_model()
-    rows = model._base_manager.filter(pk__in=user_ids)
-    for pk, email in rows.values_list("pk", model.get_email_field_name()) if user_ids else ():
-        keys[pk] += account_pseudonyms(email) if email else []
+    users = get_user_model()._base_manager
+    for user in users.filter(pk__in=user_ids) if user_ids else ():
+        email = mail_address(user)
+        keys[user.pk] += account_pseudonyms(email) if email else []
     return keys
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, Final
 
+from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import router
@@ -143,7 +144,8 @@ def has_emergency_access(actor: UserLike, subject: str) -> bool:
     now = timezone.now()
     grants = EmergencyAccess.objects.filter(actor=actor.pk, data_subject=subject)
     return (
-        actor.pk is not None
+        isinstance(actor, get_user_model())  # other principals may have equal keys
+        and actor.pk is not None
         and actor.is_active
         and grants.filter(granted_at__lte=now, expires_at__gt=now).exists()
     )

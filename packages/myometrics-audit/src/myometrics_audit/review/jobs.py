@@ -80,8 +80,8 @@ class SendReviewMail(JobKind):
 
     def run(self, job: Job) -> None:
         users = get_user_model()._base_manager
-        user = users.filter(pk=parse_user_id(str(job.payload["user"])), is_active=True).first()
-        if user is not None and open_findings().exists():
+        user = users.filter(pk=parse_user_id(str(job.payload["user"]))).first()
+        if user is not None and user.is_active and open_findings().exists():
             review_mail_send(user, topic=job.payload["topic"], mail_id=f"review-{job.key}")
 
 

@@ -24,14 +24,15 @@ PERMISSION: Final = "myometrics_audit_review.decide_finding"
 
 
 def reviewers() -> list[AbstractBaseUser]:
-    """Return the users who receive the mails, and have an address."""
+    """Return the active users who receive the mails, and have an address."""
     if audit_settings.REVIEW_REVIEWERS is not None:
         users: Iterable[AbstractBaseUser] = audit_settings.REVIEW_REVIEWERS()
     elif hasattr(get_user_model(), "user_permissions"):
-        users = ModelBackend().with_perm(PERMISSION, include_superusers=False)
+        users = ModelBackend().with_perm(PERMISSION, is_active=None, include_superusers=False)
     else:
         users = ()
-    return [user for user in users if mail_address(user)]
+    # Not in the query: not every user model has a column for it.
+    return [user for user in users if user.is_active and mail_address(user)]
 
 
 def review_mails_enqueue(topic: str, key: object) -> int:

@@ -9,6 +9,8 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from myometrics_core.db import PortableCharField, PortableTextField
+
 
 def _user(label: Any, **options: Any) -> Any:
     """Return a field for a user; a deleted user is removed from the row."""
@@ -68,7 +70,7 @@ class Review(models.Model):
     end = models.DateField(_("last day"))
     signed_by = _user(_("signed off by"))
     signed_at = models.DateTimeField(_("signed off at"), null=True, blank=True)
-    comment = models.TextField(_("comment"), blank=True, default="")
+    comment = PortableTextField(_("comment"), blank=True, default="")
 
     objects: ClassVar[models.Manager[Review]] = models.Manager()
 
@@ -100,12 +102,12 @@ class Finding(models.Model):
         HIGH = 3, _("high")
 
     rule = models.CharField(_("rule"), max_length=50)
-    key = models.CharField(_("window"), max_length=255)
+    key = PortableCharField(_("window"), max_length=255)
     # Entries after a decision open another finding of the same window.
     number = models.IntegerField(_("number"), default=1)
     severity = models.SmallIntegerField(_("severity"), choices=Severity.choices)
     user = _user(_("user"))
-    data_subject = models.CharField(_("data subject"), max_length=100, blank=True, default="")
+    data_subject = PortableCharField(_("data subject"), max_length=100, blank=True, default="")
     happened_at = models.DateTimeField(_("time"))
     opened_at = models.DateTimeField(_("opened at"), default=timezone.now)
     entries = models.JSONField(_("entries"), default=list)
@@ -117,7 +119,7 @@ class Finding(models.Model):
     assignee = _user(_("assigned to"))
     decided_by = _user(_("decided by"))
     decided_at = models.DateTimeField(_("decided at"), null=True, blank=True)
-    reason = models.TextField(_("reason"), blank=True, default="")
+    reason = PortableTextField(_("reason"), blank=True, default="")
     review = models.ForeignKey(
         Review, verbose_name=_("review"), on_delete=models.PROTECT, null=True, blank=True
     )
@@ -149,8 +151,8 @@ class EmergencyAccess(models.Model):
     """A user's access to one data subject for some minutes, granted by themselves."""
 
     actor = _user(_("user"))
-    data_subject = models.CharField(_("data subject"), max_length=100)
-    reason = models.TextField(_("reason"))
+    data_subject = PortableCharField(_("data subject"), max_length=100)
+    reason = PortableTextField(_("reason"))
     granted_at = models.DateTimeField(_("granted at"))
     expires_at = models.DateTimeField(_("expires at"))
     finding = models.OneToOneField(

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, timezone
 from typing import Any
 
-from django.db import connections, models
+from django.db import connections, models, transaction
 from django.db.models.functions import TruncDate
 
 from myometrics_core.times import utc_day
@@ -61,7 +61,9 @@ def grouped_changes(entries: models.QuerySet[AuditLog]) -> Counter[CountKey]:
     day = TruncDate("timestamp", tzinfo=timezone.utc)
     groups = entries.order_by().annotate(day=day).values_list(*COUNTED_COLUMNS[:3], "day")
     rows = groups.annotate(size=models.Count("*")).iterator(chunk_size=10_000)
-    return _changes({(user, action, kind, start): size for user, action, kind, start, size in rows})
+    with transaction.atomic(using=entries.db):  # for the cursor, behind a pooler
+        cells = {(user, action, kind, start): size for user, action, kind, start, size in rows}
+    return _changes(cells)
 
 
 def _changes(cells: Mapping[CountedCell, int]) -> Counter[CountKey]:

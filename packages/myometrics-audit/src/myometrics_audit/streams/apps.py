@@ -14,12 +14,15 @@ class StreamsConfig(AppConfig):
 
     def ready(self) -> None:
         from myometrics_core.conf import register_site_checks
+        from myometrics_core.events import register_reserved_actions
 
         from .checks import register_checks
         from .doctor import register_examinations
         from .gauges import register_gauges
         from .jobs import register_jobs
+        from .services import STREAM_PAUSED, STREAM_REPLAYED, STREAM_RESUMED
 
+        register_reserved_actions(STREAM_PAUSED, STREAM_REPLAYED, STREAM_RESUMED)
         register_checks()
         register_site_checks(self, app="myometrics_audit")
         register_gauges()

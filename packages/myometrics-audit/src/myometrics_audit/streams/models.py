@@ -7,6 +7,8 @@ from typing import ClassVar
 from django.db import models, router
 from django.utils.translation import gettext_lazy as _
 
+from myometrics_core.db import PortableCharField
+
 
 class StreamManager(models.Manager["Stream"]):
     """Reads from the database that is written: a lagging replica would send entries again."""
@@ -39,7 +41,7 @@ class Stream(models.Model):
     failing_since = models.DateTimeField(_("failing since"), null=True)
     failures = models.IntegerField(_("failures in a row"), default=0)
     retry_at = models.DateTimeField(_("not before"), null=True)
-    last_error = models.CharField(_("last error"), max_length=200, blank=True)
+    last_error = PortableCharField(_("last error"), max_length=200, blank=True)
     refused_in_row = models.IntegerField(_("refused in a row"), default=0)
     # Of transports without acknowledgement: [seconds, seal number, entry id], oldest first.
     marks = models.JSONField(_("positions of the last seconds"), default=list)
@@ -65,7 +67,7 @@ class DeadLetter(models.Model):
     )
     stream_id: str
     entry_id = models.BigIntegerField(_("entry id"))
-    error = models.CharField(_("error"), max_length=200)
+    error = PortableCharField(_("error"), max_length=200)
     refused_at = models.DateTimeField(_("refused at"))
 
     objects: ClassVar[models.Manager[DeadLetter]] = models.Manager()

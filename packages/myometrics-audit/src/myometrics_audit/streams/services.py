@@ -17,6 +17,8 @@ from .options import stream_names
 from .pending import log_alias
 
 RESOURCE_TYPE = "audit_stream"
+STREAM_PAUSED, STREAM_RESUMED = "stream_paused", "stream_resumed"
+STREAM_REPLAYED = "stream_replayed"
 
 
 class SealNotReached(ValueError):
@@ -51,7 +53,7 @@ def configured_streams() -> list[Stream]:
 def stream_pause(name: str, *, actor: Actor, request: AnyRequest | None = None) -> None:
     """Pause a stream; a running sender stops before its next batch."""
     state = {"state": Stream.State.PAUSED, "failing_since": None}
-    _change(name, "stream_paused", actor, request, {}, state)
+    _change(name, STREAM_PAUSED, actor, request, {}, state)
 
 
 def stream_resume(name: str, *, actor: Actor, request: AnyRequest | None = None) -> None:
@@ -64,7 +66,7 @@ def stream_resume(name: str, *, actor: Actor, request: AnyRequest | None = None)
         "failures": 0,
         "last_error": "",
     }
-    _change(name, "stream_resumed", actor, request, {}, state)
+    _change(name, STREAM_RESUMED, actor, request, {}, state)
 
 
 def stream_replay(
@@ -81,7 +83,7 @@ def stream_replay(
         reached = Stream.objects.select_for_update().get(pk=name).seal_number
         if seal_number > reached:
             raise SealNotReached(name, reached)
-        _change(name, "stream_replayed", actor, request, details, {**position, "retry_at": None})
+        _change(name, STREAM_REPLAYED, actor, request, details, {**position, "retry_at": None})
 
 
 def _change(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from django.conf import settings as django_settings
 from django.contrib import messages
 from django.contrib.admin import AdminSite
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -14,7 +13,7 @@ from rest_framework.exceptions import APIException, NotFound, ValidationError
 
 from myometrics_auth.conf import auth_settings
 from myometrics_auth.selectors import has_second_factor
-from myometrics_auth.services.browser import browser_attach, browser_suspend
+from myometrics_auth.services.browser import browser_attach, browser_backend, browser_suspend
 from myometrics_auth.views.admin_login import AdminSignInView
 from myometrics_core.db import atomic_write
 
@@ -106,7 +105,7 @@ class AdminProviderCallbackView(AdminProviderView):
     def _sign_in(
         self, identity: Identity, claims: Claims, id_token: str, target: str
     ) -> HttpResponse:
-        backend = django_settings.AUTHENTICATION_BACKENDS[0]
+        backend = browser_backend(identity.user)
         with atomic_write():
             outcome = sign_in_by_identity(
                 identity=identity,

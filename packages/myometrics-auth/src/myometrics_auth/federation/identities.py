@@ -82,6 +82,8 @@ def identity_link(
     except InvalidToken as error:
         raise ValidationError({"id_token": [error.detail]}) from error
     except IntegrityError as error:
+        if not _is_linked(claims):
+            raise  # of the site, as by a receiver of a signal
         raise _linked_already() from error
 
 
@@ -123,7 +125,7 @@ def _link_once(
             raise CallerDeleted()
         if UsedToken.objects.filter(pk=used).exists():
             raise InvalidToken
-        if Identity.objects.filter(issuer=claims.issuer, subject=claims.subject).exists():
+        if _is_linked(claims):
             raise _linked_already()
         require_not_erased(claims)
         token_use_once(token_id=used, expires_at=claims.expires_at)
@@ -132,6 +134,10 @@ def _link_once(
         if current.verified_at is None and claims.provider.trust_email and is_own_address:
             type(current).objects.filter(pk=current.pk).update(verified_at=utc_now())
     return identity
+
+
+def _is_linked(claims: Claims) -> bool:
+    return Identity.objects.filter(issuer=claims.issuer, subject=claims.subject).exists()
 
 
 def _linked_already() -> Conflict:

@@ -93,8 +93,10 @@ def link_request_confirm(*, token: str, request: AnyRequest) -> LinkRequest:
             )
             publish_account_event("identity_linked", user=user, request=request)
             notice_send(user=user, notice="identity_linked", request=request)
-    except IntegrityError as error:  # linked by other means since
-        raise link_not_valid() from error
+    except IntegrityError as error:
+        if not Identity.objects.filter(issuer=row.issuer, subject=row.subject).exists():
+            raise  # of the site, as by a receiver of a signal
+        raise link_not_valid() from error  # linked by other means since
     return row
 
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
-from django.conf import settings as django_settings
 from django.http import HttpRequest
 from rest_framework.exceptions import APIException, AuthenticationFailed, PermissionDenied
 
-from myometrics_auth.services.browser import PENDING, browser_attach
+from myometrics_auth.services.browser import PENDING, browser_attach, browser_backend
 from myometrics_core.db import atomic_write
 
 from .conf import admin_origin
 from .services import passkey_sign_in
-
-MODEL_BACKEND: Final = "django.contrib.auth.backends.ModelBackend"
 
 
 def browser_sign_in_with_passkey(
@@ -35,14 +32,8 @@ def browser_sign_in_with_passkey(
                 is_allowed=is_allowed,
             )
             request.session.pop(PENDING, None)
-            browser_attach(session=session, backend=_backend(), request=request)
+            browser_attach(session=session, backend=browser_backend(session.user), request=request)
         except (AuthenticationFailed, PermissionDenied) as error:
             refusal = error
     if refusal is not None:  # outside the block, so that the failure is committed
         raise refusal
-
-
-def _backend() -> str:
-    """Return the backend by which Django loads the user: no backend checked a password."""
-    backends = list(django_settings.AUTHENTICATION_BACKENDS)
-    return MODEL_BACKEND if MODEL_BACKEND in backends else backends[0]

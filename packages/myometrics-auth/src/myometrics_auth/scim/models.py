@@ -9,6 +9,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
+from myometrics_core.db import PortableCharField
 from myometrics_core.times import utc_now
 
 MAX_TOKENS = 2
@@ -51,9 +52,9 @@ class ProvisionedUser(models.Model):
         related_name="+",
         verbose_name=_("user"),
     )
-    user_name = models.CharField(_("user name"), max_length=254)
-    user_name_folded = models.CharField(max_length=512, editable=False)
-    external_id = models.CharField(_("external id"), max_length=254, blank=True)
+    user_name = PortableCharField(_("user name"), max_length=254)
+    user_name_folded = PortableCharField(max_length=512, editable=False)
+    external_id = PortableCharField(_("external id"), max_length=254, blank=True)
     attributes = models.JSONField(_("attributes"), default=dict)
     is_created = models.BooleanField(
         _("created"), default=True, help_text=_("Otherwise the account existed before.")
@@ -97,9 +98,9 @@ class ProvisioningGroup(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     provider = models.CharField(_("identity provider"), max_length=50)
-    display_name = models.CharField(_("name"), max_length=254)
-    display_name_folded = models.CharField(max_length=512, editable=False)
-    external_id = models.CharField(_("external id"), max_length=254, blank=True)
+    display_name = PortableCharField(_("name"), max_length=254)
+    display_name_folded = PortableCharField(max_length=512, editable=False)
+    external_id = PortableCharField(_("external id"), max_length=254, blank=True)
     created_at = models.DateTimeField(_("created at"), default=utc_now, editable=False)
     modified_at = models.DateTimeField(_("modified at"), default=utc_now)
     version = models.PositiveIntegerField(_("version"), default=1)

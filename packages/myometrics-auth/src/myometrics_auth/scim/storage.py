@@ -18,7 +18,6 @@ from scim2_models import (
     ResourceType,
     ResponseParameters,
     SearchRequest,
-    UniquenessException,
 )
 from scim2_server.storage import ScimStorage, SearchPage
 
@@ -79,9 +78,12 @@ class Storage(ScimStorage):
         except IntegrityError as error:
             if is_foreign_key_violation(error):  # a member was erased concurrently
                 raise SerializationFailure(*error.args) from error
-            if not is_unique_violation(error):
+            if not is_unique_violation(error) or hasattr(self.request, "had_collision"):
                 raise
-            raise UniquenessException() from error
+            # If a concurrent request took the name, the next attempt finds it and refuses. Any
+            # other collision, as of a column of the site, happens again.
+            self.request.had_collision = True  # type: ignore[attr-defined]
+            raise SerializationFailure(*error.args) from error
 
     def get(
         self,
@@ -251,7 +253,7 @@ class Storage(ScimStorage):
         members: dict[Any, list[GroupMember]] = {group.pk: [] for group in page}
         if with_members:
             memberships = ProvisioningMembership.objects.filter(group_id__in=list(members))
-            for group_id, user_id in memberships.values_list("group_id", "user_id").iterator():
+            for group_id, user_id in memberships.values_list("group_id", "user_id"):
                 members[group_id].append(_member(user_id))
         return SearchPage(total, [_group_model(group, members[group.pk]) for group in page])
 
@@ -264,7 +266,7 @@ class Storage(ScimStorage):
         if self.patched_members is not None:
             memberships = memberships.filter(user_id__in=_member_keys(self.patched_members))
         keys = memberships.values_list("user_id", flat=True)
-        members = [_member(key) for key in keys.iterator()]
+        members = [_member(key) for key in keys]
         self.members_before = {str(member.value) for member in members}
         return _group_model(group, members)
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from django.conf import settings as django_settings
-from django.contrib.auth import get_user_model, login, logout
+from django.contrib.auth import get_user_model, load_backend, login, logout
 from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare
 from rest_framework.exceptions import (
@@ -49,6 +49,7 @@ SESSION_ID: Final = "_myometrics_auth_session"
 """Key in the Django session: the id of the ``Session``."""
 PENDING: Final = "_myometrics_auth_sign_in"
 """Key in the Django session: a sign-in with a pending step."""
+MODEL_BACKEND: Final = "django.contrib.auth.backends.ModelBackend"
 COOKIE_ENGINE: Final = "django.contrib.sessions.backends.signed_cookies"
 
 
@@ -213,6 +214,18 @@ def browser_attach(*, session: Session, backend: str, request: HttpRequest) -> N
     request.session.cycle_key()
     if not browser_key_store(session=session, request=request):
         logout(request)  # ended before the key was stored by which to delete the Django session
+
+
+def browser_backend(user: User) -> str:
+    """Return the backend by which Django loads ``user`` in later requests.
+
+    For sign-ins in which no backend has checked a password: some backends of a site load no users,
+    or sign out browsers without a header of a proxy.
+    """
+    backends = list(django_settings.AUTHENTICATION_BACKENDS)
+    if MODEL_BACKEND in backends:
+        return MODEL_BACKEND
+    return next((path for path in backends if load_backend(path).get_user(user.pk)), backends[0])
 
 
 def browser_key_store(*, session: Session, request: HttpRequest) -> bool:

@@ -83,7 +83,9 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response:
     Unexpected exceptions become a 500 without details; they are logged with the traceback and sent
     as ``got_request_exception``, so that error trackers and the test client see them.
     """
-    set_rollback()
+    # It would mark a transaction that is not the view's, such as that of a TestCase.
+    if not getattr(context.get("view"), "manages_transactions", False):
+        set_rollback()
     known = _as_api_exception(exc)
     if known is not None:
         headers = {}

@@ -82,6 +82,8 @@ class ApiView(APIView):
     ignores_body: ClassVar[bool] = False
     # Whether only users with a row in the user table may call it (others: 403).
     needs_user_row: ClassVar[bool] = True
+    # Whether ATOMIC_REQUESTS does not apply.
+    manages_transactions: ClassVar[bool] = True
     # Number of runs of the request; 0 while it is checked.
     attempts: int = 0
     # The exception for an unusable body, raised after the request was counted.

@@ -13,6 +13,8 @@ from typing import Any
 from django.db import connections, router
 from django.utils import timezone
 
+from myometrics_core.db import read_in_batches
+
 from ...log.models import EntryCount, Leaf, Seal, Verification
 from ...signing.signatures import tree_entry
 from ..erased_ranges import ErasedRanges
@@ -180,11 +182,11 @@ def _seal_ranges(using: str, after: int, until: int) -> list[tuple[int, int]]:
     """Split the seals into ranges of about ``RANGE_LEAVES`` leaves; each begins at a seal."""
     ranges, start, leaves = [], after, 0
     seals = Seal.objects.using(using).filter(number__gt=after, number__lt=until)
-    for number, entries in seals.order_by("number").values_list("number", "entries").iterator():
-        leaves += max(entries, 0)
+    for seal in read_in_batches(seals.order_by("number").values("number", "entries")):
+        leaves += max(seal["entries"], 0)
         if leaves >= RANGE_LEAVES:
-            ranges.append((start, number))
-            start, leaves = number, 0
+            ranges.append((start, seal["number"]))
+            start, leaves = seal["number"], 0
     return [*ranges, (start, until)]
 
 
