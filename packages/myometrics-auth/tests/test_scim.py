@@ -26,7 +26,7 @@ from myometrics_auth.scim.models import (
     ProvisioningToken,
 )
 from myometrics_auth.scim.personal_data import ProvisioningSection
-from myometrics_auth.scim.tokens import token_create
+from myometrics_auth.scim.provisioning_tokens import token_create
 from myometrics_core.times import utc_now
 
 ROLES = {"Admins": "admin", "Technicians": "technician", "Doctors": "doctor"}

@@ -10,7 +10,7 @@ from myometrics_core.db import read_in_batches
 from ..sealing.verification.problems import Problem
 from ..sealing.verification.seal_checks import KnownHead
 from ..signing.notes import InvalidNote, TreeHead, VerifierKey, split_note, verified_by
-from .keys import origin, verifier_keys
+from .checkpoint_keys import origin, verifier_keys
 from .models import Checkpoint
 from .publication import CHECKPOINT
 from .tile_storage import read_tile

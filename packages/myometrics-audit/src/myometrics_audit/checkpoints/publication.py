@@ -30,7 +30,7 @@ from ..signing.tiles import (
     partial_width,
     tile_path,
 )
-from .keys import origin, signing_key, verifier_keys
+from .checkpoint_keys import origin, signing_key, verifier_keys
 from .models import Checkpoint
 from .tile_storage import delete_partial_tiles, read_tile, write_tile
 from .timestamps import request_timestamp

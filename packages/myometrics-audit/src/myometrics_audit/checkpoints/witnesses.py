@@ -15,8 +15,8 @@ from ..signing.notes import (
     read_signatures,
     split_note,
 )
+from .checkpoint_keys import witness_keys
 from .http import REQUEST_FAILURES, post
-from .keys import witness_keys
 from .models import Checkpoint
 
 logger = logging.getLogger("myometrics.audit.checkpoint")

@@ -22,7 +22,7 @@ from django.db import connections, transaction
 from myometrics_core.db.table_locks import alter_with_short_locks
 
 from ..log.guards import PREFIX, install_guards
-from . import activities
+from . import recorded_activities
 from .ahead import create_partitions_ahead
 from .catalog import TABLE, execute, is_partitioned, next_id, rows
 from .exchange import BOUNDS, exchange_tables
@@ -82,8 +82,8 @@ def convert(
     if is_partitioned(using):
         return
     plan_conversion(using, size=size)
-    _briefly(using, lambda: activities.start_recording(using))
-    activities.record_existing(using, progress)
+    _briefly(using, lambda: recorded_activities.start_recording(using))
+    recorded_activities.record_existing(using, progress)
     _validate_bounds(using, size)
     _briefly(using, lambda: _swap(using, size=size, ahead=ahead))
     execute(using, f'ANALYZE "{TABLE}"')
@@ -163,12 +163,12 @@ def _swap(using: str, *, size: int, ahead: int) -> None:
     )
     for (table,) in rows(using, referenced, [f'"{TABLE}"']):
         execute(using, f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
-    activities.drop_triggers(using)
+    recorded_activities.drop_triggers(using)
     execute(using, f'DROP TRIGGER IF EXISTS {PREFIX}_auditlog_row ON "{TABLE}"')
     exchange_tables(using, first_id=plan.first_id, end_id=plan.end_id, table=plan.table)
     execute(using, f'ALTER TABLE "{plan.table}" DROP CONSTRAINT {BOUNDS}')
     install_guards(using)
-    activities.create_triggers(using)
+    recorded_activities.create_triggers(using)
     Partition.objects.using(using).all().delete()
     Partition.objects.using(using).create(
         first_id=plan.first_id, end_id=plan.end_id, table_name=plan.table

@@ -5,10 +5,10 @@ from __future__ import annotations
 from django.db import connections
 from django.db.migrations.exceptions import IrreversibleError
 
-from .activities import drop_triggers
 from .catalog import TABLE, execute, is_partitioned, rows
 from .conversion import unfinished_conversion
 from .exchange import BOUNDS
+from .recorded_activities import drop_triggers
 
 
 def remove_partitions(using: str) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from django.db import transaction
 
-from .activities import (
+from .catalog import TABLE, execute, is_partitioned, partition_bounds, rows
+from .closing import match_catalog
+from .models import Conversion, Partition
+from .recorded_activities import (
     TRIGGERS,
     create_triggers,
     drop_triggers,
     record_existing,
     restart_recording,
 )
-from .catalog import TABLE, execute, is_partitioned, partition_bounds, rows
-from .closing import match_catalog
-from .models import Conversion, Partition
 
 
 def missing_triggers(using: str) -> list[str]:

@@ -24,12 +24,11 @@ from myometrics_core.texts import storable_text
 
 from .formats import FORMATS, RENDER_FAILURES
 from .models import DeadLetter, Stream
-from .options import PROOFS, StreamOptions, stream_options
+from .options import PROOFS, StreamOptions, stream_options, stream_source
 from .pending import Pending, Position, position_of, read_pending
 from .positions import add_mark, drop_old_marks
 from .proof_files import next_seal_number, write_seal
 from .services import stream_row
-from .source import stream_source
 from .transports import (
     TRANSPORT_FAILURES,
     Message,

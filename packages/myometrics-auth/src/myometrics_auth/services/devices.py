@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Final
 
 from myometrics_auth.conf import auth_settings
-from myometrics_auth.devices import device_family
+from myometrics_auth.device_families import device_family
 from myometrics_auth.models import KnownDevice, Session, User
 from myometrics_auth.requests import AnyRequest
 from myometrics_core.http import user_agent
