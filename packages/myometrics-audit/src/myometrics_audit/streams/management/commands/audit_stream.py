@@ -12,10 +12,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from myometrics_core.doctor import describe_age
 from myometrics_core.management.command_line import Progress
+from myometrics_core.times import seconds_since
 
 from ...dead_letters import dead_letters_send
 from ...delivery import StreamFailed
-from ...gauges import age
 from ...jobs import send_now
 from ...models import DeadLetter, Stream
 from ...options import stream_names, stream_options
@@ -152,7 +152,7 @@ def _facts(stream: Stream) -> dict[str, Any]:
         "entry_id": stream.entry_id,
         "sent": stream.sent,
         "pending": pending_count(position),
-        "lag_seconds": round(age(pending_since(position))),
+        "lag_seconds": round(seconds_since(pending_since(position))),
         "refused": DeadLetter.objects.filter(stream=stream).count(),
         "error": stream.last_error,
     }
