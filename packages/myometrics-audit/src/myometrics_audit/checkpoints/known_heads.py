@@ -1,4 +1,4 @@
-"""Published checkpoints as the verification of the log takes them."""
+"""Published checkpoints, for the verification of the log."""
 
 from __future__ import annotations
 

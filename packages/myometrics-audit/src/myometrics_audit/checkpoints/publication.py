@@ -104,7 +104,7 @@ def _checkpoint_create(last: Checkpoint | None, using: str) -> Checkpoint | None
         with transaction.atomic(using=using):
             checkpoint.save(force_insert=True, using=using)
     except IntegrityError:
-        # Another worker was first.
+        # Another worker has inserted it.
         return Checkpoint.objects.using(using).get(size=size)
     _delete_partials(full)
     return checkpoint

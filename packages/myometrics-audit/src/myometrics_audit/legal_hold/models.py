@@ -27,7 +27,7 @@ class LegalHold(models.Model):
         default="",
         help_text=_("Keep the entries about this data subject."),
     )
-    # They have replaced the user, who was deleted since.
+    # They replace the user in entries after the user's deletion.
     pseudonyms = models.JSONField(_("pseudonyms"), default=list, editable=False)
     reason = PortableTextField(_("reason"), max_length=MAX_REASON_LENGTH)
     placed_by = user_field(_("placed by"), editable=False)

@@ -90,12 +90,12 @@ def convert(
 
 
 def _boundary(following: int, size: int) -> int:
-    """Return the end of the first partition: as many ids ahead as are taken during the work."""
+    """Return the end of the first partition, with free ids for entries that are written now."""
     return ((following + max(size, following // 10)) // size + 1) * size
 
 
 def _validate_bounds(using: str, size: int) -> None:
-    """Add the constraint, or a new one if the sequence has come too close to its end."""
+    """Add the constraint; replace it if the sequence is too close to its end."""
     plan = _checked_bounds(using)
     if plan is None or plan.end_id - next_id(using) < size // 2:
         _briefly(using, lambda: _add_bounds(using, size))
@@ -112,7 +112,7 @@ def _validate_bounds(using: str, size: int) -> None:
 def _add_bounds(using: str, size: int) -> None:
     execute(using, f'LOCK TABLE "{TABLE}" IN ACCESS EXCLUSIVE MODE')
     if is_partitioned(using):
-        return  # on the partitioned table, the constraint would stay for ever
+        return  # the constraint would remain on the partitioned table
     plan = plan_conversion(using, size=size)
     execute(
         using,
@@ -153,7 +153,7 @@ def _swap(using: str, *, size: int, ahead: int) -> None:
     execute(using, f'LOCK TABLE "{TABLE}" IN ACCESS EXCLUSIVE MODE')
     Conversion.objects.using(using).all().delete()
     if is_partitioned(using):
-        return  # by another process, which had the lock before
+        return  # another process converted it first
     plan = _checked_bounds(using, valid_only=True)
     if plan is None:
         raise ConversionRefused(["Another process has begun to convert it."])

@@ -1,4 +1,4 @@
-"""The job that keeps partitions ahead and closes those that are over."""
+"""The job that creates partitions ahead and closes full ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PARTITIONS_JOB = "myometrics_audit.partitions"
 
 
 class MaintainPartitions(JobKind):
-    """Every hour; without effect until ``manage.py audit_partition`` has converted the log."""
+    """Runs every hour; has no effect before ``manage.py audit_partition`` has converted the log."""
 
     name = PARTITIONS_JOB
     schedule = every(timedelta(hours=1))

@@ -1,4 +1,4 @@
-"""What happens to a partitioned log when the app's migration is reversed."""
+"""Reversal of the app's migration: the log can stay partitioned only while it is empty."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def remove_partitions(using: str) -> None:
     """
     if connections[using].vendor != "postgresql":
         return
-    if not is_partitioned(using):  # perhaps a conversion was started
+    if not is_partitioned(using):  # a conversion may have been started
         drop_triggers(using)
         if unfinished_conversion(using):
             execute(using, f'ALTER TABLE "{TABLE}" DROP CONSTRAINT {BOUNDS}')
         return
-    # No entry may be written between the question and the drop.
+    # No entry may be written between the check and the drop.
     execute(using, f'LOCK TABLE "{TABLE}" IN SHARE ROW EXCLUSIVE MODE')
     if rows(using, f'SELECT 1 FROM "{TABLE}" LIMIT 1'):
         raise IrreversibleError(

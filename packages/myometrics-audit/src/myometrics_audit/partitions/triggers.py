@@ -1,4 +1,4 @@
-"""Whether the triggers of a partitioned log exist on the table and on all its partitions."""
+"""Check and restore the triggers on the partitioned table and its partitions."""
 
 from __future__ import annotations
 

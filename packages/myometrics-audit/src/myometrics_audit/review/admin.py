@@ -55,7 +55,7 @@ def ask_for_text(
 ) -> str | HttpResponse:
     """Return the text that the user entered, or the page that asks for it.
 
-    The form posts ``seen`` back: what the user saw of the rows.
+    The form posts ``seen`` back: the state of the rows that the user saw.
     """
     if "text" in request.POST:
         return request.POST["text"].strip()
@@ -79,7 +79,7 @@ def _seen_counts(request: HttpRequest) -> dict[int, int]:
 
 
 class RuleFilter(admin.SimpleListFilter):
-    """Filter by rule, in words."""
+    """Filter by rule; shows the titles of rules."""
 
     title = _("rule")
     parameter_name = "rule"
@@ -306,14 +306,14 @@ class EmergencyAccessAdmin(ReadOnlyAdmin):
 
 @admin.register(ScanPosition)
 class ScanPositionAdmin(InternalAdmin):
-    """How far the log is examined."""
+    """The position up to which the log is examined."""
 
     list_display = ("seal_number", "entry_id")
 
 
 @admin.register(RuleState)
 class RuleStateAdmin(InternalAdmin):
-    """What rules remember."""
+    """The states of rules."""
 
     list_display = ("rule", "key", "expires_at")
     ordering = ("-id",)

@@ -1,4 +1,4 @@
-"""Emergency access ("break the glass"): grant it, and ask for it in permissions of the API.
+"""Emergency access ("break the glass"): grant it, and check it in permissions of the API.
 
 Each grant is an entry of the log and a finding, which reviewers must decide.
 """
@@ -189,7 +189,7 @@ def _data_subject(view: APIView, obj: Any) -> str:
     if not hook and not path:
         raise ImproperlyConfigured(
             f"{type(view).__name__} uses HasEmergencyAccess. Define get_audit_subject(obj) or "
-            "audit_subject, so that it knows who an object is about."
+            "audit_subject: the data subject of an object."
         )
     return data_subjects([obj], path)[0]
 

@@ -1,4 +1,4 @@
-"""Findings, signed-off periods, emergency access, and how far the log has been examined."""
+"""Findings, signed-off periods, emergency access, and the position of the examination."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ScanPosition(models.Model):
 
 
 class RuleState(models.Model):
-    """What a rule remembers of earlier entries under a key, such as a user's id."""
+    """What a rule stores about earlier entries under a key, such as a user's id."""
 
     rule = models.CharField(_("rule"), max_length=50)
     key = models.CharField(_("key"), max_length=150)

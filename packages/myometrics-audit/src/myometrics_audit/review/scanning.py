@@ -34,7 +34,7 @@ IMPORTED: Final = Q(origin=AuditLog.Origin.IMPORT)
 
 @dataclass(frozen=True)
 class ScanProgress:
-    """What an examination has done so far: entries examined, findings opened."""
+    """The numbers of entries examined and findings opened so far."""
 
     entries: int
     findings: int

@@ -103,7 +103,7 @@ def stream_send(
             return False
         raise StreamFailed(text, run.failures) from error
     except DatabaseError:
-        raise  # It says nothing about the receiver.
+        raise  # Not a failure of the receiver.
     except Exception as error:
         run.note_failure(f"{options.place}: {describe_failure(error)}", None)
         raise
@@ -165,7 +165,7 @@ class StreamRun:
         return number is not None
 
     def note_failure(self, text: str, retry_after: timedelta | None) -> bool:
-        """Store the error; return ``False`` if the stream has another sender by now.
+        """Store the error; return ``False`` if the stream has another sender now.
 
         Without acknowledgement, what was sent last is sent again.
         """
@@ -200,7 +200,7 @@ class StreamRun:
             raise SenderReplaced
 
     def _note_idle(self) -> None:
-        """Nothing is pending: a stream whose options were fixed is not failing any more."""
+        """Clear the error if nothing is pending: the options may have been fixed."""
         if self._stream.failing_since is not None:
             self._unchanged().update(**SUCCESS)
 

@@ -42,7 +42,7 @@ from .sessions import session_start
 
 second_step_done = Signal()
 """Sent with ``token_id`` and ``session`` when a second factor has completed a sign-in, in its
-transaction: an opt-in app keeps what it knows about the first step.
+transaction: an opt-in app stores its data about the first step.
 """
 
 
