@@ -32,7 +32,7 @@ DAY = timedelta(days=1)
 
 
 def main() -> None:
-    """Start the servers, synchronise, and print what it took."""
+    """Start the servers, synchronise, and print the measurements."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--users", type=int, default=10_000)
     options = parser.parse_args()

@@ -457,7 +457,7 @@ class TestGroups:
         assert user.role == "doctor"
         assert not user.is_staff
 
-    def test_role_is_not_given_to_who_registered_the_address(
+    def test_role_is_not_given_to_the_user_who_registered_the_address(
         self, entra, administrator, make_user, sign_in
     ):
         thief = make_user("joe@clinic.example", self_registered=True)

@@ -42,7 +42,7 @@ def seal_lag_seconds() -> float:
     unsealed = Leaf.objects.using(alias).filter(seal_number=None, erasure_id=None)
     oldest = unsealed.order_by("entry_id").values_list("entry_id", flat=True).first()
     entry = AuditLog._base_manager.using(alias).filter(pk=oldest).first() if oldest else None
-    return seconds_since(entry and entry.timestamp)
+    return seconds_since(entry.timestamp if entry else None)
 
 
 def anchor_lag_seconds() -> float:
