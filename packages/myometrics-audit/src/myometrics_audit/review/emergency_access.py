@@ -47,7 +47,6 @@ __all__ = [
     "end_emergency_access",
     "grant_emergency_access",
     "has_emergency_access",
-    "overdue_emergency_accesses",
 ]
 
 EMERGENCY_PURPOSE: Final = "BTG"

@@ -27,7 +27,6 @@ __all__ = [
     "Rule",
     "Severity",
     "register_rule",
-    "registered_rules",
 ]
 
 Severity = Finding.Severity
