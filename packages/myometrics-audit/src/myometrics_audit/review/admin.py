@@ -176,7 +176,6 @@ class FindingAdmin(ReadOnlyAdmin):
 
     @admin.action(description=_("Assign to me"), permissions=["decide"])
     def assign_to_me(self, request: HttpRequest, rows: QuerySet[Finding]) -> None:
-        """Assign the findings to the reviewer."""
         actor: Any = request.user
         apply_each(self, request, rows, lambda row: finding_assign(finding=row, actor=actor))
 
@@ -187,7 +186,6 @@ class FindingAdmin(ReadOnlyAdmin):
 
     @admin.action(description=_("Dismiss with a reason"), permissions=["decide"])
     def dismiss(self, request: HttpRequest, rows: QuerySet[Finding]) -> HttpResponse | None:
-        """Dismiss the findings."""
         return self._decide(request, rows, Finding.State.DISMISSED, gettext("Dismiss findings"))
 
     def _decide(
