@@ -32,7 +32,7 @@ DAY = timedelta(days=1)
 
 
 def main() -> None:
-    """Start the servers, synchronise, and print what it took."""
+    """Start the servers, synchronise, and print the measurements."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--users", type=int, default=10_000)
     options = parser.parse_args()
@@ -61,7 +61,7 @@ def synchronise(users: int) -> None:
     from django.core.management import call_command
     from django.core.wsgi import get_wsgi_application
 
-    from myometrics_auth.scim.tokens import token_create
+    from myometrics_auth.scim.provisioning_tokens import token_create
 
     call_command("migrate", verbosity=0)
     provider = Provider(get_wsgi_application(), token_create(provider="entra", lifetime=DAY)[1])

@@ -1,4 +1,4 @@
-"""The same log without partitions, and with 1, 10 and 100: what reading and writing it costs.
+"""Cost of reading and writing the same log without partitions, and with 1, 10 and 100.
 
     DATABASE_URL=… python -m benchmarks.audit.partitions --rows 1000000 [--keep]
 
@@ -216,7 +216,7 @@ def read_for_review() -> Way:
 
 
 def long_works() -> dict[str, Way]:
-    """Map the names of what takes a second to functions that do it once."""
+    """Map the names of slow kinds of work to functions that do them once."""
     from myometrics_audit.listing import Selection, entries_select
     from myometrics_audit.models import Seal
     from myometrics_audit.sealing import LogVerifier

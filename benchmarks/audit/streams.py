@@ -106,7 +106,7 @@ def measure_lag(rate: int, seconds: int) -> None:
 
 
 def measure_faults(events: int, kills: int) -> None:
-    """Print what became of the messages amid the kills."""
+    """Print the numbers of lost, reordered and duplicate messages."""
     with tempfile.TemporaryDirectory() as folder:
         receiver = Rsyslog(Path(folder))
         receiver.start()

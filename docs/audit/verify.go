@@ -85,7 +85,7 @@ func openCheckpoint(text string, keys note.Verifiers) tlog.Tree {
 	must(err == nil, "checkpoint: %v", err)
 	origin, rest, _ := strings.Cut(opened.Text, "\n")
 	must(origin == opened.Sigs[0].Name, "the checkpoint is of another log")
-	// x/mod knows the name of its own log only.
+	// x/mod accepts the name of its own log only.
 	tree, err := tlog.ParseTree([]byte("go.sum database tree\n" + rest))
 	must(err == nil && strings.Count(rest, "\n") == 2, "not a checkpoint")
 	return tree

@@ -236,12 +236,12 @@ class TestExport:
             assert {**entry, "origin": "client"} in exported
 
     def test_export_has_no_data_of_other_users(self, doctor, client):
-        other = make_user("stranger@elsewhere.example", first_name="Zebedee")
+        other = make_user("outsider@elsewhere.example", first_name="Zebedee")
         report_upload(client_of(other), upload_id="their-upload", filename="theirs.jpg")
         send_json(client_of(other), "PATCH", PATH, {"analysis_ready": False})
         for kind in ("csv", "json"):
             text = export(client, kind)[1]
-            for word in ("stranger", "Zebedee", "their-upload", "theirs.jpg"):
+            for word in ("outsider", "Zebedee", "their-upload", "theirs.jpg"):
                 assert word not in text
 
     def test_export_has_no_secrets(self, doctor, client):

@@ -1,4 +1,4 @@
-"""What a running site publishes is accepted by who has nothing but its public key."""
+"""The published evidence of a running site is verified with its public key alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Uploads that the image service names by e-mail address: whose they are, in any order of events.
+"""Owners of uploads that the image service names by e-mail address, in any order of events.
 
 Specification: "Uploads" of the identity contract.
 """
@@ -361,7 +361,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule()
     def settle(self):
-        """With nothing left to do, the facts are those of the model."""
+        """Without pending jobs, the facts are those of the model."""
         run_jobs(PULL_ALL_JOB)
         uploads_pull()
         assert not Job.objects.pending().filter(kind=PULL_ALL_JOB).exists()
@@ -435,7 +435,7 @@ def test_verification_queues_one_complete_pull(service, clock):
     assert [fact[0] for fact in facts()] == [user.pk for user in users]
 
 
-def test_uploads_after_a_move_belong_to_nobody_until_a_takeover(service, clock):
+def test_uploads_after_a_move_have_no_owner_until_a_takeover(service, clock):
     first, second = make("a@clinic.example"), make("second@clinic.example")
     verify(first)
     clock.shift(timedelta(days=1))

@@ -1,8 +1,7 @@
-"""A stranger who follows our instructions word for word gets what they promise.
+"""A new user who follows our instructions word for word gets the documented output.
 
-In an environment of its own and a bare ``django-admin startproject``. What the packages need from
-others is there beforehand, to save the index the trouble; ours come from wheels built here, by
-the very ``pip install`` of the text.
+In an environment of its own and a bare ``django-admin startproject``. Third-party packages are
+installed before; ours come from wheels built here, by the ``pip install`` of the text.
 """
 
 from __future__ import annotations

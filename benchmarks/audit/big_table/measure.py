@@ -3,8 +3,8 @@
     DATABASE_URL=… python -m benchmarks.audit.big_table.measure
 
 Publishes a checkpoint of the seals, seals the newest entries with the package's sealer, and runs
-``audit_verify --since`` that checkpoint. The whole log is not verified: that takes as long as the
-rate of the sampled seals says, which are spread evenly over the log.
+``audit_verify --since`` that checkpoint. The whole log is not verified: its
+duration follows from the rate of sampled seals, which are spread evenly over the log.
 """
 
 from __future__ import annotations

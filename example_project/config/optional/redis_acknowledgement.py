@@ -1,7 +1,7 @@
 """Keeps Celery's worker receiving after acknowledgements that Redis did not confirm.
 
 Kombu counts a message as in progress until Redis has confirmed its acknowledgement. If that times
-out, the worker logs "Couldn't ack" and goes on, but the message counts for ever; after as many as
+out, the worker logs "Couldn't ack" and goes on, but the message counts forever; after as many as
 the worker may hold (``worker_prefetch_multiplier`` × processes) it receives nothing more.
 """
 

@@ -85,7 +85,7 @@ def test_user_id_with_an_at_sign_is_an_address(name, address):
 
 
 @pytest.mark.parametrize("address", ["@", "@@", "a@", "a@\u00df.test", "a@" + "x." * 150])
-def test_odd_addresses_belong_to_nobody(owners, address):
+def test_odd_addresses_have_no_owner(owners, address):
     assert uploads_merge(events=[event(address)]).unknown_users == 1
 
 

@@ -95,7 +95,7 @@ def own_database(django_db_setup, django_db_blocker):
 
 @pytest.fixture(autouse=True)
 def _no_checkpoints():
-    """Forget the published checkpoints of other tests, which a rollback leaves in the storage."""
+    """Delete the published checkpoints of other tests, which a rollback leaves in the storage."""
     storage = storages["audit_checkpoints"]
     for names in storage.listdir(""):
         for name in names:

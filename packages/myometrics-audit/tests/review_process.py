@@ -13,7 +13,7 @@ from myometrics_testing.site_processes import note, wait_for_go
 ENTRIES = 240
 
 
-def everybody(data_subjects):
+def all_subjects(data_subjects):
     """Return all data subjects, as if each was a VIP."""
     return data_subjects
 
@@ -44,7 +44,7 @@ def main():
     import django
     from django.conf import settings
 
-    settings.MYOMETRICS_AUDIT["REVIEW_VIP"] = everybody
+    settings.MYOMETRICS_AUDIT["REVIEW_VIP"] = all_subjects
     django.setup()
     if sys.argv[1:] == ["fill"]:
         fill()

@@ -13,7 +13,7 @@ from django.utils import translation
 
 from myometrics_audit import audit
 from myometrics_audit.access_report import admin as report_admin
-from myometrics_audit.access_report.words import action_words, data_words
+from myometrics_audit.access_report.wording import action_words, data_words
 from myometrics_audit.models import AuditLog
 
 pytestmark = pytest.mark.django_db

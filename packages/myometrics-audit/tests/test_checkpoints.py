@@ -471,7 +471,7 @@ def test_missing_or_malformed_keys_are_reported_without_being_shown(settings, tm
 
 
 def checkpoint_publish_without_key():
-    from myometrics_audit.checkpoints.keys import signing_key
+    from myometrics_audit.checkpoints.checkpoint_keys import signing_key
 
     signing_key()
 

@@ -1,4 +1,4 @@
-"""Emergency access: granted for minutes, asked for by permissions, always a finding."""
+"""Emergency access: granted for minutes, checked by permissions, always a finding."""
 
 from __future__ import annotations
 

@@ -255,7 +255,7 @@ def test_archive_has_erasures_that_were_sealed_before_its_entries(write, adminis
     assert list(export_problems(archive_lines(last, using="default"))) == []
 
 
-def test_verification_since_a_head_knows_the_ranges(log, unguarded):
+def test_verification_since_a_head_reads_the_ranges(log, unguarded):
     head = first_head()
     erase(log[2], log[8], kept=[log[4]])
     list(seal_pending())
@@ -277,7 +277,7 @@ def test_new_leaf_in_an_old_range_is_found_since_a_head(write, log, unguarded):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_verification_in_processes_knows_the_ranges(log, unguarded):
+def test_verification_in_processes_reads_the_ranges(log, unguarded):
     erase(log[2], log[8], kept=[log[4]])
     verifier = LogVerifier(using="default", jobs=2)
     assert list(verifier.problems()) == []

@@ -1,4 +1,4 @@
-"""An exported folder is verified by programs that nobody here wrote, and by ours."""
+"""An exported folder is verified by third-party programs and by ours."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ pytestmark = pytest.mark.django_db
 
 MUTATIONS = 1000
 FREE = {"exported_at", "signature", "key_id", "pseudonym", "erasure"}
-"""Values of lines that only the site can verify, or nobody."""
+"""Values of lines that outsiders can't verify."""
 
 
 @pytest.fixture
 def verify(go_program, tmp_path):
-    """The Go program: its answers for some folders, by folder."""
+    """The Go program: its output for some folders, by folder."""
     keys = tmp_path / "public-keys"
     keys.write_text(f"{KEY.verifier}\n")
 

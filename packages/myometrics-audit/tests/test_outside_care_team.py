@@ -1,4 +1,4 @@
-"""Events for access outside the care team, which the site's function recognises."""
+"""Events for access outside the care team, as the site's function decides."""
 
 from __future__ import annotations
 

@@ -21,7 +21,6 @@ from myometrics_audit.log.guards import missing_guards
 from myometrics_audit.log.services import NewEntry, entries_record, events_record
 from myometrics_audit.models import AuditLog, Leaf
 from myometrics_audit.partitions import conversion, doctor, gauges
-from myometrics_audit.partitions.activities import has_triggers
 from myometrics_audit.partitions.catalog import (
     TABLE,
     execute,
@@ -34,6 +33,7 @@ from myometrics_audit.partitions.catalog import (
 from myometrics_audit.partitions.checks import check_partitions
 from myometrics_audit.partitions.conversion import convert
 from myometrics_audit.partitions.models import Conversion, Partition, RecordedActivity
+from myometrics_audit.partitions.recorded_activities import has_triggers
 from myometrics_audit.sealing import LogVerifier, seal_pending
 from myometrics_audit.sealing.erasures import entries_purge_chunk
 from myometrics_audit.sealing.locks import LOCK_NUMBER

@@ -247,7 +247,7 @@ def test_job_without_a_partitioned_log_does_nothing():
     assert not Partition.objects.exists()
 
 
-def test_job_of_a_role_that_only_writes_entries_accepts_what_the_owner_has_done(partitioned):
+def test_job_of_a_role_that_only_inserts_accepts_the_work_of_the_owner(partitioned):
     continue_at(2000)
     command_output()
     execute(
@@ -328,9 +328,7 @@ def test_missing_activity_trigger_is_reported_and_restored(partitioned, write):
 @pytest.mark.parametrize(
     "statement", ['DROP TRIGGER {} ON "{}"', 'ALTER TABLE "{1}" DISABLE TRIGGER {0}']
 )
-def test_activities_written_without_the_trigger_are_recorded_when_it_is_restored(
-    partitioned, write, statement
-):
+def test_restored_trigger_records_activities_written_without_it(partitioned, write, statement):
     statement = statement.format("myometrics_audit_activity_insert", TABLE)
     execute("default", statement)
     write(activity_id="upload:1")

@@ -40,7 +40,7 @@ BOUNDS = [FIRST + SIZE * number for number in range(8)]
 
 @pytest.fixture
 def partitions(database_vendor):
-    """Seven partitions of five ids, and one with room for the ids of the sequence."""
+    """Seven partitions of five ids, and one for the next ids of the sequence."""
     if database_vendor == "postgresql":
         partition_log(1, *BOUNDS, FIRST * 1000)
 

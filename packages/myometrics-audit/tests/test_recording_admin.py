@@ -1,4 +1,4 @@
-"""The mixin for admin pages: what they show and change."""
+"""The mixin for admin pages: recording of what they show and change."""
 
 from __future__ import annotations
 

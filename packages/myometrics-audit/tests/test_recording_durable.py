@@ -178,7 +178,7 @@ def test_durable_entry_in_a_savepoint_inside_such_a_recording_is_refused():
         record()
 
 
-def test_async_recording_inside_a_transaction_that_may_roll_back_is_an_error():
+def test_async_recording_inside_an_open_transaction_is_an_error():
     async def work():
         async with audit.recording():
             await sync_to_async(record)()
@@ -314,7 +314,7 @@ def test_denied_access_is_recorded_without_atomic_requests(client_of, user, deni
 
 
 @pytest.mark.usefixtures("atomic_requests")
-def test_denied_access_with_atomic_requests_without_middleware_logs_an_error(
+def test_denied_access_with_atomic_requests_needs_the_middleware(
     client_of, user, denied_patient, caplog
 ):
     response = client_of(user).get(f"/clinic/patients/{denied_patient.pk}/")

@@ -319,9 +319,7 @@ def test_missing_purpose_is_none(api, patient, monkeypatch):
     assert not AuditLog.objects.exclude(purpose="", legal_basis="").exists()
 
 
-def test_purpose_that_is_no_text_is_a_bad_request_and_denied_access_is_recorded(
-    api, patient, monkeypatch
-):
+def test_purpose_that_is_no_text_is_a_400_and_denied_access_is_recorded(api, patient, monkeypatch):
     monkeypatch.setattr(PatientViewSet, "get_audit_purpose", lambda view, request: 7)
     path = f"/clinic/patients/{patient.pk}/"
     assert api.get(path).status_code == 400

@@ -29,10 +29,10 @@ def make_log(django_user_model, settings):
     """A function that writes and seals a made-up log, and sets its hooks."""
 
     def make(size=SIZE):
-        people = [django_user_model(email=f"user{n}@clinic.example") for n in range(USERS)]
-        people.sort(key=lambda person: person.pk)
-        django_user_model.objects.bulk_create(people)
-        users = [(person.pk, person.email) for person in people]
+        created = [django_user_model(email=f"user{n}@clinic.example") for n in range(USERS)]
+        created.sort(key=lambda user: user.pk)
+        django_user_model.objects.bulk_create(created)
+        users = [(user.pk, user.email) for user in created]
         log = ReviewLog(users, size=size, per_kind=PER_KIND)
         django_user_model.objects.filter(pk__in=log.deactivated).update(is_active=False)
         settings.MYOMETRICS_AUDIT = {**settings.MYOMETRICS_AUDIT, **log.settings}

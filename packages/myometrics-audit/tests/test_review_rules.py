@@ -39,7 +39,7 @@ def vip(data_subjects):
 
 
 def care_relation(accesses):
-    return [access for access in accesses if access.data_subject != "stranger"]
+    return [access for access in accesses if access.data_subject != "not-in-care"]
 
 
 def no_relation(accesses):
@@ -159,7 +159,7 @@ def test_late_entry_is_counted_in_its_own_hour(write, opened):
     [
         ("same_name_or_address", "REVIEW_RELATED", related, "cousin"),
         ("vip", "REVIEW_VIP", vip, "chancellor"),
-        ("no_care_relation", "REVIEW_CARE_RELATION", care_relation, "stranger"),
+        ("no_care_relation", "REVIEW_CARE_RELATION", care_relation, "not-in-care"),
     ],
 )
 def test_hook_decides_on_pairs(write, opened, configure, user, rule, setting, hook, subject):
@@ -275,10 +275,10 @@ def test_access_by_deactivated_user_is_reported(write, opened, user):
     assert finding.details == {"deactivated": True}
 
 
-def deactivation(person, at, to=False, **fields):
+def deactivation(target, at, to=False, **fields):
     values = {"user": None, "action": "user_updated", "resource_type": "user", "timestamp": at}
     details = {"changed": {"is_active": {"from": not to, "to": to}}}
-    return {**values, "resource_id": str(person.pk), "details": details, **fields}
+    return {**values, "resource_id": str(target.pk), "details": details, **fields}
 
 
 def test_entries_of_clients_don_t_hide_a_deactivated_user(write, opened, user):

@@ -128,7 +128,7 @@ def test_nothing_is_lost_when_http_fails_and_the_sender_is_killed(tmp_path):
             if any(document["resource_id"] in {"17", "4321"} for document in documents):
                 return Answer(400)
             failures = {3: Answer(500), 7: Answer(None), 11: Answer(429, {"Retry-After": "0"})}
-            if requests % 13 == 5:  # It takes the batch, and closes before it answers.
+            if requests % 13 == 5:  # It accepts the batch, and closes before it responds.
                 receiver.accepted += documents
                 return Answer(None)
             return failures.get(requests % 13, Answer())

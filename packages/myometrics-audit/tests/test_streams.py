@@ -16,6 +16,7 @@ from stream_receivers import Answer, configure_streams, http_receiver
 from myometrics_audit.log.models import AuditLog, Leaf
 from myometrics_audit.sealing import seal_pending
 from myometrics_audit.sealing.erasures import entries_purge_chunk
+from myometrics_audit.streams.dead_letters import dead_letters_send
 from myometrics_audit.streams.delivery import (
     MAX_REFUSED_IN_ROW,
     SenderReplaced,
@@ -25,7 +26,6 @@ from myometrics_audit.streams.delivery import (
     stream_send,
 )
 from myometrics_audit.streams.gauges import stream_failing_seconds
-from myometrics_audit.streams.letters import letters_send
 from myometrics_audit.streams.models import DeadLetter, Stream
 from myometrics_audit.streams.options import stream_options
 from myometrics_audit.streams.pending import Position, pending_count, read_pending
@@ -350,13 +350,13 @@ def test_refused_entry_is_set_aside_and_the_others_arrive(
         (ids[0], f"HTTP {status}"),
         (ids[6], f"HTTP {status}"),
     ]
-    assert letters_send("siem") == (0, 2)
+    assert dead_letters_send("siem") == (0, 2)
     configure_streams(settings, siem={"url": "storage://vault", "format": "proofs"})
     with pytest.raises(ImproperlyConfigured, match="no single messages"):
-        letters_send("siem")
+        dead_letters_send("siem")
     configure(body=body)
     receiver.decide = lambda documents: Answer()
-    assert letters_send("siem") == (2, 0)
+    assert dead_letters_send("siem") == (2, 0)
     assert receiver.ids[-2:] == sorted(bad)
     assert not DeadLetter.objects.exists()
 
@@ -365,7 +365,7 @@ def test_retry_without_refused_entries_needs_no_receiver(settings):
     vault = {"url": "storage://vault", "format": "proofs"}
     siem = {"url": "http://siem..example/", "format": "json"}
     configure_streams(settings, vault=vault, siem=siem)
-    assert letters_send("vault") == letters_send("siem") == (0, 0)
+    assert dead_letters_send("vault") == dead_letters_send("siem") == (0, 0)
 
 
 def test_stream_stops_when_everything_is_refused(configure, receiver, seal):

@@ -1,4 +1,4 @@
-"""The page for auditors, followed word for word, by someone without our code."""
+"""The page for auditors, followed word for word without our code."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COMMAND = re.compile(r"^\$ (.*\n(?:> .*\n)*)((?:(?!\$ ).*\n)*)", re.MULTILINE)
 
 @pytest.fixture
 def folder(settings, tmp_path, user, authority):
-    """What an auditor has: the keys, an export, and the certificate of the authority."""
+    """The files of an auditor: the keys, an export, and the certificate of the authority."""
     place, stamp = authority
     with serve(lambda path, body: (200, stamp(body))) as url:
         configure_checkpoints(settings, tmp_path / "tiles", TIMESTAMP_URL=url)

@@ -192,7 +192,7 @@ def test_witness_of_a_longer_history_does_not_sign(settings, tmp_path, seal, cap
         configure_checkpoints(settings, tmp_path / "tiles", WITNESSES={str(key): url})
         seal()
         assert not checkpoint_publish().has_quorum
-    assert "it knows 50 seals, more than there are" in caplog.text
+    assert "it has signed 50 seals, more than there are" in caplog.text
 
 
 @pytest.mark.parametrize(

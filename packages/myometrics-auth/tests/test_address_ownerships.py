@@ -123,7 +123,7 @@ def test_next_owner_begins_with_the_takeover(clock):
     assert periods() == [(first.pk, None, ended), (second.pk, utc_now(), None)]
 
 
-def test_who_returns_before_anybody_else_continues(clock):
+def test_user_who_returns_first_continues_the_period(clock):
     user = make(verified_at=utc_now())
     for address in ("b@clinic.example", ADDRESS):
         clock.shift(timedelta(hours=1))

@@ -207,7 +207,7 @@ def test_disabling_a_password_ends_every_session(site, doctor, sign_in, publishe
     form = {**passwords, "usable_password": "false", "unset-password": "Disable"}
     site.post(reverse("admin:auth_user_password_change", args=[doctor.pk]), form)
     doctor.refresh_from_db()
-    # Before 5.1 the form knows no disabling, and sets the password.
+    # Before 5.1 the form has no option to disable it, and sets the password.
     assert doctor.has_usable_password() is (django.VERSION < (5, 1))
     assert client.get("/api/auth/user/").status_code == 401
     assert published[0].details == {"changed": {"password": {}}}

@@ -292,7 +292,7 @@ def refused(answer, place):
 
 @pytest.mark.parametrize(("place", "kind"), OWN)
 def test_token_works_at_its_place(world, place, kind):
-    """Without this, a refusal would say nothing about the attacks below."""
+    """Otherwise the refusals below would prove nothing."""
     assert attack(world, place, KINDS[kind](world)).status_code in {200, 201, 204}
 
 
@@ -368,7 +368,7 @@ def test_used_token_is_refused(world, clock, place):
     before = snapshot()
     refused(attack(world, place, token), place)
     after = snapshot()
-    if place == "refresh":  # the token was stolen: its session ends, and the user is told
+    if place == "refresh":  # the token was stolen: its session ends, and the user is notified
         assert after.pop("Session") != before.pop("Session")
         assert len(after.pop("Job")) == len(before.pop("Job")) + 1
     assert after == before
@@ -454,7 +454,7 @@ def test_token_that_is_no_text_is_refused(world, place, value):
 
 
 class TestOthers:
-    """Valid tokens in the wrong hands, and ids of others."""
+    """Valid tokens of other users, and ids of others."""
 
     @pytest.fixture
     def other(self, world, make_user):

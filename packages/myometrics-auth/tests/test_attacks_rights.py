@@ -189,7 +189,7 @@ def test_second_factor_cannot_be_replaced_without_the_old_one(world, client):
 
 
 def test_sign_in_that_began_before_the_enrolment_is_refused(world, make_user):
-    """Its password step found no second factor; meanwhile another device has set one up."""
+    """Another device sets a second factor up after the password step found none."""
     user = make_user("eve@clinic.example")
     TotpDevice.objects.create(user=user, secret="", confirmed_at=utc_now())
     before = snapshot()
@@ -251,7 +251,7 @@ SENSITIVE = {
 
 
 class TestRecentSignIn:
-    """Reauthentication is skipped by no way to get a session or a token."""
+    """No way to get a session or a token bypasses reauthentication."""
 
     @pytest.fixture(autouse=True)
     def _required(self, world, settings):
@@ -294,7 +294,7 @@ class TestRecentSignIn:
 
 
 class TestUnverified:
-    """Where verification is required, no way in leads past it."""
+    """No way to sign in bypasses a required verification."""
 
     @pytest.fixture
     def unverified(self, world, clock):
@@ -330,7 +330,7 @@ class TestUnverified:
         assert [event.action for event in published] == ["login_failed"]
 
     def test_refused_passkey_response_is_used_up(self, unverified):
-        """Who saw it can't send it again once the address is verified."""
+        """An attacker can't send it again once the address is verified."""
         challenge = KINDS["sign-in challenge"](unverified)
         credential = unverified.assertion(challenge)
         body = {"passkey": credential}
@@ -357,7 +357,7 @@ class TestUnverified:
         assert browser.get("/admin/").status_code == 302
         assert Session.objects.count() == 1
 
-    def test_reset_by_mail_lets_nobody_in_but_the_owner_of_the_mailbox(self, unverified):
+    def test_reset_by_mail_admits_only_the_owner_of_the_mailbox(self, unverified):
         """The reset verifies, and removes what the registering user has set up."""
         stolen = unverified.client()
         attack(unverified, "reset", KINDS["reset"](unverified))
@@ -432,7 +432,7 @@ def test_page_opened_by_a_scanner_changes_nothing(world, place):
     assert snapshot() == before
 
 
-def test_secure_account_does_not_tell_who_has_an_account(world):
+def test_secure_account_does_not_reveal_accounts(world):
     """The page of a wrong link is the same as that of a link of a deleted user."""
     token = KINDS["notice"](world)
     get_user_model().objects.filter(pk=world.pk).delete()

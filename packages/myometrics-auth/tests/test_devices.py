@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
-from myometrics_auth.devices import BROWSERS, MAX_FAMILY_LENGTH, SYSTEMS, device_family
+from myometrics_auth.device_families import BROWSERS, MAX_FAMILY_LENGTH, SYSTEMS, device_family
 from myometrics_auth.jobs import SendSecurityNotice, Sweep
 from myometrics_auth.models import KnownDevice, Session
 from myometrics_auth.reset_links import reset_link

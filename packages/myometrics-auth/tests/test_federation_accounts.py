@@ -274,9 +274,7 @@ def test_linked_identity_vouches_for_the_address_it_has_now(provider, exchange, 
     assert addresses_of(verified) == ["ada@clinic.example"]
 
 
-def test_address_counts_for_nobody_if_the_provider_has_not_verified_it(
-    provider, exchange, verified
-):
+def test_address_that_the_provider_has_not_verified_has_no_owner(provider, exchange, verified):
     identity_link(
         user=verified,
         session=None,

@@ -318,7 +318,7 @@ def test_one_of_two_identities_is_unlinked(provider, exchange):
 
 
 @pytest.mark.parametrize("key", ["0", "999999999999999999999", "17"])
-def test_identity_of_nobody_is_a_404(key, configure, doctor, sign_in):
+def test_identity_that_does_not_exist_is_a_404(key, configure, doctor, sign_in):
     assert sign_in(doctor).delete(f"{IDENTITIES}{key}/").status_code == 404
 
 

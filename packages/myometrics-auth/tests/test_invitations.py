@@ -180,7 +180,7 @@ class TestAccept:
         assert errors(send(APIClient(), "post", "auth/register/", REGISTRATION)) == ["invitation"]
         assert errors(register("")) == ["invitation"]
 
-    def test_who_is_not_invited_cannot_ask_for_taken_addresses(self, invitation_only, doctor):
+    def test_uninvited_users_cannot_find_taken_addresses(self, invitation_only, doctor):
         answers = [register("x", email=email) for email in (doctor.email, "unknown@c.example")]
         assert answers[0].content == answers[1].content
 
@@ -300,7 +300,7 @@ class TestClosed:
         answer = api.generic("POST", "/api/auth/register/", body, "application/json")
         assert (answer.status_code, answer.json()["code"]) == (403, "registration_closed")
 
-    def test_nobody_is_invited(self, client):
+    def test_closed_registration_allows_no_invitations(self, client):
         answer = invite(client)
         assert (answer.status_code, answer.json()["code"]) == (403, "registration_closed")
 

@@ -157,10 +157,10 @@ class TestRegistration:
 
     def test_is_renamed_and_removed_by_its_user_only(self, client, phone, make_user, sign_in):
         path = f"auth/passkeys/{client.get(LIST).json()[0]['id']}/"
-        stranger = sign_in(make_user())
-        assert stranger.get(LIST).json() == []
-        assert send(stranger, "patch", path, {"name": "Mine"}).status_code == 404
-        assert stranger.delete(f"/api/{path}").status_code == 404
+        other = sign_in(make_user())
+        assert other.get(LIST).json() == []
+        assert send(other, "patch", path, {"name": "Mine"}).status_code == 404
+        assert other.delete(f"/api/{path}").status_code == 404
         answer = send(client, "patch", path, {"name": "Desk"})
         assert (answer.status_code, answer.json()["name"]) == (200, "Desk")
         assert client.delete(f"/api/{path}").status_code == 204
@@ -277,7 +277,7 @@ class TestSignIn:
         assert actions(published)[-1] == "login_succeeded"
         assert Passkey.objects.get().last_used_at is not None
 
-    def test_options_are_the_same_for_everybody(self, phone, doctor):
+    def test_options_are_the_same_for_all_users(self, phone, doctor):
         options = sign_in_options(email=doctor.email)
         options.pop("challenge")
         other = sign_in_options(email="nobody@clinic.example")

@@ -53,7 +53,7 @@ def is_accepted(validator, password, user=None):
 class TestLength:
     validator = SecondFactorLengthValidator()
 
-    def test_fifteen_characters_where_the_password_stands_alone(self, db, doctor):
+    def test_fifteen_characters_without_a_second_factor(self, db, doctor):
         for user in (None, doctor, get_user_model()(email="new@clinic.example")):
             assert not is_accepted(self.validator, "x" * 14, user)
             assert is_accepted(self.validator, "x" * 15, user)

@@ -1,8 +1,8 @@
-"""Pre-hijacking: an attacker who knows an address, and its owner, who reads its mails.
+"""Pre-hijacking: an attacker registers an address whose owner reads its mails.
 
 Property, over any order of their steps: the attacker has no access to an account whose address is
 verified and the owner's, and the owner gets in by mail whatever the attacker did. The owner follows
-every link, also those that the attacker has caused; the owner never knows the attacker's passwords.
+every link, also those that the attacker has caused; the owner never has the attacker's passwords.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NAMES = {"firstName": "A", "lastName": "B"}
 
 
 class World:
-    """The steps of both; each does what it can, whatever comes of it."""
+    """The steps of both; a step that is refused changes nothing."""
 
     def __init__(self):
         self.owners_passwords = 0
@@ -320,7 +320,7 @@ class TestInAnyOrder(TestCase):
 class TestResetUnderWay:
     """A reset mail that is under way survives what the registering user does."""
 
-    def test_link_survives_a_password_change_by_who_registered(self):
+    def test_link_survives_a_password_change_by_the_registering_user(self):
         world = World()
         world.register_owner()
         world.ask_for_reset()

@@ -406,7 +406,7 @@ class TestAdminSite:
         session = Session.objects.get(browser_key__gt="")
         assert session.reauthenticated_at == utc_now()
 
-    def test_user_without_password_is_told_to_sign_in_again(self, browser, root):
+    def test_user_without_password_has_to_sign_in_again(self, browser, root):
         get_user_model().objects.filter(pk=root.pk).update(password="!")
         page = browser.get(PAGE)
         if page.status_code == 200:  # Django signs out a browser whose password changed

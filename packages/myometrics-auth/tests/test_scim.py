@@ -27,7 +27,7 @@ from myometrics_auth.scim.models import (
     ProvisioningToken,
 )
 from myometrics_auth.scim.personal_data import ProvisioningSection
-from myometrics_auth.scim.tokens import token_create
+from myometrics_auth.scim.provisioning_tokens import token_create
 from myometrics_core.times import utc_now
 
 ROLES = {"Admins": "admin", "Technicians": "technician", "Doctors": "doctor"}
@@ -471,7 +471,7 @@ class TestGroups:
         assert user.role == "doctor"
         assert not user.is_staff
 
-    def test_role_is_not_given_to_who_registered_the_address(
+    def test_role_is_not_given_to_the_user_who_registered_the_address(
         self, entra, administrator, make_user, sign_in
     ):
         thief = make_user("joe@clinic.example", self_registered=True)

@@ -14,7 +14,7 @@ from scim2_client.engines.httpx2 import SyncSCIMClient
 from scim2_tester import Status, check_server
 from scim_sanity.probe.runner import run_probe
 
-from myometrics_auth.scim.tokens import token_create
+from myometrics_auth.scim.provisioning_tokens import token_create
 from myometrics_testing.waiting import PATIENCE
 
 BAD = (Status.ERROR, Status.CRITICAL)

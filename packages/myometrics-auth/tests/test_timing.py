@@ -267,7 +267,7 @@ class TestAccountsAndInvitations:
             assert others == [one, one]
 
     def test_lost_invitations_do_the_same_work(self, invitation, settings):
-        """An expired and a revoked link are one to their holder."""
+        """The responses to an expired and a revoked link are the same."""
         settings.MYOMETRICS_AUTH = {"REGISTRATION": "invitation"}
         token, found = self.token(invitation), []
         now = utc_now()
@@ -300,7 +300,7 @@ class TestAccountsAndInvitations:
         for user in [*users, with_app]:
             assert work(login(user.email)) == unknown
 
-    def test_passkey_options_are_the_same_for_everybody(self, make_user):
+    def test_passkey_options_are_the_same_for_all_users(self, make_user):
         make_user()
 
         def options():
@@ -318,7 +318,7 @@ class TestAccountsAndInvitations:
         assert shown[0] == shown[1]
         assert shown[0]["allowCredentials"] == []
 
-    def test_refused_passkeys_tell_nothing_about_accounts(self, make_user):
+    def test_refused_passkeys_reveal_nothing_about_accounts(self, make_user):
         """The id of a passkey is random; without its key no account does more than others."""
         active, inactive = make_user(), make_user(is_active=False)
         keys = [passkey_of(user) for user in (active, inactive)]

@@ -133,7 +133,7 @@ def test_server_starts_no_threads_with_another_runner(kind, monkeypatch, setting
 
 @cache
 def task_of(kind_name):
-    """Celery knows one task of a name in a process."""
+    """Celery has one task of a name in a process."""
     return celery_runner.celery_task(kind_name)
 
 

@@ -313,7 +313,7 @@ def test_attached_index_waits_briefly_for_readers(partitioned, other, monkeypatc
         if " ATTACH PARTITION " in sql and not pauses:
             with other.cursor() as cursor:
                 cursor.execute(f"SELECT * FROM {TABLE}")
-                # Without a timeout, the operation would wait for ever, and other queries behind it.
+                # Without a timeout, the operation would wait forever, and other queries behind it.
             with connection.cursor() as cursor:
                 cursor.execute("SHOW lock_timeout")
                 assert cursor.fetchone() == ("50ms",)

@@ -25,12 +25,12 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("use_kind")]
 @pytest.fixture
 def opened(make_event, make_user):
     """Publish that a user outside the care team opened the records of ``users``."""
-    stranger = make_user()
+    outsider = make_user()
 
     def make(*users, **fields):
         values = {
             "id": f"access_report:{Message.objects.count() + 1}",
-            "actor_id": stranger.pk,
+            "actor_id": outsider.pk,
             "action": "record_opened_outside_care_team",
             "resource_type": "audit_log",
             "resource_id": "17",

@@ -1,4 +1,4 @@
-"""What outsiders verify the audit log's evidence with: openssl, and the documentation's program."""
+"""Programs of outsiders that verify the audit log: openssl, and that of the documentation."""
 
 from __future__ import annotations
 

@@ -75,7 +75,6 @@ class Network:
         return "127.0.0.1"
 
     def add(self, name: str) -> Machine:
-        """Add a machine."""
         machine = self._make(name, f"{self._prefix}.{FIRST + len(self.machines)}")
         self.machines[name] = machine
         return machine

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from myometrics_core.observability import register_gauge
-from myometrics_core.times import utc_now
+from myometrics_core.times import seconds_since
 
 from .conf import image_service_url
 from .models import PendingChange, PullState
@@ -30,7 +30,7 @@ def sync_age_seconds() -> float | None:
     state = PullState.objects.first() if image_service_url() else None
     if state is None or state.succeeded_at is None:
         return None
-    return max(0.0, (utc_now() - state.succeeded_at).total_seconds())
+    return seconds_since(state.succeeded_at)
 
 
 def sync_failures() -> float | None:

@@ -240,8 +240,8 @@ class AuditSettings(SettingsGroup):
     ACCESS_REPORT_OWN_SUBJECT = Setting(
         DOTTED_PATH,
         None,
-        "Function of a user that returns the data subject that they are, whose access report they "
-        "may read, or `None`. For this and the next settings install the app "
+        "Function of a user that returns the user's own id as a data subject, whose access report "
+        "the user may read, or `None`. For this and the next settings install the app "
         "`myometrics_audit.access_report`.",
     )
     ACCESS_REPORT_USER_NAME = Setting(

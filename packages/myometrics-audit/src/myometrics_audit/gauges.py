@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from django.db import router
-from django.utils import timezone
 
 from myometrics_core.observability import register_gauge
+from myometrics_core.times import seconds_since
 
 from .log.models import AuditLog, Leaf, Seal, Verification
 
@@ -42,7 +42,7 @@ def seal_lag_seconds() -> float:
     unsealed = Leaf.objects.using(alias).filter(seal_number=None, erasure_id=None)
     oldest = unsealed.order_by("entry_id").values_list("entry_id", flat=True).first()
     entry = AuditLog._base_manager.using(alias).filter(pk=oldest).first() if oldest else None
-    return max(0.0, (timezone.now() - entry.timestamp).total_seconds()) if entry else 0.0
+    return seconds_since(entry.timestamp if entry else None)
 
 
 def anchor_lag_seconds() -> float:
@@ -55,13 +55,13 @@ def anchor_lag_seconds() -> float:
     newest = anchored.values_list("number", flat=True).first() or 0
     unpublished = Seal.objects.filter(number__gt=newest).order_by("number")
     since = unpublished.values_list("sealed_at", flat=True).first()
-    return max(0.0, (timezone.now() - since).total_seconds()) if since else 0.0
+    return seconds_since(since)
 
 
 def verification_age_seconds() -> float:
     """Return the time since the last verification ended; infinity before the first one."""
     last = _last_verification()
-    return max(0.0, (timezone.now() - last.finished_at).total_seconds()) if last else math.inf
+    return seconds_since(last.finished_at) if last else math.inf
 
 
 def verification_problems() -> float:

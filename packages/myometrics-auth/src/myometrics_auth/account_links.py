@@ -1,6 +1,6 @@
 """Create and verify the links of mails about invitations, addresses and security notices.
 
-They are signed; what makes them work once is in the rows that they name.
+They are signed, and name a row. Its state makes them work once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Verified and linked addresses, for packages that look up whom an address identifies."""
+"""Verified and linked addresses, for packages that look up the user of an address."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 
 from .models import User
-from .second_factors import registered_second_factors
+from .second_factor_kinds import registered_second_factors
 from .services.browser import browser_session_enforce
 from .views.admin_login import (
     AdminEnrolmentView,

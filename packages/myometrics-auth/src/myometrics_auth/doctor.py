@@ -100,7 +100,7 @@ def examine_second_factor() -> Iterator[Diagnosis]:
 
 
 def examine_addresses() -> Iterator[Diagnosis]:
-    """Report the accounts whose address was never verified, and who can't sign in for it."""
+    """Report active users who can't sign in because their address was never verified."""
     name, active = "addresses", unverified_users()
     count, refused = active.count(), active.filter(self_registered=True).count()
     if refused and auth_settings.EMAIL_VERIFICATION == "required":
@@ -121,11 +121,11 @@ def examine_addresses() -> Iterator[Diagnosis]:
 def examine_address_owners() -> Iterator[Diagnosis]:
     """Check that the owners of addresses are known, and report which pseudonym keys they need."""
     name, count = "address owners", len(core_settings.pseudonym_keys)
-    if forgotten := AddressOwnership.objects.count_forgotten():
+    if unmatched := AddressOwnership.objects.count_unmatched():
         yield Diagnosis(
             name,
             "problem",
-            f"The owners of {forgotten} addresses are hashed under a key that was removed.",
+            f"The owners of {unmatched} addresses are hashed under a key that was removed.",
             "Add the key again at the end of MYOMETRICS['PSEUDONYM_KEYS'], or uploads under an "
             "address can be shown to a later owner.",
         )

@@ -32,7 +32,7 @@ class InvalidToken(AuthenticationFailed):
 
 
 class RegistrationClosed(PermissionDenied):
-    """403 where no one may register (``REGISTRATION``)."""
+    """403 if registration is closed (``REGISTRATION``)."""
 
     default_detail = _("Registration is closed.")
     default_code = "registration_closed"

@@ -266,7 +266,7 @@ class SendSecurityNotice(MailJob):
 
 class Sweep(JobKind):
     """Delete expired sessions, failed sign-ins, used tokens, invitations and changes of addresses,
-    and forgotten devices. Adds missing owners of verified addresses.
+    and devices that were not used for long. Adds missing owners of verified addresses.
     """
 
     name = "myometrics_auth.sweep"

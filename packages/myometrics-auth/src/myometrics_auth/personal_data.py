@@ -26,7 +26,7 @@ from .models import (
     TotpDevice,
     User,
 )
-from .second_factors import registered_second_factors
+from .second_factor_kinds import registered_second_factors
 from .selectors import second_factor_state
 from .serializers import AdminUserSerializer, EmailChangeSerializer, SessionSerializer
 from .services.login_throttle import login_throttle_erase

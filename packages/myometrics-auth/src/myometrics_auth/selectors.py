@@ -15,7 +15,7 @@ from myometrics_core.users import canonical_email, fold_text, parse_user_id
 
 from .conf import auth_settings
 from .models import EmailChange, Invitation, RecoveryCode, Role, Session, TotpDevice, User
-from .second_factors import registered_second_factors
+from .second_factor_kinds import registered_second_factors
 
 LIKELY_ADMINISTRATOR: Final = Q(role=Role.ADMIN) | Q(is_superuser=True) | Q(is_staff=True)
 """A guess in SQL for ``IS_ADMINISTRATOR``, which may be any function."""

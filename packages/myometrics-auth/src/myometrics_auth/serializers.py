@@ -22,7 +22,7 @@ from myometrics_core.personal_data import EXPORT_FORMATS, export_deliveries
 
 from .email_addresses import MAX_EMAIL_LENGTH, checked_email, clean_email
 from .models import Role, Session
-from .second_factors import registered_second_factors
+from .second_factor_kinds import registered_second_factors
 
 MAX_PASSWORD_LENGTH = 256
 MAX_CODE_LENGTH = 32

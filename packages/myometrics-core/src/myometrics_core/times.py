@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from datetime import date, datetime, time, timezone
 
-__all__ = ["utc_day", "utc_day_start", "utc_now", "utc_text", "whole_milliseconds"]
+__all__ = [
+    "seconds_since",
+    "utc_day",
+    "utc_day_start",
+    "utc_now",
+    "utc_text",
+    "whole_milliseconds",
+]
 
 
 def utc_now() -> datetime:
     """Return the current time, aware, in UTC."""
     return datetime.now(timezone.utc)
+
+
+def seconds_since(moment: datetime | None) -> float:
+    """Return the seconds since ``moment`` (aware), never negative; 0 for ``None``."""
+    return max(0.0, (utc_now() - moment).total_seconds()) if moment else 0.0
 
 
 def whole_milliseconds(moment: datetime) -> datetime:

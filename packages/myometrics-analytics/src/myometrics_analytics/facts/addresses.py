@@ -1,4 +1,4 @@
-"""Events of users whom the source names by an e-mail address: to whom they belong."""
+"""Find the users to whom uploads belong that the source reports under an e-mail address."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def merge_with_reports(upload: Upload, reports: Reports, event: UploadEvent) -> 
 
 def combine(upload: Upload, reports: Reports) -> None:
     """Set the facts of ``upload`` to those of ``reports``, merged."""
-    # Everything else first: whether a client alone reported it is undone by the others.
+    # The part without an address first: `client_only` becomes false if another part says so.
     first, *others = (reports[ownership] for ownership in sorted(reports))
     copy_facts(first, upload)
     for report in others:

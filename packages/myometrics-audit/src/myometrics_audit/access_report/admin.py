@@ -26,7 +26,7 @@ from .files import FILE_NAMES, report_chunks
 from .models import AccessReport
 from .permissions import can_view_all_reports
 from .report import report_deny, report_open, report_page
-from .words import action_words, data_words
+from .wording import action_words, data_words
 
 MAX_ROWS: Final = 2000
 """Accesses on one page; a file has all."""

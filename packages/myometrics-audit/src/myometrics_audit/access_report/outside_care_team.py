@@ -1,4 +1,4 @@
-"""Events for access by users outside the care team, which the site's function recognises."""
+"""Events about access by users outside the care team, as the site's function decides."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NO_ACCESS: Final = ADMINISTRATION | {REPORT_VIEWED, "emergency_access_granted"}
 
 
 class _WatchedTypes(Container[str]):
-    """Every resource type if the site has the function; none otherwise, at no cost to writers."""
+    """Every resource type if the site has the function; otherwise none, at no cost to writers."""
 
     def __contains__(self, resource_type: object) -> bool:
         return audit_settings.ACCESS_REPORT_NOTIFY is not None
@@ -39,7 +39,7 @@ def receive_event(event: Event) -> None:
 def receive_events(events: Sequence[Event]) -> None:
     """Publish an event for each new entry that is an access from outside the care team.
 
-    Refused and failed access, entries without a user, and ``NO_ACCESS`` are not.
+    Skips refused and failed access, entries without a user, and actions of ``NO_ACCESS``.
     """
     ids = [int(event.id.partition(":")[2]) for event in events if event.source == AUDIT]
     if not ids:

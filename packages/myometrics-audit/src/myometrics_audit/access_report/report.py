@@ -85,7 +85,7 @@ def report_open(
         details={**details, **{name: str(day) for name, day in days.items() if day}},
         request=request,
     )
-    # Otherwise each page that is read would shift the next one.
+    # Otherwise the entry about each page would shift the next one.
     newest = entry.pk - 1
     wanted = selection.max_id
     return replace(selection, max_id=newest if wanted is None else min(wanted, newest))
@@ -106,7 +106,7 @@ def report_deny(data_subject: str, *, user: Any, request: AnyRequest) -> None:
             durable=True,
         )
     except ActorDeleted:
-        pass  # There is no user left to record; the request is refused all the same.
+        pass  # The user was deleted concurrently; the request is refused in any case.
     except NotDurable as error:
         logger.error("The refusal of an access report was not recorded. %s", error)
 

@@ -17,7 +17,7 @@ from myometrics_core.conf import register_check
 
 from ..conf import audit_settings
 from ..signing.notes import ED25519
-from .keys import signing_key, verifier_keys, witness_keys
+from .checkpoint_keys import signing_key, verifier_keys, witness_keys
 from .tile_storage import tile_storage
 
 APP = "myometrics_audit"

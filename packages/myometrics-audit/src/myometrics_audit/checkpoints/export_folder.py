@@ -29,7 +29,7 @@ from ..sealing.export.proofs import SealTree, proof_lines
 from ..signing.merkle import consistency_proof, is_consistent, is_included
 from ..signing.notes import TreeHead
 from ..signing.signatures import tree_seal
-from .keys import read_own_head, verifier_keys, witness_keys
+from .checkpoint_keys import read_own_head, verifier_keys, witness_keys
 from .models import Checkpoint
 from .publication import published_nodes
 

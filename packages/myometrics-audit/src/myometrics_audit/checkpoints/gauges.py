@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from django.utils import timezone
-
 from myometrics_core.observability import register_gauge
+from myometrics_core.times import seconds_since
 
 from ..log.models import Seal
 from .models import Checkpoint
@@ -25,4 +24,4 @@ def checkpoint_lag_seconds() -> float:
     size = published.values_list("size", flat=True).first() or 0
     uncovered = Seal.objects.filter(number__gt=size).order_by("number")
     since = uncovered.values_list("sealed_at", flat=True).first()
-    return max(0.0, (timezone.now() - since).total_seconds()) if since else 0.0
+    return seconds_since(since)

@@ -10,7 +10,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 TIMEOUT_SECONDS = 10.0
 MAX_ANSWER_BYTES = 64 * 1024
 REQUEST_FAILURES = (OSError, HTTPException, ValueError)
-"""Errors of a request, and of an answer that can't be used."""
+"""Errors of a request, and of a response that can't be used."""
 
 
 class _NoRedirect(HTTPRedirectHandler):
@@ -22,7 +22,7 @@ _opener = build_opener(_NoRedirect)
 
 
 def post(url: str, body: bytes, content_type: str) -> tuple[int, bytes]:
-    """Post a body; return status and answer. Follows no redirects."""
+    """Post a body; return the status and the response. Follows no redirects."""
     headers = {"Content-Type": content_type}
     # The settings accept only HTTP URLs.
     request = Request(url, data=body, headers=headers, method="POST")  # noqa: S310

@@ -1,4 +1,4 @@
-"""Published checkpoints as the verification of the log takes them."""
+"""Published checkpoints, for the verification of the log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from myometrics_core.db import read_in_batches
 from ..sealing.verification.problems import Problem
 from ..sealing.verification.seal_checks import KnownHead
 from ..signing.notes import InvalidNote, VerifierKey
-from .keys import read_own_head, verifier_keys
+from .checkpoint_keys import read_own_head, verifier_keys
 from .models import Checkpoint
 from .publication import CHECKPOINT
 from .tile_storage import read_tile

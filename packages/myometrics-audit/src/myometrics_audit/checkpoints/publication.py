@@ -30,7 +30,7 @@ from ..signing.tiles import (
     partial_width,
     tile_path,
 )
-from .keys import origin, read_own_head, signing_key, verifier_keys
+from .checkpoint_keys import origin, read_own_head, signing_key, verifier_keys
 from .models import Checkpoint
 from .tile_storage import delete_partial_tiles, read_tile, write_tile
 from .timestamps import request_timestamp
@@ -108,7 +108,7 @@ def _checkpoint_create(last: Checkpoint | None, using: str) -> Checkpoint | None
         with transaction.atomic(using=using):
             checkpoint.save(force_insert=True, using=using)
     except IntegrityError:
-        # Another worker was first.
+        # Another worker has inserted it.
         return Checkpoint.objects.using(using).get(size=size)
     _delete_partials(full)
     return checkpoint

@@ -1,4 +1,4 @@
-"""A witness as in C2SP tlog-witness: it cosigns the checkpoints of logs that it knows.
+"""A witness as in C2SP tlog-witness: it cosigns the checkpoints of configured logs.
 
 It remembers the newest checkpoint of each log, and signs only checkpoints that continue it.
 """
@@ -90,7 +90,7 @@ class Witness:
         return TreeHead(stored["origin"], stored["size"], bytes.fromhex(stored["root"]))
 
     def _remember(self, head: TreeHead) -> None:
-        """Store the head before the signature leaves this process."""
+        """Store the head; call it before the signature is returned."""
         stored = {"origin": head.origin, "size": head.size, "root": head.root.hex()}
         descriptor, temporary = tempfile.mkstemp(dir=self._folder, prefix=".")
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:

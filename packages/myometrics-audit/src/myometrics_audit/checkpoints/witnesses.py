@@ -15,8 +15,8 @@ from ..signing.notes import (
     read_signatures,
     split_note,
 )
+from .checkpoint_keys import witness_keys
 from .http import REQUEST_FAILURES, post
-from .keys import witness_keys
 from .models import Checkpoint
 
 logger = logging.getLogger("myometrics.audit.checkpoint")
@@ -25,8 +25,8 @@ logger = logging.getLogger("myometrics.audit.checkpoint")
 def collect_cosignatures(checkpoint: Checkpoint, *, old_size: int, node_at: NodeAt) -> None:
     """Add the cosignatures of the configured witnesses to the note, and set ``has_quorum``.
 
-    A witness that can't be reached or refuses is logged; it is asked again with the next
-    checkpoint. ``old_size`` is the size of the checkpoint before, ``node_at`` reads the tree.
+    A witness that can't be reached or refuses is logged; it gets the next checkpoint again.
+    ``old_size`` is the size of the checkpoint before, ``node_at`` reads the tree.
     """
     witnesses = witness_keys()
     text, present = split_note(checkpoint.note)
@@ -54,7 +54,7 @@ def _ask(
         # The witness has another size than this log's last checkpoint.
         known = int(answer)
         if known > checkpoint.size:
-            raise ValueError(f"it knows {known} seals, more than there are")
+            raise ValueError(f"it has signed {known} seals, more than there are")
         status, answer = _submit(url, checkpoint, known, node_at)
     if status != 200:
         raise ValueError(f"it responded with {status}")

@@ -1,4 +1,4 @@
-"""Runs of ``audit_import``, and how far each has come."""
+"""Runs of ``audit_import`` with their progress."""
 
 from __future__ import annotations
 

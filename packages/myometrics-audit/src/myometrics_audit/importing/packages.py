@@ -269,7 +269,7 @@ class ArchivePackage(Package):
             resource_id=entry["resource_id"],
             occurred_at=entry["timestamp"],
             actor=entry["user_id"],
-            # Of a user who was deleted.
+            # The pseudonym of a deleted user.
             actor_name=_text(line.get("pseudonym")),
             address=entry["ip_address"],
             details=entry["details"],

@@ -80,7 +80,7 @@ class LogImport:
         self.source.prepare(self.package.concerns, self.package.related)
 
     def dry_run(self) -> Iterator[Batch]:
-        """Yield what an import of all rows would do; writes nothing."""
+        """Yield the counts that an import of all rows would have; write nothing."""
         for rows in _batches(self.source.rows("")):
             with atomic_write(self.using):
                 batch, _ = self._converted(rows, run=None)

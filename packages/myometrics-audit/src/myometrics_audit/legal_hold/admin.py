@@ -89,7 +89,6 @@ class LegalHoldAdmin(FilterCheckedAdmin):
 
     @admin.action(description=_("Release: the entries can be erased"), permissions=["release"])
     def release(self, request: HttpRequest, rows: QuerySet[LegalHold]) -> None:
-        """Release the holds."""
         actor: Any = request.user
         done = 0
         for hold in rows:

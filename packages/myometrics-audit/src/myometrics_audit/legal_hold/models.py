@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from django.conf import settings
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -12,27 +11,15 @@ from django.utils.translation import gettext_lazy as _
 from myometrics_core.db import PortableCharField, PortableTextField
 
 from ..log.models import OPTIONAL_LENGTHS
+from ..log.user_fields import user_field
 
 MAX_REASON_LENGTH = 1000
-
-
-def _user(label: Any, **options: Any) -> Any:
-    """Return a field for a user; a deleted user is removed from the row."""
-    return models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        verbose_name=label,
-        on_delete=models.SET_NULL,
-        null=True,
-        blank=True,
-        related_name="+",
-        **options,
-    )
 
 
 class LegalHold(models.Model):
     """Keeps the entries of a user or about a data subject until it is released."""
 
-    user = _user(_("user"), help_text=_("Keep the entries of what this user did."))
+    user = user_field(_("user"), help_text=_("Keep the entries of what this user did."))
     data_subject = PortableCharField(
         _("data subject"),
         max_length=OPTIONAL_LENGTHS["data_subject"],
@@ -40,12 +27,12 @@ class LegalHold(models.Model):
         default="",
         help_text=_("Keep the entries about this data subject."),
     )
-    # They have replaced the user, who was deleted since.
+    # They replace the user in entries after the user's deletion.
     pseudonyms = models.JSONField(_("pseudonyms"), default=list, editable=False)
     reason = PortableTextField(_("reason"), max_length=MAX_REASON_LENGTH)
-    placed_by = _user(_("placed by"), editable=False)
+    placed_by = user_field(_("placed by"), editable=False)
     placed_at = models.DateTimeField(_("placed at"), default=timezone.now, editable=False)
-    released_by = _user(_("released by"), editable=False)
+    released_by = user_field(_("released by"), editable=False)
     released_at = models.DateTimeField(_("released at"), null=True, editable=False)
 
     objects: ClassVar[models.Manager[LegalHold]] = models.Manager()

@@ -34,7 +34,7 @@ class LegalHoldsSection(PersonalDataSection):
                 "holds_my_entries": hold["user"] == user.pk,
                 "placed_by_me": is_own,
                 "released_by_me": hold["released_by"] == user.pk,
-                # It may be about others.
+                # It may contain data of others.
                 "reason": hold["reason"] if is_own else None,
                 "placed_at": hold["placed_at"],
                 "released_at": hold["released_at"],

@@ -102,7 +102,7 @@ def entries_page(
 def _searches(
     selection: Selection, part: PageSlice, closed: Sequence[ClosedRange]
 ) -> Iterator[tuple[PageSlice, int | None]]:
-    """Yield how to read a slice: first without most of the closed ranges, in the end with all.
+    """Yield ways to read a slice: first without most of the closed ranges, last with all of them.
 
     With each comes the time of the newest entry that may be missing, in microseconds.
     """
@@ -131,7 +131,7 @@ def _is_complete(
     ``count`` is that of the selection if it was not read before the rows.
     """
     if part.until is None and count is not None and len(rows) == max(count - part.skip, 0):
-        return True  # nothing that matches was left out
+        return True  # no entry of the selection was left out
     # Without the times of the rows, all ranges are read.
     is_known = bool(rows) and len(rows) == part.take and "timestamp" in rows[-1]
     oldest = microseconds(rows[-1]["timestamp"]) if is_known else None

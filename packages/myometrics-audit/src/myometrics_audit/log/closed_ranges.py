@@ -39,7 +39,7 @@ class ClosedRange(NamedTuple):
 
 
 def microseconds(moment: datetime | None) -> int | None:
-    """Return the microseconds from the start of 1970 (UTC) to ``moment``, ``None`` if it is."""
+    """Return the microseconds from the start of 1970 (UTC) to ``moment``; ``None`` for ``None``."""
     return None if moment is None else (moment - EPOCH) // timedelta(microseconds=1)
 
 

@@ -103,7 +103,7 @@ class Recording:
             try:
                 rows = entries_record(entries)
             except DatabaseError as error:
-                # The transaction is aborted. The end of the recording writes, or fails.
+                # The transaction is aborted: the entries are written at the end of the recording.
                 if is_serialization_failure(error):
                     raise
         rows = rows or [new_row(entry) for entry in entries]

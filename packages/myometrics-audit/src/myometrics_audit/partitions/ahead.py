@@ -1,4 +1,4 @@
-"""Partitions for the next ids, made before they are needed."""
+"""Creation of partitions for the next ids, before they are needed."""
 
 from __future__ import annotations
 

@@ -22,12 +22,12 @@ class PartitionsConfig(AppConfig):
         from ..log.activities import register_activity_lookup
         from ..log.closed_ranges import register_closed_ranges
         from ..sealing.seals import register_seal_job
-        from .activities import find_recorded
         from .checks import register_checks
         from .doctor import register_examinations
         from .fixtures import connect_fixtures
         from .gauges import register_gauges
         from .jobs import PARTITIONS_JOB, MaintainPartitions, are_partitions_missing
+        from .recorded_activities import find_recorded
         from .removed_activities import DeleteRemovedActivities
         from .selectors import closed_partitions
 

@@ -27,7 +27,7 @@ def register_checks() -> None:
 def check_partitions(
     databases: Sequence[str] | None = None, **kwargs: Any
 ) -> Iterator[checks.CheckMessage]:
-    """W080, W081, W082: new entries have a place, and activity ids are unique."""
+    """W080, W081, W082: partitions exist for new entries, and activity ids are unique."""
     using = router.db_for_write(AuditLog)
     if using not in (databases or ()):
         return

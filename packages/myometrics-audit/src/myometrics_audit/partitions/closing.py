@@ -1,4 +1,4 @@
-"""Closing of partitions that are over, and the comparison of their rows with the catalogs."""
+"""Closing of full partitions, and the comparison of their rows with the catalogs."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _writers(using: str) -> set[str]:
 def _close(partition: Partition, using: str, timeout_ms: int) -> bool:
     try:
         with read_committed(using), try_evidence_lock(using) as is_ours:
-            # Otherwise the sealer or an erasure is at work.
+            # Otherwise the sealer or an erasure holds the lock.
             return is_ours and _close_locked(partition, using, timeout_ms)
     except OperationalError as error:
         if not is_lock_timeout(error):

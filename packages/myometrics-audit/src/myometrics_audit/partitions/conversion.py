@@ -22,7 +22,7 @@ from django.db import connections, transaction
 from myometrics_core.db.table_locks import alter_with_short_locks
 
 from ..log.guards import PREFIX, install_guards
-from . import activities
+from . import recorded_activities
 from .ahead import create_partitions_ahead
 from .catalog import TABLE, execute, is_partitioned, next_id, rows
 from .exchange import BOUNDS, exchange_tables
@@ -82,20 +82,20 @@ def convert(
     if is_partitioned(using):
         return
     plan_conversion(using, size=size)
-    _briefly(using, lambda: activities.start_recording(using))
-    activities.record_existing(using, progress)
+    _briefly(using, lambda: recorded_activities.start_recording(using))
+    recorded_activities.record_existing(using, progress)
     _validate_bounds(using, size)
     _briefly(using, lambda: _swap(using, size=size, ahead=ahead))
     execute(using, f'ANALYZE "{TABLE}"')
 
 
 def _boundary(following: int, size: int) -> int:
-    """Return the end of the first partition: as many ids ahead as are taken during the work."""
+    """Return the end of the first partition, with free ids for entries that are written now."""
     return ((following + max(size, following // 10)) // size + 1) * size
 
 
 def _validate_bounds(using: str, size: int) -> None:
-    """Add the constraint, or a new one if the sequence has come too close to its end."""
+    """Add the constraint; replace it if the sequence is too close to its end."""
     plan = _checked_bounds(using)
     if plan is None or plan.end_id - next_id(using) < size // 2:
         _briefly(using, lambda: _add_bounds(using, size))
@@ -112,7 +112,7 @@ def _validate_bounds(using: str, size: int) -> None:
 def _add_bounds(using: str, size: int) -> None:
     execute(using, f'LOCK TABLE "{TABLE}" IN ACCESS EXCLUSIVE MODE')
     if is_partitioned(using):
-        return  # on the partitioned table, the constraint would stay for ever
+        return  # the constraint would remain on the partitioned table
     plan = plan_conversion(using, size=size)
     execute(
         using,
@@ -153,7 +153,7 @@ def _swap(using: str, *, size: int, ahead: int) -> None:
     execute(using, f'LOCK TABLE "{TABLE}" IN ACCESS EXCLUSIVE MODE')
     Conversion.objects.using(using).all().delete()
     if is_partitioned(using):
-        return  # by another process, which had the lock before
+        return  # another process converted it first
     plan = _checked_bounds(using, valid_only=True)
     if plan is None:
         raise ConversionRefused(["Another process has begun to convert it."])
@@ -163,12 +163,12 @@ def _swap(using: str, *, size: int, ahead: int) -> None:
     )
     for (table,) in rows(using, referenced, [f'"{TABLE}"']):
         execute(using, f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
-    activities.drop_triggers(using)
+    recorded_activities.drop_triggers(using)
     execute(using, f'DROP TRIGGER IF EXISTS {PREFIX}_auditlog_row ON "{TABLE}"')
     exchange_tables(using, first_id=plan.first_id, end_id=plan.end_id, table=plan.table)
     execute(using, f'ALTER TABLE "{plan.table}" DROP CONSTRAINT {BOUNDS}')
     install_guards(using)
-    activities.create_triggers(using)
+    recorded_activities.create_triggers(using)
     Partition.objects.using(using).all().delete()
     Partition.objects.using(using).create(
         first_id=plan.first_id, end_id=plan.end_id, table_name=plan.table

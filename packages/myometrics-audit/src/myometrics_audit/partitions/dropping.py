@@ -145,7 +145,7 @@ class PartitionDrop:
             with self._archive(prepared, is_rest) as archive:
 
                 def drop() -> bool:
-                    execute(using, "SET LOCAL lock_timeout = 0")  # the sealer may take seconds
+                    execute(using, "SET LOCAL lock_timeout = 0")  # the sealer can take seconds
                     with evidence_lock(using):
                         if not self._exists():
                             return False

@@ -1,4 +1,4 @@
-"""The job that keeps partitions ahead and closes those that are over."""
+"""The job that creates partitions ahead and closes full ones."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def are_partitions_missing(using: str) -> bool:
 
 
 class MaintainPartitions(JobKind):
-    """Every hour, and after a seal if entries have reached a partition that was ahead.
+    """Runs every hour, and after a seal if entries have reached a partition that was ahead.
 
-    Without effect until ``manage.py audit_partition`` has converted the log.
+    Has no effect before ``manage.py audit_partition`` has converted the log.
     """
 
     name = PARTITIONS_JOB

@@ -1,4 +1,4 @@
-"""The regular work on a partitioned log: partitions ahead, and closing those that are over."""
+"""Maintenance of a partitioned log: create partitions ahead, close full ones."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Maintained:
 def maintain_partitions(
     using: str, *, size: int | None = None, patience: float = PATIENCE_SECONDS
 ) -> Maintained:
-    """Create missing partitions, and close those that are over. The log must be partitioned.
+    """Create missing partitions, and close full ones. The log must be partitioned.
 
     ``patience`` is how many seconds closing waits for transactions that may still write.
     """

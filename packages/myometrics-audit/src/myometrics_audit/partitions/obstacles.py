@@ -8,8 +8,8 @@ from typing import Final
 from django.db import connections
 
 from ..log.guards import PREFIX
-from .activities import TRIGGERS
 from .catalog import TABLE, rows, sequence_name
+from .recorded_activities import TRIGGERS
 
 ACTIVITY_INDEX: Final = "myo_audit_activity"
 MIN_VERSION: Final = 130_000

@@ -1,4 +1,4 @@
-"""What happens to a partitioned log when the app's migration is reversed."""
+"""Reversal of the app's migration: the log can stay partitioned only while it is empty."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from django.db import connections
 from django.db.migrations.exceptions import IrreversibleError
 
 from ..log.guards import install_guards
-from .activities import drop_triggers
 from .catalog import TABLE, execute, is_partitioned, rows
 from .conversion import unfinished_conversion
 from .exchange import BOUNDS, exchange_empty_table
+from .recorded_activities import drop_triggers
 
 
 def remove_partitions(using: str) -> None:
@@ -20,12 +20,12 @@ def remove_partitions(using: str) -> None:
     """
     if connections[using].vendor != "postgresql":
         return
-    if not is_partitioned(using):  # perhaps a conversion was started
+    if not is_partitioned(using):  # a conversion may have been started
         drop_triggers(using)
         if unfinished_conversion(using):
             execute(using, f'ALTER TABLE "{TABLE}" DROP CONSTRAINT {BOUNDS}')
         return
-    # No entry may be written between the question and the drop.
+    # No entry may be written between the check and the drop.
     execute(using, f'LOCK TABLE "{TABLE}" IN ACCESS EXCLUSIVE MODE')
     if rows(using, f'SELECT 1 FROM "{TABLE}" LIMIT 1'):
         raise IrreversibleError(

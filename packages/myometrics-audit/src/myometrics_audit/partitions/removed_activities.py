@@ -32,7 +32,7 @@ class DeleteRemovedActivities(JobKind):
         first_id, end_id = job.payload["first_id"], job.payload["end_id"]
         while (first_id := delete_batch(first_id, end_id, using)) is not None:
             if time.monotonic() >= ends:
-                enqueue(self.name, dict(job.payload), key=job.key)  # this job, once more
+                enqueue(self.name, dict(job.payload), key=job.key)  # enqueue this job again
                 return
 
 

@@ -1,4 +1,4 @@
-"""Exchange of a partition by one with only some of its entries, or by none."""
+"""Drop a partition, or replace it by one with some of its entries."""
 
 from __future__ import annotations
 

@@ -1,19 +1,19 @@
-"""Whether the triggers of a partitioned log exist on the table and on all its partitions."""
+"""Check and restore the triggers on the partitioned table and its partitions."""
 
 from __future__ import annotations
 
 from django.db import transaction
 
-from .activities import (
+from .catalog import TABLE, execute, is_partitioned, partition_bounds, rows
+from .closing import match_catalog
+from .models import Conversion, Partition
+from .recorded_activities import (
     TRIGGERS,
     create_triggers,
     drop_triggers,
     record_existing,
     restart_recording,
 )
-from .catalog import TABLE, execute, is_partitioned, partition_bounds, rows
-from .closing import match_catalog
-from .models import Conversion, Partition
 
 
 def missing_triggers(using: str) -> list[str]:

@@ -56,7 +56,7 @@ def ask_for_text(
 ) -> str | HttpResponse:
     """Return the text that the user entered, or the page that asks for it.
 
-    The form posts ``seen`` back: what the user saw of the rows.
+    The form posts ``seen`` back: the state of the rows that the user saw.
     """
     if "text" in request.POST:
         return request.POST["text"].strip()
@@ -80,7 +80,7 @@ def _seen_findings(request: HttpRequest) -> dict[int, tuple[int, str]]:
 
 
 class RuleFilter(admin.SimpleListFilter):
-    """Filter by rule, in words."""
+    """Filter by rule; shows the titles of rules."""
 
     title = _("rule")
     parameter_name = "rule"
@@ -178,7 +178,6 @@ class FindingAdmin(ReadOnlyAdmin):
 
     @admin.action(description=_("Assign to me"), permissions=["decide"])
     def assign_to_me(self, request: HttpRequest, rows: QuerySet[Finding]) -> None:
-        """Assign the findings to the reviewer."""
         actor: Any = request.user
         apply_each(self, request, rows, lambda row: finding_assign(finding=row, actor=actor))
 
@@ -189,7 +188,6 @@ class FindingAdmin(ReadOnlyAdmin):
 
     @admin.action(description=_("Dismiss with a reason"), permissions=["decide"])
     def dismiss(self, request: HttpRequest, rows: QuerySet[Finding]) -> HttpResponse | None:
-        """Dismiss the findings."""
         return self._decide(request, rows, Finding.State.DISMISSED, gettext("Dismiss findings"))
 
     def _decide(
@@ -310,14 +308,14 @@ class EmergencyAccessAdmin(ReadOnlyAdmin):
 
 @admin.register(ScanPosition)
 class ScanPositionAdmin(InternalAdmin):
-    """How far the log is examined."""
+    """The position up to which the log is examined."""
 
     list_display = ("seal_number", "entry_id")
 
 
 @admin.register(RuleState)
 class RuleStateAdmin(InternalAdmin):
-    """What rules remember."""
+    """The states of rules."""
 
     list_display = ("rule", "key", "expires_at")
     ordering = ("-id",)

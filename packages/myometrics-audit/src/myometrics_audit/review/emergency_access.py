@@ -1,4 +1,4 @@
-"""Emergency access ("break the glass"): grant it, and ask for it in permissions of the API.
+"""Emergency access ("break the glass"): grant it, and check it in permissions of the API.
 
 Each grant is an entry of the log and a finding, which reviewers must decide.
 """
@@ -48,7 +48,6 @@ __all__ = [
     "end_emergency_access",
     "grant_emergency_access",
     "has_emergency_access",
-    "overdue_emergency_accesses",
 ]
 
 EMERGENCY_PURPOSE: Final = "BTG"
@@ -195,7 +194,7 @@ def _data_subject(view: APIView, obj: Any) -> str:
     if not hook and not path:
         raise ImproperlyConfigured(
             f"{type(view).__name__} uses HasEmergencyAccess. Define get_audit_subject(obj) or "
-            "audit_subject, so that it knows who an object is about."
+            "audit_subject: the data subject of an object."
         )
     return data_subjects([obj], path)[0]
 

@@ -159,7 +159,7 @@ def _findings_by_key(
     found: dict[tuple[str, str], list[Finding]] = {}
     for name, chosen in sorted(keys.items()):
         rows = Finding.objects.using(using).filter(rule=name, key__in=sorted(chosen))
-        # Locked, so that a decision doesn't come between.
+        # Locked, so that no decision is made concurrently.
         for finding in rows.order_by("key", "number").select_for_update(no_key=True):
             found.setdefault((name, finding.key), []).append(finding)
     return found

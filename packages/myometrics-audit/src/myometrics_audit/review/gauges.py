@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from django.db.models import Count, Min
-from django.utils import timezone
 
 from myometrics_core.observability import register_gauge
+from myometrics_core.times import seconds_since
 
 from .emergency_access import overdue_emergency_accesses
 from .findings import open_findings
@@ -47,4 +47,4 @@ def open_findings_by_rule() -> dict[str, float]:
 def finding_age_seconds() -> float:
     """Return the age of the oldest open finding; 0 if there is none."""
     since = open_findings().aggregate(oldest=Min("opened_at"))["oldest"]
-    return max(0.0, (timezone.now() - since).total_seconds()) if since else 0.0
+    return seconds_since(since)

@@ -1,28 +1,16 @@
-"""Findings, signed-off periods, emergency access, and how far the log has been examined."""
+"""Findings, signed-off periods, emergency access, and the position of the examination."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from django.conf import settings
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from myometrics_core.db import PortableCharField, PortableTextField
 
-
-def _user(label: Any, **options: Any) -> Any:
-    """Return a field for a user; a deleted user is removed from the row."""
-    return models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        verbose_name=label,
-        on_delete=models.SET_NULL,
-        null=True,
-        blank=True,
-        related_name="+",
-        **options,
-    )
+from ..log.user_fields import user_field
 
 
 class ScanPosition(models.Model):
@@ -43,7 +31,7 @@ class ScanPosition(models.Model):
 
 
 class RuleState(models.Model):
-    """What a rule remembers of earlier entries under a key, such as a user's id."""
+    """What a rule stores about earlier entries under a key, such as a user's id."""
 
     rule = models.CharField(_("rule"), max_length=50)
     key = models.CharField(_("key"), max_length=150)
@@ -68,7 +56,7 @@ class Review(models.Model):
 
     start = models.DateField(_("first day"), unique=True)
     end = models.DateField(_("last day"))
-    signed_by = _user(_("signed off by"))
+    signed_by = user_field(_("signed off by"))
     signed_at = models.DateTimeField(_("signed off at"), null=True, blank=True)
     comment = PortableTextField(_("comment"), blank=True, default="")
 
@@ -106,7 +94,7 @@ class Finding(models.Model):
     # Entries after a decision open another finding of the same window.
     number = models.IntegerField(_("number"), default=1)
     severity = models.SmallIntegerField(_("severity"), choices=Severity.choices)
-    user = _user(_("user"))
+    user = user_field(_("user"))
     data_subject = PortableCharField(_("data subject"), max_length=100, blank=True, default="")
     happened_at = models.DateTimeField(_("time"))
     opened_at = models.DateTimeField(_("opened at"), default=timezone.now)
@@ -116,8 +104,8 @@ class Finding(models.Model):
     period_entry = models.BigIntegerField(_("last entry of a period"), default=0)
     details = models.JSONField(_("details"), default=dict)
     state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.OPEN)
-    assignee = _user(_("assigned to"))
-    decided_by = _user(_("decided by"))
+    assignee = user_field(_("assigned to"))
+    decided_by = user_field(_("decided by"))
     decided_at = models.DateTimeField(_("decided at"), null=True, blank=True)
     reason = PortableTextField(_("reason"), blank=True, default="")
     review = models.ForeignKey(
@@ -150,7 +138,7 @@ class Finding(models.Model):
 class EmergencyAccess(models.Model):
     """A user's access to one data subject for some minutes, granted by themselves."""
 
-    actor = _user(_("user"))
+    actor = user_field(_("user"))
     data_subject = PortableCharField(_("data subject"), max_length=100)
     reason = PortableTextField(_("reason"))
     granted_at = models.DateTimeField(_("granted at"))

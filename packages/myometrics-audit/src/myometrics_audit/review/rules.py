@@ -1,4 +1,4 @@
-"""Rules that examine the log: the base class, what rules are given, and their registry.
+"""Rules that examine the log: the base class, its inputs and results, and the registry.
 
 A rule is deterministic: its hits depend only on the entries, in the order of the seals, and on the
 answers of the site's hooks.
@@ -28,7 +28,6 @@ __all__ = [
     "Rule",
     "Severity",
     "register_rule",
-    "registered_rules",
 ]
 
 Severity = Finding.Severity

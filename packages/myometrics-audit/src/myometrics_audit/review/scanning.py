@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from django.db import router
 from django.db.models import Q, QuerySet
-from django.utils import timezone
 
 from myometrics_core.db import atomic_write, read_in_batches
+from myometrics_core.times import seconds_since
 from myometrics_core.users import lock_users_shared, parse_user_id
 
 from ..log.bulk_values import one_of
@@ -34,7 +34,7 @@ IMPORTED: Final = Q(origin=AuditLog.Origin.IMPORT)
 
 @dataclass(frozen=True)
 class ScanProgress:
-    """What an examination has done so far: entries examined, findings opened."""
+    """The numbers of entries examined and findings opened so far."""
 
     entries: int
     findings: int
@@ -103,7 +103,7 @@ def scan_lag_seconds() -> float:
         return 0.0
     sealed = Seal.objects.using(using).filter(number=leaf.seal_number)
     since = sealed.values_list("sealed_at", flat=True).first()
-    return max(0.0, (timezone.now() - since).total_seconds()) if since else 0.0
+    return seconds_since(since)
 
 
 def scanned_until() -> datetime | None:

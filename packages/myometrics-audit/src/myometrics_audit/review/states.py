@@ -1,4 +1,4 @@
-"""What rules remember between batches: in memory, or in rows."""
+"""The states of rules between batches: in memory, or in rows."""
 
 from __future__ import annotations
 

@@ -19,7 +19,10 @@ MAX_SECONDS: Final = 20.0
 
 
 class SealEntries(JobKind):
-    """Seal pending entries every ten seconds. The short lease lets a killed sealer's work go on."""
+    """Seal pending entries every ten seconds.
+
+    The lease is short, so that another worker soon takes over from a killed one.
+    """
 
     name = "myometrics_audit.seal"
     schedule = every(timedelta(seconds=10))

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
 
 ED25519 = 0x01
 COSIGNATURE = 0x04
+PRIVATE = "PRIVATE+KEY+"
 MAX_NOTE_BYTES = 1_000_000
 MAX_SIGNATURES = 100
 SIGNATURE_LINE = re.compile(r"\u2014 ([^\s+]+) ([A-Za-z0-9+/]+={0,2})")
@@ -59,12 +60,8 @@ class VerifierKey:
     @classmethod
     def parse(cls, text: str) -> VerifierKey:
         """Read a key; raise ``InvalidNote`` if it is malformed."""
-        name, _, rest = text.strip().partition("+")
-        hash_text, _, material = rest.partition("+")
-        value = _from_base64(material)
-        if len(value) != 33 or value[0] not in (ED25519, COSIGNATURE):
-            raise InvalidNote("not an Ed25519 key of a log or a witness")
-        key = cls(_checked_name(name), value[0], value[1:])
+        name, hash_text, kind, public = _split_key(text.strip())
+        key = cls(name, kind, public)
         if key.id.hex() != hash_text:
             raise InvalidNote("the id of the key differs from the key")
         return key
@@ -102,13 +99,11 @@ class SigningKey:
     @classmethod
     def parse(cls, text: str) -> SigningKey:
         """Read a key; raise ``InvalidNote`` (without the key in its message) if malformed."""
-        prefix, _, rest = text.strip().partition("PRIVATE+KEY+")
-        name, _, rest = rest.partition("+")
-        hash_text, _, material = rest.partition("+")
-        value = _from_base64(material)
-        if prefix or len(value) != 33 or value[0] not in (ED25519, COSIGNATURE):
+        stripped = text.strip()
+        if not stripped.startswith(PRIVATE):
             raise InvalidNote("not an Ed25519 private key of a log or a witness")
-        key = cls(_checked_name(name), value[0], value[1:])
+        name, hash_text, kind, seed = _split_key(stripped.removeprefix(PRIVATE))
+        key = cls(name, kind, seed)
         if key.verifier.id.hex() != hash_text:
             raise InvalidNote("the id of the private key differs from the key")
         return key
@@ -119,7 +114,7 @@ class SigningKey:
     @property
     def text(self) -> str:
         material = _base64(bytes([self.kind]) + self.seed)
-        return f"PRIVATE+KEY+{self.name}+{self.verifier.id.hex()}+{material}"
+        return f"{PRIVATE}{self.name}+{self.verifier.id.hex()}+{material}"
 
     @property
     def verifier(self) -> VerifierKey:
@@ -219,6 +214,16 @@ def _cosigned(text: str, time: bytes) -> bytes:
 
 def _key_id(name: str, kind: int, public: bytes) -> bytes:
     return hashlib.sha256(f"{name}\n".encode() + bytes([kind]) + public).digest()[:4]
+
+
+def _split_key(text: str) -> tuple[str, str, int, bytes]:
+    """Return the name, the id in hex, the kind and the bytes of ``name+id+key``."""
+    name, _, rest = text.partition("+")
+    hash_text, _, material = rest.partition("+")
+    value = _from_base64(material)
+    if len(value) != 33 or value[0] not in (ED25519, COSIGNATURE):
+        raise InvalidNote("not an Ed25519 key of a log or a witness")
+    return _checked_name(name), hash_text, value[0], value[1:]
 
 
 def _checked_name(name: str) -> str:

@@ -67,7 +67,6 @@ class TreeEdge:
                 yield Tile(level, self.size >> 8 * (level + 1), tuple(nodes))
 
     def root(self) -> bytes:
-        """Return the root of the tree."""
         peaks = []
         for nodes in reversed(self.levels):
             start = 0

@@ -44,14 +44,12 @@ class StreamAdmin(ReadOnlyAdmin):
 
     @admin.action(description=_("Pause the selected streams"), permissions=["change"])
     def pause(self, request: HttpRequest, queryset: QuerySet[Stream]) -> None:
-        """Pause the streams."""
         for stream in queryset:
             stream_pause(stream.name, actor=request.user, request=request)
         self._report(request, queryset)
 
     @admin.action(description=_("Resume the selected streams"), permissions=["change"])
     def resume(self, request: HttpRequest, queryset: QuerySet[Stream]) -> None:
-        """Let the streams continue."""
         for stream in queryset:
             stream_resume(stream.name, actor=request.user, request=request)
         self._report(request, queryset)

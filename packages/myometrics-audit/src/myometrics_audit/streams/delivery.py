@@ -24,12 +24,11 @@ from myometrics_core.texts import storable_text
 
 from .formats import FORMATS, RENDER_FAILURES
 from .models import DeadLetter, Stream
-from .options import PROOFS, StreamOptions, stream_options
+from .options import PROOFS, StreamOptions, stream_options, stream_source
 from .pending import Pending, Position, position_of, read_pending
 from .positions import add_mark, drop_old_marks
 from .proof_files import next_seal_number, write_seal
 from .services import stream_row
-from .source import stream_source
 from .transports import (
     MAX_RETRY_AFTER,
     TRANSPORT_FAILURES,
@@ -104,7 +103,7 @@ def stream_send(
             return False
         raise StreamFailed(text, run.failures) from error
     except DatabaseError:
-        raise  # It says nothing about the receiver.
+        raise  # Not a failure of the receiver.
     except Exception as error:
         run.note_failure(f"{options.place}: {describe_failure(error)}", None)
         raise
@@ -172,7 +171,7 @@ class StreamRun:
         return number is not None
 
     def note_failure(self, text: str, retry_after: timedelta | None) -> bool:
-        """Store the error; return ``False`` if the stream has another sender by now.
+        """Store the error; return ``False`` if the stream has another sender now.
 
         Without acknowledgement, what was sent last is sent again.
         """
@@ -207,7 +206,7 @@ class StreamRun:
             raise SenderReplaced
 
     def _note_idle(self) -> None:
-        """Nothing is pending: a stream whose options were fixed is not failing any more."""
+        """Clear the error if nothing is pending: the options may have been fixed."""
         if self._stream.failing_since is not None:
             self._unchanged().update(**SUCCESS)
 

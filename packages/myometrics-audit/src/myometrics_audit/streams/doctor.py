@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from myometrics_core.doctor import Diagnosis, describe_age, register_examination
+from myometrics_core.times import seconds_since
 
-from .gauges import age
 from .models import DeadLetter, Stream
 from .pending import pending_since, position_of
 from .services import configured_streams
@@ -29,7 +29,10 @@ def examine_streams() -> Iterator[Diagnosis]:
 
 def _examine(stream: Stream) -> Diagnosis:
     name = f"audit stream {stream.name}"
-    failing, lag = age(stream.failing_since), age(pending_since(position_of(stream)))
+    failing, lag = (
+        seconds_since(stream.failing_since),
+        seconds_since(pending_since(position_of(stream))),
+    )
     resume = f"manage.py audit_stream resume {stream.name}"
     if stream.state == Stream.State.DEAD:
         summary = f"It stopped, because its receiver refused its entries: {stream.last_error}."

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from django.db.models import Count
-from django.utils import timezone
 
 from myometrics_core.observability import register_gauge
+from myometrics_core.times import seconds_since
 
 from .models import DeadLetter
 from .options import stream_names
@@ -46,7 +44,7 @@ def register_gauges() -> None:
 def stream_lag_seconds() -> dict[str, float]:
     """Return by stream the age of the oldest seal with entries to send; 0 if there are none."""
     streams = configured_streams()
-    return {stream.name: age(pending_since(position_of(stream))) for stream in streams}
+    return {stream.name: seconds_since(pending_since(position_of(stream))) for stream in streams}
 
 
 def stream_pending() -> dict[str, float]:
@@ -58,7 +56,7 @@ def stream_pending() -> dict[str, float]:
 
 def stream_failing_seconds() -> dict[str, float]:
     """Return by stream how long it has been failing."""
-    return {stream.name: age(stream.failing_since) for stream in configured_streams()}
+    return {stream.name: seconds_since(stream.failing_since) for stream in configured_streams()}
 
 
 def stream_refused() -> dict[str, float]:
@@ -66,8 +64,3 @@ def stream_refused() -> dict[str, float]:
     counts = DeadLetter.objects.order_by().values_list("stream").annotate(Count("pk"))
     refused = dict(counts.filter(stream__in=stream_names()))
     return {name: float(refused.get(name, 0)) for name in stream_names()}
-
-
-def age(since: datetime | None) -> float:
-    """Return the seconds since a time; 0 if there is none."""
-    return max(0.0, (timezone.now() - since).total_seconds()) if since else 0.0

@@ -28,8 +28,9 @@ MAX_SECONDS: Final = 10.0
 
 
 class SendStream(JobKind):
-    """Send pending entries after each seal. The short lease lets a killed sender's work go on.
+    """Send pending entries after each seal.
 
+    The lease is short, so that another worker soon takes over from a killed one.
     Celery ends tasks softly after 60 of the 90 seconds, and begins runs in the first 30.
     """
 
@@ -48,7 +49,7 @@ class SendStream(JobKind):
             job.attempts = error.failures  # Of the backoff, which begins again after progress.
             raise JobFailed(str(error)) from error
         if has_more:
-            enqueue(self.name, key="")  # this job, once more
+            enqueue(self.name, key="")  # enqueue this job again
 
 
 def make_job(stream: str, progress: Progress = no_progress) -> SendStream:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import socket
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from functools import cached_property
@@ -13,7 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 from django.core.exceptions import ImproperlyConfigured
 
 from ..conf import audit_settings
-from .formats import FORMATS
+from .formats import FORMATS, Source
 
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
 SYSLOG_FORMATS: Final = ("rfc5424", "cef", "dicom")
@@ -111,6 +113,12 @@ def stream_names() -> list[str]:
     """Return the names of the configured streams; a system check reports malformed ones."""
     names = audit_settings.STREAMS
     return [name for name in names if is_stream_name(name)] if isinstance(names, Mapping) else []
+
+
+def stream_source() -> Source:
+    """Return the name of this site and process, for messages."""
+    values = {"application": "myometrics", "host": socket.gethostname()}
+    return Source(**{**values, **audit_settings.STREAM_SOURCE}, process_id=str(os.getpid()))
 
 
 def is_stream_name(name: Any) -> bool:

@@ -185,7 +185,7 @@ def _recorded_function(function: Callable[..., Any]) -> Callable[..., Any]:
         recorder = _recorder_of(request)
         if recorder is None:
             return function(admin, request, queryset)
-        rows = list(queryset.all())  # the action's own query set stays unevaluated
+        rows = list(queryset.all())  # the query set of the action stays unevaluated
         recorder.tracker.watch(rows)
         response = function(admin, request, queryset)
         if isinstance(response, HttpResponseBase):

@@ -1,4 +1,4 @@
-"""What a request reads and changes, for the mixins of views and of admin pages."""
+"""Recording of what a request reads and changes, for the mixins of views and admin pages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ UNKNOWN_ID: Final = "list"
 
 
 class AuditOptions:
-    """Who the objects of a view or admin page are about, and why they are processed."""
+    """Data subject, purpose and legal basis of the objects of a view or admin page."""
 
     audit_subject = ""
     """Field, or path of fields, with the data subject; by default that of ``recorded()``."""

@@ -26,7 +26,7 @@ from .provisioning import identity_resolve, sign_in_refused
 from .sign_in import require_unused, sign_in_by_identity
 
 PENDING: Final = "_myometrics_auth_provider"
-"""Key in the Django session: a sign-in at a provider that has not come back yet."""
+"""Key in the Django session: a sign-in at a provider that is not finished."""
 
 
 def login_options(site: AdminSite, target: str) -> list[dict[str, str]]:

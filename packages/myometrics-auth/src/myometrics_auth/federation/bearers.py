@@ -1,4 +1,4 @@
-"""Access tokens of providers in place of ours: validated once, then one query per request."""
+"""Authentication by access tokens of providers: validated once, then one query per request."""
 
 from __future__ import annotations
 

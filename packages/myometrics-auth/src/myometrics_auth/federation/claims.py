@@ -1,4 +1,4 @@
-"""What a validated token says about its user."""
+"""The claims of a validated token."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def identities_of(*, user: User) -> QuerySet[Identity]:
 
 
 def linked_addresses(user_ids: Collection[Any]) -> Iterator[tuple[Any, str]]:
-    """Yield users with the addresses that their identities vouch for.
+    """Yield users with the addresses that their providers have verified.
 
     Not those of providers whose addresses the site does not trust.
     """

@@ -33,7 +33,7 @@ _LINK = SignedLink(
 
 
 def link_request_create(*, user: User, claims: Claims) -> None:
-    """Enqueue a mail to ``user``, whose row the caller has locked, unless one was sent lately."""
+    """Enqueue a mail to ``user``, whose row the caller has locked, unless one was sent recently."""
     now = utc_now()
     if LinkRequest.objects.filter(user=user, created_at__gt=now - MAIL_INTERVAL).exists():
         return

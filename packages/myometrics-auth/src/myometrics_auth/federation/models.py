@@ -121,7 +121,7 @@ class ForeignToken(models.Model):
 
 
 class SignInFlow(models.Model):
-    """A sign-in at a provider that has not come back yet. Only hashes of its secrets are stored."""
+    """A sign-in at a provider that is not finished. Only hashes of its secrets are stored."""
 
     state_hash = models.CharField(_("hash of the state"), max_length=64, primary_key=True)
     flow_hash = models.CharField(_("hash of the flow"), max_length=64)

@@ -1,4 +1,4 @@
-"""From a validated token to the account of its user: find it, link it or create it."""
+"""Find, link or create the account for a validated token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sign-in with a token of an identity provider: the answer is that of a sign-in by password."""
+"""Sign-in with a token of an identity provider; the response is that of a sign-in by password."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def validate_id_token(
 def validate_access_token(provider: Provider, token: str) -> Claims:
     """Return the claims of an access token, validated as ``access_tokens`` of the provider says.
 
-    Raises ``InvalidToken``; ``ProviderUnavailable`` if the provider does not answer.
+    Raises ``InvalidToken``; ``ProviderUnavailable`` if the provider does not respond.
     """
     validate = {
         "jwt": _by_signature,

@@ -2,10 +2,9 @@
 
 from .address_ownerships import (
     AddressOwnership,
-    AddressOwnershipQuerySet,
     register_linked_addresses,
 )
-from .addresses import EmailChange, EmailChangeQuerySet, Invitation, InvitationQuerySet
+from .addresses import EmailChange, Invitation
 from .sign_in import (
     KnownDevice,
     RecoveryCode,
@@ -20,11 +19,8 @@ from .users import AbstractClinicUser, Role, User, UserManager, UserQuerySet
 __all__ = [
     "AbstractClinicUser",
     "AddressOwnership",
-    "AddressOwnershipQuerySet",
     "EmailChange",
-    "EmailChangeQuerySet",
     "Invitation",
-    "InvitationQuerySet",
     "KnownDevice",
     "RecoveryCode",
     "Role",

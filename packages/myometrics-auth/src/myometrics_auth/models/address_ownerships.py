@@ -1,4 +1,4 @@
-"""Which user a verified address identifies, and from when until when."""
+"""Periods in which verified addresses identify users."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _linked: dict[str, LinkedAddresses] = {}
 
 
 def register_linked_addresses(name: str, find: LinkedAddresses) -> None:
-    """Register ``find(user_ids)``, which yields user ids with addresses that others vouch for.
+    """Register ``find(user_ids)``, which yields user ids with addresses verified by other services.
 
     Such as those of linked identities. After each link and unlink, call
     ``AddressOwnership.objects.follow([user.pk])`` in the same transaction. A linked address that
@@ -89,7 +89,7 @@ class AddressOwnershipQuerySet(models.QuerySet["AddressOwnership"]):
             self.filter(pk__in=keys, until=None).update(until=utc_now())
             self.filter(pk__in=keys).update(user=None)
 
-    def count_forgotten(self) -> int:
+    def count_unmatched(self) -> int:
         """Count the open ownerships whose hash no key makes any more: their key was removed."""
         rows = self.filter(until=None, user__email__isnull=False).select_related("user")
         remaining, count = iter(read_in_batches(rows.order_by("pk"))), 0
@@ -141,12 +141,12 @@ class AddressOwnershipQuerySet(models.QuerySet["AddressOwnership"]):
                     continue
                 holder.until = now
                 ended.append(holder)
-            # Who returns to an address has it as before, unless another user had it in between.
+            # A returning user continues the old period, unless another user had the address since.
             since: Any = None
             if last is not None and last.user_id == pk:
                 since = last.since
             elif last is not None:
-                # Not before the end of another's period, should the clock have gone back.
+                # Not before the end of another user's period, even if the clock was set back.
                 since = max(now, *(row.until for row in before if row.until))
             row = self.model(address_hash=hashes[address][0], user_id=pk, since=since, taken_at=now)
             by_hash[row.address_hash].append(row)

@@ -44,7 +44,7 @@ class InvitationQuerySet(models.QuerySet["Invitation"]):
 class Invitation(models.Model):
     """A pending invitation to register; deleted when it is accepted or revoked.
 
-    Its link is signed and contains ``nonce``, which a reader of the database can't sign.
+    Its link contains ``nonce`` and is signed, so a reader of the database can't make one.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

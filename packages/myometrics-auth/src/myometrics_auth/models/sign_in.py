@@ -14,7 +14,7 @@ from django.db import models, router, transaction
 from django.utils.translation import gettext_lazy as _
 
 from myometrics_auth.conf import auth_settings
-from myometrics_auth.devices import MAX_FAMILY_LENGTH
+from myometrics_auth.device_families import MAX_FAMILY_LENGTH
 from myometrics_auth.encryption import UnreadableSecret, decrypt_secret, encrypt_secret
 from myometrics_core.db import DATABASE_FAILURES, PortableCharField, PortableDateTimeField
 from myometrics_core.times import utc_now

@@ -29,7 +29,7 @@ from myometrics_auth.views.admin_login import (
 )
 from myometrics_auth.views.sign_in import LOGIN_FORM_RATE
 
-from .browser import browser_sign_in_with_passkey
+from .browser_sign_in import browser_sign_in_with_passkey
 from .conf import admin_origin
 from .serializers import AssertionField
 from .services import passkey_begin_second_factor, passkey_begin_sign_in

@@ -13,7 +13,7 @@ class PasskeysConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from myometrics_auth.second_factors import register_second_factor
+        from myometrics_auth.second_factor_kinds import register_second_factor
         from myometrics_auth.services.reauthentication import register_reauthentication_method
         from myometrics_auth.sign_in_methods import register_sign_in_method
         from myometrics_core.conf import register_site_checks
@@ -23,7 +23,7 @@ class PasskeysConfig(AppConfig):
         from .checks import register_checks
         from .events import RESERVED_ACTIONS
         from .jobs import SweepChallenges
-        from .second_factor import PasskeyFactor, PasskeyMethod, PasskeySignIn
+        from .passkey_factor import PasskeyFactor, PasskeyMethod, PasskeySignIn
 
         register_checks()
         register_site_checks(self, app="myometrics_auth")

@@ -1,6 +1,6 @@
 """Passkeys: register, sign in with, rename and remove them.
 
-A passkey that verified its user is both factors; without, it is the second factor after the
+A passkey that verified its user is both factors; otherwise it is the second factor after the
 password. A user who has a passkey needs a second factor to sign in with the password.
 """
 
@@ -179,7 +179,7 @@ def passkey_sign_in(
                 return session_start(
                     user=user, request=request, second_factor=True, in_browser=in_browser
                 )
-        # Without an account the credential takes the place of the address.
+        # There is no account: the credential is counted instead of the address.
         email = credential["id"] if user is None else user.email
         publish_failed_sign_in(email=email, request=request)
     raise refusal or InvalidCredentials()

@@ -1,4 +1,4 @@
-"""Django admin of provisioning: to look at, because the identity provider manages the rows."""
+"""Django admin of provisioning; read-only, because the identity provider manages the rows."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from myometrics_auth.errors import InvalidToken
 
 from .models import ProvisioningToken
-from .tokens import token_find
+from .provisioning_tokens import token_find
 
 
 class ScimClient(AnonymousUser):

@@ -82,7 +82,7 @@ class Service(ScimService):
     def read_search(
         self, resource_types: list[ResourceType], payload: Any
     ) -> tuple[SearchRequest[Any], Any]:
-        """Entra asks whether a user has a manager before it sends one; no user has any here."""
+        """Find nothing when Entra searches for a user's manager: managers are not stored."""
         filter_ = payload.get("filter") if isinstance(payload, dict) else None
         if isinstance(filter_, str):
             no_user = 'id eq ""'

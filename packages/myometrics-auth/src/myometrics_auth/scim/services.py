@@ -95,7 +95,7 @@ def user_revise(*, provisioned: ProvisionedUser, data: UserData, request: AnyReq
 
     Raises ``Conflict`` for the last administrator and for a user name or an address that is taken,
     and ``PermissionDenied`` for the address of an administrator or of staff whom the provider did
-    not create: who has the address can reset the password.
+    not create: with the address, the provider could reset the password.
     """
     user = provisioned.user
     changes: dict[str, Any] = {"is_active": data.is_active, **data.names}

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Final
 
 from myometrics_auth.conf import auth_settings
-from myometrics_auth.devices import device_family
+from myometrics_auth.device_families import device_family
 from myometrics_auth.models import KnownDevice, Session, User
 from myometrics_auth.requests import AnyRequest
 from myometrics_core.http import user_agent
@@ -50,7 +50,7 @@ def devices_sweep() -> int:
 
 
 def _has_session(user: User, family: str) -> bool:
-    # Releases before 0.2 recorded sessions only, and may still run beside this one.
+    # Processes of releases before 0.2, which may still run, record sessions only.
     recent = Session.objects.filter(user=user, refreshed_at__gt=utc_now() - DEVICE_MEMORY)
     user_agents = recent.values_list("user_agent", flat=True).distinct()
     return any(device_family(user_agent) == family for user_agent in user_agents)

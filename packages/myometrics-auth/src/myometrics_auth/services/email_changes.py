@@ -72,8 +72,8 @@ def email_change_request(
 def email_change_confirm(*, token: str, password: str, request: AnyRequest) -> User:
     """Change the address to the one whose mailbox the link was sent to; return the user.
 
-    The account's password is required, so that a user who follows a link that another user has
-    caused does not give that user's account a verified address. The old address is reserved, and
+    The account's password is required: an attacker could enter another user's address, who might
+    follow the link and so verify it for the attacker's account. The old address is reserved, and
     gets a link to undo the change, the new one a notice.
 
     Raises ``NotFound`` for a link that is wrong, used or expired, and ``ValidationError`` on

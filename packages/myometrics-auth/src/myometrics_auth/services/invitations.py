@@ -135,7 +135,7 @@ def _role_problems(inviter: User, role: str) -> list[Any]:
 
 
 def _still_counts(invitation: Invitation) -> bool:
-    # The inviter's present rights count: a dismissed administrator can't let users in.
+    # The inviter's current role counts: a former administrator can't invite.
     inviter = invitation.inviter
     return is_administrator(inviter) and not _role_problems(inviter, invitation.role)
 

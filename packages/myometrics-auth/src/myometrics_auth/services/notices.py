@@ -10,7 +10,7 @@ from typing import Final
 from django.utils.translation import gettext_lazy as _
 
 from myometrics_auth.conf import auth_settings
-from myometrics_auth.devices import device_family
+from myometrics_auth.device_families import device_family
 from myometrics_auth.models import User
 from myometrics_auth.requests import AnyRequest
 from myometrics_core.http import user_agent

@@ -22,7 +22,7 @@ from myometrics_auth.models import EmailChange, Session, UsedToken, User
 from myometrics_auth.password_text import normalize_password
 from myometrics_auth.requests import AnyRequest
 from myometrics_auth.reset_links import user_of_reset_link
-from myometrics_auth.second_factors import registered_second_factors
+from myometrics_auth.second_factor_kinds import registered_second_factors
 from myometrics_auth.selectors import has_second_factor
 from myometrics_auth.sign_in_methods import count_sign_in_methods, remove_sign_in_methods
 from myometrics_core.api import CallerDeleted

@@ -22,7 +22,7 @@ from myometrics_auth.errors import InvalidToken
 from myometrics_auth.events import publish_account_event
 from myometrics_auth.models import RecoveryCode, Session, TotpDevice, User
 from myometrics_auth.requests import AnyRequest, lock_caller
-from myometrics_auth.second_factors import registered_second_factors
+from myometrics_auth.second_factor_kinds import registered_second_factors
 from myometrics_auth.selectors import has_second_factor, second_factors_in_use
 from myometrics_core.api import Conflict
 from myometrics_core.db import atomic_write, read_in_batches

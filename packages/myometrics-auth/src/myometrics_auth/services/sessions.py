@@ -182,7 +182,7 @@ def _is_retry(session: Session, token_id: str) -> bool:
 
 
 def _end_after_reuse(session: Session, request: AnyRequest) -> None:
-    """End a session whose refresh token was stolen: either its user or the thief has an old one."""
+    """End a session whose replaced refresh token was sent: the token may be stolen."""
     with atomic_write():
         if not lock_users_shared([session.user_id]):
             return

@@ -22,7 +22,7 @@ from myometrics_auth.errors import (
 from myometrics_auth.events import publish_failed_sign_in
 from myometrics_auth.models import Session, UsedToken
 from myometrics_auth.requests import AnyRequest
-from myometrics_auth.second_factors import registered_second_factors
+from myometrics_auth.second_factor_kinds import registered_second_factors
 from myometrics_auth.selectors import must_verify_email
 from myometrics_auth.tokens import (
     MFA,
@@ -42,7 +42,7 @@ from .sessions import session_start
 
 second_step_done = Signal()
 """Sent with ``token_id`` and ``session`` when a second factor has completed a sign-in, in its
-transaction: an opt-in app keeps what it knows about the first step.
+transaction: an opt-in app stores its data about the first step.
 """
 
 

@@ -61,7 +61,7 @@ def user_register(
     """
     registration_require()
     invited = None
-    # Before the address is looked up: who is not invited can't ask whether it is taken.
+    # Before the address is looked up, so that only invited users learn whether it is taken.
     if invitation or auth_settings.REGISTRATION == "invitation":
         invited = invitation_check(invitation, email=email)
     if auth_settings.CLINIC_NAME_SET_BY == "administrators":
@@ -283,7 +283,7 @@ def _apply_by_administrator(user: User, changes: Mapping[str, Any]) -> dict[str,
     # The administrator chose the new address; it is not verified yet.
     changed = _apply(user, {**changes, "self_registered": False, "verified_at": None})
     unreserved_require(user)
-    # The administrator's choice stands: no older link changes it.
+    # Older links must not replace the administrator's choice.
     EmailChange.objects.filter(user=user).delete()
     return changed
 

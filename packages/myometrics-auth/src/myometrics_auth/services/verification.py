@@ -1,8 +1,8 @@
 """Verify e-mail addresses: by the page that a mail links to, and by resets.
 
-A link proves access to the mailbox, not who registered the account. Who can't enter its password
-as well may be another user than the one who registered it, so every other access is removed; see
-the decision record "Verify an address with the account's password, or take the account over".
+A link proves access to the mailbox, not who registered the account. A user who can't enter the
+account's password may not be the one who registered it, so every other access is removed; see the
+decision record "Verify an address with the account's password, or take the account over".
 """
 
 from __future__ import annotations

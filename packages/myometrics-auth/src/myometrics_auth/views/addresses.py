@@ -96,7 +96,7 @@ class AccountPage(PublicPageView):
     template: str
 
     def subject(self) -> Any:
-        """Return what the link names; raise ``NotFound``."""
+        """Return the object that the link names; raise ``NotFound``."""
         raise NotImplementedError
 
     def account(self) -> User:
@@ -108,7 +108,7 @@ class AccountPage(PublicPageView):
         return {}
 
     def act(self, request: Request, password: str) -> dict[str, Any]:
-        """Do what the button says; return the context of the page that says so."""
+        """Perform the action of the button; return the context of the next page."""
         raise NotImplementedError
 
     def get(self, request: Request) -> HttpResponse:
@@ -118,7 +118,7 @@ class AccountPage(PublicPageView):
             return self._page({**self.context(), "form": VerificationForm()})
 
     def post(self, request: Request) -> HttpResponse:
-        """Act, and say what was done; a wrong password is a 400 with the form again."""
+        """Perform the action; a wrong password is a 400 with the form again."""
         with translation.override(_language(self.account())):
             form = VerificationForm(http_request(request).POST)
             status = 200

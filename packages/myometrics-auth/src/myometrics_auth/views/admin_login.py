@@ -30,7 +30,7 @@ from myometrics_auth.forms import (
     SecondFactorForm,
 )
 from myometrics_auth.requests import current_user
-from myometrics_auth.second_factors import registered_second_factors
+from myometrics_auth.second_factor_kinds import registered_second_factors
 from myometrics_auth.services.browser import (
     Step,
     browser_enrol,

@@ -191,7 +191,7 @@ def _add_partitioned_index(schema_editor: Any, model: Any, index: Any, *, exists
         create = f"CREATE INDEX CONCURRENTLY {child} ON {partition} USING {definition}"
         schema_editor.execute(create, params=None)
         attach = f"ALTER INDEX {quote(index.name)} ATTACH PARTITION {child}"
-        # It waits for queries that read the partition, and other queries behind it.
+        # It waits for queries that read the partition, and new queries wait behind it.
         _alter_briefly(schema_editor, partial(schema_editor.execute, attach))
 
 

@@ -14,7 +14,7 @@ from ..db.replicas import replica_lags, replicas_left_out
 from ..health.report import check_health
 from ..jobs.kinds import job_kinds
 from ..jobs.models import Job
-from ..times import utc_now
+from ..times import seconds_since, utc_now
 from .metrics import register_gauge
 
 HEALTH_LOG = "myometrics_core.health_log"
@@ -80,7 +80,7 @@ def health_check_age_seconds() -> float | None:
     from ..health_log.models import HealthState  # noqa: PLC0415  (the app is optional)
 
     checked_at = HealthState.objects.values_list("checked_at", flat=True).first()
-    return max(0.0, (utc_now() - checked_at).total_seconds()) if checked_at else math.inf
+    return seconds_since(checked_at) if checked_at else math.inf
 
 
 def jobs_pending() -> dict[str, float]:

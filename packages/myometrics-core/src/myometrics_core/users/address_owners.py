@@ -1,4 +1,4 @@
-"""Which user an e-mail address identifies, and from when until when.
+"""Periods in which an e-mail address identifies a user.
 
 Other services name users by their addresses. An address can pass from one user to another, so it
 identifies a user only for a period. Packages that verify addresses register their
@@ -50,7 +50,7 @@ class AddressOwners(ABC):
     def of_keys(self, keys: Collection[str], *, lock: bool) -> Iterable[AddressOwnership]:
         """Return the ownerships of ``keys`` that still exist.
 
-        ``lock``: no one else changes or deletes them until the transaction ends.
+        ``lock``: keep them unchanged until the transaction ends.
         """
 
 
@@ -96,6 +96,6 @@ def connect_address_owners_changed(receiver: Callable[[], object], *, uid: str) 
 
 
 def address_owners_changed() -> None:
-    """Tell the receivers that addresses got or lost an owner, in the same transaction."""
+    """Notify the receivers that addresses got or lost an owner, in the same transaction."""
     for receiver in list(_receivers.values()):
         receiver()

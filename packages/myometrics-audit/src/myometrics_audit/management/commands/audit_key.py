@@ -47,7 +47,7 @@ class Command(BaseCommand):
         self.stdout.write(str(key.verifier))
 
     def _show(self) -> None:
-        from ...checkpoints.keys import verifier_keys  # noqa: PLC0415 (of an extra)
+        from ...checkpoints.checkpoint_keys import verifier_keys  # noqa: PLC0415 (of an extra)
 
         try:
             keys = verifier_keys()

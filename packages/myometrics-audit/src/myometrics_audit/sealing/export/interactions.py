@@ -1,4 +1,4 @@
-"""What an action's name says: the interaction with a record, and whether it succeeded."""
+"""Derive the interaction with a record, and its outcome, from the name of an action."""
 
 from __future__ import annotations
 

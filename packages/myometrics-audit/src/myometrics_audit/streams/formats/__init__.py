@@ -8,7 +8,7 @@ from .documents import render_json
 from .ecs import render_ecs
 from .fhir import render_fhir
 from .ocsf import render_ocsf
-from .sources import Format, Source
+from .source import Format, Source
 from .syslog import render_rfc5424
 
 __all__ = ["FORMATS", "RENDER_FAILURES", "Format", "Source"]

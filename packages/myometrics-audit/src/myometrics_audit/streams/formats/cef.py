@@ -10,7 +10,7 @@ from ...log.models import AuditLog
 from ...sealing.export.interactions import outcome_of
 from .characters import VISIBLE_CONTROLS
 from .events import epoch_milliseconds, in_words, kind_of, severity_of, user_of
-from .sources import Source
+from .source import Source
 from .syslog import LOG_AUDIT, syslog_message
 from .syslog import SEVERITIES as SYSLOG_SEVERITIES
 

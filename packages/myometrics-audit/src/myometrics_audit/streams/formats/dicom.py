@@ -13,7 +13,7 @@ from ...log.models import AuditLog
 from ...sealing.export.interactions import INTERACTIONS, interaction_of, outcome_of, words_of
 from .characters import VISIBLE_CONTROLS
 from .events import Kind, in_words, is_account, kind_of, severity_of, user_of
-from .sources import Source
+from .source import Source
 from .syslog import BOM, SECURITY, syslog_message
 
 MESSAGE_ID: Final = "IHE+RFC-3881"

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...log.entry_json import DETAIL_COLUMNS, entry_json
 from ...log.models import OPTIONAL_LENGTHS, AuditLog
-from .sources import Source
+from .source import Source
 
 
 def json_bytes(document: Any) -> bytes:

@@ -12,7 +12,7 @@ from ...log.models import AuditLog
 from ...sealing.export.interactions import interaction_of, outcome_of
 from .documents import json_bytes
 from .events import Kind, in_words, kind_of, severity_of, user_of
-from .sources import Source
+from .source import Source
 
 VERSION: Final = "8.11.0"
 """The version that events name: the first with the category ``api``."""

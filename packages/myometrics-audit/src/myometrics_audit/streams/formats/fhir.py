@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...log.models import AuditLog
 from ...sealing.export.fhir import audit_event, fhir_text
 from .documents import json_bytes
-from .sources import Source
+from .source import Source
 
 
 def render_fhir(entry: AuditLog, source: Source) -> bytes:

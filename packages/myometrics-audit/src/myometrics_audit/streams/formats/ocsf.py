@@ -10,7 +10,7 @@ from ...log.models import AuditLog
 from ...sealing.export.interactions import interaction_of, outcome_of, words_of
 from .documents import json_bytes
 from .events import Kind, epoch_milliseconds, in_words, is_account, kind_of, severity_of, user_of
-from .sources import Source
+from .source import Source
 
 VERSION: Final = "1.4.0"
 """The schema's version that events name. Later 1.x versions accept them too."""

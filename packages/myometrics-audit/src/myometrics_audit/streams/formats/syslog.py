@@ -15,7 +15,7 @@ from ...sealing.export.interactions import outcome_of
 from .characters import VISIBLE_CONTROLS
 from .documents import entry_document
 from .events import kind_of, severity_of, user_of
-from .sources import Source
+from .source import Source
 
 SECURITY: Final = 10
 """The facility "security/authorization messages", which IHE requires for audit messages."""

@@ -61,7 +61,7 @@ class MessagesRefused(Exception):
 
 
 def describe_failure(error: Exception) -> str:
-    """Return a text without secrets: never the receiver's answer, and no URL."""
+    """Return a text without secrets: without the receiver's response and the URL."""
     if isinstance(error, ReceiverFailed):
         return str(error)
     if isinstance(error, ssl.SSLCertVerificationError):

@@ -78,7 +78,7 @@ class HttpTransport(Transport):
             body, headers["Content-Encoding"] = gzip.compress(body, mtime=0), "gzip"
         parts = self._options.parts
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        if self._connection.sock is None:  # The receiver ended it after the last answer.
+        if self._connection.sock is None:  # The receiver closed it after its last response.
             self._connection.connect()
         if isinstance(self._connection.sock, TimedSocket):
             self._connection.sock.limit(self._options.timeout_seconds)
@@ -86,7 +86,7 @@ class HttpTransport(Transport):
         response = self._connection.getresponse()
         answer = response.read(MAX_ANSWER_BYTES + 1)
         if len(answer) > MAX_ANSWER_BYTES:
-            self._connection.close()  # The rest of the answer is not read.
+            self._connection.close()  # The rest of the response is not read.
         return response.status, _retry_after(response), answer
 
     def _authorization(self) -> dict[str, str]:
@@ -126,7 +126,7 @@ def _retry_after(response: HTTPResponse) -> timedelta | None:
 
 
 def _check_bundle(answer: bytes, sent: int) -> None:
-    """Raise if the answer to a batch does not say that each of its entries was created."""
+    """Raise unless the response to a batch says that each of its entries was created."""
     try:
         entries = json.loads(answer)["entry"]
         statuses = [int(str(entry["response"]["status"])[:3]) for entry in entries]

@@ -1,4 +1,4 @@
-"""Sockets for HTTP connections, which limit how long an answer may take as a whole."""
+"""Sockets for HTTP connections, which limit the total time of a response."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def seconds_left(ends: float) -> float:
 
 
 class TimedSocket(socket.socket):
-    """A socket that limits the time of a request and its answer.
+    """A socket that limits the time of a request and its response.
 
     The timeout of a socket is for each read: a receiver that sends single bytes would never exceed
     it. Python limits writes and TLS handshakes as a whole.
@@ -27,7 +27,7 @@ class TimedSocket(socket.socket):
     _ends = 0.0
 
     def limit(self, seconds: float) -> None:
-        """Raise ``TimeoutError`` when an answer isn't complete after so long."""
+        """Raise ``TimeoutError`` if a response isn't complete after this time."""
         self.settimeout(seconds)
         self._ends = time.monotonic() + seconds
 

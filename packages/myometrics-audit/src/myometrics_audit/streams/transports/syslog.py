@@ -63,7 +63,7 @@ class SyslogTransport(Transport):
             while connection.recv(4096):
                 connection.settimeout(seconds_left(ends))
         except (TimeoutError, ssl.SSLEOFError):
-            pass  # It keeps its half open, or ends it without the alert of TLS.
+            pass  # The receiver keeps its side open, or closes it without a TLS close alert.
         finally:
             self.abort()
 

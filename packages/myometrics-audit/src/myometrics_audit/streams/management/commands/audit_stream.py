@@ -12,11 +12,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from myometrics_core.doctor import describe_age
 from myometrics_core.management.command_line import Progress
+from myometrics_core.times import seconds_since
 
+from ...dead_letters import dead_letters_send
 from ...delivery import StreamFailed
-from ...gauges import age
 from ...jobs import send_now
-from ...letters import letters_send
 from ...models import DeadLetter, Stream
 from ...options import stream_names, stream_options
 from ...pending import pending_count, pending_since, position_of
@@ -117,7 +117,7 @@ class Command(BaseCommand):
 
     def _retry(self, name: str) -> None:
         try:
-            sent, refused = letters_send(name)
+            sent, refused = dead_letters_send(name)
         except (StreamFailed, ImproperlyConfigured) as error:
             raise CommandError(f"The entries can't be sent: {error}") from None
         self.stdout.write(f"Messages sent: {sent:,}. Refused again: {refused:,}.")
@@ -152,7 +152,7 @@ def _facts(stream: Stream) -> dict[str, Any]:
         "entry_id": stream.entry_id,
         "sent": stream.sent,
         "pending": pending_count(position),
-        "lag_seconds": round(age(pending_since(position))),
+        "lag_seconds": round(seconds_since(pending_since(position))),
         "refused": DeadLetter.objects.filter(stream=stream).count(),
         "error": stream.last_error,
     }

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rest_framework.exceptions import APIException
 
 from myometrics_auth.scim.conf import providers
-from myometrics_auth.scim.tokens import token_create, token_revoke, tokens_live
+from myometrics_auth.scim.provisioning_tokens import token_create, token_revoke, tokens_live
 
 DAYS = 365
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from .delivery import StreamFailed
 from .formats import FORMATS, RENDER_FAILURES
 from .models import DeadLetter
-from .options import StreamOptions, stream_options
+from .options import StreamOptions, stream_options, stream_source
 from .pending import Position, selected_entries
-from .source import stream_source
 from .transports import (
     TRANSPORT_FAILURES,
     Message,
@@ -19,7 +18,7 @@ from .transports import (
 )
 
 
-def letters_send(name: str) -> tuple[int, int]:
+def dead_letters_send(name: str) -> tuple[int, int]:
     """Send each refused entry of a stream once more, alone; return how many were sent and refused.
 
     Those that were erased are dropped. Raises ``StreamFailed`` if the receiver can't be reached:

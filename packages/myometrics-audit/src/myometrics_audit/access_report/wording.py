@@ -1,4 +1,4 @@
-"""Accesses in words that a data subject understands."""
+"""Descriptions of accesses that a data subject understands."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from myometrics_auth.errors import InvalidToken
 from myometrics_auth.models import User
 from myometrics_auth.requests import AnyRequest, current_user
-from myometrics_auth.second_factors import SecondFactor
+from myometrics_auth.second_factor_kinds import SecondFactor
 from myometrics_auth.services.reauthentication import ReauthenticationMethod
 from myometrics_auth.sign_in_methods import SignInMethod
 from myometrics_auth.tokens import MFA, read_token
