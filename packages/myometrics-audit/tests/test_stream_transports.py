@@ -236,6 +236,29 @@ def test_killed_sender_is_continued_some_seconds_earlier(settings, seal):
         assert receiver.ids == [*ids[0], *ids[1], *ids[2], *ids[1], *ids[2]]
 
 
+class Killed(BaseException):
+    """Ends a run without a chance to store anything."""
+
+
+def test_clock_that_is_set_during_a_run_loses_nothing(settings, seal):
+    with syslog_receiver() as receiver:
+        url = f"syslog+tcp://127.0.0.1:{receiver.port}"
+        configure(settings, url, batch_size=1, resend_seconds=10)
+        ids = seal(4)
+
+        def set_clock(sent):
+            clock.shift(3600)
+            if sent == len(ids):
+                raise Killed
+
+        with time_machine.travel(timezone.now()) as clock, pytest.raises(Killed):
+            stream_send("siem", progress=set_clock)
+        receiver.wait_for(4)
+        configure(settings, url, resend_seconds=1)
+        stream_send("siem")
+        assert receiver.ids == ids + ids
+
+
 def test_orderly_end_sends_nothing_again(settings, seal):
     with syslog_receiver() as receiver:
         configure(settings, f"syslog+tcp://127.0.0.1:{receiver.port}")

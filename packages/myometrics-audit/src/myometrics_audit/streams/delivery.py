@@ -122,6 +122,7 @@ class StreamRun:
         self, options: StreamOptions, stream: Stream, *, ends: float, progress: Progress
     ) -> None:
         self._options, self._stream, self._ends = options, stream, ends
+        self._clock_offset = time.time() - time.monotonic()
         self._progress = progress
         self._token = uuid.uuid4()
         self._position = position_of(stream)
@@ -145,7 +146,7 @@ class StreamRun:
         try:
             while pending and self._send_all(transport, pending):
                 pending = self._read()
-            ended = time.time()
+            ended = self._now()
             if self._is_open:
                 transport.close()
         finally:
@@ -198,7 +199,7 @@ class StreamRun:
         """Become the sender of the stream."""
         values: dict[str, Any] = {"sender": self._token}
         if not self._is_acknowledged:
-            now = time.time()
+            now = self._now()
             self._marks = drop_old_marks(self._marks, now - self._options.resend_seconds)
             self._marks = self._marks or add_mark([], now, self._position)
             values |= {"is_connected": True, **self._place()}
@@ -227,6 +228,10 @@ class StreamRun:
             if self._is_over():
                 return False
         return True
+
+    def _now(self) -> float:
+        """Return the time for marks: if the clock is set during a run, they don't age."""
+        return time.monotonic() + self._clock_offset
 
     def _is_over(self) -> bool:
         return time.monotonic() >= self._ends
@@ -334,7 +339,7 @@ class StreamRun:
             values |= SUCCESS
             self._stream.failing_since = None
         else:
-            now = time.time()
+            now = self._now()
             self._marks = add_mark(self._marks, now, self._position)
             self._marks = drop_old_marks(self._marks, now - self._options.resend_seconds)
         self._update(**values, **self._place())
