@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, IntegrityError, connection, connections, transaction
+from partitioned_log import is_waiting
 
 from myometrics_audit.importing.services import _known_entries
 from myometrics_audit.log.guards import missing_guards
@@ -486,15 +487,6 @@ def locked(statement):
         yield other
     finally:
         other.close()
-
-
-def is_waiting():
-    """Whether the command's process waits for a lock."""
-    sql = (
-        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() "
-        "AND wait_event_type = 'Lock' AND pid <> pg_backend_pid()"
-    )
-    return bool(rows("default", sql))
 
 
 def start_command(*arguments):

@@ -14,6 +14,7 @@ from django.core import checks
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.migrations.exceptions import IrreversibleError
+from partitioned_log import is_waiting
 
 from myometrics_audit.log.guards import missing_guards
 from myometrics_audit.models import AuditLog, Leaf
@@ -115,15 +116,6 @@ def test_partition_that_is_dropped_concurrently_is_left_out(partitioned, other):
 
     bounds, _ = run_concurrently([read, drop])
     assert [one.first_id for one in bounds] == [1, 2000, 3000]
-
-
-def is_waiting():
-    """Whether another connection to this database waits for a lock."""
-    sql = (
-        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() "
-        "AND wait_event_type = 'Lock' AND pid <> pg_backend_pid()"
-    )
-    return bool(rows("default", sql))
 
 
 def test_ids_without_a_partition_get_one(partitioned, write):
