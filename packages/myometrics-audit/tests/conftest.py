@@ -11,6 +11,7 @@ from rest_framework.test import APIClient
 from myometrics_audit.log.inserts import insert_entry
 from myometrics_audit.models import AuditLog, Leaf
 from myometrics_audit.partitions.conversion import convert
+from myometrics_audit.sealing import seal_pending
 from myometrics_audit.signing.keys import active_key
 from myometrics_audit.signing.signatures import entry_leaf, new_nonce, subject_of
 from myometrics_testing.evidence import build_verifier, make_authority
@@ -147,6 +148,18 @@ def write(user, entry_version):
             **fields,
         }
         return AuditLog.objects.create(**values) if entry_version == 2 else write_v1(**values)
+
+    return make
+
+
+@pytest.fixture
+def seal(write):
+    """A function that writes entries and seals them; returns their ids."""
+
+    def make(count=1, **fields):
+        ids = [write(**fields).pk for _ in range(count)]
+        list(seal_pending())
+        return ids
 
     return make
 

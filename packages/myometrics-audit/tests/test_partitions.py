@@ -40,6 +40,7 @@ from myometrics_audit.sealing.locks import LOCK_NUMBER
 from myometrics_core.events import Event as Happened
 from myometrics_core.times import utc_now
 from myometrics_testing.concurrency import run_concurrently
+from myometrics_testing.partitioned_log import is_waiting
 from myometrics_testing.waiting import PATIENCE, wait_for
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_database")]
@@ -486,15 +487,6 @@ def locked(statement):
         yield other
     finally:
         other.close()
-
-
-def is_waiting():
-    """Whether the command's process waits for a lock."""
-    sql = (
-        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() "
-        "AND wait_event_type = 'Lock' AND pid <> pg_backend_pid()"
-    )
-    return bool(rows("default", sql))
 
 
 def start_command(*arguments):

@@ -35,6 +35,7 @@ from myometrics_audit.sealing import LogVerifier, seal_pending
 from myometrics_core.jobs import Job, enqueue, run_job
 from myometrics_core.observability.metrics import registered_gauges
 from myometrics_testing.concurrency import run_concurrently
+from myometrics_testing.partitioned_log import is_waiting
 from myometrics_testing.waiting import wait_for
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_database")]
@@ -115,15 +116,6 @@ def test_partition_that_is_dropped_concurrently_is_left_out(partitioned, other):
 
     bounds, _ = run_concurrently([read, drop])
     assert [one.first_id for one in bounds] == [1, 2000, 3000]
-
-
-def is_waiting():
-    """Whether another connection to this database waits for a lock."""
-    sql = (
-        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() "
-        "AND wait_event_type = 'Lock' AND pid <> pg_backend_pid()"
-    )
-    return bool(rows("default", sql))
 
 
 def test_ids_without_a_partition_get_one(partitioned, write):

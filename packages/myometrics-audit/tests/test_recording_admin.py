@@ -15,6 +15,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import clear_url_caches
 from recording_site.admin import PatientAdmin
+from recording_site.log import entries
 from recording_site.models import Patient, Visit, Ward
 
 from myometrics_audit.models import AuditLog
@@ -37,12 +38,6 @@ def root(client, django_user_model):
 @pytest.fixture
 def patients():
     return [Patient.objects.create(number=f"P-{n}", name=f"n{n}", phone="1") for n in range(3)]
-
-
-def entries():
-    """Return the action, data subject and resource id of all entries, in order."""
-    rows = AuditLog.objects.order_by("id")
-    return [(row.action, row.data_subject, row.resource_id) for row in rows]
 
 
 def form_of(patient, visits=(), **changes):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from recording_site.log import entries
 from recording_site.models import Invoice, Letter, Patient, Visit, Ward
 from recording_site.views import LetterViewSet, PatientViewSet
 from rest_framework.permissions import IsAdminUser
@@ -31,12 +32,6 @@ def visits(patient):
         Visit.objects.create(patient=one, reason=reason)
         for one, reason in [(patient, "cough"), (other, "fever"), (patient, "control")]
     ]
-
-
-def entries():
-    """Return the action, data subject and resource id of all entries, in order."""
-    rows = AuditLog.objects.order_by("id")
-    return [(row.action, row.data_subject, row.resource_id) for row in rows]
 
 
 def test_retrieve_records_actor_subject_purpose_and_legal_basis(api, patient, user):

@@ -72,6 +72,18 @@ def reviewer(django_user_model):
     return user
 
 
+def delete_during_examination(user, monkeypatch):
+    """Delete the user after the next batch is examined, before its findings are written."""
+    examine = scanning._hits
+
+    def examine_and_delete(*arguments):
+        hits = list(examine(*arguments))
+        type(user).objects.filter(pk=user.pk).delete()
+        return hits
+
+    monkeypatch.setattr(scanning, "_hits", examine_and_delete)
+
+
 @pytest.fixture
 def find(write):
     """A function that writes a reported access, and returns its finding."""
@@ -270,14 +282,7 @@ def test_state_of_a_user_deleted_during_the_examination_is_not_written(
     else:
         write(timestamp=MONDAY, data_subject="chancellor")
     list(seal_pending())
-    examine = scanning._hits
-
-    def examine_and_delete(*arguments):
-        hits = list(examine(*arguments))
-        type(user).objects.filter(pk=user.pk).delete()
-        return hits
-
-    monkeypatch.setattr(scanning, "_hits", examine_and_delete)
+    delete_during_examination(user, monkeypatch)
     next(scanning.scan_pending())
     assert not RuleState.objects.exists()
     assert not Finding.objects.exists()
@@ -319,14 +324,7 @@ def test_user_deleted_during_the_examination_is_reported_by_the_pseudonym(
     settings.MYOMETRICS_AUDIT = {**settings.MYOMETRICS_AUDIT, "ON_USER_DELETE": "retain"}
     entry = write(timestamp=MONDAY, data_subject="chancellor")
     list(seal_pending())
-    examine = scanning._hits
-
-    def examine_and_delete(*arguments):
-        hits = list(examine(*arguments))
-        type(user).objects.filter(pk=user.pk).delete()
-        return hits
-
-    monkeypatch.setattr(scanning, "_hits", examine_and_delete)
+    delete_during_examination(user, monkeypatch)
     list(scanning.scan_pending())
     finding = Finding.objects.get(rule="vip")
     entry.refresh_from_db()

@@ -62,18 +62,6 @@ def siem(settings, receiver, db):
     return stream_row("siem")
 
 
-@pytest.fixture
-def seal(write):
-    """A function that writes entries and seals them; returns their ids."""
-
-    def make(count=1):
-        ids = [write().pk for _ in range(count)]
-        list(seal_pending())
-        return ids
-
-    return make
-
-
 def run(*arguments):
     output = StringIO()
     call_command("audit_stream", *arguments, stdout=output)

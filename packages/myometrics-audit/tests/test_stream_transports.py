@@ -23,7 +23,7 @@ from stream_receivers import (
     read_frames,
 )
 
-from myometrics_audit.sealing import export_problems, seal_pending
+from myometrics_audit.sealing import export_problems
 from myometrics_audit.streams import formats
 from myometrics_audit.streams.delivery import MAX_REFUSED_IN_ROW, StreamFailed, stream_send
 from myometrics_audit.streams.formats import FORMATS
@@ -32,18 +32,6 @@ from myometrics_audit.streams.services import stream_resume, stream_row
 from myometrics_testing.rsyslog import make_certificates
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def seal(write):
-    """A function that writes entries and seals them; returns their ids."""
-
-    def make(count=1, **fields):
-        ids = [write(**fields).pk for _ in range(count)]
-        list(seal_pending())
-        return ids
-
-    return make
 
 
 @pytest.fixture(scope="session")

@@ -63,18 +63,6 @@ def configure(settings, receiver):
     return make
 
 
-@pytest.fixture
-def seal(write):
-    """A function that writes entries and seals them; returns their ids."""
-
-    def make(count=1, **fields):
-        ids = [write(**fields).pk for _ in range(count)]
-        list(seal_pending())
-        return ids
-
-    return make
-
-
 def test_new_stream_begins_with_the_next_seal(configure, receiver, seal):
     seal(2)
     configure()

@@ -9,6 +9,7 @@ from django.db.models import Max, Min
 from django.utils import timezone
 
 from myometrics_audit.models import AuditLog
+from myometrics_audit.partitions.catalog import rows
 from myometrics_audit.partitions.models import Partition
 
 LOG = AuditLog._meta.db_table
@@ -57,3 +58,12 @@ def close_partition(first_id: int, *, using: str = DEFAULT_DB_ALIAS) -> None:
     within = entries.filter(pk__gte=first_id, pk__lt=partitions.get().end_id)
     times = within.aggregate(oldest=Min("timestamp"), newest=Max("timestamp"))
     partitions.update(closed_at=timezone.now(), **times)
+
+
+def is_waiting() -> bool:
+    """Whether another connection to this database waits for a lock."""
+    sql = (
+        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() "
+        "AND wait_event_type = 'Lock' AND pid <> pg_backend_pid()"
+    )
+    return bool(rows("default", sql))
