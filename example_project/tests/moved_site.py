@@ -50,7 +50,7 @@ from myometrics_testing.waiting import wait_for
 
 FORMATS = ("json", "jsonl", "xml", "yaml")
 DUMP = ("--natural-foreign", "--exclude=contenttypes", "--exclude=auth.permission")
-SIGNING = ("core.events.bus", "audit.log.models", "audit.sealing.seals", "audit.sealing.erasures")
+SIGNING = ("core.events.bus", "audit.sealing.seals", "audit.sealing.erasures")
 PASSWORD = "correct-horse-battery"
 ODD = '  \x01 line\r\nend \ufffe\U0001f600 \\json "x" '
 ROOT, ADA, BOB, EVE = (f"{name}@clinic.example" for name in ("root", "ada", "bob", "eve"))
@@ -162,7 +162,7 @@ def fill(folder):
 
 @contextmanager
 def sign_with_microseconds():
-    """Write the log as release 0.1 did."""
+    """Write events and evidence as release 0.1 did."""
     with ExitStack() as patches:
         for module in SIGNING:
             patches.enter_context(patch(f"myometrics_{module}.whole_milliseconds", precise))
@@ -172,7 +172,7 @@ def sign_with_microseconds():
 def write_version_1(user):
     """Write an entry with a leaf of version 1, as release 0.1 did."""
     key, entry = active_key(), AuditLog(user=user, action=ODD, resource_type="a", resource_id="b")
-    entry.nonce = new_nonce()
+    entry.timestamp, entry.nonce = precise(entry.timestamp), new_nonce()
     leaf = entry_leaf(entry, subject_of(user.pk, key), key), key.id, None
     insert_entry(entry, leaf_table=Leaf._meta.db_table, leaf=leaf, using="default")
 

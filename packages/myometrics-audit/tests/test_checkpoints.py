@@ -166,11 +166,12 @@ def test_tree_that_grows_in_steps_is_published_like_one_in_one(folder, seal, set
     assert grown.items() >= files(tmp_path / "other").items()
 
 
-def test_lost_tiles_are_written_again_from_the_seals(folder, seal):
+@pytest.mark.parametrize("place", ["", "tile"])
+def test_lost_tiles_are_written_again_from_the_seals(folder, seal, place):
     seal(258)
     checkpoint_publish()
     expected = files(folder)
-    for path in folder.rglob("*"):
+    for path in (folder / place).rglob("*"):
         if path.is_file():
             path.unlink()
     seal()

@@ -99,6 +99,7 @@ def test_untouched_log_has_no_problems(log):
         ("pseudonym", "made up"),
         ("activity_id", "auth:1"),
         ("nonce", b"0123456789abcdef"),
+        ("origin", "import"),
         ("data_subject", "patient-9"),
         ("purpose", "TREAT"),
         ("legal_basis", "consent"),

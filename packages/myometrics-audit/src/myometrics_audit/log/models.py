@@ -83,7 +83,7 @@ class AuditLog(models.Model):
         editable=False,
     )
     nonce = models.BinaryField(_("nonce"), max_length=32, editable=False)
-    # NULL for entries of releases before 0.2. Leaves of version 1 don't cover it.
+    # NULL for entries of version 1, whose leaves don't cover it.
     origin = models.CharField(  # noqa: DJ001
         _("origin"), max_length=10, null=True, blank=True, editable=False, choices=Origin.choices
     )

@@ -291,6 +291,8 @@ def _entry_facts(line: Line, version: int) -> dict[str, Any]:
         "activity_id": line["activity_id"],
     }
     if version == 1:
+        if shown.get("origin") is not None:
+            raise ValueError(f"version 1 has no origin: {shown['origin']!r}")
         return facts
     added = {name: line[name] for name in OPTIONAL_LENGTHS}
     if not all(isinstance(text, str) for text in added.values()):

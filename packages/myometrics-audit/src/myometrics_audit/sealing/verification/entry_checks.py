@@ -281,7 +281,8 @@ def _is_genuine(
 def _is_genuine_v1(
     row: AuditLog, leaf: StoredLeaf, key: Key | None, subjects: Mapping[str, Any]
 ) -> bool:
-    if any((row.data_subject, row.purpose, row.legal_basis, row.actor, row.actor_nonce)):
+    added = (row.origin, row.data_subject, row.purpose, row.legal_basis)
+    if any((*added, row.actor, row.actor_nonce)):
         return False  # not covered
     if key is None:
         return True
