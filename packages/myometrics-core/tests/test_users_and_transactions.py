@@ -62,11 +62,15 @@ def test_utc_day_is_independent_of_time_zone():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_atomic_write_loses_no_update(run_concurrently):
+@pytest.mark.parametrize("level", ["read committed", "repeatable read", "serializable"])
+def test_atomic_write_loses_no_update(run_concurrently, level):
     users = get_user_model().objects
     user = users.create_user(email="count@clinic.example", password="x", full_name="0")
 
     def increment():
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute(f"SET default_transaction_isolation = '{level}'")
         with atomic_write():
             found = users.select_for_update().get(pk=user.pk)
             found.full_name = str(int(found.full_name) + 1)

@@ -28,11 +28,8 @@ def reviewers() -> list[AbstractBaseUser]:
     if audit_settings.REVIEW_REVIEWERS is not None:
         users: Iterable[AbstractBaseUser] = audit_settings.REVIEW_REVIEWERS()
     elif hasattr(get_user_model(), "user_permissions"):
-        users = ModelBackend().with_perm(
-            PERMISSION,
-            is_active=None,  # type: ignore[arg-type]
-            include_superusers=False,
-        )
+        any_state: Any = None  # the stubs know only bool
+        users = ModelBackend().with_perm(PERMISSION, is_active=any_state, include_superusers=False)
     else:
         users = ()
     # Not in the query: not every user model has a column for it.

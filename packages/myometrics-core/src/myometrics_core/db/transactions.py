@@ -37,11 +37,12 @@ def atomic_write(using: str = DEFAULT_DB_ALIAS, *, savepoint: bool = True) -> It
 
     SQLite fails immediately, without waiting, if a transaction writes after a read and another
     transaction has written since. Taking the lock first makes writers wait for up to the
-    connection's ``timeout`` instead. On other databases it equals ``atomic``: lock rows as needed.
-    ``savepoint`` is passed to ``atomic``.
+    connection's ``timeout`` instead. On other databases, lock rows as needed: what is read after a
+    lock is what its previous holder wrote, because the transaction is ``read committed``, unless
+    its caller has begun it. ``savepoint`` is passed to ``atomic``.
     """
     outermost = not connections[using].in_atomic_block
-    with transaction.atomic(using=using, savepoint=savepoint):
+    with read_committed(using), transaction.atomic(using=using, savepoint=savepoint):
         if outermost:
             write_lock(using)
         yield
