@@ -279,6 +279,7 @@ AUDIT_LOG, UPLOADS = "myometrics_audit_auditlog", "myometrics_analytics_upload"
 WAITING = "SELECT count(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 WAITING_FOR_AUDIT_LOG = f"{WAITING} AND query LIKE 'COPY%'"
 """Exports only: other processes read the audit log, too."""
+EXPORT_ENTRIES = f"SELECT count(id) FROM {AUDIT_LOG} WHERE action = 'data_exported'"
 
 
 class Export:
@@ -326,15 +327,17 @@ def new_user_with_uploads(site):
 def export_that_waits(site, postgresql, url):
     """A download of which the client has a part; the last section waits for a lock.
 
-    The table of uploads is locked first: the site writes an audit entry before it reads them.
+    The table of uploads is locked first, until the site has written its audit entry.
     """
     export = Export(site, url)
-    waiting_for_uploads = f"{WAITING} AND query LIKE 'SELECT%{UPLOADS}%'"
+    exports_before = count(postgresql, EXPORT_ENTRIES)
     with lock(postgresql, AUDIT_LOG) as lock_audit_log:
         with lock(postgresql, UPLOADS) as lock_uploads:
             lock_uploads()
             export.thread.start()
-            wait_for(lambda: count(postgresql, waiting_for_uploads), log=lambda: site.log)
+            wait_for(
+                lambda: count(postgresql, EXPORT_ENTRIES) > exports_before, log=lambda: site.log
+            )
             lock_audit_log()
         wait_for(
             lambda: export.request_id and count(postgresql, WAITING_FOR_AUDIT_LOG),

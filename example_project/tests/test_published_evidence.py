@@ -85,7 +85,7 @@ def fetch_head(site, key):
     answer = site.get("/audit-log/checkpoint")
     if answer.status_code == 404:
         return None
-    assert answer.headers["Cache-Control"] == "no-cache"
+    assert answer.headers["Cache-Control"] == "no-cache, max-age=0"
     assert verified_by(answer.text, [key]) == [key]
     return TreeHead.parse(split_note(answer.text)[0])
 
