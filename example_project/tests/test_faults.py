@@ -168,9 +168,9 @@ def locked(postgresql, table):
         yield
 
 
-def has_waiting_request(postgresql):
-    query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-    return count(postgresql, query)
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+# The worker seals, and waits for the same lock, but does not write entries.
+WAITING_ENTRIES = f"{WAITING} AND query LIKE '%INSERT INTO \"myometrics_audit_auditlog\"%'"
 
 
 def test_sigterm_lets_requests_end(site, access, postgresql):
@@ -181,7 +181,7 @@ def test_sigterm_lets_requests_end(site, access, postgresql):
     )
     with locked(postgresql, "myometrics_audit_auditlog"):
         asking.start()
-        wait_for(lambda: has_waiting_request(postgresql))
+        wait_for(lambda: count(postgresql, WAITING_ENTRIES))
         web.terminate()
         wait_for(lambda: "Handling signal: term" in site.log)
         assert web.poll() is None
@@ -197,7 +197,7 @@ def test_sigterm_lets_tasks_end(site, access, postgresql):
     before = count(postgresql, seals)
     with locked(postgresql, "myometrics_audit_seal"):
         assert site.request(access, "POST", "/audit-logs/", upload(4)).status_code == 201
-        wait_for(lambda: has_waiting_request(postgresql))
+        wait_for(lambda: count(postgresql, WAITING))
         worker.terminate()
         wait_for(lambda: "Warm shutdown" in site.log)
         assert worker.poll() is None
