@@ -426,7 +426,8 @@ def table_definition():
         rows("default", sql, table)
         for sql in (
             "SELECT attname, format_type(atttypid, atttypmod), attnotnull, attidentity "
-            "FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 ORDER BY attnum",
+            "FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 "
+            "AND NOT attisdropped ORDER BY attnum",
             "SELECT pg_get_indexdef(indexrelid), indisvalid FROM pg_index "
             "WHERE indrelid = to_regclass(%s) ORDER BY 1",
             "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint "
