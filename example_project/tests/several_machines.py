@@ -93,6 +93,14 @@ class SeveralMachines(RunningSite):
             if match
         ]
 
+    @property
+    def answered_by(self):
+        """The web host of each request that a web host answered, from nginx's access log."""
+        lines = (self.folder / "myometrics.log").read_text().splitlines()
+        found = (re.search('"status": [1-4].*"upstream": "([^":, ]+):', line) for line in lines)
+        names = {self._address(web): web for web in WEBS}
+        return [names[match[1]] for match in found if match]
+
     def _address(self, name):
         return self.network.machines[name].address
 
