@@ -27,7 +27,7 @@ from myometrics_core.jobs import Job, run_job
 from myometrics_core.jobs.running import ensure_recurring_jobs
 from myometrics_core.personal_data import erase_user
 from myometrics_core.times import utc_now
-from myometrics_testing.waiting import PATIENCE
+from myometrics_testing.waiting import PATIENCE, wait_for
 
 SEAL_JOB = "myometrics_audit.seal"
 
@@ -246,11 +246,24 @@ def _killed_at(statement, work):
             return execute(*args)
 
         try:
+            if connection.vendor == "postgresql":
+                with connection.cursor() as cursor:
+                    cursor.execute("SET application_name TO 'killed'")
             with connection.execute_wrapper(count):
                 work()
         finally:
             os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    killed = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    if connection.vendor == "postgresql":
+        # It keeps the locks of the child until it notices.
+        wait_for(lambda: not _has_killed_session())
+    return killed
+
+
+def _has_killed_session():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_stat_activity WHERE application_name = 'killed'")
+        return cursor.fetchone() is not None
 
 
 @pytest.mark.django_db(transaction=True)
