@@ -125,7 +125,7 @@ class TestRequest:
         assert send(client, "patch", "auth/user/", {"email": NEW}).status_code == 200
         assert email_of(doctor) == OLD
 
-    def test_session_that_has_ended_meanwhile_requests_nothing(self, client, doctor):
+    def test_session_that_has_ended_requests_no_change(self, client, doctor):
         session = Session.objects.get()
         Session.objects.end()
         with pytest.raises(InvalidToken):

@@ -279,7 +279,9 @@ class TestAccountsAndInvitations:
             found += self.works_of(self.registrations([EMAIL], invitation=token), status=400)
         assert found[0] == found[1]
 
-    def test_invitation_tells_nothing_about_other_addresses(self, make_user, invitation, settings):
+    def test_invitation_reveals_nothing_about_other_addresses(
+        self, make_user, invitation, settings
+    ):
         settings.MYOMETRICS_AUTH = {"REGISTRATION": "invitation"}
         emails = [make_user().email, EMAIL, make_user(is_active=False).email]
         calls = self.registrations(emails, invitation=self.token(invitation))
