@@ -6,6 +6,7 @@ package main
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
@@ -83,10 +84,10 @@ func eachLine(path string, handle func(number int, l line)) {
 func openCheckpoint(text string, keys note.Verifiers) tlog.Tree {
 	opened, err := note.Open([]byte(text), keys)
 	must(err == nil, "checkpoint: %v", err)
+	_, err = base64.StdEncoding.Strict().DecodeString(opened.Sigs[0].Base64)
 	origin, rest, _ := strings.Cut(opened.Text, "\n")
-	must(origin == opened.Sigs[0].Name, "the checkpoint is of another log")
-	// x/mod accepts the name of its own log only.
-	tree, err := tlog.ParseTree([]byte("go.sum database tree\n" + rest))
+	must(err == nil && origin == opened.Sigs[0].Name, "the checkpoint is of another log or not written canonically")
+	tree, err := tlog.ParseTree([]byte("go.sum database tree\n" + rest)) // x/mod's own name
 	must(err == nil && strings.Count(rest, "\n") == 2, "not a checkpoint")
 	return tree
 }
@@ -103,8 +104,7 @@ func checkSame(l line, shown map[string]any) {
 
 // checkEntry checks an entry of version 2 against its leaf, and who acted.
 func checkEntry(l line, entry map[string]any) {
-	leaf := hexHash([]byte{0}, bytesOf(l.Nonce), []byte(l.Row))
-	must(leaf == l.Leaf, "entry %v differs from its leaf", entry["id"])
+	must(l.Leaf == hexHash([]byte{0}, bytesOf(l.Nonce), []byte(l.Row)), "entry %v differs from its leaf", entry["id"])
 	for _, name := range strings.Fields("version activity_id data_subject purpose legal_basis") {
 		entry[name] = l.all[name]
 	}

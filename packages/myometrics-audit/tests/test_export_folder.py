@@ -199,10 +199,26 @@ def alter_value(line, dice):
 
 def altered_text(text, dice):
     place = dice.randrange(len(text) + 1)
-    letter = dice.choice("0123456789abcdefX \n")
-    if place < len(text) and text[place].lower() == letter:
-        letter = "Z"
-    return text[:place] + letter + text[place + dice.choice([0, 1]) :] if text else letter
+    letters = set("0123456789abcdefX \n") - {text[place : place + 1]}
+    letter = dice.choice(sorted(letters))
+    return text[:place] + letter + text[place + dice.choice([0, 1]) :]
+
+
+@pytest.mark.program("go")
+def test_signature_with_other_unused_bits_is_refused(log, tmp_path, verify):
+    """68 bytes end in a letter of which base64 uses four bits of six."""
+    export(tmp_path / "all")
+    note = (tmp_path / "all/checkpoint").read_text()
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    start, last = note[:-3], letters.index(note[-3])
+    assert note.endswith("=\n")
+    folders = [tmp_path / f"bits-{bits}" for bits in (1, 2, 3)]
+    for bits, folder in enumerate(folders, 1):
+        shutil.copytree(tmp_path / "all", folder)
+        (folder / "checkpoint").write_text(f"{start}{letters[last + bits]}=\n")
+    answers = verify(*folders).values()
+    assert all(answer.endswith(" not written canonically") for answer in answers)
+    assert all("not base64 in canonical form" in check(folder)[0] for folder in folders)
 
 
 @pytest.mark.program("go")
