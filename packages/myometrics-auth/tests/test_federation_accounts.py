@@ -274,6 +274,18 @@ def test_linked_identity_vouches_for_the_address_it_has_now(provider, exchange, 
     assert addresses_of(verified) == ["ada@clinic.example"]
 
 
+def test_linked_identity_gets_an_address_that_another_user_gave_up(
+    provider, exchange, verified, make_user
+):
+    exchange(provider.id_token())
+    other = make_user("ada@university.example", verified_at=utc_now())
+    assert exchange(provider.id_token(email="ada@university.example")).status_code == 200
+    assert addresses_of(verified) == ["ada@clinic.example"]
+    other.delete()
+    assert exchange(provider.id_token(email="ada@university.example")).status_code == 200
+    assert addresses_of(verified) == ["ada@clinic.example", "ada@university.example"]
+
+
 def test_address_that_the_provider_has_not_verified_has_no_owner(provider, exchange, verified):
     identity_link(
         user=verified,

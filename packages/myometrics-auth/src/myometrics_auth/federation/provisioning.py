@@ -20,7 +20,7 @@ from myometrics_auth.events import (
     publish_failed_sign_in,
     publish_user_change,
 )
-from myometrics_auth.models import Role, User
+from myometrics_auth.models import AddressOwnership, Role, User
 from myometrics_auth.requests import AnyRequest
 from myometrics_auth.services.notices import notice_send
 from myometrics_auth.services.users import unreserved_require, user_update
@@ -144,6 +144,9 @@ def _follow_address(identity: Identity, claims: Claims) -> None:
     if address and address != identity.email:
         identity.email = address
         identity.save(update_fields=["email"])
+    elif identity.email:
+        # Another user may have given the address up since the last sign-in.
+        AddressOwnership.objects.follow([identity.user_id])
 
 
 def _link(claims: Claims, account: User, request: AnyRequest) -> tuple[Identity | None, str]:
