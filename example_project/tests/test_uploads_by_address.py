@@ -36,7 +36,8 @@ from myometrics_analytics.rollups import changes_fold, rebuild_run, rollups_chec
 from myometrics_analytics.rollups.rebuilding import facts_clear
 from myometrics_audit.audit import record
 from myometrics_auth.account_links import confirmation_url, undo_url, verification_url
-from myometrics_auth.models import EmailChange
+from myometrics_auth.models import AddressOwnership, EmailChange
+from myometrics_auth.models.address_ownerships import _linked
 from myometrics_auth.services.email_changes import (
     email_change_confirm,
     email_change_request,
@@ -52,6 +53,10 @@ START = datetime(2026, 3, 2, 9, tzinfo=timezone.utc)
 ADDRESSES = [f"{name}@clinic.example" for name in "abcde"]
 REQUEST = RequestFactory().post("/")
 DETAILS = {"processed": Status.COMPLETED, "queued": Status.PROCESSING, "failed": Status.FAILED}
+
+
+LINKED: list = []
+"""The running model."""
 
 
 class ListedUploads(UploadSource):
@@ -74,6 +79,11 @@ def service_row(name, upload_id, moment, status="processed", diagnosis="Normal")
         "status": status,
         "diagnosis": diagnosis,
     }
+
+
+def linked_addresses(user_ids):
+    """The links of the running model, as a package registers them."""
+    return [one for model in LINKED for one in sorted(model.linked) if one[0] in user_ids]
 
 
 def token_of(link):
@@ -110,14 +120,16 @@ def undo(change):
 
 
 @pytest.fixture
-def service(settings):
+def service(settings, monkeypatch):
     """The rows of the image service."""
+    monkeypatch.setitem(_linked, "test", linked_addresses)
     settings.MYOMETRICS_ANALYTICS = {
         **settings.MYOMETRICS_ANALYTICS,
         "UPLOAD_SOURCE": ListedUploads,
     }
     settings.REAUTHENTICATE_FOR = []
     ListedUploads.rows = rows = []
+    LINKED.clear()
     return rows
 
 
@@ -146,10 +158,22 @@ class Model:
 
     tenures: dict[str, list[Tenure]] = field(default_factory=lambda: {a: [] for a in ADDRESSES})
     erased: set[int] = field(default_factory=set)
+    linked: set[tuple[int, str]] = field(default_factory=set)
 
-    def begin(self, address, user, now):
-        if not any(one.end is None for one in self.tenures[address]):
-            self.tenures[address].append(Tenure(user, now))
+    def follow(self, user, verified, now):
+        """The user has the ``verified`` address, and linked ones that no other user has."""
+        for address in ADDRESSES:
+            if address != verified and (user, address) not in self.linked:
+                self.end(address, user, now)
+        for address in filter(None, [verified, *self.linked_to(user)]):
+            holder = next((one for one in self.tenures[address] if one.end is None), None)
+            if holder and holder.user != user and address == verified:
+                holder.end, holder = now, None
+            if holder is None:
+                self.tenures[address].append(Tenure(user, now))
+
+    def linked_to(self, user):
+        return sorted(address for one, address in self.linked if one == user)
 
     def end(self, address, user, now):
         for one in self.tenures[address]:
@@ -183,6 +207,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.clock = self.travel.start()
         ListedUploads.rows = self.rows = []
         self.model = Model()
+        LINKED[:] = [self.model]
         self.users = {}
         self.events = []
         self.changes = []
@@ -213,7 +238,7 @@ class AnyOrder(RuleBasedStateMachine):
             user = make(address)
             self.users[user.pk] = user
             verify(user)
-            self.model.begin(address, user.pk, self.now)
+            self.model.follow(user.pk, address, self.now)
 
     @rule(address=st.sampled_from(ADDRESSES))
     def register(self, address):
@@ -231,7 +256,7 @@ class AnyOrder(RuleBasedStateMachine):
         user.refresh_from_db()
         if user.verified_at is None:
             verify(user)
-            self.model.begin(user.email, user.pk, self.now)
+            self.model.follow(user.pk, user.email, self.now)
 
     @precondition(lambda self: self.users)
     @rule(number=st.integers(0, 2), address=st.sampled_from(ADDRESSES))
@@ -239,14 +264,12 @@ class AnyOrder(RuleBasedStateMachine):
         self.tick()
         user = self.pick(number)
         user.refresh_from_db()
-        before, was_verified = user.email, user.verified_at is not None
+        before = user.email
         try:
             change = change_address(user, address)
         except ValidationError:
             return
-        if was_verified:
-            self.model.end(before, user.pk, self.now)
-        self.model.begin(address, user.pk, self.now)
+        self.model.follow(user.pk, address, self.now)
         self.changes.append((change, user.pk, before))
         self.rows.append(service_row(address, f"u{number}", self.now))
         run_jobs(PULL_ALL_JOB)
@@ -261,11 +284,13 @@ class AnyOrder(RuleBasedStateMachine):
             return
         undo(change)
         for address, tenures in self.model.tenures.items():
+            is_linked = (user_id, address) in self.model.linked
             tenures[:] = [
-                one for one in tenures if one.user != user_id or one.began < change.confirmed_at
+                one
+                for one in tenures
+                if one.user != user_id or one.began < change.confirmed_at or is_linked
             ]
-            self.model.end(address, user_id, self.now)
-        self.model.begin(before, user_id, self.now)
+        self.model.follow(user_id, before, self.now)
 
     @precondition(lambda self: self.users)
     @rule(number=st.integers(0, 2), address=st.sampled_from(ADDRESSES))
@@ -280,7 +305,26 @@ class AnyOrder(RuleBasedStateMachine):
         except (ValidationError, IntegrityError):
             return
         if before != address:
-            self.model.end(before, user.pk, self.now)
+            self.model.follow(user.pk, None, self.now)
+
+    @precondition(lambda self: self.users)
+    @rule(number=st.integers(0, 2), address=st.sampled_from(ADDRESSES))
+    def link(self, number, address):
+        """Another service vouches for the address, as a linked identity does."""
+        self.change_links(self.pick(number), self.model.linked.add, address)
+
+    @precondition(lambda self: self.model.linked)
+    @rule(number=st.integers(0, 5))
+    def unlink(self, number):
+        user_id, address = sorted(self.model.linked)[number % len(self.model.linked)]
+        self.change_links(self.users[user_id], self.model.linked.discard, address)
+
+    def change_links(self, user, change, address):
+        self.tick()
+        user.refresh_from_db()
+        change((user.pk, address))
+        AddressOwnership.objects.follow([user.pk])
+        self.model.follow(user.pk, user.email if user.verified_at else None, self.now)
 
     @precondition(lambda self: self.users)
     @rule(number=st.integers(0, 2))
@@ -288,8 +332,8 @@ class AnyOrder(RuleBasedStateMachine):
         self.tick()
         user = self.pick(number)
         user_delete(actor=None, user_id=user.pk, request=None)
-        for address in ADDRESSES:
-            self.model.end(address, user.pk, self.now)
+        self.model.linked = {one for one in self.model.linked if one[0] != user.pk}
+        self.model.follow(user.pk, None, self.now)
         self.model.erased.add(user.pk)
         del self.users[user.pk]
 
@@ -402,7 +446,7 @@ def test_facts_are_exact_in_any_order_of_events(service):
     run_state_machine_as_test(
         AnyOrder,
         settings=settings(
-            max_examples=30,
+            max_examples=40,
             stateful_step_count=25,
         ),
     )
