@@ -24,6 +24,7 @@ OURS = {
     "analytics": "/api/analytics/",
     "notifications": "/api/users/me/notifications/",
 }
+EXTRAS = {"audit": "[checkpoints]", "auth": "[oidc,passkeys,scim]"}
 RETAIN = 'MYOMETRICS_AUDIT = {"ON_USER_DELETE": "retain"}'
 OWN = "own_model, own_classes = AUTH_USER_MODEL, REST_FRAMEWORK"
 KEPT = """
@@ -42,6 +43,50 @@ EXPECTED = {
     "myometrics_auth.W034",  # API_URL is not set
     "myometrics_notifications.W011",
 }
+AUDIT_APPS = """
+INSTALLED_APPS = [*INSTALLED_APPS, *(f"myometrics_audit.{name}" for name in (
+    "access_report", "checkpoints", "importing", "legal_hold", "review", "streams"))]
+MYOMETRICS_AUDIT = {
+    "CHECKPOINT_KEY_FILE": BASE_DIR.with_suffix(".key"),
+    "STREAMS": {"vault": {"url": "storage://default/log", "format": "proofs"}},
+}
+from django.conf import global_settings
+STORAGES = {
+    **global_settings.STORAGES,
+    "audit_checkpoints": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": BASE_DIR / "tiles"},
+    },
+}
+"""
+AUDIT_URLS = """
+urlpatterns += [
+    path("api/", include("myometrics_audit.review.urls")),
+    path("audit-log/", include("myometrics_audit.checkpoints.urls")),
+]
+"""
+AUDIT_TEST_SETTINGS = """
+from .settings import MYOMETRICS_AUDIT
+MYOMETRICS_AUDIT["ALLOW_FLUSH"] = True
+"""
+AUTH_APPS = """
+import sys
+OPT_IN = ["federation", "passkeys", *(["scim"] if sys.version_info >= (3, 11) else [])]
+INSTALLED_APPS = [*INSTALLED_APPS, *(f"myometrics_auth.{name}" for name in OPT_IN)]
+MYOMETRICS_AUTH = {
+    "PASSKEY_RP_ID": "clinic.example",
+    "PASSKEY_ORIGINS": ["https://app.clinic.example"],
+    "IDENTITY_PROVIDERS": {"entra": {"issuer": "https://entra.example", "client_id": "1"}},
+    "SCIM": {"entra": {"roles": {}}},
+}
+"""
+AUTH_URLS = """
+from django.conf import settings
+urlpatterns += [
+    path("scim/v2/" if name == "scim" else "api/", include(f"myometrics_auth.{name}.urls"))
+    for name in settings.OPT_IN
+]
+"""
 SPARSE = {
     "people/__init__.py": "",
     "people/migrations/__init__.py": "",
@@ -99,13 +144,19 @@ print(json.dumps({{"get": answers, "ids": ids}}))
 def python(request, wheels, tmp_path_factory):
     """The Python of an environment with all packages."""
     folder = tmp_path_factory.mktemp(f"existing-{request.param.name}")
-    return make_environment(folder, request.param, wheels.glob("*.whl"))
+    return make_environment(folder, request.param, map(with_extras, wheels.glob("*.whl")))
 
 
 @pytest.fixture(scope="module")
 def before(python, tmp_path_factory):
     """The site's snapshot before our packages are installed."""
     return ExistingSite(tmp_path_factory.mktemp("before"), python).seen()
+
+
+def with_extras(wheel):
+    """The wheel with the extras of its opt-in apps."""
+    package = wheel.name.split("-")[0].removeprefix("myometrics_")
+    return f"{wheel}{EXTRAS.get(package, '')}"
 
 
 def readme(package):
@@ -151,6 +202,34 @@ def test_existing_site_is_unchanged_with_derived_users(python, before, tmp_path)
     # The site now accepts our tokens, and rejects an invalid one.
     assert [name for name in changes(before, seen) if "Bearer" not in name] == []
     assert seen["asked"] == {"/api/auth/user/": 200}
+    assert unexpected(seen) == []
+
+
+def test_existing_site_is_unchanged_with_opt_in_apps_of_audit(python, before, tmp_path):
+    site = ExistingSite(tmp_path, python)
+    site.follow_quickstart(readme("audit"))
+    key = tmp_path.with_suffix(".key")
+    site.manage("audit_key", "--name", "clinic.example/log", "--output", str(key))
+    site.write("clinic/settings.py", AUDIT_APPS)
+    site.write("clinic/urls.py", AUDIT_URLS)
+    site.write("clinic/test_settings.py", AUDIT_TEST_SETTINGS)
+    report = "/api/audit-logs/access-report/?data_subject=p1"
+    seen = site.seen("/api/audit-logs/", report)
+    assert changes(before, seen) == {}
+    assert seen["asked"] == {"/api/audit-logs/": 200, report: 200}
+    assert unexpected(seen) == []
+
+
+def test_existing_site_is_unchanged_with_opt_in_apps_of_auth(python, before, tmp_path):
+    site = ExistingSite(tmp_path, python, user=DERIVED)
+    site.write("clinic/settings.py", OWN)
+    site.follow_quickstart(readme("auth"))
+    site.write("clinic/settings.py", KEPT + AUTH_APPS)
+    site.write("clinic/urls.py", AUTH_URLS)
+    asked = ["/api/auth/user/", "/api/auth/providers/", "/api/auth/passkeys/"]
+    seen = site.seen(*asked)
+    assert [name for name in changes(before, seen) if "Bearer" not in name] == []
+    assert seen["asked"] == dict.fromkeys(asked, 200)
     assert unexpected(seen) == []
 
 
