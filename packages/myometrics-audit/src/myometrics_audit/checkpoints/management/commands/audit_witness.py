@@ -53,10 +53,11 @@ class Command(BaseCommand):
             raise CommandError(f"The witness can't start: {error}", returncode=2) from None
         with server:
             address = f"{server.server_address[0]!s}:{server.server_address[1]}"
-            self.stdout.write(f"{key.verifier} serves {len(logs)} logs at http://{address}/")
-            self.stdout.flush()
             for signal_number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(signal_number, partial(_stop, server))
+            # After that, who has read the line may stop the witness.
+            self.stdout.write(f"{key.verifier} serves {len(logs)} logs at http://{address}/")
+            self.stdout.flush()
             server.serve_forever()
 
 
