@@ -4,12 +4,14 @@ import io
 from datetime import date, timedelta
 
 import pytest
+import time_machine
 from django.core.management.base import CommandError
 
 from myometrics_core.management.command_line import Progress, day_or_age
 from myometrics_core.times import utc_now
 
 
+@time_machine.travel(utc_now(), tick=False)
 def test_day_and_age_are_parsed():
     today = utc_now().date()
     assert day_or_age("2025-08-19") == date(2025, 8, 19)

@@ -10,6 +10,7 @@ from datetime import timedelta
 import dj_database_url
 import psycopg
 import pytest
+import time_machine
 from django.core.management import call_command
 from django.db import ConnectionHandler, connection
 from django.db.migrations.recorder import MigrationRecorder
@@ -24,7 +25,13 @@ from myometrics_core.health_log.models import HealthState
 from myometrics_core.jobs import Job
 from myometrics_core.times import utc_now
 from myometrics_testing.services import OwnedServer
-from myometrics_testing.waiting import wait_for
+from myometrics_testing.waiting import PATIENCE, wait_for
+
+
+@pytest.fixture(autouse=True)
+def _long_deadlines(monkeypatch):
+    monkeypatch.setattr(doctor, "MAX_SECONDS", PATIENCE)
+    monkeypatch.setattr(doctor, "CONNECT_SECONDS", PATIENCE)
 
 
 @pytest.fixture
@@ -295,9 +302,10 @@ def test_service_that_is_down_is_a_problem(settings):
     [(None, "warning", "never run"), (30, "ok", "30 seconds"), (3600, "problem", "1 hour")],
 )
 def test_age_of_health_check_decides_on_periodic_tasks(age, state, words):
-    if age is not None:
-        HealthState.objects.create(checked_at=utc_now() - timedelta(seconds=age))
-    (found,) = examinations.examine_health_log()
+    with time_machine.travel(utc_now(), tick=False):
+        if age is not None:
+            HealthState.objects.create(checked_at=utc_now() - timedelta(seconds=age))
+        (found,) = examinations.examine_health_log()
     assert (found.name, found.state) == ("periodic tasks", state)
     assert words in found.summary
 

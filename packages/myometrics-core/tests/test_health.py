@@ -93,6 +93,12 @@ def clock(monkeypatch):
 
 
 @pytest.fixture
+def patient_probes(monkeypatch):
+    """Probes wait for their services as long as necessary."""
+    monkeypatch.setattr("myometrics_core.health.probes.TIMEOUT_SECONDS", PATIENCE)
+
+
+@pytest.fixture
 def hanging_port():
     """A server that accepts connections and never responds."""
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -192,6 +198,7 @@ def test_health_requires_authentication(client):
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("patient_probes")
 def test_unreachable_redis_degrades_the_system(settings, redis_server, clock):
     settings.MYOMETRICS = {"REDIS_URL": redis_server.url}
     assert check_health().services["redis"] == "up"
@@ -203,6 +210,7 @@ def test_unreachable_redis_degrades_the_system(settings, redis_server, clock):
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("patient_probes")
 @pytest.mark.parametrize("option", [("maxmemory", "1"), ("min-replicas-to-write", "1")])
 def test_redis_that_rejects_writes_is_down(settings, redis_server, option):
     settings.MYOMETRICS = {"REDIS_URL": redis_server.url}
@@ -223,6 +231,7 @@ def test_read_only_database_is_down():
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("patient_probes")
 def test_status_in_body_of_image_service_counts(settings, image_service, clock):
     url, answer = image_service
     settings.MYOMETRICS = {"MICROSERVICE_URL": url}
@@ -233,6 +242,7 @@ def test_status_in_body_of_image_service_counts(settings, image_service, clock):
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("patient_probes")
 def test_health_responds_within_three_seconds_if_services_hang(settings, hanging_port, clock):
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", hanging_port

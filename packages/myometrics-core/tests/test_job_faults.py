@@ -224,15 +224,19 @@ def test_claim_at_repeatable_read_beside_an_enqueue_is_no_error(kind):
         enqueue(kind.name, key="7")
         worker = threading.Thread(target=claim)
         worker.start()
-        wait_for(is_a_lock_awaited)
+        wait_for(is_awaited)
     worker.join(PATIENCE)
     assert claimed == [0]
     assert run_jobs(kind.name) == 1
 
 
-def is_a_lock_awaited():
+def is_awaited():
+    """Whether another transaction waits for this one; the server's other databases don't count."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        cursor.execute(
+            "SELECT count(*) FROM pg_locks"
+            " WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+        )
         return cursor.fetchone()[0] > 0
 
 

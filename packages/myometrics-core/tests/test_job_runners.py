@@ -17,6 +17,7 @@ from myometrics_core.jobs import (
     celery_runner,
     enqueue,
     enqueue_many,
+    runners,
     thread_runner,
 )
 from myometrics_core.jobs.loop import JobLoop
@@ -182,7 +183,8 @@ def test_job_is_kept_if_the_broker_can_not_be_reached(kind, settings, caplog):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_unreachable_broker_is_tried_once_for_many_jobs(kind, settings, caplog):
+def test_unreachable_broker_is_tried_once_for_many_jobs(kind, settings, caplog, monkeypatch):
+    monkeypatch.setattr(runners, "PAUSE", PATIENCE)
     settings.MYOMETRICS = {"JOB_RUNNER": "celery"}
     usual = current_app._get_current_object()
     Celery("unreachable", broker="redis://127.0.0.1:1/0").set_current()

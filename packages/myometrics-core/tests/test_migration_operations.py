@@ -81,10 +81,11 @@ def is_valid(name):
 
 
 def wait_until(cursor, condition):
-    """Wait until a process of the server fulfils ``condition``."""
+    """Wait until a process of this database fulfils ``condition``."""
+    ours = "datname = current_database()"
 
     def is_fulfilled():
-        cursor.execute(f"SELECT count(*) FROM pg_stat_activity WHERE {condition}")
+        cursor.execute(f"SELECT count(*) FROM pg_stat_activity WHERE {ours} AND {condition}")
         return cursor.fetchone()[0]
 
     wait_for(is_fulfilled)

@@ -39,6 +39,7 @@ def test_principal_without_a_user_row_is_403(as_principal, db, method, path):
     assert answer.json()["code"] == "permission_denied"
 
 
+@pytest.mark.usefixtures("long_dependency_timeouts")
 def test_principal_without_a_user_row_may_read_health(as_principal, db):
     assert as_principal.get("/api/health/").status_code == 200
 

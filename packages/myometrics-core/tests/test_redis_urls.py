@@ -48,15 +48,15 @@ def server(request):
 
 
 def test_every_redis_url_works_for_health_limits_and_cache(server, settings):
-    check_redis_url(server.url)
-    settings.MYOMETRICS = {"REDIS_URL": server.url}
+    timeouts = f"socket_timeout={PATIENCE}&socket_connect_timeout={PATIENCE}"
+    url = f"{server.url}{'&' if '?' in server.url else '?'}{timeouts}"
+    check_redis_url(url)
+    settings.MYOMETRICS = {"REDIS_URL": url}
     RedisProbe().run()
-    storage = storage_for(server.url)
+    storage = storage_for(url)
     assert storage.check()
     assert [storage.acquire_entry("key", 2, 3600) for _ in range(3)] == [True, True, False]
-    settings.CACHES = {
-        "default": {"BACKEND": REDIS_CACHE, "LOCATION": [server.url], "OPTIONS": OPTIONS}
-    }
+    settings.CACHES = {"default": {"BACKEND": REDIS_CACHE, "LOCATION": [url], "OPTIONS": OPTIONS}}
     cache = caches["default"]
     cache.set("value", {"number": 1, "text": "ü"})
     cache.set("count", 1)
@@ -77,6 +77,7 @@ def test_unreachable_sentinels_are_tried_once():
 
 
 @pytest.mark.program("redis-server")
+@pytest.mark.usefixtures("long_dependency_timeouts")
 def test_certificate_is_verified_by_default(settings):
     with OwnedServer("redis-tls") as server:
         url = server.url.partition("?")[0]

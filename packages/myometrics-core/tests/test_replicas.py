@@ -25,7 +25,7 @@ def replica(settings, redis_server):
         }
     }
     settings.DATABASE_ROUTERS = ["myometrics_core.db.ReplicaRouter"]
-    settings.MYOMETRICS = {"READ_REPLICAS": ["replica"]}
+    settings.MYOMETRICS = {"READ_REPLICAS": ["replica"], "REPLICA_LAG": 3600}
     return redis_server
 
 

@@ -29,7 +29,7 @@ def cached_site(settings):
     cache.clear()
 
 
-@pytest.mark.usefixtures("cached_site", "db")
+@pytest.mark.usefixtures("cached_site", "db", "long_dependency_timeouts")
 @pytest.mark.parametrize("path", ["/api/administrators/", "/api/health/", "/api/users/?page=1"])
 def test_site_cache_sends_no_response_to_another_user(client, administrator, path):
     anonymous = client.get(path).status_code
@@ -42,6 +42,7 @@ def test_site_cache_sends_no_response_to_another_user(client, administrator, pat
     assert client.get(path).status_code == anonymous
 
 
+@pytest.mark.usefixtures("long_dependency_timeouts")
 def test_cached_view_sends_no_response_to_another_user(administrator):
     cache.clear()
     view = cache_page(600)(HealthView.as_view())
