@@ -127,6 +127,28 @@ def sign_in():
     return sign_in_as
 
 
+@pytest.fixture(autouse=True)
+def _distinct_codes():
+    """Draw secrets of which no two codes of an hour are equal, and none is ``000000``.
+
+    Tests send ``000000``, and codes of other times, as wrong ones.
+    """
+    draw = pyotp.random_base32
+
+    def drawn():
+        while True:
+            secret = draw()
+            app, now = pyotp.TOTP(secret), utc_now()
+            codes = [app.at(now, counter_offset=step) for step in range(-2, 122)]
+            if len({"000000", *codes}) == len(codes) + 1:
+                return secret
+
+    # Not the fixture monkeypatch: a test's own patches would then outlast its database.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pyotp, "random_base32", drawn)
+        yield
+
+
 @pytest.fixture
 def enrolled(clock, doctor, sign_in):
     """The client of a doctor with a second factor, a minute after :func:`enrol`."""

@@ -8,6 +8,7 @@ from rest_framework.test import APIClient
 
 from myometrics_auth.federation.discovery import clear_discovery
 from myometrics_testing.oidc_provider import CLIENT_ID, CLIENT_SECRET, OidcProvider
+from myometrics_testing.waiting import PATIENCE
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +53,22 @@ def configure(provider, settings):
 
     configure_as()
     return configure_as
+
+
+@pytest.fixture
+def patient_site():
+    """Keep calls of a provider, and waits for them, from timing out on a slow machine."""
+    timeouts = (
+        "provider_requests.CONNECT_SECONDS",
+        "provider_requests.TOTAL_SECONDS",
+        "provider_requests.QUEUE_SECONDS",
+        "discovery.QUEUE_SECONDS",
+        "bearers.WAIT_SECONDS",
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        for name in timeouts:
+            patch.setattr(f"myometrics_auth.federation.{name}", PATIENCE)
+        yield
 
 
 @pytest.fixture

@@ -860,7 +860,7 @@ def test_failures_count_with_atomic_requests(root, browser, monkeypatch, setting
 
 
 @pytest.mark.django_db(transaction=True)
-def test_one_code_signs_one_of_ten_browsers_in(root, settings, run_concurrently):
+def test_one_code_signs_one_of_ten_browsers_in(clock, root, run_concurrently):
     secret = pyotp.random_base32()
     encrypted = encrypt_secret(secret, owner=root.pk)
     TotpDevice.objects.create(user=root, secret=encrypted, confirmed_at=utc_now())

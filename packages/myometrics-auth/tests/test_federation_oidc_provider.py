@@ -28,7 +28,11 @@ from myometrics_testing.oidc_provider import CLIENT_ID, CLIENT_SECRET
 from myometrics_testing.programs import find_server_program
 from myometrics_testing.waiting import PATIENCE, wait_for
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.program("npm")]
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.program("npm"),
+    pytest.mark.usefixtures("patient_site"),
+]
 
 FOLDER = Path(__file__).parent / "oidc_provider"
 REDIRECT_URI = "https://clinic.example/callback"

@@ -16,7 +16,10 @@ from myometrics_core.times import utc_now
 from myometrics_testing.oidc_provider import respond
 from myometrics_testing.waiting import wait_for
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("patient_site"),
+]
 
 PROFILE = "/api/auth/user/"
 

@@ -298,7 +298,7 @@ def test_two_mfa_tokens_of_one_user_make_two_sessions(doctor, device, run_concur
 
 
 def test_enrolment_confirmed_many_times_at_once_is_confirmed_once(
-    doctor, sign_in, run_concurrently
+    clock, doctor, sign_in, run_concurrently
 ):
     client = sign_in(doctor)
     answer = send(client, "post", "auth/mfa/enrol/", {"password": PASSWORD})
@@ -310,7 +310,9 @@ def test_enrolment_confirmed_many_times_at_once_is_confirmed_once(
     assert RecoveryCode.objects.count() == 10
 
 
-def test_enrolment_at_once_with_sign_ins_leaves_none_without_it(doctor, sign_in, run_concurrently):
+def test_enrolment_at_once_with_sign_ins_leaves_none_without_it(
+    clock, doctor, sign_in, run_concurrently
+):
     client = sign_in(doctor)
     answer = send(client, "post", "auth/mfa/enrol/", {"password": PASSWORD})
     code = pyotp.parse_uri(answer.json()["otpauth_url"]).at(utc_now())

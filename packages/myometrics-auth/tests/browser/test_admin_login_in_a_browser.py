@@ -18,12 +18,11 @@ from myometrics_auth.encryption import encrypt_secret
 from myometrics_auth.models import TotpDevice
 from myometrics_core.api import rate_limiter
 from myometrics_core.times import utc_now
+from myometrics_testing.waiting import PATIENCE
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
-PATIENCE = 30
-"""Seconds. Some time-out there must be; on a machine under load a page can take long."""
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +138,7 @@ def test_user_whose_role_requires_one_enrols_with_a_qr_code(page, root, settings
     assert len(page.driver.find_elements(By.CSS_SELECTOR, ".mm-recovery-codes li")) == 10
     page.picture(f"recovery-codes-{theme}")
     page.driver.find_element(By.LINK_TEXT, "Continue").click()
-    assert page.path == "/admin/"
+    WebDriverWait(page.driver, PATIENCE).until(lambda _: page.path == "/admin/")
     assert page.problems() == []
 
 
