@@ -15,6 +15,7 @@ from myometrics_audit.sealing import seal_pending
 from myometrics_audit.signing.keys import active_key
 from myometrics_audit.signing.signatures import entry_leaf, new_nonce, subject_of
 from myometrics_testing.evidence import build_verifier, make_authority
+from myometrics_testing.waiting import PATIENCE, wait_for
 
 ON_PARTITIONS = {
     f"test_{name}.py"
@@ -79,6 +80,8 @@ def own_database(django_db_setup, django_db_blocker):
     server.settings_dict["NAME"] = "postgres"
     with django_db_blocker.unblock(), server.cursor() as cursor:
         cursor.execute(f'DROP DATABASE IF EXISTS "{copy}" WITH (FORCE)')
+        # PostgreSQL refuses to copy a database whose sessions have not ended after five seconds.
+        wait_for(lambda: not has_sessions(cursor, name))
         cursor.execute(f'CREATE DATABASE "{copy}" TEMPLATE "{name}"')
         settings["NAME"] = copy
         with connection.cursor() as own:
@@ -92,6 +95,16 @@ def own_database(django_db_setup, django_db_blocker):
             settings["NAME"] = name
             cursor.execute(f'DROP DATABASE "{copy}" WITH (FORCE)')
     server.close()
+
+
+def has_sessions(cursor, name):
+    """Whether a client is connected to the database ``name``."""
+    cursor.execute(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = %s AND backend_type = 'client backend'",
+        [name],
+    )
+    return cursor.fetchone()[0] > 0
 
 
 @pytest.fixture(autouse=True)
@@ -184,6 +197,14 @@ def authority(tmp_path_factory):
 def go_program(tmp_path_factory):
     """A function that runs the Go program of the documentation."""
     return build_verifier(DOCUMENTS / "verify.go", tmp_path_factory.mktemp("go"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patient_requests():
+    """Keep slow machines from failing requests to witnesses and time-stamping authorities."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("myometrics_audit.checkpoints.http.TIMEOUT_SECONDS", PATIENCE)
+        yield
 
 
 @pytest.fixture(autouse=True)

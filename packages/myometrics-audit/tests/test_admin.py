@@ -6,6 +6,7 @@ from importlib import reload
 
 import audit_test_urls
 import pytest
+import time_machine
 from django.contrib import admin
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -35,6 +36,14 @@ def log(write):
     return [*entries, write(resource_id="late", origin="client")]
 
 
+@pytest.fixture
+def one_day():
+    """The clock stands still: what is written today is still of today when it is read."""
+    with time_machine.travel(timezone.now(), tick=False):
+        yield
+
+
+@pytest.mark.usefixtures("one_day")
 @pytest.mark.parametrize(
     ("query", "found"),
     [

@@ -25,9 +25,12 @@ def erase_entries(user):
 
 
 def is_waiting():
-    """Whether a transaction waits for a lock; unlike pg_stat_activity, this is not cached."""
+    """Whether another transaction waits for this one; unlike pg_stat_activity, not cached."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted)")
+        cursor.execute(
+            "SELECT EXISTS (SELECT 1 FROM pg_locks"
+            " WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid)))"
+        )
         return cursor.fetchone()[0]
 
 

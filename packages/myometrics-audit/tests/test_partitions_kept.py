@@ -407,7 +407,8 @@ def test_removal_of_the_app_waits_for_writers(partitioned, write, run_concurrent
             write()
             has_written.set()
             # Unlike pg_stat_activity, pg_locks is not cached in a transaction.
-            wait_for(lambda: rows("default", "SELECT 1 FROM pg_locks WHERE NOT granted"))
+            waits = "NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+            wait_for(lambda: rows("default", f"SELECT 1 FROM pg_locks WHERE {waits}"))
 
     def remove():
         has_written.wait()

@@ -52,7 +52,7 @@ def open_door():
 @pytest.fixture
 def worker():
     app.loader.import_default_modules()
-    with start_worker(app, pool="solo", perform_ping_check=False):
+    with start_worker(app, pool="solo", perform_ping_check=False, shutdown_timeout=PATIENCE):
         yield
     connections.close_all()
 

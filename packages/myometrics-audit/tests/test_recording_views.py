@@ -370,7 +370,7 @@ def test_anonymous_denied_request_is_not_recorded(client_of, patient):
 
 @pytest.mark.django_db(transaction=True)
 def test_concurrent_updates_are_recorded_as_one_history(client_of, user, patient, run_concurrently):
-    names = iter(f"name {number}" for number in range(8))
+    names = iter([f"name {number}" for number in range(8)])  # threads can't share a generator
 
     def rename():
         body = {"name": next(names)}
