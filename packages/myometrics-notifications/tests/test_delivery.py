@@ -24,7 +24,7 @@ from myometrics_notifications.services import (
     notification_settings_update,
 )
 from myometrics_testing.smtp_server import OK
-from myometrics_testing.waiting import PATIENCE
+from myometrics_testing.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.django_db
 
@@ -166,6 +166,7 @@ def test_temporary_failure_is_retried(queued, mail_server, settings, step, answe
     pause = timedelta(seconds=30)
     assert before + pause / 2 <= job.run_at <= after + pause
 
+    wait_for(lambda: mail_server.open_connections == 0)
     setattr(mail_server, step, OK)
     settings.MYOMETRICS = {**settings.MYOMETRICS, "SMTP_TIMEOUT": PATIENCE}
     make_due()

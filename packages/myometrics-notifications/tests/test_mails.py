@@ -81,7 +81,7 @@ def test_alert_names_the_change_and_the_failing_services(
 def test_mail_contains_no_file_name_finding_or_recipient_name(mail_about):
     sent = mail_about(details={"filename": "byron_ada.dcm", "diagnosis": "Myocardial Infarction"})
 
-    whole = sent.message().as_string() + sent.body + sent.alternatives[0][0]
+    whole = text_of(sent)
     for secret in ("byron", "Byron", "Myocardial"):
         assert secret not in whole
 
@@ -101,7 +101,7 @@ HOSTILE_IDS = [
 def test_mail_leaves_out_an_id_that_is_not_plain(mail_about, user, make_event, action, upload_id):
     sent = mail_about(make_event(actor_id=user.pk, action=action, resource_id=upload_id))
 
-    whole = sent_bytes(sent).decode() + sent.subject + sent.body + sent.alternatives[0][0]
+    whole = text_of(sent)
     for word in ("URGENT", "evil", "script", "Bcc", "x" * 65, "\u202e"):
         assert word not in whole
     assert "our upload has been processed" in sent.body or "of your upload is" in sent.body
@@ -112,7 +112,7 @@ def test_mail_queued_by_version_0_1_leaves_out_such_an_id(mail_about, queued):
     queued.context = {**queued.context, "upload_id": HOSTILE_IDS[0]}
     queued.save()
 
-    assert "evil" not in message_email(queued).body
+    assert "evil" not in text_of(message_email(queued))
 
 
 @pytest.mark.parametrize("upload_id", ["upload_001", "a" * 64, "2026-11-28:scan.7"])
@@ -147,6 +147,14 @@ def sent_bytes(email):
     if django.VERSION < (6, 0):
         return email.message().as_bytes(linesep="\r\n")
     return email.message(policy=policy.SMTP).as_bytes()
+
+
+def text_of(email):
+    """Everything in the mail but the token of its link, which may spell any word by chance."""
+    token = email.extra_headers["List-Unsubscribe"].strip("<>").partition("?token=")[2]
+    whole = sent_bytes(email).decode() + email.subject + email.body + email.alternatives[0][0]
+    assert token in whole
+    return whole.replace(token, "")
 
 
 @pytest.mark.parametrize("host", ["clinic.example", f"{'radiology.' * 20}clinic.example"])

@@ -31,6 +31,7 @@ class SmtpServer:
         self.at_recipient: Any = OK
         self.at_data: Any = OK
         self.connections = 0
+        self.open_connections = 0
         self.port = free_port()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -59,7 +60,8 @@ class SmtpServer:
 
     def _protocol(self) -> SMTP:
         self.connections += 1
-        return SMTP(self, hostname="test", loop=self._loop)
+        self.open_connections += 1
+        return _Conversation(self, hostname="test", loop=self._loop)
 
     async def handle_RCPT(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
@@ -86,3 +88,11 @@ class SmtpServer:
             transport.abort()
             await asyncio.sleep(600)
         return answer
+
+
+class _Conversation(SMTP):
+    """The server's side of a connection. A closed one accepts no more mails."""
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        self.event_handler.open_connections -= 1

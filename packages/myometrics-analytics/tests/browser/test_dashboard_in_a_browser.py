@@ -19,6 +19,7 @@ from selenium.webdriver.support.ui import Select
 from myometrics_analytics.facts import Origin, UploadEvent, uploads_merge
 from myometrics_analytics.models import Status
 from myometrics_analytics.rollups import changes_fold
+from myometrics_testing.waiting import wait_for
 
 pytestmark = pytest.mark.django_db
 PAGE = "/admin/myometrics_analytics/dashboard/"
@@ -188,10 +189,12 @@ def test_dashboard_works_without_javascript(make_browser, sign_in, site, screens
     driver = sign_in(make_browser(javascript=False))
     driver.get(f"{site}{PAGE}")
     driver.find_element(By.LINK_TEXT, "90 days").click()
+    wait_for(lambda: "days=90" in driver.current_url)
     assert len(driver.find_elements(By.CSS_SELECTOR, "#chart-daily .mm-column")) == 90
     whole = driver.find_element(By.CSS_SELECTOR, ".mm-value").text
     Select(driver.find_element(By.NAME, "diagnosis")).select_by_visible_text("Pericarditis")
     driver.find_element(By.CSS_SELECTOR, ".mm-filters button").click()
+    wait_for(lambda: "diagnosis=Pericarditis" in driver.current_url)
     assert "days=90" in driver.current_url
     assert int(driver.find_element(By.CSS_SELECTOR, ".mm-value").text) < int(whole.replace(",", ""))
     assert [
