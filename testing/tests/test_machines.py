@@ -14,7 +14,7 @@ import pytest
 
 from myometrics_testing import machines
 from myometrics_testing.machines import Network, make_network
-from myometrics_testing.waiting import wait_for
+from myometrics_testing.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.any_database
 namespaces = pytest.mark.program("network-namespaces")
@@ -45,8 +45,8 @@ def start_listener(machine):
     return process.stdout.readline().strip()
 
 
-def greeting(address):
-    with socket.create_connection((address, 7), timeout=0.5) as connection:
+def greeting(address, seconds=PATIENCE):
+    with socket.create_connection((address, 7), timeout=seconds) as connection:
         return connection.recv(5)
 
 
@@ -58,23 +58,24 @@ def test_packets_of_cut_machine_are_dropped():
         assert greeting(one.address) == greeting(other.address) == b"hello"
         with network.cut("web1"):
             with pytest.raises(TimeoutError):
-                greeting(one.address)
+                greeting(one.address, seconds=0.5)
             assert greeting(other.address) == b"hello"
         assert greeting(one.address) == b"hello"
 
 
 @namespaces
 def test_packets_between_two_machines_are_dropped():
-    ask = "import socket, sys; socket.create_connection((sys.argv[1], 7), 0.5)"
+    ask = "import socket, sys; socket.create_connection((sys.argv[1], 7), float(sys.argv[2]))"
     with make_network() as network:
         one, other = network.add("web1"), network.add("web2")
         start_listener(one)
         command = [*other.command(Path("/")), sys.executable, "-c", ask, one.address]
         with network.cut("web1", "web2"):
-            refused = subprocess.run(command, capture_output=True, text=True, check=False)
+            hurried = [*command, "0.5"]
+            refused = subprocess.run(hurried, capture_output=True, text=True, check=False)
             assert "TimeoutError" in refused.stderr or "timed out" in refused.stderr
             assert greeting(one.address) == b"hello"
-        subprocess.run(command, check=True)
+        subprocess.run([*command, str(PATIENCE)], check=True)
 
 
 @namespaces
@@ -105,8 +106,15 @@ def test_nothing_stays_after_kill_of_test():
 
 
 def is_running(argument):
-    lines = (path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists())
-    return any(line == f"sleep\0{argument}\0".encode() for line in lines)
+    wanted = f"sleep\0{argument}\0".encode()
+    return any(command_line(process) == wanted for process in Path("/proc").glob("[0-9]*"))
+
+
+def command_line(process):
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:  # it has ended
+        return b""
 
 
 def has_link(pid):

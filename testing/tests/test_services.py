@@ -12,7 +12,7 @@ import psycopg
 import pytest
 import redis
 
-from myometrics_testing.services import OwnedServer, ServerError
+from myometrics_testing.services import OwnedServer, ServerError, free_port
 from myometrics_testing.waiting import wait_for
 
 KINDS = ["postgresql", "redis"]
@@ -106,6 +106,15 @@ def test_postgresql_keeps_data_over_restart(postgresql_server):
 
 def test_redis_fixture_starts_empty(redis_url):
     assert redis.Redis.from_url(redis_url).dbsize() == 0
+
+
+def test_port_is_given_to_one_process_only():
+    code = "import sys; from myometrics_testing.services.servers import _reserve as reserve;"
+    code += "print(reserve(int(sys.argv[1])))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(free_port())], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
 
 
 def test_server_that_cannot_start_is_an_error():

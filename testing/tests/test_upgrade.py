@@ -7,6 +7,7 @@ from environments import NEWEST, OLDEST, rows
 from whole_site import WITHOUT_RUNNER, ApiUser, WholeSite, contains, install, make_environment
 
 from myometrics_testing.releases import previous_wheels
+from myometrics_testing.waiting import avoid_midnight
 
 EMAILS = ("root@clinic.example", "ada@clinic.example")
 # Of the formats, YAML alone keeps the times that version 0.1 signs.
@@ -104,6 +105,7 @@ def _use_previous_release(site):
         site.manage("analytics_fold")
         site.manage("notifications_sweep")
         ada.upload("second")
+        avoid_midnight()  # the pages are compared later, and show the numbers of each day
         shown = [root.administrator_pages(), ada.own_pages()]
         ada.request("GET", "users/me/export/?format=json&delivery=email", 202)
         ada.request("POST", "auth/password-reset/", json={"email": ada.email})

@@ -169,6 +169,9 @@ class NamespaceNetwork(Network):
             machine.shut_down()
         for machine in [*started, self._router]:
             machine.close()
+        # The kernel removes the link some time after the router's last process has ended, and
+        # until then the next network of this process could not have one of this name.
+        subprocess.run(["ip", "link", "delete", _host_link()], capture_output=True, check=False)
 
     def _make(self, name: str, address: str) -> Machine:
         machine = NamespaceMachine(name, address)
@@ -193,7 +196,7 @@ class NamespaceNetwork(Network):
         )
 
     def _connect_host(self) -> str:
-        name, router = f"mm{os.getpid()}", self._router.first
+        name, router = _host_link(), self._router.first
         run_ip([], [f"link add {name} type veth peer name host netns {router}"])
         run_ip([], [f"link set {name} up"])
         prefix = self._take_prefix(name)
@@ -219,6 +222,11 @@ class NamespaceNetwork(Network):
                 return prefix
             run_ip([], [f"addr del {prefix}.{HOST}/32 dev {name}"])
         raise RuntimeError("no network in 198.18.0.0/16 is free")
+
+
+def _host_link() -> str:
+    """Return the name of this process's end of the link to its router."""
+    return f"mm{os.getpid()}"
 
 
 def run_ip(prefix: Sequence[str], commands: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import date, datetime, timedelta, timezone
 from typing import TypeVar
 
 PATIENCE = 180.0
@@ -29,3 +30,14 @@ def wait_for(
             raise AssertionError(f"not within {seconds} s\n{log()}".rstrip())
         time.sleep(0.05)
     return found
+
+
+def avoid_midnight() -> None:
+    """Wait for the next day (UTC) if this one ends within :data:`PATIENCE`."""
+    today = _day_after(0)
+    if _day_after(PATIENCE) != today:
+        wait_for(lambda: _day_after(0) != today, 2 * PATIENCE)
+
+
+def _day_after(seconds: float) -> date:
+    return (datetime.now(timezone.utc) + timedelta(seconds=seconds)).date()

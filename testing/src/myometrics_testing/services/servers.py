@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -206,15 +207,31 @@ def free_port() -> int:
     """Return a TCP port that is currently free, another one at each call.
 
     The system gives none of these to outgoing connections, which could otherwise take the port
-    before its server starts, or while it restarts.
+    before its server starts, or while it restarts. On Linux other processes get another port, too,
+    as long as this process runs.
     """
     while True:
         port = secrets.choice(PORTS)  # not `random`, which Hypothesis seeds
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
-            if port not in _given_ports:
+            if port not in _given_ports and _reserve(port):
                 _given_ports.add(port)
                 return port
+
+
+def _reserve(port: int) -> bool:
+    """Reserve ``port`` for this process; return ``False`` if another process has reserved it."""
+    if sys.platform != "linux":
+        return True
+    # A name that is no file; like ports, each network namespace has its own.
+    reservation = socket.socket(socket.AF_UNIX)
+    try:
+        reservation.bind(f"\0myometrics-testing-port-{port}")
+    except OSError:
+        reservation.close()
+        return False
+    reservation.detach()  # closed when the process ends
+    return True
 
 
 def server_user() -> str | None:
