@@ -17,6 +17,8 @@ def assert_clean(refused):
 def entries(postgresql):
     """The ids of all audit entries; entries and leaves must match one to one."""
     with psycopg.connect(postgresql.url) as connection:
+        # Both of one moment: other processes may write an entry between the two.
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         rows = connection.execute("SELECT id FROM myometrics_audit_auditlog").fetchall()
         leaves = connection.execute("SELECT entry_id FROM myometrics_audit_leaf").fetchall()
     assert sorted(rows) == sorted(leaves)

@@ -230,10 +230,18 @@ def test_slow_clients_do_not_stop_others(site):
         assert site.get("/livez").status_code == 200
 
 
-def test_too_many_open_requests_per_address_are_rejected_in_json(site):
-    with slow_clients(site, MAX_OPEN_REQUESTS, "::1"), connect(site, "::1") as connection:
+def rejected(site, address):
+    """The response to a request from ``address``, once nginx rejects it."""
+    with connect(site, address) as connection:
         connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        status, headers, body = read_answer(connection)
+        answer = read_answer(connection)
+    return None if answer[0] == 200 else answer
+
+
+def test_too_many_open_requests_per_address_are_rejected_in_json(site):
+    with slow_clients(site, MAX_OPEN_REQUESTS, "::1"):
+        # nginx's processes may read the requests later than this one.
+        status, headers, body = wait_for(lambda: rejected(site, "::1"))
         assert site.get("/livez").status_code == 200  # another address
     assert (status, json.loads(body)["code"]) == (429, "throttled")
     assert (headers["content-type"], headers["retry-after"]) == ("application/json", "1")
@@ -362,6 +370,12 @@ def failed_exports(site):
     return float(found[1]) if found else 0.0
 
 
+def lines_about(site, export, logger):
+    """The lines of a logger about an export."""
+    lines = [json.loads(line) for line in site.log.splitlines() if export.request_id in line]
+    return [line for line in lines if line["logger"] == logger]
+
+
 @pytest.fixture(params=["nginx", "asgi"])
 def url(request, site):
     """Where to download from: nginx, or the process under ASGI."""
@@ -383,10 +397,10 @@ def test_export_cut_by_database_is_broken_and_counted_as_failed(site, postgresql
         export.thread.join()
     assert "incomplete chunked read" in str(export.error)
     wait_for(lambda: failed_exports(site) == failed + 1)
-    lines = [json.loads(line) for line in site.log.splitlines() if export.request_id in line]
-    (access_line,) = [line for line in lines if line["logger"] == "myometrics.access"]
+    # It is counted before it is logged.
+    (access_line,) = wait_for(lambda: lines_about(site, export, "myometrics.access"))
     assert (access_line["endpoint"], access_line["status"]) == ("/api/users/me/export/", 500)
-    assert [line for line in lines if line["logger"] == "myometrics.core.downloads"]
+    assert lines_about(site, export, "myometrics.core.downloads")
 
 
 def test_export_of_killed_process_is_broken(site, postgresql):
