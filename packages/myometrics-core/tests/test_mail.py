@@ -95,6 +95,14 @@ def test_composed_mail_keeps_message_id_at_each_attempt(compose):
     assert ids == {"<a-b@clinic.example>"}
 
 
+@pytest.mark.parametrize(
+    ("domain", "shown"), [("müller.example", "xn--mller-kva.example"), ("ü..example", "localhost")]
+)
+def test_message_id_is_ascii_if_the_domain_of_the_sender_is_not(compose, domain, shown):
+    mail = compose(mail_id="a-b", sender=f"info@{domain}")
+    assert mail.extra_headers["Message-ID"] == f"<a-b@{shown}>"
+
+
 def test_composed_mail_says_that_a_program_sent_it(compose):
     sent = compose(headers={"X-Kind": "test"})
 

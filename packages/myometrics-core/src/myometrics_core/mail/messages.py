@@ -74,8 +74,14 @@ def compose_mail(
 
 
 def _program_headers(mail_id: str, sender: str) -> dict[str, str]:
-    domain = parseaddr(sender)[1].rpartition("@")[2] or "localhost"
-    return {"Message-ID": f"<{mail_id}@{domain}>", "Auto-Submitted": "auto-generated"}
+    domain = parseaddr(sender)[1].rpartition("@")[2]
+    if not domain.isascii():  # would become an RFC 2047 encoded word, which is no Message-ID
+        try:
+            domain = domain.encode("idna").decode("ascii")
+        except UnicodeError:
+            domain = ""
+    message_id = f"<{mail_id}@{domain or 'localhost'}>"
+    return {"Message-ID": message_id, "Auto-Submitted": "auto-generated"}
 
 
 class PlainHeadersMail(EmailMultiAlternatives):
