@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 from django.db import OperationalError, transaction
+from django.urls import clear_script_prefix, reverse
 from hypothesis import given
 from hypothesis import strategies as st
 from job_kinds import HOUR, Recurring, fail
@@ -43,6 +44,19 @@ def test_job_runs_after_the_commit_and_is_deleted(kind):
     assert run_job(kind.name, "7")
     assert kind.runs == [("7", {"id": 7})]
     assert not Job.objects.exists()
+
+
+def test_links_of_a_job_have_the_prefix_of_the_site(kind, settings):
+    settings.FORCE_SCRIPT_NAME = "/clinic"
+    links = []
+    kind.effect = lambda job: links.append(reverse("livez"))
+    enqueue(kind.name, key="7")
+    clear_script_prefix()  # as in a new thread
+    try:
+        assert run_job(kind.name, "7")
+    finally:
+        clear_script_prefix()
+    assert links == ["/clinic/livez"]
 
 
 def test_job_of_a_rolled_back_transaction_does_not_exist(kind):

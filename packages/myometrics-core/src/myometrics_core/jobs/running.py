@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from django.conf import settings as django_settings
 from django.db.models import Min
+from django.urls import set_script_prefix
 
 from ..db.transactions import DATABASE_FAILURES
 from ..http.request_id import request_id_as
@@ -139,6 +141,9 @@ def _run_claimed(kind: JobKind, job: Job) -> JobFailed | None:
         failure = JobFailed(f"no result after {max_attempts} attempts", permanent=True)
         _record_failure(job, kind, failure)
         return failure
+    if django_settings.FORCE_SCRIPT_NAME is not None:
+        # Django sets it in the main thread alone; links in mails need it.
+        set_script_prefix(django_settings.FORCE_SCRIPT_NAME)
     try:
         kind.run(job)
     except JobFailed as error:
