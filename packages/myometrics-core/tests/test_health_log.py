@@ -123,6 +123,13 @@ def test_older_report_is_ignored(published):
     assert HealthState.objects.get().status == "healthy"
 
 
+def test_outage_is_published_after_the_clock_was_set_back(published):
+    every_twenty_seconds(3600, 3660, "email")
+    every_twenty_seconds(0, 100, "email")
+    assert actions(published) == ["system_degraded"]
+    assert HealthState.objects.get().checked_at == START + timedelta(seconds=80)
+
+
 def test_settle_time_is_a_setting(published, settings):
     settings.MYOMETRICS = {"HEALTH_SETTLE": 10}
     at(0, "email")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Set
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from ..conf.core_settings import core_settings
 from ..db.transactions import atomic_write
@@ -17,6 +17,8 @@ from ..health.report import HealthReport, status_of
 from .models import HealthState
 
 ROW = 1
+MAX_DELAY = timedelta(minutes=5)
+"""How much later than a newer report an older one may be recorded; else the clock was set back."""
 SEVERITY = {"healthy": 0, "degraded": 1, "down": 2}
 
 
@@ -31,7 +33,8 @@ def health_record(*, report: HealthReport) -> Event | None:
     HealthState.objects.get_or_create(pk=ROW)
     with atomic_write():
         state = HealthState.objects.select_for_update().get(pk=ROW)
-        if state.checked_at is not None and state.checked_at > report.checked_at:
+        ahead = timedelta(0) if state.checked_at is None else state.checked_at - report.checked_at
+        if timedelta(0) < ahead < MAX_DELAY:
             return None
         state.checked_at, state.status = report.checked_at, report.status
         state.services = dict(report.services)
@@ -48,17 +51,20 @@ def health_record(*, report: HealthReport) -> Event | None:
 def _take_settled(state: HealthState, published_down: Set[str]) -> set[str]:
     """Return the services that have differed from the published state for long enough."""
     now: datetime = state.checked_at  # type: ignore[assignment]
+    since = {name: datetime.fromisoformat(text) for name, text in state.differs_since.items()}
     differing = {
-        name: state.differs_since.get(name, now.isoformat())
+        name: min(since.get(name, now), now)  # the clock may have been set back
         for name, seen in state.services.items()
         if (seen == "down") != (name in published_down)
     }
     settled = {
         name
-        for name, since in differing.items()
-        if (now - datetime.fromisoformat(since)).total_seconds() >= core_settings.HEALTH_SETTLE
+        for name, moment in differing.items()
+        if (now - moment).total_seconds() >= core_settings.HEALTH_SETTLE
     }
-    state.differs_since = {name: since for name, since in differing.items() if name not in settled}
+    state.differs_since = {
+        name: moment.isoformat() for name, moment in differing.items() if name not in settled
+    }
     return settled
 
 
