@@ -323,6 +323,13 @@ def test_readyz_is_503_without_database(client):
 
 
 @pytest.mark.django_db(transaction=True)
+def test_readyz_neither_waits_for_nor_calls_other_services(client, hang, clock):
+    mail = hang("email")
+    assert client.get("/readyz").status_code == 200
+    assert (mail.runs, clock.now) == (0, 0)
+
+
+@pytest.mark.django_db(transaction=True)
 def test_each_probe_has_its_own_deadline(hang, clock):
     hang("hasty", timeout=0.05)
     patient = Probe("patient", lambda: wait_for(lambda: clock.now >= 0.05))

@@ -18,7 +18,7 @@ from ..api.fields import UtcDateTimeField
 from ..api.schema import ErrorSerializer, OneOfSerializer, extend_schema
 from ..api.views import ApiView
 from ..db.transactions import DATABASE_FAILURES
-from .report import HealthReport, ServiceState, check_health
+from .report import HealthReport, ServiceState, check_health, check_service
 
 
 class HealthSerializer(serializers.Serializer[Any]):
@@ -67,6 +67,15 @@ class HealthView(ApiView):
         except DATABASE_FAILURES as error:
             raise ServiceUnavailable() from error
 
+    def require_database(self) -> None:
+        """Raise ``ServiceUnavailable`` if the database is down, also if it hangs.
+
+        For authentication that needs the database.
+        """
+        self.report = check_health()
+        if self.report.status == "down":
+            raise ServiceUnavailable
+
     def check_throttles(self, request: Request) -> None:
         """Check the rate limit, unless the database, which may hold the counts, is down."""
         if self.report is None or self.report.status != "down":
@@ -99,5 +108,5 @@ def livez(request: HttpRequest) -> JsonResponse:
 @require_safe
 def readyz(request: HttpRequest) -> JsonResponse:
     """The process can serve requests: the database is reachable. Public; 200 or 503."""
-    ready = check_health(max_age=1.0).status != "down"
+    ready = check_service("database", max_age=1.0) != "down"
     return JsonResponse({"status": "ready" if ready else "not_ready"}, status=200 if ready else 503)
