@@ -736,6 +736,13 @@ class TestProtocol:
             assert answer.status_code == 400, answer.content
         assert len(entra.send("GET", path).json()["members"]) == 1
 
+    def test_time_without_offset_in_a_filter_is_in_utc(self, entra, settings):
+        settings.TIME_ZONE = "Pacific/Auckland"
+        entra.create()
+        moment = (utc_now() + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%S")
+        found = entra.send("GET", f'Users?filter=meta.created lt "{moment}"').json()
+        assert found["totalResults"] == 1
+
     def test_filter_by_id_selects_one_user(self, entra):
         entra.create(user_name="joe")
         made = entra.create(user_name="jane").json()
@@ -775,6 +782,7 @@ class TestProtocol:
             " and ".join(['userName eq "x"'] * 5000),
             "not (" * 500 + "active eq true" + ")" * 500,
             'meta.created gt "yesterday"',
+            'meta.created lt "9999-12-31T23:59:59-14:00"',
             "'; drop table users; --",
         ],
         ids=lambda text: text[:20],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from functools import reduce
 from operator import and_, or_
 from typing import Any, Final
@@ -63,8 +64,14 @@ class Column:
     lookups: Mapping[CompareOperator, str]
 
 
-def _unchanged(value: Any) -> Any:
-    return value
+def _moment(value: datetime) -> datetime:
+    """Return a time in UTC, which a time without an offset is in."""
+    if value.tzinfo is None:
+        return value.replace(tzinfo=timezone.utc)
+    try:
+        return value.astimezone(timezone.utc)
+    except OverflowError:
+        raise InvalidFilterException(detail="The filter has a time out of range.") from None
 
 
 USER_COLUMNS: Final = {
@@ -75,8 +82,8 @@ USER_COLUMNS: Final = {
     "emails": Column(
         "user__email_canonical", lambda value: canonical_email(str(value)), TEXT_LOOKUPS
     ),
-    "meta.created": Column("created_at", _unchanged, ORDER_LOOKUPS),
-    "meta.lastmodified": Column("modified_at", _unchanged, ORDER_LOOKUPS),
+    "meta.created": Column("created_at", _moment, ORDER_LOOKUPS),
+    "meta.lastmodified": Column("modified_at", _moment, ORDER_LOOKUPS),
 }
 GROUP_COLUMNS: Final = {
     "id": Column("pk", lambda value: uuid.UUID(str(value)), EQUALITY_LOOKUPS),
@@ -85,8 +92,8 @@ GROUP_COLUMNS: Final = {
     "members": Column(
         "memberships__user_id", lambda value: parse_user_id(str(value)), EQUALITY_LOOKUPS
     ),
-    "meta.created": Column("created_at", _unchanged, ORDER_LOOKUPS),
-    "meta.lastmodified": Column("modified_at", _unchanged, ORDER_LOOKUPS),
+    "meta.created": Column("created_at", _moment, ORDER_LOOKUPS),
+    "meta.lastmodified": Column("modified_at", _moment, ORDER_LOOKUPS),
 }
 
 
