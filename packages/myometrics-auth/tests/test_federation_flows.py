@@ -173,6 +173,21 @@ def test_client_that_must_post_its_secret_posts_it(provider, begin):
     assert (form["client_id"], form["client_secret"]) == (CLIENT_ID, CLIENT_SECRET)
 
 
+def test_secret_that_became_unreadable_fails_only_where_it_is_used(
+    provider, configure, exchange, begin, tmp_path, api
+):
+    secret = tmp_path / "secret"
+    secret.write_text(CLIENT_SECRET)
+    configure(client_secret=None, client_secret_file=str(secret))
+    started = begin()
+    secret.unlink()
+    body = {**provider.code(started["authorization_url"]), "flow": started["flow"]}
+    answer = finish(body)
+    assert (answer.status_code, answer.json()["code"]) == (503, "identity_provider_unavailable")
+    assert api.get("/api/auth/providers/").status_code == 200
+    assert exchange(provider.id_token()).status_code == 200
+
+
 def test_flow_expires_after_ten_minutes(provider, begin):
     started = begin()
     body = {**provider.code(started["authorization_url"]), "flow": started["flow"]}
@@ -440,6 +455,13 @@ def test_mailed_link_is_void_after_a_change_of_address(mailed, unverified, api):
     page = "/" + mailed()
     get_user_model().objects.update(email="other@clinic.example")
     assert api.post(page).status_code == 404
+
+
+def test_link_is_not_mailed_after_a_change_of_address(unverified, provider, exchange, mailoutbox):
+    assert exchange(provider.id_token()).status_code == 403
+    get_user_model().objects.update(email="other@clinic.example")
+    run_jobs("myometrics_auth.send_link_mail")
+    assert not mailoutbox
 
 
 @pytest.mark.parametrize("token", ["", "x", "a.b", "0" * 300, "%00", "é.é"])

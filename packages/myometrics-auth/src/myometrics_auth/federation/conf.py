@@ -76,15 +76,18 @@ def is_fetchable(url: Any, *, loopback: bool = True) -> bool:
     return has_host and not parts.fragment and (parts.scheme == "https" or is_local)
 
 
-def parse_providers(value: Any, *, roles: Collection[str]) -> dict[str, Provider]:
+def parse_providers(
+    value: Any, *, roles: Collection[str], reads_files: bool = True
+) -> dict[str, Provider]:
     """Return the providers by slug; raise ``ValueError`` that names the key and what it expects.
 
-    ``roles`` are the roles that provider groups can be mapped to.
+    ``roles`` are the roles that provider groups can be mapped to. ``reads_files``: whether files of
+    secrets must be readable.
     """
-    return {slug: _parse(slug, given, roles) for slug, given in value.items()}
+    return {slug: _parse(slug, given, roles, reads_files) for slug, given in value.items()}
 
 
-def _parse(slug: Any, given: Any, roles: Collection[str]) -> Provider:
+def _parse(slug: Any, given: Any, roles: Collection[str], reads_files: bool) -> Provider:
     if not isinstance(slug, str) or not SLUG.fullmatch(slug):
         raise ValueError(f"has the key {slug!r}; a slug is lower-case letters, digits, - and _")
     if not isinstance(given, Mapping):
@@ -94,7 +97,8 @@ def _parse(slug: Any, given: Any, roles: Collection[str]) -> Provider:
         if key not in checks:
             raise ValueError(f"[{slug!r}] has an unknown key {key!r}; known: {', '.join(checks)}")
         expected, is_valid = checks[key]
-        if not is_valid(found):
+        is_unread = key == "client_secret_file" and not reads_files
+        if not is_unread and not is_valid(found):
             raise ValueError(f"[{slug!r}][{key!r}] must be {expected}")
     for key in ("issuer", "client_id"):
         if key not in given:

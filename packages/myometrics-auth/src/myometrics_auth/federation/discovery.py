@@ -65,9 +65,15 @@ def has_endpoint(provider: Provider, name: str) -> bool:
 def client_authentication(provider: Provider, name: str) -> str:
     """Return how our client authenticates at the endpoint ``name``: ``basic`` or ``post``.
 
-    ``""`` for a client without a secret.
+    ``""`` for a client without a secret. Raises ``ProviderUnavailable`` if its file is unreadable.
     """
-    if not provider.client_secret:
+    try:
+        has_secret = bool(provider.client_secret)
+    except (OSError, ValueError) as error:
+        reason = type(error).__name__
+        logger.error("The secret of %r can't be read from its file: %s", provider.slug, reason)
+        raise ProviderUnavailable from error
+    if not has_secret:
         return ""
     if name in provider.endpoints:
         return "basic"

@@ -12,6 +12,7 @@ from myometrics_auth.jobs import MailJob
 from myometrics_core.jobs import Job, JobKind, every
 from myometrics_core.mail import compose_mail
 from myometrics_core.times import utc_now
+from myometrics_core.users import canonical_email
 
 from .bearers import foreign_tokens_sweep
 from .link_requests import SEND_LINK_MAIL, link_url
@@ -33,6 +34,8 @@ class SendLinkMail(MailJob):
         row = rows.filter(pk=job.payload["request"], user__is_active=True).first()
         names = {provider.slug: provider.name for provider in providers()}
         if row is None or row.provider not in names:
+            return None
+        if row.user.email_canonical != canonical_email(row.email):
             return None
         return lambda: compose_mail(
             row.user,

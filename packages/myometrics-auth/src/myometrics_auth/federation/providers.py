@@ -12,7 +12,9 @@ from .conf import Provider, parse_providers
 
 def providers() -> list[Provider]:
     """Return the providers of ``IDENTITY_PROVIDERS``, in their order."""
-    return list(parse_providers(auth_settings.IDENTITY_PROVIDERS, roles=ROLES).values())
+    # The check reads the files. A secret that is unreadable later must only fail where it is used.
+    value = auth_settings.IDENTITY_PROVIDERS
+    return list(parse_providers(value, roles=ROLES, reads_files=False).values())
 
 
 def get_provider(slug: str) -> Provider:
