@@ -162,18 +162,22 @@ def test_last_administrator_is_never_demoted(by_groups, provider, exchange):
 
 
 def test_own_second_factor_follows_the_provider(
-    provider, exchange, configure, doctor, sign_in, clock, api
+    provider, exchange, configure, doctor, sign_in, clock, api, published
 ):
     client = sign_in(doctor)
     enrol(client)
     clock.shift(60)
+    published.clear()
     get_user_model().objects.update(verified_at=utc_now())
     answer = exchange(provider.id_token(email=doctor.email, sid="s-1"))
     assert answer.status_code == 200
     assert answer.json()["mfa_required"] is True
     body = {"mfa_token": answer.json()["mfa_token"], "code": client.app.at(utc_now())}
+    assert send(api, "post", "auth/login/mfa/", {**body, "code": "x"}).status_code == 401
     signed_in = send(api, "post", "auth/login/mfa/", body)
     assert signed_in.status_code == 200, signed_in.json()
+    signs = [event for event in published if event.action.startswith("login_")]
+    assert [event.details for event in signs] == [{"provider": "hospital"}] * 2
     federated = FederatedSession.objects.get()
     assert federated.provider_session == "s-1"
     assert federated.session.second_factor
@@ -284,6 +288,29 @@ def test_linked_identity_gets_an_address_that_another_user_gave_up(
     other.delete()
     assert exchange(provider.id_token(email="ada@university.example")).status_code == 200
     assert addresses_of(verified) == ["ada@clinic.example", "ada@university.example"]
+
+
+def test_address_of_an_identity_survives_a_new_slug(provider, exchange, configure, verified):
+    exchange(provider.id_token())
+    exchange(provider.id_token(email="ada@university.example"))
+    configure("renamed")
+    token = provider.id_token(email="ada@university.example")
+    assert exchange(token, slug="renamed").status_code == 200
+    assert addresses_of(verified) == ["ada@clinic.example", "ada@university.example"]
+    assert Identity.objects.get().provider == "renamed"
+
+
+def test_provider_that_is_not_trusted_changes_no_address_of_a_trusted_one(
+    provider, exchange, settings, verified
+):
+    exchange(provider.id_token())
+    trusted = settings.MYOMETRICS_AUTH["IDENTITY_PROVIDERS"]["hospital"]
+    both = {"hospital": trusted, "research": {**trusted, "trust_email": False}}
+    settings.MYOMETRICS_AUTH = {**settings.MYOMETRICS_AUTH, "IDENTITY_PROVIDERS": both}
+    token = provider.id_token(email="ada@university.example")
+    assert exchange(token, slug="research").status_code == 200
+    assert addresses_of(verified) == ["ada@clinic.example"]
+    assert Identity.objects.get().email == "ada@clinic.example"
 
 
 def test_address_that_the_provider_has_not_verified_has_no_owner(provider, exchange, verified):

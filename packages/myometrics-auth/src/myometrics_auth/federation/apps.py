@@ -28,15 +28,16 @@ class FederationConfig(AppConfig):
 
     def _register_sign_in(self) -> None:
         from myometrics_auth.authentication import register_foreign_tokens
-        from myometrics_auth.services.sign_in import second_step_done
+        from myometrics_auth.services.sign_in import second_step_details, second_step_done
         from myometrics_auth.sign_in_methods import register_sign_in_method
 
         from .bearers import authenticate_foreign_token
         from .identities import IdentitySignIn
-        from .sign_in import remember_second_step
+        from .sign_in import find_second_step_details, remember_second_step
 
         register_foreign_tokens(authenticate_foreign_token)
         register_sign_in_method(IdentitySignIn())
+        second_step_details.connect(find_second_step_details, dispatch_uid=self.label)
         second_step_done.connect(remember_second_step, dispatch_uid=self.label)
 
     def _register_personal_data(self) -> None:

@@ -34,6 +34,7 @@ from .conf import Provider
 from .errors import TOKEN_NOT_VALID, refusal
 from .link_requests import link_request_create
 from .models import ErasedIdentity, Identity
+from .providers import providers
 
 logger = logging.getLogger("myometrics.auth.federation")
 
@@ -141,9 +142,14 @@ def _resolve_once(
 def _follow_address(identity: Identity, claims: Claims) -> None:
     # Only an address in the token itself: userinfo is not called for known identities.
     address = claims.verified_email if "email" in claims.values else ""
-    if address and address != identity.email:
-        identity.email = address
-        identity.save(update_fields=["email"])
+    # Providers of one issuer may differ in ``trust_email``, and a slug may have been renamed.
+    is_trusted = any(one.trust_email for one in providers() if one.slug == identity.provider)
+    if is_trusted and not claims.provider.trust_email:
+        address = ""
+    slug = identity.provider if is_trusted else claims.provider.slug
+    if address and (address, slug) != (identity.email, identity.provider):
+        identity.email, identity.provider = address, slug
+        identity.save(update_fields=["email", "provider"])
     elif identity.email:
         # Another user may have given the address up since the last sign-in.
         AddressOwnership.objects.follow([identity.user_id])

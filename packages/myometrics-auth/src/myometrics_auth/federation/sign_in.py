@@ -127,6 +127,12 @@ def token_use_once(*, token_id: str, expires_at: float) -> None:
         raise InvalidToken
 
 
+def find_second_step_details(*, token_id: str, **kwargs: Any) -> dict[str, str]:
+    """Return the provider of a sign-in that needs our second factor; a receiver of a signal."""
+    step = SecondStep.objects.select_related("identity").filter(pk=token_id).first()
+    return {} if step is None else {"provider": step.identity.provider}
+
+
 def remember_second_step(*, token_id: str, session: Session, **kwargs: Any) -> None:
     """Connect a session to its identity after our second factor; a receiver of a signal."""
     step = SecondStep.objects.filter(pk=token_id).first()

@@ -40,6 +40,10 @@ from .login_throttle import LoginThrottle
 from .second_factor import second_factor_take
 from .sessions import session_start
 
+second_step_details = Signal()
+"""Sent with ``token_id`` in the second step: a receiver of an opt-in app returns details of the
+first one, as a dictionary, for the events of the sign-in.
+"""
 second_step_done = Signal()
 """Sent with ``token_id`` and ``session`` when a second factor has completed a sign-in, in its
 transaction: an opt-in app stores its data about the first step.
@@ -116,6 +120,10 @@ def sign_in_with_second_factor(
         # Lock the row: serialises requests with the same token.
         users = get_user_model().objects.select_for_update(no_key=True)
         user, claims = user_of_mfa_token(token, users)
+        details: dict[str, str] = {}
+        found: Any
+        for _, found in second_step_details.send(sender=__name__, token_id=claims.token_id):
+            details.update(found)
         refusal = _take(user, claims.token_id, code, responses, request, in_browser)
         if refusal is None and must_verify_email(user):
             refusal = EmailNotVerified()  # here, so that the code or response stays used
@@ -123,12 +131,16 @@ def sign_in_with_second_factor(
             expires_at = datetime.fromtimestamp(claims.expires_at, timezone.utc)
             UsedToken.objects.create(token_id=claims.token_id, expires_at=expires_at)
             session = session_start(
-                user=user, request=request, second_factor=True, in_browser=in_browser
+                user=user,
+                request=request,
+                second_factor=True,
+                in_browser=in_browser,
+                details=details,
             )
             second_step_done.send(sender=__name__, token_id=claims.token_id, session=session)
             return session
         _send_login_failed(user.email, request)
-        publish_failed_sign_in(email=user.email, request=request)
+        publish_failed_sign_in(email=user.email, request=request, details=details)
     raise refusal
 
 
