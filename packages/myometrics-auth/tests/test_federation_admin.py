@@ -9,7 +9,7 @@ from conftest import PASSWORD, enrol
 from django.contrib.auth import get_user_model
 from django.test import Client
 
-from myometrics_auth.federation.models import FederatedSession
+from myometrics_auth.federation.models import FederatedSession, Identity
 from myometrics_auth.models import Session
 from myometrics_core.times import utc_now
 
@@ -165,3 +165,14 @@ def test_password_sign_in_goes_on(administrators, browser, make_user):
     body = {"username": "root@clinic.example", "password": PASSWORD}
     assert browser.post("/admin/login/", body).status_code == 302
     assert get_user_model().objects.count() == 1
+
+
+@pytest.mark.parametrize("text", ["ada@clinic", "Ada@Clinic", "ADA@CLINIC"])
+def test_identity_is_found_by_every_spelling_of_its_address(text, administrator, doctor, client):
+    Identity.objects.create(
+        user=doctor, issuer="https://id.example", subject="17", email="Ada@Clinic.example"
+    )
+    type(administrator).objects.filter(pk=administrator.pk).update(is_superuser=True, is_staff=True)
+    client.force_login(administrator)
+    page = client.get("/admin/myometrics_auth_federation/identity/", {"q": text})
+    assert page.context["cl"].result_count == 1

@@ -13,6 +13,7 @@ from rest_framework.test import APIClient
 from myometrics_auth.federation.bearers import foreign_tokens_sweep
 from myometrics_auth.federation.models import ForeignToken, Identity
 from myometrics_auth.models import Session
+from myometrics_core.health import HealthReport
 from myometrics_core.times import utc_now
 from myometrics_testing.oidc_provider import CLIENT_ID
 
@@ -336,6 +337,17 @@ def test_tokeninfo_and_introspection_get_the_token(kind, provider, bearer):
         assert sent["/introspect"]["token"] == token
     if kind == "tokeninfo":
         assert sent["/tokeninfo"] == {"access_token": token}
+
+
+def test_health_does_not_wait_for_a_database_that_hangs(
+    google, bearer, monkeypatch, django_assert_num_queries
+):
+    report = HealthReport("down", {"database": "down"}, utc_now())
+    monkeypatch.setattr("myometrics_core.health.health_views.check_health", lambda: report)
+    client = bearer(google.google_token())
+    with django_assert_num_queries(0):
+        answer = client.get("/api/health/")
+    assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
 
 
 def test_client_without_secret_names_itself(provider, configure, bearer):

@@ -120,6 +120,13 @@ class EmailIExact(lookups.IExact):
     prepare_rhs = True
 
 
+@StoredEmailField.register_lookup
+class EmailStartsWith(lookups.StartsWith):
+    """``email__startswith``, folded as ``exact`` is: the admin site searches by it."""
+
+    prepare_rhs = True
+
+
 def stored_email(address: str) -> str:
     """Return an address in its stored form."""
     folded = canonical_email(address)

@@ -24,7 +24,7 @@ class IdentityAdmin(ReadOnlyAdmin):
     list_display = ("user", "provider", "email", "created_at")
     list_filter = ("provider",)
     list_select_related = ("user",)
-    search_fields = ("user__email__startswith", "email__startswith", "subject__startswith")
+    search_fields = ("user__email__startswith", "email__istartswith", "subject__startswith")
     ordering = ("-pk",)
 
 
