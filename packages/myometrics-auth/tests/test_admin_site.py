@@ -15,13 +15,16 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.contrib.messages.storage.fallback import FallbackStorage
 from django.contrib.sessions.backends.db import SessionStore
+from django.http import Http404
 from django.test import Client
 from django.urls import reverse
+from hosts_records.models import ArchivedUser
 from specified import CHANGES
 
 from myometrics_auth.admin import UserAdmin
 from myometrics_auth.models import RecoveryCode, SignInFailures, TotpDevice
 from myometrics_auth.selectors import users_in
+from myometrics_core.personal_data import erase_user
 from myometrics_core.times import utc_now
 
 pytestmark = pytest.mark.django_db
@@ -177,6 +180,16 @@ def test_admin_log_keeps_no_name_of_an_erased_user(site, doctor):
     assert {entry.object_repr for entry in entries} == {f"user {doctor.pk}"}
 
 
+def test_admin_log_of_a_proxy_model_keeps_no_name_of_an_erased_user(rf, root, doctor):
+    request = rf.post("/")
+    request.user = root
+    archive = admin.ModelAdmin(ArchivedUser, admin.site)
+    archive.log_change(request, ArchivedUser.objects.get(pk=doctor.pk), "")
+    expected = f"user {doctor.pk}"
+    erase_user(doctor)
+    assert LogEntry.objects.get().object_repr == expected
+
+
 def test_does_not_erase_the_last_administrator(site, root):
     for path, form in (
         (reverse(f"{USERS}_delete", args=[root.pk]), {"post": "yes"}),
@@ -300,20 +313,65 @@ class DeletedMeanwhile(UserAdmin):
 
     def get_object(self, request, object_id, from_field=None):
         found = super().get_object(request, object_id, from_field)
-        get_user_model().objects.filter(pk=found.pk).delete()
+        get_user_model().objects.filter(pk=object_id).delete()
         return found
+
+
+def posted(rf, root, form):
+    """A request of ``root`` to a page of the admin site."""
+    request = rf.post("/", form)
+    request.user, request._dont_enforce_csrf_checks = root, True
+    request.session = SessionStore()
+    request._messages = FallbackStorage(request)
+    return request
+
+
+@pytest.mark.parametrize("typed", ["Doctor@", "DOCTOR@Clinic.example", "ｄoctor@clinic"])
+def test_sessions_are_found_by_any_spelling_of_the_address(site, doctor, sign_in, typed):
+    sign_in(doctor)
+    page = site.get(reverse("admin:myometrics_auth_session_changelist"), {"q": typed})
+    assert [session.user for session in page.context["cl"].result_list] == [doctor]
 
 
 @pytest.mark.parametrize("page", ["changeform_view", "delete_view"])
 def test_user_deleted_concurrently_is_reported(rf, root, doctor, page):
     form = {"email": doctor.email, "role": "technician", "is_active": "on", "post": "yes"}
-    request = rf.post("/", form)
-    request.user, request._dont_enforce_csrf_checks = root, True
-    request.session = SessionStore()
-    request._messages = FallbackStorage(request)
+    request = posted(rf, root, form)
     users = DeletedMeanwhile(get_user_model(), admin.site)
     assert getattr(users, page)(request, str(doctor.pk)).status_code == 302
     assert [str(message) for message in request._messages] == ["There is no such user."]
+
+
+PASSWORD_FORM = {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD, "usable_password": "true"}
+
+
+class DeactivatedMeanwhile(UserAdmin):
+    """An admin page whose user another administrator changes after the first read of the row."""
+
+    is_changed = False
+
+    def get_object(self, request, object_id, from_field=None):
+        found = super().get_object(request, object_id, from_field)
+        if not self.is_changed:
+            self.is_changed = True
+            rows = get_user_model().objects.filter(pk=found.pk)
+            rows.update(is_active=False, role="technician", email="other@clinic.example")
+        return found
+
+
+def test_setting_a_password_keeps_what_changed_concurrently(rf, root, doctor):
+    users = DeactivatedMeanwhile(get_user_model(), admin.site)
+    users.user_change_password(posted(rf, root, PASSWORD_FORM), str(doctor.pk))
+    doctor.refresh_from_db()
+    assert doctor.check_password(NEW_PASSWORD)
+    assert (doctor.is_active, doctor.role) == (False, "technician")
+    assert doctor.email == "other@clinic.example"
+
+
+def test_setting_a_password_restores_no_user_deleted_concurrently(rf, root, doctor):
+    users = DeletedMeanwhile(get_user_model(), admin.site)
+    with pytest.raises(Http404):
+        users.user_change_password(posted(rf, root, PASSWORD_FORM), str(doctor.pk))
 
 
 def test_passwords_too_long_to_sign_in_are_refused(site, doctor):

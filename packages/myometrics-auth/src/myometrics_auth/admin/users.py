@@ -48,6 +48,9 @@ from myometrics_auth.services.users import (
     user_delete,
     user_update,
 )
+from myometrics_auth.services.verification import password_disable
+from myometrics_auth.sign_in_methods import count_sign_in_methods
+from myometrics_core.db import atomic_write
 from myometrics_core.read_only_admin import FilterCheckedAdmin
 
 from .errors import ErrorsAsMessages, require_recent_sign_in
@@ -155,16 +158,25 @@ class UserAdmin(ErrorsAsMessages, FilterCheckedAdmin, DjangoUserAdmin):  # type:
         description=_("Remove the second factor of the selected users"), permissions=["change"]
     )
     def remove_second_factor(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        """Let users who lost app and recovery codes sign in with the password alone."""
+        """Let users who lost app and recovery codes sign in with the password alone.
+
+        Users without a password, who signed in with a passkey, get one by a reset mail.
+        """
         require_recent_sign_in(request, "disable_mfa")
         require_rights_over(request, queryset)
-        enrolled = list(users_with_second_factor(queryset))
-        for user in enrolled:
-            with transaction.atomic():
+        count = 0
+        for enrolled in list(users_with_second_factor(queryset)):
+            with atomic_write():
+                user = _locked(enrolled)
+                if user is None:  # deleted concurrently
+                    continue
+                could_sign_in = count_sign_in_methods(user)
                 second_factor_remove(user=user)
+                if could_sign_in and not count_sign_in_methods(user):
+                    password_disable(user=user)
                 self._publish(request, user, "user_updated", {"changed": {"second_factor": {}}})
                 notice_send(user=user, notice="second_factor_removed", request=None)
-        count = len(enrolled)
+                count += 1
         text = ngettext("%d second factor removed.", "%d second factors removed.", count)
         messages.success(request, text % count)
 
@@ -253,12 +265,22 @@ class UserAdmin(ErrorsAsMessages, FilterCheckedAdmin, DjangoUserAdmin):  # type:
             for user in queryset:
                 self.delete_model(request, user)
 
-    def user_change_password(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        with transaction.atomic():
-            response = super().user_change_password(request, *args, **kwargs)
+    def user_change_password(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        return self._call(self._change_password, request, *args, **kwargs)
+
+    def _change_password(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        change = super().user_change_password
+        if request.method != "POST":
+            return change(request, *args, **kwargs)
+        key = unquote(args[0] if args else kwargs["id"])
+        with atomic_write():
+            # Lock the row before Django reads it: the form saves every column.
+            if found := self.get_object(request, key):
+                _locked(found)
+            response = change(request, *args, **kwargs)
             # With contradictory input the form redirects to itself without changes.
             if response.status_code == 302 and response["Location"] != request.get_full_path():
-                user = self.get_object(request, unquote(args[0] if args else kwargs["id"]))
+                user = self.get_object(request, key)
                 self._publish(request, user, "user_updated", {"changed": {"password": {}}})
                 notice_send(user=user, notice="password_set", request=None)
         return response
@@ -267,6 +289,11 @@ class UserAdmin(ErrorsAsMessages, FilterCheckedAdmin, DjangoUserAdmin):  # type:
         publish_user_change(
             action, actor=current_user(request), user_id=user.pk, details=details, request=request
         )
+
+
+def _locked(user: User) -> User | None:
+    users = type(user)._base_manager.select_for_update(no_key=True)
+    return users.filter(pk=user.pk).first()
 
 
 if not User._meta.swapped:
