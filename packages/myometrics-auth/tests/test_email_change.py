@@ -224,6 +224,15 @@ class TestConfirm:
         assert confirm(link).status_code == 400
         assert confirm(link, NEW_PASSWORD).status_code == 200
 
+    def test_disabled_password_ends_a_pending_change(self, client, doctor):
+        request_change(client)
+        link = link_in(run_mails()[-1])
+        user = get_user_model().objects.get(pk=doctor.pk)
+        user.set_unusable_password()
+        user.save()
+        assert post_form(APIClient(), link).status_code == 404
+        assert email_of(doctor) == OLD
+
     def test_reset_by_mail_ends_a_pending_change(self, client, doctor):
         request_change(client)
         link = link_in(run_mails()[-1])

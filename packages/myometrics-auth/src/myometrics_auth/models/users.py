@@ -279,7 +279,10 @@ class AbstractClinicUser(AbstractUser):
         super().set_unusable_password()
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save; setting or disabling the password ends every session of the user."""
+        """Save; setting or disabling the password ends every session of the user.
+
+        Disabling it cancels a pending change of the address, which its link alone would confirm.
+        """
         is_set = self._password is not None  # type: ignore[attr-defined]
         if self._state.adding or not (is_set or self._was_disabled):
             super().save(*args, **kwargs)
@@ -287,6 +290,8 @@ class AbstractClinicUser(AbstractUser):
             with transaction.atomic(using=kwargs.get("using")):
                 super().save(*args, **kwargs)
                 self.sessions.end()  # type: ignore[attr-defined]
+                if self._was_disabled:
+                    self.email_changes.filter(confirmed_at=None).delete()  # type: ignore[attr-defined]
         self._was_disabled = False
 
     def save_base(
