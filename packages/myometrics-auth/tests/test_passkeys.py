@@ -277,6 +277,16 @@ class TestSignIn:
         assert actions(published)[-1] == "login_succeeded"
         assert Passkey.objects.get().last_used_at is not None
 
+    def test_options_are_a_404_where_passkeys_have_no_domain(self, settings, doctor, sign_in):
+        settings.MYOMETRICS = {**settings.MYOMETRICS, "FRONTEND_URL": "http://192.0.2.5:3000"}
+        for client, path, body in (
+            (APIClient(), "auth/login/passkey/options/", {}),
+            (sign_in(doctor), "auth/passkeys/register/options/", {"password": PASSWORD}),
+        ):
+            answer = send(client, "post", path, body)
+            assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+        assert not PasskeyChallenge.objects.exists()
+
     def test_options_are_the_same_for_all_users(self, phone, doctor):
         options = sign_in_options(email=doctor.email)
         options.pop("challenge")

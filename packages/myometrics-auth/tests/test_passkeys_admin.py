@@ -7,12 +7,16 @@ from datetime import timedelta
 
 import pytest
 from authenticator import USER_PRESENT, Authenticator
-from conftest import PASSWORD
+from conftest import PASSWORD, run_mails, send
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth import get_user_model
+from rest_framework.test import APIClient
 from test_passkeys import actions, register
 
-from myometrics_auth.models import RecoveryCode, Session
+from myometrics_auth.models import RecoveryCode, Session, TotpDevice
 from myometrics_auth.passkeys.models import Passkey
 from myometrics_auth.services.second_factor import recovery_codes_create
+from myometrics_core.times import utc_now
 
 pytestmark = pytest.mark.django_db
 
@@ -237,6 +241,47 @@ def test_action_on_users_removes_passkeys(browser, key, doctor, sign_in):
         "/admin/myometrics_auth/user/", action="remove_second_factor", _selected_action=doctor.pk
     )
     assert not Passkey.objects.filter(user=doctor).exists()
+
+
+def by_the_passkey(browser, user):
+    passkey = Passkey.objects.get(user=user)
+    browser.send(f"/admin/myometrics_auth_passkeys/passkey/{passkey.pk}/delete/", post="yes")
+
+
+def by_the_user(browser, user):
+    browser.send(
+        "/admin/myometrics_auth/user/", action="remove_second_factor", _selected_action=user.pk
+    )
+
+
+@pytest.mark.parametrize("remove", [by_the_passkey, by_the_user])
+def test_user_whose_only_credential_is_removed_gets_reset_mails(
+    browser, key, doctor, sign_in, remove
+):
+    register(sign_in(doctor))
+    get_user_model().objects.filter(pk=doctor.pk).update(password="!unusable")
+    browser.sign_in(key)
+    remove(browser, doctor)
+    assert not Passkey.objects.filter(user=doctor).exists()
+    send(APIClient(), "post", "auth/password-reset/", {"email": doctor.email})
+    assert [message.to for message in run_mails()] == [[doctor.email]]
+
+
+def test_removal_of_an_app_gives_no_password_to_users_of_other_logins(browser, key, doctor):
+    TotpDevice.objects.create(user=doctor, secret="encrypted", confirmed_at=utc_now())
+    get_user_model().objects.filter(pk=doctor.pk).update(password="!unusable")
+    browser.sign_in(key)
+    by_the_user(browser, doctor)
+    doctor.refresh_from_db()
+    assert (TotpDevice.objects.count(), doctor.has_usable_password()) == (0, False)
+
+
+def test_admin_log_keeps_no_name_of_a_removed_passkey(browser, key, doctor, sign_in):
+    register(sign_in(doctor))
+    Passkey.objects.filter(user=doctor).update(name="Jane Smith's phone")
+    browser.sign_in(key)
+    by_the_passkey(browser, doctor)
+    assert "Jane" not in LogEntry.objects.get().object_repr
 
 
 def test_passkey_pages_show_no_key(browser, key):

@@ -60,7 +60,7 @@ class Passkey(models.Model):
         verbose_name_plural = _("passkeys")
 
     def __str__(self) -> str:
-        return f"{self.user_id}: {self.name}"
+        return f"{self.user_id}: {self.pk}"  # the admin site's log keeps it, so it contains no name
 
 
 class Purpose(models.TextChoices):

@@ -41,12 +41,13 @@ from myometrics_auth.services.reauthentication import (
 from myometrics_auth.services.second_factor import second_factor_added, second_factor_removed
 from myometrics_auth.services.sessions import is_over, session_start
 from myometrics_auth.services.sign_in import user_of_mfa_token
+from myometrics_auth.services.verification import password_disable
 from myometrics_auth.sign_in_methods import count_sign_in_methods
 from myometrics_core.api import CallerDeleted, Conflict
 from myometrics_core.db import atomic_write
 from myometrics_core.times import utc_now
 
-from .conf import policy_for
+from .conf import policy_for, relying_party_id
 from .models import Attestation, Passkey, PasskeyChallenge, Purpose
 from .webauthn_responses import (
     InvalidResponse,
@@ -261,7 +262,11 @@ def passkey_remove(
 
 
 def passkeys_remove(*, actor: User, passkeys: Iterable[Passkey], request: AnyRequest) -> int:
-    """Remove passkeys of other users as an administrator; return their number."""
+    """Remove passkeys of other users as an administrator; return their number.
+
+    A user who could sign in with the passkey alone gets a random password, so that a reset mail
+    works.
+    """
     removed = 0
     users = get_user_model().objects.select_for_update(no_key=True)
     for passkey in passkeys:
@@ -270,6 +275,8 @@ def passkeys_remove(*, actor: User, passkeys: Iterable[Passkey], request: AnyReq
             if user is None or not Passkey.objects.filter(pk=passkey.pk).delete()[0]:
                 continue
             second_factor_removed(user=user)
+            if not count_sign_in_methods(user):
+                password_disable(user=user)
             publish_user_change(
                 "passkey_removed", actor=actor, user_id=user.pk, details={}, request=request
             )
@@ -380,6 +387,9 @@ def _store(user: User, session: Session | None, passkey: Passkey, request: AnyRe
 
 
 def _challenge_create(purpose: Purpose, *, user: User | None = None, bound_to: str = "") -> bytes:
+    """Store a new challenge; raise ``NotFound`` if passkeys have no domain (check ``W040``)."""
+    if not relying_party_id():
+        raise NotFound
     challenge = secrets.token_bytes(CHALLENGE_BYTES)
     row = PasskeyChallenge(
         challenge=bytes_to_base64url(challenge),
