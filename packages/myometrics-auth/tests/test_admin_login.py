@@ -17,6 +17,7 @@ from django.contrib import admin
 from django.contrib.auth import BACKEND_SESSION_KEY, SESSION_KEY, get_user_model
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
+from django.core.management import call_command
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -531,6 +532,17 @@ class TestEndingSessions:
         self, signed_in, root, django_capture_on_commit_callbacks
     ):
         assert signed_in.get("/whoami/").content == root.email.encode()
+        with django_capture_on_commit_callbacks(execute=True):
+            root.sessions.end()
+        assert signed_in.get("/whoami/").content == b""
+
+    def test_ending_it_deletes_the_django_session_after_a_key_rotation(
+        self, signed_in, root, settings, django_capture_on_commit_callbacks
+    ):
+        old, new = settings.SECRET_KEY, "new " * 20
+        settings.MYOMETRICS_AUTH = {"MFA_ENCRYPTION_KEYS": [new, old]}
+        call_command("auth_rotate_secrets", verbosity=0)
+        settings.MYOMETRICS_AUTH = {"MFA_ENCRYPTION_KEYS": [new]}
         with django_capture_on_commit_callbacks(execute=True):
             root.sessions.end()
         assert signed_in.get("/whoami/").content == b""

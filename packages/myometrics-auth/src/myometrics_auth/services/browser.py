@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from django.conf import settings as django_settings
@@ -36,7 +37,7 @@ from myometrics_auth.models import Session, User
 from myometrics_auth.requests import current_user
 from myometrics_auth.selectors import has_second_factor
 from myometrics_auth.tokens import mfa_token
-from myometrics_core.db import atomic_write
+from myometrics_core.db import atomic_write, read_in_batches
 from myometrics_core.http import http_request
 from myometrics_core.times import utc_now
 from myometrics_core.users import lock_users_shared
@@ -234,6 +235,20 @@ def browser_key_store(*, session: Session, request: HttpRequest) -> bool:
     if django_settings.SESSION_ENGINE != COOKIE_ENGINE:
         key = session.encrypt_browser_key(str(request.session.session_key))
     return bool(Session.objects.live().filter(pk=session.pk).update(browser_key=key))
+
+
+def browser_keys_rotate() -> None:
+    """Re-encrypt the keys of the Django sessions of open sessions with the newest key.
+
+    One that no key decrypts is stored again at the browser's next request to the admin site.
+    """
+    stored = Session.objects.filter(ended_at=None, browser_key__gt="").order_by("pk")
+    for session in read_in_batches(stored):
+        with suppress(UnreadableSecret):
+            key = session.encrypt_browser_key(session.decrypt_browser_key())
+            # Compare-and-set: do not overwrite the key of a concurrent sign-in.
+            same = Session.objects.filter(pk=session.pk, browser_key=session.browser_key)
+            same.update(browser_key=key)
 
 
 def browser_logged_out(

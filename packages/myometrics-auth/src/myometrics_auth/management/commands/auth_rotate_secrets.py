@@ -1,4 +1,4 @@
-"""``manage.py auth_rotate_secrets``: re-encrypt TOTP secrets with the newest key."""
+"""``manage.py auth_rotate_secrets``: re-encrypt stored secrets with the newest key."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from myometrics_auth.services.browser import browser_keys_rotate
 from myometrics_auth.services.second_factor import totp_secrets_rotate
 
 
 class Command(BaseCommand):
-    """Re-encrypts every TOTP secret with the first of ``MFA_ENCRYPTION_KEYS``."""
+    """Re-encrypts every TOTP secret with the first of ``MFA_ENCRYPTION_KEYS``.
+
+    Also the keys of the admin site's sessions, by which ending one deletes its Django session.
+    """
 
     help = "Re-encrypt every TOTP secret with the first of MFA_ENCRYPTION_KEYS."
 
     def handle(self, *args: Any, **options: Any) -> None:
+        browser_keys_rotate()
         rotated, unreadable = totp_secrets_rotate()
         if options["verbosity"]:
             self.stdout.write(f"{rotated} secrets re-encrypted.")
