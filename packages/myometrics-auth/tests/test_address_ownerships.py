@@ -11,6 +11,7 @@ import pytest
 from conftest import PASSWORD, query_of
 from django.apps import apps
 from django.contrib.auth import get_user_model
+from django.core.management import call_command
 from django.db import connection
 from django.test import RequestFactory, override_settings
 
@@ -75,6 +76,10 @@ def by_bulk_update(user):
     get_user_model().objects.bulk_update([user], ["verified_at"])
 
 
+def by_the_command(user):
+    call_command("verify_addresses", mark_verified=True)
+
+
 def by_the_sweep(user):
     with connection.cursor() as cursor:
         table = connection.ops.quote_name(get_user_model()._meta.db_table)
@@ -91,7 +96,8 @@ def by_the_migration(user):
 
 
 @pytest.mark.parametrize(
-    "verify_it", [by_save, by_update, by_bulk_update, by_the_sweep, by_the_migration]
+    "verify_it",
+    [by_save, by_update, by_bulk_update, by_the_command, by_the_sweep, by_the_migration],
 )
 def test_every_way_to_verify_gives_the_address_an_owner(verify_it):
     user = make()

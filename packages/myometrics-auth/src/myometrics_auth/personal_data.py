@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from django.apps import apps
+from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.contenttypes.models import ContentType
 from django.db import router
@@ -97,7 +98,10 @@ def user_data_delete(user: User, using: str) -> None:
     Invitation.objects.filter(email_canonical=user.email_canonical).delete()
     Job.objects.filter(kind=SendSecurityNotice.name, payload__user=user_id_json(user.pk)).delete()
     if apps.is_installed("django.contrib.admin"):
+        # The admin site logs changes of a proxy model under the content type of the proxy.
+        models = [model for model in apps.get_models() if issubclass(model, get_user_model())]
+        types = ContentType.objects.get_for_models(*models, for_concrete_models=False)
         entries = apps.get_model("admin", "LogEntry").objects.filter(
-            content_type=ContentType.objects.get_for_model(user), object_id=str(user.pk)
+            content_type__in=list(types.values()), object_id=str(user.pk)
         )
         entries.update(object_repr=f"user {user.pk}")

@@ -14,7 +14,16 @@ from myometrics_core.texts import is_storable
 from myometrics_core.users import canonical_email, fold_text, parse_user_id
 
 from .conf import auth_settings
-from .models import EmailChange, Invitation, RecoveryCode, Role, Session, TotpDevice, User
+from .models import (
+    EmailChange,
+    Invitation,
+    RecoveryCode,
+    Role,
+    Session,
+    TotpDevice,
+    User,
+    UserQuerySet,
+)
 from .second_factor_kinds import registered_second_factors
 
 LIKELY_ADMINISTRATOR: Final = Q(role=Role.ADMIN) | Q(is_superuser=True) | Q(is_staff=True)
@@ -91,7 +100,8 @@ def is_reserved(email: str, *, excluding: User | None = None) -> bool:
 
 def unverified_users() -> QuerySet[User]:
     """Return the active users who never verified their address, by id."""
-    users = get_user_model()._base_manager.filter(is_active=True, verified_at=None)
+    # Not the site's manager: it may filter rows.
+    users = UserQuerySet(get_user_model()).filter(is_active=True, verified_at=None)
     return users.order_by("pk")
 
 
