@@ -85,6 +85,23 @@ def test_invalid_filter_value_is_rejected(administrator, client_of, name, value)
     assert list(response.json()["field_errors"]) == [name]
 
 
+@pytest.mark.parametrize("value", ["North", "9" * 20])
+@pytest.mark.parametrize("page", ["/api/analytics/", "/admin/myometrics_analytics/dashboard/"])
+def test_filter_value_of_another_type_than_the_column_is_rejected(
+    make_user, client_of, settings, page, value
+):
+    # The numbers of other rows, as in a foreign key to clinics.
+    settings.MYOMETRICS_ANALYTICS = {"CLINIC_FIELD": "groups"}
+    administrator = make_user(is_staff=True, is_superuser=True)
+    client = client_of(administrator)
+    client.force_login(administrator)
+    response = client.get(page, {"clinic": value})
+    assert response.status_code == 400
+    if page.startswith("/api/"):
+        assert list(response.json()["field_errors"]) == ["clinic"]
+    assert client.get(page, {"clinic": "1"}).status_code == 200
+
+
 def test_filter_values_are_not_sql(report, users):
     for value in ("'; DROP TABLE x; --", "100 %s", "%(start)s", '"'):
         assert report(clinic=value)["system_health"]["total_uploads"] == 0

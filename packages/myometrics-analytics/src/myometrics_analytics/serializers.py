@@ -5,6 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
 from django.utils.translation import gettext as _
 from rest_framework import serializers
 
@@ -137,4 +140,19 @@ def _filter_value(value: str, field_name: str) -> str:
         known = [str(choice) for choice, _ in field.flatchoices]
         if value not in known:
             raise serializers.ValidationError(_("Must be one of: %s.") % ", ".join(known))
+    if value and field is not None:
+        _check_type(value, field)
     return value
+
+
+def _check_type(value: str, field: models.Field[Any, Any]) -> None:
+    """Raise an error if the column can't contain ``value``, such as a name for a foreign key."""
+    column: Any = getattr(field, "target_field", field)
+    try:
+        stored = column.to_python(value)
+        if isinstance(column, models.IntegerField):
+            column.run_validators(stored)  # the range, which Django 4.2 doesn't have for SQLite
+            MinValueValidator(-(2**63))(stored)
+            MaxValueValidator(2**63 - 1)(stored)
+    except ValidationError as error:
+        raise serializers.ValidationError(error.messages) from None
