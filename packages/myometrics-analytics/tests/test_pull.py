@@ -96,6 +96,9 @@ BAD_ROWS = [
     row(1, upload_time="yesterday"),
     row(1, upload_time=1700000000),
     row(1, upload_time="0001-01-01T00:00:00+14:00"),
+    # Not in the calendar of every time zone: the admin's list could not show them.
+    row(1, upload_time="0001-01-01T00:00:00"),
+    row(1, upload_time="9999-12-31T23:59:59.999999"),
     row(1, status="lost"),
     row(1, status=None),
     row(1, upload_id=""),
@@ -188,6 +191,18 @@ def test_invalid_response_is_logged_as_failure(service, caplog, name):
     assert pull_status().failures == 1
     assert "no uploads pulled" in pull_status().last_error
     assert Job.objects.get().claimed_until is None
+
+
+@pytest.mark.parametrize(
+    "url", ["http://bob:s3cret@image.example", "http://image.example/a b?key=s3cret"]
+)
+def test_unusable_url_is_reported_without_its_password(settings, db, caplog, url):
+    settings.MYOMETRICS = {**settings.MYOMETRICS, "MICROSERVICE_URL": url}
+    with pytest.raises(SourceUnavailable) as failure:
+        uploads_pull()
+    for text in (str(failure.value), pull_status().last_error, caplog.text):
+        assert "s3cret" not in text
+    assert "for its URL" in pull_status().last_error
 
 
 def test_pull_fails_after_the_timeout(service, settings):

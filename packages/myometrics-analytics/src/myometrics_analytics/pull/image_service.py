@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import datetime, timezone
 from functools import lru_cache
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPResponse, InvalidURL
 from typing import Any, Final
 from urllib import error, request
 
@@ -40,6 +40,9 @@ STATUSES: Final = {
 }
 HEAD_BYTES: Final = 65536
 MAX_ADDRESS_LENGTH: Final = 320
+FIRST_MOMENT: Final = datetime(1, 1, 2, tzinfo=timezone.utc)
+END_OF_MOMENTS: Final = datetime(9999, 12, 31, tzinfo=timezone.utc)
+"""Times beside them, which stand for "unknown", don't exist in every time zone."""
 # A response names each user many times.
 _parse_user_id = lru_cache(maxsize=1024)(parse_user_id)
 
@@ -162,7 +165,9 @@ def _moment(value: Any) -> datetime | None:
         moment = parse_datetime(value)
         if moment is not None and moment.tzinfo is None:
             moment = moment.replace(tzinfo=timezone.utc)
-        return None if moment is None else moment.astimezone(timezone.utc)
+        if moment is None or not FIRST_MOMENT <= moment < END_OF_MOMENTS:
+            return None
+        return moment.astimezone(timezone.utc)
     except (ValueError, TypeError, OverflowError):
         return None
 
@@ -182,5 +187,7 @@ def _address(user_id: Any) -> str:
 
 
 def _reason(failure: BaseException) -> str:
+    if isinstance(failure, (InvalidURL, ValueError)):
+        return f"{type(failure).__name__} for its URL"  # which may contain a password
     reason = getattr(failure, "reason", None) or failure
     return f"{type(failure).__name__}: {reason}"[:300]
