@@ -4,7 +4,6 @@
 package main
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
@@ -13,6 +12,7 @@ import (
 	"fmt"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
+	"io"
 	"os"
 	"reflect"
 	"strings"
@@ -42,8 +42,8 @@ func must(ok bool, reason string, values ...any) {
 	}
 }
 
-func decode(text []byte, into any) {
-	decoder := json.NewDecoder(bytes.NewReader(text))
+func decode(text string, into any) {
+	decoder := json.NewDecoder(strings.NewReader(text))
 	decoder.UseNumber()
 	must(decoder.Decode(into) == nil, "can't be read: %s", text)
 }
@@ -62,8 +62,8 @@ func hashesOf(texts ...string) []tlog.Hash {
 	return hashes
 }
 
-func hexHash(parts ...[]byte) string {
-	return fmt.Sprintf("%x", sha256.Sum256(bytes.Join(parts, nil)))
+func hexHash(text string) string {
+	return fmt.Sprintf("%x", sha256.Sum256([]byte(text)))
 }
 
 func eachLine(path string, handle func(number int, l line)) {
@@ -74,10 +74,15 @@ func eachLine(path string, handle func(number int, l line)) {
 	for number := 1; decoder.More(); number++ {
 		raw, l := json.RawMessage{}, line{}
 		must(decoder.Decode(&raw) == nil, "%s, line %d can't be read", path, number)
-		decode(raw, &l)
-		decode(raw, &l.all)
+		decode(string(raw), &l)
+		decode(string(raw), &l.all)
+		for name := range l.all { // Go reads "Type" as "type", other programs do not
+			must(strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") == "", "unknown: %q", name)
+		}
 		handle(number, l)
 	}
+	_, err = decoder.Token()
+	must(err == io.EOF, "%s can't be read to its end", path)
 }
 
 // openCheckpoint returns the tree of a signed checkpoint; its origin is the name of the key.
@@ -92,11 +97,11 @@ func openCheckpoint(text string, keys note.Verifiers) tlog.Tree {
 	return tree
 }
 
-// checkSame checks that a line shows the values of its row.
-func checkSame(l line, shown map[string]any) {
+// checkSame checks that a line shows the values of its row, which are these.
+func checkSame(l line, shown map[string]any, names string) {
 	row, same := map[string]any{}, map[string]any{}
-	decode([]byte(l.Row), &row)
-	for name := range row {
+	decode(l.Row, &row)
+	for _, name := range strings.Fields(names) {
 		same[name] = shown[name]
 	}
 	must(reflect.DeepEqual(row, same), "%s differs from its row", l.Type)
@@ -104,16 +109,15 @@ func checkSame(l line, shown map[string]any) {
 
 // checkEntry checks an entry of version 2 against its leaf, and who acted.
 func checkEntry(l line, entry map[string]any) {
-	must(l.Leaf == hexHash([]byte{0}, bytesOf(l.Nonce), []byte(l.Row)), "entry %v differs from its leaf", entry["id"])
+	must(len(l.Nonce) == 64 && l.Leaf == hexHash("\x00"+string(bytesOf(l.Nonce))+l.Row), "entry %v differs from its leaf", entry["id"])
 	for _, name := range strings.Fields("version activity_id data_subject purpose legal_basis") {
 		entry[name] = l.all[name]
 	}
 	entry["actor"] = l.all["subject"]
-	checkSame(l, entry)
-	nonce, hasNonce := l.all["actor_nonce"].(string)
-	isUsers := hasNonce && l.all["subject"] == hexHash(bytesOf(nonce), []byte(fmt.Sprint(entry["user_id"])))
-	hasNoUser := entry["user_id"] == nil && l.all["actor_nonce"] == nil && (l.all["subject"] == nil) == (l.all["pseudonym"] == "")
-	must(isUsers || hasNoUser, "entry %v is of another user", entry["id"])
+	checkSame(l, entry, "version actor action resource_type resource_id timestamp ip_address user_agent details origin activity_id data_subject purpose legal_basis")
+	nonce, _ := l.all["actor_nonce"].(string) // of a fixed length, or it could contain a part of the id
+	isUsers := len(nonce) == 32 && l.all["subject"] == hexHash(string(bytesOf(nonce))+fmt.Sprint(entry["user_id"]))
+	must(isUsers || entry["user_id"] == nil && l.all["actor_nonce"] == nil && (l.all["subject"] == nil) == (l.all["pseudonym"] == ""), "entry %v is of another user", entry["id"])
 }
 
 func verify(folder string, keys note.Verifiers) (report string) {
@@ -127,11 +131,8 @@ func verify(folder string, keys note.Verifiers) (report string) {
 	tree, last := openCheckpoint(string(text), keys), tlog.Tree{}
 	eachLine(folder+"/checkpoints.jsonl", func(number int, l line) {
 		next, proof := openCheckpoint(l.Note, keys), hashesOf(l.Proof...)
-		isNext := number == 1 && len(proof) == 0
-		if number > 1 && next.N > last.N {
-			isNext = tlog.CheckTree(proof, next.N, next.Hash, last.N, last.Hash) == nil
-		}
-		must(isNext, "checkpoint %d does not continue %d", next.N, last.N)
+		isNext := number > 1 && next.N > last.N && tlog.CheckTree(proof, next.N, next.Hash, last.N, last.Hash) == nil
+		must(isNext || number == 1 && len(proof) == 0, "checkpoint %d does not continue %d", next.N, last.N)
 		last = next
 	})
 	must(last == tree, "the last checkpoint is not the newest one")
@@ -143,12 +144,11 @@ func verify(folder string, keys note.Verifiers) (report string) {
 			complete = *l.Complete
 		} else if l.Type == "seal" {
 			must(l.Number > s.Number && (!complete || l.Number == s.Number+1 && s.next == s.Entries+s.Erasures), "line %d: something is missing or repeated before it", number)
-			inTree := tlog.CheckRecord(hashesOf(l.Proof...), tree.N, tree.Hash, l.Number-1, tlog.RecordHash([]byte(l.Row))) == nil
-			must(inTree, "seal %d is not in the tree", l.Number)
-			checkSame(l, l.all)
+			must(tlog.CheckRecord(hashesOf(l.Proof...), tree.N, tree.Hash, l.Number-1, tlog.RecordHash([]byte(l.Row))) == nil, "seal %d is not in the tree", l.Number)
+			checkSame(l, l.all, "number root entries erasures sealed_at previous")
 			s = seal{}
-			decode([]byte(l.Row), &s)
-		} else {
+			decode(l.Row, &s)
+		} else if l.Type != "erasure" || l.Seal != nil { // without a seal it is newer than the checkpoint
 			must(l.Seal != nil && *l.Seal == s.Number && l.Position != nil && *l.Position >= s.next && (!complete || *l.Position == s.next), "line %d is not in its place", number)
 			s.next = *l.Position + 1
 			id, data, path := l.all["id"], []byte{}, []tlog.Hash{}
@@ -171,9 +171,9 @@ func verify(folder string, keys note.Verifiers) (report string) {
 				must(err == nil, "not an id: %v", id)
 				data = binary.BigEndian.AppendUint64(data, uint64(number))
 			}
-			data = append(data, bytesOf(l.Leaf)...) // what the line contributes to the tree
-			err := tlog.CheckRecord(path, s.Entries+s.Erasures, hashesOf(s.Root)[0], *l.Position, tlog.RecordHash(data))
-			must(err == nil && (l.Type == "entry" || l.Type == "erased" || l.Type == "erasure"), "line %d is not under its seal", number)
+			data = append(data, hashesOf(l.Leaf)[0][:]...) // what the line contributes to the tree
+			isOfType := l.Type == "erasure" && *l.Position >= s.Entries || (l.Type == "entry" || l.Type == "erased") && *l.Position < s.Entries
+			must(isOfType && tlog.CheckRecord(path, s.Entries+s.Erasures, hashesOf(s.Root)[0], *l.Position, tlog.RecordHash(data)) == nil, "line %d is not under its seal", number)
 		}
 	})
 	must(!complete || s.Number == tree.N && s.next == s.Entries+s.Erasures, "something is missing at the end")

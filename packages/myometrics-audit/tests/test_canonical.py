@@ -25,6 +25,7 @@ from myometrics_audit.signing.signatures import (
     entry_leaf_v2,
     entry_nonce,
     erasure_leaf,
+    is_committed,
     is_tagged,
     seal_signature,
     subject_of,
@@ -96,6 +97,15 @@ def test_canonical_entry_and_leaf_are_unchanged():
         entry_leaf(golden_entry(), subject, KEY).hex()
         == "3f3e4bbdc4997394a6b08fe456d40a331da4946642784859b3135f3d6c9689f0"
     )
+
+
+def test_digits_of_the_user_id_can_not_be_moved_to_the_nonce():
+    nonce = actor_nonce(123, KEY)
+    actor = actor_commitment(123, nonce).hex()
+    assert actor_commitment(3, nonce + b"12").hex() == actor
+    assert is_committed(123, nonce, actor)
+    assert not is_committed(3, nonce + b"12", actor)
+    assert not is_committed(123, nonce, None)
 
 
 def test_canonical_entry_and_leaf_of_version_2_are_unchanged():

@@ -26,6 +26,8 @@ from .keys import Key
 ENTRY_VERSION = 2
 """The version of new entries' canonical row and leaf."""
 
+ACTOR_NONCE_BYTES = 16
+
 GENESIS = bytes(32)
 """The ``previous`` signature of the first seal."""
 
@@ -94,12 +96,21 @@ def actor_nonce(user_id: Any, key: Key) -> bytes:
     All entries of a user under a key have the same one, so that an erasure can prove which
     pseudonym replaced the user (``ON_USER_DELETE = "retain"``).
     """
-    return hmac.digest(key.subject, b"actor/" + str(user_id).encode(), hashlib.sha256)[:16]
+    digest = hmac.digest(key.subject, b"actor/" + str(user_id).encode(), hashlib.sha256)
+    return digest[:ACTOR_NONCE_BYTES]
 
 
 def actor_commitment(user_id: Any, nonce: bytes | memoryview) -> bytes:
     """Return the commitment to a user id that version 2 covers: SHA-256(nonce, user id)."""
     return hashlib.sha256(bytes(nonce) + str(user_id).encode()).digest()
+
+
+def is_committed(user_id: Any, nonce: bytes | memoryview, actor: str | None) -> bool:
+    """Return whether ``actor`` (hex digits) is the commitment to a user.
+
+    Without a fixed length, the first digits of the user id could be moved to the nonce.
+    """
+    return len(nonce) == ACTOR_NONCE_BYTES and actor_commitment(user_id, nonce).hex() == actor
 
 
 def canonical_entry(entry: EntryFacts, subject: str | None) -> bytes:

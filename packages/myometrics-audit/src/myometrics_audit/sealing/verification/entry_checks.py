@@ -18,10 +18,10 @@ from ...log.closed_ranges import closed_ranges, ranges_with_other_times, without
 from ...log.models import AuditLog, Erasure, Leaf, Seal
 from ...signing.keys import Key, find_key
 from ...signing.signatures import (
-    actor_commitment,
     canonical_entry_v2,
     entry_leaf,
     entry_leaf_v2,
+    is_committed,
     is_tagged,
     subject_of,
 )
@@ -311,8 +311,7 @@ def _has_genuine_actor(
 ) -> bool:
     """Return whether user, pseudonym and the commitment to the user are consistent."""
     if row.user_id is not None:
-        expected = actor_commitment(row.user_id, row.actor_nonce or b"").hex()
-        return not row.pseudonym and row.actor_nonce is not None and actor == expected
+        return not row.pseudonym and is_committed(row.user_id, row.actor_nonce or b"", actor)
     if row.actor_nonce is not None:
         return False
     if not row.pseudonym:
