@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 import json
+import sqlite3
 from datetime import datetime, timezone
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 
 from myometrics_audit.listing import Selection, entries_select
+from myometrics_audit.partitions.archives import ArchiveFailed, written_archive
 from myometrics_audit.sealing import export_problems, proof_lines, seal_pending
 from myometrics_audit.signing.keys import active_key
 from myometrics_audit.signing.signatures import seal_signature
@@ -62,6 +65,41 @@ def problems(lines):
         return list(export_problems(json.dumps(line) for line in lines))
     except ValueError as error:
         return [f"no export: {error}"]
+
+
+def test_full_disk_for_temporary_files_is_no_problem_of_the_export(lines, tmp_path, monkeypatch):
+    def connect(path):
+        connection = sqlite3.Connection(path)
+        connection.execute("PRAGMA max_page_count = 1")
+        return connection
+
+    path = tmp_path / "log.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    monkeypatch.setattr(sqlite3, "connect", connect)
+    with pytest.raises(CommandError, match="disk is full") as refused:
+        call_command("audit_export", "--check", str(path))
+    assert refused.value.returncode == 2
+    with (
+        pytest.raises(ArchiveFailed, match="disk is full"),
+        written_archive(
+            tmp_path / "archive.jsonl.gz",
+            path.read_text().splitlines(),
+            entries=1,
+            progress=lambda written: None,
+        ),
+    ):
+        pass
+    assert [one.name for one in tmp_path.iterdir()] == ["log.jsonl"]
+
+
+def test_export_of_one_seal_has_the_erasures_of_its_users(lines):
+    """As a stream writes it, also if the user was deleted since the entries were sealed."""
+    for number in (1, 2):
+        one = [json.loads(line) for line in proof_lines(only_seal=number)]
+        assert problems(one) == []
+        assert {line["number"] for line in one if line["type"] == "seal"} == {number}
+        assert len([line for line in one if line["type"] == "erasure"]) == 2
+        assert problems([line for line in one if line["type"] != "erasure"]) != []
 
 
 def test_untouched_export_has_no_problems(lines):

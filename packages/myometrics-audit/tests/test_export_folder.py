@@ -19,6 +19,7 @@ from myometrics_audit.log.guards import remove_guards
 from myometrics_audit.models import AuditLog, Erasure, Leaf
 from myometrics_audit.sealing import LogVerifier, seal_pending
 from myometrics_audit.signing.notes import TreeHead, add_signatures, generate_key, split_note
+from myometrics_audit.signing.signatures import entry_leaf_v2
 
 pytestmark = pytest.mark.django_db
 
@@ -309,8 +310,49 @@ def test_row_passed_off_as_erased_by_another_erasure_is_detected(log, tmp_path, 
         other = Leaf.objects.filter(erasure_id=erasure.pk).exclude(pk=entry.pk).first()
         Leaf.objects.filter(pk=other.pk).update(erasure_id=uuid.uuid4())
         export(tmp_path / "other")
-        (problem,) = check(tmp_path / "other")
+        missing, problem = check(tmp_path / "other")
+        assert "is missing, but 1 entries name it" in missing
         assert f"{entries} name it here, or other ones" in problem
+
+
+@pytest.mark.program("go")
+@pytest.mark.parametrize("rule", ["cascade", "retain"])
+@pytest.mark.parametrize("options", [(), ("--resource-type", "upload")])
+def test_folder_has_the_erasures_that_are_newer_than_its_checkpoint(
+    settings, tmp_path, write, django_user_model, verify, rule, options
+):
+    configure_checkpoints(settings, tmp_path / "tiles", ON_USER_DELETE=rule)
+    users = [
+        django_user_model.objects.create_user(email=f"{name}@clinic.example") for name in "abc"
+    ]
+    for user in users:
+        write(user=user)
+    list(seal_pending())
+    checkpoint_publish()
+    users[0].delete()
+    list(seal_pending())  # one erasure is sealed, but not published
+    users[1].delete()
+    users[2].delete()
+    export(tmp_path / "all", *options)
+    assert check(tmp_path / "all") == []
+    assert verify(tmp_path / "all")[str(tmp_path / "all")].startswith("accepted: 1 seals")
+    lines = lines_of(tmp_path / "all/log.jsonl")
+    kept = [line for line in lines if line["type"] != "erasure"]
+    write_lines(tmp_path / "all/log.jsonl", kept)
+    assert len(lines) - len(kept) == (0 if rule == "cascade" and options else 3)
+    assert bool(check(tmp_path / "all")) == (len(lines) > len(kept))
+
+
+def test_entry_passed_off_as_erased_by_an_unknown_erasure_is_detected(log, tmp_path):
+    def alter(line):
+        names = ("leaf", "seal", "position", "path")
+        erased = {"type": "erased", "id": line["entry"]["id"], "erasure": str(uuid.uuid4())}
+        return {**erased, **{name: line[name] for name in names}}
+
+    export(tmp_path / "all")
+    alter_first_entry(tmp_path / "all", alter)
+    (problem,) = check(tmp_path / "all")
+    assert "is missing, but 1 entries name it" in problem
 
 
 def test_entries_erased_before_they_were_sealed_are_accepted(
@@ -377,6 +419,84 @@ def test_entry_without_its_user_is_refused(log, tmp_path, verify):
     write_lines(tmp_path / "all/log.jsonl", lines)
     assert "is of another user" in verify(tmp_path / "all")[str(tmp_path / "all")]
     assert "inconsistent user" in check(tmp_path / "all")[0]
+
+
+def alter_first_entry(folder, alter):
+    """Change the line of the first entry."""
+    lines = lines_of(folder / "log.jsonl")
+    place = next(place for place, line in enumerate(lines) if line["type"] == "entry")
+    lines[place] = alter(lines[place])
+    write_lines(folder / "log.jsonl", lines)
+
+
+@pytest.mark.program("go")
+def test_entry_with_a_part_of_its_user_id_in_the_nonce_is_refused(log, tmp_path, verify):
+    def alter(line):
+        user_id = line["entry"]["user_id"]
+        entry = {**line["entry"], "user_id": user_id[3:]}
+        nonce = line["actor_nonce"] + user_id[:3].encode().hex()
+        return {**line, "entry": entry, "actor_nonce": nonce}
+
+    export(tmp_path / "all")
+    alter_first_entry(tmp_path / "all", alter)
+    assert "is of another user" in verify(tmp_path / "all")[str(tmp_path / "all")]
+    assert "differs from its subject" in check(tmp_path / "all")[0]
+
+
+@pytest.mark.program("go")
+@pytest.mark.parametrize("name", ["checkpoints.jsonl", "log.jsonl"])
+def test_lines_after_a_closing_bracket_are_refused(log, tmp_path, verify, name):
+    """Go's decoder takes the bracket for the end of an array."""
+    export(tmp_path / "all")
+    with (tmp_path / "all" / name).open("a") as file:
+        file.write(']\n{"type": "entry", "entry": {"action": "forged"}}\n')
+    assert "can't be read to its end" in verify(tmp_path / "all")[str(tmp_path / "all")]
+    assert check(tmp_path / "all") != []
+
+
+@pytest.mark.program("go")
+def test_line_with_a_second_type_in_capitals_is_refused(log, tmp_path, verify):
+    """Go's decoder reads both as the type, and the last one counts."""
+
+    def alter(line):
+        entry = {**line["entry"], "action": "forged"}
+        hidden = {"Type": "erased", "Version": 0, "id": entry["id"], "erasure": "x"}
+        return {**line, "entry": entry, **hidden}
+
+    export(tmp_path / "all")
+    alter_first_entry(tmp_path / "all", alter)
+    assert verify(tmp_path / "all")[str(tmp_path / "all")].startswith("REFUSED: unknown: ")
+    assert "differs from its leaf" in check(tmp_path / "all")[0]
+
+
+@pytest.mark.program("go")
+def test_entry_presented_as_an_erasure_is_refused(log, tmp_path, verify):
+    def alter(line):
+        place = {name: line[name] for name in ("leaf", "seal", "position", "path")}
+        return {"type": "erasure", "id": line["entry"]["id"].to_bytes(8, "big").hex(), **place}
+
+    export(tmp_path / "all")
+    alter_first_entry(tmp_path / "all", alter)
+    assert "is not under its seal" in verify(tmp_path / "all")[str(tmp_path / "all")]
+    assert check(tmp_path / "all") != []
+
+
+@pytest.mark.program("go")
+def test_leaf_that_covers_a_part_of_the_entry_is_refused(settings, tmp_path, write, verify):
+    """The site itself could show anything as the other values later."""
+    configure_checkpoints(settings, tmp_path / "tiles")
+    entry = write(user=None)
+    row, nonce = '{"actor":null,"version":2}', bytes(32)
+    remove_guards("default")
+    Leaf.objects.filter(pk=entry.pk).update(hash=entry_leaf_v2(nonce, row.encode()))
+    list(seal_pending())
+    checkpoint_publish()
+    export(tmp_path / "all")
+    alter_first_entry(
+        tmp_path / "all", lambda line: {**line, "row": row, "nonce": nonce.hex(), "subject": None}
+    )
+    answer = verify(tmp_path / "all")[str(tmp_path / "all")]
+    assert answer == "REFUSED: entry differs from its row"
 
 
 @pytest.mark.parametrize("name", ["checkpoint", "checkpoints.jsonl", "log.jsonl"])

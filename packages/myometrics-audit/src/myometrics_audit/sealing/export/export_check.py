@@ -26,12 +26,12 @@ from ...log.models import OPTIONAL_LENGTHS, Erasure
 from ...signing.keys import Key, find_key
 from ...signing.merkle import path_sides, root_from_path
 from ...signing.signatures import (
-    actor_commitment,
     canonical_entry_v2,
     entry_leaf,
     entry_leaf_v2,
     erasure_digest,
     erasure_leaf,
+    is_committed,
     is_tagged,
     seal_signature,
     subject_of,
@@ -239,18 +239,25 @@ class _ErasedEntries:
 
     def add_erasure(self, number: int, line: Line, digest: bytes) -> None:
         """Add an erasure; its line is a genuine one."""
-        entries, is_range = line["entries"], "first_id" in line["details"]
+        entries = line["entries"]
+        is_range = "first_id" in line["details"] and line["seal"] is not None
         if line["reason"] == Erasure.Reason.RETAIN:
             entries = 0
         values = (line["id"], number, entries, digest, is_range)
         self._stored.execute("INSERT OR IGNORE INTO erasure VALUES (?, ?, ?, ?, ?)", values)
 
     def problems(self) -> Iterator[str]:
-        """Yield the erasures that have not erased the entries that name them.
+        """Yield the erasures that are missing, or have not erased the entries that name them.
 
         An erasure can be sealed before its entries, which an export up to a checkpoint may then
         not have yet; a range is only erased once all its entries are sealed.
         """
+        missing = (
+            "SELECT erasure, COUNT(*) FROM erased WHERE erasure NOT IN (SELECT id FROM erasure) "
+            "GROUP BY erasure ORDER BY erasure"
+        )
+        for erasure_id, count in self._stored.execute(missing):
+            yield f"erasure {erasure_id} is missing, but {count} entries name it"
         named = "SELECT * FROM erasure WHERE id IN (SELECT erasure FROM erased) ORDER BY line"
         for erasure_id, number, entries, digest, is_range in self._stored.execute(named):
             rows = self._stored.execute(
@@ -308,7 +315,7 @@ def _is_users(line: Line, version: int, key: Key | None) -> bool:
     nonce = line["actor_nonce"]
     if user_id is None:
         return nonce is None
-    return actor_commitment(user_id, exact_bytes(nonce)).hex() == line["subject"]
+    return is_committed(user_id, exact_bytes(nonce), line["subject"])
 
 
 def _is_signed(line: Line, entry: Any, version: int, key: Key | None) -> bool:

@@ -8,7 +8,7 @@ proofs, and its erasures; last the unsealed entries and erasures.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -17,6 +17,7 @@ from django.db import models, router
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from myometrics_core.db import read_in_batches
 from myometrics_core.http import canonical_address
 from myometrics_core.times import utc_text
 
@@ -59,7 +60,8 @@ def proof_lines(
 
     Holds one seal in memory at a time. With ``tree`` each seal has its proof in this tree, newer
     seals are left out, and an export of all entries has a line for each erased one, too: it is
-    then proved to be complete. With ``only_seal`` it has only the seal of this number.
+    then proved to be complete. With ``only_seal`` it has only the seal of this number. With either,
+    erasures under other seals that the lines refer to follow as if they were not sealed.
     """
     chosen = AuditLog.objects.all() if entries is None else entries
     alias = using or router.db_for_read(AuditLog)
@@ -68,10 +70,35 @@ def proof_lines(
     yield json.dumps({**header, "complete": is_complete} if tree else header)
     until = tree.size if tree else only_seal
     missing = _MissingEntries(alias) if is_complete else None
+    named: set[str] = set()
     for batch in sealed_batches(chosen, alias, since=only_seal or 1, until=until):
         if batch.entries or batch.erasures or is_complete:
             for line in _batch_lines(batch, alias, tree, missing):
+                named |= _named_erasure(line)
                 yield json.dumps(line, ensure_ascii=False)
+    if until is not None and named:
+        others = _other_erasures(named, alias, until=until, only_seal=only_seal)
+        yield from _batch_texts(SealedBatch(None, [], others, {}), alias)
+
+
+def _named_erasure(line: Mapping[str, Any]) -> set[str]:
+    """Return the erasure that a line refers to, if any: its id or its pseudonym."""
+    name = {"entry": "pseudonym", "erased": "erasure"}.get(line["type"])
+    return {line[name]} if name and line[name] else set()
+
+
+def _names(erasure: Erasure) -> set[str]:
+    return {str(erasure.pk), erasure.pseudonym or str(erasure.pk)}
+
+
+def _other_erasures(
+    named: set[str], using: str, *, until: int, only_seal: int | None
+) -> list[Erasure]:
+    erasures = Erasure.objects.using(using).order_by("id")
+    if only_seal is not None:
+        return list(erasures.filter(pseudonym__in=named).exclude(seal_number=only_seal))
+    newer = erasures.filter(models.Q(seal_number=None) | models.Q(seal_number__gt=until))
+    return [one for one in read_in_batches(newer, size=500) if _names(one) & named]
 
 
 def archive_lines(entries: QuerySet[AuditLog], *, using: str) -> Iterator[str]:
