@@ -21,8 +21,10 @@ from django.test.utils import CaptureQueriesContext
 from myometrics_audit.listing import Selection, entries_count
 from myometrics_audit.models import AuditLog, EntryCount, Erasure, Leaf, Seal
 from myometrics_audit.sealing import LogVerifier, seal_pending
+from myometrics_audit.sealing.anchors import anchors_publish
 from myometrics_audit.sealing.locks import LOCK_NUMBER
 from myometrics_audit.sealing.seals import ANCHOR_JOB, unsealed_count
+from myometrics_audit.sealing.verification.seal_checks import read_anchors
 from myometrics_core.jobs import Job, run_job
 from myometrics_core.jobs.running import ensure_recurring_jobs
 from myometrics_core.personal_data import erase_user
@@ -167,6 +169,29 @@ def test_anchors_go_to_the_log_the_file_and_the_hook(settings, tmp_path, caplog)
     assert signature in path.read_text()
     assert received[0]["signature"] == signature
     assert any(signature in message for message in caplog.messages)
+
+
+def test_anchor_that_was_cut_off_is_written_again(settings, tmp_path):
+    """As on a full disk: the publication fails, and is retried."""
+    path = tmp_path / "anchors.jsonl"
+    settings.MYOMETRICS_AUDIT = {"ANCHOR_FILE": str(path), "SEAL_BATCH_SIZE": 1}
+    make(2)
+    list(seal_pending())
+    list(anchors_publish(using="default"))
+    whole = path.read_text()
+    path.write_text(whole[:-50])
+    Seal.objects.filter(number=2).update(anchored_at=None)
+    assert [anchor["number"] for anchor in read_anchors(path)] == [1]
+    list(anchors_publish(using="default"))
+    path.write_text(path.read_text()[:-100])
+    Seal.objects.filter(number=2).update(anchored_at=None)
+    list(anchors_publish(using="default"))
+    assert [anchor["number"] for anchor in read_anchors(path)] == [1, 2]
+    assert path.read_text().startswith(f"{whole[:-50]}\n")
+    call_command("audit_verify", stdout=StringIO())
+    path.write_text(f'{{"number": 3,\n{whole}')
+    with pytest.raises(ValueError, match="line 1, is not an anchor"):
+        list(read_anchors(path))
 
 
 def test_failing_hook_is_retried_in_order_while_sealing_continues(settings):

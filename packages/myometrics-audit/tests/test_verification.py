@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from concurrent.futures.process import BrokenProcessPool
 from datetime import timedelta
 from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.core.management.base import SystemCheckError
+from django.db import OperationalError, connection
 from django.db.models import F
 
 from myometrics_audit.log.guards import remove_guards
@@ -18,6 +20,7 @@ from myometrics_audit.models import AuditLog, EntryCount, Erasure, Leaf, Seal
 from myometrics_audit.sealing import LogVerifier, seal_pending
 from myometrics_audit.sealing.erasures import entries_purge_chunk
 from myometrics_audit.sealing.seals import ANCHOR_JOB
+from myometrics_audit.sealing.verification import verifier
 from myometrics_audit.sealing.verification.problems import ADVICE, Problem
 from myometrics_audit.signing.signatures import canonical_entry_v2, entry_leaf_v2
 from myometrics_core.jobs import run_job
@@ -541,6 +544,26 @@ def test_verification_that_can_not_run_has_its_own_exit_code(tmp_path):
     with pytest.raises(CommandError) as unreadable:
         call_command("audit_verify", "--anchors", str(anchors), stdout=StringIO())
     assert (missing.value.returncode, unreadable.value.returncode) == (2, 2)
+
+
+@pytest.mark.parametrize("error", [OperationalError("server closed"), BrokenProcessPool("killed")])
+def test_interrupted_verification_has_the_exit_code_of_one_that_can_not_run(
+    log, monkeypatch, error
+):
+    def unsealed_leaves(using):
+        raise error
+
+    monkeypatch.setattr(verifier, "unsealed_leaves", unsealed_leaves)
+    with pytest.raises(CommandError, match=f"could not be verified: {type(error).__name__}") as one:
+        call_command("audit_verify", stdout=StringIO())
+    assert one.value.returncode == 2
+
+
+def test_verification_with_wrong_settings_has_the_exit_code_of_one_that_can_not_run(settings):
+    settings.MYOMETRICS_AUDIT = {"NO_SUCH_SETTING": 1}
+    with pytest.raises(SystemCheckError, match="NO_SUCH_SETTING") as refused:
+        call_command("audit_verify", skip_checks=False, stdout=StringIO())
+    assert refused.value.returncode == 2
 
 
 def test_verify_command_reports_and_stores_the_result(log):

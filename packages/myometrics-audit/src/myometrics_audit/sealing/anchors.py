@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from os import SEEK_END
 from pathlib import Path
 
 from django.utils import timezone
@@ -33,9 +34,25 @@ def anchors_publish(*, using: str) -> Iterator[Seal]:
         line = json.dumps(anchor, sort_keys=True)
         logger.info("%s", line, extra={"anchor": anchor})
         if audit_settings.ANCHOR_FILE:
-            with Path(audit_settings.ANCHOR_FILE).open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
+            _append(Path(audit_settings.ANCHOR_FILE), line)
         if audit_settings.ANCHOR_HOOK is not None:
             audit_settings.ANCHOR_HOOK(anchor)
         seals.filter(number=seal.number, anchored_at=None).update(anchored_at=timezone.now())
         yield seal
+
+
+def _append(path: Path, line: str) -> None:
+    """Append a line; a full disk may have cut off the last one, which is then written again."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(f"\n{line}\n" if _is_cut_off(path) else f"{line}\n")
+
+
+def _is_cut_off(path: Path) -> bool:
+    if not path.is_file() or not path.stat().st_size:
+        return False
+    try:
+        with path.open("rb") as file:
+            file.seek(-1, SEEK_END)
+            return file.read() != b"\n"
+    except PermissionError:  # this process may only write
+        return False

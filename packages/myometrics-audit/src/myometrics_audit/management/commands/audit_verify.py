@@ -11,7 +11,12 @@ from typing import Any
 
 from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import (
+    BaseCommand,
+    CommandError,
+    CommandParser,
+    SystemCheckError,
+)
 from django.db.models import Q
 
 from myometrics_core.management.command_line import Progress
@@ -57,7 +62,28 @@ class Command(BaseCommand):
             help="don't store the result for the admin site",
         )
 
+    def execute(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().execute(*args, **options)
+        except SystemCheckError as error:
+            error.returncode = 2  # 1 would mean tampering
+            raise
+
     def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            found = self._verify(options)
+        except CommandError:
+            raise
+        except Exception as error:  # such as a lost connection
+            name = type(error).__name__
+            raise CommandError(
+                f"The log could not be verified: {name}: {error}", returncode=2
+            ) from error
+        if found:
+            sys.exit(1)
+
+    def _verify(self, options: dict[str, Any]) -> int:
+        """Verify the log and report; return the number of problems."""
         jobs, since = options["jobs"], self._since(options["since"])
         if jobs < 1 or (jobs > 1 and "fork" not in get_all_start_methods()):
             raise CommandError("--jobs must be at least 1; on Windows exactly 1.", returncode=2)
@@ -79,8 +105,7 @@ class Command(BaseCommand):
         if not options["no_record"] and (since is None or verifier.found):
             verification_record(verifier)
         self._report(verifier, options["json"], since)
-        if verifier.found:
-            sys.exit(1)
+        return verifier.found
 
     def _since(self, path: str | None) -> KnownHead | None:
         if path is None:

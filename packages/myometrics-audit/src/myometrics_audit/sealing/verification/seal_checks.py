@@ -185,15 +185,31 @@ def head_problems(heads: Iterable[KnownHead], using: str) -> Iterator[Problem]:
 
 
 def read_anchors(path: str) -> Iterator[dict[str, Any]]:
-    """Yield the anchors in a JSON Lines file; raise ``ValueError`` for an invalid line."""
+    """Yield the anchors in a JSON Lines file; raise ``ValueError`` for an invalid line.
+
+    A line that a full disk has cut off is skipped, if it is the last one or written again after it.
+    """
+    cut_off: list[tuple[str, ValueError]] = []
     with Path(path).open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
-            if line.strip():
-                try:
-                    anchor = json.loads(line)
-                    yield {"number": int(anchor["number"]), "signature": str(anchor["signature"])}
-                except (ValueError, KeyError, TypeError) as error:
-                    raise ValueError(f"{path}, line {number}, is not an anchor: {error}") from error
+            if not line.strip():
+                continue
+            try:
+                anchor = json.loads(line)
+                found = {"number": int(anchor["number"]), "signature": str(anchor["signature"])}
+            except (ValueError, KeyError, TypeError) as error:
+                cut_off.append(
+                    (line, ValueError(f"{path}, line {number}, is not an anchor: {error}"))
+                )
+                continue
+            for text, problem in cut_off:
+                if not line.startswith(text.rstrip("\n")):
+                    raise problem
+            cut_off = []
+            yield found
+    for text, problem in cut_off:
+        if text.endswith("\n"):
+            raise problem
 
 
 def anchor_problems(anchors: Iterable[dict[str, Any]], using: str) -> Iterator[Problem]:
