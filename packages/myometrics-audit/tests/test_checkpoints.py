@@ -206,6 +206,37 @@ def test_publication_is_refused_after_a_restore_of_an_old_backup(folder, seal):
     assert files(folder) == published
 
 
+def test_checkpoint_of_an_old_backup_is_not_published_again(folder, seal):
+    """The backup was made after it was stored, and before it was published."""
+    seal(2)
+    checkpoint_publish()
+    seal(2)
+    checkpoint_publish()
+    published = files(folder)
+    remove_guards(connection.alias)
+    Checkpoint.objects.filter(size=4).delete()
+    Seal.objects.filter(number__gt=2).delete()
+    Checkpoint.objects.update(published_at=None)
+    with pytest.raises(PublicationFailed, match=r"has 4 seals, the database 2: was an old backup"):
+        checkpoint_publish()
+    assert files(folder) == published
+
+
+def test_unpublished_checkpoint_of_an_old_backup_gets_the_new_name(
+    folder, seal, settings, tmp_path
+):
+    seal(2)
+    checkpoint_publish()
+    Checkpoint.objects.update(published_at=None)
+    key = generate_key("clinic.example/log-2")
+    old_keys = [str(KEY.verifier)]
+    configure_checkpoints(settings, tmp_path / "new", key=key, CHECKPOINT_OLD_KEYS=old_keys)
+    assert checkpoint_publish().note.startswith("clinic.example/log-2\n2\n")
+    seal()
+    assert checkpoint_publish().note.startswith("clinic.example/log-2\n3\n")
+    assert all(verified_by(one.note, [key.verifier]) for one in Checkpoint.objects.all())
+
+
 def test_seals_missing_under_the_newest_checkpoint_stop_publication(folder, seal):
     seal(4)
     checkpoint_publish()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import os
 import signal
@@ -104,6 +105,18 @@ def test_witness_remembers_after_a_restart(witness, tmp_path):
     again = Witness(WITNESS_KEY, [KEY.verifier], tmp_path)
     assert again.add_checkpoint(body_of(0, leaves(5, "other"))).status == 409
     assert again.add_checkpoint(body_of(5, leaves(6))).status == 200
+
+
+def test_witness_with_a_full_disk_signs_nothing_and_leaves_no_file(witness, tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            witness.add_checkpoint(body_of(0, leaves(3)))
+    assert list(tmp_path.iterdir()) == []
+    assert witness.add_checkpoint(body_of(0, leaves(3))).status == 200
 
 
 def test_witness_signs_one_of_two_concurrent_forks(witness, run_concurrently):

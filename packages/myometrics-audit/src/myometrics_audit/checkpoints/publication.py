@@ -53,11 +53,15 @@ def checkpoint_publish() -> Checkpoint | None:
     """
     using = router.db_for_write(Checkpoint)
     newest = Checkpoint.objects.using(using).order_by("-size").first()
+    _check_published(using)
     if newest is None or newest.published_at is not None:
         newest = _checkpoint_create(newest, using)
         if newest is None:
             return None
-    _check_signed(newest)
+    head = _read_signed(newest)
+    if head.origin != origin():
+        # Of a restored backup, and not published under the new name of the log.
+        newest.note = _signed_note(head.size, head.root)
     previous = Checkpoint.objects.using(using).filter(size__lt=newest.size).order_by("-size")
     collect_cosignatures(
         newest,
@@ -87,7 +91,6 @@ def published_nodes(size: int) -> NodeAt:
 
 def _checkpoint_create(last: Checkpoint | None, using: str) -> Checkpoint | None:
     size = Seal.objects.using(using).aggregate(n=Max("number"))["n"] or 0
-    _check_published(using)
     known = last.size if last else 0
     if size < known:
         raise PublicationFailed(f"The newest checkpoint covers {known} seals, but {size} exist.")
@@ -101,9 +104,7 @@ def _checkpoint_create(last: Checkpoint | None, using: str) -> Checkpoint | None
         write_tile(tile.path, tile.content)
     _write_bundles(start, size, using)
     root = edge.root()
-    head = TreeHead(origin(), size, root)
-    note = add_signatures(head.text + "\n", [signing_key().sign(head.text)])
-    checkpoint = Checkpoint(size=size, root=root, note=note)
+    checkpoint = Checkpoint(size=size, root=root, note=_signed_note(size, root))
     try:
         with transaction.atomic(using=using):
             checkpoint.save(force_insert=True, using=using)
@@ -114,14 +115,20 @@ def _checkpoint_create(last: Checkpoint | None, using: str) -> Checkpoint | None
     return checkpoint
 
 
-def _check_signed(checkpoint: Checkpoint) -> None:
-    """Refuse to publish a checkpoint of the database that is not one of this log."""
+def _signed_note(size: int, root: bytes) -> str:
+    head = TreeHead(origin(), size, root)
+    return add_signatures(head.text + "\n", [signing_key().sign(head.text)])
+
+
+def _read_signed(checkpoint: Checkpoint) -> TreeHead:
+    """Return the head of a checkpoint of the database; refuse one that is not of this log."""
     try:
         head = read_own_head(checkpoint.note, keys=verifier_keys())
     except InvalidNote as error:
         raise PublicationFailed(f"{checkpoint} was not made by this log: {error}") from error
     if (head.size, head.root) != (checkpoint.size, bytes(checkpoint.root)):
         raise PublicationFailed(f"{checkpoint} has a note about another tree.")
+    return head
 
 
 def _check_published(using: str) -> None:

@@ -93,11 +93,15 @@ class Witness:
         """Store the head; call it before the signature is returned."""
         stored = {"origin": head.origin, "size": head.size, "root": head.root.hex()}
         descriptor, temporary = tempfile.mkstemp(dir=self._folder, prefix=".")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(stored, file)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(self._place(head.origin))
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                json.dump(stored, file)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(self._place(head.origin))
+        except BaseException:  # such as a full disk
+            Path(temporary).unlink(missing_ok=True)
+            raise
         if hasattr(os, "O_DIRECTORY"):  # not on Windows
             folder = os.open(self._folder, os.O_DIRECTORY)
             try:
