@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sqlite3
 import tracemalloc
 from io import StringIO
 from pathlib import Path
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 from myometrics_audit.importing import services
 from myometrics_audit.importing.models import ImportRun
 from myometrics_audit.importing.packages import PACKAGES, Package, Reported
-from myometrics_audit.importing.rows import DumpFile
+from myometrics_audit.importing.rows import DumpFile, UnreadableDump
 from myometrics_audit.models import AuditLog
 from myometrics_audit.sealing import fhir_lines, proof_lines
 from myometrics_core.events import register_receiver
@@ -402,9 +403,30 @@ def test_compressed_dump_is_imported(tmp_path):
     path = tmp_path / "dump.json.gz"
     path.write_bytes(gzip.compress(json.dumps([log_row(1)]).encode()))
     assert audit_import(path)[0] == 0
-    path.write_bytes(path.read_bytes()[:-20] + b"x")
-    with pytest.raises(CommandError):
+    whole = path.read_bytes()
+    for damaged in (whole[:-20] + b"x", whole[:10] + b"\xff" * 20):
+        path.write_bytes(damaged)
+        with pytest.raises(CommandError, match="can't be read") as refused:
+            audit_import(path)
+        assert refused.value.returncode == 2
+
+
+def test_full_disk_for_temporary_files_ends_the_import(dump, monkeypatch):
+    def connect(path):
+        connection = sqlite3.Connection(path)
+        connection.execute("PRAGMA max_page_count = 1")
+        return connection
+
+    path = dump(log_row(1))
+    monkeypatch.setattr(sqlite3, "connect", connect)
+    with pytest.raises(CommandError, match="disk is full") as refused:
         audit_import(path)
+    assert refused.value.returncode == 2
+
+
+def test_file_that_can_not_be_opened_is_refused(tmp_path):
+    with pytest.raises(UnreadableDump, match="can't be read"):
+        DumpFile(tmp_path / "gone.jsonl").prepare(lambda row: True, frozenset())
 
 
 json_values = st.recursive(

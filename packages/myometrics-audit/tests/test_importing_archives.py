@@ -83,6 +83,21 @@ def test_archive_is_imported_with_times_and_provenance(archive, entry_version):
     assert provenance.details["sha256"] == ImportRun.objects.get().place
 
 
+def test_provenance_of_an_imported_entry_survives_its_archive(write, tmp_path):
+    """Only this says who acted, if the user is not known here."""
+    before = {"from": "auditlog", "system": "old", "actor": "dr.who"}
+    entry = write(user=None, origin="import", details={"a": 1, "imported": before})
+    path = tmp_path / "archive.jsonl"
+    path.write_text("".join(f"{line}\n" for line in proof_lines()))
+    audit_import(path)
+    kept = AuditLog.objects.get(
+        origin="import", activity_id=f"import:archive:archive.entry:{entry.pk}"
+    )
+    assert kept.details["a"] == 1
+    assert kept.details["imported"]["from"] == "archive"
+    assert kept.details["imported"]["before"] == before
+
+
 def test_archive_is_imported_once(archive, tmp_path):
     path, _ = archive
     assert audit_import(path, "--dry-run")["imported"] == 3

@@ -11,12 +11,13 @@ import hashlib
 import json
 import lzma
 import sqlite3
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, Protocol, TextIO
+from typing import Any, BinaryIO, Final, Protocol, TextIO
 
 from django.apps import apps
 from django.core.serializers.json import DjangoJSONEncoder
@@ -103,11 +104,11 @@ class DumpFile:
 
     def prepare(self, concerns: Concerns, related: frozenset[str]) -> None:
         self._concerns = concerns
-        digest = hashlib.sha256()
-        with self.path.open("rb") as file:
-            while chunk := file.read(CHUNK):
-                digest.update(chunk)
-        self.place = digest.hexdigest()
+        try:
+            with self.path.open("rb") as file:
+                self.place = _digest(file)
+        except OSError as error:
+            raise UnreadableDump(f"it can't be read: {error}") from error
         wanted = related | {CONTENT_TYPE}
         self._related.execute("CREATE TABLE kept (model, key, fields, PRIMARY KEY (model, key))")
         for row in self._all_rows():
@@ -147,8 +148,15 @@ class DumpFile:
             try:
                 for number, text in enumerate(_objects(file), start=1):
                     yield _row(str(number), text)
-            except (EOFError, OSError, lzma.LZMAError) as error:
+            except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
                 raise UnreadableDump(f"it can't be read: {error}") from error
+
+
+def _digest(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while chunk := file.read(CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _objects(file: TextIO) -> Iterator[Any]:

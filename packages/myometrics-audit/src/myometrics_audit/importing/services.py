@@ -224,6 +224,8 @@ class LogImport:
         imported = {"from": self.name, "system": self.system, "model": row.model, "id": row.key}
         if run:
             imported["import"] = str(run.pk)
+        if "imported" in reported.details:  # of an archived entry that was imported itself
+            imported["before"] = reported.details["imported"]
         if user is None and reported.actor is not None:
             imported["actor"] = _hashable(reported.actor)
         if user is None and reported.actor_name:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -62,7 +63,7 @@ def written_archive(
                 _write(file, lines, progress)
                 _check(unfinished, entries)
                 archive = Archive(path, unfinished)
-            except (OSError, EOFError, zlib.error) as error:
+            except (OSError, EOFError, zlib.error, sqlite3.Error) as error:
                 raise ArchiveFailed(f"{path} can't be written: {error}") from error
             yield archive
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import sqlite3
 import sys
 import zlib
 from collections.abc import Iterator, Mapping
@@ -125,6 +126,8 @@ class Command(BaseCommand):
             raise CommandError(
                 f"{path} is not an export with proofs: {error}", returncode=2
             ) from error
+        except sqlite3.Error as error:  # such as a full disk
+            raise CommandError(f"{path} can't be checked: {error}", returncode=2) from error
         self.stdout.write(f"{found:,} PROBLEMS." if found else "No problems.")
         if found:
             sys.exit(1)

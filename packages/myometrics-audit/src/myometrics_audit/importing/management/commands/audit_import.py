@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
 from collections import Counter
 from pathlib import Path
@@ -69,6 +70,8 @@ class Command(BaseCommand):
             counts = self._import(log, options)
         except UnreadableDump as error:
             raise CommandError(f"{options['place']}: {error}.", returncode=2) from None
+        except sqlite3.Error as error:  # of the temporary file, such as a full disk
+            raise CommandError(f"{options['place']}: {error}.", returncode=2) from error
         except (AlreadyImported, ImportedConcurrently) as error:
             raise CommandError(str(error), returncode=2) from None
         finally:
