@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from datetime import date, datetime, timedelta, timezone
+from types import SimpleNamespace
 
 import pytest
 from django.contrib.auth.models import Permission
@@ -250,6 +251,14 @@ def test_refused_request_is_recorded_if_it_names_a_subject(user, read, subject, 
     entries = AuditLog.objects.filter(action="access_report_denied", user=user)
     assert list(entries.values_list("data_subject", flat=True)) == recorded
     assert AuditLog.objects.count() == len(recorded)
+
+
+@pytest.mark.parametrize("key", ["of a user", "scanner-1"])
+def test_refused_principal_that_is_no_user_is_not_recorded_as_one(user, read, key):
+    pk = str(user.pk) if key == "of a user" else key
+    response = read(SimpleNamespace(pk=pk, is_authenticated=True), data_subject="p1")
+    assert (response.status_code, response.json()["code"]) == (403, "permission_denied")
+    assert not AuditLog.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from importlib import reload
 
 import audit_test_urls
@@ -13,6 +14,7 @@ from django.contrib.auth.models import Permission
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.db import connection
+from django.http import HttpResponse
 from django.test.utils import CaptureQueriesContext
 from django.urls import clear_url_caches
 from recording_site.admin import PatientAdmin
@@ -244,6 +246,18 @@ def test_action_that_returns_a_file_records_the_selected_objects(root, patients)
         ("patient_listed", "P-1"),
     ]
     assert AuditLog.objects.first().details == {"admin_action": "export"}
+
+
+def export_as(kind, admin, request, queryset):
+    return HttpResponse(kind)
+
+
+def test_action_that_is_a_partial_function_is_recorded(root, patients, monkeypatch):
+    monkeypatch.setattr(PatientAdmin, "export_csv", partial(export_as, "csv"), raising=False)
+    monkeypatch.setattr(PatientAdmin, "actions", ["export_csv"])
+    response = root.post(PAGE, action("export_csv", patients[:1]))
+    assert (response.status_code, response.content) == (200, b"csv")
+    assert AuditLog.objects.get().details == {"admin_action": "export_csv"}
 
 
 @pytest.mark.parametrize("name", ["export", "export_file", "export_stream"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -366,6 +368,35 @@ def test_permission_error_of_a_handler_is_recorded_without_its_change(api, patie
 def test_anonymous_denied_request_is_not_recorded(client_of, patient):
     assert client_of(None).get(f"/clinic/patients/{patient.pk}/").status_code in (401, 403)
     assert entries() == []
+
+
+def _signed_in(principal):
+    principal.is_authenticated = True
+    return principal
+
+
+@pytest.mark.parametrize("key", ["of a user", "scanner-1", None])
+def test_principal_that_is_no_user_is_recorded_without_a_user(client_of, user, patient, key):
+    # Like a site's model of patients' accounts, with a key that is also that of a user.
+    row = _signed_in(Letter(pk=user.pk))
+    principal = row if key == "of a user" else _signed_in(SimpleNamespace(pk=key))
+    api = client_of(principal)
+    assert api.get(f"/clinic/patients/{patient.pk}/").status_code == 200
+    assert api.get("/clinic/patients/").status_code == 200
+    assert [entry.action for entry in AuditLog.objects.order_by("id")] == [
+        "patient_viewed",
+        "patient_listed",
+    ]
+    assert not AuditLog.objects.exclude(user=None).exists()
+    Patient.objects.update(owner="someone")
+    assert api.get(f"/clinic/patients/{patient.pk}/").status_code == 403
+    assert AuditLog.objects.count() == 2
+
+
+def test_token_with_the_id_of_a_user_as_text_is_recorded_with_the_user(client_of, user, patient):
+    token_user = _signed_in(SimpleNamespace(pk=str(user.pk)))
+    assert client_of(token_user).get(f"/clinic/patients/{patient.pk}/").status_code == 200
+    assert AuditLog.objects.get().user == user
 
 
 @pytest.mark.django_db(transaction=True)

@@ -94,7 +94,8 @@ def report_open(
 def report_deny(data_subject: str, *, user: Any, request: AnyRequest) -> None:
     """Record that a signed-in ``user`` was refused the report about ``data_subject``."""
     subject = storable_text(data_subject, OPTIONAL_LENGTHS["data_subject"])
-    if not subject or not user.is_authenticated:
+    # Other principals may have equal keys.
+    if not subject or not isinstance(user, get_user_model()):
         return
     try:
         record(

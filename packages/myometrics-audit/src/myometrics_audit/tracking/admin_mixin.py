@@ -94,7 +94,7 @@ class RecordedAdminMixin(AuditOptions, _Admin):
         """
         location = {} if action_location is None else {"action_location": action_location}
         actions: Any = super().get_actions(request, **location)
-        return {name: _recorded_action(action) for name, action in actions.items()}
+        return {name: _recorded_action(name, action) for name, action in actions.items()}
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:
         """Save the object, which an editable list has not read by ``get_object``."""
@@ -173,13 +173,13 @@ def _respond(recorder: RequestRecorder, view: Callable[[], Any], request: HttpRe
     return response
 
 
-def _recorded_action(action: Any) -> Any:
+def _recorded_action(name: str, action: Any) -> Any:
     if isinstance(action, tuple):  # before Django 6.1
-        return (_recorded_function(action[0]), *action[1:])
-    return replace(action, func=_recorded_function(action.func))
+        return (_recorded_function(name, action[0]), *action[1:])
+    return replace(action, func=_recorded_function(name, action.func))
 
 
-def _recorded_function(function: Callable[..., Any]) -> Callable[..., Any]:
+def _recorded_function(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(function)
     def run(admin: Any, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
         recorder = _recorder_of(request)
@@ -189,7 +189,7 @@ def _recorded_function(function: Callable[..., Any]) -> Callable[..., Any]:
         recorder.tracker.watch(rows)
         response = function(admin, request, queryset)
         if isinstance(response, HttpResponseBase):
-            recorder.show_only("listed", rows, admin_action=function.__name__)
+            recorder.show_only("listed", rows, admin_action=name)
         return response
 
     return run

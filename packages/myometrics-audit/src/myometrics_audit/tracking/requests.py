@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.db import models
 
@@ -56,12 +57,11 @@ class RequestRecorder:
     def __init__(
         self, options: AuditOptions, request: AnyRequest, model: ModelClass | None
     ) -> None:
-        user = request.user
         self.request = request
         self.model = model
         self.fetched: Any = None
         self.attribution = Attribution(
-            actor=user.pk if getattr(user, "is_authenticated", False) else None,
+            actor=_key_of_user(request.user),
             request=request,
             purpose=_or_empty(options.get_audit_purpose(request)),
             legal_basis=_or_empty(options.get_audit_legal_basis(request)),
@@ -228,6 +228,20 @@ class RequestRecorder:
                 purpose=self.attribution.purpose,
                 legal_basis=self.attribution.legal_basis,
             )
+
+
+def _key_of_user(user: Any) -> Any:
+    """Return the user's key; ``None`` for anonymous users and principals that are no users."""
+    model = get_user_model()
+    is_other_row = isinstance(user, models.Model) and not isinstance(user, model)
+    # The key of another model's row, such as a patient's account, can equal that of a user.
+    if is_other_row or not getattr(user, "is_authenticated", False):
+        return None
+    try:
+        # That of a token's user may be text.
+        return model._meta.pk.to_python(getattr(user, "pk", None))
+    except ValidationError:
+        return None
 
 
 def _key_in(row: Any, model: ModelClass) -> Any:
