@@ -253,6 +253,17 @@ def test_activities_of_dropped_entries_are_deleted_by_a_job(log, administrator, 
     )
 
 
+def test_activities_of_dropped_entries_are_deleted_by_a_celery_task(log):
+    pytest.importorskip("celery", reason="Celery is optional")
+    from myometrics_audit.partitions import tasks
+
+    purge("--partitions-only", "--execute")
+    due = Job.objects.filter(kind=REMOVED_ACTIVITIES_JOB).count()
+    assert tasks.removed_activities.name == REMOVED_ACTIVITIES_JOB
+    assert tasks.removed_activities.apply().get() == due > 0
+    assert not Job.objects.filter(kind=REMOVED_ACTIVITIES_JOB).exists()
+
+
 def test_activity_of_a_dropped_entry_can_be_recorded_before_the_job(log, write):
     purge("--partitions-only", "--execute")
     assert RecordedActivity.objects.filter(activity_id="upload:1").exists()
