@@ -16,6 +16,7 @@ from django.test.utils import isolate_apps
 from myometrics_audit import audit
 from myometrics_audit.log import NewEntry, entry_record
 from myometrics_audit.models import AuditLog, Leaf
+from myometrics_audit.sealing import LogVerifier
 from myometrics_core.events import bus
 
 pytestmark = pytest.mark.django_db
@@ -60,6 +61,22 @@ def test_record_accepts_model_instance_and_primary_key(user):
     entry = audit.record(actor=user.pk, action="seen", resource=user)
     assert (entry.resource_type, entry.resource_id) == ("clinic_site.person", str(user.pk))
     assert entry.user_id == user.pk
+
+
+def test_primary_key_as_other_text_verifies(user):
+    """The leaf covers the key as the database returns it."""
+    texts = [str(user.pk), user.pk.hex, str(user.pk).upper()]
+    for text in texts:
+        audit.record(actor=text, action="x", resource=("y", 1))
+    audit.record_many(audit.entry(actor=text, action="x", resource=("y", 1)) for text in texts)
+    assert set(AuditLog.objects.values_list("user_id", flat=True)) == {user.pk}
+    assert list(LogVerifier().problems()) == []
+
+
+def test_text_that_is_no_primary_key_raises_value_error():
+    with pytest.raises(ValueError, match="'x' is no primary key of a user"):
+        audit.record(actor="x", action="x", resource=("y", 1))
+    assert not AuditLog.objects.exists()
 
 
 def test_record_truncates_the_resource_of_a_model_with_a_long_name():

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
 from django.db import models, router
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -43,6 +45,14 @@ def _optional_text(label: Any, name: str) -> PortableCharField:
         blank=True,
         editable=False,
     )
+
+
+def _user_key(text: str) -> Any:
+    """Return a user's primary key as the database returns it, because the leaf covers it."""
+    try:
+        return get_user_model()._meta.pk.to_python(text)
+    except ValidationError as error:
+        raise ValueError(f"{text!r} is no primary key of a user") from error
 
 
 class AuditLog(models.Model):
@@ -154,6 +164,9 @@ class AuditLog(models.Model):
         Sets the nonce, the commitment to the user, the rounded time and the origin.
         """
         key = active_key()
+        user_id: Any = self.user_id
+        if isinstance(user_id, str):
+            self.user_id = _user_key(user_id)
         # Django's serializers keep milliseconds only, and the leaf covers the time.
         self.timestamp = whole_milliseconds(self.timestamp)
         self.origin = self.origin or self.Origin.SERVER
