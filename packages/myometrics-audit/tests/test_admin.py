@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from html import unescape
 from importlib import reload
 
 import audit_test_urls
@@ -9,10 +11,12 @@ import pytest
 import time_machine
 from django.contrib import admin
 from django.db import connection
+from django.http import QueryDict
 from django.test.utils import CaptureQueriesContext
 from django.urls import clear_url_caches
 from django.utils import timezone
 
+from myometrics_audit.admin import AuditLogAdmin
 from myometrics_audit.models import AuditLog
 from myometrics_audit.sealing import seal_pending
 
@@ -125,6 +129,14 @@ def test_admin_entry_shows_its_evidence(root, log):
 def test_admin_entry_shows_its_origin(root, write, origin):
     page = root.get(f"{URL}{write(origin=origin).pk}/change/").content.decode()
     assert f'<div class="readonly">{origin}</div>' in page
+
+
+def test_link_to_the_entries_of_a_user_quotes_a_key_that_is_text(django_user_model):
+    key = "anna+x&days=1@clinic.example"
+    entry = AuditLog(user=django_user_model(pk=key, email=key))
+    link = AuditLogAdmin(AuditLog, admin.site).user_link(entry)
+    query = re.search(r'href="\?([^"]*)"', link)[1]
+    assert QueryDict(unescape(query)).dict() == {"user_id": key}
 
 
 def test_admin_can_delete_a_user_with_entries(root, log, user):

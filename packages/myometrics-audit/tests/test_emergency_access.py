@@ -285,7 +285,15 @@ def test_endpoint_refuses_a_user_who_was_deleted(doctor, client_of, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    "change", [{"minutes": 241}, {"minutes": 0}, {"reason": " "}, {"subject": ""}]
+    "change",
+    [
+        {"minutes": 241},
+        {"minutes": 0},
+        {"minutes": "30"},
+        {"minutes": "1_0"},
+        {"reason": " "},
+        {"subject": ""},
+    ],
 )
 def test_endpoint_reports_what_is_wrong(doctor, client_of, change):
     response = client_of(doctor).post(URL, {**BODY, **change}, format="json")

@@ -232,6 +232,7 @@ def test_few_or_old_failed_sign_ins_are_not_reported(write, opened, user, count,
     [
         ("user_updated", "user", {"changed": {"role": {"from": "doctor", "to": "admin"}}}),
         ("person_updated", "clinic_site.person", {"changes": {"is_staff": {"to": True}}}),
+        ("person_updated", "clinic_site.person", {"changes": {"role_id": {"from": 1, "to": 2}}}),
     ],
 )
 def test_export_after_role_change_is_reported(write, opened, user, action, kind, details):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
@@ -110,7 +111,8 @@ class AuditLogAdmin(ReadOnlyAdmin):
         """The user, with a link to all entries of this user."""
         if entry.user_id is None:
             return entry.pseudonym or "–"
-        return format_html('<a href="?user_id={}">{}</a>', entry.user_id, entry.user)
+        query = urlencode({"user_id": entry.user_id})  # a key can be text, such as an address
+        return format_html('<a href="?{}">{}</a>', query, entry.user)
 
     @admin.display(description=_("action"))
     def readable_action(self, entry: AuditLog) -> str:

@@ -41,7 +41,10 @@ __all__ = [
 HOUR_SECONDS = 3600
 HOURS_OF_DAY = 24
 Pairs = dict[Access, list[Entry]]
-ROLE_FIELDS = frozenset(["role", "is_staff", "is_superuser", "groups", "user_permissions"])
+ROLE_FIELDS = frozenset(
+    # Recorded changes name the column of a foreign key.
+    ["role", "role_id", "is_staff", "is_superuser", "groups", "user_permissions"]
+)
 
 
 class OutsideHours(Rule):

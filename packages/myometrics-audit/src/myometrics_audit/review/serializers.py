@@ -12,12 +12,21 @@ from ..log.models import OPTIONAL_LENGTHS
 from .emergency_access import MAX_REASON_LENGTH
 
 
+class _NumberField(serializers.IntegerField):
+    """A JSON number; rejects text such as ``1_0``."""
+
+    def to_internal_value(self, data: Any) -> int:
+        if isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
 class EmergencyAccessRequestSerializer(RequestSerializer):
     """The body of the request."""
 
     subject = StrictCharField(max_length=OPTIONAL_LENGTHS["data_subject"])
     reason = StrictCharField(max_length=MAX_REASON_LENGTH)
-    minutes = serializers.IntegerField(min_value=1)
+    minutes = _NumberField(min_value=1)
 
 
 class EmergencyAccessSerializer(serializers.Serializer[Any]):
