@@ -9,7 +9,7 @@ import pytest
 
 from myometrics_audit.listing import Selection, entries_select
 from myometrics_audit.listing.pagination import EntryPaginator
-from myometrics_audit.sealing import seal_pending
+from myometrics_audit.sealing import LogVerifier, seal_pending
 
 pytestmark = pytest.mark.django_db
 
@@ -264,6 +264,27 @@ def test_rare_pair_of_filters_is_found_far_back(
         assert answer.json()["count"] == len(expected)
         ids = [row["id"] for row in answer.json()["results"]]
         assert ids == expected[4 * page - 4 : 4 * page]
+
+
+@pytest.mark.parametrize(
+    ("action", "resource_type"),
+    [("viewed\x1ft:scan", "other"), ("viewed", "scan\x1ft:scan"), ("x\x1f", "scan")],
+)
+def test_names_that_clients_choose_count_for_no_other_filter(
+    write, user, administrator, client_of, action, resource_type
+):
+    for day in (1, 2, 3):
+        write(action="viewed", resource_type="scan", timestamp=at(day))
+    body = {"action": action, "resource_type": resource_type, "resource_id": "1"}
+    for _ in range(5):
+        assert client_of(user).post(URL, body, format="json").status_code == 201
+    list(seal_pending())
+    assert list(LogVerifier().problems()) == []
+    admin = client_of(administrator)
+    answer = admin.get(f"{URL}?action=viewed&resource_type=scan&page_size=2").json()
+    assert (answer["count"], len(answer["results"])) == (3, 2)
+    own = {"action": action, "resource_type": resource_type}
+    assert admin.get(URL, own).json()["count"] == 5
 
 
 def test_deep_pages_of_the_admin_equal_the_api(log, monkeypatch):

@@ -35,8 +35,8 @@ def entry_scope(
     """Return the scope with exactly these conditions; ``None`` if it is not counted."""
     if user_id is not None:
         return None if action is not None or resource_type is not None else user_scope(user_id)
-    parts = [f"a:{action}"] if action is not None else []
-    parts += [f"t:{resource_type}"] if resource_type is not None else []
+    parts = [f"a:{_name(action)}"] if action is not None else []
+    parts += [f"t:{_name(resource_type)}"] if resource_type is not None else []
     return SEPARATOR.join(parts)
 
 
@@ -77,11 +77,22 @@ def _changes(cells: Mapping[CountedCell, int]) -> Counter[CountKey]:
 
 def _scopes(user_id: Any, action: str, resource_type: str) -> Iterator[str]:
     yield ""
+    action, resource_type = _name(action), _name(resource_type)
     yield f"a:{action}"
     yield f"t:{resource_type}"
     yield f"a:{action}{SEPARATOR}t:{resource_type}"
     if user_id is not None:
         yield user_scope(user_id)
+
+
+def _name(text: str) -> str:
+    """Return ``text``, hashed if it contains the separator, because clients choose it.
+
+    Otherwise an action alone could be counted as one on a resource type.
+    """
+    if SEPARATOR not in text:
+        return text
+    return SEPARATOR + hashlib.sha256(text.encode()).hexdigest()
 
 
 def _periods(day: date) -> Iterator[tuple[str, date]]:
