@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 from conftest import send
 from rest_framework.test import APIClient
@@ -91,3 +93,12 @@ def bearer(configure):
         return client
 
     return client_of
+
+
+def respelled(token):
+    """The token with another signature of the same content, by ECDSA's (r, n - s)."""
+    signed, _dot, signature = token.rpartition(".")
+    raw = base64.urlsafe_b64decode(signature + "==")
+    order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+    other = raw[:32] + (order - int.from_bytes(raw[32:], "big")).to_bytes(32, "big")
+    return f"{signed}.{base64.urlsafe_b64encode(other).rstrip(b'=').decode()}"

@@ -10,13 +10,20 @@ import time
 from http.client import HTTPConnection
 
 import pytest
-from conftest import send
+from conftest import later, send
 from django.contrib.auth import get_user_model
+from federation_fixtures import respelled
 from joserfc.jwk import ECKey, RSAKey
 from rest_framework.test import APIClient
 
+from myometrics_auth.federation.bearers import foreign_tokens_sweep
 from myometrics_auth.federation.discovery import endpoint
-from myometrics_auth.federation.models import FederatedSession, Identity, LinkRequest
+from myometrics_auth.federation.models import (
+    FederatedSession,
+    ForeignToken,
+    Identity,
+    LinkRequest,
+)
 from myometrics_auth.federation.providers import get_provider
 from myometrics_auth.models import Session
 from myometrics_core.times import utc_now
@@ -50,6 +57,14 @@ def spoiled(token):
     header, payload, signature = token.split(".")
     claims = json.loads(base64.urlsafe_b64decode(payload + "=="))
     return f"{header}.{b64({**claims, 'sub': '18'})}.{signature}"
+
+
+def introspected(provider, **changes):
+    """What introspection says about an access token."""
+    given = {"active": True, "client_id": CLIENT_ID, "token_type": "Bearer"}
+    return provider.claims(
+        **given, **{"email": "ada@clinic.example", "email_verified": True, **changes}
+    )
 
 
 def now():
@@ -340,13 +355,68 @@ def test_replayed_id_token_is_refused(provider, exchange):
 def test_replay_with_another_spelling_of_the_signature_is_refused(provider, exchange):
     token = provider.id_token(options={"key": "ec"})
     assert exchange(token).status_code == 200
-    # ECDSA: (r, n - s) is a signature of the same content.
-    signed, _dot, signature = token.rpartition(".")
-    raw = base64.urlsafe_b64decode(signature + "==")
-    order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
-    other = raw[:32] + (order - int.from_bytes(raw[32:], "big")).to_bytes(32, "big")
-    assert exchange(f"{signed}.{b64(other)}").status_code == 401
+    assert exchange(respelled(token)).status_code == 401
     assert Session.objects.count() == 1
+
+
+@pytest.mark.parametrize("kind", ["jwt", "introspection"])
+def test_ended_bearer_with_another_spelling_of_the_signature_is_refused(
+    kind, provider, configure, bearer, exchange
+):
+    configure(access_tokens=kind)
+    token = provider.access_token(options={"key": "ec"})
+    other = respelled(token)
+    for one in (token, other):
+        provider.tokens[one] = introspected(provider)
+    client = bearer(token)
+    assert client.get("/api/auth/user/").status_code == 200
+    assert send(client, "post", "auth/logout/", {}).status_code == 200
+    assert exchange(other, kind="access_token").status_code == 401
+    for _ in range(2):
+        answer = bearer(other).get("/api/auth/user/")
+        assert (answer.status_code, answer.json()["code"]) == (401, "token_not_valid")
+    assert exchange(other, kind="access_token").status_code == 401
+    assert sorted(ForeignToken.objects.values_list("state", flat=True)) == ["accepted", "refused"]
+    assert Session.objects.count() == 1
+
+
+def test_other_spelling_of_a_bearer_in_use_is_refused(provider, configure, bearer, exchange):
+    configure(access_tokens="jwt")
+    token = provider.access_token(options={"key": "ec"})
+    client = bearer(token)
+    assert client.get("/api/auth/user/").status_code == 200
+    assert bearer(respelled(token)).get("/api/auth/user/").status_code == 401
+    assert client.get("/api/auth/user/").status_code == 200
+    assert exchange(token, kind="access_token").status_code == 200
+
+
+def test_bearer_that_was_refused_is_tried_again(provider, configure, bearer):
+    configure(access_tokens="jwt", auth={"MFA_REQUIRED_ROLES": ["doctor"]})
+    client = bearer(provider.access_token())
+    assert client.get("/api/auth/user/").status_code == 403
+    configure(access_tokens="jwt", auth={"MFA_REQUIRED_ROLES": []})
+    with later(minutes=1, seconds=1):
+        assert client.get("/api/auth/user/").status_code == 200
+
+
+def test_bearer_of_unknown_expiry_is_tried_again_when_its_row_is_deleted(
+    provider, configure, bearer
+):
+    configure(access_tokens="introspection")
+    token = provider.access_token()
+    provider.tokens[token] = introspected(provider, exp=None)
+    client = bearer(token)
+    assert client.get("/api/auth/user/").status_code == 200
+    with later(hours=1, minutes=1):
+        assert client.get("/api/auth/user/").status_code == 401
+        foreign_tokens_sweep()
+        assert client.get("/api/auth/user/").status_code == 200
+
+
+def test_token_with_a_surrogate_in_its_header_is_refused(provider, configure, exchange):
+    configure(access_tokens="jwt")
+    token = "\ud800" + provider.access_token()
+    assert exchange(token, kind="access_token").status_code == 401
 
 
 def test_access_token_is_not_exchanged_if_switched_off(provider, exchange):

@@ -124,6 +124,28 @@ def test_ended_bearer_is_not_exchanged(google, bearer, exchange, configure):
     assert exchange(token, kind="access_token").status_code == 401
 
 
+OVER = {
+    "idle": ({"FEDERATED_BEARER_LIFETIME": timedelta(hours=3)}, 31),
+    "idle_by_the_setting": ({"SESSION_IDLE_TIMEOUT": timedelta(minutes=10)}, 11),
+    "after_its_lifetime": ({"FEDERATED_BEARER_LIFETIME": timedelta(minutes=10)}, 11),
+}
+
+
+@pytest.mark.parametrize("case", OVER)
+def test_bearer_that_is_over_is_not_exchanged(case, google, bearer, exchange, configure):
+    limits, minutes = OVER[case]
+    use("tokeninfo", configure, google, auth=limits)
+    token = google.google_token()
+    client = bearer(token)
+    assert client.get(PROFILE).status_code == 200
+    assert exchange(token, kind="access_token").status_code == 200
+    with later(minutes=minutes):
+        assert client.get(PROFILE).status_code == 401
+        answer = exchange(token, kind="access_token")
+        assert (answer.status_code, answer.json()["code"]) == (401, "token_not_valid")
+        assert exchange(google.google_token(), kind="access_token").status_code == 200
+
+
 def test_ended_bearer_stays_refused_after_the_session_is_swept(google, bearer):
     client = bearer(google.google_token())
     client.get(PROFILE)
@@ -391,6 +413,19 @@ def test_old_sign_in_at_the_provider_is_not_recent(provider, configure, bearer, 
     # A token of the same session with an older sign-in takes nothing back.
     older = bearer(provider.access_token(auth_time=long_ago, jti="older"))
     assert older.delete("/api/users/me/").status_code == 204
+
+
+def test_token_without_a_sign_in_counts_from_its_issue(kind, provider, configure, bearer, exchange):
+    use(kind, configure, provider, auth={"REAUTHENTICATE_FOR": ["delete_account"]})
+    age = {"expires_in": "2400"} if kind == "tokeninfo" else {"iat": int(time.time()) - 1200}
+    token = make(provider, kind, **age)
+    assert bearer(token).delete("/api/users/me/").status_code == 403
+    exchanged = exchange(token, kind="access_token").json()
+    client = APIClient(HTTP_AUTHORIZATION=f"Bearer {exchanged['access']}")
+    assert client.delete("/api/users/me/").status_code == 403
+    new = exchange(make(provider, kind), kind="access_token").json()
+    client = APIClient(HTTP_AUTHORIZATION=f"Bearer {new['access']}")
+    assert client.delete("/api/users/me/").status_code == 204
 
 
 def test_new_sign_in_at_the_provider_counts_as_recent(provider, configure, bearer):

@@ -227,6 +227,16 @@ def test_signed_in_user_links_an_identity(configure, provider, doctor, sign_in, 
     assert doctor.verified_at is None
 
 
+def test_link_needs_a_recent_sign_in(configure, provider, doctor, sign_in):
+    client, token = sign_in(doctor), provider.id_token()
+    Session.objects.update(created_at=utc_now() - timedelta(minutes=11))
+    answer = link(client, token)
+    assert (answer.status_code, answer.json()["code"]) == (403, "reauthentication_required")
+    assert not Identity.objects.exists()
+    assert send(client, "post", "auth/reauthenticate/", {"password": PASSWORD}).status_code == 200
+    assert link(client, token).status_code == 201
+
+
 def test_linking_the_own_verified_address_verifies_it(configure, provider, doctor, sign_in):
     link(sign_in(doctor), provider.id_token(email=doctor.email))
     doctor.refresh_from_db()

@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 from conftest import send
 from django.contrib.auth import get_user_model
+from federation_fixtures import respelled
 from rest_framework.test import APIClient
 
 from myometrics_auth.federation.models import Identity
@@ -50,6 +51,17 @@ def test_first_tokens_of_one_user_make_one_account(google, bearer, run_concurren
     answers = run_concurrently([lambda c=client: c.get(PROFILE) for client in clients])
     assert statuses(answers) == {200: 20}
     assert get_user_model().objects.count() == Identity.objects.count() == 1
+    assert Session.objects.count() == 1
+
+
+def test_one_of_two_spellings_of_a_token_is_a_session(
+    provider, configure, bearer, run_concurrently
+):
+    configure(access_tokens="jwt")
+    token = provider.access_token(options={"key": "ec"})
+    clients = [bearer(token), bearer(respelled(token))]
+    answers = run_concurrently([lambda c=client: c.get(PROFILE) for client in clients * 5])
+    assert statuses(answers) == {200: 5, 401: 5}
     assert Session.objects.count() == 1
 
 

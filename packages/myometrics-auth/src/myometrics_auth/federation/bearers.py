@@ -25,7 +25,12 @@ from .errors import ProviderUnavailable, code_of, refusal
 from .models import ForeignToken, Identity
 from .providers import providers
 from .provisioning import identity_resolve, lock_user
-from .sign_in import federated_session_start
+from .sign_in import (
+    access_token_use_up,
+    bearer_idle_timeout,
+    federated_session_start,
+    is_bearer_over,
+)
 from .token_hashes import token_hash
 from .token_validation import unverified_issuer, validate_access_token
 
@@ -38,7 +43,6 @@ CLAIM_LASTS: Final = timedelta(minutes=1)
 WAIT_SECONDS: Final = 20.0
 """How long a request waits for another one that validates the same token."""
 POLL_SECONDS: Final = 0.05
-MAX_IDLE: Final = timedelta(minutes=30)
 
 State = ForeignToken.State
 
@@ -76,24 +80,15 @@ def foreign_tokens_sweep() -> int:
 def _session(row: ForeignToken) -> Session:
     if row.state == State.REFUSED:
         raise refusal(row.refusal)
-    session, now = row.session, utc_now()
+    session = row.session
     is_configured = row.provider in auth_settings.IDENTITY_PROVIDERS
-    if session is None or row.expires_at <= now or not is_configured:
+    if session is None or is_bearer_over(row) or not is_configured:
         raise InvalidToken
-    idle = _idle_timeout()
+    idle = bearer_idle_timeout()
     if idle is not None:
-        if session.last_seen_at <= now - idle:
-            raise InvalidToken
         session.record_use(idle)
     session.is_of_foreign_token = True
     return session
-
-
-def _idle_timeout() -> timedelta | None:
-    if auth_settings.FEDERATED_BEARER_LIFETIME is None:
-        return None
-    configured = auth_settings.SESSION_IDLE_TIMEOUT
-    return MAX_IDLE if configured is None else min(MAX_IDLE, configured)
 
 
 def _may_be_claimed(row: ForeignToken) -> bool:
@@ -154,7 +149,7 @@ def _validate(
         counted = rate_limiter.hit(FIRST_USES, "first uses of tokens", address_key(request))
         if not counted.allowed:
             raise Throttled(wait=counted.retry_after)
-        _accept(key, claim, _claims(token, candidates), request)
+        _accept(token, key, claim, _claims(token, candidates), request)
     except (InvalidToken, InvalidCredentials, PermissionDenied) as error:
         until = utc_now() + REFUSED_FOR
         own.update(state=State.REFUSED, refusal=code_of(error), expires_at=until, kept_until=until)
@@ -175,7 +170,7 @@ def _claims(token: str, candidates: list[Provider]) -> Claims:
     raise unavailable or InvalidToken
 
 
-def _accept(key: str, claim: str, claims: Claims, request: Request) -> None:
+def _accept(token: str, key: str, claim: str, claims: Claims, request: Request) -> None:
     identity = identity_resolve(claims=claims, request=request)
     with atomic_write():
         user = lock_user(identity.user_id)
@@ -187,6 +182,8 @@ def _accept(key: str, claim: str, claims: Claims, request: Request) -> None:
         token_end = datetime.fromtimestamp(claims.expires_at, timezone.utc)
         lifetime = auth_settings.FEDERATED_BEARER_LIFETIME
         expires_at = token_end if lifetime is None else utc_now() + lifetime
+        kept_until = max(token_end, expires_at)
+        access_token_use_up(token=token, until=kept_until)
         session = _join_session(identity, claims, expires_at, request) or federated_session_start(
             user=user,
             identity=identity,
@@ -200,7 +197,7 @@ def _accept(key: str, claim: str, claims: Claims, request: Request) -> None:
             provider=claims.provider.slug,
             session=session,
             expires_at=expires_at,
-            kept_until=max(token_end, expires_at),
+            kept_until=kept_until,
         )
         if not accepted:
             raise _ClaimLost
@@ -216,7 +213,7 @@ def _join_session(
         user_agent=user_agent(request, max_length=512),
         second_factor=claims.has_second_factor,
     )
-    now, idle = utc_now(), _idle_timeout()
+    now, idle = utc_now(), bearer_idle_timeout()
     if idle is not None:
         live = live.used_since(now - idle)
     session = live.order_by("created_at").first()

@@ -15,6 +15,10 @@ from myometrics_auth.conf import auth_settings
 from myometrics_auth.requests import current_user
 from myometrics_auth.serializers import DetailSerializer
 from myometrics_auth.services.browser import current_session
+from myometrics_auth.services.reauthentication import (
+    ReauthenticationRequired,
+    is_recent_sign_in,
+)
 from myometrics_auth.views.sign_in import LOGIN_FORM_RATE, LOGIN_RESPONSE, sign_in_response
 from myometrics_core.api import (
     MAX_AUTH_BODY_BYTES,
@@ -172,15 +176,19 @@ class IdentityListView(ApiView):
         responses={201: IdentitySerializer, 409: ErrorSerializer, 503: ErrorSerializer},
     )
     def post(self, request: Request) -> Response:
-        """Link the account of an ID token to the caller."""
+        """Link the account of an ID token to the caller; needs a recent sign-in."""
         body = self.validated(IdentityLinkSerializer)
+        session = current_session(request)
+        # Like a passkey, the identity signs in on its own from then on.
+        if not is_recent_sign_in(session):
+            raise ReauthenticationRequired
         try:
             provider = get_provider(body["provider"])
         except NotFound as error:
             raise ValidationError({"provider": [error.detail]}) from error
         identity = identity_link(
             user=current_user(request),
-            session=current_session(request),
+            session=session,
             provider=provider,
             id_token=body["id_token"],
             request=request,
