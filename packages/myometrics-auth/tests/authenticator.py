@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
+from base64 import b64encode
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from secrets import token_bytes
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import NameOID
 from webauthn.helpers import base64url_to_bytes, bytes_to_base64url, encode_cbor
 
@@ -34,8 +36,9 @@ class Authenticator:
     aaguid: uuid.UUID = AAGUID
     origin: str = ORIGIN
     rp_id: str = RP_ID
-    attests: str = ""  # "self", "certificate"
+    attests: str = ""  # "self", "certificate", "apple", "android-safetynet"
     maker: Maker | None = None
+    copied: list[bytes] = field(default_factory=list)  # certificates of other authenticators
     credential_id: bytes = field(default_factory=lambda: token_bytes(32))
     key: ec.EllipticCurvePrivateKey = field(
         default_factory=lambda: ec.generate_private_key(ec.SECP256R1())
@@ -50,15 +53,20 @@ class Authenticator:
         flags = HAS_CREDENTIAL | changes.get("flags", self.flags)
         data = self.data(flags) + self.aaguid.bytes
         data += len(self.credential_id).to_bytes(2, "big") + self.credential_id + self.public_key
-        statement = {}
-        if self.attests:
-            signed = data + hashlib.sha256(client_data).digest()
+        statement, signed = {}, data + hashlib.sha256(client_data).digest()
+        if self.attests == "apple":
+            statement = self.maker.apple_statement(self.key.public_key(), signed)
+        elif self.attests == "android-safetynet":
+            statement = self.maker.safetynet_statement(signed, self.copied)
+        elif self.attests:
             maker_key = self.maker.key if self.attests == "certificate" else self.key
             statement = {"alg": -7, "sig": maker_key.sign(signed, ec.ECDSA(hashes.SHA256()))}
             if self.attests == "certificate":
                 statement["x5c"] = [self.maker.certificate]
         attestation = {
-            "fmt": "packed" if self.attests else "none",
+            "fmt": {"": "none", "self": "packed", "certificate": "packed"}.get(
+                self.attests, self.attests
+            ),
             "attStmt": statement,
             "authData": data,
         }
@@ -130,14 +138,39 @@ class Maker:
 
     def __init__(self, aaguid=AAGUID):
         root_key, root_name = ec.generate_private_key(ec.SECP256R1()), f"Root {uuid.uuid4()}"
-        root = certificate(root_name, root_key, root_name, root_key, is_root=True)
+        root = certificate(root_name, root_key.public_key(), root_name, root_key, is_root=True)
         self.root = root.public_bytes(serialization.Encoding.PEM)
         self.key = ec.generate_private_key(ec.SECP256R1())
-        leaf = certificate("Authenticator", self.key, root_name, root_key, aaguid=aaguid)
+        self.sign = partial(certificate, issuer=root_name, issuer_key=root_key)
+        model = {"1.3.6.1.4.1.45724.1.1.4": b"\x04\x10" + aaguid.bytes}
+        leaf = self.sign("Authenticator", self.key.public_key(), extensions=model)
         self.certificate = leaf.public_bytes(serialization.Encoding.DER)
 
+    def apple_statement(self, public_key, signed):
+        """The statement of a phone, which is no model: its certificate names no AAGUID."""
+        nonce = b"\x30\x24\xa1\x22\x04\x20" + hashlib.sha256(signed).digest()
+        leaf = self.sign("Phone", public_key, extensions={"1.2.840.113635.100.8.2": nonce})
+        return {"x5c": [leaf.public_bytes(serialization.Encoding.DER)]}
 
-def certificate(subject, key, issuer, issuer_key, *, is_root=False, aaguid=None):
+    def safetynet_statement(self, signed, x5c):
+        """The statement of a phone, to which its user adds the certificate of another model."""
+        key = rsa.generate_private_key(65537, 2048)
+        leaf = self.sign("attest.android.com", key.public_key())
+        chain = [bytes_to_base64url(leaf.public_bytes(serialization.Encoding.DER))]
+        payload = {
+            "nonce": b64encode(hashlib.sha256(signed).digest()).decode(),
+            "timestampMs": int(utc_now().timestamp() * 1000),
+            "basicIntegrity": True,
+            "ctsProfileMatch": True,
+        }
+        parts = [{"alg": "RS256", "x5c": chain}, payload]
+        text = ".".join(bytes_to_base64url(json.dumps(part).encode()) for part in parts)
+        signature = key.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256())
+        response = f"{text}.{bytes_to_base64url(signature)}".encode()
+        return {"ver": "1", "response": response, "x5c": x5c}
+
+
+def certificate(subject, public_key, issuer, issuer_key, *, is_root=False, extensions=None):
     def name(text):
         return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
@@ -146,14 +179,13 @@ def certificate(subject, key, issuer, issuer_key, *, is_root=False, aaguid=None)
         x509.CertificateBuilder()
         .subject_name(name(subject))
         .issuer_name(name(issuer))
-        .public_key(key.public_key())
+        .public_key(public_key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=3650))
         .add_extension(x509.BasicConstraints(ca=is_root, path_length=None), critical=True)
     )
-    if aaguid is not None:
-        oid = x509.ObjectIdentifier("1.3.6.1.4.1.45724.1.1.4")
-        extension = x509.UnrecognizedExtension(oid, b"\x04\x10" + aaguid.bytes)
+    for oid, value in (extensions or {}).items():
+        extension = x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), value)
         builder = builder.add_extension(extension, critical=False)
     return builder.sign(issuer_key, hashes.SHA256())

@@ -23,12 +23,14 @@ from django.core import mail
 from django.test import Client, RequestFactory
 from django.urls import reverse
 from rest_framework.test import APIClient
+from test_passkeys import register, sign_in_with
 from test_verification import reset_link_in
 
 from myometrics_auth.account_links import confirmation_url
 from myometrics_auth.errors import InvalidToken
+from myometrics_auth.federation.models import Identity
 from myometrics_auth.jobs import SendSecurityNotice
-from myometrics_auth.models import EmailChange, Invitation, Session, TotpDevice
+from myometrics_auth.models import EmailChange, Invitation, RecoveryCode, Session, TotpDevice
 from myometrics_auth.passkeys.models import Passkey
 from myometrics_auth.reset_links import reset_link
 from myometrics_auth.services.email_changes import email_change_request
@@ -401,8 +403,11 @@ class TestUndo:
         APIClient().post(undo)
         assert TotpDevice.objects.filter(confirmed_at__isnull=False).exists()
 
-    def test_removes_passkeys_that_were_added_since(self, client, doctor, clock):
+    def test_removes_passkeys_and_identities_that_were_added_recently_or_since(
+        self, client, doctor, clock
+    ):
         def add(name):
+            Identity.objects.create(user=doctor, issuer="i", subject=name)
             Passkey.objects.create(
                 user=doctor,
                 name=name,
@@ -413,13 +418,54 @@ class TestUndo:
                 is_synced=False,
             )
 
-        add("before")
-        clock.shift(60)
+        with later(days=-8, minutes=-1):
+            add("before")
+        with later(days=-7, hours=-23):
+            add("recently")
         undo = change(client)
         clock.shift(60)
         add("since")
         APIClient().post(undo)
         assert [passkey.name for passkey in Passkey.objects.all()] == ["before"]
+        assert [identity.subject for identity in Identity.objects.all()] == ["before"]
+
+    def test_passkey_that_the_thief_added_first_stops_working(self, client, clock, published):
+        passkey, answer = register(client)
+        assert answer.status_code == 201
+        clock.shift(1)
+        undo = change(client)
+        assert sign_in_with(passkey).status_code == 200
+        published.clear()
+        assert APIClient().post(undo).status_code == 200
+        assert sign_in_with(passkey).status_code == 401
+        assert not RecoveryCode.objects.exists()
+        assert [event.action for event in published][:2] == [
+            "second_factor_disabled",
+            "email_change_undone",
+        ]
+
+    def test_passkey_that_the_thief_added_first_leaves_the_app_of_the_owner(self, enrolled, clock):
+        clock.shift(60)
+        assert register(enrolled)[1].status_code == 201
+        clock.shift(1)
+        APIClient().post(change(enrolled))
+        assert not Passkey.objects.exists()
+        assert TotpDevice.objects.filter(confirmed_at__isnull=False).exists()
+        assert RecoveryCode.objects.count() == 10
+
+    def test_identity_that_the_thief_linked_first_stops_working(
+        self, client, doctor, clock, provider, exchange
+    ):
+        Identity.objects.create(
+            user=doctor, issuer=provider.issuer, subject="thief", provider="hospital"
+        )
+        clock.shift(1)
+        undo = change(client)
+        assert exchange(provider.id_token("thief")).json()["user"]["id"] == doctor.pk
+        assert APIClient().post(undo).status_code == 200
+        # No longer this account: the provider's own address gets another one.
+        assert exchange(provider.id_token("thief")).json()["user"]["id"] != doctor.pk
+        assert client.get("/api/auth/user/").status_code == 401
 
     def test_undoes_later_changes_with_their_links(self, client, doctor, clock):
         first = change(client)

@@ -634,6 +634,36 @@ class TestPolicy:
         key = Authenticator(attests="certificate", maker=Maker())
         assert register(admin_client, key)[1].status_code == 400
 
+    @pytest.mark.parametrize(
+        ("attests", "root"),
+        [
+            ("apple", "apple.apple_webauthn_root_ca"),
+            ("android-safetynet", "android_safetynet.globalsign_root_ca"),
+        ],
+    )
+    def test_phone_that_only_the_library_trusts_is_refused(
+        self, require, admin_client, maker, monkeypatch, attests, root
+    ):
+        phone = Maker()
+        formats = "webauthn.registration.formats"
+        monkeypatch.setattr(f"{formats}.{root}", phone.root)
+        monkeypatch.setattr(  # it allows ten seconds, which a slow machine may exceed
+            f"{formats}.android_safetynet.verify_safetynet_timestamp", lambda timestamp: None
+        )
+        key = Authenticator(attests=attests, maker=phone, copied=[maker.certificate])
+        # The attestation is a valid one.
+        assert register(admin_client, key)[1].status_code == 201
+        Passkey.objects.all().delete()
+        require(attestation="direct", aaguids=[str(AAGUID)], roots=str(maker.file))
+        _key, answer = register(admin_client, key)
+        assert (answer.status_code, list(answer.json()["field_errors"])) == (400, ["passkey"])
+
+    def test_phone_of_a_listed_maker_is_accepted(self, require, admin_client, maker):
+        require(attestation="direct", aaguids=[str(AAGUID)], roots=str(maker.file))
+        key = Authenticator(attests="apple", maker=maker)
+        assert register(admin_client, key)[1].status_code == 201
+        assert Passkey.objects.get().attestation == "trusted"
+
     def test_certificate_of_another_model_is_refused(self, require, admin_client):
         require(attestation="direct", aaguids=[str(AAGUID)])
         key = Authenticator(attests="certificate", maker=Maker(uuid.uuid4()))

@@ -17,7 +17,12 @@ from webauthn import (
     verify_authentication_response,
     verify_registration_response,
 )
-from webauthn.helpers import base64url_to_bytes, bytes_to_base64url, parse_attestation_object
+from webauthn.helpers import (
+    base64url_to_bytes,
+    bytes_to_base64url,
+    parse_attestation_object,
+    validate_certificate_chain,
+)
 from webauthn.helpers.structs import (
     AttestationConveyancePreference,
     AttestationFormat,
@@ -140,13 +145,16 @@ def registration_verify(
             pem_root_certs_bytes_by_fmt=dict.fromkeys(AttestationFormat, roots) if roots else None,
         )
         aaguid = uuid.UUID(verified.aaguid)
-        certificate = _attestation_certificate(verified.attestation_object)
-        if certificate is not None and not _certifies(certificate, aaguid):
+        chain = _attestation_chain(verified.attestation_object)
+        if chain and not _certifies(x509.load_der_x509_certificate(chain[0]), aaguid):
             raise InvalidResponse("The certificate is of another model.")
+        if chain and roots:
+            # By these alone: for phones the library also trusts roots of its own.
+            validate_certificate_chain(x5c=chain, pem_root_certs_bytes=roots)
     except Exception as error:  # the library and its parsers raise many kinds
         raise InvalidResponse(str(error)) from error
     attestation = Attestation.NONE
-    if certificate is not None:
+    if chain:
         attestation = Attestation.TRUSTED if roots else Attestation.DIRECT
     return Registration(
         credential_id=bytes_to_base64url(verified.credential_id),
@@ -213,9 +221,12 @@ def _certificates(pem: bytes | None) -> list[bytes]:
     return [part.strip() + b"\n" + PEM_END for part in parts if part.strip()]
 
 
-def _attestation_certificate(attestation_object: bytes) -> x509.Certificate | None:
-    chain = parse_attestation_object(attestation_object).att_stmt.x5c
-    return x509.load_der_x509_certificate(chain[0]) if chain else None
+def _attestation_chain(attestation_object: bytes) -> list[bytes]:
+    """Return the verified certificates, that of the authenticator first; empty without any."""
+    attestation = parse_attestation_object(attestation_object)
+    if attestation.fmt == AttestationFormat.ANDROID_SAFETYNET:
+        return []  # it has them elsewhere; the library verifies none that are here
+    return attestation.att_stmt.x5c or []
 
 
 def _certifies(certificate: x509.Certificate, aaguid: uuid.UUID) -> bool:

@@ -16,7 +16,6 @@ from myometrics_auth.jobs import SendEmailChange, SendEmailUndo
 from myometrics_auth.models import AddressOwnership, EmailChange, Invitation, Session, User
 from myometrics_auth.requests import AnyRequest
 from myometrics_auth.selectors import email_problems, has_second_factor
-from myometrics_auth.sign_in_methods import remove_sign_in_methods
 from myometrics_core.api import CallerDeleted, link_not_valid
 from myometrics_core.db import atomic_write
 from myometrics_core.jobs import enqueue
@@ -30,7 +29,7 @@ from .reauthentication import (
     is_recent_sign_in,
     recent_sign_in_require,
 )
-from .second_factor import second_factor_remove
+from .second_factor import recently_added_remove, second_factor_remove
 from .sessions import is_as_checked, is_over
 from .users import email_conflicts_reported, unreserved_require
 from .verification import other_access_remove, password_disable, password_require
@@ -114,9 +113,9 @@ def email_change_undo(*, token: str, request: AnyRequest) -> User:
 
     The user who changed the address knew the password and may have set up more. So this ends all
     sessions, disables the password, and removes the second factors, linked identities, invitations
-    and changes of the address made since the change was requested. Second factors from before are
-    kept, unless the account was self-registered and the address never verified: the mailbox alone
-    must not suffice.
+    and changes of the address made since the change was requested, and passkeys and identities
+    added recently before. Other second factors from before are kept, unless the account was
+    self-registered and the address never verified: the mailbox alone must not suffice.
     The user has never owned the addresses in between.
 
     Raises ``NotFound`` for a link that is wrong, used or expired, and ``ValidationError`` on
@@ -134,7 +133,8 @@ def email_change_undo(*, token: str, request: AnyRequest) -> User:
         else:
             had_factor = has_second_factor(current)
             second_factor_remove(user=current, since=change.requested_at)
-            remove_sign_in_methods(current, since=change.requested_at)
+            # A thief may have added what signs in by itself before the request.
+            recently_added_remove(user=current, before=change.requested_at)
             if had_factor and not has_second_factor(current):
                 publish_account_event("second_factor_disabled", user=current, request=request)
         password_disable(user=current)

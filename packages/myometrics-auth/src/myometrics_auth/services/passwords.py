@@ -5,8 +5,7 @@ Specification: "POST /auth/change-password/" and "POST /auth/password-reset/".
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 
 from django.contrib.auth import get_user_model, update_session_auth_hash
 from django.contrib.auth.hashers import make_password
@@ -22,9 +21,8 @@ from myometrics_auth.models import EmailChange, Session, UsedToken, User
 from myometrics_auth.password_text import normalize_password
 from myometrics_auth.requests import AnyRequest
 from myometrics_auth.reset_links import user_of_reset_link
-from myometrics_auth.second_factor_kinds import registered_second_factors
 from myometrics_auth.selectors import has_second_factor
-from myometrics_auth.sign_in_methods import count_sign_in_methods, remove_sign_in_methods
+from myometrics_auth.sign_in_methods import count_sign_in_methods
 from myometrics_core.api import CallerDeleted
 from myometrics_core.db import atomic_write
 from myometrics_core.http import client_address, http_request
@@ -35,12 +33,9 @@ from myometrics_core.users import canonical_email, existing_user_ids
 from .browser import browser_key_store
 from .login_throttle import LoginThrottle, own_password_check
 from .notices import notice_send
-from .second_factor import second_factor_removed
+from .second_factor import recently_added_remove
 from .sessions import sessions_end_others
 from .verification import other_access_remove, password_disable
-
-RECENTLY_ADDED: Final = NOTICE_LINK_LIFETIME + timedelta(days=1)
-"""Longer than a notice's link is valid: its mail may have been delayed."""
 
 
 def password_problems(password: str, user: User) -> list[str]:
@@ -143,11 +138,8 @@ def account_secure(*, user: User, notice_id: str, request: AnyRequest) -> None:
         if is_new:
             sessions_end_others(user=current, keep=None, request=request)
             EmailChange.objects.filter(user=current, confirmed_at=None).delete()
-            had_factor, since = has_second_factor(current), utc_now() - RECENTLY_ADDED
-            for factor in registered_second_factors():
-                factor.remove(user=current, since=since)
-            second_factor_removed(user=current)
-            remove_sign_in_methods(current, since=since)
+            had_factor = has_second_factor(current)
+            recently_added_remove(user=current, before=utc_now())
             if had_factor and not has_second_factor(current):
                 publish_account_event("second_factor_disabled", user=current, request=request)
             if not count_sign_in_methods(current):

@@ -6,7 +6,8 @@ pyotp implements RFC 6238. A code is accepted once, even if it is sent twice con
 from __future__ import annotations
 
 import logging
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 import pyotp
 from django.db import transaction
@@ -16,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from pyotp.utils import strings_equal
 from rest_framework.exceptions import ValidationError
 
+from myometrics_auth.account_links import NOTICE_LINK_LIFETIME
 from myometrics_auth.conf import auth_settings
 from myometrics_auth.encryption import UnreadableSecret, decrypt_secret, encrypt_secret
 from myometrics_auth.errors import InvalidToken
@@ -24,6 +26,7 @@ from myometrics_auth.models import RecoveryCode, Session, TotpDevice, User
 from myometrics_auth.requests import AnyRequest, lock_caller
 from myometrics_auth.second_factor_kinds import registered_second_factors
 from myometrics_auth.selectors import has_second_factor, second_factors_in_use
+from myometrics_auth.sign_in_methods import remove_sign_in_methods
 from myometrics_core.api import Conflict
 from myometrics_core.db import atomic_write, read_in_batches
 from myometrics_core.times import utc_now
@@ -39,6 +42,9 @@ STEP_SECONDS = 30
 RECOVERY_CODES = 10
 RECOVERY_ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 RECOVERY_LENGTH = 12
+
+RECENTLY_ADDED: Final = NOTICE_LINK_LIFETIME + timedelta(days=1)
+"""Longer than a notice's link is valid: its mail may have been delayed."""
 
 
 def second_factor_take(*, user: User, code: str, request: AnyRequest | None = None) -> bool:
@@ -218,6 +224,18 @@ def second_factor_remove(*, user: User, since: datetime | None = None) -> None:
         for factor in registered_second_factors():
             factor.remove(user=user, since=since)
         second_factor_removed(user=user)
+
+
+def recently_added_remove(*, user: User, before: datetime) -> None:
+    """Delete the passkeys and identities of ``user`` from shortly before ``before``, or later.
+
+    They sign in by themselves.
+    """
+    since = before - RECENTLY_ADDED
+    for factor in registered_second_factors():
+        factor.remove(user=user, since=since)
+    second_factor_removed(user=user)
+    remove_sign_in_methods(user, since=since)
 
 
 def second_factor_added(*, user: User, session: Session | None) -> list[str]:
