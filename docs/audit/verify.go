@@ -136,7 +136,7 @@ func verify(folder string, keys note.Verifiers) (report string) {
 		last = next
 	})
 	must(last == tree, "the last checkpoint is not the newest one")
-	s, versions, complete := seal{}, [3]int{}, false
+	s, versions, types, complete := seal{}, [3]int{}, map[string]int{}, false
 	eachLine(folder+"/log.jsonl", func(number int, l line) {
 		entry, _ := l.all["entry"].(map[string]any)
 		if number == 1 {
@@ -150,7 +150,7 @@ func verify(folder string, keys note.Verifiers) (report string) {
 			decode(l.Row, &s)
 		} else if l.Type != "erasure" || l.Seal != nil { // without a seal it is newer than the checkpoint
 			must(l.Seal != nil && *l.Seal == s.Number && l.Position != nil && *l.Position >= s.next && (!complete || *l.Position == s.next), "line %d is not in its place", number)
-			s.next = *l.Position + 1
+			s.next, types[l.Type] = *l.Position+1, types[l.Type]+1
 			id, data, path := l.all["id"], []byte{}, []tlog.Hash{}
 			if l.Type == "entry" {
 				id = entry["id"]
@@ -177,7 +177,7 @@ func verify(folder string, keys note.Verifiers) (report string) {
 		}
 	})
 	must(!complete || s.Number == tree.N && s.next == s.Entries+s.Erasures, "something is missing at the end")
-	return fmt.Sprintf("accepted: %d seals, %d entries (complete: %v, of version 1: %d)", tree.N, versions[1]+versions[2], complete, versions[1])
+	return fmt.Sprintf("accepted: %d seals, %d entries, %d erased (complete: %v, of version 1: %d)", tree.N, types["entry"], types["erased"], complete, versions[1])
 }
 
 func main() {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from datetime import timedelta
@@ -246,21 +247,142 @@ def test_seals_missing_under_the_newest_checkpoint_stop_publication(folder, seal
         checkpoint_publish()
 
 
+@pytest.mark.parametrize(
+    ("storage", "message"),
+    [
+        ("published", "of 2 seals is not the one in the database: was the database changed"),
+        ("empty", "checkpoint of 2 seals in the database is not one that this log has signed"),
+        ("interrupted", "The seals up to 2 differ from the published checkpoint"),
+    ],
+)
+def test_changed_history_is_not_signed(folder, seal, storage, message):
+    """Without a key: a seal is changed, and the root of the newest checkpoint to match."""
+    seal(2)
+    checkpoint_publish()
+    published = files(folder)
+    if storage == "interrupted":
+        seal()
+        checkpoint_publish()
+        (folder / "checkpoint").write_bytes(published["checkpoint"])
+    if storage == "empty":
+        shutil.rmtree(folder)
+    published = files(folder)
+    remove_guards(connection.alias)
+    Seal.objects.filter(number=1).update(root=bytes(32))
+    newest = Checkpoint.objects.order_by("size").last()
+    Checkpoint.objects.filter(size=newest.size).update(root=MerkleTree(entries()).root())
+    seal()
+    with pytest.raises(PublicationFailed, match=message):
+        checkpoint_publish()
+    assert files(folder) == published
+
+
+@pytest.mark.parametrize("is_published", [True, False])
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (1, "The seals up to 2 differ from the published checkpoint"),
+        (None, "checkpoint of 3 seals in the database is not that of its seals"),
+    ],
+)
+def test_history_signed_with_a_stolen_old_key_is_not_continued(
+    folder, seal, settings, changed, message, is_published
+):
+    seal(2)
+    key = generate_key(ORIGIN)
+    configure_checkpoints(settings, folder, key=key, CHECKPOINT_OLD_KEYS=[str(KEY.verifier)])
+    checkpoint_publish()
+    published = files(folder)
+    seal()
+    remove_guards(connection.alias)
+    Seal.objects.filter(number=changed).update(root=bytes(32))
+    root = MerkleTree(entries()).root() if changed else bytes(32)
+    text = TreeHead(ORIGIN, 3, root).text
+    note = add_signatures(text + "\n", [KEY.sign(text)])
+    moment = timezone.now() if is_published else None
+    Checkpoint.objects.create(size=3, root=root, note=note, published_at=moment)
+    seal()
+    with pytest.raises(PublicationFailed, match=message):
+        checkpoint_publish()
+    assert files(folder) == published
+
+
+def test_history_of_an_earlier_name_is_not_continued(folder, seal, settings, tmp_path):
+    """Its seals and checkpoints are public; the log was restored without the newest ones."""
+    seal(4)
+    earlier = checkpoint_publish()
+    remove_guards(connection.alias)
+    newest_seals = list(Seal.objects.filter(number__gt=2))
+    Checkpoint.objects.all().delete()
+    Seal.objects.filter(number__gt=2).delete()
+    seal()
+    key = generate_key("clinic.example/log-2")
+    old_keys = [str(KEY.verifier)]
+    configure_checkpoints(settings, tmp_path / "new", key=key, CHECKPOINT_OLD_KEYS=old_keys)
+    assert checkpoint_publish().size == 3
+    published = files(tmp_path / "new")
+    Seal.objects.filter(number=3).delete()
+    Seal.objects.bulk_create(newest_seals)
+    earlier.save(force_insert=True)
+    with pytest.raises(PublicationFailed, match="up to 3 differ from the published checkpoint"):
+        checkpoint_publish()
+    seal()
+    with pytest.raises(PublicationFailed, match="up to 3 differ from the published checkpoint"):
+        checkpoint_publish()
+    assert files(tmp_path / "new") == published
+
+
+def test_checkpoint_missing_under_the_newest_one_stops_publication(folder, seal):
+    seal()
+    checkpoint_publish()
+    first = (folder / "checkpoint").read_bytes()
+    seal()
+    checkpoint_publish()
+    (folder / "checkpoint").write_bytes(first)
+    Checkpoint.objects.filter(size=1).delete()
+    with pytest.raises(PublicationFailed, match="of 1 seals is not the one in the database"):
+        checkpoint_publish()
+
+
+def test_older_checkpoint_in_the_storage_is_replaced(folder, seal):
+    """As after a publication that was interrupted, or a restored backup of the storage."""
+    seal()
+    checkpoint_publish()
+    first = (folder / "checkpoint").read_bytes()
+    seal()
+    checkpoint_publish()
+    (folder / "checkpoint").write_bytes(first)
+    assert checkpoint_publish() is None
+    seal()
+    assert checkpoint_publish().note == (folder / "checkpoint").read_text()
+
+
+def test_log_with_another_origin_is_continued(folder, seal, settings, tmp_path):
+    seal()
+    configure_checkpoints(settings, folder, CHECKPOINT_ORIGIN="clinic.example/a")
+    checkpoint_publish()
+    seal()
+    configure_checkpoints(settings, tmp_path / "new", CHECKPOINT_ORIGIN="clinic.example/b")
+    assert checkpoint_publish().note.startswith("clinic.example/b\n2\n")
+
+
 @pytest.mark.parametrize("change", [{"root": bytes(32)}, {"size": 9}, {"note": "nonsense"}])
 def test_forged_checkpoint_of_the_database_is_not_published(folder, seal, change):
     seal(2)
     note = checkpoint_publish().note
-    forged = {"size": 2, "root": Checkpoint.objects.get().root, "note": note, **change}
+    root = Checkpoint.objects.get().root
+    forged = {"size": 2, "root": root, "note": note, **change}
     Checkpoint.objects.all().delete()
     Checkpoint.objects.create(**forged)
     published = files(folder)
-    with pytest.raises(PublicationFailed, match=r"not made by this log|another tree"):
+    with pytest.raises(PublicationFailed, match=r"not made by this log|not the one in"):
         checkpoint_publish()
     assert files(folder) == published
     other = generate_key(ORIGIN)
     text = split_note(note)[0]
     note = add_signatures(text + "\n", [other.sign(text)])
-    Checkpoint.objects.update(note=note)
+    Checkpoint.objects.all().delete()
+    Checkpoint.objects.create(size=2, root=root, note=note)
     with pytest.raises(PublicationFailed, match="no key of this log"):
         checkpoint_publish()
 

@@ -50,8 +50,8 @@ def export(folder, *options):
     return output.getvalue()
 
 
-def check(folder):
-    """The problems that ``audit_export --check`` finds."""
+def check(folder, *, is_complete=True):
+    """The problems that ``audit_export --check`` finds; without any it says what is complete."""
     output = StringIO()
     try:
         call_command("audit_export", "--check", str(folder), stdout=output)
@@ -59,7 +59,8 @@ def check(folder):
         return output.getvalue().splitlines()[:-1]
     except CommandError as error:
         return [str(error)]
-    assert output.getvalue() == "No problems.\n"
+    complete, partial = "Complete up to its checkpoint.", "NOT complete: entries can be left out."
+    assert output.getvalue() == f"No problems. {complete if is_complete else partial}\n"
     return []
 
 
@@ -95,7 +96,9 @@ def test_folder_is_accepted_by_go_and_by_our_check(log, tmp_path, verify):
     assert export(tmp_path / "all") == f"Wrote 20 lines to {tmp_path}/all/log.jsonl.\n"
     assert check(tmp_path / "all") == []
     answer = verify(tmp_path / "all")[str(tmp_path / "all")]
-    assert answer.startswith("accepted: 4 seals, 10 entries (complete: true, of version 1: 0)")
+    assert answer.startswith(
+        "accepted: 4 seals, 10 entries, 3 erased (complete: true, of version 1: 0)"
+    )
     kinds = [line["type"] for line in lines_of(tmp_path / "all/log.jsonl")]
     assert (kinds.count("erased"), kinds.count("erasure"), kinds.count("seal")) == (3, 2, 4)
 
@@ -103,9 +106,22 @@ def test_folder_is_accepted_by_go_and_by_our_check(log, tmp_path, verify):
 @pytest.mark.program("go")
 def test_selection_is_accepted_and_named_as_such(log, tmp_path, verify):
     export(tmp_path / "some", "--resource-id", "anonymous")
-    assert check(tmp_path / "some") == []
+    assert check(tmp_path / "some", is_complete=False) == []
     answer = verify(tmp_path / "some")[str(tmp_path / "some")]
-    assert answer.startswith("accepted: 4 seals, 3 entries (complete: false,")
+    assert answer.startswith("accepted: 4 seals, 3 entries, 0 erased (complete: false,")
+
+
+@pytest.mark.program("go")
+def test_folder_with_entries_left_out_is_not_called_complete(log, tmp_path, verify):
+    """The header is not signed."""
+    export(tmp_path / "all")
+    header, *lines = lines_of(tmp_path / "all/log.jsonl")
+    first = next(line for line in lines if line["type"] == "entry")
+    kept = [line for line in lines if line != first]
+    write_lines(tmp_path / "all/log.jsonl", [{**header, "complete": False}, *kept])
+    assert check(tmp_path / "all", is_complete=False) == []
+    answer = verify(tmp_path / "all")[str(tmp_path / "all")]
+    assert answer.startswith("accepted: 4 seals, 9 entries, 3 erased (complete: false,")
 
 
 @pytest.mark.program("go")
@@ -120,7 +136,7 @@ def test_entries_of_version_1_are_proved_but_not_their_contents(
     export(tmp_path / "all")
     assert check(tmp_path / "all") == []
     assert (
-        "1 entries (complete: true, of version 1: 1)"
+        "1 entries, 0 erased (complete: true, of version 1: 1)"
         in verify(tmp_path / "all")[str(tmp_path / "all")]
     )
 
@@ -334,13 +350,14 @@ def test_folder_has_the_erasures_that_are_newer_than_its_checkpoint(
     users[1].delete()
     users[2].delete()
     export(tmp_path / "all", *options)
-    assert check(tmp_path / "all") == []
+    assert check(tmp_path / "all", is_complete=not options) == []
     assert verify(tmp_path / "all")[str(tmp_path / "all")].startswith("accepted: 1 seals")
     lines = lines_of(tmp_path / "all/log.jsonl")
     kept = [line for line in lines if line["type"] != "erasure"]
     write_lines(tmp_path / "all/log.jsonl", kept)
     assert len(lines) - len(kept) == (0 if rule == "cascade" and options else 3)
-    assert bool(check(tmp_path / "all")) == (len(lines) > len(kept))
+    problems = check(tmp_path / "all", is_complete=not options)
+    assert bool(problems) == (len(lines) > len(kept))
 
 
 def test_entry_passed_off_as_erased_by_an_unknown_erasure_is_detected(log, tmp_path):
@@ -555,7 +572,10 @@ def test_ten_thousand_random_entries_are_accepted(settings, tmp_path, user, veri
     assert list(folder_problems(tmp_path / "all")) == []
     answer = verify(tmp_path / "all")[str(tmp_path / "all")]
     assert answer.startswith("accepted: ")
-    assert f", {AuditLog.objects.count()} entries (complete: true, of version 1: 0)" in answer
+    assert (
+        f", {AuditLog.objects.count()} entries, 0 erased (complete: true, of version 1: 0)"
+        in answer
+    )
 
 
 def random_entry(user, dice):

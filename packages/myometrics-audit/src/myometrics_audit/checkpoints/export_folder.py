@@ -103,6 +103,16 @@ def folder_problems(folder: Path) -> Iterator[str]:
             yield f"{LOG}, {problem}"
 
 
+def is_complete(folder: Path) -> bool:
+    """Return whether a folder without problems has every entry up to its checkpoint."""
+    with (folder / LOG).open(encoding="utf-8") as lines:
+        return _says_complete(json.loads(next(lines)))
+
+
+def _says_complete(header: dict[str, Any]) -> bool:
+    return header["complete"] is not False
+
+
 def _checkpoint_problems(
     lines: Iterable[str], newest: TreeHead, read_head: Callable[[str], TreeHead]
 ) -> Iterator[str]:
@@ -130,14 +140,14 @@ def _checkpoint_problems(
 
 def _tree_problems(lines: Iterable[str], head: TreeHead) -> Iterator[str]:
     """Check the seals against the checkpoint, and that a complete export has every position."""
-    is_complete, expected, place, total = False, 1, 0, 0
+    must_be_complete, expected, place, total = False, 1, 0, 0
     for number, text in enumerate(lines, start=1):
         try:
             line = json.loads(text)
             if number == 1:
-                is_complete = line["complete"] is not False
+                must_be_complete = _says_complete(line)
             elif line["type"] == "seal":
-                if is_complete and (line["number"] != expected or place != total):
+                if must_be_complete and (line["number"] != expected or place != total):
                     yield f"line {number}: something is missing before it"
                 expected, place = line["number"] + 1, 0
                 total = line["entries"] + line["erasures"]
@@ -146,12 +156,12 @@ def _tree_problems(lines: Iterable[str], head: TreeHead) -> Iterator[str]:
             elif line["seal"] is None:
                 yield from _unsealed_problems(number, line)
             else:
-                if is_complete and line["position"] != place:
+                if must_be_complete and line["position"] != place:
                     yield f"line {number}: something is missing before it"
                 place += 1
         except UNREADABLE as error:
             yield f"line {number}: can't be read ({error})"
-    if is_complete and (expected != head.size + 1 or place != total):
+    if must_be_complete and (expected != head.size + 1 or place != total):
         yield "something is missing at the end"
 
 

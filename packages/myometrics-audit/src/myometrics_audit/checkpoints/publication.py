@@ -53,8 +53,12 @@ def checkpoint_publish() -> Checkpoint | None:
     """
     using = router.db_for_write(Checkpoint)
     newest = Checkpoint.objects.using(using).order_by("-size").first()
-    _check_published(using)
+    published = _check_published(using)
+    if published is not None and newest is not None and newest.size > published.size:
+        _check_continued(published, newest, using)
     if newest is None or newest.published_at is not None:
+        if newest is not None:
+            _check_signed(newest)
         newest = _checkpoint_create(newest, using)
         if newest is None:
             return None
@@ -131,24 +135,59 @@ def _read_signed(checkpoint: Checkpoint) -> TreeHead:
     return head
 
 
-def _check_published(using: str) -> None:
-    """Refuse to publish a second history, as after the restore of an old backup."""
+def _check_signed(checkpoint: Checkpoint) -> None:
+    """Refuse to continue a tree that this log has not signed, under its name or an earlier one."""
+    head = _signed_head(checkpoint.note)
+    if head is None or (head.size, head.root) != (checkpoint.size, bytes(checkpoint.root)):
+        raise PublicationFailed(
+            f"The {checkpoint} in the database is not one that this log has signed: was the "
+            "database changed, or is a key missing in CHECKPOINT_OLD_KEYS?"
+        )
+
+
+def _signed_head(note: str) -> TreeHead | None:
+    """Return the head of a checkpoint, under any name; ``None`` if this log has not signed it."""
     try:
-        note = read_tile(CHECKPOINT).decode()
+        return TreeHead.parse(split_note(note)[0]) if verified_by(note, verifier_keys()) else None
+    except InvalidNote:
+        return None
+
+
+def _check_published(using: str) -> TreeHead | None:
+    """Return what is published; refuse a second history, as after the restore of an old backup."""
+    try:
+        head = _signed_head(read_tile(CHECKPOINT).decode())
     except FileNotFoundError:
-        return
-    try:
-        signed, head = verified_by(note, verifier_keys()), TreeHead.parse(split_note(note)[0])
-    except (InvalidNote, UnicodeDecodeError):
-        signed = []
-    if not signed or head.origin != origin():
+        return None
+    except UnicodeDecodeError:
+        head = None
+    if head is None or head.origin != origin():
         raise PublicationFailed("The storage has the checkpoint of another log or key.")
     # Read after the file: each checkpoint is in the database before it is published.
-    known = Checkpoint.objects.using(using).aggregate(n=Max("size"))["n"] or 0
+    stored = Checkpoint.objects.using(using)
+    known = stored.aggregate(n=Max("size"))["n"] or 0
     if head.size > known:
         raise PublicationFailed(
             f"The published checkpoint has {head.size} seals, the database {known}: was an old "
             "backup restored?"
+        )
+    root = stored.filter(size=head.size).values_list("root", flat=True).first()
+    if root is None or bytes(root) != head.root:
+        raise PublicationFailed(
+            f"The published checkpoint of {head.size} seals is not the one in the database: was "
+            "the database changed, or another one restored?"
+        )
+    return head
+
+
+def _check_continued(published: TreeHead, newest: Checkpoint, using: str) -> None:
+    """Refuse a checkpoint of another history, which an old key or an earlier name has signed."""
+    edge = TreeEdge()
+    for _ in _append_seals(edge, newest.size, published, using):
+        pass
+    if edge.root() != bytes(newest.root):
+        raise PublicationFailed(
+            f"The {newest} in the database is not that of its seals: was the database changed?"
         )
 
 
@@ -170,7 +209,9 @@ def _edge_at(last: Checkpoint | None) -> TreeEdge | None:
     return edge if edge.root() == bytes(last.root) else None
 
 
-def _append_seals(edge: TreeEdge, size: int, last: Checkpoint | None, using: str) -> Iterator[Tile]:
+def _append_seals(
+    edge: TreeEdge, size: int, last: Checkpoint | TreeHead | None, using: str
+) -> Iterator[Tile]:
     seals = Seal.objects.using(using).filter(number__gt=edge.size, number__lte=size)
     for seal in read_in_batches(seals.order_by("number"), size=1000):
         if seal.number != edge.size + 1:

@@ -117,20 +117,32 @@ class Command(BaseCommand):
                 yield from export_problems(lines)
 
     def _check(self, path: str) -> None:
-        found = 0
+        found, scope = 0, ""
         try:
             for problem in self._problems(Path(path)):
                 found += 1
                 self.stdout.write(one_line(problem))
+            scope = "" if found else _scope(Path(path))
         except (OSError, EOFError, ValueError, zlib.error, ImproperlyConfigured) as error:
             raise CommandError(
                 f"{path} is not an export with proofs: {error}", returncode=2
             ) from error
         except sqlite3.Error as error:  # such as a full disk
             raise CommandError(f"{path} can't be checked: {error}", returncode=2) from error
-        self.stdout.write(f"{found:,} PROBLEMS." if found else "No problems.")
+        self.stdout.write(f"{found:,} PROBLEMS." if found else f"No problems.{scope}")
         if found:
             sys.exit(1)
+
+
+def _scope(path: Path) -> str:
+    """Return what to say about a folder without problems; a file never proves to be complete."""
+    if not path.is_dir():
+        return ""
+    from ...checkpoints.export_folder import is_complete  # noqa: PLC0415 (opt-in)
+
+    if is_complete(path):
+        return " Complete up to its checkpoint."
+    return " NOT complete: entries can be left out."
 
 
 def _selection(options: Mapping[str, Any]) -> Selection:
