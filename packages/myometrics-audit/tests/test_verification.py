@@ -295,6 +295,21 @@ def test_added_erasure_mark_is_detected(log):
     assert ("erasure_broken", f"erasure {log.erasure.pk}") in found()
 
 
+@pytest.mark.parametrize("spelling", ["upper(id)", "'{' || id || '}'"])
+def test_leaf_that_spells_an_erasure_in_another_way_is_detected(log, spelling):
+    """Only SQLite stores ids of erasures as text, which could name a second, forged erasure."""
+    if connection.vendor == "sqlite":
+        sql(
+            f'UPDATE "{LEAF}" SET erasure_id = (SELECT {spelling} FROM "{ERASURE}") '
+            "WHERE entry_id = %s",
+            log.id(0),
+        )
+        _copy(ERASURE, "TRUE", id=spelling, pseudonym="NULL", seal_number="NULL")
+        sql(f'DELETE FROM "{LOG}" WHERE id = %s', log.id(0))
+        misspelled = [one for one in verify() if "never spells so" in one.message]
+        assert [one.kind for one in misspelled] == ["erasure_forged"]
+
+
 def test_leaf_of_a_deleted_row_can_not_refer_to_a_retention(
     log, write, settings, django_user_model
 ):

@@ -9,6 +9,7 @@ from io import StringIO
 
 import pytest
 from checkpoint_site import KEY, configure_checkpoints
+from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
@@ -113,14 +114,158 @@ def test_since_accepts_an_erasure_sealed_before_its_entries(
     assert run("--since", str(tmp_path / "tiles/checkpoint"))[0] == set()
 
 
-def test_since_detects_a_copied_old_entry(log, tmp_path):
+def test_since_accepts_entries_that_an_old_erasure_retained(log, tmp_path, write, settings):
+    retained = {**settings.MYOMETRICS_AUDIT, "ON_USER_DELETE": "retain"}
+    settings.MYOMETRICS_AUDIT = retained
+    user = get_user_model().objects.create_user(email="retained@clinic.example")
+    write(user=user)
+    user.delete()
+    list(seal_pending())
+    checkpoint_publish()
+    assert run("--since", str(tmp_path / "tiles/checkpoint"))[0] == set()
+
+
+def test_since_detects_a_new_entry_whose_user_was_removed(log, tmp_path):
+    """The forged erasure that assigns the pseudonym claims an old seal."""
+    entry, leaf = AuditLog.objects.get(pk=log[5]), Leaf.objects.get(pk=log[5])
+    forged = Erasure(
+        reason=Erasure.Reason.RETAIN,
+        entries=0,
+        digest=b"x" * 32,
+        pseudonym="f" * 32,
+        details={"actors": {leaf.key_id: bytes(entry.actor).hex()}},
+        nonce=b"x" * 16,
+        key_id=leaf.key_id,
+        hash=b"x" * 32,
+        seal_number=1,
+    )
+    forged.save(force_insert=True)
+    AuditLog._base_manager.filter(pk=entry.pk).update(
+        user_id=None, actor_nonce=None, pseudonym=forged.pseudonym
+    )
+    since = ("--since", str(tmp_path / "checkpoint-2"))
+    assert run(*since)[0] == {("erasure_forged", f"erasure {forged.pk}")}
+
+
+def copy_row(original, new):
+    """Copy an entry without its leaf."""
     columns = [c.column for c in AuditLog._meta.concrete_fields if c.column not in ("id",)]
     names = ", ".join(f'"{name}"' for name in columns)
-    new = log[-1] + 1
     sql(
         f'INSERT INTO "{LOG}" (id, {names}) SELECT %s, {names} FROM "{LOG}" WHERE id = %s',
-        *(new, log[0]),
+        *(new, original),
     )
+
+
+def plant_leaf(entry_id, seal_number):
+    """Insert a leaf that no key signed."""
+    Leaf(entry_id=entry_id, hash=b"x" * 32, key_id="x", seal_number=seal_number, version=2).save(
+        force_insert=True
+    )
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_since_detects_a_new_entry_with_a_leaf_that_claims_an_old_seal(log, tmp_path, number):
+    new = log[-1] + 100
+    copy_row(log[0], new)
+    plant_leaf(new, number)
+    since = ("--since", str(tmp_path / "checkpoint-2"))
+    assert run(*since)[0] == {("seal_broken", f"seal {number}")}
+
+
+@pytest.mark.parametrize("number", [0, -1, -(2**63)])
+def test_since_detects_a_leaf_of_a_seal_that_can_not_exist(log, tmp_path, number):
+    plant_leaf(log[-1] + 100, number)
+    since = ("--since", str(tmp_path / "checkpoint-2"))
+    assert ("seal_missing", f"seal {number}") in run(*since)[0]
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("has_leaves", [True, False])
+def test_since_detects_new_entries_below_a_planted_leaf(
+    log, tmp_path, django_user_model, number, has_leaves
+):
+    if not has_leaves:  # the newest old seal
+        sql(f'DELETE FROM "{LEAF}" WHERE seal_number = 3')
+    new = log[-1] + 100
+    copy_row(log[0], new)
+    plant_leaf(new + 100, number)
+    since = ("--since", str(tmp_path / "checkpoint-3"))
+    assert ("seal_broken", f"seal {number}") in run(*since)[0]
+
+
+@pytest.fixture
+def late_log(settings, tmp_path, write):
+    """Three seals and a checkpoint of them; the entry of the last one has an older id."""
+    configure_checkpoints(settings, tmp_path / "tiles")
+    first = write().pk
+    list(seal_pending())
+    for later in (200, 100):  # an entry that was committed late
+        write(pk=first + later)
+        list(seal_pending())
+    checkpoint_publish()
+    write(pk=first + 300)
+    connection.check_constraints()
+    remove_guards(connection.alias)
+    return first
+
+
+def test_since_accepts_entries_that_were_committed_late(late_log, tmp_path):
+    problems, result = run("--since", str(tmp_path / "tiles/checkpoint"))
+    assert (problems, result["leaves"], result["seals"]) == (set(), 1, 0)
+
+
+@pytest.mark.parametrize("offset", [101, 201])
+def test_since_detects_forged_entries_next_to_those_committed_late(late_log, tmp_path, offset):
+    since = ("--since", str(tmp_path / "tiles/checkpoint"))
+    copy_row(late_log, late_log + offset)
+    assert run(*since)[0] == {("entry_forged", f"entry {late_log + offset}")}
+    plant_leaf(late_log + offset, 2)
+    assert run(*since)[0] == {("seal_broken", "seal 2")}
+
+
+def test_since_reads_of_the_old_seals_only_those_that_newer_ids_claim(late_log, tmp_path):
+    Leaf.objects.filter(seal_number=1).update(hash=b"x" * 32)
+    assert run("--since", str(tmp_path / "tiles/checkpoint"))[0] == set()
+    Leaf.objects.filter(seal_number=2).update(hash=b"y" * 32)
+    assert run("--since", str(tmp_path / "tiles/checkpoint"))[0] == {("seal_broken", "seal 2")}
+
+
+SMALLEST_ID = -(2**63)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("options", [(), ("--jobs", "2"), ("--since",)])
+def test_entry_with_the_smallest_id_is_detected(log, tmp_path, options):
+    if options == ("--since",):
+        options = ("--since", str(tmp_path / "checkpoint-2"))
+    copy_row(log[0], SMALLEST_ID)
+    forged = ("entry_forged", f"entry {SMALLEST_ID}")
+    assert run(*options)[0] == {forged}
+    plant_leaf(SMALLEST_ID, None)
+    assert run(*options)[0] == {forged}
+    AuditLog._base_manager.filter(pk=SMALLEST_ID)._raw_delete("default")
+    assert run(*options)[0] == {forged}
+    Leaf.objects.filter(pk=SMALLEST_ID).update(seal_number=SMALLEST_ID)
+    assert forged in run(*options)[0]
+
+
+@pytest.mark.parametrize("options", [(), ("--since",)])
+def test_leaf_under_no_seal_number_of_sqlite_is_detected(log, tmp_path, options):
+    """SQLite stores a number below the smallest integer as a float."""
+    if connection.vendor == "sqlite":
+        if options:
+            options = ("--since", str(tmp_path / "checkpoint-2"))
+        new = log[-1] + 100
+        copy_row(log[0], new)
+        plant_leaf(new, 1)
+        sql(f'UPDATE "{LEAF}" SET seal_number = -1e300 WHERE entry_id = %s', new)
+        assert ("entry_forged", f"entry {new}") in run(*options)[0]
+
+
+def test_since_detects_a_copied_old_entry(log, tmp_path):
+    new = log[-1] + 1
+    copy_row(log[0], new)
     sql(
         f'INSERT INTO "{LEAF}" (entry_id, hash, key_id, version) '
         f'SELECT %s, hash, key_id, version FROM "{LEAF}" WHERE entry_id = %s',

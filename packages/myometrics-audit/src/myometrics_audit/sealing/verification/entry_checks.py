@@ -29,6 +29,8 @@ from ..erased_ranges import ErasedRanges
 from .problems import Problem
 
 CHUNK = 2000
+LOWEST_ID = -(2**63) + 1
+"""The scans below begin at it: the smallest number of the database is the start of their places."""
 CLOCK_TOLERANCE = timedelta(days=1)
 """Largest difference between the clocks of the servers."""
 UNREADABLE = object()
@@ -67,6 +69,41 @@ def unsealed_leaves(using: str) -> Iterator[list[StoredLeaf]]:
         place = chunk[-1].entry_id
 
 
+def old_seals_of_new_ids(using: str, after: int) -> list[int]:
+    """Return the numbers of the seals up to ``after`` to which a forged new leaf could refer.
+
+    That is the seal of the newest leaf up to ``after``, and those of leaves with a higher id. There
+    are such leaves if transactions commit late: at most those written while the transaction of that
+    newest leaf was open. The seals that can't exist are returned as 1, like the first one.
+    """
+    newest = _newest_leaf(using, after)
+    if newest is None:
+        return []
+    leaves = Leaf.objects.using(using).filter(entry_id__gt=newest.entry_id, seal_number__lte=after)
+    numbers = leaves.order_by().values_list("seal_number", flat=True).distinct()
+    return sorted({max(number or 0, 1) for number in (newest.seal_number, *numbers)})
+
+
+def _newest_leaf(using: str, after: int) -> Leaf | None:
+    """Return the leaf with the highest id in the newest seal up to ``after`` that has leaves."""
+    old = Leaf.objects.using(using).filter(seal_number__lte=after)
+    return old.order_by("-seal_number", "-entry_id").first()
+
+
+def impossible_entries(using: str) -> Iterator[Problem]:
+    """Report entries and leaves before the place where the other checks begin to read."""
+    entries = AuditLog._base_manager.using(using).filter(pk__lt=LOWEST_ID).order_by()
+    leaves = Leaf.objects.using(using).order_by()
+    found = {
+        *entries.values_list("pk", flat=True),
+        *leaves.filter(entry_id__lt=LOWEST_ID).values_list("pk", flat=True),
+        *leaves.filter(seal_number__lt=LOWEST_ID).values_list("pk", flat=True),
+    }
+    for entry_id in sorted(found, key=str):
+        message = "has an id or a seal that the log never assigns"
+        yield Problem("entry_forged", f"entry {entry_id}", message)
+
+
 def forged_entries(using: str, after: int = 0) -> Iterator[Problem]:
     """Report entries without a leaf: they were not written through the audit log.
 
@@ -96,8 +133,7 @@ def forged_entries(using: str, after: int = 0) -> Iterator[Problem]:
 
 def _new_entries(using: str, after: int) -> str:
     """Return SQL for the entries that can be new since the seal ``after``."""
-    old = Leaf.objects.using(using).filter(seal_number__lte=after)
-    newest = old.order_by("-seal_number", "-entry_id").first() if after else None
+    newest = _newest_leaf(using, after) if after else None
     if newest is None:
         return ""
     above = f' AND a."id" > {newest.entry_id:d}'

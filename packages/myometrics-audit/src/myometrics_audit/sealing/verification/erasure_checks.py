@@ -24,16 +24,19 @@ def erasure_problems(using: str, find_key: FindKey, after: int = 0) -> Iterator[
     """Yield the problems of all erasures.
 
     With ``after`` only of those sealed after that seal, and of older ones that newer leaves refer
-    to or are a part of.
+    to or are a part of. The signatures of older ones that newer entries could refer to in another
+    way are checked, too.
     """
+    yield from _misspelled(using)  # before they are read, which may be impossible
     erasures, ranges = Erasure.objects.using(using), ErasedRanges.load(using)
     chosen = erasures
     if after:
         named = _old_of_new_leaves(ranges, using, after)
         chosen = erasures.filter(_is_new(after) | Q(pk__in=named))
-        # A forged one could cover entries that are newer than its seal.
-        old = erasures.filter(pk__in=[one.erasure_id for one in ranges.ranges])
-        for erasure in old.filter(seal_number__lte=after).exclude(pk__in=named):
+        # A forged one could cover entries that are newer than its seal, or assign a pseudonym.
+        of_ranges = Q(pk__in=[one.erasure_id for one in ranges.ranges])
+        old = erasures.filter(of_ranges | Q(reason=Erasure.Reason.RETAIN), seal_number__lte=after)
+        for erasure in read_in_batches(old.exclude(pk__in=named).order_by("id"), size=500):
             yield from _signature_problems(erasure, find_key)
     for erasure in read_in_batches(chosen.order_by("id"), size=500):
         yield from _signature_problems(erasure, find_key)
@@ -93,6 +96,25 @@ def _missing(using: str) -> Iterator[Problem]:
         for erasure_id, count in cursor.fetchall():
             message = f"is missing, but {count} leaves refer to it"
             yield Problem("erasure_missing", f"erasure {_spelled(erasure_id)}", message)
+
+
+def _misspelled(using: str) -> Iterator[Problem]:
+    """Report ids in the leaves that could refer to a second erasure with the id of a genuine one.
+
+    PostgreSQL stores no text, but the id itself.
+    """
+    if connections[using].vendor != "sqlite":
+        return
+    sql = (
+        f'SELECT erasure_id, COUNT(*) FROM "{Leaf._meta.db_table}" WHERE erasure_id IS NOT NULL '
+        "AND (typeof(erasure_id) <> 'text' OR length(CAST(erasure_id AS BLOB)) <> 32 "
+        "OR erasure_id GLOB '*[^0-9a-f]*') GROUP BY erasure_id"
+    )
+    with connections[using].cursor() as cursor:
+        cursor.execute(sql)
+        for erasure_id, count in cursor.fetchall():
+            message = f"is named by {count} leaves as {erasure_id!r}, which the log never spells so"
+            yield Problem("erasure_forged", f"erasure {_spelled(erasure_id)}", message)
 
 
 def _spelled(erasure_id: Any) -> str:

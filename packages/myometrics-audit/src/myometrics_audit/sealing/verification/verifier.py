@@ -24,6 +24,8 @@ from .entry_checks import (
     copied_entries,
     forged_entries,
     hidden_entries,
+    impossible_entries,
+    old_seals_of_new_ids,
     seal_before,
     sealed_leaves,
     unsealed_leaves,
@@ -103,9 +105,12 @@ class LogVerifier:
             yield from self._sealed_in_processes()
         else:
             yield from self._sealed(self.seals, after, self._until)
+        if after:
+            yield from self._old_seals_of_new_ids()
         yield from unknown_seal_problems(using, self._until)
         for chunk in unsealed_leaves(using):
             yield from self._entries_of(chunk)
+        yield from impossible_entries(using)
         yield from forged_entries(using, after)
         yield from hidden_entries(using)
         yield from copied_entries(using, self._last_seal_without_originals())
@@ -119,11 +124,18 @@ class LogVerifier:
 
     def _sealed(self, seals: SealChecker, after: int, until: int) -> Iterator[Problem]:
         for chunk in sealed_leaves(self.using, after, until):
-            for leaf in chunk:
-                node = tree_entry(leaf.entry_id, leaf.hash)
-                yield from seals.add(leaf.seal_number or 0, node)
+            yield from _add(chunk, seals)
             yield from self._entries_of(chunk)
         yield from seals.finish()
+
+    def _old_seals_of_new_ids(self) -> Iterator[Problem]:
+        """Compare the leaves of old seals with them: a forged one could cover a new entry."""
+        for number in old_seals_of_new_ids(self.using, self._after):
+            # Without keys: the checkpoint covers the values that the signature does.
+            seals = SealChecker(self.using, lambda _: None, after=number - 1, until=number)
+            for chunk in sealed_leaves(self.using, number - 1, number):
+                yield from _add(chunk, seals)
+            yield from seals.finish()
 
     def _entries_of(self, chunk: list[StoredLeaf]) -> Iterator[Problem]:
         yield from self.entries.check(chunk)
@@ -160,6 +172,12 @@ class LogVerifier:
         for key_id, times in sorted(self.entries.lost_keys.items()):
             message = f"is not in the settings; {times} signatures could not be checked"
             yield Problem("key_lost", f"key {key_id}", message)
+
+
+def _add(chunk: list[StoredLeaf], seals: SealChecker) -> Iterator[Problem]:
+    for leaf in chunk:
+        node = tree_entry(leaf.entry_id, leaf.hash)
+        yield from seals.add(leaf.seal_number or 0, node)
 
 
 def verify_range(using: str, after: int, until: int) -> RangeResult:
