@@ -33,11 +33,15 @@ import("/dist/tests/strict.js")
 AGE = """
 from datetime import timedelta
 from myometrics_auth.models import Session
+from myometrics_auth.passkeys.models import Passkey
 for session in Session.objects.all():
     session.created_at -= timedelta(minutes=10)
     session.save(update_fields=["created_at"])
+for passkey in Passkey.objects.all():
+    passkey.created_at -= timedelta(days=9)
+    passkey.save(update_fields=["created_at"])
 """
-"""Makes every sign-in ten minutes old."""
+"""Makes every sign-in ten minutes old, and every passkey too old for an undo to remove it."""
 STEP = timedelta(seconds=30)
 BREACHED = "breached-battery-staple"
 CHOSEN, RESET = "seven-herons-wade-slowly", "nine-otters-paddle-home"
