@@ -190,37 +190,33 @@ def test_changed_tile_is_replaced(folder, seal):
     assert bytes(checkpoint.root) == MerkleTree(entries()).root()
 
 
-def test_publication_is_refused_after_a_restore_of_an_old_backup(folder, seal):
-    seal(2)
-    checkpoint_publish()
-    seal(2)
-    checkpoint_publish()
-    published = files(folder)
+@pytest.fixture
+def restored(folder, seal):
+    """A log of four seals whose database was restored with two: the published files."""
+    for _ in range(2):
+        seal(2)
+        checkpoint_publish()
     remove_guards(connection.alias)
     Checkpoint.objects.filter(size=4).delete()
     Seal.objects.filter(number__gt=2).delete()
+    return files(folder)
+
+
+def test_publication_is_refused_after_a_restore_of_an_old_backup(folder, seal, restored):
     with pytest.raises(PublicationFailed, match=r"has 4 seals, the database 2: was an old backup"):
         checkpoint_publish()
     seal(3)
     with pytest.raises(PublicationFailed, match="was an old backup restored"):
         checkpoint_publish()
-    assert files(folder) == published
+    assert files(folder) == restored
 
 
-def test_checkpoint_of_an_old_backup_is_not_published_again(folder, seal):
+def test_checkpoint_of_an_old_backup_is_not_published_again(folder, restored):
     """The backup was made after it was stored, and before it was published."""
-    seal(2)
-    checkpoint_publish()
-    seal(2)
-    checkpoint_publish()
-    published = files(folder)
-    remove_guards(connection.alias)
-    Checkpoint.objects.filter(size=4).delete()
-    Seal.objects.filter(number__gt=2).delete()
     Checkpoint.objects.update(published_at=None)
     with pytest.raises(PublicationFailed, match=r"has 4 seals, the database 2: was an old backup"):
         checkpoint_publish()
-    assert files(folder) == published
+    assert files(folder) == restored
 
 
 def test_unpublished_checkpoint_of_an_old_backup_gets_the_new_name(

@@ -85,17 +85,11 @@ def _digest_problems(erasure: Erasure, using: str) -> Iterator[Problem]:
 
 
 def _missing(using: str) -> Iterator[Problem]:
-    leaves, erasures = Leaf._meta.db_table, Erasure._meta.db_table
-    sql = (
-        f'SELECT l.erasure_id, COUNT(*) FROM "{leaves}" l WHERE l.erasure_id IS NOT NULL '
-        f'AND NOT EXISTS (SELECT 1 FROM "{erasures}" e WHERE e.id = l.erasure_id) '
-        "GROUP BY l.erasure_id"
-    )
-    with connections[using].cursor() as cursor:
-        cursor.execute(sql)
-        for erasure_id, count in cursor.fetchall():
-            message = f"is missing, but {count} leaves refer to it"
-            yield Problem("erasure_missing", f"erasure {_spelled(erasure_id)}", message)
+    erasures = Erasure._meta.db_table
+    is_missing = f'NOT EXISTS (SELECT 1 FROM "{erasures}" e WHERE e.id = l.erasure_id)'
+    for erasure_id, count in _named_erasures(using, is_missing):
+        message = f"is missing, but {count} leaves refer to it"
+        yield Problem("erasure_missing", f"erasure {_spelled(erasure_id)}", message)
 
 
 def _misspelled(using: str) -> Iterator[Problem]:
@@ -105,16 +99,23 @@ def _misspelled(using: str) -> Iterator[Problem]:
     """
     if connections[using].vendor != "sqlite":
         return
-    sql = (
-        f'SELECT erasure_id, COUNT(*) FROM "{Leaf._meta.db_table}" WHERE erasure_id IS NOT NULL '
-        "AND (typeof(erasure_id) <> 'text' OR length(CAST(erasure_id AS BLOB)) <> 32 "
-        "OR erasure_id GLOB '*[^0-9a-f]*') GROUP BY erasure_id"
+    is_misspelled = (
+        "(typeof(l.erasure_id) <> 'text' OR length(CAST(l.erasure_id AS BLOB)) <> 32 "
+        "OR l.erasure_id GLOB '*[^0-9a-f]*')"
     )
+    for erasure_id, count in _named_erasures(using, is_misspelled):
+        message = f"is named by {count} leaves as {erasure_id!r}, which the log never spells so"
+        yield Problem("erasure_forged", f"erasure {_spelled(erasure_id)}", message)
+
+
+def _named_erasures(using: str, condition: str) -> list[tuple[Any, int]]:
+    """Return the erasures that leaves ``l`` name under a condition, with the number of leaves."""
     with connections[using].cursor() as cursor:
-        cursor.execute(sql)
-        for erasure_id, count in cursor.fetchall():
-            message = f"is named by {count} leaves as {erasure_id!r}, which the log never spells so"
-            yield Problem("erasure_forged", f"erasure {_spelled(erasure_id)}", message)
+        cursor.execute(
+            f'SELECT l.erasure_id, COUNT(*) FROM "{Leaf._meta.db_table}" l '
+            f"WHERE l.erasure_id IS NOT NULL AND {condition} GROUP BY l.erasure_id"
+        )
+        return list(cursor.fetchall())
 
 
 def _spelled(erasure_id: Any) -> str:

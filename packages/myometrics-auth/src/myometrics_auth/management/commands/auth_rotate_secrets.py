@@ -11,12 +11,12 @@ from myometrics_auth.services.second_factor import totp_secrets_rotate
 
 
 class Command(BaseCommand):
-    """Re-encrypts every TOTP secret with the first of ``MFA_ENCRYPTION_KEYS``.
+    """Re-encrypts TOTP secrets and the keys of the admin site's sessions with the newest key."""
 
-    Also the keys of the admin site's sessions, by which ending one deletes its Django session.
-    """
-
-    help = "Re-encrypt every TOTP secret with the first of MFA_ENCRYPTION_KEYS."
+    help = (
+        "Re-encrypt every TOTP secret, and the keys of the admin site's sessions, with the first "
+        "of MFA_ENCRYPTION_KEYS."
+    )
 
     def handle(self, *args: Any, **options: Any) -> None:
         browser_keys_rotate()
