@@ -253,8 +253,8 @@ def test_activities_of_dropped_entries_are_deleted_by_a_job(log, administrator, 
     )
 
 
+@pytest.mark.celery
 def test_activities_of_dropped_entries_are_deleted_by_a_celery_task(log):
-    pytest.importorskip("celery", reason="Celery is optional")
     from myometrics_audit.partitions import tasks
 
     purge("--partitions-only", "--execute")
